@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all their own set-up in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check format bench clean
+
+demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
+	@$(BIN)/python deploy/demo.py
+
+test: check  ## everything that must hold
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## style, types and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## put the code into the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## every benchmark, a JSON object each
+	$(BIN)/python -m pytest tests/benchmarks
+
+clean:  ## forget the environment, the caches and the demo's data
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+
+# Made again only when what is to be installed changes.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages.sh python3-venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,train,dev]'
+	@touch $@
