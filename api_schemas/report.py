@@ -1,0 +1,170 @@
+"""The audit report: what was removed, what was kept, how that was measured, and what was not tested."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Verdict = Literal["passed", "failed", "inconclusive"]
+SiteKind = Literal["self_attention", "mlp"]
+
+
+class Part(BaseModel):
+    """Base of the report's parts: immutable, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(Part):
+    """A measured figure with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int = Field(description="Number of prompts the figure rests on.")
+
+
+class ModelRecord(Part):
+    """The base model, pinned by the digests of its files."""
+
+    id: str
+    family: str
+    files: dict[str, str] = Field(description="File name inside the model -> sha256 of its bytes.")
+
+
+class RemovalRecord(Part):
+    """One removed concept, as the edit understood it."""
+
+    concept: str
+    kind: Literal["object", "style"]
+    destination: str = Field(description="What the concept's prompts now mean; empty for the null concept.")
+    destination_source: Literal["replacement", "generic", "null"]
+    aliases: list[str]
+    edit_prompts: list[str] = Field(description="Prompts whose keys and values went into the solve.")
+    neighbours: list[str] = Field(description="Nearest concepts, held in place by the preservation term and tested.")
+
+
+class TradeOffPoint(Part):
+    """One preservation weight tried in text space on held-out prompts."""
+
+    preservation: float
+    removed: float = Field(description="Share of the way from concept to destination, 1 is all of it.")
+    retained: float = Field(description="1 - mean relative drift of the retain prompts' embeddings.")
+    predicted_retain_p95: float = Field(description="95th percentile of that drift.")
+
+
+class SolveRecord(Part):
+    """The closed-form update."""
+
+    preset: Literal["default", "paper"]
+    tensor: str = Field(description="Name of the one tensor that changed.")
+    layer: int
+    columns: int = Field(description="Key columns of the removed concepts.")
+    rank: int = Field(description="Exact rank of the update.")
+    preservation: float
+    ridge: float = Field(description="Lambda as solved with, in absolute units.")
+    condition: float = Field(description="Condition number of the regularised second moment of the keys.")
+    relative_change: float = Field(description="Frobenius norm of the update over that of the weight.")
+    null_prompt_drift: float = Field(description="Largest change of any output of the empty prompt at the edited layer.")
+    predicted_retain_p95: float
+    seconds: float = Field(description="Wall time of the solve itself.")
+    trade_off: list[TradeOffPoint]
+
+
+class SiteEffect(Part):
+    """The restored share of the judge's score when one site is put back from the clean run."""
+
+    layer: int
+    kind: SiteKind
+    effect: Estimate
+
+
+class TraceRecord(Part):
+    """Causal mediation analysis of the text encoder at the last subject token."""
+
+    removal: int = Field(description="Index into the removals.")
+    read_out: str
+    clean_score: float
+    corrupted_score: float
+    sites: list[SiteEffect]
+    causal_site: str = Field(description="The site with the largest effect, as `layer N self_attention`.")
+    edited_site_is_causal: bool
+    separated: bool = Field(description="The causal site's interval lies above the runner-up's mean.")
+
+
+class GroupScore(Part):
+    """A group of prompts judged before and after the edit at the same seeds."""
+
+    group: Literal["target", "generality", "neighbours", "retain"]
+    removal: int | None = Field(description="Index into the removals; None where the group belongs to all.")
+    asks: Literal["object", "style", "both"] = Field(description="What the judge was asked to recognise.")
+    prompts: list[str]
+    accuracy_before: Estimate
+    accuracy_after: Estimate
+    accuracy_drop: Estimate = Field(description="Paired by prompt: before minus after.")
+    score_before: Estimate = Field(description="Judge similarity of image and described class, cosine.")
+    score_after: Estimate
+
+
+class Check(Part):
+    """One threshold, fixed in the request before the run."""
+
+    name: str
+    removal: int | None
+    measured: Estimate
+    threshold: float
+    outcome: Verdict
+
+
+class JudgeRecord(Part):
+    """Who judged. Never the edited encoder."""
+
+    id: str
+    sha256: str
+    shares_weights_with_model: bool
+
+
+class SamplerRecord(Part):
+    """How the images were drawn."""
+
+    scheduler: str
+    steps: int
+    guidance: float
+    seeds: list[int]
+
+
+class Validation(Part):
+    """Images before and after, judged."""
+
+    judge: JudgeRecord
+    sampler: SamplerRecord
+    confidence: float
+    groups: list[GroupScore]
+    checks: list[Check]
+
+
+class ArtifactRecord(Part):
+    """A published file."""
+
+    name: str
+    kind: str
+    size: int
+    sha256: str
+
+
+class AuditReport(Part):
+    """The whole report. `verdict` is None when validation was not asked for."""
+
+    schema_version: Literal["1"] = "1"
+    job_id: str
+    created_at: datetime
+    model: ModelRecord
+    removals: list[RemovalRecord]
+    solve: SolveRecord
+    traces: list[TraceRecord]
+    validation: Validation | None
+    verdict: Verdict | None
+    limits: list[str] = Field(description="What is known not to be covered by this removal.")
+    untested: list[str] = Field(description="What this run did not measure.")
+    artifacts: list[ArtifactRecord]
+    software: dict[str, str]
