@@ -1,0 +1,41 @@
+"""The two kinds of wire model, and the types they share."""
+
+import re
+import unicodedata
+from typing import Annotated, LiteralString
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+
+class Request(BaseModel):
+    """What a client sends. Unknown fields and wrong types are refused: no misspelt option is ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Resource(BaseModel):
+    """What the service answers. Unknown fields are ignored: an old client reads a newer service."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def refuse(code: LiteralString, message: LiteralString, remedy: str, **values: str) -> PydanticCustomError:
+    """A validation error that also says what to do.
+
+    `values` fill the `{name}` holes of the message. `problems.invalid_fields` reads the remedy.
+    """
+    return PydanticCustomError(code, message, {"remedy": remedy, **values})
+
+
+def _one_line(text: str) -> str:
+    """NFC, blanks collapsed: two spellings that look alike must be the same concept."""
+    if any(unicodedata.category(char) in {"Cc", "Cs"} and not char.isspace() for char in text):
+        raise refuse("control_character", "contains a control character", "Send plain text.")
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+
+
+Phrase = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
+]
+"""Words as a prompt would hold them: 1 to 200 characters, one line, NFC."""

@@ -1,0 +1,136 @@
+"""`expunge edit`: submit a removal, watch it, download what it published."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api_schemas.cli import NOT_PASSED
+from api_schemas.client import DEFAULT_URL, Client
+from api_schemas.errors import UsageError
+from api_schemas.events import Event
+from api_schemas.jobs import Edit
+from api_schemas.options import (
+    Guidance,
+    JsonOutput,
+    ModelId,
+    NoValidate,
+    Out,
+    Preservation,
+    Preserve,
+    Preset,
+    Remove,
+    RetainPrompts,
+    Seed,
+    Seeds,
+    Steps,
+    request_from_options,
+)
+
+COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
+DEFAULT_DATA_DIR = Path("~/.expunge")
+
+
+def edit(
+    remove: Remove,
+    out: Out,
+    model: ModelId = "emoji",
+    preserve: Preserve = [],  # noqa: B006  typer copies it
+    preset: Preset = "default",
+    preservation: Preservation = "auto",
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    retain_prompts: RetainPrompts = 48,
+    no_validate: NoValidate = False,
+    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="Finds the service of `expunge up` here.")
+    ] = DEFAULT_DATA_DIR,
+    json_output: JsonOutput = False,
+) -> None:
+    """Remove concepts through the service, and download the edited weights and the report.
+
+    Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
+    is wrong; 3 the service or the job failed.
+    """
+    request = request_from_options(
+        model=model,
+        remove=remove,
+        preserve=preserve,
+        preset=preset,
+        preservation=preservation,
+        seed=seed,
+        seeds=seeds,
+        steps=steps,
+        guidance=guidance,
+        retain_prompts=retain_prompts,
+        no_validate=no_validate,
+    )
+    console = Console(stderr=True, quiet=json_output)
+    with connect(url, api_key_file, data_dir) as client:
+        submitted = client.submit(request)
+        done = _watch(client, submitted, console)
+        paths = client.download_all(done, out)
+    _print_result(done, paths, json_output)
+    if request.validation.enabled and done.verdict != "passed":
+        raise typer.Exit(NOT_PASSED)
+
+
+def connect(url: str | None, api_key_file: Path | None, data_dir: Path) -> Client:
+    """The service that the options name, else the one that runs on the data folder. Raises `UsageError`."""
+    found = _announced(data_dir.expanduser())
+    key = os.environ.get("EXPUNGE_API_KEY", "")
+    key_file = api_key_file or (Path(found["api_key_file"]) if "api_key_file" in found else None)
+    if not key and key_file is not None:
+        key = _read_key(key_file)
+    return Client(url or found.get("url", DEFAULT_URL), key)
+
+
+def _announced(data_dir: Path) -> dict[str, str]:
+    """What a running `expunge up` wrote into its folder; empty when none runs there."""
+    try:
+        found: dict[str, str] = json.loads((data_dir / "service.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the API key from {path}: {error.strerror}.",
+            remedy="`expunge up` prints where its key lies; name that file with --api-key-file.",
+        ) from error
+
+
+def _watch(client: Client, submitted: Edit, console: Console) -> Edit:
+    """A progress bar, fed by the job's events."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(submitted.id, total=1.0)
+
+        def show(event: Event) -> None:
+            bar.update(task, description=event.message, completed=event.data.get("progress"))
+
+        return client.wait(submitted.id, show)
+
+
+def _print_result(done: Edit, paths: list[Path], json_output: bool) -> None:
+    if json_output:
+        files = [str(path) for path in paths]
+        typer.echo(json.dumps({"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": files}))
+        return
+    console = Console(highlight=False)
+    if done.verdict:
+        console.print(f"verdict  [bold {COLOURS[done.verdict]}]{done.verdict}[/]")
+    for path in paths:
+        console.print(str(path), markup=False, soft_wrap=True)

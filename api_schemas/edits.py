@@ -1,0 +1,172 @@
+"""`EditRequest`: which concepts to remove from which model, and what counts as success."""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+
+from api_schemas.base import Phrase, Request, refuse
+
+
+def _auto_or_positive(value: Any) -> Any:
+    """One clear error instead of one for each member of the union."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (number and math.isfinite(value) and value > 0):
+        return value
+    raise refuse("preservation", 'must be a number above 0, or "auto"', 'Leave it out, or send "auto".')
+
+
+class Removal(Request):
+    """One concept to remove, and what the model shall draw in its place."""
+
+    concept: Phrase = Field(
+        description="What to remove, as a prompt would name it, without an article.",
+        examples=["fox", "ink"],
+    )
+    kind: Literal["object", "style"] = Field(
+        default="object",
+        description="`object`: a thing that is drawn. `style`: the hand in which anything is drawn.",
+    )
+    replacement: Phrase | None = Field(
+        default=None, description="The concept that takes its place.", examples=["dog face", "noto"]
+    )
+    generic: Phrase | None = Field(
+        default=None,
+        description="The class word that takes its place when no replacement is given. Without either, "
+        "prompts that name the concept are treated as if it had not been said (the null concept).",
+        examples=["animal"],
+    )
+    aliases: list[Phrase] = Field(
+        default=[], max_length=50, description="Other names of the concept; they are removed with it."
+    )
+    preserve: list[Phrase] = Field(
+        default=[],
+        max_length=50,
+        description="Concepts to protect besides the neighbours that are found automatically.",
+    )
+
+    @field_validator("replacement", "generic")
+    @classmethod
+    def _differs_from_concept(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value.casefold() == str(info.data.get("concept", "")).casefold():
+            raise refuse("same_as_concept", "is the concept itself", "Name something else, or leave it out.")
+        return value
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two removals the same one."""
+        return self.kind, self.concept.casefold()
+
+    def phrases(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Each phrase that a prompt will be built around, with its location inside of the removal."""
+        single = {"concept": self.concept, "replacement": self.replacement, "generic": self.generic}
+        several = {"aliases": self.aliases, "preserve": self.preserve}
+        return [((field,), text) for field, text in single.items() if text is not None] + [
+            ((field, index), text) for field, texts in several.items() for index, text in enumerate(texts)
+        ]
+
+
+class EditOptions(Request):
+    """How the edit is computed."""
+
+    preset: Literal["default", "paper"] = Field(
+        default="default",
+        description="`default`: our solve, with preservation. `paper`: the published procedure to the "
+        "letter, for comparison.",
+    )
+    preservation: Annotated[float | Literal["auto"], BeforeValidator(_auto_or_positive)] = Field(
+        default="auto",
+        description="Weight of everything that must stay, above 0. More keeps more and removes less. `auto` "
+        "searches for it on held-out prompts.",
+    )
+
+
+class Thresholds(Request):
+    """What the verdict is judged against. Fixed before the run, and repeated in the report."""
+
+    target_accuracy: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="The removed concept is recognised in at most this share of images.",
+    )
+    retain_drop: float = Field(
+        default=0.03, ge=0, le=1, description="Accuracy on everything else may fall by at most this much."
+    )
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1, description="Confidence level of the intervals that decide the verdict."
+    )
+
+
+class Validation(Request):
+    """How the claim is tested: images before and after, scored by a judge that was not edited."""
+
+    enabled: bool = Field(default=True, description="Without validation there is no verdict.")
+    seeds: int = Field(default=1, ge=1, le=16, description="Images per prompt.")
+    steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
+    guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
+    retain_prompts: int = Field(
+        default=48,
+        ge=0,
+        le=2000,
+        description="At most this many unrelated prompts are checked for collateral damage.",
+    )
+    thresholds: Thresholds = Thresholds()
+
+
+class EditRequest(Request):
+    """The body of `POST /v1/edits`."""
+
+    model: str = Field(
+        default="emoji",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="The id of a registered base model; `GET /v1/models` lists them.",
+    )
+    removals: list[Removal] = Field(min_length=1, max_length=100, description="The concepts to remove, together.")
+    options: EditOptions = EditOptions()
+    validation: Validation = Validation()
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="The same request with the same seed gives the same files."
+    )
+    metadata: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ] = Field(default={}, max_length=16, description="Your own labels, kept with the job.")
+
+    @field_validator("removals")
+    @classmethod
+    def _no_duplicates(cls, removals: list[Removal]) -> list[Removal]:
+        ((_, concept), count), *_ = Counter(removal.key for removal in removals).most_common(1)
+        if count > 1:
+            raise refuse("duplicate", 'names "{concept}" twice', "Name each concept once.", concept=concept)
+        return removals
+
+    @field_validator("removals")
+    @classmethod
+    def _no_contradictions(cls, removals: list[Removal]) -> list[Removal]:
+        """What is removed can neither be kept nor be drawn in the place of something else."""
+        removed = {removal.key for removal in removals}
+        for removal in removals:
+            for wanted in filter(None, [removal.replacement, *removal.preserve]):
+                if (removal.kind, wanted.casefold()) in removed:
+                    raise refuse(
+                        "contradiction",
+                        'remove "{concept}" and ask for it',
+                        "Drop one of the two.",
+                        concept=wanted,
+                    )
+        return removals
+
+    def digest(self) -> str:
+        """`sha256:…` over the canonical JSON: what idempotency and deduplication compare."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

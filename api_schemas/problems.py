@@ -1,0 +1,96 @@
+"""RFC 9457 problem documents, and how validation errors become fields with remedies."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pydantic import Field
+
+from api_schemas.base import Resource
+from api_schemas.errors import ClientError
+
+PROBLEM_JSON = "application/problem+json"
+
+Location: TypeAlias = Sequence[str | int]
+
+REMEDIES = {
+    "missing": "Add the field.",
+    "extra_forbidden": "Remove the field, or correct its spelling: /openapi.json lists the known ones.",
+    "string_too_short": "Send at least one visible character.",
+    "string_too_long": "Shorten it.",
+    "too_short": "Add at least one element.",
+    "too_long": "Send fewer elements.",
+    "literal_error": "Send one of the listed values.",
+    "json_invalid": "Send one valid JSON document.",
+}
+DEFAULT_REMEDY = "Send a value that satisfies the message; /openapi.json describes the field."
+
+
+class InvalidField(Resource):
+    """One field that was refused, where it is, and what to do about it."""
+
+    field: str = Field(description="Where, as a path.", examples=["removals[0].concept"])
+    pointer: str = Field(description="The same as a JSON pointer.", examples=["/removals/0/concept"])
+    code: str = Field(description="What is wrong, for programs.", examples=["string_too_short"])
+    message: str = Field(description="What is wrong, for people.")
+    remedy: str = Field(description="What to do about it.")
+
+
+class Problem(Resource):
+    """The body of every error that the service answers (RFC 9457)."""
+
+    type: str = Field(description="`urn:expunge:problem:<code>`")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path that was asked for.")
+    code: str = Field(description="The last part of `type`: a stable name for programs.")
+    request_id: str = Field(description="Quote it when you report a fault; it is in our log.")
+    remedy: str = ""
+    errors: list[InvalidField] = Field(default_factory=list)
+
+
+class ServiceProblem(ClientError):
+    """The service answered with a problem. `problem` holds all of it."""
+
+    code = "service_problem"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(_sentence(problem), remedy=problem.remedy)
+        self.problem = problem
+
+
+def _sentence(problem: Problem) -> str:
+    fields = "; ".join(f"{error.field}: {error.message}. {error.remedy}" for error in problem.errors)
+    return f"{problem.title}: {fields or problem.detail}"
+
+
+def field_path(location: Location) -> str:
+    """`("removals", 0, "concept")` -> `removals[0].concept`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def json_pointer(location: Location) -> str:
+    """`("removals", 0, "concept")` -> `/removals/0/concept`, escaped as RFC 6901 says."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def invalid_field(location: Location, *, code: str, message: str, remedy: str) -> InvalidField:
+    """An `InvalidField` at a location. Names that are no Unicode text are shown as far as they go."""
+    location = [part if isinstance(part, int) else part.encode(errors="replace").decode() for part in location]
+    return InvalidField(
+        field=field_path(location), pointer=json_pointer(location), code=code, message=message, remedy=remedy
+    )
+
+
+def invalid_fields(errors: Iterable[Mapping[str, Any]]) -> list[InvalidField]:
+    """Pydantic's error list as ours. The caller strips any prefix (`body`) from the locations first."""
+    return [
+        invalid_field(
+            [part for part in error["loc"] if part != "[key]"],
+            code=error["type"],
+            message=error["msg"],
+            remedy=error.get("ctx", {}).get("remedy") or REMEDIES.get(error["type"], DEFAULT_REMEDY),
+        )
+        for error in errors
+    ]

@@ -1,0 +1,33 @@
+"""The application: middleware outside, routes inside."""
+
+from fastapi import FastAPI
+
+from api_schemas.problems import Problem
+from service import problems
+from service.backend import Backend
+from service.middleware import LimitBody, RequestId, RequireApiKey
+from service.routes import artifacts, edits, health, history, models
+from service.version import VERSION
+
+PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """The API on top of `backend`. The interactive pages are off: they load scripts from elsewhere."""
+    app = FastAPI(
+        title="Expunge",
+        version=VERSION,
+        description="Remove concepts from text-to-image models, with an audit report.",
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": PROBLEM, "5XX": PROBLEM},
+    )
+    app.state.backend = backend
+    problems.install(app)
+    for module in (edits, history, artifacts, models, health):
+        app.include_router(module.router)
+    # The last one added is the outermost.
+    app.add_middleware(LimitBody, limit=backend.settings.max_body_bytes)
+    app.add_middleware(RequireApiKey, authenticate=backend.authenticate)
+    app.add_middleware(RequestId)
+    return app

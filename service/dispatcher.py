@@ -1,0 +1,77 @@
+"""Rings the doorbells that are due, and sweeps up what nobody finished. Any number may run; one is enough.
+
+python -m service.dispatcher
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from kombu.exceptions import OperationalError
+
+from service.settings import ServiceSettings
+from service.store import outbox, sweeper
+from service.store.clock import Clock, utc_now
+from service.store.database import Database
+from service.store.queue import TASK, celery_app
+
+RING_INTERVAL = 0.25
+SWEEP_INTERVAL = timedelta(seconds=2)
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """`send` takes a job's id to the broker, and raises `OperationalError` when it cannot."""
+
+    def __init__(self, database: Database, send: Callable[[str], object], clock: Clock = utc_now) -> None:
+        self._database = database
+        self._send = send
+        self._clock = clock
+        self._next_sweep = clock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. A broker that is away is waited for: the outbox keeps what is due."""
+        while not stop.wait(RING_INTERVAL):
+            try:
+                self.step()
+            except OperationalError as error:
+                log.warning("the broker is away: %s", type(error).__name__)
+                stop.wait(1.0)
+
+    def step(self) -> None:
+        """One round."""
+        if self._clock() >= self._next_sweep:
+            self._sweep()
+        with self._database.read() as session:
+            due = [bell.job_id for bell in outbox.due(session, now=self._clock())]
+        for job_id in due:
+            self._ring(job_id)
+
+    def _ring(self, job_id: str) -> None:
+        """Send first, note it then: a crash in between rings twice, which is harmless."""
+        self._send(job_id)
+        with self._database.write() as session:
+            outbox.rang(session, job_id, now=self._clock())
+
+    def _sweep(self) -> None:
+        with self._database.write() as session:
+            sweeper.sweep(session, now=self._clock())
+        self._next_sweep = self._clock() + SWEEP_INTERVAL
+
+
+def main() -> None:
+    """Dispatch until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = ServiceSettings()
+    app = celery_app(settings)
+    Dispatcher(settings.database(), lambda job_id: app.send_task(TASK, kwargs={"job_id": job_id})).run(stop)
+
+
+if __name__ == "__main__":
+    main()

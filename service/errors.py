@@ -1,0 +1,90 @@
+"""What a route answers when it cannot do what was asked. Part of the tree in `api_schemas.errors`.
+
+Each class is one problem type: its `code`, HTTP `status` and `title` are fixed and documented.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from api_schemas.errors import ExpungeError
+from api_schemas.problems import InvalidField
+
+
+class ServiceError(ExpungeError):
+    """Root of what a route may raise. `errors` names single fields, `headers` go with the reply."""
+
+    code = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        errors: Sequence[InvalidField] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+
+class MalformedJson(ServiceError):
+    """The body is not JSON."""
+
+    code, status, title = "malformed_json", 400, "The body is not valid JSON"
+
+
+class InvalidIdempotencyKey(ServiceError):
+    """The Idempotency-Key header cannot be used."""
+
+    code, status, title = "invalid_idempotency_key", 400, "The Idempotency-Key is not usable"
+
+
+class Unauthorized(ServiceError):
+    """No API key, or an unknown one."""
+
+    code, status, title = "unauthorized", 401, "An API key is needed"
+
+
+class NotFound(ServiceError):
+    """Nothing is there."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class IdempotencyConflict(ServiceError):
+    """The same key is in flight."""
+
+    code, status, title = "idempotency_conflict", 409, "The same Idempotency-Key is being processed"
+
+
+class BodyTooLarge(ServiceError):
+    """The body is over the limit."""
+
+    code, status, title = "body_too_large", 413, "The body is too large"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is not declared as JSON."""
+
+    code, status, title = "unsupported_media_type", 415, "The body must be JSON"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The Range header asks for bytes that are not there."""
+
+    code, status, title = "range_not_satisfiable", 416, "The range is not satisfiable"
+
+
+class InvalidRequest(ServiceError):
+    """The request is well-formed and makes no sense."""
+
+    code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class IdempotencyKeyReused(ServiceError):
+    """The key was used before, with another body."""
+
+    code, status, title = "idempotency_key_reused", 422, "The Idempotency-Key was used for another request"

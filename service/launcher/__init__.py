@@ -1,0 +1,1 @@
+"""`expunge up`: broker, dispatcher, worker and API on one data folder, as one process tree."""

@@ -1,0 +1,143 @@
+"""One data folder, one process tree, one URL."""
+
+import importlib.util
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from service.launcher import broker
+from service.launcher.errors import LaunchError
+from service.launcher.folder import DataFolder
+from service.launcher.processes import POLL_SECONDS, Program, Supervisor
+from service.store import sweeper
+from service.store.clock import utc_now
+from service.store.database import Database
+from service.store.settings import StoreSettings
+
+WORKER_NAME = "up"
+"""Only one launcher can hold a data folder, and it has one worker: one name is enough."""
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `expunge up` was asked for."""
+
+    data_dir: Path
+    host: str
+    port: int
+
+
+@contextmanager
+def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str, str | int], Supervisor]]:
+    """The whole stack: up and ready inside of the `with`, gone after it. Raises `LaunchError`."""
+    folder = DataFolder(options.data_dir)
+    with folder.locked(), _listening(options) as listener, folder.socket_path() as broker_socket:
+        supervisor = Supervisor(folder.log_dir)
+        try:
+            env = _environment(folder, _start_broker(supervisor, folder, broker_socket))
+            database = StoreSettings(data_dir=folder.root).database()
+            database.prepare()
+            folder.key(database)
+            for program in _programs(env, listener, database):
+                supervisor.start(program)
+            url = f"http://{options.host}:{listener.getsockname()[1]}"
+            _wait_until_ready(url, supervisor, stop)
+            with folder.announced(url) as found:
+                yield found, supervisor
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def _listening(options: Options) -> Iterator[socket.socket]:
+    """The API's socket. Ours, so that requests wait in it while the API restarts."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((options.host, options.port))
+        except OSError as error:
+            raise LaunchError(
+                f"cannot listen on {options.host}:{options.port}: {error.strerror}.",
+                remedy="Choose another port with --port; 0 takes a free one.",
+            ) from error
+        listener.listen(128)
+        yield listener
+
+
+def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Path) -> str:
+    """The broker's URL: REDIS_URL, or a server of our own."""
+    if given := os.environ.get("REDIS_URL"):
+        return given
+    command = broker.command(broker.find_server(), folder.broker_dir, broker_socket)
+    supervisor.start(Program("broker", command, os.environ))
+    broker.wait(broker_socket)
+    return broker.url(broker_socket)
+
+
+def _environment(folder: DataFolder, broker_url: str) -> dict[str, str]:
+    given = json.loads(os.environ.get("EXPUNGE_MODELS", "{}"))
+    return {
+        **os.environ,
+        "EXPUNGE_DATA_DIR": str(folder.root),
+        "EXPUNGE_BROKER_URL": broker_url,
+        "EXPUNGE_MODELS": json.dumps(_embedded_models() | given),
+        "EXPUNGE_WORKER_NAME": WORKER_NAME,
+        "REMAP_SIGTERM": "SIGQUIT",  # a worker that is told to stop does not wait for its job to end
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _embedded_models() -> dict[str, str]:
+    """`emoji`, where the editor is installed. Its package is found, not imported: it would bring torch."""
+    spec = importlib.util.find_spec("editor")
+    if spec is None or not spec.origin:
+        return {}
+    return {"emoji": str(Path(spec.origin).with_name("emoji") / "weights")}
+
+
+def _programs(env: dict[str, str], listener: socket.socket, database: Database) -> list[Program]:
+    """In the order of their start."""
+    descriptor = listener.fileno()
+
+    def free_our_jobs() -> None:
+        with database.write() as session:
+            sweeper.owner_died(session, WORKER_NAME, now=utc_now())
+
+    return [
+        Program("dispatcher", [sys.executable, "-m", "service.dispatcher"], env),
+        Program("worker", [sys.executable, "-m", "worker"], env, grace=10.0, before_start=free_our_jobs),
+        Program(
+            "api",
+            [sys.executable, "-m", "service.server", "--fd", str(descriptor)],
+            env,
+            pass_fds=[descriptor],
+        ),
+    ]
+
+
+def _wait_until_ready(url: str, supervisor: Supervisor, stop: threading.Event) -> None:
+    """Return when the API says that it can work, or `stop` is set."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not stop.is_set() and not _is_ready(url):
+        supervisor.tend()
+        if time.monotonic() > deadline:
+            raise LaunchError("the service does not get ready.", remedy="See the logs in the data folder.")
+        time.sleep(POLL_SECONDS)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success
+    except httpx.TransportError:
+        return False

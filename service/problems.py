@@ -1,0 +1,135 @@
+"""Every error that leaves the service is RFC 9457 problem+json, those of the framework included."""
+
+import http
+import logging
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api_schemas.problems import PROBLEM_JSON, InvalidField, Problem, invalid_field, invalid_fields
+from service.errors import InvalidRequest, MalformedJson, NotFound, ServiceError, UnsupportedMediaType
+from service.store.errors import UnknownModel
+
+REQUEST_ID = "Request-Id"
+PARTS = {"body", "query", "path", "header"}
+
+log = logging.getLogger(__name__)
+
+
+def problem_response(request: Request, error: ServiceError) -> Response:
+    """The reply that tells a client about `error`."""
+    return _response(
+        request,
+        error.status,
+        error.code,
+        error.title,
+        str(error.message),
+        error.remedy,
+        error.errors,
+        error.headers,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error as a problem."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(UnknownModel, _unknown_model)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _service_error(request: Request, error: Exception) -> Response:
+    return problem_response(request, cast(ServiceError, error))
+
+
+def _unknown_model(request: Request, error: Exception) -> Response:
+    unknown = cast(UnknownModel, error)
+    field = invalid_field(["model"], code=unknown.code, message=unknown.message, remedy=unknown.remedy)
+    return problem_response(request, InvalidRequest(unknown.message, remedy=unknown.remedy, errors=[field]))
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    errors = cast(RequestValidationError, error).errors()
+    if errors[0]["type"] == "json_invalid":
+        reason = f"{errors[0]['ctx']['error']}, at character {errors[0]['loc'][1]}."
+        return problem_response(request, MalformedJson(reason, remedy="Send one JSON object."))
+    if _not_json(request):
+        return problem_response(
+            request,
+            UnsupportedMediaType("the body was not read.", remedy="Send it with Content-Type: application/json."),
+        )
+    fields = invalid_fields(dict(item, loc=_without_part(item["loc"])) for item in errors)
+    return problem_response(
+        request, InvalidRequest(_summary(fields), remedy="Correct the named fields.", errors=fields)
+    )
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """404, 405 and the like, raised by the framework itself."""
+    raised = cast(HTTPException, error)
+    if isinstance(raised.__cause__, ServiceError):  # FastAPI wraps what reading the body raised
+        return problem_response(request, raised.__cause__)
+    if raised.status_code == http.HTTPStatus.NOT_FOUND:
+        return problem_response(request, NotFound(f"nothing is at {request.url.path}.", remedy="See /openapi.json."))
+    status = http.HTTPStatus(raised.status_code)
+    code = status.phrase.lower().replace(" ", "_")
+    detail = str(raised.detail)
+    remedy = f"Allowed: {raised.headers['Allow']}." if raised.headers and "Allow" in raised.headers else ""
+    return _response(request, status, code, status.phrase, detail, remedy, (), raised.headers or {})
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    """The trace goes to our log; the client learns the request's id and nothing else."""
+    log.error("request %s failed", _request_id(request), exc_info=error)
+    failure = ServiceError("the fault is ours.", remedy="Try again; if it stays, report the request_id.")
+    response = problem_response(request, failure)
+    response.headers[REQUEST_ID] = _request_id(request)
+    return response
+
+
+def _response(
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    remedy: str,
+    errors: Sequence[InvalidField],
+    headers: Mapping[str, str],
+) -> Response:
+    problem = Problem(
+        type=f"urn:expunge:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        request_id=_request_id(request),
+        remedy=remedy,
+        errors=list(errors),
+    )
+    return Response(problem.model_dump_json(), status, dict(headers), PROBLEM_JSON)
+
+
+def _request_id(request: Request) -> str:
+    return str(getattr(request.state, "request_id", "none"))
+
+
+def _not_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return has_body and not (media_type.startswith("application/") and media_type.endswith("json"))
+
+
+def _without_part(location: Sequence[str | int]) -> Sequence[str | int]:
+    """FastAPI prefixes each location with the part of the request that holds it."""
+    return location[1:] if location and location[0] in PARTS else location
+
+
+def _summary(fields: Sequence[InvalidField]) -> str:
+    return "; ".join(f"{field.field or 'the body'}: {field.message}" for field in fields)

@@ -1,0 +1,62 @@
+"""Rows of the store as resources of the API."""
+
+from api_schemas.edits import EditRequest
+from api_schemas.events import Event
+from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile
+from service.store import schema
+from service.store.models import BaseModel
+
+
+def edit(job: schema.Job) -> Edit:
+    """A job, as its owner sees it."""
+    request = EditRequest.model_validate(job.request)
+    return Edit(
+        id=job.id,
+        status=job.status,
+        phase=job.phase,
+        progress=job.progress,
+        verdict=job.verdict,
+        request=request,
+        request_digest=job.request_digest,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        canceling_at=job.canceling_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        error=JobError.model_validate(job.error) if job.error else None,
+        artifacts=[artifact(row) for row in job.artifacts],
+        metadata=request.metadata,
+        urls=_urls(job.id),
+    )
+
+
+def artifact(row: schema.Artifact) -> Artifact:
+    """A published file."""
+    return Artifact(
+        name=row.name,
+        kind=row.kind,
+        media_type=row.media_type,
+        size=row.size,
+        sha256=row.sha256,
+        url=f"/v1/edits/{row.job_id}/artifacts/{row.name}",
+    )
+
+
+def event(row: schema.Event) -> Event:
+    """One line of a job's history."""
+    return Event.model_validate(row, from_attributes=True)
+
+
+def model(found: BaseModel, max_phrase_tokens: int | None) -> Model:
+    """A registered base model."""
+    files = [ModelFile(name=name, size=size) for name, size in found.files().items()]
+    return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
+
+
+def _urls(edit_id: str) -> EditUrls:
+    base = f"/v1/edits/{edit_id}"
+    parts = ("cancel", "events", "stream", "artifacts", "report")
+    return EditUrls(self=base, **{part: f"{base}/{part}" for part in parts})

@@ -1,0 +1,75 @@
+"""Published files, and the report among them."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api_schemas.jobs import Artifact, Page
+from service import resources
+from service.backend import Backend, BackendDep
+from service.downloads import download
+from service.errors import NotFound
+from service.routes.edits import EditId, found
+from service.store import jobs, schema
+
+router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
+
+Format = Literal["json", "html"]
+REPORTS: dict[Format, str] = {"json": "report.json", "html": "report.html"}
+
+
+@router.get("/artifacts", summary="List the published files")
+def list_artifacts(edit_id: EditId, backend: BackendDep) -> Page[Artifact]:
+    """All of them; empty until the edit has succeeded."""
+    return Page[Artifact](data=[resources.artifact(row) for row in _job(backend, edit_id).artifacts])
+
+
+@router.head("/artifacts/{name:path}", include_in_schema=False)
+@router.get("/artifacts/{name:path}", summary="Download a file")
+def read_artifact(edit_id: EditId, name: str, request: Request, backend: BackendDep) -> Response:
+    """The bytes. `Range` is understood; the ETag is the sha256."""
+    return download(backend.blobs, _artifact(backend, edit_id, name), request)
+
+
+@router.head("/report", include_in_schema=False)
+@router.get("/report", summary="The audit report")
+def read_report(
+    edit_id: EditId,
+    request: Request,
+    backend: BackendDep,
+    format: Annotated[Format | None, Query(description="Overrides the Accept header.")] = None,
+) -> Response:
+    """As JSON or as HTML: what `?format=` says, else what the client accepts first."""
+    chosen = format or _accepted(request.headers.get("accept", ""))
+    response = download(backend.blobs, _artifact(backend, edit_id, REPORTS[chosen]), request)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@router.head("/report.{format}", include_in_schema=False)
+@router.get("/report.{format}", summary="The audit report")
+def read_report_as(edit_id: EditId, format: Format, request: Request, backend: BackendDep) -> Response:
+    """The report in one form."""
+    return download(backend.blobs, _artifact(backend, edit_id, REPORTS[format]), request)
+
+
+def _job(backend: Backend, edit_id: str) -> schema.Job:
+    with backend.database.read() as session:
+        return found(jobs.get(session, edit_id), edit_id)
+
+
+def _artifact(backend: Backend, edit_id: str, name: str) -> schema.Artifact:
+    job = _job(backend, edit_id)
+    for row in job.artifacts:
+        if row.name == name:
+            return row
+    raise NotFound(
+        f'edit "{edit_id}" is {job.status} and has no file "{name}".',
+        remedy=f"GET /v1/edits/{edit_id}/artifacts lists its files, once it has succeeded.",
+    )
+
+
+def _accepted(accept: str) -> Format:
+    """HTML for a browser, which names it before JSON; JSON for everybody else."""
+    html, json = accept.find("text/html"), accept.find("application/json")
+    return "html" if html >= 0 and (json < 0 or html < json) else "json"

@@ -1,0 +1,55 @@
+"""A job's events: as pages, and as a stream."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from api_schemas.events import Event
+from api_schemas.jobs import Page
+from service import resources
+from service.backend import BackendDep
+from service.routes.edits import EditId, found
+from service.store import history, jobs
+from service.streams import Tail, tail
+
+router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
+
+After = Annotated[int, Query(ge=0, description="The last `seq` that you have.")]
+
+
+@router.get("/events", summary="What happened so far")
+def list_events(
+    edit_id: EditId,
+    backend: BackendDep,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Page[Event]:
+    """One page, oldest first."""
+    with backend.database.read() as session:
+        found(jobs.get(session, edit_id), edit_id)
+        rows = history.after(session, edit_id, after, limit + 1)
+    events = [resources.event(row) for row in rows[:limit]]
+    more = len(rows) > limit
+    return Page[Event](data=events, has_more=more, next_cursor=str(events[-1].seq) if more else None)
+
+
+@router.get("/stream", summary="What happens, as it happens", response_class=StreamingResponse)
+async def stream(
+    edit_id: EditId,
+    backend: BackendDep,
+    after: After = 0,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """Server-sent events whose ids are `seq`: reconnect with `Last-Event-ID` and nothing is missed.
+
+    The last message is `done`; a reconnect after that is answered 204, at which browsers stop.
+    """
+    start = after if last_event_id is None else last_event_id
+    source = Tail(backend, edit_id, start)
+    first = await run_in_threadpool(source.next)
+    if first.over and not first.events and start:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(tail(source, first), media_type="text/event-stream", headers=headers)

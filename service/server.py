@@ -1,0 +1,57 @@
+"""The API as a process.
+
+    python -m service.server [--host H] [--port P] [--fd N]
+
+`--fd` takes over a socket that somebody else has bound: the launcher keeps it open while we restart.
+"""
+
+import argparse
+import socket
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.backend import Backend
+from service.settings import ServiceSettings
+
+DRAIN_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """Tells open streams that we are about to stop, before uvicorn waits for them to end."""
+
+    def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
+        super().__init__(config)
+        self._backend = backend
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._backend.closing.set()
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    options = _options()
+    backend = Backend.from_settings(ServiceSettings())
+    config = uvicorn.Config(
+        create_app(backend),
+        host=options.host,
+        port=options.port,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        server_header=False,
+    )
+    sockets = [socket.socket(fileno=options.fd)] if options.fd is not None else None
+    _Server(config, backend).run(sockets)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m service.server")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8484)
+    parser.add_argument("--fd", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

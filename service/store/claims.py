@@ -1,0 +1,162 @@
+"""Claims: who may work on a job, proven by a number.
+
+Each claim raises the job's `fence`. Every write of a worker names the fence that it holds and changes nothing
+when that is no longer the job's: a worker that was paused for an hour and wakes up cannot harm its successor.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, func, or_, update
+from sqlalchemy.orm import Session
+
+from api_schemas.edits import EditRequest
+from api_schemas.events import EventType, Level
+from api_schemas.jobs import JobError, Status, Verdict
+from service.store import history, outbox
+from service.store.schema import Artifact, Attempt, Job
+
+LIVE: tuple[Status, ...] = ("running", "canceling")
+FREE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job until somebody claims it with a higher fence."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    max_attempts: int
+    request: EditRequest
+
+    @property
+    def last_attempt(self) -> bool:
+        """Whether nobody may try again after this."""
+        return self.attempt >= self.max_attempts
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file that lies in the blob store, ready to be named by the job."""
+
+    name: str
+    kind: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: datetime) -> Claim | None:
+    """Win the job, or None: it is over, out of attempts, or somebody else is at work on it.
+
+    An owner runs one job at a time. So if this very owner holds the lease, its former run has died.
+    """
+    free = or_(
+        Job.status == "queued",
+        and_(Job.status == "running", or_(Job.lease_until < now, Job.lease_owner == owner)),
+    )
+    taken = {
+        "status": "running",
+        "fence": Job.fence + 1,
+        "attempt": Job.attempt + 1,
+        "lease_owner": owner,
+        "lease_until": now + lease,
+        "started_at": func.coalesce(Job.started_at, now),
+    }
+    claimable = and_(Job.id == job_id, free, Job.attempt < Job.max_attempts)
+    job = session.scalar(update(Job).where(claimable).values(taken).returning(Job))
+    if job is None:
+        return None
+    session.add(Attempt(job_id=job_id, fence=job.fence, owner=owner, started_at=now))
+    outbox.silence(session, job_id)
+    history.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
+    return Claim(job_id, job.fence, job.attempt, job.max_attempts, EditRequest.model_validate(job.request))
+
+
+def extend(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
+    """Still at work. Returns the job's status, or None: the claim is lost, stop."""
+    return _write(session, claim, {"lease_until": now + lease})
+
+
+def report(
+    session: Session,
+    claim: Claim,
+    kind: EventType,
+    message: str,
+    *,
+    phase: str,
+    progress: float,
+    now: datetime,
+) -> Status | None:
+    """Where the work is: `progress` is the share of the whole job. Returns as `extend` does."""
+    status = _write(session, claim, {"phase": phase, "progress": progress})
+    if status:
+        share = round(progress, 4)
+        history.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share)
+    return status
+
+
+def succeed(
+    session: Session,
+    claim: Claim,
+    files: Sequence[Published],
+    manifest_sha256: str,
+    verdict: Verdict | None,
+    *,
+    now: datetime,
+) -> bool:
+    """Publish: name the files and end the job, in one transaction. False: the claim is lost.
+
+    A cancel that came this late loses: the work is done.
+    """
+    values = {"progress": 1.0, "verdict": verdict, "manifest_sha256": manifest_sha256}
+    ended = _end(session, claim, "succeeded", values, now=now)
+    if ended:
+        rows = enumerate(files)
+        session.add_all(Artifact(job_id=claim.job_id, position=index, **vars(file)) for index, file in rows)
+    return ended
+
+
+def fail(session: Session, claim: Claim, error: JobError, *, now: datetime) -> bool:
+    """End the job without a result. False: the claim is lost."""
+    return _end(session, claim, "failed", {"error": error.model_dump()}, now=now, level="error")
+
+
+def cancel(session: Session, claim: Claim, *, now: datetime) -> bool:
+    """The work has stopped as asked. False: the claim is lost."""
+    return _end(session, claim, "canceled", {}, now=now)
+
+
+def release(session: Session, claim: Claim, reason: str, *, now: datetime, pause: timedelta) -> bool:
+    """Give a running job back, to be tried again after a pause. False: it is lost, or asked to stop."""
+    queued = {"status": "queued", "queued_at": now, **FREE}
+    if not _write(session, claim, queued, from_states=("running",)):
+        return False
+    outbox.ring(session, claim.job_id, now=now + pause)
+    history.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
+    return True
+
+
+def _end(
+    session: Session,
+    claim: Claim,
+    status: Status,
+    values: Mapping[str, object],
+    *,
+    now: datetime,
+    level: Level = "info",
+) -> bool:
+    if not _write(session, claim, {"status": status, "finished_at": now, **FREE, **values}):
+        return False
+    history.append(session, claim.job_id, "status", status, now=now, level=level, status=status)
+    return True
+
+
+def _write(
+    session: Session, claim: Claim, values: Mapping[str, object], from_states: Sequence[Status] = LIVE
+) -> Status | None:
+    """The one fenced write. Returns the job's status after it, None when the claim is lost."""
+    held = and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.status.in_(from_states))
+    return session.scalar(update(Job).where(held).values(values).returning(Job.status))

@@ -1,0 +1,63 @@
+"""Base models that lie on this machine: an id and a folder each. Clients name the id, never a path."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.store.errors import UnknownModel
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A diffusers folder."""
+
+    id: str
+    folder: Path
+
+    def files(self) -> dict[str, int]:
+        """Each file below the folder, with its size in bytes."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in paths}
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The tokenizer as one file, if the model ships it so."""
+        path = self.folder / "tokenizer" / "tokenizer.json"
+        return path if path.is_file() else None
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a prompt may have, BOS and EOS included."""
+        config = json.loads((self.folder / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
+        return int(config["model_max_length"])
+
+
+class ModelRegistry:
+    """The models that an operator registered: one by one, or as the sub-folders of one folder."""
+
+    def __init__(self, named: Mapping[str, Path], folder: Path | None = None) -> None:
+        self._named = dict(named)
+        self._folder = folder
+
+    def all(self) -> list[BaseModel]:
+        """Every registered model whose folder is there, by id."""
+        found = {path.name: path for path in (self._folder.iterdir() if self._folder else ())} | self._named
+        return [BaseModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
+
+    def get(self, model_id: str) -> BaseModel:
+        """Raises `UnknownModel`."""
+        models = {model.id: model for model in self.all()}
+        if model_id not in models:
+            known = ", ".join(models) or "none"
+            raise UnknownModel(
+                f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
+            )
+        return models[model_id]
+
+
+def _is_model(name: str, folder: Path) -> bool:
+    return bool(_MODEL_ID.fullmatch(name)) and (folder / "model_index.json").is_file()

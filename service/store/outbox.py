@@ -1,0 +1,38 @@
+"""The transactional outbox. A doorbell row says: a worker has still to be told about this job.
+
+It is written in the transaction that makes the job claimable, and removed in the one that claims it. In
+between it rings, more and more rarely: a lost message, or a lost broker, costs time and nothing else.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from service.store.schema import Doorbell
+
+FIRST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+def ring(session: Session, job_id: str, *, now: datetime) -> None:
+    """Have the job's bell rung from `now` on."""
+    session.merge(Doorbell(job_id=job_id, due_at=now, rings=0))
+
+
+def silence(session: Session, job_id: str) -> None:
+    """Somebody came, or nobody needs to."""
+    session.execute(delete(Doorbell).where(Doorbell.job_id == job_id))
+
+
+def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[Doorbell]:
+    """The bells to ring now, oldest first."""
+    return session.scalars(select(Doorbell).where(Doorbell.due_at <= now).order_by(Doorbell.due_at).limit(limit)).all()
+
+
+def rang(session: Session, job_id: str, *, now: datetime) -> None:
+    """The message is with the broker. Ring again if nobody answers: after 30 s, 1 min, 2 min … 1 h."""
+    if bell := session.get(Doorbell, job_id):
+        bell.due_at = now + min(FIRST_PAUSE * 2 ** min(bell.rings, 10), LONGEST_PAUSE)
+        bell.rings += 1

@@ -1,0 +1,175 @@
+"""The tables. `SCHEMA_VERSION` counts their shapes; `database.prepare` refuses a store of another one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DDL, JSON, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from api_schemas.jobs import TERMINAL, Status, Verdict
+
+SCHEMA_VERSION = 1
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware in Python, UTC in the database. Naive times are refused: nobody knows what they mean."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Into the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime has no place in the store")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Out of it."""
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """What the tables have in common: names for constraints, and how our types are stored."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it from the class
+        datetime: UtcTime,
+        dict[str, Any]: JSON,
+        Status: String,
+        Verdict: String,
+    }
+
+
+class StoreVersion(Base):
+    """One row: the version of the schema that this database has."""
+
+    __tablename__ = "store_version"
+
+    version: Mapped[int] = mapped_column(primary_key=True)
+
+
+class ApiKey(Base):
+    """A key as we know it: never the key itself."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    secret_sha256: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Job(Base):
+    """One edit. `fence` counts claims: who holds an older number may write nothing more."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[Status] = mapped_column(index=True)
+    phase: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    verdict: Mapped[Verdict | None]
+    model: Mapped[str] = mapped_column(index=True)
+    request: Mapped[dict[str, Any]]
+    request_digest: Mapped[str]
+    api_key_id: Mapped[str]
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    canceling_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]
+    error: Mapped[dict[str, Any] | None]
+    manifest_sha256: Mapped[str | None]
+
+    artifacts: Mapped[list["Artifact"]] = relationship(order_by="Artifact.position", lazy="selectin")
+
+
+class Attempt(Base):
+    """One claim of a job by one worker."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    started_at: Mapped[datetime]
+
+
+class Event(Base):
+    """A job's history. `seq` has no gaps: it is given out under the job's row lock."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+
+class Doorbell(Base):
+    """The outbox: a job that a worker has still to be told about. Removed when one claims it."""
+
+    __tablename__ = "outbox"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(index=True)
+    rings: Mapped[int] = mapped_column(default=0)
+
+
+class IdempotencyKey(Base):
+    """A reply that was given, to be given again."""
+
+    __tablename__ = "idempotency_keys"
+
+    api_key_id: Mapped[str] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    status_code: Mapped[int]
+    body: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Artifact(Base):
+    """One published file of a job: a name for a blob."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    kind: Mapped[str]
+    media_type: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+
+
+_TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
+
+event.listen(
+    Job.__table__,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]
+        "CREATE TRIGGER terminal_jobs_never_change BEFORE UPDATE ON jobs "
+        f"WHEN OLD.status IN ({_TERMINAL_SQL}) "
+        "BEGIN SELECT RAISE(ABORT, 'a terminal job never changes'); END"
+    ).execute_if(dialect="sqlite"),
+)

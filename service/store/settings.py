@@ -1,0 +1,44 @@
+"""Settings that service and worker share: where the truth lies. Read from `EXPUNGE_*` variables."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.store.blobs import ArtifactStore, LocalBlobs
+from service.store.database import Database, sqlite_url
+from service.store.models import ModelRegistry
+
+DEFAULT_DATA_DIR = Path("~/.expunge")
+
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+class StoreSettings(BaseSettings):
+    """One data folder holds everything, unless a setting moves a part of it elsewhere."""
+
+    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", frozen=True, extra="ignore", validate_default=True)
+
+    data_dir: Folder = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
+    database_url: str = Field(default="", description="SQLAlchemy URL. Empty: a SQLite file in the data folder.")
+    broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Where Celery messages go.")
+    hard_limit_seconds: int = Field(
+        default=7200,
+        ge=120,
+        description="A job that runs longer is killed; it is tried again, up to its attempts.",
+    )
+    models: dict[str, Folder] = Field(default={}, description="Base models: id to diffusers folder, as JSON.")
+    models_dir: Folder | None = Field(default=None, description="Each of its sub-folders is a base model.")
+
+    def database(self) -> Database:
+        """The database that these settings name."""
+        return Database(self.database_url or sqlite_url(self.data_dir / "expunge.db"))
+
+    def blobs(self) -> ArtifactStore:
+        """The artifact store that these settings name."""
+        return LocalBlobs(self.data_dir / "blobs")
+
+    def registry(self) -> ModelRegistry:
+        """The base models that these settings name."""
+        return ModelRegistry(self.models, self.models_dir)

@@ -1,0 +1,78 @@
+"""Following a job: the events table, read again and again. Any process that writes there is heard."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from api_schemas.events import DONE, Event
+from service import resources
+from service.backend import Backend
+from service.errors import NotFound
+from service.store import history, jobs
+
+BATCH = 200
+KEEPALIVE_SECONDS = 15.0
+RETRY_MILLISECONDS = 3000
+
+
+@dataclass(frozen=True)
+class News:
+    """What one look found. `over`: nothing will follow."""
+
+    events: list[Event]
+    over: bool
+
+
+class Tail:
+    """A reader of one job's events, that remembers how far it is."""
+
+    def __init__(self, backend: Backend, edit_id: str, after: int) -> None:
+        self.backend = backend
+        self._edit_id = edit_id
+        self._after = after
+
+    def next(self) -> News:
+        """The events since the last call. Raises `NotFound`.
+
+        The status is read before the events: a job that was over then has written its last one.
+        """
+        with self.backend.database.read() as session:
+            job = jobs.get(session, self._edit_id)
+            if job is None:
+                raise NotFound(f'there is no edit "{self._edit_id}".', remedy="GET /v1/edits lists yours.")
+            rows = history.after(session, self._edit_id, self._after, BATCH)
+            over = resources.edit(job).finished and len(rows) < BATCH
+        events = [resources.event(row) for row in rows]
+        self._after = events[-1].seq if events else self._after
+        return News(events, over)
+
+
+async def tail(source: Tail, news: News) -> AsyncIterator[bytes]:
+    """Messages, from `news` on, until the job is over, the connection is old, or the service stops."""
+    settings = source.backend.settings
+    end = time.monotonic() + settings.stream_limit_seconds
+    quiet_since = time.monotonic()
+    yield format_sse_event(retry=RETRY_MILLISECONDS)
+    while True:
+        for event in news.events:
+            yield _message(event)
+        if news.over:
+            yield format_sse_event(event=DONE, data_str="{}")
+            return
+        if time.monotonic() > end or source.backend.closing.is_set():
+            return
+        if news.events:
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since > KEEPALIVE_SECONDS:
+            yield KEEPALIVE_COMMENT
+            quiet_since = time.monotonic()
+        await asyncio.sleep(settings.stream_poll_seconds)
+        news = await run_in_threadpool(source.next)
+
+
+def _message(event: Event) -> bytes:
+    return format_sse_event(event=event.type, data_str=event.model_dump_json(), id=str(event.seq))

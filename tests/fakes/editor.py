@@ -1,0 +1,84 @@
+"""An editor without science: the interface of `editor.jobs`, in milliseconds.
+
+What it does is told by the request's metadata: `crash` names a phase that raises, `refuse` one that says no, `slow`
+the seconds that each phase takes, `deaf` makes it ignore that it is to stop.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from api_schemas.edits import EditRequest
+from api_schemas.jobs import Verdict
+from editor.errors import ConceptError
+
+PHASES = ("trace", "edit", "validate", "publish")
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class JobContext:
+    request: EditRequest
+    model_dir: Path
+    workdir: Path
+    cache_dir: Path
+    progress: Callable[[str, float, str], None]
+    job_id: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    name: str
+    path: Path
+    media_type: str
+    kind: str
+
+
+def finished(phase: str, context: JobContext) -> bool:
+    return (context.workdir / phase).is_file()
+
+
+def run_phase(phase: str, context: JobContext) -> None:
+    wishes = context.request.metadata
+    if wishes.get("refuse") == phase:
+        raise ConceptError("the concept is out of reach.", field="removals[0].concept", remedy="Try another.")
+    if wishes.get("crash") == phase:
+        raise RuntimeError("a bug")
+    with (context.workdir / "runs").open("a") as runs:
+        runs.write(f"{phase}\n")
+    for step in range(STEPS):
+        time.sleep(float(wishes.get("slow", "0")) / STEPS)
+        with suppress(Exception if wishes.get("deaf") else ()):
+            context.progress(phase, step / STEPS, f"{phase}, step {step}")
+    if phase == "publish":
+        _write(context)
+    (context.workdir / phase).write_text("done")
+
+
+def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
+    files = [
+        ("delta.safetensors", "application/octet-stream", "weights"),
+        ("text_encoder/model.safetensors", "application/octet-stream", "weights"),
+        ("report.json", "application/json", "report"),
+        ("report.html", "text/html; charset=utf-8", "report"),
+        ("runs.txt", "text/plain; charset=utf-8", "log"),
+    ]
+    return tuple(ArtifactFile(name, context.workdir / "out" / name, media, kind) for name, media, kind in files)
+
+
+def verdict(context: JobContext) -> Verdict | None:
+    return "passed" if context.request.validation.enabled else None
+
+
+def _write(context: JobContext) -> None:
+    out = context.workdir / "out"
+    (out / "text_encoder").mkdir(parents=True, exist_ok=True)
+    (out / "delta.safetensors").write_bytes(bytes(range(256)) * 16)
+    (out / "text_encoder" / "model.safetensors").write_bytes(b"weights" * 1000)
+    (out / "report.json").write_text('{"verdict": "passed"}')
+    (out / "report.html").write_text("<!doctype html><title>report</title>")
+    (out / "runs.txt").write_text((context.workdir / "runs").read_text())

@@ -1,0 +1,61 @@
+"""From the editor's many small steps to a few durable events."""
+
+import time
+from collections.abc import Sequence
+
+from api_schemas.events import EventType
+from service.store import claims
+from service.store.claims import Claim
+from service.store.clock import Clock, utc_now
+from service.store.database import Database
+from worker.lease import Lease
+
+SHARES = {"trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
+"""How much of a job's time each phase takes, roughly. A phase that is not named counts like `edit`."""
+
+
+class Reporter:
+    """The editor's `progress` callback. Checks the lease at each call, writes once in `interval` seconds."""
+
+    def __init__(
+        self,
+        database: Database,
+        claim: Claim,
+        lease: Lease,
+        phases: Sequence[str],
+        interval: float,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.phase: str | None = None
+        self._database = database
+        self._claim = claim
+        self._lease = lease
+        self._phases = tuple(phases)
+        self._interval = interval
+        self._clock = clock
+        self._written = -float("inf")
+
+    def enter(self, phase: str) -> None:
+        """A phase begins. Always written."""
+        self.phase = phase
+        self._write("phase", phase, 0.0, phase)
+
+    def __call__(self, phase: str, fraction: float, message: str) -> None:
+        """Raises `LeaseLost`, `JobCanceled`."""
+        self._lease.check()
+        if time.monotonic() - self._written >= self._interval:
+            self._write("progress", phase, fraction, message)
+
+    def _write(self, kind: EventType, phase: str, fraction: float, message: str) -> None:
+        self._written = time.monotonic()
+        done = overall(self._phases, phase, fraction)
+        with self._database.write() as session:
+            status = claims.report(session, self._claim, kind, message, phase=phase, progress=done, now=self._clock())
+        self._lease.observe(status)
+
+
+def overall(phases: Sequence[str], phase: str, fraction: float) -> float:
+    """The share of the whole job that is done when `fraction` of `phase` is."""
+    shares = {name: SHARES.get(name, SHARES["edit"]) for name in phases}
+    before = sum(shares[name] for name in phases[: phases.index(phase)])
+    return min(1.0, (before + shares[phase] * min(max(fraction, 0.0), 1.0)) / sum(shares.values()))

@@ -1,0 +1,36 @@
+"""From the editor's files to blobs and a manifest. Nothing is published by this: only the fenced write is."""
+
+import io
+import json
+from collections.abc import Sequence
+
+from service.store.blobs import ArtifactStore
+from service.store.claims import Claim, Published
+from worker.port import ArtifactFile
+
+MANIFEST = "manifest.json"
+
+
+def store(blobs: ArtifactStore, claim: Claim, files: Sequence[ArtifactFile]) -> list[Published]:
+    """Put each file, and last the manifest that names them all: it is the last of the list.
+
+    Doing it again, after a crash anywhere, stores nothing twice.
+    """
+    published = [_put(blobs, file) for file in files]
+    manifest = json.dumps(
+        {
+            "edit": claim.job_id,
+            "request_digest": claim.request.digest(),
+            "files": [vars(file) for file in published],
+        },
+        indent=2,
+        sort_keys=True,
+    )
+    blob = blobs.put(io.BytesIO(manifest.encode()))
+    return [*published, Published(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
+
+
+def _put(blobs: ArtifactStore, file: ArtifactFile) -> Published:
+    with file.path.open("rb") as source:
+        blob = blobs.put(source)
+    return Published(file.name, file.kind, file.media_type, blob.size, blob.sha256)

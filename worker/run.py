@@ -1,0 +1,147 @@
+"""One message: claim the job, run its phases, publish. Whatever happens, the job's row says what did."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from api_schemas.jobs import JobError, Verdict
+from editor.errors import EditorError
+from service.store import claims
+from service.store.blobs import ArtifactStore
+from service.store.claims import Claim, Published
+from service.store.clock import Clock, utc_now
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.store.models import ModelRegistry
+from worker import port, publish
+from worker.errors import JobCanceled, LeaseLost
+from worker.lease import Lease
+from worker.progress import Reporter
+from worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made: its files are stored, but not yet published."""
+
+    files: list[Published]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A worker's one slot."""
+
+    settings: WorkerSettings
+    database: Database
+    blobs: ArtifactStore
+    registry: ModelRegistry
+    clock: Clock = utc_now
+
+    @classmethod
+    def from_settings(cls, settings: WorkerSettings) -> "Runner":
+        """Everything that the settings name."""
+        return cls(settings, settings.database(), settings.blobs(), settings.registry())
+
+    def run(self, job_id: str) -> None:
+        """Answer the doorbell. Returns when the job is over, or is not ours."""
+        with self.database.write() as session:
+            claim = claims.claim(
+                session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
+            )
+        if claim is None:
+            log.info("%s: over, or in other hands", job_id)
+            return
+        with Lease(self.database, claim, self.settings, self.clock) as lease:
+            self._attempt(claim, lease)
+
+    def _attempt(self, claim: Claim, lease: Lease) -> None:
+        """Run the job and record the outcome."""
+        editor = port.load(self.settings.editor)
+        progress = Reporter(self.database, claim, lease, editor.PHASES, self.settings.progress_seconds, self.clock)
+        try:
+            self._succeed(claim, self._work(editor, claim, progress))
+        except LeaseLost:
+            log.warning("%s: lost to another worker", claim.job_id)
+        except JobCanceled:
+            self._cancel(claim)
+        except (EditorError, StoreError) as error:
+            self._fail(claim, _refusal(error, progress.phase))
+        except SoftTimeLimitExceeded:
+            self._fail(claim, _too_slow(self.settings.hard_limit_seconds, progress.phase))
+        except Exception as error:
+            log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
+            self._retry(claim, error, progress.phase)
+
+    def _work(self, editor: port.Editor, claim: Claim, progress: Reporter) -> Result:
+        """All phases, from the first that an earlier attempt has not finished."""
+        workdir = self.settings.workdir(claim.job_id)
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        context = editor.JobContext(
+            request=claim.request,
+            model_dir=self.registry.get(claim.request.model).folder,
+            workdir=workdir,
+            cache_dir=self.settings.cache_dir,
+            progress=progress,
+            job_id=claim.job_id,
+            now=self.clock(),
+        )
+        for phase in editor.PHASES:
+            if not editor.finished(phase, context):
+                progress.enter(phase)
+                editor.run_phase(phase, context)
+        files = publish.store(self.blobs, claim, editor.artifacts(context))
+        return Result(files, editor.verdict(context))
+
+    def _succeed(self, claim: Claim, result: Result) -> None:
+        manifest = result.files[-1].sha256
+        with self.database.write() as session:
+            published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
+        self._ended(claim, published)
+
+    def _cancel(self, claim: Claim) -> None:
+        with self.database.write() as session:
+            canceled = claims.cancel(session, claim, now=self.clock())
+        self._ended(claim, canceled)
+
+    def _fail(self, claim: Claim, error: JobError) -> None:
+        with self.database.write() as session:
+            failed = claims.fail(session, claim, error, now=self.clock())
+        self._ended(claim, failed)
+
+    def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
+        """An error that nobody foresaw may be the machine's: try again, later, perhaps elsewhere."""
+        if claim.last_attempt:
+            self._fail(claim, _crash(error, phase))
+            return
+        pause = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
+        reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
+        with self.database.write() as session:
+            claims.release(session, claim, reason, now=self.clock(), pause=pause)
+
+    def _ended(self, claim: Claim, ours: bool) -> None:
+        """Tidy up, if it was us who ended the job."""
+        if ours:
+            shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
+
+
+def _refusal(error: EditorError | StoreError, phase: str | None) -> JobError:
+    """The editor or the store says no, with its reasons: trying again would not help."""
+    return JobError(code=error.code, message=f"{error.message} {error.remedy}".strip(), param=error.field, phase=phase)
+
+
+def _too_slow(limit: int, phase: str | None) -> JobError:
+    message = f"the job ran longer than {limit} s. Ask for fewer seeds, steps or prompts."
+    return JobError(code="time_limit_exceeded", message=message, phase=phase)
+
+
+def _crash(error: Exception, phase: str | None) -> JobError:
+    """Our fault: the type is told, the rest is in our log."""
+    message = f"every attempt crashed, the last with {type(error).__name__}; the worker's log has the trace"
+    return JobError(code="internal_error", message=message, phase=phase, retryable=True)

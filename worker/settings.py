@@ -1,0 +1,43 @@
+"""Settings of the worker, on top of those of the store."""
+
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from service.store.settings import StoreSettings
+
+
+class WorkerSettings(StoreSettings):
+    """Read from `EXPUNGE_*` variables."""
+
+    editor: str = Field(default="editor.jobs", description="The module that does the science.")
+    worker_name: str = Field(default="", description="Unique among live workers. Empty: host and process id.")
+    lease_seconds: float = Field(default=30.0, gt=0, description="A silent worker loses its job after this.")
+    heartbeat_seconds: float = Field(default=5.0, gt=0, description="How often a worker extends its lease.")
+    cancel_grace_seconds: float = Field(
+        default=20.0, ge=0, description="A canceled job that does not stop by then is killed."
+    )
+    progress_seconds: float = Field(default=0.5, ge=0, description="Progress is written at most this often.")
+    retry_seconds: float = Field(default=5.0, ge=0, description="Pause before a job that crashed is tried again.")
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts without a heartbeat."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def owner(self) -> str:
+        """Who holds our leases. The pool has one slot, so its parent process names us."""
+        return self.worker_name or f"{socket.gethostname()}:{os.getppid()}"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What jobs share: images of base models."""
+        return self.data_dir / "cache"
+
+    def workdir(self, job_id: str) -> Path:
+        """Where a job's phases leave their results, for the next attempt to go on from."""
+        return self.data_dir / "work" / job_id

@@ -1,0 +1,23 @@
+"""The one task. Importing this module must stay quick: a spawned child has to report within seconds."""
+
+from functools import lru_cache
+
+from celery import shared_task
+
+from service.store.queue import TASK
+from worker.run import Runner
+from worker.settings import WorkerSettings
+
+
+def _run_edit(job_id: str) -> None:
+    """Answer the doorbell."""
+    _runner().run(job_id)
+
+
+run_edit = shared_task(name=TASK)(_run_edit)
+
+
+@lru_cache(maxsize=1)
+def _runner() -> Runner:
+    """Built in the child, at its first job: nothing that is open crosses the spawn."""
+    return Runner.from_settings(WorkerSettings())
