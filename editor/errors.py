@@ -37,3 +37,9 @@ class SolveError(EditorError):
     """The closed form has no trustworthy solution."""
 
     code = "solve_failed"
+
+
+class PublishingError(EditorError):
+    """A published file doesn't fit the base model, or is damaged."""
+
+    code = "publishing_refused"

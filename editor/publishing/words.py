@@ -1,0 +1,99 @@
+"""The report's figures in words that an artist or a lawyer can read. Plain text: whoever prints it escapes it."""
+
+from collections.abc import Iterator
+
+from api_schemas.report import AuditReport, Check, Estimate, GroupScore, RemovalRecord, Validation, Verdict
+
+HEADLINES: dict[Verdict | None, str] = {
+    "passed": "Removed. Everything that was tested meets the thresholds set before the test.",
+    "failed": "Not good enough. At least one figure misses the threshold set before the test.",
+    "inconclusive": "Undecided. The test was too small to say on which side of a threshold the truth lies.",
+    None: "Not tested. The weights were edited, but no pictures were drawn and nobody judged the result.",
+}
+OUTCOMES: dict[Verdict, str] = {"passed": "✓ passed", "failed": "✗ failed", "inconclusive": "? undecided"}
+GROUPS = {
+    "target": "Prompts that ask for it",
+    "generality": "The same in wordings that the edit never saw",
+    "neighbours": "Its closest neighbours",
+    "retain": "Unrelated prompts",
+}
+ASKS = {"object": "the object", "style": "the style", "both": "object and style"}
+
+
+def headline(report: AuditReport) -> str:
+    """The verdict in a sentence or two."""
+    return HEADLINES[report.verdict]
+
+
+def names(report: AuditReport) -> str:
+    """The removed concepts, listed."""
+    return ", ".join(f"“{removal.concept}”" for removal in report.removals)
+
+
+def percent(value: float) -> str:
+    """``0.934`` -> ``"93 %"``; a tenth is shown near either end, where it matters."""
+    share = 100 * value
+    return f"{share:.1f} %" if 0 < abs(share) < 10 and round(share) != share else f"{share:.0f} %"
+
+
+def share(estimate: Estimate) -> str:
+    """``"93 % (88 % to 97 %)"``."""
+    return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
+
+
+def number(estimate: Estimate) -> str:
+    """``"0.312 (0.300 to 0.325)"``."""
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def concept(report: AuditReport, removal: int | None) -> str:
+    """What a figure is about."""
+    return "all" if removal is None else report.removals[removal].concept
+
+
+def check_name(check: Check) -> str:
+    """A threshold's name as words."""
+    return check.name.replace("_", " ")
+
+
+def destination(removal: RemovalRecord) -> str:
+    """What the concept's prompts mean from now on."""
+    return {
+        "replacement": f"its prompts now mean “{removal.destination}”, as was asked",
+        "generic": f"its prompts now mean “{removal.destination}”, its generic class",
+        "null": "its prompts now read as if it had not been named",
+    }[removal.destination_source]
+
+
+def summary(report: AuditReport) -> Iterator[str]:
+    """A sentence for each removal and for what was to be kept."""
+    for index, removal in enumerate(report.removals):
+        kind = "style" if removal.kind == "style" else "concept"
+        yield f"The {kind} “{removal.concept}” was removed: {destination(removal)}."
+        if report.validation:
+            yield from (found(group) for group in groups(report.validation, "target", index))
+    if report.validation:
+        yield from (kept(group) for name in ("neighbours", "retain") for group in groups(report.validation, name))
+
+
+def groups(validation: Validation, name: str, removal: int | None = None) -> Iterator[GroupScore]:
+    """The groups of this name, and of this removal if one is given."""
+    return (g for g in validation.groups if g.group == name and removal in (None, g.removal))
+
+
+def found(group: GroupScore) -> str:
+    """How often the removed concept is still recognised."""
+    before, after = group.accuracy_before, group.accuracy_after
+    return (
+        f"Asked for it, the judge recognised it in {percent(before.value)} of the pictures before and in "
+        f"{percent(after.value)} after (no more than {percent(after.high)}, allowing for chance)."
+    )
+
+
+def kept(group: GroupScore) -> str:
+    """How well what should stay has stayed."""
+    before, after = group.accuracy_before, group.accuracy_after
+    return (
+        f"{GROUPS[group.group]}: {ASKS[group.asks]} was recognised in {percent(before.value)} of the pictures before "
+        f"and in {percent(after.value)} after."
+    )

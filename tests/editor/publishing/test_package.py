@@ -1,0 +1,138 @@
+"""The published folder as a whole, and what people read in it."""
+
+import hashlib
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from api_schemas.report import AuditReport
+from editor.errors import PublishingError
+from editor.publishing import Pair, publish, sample_sheet
+from editor.publishing.card import markdown, render_card
+from editor.publishing.figures import Picture, trace_map, trade_off_curve
+from editor.publishing.html import render
+from editor.publishing.package import edit_digest
+from editor.quickfix.update import TensorUpdate
+
+HOSTILE = "<script>alert('$x^2$')</script> | *fox*"
+
+
+@pytest.fixture(scope="module")
+def sheet() -> Picture:
+    images = [Image.new("RGB", (64, 64), colour) for colour in ("orange", "gray")]
+    return sample_sheet(
+        "samples-0", f"Asked for “{HOSTILE}”.", [Pair(f"a picture of {HOSTILE} {i}", *images) for i in range(10)]
+    )
+
+
+class Outline(HTMLParser):
+    """Tags in order, and images without a text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.mute: list[str] = []
+        self.sources: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.sources += [value for key in ("src", "href") if (value := values.get(key))]
+        if tag == "img" and not values.get("alt"):
+            self.mute.append(str(values))
+
+
+def test_publishing_lists_every_file_with_its_digest(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, sheet: Picture, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("not yours")
+    published = publish(report, update, model_dir, [sheet], tmp_path)
+    assert AuditReport.model_validate_json((tmp_path / "report.json").read_text()) == published
+    names = {artifact.name for artifact in published.artifacts}
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files - names == {"report.json", "mine.txt"}
+    assert {"text_encoder/model.safetensors", "text_encoder/config.json", "figures/trace-0.png"} <= names
+    for artifact in published.artifacts:
+        content = (tmp_path / artifact.name).read_bytes()
+        assert (artifact.size, artifact.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_publishing_again_gives_the_same_bytes(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, sheet: Picture, tmp_path: Path
+) -> None:
+    first = publish(report, update, model_dir, [sheet], tmp_path / "first")
+    assert publish(report, update, model_dir, [sheet], tmp_path / "second") == first
+
+
+def test_a_base_that_is_not_the_reported_one_is_refused(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    model = report.model.model_copy(update={"files": dict.fromkeys(report.model.files, "0" * 64)})
+    with pytest.raises(PublishingError):
+        publish(report.model_copy(update={"model": model}), update, model_dir, [], tmp_path)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_the_digest_of_an_edit_ignores_the_order_and_the_job(report: AuditReport) -> None:
+    other = report.removals[0].model_copy(update={"concept": "owl"})
+    one = report.model_copy(update={"removals": [*report.removals, other]})
+    two = report.model_copy(update={"removals": [other, *report.removals], "job_id": "edit_2"})
+    assert edit_digest(one) == edit_digest(two) != edit_digest(report)
+
+
+def test_html_escapes_what_strangers_wrote(report: AuditReport, sheet: Picture) -> None:
+    page = render(report, [sheet, trace_map(report.traces[0], report.removals[0], "layer 0 self_attention")])
+    outline = Outline(page)
+    assert "script" not in outline.tags
+    assert not {"b", "i"} & set(outline.tags)
+    assert "&lt;script&gt;" in page
+
+
+def test_html_is_one_file_with_texts_for_every_picture(report: AuditReport, sheet: Picture) -> None:
+    pictures = [sheet, trace_map(report.traces[0], report.removals[0], "layer 0 self_attention")]
+    outline = Outline(render(report, [*pictures, trade_off_curve(report.solve)]))
+    assert outline.tags.count("img") == 3
+    assert not outline.mute
+    assert all(source.startswith("data:image/png;base64,") for source in outline.sources)
+    levels = [int(tag[1]) for tag in outline.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert outline.tags.count("table") == outline.tags.count("caption")
+
+
+def test_html_says_the_verdict_first(report: AuditReport) -> None:
+    page = render(report.model_copy(update={"traces": []}), [])
+    assert page.index("Undecided") < page.index("<table")
+    assert "no more than 4 %" in page
+
+
+def test_a_report_without_validation_says_that_nothing_was_tested(report: AuditReport) -> None:
+    untested = report.model_copy(update={"validation": None, "verdict": None, "traces": []})
+    assert "Not tested" in render(untested, [])
+    assert "Nothing was measured" in render_card(untested, [])
+
+
+def test_the_card_shows_concepts_as_text(report: AuditReport, sheet: Picture) -> None:
+    card = render_card(report, [sheet])
+    assert "<script>" not in card
+    front_matter = card.split("---")[1]
+    assert 'base_model: "tiny"' in front_matter
+    assert "(figures/samples-0.png)" in card
+    assert all(row.count("|") - row.count("\\|") == 6 for row in card.splitlines() if row.startswith("|"))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "# a", "- a", "[a](b)", "`a`", "a | b", "![x](y)"])
+def test_markdown_keeps_text_on_one_line_without_markup(text: str) -> None:
+    shown = markdown(text)
+    assert "\n" not in shown
+    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
+    assert not re.search(r"(?<!\\)[#\[\]`|!*_-]", shown)
+
+
+def test_figures_are_the_same_bytes_each_time(report: AuditReport) -> None:
+    assert trade_off_curve(report.solve).png == trade_off_curve(report.solve).png
