@@ -102,6 +102,9 @@ class Thresholds(Request):
     retain_drop: float = Field(
         default=0.03, ge=0, le=1, description="Accuracy on everything else may fall by at most this much."
     )
+    neighbour_drop: float = Field(
+        default=0.10, ge=0, le=1, description="Accuracy on the concept's nearest neighbours may fall by at most this much."
+    )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="Confidence level of the intervals that decide the verdict."
     )
@@ -115,7 +118,7 @@ class Validation(Request):
     steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
     guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
     retain_prompts: int = Field(
-        default=48,
+        default=192,
         ge=0,
         le=2000,
         description="At most this many unrelated prompts are checked for collateral damage.",

@@ -1,0 +1,1 @@
+"""Judging by a model that was not edited: zero-shot accuracy before and after, intervals, the verdict."""

@@ -1,0 +1,82 @@
+"""Which prompts are judged: the concept, wordings the edit never saw, the nearest neighbours, and everything else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from editor.judging.judge import Asks, Judge
+from editor.prompts import PromptBook, Removal
+from editor.prompts.book import evenly
+from editor.prompts.concepts import Phrase
+
+GroupName = Literal["target", "generality", "neighbours", "retain"]
+PROMPTS = 20
+"""Prompts in a target, generality or neighbours group."""
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts of one kind and the question that is asked of their images."""
+
+    name: GroupName
+    removal: int | None
+    asks: Asks
+    phrases: tuple[Phrase, ...]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts, in order."""
+        return [phrase.text() for phrase in self.phrases]
+
+    @property
+    def truths(self) -> list[str]:
+        """What a faithful image of each prompt shows."""
+        return [phrase.object if self.asks == "object" else phrase.style for phrase in self.phrases]
+
+
+def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
+    """The kept names that the judge finds most like the concept, nearest first."""
+    asks, own = removal.concept.kind, judge.describe(removal.concept.kind, removal.concept.subject)
+    similarity = {name: float(judge.describe(asks, name) @ own) for name in kept}
+    return sorted(kept, key=lambda name: -similarity[name])[:NEIGHBOURS]
+
+
+def seen(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
+    """Contexts of the edit around ``name``."""
+    contexts = book.object_contexts if removal.concept.kind == "object" else book.style_contexts
+    return list(contexts(name))
+
+
+def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...]:
+    """Distinct phrases, thinned evenly."""
+    return tuple(evenly(list(dict.fromkeys(phrases)), limit))
+
+
+def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], index: int) -> list[Group]:
+    """Target, generality and neighbours of one removal."""
+    removal = removals[index]
+    objects, styles = book.kept_names(removals)
+    asks: Asks = removal.concept.kind
+    near = neighbours(judge, removal, objects if asks == "object" else styles)
+    every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
+    beside = [phrase for name in near for phrase in evenly([p for p in seen(book, removal, name) if p.style], 4)]
+    return [
+        Group("target", index, asks, spread(every)),
+        Group("generality", index, asks, spread(book.held_out(p for p in every if p.style))),
+        Group("neighbours", index, asks, spread(beside, PROMPTS * 2)),
+    ]
+
+
+def retain_groups(book: PromptBook, removals: Sequence[Removal], limit: int) -> list[Group]:
+    """Kept objects in kept styles, in held-out wordings; asked for both."""
+    objects, styles = book.kept_names(removals)
+    styled = [phrase for phrase in book.kept_phrases(objects, styles) if phrase.style]
+    phrases = spread(book.held_out(styled), limit)
+    return [Group("retain", None, "object", phrases), Group("retain", None, "style", phrases)] if phrases else []
+
+
+def all_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], retain: int) -> list[Group]:
+    """Every group of a request."""
+    own = [group for i in range(len(removals)) for group in removal_groups(book, judge, removals, i)]
+    return own + retain_groups(book, removals, retain)

@@ -1,0 +1,110 @@
+"""Images at fixed seeds, and a cache of those of the unedited model."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from editor.judging.judge import Image
+from editor.quickfix.update import TensorUpdate
+
+BATCH = 32
+Tick = Callable[[float], None]
+"""Told the finished fraction; may raise to stop."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to draw."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How images are drawn; part of the key of the cache."""
+
+    steps: int
+    guidance: float
+
+
+def load_pipeline(model_dir: Path) -> Any:
+    """The model as a plain diffusers pipeline in float32, quiet."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        model_dir, use_safetensors=True, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def apply_update(pipeline: Any, update: TensorUpdate) -> None:
+    """Put the edited tensor into the pipeline's text encoder."""
+    inner = update.name.removeprefix("text_model.")
+    encoder = getattr(pipeline.text_encoder, "text_model", pipeline.text_encoder)
+    with torch.no_grad():
+        encoder.get_parameter(inner).copy_(update.edited)
+
+
+def draw(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:
+    """Draw images in batches. Each has its own generator, so a batch's composition does not matter."""
+    images: list[Image] = []
+    total = len(shots) * sampler.steps
+    for start in range(0, len(shots), BATCH):
+        part = shots[start : start + BATCH]
+
+        def after_step(_: Any, step: int, __: Tensor, values: dict[str, Any], part: Sequence[Shot] = part) -> dict[str, Any]:
+            tick((len(images) * sampler.steps + (step + 1) * len(part)) / total)
+            return values
+
+        output = pipeline(
+            [shot.prompt for shot in part],
+            num_inference_steps=sampler.steps,
+            guidance_scale=sampler.guidance,
+            generator=[torch.Generator().manual_seed(shot.seed) for shot in part],
+            output_type="np",
+            callback_on_step_end=after_step,
+        )
+        images += list((output.images * 255).round().astype(np.uint8))
+    return images
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """PNG files by the digest of (model, prompt, seed, sampler): a second job on a base draws only its after half."""
+
+    folder: Path
+    model_digest: str
+
+    def path(self, sampler: Sampler, shot: Shot) -> Path:
+        """Where an image lies. Prompts may name people, so names are digests."""
+        key = json.dumps([self.model_digest, asdict(shot), asdict(sampler)], sort_keys=True)
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}.png"
+
+    def draw(self, pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:
+        """Read what is there, draw and keep what is missing."""
+        paths = [self.path(sampler, shot) for shot in shots]
+        missing = [(path, shot) for path, shot in zip(paths, shots, strict=True) if not path.exists()]
+        drawn = draw(pipeline, sampler, [shot for _, shot in missing], tick) if missing else []
+        for (path, _), image in zip(missing, drawn, strict=True):
+            keep(path, image)
+        tick(1.0)
+        return [np.asarray(Pillow.open(path).convert("RGB")) for path in paths]
+
+
+def keep(path: Path, image: Image) -> None:
+    """Write a PNG so that a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    Pillow.fromarray(image).save(partial, format="PNG")
+    partial.replace(path)

@@ -1,0 +1,20 @@
+"""A concept -> prompts: what the model is known to draw, the wordings, and pairs of prompts aligned token by token."""
+
+from editor.prompts.alignment import Pair, Tokenised, aligned_columns
+from editor.prompts.book import PromptBook, open_book
+from editor.prompts.concepts import Concept, Destination, Removal, destination_of
+from editor.prompts.profile import Profile, load_profile
+
+__all__ = [
+    "Concept",
+    "Destination",
+    "Pair",
+    "Profile",
+    "PromptBook",
+    "Removal",
+    "Tokenised",
+    "aligned_columns",
+    "destination_of",
+    "load_profile",
+    "open_book",
+]

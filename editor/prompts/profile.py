@@ -1,0 +1,75 @@
+"""What a model is known to draw: the words that an edit draws its contexts, neighbours and retain prompts from.
+
+A model folder may bring its own as ``expunge.json``; any other model gets a general list.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from editor.errors import CheckpointError
+
+PROFILE_FILE = "expunge.json"
+
+
+class Profile(BaseModel):
+    """Objects, styles and wordings. Wordings have the fields ``{a}`` (with article), ``{bare}`` and ``{style}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    objects: dict[str, tuple[str, ...]] = Field(description="Group -> objects that look or mean alike.")
+    styles: tuple[str, ...]
+    default_style: str | None = Field(None, description="What a prompt without a style draws, if that is one of them.")
+    styled_wordings: tuple[str, ...] = Field(description="Name an object and a style.")
+    plain_wordings: tuple[str, ...] = Field(description="Name an object alone.")
+    held_out_wordings: tuple[str, ...] = Field(description="Styled wordings that no edit sees: they test generality.")
+    suffixes: tuple[str, ...] = Field(("",), description="What may follow a wording; the empty one first.")
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """All objects, group after group."""
+        return tuple(name for names in self.objects.values() for name in names)
+
+    def group_of(self, name: str) -> tuple[str, ...]:
+        """The objects of the same group, without ``name``; none for an unknown one."""
+        groups = (names for names in self.objects.values() if name in names)
+        return tuple(other for names in groups for other in names if other != name)
+
+
+GENERAL = Profile(
+    objects={
+        "animals": ("cat", "dog", "horse", "cow", "sheep", "bird", "fish", "bear", "elephant", "lion", "rabbit", "mouse"),
+        "people": ("man", "woman", "child", "doctor", "teacher", "farmer", "soldier", "king", "singer", "dancer"),
+        "vehicles": ("car", "truck", "bus", "bicycle", "motorcycle", "train", "airplane", "boat", "helicopter", "rocket"),
+        "food": ("apple", "banana", "pizza", "cake", "bread", "sandwich", "carrot", "cheese", "ice cream", "coffee"),
+        "things": ("chair", "table", "bed", "lamp", "book", "clock", "bottle", "cup", "guitar", "camera", "umbrella"),
+        "places": ("house", "castle", "church", "bridge", "street", "beach", "mountain", "forest", "garden", "city"),
+        "plants": ("tree", "flower", "rose", "sunflower", "cactus", "grass", "mushroom", "palm tree"),
+    },
+    styles=(
+        "Vincent van Gogh", "Claude Monet", "Pablo Picasso", "Salvador Dali", "Rembrandt", "Andy Warhol", "Leonardo da Vinci",
+        "Katsushika Hokusai", "Edvard Munch", "watercolor", "pencil sketch", "pixel art", "anime", "photograph",
+    ),
+    styled_wordings=("{a} in the style of {style}", "{a}, {style}", "{style} style {bare}", "a painting of {a} by {style}"),
+    plain_wordings=("{bare}", "{a}", "a photo of {a}", "an image of {a}", "a picture of {a}"),
+    held_out_wordings=("a drawing of {a} in the style of {style}", "{bare} by {style}", "{a}, art in the {style} style"),
+    suffixes=("", " on a table", " in a forest", " at night"),
+)  # fmt: skip
+"""For models that bring no profile."""
+
+
+def load_profile(model_dir: Path) -> Profile:
+    """The model's own profile, or the general one.
+
+    Raises:
+        CheckpointError: the model brings a profile that does not fit the schema.
+    """
+    path = model_dir / PROFILE_FILE
+    if not path.exists():
+        return GENERAL
+    try:
+        return Profile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} is not a valid profile: {error}.", field="model", remedy="See docs/profiles.md, or delete the file."
+        ) from error
