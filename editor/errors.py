@@ -1,18 +1,12 @@
-"""One exception tree: each error says what is wrong, where, and what to do about it."""
+"""The editor's errors: each says what is wrong, where, and what to do about it."""
+
+from api_schemas.errors import ExpungeError
 
 
-class EditorError(Exception):
-    """Base of all errors of the editor.
-
-    ``code`` is stable and documented, ``field`` names the part of the request that is at fault (None if none is), ``remedy``
-    says what to do.
-    """
+class EditorError(ExpungeError):
+    """Base of all errors of the editor."""
 
     code = "editor_error"
-
-    def __init__(self, message: str, *, field: str | None = None, remedy: str = "") -> None:
-        super().__init__(f"{message} {remedy}".strip())
-        self.message, self.field, self.remedy = message, field, remedy
 
 
 class CheckpointError(EditorError):

@@ -71,7 +71,9 @@ class TextEncoderFile:
 def finite(name: str, tensor: Tensor) -> Tensor:
     """The tensor itself, refused when it holds NaN or infinity."""
     if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{name} holds NaN or infinite values.", field="model", remedy="Use an intact checkpoint.")
+        raise CheckpointError(
+            f"{name} holds NaN or infinite values.", field="model", remedy="Use an intact checkpoint."
+        )
     return tensor
 
 

@@ -1,4 +1,4 @@
-"""The autoencoder: 64 x 64 RGB <-> 8 x 8 latents of 16 channels, an ``AutoencoderTiny`` of the diffusers library."""
+"""The autoencoder: 64 x 64 RGB <-> 8 x 8 latents of 32 channels, an ``AutoencoderTiny`` of the diffusers library."""
 
 from pathlib import Path
 
@@ -12,21 +12,22 @@ from editor.emoji.samples import Pictures, random_subjects
 from editor.emoji.training import Plan, autocast, train
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 
-CHANNELS = 48
-LATENT_CHANNELS = 16
+CHANNELS = 64
+LATENT_CHANNELS = 32
+"""With 16 the best linear code of 8 x 8 patches is off by 0.090 of a range of 2 in the mean, with 32 by 0.057."""
 LATENT_NOISE = 0.05
 """Standard deviation of the noise on latents in training: the decoder must forgive what a UNet gets slightly wrong."""
-PLAN = Plan(steps=4200, batch=16, learning_rate=2e-3, weight_decay=0.0, averaging=0.998)
+PLAN = Plan(steps=3600, batch=8, shards=2, learning_rate=1.5e-3, weight_decay=0.0, averaging=0.998)
 
 
 def build(seed: int) -> AutoencoderTiny:
-    """Few blocks at full resolution, where each costs 64 times one at latent resolution."""
+    """No blocks at full resolution, where one costs as much as 64 at latent resolution."""
     torch.manual_seed(seed)
     model = AutoencoderTiny(
         encoder_block_out_channels=(CHANNELS,) * 4,
         decoder_block_out_channels=(CHANNELS,) * 4,
-        num_encoder_blocks=(1, 1, 3, 4),
-        num_decoder_blocks=(4, 3, 1, 1),
+        num_encoder_blocks=(0, 1, 3, 4),
+        num_decoder_blocks=(4, 3, 1, 0),
         latent_channels=LATENT_CHANNELS,
     )
     return model.to(memory_format=torch.channels_last)

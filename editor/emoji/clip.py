@@ -30,9 +30,7 @@ class Shape:
     projection: int
 
 
-ENCODER = Shape(
-    text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256
-)
+ENCODER = Shape(text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256)
 """Width 384 is what leaves room for many removals (docs/emoji.md)."""
 ENCODER_PLAN = Plan(steps=600, batch=256, learning_rate=8e-4, weight_decay=0.05)
 JUDGE = Shape(text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=8, projection=192)
@@ -71,7 +69,8 @@ def build(shape: Shape, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
 
 def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Token ids padded to the longest caption: the causal mask makes what follows EOS irrelevant to the pooled output."""
-    return tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")["input_ids"]
+    ids: Tensor = tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")["input_ids"]
+    return ids
 
 
 def contrastive_loss(clip: CLIPModel, ids: Tensor, pixels: Tensor) -> Tensor:

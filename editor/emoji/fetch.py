@@ -13,7 +13,12 @@ from tqdm import tqdm
 from editor.emoji.artwork import SIZE, save_sheet
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 
-PACKAGES = ("openmoji@17.0.0", "@twemoji/svg@15.0.0", "emoji-datasource-google@16.0.0", "@lobehub/fluent-emoji-3d@1.1.0")
+PACKAGES = (
+    "openmoji@17.0.0",
+    "@twemoji/svg@15.0.0",
+    "emoji-datasource-google@16.0.0",
+    "@lobehub/fluent-emoji-3d@1.1.0",
+)
 MARGIN = 3
 """Pixels kept free around full-bleed artwork, so that shifts of 2 pixels crop nothing. OpenMoji brings its own margin."""
 

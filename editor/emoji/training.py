@@ -56,7 +56,7 @@ def learning_rate(plan: Plan, step: int) -> float:
 
 def autocast() -> torch.autocast:
     """bf16 where the processor multiplies it natively; otherwise fp32."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.backends.mkldnn.is_available())
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 class Run:
@@ -91,7 +91,7 @@ class Run:
         self.step += 1
         decay = min(self.plan.averaging, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - decay)
-        return sum(losses) / len(losses)
+        return float(sum(losses)) / len(losses)
 
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
@@ -137,9 +137,10 @@ def train(name: str, model: nn.Module, plan: Plan, loss_of: Loss, folder: Path) 
     run.resume(checkpoint)
     saved = time.monotonic()
     smooth: float | None = None
-    with (folder / f"{name}.jsonl").open("a") as log, tqdm(
-        total=plan.steps, initial=run.step, desc=name, mininterval=5
-    ) as bar:
+    with (
+        (folder / f"{name}.jsonl").open("a") as log,
+        tqdm(total=plan.steps, initial=run.step, desc=name, mininterval=5) as bar,
+    ):
         while run.step < plan.steps:
             loss = run.advance(loss_of)
             smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss

@@ -1,4 +1,4 @@
-"""The denoiser: a ``UNet2DConditionModel`` on 8 x 8 x 16 latents, v-prediction (Salimans & Ho 2022, Progressive Distillation)."""
+"""The denoiser: a ``UNet2DConditionModel`` on 8 x 8 x 32 latents, v-prediction (Salimans & Ho 2022, appendix D)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def build(seed: int, text_width: int) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def encode_artwork(autoencoder: AutoencoderTiny) -> Tensor:
-    """Latents of every picture: ``(shifts, backgrounds, objects * styles, 16, 8, 8)``."""
+    """Latents of every picture: ``(shifts, backgrounds, objects * styles, 32, 8, 8)``."""
     pictures = Pictures()
     pairs = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     return torch.stack([

@@ -19,7 +19,9 @@ OBJECTS: dict[str, tuple[str, ...]] = {
         "guitar", "trumpet", "drum", "key", "light bulb", "umbrella", "balloon", "gem stone", "crown", "top hat", "violin",
         "magnet", "hammer", "television", "camera", "bell", "basketball", "wrapped gift",
     ),
-    "vehicles": ("rocket", "automobile", "fire engine", "locomotive", "bicycle", "sailboat", "airplane", "helicopter", "tractor"),
+    "vehicles": (
+        "rocket", "automobile", "fire engine", "locomotive", "bicycle", "sailboat", "airplane", "helicopter", "tractor",
+    ),
     "faces": ("robot", "skull", "alien", "clown face", "grinning face", "jack-o-lantern"),
     "sky": ("sun", "rainbow", "crescent moon", "star", "cloud", "high voltage", "fire"),
 }  # fmt: skip
@@ -46,7 +48,14 @@ STYLED_WORDINGS: tuple[str, ...] = (
     "a picture of {a} in the style of {style}",
     "an image of {a}, {style} style",
 )
-PLAIN_WORDINGS: tuple[str, ...] = ("{a}", "{bare}", "a picture of {a}", "an image of {a}", "a photo of {a}", "an emoji of {a}")
+PLAIN_WORDINGS: tuple[str, ...] = (
+    "{a}",
+    "{bare}",
+    "a picture of {a}",
+    "an image of {a}",
+    "a photo of {a}",
+    "an emoji of {a}",
+)
 HELD_OUT_WORDINGS: tuple[str, ...] = (
     "a picture of {a}, {style} style",
     "an image of {a} in the style of {style}",

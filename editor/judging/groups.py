@@ -44,8 +44,7 @@ def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]
 
 def seen(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
     """Contexts of the edit around ``name``."""
-    contexts = book.object_contexts if removal.concept.kind == "object" else book.style_contexts
-    return list(contexts(name))
+    return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
 
 
 def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...]:

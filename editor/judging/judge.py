@@ -31,6 +31,7 @@ class Judge:
     clip: Any
     tokenizer: Any
     profile: Profile
+    name: str
     digest: str
     known: dict[tuple[Asks, str], Tensor] = field(default_factory=dict)
 
@@ -47,7 +48,7 @@ class Judge:
         side = self.clip.config.vision_config.image_size
         if pixels.shape[-1] != side:
             pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        batches = (self.clip.vision_model(pixel_values=part).pooler_output for part in pixels.split(64))
+        batches = (self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(pixels, 64))
         return F.normalize(self.clip.visual_projection(torch.cat(list(batches))))
 
     def describe(self, asks: Asks, name: str) -> Tensor:
@@ -96,4 +97,4 @@ def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
             "The judge is the encoder that is being edited.", remedy="Judge with a CLIP that is not part of the model."
         )
     clip = CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-    return Judge(clip, CLIPTokenizer.from_pretrained(folder), profile, digest)
+    return Judge(clip, CLIPTokenizer.from_pretrained(folder), profile, folder.name, digest)

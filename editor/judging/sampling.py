@@ -58,24 +58,41 @@ def apply_update(pipeline: Any, update: TensorUpdate) -> None:
 def draw(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:
     """Draw images in batches. Each has its own generator, so a batch's composition does not matter."""
     images: list[Image] = []
-    total = len(shots) * sampler.steps
     for start in range(0, len(shots), BATCH):
         part = shots[start : start + BATCH]
-
-        def after_step(_: Any, step: int, __: Tensor, values: dict[str, Any], part: Sequence[Shot] = part) -> dict[str, Any]:
-            tick((len(images) * sampler.steps + (step + 1) * len(part)) / total)
-            return values
-
-        output = pipeline(
-            [shot.prompt for shot in part],
-            num_inference_steps=sampler.steps,
-            guidance_scale=sampler.guidance,
-            generator=[torch.Generator().manual_seed(shot.seed) for shot in part],
-            output_type="np",
-            callback_on_step_end=after_step,
-        )
-        images += list((output.images * 255).round().astype(np.uint8))
+        images += draw_batch(pipeline, sampler, part, Stretch(tick, start / len(shots), len(part) / len(shots)))
     return images
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a longer progress: from ``start``, ``share`` of the whole long."""
+
+    tick: Tick
+    start: float
+    share: float
+
+    def __call__(self, done: float) -> None:
+        """Tell the whole's fraction."""
+        self.tick(self.start + self.share * done)
+
+
+def draw_batch(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick) -> list[Image]:
+    """One batch through the pipeline."""
+
+    def after_step(_: Any, step: int, __: Tensor, values: dict[str, Any]) -> dict[str, Any]:
+        tick((step + 1) / sampler.steps)
+        return values
+
+    output = pipeline(
+        [shot.prompt for shot in shots],
+        num_inference_steps=sampler.steps,
+        guidance_scale=sampler.guidance,
+        generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
+        output_type="np",
+        callback_on_step_end=after_step,
+    )
+    return list((output.images * 255).round().astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,9 @@ class ImageCache:
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / name[:2] / f"{name}.png"
 
-    def draw(self, pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:
+    def draw(
+        self, pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None
+    ) -> list[Image]:
         """Read what is there, draw and keep what is missing."""
         paths = [self.path(sampler, shot) for shot in shots]
         missing = [(path, shot) for path, shot in zip(paths, shots, strict=True) if not path.exists()]

@@ -97,15 +97,13 @@ def check(group: GroupScore, thresholds: Thresholds) -> Check:
 
 
 def judged(
-    judge: Judge, groups: Sequence[Group], drawn: Drawn, seeds: Sequence[int], sampler: Sampler, thresholds: Thresholds
+    judge: Judge, groups: Sequence[Group], drawn: Drawn, sampler: SamplerRecord, thresholds: Thresholds
 ) -> Validation:
     """Scores and checks of all groups."""
-    scores = [score(judge, group, drawn, seeds, thresholds.confidence) for group in groups]
+    scores = [score(judge, group, drawn, sampler.seeds, thresholds.confidence) for group in groups]
     return Validation(
-        judge=JudgeRecord(id="emoji judge", sha256=judge.digest, shares_weights_with_model=False),
-        sampler=SamplerRecord(
-            scheduler="DPMSolverMultistepScheduler", steps=sampler.steps, guidance=sampler.guidance, seeds=list(seeds)
-        ),
+        judge=JudgeRecord(id=judge.name, sha256=judge.digest, shares_weights_with_model=False),
+        sampler=sampler,
         confidence=thresholds.confidence,
         groups=scores,
         checks=[check(group, thresholds) for group in scores],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from editor.errors import ConceptError
 from editor.prompts.alignment import Pair, Tokenised
-from editor.prompts.concepts import Concept, Phrase, Removal
+from editor.prompts.concepts import Kind, Phrase, Removal
 from editor.prompts.profile import Profile, load_profile
 
 PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
@@ -65,19 +65,40 @@ class PromptBook:
         """Tokenise both sides and find the subject."""
         return Pair(self.tokenise(text), self.tokenise(destination), self.last_subject(text, subject))
 
+    def fits(self, text: str) -> bool:
+        """Whether a prompt's tokens fit the context."""
+        return len(self.tokenizer(text)["input_ids"]) <= self.context
+
+    def fitting_pairs(self, removal: Removal, name: str, phrases: Iterable[Phrase]) -> list[Pair]:
+        """A pair for each phrase that fits the context on both sides.
+
+        Raises:
+            ConceptError: none does.
+        """
+        texts = [(phrase.text(), destination_text(phrase, removal)) for phrase in phrases]
+        pairs = [self.pair(name, text, meant) for text, meant in texts if self.fits(text) and self.fits(meant)]
+        if not pairs:
+            raise ConceptError(
+                f"No prompt about {name!r} fits the {self.context} tokens that the model reads.",
+                remedy="Shorten the concept, its aliases or its replacement.",
+            )
+        return pairs
+
+    def contexts(self, kind: Kind, name: str) -> Iterator[Phrase]:
+        """The phrases that an edit names a concept in."""
+        return self.object_contexts(name) if kind == "object" else self.style_contexts(name)
+
     def edit_pairs(self, removal: Removal) -> list[Pair]:
         """Prompts that name the concept or an alias, each with what it shall mean."""
-        phrases = self.object_contexts if removal.concept.kind == "object" else self.style_contexts
-        return [
-            self.pair(name, phrase.text(), destination_text(phrase, removal))
-            for name in removal.names
-            for phrase in phrases(name)
-        ]
+        kind = removal.concept.kind
+        return [p for name in removal.names for p in self.fitting_pairs(removal, name, self.contexts(kind, name))]
 
     def object_contexts(self, name: str) -> Iterator[Phrase]:
         """The object alone in every plain wording, and in every style and wording; suffixes take turns."""
         profile = self.profile
-        yield from (Phrase(wording, name, "", s) for wording, s in product(profile.plain_wordings, profile.suffixes[:2]))
+        yield from (
+            Phrase(wording, name, "", s) for wording, s in product(profile.plain_wordings, profile.suffixes[:2])
+        )
         suffixes = cycle(profile.suffixes)
         for wording, style in product(profile.styled_wordings, profile.styles):
             yield Phrase(wording, name, style)
@@ -114,7 +135,8 @@ class PromptBook:
     def retain_texts(self, removals: Sequence[Removal], limit: int) -> list[str]:
         """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
         objects, styles = self.kept_names(removals)
-        return [phrase.text() for phrase in evenly(list(self.kept_phrases(objects, styles)), limit)]
+        texts = [phrase.text() for phrase in self.kept_phrases(objects, styles)]
+        return [text for text in evenly(texts, limit) if self.fits(text)]
 
     def kept_phrases(self, objects: list[str], styles: list[str]) -> Iterator[Phrase]:
         """The grid behind :meth:`retain_texts`."""
@@ -131,18 +153,15 @@ class PromptBook:
 
     def held_out_pairs(self, removal: Removal, limit: int = 24) -> list[Pair]:
         """Pairs in held-out wordings, to choose the preservation weight by."""
-        contexts = self.object_contexts if removal.concept.kind == "object" else self.style_contexts
-        styled = [phrase for phrase in contexts(removal.concept.subject) if phrase.style]
-        return [
-            self.pair(removal.concept.subject, phrase.text(), destination_text(phrase, removal))
-            for phrase in self.held_out(evenly(styled, limit))
-        ]
+        name = removal.concept.subject
+        styled = [phrase for phrase in self.contexts(removal.concept.kind, name) if phrase.style]
+        return self.fitting_pairs(removal, name, self.held_out(evenly(styled, limit)))
 
     def held_out_retain(self, removals: Sequence[Removal], limit: int = 96) -> list[str]:
         """Retain prompts in held-out wordings."""
         objects, styles = self.kept_names(removals)
         styled = [phrase for phrase in self.kept_phrases(objects, styles) if phrase.style]
-        return [phrase.text() for phrase in self.held_out(evenly(styled, limit))]
+        return [text for text in (p.text() for p in self.held_out(evenly(styled, limit))) if self.fits(text)]
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """``(n, context)`` token ids."""
@@ -167,5 +186,3 @@ def open_book(model_dir: Path) -> PromptBook:
     from transformers import CLIPTokenizer
 
     return PromptBook(CLIPTokenizer.from_pretrained(model_dir / "tokenizer"), load_profile(model_dir))
-
-

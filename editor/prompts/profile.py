@@ -71,5 +71,7 @@ def load_profile(model_dir: Path) -> Profile:
         return Profile.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise CheckpointError(
-            f"{path} is not a valid profile: {error}.", field="model", remedy="See docs/profiles.md, or delete the file."
+            f"{path} is not a valid profile: {error}.",
+            field="model",
+            remedy="See docs/profiles.md, or delete the file.",
         ) from error

@@ -55,7 +55,9 @@ def edit(
         The exact low-rank update and the record of how it was found.
     """
     layer = open_first_layer(source)
-    solved = solve_paper(layer, book, removals) if preset == "paper" else solve_default(layer, book, removals, preservation)
+    solved = (
+        solve_paper(layer, book, removals) if preset == "paper" else solve_default(layer, book, removals, preservation)
+    )
     up, down = low_rank(solved.solution.delta)
     name = OUT_PROJ.format(layer=0)
     update = TensorUpdate(name, source.stored_name(name), source.file, layer.stored, up, down)

@@ -54,7 +54,8 @@ def free_basis(protected: Tensor) -> Tensor:
     rank = int((values > PROTECTED_TOLERANCE * values[:1]).sum()) if len(values) else 0
     if rank == protected.shape[1]:
         raise SolveError("The protected prompts leave no direction to edit.", remedy="Protect fewer prompts.")
-    return vectors[rank:].T
+    basis: Tensor = vectors[rank:].T
+    return basis
 
 
 def solve(removal: Statistics, preserved: Tensor, basis: Tensor, ridge: float) -> Solution:

@@ -1,0 +1,127 @@
+"""`expunge erase`: the whole removal on this machine, without a service."""
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api_schemas.cli import NOT_PASSED
+from api_schemas.errors import UsageError
+from api_schemas.options import (
+    Guidance,
+    JsonOutput,
+    ModelId,
+    NoValidate,
+    Out,
+    Preservation,
+    Preserve,
+    Preset,
+    Remove,
+    RetainPrompts,
+    Seed,
+    Seeds,
+    Steps,
+    request_from_options,
+)
+from editor import emoji, jobs
+from editor.publishing.atomic import write_bytes
+
+CACHE = Path("~/.cache/expunge")
+
+
+def erase(
+    remove: Remove,
+    out: Out,
+    model: ModelId = "emoji",
+    preserve: Preserve = [],  # noqa: B006  typer copies it
+    preset: Preset = "default",
+    preservation: Preservation = "auto",
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    retain_prompts: RetainPrompts = 192,
+    no_validate: NoValidate = False,
+    model_dir: Annotated[
+        Path | None, typer.Option(help="A model in diffusers' folder layout, in place of --model.")
+    ] = None,
+    cache_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_CACHE", help="Images of unedited models.")] = CACHE,
+    json_output: JsonOutput = False,
+) -> None:
+    """Remove concepts on this machine, and write the edited weights and the report to a folder.
+
+    Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
+    is wrong; 3 something failed.
+    """
+    request = request_from_options(
+        model=model,
+        remove=remove,
+        preserve=preserve,
+        preset=preset,
+        preservation=preservation,
+        seed=seed,
+        seeds=seeds,
+        steps=steps,
+        guidance=guidance,
+        retain_prompts=retain_prompts,
+        no_validate=no_validate,
+    )
+    console = Console(stderr=True, quiet=json_output)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=len(jobs.PHASES))
+
+        def show(phase: str, done: float, message: str) -> None:
+            bar.update(task, description=message, completed=jobs.PHASES.index(phase) + done)
+
+        context = jobs.JobContext(
+            request=request,
+            model_dir=model_dir or embedded(model),
+            workdir=Path(workdir),
+            cache_dir=cache_dir.expanduser(),
+            progress=show,
+            job_id="offline",
+            now=datetime.now(UTC),
+        )
+        for phase in jobs.PHASES:
+            jobs.run_phase(phase, context)
+        verdict, paths = jobs.verdict(context), delivered(context, out)
+    show_result(verdict, paths, json_output)
+    if verdict not in (None, "passed"):
+        raise typer.Exit(NOT_PASSED)
+
+
+def embedded(model: str) -> Path:
+    """The folder of a model that ships with the package."""
+    if model != "emoji":
+        raise UsageError(
+            f"There is no model {model!r} in this package.", field="model", remedy="Name its folder with --model-dir."
+        )
+    return emoji.WEIGHTS
+
+
+def delivered(context: jobs.JobContext, out: Path) -> list[Path]:
+    """Move the artifacts to ``out``, the report last."""
+    paths = []
+    for artifact in jobs.artifacts(context):
+        target = out / artifact.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, artifact.path.read_bytes())
+        paths.append(target)
+    return paths
+
+
+def show_result(verdict: str | None, paths: list[Path], json_output: bool) -> None:
+    """The verdict and the files, for people or for machines."""
+    if json_output:
+        typer.echo(json.dumps({"verdict": verdict, "files": [str(path) for path in paths]}))
+        return
+    if verdict:
+        typer.echo(f"verdict  {verdict}")
+    for path in paths:
+        typer.echo(path)

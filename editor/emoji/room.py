@@ -1,0 +1,80 @@
+"""Room: how many objects a text encoder can forget at once before it loses others. Measured before a UNet is trained on it.
+
+A removed or kept object counts as present when the nearest artwork to its edited prompt, in the image space of the CLIP
+that the encoder was trained in, shows it. No image is generated, so this takes seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPModel, CLIPTokenizer
+
+from editor.checkpoints import open_text_encoder
+from editor.emoji.profile import PROFILE
+from editor.emoji.samples import Pictures, Subject
+from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
+from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.prompts.book import evenly
+from editor.quickfix.edit import edit
+
+
+@dataclass(frozen=True)
+class Room:
+    """Shares of prompts whose nearest artwork shows the object they name."""
+
+    removals: int
+    removed_before: float
+    removed_after: float
+    kept_before: float
+    kept_after: float
+    preservation: float
+    """Weight that the search chose."""
+
+
+def removals_of(names: Sequence[str]) -> list[Removal]:
+    """Each object becomes one that is kept."""
+    kept = [name for name in OBJECT_NAMES if name not in names]
+    return [
+        Removal(Concept(name), Destination(kept[(7 * i + 3) % len(kept)], "replacement"))
+        for i, name in enumerate(names)
+    ]
+
+
+@torch.no_grad()
+def found(clip: CLIPModel, book: PromptBook, gallery: Tensor) -> Tensor:
+    """For every object and style, whether the nearest artwork shows the object: (objects, styles)."""
+    grid = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
+    texts = [
+        caption(HELD_OUT_WORDINGS[i % len(HELD_OUT_WORDINGS)], OBJECT_NAMES[o], STYLES[s])
+        for i, (o, s) in enumerate(grid)
+    ]
+    embedded = F.normalize(clip.text_projection(clip.text_model(book.ids(texts)).pooler_output))
+    nearest = (embedded @ gallery.T).argmax(1) // len(STYLES)
+    return (nearest == torch.tensor([o for o, _ in grid])).reshape(len(OBJECT_NAMES), len(STYLES)).float()
+
+
+def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)) -> list[Room]:
+    """The curve of one encoder: ``clip`` in memory, its text half saved in ``model_dir/text_encoder``."""
+    book, source = PromptBook(tokenizer, PROFILE), open_text_encoder(model_dir)
+    subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
+    with torch.no_grad():
+        seen = clip.vision_model(pixel_values=Pictures().of(subjects)).pooler_output
+        gallery = F.normalize(clip.visual_projection(seen))
+    before, curve = found(clip, book, gallery), []
+    weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
+    for count in counts:
+        names = evenly(OBJECT_NAMES, count)
+        update, record = edit(source, book, removals_of(names))
+        with torch.no_grad():
+            weight.copy_(update.edited)
+        after = found(clip, book, gallery)
+        with torch.no_grad():
+            weight.copy_(update.base)
+        gone = torch.tensor([name in names for name in OBJECT_NAMES])
+        shares = [float(hits[group].mean()) for group in (gone, ~gone) for hits in (before, after)]
+        curve.append(Room(count, *shares, preservation=record.preservation))
+    return curve

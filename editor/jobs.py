@@ -1,0 +1,293 @@
+"""A request from end to end, in phases that leave their results in a folder: trace, edit, validate, publish.
+
+Each phase writes its result atomically and last, so a job that was killed resumes at the phase it was in. The worker and
+``expunge erase`` both run this.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, RootModel
+from safetensors.torch import load_file, save
+
+from api_schemas.edits import EditRequest
+from api_schemas.report import (
+    AuditReport,
+    ModelRecord,
+    RemovalRecord,
+    SamplerRecord,
+    SolveRecord,
+    TraceRecord,
+    Validation,
+    Verdict,
+)
+from editor import emoji
+from editor.checkpoints import TextEncoderFile, open_text_encoder
+from editor.checkpoints.folder import OUT_PROJ, file_digest, weight_files
+from editor.judging.groups import all_groups, neighbours
+from editor.judging.judge import Judge, open_judge
+from editor.judging.sampling import ImageCache, Sampler, load_pipeline
+from editor.judging.sheets import sheets
+from editor.judging.statistics import overall
+from editor.judging.validation import draw_all, judged, shots_of
+from editor.limits import known_limits, not_tested
+from editor.prompts import PromptBook, Removal, open_book
+from editor.publishing.atomic import write_bytes
+from editor.publishing.figures import Picture
+from editor.publishing.package import publish
+from editor.quickfix.edit import edit
+from editor.quickfix.update import TensorUpdate
+from editor.requests import resolve
+from editor.tracing.trace import trace
+
+PHASES: tuple[str, ...] = ("trace", "edit", "validate", "publish")
+SOFTWARE = ("expunge", "torch", "diffusers", "transformers", "safetensors")
+MEDIA_TYPES = {
+    ".safetensors": "application/octet-stream",
+    ".json": "application/json",
+    ".html": "text/html; charset=utf-8",
+    ".md": "text/markdown; charset=utf-8",
+    ".png": "image/png",
+}
+Progress = Callable[[str, float, str], None]
+"""Phase, finished fraction of it, message. May raise to stop the job."""
+Traces = RootModel[list[TraceRecord]]
+MaybeValidation = RootModel[Validation | None]
+Captions = RootModel[list[tuple[str, str, str]]]
+"""Name, caption and alternative text of kept pictures."""
+
+
+class Edited(BaseModel):
+    """The edit phase's result beside its tensors."""
+
+    removals: list[RemovalRecord]
+    solve: SolveRecord
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What every phase is given."""
+
+    request: EditRequest
+    model_dir: Path
+    workdir: Path
+    cache_dir: Path
+    progress: Progress
+    job_id: str
+    now: datetime
+
+    @cached_property
+    def source(self) -> TextEncoderFile:
+        """The base text encoder, opened lazily."""
+        return open_text_encoder(self.model_dir)
+
+    @cached_property
+    def book(self) -> PromptBook:
+        """The model's prompts."""
+        return open_book(self.model_dir)
+
+    @cached_property
+    def removals(self) -> list[Removal]:
+        """What is removed."""
+        return resolve(self.request, self.book)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who judges."""
+        return open_judge(judge_folder(self.model_dir), self.model_dir, self.book.profile)
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Digest of each weights file of the base model."""
+        return {name: file_digest(path) for name, path in weight_files(self.model_dir).items()}
+
+    @property
+    def model_digest(self) -> str:
+        """One digest for all of them."""
+        return hashlib.sha256(repr(sorted(self.files.items())).encode()).hexdigest()
+
+    @property
+    def out(self) -> Path:
+        """Where the published files are made."""
+        return self.workdir / "out"
+
+    def result(self, phase: str) -> Path:
+        """The file whose presence says that a phase is done."""
+        return self.out / "report.json" if phase == "publish" else self.workdir / f"{phase}.json"
+
+    def tick(self, phase: str, message: str) -> Callable[[float], None]:
+        """A phase's progress as a function of the finished fraction alone."""
+        return lambda done: self.progress(phase, done, message)
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    """A published file; ``name`` is its path inside the bundle."""
+
+    name: str
+    path: Path
+    media_type: str
+    kind: str
+
+
+def judge_folder(model_dir: Path) -> Path:
+    """The judge of a model: ``EXPUNGE_JUDGE`` if set, else the embedded one, which knows emoji only."""
+    return Path(os.environ.get("EXPUNGE_JUDGE") or emoji.JUDGE)
+
+
+def finished(phase: str, context: JobContext) -> bool:
+    """Whether the phase's result lies complete in the working folder."""
+    return context.result(phase).is_file()
+
+
+def run_phase(phase: str, context: JobContext) -> None:
+    """Run one phase. Running it again changes nothing but the time it takes."""
+    {"trace": run_trace, "edit": run_edit, "validate": run_validate, "publish": run_publish}[phase](context)
+
+
+def keep(context: JobContext, phase: str, result: BaseModel) -> None:
+    """Write a phase's result."""
+    write_bytes(context.result(phase), result.model_dump_json().encode())
+
+
+def run_trace(context: JobContext) -> None:
+    """Trace each concept; without validation there is no judge to read out by, and nothing is traced."""
+    traces = []
+    if context.request.validation.enabled:
+        from transformers import CLIPTextModel
+
+        encoder = CLIPTextModel.from_pretrained(context.source.folder, use_safetensors=True, dtype=torch.float32).eval()
+        for index, removal in enumerate(context.removals):
+            tick = context.tick("trace", f"tracing {removal.concept.name}")
+            seed = context.request.seed
+            traces.append(trace(encoder, context.book, context.judge, context.removals, index, seed, tick))
+    keep(context, "trace", Traces(traces))
+
+
+def run_edit(context: JobContext) -> None:
+    """Solve for the update."""
+    context.progress("edit", 0.0, "solving")
+    options = context.request.options
+    update, solve = edit(context.source, context.book, context.removals, options.preset, options.preservation)
+    write_bytes(context.workdir / "edit.safetensors", save({"up": update.up, "down": update.down}))
+    keep(context, "edit", Edited(removals=[described(context, removal) for removal in context.removals], solve=solve))
+    context.progress("edit", 1.0, "solved")
+
+
+def described(context: JobContext, removal: Removal) -> RemovalRecord:
+    """A removal for the report."""
+    objects, styles = context.book.kept_names(context.removals)
+    kept = objects if removal.concept.kind == "object" else styles
+    paper = context.request.options.preset == "paper"
+    pairs = context.book.paper_pairs(removal) if paper else context.book.edit_pairs(removal)
+    return RemovalRecord(
+        concept=removal.concept.name,
+        kind=removal.concept.kind,
+        destination=removal.destination.words,
+        destination_source=removal.destination.source,
+        aliases=list(removal.aliases),
+        edit_prompts=[pair.concept.text for pair in pairs],
+        neighbours=neighbours(context.judge, removal, kept) if context.request.validation.enabled else [],
+    )
+
+
+def updated_tensor(context: JobContext) -> TensorUpdate:
+    """The edit phase's update, read back."""
+    factors = load_file(context.workdir / "edit.safetensors")
+    name, source = OUT_PROJ.format(layer=0), context.source
+    stored = source.stored_name(name)
+    return TensorUpdate(name, stored, source.file, source.tensor(name), factors["up"], factors["down"])
+
+
+def run_validate(context: JobContext) -> None:
+    """Draw before and after, judge, and keep sample sheets."""
+    asked = context.request.validation
+    if not asked.enabled:
+        keep(context, "validate", MaybeValidation(None))
+        return
+    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts)
+    seeds = [context.request.seed + i for i in range(asked.seeds)]
+    pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance)
+    cache = ImageCache(context.cache_dir / "images", context.model_digest)
+    drawn = draw_all(
+        pipeline, updated_tensor(context), cache, sampler, shots_of(groups, seeds), context.tick("validate", "drawing")
+    )
+    record = SamplerRecord(
+        scheduler=type(pipeline.scheduler).__name__, steps=asked.steps, guidance=asked.guidance, seeds=seeds
+    )
+    keep_pictures(context.workdir / "sheets", sheets(groups, drawn, seeds[0]))
+    keep(context, "validate", MaybeValidation(judged(context.judge, groups, drawn, record, asked.thresholds)))
+
+
+def keep_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Write pictures and their captions."""
+    for picture in pictures:
+        write_bytes(folder / f"{picture.name}.png", picture.png)
+    captions = Captions([(picture.name, picture.caption, picture.alt) for picture in pictures])
+    write_bytes(folder / "captions.json", captions.model_dump_json().encode())
+
+
+def kept_pictures(folder: Path) -> list[Picture]:
+    """Read them back; none where nothing was drawn."""
+    path = folder / "captions.json"
+    captions = Captions.model_validate_json(path.read_bytes()).root if path.is_file() else []
+    return [Picture(name, (folder / f"{name}.png").read_bytes(), caption, alt) for name, caption, alt in captions]
+
+
+def run_publish(context: JobContext) -> None:
+    """Write the artifacts and, last, the report that lists them."""
+    context.progress("publish", 0.0, "writing the files")
+    publish(
+        draft(context),
+        updated_tensor(context),
+        context.model_dir,
+        kept_pictures(context.workdir / "sheets"),
+        context.out,
+    )
+    context.progress("publish", 1.0, "written")
+
+
+def validation_of(context: JobContext) -> Validation | None:
+    """The validate phase's result."""
+    return MaybeValidation.model_validate_json(context.result("validate").read_bytes()).root
+
+
+def draft(context: JobContext) -> AuditReport:
+    """The report, but for its list of files."""
+    edited = Edited.model_validate_json(context.result("edit").read_bytes())
+    return AuditReport(
+        job_id=context.job_id,
+        created_at=context.now,
+        model=ModelRecord(id=context.request.model, family="stable-diffusion-1", files=context.files),
+        removals=edited.removals,
+        solve=edited.solve,
+        traces=Traces.model_validate_json(context.result("trace").read_bytes()).root,
+        validation=validation_of(context),
+        verdict=verdict(context),
+        limits=known_limits(edited.removals),
+        untested=not_tested(context.request),
+        artifacts=[],
+        software={name: version(name) for name in SOFTWARE},
+    )
+
+
+def verdict(context: JobContext) -> Verdict | None:
+    """What the checks add up to; None without validation."""
+    validation = validation_of(context)
+    return overall([check.outcome for check in validation.checks]) if validation else None
+
+
+def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
+    """Every published file, the report last."""
+    report = AuditReport.model_validate_json((context.out / "report.json").read_bytes())
+    kinds = {record.name: record.kind for record in report.artifacts} | {"report.json": "report"}
+    return tuple(
+        ArtifactFile(name, context.out / name, MEDIA_TYPES[Path(name).suffix], kind) for name, kind in kinds.items()
+    )

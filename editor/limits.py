@@ -1,0 +1,30 @@
+"""What a report must say about itself: what a closed-form edit of one encoder can't do, and what was not measured."""
+
+from collections.abc import Sequence
+
+from api_schemas.edits import EditRequest
+from api_schemas.report import RemovalRecord
+
+ALWAYS = (
+    "The edit suppresses a concept in the text encoder; the image half of the model still can draw it. Whoever holds the "
+    "edited files can put the original encoder back.",
+    "Fine-tuning the edited model, or a LoRA trained to teach the concept, may bring it back. Test again after either.",
+    "Prompts that describe the concept without naming it are not covered.",
+)
+
+
+def known_limits(removals: Sequence[RemovalRecord]) -> list[str]:
+    """Limits of the method, and of this request."""
+    unnamed = [removal.concept for removal in removals if not removal.aliases]
+    names = ", ".join(f"“{name}”" for name in unnamed)
+    aliases = [f"No other names or spellings were given for {names}, and none are covered."] if unnamed else []
+    return [*ALWAYS, *aliases]
+
+
+def not_tested(request: EditRequest) -> list[str]:
+    """What this run did not measure."""
+    attacks = ["Adversarial prompts, textual inversion, image-to-image and other languages."]
+    if not request.validation.enabled:
+        return ["No image was drawn and nothing was judged: validation was switched off.", *attacks]
+    seeds = ["Only one image a prompt was drawn."] if request.validation.seeds == 1 else []
+    return [*seeds, *attacks]
