@@ -51,9 +51,14 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line. Our own errors become one line and an exit code."""
+    """The `expunge` command."""
+    run(root)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line. Our own errors become one line and an exit code."""
     try:
-        root()
+        app()
     except ExpungeError as error:
         if "--json" in sys.argv:
             typer.echo(json.dumps({"error": describe(error)}))

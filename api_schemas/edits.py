@@ -103,7 +103,10 @@ class Thresholds(Request):
         default=0.03, ge=0, le=1, description="Accuracy on everything else may fall by at most this much."
     )
     neighbour_drop: float = Field(
-        default=0.10, ge=0, le=1, description="Accuracy on the concept's nearest neighbours may fall by at most this much."
+        default=0.10,
+        ge=0,
+        le=1,
+        description="Accuracy on the concept's nearest neighbours may fall by at most this much.",
     )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="Confidence level of the intervals that decide the verdict."

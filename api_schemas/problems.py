@@ -55,13 +55,10 @@ class ServiceProblem(ClientError):
     code = "service_problem"
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(_sentence(problem), remedy=problem.remedy)
+        lines = [f"{error.field}: {error.message}. {error.remedy}" for error in problem.errors]
+        detail = "; ".join(lines) or f"{problem.detail} {problem.remedy}".rstrip()
+        super().__init__(f"{problem.title}: {detail}")
         self.problem = problem
-
-
-def _sentence(problem: Problem) -> str:
-    fields = "; ".join(f"{error.field}: {error.message}. {error.remedy}" for error in problem.errors)
-    return f"{problem.title}: {fields or problem.detail}"
 
 
 def field_path(location: Location) -> str:

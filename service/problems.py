@@ -74,6 +74,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     raised = cast(HTTPException, error)
     if isinstance(raised.__cause__, ServiceError):  # FastAPI wraps what reading the body raised
         return problem_response(request, raised.__cause__)
+    if raised.status_code == http.HTTPStatus.BAD_REQUEST:  # only raised for bodies, and says nothing of use
+        return problem_response(request, MalformedJson("the body cannot be read.", remedy="Send one JSON object."))
     if raised.status_code == http.HTTPStatus.NOT_FOUND:
         return problem_response(request, NotFound(f"nothing is at {request.url.path}.", remedy="See /openapi.json."))
     status = http.HTTPStatus(raised.status_code)

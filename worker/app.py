@@ -20,7 +20,7 @@ def create_app(settings: WorkerSettings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_max_tasks_per_child=8,
         worker_proc_alive_timeout=60.0,
-        worker_soft_shutdown_timeout=5.0,
+        worker_soft_shutdown_timeout=2.0,  # then the job is cut off; the next attempt resumes it
         worker_cancel_long_running_tasks_on_connection_loss=False,  # fencing makes a duplicate harmless
         worker_hijack_root_logger=False,
         task_acks_late=True,

@@ -1,0 +1,89 @@
+"""What a request may say, and how the command line says it."""
+
+import pytest
+from pydantic import ValidationError
+
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.errors import UsageError
+from api_schemas.problems import invalid_fields
+from api_schemas.removals import build_request, parse_removal
+
+
+def request(*removals: dict[str, object], **fields: object) -> EditRequest:
+    return EditRequest.model_validate({"removals": list(removals) or [{"concept": "fox"}], **fields})
+
+
+def refusals(*removals: dict[str, object], **fields: object) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        request(*removals, **fields)
+    return [(field.field, field.code) for field in invalid_fields(caught.value.errors())]
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    defaults = request()
+    assert defaults.model == "emoji"
+    assert (defaults.options.preset, defaults.options.preservation) == ("default", "auto")
+    assert (defaults.validation.seeds, defaults.validation.steps, defaults.validation.guidance) == (1, 20, 3.0)
+    thresholds = defaults.validation.thresholds
+    assert (thresholds.target_accuracy, thresholds.retain_drop, thresholds.confidence) == (0.05, 0.03, 0.95)
+
+
+def test_phrases_are_tidied() -> None:
+    removal = Removal(concept="  red\t fox ", aliases=["cafe\N{COMBINING ACUTE ACCENT}"])
+    assert (removal.concept, removal.aliases) == ("red fox", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
+
+
+def test_the_same_name_may_be_an_object_and_a_style() -> None:
+    assert len(request({"concept": "ink"}, {"concept": "ink", "kind": "style"}).removals) == 2
+
+
+def test_contradictions_are_refused() -> None:
+    chain = [{"concept": "fox", "replacement": "Dog"}, {"concept": "dog"}]
+    assert refusals(*chain) == [("removals", "contradiction")]
+    assert refusals({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}) == [("removals", "contradiction")]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "lots", float("inf"), float("nan"), None])
+def test_preservation_is_auto_or_positive(value: object) -> None:
+    assert refusals(options={"preservation": value}) == [("options.preservation", "preservation")]
+
+
+def test_a_metadata_key_is_named_by_itself() -> None:
+    ((field, _),) = refusals(metadata={"k" * 65: "v"})
+    assert field == "metadata." + "k" * 65
+
+
+def test_the_digest_follows_the_meaning_not_the_spelling() -> None:
+    assert request(seed=0).digest() == request({"concept": " fox"}).digest()
+    assert request(seed=1).digest() != request().digest()
+    assert request().digest().startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "concept", "replacement"),
+    [
+        ("fox", "object", "fox", None),
+        ("fox=dog face", "object", "fox", "dog face"),
+        ("style:ink=noto", "style", "ink", "noto"),
+        ("object:style", "object", "style", None),
+        ("a:b", "object", "a:b", None),
+        ("a=b=c", "object", "a", "b=c"),
+    ],
+)
+def test_removals_on_the_command_line(text: str, kind: str, concept: str, replacement: str | None) -> None:
+    removal = parse_removal(text)
+    assert (removal.kind, removal.concept, removal.replacement) == (kind, concept, replacement)
+
+
+@pytest.mark.parametrize("text", ["", "=x", "fox=", "fox=fox", "style:"])
+def test_bad_removals_teach_the_syntax(text: str) -> None:
+    with pytest.raises(UsageError, match="CONCEPT"):
+        parse_removal(text)
+
+
+def test_a_request_from_the_command_line() -> None:
+    built = build_request(["fox", "style:ink"], ["wolf"], seed=3)
+    assert [removal.preserve for removal in built.removals] == [["wolf"], ["wolf"]]
+    assert built.seed == 3
+    with pytest.raises(UsageError, match="seed"):
+        build_request(["fox"], seed=-1)

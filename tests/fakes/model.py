@@ -1,0 +1,21 @@
+"""A base model as the service sees one: an index and a tokenizer. One word is one token."""
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+CONTEXT_LENGTH = 24
+LONGEST_PHRASE = CONTEXT_LENGTH - 2 - 8
+
+
+def write_model(folder: Path) -> Path:
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({"model_max_length": CONTEXT_LENGTH}))
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    return folder

@@ -1,0 +1,129 @@
+"""The real stack, as processes: `expunge up` on a temporary folder, with the editor without science."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from api_schemas.client import Client
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.jobs import Edit
+from tests.fakes.model import write_model
+
+ROOT = Path(__file__).parents[2]
+RUN = "import typer; from api_schemas.cli import run; from {} import {} as f; a = typer.Typer(); a.command()(f); run(a)"
+COMMANDS = {"up": ("service.launcher.command", "up"), "edit": ("api_schemas.edit_command", "edit")}
+
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "EXPUNGE_EDITOR": "tests.fakes.editor",
+    "EXPUNGE_LEASE_SECONDS": "3",
+    "EXPUNGE_HEARTBEAT_SECONDS": "0.5",
+    "EXPUNGE_PROGRESS_SECONDS": "0.1",
+    "EXPUNGE_STREAM_POLL_SECONDS": "0.1",
+    "OMP_NUM_THREADS": "1",
+}
+WORDS = {
+    "dispatcher": "-m service.dispatcher",
+    "api": "-m service.server",
+    "worker": "-m worker",
+    "child": "--billiard-fork",
+    "broker": "broker.sock",
+}
+
+
+def command(name: str, *arguments: str | Path) -> list[str]:
+    """`expunge <name> …`, whether or not the distribution is installed."""
+    return [sys.executable, "-c", RUN.format(*COMMANDS[name]), *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EXPUNGE_", "REDIS_URL"))}
+    return kept | ENVIRONMENT | more
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+class Stack:
+    """A running `expunge up`."""
+
+    def __init__(self, process: "subprocess.Popen[str]", found: dict[str, Any]) -> None:
+        self.process = process
+        self.data_dir = Path(found["data_dir"])
+        self.url = str(found["url"])
+        self.client = Client(self.url, Path(found["api_key_file"]).read_text().strip())
+
+    def submit(self, **wishes: str) -> Edit:
+        request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
+        return self.client.submit(request)
+
+    def reach(self, edit: Edit, phase: str) -> None:
+        """Wait until the job is in a phase."""
+        eventually(lambda: self.client.get(edit.id).phase == phase)
+
+    def find(self, name: str) -> psutil.Process:
+        """One of the stack's processes, by words of its command line."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            if WORDS[name] in " ".join(process.cmdline()):
+                return process
+        raise LookupError(name)
+
+    def is_running(self, name: str) -> bool:
+        try:
+            return bool(self.find(name))
+        except (LookupError, psutil.NoSuchProcess):
+            return False
+
+
+@contextmanager
+def running(data_dir: Path, **more: str) -> Iterator[Stack]:
+    """Start a stack; stop it, whatever happens, and see that it leaves nothing behind."""
+    if not (models := data_dir.parent / "models").exists():
+        write_model(models / "tiny")
+    process = subprocess.Popen(
+        command("up", "--data-dir", data_dir, "--port", "0", "--json"),
+        env=environment(EXPUNGE_MODELS_DIR=str(models), **more),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        assert line, logs(data_dir)
+        stack = Stack(process, json.loads(line))
+        with stack.client:
+            yield stack
+    finally:
+        family = family_of(process)
+        process.terminate()
+        code = process.wait(30)
+    assert_gone(family)
+    assert code in (0, -9), logs(data_dir)
+
+
+def family_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def assert_gone(processes: Iterable[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(list(processes), timeout=5)
+    assert alive == []
+
+
+def logs(data_dir: Path) -> str:
+    return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in data_dir.glob("logs/*.log"))

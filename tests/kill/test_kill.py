@@ -1,0 +1,112 @@
+"""Whoever is killed, and whenever: the job finishes, once."""
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from api_schemas.jobs import Edit
+from tests.fakes.stack import Stack, environment, eventually, family_of, running
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("kill") / "data") as stack:
+        yield stack
+
+
+def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
+    """The oracle: one result, whole, and a history that says so without a gap."""
+    edit = stack.client.wait(submitted.id)
+    events = stack.client.events(edit.id)
+    history = [*events.data]
+    while events.has_more:
+        events = stack.client.events(edit.id, history[-1].seq)
+        history += events.data
+    assert [event.seq for event in history] == list(range(1, len(history) + 1))
+    ends = [event for event in history if event.data.get("status") == "succeeded"]
+    assert len(ends) == 1
+    assert ends[0] is history[-1]
+    names = Counter(file.name for file in edit.artifacts)
+    assert set(names.values()) == {1}
+    assert len(names) == 6
+    for path, file in zip(stack.client.download_all(edit, folder), edit.artifacts, strict=True):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
+    assert_store_is_sound(stack.data_dir)
+    return edit
+
+
+def assert_store_is_sound(data_dir: Path) -> None:
+    """Every attempt has a fence of its own, and every blob is what its name says."""
+    with sqlite3.connect(data_dir / "expunge.db") as database:
+        rows = database.execute(
+            "SELECT jobs.fence, COUNT(attempts.fence) FROM jobs JOIN attempts ON id = job_id GROUP BY id"
+        )
+        assert all(fence == attempts for fence, attempts in rows)
+    for blob in (data_dir / "blobs" / "sha256").glob("*/*"):
+        assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
+
+
+@pytest.mark.parametrize("phase", ["trace", "validate"])
+@pytest.mark.parametrize("victim", ["worker", "child"])
+def test_a_worker_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Path, victim: str, phase: str) -> None:
+    edit = stack.submit(slow="1")
+    stack.reach(edit, phase)
+    stack.find(victim).kill()
+    done = assert_finished_once(stack, edit, tmp_path)
+    assert done.attempt == 2
+    runs = (tmp_path / "runs.txt").read_text().split()
+    assert Counter(runs)["trace"] == (2 if phase == "trace" else 1), "a finished phase is not run again"
+
+
+@pytest.mark.parametrize("victim", ["api", "dispatcher", "broker"])
+def test_anything_else_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Path, victim: str) -> None:
+    running_job, waiting_job = stack.submit(slow="1"), stack.submit()
+    stack.reach(running_job, "trace")
+    killed = stack.find(victim)
+    killed.kill()
+    eventually(lambda: stack.is_running(victim) and stack.find(victim).pid != killed.pid)
+    done = assert_finished_once(stack, running_job, tmp_path / "1")
+    assert done.attempt == 1, "the worker was not touched"
+    assert_finished_once(stack, waiting_job, tmp_path / "2")
+
+
+def test_a_launcher_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as stack:
+        edit = stack.submit(slow="1")
+        stack.reach(edit, "edit")
+        family = family_of(stack.process)
+        stack.process.kill()
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert alive == []
+    with running(tmp_path / "data") as stack:
+        assert assert_finished_once(stack, edit, tmp_path / "out").attempt == 2
+
+
+def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stack, tmp_path: Path) -> None:
+    """The zombie: its lease ends while it is stopped; another worker finishes; it wakes up and tries to write."""
+    edit = stack.submit(slow="1")
+    stack.reach(edit, "edit")
+    zombie = [stack.find("worker"), stack.find("child")]
+    for process in zombie:
+        process.suspend()
+    name = {"EXPUNGE_WORKER_NAME": "another"}
+    inherited = {key: value for key, value in zombie[0].environ().items() if key.startswith("EXPUNGE_")}
+    other = subprocess.Popen([sys.executable, "-m", "worker"], env=environment(**inherited | name))
+    try:
+        done = assert_finished_once(stack, edit, tmp_path)
+        assert done.attempt == 2
+    finally:
+        for process in zombie:
+            process.resume()
+        other.kill()
+        other.wait()
+    log = stack.data_dir / "logs" / "worker.log"
+    eventually(lambda: f"{edit.id}: lost to another worker" in log.read_text())
+    assert stack.client.get(edit.id) == done

@@ -1,0 +1,50 @@
+"""A service on an empty store, in this process: no broker, no worker, no sockets."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.backend import Backend
+from service.settings import ServiceSettings
+from service.store import keys
+from service.store.database import Database, sqlite_url
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import write_model
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(sqlite_url(tmp_path / "expunge.db"))
+    database.prepare()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
+    models = {"tiny": write_model(tmp_path / "models" / "tiny")}
+    settings = ServiceSettings(data_dir=tmp_path, models=models, max_body_bytes=4096, stream_poll_seconds=0.01)
+    return Backend.from_settings(settings, clock=clock)
+
+
+@pytest.fixture
+def api_key(database: Database, clock: FakeClock) -> str:
+    key = keys.new_key()
+    with database.write() as session:
+        keys.register(session, key, now=clock())
+    return key
+
+
+@pytest.fixture
+def client(backend: Backend, api_key: str) -> Iterator[TestClient]:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    with TestClient(create_app(backend), headers=headers, raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,188 @@
+"""A claim is worth exactly as long as its fence is the job's."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.jobs import JobError
+from service.store import claims, history, jobs, sweeper
+from service.store.claims import Claim, Published
+from service.store.database import Database
+from service.store.schema import Artifact, Attempt, Doorbell, Event, Job
+from tests.fakes.clock import FakeClock
+
+LEASE = timedelta(seconds=30)
+REQUEST = EditRequest(model="tiny", removals=[Removal(concept="fox")])
+FILE = Published("delta.safetensors", "weights", "application/octet-stream", 1, "a" * 64)
+
+Write = Callable[[Session, Claim, FakeClock], object]
+
+WRITES: dict[str, Write] = {
+    "extend": lambda session, claim, clock: claims.extend(session, claim, lease=LEASE, now=clock()),
+    "report": lambda session, claim, clock: claims.report(
+        session, claim, "progress", "x", phase="edit", progress=0.5, now=clock()
+    ),
+    "succeed": lambda session, claim, clock: claims.succeed(session, claim, [FILE], "b" * 64, "passed", now=clock()),
+    "fail": lambda session, claim, clock: claims.fail(session, claim, JobError(code="x", message="x"), now=clock()),
+    "cancel": lambda session, claim, clock: claims.cancel(session, claim, now=clock()),
+    "release": lambda session, claim, clock: claims.release(session, claim, "x", now=clock(), pause=LEASE),
+}
+
+
+def submitted(database: Database, clock: FakeClock) -> str:
+    with database.write() as session:
+        return jobs.create(session, REQUEST, "key", now=clock()).id
+
+
+def claimed(database: Database, clock: FakeClock, job_id: str, owner: str = "one") -> Claim | None:
+    with database.write() as session:
+        return claims.claim(session, job_id, owner=owner, lease=LEASE, now=clock())
+
+
+def state(database: Database, job_id: str) -> dict[str, object]:
+    """All that a stale worker could spoil."""
+    with database.read() as session:
+        job = session.get_one(Job, job_id)
+        row = {column.name: getattr(job, column.name) for column in Job.__table__.columns}
+        counts = [
+            session.scalar(select(func.count()).select_from(table).where(table.job_id == job_id))
+            for table in (Event, Artifact, Attempt, Doorbell)
+        ]
+        return row | {"counts": counts}
+
+
+def test_a_queued_job_is_claimed_once(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claim = claimed(database, clock, job_id)
+    assert claim is not None
+    assert (claim.fence, claim.attempt, claim.request) == (1, 1, REQUEST)
+    assert claimed(database, clock, job_id, "two") is None
+
+
+def test_a_claim_answers_the_doorbell(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claimed(database, clock, job_id)
+    with database.read() as session:
+        assert session.get(Doorbell, job_id) is None
+
+
+def test_an_expired_lease_can_be_claimed_by_another(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claimed(database, clock, job_id)
+    clock.forward(31)
+    second = claimed(database, clock, job_id, "two")
+    assert second is not None
+    assert (second.fence, second.attempt) == (2, 2)
+
+
+def test_an_owner_that_asks_again_has_lost_its_former_run(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claimed(database, clock, job_id)
+    again = claimed(database, clock, job_id)
+    assert again is not None
+    assert again.fence == 2
+
+
+def test_attempts_are_bounded(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        assert claimed(database, clock, job_id)
+        clock.forward(31)
+    assert claimed(database, clock, job_id) is None
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_stale_claim_writes_nothing(database: Database, clock: FakeClock, write: str) -> None:
+    job_id = submitted(database, clock)
+    stale = claimed(database, clock, job_id)
+    clock.forward(31)
+    fresh = claimed(database, clock, job_id, "two")
+    assert stale
+    assert fresh
+    before = state(database, job_id)
+    with database.write() as session:
+        assert not WRITES[write](session, stale, clock)
+    assert state(database, job_id) == before
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
+def test_a_terminal_job_never_changes(database: Database, clock: FakeClock, end: str, write: str) -> None:
+    job_id = submitted(database, clock)
+    claim = claimed(database, clock, job_id)
+    assert claim
+    with database.write() as session:
+        assert WRITES[end](session, claim, clock)
+    before = state(database, job_id)
+    clock.forward(3600)
+    with database.write() as session:
+        assert not WRITES[write](session, claim, clock)
+        jobs.cancel(session, job_id, now=clock())
+        sweeper.sweep(session, now=clock())
+    assert claimed(database, clock, job_id) is None
+    assert state(database, job_id) == before
+
+
+def test_the_database_itself_refuses_to_change_a_terminal_job(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    with database.write() as session:
+        jobs.cancel(session, job_id, now=clock())
+    with pytest.raises(IntegrityError, match="never changes"), database.write() as session:
+        session.get_one(Job, job_id).status = "queued"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_only_the_newest_claim_can_write_whatever_happens(database: Database, clock: FakeClock, seed: int) -> None:
+    """Random claims, writes, sweeps and pauses: a write works if and only if its fence is the highest ever given,
+    and one claim at most ends the job."""
+    chance = random.Random(seed)
+    job_id = submitted(database, clock)
+    given: list[Claim] = []
+    ended = 0
+    for _ in range(60):
+        clock.forward(chance.choice([1, 20, 40]))
+        if claim := claimed(database, clock, job_id, chance.choice(["one", "two"])):
+            given.append(claim)
+        with database.write() as session:
+            sweeper.sweep(session, now=clock())
+        if given:
+            claim, write = chance.choice(given), chance.choice(["extend", "report", "succeed", "release"])
+            held = state(database, job_id)
+            with database.write() as session:
+                written = bool(WRITES[write](session, claim, clock))
+            assert written == (claim.fence == held["fence"] and held["status"] == "running")
+            ended += written and write == "succeed"
+    assert ended <= 1
+    assert [claim.fence for claim in given] == list(range(1, len(given) + 1))
+    with database.read() as session:
+        assert [event.seq for event in history.after(session, job_id, 0, 1000)] == list(
+            range(1, state(database, job_id)["counts"][0] + 1)  # type: ignore[index]
+        )
+
+
+def test_release_puts_the_job_back_with_a_bell_for_later(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claim = claimed(database, clock, job_id)
+    assert claim
+    with database.write() as session:
+        assert claims.release(session, claim, "crashed", now=clock(), pause=timedelta(seconds=5))
+    with database.read() as session:
+        assert session.get_one(Job, job_id).status == "queued"
+        assert session.get_one(Doorbell, job_id).due_at == clock() + timedelta(seconds=5)
+
+
+def test_release_does_not_undo_a_cancel(database: Database, clock: FakeClock) -> None:
+    job_id = submitted(database, clock)
+    claim = claimed(database, clock, job_id)
+    assert claim
+    with database.write() as session:
+        jobs.cancel(session, job_id, now=clock())
+        assert not claims.release(session, claim, "crashed", now=clock(), pause=LEASE)
+    with database.read() as session:
+        assert session.get_one(Job, job_id).status == "canceling"

@@ -1,0 +1,88 @@
+"""Transactions, versions, keys and ids."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import StatementError
+
+from service.store import keys
+from service.store.database import Database, sqlite_url
+from service.store.errors import IncompatibleStore
+from service.store.ids import edit_id
+from service.store.schema import ApiKey, StoreVersion
+from tests.fakes.clock import FakeClock
+
+
+def test_preparing_twice_changes_nothing(database: Database) -> None:
+    database.prepare()
+    database.check()
+
+
+def test_a_store_of_another_version_is_refused(database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(StoreVersion).values(version=99))
+    with pytest.raises(IncompatibleStore, match="schema 99"):
+        database.prepare()
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeClock) -> None:
+    key = keys.new_key()
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        _ = keys.register(session, key, now=clock()), 1 / 0
+    with database.read() as session:
+        assert keys.authenticate(session, key) is None
+
+
+def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
+    """With deferred transactions one of them would fail at once: SQLITE_BUSY_SNAPSHOT."""
+    url = sqlite_url(tmp_path / "counter.db")
+    with Database(url).write() as session:
+        session.execute(text("CREATE TABLE counter (n INTEGER)"))
+        session.execute(text("INSERT INTO counter VALUES (0)"))
+
+    def count() -> None:
+        database = Database(url)
+        for _ in range(20):
+            with database.write() as session:
+                n = session.scalar(text("SELECT n FROM counter"))
+                session.execute(text("UPDATE counter SET n = :n"), {"n": n + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Database(url).read() as session:
+        assert session.scalar(text("SELECT n FROM counter")) == 80
+
+
+def test_naive_times_are_refused(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001
+    with pytest.raises(StatementError, match="naive"), database.write() as session:
+        session.add(ApiKey(id="x", secret_sha256="x", created_at=naive))
+
+
+def test_a_key_is_stored_as_a_hash_and_can_be_revoked(database: Database, clock: FakeClock) -> None:
+    key = keys.new_key()
+    with database.write() as session:
+        key_id = keys.register(session, key, now=clock())
+        keys.register(session, key, now=clock())
+    with database.write() as session:
+        row = session.get_one(ApiKey, key_id)
+        assert key.rpartition("_")[2] not in row.secret_sha256
+        assert keys.authenticate(session, key) == key_id
+        assert keys.authenticate(session, key[:-1] + ("A" if key[-1] != "A" else "B")) is None
+        assert keys.authenticate(session, "nonsense") is None
+        row.revoked_at = clock()
+        session.flush()
+        assert keys.authenticate(session, key) is None
+
+
+def test_ids_sort_by_time() -> None:
+    times = [datetime(year, 1, 1, tzinfo=UTC) for year in range(2000, 2030)]
+    ids = [edit_id(time) for time in times]
+    assert ids == sorted(ids)
+    assert len({len(one) for one in ids}) == 1

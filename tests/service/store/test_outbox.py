@@ -1,0 +1,164 @@
+"""The doorbell rings until somebody answers; the sweeper brings back what nobody finished."""
+
+from datetime import timedelta
+
+import pytest
+from kombu.exceptions import OperationalError
+from sqlalchemy import select
+
+from api_schemas.edits import EditRequest, Removal
+from service.dispatcher import Dispatcher
+from service.store import claims, history, idempotency, jobs, sweeper
+from service.store.database import Database
+from service.store.idempotency import Reply, Scope
+from service.store.schema import Doorbell, IdempotencyKey, Job
+from tests.fakes.clock import FakeClock
+
+LEASE = timedelta(seconds=30)
+
+
+def submit(database: Database, clock: FakeClock) -> str:
+    request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
+    with database.write() as session:
+        return jobs.create(session, request, "key", now=clock()).id
+
+
+def claim(database: Database, clock: FakeClock, job_id: str) -> claims.Claim:
+    with database.write() as session:
+        won = claims.claim(session, job_id, owner="one", lease=LEASE, now=clock())
+    assert won
+    return won
+
+
+def sweep(database: Database, clock: FakeClock) -> None:
+    with database.write() as session:
+        sweeper.sweep(session, now=clock())
+
+
+def status(database: Database, job_id: str) -> str:
+    with database.read() as session:
+        return session.get_one(Job, job_id).status
+
+
+def test_a_submitted_job_is_rung_once_then_rarely(database: Database, clock: FakeClock) -> None:
+    job_id, rung = submit(database, clock), list[str]()
+    dispatcher = Dispatcher(database, rung.append, clock)
+    for _ in range(3):
+        dispatcher.step()
+    assert rung == [job_id]
+    for pause in (30, 60, 120):
+        clock.forward(pause)
+        dispatcher.step()
+        dispatcher.step()
+    assert rung == [job_id] * 4
+
+
+def test_nobody_rings_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
+    job_id, rung = submit(database, clock), list[str]()
+    claim(database, clock, job_id)
+    Dispatcher(database, rung.append, clock).step()
+    assert rung == []
+
+
+def test_a_broker_that_is_away_loses_nothing(database: Database, clock: FakeClock) -> None:
+    job_id, rung = submit(database, clock), list[str]()
+
+    def away(job_id: str) -> None:
+        raise OperationalError
+
+    with pytest.raises(OperationalError):
+        Dispatcher(database, away, clock).step()
+    Dispatcher(database, rung.append, clock).step()
+    assert rung == [job_id]
+
+
+def test_a_crash_between_ringing_and_noting_it_rings_twice(database: Database, clock: FakeClock) -> None:
+    job_id, rung = submit(database, clock), list[str]()
+
+    def crash(job_id: str) -> None:
+        rung.append(job_id)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Dispatcher(database, crash, clock).step()
+    Dispatcher(database, rung.append, clock).step()
+    assert rung == [job_id] * 2
+
+
+def test_a_dead_lease_goes_back_into_the_queue_and_rings(database: Database, clock: FakeClock) -> None:
+    job_id, rung = submit(database, clock), list[str]()
+    claim(database, clock, job_id)
+    clock.forward(31)
+    Dispatcher(database, rung.append, clock).step()
+    assert status(database, job_id) == "queued"
+    assert rung == [job_id]
+
+
+def test_a_live_lease_is_left_alone(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    claim(database, clock, job_id)
+    clock.forward(29)
+    sweep(database, clock)
+    assert status(database, job_id) == "running"
+
+
+def test_a_dead_lease_without_attempts_left_fails(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        claim(database, clock, job_id)
+        clock.forward(31)
+    sweep(database, clock)
+    with database.read() as session:
+        job = session.get_one(Job, job_id)
+        assert job.status == "failed"
+        assert job.error
+        assert job.error["code"] == "attempts_exhausted"
+
+
+def test_a_cancel_of_a_job_whose_worker_died_is_carried_out(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    claim(database, clock, job_id)
+    with database.write() as session:
+        jobs.cancel(session, job_id, now=clock())
+    clock.forward(31)
+    sweep(database, clock)
+    assert status(database, job_id) == "canceled"
+
+
+def test_a_job_that_nobody_starts_expires(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    clock.forward(jobs.QUEUE_TIME.total_seconds() + 1)
+    sweep(database, clock)
+    assert status(database, job_id) == "expired"
+    with database.read() as session:
+        assert session.get(Doorbell, job_id) is None
+
+
+def test_an_owner_seen_dead_frees_its_jobs_at_once(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    claim(database, clock, job_id)
+    with database.write() as session:
+        sweeper.owner_died(session, "another", now=clock())
+        assert session.get_one(Job, job_id).status == "running"
+        sweeper.owner_died(session, "one", now=clock())
+    assert status(database, job_id) == "queued"
+
+
+def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) -> None:
+    job_id = submit(database, clock)
+    claim(database, clock, job_id)
+    clock.forward(31)
+    for _ in range(2):
+        sweep(database, clock)
+    with database.read() as session:
+        messages = [event.message for event in history.after(session, job_id, 0, 10)]
+    assert messages == ["queued", "started", "the worker is gone, queued again"]
+
+
+def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
+    with database.write() as session:
+        idempotency.remember(session, Scope("key", "POST /v1/edits", "k"), Reply("f", 202, "{}"), now=clock())
+    clock.forward(sweeper.IDEMPOTENCY_TIME.total_seconds() + 1)
+    sweep(database, clock)
+    with database.read() as session:
+        assert session.scalars(select(IdempotencyKey)).all() == []

@@ -1,0 +1,66 @@
+"""A worker's slot in this process, with the editor without science."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from api_schemas.edits import EditRequest, Removal
+from service.store import jobs
+from service.store.database import Database, sqlite_url
+from service.store.schema import Job
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import write_model
+from worker.run import Runner
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(sqlite_url(tmp_path / "expunge.db"))
+    database.prepare()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> WorkerSettings:
+    return WorkerSettings(
+        data_dir=tmp_path,
+        editor="tests.fakes.editor",
+        models={"tiny": write_model(tmp_path / "models" / "tiny")},
+        heartbeat_seconds=0.02,
+        cancel_grace_seconds=0.05,
+        progress_seconds=0.0,
+    )
+
+
+@pytest.fixture
+def runner(settings: WorkerSettings, database: Database, clock: FakeClock) -> Runner:
+    return Runner(settings, database, settings.blobs(), settings.registry(), clock)
+
+
+@pytest.fixture
+def submit(database: Database, clock: FakeClock) -> Callable[..., str]:
+    """Queue a job whose metadata tells the fake editor what to do."""
+
+    def submit(**wishes: str) -> str:
+        request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
+        with database.write() as session:
+            return jobs.create(session, request, "key", now=clock()).id
+
+    return submit
+
+
+@pytest.fixture
+def read(database: Database) -> Callable[[str], Job]:
+    def read(job_id: str) -> Job:
+        with database.read() as session:
+            return session.get_one(Job, job_id)
+
+    return read

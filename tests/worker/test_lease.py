@@ -1,0 +1,123 @@
+"""The heartbeat keeps a job, and ends work that does not listen."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from service.store import claims, jobs
+from service.store.claims import Claim
+from service.store.database import Database
+from service.store.schema import Job
+from tests.fakes.clock import FakeClock
+from worker.errors import JobCanceled, LeaseLost
+from worker.lease import Lease
+from worker.progress import Reporter, overall
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def claim(submit: Callable[..., str], database: Database, clock: FakeClock) -> Claim:
+    with database.write() as session:
+        claim = claims.claim(session, submit(), owner="one", lease=timedelta(seconds=30), now=clock())
+    assert claim
+    return claim
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_heartbeat_extends_the_lease(
+    database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, read: Callable[[str], Job]
+) -> None:
+    with Lease(database, claim, settings, clock):
+        clock.forward(20)
+        eventually(lambda: read(claim.job_id).lease_until == clock() + settings.lease)
+
+
+def test_a_lost_lease_is_noticed(database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock) -> None:
+    def lost() -> bool:
+        try:
+            lease.check()
+        except LeaseLost:
+            return True
+        return False
+
+    with Lease(database, claim, settings, clock) as lease:
+        lease.check()
+        clock.forward(31)
+        with database.write() as session:
+            claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock())
+        eventually(lost)
+
+
+def test_work_that_ignores_its_cancel_is_ended(
+    database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, read: Callable[[str], Job]
+) -> None:
+    exited, codes = threading.Event(), list[int]()
+
+    def exit_process(code: int) -> None:
+        codes.append(code)
+        exited.set()
+
+    with Lease(database, claim, settings, clock, exit_process) as lease:
+        with database.write() as session:
+            jobs.cancel(session, claim.job_id, now=clock())
+        assert exited.wait(5)
+        with pytest.raises(JobCanceled):
+            lease.check()
+    assert codes == [1]
+    assert read(claim.job_id).status == "canceled"
+
+
+def test_a_database_that_is_away_for_a_moment_is_survived(
+    database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats, extend = list[int](), claims.extend
+
+    def flaky(*arguments: object, **options: object) -> object:
+        beats.append(1)
+        if len(beats) == 1:
+            raise OSError("away")
+        return extend(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(claims, "extend", flaky)
+    with Lease(database, claim, settings, clock) as lease:
+        eventually(lambda: len(beats) > 2)
+        lease.check()
+
+
+def test_progress_is_written_rarely_and_checked_always(
+    database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, report = list[str](), claims.report
+
+    def counting(*arguments: object, **options: object) -> object:
+        written.append(str(arguments[3]))
+        return report(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(claims, "report", counting)
+    lease = Lease(database, claim, settings, clock)
+    reporter = Reporter(database, claim, lease, ["edit"], 60.0, clock)
+    reporter.enter("edit")
+    for step in range(100):
+        reporter("edit", step / 100, f"step {step}")
+    assert written == ["edit"]
+    with pytest.raises(JobCanceled):
+        lease.observe("canceling")
+    with pytest.raises(JobCanceled):
+        reporter("edit", 1.0, "done")
+
+
+def test_progress_runs_from_0_to_1() -> None:
+    phases = ("trace", "edit", "something new", "publish")
+    steps = [overall(phases, phase, fraction) for phase in phases for fraction in (0.0, 0.5, 1.0)]
+    assert steps[0] == 0.0
+    assert steps[-1] == pytest.approx(1.0)
+    assert steps == sorted(steps)
