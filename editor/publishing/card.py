@@ -8,7 +8,7 @@ from editor.publishing import words
 from editor.publishing.figures import Picture
 from editor.publishing.html import environment
 
-PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$])")
+PUNCTUATION = re.compile(r"([\\`*_\[\]#+\-!|~$])")
 
 
 def markdown(text: str) -> str:

@@ -33,6 +33,11 @@ class Picture:
     caption: str
     alt: str
 
+    @property
+    def width(self) -> int:
+        """In CSS pixels (96 an inch), from the PNG's header."""
+        return int.from_bytes(self.png[16:20], "big") * 96 // DPI
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -61,7 +66,7 @@ def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: str) -> Pictur
     """The share of the judge's score that each site restores; ``edited`` names the edited one, as ``layer 0 mlp``."""
     layers = sorted({site.layer for site in trace.sites})
     top = max(1.0, *(site.effect.value for site in trace.sites))
-    figure = canvas(1.8 + 0.75 * len(layers), 2.1)
+    figure = canvas(2.0 + 0.9 * len(layers), 2.3)
     axes = figure.subplots()
     image = axes.imshow(grid(trace, layers), cmap="Blues", vmin=0, vmax=top, aspect="auto")
     for site in trace.sites:
@@ -76,7 +81,7 @@ def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: str) -> Pictur
         f"trace-{trace.removal}",
         png(figure),
         f"Where “{removal.concept}” is made: the share of the judge's score that comes back when one site alone is put "
-        f"back from the undisturbed run. The framed site is the edited one ({edited}).",
+        f"back from the undisturbed run. The frame marks the edited site.",
         f"Heat map of layers by kind of site. Largest effect: {trace.causal_site}. The table below has all values.",
     )
 
@@ -109,12 +114,13 @@ def trade_off_curve(solve: SolveRecord) -> Picture:
     """How much is removed and how much retained over the preservation weights that were tried."""
     points = sorted(solve.trade_off, key=lambda point: point.preservation)
     weights = [point.preservation for point in points]
-    figure = canvas(5.5, 3.0)
+    figure = canvas(6.5, 3.2)
     axes = figure.subplots()
     axes.plot(weights, [point.removed for point in points], "o-", color="black", label="removed")
     axes.plot(weights, [point.retained for point in points], "s--", color="tab:blue", label="retained")
     axes.axvline(solve.preservation, color="gray", linestyle=":", label=f"chosen: {solve.preservation:.3g}")
-    axes.set(xscale="log", xlabel="preservation weight", ylabel="share, on held-out prompts", ylim=(-0.05, 1.05))
+    axes.set(xscale="log", xlabel="preservation weight", ylabel="share, on held-out prompts")
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.grid(alpha=0.3)
     axes.legend()
     return Picture(

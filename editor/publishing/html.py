@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api_schemas.report import AuditReport
 from editor.publishing import words
-from editor.publishing.figures import Picture
+from editor.publishing.figures import KINDS, Picture
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -41,4 +41,6 @@ def environment() -> Environment:
 def render(report: AuditReport, pictures: Sequence[Picture]) -> str:
     """The whole page. Pictures find their place by name: ``samples…``, ``trace-N``, ``trade-off``."""
     template = environment().get_template("report.html.j2")
-    return template.render(report=report, words=words, pictures={picture.name: picture for picture in pictures})
+    return template.render(
+        report=report, words=words, kinds=KINDS, pictures={picture.name: picture for picture in pictures}
+    )

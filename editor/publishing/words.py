@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from api_schemas.report import AuditReport, Check, Estimate, GroupScore, RemovalRecord, Validation, Verdict
 
 HEADLINES: dict[Verdict | None, str] = {
-    "passed": "Removed. Everything that was tested meets the thresholds set before the test.",
-    "failed": "Not good enough. At least one figure misses the threshold set before the test.",
-    "inconclusive": "Undecided. The test was too small to say on which side of a threshold the truth lies.",
-    None: "Not tested. The weights were edited, but no pictures were drawn and nobody judged the result.",
+    "passed": "All that was tested meets the thresholds that were set before the test.",
+    "failed": "At least one figure misses the threshold that was set before the test.",
+    "inconclusive": "The test was too small to say on which side of a threshold the truth lies.",
+    None: "The weights were edited, but no pictures were drawn and nobody judged the result.",
 }
-OUTCOMES: dict[Verdict, str] = {"passed": "✓ passed", "failed": "✗ failed", "inconclusive": "? undecided"}
+OUTCOMES: dict[Verdict | None, str] = {
+    "passed": "✓ passed",
+    "failed": "✗ failed",
+    "inconclusive": "? inconclusive",
+    None: "– not tested",
+}
 GROUPS = {
     "target": "Prompts that ask for it",
     "generality": "The same in wordings that the edit never saw",
@@ -31,13 +36,14 @@ def names(report: AuditReport) -> str:
 
 
 def percent(value: float) -> str:
-    """``0.934`` -> ``"93 %"``; a tenth is shown near either end, where it matters."""
+    """``0.934`` -> ``"93%"``, ``0.0123`` -> ``"1.2%"``: small shares are the ones that thresholds speak of."""
     share = 100 * value
-    return f"{share:.1f} %" if 0 < abs(share) < 10 and round(share) != share else f"{share:.0f} %"
+    text = f"{share:.1f}" if abs(share) < 10 else f"{share:.0f}"
+    return f"{text.removesuffix('.0')}%"
 
 
 def share(estimate: Estimate) -> str:
-    """``"93 % (88 % to 97 %)"``."""
+    """``"93% (88% to 97%)"``."""
     return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
 
 
