@@ -15,7 +15,7 @@ check: $(READY)  ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff check --fix .
