@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Who adds a benchmark names it here.
+BENCHMARKS :=
 
 .PHONY: demo test check format bench clean
 
@@ -22,7 +24,7 @@ format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## every benchmark, a JSON object each
-	$(BIN)/python -m pytest tests/benchmarks
+	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done
 
 clean:  ## forget the environment, the caches and the demo's data
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -47,12 +47,14 @@ def load(model_dir: Path, **parts: object) -> StableDiffusionPipeline:
 def encoded(pipeline: StableDiffusionPipeline) -> Tensor:
     ids = pipeline.tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
-        return pipeline.text_encoder(ids).last_hidden_state
+        outputs: Tensor = pipeline.text_encoder(ids).last_hidden_state
+    return outputs
 
 
 def drawn(pipeline: StableDiffusionPipeline) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
-    return pipeline(PROMPTS, num_inference_steps=2, generator=generator, output_type="np").images
+    images: np.ndarray = pipeline(PROMPTS, num_inference_steps=2, generator=generator, output_type="np").images
+    return images
 
 
 def test_all_forms_give_the_same_outputs_and_images(model_dir: Path, update: TensorUpdate, delta: Path) -> None:
@@ -167,7 +169,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(TypeError), replacing(path) as file:
-        file.writelines([b"new, by half", None])
+        file.writelines([b"new, by half", "no bytes"])  # type: ignore[list-item]
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
 
 

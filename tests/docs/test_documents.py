@@ -1,0 +1,127 @@
+"""What the documents say, held against the code: commands, options, make targets, code, links."""
+
+import importlib
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def blocks(language: str) -> Iterator[Any]:
+    """Every fenced block of a language, named by its document."""
+    for document in DOCUMENTS:
+        for number, (kind, text) in enumerate(FENCE.findall(document.read_text())):
+            if kind == language:
+                yield pytest.param(text, id=f"{document.relative_to(ROOT)}-{number}")
+
+
+def console_lines() -> Iterator[Any]:
+    """Every command that a reader is told to type."""
+    for block in blocks("console"):
+        text = str(block.values[0]).replace("\\\n", " ")
+        yield from (pytest.param(line, id=line) for line in text.splitlines() if line.strip())
+
+
+def links() -> Iterator[Any]:
+    """Every link to a file of ours."""
+    for document in DOCUMENTS:
+        for target in LINK.findall(FENCE.sub("", document.read_text())):
+            if not urlsplit(target).scheme:
+                yield pytest.param(document, target, id=f"{document.relative_to(ROOT)} -> {target}")
+
+
+def entry_points() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    commands: dict[str, str] = project["entry-points"]["expunge.commands"]
+    return commands
+
+
+def command(name: str) -> Any:
+    """A sub-command of `expunge`, as pyproject.toml declares it."""
+    module, _, function = entry_points()[name].partition(":")
+    app = typer.Typer()
+    app.command(name)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(app)
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", list(console_lines()))
+def test_commands_exist(line: str) -> None:
+    program, *arguments = shlex.split(line, comments=True)
+    if program == "make":
+        assert set(arguments) <= make_targets()
+    elif Path(program).name == "expunge":
+        check_options(*arguments)
+    else:
+        assert program in {"pip", "cd"} or Path(program).name.startswith("python")
+
+
+def check_options(name: str, *arguments: str) -> None:
+    known = {option for parameter in command(name).params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", entry_points())
+def test_every_command_loads_and_says_what_it_does(name: str) -> None:
+    assert command(name).help
+
+
+@pytest.mark.parametrize("source", list(blocks("python")))
+def test_python_compiles_and_its_imports_exist(source: str) -> None:
+    code = compile(source, "<document>", "exec")
+    assert code.co_names
+    exec("\n".join(line for line in source.splitlines() if line.startswith(("import ", "from "))), {})
+
+
+@pytest.mark.parametrize(("document", "target"), list(links()))
+def test_links_resolve(document: Path, target: str) -> None:
+    path, _, anchor = target.partition("#")
+    linked = document.parent / path if path else document
+    assert linked.exists()
+    assert not anchor or anchor in anchors(linked)
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings' anchors, as the common renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def test_continuous_integration_runs_what_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert re.findall(r"make .*", script) == ['make -C "$(dirname "$0")/.." test']
+    assert "\nmake test\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_pinned_torch_is_the_documented_one() -> None:
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert "torch==2.13.0" in pins
+    assert not any(pin.startswith("torchvision") for pin in pins)
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    names = {re.split(r"[\[><=;\s]", requirement)[0] for requirement in wanted} - {"expunge"}
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert names - pinned == set()
