@@ -25,6 +25,7 @@ from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, Servic
 from api_schemas.events import DONE, Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.problems import Problem, ServiceProblem
+from api_schemas.report import AuditReport
 from api_schemas.sse import messages
 
 DEFAULT_URL = "http://127.0.0.1:8484"
@@ -132,13 +133,9 @@ class Client:
         """Write the whole bundle below `folder`."""
         return [self.download(artifact, folder) for artifact in edit.artifacts]
 
-    def report(self, edit_id: str) -> dict[str, Any]:
+    def report(self, edit_id: str) -> AuditReport:
         """The audit report."""
-        with _reachable(self.url):
-            response = self._http.get(f"/v1/edits/{edit_id}/report.json")
-        _raise_for_problem(response)
-        report: dict[str, Any] = response.json()
-        return report
+        return self._send(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
 
     def _send(self, kind: type[Resource], method: str, path: str, **options: Any) -> Resource:
         with _reachable(self.url):

@@ -15,6 +15,7 @@ from api_schemas.errors import UsageError
 from api_schemas.events import Event
 from api_schemas.jobs import Edit
 from api_schemas.options import (
+    DEFAULTS,
     Guidance,
     JsonOutput,
     ModelId,
@@ -43,10 +44,10 @@ def edit(
     preset: Preset = "default",
     preservation: Preservation = "auto",
     seed: Seed = 0,
-    seeds: Seeds = 1,
-    steps: Steps = 20,
-    guidance: Guidance = 3.0,
-    retain_prompts: RetainPrompts = 48,
+    seeds: Seeds = DEFAULTS.seeds,
+    steps: Steps = DEFAULTS.steps,
+    guidance: Guidance = DEFAULTS.guidance,
+    retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     no_validate: NoValidate = False,
     url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
     api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,

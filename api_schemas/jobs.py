@@ -7,11 +7,10 @@ from pydantic import Field
 
 from api_schemas.base import Resource
 from api_schemas.edits import EditRequest
+from api_schemas.report import Verdict
 
 Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
 """`queued -> running -> succeeded | failed`; `canceling -> canceled`; `expired`: never started in time."""
-
-Verdict: TypeAlias = Literal["passed", "failed", "inconclusive"]
 
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """States that never change again."""

@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from api_schemas.edits import EditRequest
+from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
 from api_schemas.removals import SYNTAX, build_request
+
+DEFAULTS = Validation()
+"""What a command line means that does not say otherwise: the same as a request that does not."""
 
 ModelId = Annotated[str, typer.Option("--model", help="The base model.")]
 Remove = Annotated[

@@ -65,7 +65,9 @@ class SolveRecord(Part):
     ridge: float = Field(description="Lambda as solved with, in absolute units.")
     condition: float = Field(description="Condition number of the regularised second moment of the keys.")
     relative_change: float = Field(description="Frobenius norm of the update over that of the weight.")
-    null_prompt_drift: float = Field(description="Largest change of any output of the empty prompt at the edited layer.")
+    null_prompt_drift: float = Field(
+        description="Largest change of any output of the empty prompt at the edited layer."
+    )
     predicted_retain_p95: float
     seconds: float = Field(description="Wall time of the solve itself.")
     trade_off: list[TradeOffPoint]

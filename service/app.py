@@ -1,6 +1,7 @@
 """The application: middleware outside, routes inside."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 
 from api_schemas.problems import Problem
 from service import problems
@@ -9,6 +10,7 @@ from service.middleware import LimitBody, RequestId, RequireApiKey
 from service.routes import artifacts, edits, health, history, models
 from service.version import VERSION
 
+BEARER = HTTPBearer(auto_error=False, description="An API key. `RequireApiKey` checks it; this documents it.")
 PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
 
 
@@ -24,8 +26,9 @@ def create_app(backend: Backend) -> FastAPI:
     )
     app.state.backend = backend
     problems.install(app)
-    for module in (edits, history, artifacts, models, health):
-        app.include_router(module.router)
+    app.include_router(health.router)
+    for module in (edits, history, artifacts, models):
+        app.include_router(module.router, dependencies=[Security(BEARER)])
     # The last one added is the outermost.
     app.add_middleware(LimitBody, limit=backend.settings.max_body_bytes)
     app.add_middleware(RequireApiKey, authenticate=backend.authenticate)

@@ -22,15 +22,14 @@ class Reporter:
         database: Database,
         claim: Claim,
         lease: Lease,
-        phases: Sequence[str],
         interval: float,
         clock: Clock = utc_now,
     ) -> None:
+        self.phases: Sequence[str] = ()
         self.phase: str | None = None
         self._database = database
         self._claim = claim
         self._lease = lease
-        self._phases = tuple(phases)
         self._interval = interval
         self._clock = clock
         self._written = -float("inf")
@@ -48,7 +47,7 @@ class Reporter:
 
     def _write(self, kind: EventType, phase: str, fraction: float, message: str) -> None:
         self._written = time.monotonic()
-        done = overall(self._phases, phase, fraction)
+        done = overall(self.phases, phase, fraction)
         with self._database.write() as session:
             status = claims.report(session, self._claim, kind, message, phase=phase, progress=done, now=self._clock())
         self._lease.observe(status)

@@ -3,15 +3,18 @@
 import io
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, Published
-from worker.port import ArtifactFile
+
+if TYPE_CHECKING:
+    from editor.jobs import ArtifactFile
 
 MANIFEST = "manifest.json"
 
 
-def store(blobs: ArtifactStore, claim: Claim, files: Sequence[ArtifactFile]) -> list[Published]:
+def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[Published]:
     """Put each file, and last the manifest that names them all: it is the last of the list.
 
     Doing it again, after a crash anywhere, stores nothing twice.
@@ -30,7 +33,7 @@ def store(blobs: ArtifactStore, claim: Claim, files: Sequence[ArtifactFile]) -> 
     return [*published, Published(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
 
 
-def _put(blobs: ArtifactStore, file: ArtifactFile) -> Published:
+def _put(blobs: ArtifactStore, file: "ArtifactFile") -> Published:
     with file.path.open("rb") as source:
         blob = blobs.put(source)
     return Published(file.name, file.kind, file.media_type, blob.size, blob.sha256)

@@ -4,10 +4,12 @@ import logging
 import shutil
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from api_schemas.jobs import JobError, Verdict
+from api_schemas.jobs import JobError
+from api_schemas.report import Verdict
 from editor.errors import EditorError
 from service.store import claims
 from service.store.blobs import ArtifactStore
@@ -21,6 +23,9 @@ from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease
 from worker.progress import Reporter
 from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from editor import jobs
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +63,12 @@ class Runner:
             log.info("%s: over, or in other hands", job_id)
             return
         with Lease(self.database, claim, self.settings, self.clock) as lease:
-            self._attempt(claim, lease)
+            self._attempt(claim, Reporter(self.database, claim, lease, self.settings.progress_seconds, self.clock))
 
-    def _attempt(self, claim: Claim, lease: Lease) -> None:
+    def _attempt(self, claim: Claim, progress: Reporter) -> None:
         """Run the job and record the outcome."""
-        editor = port.load(self.settings.editor)
-        progress = Reporter(self.database, claim, lease, editor.PHASES, self.settings.progress_seconds, self.clock)
         try:
-            self._succeed(claim, self._work(editor, claim, progress))
+            self._succeed(claim, self._work(claim, progress))
         except LeaseLost:
             log.warning("%s: lost to another worker", claim.job_id)
         except JobCanceled:
@@ -78,26 +81,32 @@ class Runner:
             log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
             self._retry(claim, error, progress.phase)
 
-    def _work(self, editor: port.Editor, claim: Claim, progress: Reporter) -> Result:
+    def _work(self, claim: Claim, progress: Reporter) -> Result:
         """All phases, from the first that an earlier attempt has not finished."""
-        workdir = self.settings.workdir(claim.job_id)
-        workdir.mkdir(parents=True, exist_ok=True)
-        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        context = editor.JobContext(
-            request=claim.request,
-            model_dir=self.registry.get(claim.request.model).folder,
-            workdir=workdir,
-            cache_dir=self.settings.cache_dir,
-            progress=progress,
-            job_id=claim.job_id,
-            now=self.clock(),
-        )
+        editor = port.load(self.settings.editor)
+        context = self._context(editor, claim, progress)
+        progress.phases = editor.PHASES
         for phase in editor.PHASES:
             if not editor.finished(phase, context):
                 progress.enter(phase)
                 editor.run_phase(phase, context)
         files = publish.store(self.blobs, claim, editor.artifacts(context))
         return Result(files, editor.verdict(context))
+
+    def _context(self, editor: port.Editor, claim: Claim, progress: Reporter) -> "jobs.JobContext":
+        """What every phase is given. Raises `UnknownModel`."""
+        model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
+        for folder in (workdir, self.settings.cache_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        return editor.JobContext(
+            request=claim.request,
+            model_dir=model.folder,
+            workdir=workdir,
+            cache_dir=self.settings.cache_dir,
+            progress=progress,
+            job_id=claim.job_id,
+            now=self.clock(),
+        )
 
     def _succeed(self, claim: Claim, result: Result) -> None:
         manifest = result.files[-1].sha256

@@ -27,7 +27,8 @@ def up(
         signal.signal(number, lambda *_: stop.set())
     options = Options(data_dir.expanduser().absolute(), host, port)
     with running(options, stop) as (found, supervisor):
-        _announce(found, json_output)
+        if not stop.is_set():
+            _announce(found, json_output)
         supervisor.watch(stop)
 
 

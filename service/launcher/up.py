@@ -44,13 +44,14 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
     with folder.locked(), _listening(options) as listener, folder.socket_path() as broker_socket:
         supervisor = Supervisor(folder.log_dir)
         try:
-            env = _environment(folder, _start_broker(supervisor, folder, broker_socket))
-            database = StoreSettings(data_dir=folder.root).database()
+            settings = StoreSettings(data_dir=folder.root)
+            env = _environment(settings, _start_broker(supervisor, folder, broker_socket))
+            database = settings.database()
             database.prepare()
             folder.key(database)
             for program in _programs(env, listener, database):
                 supervisor.start(program)
-            url = f"http://{options.host}:{listener.getsockname()[1]}"
+            url = _url(options.host, listener.getsockname()[1])
             _wait_until_ready(url, supervisor, stop)
             with folder.announced(url) as found:
                 yield found, supervisor
@@ -75,6 +76,12 @@ def _listening(options: Options) -> Iterator[socket.socket]:
         yield listener
 
 
+def _url(host: str, port: int) -> str:
+    """Where a client on this machine reaches it."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
 def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Path) -> str:
     """The broker's URL: REDIS_URL, or a server of our own."""
     if given := os.environ.get("REDIS_URL"):
@@ -85,13 +92,14 @@ def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Pat
     return broker.url(broker_socket)
 
 
-def _environment(folder: DataFolder, broker_url: str) -> dict[str, str]:
-    given = json.loads(os.environ.get("EXPUNGE_MODELS", "{}"))
+def _environment(settings: StoreSettings, broker_url: str) -> dict[str, str]:
+    """Ours, plus what all children must agree on."""
+    models = _embedded_models() | {name: str(path) for name, path in settings.models.items()}
     return {
         **os.environ,
-        "EXPUNGE_DATA_DIR": str(folder.root),
+        "EXPUNGE_DATA_DIR": str(settings.data_dir),
         "EXPUNGE_BROKER_URL": broker_url,
-        "EXPUNGE_MODELS": json.dumps(_embedded_models() | given),
+        "EXPUNGE_MODELS": json.dumps(models),
         "EXPUNGE_WORKER_NAME": WORKER_NAME,
         "REMAP_SIGTERM": "SIGQUIT",  # a worker that is told to stop does not wait for its job to end
         "PYTHONUNBUFFERED": "1",

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import JobError, Status, Verdict
+from api_schemas.jobs import JobError, Status
+from api_schemas.report import Verdict
 from service.store import history, outbox
 from service.store.schema import Artifact, Attempt, Job
 

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import DDL, JSON, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from api_schemas.jobs import TERMINAL, Status, Verdict
+from api_schemas.jobs import TERMINAL, Status
+from api_schemas.report import Verdict
 
 SCHEMA_VERSION = 1
 

@@ -1,58 +1,41 @@
 """What nobody finished: dead leases, expired jobs, stale keys. Safe to run anywhere, any number of times."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, update
+from sqlalchemy import ColumnElement, and_, delete, update
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import JobError, Status
 from service.store import history, outbox
-from service.store.schema import Doorbell, IdempotencyKey, Job
+from service.store.claims import FREE
+from service.store.schema import IdempotencyKey, Job
 
 IDEMPOTENCY_TIME = timedelta(hours=24)
 
 ATTEMPTS_EXHAUSTED = JobError(
-    code="attempts_exhausted",
-    message="every worker that tried this job died on it",
-    retryable=True,
+    code="attempts_exhausted", message="every worker that tried this job died on it", retryable=True
 )
 
 
 def sweep(session: Session, *, now: datetime) -> None:
     """Bring every job whose worker is gone back into the queue, or to its end."""
     dead = Job.lease_until < now
-    exhausted = Job.attempt >= Job.max_attempts
-    end = {"finished_at": now, "lease_owner": None, "lease_until": None}
-    _move(session, (Job.status == "canceling", dead), "canceled", "the worker is gone", now, **end)
-    _move(
-        session,
-        (Job.status == "running", dead, exhausted),
-        "failed",
-        ATTEMPTS_EXHAUSTED.message,
-        now,
-        error=ATTEMPTS_EXHAUSTED.model_dump(),
-        **end,
-    )
-    requeue(session, dead, now=now)
-    expired = _move(session, (Job.status == "queued", Job.expires_at < now), "expired", "never started", now, **end)
-    session.execute(delete(Doorbell).where(Doorbell.job_id.in_(expired)))
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_TIME))
+    running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
+    exhausted = and_(running, Job.attempt >= Job.max_attempts)
+    unwanted = and_(Job.status == "queued", Job.expires_at < now)
+    ended = {"finished_at": now, **FREE}
 
-
-def requeue(session: Session, *which: ColumnElement[bool], now: datetime) -> None:
-    """Put running jobs, whose worker is known to be dead, back into the queue."""
+    _move(session, canceling, "canceled", "the worker is gone", ended, now)
+    failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
+    _move(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
+    for job_id in _move(session, unwanted, "expired", "nobody started it in time", ended, now):
+        outbox.silence(session, job_id)
     for job_id in _move(
-        session,
-        (Job.status == "running", Job.attempt < Job.max_attempts, *which),
-        "queued",
-        "the worker is gone, queued again",
-        now,
-        queued_at=now,
-        lease_owner=None,
-        lease_until=None,
+        session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **FREE}, now
     ):
         outbox.ring(session, job_id, now=now)
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_TIME))
 
 
 def owner_died(session: Session, owner: str, *, now: datetime) -> None:
@@ -63,14 +46,14 @@ def owner_died(session: Session, owner: str, *, now: datetime) -> None:
 
 def _move(
     session: Session,
-    which: Sequence[ColumnElement[bool]],
+    which: ColumnElement[bool],
     status: Status,
     message: str,
+    values: Mapping[str, object],
     now: datetime,
-    **values: object,
 ) -> Sequence[str]:
     """Change the status of the matching jobs and tell each one's history. Returns their ids."""
-    moved = session.scalars(update(Job).where(*which).values(status=status, **values).returning(Job.id)).all()
+    moved = session.scalars(update(Job).where(which).values(status=status, **values).returning(Job.id)).all()
     for job_id in moved:
         history.append(session, job_id, "status", message, now=now, level="warn", status=status)
     return moved

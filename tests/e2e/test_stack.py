@@ -4,6 +4,7 @@ import hashlib
 import json
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from api_schemas.errors import JobFailed
 from api_schemas.events import Event
+from service.launcher import broker
 from tests.fakes.stack import Stack, assert_gone, command, environment, eventually, family_of, running
 
 
@@ -38,7 +40,7 @@ def test_a_job_from_submission_to_download(stack: Stack, tmp_path: Path) -> None
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == {file.name for file in edit.artifacts}
     for file in edit.artifacts:
         assert hashlib.sha256((tmp_path / file.name).read_bytes()).hexdigest() == file.sha256
-    assert stack.client.report(edit.id) == {"verdict": "passed"}
+    assert stack.client.report(edit.id).job_id == edit.id
 
 
 def test_the_command_line_does_the_same(stack: Stack, tmp_path: Path) -> None:
@@ -136,3 +138,17 @@ def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path
         assert stack.client.get(edit.id) == edit
         eventually(lambda: stack.client.get(waiting.id).attempt == 2)
         stack.client.cancel(waiting.id)
+
+
+def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        socket = Path(folder) / "redis.sock"
+        server = subprocess.Popen(broker.command(broker.find_server(), Path(folder), socket), stdout=subprocess.DEVNULL)
+        try:
+            broker.wait(socket)
+            with running(tmp_path / "data", REDIS_URL=broker.url(socket)) as stack:
+                assert not stack.is_running("broker")
+                assert stack.client.wait(stack.submit().id).verdict == "passed"
+        finally:
+            server.kill()
+            server.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Verdict
+from api_schemas.report import AuditReport, ModelRecord, SolveRecord
 from editor.errors import ConceptError
 
 PHASES = ("trace", "edit", "validate", "publish")
@@ -79,6 +80,39 @@ def _write(context: JobContext) -> None:
     (out / "text_encoder").mkdir(parents=True, exist_ok=True)
     (out / "delta.safetensors").write_bytes(bytes(range(256)) * 16)
     (out / "text_encoder" / "model.safetensors").write_bytes(b"weights" * 1000)
-    (out / "report.json").write_text('{"verdict": "passed"}')
+    (out / "report.json").write_text(_report(context).model_dump_json())
     (out / "report.html").write_text("<!doctype html><title>report</title>")
     (out / "runs.txt").write_text((context.workdir / "runs").read_text())
+
+
+def _report(context: JobContext) -> AuditReport:
+    """A report that says next to nothing, in the right form."""
+    solve = SolveRecord(
+        preset="default",
+        tensor="x",
+        layer=0,
+        columns=1,
+        rank=1,
+        preservation=1.0,
+        ridge=1.0,
+        condition=1.0,
+        relative_change=0.0,
+        null_prompt_drift=0.0,
+        predicted_retain_p95=0.0,
+        seconds=0.0,
+        trade_off=[],
+    )
+    return AuditReport(
+        job_id=context.job_id,
+        created_at=context.now,
+        model=ModelRecord(id=context.request.model, family="fake", files={}),
+        removals=[],
+        solve=solve,
+        traces=[],
+        validation=None,
+        verdict=verdict(context),
+        limits=[],
+        untested=[],
+        artifacts=[],
+        software={},
+    )

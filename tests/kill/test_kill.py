@@ -56,7 +56,7 @@ def assert_store_is_sound(data_dir: Path) -> None:
 @pytest.mark.parametrize("phase", ["trace", "validate"])
 @pytest.mark.parametrize("victim", ["worker", "child"])
 def test_a_worker_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Path, victim: str, phase: str) -> None:
-    edit = stack.submit(slow="1")
+    edit = stack.submit(slow="0.6")
     stack.reach(edit, phase)
     stack.find(victim).kill()
     done = assert_finished_once(stack, edit, tmp_path)
@@ -67,7 +67,7 @@ def test_a_worker_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Path, vi
 
 @pytest.mark.parametrize("victim", ["api", "dispatcher", "broker"])
 def test_anything_else_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Path, victim: str) -> None:
-    running_job, waiting_job = stack.submit(slow="1"), stack.submit()
+    running_job, waiting_job = stack.submit(slow="0.6"), stack.submit()
     stack.reach(running_job, "trace")
     killed = stack.find(victim)
     killed.kill()
@@ -79,7 +79,7 @@ def test_anything_else_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Pat
 
 def test_a_launcher_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
     with running(tmp_path / "data") as stack:
-        edit = stack.submit(slow="1")
+        edit = stack.submit(slow="0.6")
         stack.reach(edit, "edit")
         family = family_of(stack.process)
         stack.process.kill()
@@ -91,7 +91,7 @@ def test_a_launcher_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
 
 def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stack, tmp_path: Path) -> None:
     """The zombie: its lease ends while it is stopped; another worker finishes; it wakes up and tries to write."""
-    edit = stack.submit(slow="1")
+    edit = stack.submit(slow="0.6")
     stack.reach(edit, "edit")
     zombie = [stack.find("worker"), stack.find("child")]
     for process in zombie:

@@ -31,7 +31,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
-    settings = ServiceSettings(data_dir=tmp_path, models=models, max_body_bytes=4096, stream_poll_seconds=0.01)
+    settings = ServiceSettings(
+        data_dir=tmp_path, broker_url="memory://", models=models, max_body_bytes=4096, stream_poll_seconds=0.01
+    )
     return Backend.from_settings(settings, clock=clock)
 
 

@@ -1,5 +1,6 @@
 """Reading, listing, canceling; who may; and that every error is a problem."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from service.store.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import LONGEST_PHRASE
 
+CHECKS = ("database", "broker", "blobs")
 NOBODY = "/v1/edits/edit_00000000000000000000000000"
 
 
@@ -49,14 +51,16 @@ def test_a_stranger_cannot_make_us_read_a_body(backend: Backend) -> None:
 def test_health_is_open(backend: Backend) -> None:
     stranger = TestClient(create_app(backend))
     assert stranger.get("/healthz").json()["status"] == "ok"
-    checks = stranger.get("/readyz").json()["checks"]
-    assert (checks["database"], checks["blobs"]) == ("ok", "ok")
+    response = stranger.get("/readyz")
+    assert (response.status_code, response.json()["checks"]) == (200, dict.fromkeys(CHECKS, "ok"))
 
 
-def test_not_ready_without_a_broker(backend: Backend) -> None:
-    response = TestClient(create_app(backend)).get("/readyz")
+def test_not_ready_without_a_broker_and_no_word_about_its_password(backend: Backend) -> None:
+    settings = backend.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
+    response = TestClient(create_app(replace(backend, settings=settings))).get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"]["broker"] != "ok"
+    assert "secret" not in response.text
 
 
 @pytest.mark.parametrize(

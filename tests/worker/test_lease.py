@@ -51,9 +51,8 @@ def test_a_lost_lease_is_noticed(database: Database, claim: Claim, settings: Wor
 
     with Lease(database, claim, settings, clock) as lease:
         lease.check()
-        clock.forward(31)
-        with database.write() as session:
-            claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock())
+        with database.write() as session:  # no heartbeat comes in between
+            claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock.forward(31))
         eventually(lost)
 
 
@@ -104,7 +103,8 @@ def test_progress_is_written_rarely_and_checked_always(
 
     monkeypatch.setattr(claims, "report", counting)
     lease = Lease(database, claim, settings, clock)
-    reporter = Reporter(database, claim, lease, ["edit"], 60.0, clock)
+    reporter = Reporter(database, claim, lease, 60.0, clock)
+    reporter.phases = ["edit"]
     reporter.enter("edit")
     for step in range(100):
         reporter("edit", step / 100, f"step {step}")

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -133,6 +134,23 @@ def test_a_crash_is_tried_again_and_then_told(
     assert not settings.workdir(job_id).exists()
 
 
+def test_an_editor_that_does_not_load_is_a_crash_that_is_told(runner: Runner, submit: Submit, read: Read) -> None:
+    job_id = submit()
+    broken = replace(runner, settings=runner.settings.model_copy(update={"editor": "not_installed"}))
+    for _ in range(jobs.MAX_ATTEMPTS):
+        broken.run(job_id)
+    job = read(job_id)
+    assert job.status == "failed"
+    assert job.error
+    assert "ModuleNotFoundError" in job.error["message"]
+
+
+def steal(database: Database, clock: FakeClock, job_id: str) -> None:
+    """Time passes and somebody else claims the job, before a heartbeat can come in between."""
+    with database.write() as session:
+        assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock.forward(31))
+
+
 def run_until(runner: Runner, job_id: str, reached: Callable[[], bool], then: Callable[[], None]) -> None:
     """Run the job in a thread; when `reached`, do `then`; wait for the end."""
     thread = threading.Thread(target=runner.run, args=[job_id])
@@ -164,12 +182,7 @@ def test_a_worker_that_lost_its_job_publishes_nothing(
 ) -> None:
     job_id = submit(slow="0.4")
 
-    def steal() -> None:
-        clock.forward(31)
-        with database.write() as session:
-            assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock())
-
-    run_until(runner, job_id, lambda: read(job_id).phase == "validate", steal)
+    run_until(runner, job_id, lambda: read(job_id).phase == "validate", lambda: steal(database, clock, job_id))
     job = read(job_id)
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
 
@@ -182,9 +195,7 @@ def test_a_result_that_comes_too_late_is_discarded(
     put = publish.store
 
     def steal_then_store(*arguments: object) -> object:
-        clock.forward(31)
-        with database.write() as session:
-            assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock())
+        steal(database, clock, job_id)
         return put(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(publish, "store", steal_then_store)

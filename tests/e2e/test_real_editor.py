@@ -1,0 +1,34 @@
+"""The same way with the real editor and the embedded model: few prompts and few steps, so that it takes a minute."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from api_schemas.edits import EditRequest, Removal, Validation
+from tests.fakes.stack import ROOT, running
+
+WEIGHTS = ROOT / "editor" / "emoji" / "weights" / "model_index.json"
+
+pytestmark = pytest.mark.skipif(
+    not WEIGHTS.is_file() or find_spec("torch") is None, reason="needs torch and the embedded model's weights"
+)
+
+
+def test_a_concept_is_removed_from_the_embedded_model(tmp_path: Path) -> None:
+    request = EditRequest(
+        model="emoji",
+        removals=[Removal(concept="fox", replacement="dog face")],
+        validation=Validation(steps=4, retain_prompts=4),
+    )
+    with running(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
+        (model,) = [model for model in stack.client.models().data if model.id == "emoji"]
+        assert model.max_phrase_tokens == 14
+        edit = stack.client.wait(stack.client.submit(request).id)
+        assert edit.verdict in ("passed", "failed", "inconclusive")
+        paths = {path.relative_to(tmp_path / "out") for path in stack.client.download_all(edit, tmp_path / "out")}
+        report = stack.client.report(edit.id)
+    for name in ("delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"):
+        assert Path(name) in paths
+    assert (report.job_id, report.verdict) == (edit.id, edit.verdict)
+    assert report.removals[0].concept == "fox"
