@@ -57,6 +57,11 @@ def found(clip: CLIPModel, book: PromptBook, gallery: Tensor) -> Tensor:
     return (nearest == torch.tensor([o for o, _ in grid])).reshape(len(OBJECT_NAMES), len(STYLES)).float()
 
 
+def share(hits: Tensor, objects: Tensor) -> float:
+    """Mean over some objects and all styles."""
+    return float(hits[objects].mean())
+
+
 def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)) -> list[Room]:
     """The curve of one encoder: ``clip`` in memory, its text half saved in ``model_dir/text_encoder``."""
     book, source = PromptBook(tokenizer, PROFILE), open_text_encoder(model_dir)
@@ -75,6 +80,6 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
         with torch.no_grad():
             weight.copy_(update.base)
         gone = torch.tensor([name in names for name in OBJECT_NAMES])
-        shares = [float(hits[group].mean()) for group in (gone, ~gone) for hits in (before, after)]
-        curve.append(Room(count, *shares, preservation=record.preservation))
+        removed, kept = ([share(hits, group) for hits in (before, after)] for group in (gone, ~gone))
+        curve.append(Room(count, *removed, *kept, record.preservation))
     return curve

@@ -70,7 +70,7 @@ class Run:
             self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99), fused=True
         )
 
-        self.threads = ThreadPoolExecutor(plan.shards)
+        self.threads = ThreadPoolExecutor(plan.shards, initializer=torch.set_num_threads, initargs=(1,))
 
     def shard(self, loss_of: Loss, index: int) -> tuple[float, tuple[Tensor, ...]]:
         """Loss and gradients of one shard; ``autograd.grad`` leaves the shared ``.grad`` fields alone."""
@@ -78,7 +78,7 @@ class Run:
         return float(loss.detach()), torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
     def advance(self, loss_of: Loss) -> float:
-        """One step; returns the mean loss of the shards."""
+        """One step; returns the mean loss of the shards. Updating the weights is left to all cores at once."""
         losses, gradients = zip(
             *self.threads.map(lambda index: self.shard(loss_of, index), range(self.plan.shards)), strict=True
         )

@@ -11,12 +11,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from editor.emoji.autoencoder import LATENT_CHANNELS
+from editor.emoji.autoencoder import LATENT_CHANNELS, SCALING
 from editor.emoji.samples import SHIFTS, Pictures, Subject, random_subjects
 from editor.emoji.training import Plan, autocast, train
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 
-PLAN = Plan(steps=5000, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
+PLAN = Plan(steps=3300, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
 EMPTY_SHARE = 0.1
 """Share of samples whose caption is dropped, for classifier-free guidance."""
 SCHEDULE = {
@@ -49,12 +49,12 @@ def build(seed: int, text_width: int) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def encode_artwork(autoencoder: AutoencoderTiny) -> Tensor:
-    """Latents of every picture: ``(shifts, backgrounds, objects * styles, 32, 8, 8)``."""
+    """Scaled latents of every picture: ``(shifts, backgrounds, objects * styles, 32, 8, 8)``."""
     pictures = Pictures()
     pairs = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     return torch.stack([
         torch.stack([
-            autoencoder.encoder(pictures.of([Subject(o, s, background) for o, s in pairs], shift))
+            autoencoder.encoder(pictures.of([Subject(o, s, background) for o, s in pairs], shift)) * SCALING
             for background in range(len(BACKGROUNDS))
         ])
         for shift in tqdm(SHIFTS, desc="latents")

@@ -1,0 +1,59 @@
+"""A tiny text encoder on disk, with the embedded model's tokenizer and profile."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from editor.checkpoints import TextEncoderFile, open_text_encoder
+from editor.emoji.profile import PROFILE
+from editor.emoji.tokenizer import CONTEXT, train_tokenizer
+from editor.prompts import PromptBook
+from editor.prompts.profile import PROFILE_FILE
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> CLIPTokenizer:
+    return train_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        attn_implementation="eager",
+    )
+    model = CLIPTextModel(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    return model
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory, encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    encoder.save_pretrained(folder / "text_encoder")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / PROFILE_FILE).write_text(PROFILE.model_dump_json())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(model_dir: Path) -> TextEncoderFile:
+    return open_text_encoder(model_dir)
+
+
+@pytest.fixture(scope="session")
+def book(tokenizer: CLIPTokenizer) -> PromptBook:
+    return PromptBook(tokenizer, PROFILE)
