@@ -58,8 +58,9 @@ def edit(
 ) -> None:
     """Remove concepts through the service, and download the edited weights and the report.
 
-    Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
-    is wrong; 3 the service or the job failed.
+    Exit code 0: the verdict is passed, or no validation was asked for.
+
+    1: failed or inconclusive. 2: the input is wrong. 3: the service or the job failed.
     """
     request = request_from_options(
         model=model,

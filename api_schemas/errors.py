@@ -7,15 +7,17 @@
     │   ├── ServiceProblem            the service answered with an RFC 9457 problem
     │   ├── JobFailed                 the job ended without a result: failed, canceled or expired
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
-    ├── service.errors.ServiceError   what a route answers as problem+json
-    ├── service.store.errors.StoreError
+    ├── ServiceError                  what a route answers (service.errors): MalformedJson, InvalidIdempotencyKey,
+    │                                 Unauthorized, NotFound, IdempotencyConflict, BodyTooLarge,
+    │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, IdempotencyKeyReused
+    ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
     │   ├── IncompatibleStore         the data folder was written by another version
-    │   └── BlobCorrupted             a stored blob does not hash to its name
-    ├── service.launcher.errors.LaunchError
-    ├── worker.errors.WorkerError
+    │   └── BlobCorrupted             a stored blob is not what its name says
+    ├── LaunchError                   the stack cannot start, or stay up (service.launcher.errors)
+    ├── WorkerError                   a run stops before its end (worker.errors)
     │   └── JobInterrupted            stop now: LeaseLost, JobCanceled
-    └── editor.errors.EditorError     the science refuses: an unknown concept, no room, bad weights
+    └── EditorError                   the science refuses (editor.errors)
 
 Every error carries what a person needs to go on: a stable `code`, a `message`, the `field` that is to
 blame and a `remedy`. They travel unchanged from the editor to the job's `error`, and from a route to its

@@ -117,6 +117,12 @@ def test_the_folder_is_private(stack: Stack) -> None:
     assert httpx.get(f"{stack.url}/readyz").json()["status"] == "ok"
 
 
+def read_stream(stack: Stack, path: str, lines: list[str]) -> None:
+    with httpx.stream("GET", stack.url + path, headers=stack.authorization, timeout=60) as response:
+        for line in response.iter_lines():
+            lines.append(line)
+
+
 def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path: Path) -> None:
     """In a folder so deep that the broker's socket cannot lie in it."""
     data_dir = tmp_path / ("deep" * 30) / "data"
@@ -125,8 +131,10 @@ def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path
         edit = stack.client.wait(stack.submit().id)
         waiting = stack.submit(slow="60")
         stack.reach(waiting, "trace")
-        reader = threading.Thread(target=lambda: httpx.get(f"{stack.url}{waiting.urls.stream}", timeout=60))
+        lines: list[str] = []
+        reader = threading.Thread(target=read_stream, args=[stack, waiting.urls.stream, lines])
         reader.start()
+        eventually(lambda: lines)
         family = family_of(stack.process)
         stack.process.terminate()
         assert stack.process.wait(25) == 0

@@ -24,7 +24,7 @@ COMMANDS = {"up": ("service.launcher.command", "up"), "edit": ("api_schemas.edit
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "EXPUNGE_EDITOR": "tests.fakes.editor",
-    "EXPUNGE_LEASE_SECONDS": "3",
+    "EXPUNGE_LEASE_SECONDS": "6",
     "EXPUNGE_HEARTBEAT_SECONDS": "0.5",
     "EXPUNGE_PROGRESS_SECONDS": "0.1",
     "EXPUNGE_STREAM_POLL_SECONDS": "0.1",
@@ -63,7 +63,9 @@ class Stack:
         self.process = process
         self.data_dir = Path(found["data_dir"])
         self.url = str(found["url"])
-        self.client = Client(self.url, Path(found["api_key_file"]).read_text().strip())
+        key = Path(found["api_key_file"]).read_text().strip()
+        self.authorization = {"Authorization": f"Bearer {key}"}
+        self.client = Client(self.url, key)
 
     def submit(self, **wishes: str) -> Edit:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
