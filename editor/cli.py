@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from api_schemas.cli import NOT_PASSED
 from api_schemas.errors import UsageError
 from api_schemas.options import (
+    DEFAULTS,
     Guidance,
     JsonOutput,
     ModelId,
@@ -28,8 +29,6 @@ from api_schemas.options import (
     Steps,
     request_from_options,
 )
-from editor import emoji, jobs
-from editor.publishing.atomic import write_bytes
 
 CACHE = Path("~/.cache/expunge")
 
@@ -42,10 +41,10 @@ def erase(
     preset: Preset = "default",
     preservation: Preservation = "auto",
     seed: Seed = 0,
-    seeds: Seeds = 1,
-    steps: Steps = 20,
-    guidance: Guidance = 3.0,
-    retain_prompts: RetainPrompts = 192,
+    seeds: Seeds = DEFAULTS.seeds,
+    steps: Steps = DEFAULTS.steps,
+    guidance: Guidance = DEFAULTS.guidance,
+    retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     no_validate: NoValidate = False,
     model_dir: Annotated[
         Path | None, typer.Option(help="A model in diffusers' folder layout, in place of --model.")
@@ -71,6 +70,8 @@ def erase(
         retain_prompts=retain_prompts,
         no_validate=no_validate,
     )
+    from editor import jobs  # brings torch; `expunge --help` shall not
+
     console = Console(stderr=True, quiet=json_output)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
@@ -90,7 +91,7 @@ def erase(
         )
         for phase in jobs.PHASES:
             jobs.run_phase(phase, context)
-        verdict, paths = jobs.verdict(context), delivered(context, out)
+        verdict, paths = jobs.verdict(context), jobs.deliver(context, out)
     show_result(verdict, paths, json_output)
     if verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
@@ -98,22 +99,13 @@ def erase(
 
 def embedded(model: str) -> Path:
     """The folder of a model that ships with the package."""
+    from editor.emoji import WEIGHTS
+
     if model != "emoji":
         raise UsageError(
             f"There is no model {model!r} in this package.", field="model", remedy="Name its folder with --model-dir."
         )
-    return emoji.WEIGHTS
-
-
-def delivered(context: jobs.JobContext, out: Path) -> list[Path]:
-    """Move the artifacts to ``out``, the report last."""
-    paths = []
-    for artifact in jobs.artifacts(context):
-        target = out / artifact.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, artifact.path.read_bytes())
-        paths.append(target)
-    return paths
+    return WEIGHTS
 
 
 def show_result(verdict: str | None, paths: list[Path], json_output: bool) -> None:

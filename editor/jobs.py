@@ -291,3 +291,11 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     return tuple(
         ArtifactFile(name, context.out / name, MEDIA_TYPES[Path(name).suffix], kind) for name, kind in kinds.items()
     )
+
+
+def deliver(context: JobContext, out: Path) -> list[Path]:
+    """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete."""
+    files = artifacts(context)
+    for artifact in files:
+        write_bytes(out / artifact.name, artifact.path.read_bytes())
+    return [out / artifact.name for artifact in files]

@@ -26,7 +26,7 @@ EQUALISING = 0.3
 """A latent channel's deviation grows with its component's to this power: 0 would whiten, and weigh noise like outlines."""
 LATENT_NOISE = 0.05
 """Deviation of the noise on unit latents in training: the decoder must forgive what a UNet gets slightly wrong."""
-PLAN = Plan(steps=6000, batch=16, learning_rate=1e-3, weight_decay=0.0, averaging=0.998)
+PLAN = Plan(steps=3600, batch=16, learning_rate=1e-3, weight_decay=0.0, averaging=0.998)
 
 
 def build(seed: int) -> AutoencoderTiny:
@@ -44,7 +44,7 @@ def build(seed: int) -> AutoencoderTiny:
 
 
 def principal_components(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """PCA of 8 x 8 patches of ``(n, 3, h, w)`` images in [0, 1]: mean ``(192,)``, components ``(32, 192)``, deviations ``(32,)``."""
+    """PCA of 8 x 8 patches of ``(n, 3, h, w)`` images in [0, 1]: mean (192,), components (32, 192), their deviations (32,)."""
     patches = F.unfold(pixels, 8, stride=8).transpose(1, 2).reshape(-1, 192).double()
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(patches.T))

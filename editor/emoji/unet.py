@@ -16,7 +16,7 @@ from editor.emoji.samples import SHIFTS, Pictures, Subject, random_subjects
 from editor.emoji.training import Plan, autocast, train
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 
-PLAN = Plan(steps=3300, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
+PLAN = Plan(steps=2800, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
 EMPTY_SHARE = 0.1
 """Share of samples whose caption is dropped, for classifier-free guidance."""
 SCHEDULE = {
@@ -25,6 +25,7 @@ SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "prediction_type": "v_prediction",
+    "steps_offset": 1,
 }
 
 

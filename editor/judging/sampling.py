@@ -12,8 +12,8 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+from editor.checkpoints.folder import PREFIX
 from editor.judging.judge import Image
-from editor.quickfix.update import TensorUpdate
 
 BATCH = 32
 Tick = Callable[[float], None]
@@ -47,12 +47,11 @@ def load_pipeline(model_dir: Path) -> Any:
     return pipeline
 
 
-def apply_update(pipeline: Any, update: TensorUpdate) -> None:
-    """Put the edited tensor into the pipeline's text encoder."""
-    inner = update.name.removeprefix("text_model.")
+def put_tensor(pipeline: Any, name: str, tensor: Tensor) -> None:
+    """Overwrite a tensor of the pipeline's text encoder, by its canonical name."""
     encoder = getattr(pipeline.text_encoder, "text_model", pipeline.text_encoder)
     with torch.no_grad():
-        encoder.get_parameter(inner).copy_(update.edited)
+        encoder.get_parameter(name.removeprefix(PREFIX)).copy_(tensor)
 
 
 def draw(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:

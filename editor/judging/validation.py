@@ -10,7 +10,7 @@ from api_schemas.edits import Thresholds
 from api_schemas.report import Check, Estimate, GroupScore, JudgeRecord, SamplerRecord, Validation
 from editor.judging.groups import Group
 from editor.judging.judge import Image, Judge
-from editor.judging.sampling import ImageCache, Sampler, Shot, Tick, apply_update, draw
+from editor.judging.sampling import ImageCache, Sampler, Shot, Tick, draw, put_tensor
 from editor.judging.statistics import at_most, estimate
 from editor.quickfix.update import TensorUpdate
 
@@ -36,7 +36,7 @@ def draw_all(
 ) -> Drawn:
     """Before-images from the cache or the base model, then after-images; leaves the pipeline edited."""
     before = cache.draw(pipeline, sampler, shots, lambda done: tick(done / 2))
-    apply_update(pipeline, update)
+    put_tensor(pipeline, update.name, update.edited)
     after = draw(pipeline, sampler, shots, lambda done: tick(0.5 + done / 2))
     return Drawn(dict(zip(shots, before, strict=True)), dict(zip(shots, after, strict=True)))
 

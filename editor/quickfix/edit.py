@@ -110,7 +110,7 @@ def low_rank(delta: Tensor) -> tuple[Tensor, Tensor]:
     left, values, right = torch.linalg.svd(delta, full_matrices=False)
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     root = values[:rank].sqrt()
-    return left[:, :rank] * root, root[:, None] * right[:rank]
+    return (left[:, :rank] * root).contiguous(), (root[:, None] * right[:rank]).contiguous()
 
 
 def null_drift(layer: FirstLayer, book: PromptBook, delta: Tensor) -> float:

@@ -21,9 +21,9 @@ from editor.tracing.sites import all_sites, embeddings, module_of, record, rewri
 
 NOISE = 3.0
 """Standard deviations of the subject tokens' embeddings (Meng et al. 2022)."""
-DRAWS = 8
+DRAWS = 4
 PROMPTS = 16
-FIT_PROMPTS = 400
+FIT_PROMPTS = 300
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def subjects(book: PromptBook, removal: Removal) -> Subjects:
     places = torch.arange(book.context)
     spans = (places <= last[:, None]) & (places > last[:, None] - width)
     ids = torch.stack([pair.concept.ids for pair in pairs]).repeat_interleave(DRAWS, 0)
-    return Subjects(ids, torch.tensor([pair.concept.eos for pair in pairs]).repeat_interleave(DRAWS), spans, last)
+    ends = torch.tensor([pair.concept.eos for pair in pairs]).repeat_interleave(DRAWS)
+    used = int(ends.max()) + 1  # the read-out ends at EOS, and no token sees a later one
+    return Subjects(ids[:, :used], ends, spans[:, :used], last)
 
 
 def corruption(encoder: nn.Module, prompts: Subjects, generator: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,72 @@
+"""The model that ships: it loads anywhere, draws what it is asked for, and its judge can be trusted."""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from editor.checkpoints.folder import weight_files
+from editor.emoji import JUDGE, WEIGHTS
+from editor.emoji.measure import SAMPLER, artwork_check, grid, recognised
+from editor.emoji.profile import PROFILE
+from editor.judging.judge import Judge, open_judge
+from editor.judging.sampling import Shot, draw
+from editor.prompts import load_profile
+from editor.prompts.book import evenly
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    loaded = StableDiffusionPipeline.from_pretrained(WEIGHTS)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return open_judge(JUDGE, WEIGHTS, PROFILE)
+
+
+def test_everything_together_is_at_most_80_megabytes() -> None:
+    files = [*weight_files(WEIGHTS).values(), *weight_files(JUDGE).values()]
+    assert sum(path.stat().st_size for path in files) <= 80_000_000
+
+
+def test_loads_with_plain_diffusers_and_draws(pipeline: Any) -> None:
+    image = pipeline("a fox in the style of noto", num_inference_steps=3, output_type="np").images[0]
+    assert image.shape == (64, 64, 3)
+    assert np.isfinite(image).all()
+
+
+def test_computes_in_float32_whatever_the_files_hold(pipeline: Any) -> None:
+    dtypes = {part: next(getattr(pipeline, part).parameters()).dtype for part in ("text_encoder", "unet", "vae")}
+    assert set(dtypes.values()) == {torch.float32}
+
+
+def test_its_profile_is_the_vocabulary() -> None:
+    assert load_profile(WEIGHTS) == PROFILE
+
+
+def test_the_judge_knows_the_artwork(judge: Judge) -> None:
+    figures = artwork_check(judge)
+    assert figures["object_accuracy"] >= 0.95
+    assert figures["style_accuracy"] >= 0.97
+
+
+def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -> None:
+    """A sample of the whole measurement in docs/emoji.md, with room for chance: 60 prompts of 480."""
+    phrases = evenly(grid(), 60)
+    images = draw(pipeline, SAMPLER, [Shot(phrase.text(), 0) for phrase in phrases])
+    figures = recognised(judge, images, phrases)
+    assert figures["object_accuracy"] >= 0.85
+    assert figures["style_accuracy"] >= 0.9
+
+
+def test_an_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
+    shots = [Shot(phrase.text(), 5) for phrase in islice(grid(), 3)]
+    together = draw(pipeline, SAMPLER, shots)
+    (alone,) = draw(pipeline, SAMPLER, shots[1:2])
+    assert np.abs(together[1].astype(int) - alone.astype(int)).max() <= 2, "of 255"

@@ -1,0 +1,197 @@
+"""A whole request on the embedded model, few prompts and steps: phases, resumption, the cache, the three published forms."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPTextModel
+
+from api_schemas.edits import EditRequest
+from api_schemas.report import AuditReport
+from editor import jobs
+from editor.emoji import WEIGHTS
+from editor.errors import CheckpointError, ConceptError, JudgeError
+from editor.judging.sampling import Sampler, Shot, draw, load_pipeline
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SMALL = {"steps": 3, "retain_prompts": 6}
+FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL}
+
+Make = Callable[..., jobs.JobContext]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    cache = tmp_path_factory.mktemp("cache")
+
+    def context(request: dict[str, Any] = FOX, **changes: Any) -> jobs.JobContext:
+        values: dict[str, Any] = {
+            "request": EditRequest.model_validate(request),
+            "model_dir": WEIGHTS,
+            "workdir": tmp_path_factory.mktemp("work"),
+            "cache_dir": cache,
+            "progress": lambda phase, done, message: None,
+            "job_id": "edit_1",
+            "now": NOW,
+        }
+        return jobs.JobContext(**(values | changes))
+
+    return context
+
+
+@pytest.fixture(scope="module")
+def done(make: Make) -> jobs.JobContext:
+    context = make()
+    for phase in jobs.PHASES:
+        assert not jobs.finished(phase, context)
+        jobs.run_phase(phase, context)
+        assert jobs.finished(phase, context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def report(done: jobs.JobContext) -> AuditReport:
+    return AuditReport.model_validate_json((done.out / "report.json").read_bytes())
+
+
+def test_every_artifact_is_listed_with_its_true_digest(done: jobs.JobContext, report: AuditReport) -> None:
+    names = [artifact.name for artifact in jobs.artifacts(done)]
+    assert names[-1] == "report.json"
+    assert {"delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"} <= set(names)
+    for record in report.artifacts:
+        assert record.sha256 == jobs.file_digest(done.out / record.name)
+
+
+def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
+    assert report.removals[0].destination == "dog face"
+    assert report.validation is not None
+    groups = [(group.group, group.asks) for group in report.validation.groups]
+    assert groups == [
+        ("target", "object"),
+        ("generality", "object"),
+        ("neighbours", "object"),
+        ("retain", "object"),
+        ("retain", "style"),
+    ]
+    assert len(report.validation.checks) == len(groups)
+    assert report.solve.seconds < 0.5
+    assert report.created_at == NOW
+    seen = set(report.removals[0].edit_prompts)
+    (unseen,) = (group for group in report.validation.groups if group.group == "generality")
+    assert seen.isdisjoint(unseen.prompts)
+    assert all("fox" in prompt for prompt in unseen.prompts)
+
+
+def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
+    (trace,) = report.traces
+    assert trace.causal_site == "layer 0 self_attention"
+    assert trace.edited_site_is_causal
+    assert trace.clean_score > trace.corrupted_score
+    assert len(trace.sites) == 12
+
+
+def prompt_states(encoder: Any, tokenizer: Any, text: str) -> torch.Tensor:
+    ids = tokenizer(text, padding="max_length", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        return encoder(ids).last_hidden_state
+
+
+def test_delta_lora_and_full_weights_draw_the_same_images(done: jobs.JobContext, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    shots, sampler = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2)], Sampler(4, 3.0)
+    images = {}
+    full = load_pipeline(WEIGHTS)
+    full.text_encoder = CLIPTextModel.from_pretrained(done.out / "text_encoder", dtype=torch.float32)
+    images["full"] = draw(full, sampler, shots)
+    patched = load_pipeline(WEIGHTS)
+    patched.text_encoder.load_state_dict(load_file(done.out / "delta.safetensors"), strict=False)
+    images["delta"] = draw(patched, sampler, shots)
+    adapted: Any = load_pipeline(WEIGHTS)
+    adapted.load_lora_weights(done.out / "lora.safetensors")
+    images["lora"] = draw(adapted, sampler, shots)
+    base = draw(load_pipeline(WEIGHTS), sampler, shots)
+    for form in ("delta", "lora"):
+        gap = np.abs(np.stack(images[form]).astype(int) - np.stack(images["full"]).astype(int)).mean() / 255
+        assert gap <= 1e-3
+    assert np.abs(base[0].astype(int) - images["full"][0].astype(int)).mean() > 5, "the fox changed"
+
+
+def test_a_second_job_draws_only_its_after_half(
+    make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Shot] = []
+    real = jobs.draw_all.__globals__["draw"]
+
+    def counting(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> Any:
+        drawn.extend(shots)
+        return real(pipeline, sampler, shots, tick)
+
+    monkeypatch.setattr("editor.judging.validation.draw", counting)
+    monkeypatch.setattr("editor.judging.sampling.draw", counting)
+    context = make()
+    jobs.run_edit(context)
+    jobs.run_validate(context)
+    assert len(drawn) == len(set(drawn)), "each image once: the after half"
+
+
+def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(phase: str, fraction: float, message: str) -> None:
+        if phase == "validate" and fraction > 0.5:
+            raise Killed
+
+    context = make(progress=kill)
+    with pytest.raises(Killed):
+        for phase in jobs.PHASES:
+            jobs.run_phase(phase, context)
+    assert [jobs.finished(phase, context) for phase in jobs.PHASES] == [True, True, False, False]
+    again = replace(context, progress=lambda phase, fraction, message: None)
+    for phase in jobs.PHASES:
+        if not jobs.finished(phase, again):
+            jobs.run_phase(phase, again)
+    for name in ("delta.safetensors", "lora.safetensors", "report.json"):
+        assert (again.out / name).read_bytes() == (done.out / name).read_bytes()
+
+
+def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Make) -> None:
+    context = make(FOX | {"validation": {"enabled": False}})
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    report = json.loads((context.out / "report.json").read_text())
+    assert report["verdict"] is None
+    assert any("No image was drawn" in line for line in report["untested"])
+
+
+def test_too_long_a_concept_is_refused_with_its_field(make: Make) -> None:
+    context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
+    with pytest.raises(ConceptError) as caught:
+        _ = context.removals
+    assert caught.value.field == "removals[1].concept"
+
+
+def test_a_judge_that_is_part_of_the_model_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPUNGE_JUDGE", str(WEIGHTS / "text_encoder"))
+    with pytest.raises(JudgeError, match="being edited"):
+        _ = make().judge
+
+
+def test_a_missing_judge_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EXPUNGE_JUDGE", str(tmp_path))
+    with pytest.raises(JudgeError, match="EXPUNGE_JUDGE"):
+        _ = make().judge
+
+
+def test_a_folder_that_is_no_model_is_refused(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        _ = make(model_dir=tmp_path).source
+    assert caught.value.field == "model"
