@@ -1,6 +1,7 @@
 """Put the trained parts together as a ``StableDiffusionPipeline`` folder, and the judge in a folder of its own."""
 
 import json
+import shutil
 from pathlib import Path
 
 from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -11,6 +12,7 @@ from editor.emoji.profile import PROFILE
 from editor.emoji.unet import SCHEDULE
 from editor.prompts.profile import PROFILE_FILE
 
+CARD = Path(__file__).parent / "card.md"
 FULL_PRECISION = "layers.0.self_attn.out_proj.weight"
 """The tensor that edits change stays float32: then delta, LoRA and full weights agree to rounding."""
 
@@ -55,6 +57,7 @@ def save_pipeline(
     declare_float32(folder / "text_encoder" / "config.json")
     (folder / "model_index.json").write_text(json.dumps(index(), indent=2) + "\n")
     (folder / PROFILE_FILE).write_text(PROFILE.model_dump_json(indent=2) + "\n")
+    shutil.copyfile(CARD, folder / "README.md")
 
 
 def index() -> dict[str, object]:
