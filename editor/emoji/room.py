@@ -1,11 +1,15 @@
 """Room: how many objects a text encoder can forget at once before it loses others. Measured before a UNet is trained on it.
 
 A removed or kept object counts as present when the nearest artwork to its edited prompt, in the image space of the CLIP
-that the encoder was trained in, shows it. No image is generated, so this takes seconds.
+that the encoder was trained in, shows it. No image is generated, so this takes seconds. ``python -m editor.emoji.room`` trains
+encoders of several widths, equally long, and writes ``docs/room.json``.
 """
 
+import argparse
+import json
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,8 +18,11 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from editor.checkpoints import open_text_encoder
+from editor.emoji.assemble import text_encoder_of
+from editor.emoji.clip import ENCODER, ENCODER_PLAN, train_clip
 from editor.emoji.profile import PROFILE
 from editor.emoji.samples import Pictures, Subject
+from editor.emoji.tokenizer import train_tokenizer
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.prompts.book import evenly
@@ -83,3 +90,33 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
         removed, kept = ([share(hits, group) for hits in (before, after)] for group in (gone, ~gone))
         curve.append(Room(count, *removed, *kept, record.preservation))
     return curve
+
+
+def room_of_width(width: int, steps: int, folder: Path) -> list[Room]:
+    """Train an encoder of some width from nothing and measure it."""
+    tokenizer = train_tokenizer()
+    shape = replace(ENCODER, text_width=width, text_mlp=2 * width)
+    clip = train_clip(f"room-{width}", shape, replace(ENCODER_PLAN, steps=steps), tokenizer, folder)
+    with tempfile.TemporaryDirectory() as model:
+        text_encoder_of(clip).save_pretrained(Path(model) / "text_encoder")
+        return room(clip, tokenizer, Path(model))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
+    parser.add_argument("--steps", type=int, default=ENCODER_PLAN.steps)
+    parser.add_argument("--folder", type=Path, default=Path("build/emoji"))
+    parser.add_argument("--out", type=Path, default=Path("docs/room.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    curves = {
+        width: [asdict(point) for point in room_of_width(width, arguments.steps, arguments.folder)]
+        for width in arguments.widths
+    }
+    arguments.out.write_text(json.dumps({"steps": arguments.steps, "curves": curves}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
