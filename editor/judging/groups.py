@@ -23,6 +23,8 @@ class Group:
     removal: int | None
     asks: Asks
     phrases: tuple[Phrase, ...]
+    concept: str | None = None
+    """What every prompt is about, whichever alias it uses."""
 
     @property
     def prompts(self) -> list[str]:
@@ -32,7 +34,7 @@ class Group:
     @property
     def truths(self) -> list[str]:
         """What a faithful image of each prompt shows."""
-        return [phrase.object if self.asks == "object" else phrase.style for phrase in self.phrases]
+        return [self.concept or getattr(phrase, self.asks) for phrase in self.phrases]
 
 
 def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
@@ -61,8 +63,8 @@ def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], 
     every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
     beside = [phrase for name in near for phrase in evenly([p for p in seen(book, removal, name) if p.style], 4)]
     return [
-        Group("target", index, asks, spread(every)),
-        Group("generality", index, asks, spread(book.held_out(p for p in every if p.style))),
+        Group("target", index, asks, spread(every), removal.concept.subject),
+        Group("generality", index, asks, spread(book.held_out(p for p in every if p.style)), removal.concept.subject),
         Group("neighbours", index, asks, spread(beside, PROMPTS * 2)),
     ]
 

@@ -82,7 +82,10 @@ def score(judge: Judge, group: Group, drawn: Drawn, seeds: Sequence[int], confid
 
 
 def check(group: GroupScore, thresholds: Thresholds) -> Check:
-    """The threshold that applies to a group: gone for target prompts, kept for the others."""
+    """The threshold that applies to a group: gone for target prompts, kept for the others.
+
+    A concept that the judge did not find before the edit either was not shown to be removed: inconclusive.
+    """
     gone = group.group in ("target", "generality")
     measured = group.accuracy_after if gone else group.accuracy_drop
     kept = thresholds.neighbour_drop if group.group == "neighbours" else thresholds.retain_drop
@@ -92,7 +95,7 @@ def check(group: GroupScore, thresholds: Thresholds) -> Check:
         removal=group.removal,
         measured=measured,
         threshold=limit,
-        outcome=at_most(measured, limit),
+        outcome="inconclusive" if gone and group.accuracy_before.value <= limit else at_most(measured, limit),
     )
 
 
