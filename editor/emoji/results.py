@@ -100,7 +100,8 @@ class Bench:
     def accuracy(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Any) -> float:
         """Share of images in which the judge finds what the prompt asked for."""
         found, _ = self.judge.recognise(asks, self.judge.images(images), self.judge.names(asks))
-        return sum(name == getattr(p, asks) for name, p in zip(found, phrases, strict=True)) / len(phrases)
+        hits = [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
+        return sum(hits) / len(hits)
 
 
 def removals(book: PromptBook) -> Iterator[Removal]:

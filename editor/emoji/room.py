@@ -87,8 +87,16 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
         with torch.no_grad():
             weight.copy_(update.base)
         gone = torch.tensor([name in names for name in OBJECT_NAMES])
-        removed, kept = ([share(hits, group) for hits in (before, after)] for group in (gone, ~gone))
-        curve.append(Room(count, *removed, *kept, record.preservation))
+        curve.append(
+            Room(
+                removals=count,
+                removed_before=share(before, gone),
+                removed_after=share(after, gone),
+                kept_before=share(before, ~gone),
+                kept_after=share(after, ~gone),
+                preservation=record.preservation,
+            )
+        )
     return curve
 
 
