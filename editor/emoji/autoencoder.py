@@ -24,7 +24,7 @@ SCALING = 2.5
 """What the pipeline multiplies latents by: the decoder's clamp at 3 wants them small, the UNet wants unit variance."""
 EQUALISING = 0.3
 """A latent channel's deviation grows with its component's to this power: 0 would whiten, and weigh noise like outlines."""
-LATENT_NOISE = 0.05
+LATENT_NOISE = 0.12
 """Deviation of the noise on unit latents in training: the decoder must forgive what a UNet gets slightly wrong."""
 PLAN = Plan(steps=2600, batch=8, shards=2, learning_rate=1e-3, weight_decay=0.0, averaging=0.998)
 
