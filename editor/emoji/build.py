@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from editor import emoji
 from editor.emoji.assemble import save_judge, save_pipeline, text_encoder_of
 from editor.emoji.autoencoder import train_autoencoder
-from editor.emoji.clip import ENCODER, ENCODER_PLAN, JUDGE, JUDGE_PLAN, rough, train_clip, wide_shift
+from editor.emoji.clip import ENCODER, ENCODER_PLAN, JUDGE, JUDGE_PLAN, alike, rough, train_clip, wide_shift
 from editor.emoji.fetch import build_sheet
 from editor.emoji.tokenizer import train_tokenizer
 from editor.emoji.unet import train_unet
@@ -41,7 +41,7 @@ class Build:
     @cached_property
     def judge(self) -> CLIPModel:
         """A CLIP of another seed, width and augmentation."""
-        return train_clip("judge", JUDGE, JUDGE_PLAN, self.tokenizer, self.folder, rough, wide_shift)
+        return train_clip("judge", JUDGE, JUDGE_PLAN, self.tokenizer, self.folder, rough, wide_shift, alike)
 
     @cached_property
     def autoencoder(self) -> AutoencoderTiny:

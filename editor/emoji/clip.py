@@ -1,7 +1,7 @@
 """Contrastive training (CLIP, Radford et al. 2021) of the pipeline's text encoder and of the separate judge."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from editor.emoji.artwork import SIZE
-from editor.emoji.samples import SHIFTS, Pictures, random_subjects
+from editor.emoji.samples import SHIFTS, Pictures, Subject, random_subjects
 from editor.emoji.tokenizer import CONTEXT
 from editor.emoji.training import Plan, autocast, train
 
@@ -33,8 +33,8 @@ class Shape:
 ENCODER = Shape(text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256)
 """Width 384 is what leaves room for many removals (docs/emoji.md)."""
 ENCODER_PLAN = Plan(steps=600, batch=256, learning_rate=8e-4, weight_decay=0.05)
-JUDGE = Shape(text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=8, projection=192)
-JUDGE_PLAN = Plan(steps=700, batch=128, learning_rate=1e-3, seed=7, weight_decay=0.05)
+JUDGE = Shape(text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=16, projection=192)
+JUDGE_PLAN = Plan(steps=520, batch=256, shards=2, learning_rate=1e-3, seed=7, weight_decay=0.05)
 
 
 def build(shape: Shape, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
@@ -112,6 +112,13 @@ def wide_shift(generator: torch.Generator) -> tuple[int, int]:
     return down, right
 
 
+def alike(count: int, generator: torch.Generator) -> list[Subject]:
+    """Three batches of four on one background: what is left to tell pictures apart by is their object and style."""
+    subjects = random_subjects(count, generator)
+    one = subjects[0].background if torch.rand((), generator=generator) < 0.75 else None
+    return subjects if one is None else [replace(subject, background=one) for subject in subjects]
+
+
 def train_clip(
     name: str,
     shape: Shape,
@@ -120,12 +127,13 @@ def train_clip(
     folder: Path,
     augment: Augmentation = unchanged,
     shift: Callable[[torch.Generator], tuple[int, int]] = random_shift,
+    batch: Callable[[int, torch.Generator], list[Subject]] = random_subjects,
 ) -> CLIPModel:
     """Train one CLIP on random captions and composites."""
     pictures, clip = Pictures(), build(shape, tokenizer, plan.seed)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        subjects = random_subjects(plan.batch, generator)
+        subjects = batch(plan.batch, generator)
         ids = tokens(tokenizer, [subject.caption(generator) for subject in subjects])
         return contrastive_loss(clip, ids, augment(pictures.of(subjects, shift(generator)), generator))
 

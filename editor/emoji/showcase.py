@@ -32,7 +32,7 @@ SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
     ),
     (
         "remove the style “ink”",
-        Removal(Concept("ink", "style"), Destination("", "null")),
+        Removal(Concept("ink", "style"), Destination("twemoji", "generic")),
         (
             "an owl in the style of ink", "ink style guitar", "a sailboat, ink", "an ink emoji of a cactus",
             "a skull, ink on a yellow background", "an owl, openmoji", "a guitar, noto", "a sailboat, fluent",

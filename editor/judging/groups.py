@@ -40,7 +40,7 @@ class Group:
 def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
     """The kept names that the judge finds most like the concept, nearest first."""
     asks, own = removal.concept.kind, judge.describe(removal.concept.kind, removal.concept.subject)
-    similarity = {name: float(judge.describe(asks, name) @ own) for name in kept}
+    similarity = {name: float((judge.describe(asks, name) * own).sum(1).mean()) for name in kept}
     return sorted(kept, key=lambda name: -similarity[name])[:NEIGHBOURS]
 
 

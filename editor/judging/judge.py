@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
 
 Asks = Literal["object", "style"]
-ENSEMBLE = 24
-"""Prompts averaged into one class, at most."""
+ENSEMBLE = 36
+"""Contexts in which a class is described, at most."""
 Image = np.ndarray
 """(height, width, 3) uint8."""
 
@@ -52,10 +52,18 @@ class Judge:
         return F.normalize(self.clip.visual_projection(torch.cat(list(batches))))
 
     def describe(self, asks: Asks, name: str) -> Tensor:
-        """Unit embedding of a class: its prompts over many contexts, averaged (Radford et al. 2021, sec. 3.1.4)."""
+        """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
         if (asks, name) not in self.known:
-            self.known[asks, name] = F.normalize(self.texts(class_prompts(self.profile, asks, name)).mean(0), dim=0)
+            self.known[asks, name] = self.texts(class_prompts(self.profile, asks, name))
         return self.known[asks, name]
+
+    def similarity(self, asks: Asks, embedded: Tensor, name: str) -> Tensor:
+        """``(n, d)`` -> ``(n,)``: cosine to the class in the context that fits best.
+
+        Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
+        other things in ink on blue than to the average fox.
+        """
+        return (embedded @ self.describe(asks, name).T.to(embedded)).amax(1)
 
     def names(self, asks: Asks, extra: Sequence[str] = ()) -> list[str]:
         """The classes to choose from."""
@@ -64,17 +72,18 @@ class Judge:
 
     def recognise(self, asks: Asks, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """The name chosen for each embedded image, and the similarities ``(n, names)``."""
-        scores = embedded @ torch.stack([self.describe(asks, name) for name in names]).T
+        scores = torch.stack([self.similarity(asks, embedded, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
 
 
 def class_prompts(profile: Profile, asks: Asks, name: str) -> list[str]:
-    """Contexts that describe a class: an object in all styles, or a style on many objects."""
+    """Contexts that describe a class: an object in all styles and on all backgrounds, a style on objects and backgrounds."""
+    wording, suffixes = profile.styled_wordings[0], profile.suffixes
     if asks == "object":
-        grid = product(profile.styled_wordings, [name], profile.styles)
-    else:
-        grid = product(profile.styled_wordings[:1], profile.object_names, [name])
-    return [Phrase(wording, thing, style).text() for wording, thing, style in evenly(list(grid), ENSEMBLE)]
+        grid = [Phrase(wording, name, style, suffix) for style, suffix in product(profile.styles, suffixes)]
+        return [phrase.text() for phrase in evenly(grid, ENSEMBLE)]
+    things = cycle(suffixes)
+    return [Phrase(wording, thing, name, next(things)).text() for thing in profile.object_names]
 
 
 def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:

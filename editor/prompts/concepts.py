@@ -52,15 +52,17 @@ class Destination:
 def destination_of(concept: Concept, replacement: str | None, generic: str | None, profile: Profile) -> Destination:
     """The replacement if there is one, else the generic class, else the null concept.
 
-    The null concept of an object is the empty prompt; of a style it is the same prompt without a style, which the model
-    draws in its default style. When that default is the very style to remove, the next known style takes its place.
+    The null concept of an object is the empty prompt. A style falls back to the one that the model draws when none is named:
+    by its name if the profile knows it, which keeps every word in its place, else to the prompt without a style. When that
+    is the very style to remove, the next known style takes its place.
     """
     if replacement:
         return Destination(replacement, "replacement")
     if generic:
         return Destination(generic, "generic")
-    if concept.kind == "style" and concept.subject == profile.default_style:
-        return Destination(next(style for style in profile.styles if style != concept.subject), "generic")
+    if concept.kind == "style" and profile.default_style:
+        candidates = (profile.default_style, *profile.styles)
+        return Destination(next(style for style in candidates if style != concept.subject), "generic")
     return Destination("", "null")
 
 

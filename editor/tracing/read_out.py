@@ -23,9 +23,9 @@ class ReadOut:
 
     matrix: Tensor
 
-    def similarity(self, hidden: Tensor, ends: Tensor, description: Tensor) -> Tensor:
-        """Cosine to a class of the states of each prompt: ``(n, length, d)``, EOS positions ``(n,)`` -> ``(n,)``."""
-        return F.normalize(summary(hidden, ends) @ self.matrix, dim=1) @ description.double()
+    def embed(self, hidden: Tensor, ends: Tensor) -> Tensor:
+        """States ``(n, length, d)`` and EOS positions ``(n,)`` -> unit embeddings ``(n, judge width)``."""
+        return F.normalize(summary(hidden, ends) @ self.matrix, dim=1)
 
 
 def summary(hidden: Tensor, ends: Tensor) -> Tensor:

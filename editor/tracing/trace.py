@@ -85,11 +85,12 @@ def trace(
     """Trace one removal's concept over layers x {self-attention, MLP} at the last subject token."""
     removal, sites = removals[index], all_sites(encoder)
     prompts = subjects(book, removal)
-    description = judge.describe(removal.concept.kind, removal.concept.subject)
+    kind, name = removal.concept.kind, removal.concept.subject
     read_out = fitted(encoder, book, judge, removals)
 
     def score(hidden: Tensor) -> Tensor:
-        return read_out.similarity(hidden, prompts.ends, description).reshape(-1, DRAWS).mean(1)
+        similarity = judge.similarity(kind, read_out.embed(hidden, prompts.ends), name)
+        return similarity.reshape(-1, DRAWS).mean(1)
 
     hidden, clean = record(encoder, prompts.ids, sites)
     top = score(hidden)

@@ -13,7 +13,9 @@ PAGE = (DOCS / "emoji.md").read_text()
 def measured() -> dict[str, float]:
     figures = json.loads((DOCS / "emoji.json").read_text())
     return {
-        f"{who}, {what}": figures[who][f"{what}_accuracy"] for who in ("judge", "generator") for what in ("object", "style")
+        f"{who}, {what}": figures[who][f"{what}_accuracy"]
+        for who in ("judge", "generator")
+        for what in ("object", "style")
     }
 
 

@@ -28,7 +28,7 @@ class PlantedJudge:
     known: dict[str, int] = field(default_factory=dict)
 
     def describe(self, asks: str, name: str) -> Tensor:
-        return torch.tensor([float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"])
+        return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
 
     def names(self, asks: str, extra: Any = ()) -> list[str]:
         return list(dict.fromkeys([*NAMES, *extra]))

@@ -3,6 +3,7 @@ import pytest
 from editor.emoji.profile import PROFILE
 from editor.prompts import Concept, Destination, PromptBook, Removal, aligned_columns
 from editor.prompts.concepts import destination_of, unstyled, with_article
+from editor.prompts.profile import GENERAL
 
 
 def words(book: PromptBook, text: str) -> list[str]:
@@ -71,7 +72,8 @@ def test_destinations(book: PromptBook) -> None:
     assert destination_of(fox, "dog face", "animal", PROFILE) == Destination("dog face", "replacement")
     assert destination_of(fox, None, "animal", PROFILE) == Destination("animal", "generic")
     assert destination_of(fox, None, None, PROFILE) == Destination("", "null")
-    assert destination_of(ink, None, None, PROFILE) == Destination("", "null")
+    assert destination_of(ink, None, None, PROFILE) == Destination("twemoji", "generic")
+    assert destination_of(ink, None, None, GENERAL) == Destination("", "null")
     assert destination_of(usual, None, None, PROFILE) == Destination("openmoji", "generic"), (
         "its own default can't replace it"
     )
