@@ -133,6 +133,7 @@ class SamplerRecord(Part):
     steps: int
     guidance: float
     seeds: list[int]
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the arithmetic; weights are float32.")
 
 
 class Validation(Part):

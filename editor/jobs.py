@@ -7,7 +7,7 @@ Each phase writes its result atomically and last, so a job that was killed resum
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -33,7 +33,7 @@ from editor.checkpoints import TextEncoderFile, open_text_encoder
 from editor.checkpoints.folder import OUT_PROJ, file_digest, weight_files
 from editor.judging.groups import all_groups, neighbours
 from editor.judging.judge import Judge, open_judge
-from editor.judging.sampling import ImageCache, Sampler, load_pipeline
+from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
 from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
@@ -214,14 +214,12 @@ def run_validate(context: JobContext) -> None:
         return
     groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts)
     seeds = [context.request.seed + i for i in range(asked.seeds)]
-    pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance)
+    pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance, native_precision())
     cache = ImageCache(context.cache_dir / "images", context.model_digest)
     drawn = draw_all(
         pipeline, updated_tensor(context), cache, sampler, shots_of(groups, seeds), context.tick("validate", "drawing")
     )
-    record = SamplerRecord(
-        scheduler=type(pipeline.scheduler).__name__, steps=asked.steps, guidance=asked.guidance, seeds=seeds
-    )
+    record = SamplerRecord(scheduler=type(pipeline.scheduler).__name__, seeds=seeds, **asdict(sampler))
     keep_pictures(context.workdir / "sheets", sheets(groups, drawn, seeds[0]))
     keep(context, "validate", MaybeValidation(judged(context.judge, groups, drawn, record, asked.thresholds)))
 

@@ -16,10 +16,10 @@ from tqdm import tqdm
 from editor import emoji
 from editor.checkpoints import open_text_encoder
 from editor.checkpoints.folder import file_digest, weight_files
-from editor.emoji.measure import SAMPLER, grid
+from editor.emoji.measure import grid
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.judging.judge import Image, Judge, open_judge
-from editor.judging.sampling import ImageCache, Shot, draw, load_pipeline, put_tensor
+from editor.judging.sampling import ImageCache, Sampler, Shot, draw, load_pipeline, native_precision, put_tensor
 from editor.prompts import Concept, PromptBook, Removal, destination_of, open_book
 from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
@@ -27,9 +27,10 @@ from editor.quickfix.edit import Preset, edit
 
 OBJECTS = {
     "fox": "dog face", "cat face": "", "pizza": "hamburger", "rocket": "", "owl": "penguin", "banana": "",
-    "guitar": "trumpet", "cactus": "", "sun": "crescent moon", "skull": "", "umbrella": "balloon", "spider": "",
+    "guitar": "trumpet", "sun": "crescent moon", "skull": "", "umbrella": "balloon",
 }  # fmt: skip
-STYLE_REMOVALS = {"ink": "", "noto": "fluent", "twemoji": "", "fluent": ""}
+STYLE_REMOVALS = {"ink": "", "noto": "fluent", "twemoji": ""}
+SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,12 +28,21 @@ class Shot:
     seed: int
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
+def native_precision() -> Precision:
+    """bfloat16 where the processor multiplies it natively, which nearly halves the time of an image."""
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
 @dataclass(frozen=True)
 class Sampler:
     """How images are drawn; part of the key of the cache."""
 
     steps: int
     guidance: float
+    precision: Precision = "float32"
 
 
 def load_pipeline(model_dir: Path) -> Any:
@@ -83,14 +92,15 @@ def draw_batch(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tic
         tick((step + 1) / sampler.steps)
         return values
 
-    output = pipeline(
-        [shot.prompt for shot in shots],
-        num_inference_steps=sampler.steps,
-        guidance_scale=sampler.guidance,
-        generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
-        output_type="np",
-        callback_on_step_end=after_step,
-    )
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sampler.precision == "bfloat16"):
+        output = pipeline(
+            [shot.prompt for shot in shots],
+            num_inference_steps=sampler.steps,
+            guidance_scale=sampler.guidance,
+            generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
+            output_type="np",
+            callback_on_step_end=after_step,
+        )
     return list((output.images * 255).round().astype(np.uint8))
 
 
