@@ -101,7 +101,7 @@ class Bench:
     def accuracy(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Any) -> float:
         """Share of images in which the judge finds what the prompt asked for."""
         found, _ = self.judge.recognise(asks, self.judge.images(images), self.judge.names(asks))
-        hits = [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
+        hits: list[bool] = [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
         return sum(hits) / len(hits)
 
 
