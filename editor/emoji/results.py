@@ -17,7 +17,6 @@ from editor import emoji
 from editor.checkpoints import open_text_encoder
 from editor.checkpoints.folder import file_digest, weight_files
 from editor.emoji.measure import grid
-from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.judging.judge import Image, Judge, open_judge
 from editor.judging.sampling import ImageCache, Sampler, Shot, draw, load_pipeline, native_precision, put_tensor
 from editor.prompts import Concept, PromptBook, Removal, destination_of, open_book
@@ -29,7 +28,7 @@ OBJECTS = {
     "fox": "dog face", "cat face": "", "pizza": "hamburger", "rocket": "", "owl": "penguin", "banana": "",
     "guitar": "trumpet", "sun": "crescent moon", "skull": "", "umbrella": "balloon",
 }  # fmt: skip
-STYLE_REMOVALS = {"ink": "", "noto": "fluent", "twemoji": ""}
+STYLE_REMOVALS = {"ink": "", "noto": "fluent", "twemoji": "", "openmoji": "", "fluent": ""}
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 
@@ -137,9 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--cache", type=Path, default=Path("build/images"))
-    parser.add_argument(
-        "--others", type=int, default=len(OBJECT_NAMES) * len(STYLES), help="prompts about other things"
-    )
+    parser.add_argument("--others", type=int, default=96, help="prompts about other things")
     arguments = parser.parse_args()
     base, book = emoji.WEIGHTS, open_book(emoji.WEIGHTS)
     digest = "".join(file_digest(path) for path in weight_files(base).values())

@@ -85,7 +85,7 @@ def solve_default(
     """Preserve and protect; search for the weight unless it is given."""
     problem = pose(layer, book, removals)
     prompts = held_out(layer, book, removals)
-    best, curve = search(problem, prompts)
+    best, curve = search(problem, prompts, removals)
     weight = best.preservation if preservation == "auto" else preservation
     solution, seconds = timed(lambda: problem.solve(weight))
     return Solved(solution, problem.columns, weight, curve, prompts.point(weight, solution.delta), seconds)
