@@ -88,6 +88,13 @@ class Stack:
         except (LookupError, psutil.NoSuchProcess):
             return False
 
+    def replaced(self, name: str, former: psutil.Process) -> bool:
+        """Whether another process stands in a killed one's place. One look: between two of them it may be reaped."""
+        try:
+            return self.find(name).pid != former.pid
+        except (LookupError, psutil.NoSuchProcess):
+            return False
+
 
 @contextmanager
 def running(data_dir: Path, **more: str) -> Iterator[Stack]:

@@ -71,7 +71,7 @@ def test_anything_else_killed_in_the_middle_of_a_job(stack: Stack, tmp_path: Pat
     stack.reach(running_job, "trace")
     killed = stack.find(victim)
     killed.kill()
-    eventually(lambda: stack.is_running(victim) and stack.find(victim).pid != killed.pid)
+    eventually(lambda: stack.replaced(victim, killed))
     done = assert_finished_once(stack, running_job, tmp_path / "1")
     assert done.attempt == 1, "the worker was not touched"
     assert_finished_once(stack, waiting_job, tmp_path / "2")
