@@ -101,7 +101,7 @@ class JobContext:
     @cached_property
     def judge(self) -> Judge:
         """Who judges."""
-        return open_judge(judge_folder(self.model_dir), self.model_dir, self.book.profile)
+        return open_judge(judge_folder(), self.model_dir, self.book.profile)
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -137,8 +137,8 @@ class ArtifactFile:
     kind: str
 
 
-def judge_folder(model_dir: Path) -> Path:
-    """The judge of a model: ``EXPUNGE_JUDGE`` if set, else the embedded one, which knows emoji only."""
+def judge_folder() -> Path:
+    """The judge: ``EXPUNGE_JUDGE`` if set, else the embedded one, which knows emoji only."""
     return Path(os.environ.get("EXPUNGE_JUDGE") or emoji.JUDGE)
 
 

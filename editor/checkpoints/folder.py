@@ -62,11 +62,6 @@ class TextEncoderFile:
             rows = torch.cat([matrix[i : i + 1] for i in wanted.tolist()])
         return finite(canonical, rows)[places]
 
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the weights file."""
-        return file_digest(self.file)
-
 
 def finite(name: str, tensor: Tensor) -> Tensor:
     """The tensor itself, refused when it holds NaN or infinity."""

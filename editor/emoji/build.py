@@ -1,6 +1,6 @@
 """Make the embedded model from nothing: ``python -m editor.emoji.build all``.
 
-Steps, in order: artwork, encoder, judge, autoencoder, unet, assemble, sheets, measure. Each resumes where it was
+Steps, in order: artwork, encoder, judge, autoencoder, unet, assemble. Each resumes where it was
 interrupted; a finished one is read back in seconds.
 """
 
@@ -64,6 +64,8 @@ class Build:
         save_judge(emoji.JUDGE, self.tokenizer, self.judge)
 
 
+ACTIONS = ("artwork", "assemble")
+"""Steps that write files; the others train when their property is first read."""
 STEPS = ("artwork", "encoder", "judge", "autoencoder", "unet", "assemble")
 
 
@@ -77,7 +79,7 @@ def main() -> None:
     build = Build(arguments.folder)
     for step in STEPS if arguments.step == "all" else (arguments.step,):
         made = getattr(build, step)
-        if callable(made) and step in ("artwork", "assemble"):
+        if step in ACTIONS:
             made()
 
 

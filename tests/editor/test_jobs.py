@@ -96,12 +96,6 @@ def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
     assert len(trace.sites) == 12
 
 
-def prompt_states(encoder: Any, tokenizer: Any, text: str) -> torch.Tensor:
-    ids = tokenizer(text, padding="max_length", return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        return encoder(ids).last_hidden_state
-
-
 def test_delta_lora_and_full_weights_draw_the_same_images(done: jobs.JobContext, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
