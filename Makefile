@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Who adds a benchmark names it here.
+# The benchmarks of editor.bench.command.
 BENCHMARKS :=
 
 .PHONY: demo test check format bench clean

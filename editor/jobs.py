@@ -203,7 +203,7 @@ def updated_tensor(context: JobContext) -> TensorUpdate:
     factors = load_file(context.workdir / "edit.safetensors")
     name, source = OUT_PROJ.format(layer=0), context.source
     stored = source.stored_name(name)
-    return TensorUpdate(name, stored, source.file, source.tensor(name), factors["up"], factors["down"])
+    return TensorUpdate("text_encoder", name, stored, source.file, source.tensor(name), factors["up"], factors["down"])
 
 
 def run_validate(context: JobContext) -> None:

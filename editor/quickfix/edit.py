@@ -60,7 +60,7 @@ def edit(
     )
     up, down = low_rank(solved.solution.delta)
     name = OUT_PROJ.format(layer=0)
-    update = TensorUpdate(name, source.stored_name(name), source.file, layer.stored, up, down)
+    update = TensorUpdate("text_encoder", name, source.stored_name(name), source.file, layer.stored, up, down)
     record = SolveRecord(
         preset=preset,
         tensor=name,

@@ -10,6 +10,8 @@ from torch import Tensor
 class TensorUpdate:
     """``edited = base + up @ down`` for one tensor of one file."""
 
+    component: str
+    """The pipeline's component that the tensor belongs to, ``text_encoder`` or ``text_encoder_2``."""
     name: str
     """Canonical, with ``text_model.`` in front."""
     stored_name: str

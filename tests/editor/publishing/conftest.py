@@ -98,7 +98,7 @@ def update(model_dir: Path) -> TensorUpdate:
     generator = torch.Generator().manual_seed(1)
     up = torch.randn(WIDTH, RANK, generator=generator, dtype=torch.float64) * 0.3
     down = torch.randn(RANK, WIDTH, generator=generator, dtype=torch.float64) * 0.3
-    return TensorUpdate(f"text_model.{TENSOR}", TENSOR, file, base, up, down)
+    return TensorUpdate("text_encoder", f"text_model.{TENSOR}", TENSOR, file, base, up, down)
 
 
 def estimate(value: float) -> Estimate:
