@@ -54,10 +54,11 @@ class TradeOffPoint(Part):
 
 
 class SolveRecord(Part):
-    """The closed-form update."""
+    """The closed-form update of one tensor."""
 
     preset: Literal["default", "paper"]
-    tensor: str = Field(description="Name of the one tensor that changed.")
+    component: str = Field(description="The pipeline's component: `text_encoder` or `text_encoder_2`.")
+    tensor: str = Field(description="Name of the tensor that changed, as transformers names it.")
     layer: int
     columns: int = Field(description="Key columns of the removed concepts.")
     rank: int = Field(description="Exact rank of the update.")
@@ -163,11 +164,12 @@ class AuditReport(Part):
     created_at: datetime
     model: ModelRecord
     removals: list[RemovalRecord]
-    solve: SolveRecord
+    solves: list[SolveRecord] = Field(description="One for each tensor that changed.")
     traces: list[TraceRecord]
     validation: Validation | None
     verdict: Verdict | None
     limits: list[str] = Field(description="What is known not to be covered by this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
+    lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")
     artifacts: list[ArtifactRecord]
     software: dict[str, str]

@@ -265,7 +265,7 @@ def draft(context: JobContext) -> AuditReport:
         created_at=context.now,
         model=ModelRecord(id=context.request.model, family="stable-diffusion-1", files=context.files),
         removals=edited.removals,
-        solve=edited.solve,
+        solves=[edited.solve],
         traces=Traces.model_validate_json(context.result("trace").read_bytes()).root,
         validation=validation_of(context),
         verdict=verdict(context),

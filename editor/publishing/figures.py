@@ -6,7 +6,7 @@ is drawn as it is: no mathematics, no markup.
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,8 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: str) -> Picture:
-    """The share of the judge's score that each site restores; ``edited`` names the edited one, as ``layer 0 mlp``."""
+def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Picture:
+    """The share of the judge's score that each site restores; ``edited`` names the edited ones, as ``layer 0 mlp``."""
     layers = sorted({site.layer for site in trace.sites})
     top = max(1.0, *(site.effect.value for site in trace.sites))
     figure = canvas(2.0 + 0.9 * len(layers), 2.3)
@@ -71,7 +71,7 @@ def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: str) -> Pictur
     image = axes.imshow(grid(trace, layers), cmap="Blues", vmin=0, vmax=top, aspect="auto")
     for site in trace.sites:
         write_effect(axes, site, layers.index(site.layer), dark=site.effect.value > 0.6 * top)
-        if f"layer {site.layer} {site.kind}" == edited:
+        if f"layer {site.layer} {site.kind}" in edited:
             frame(axes, layers.index(site.layer), row(site))
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set_yticks(range(len(KINDS)), list(KINDS.values()))
@@ -81,7 +81,7 @@ def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: str) -> Pictur
         f"trace-{trace.removal}",
         png(figure),
         f"Where “{removal.concept}” is made: the share of the judge's score that comes back when one site alone is put "
-        f"back from the undisturbed run. The frame marks the edited site.",
+        f"back from the undisturbed run. A frame marks what was edited.",
         f"Heat map of layers by kind of site. Largest effect: {trace.causal_site}. The table below has all values.",
     )
 
@@ -110,8 +110,8 @@ def frame(axes: Axes, column: int, row: int) -> None:
     axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, linewidth=2.5, edgecolor="black"))
 
 
-def trade_off_curve(solve: SolveRecord) -> Picture:
-    """How much is removed and how much retained over the preservation weights that were tried."""
+def trade_off_curve(solve: SolveRecord, index: int) -> Picture:
+    """How much is removed and how much retained over the preservation weights tried for the report's ``index``-th solve."""
     points = sorted(solve.trade_off, key=lambda point: point.preservation)
     weights = [point.preservation for point in points]
     figure = canvas(6.5, 3.2)
@@ -124,7 +124,7 @@ def trade_off_curve(solve: SolveRecord) -> Picture:
     axes.grid(alpha=0.3)
     axes.legend()
     return Picture(
-        "trade-off",
+        f"trade-off-{index}",
         png(figure),
         "What the preservation weight costs and gains, measured on prompts that the edit did not see.",
         f"Two curves over the preservation weight; {solve.preservation:.3g} was chosen. All values are in the table.",

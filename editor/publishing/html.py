@@ -39,7 +39,7 @@ def environment() -> Environment:
 
 
 def render(report: AuditReport, pictures: Sequence[Picture]) -> str:
-    """The whole page. Pictures find their place by name: ``samples…``, ``trace-N``, ``trade-off``."""
+    """The whole page. Pictures find their place by name: ``samples…``, ``trace-N``, ``trade-off-N``."""
     template = environment().get_template("report.html.j2")
     return template.render(
         report=report, words=words, kinds=KINDS, pictures={picture.name: picture for picture in pictures}

@@ -68,15 +68,16 @@ def write_pictures(pictures: Sequence[Picture], out_dir: Path) -> dict[str, str]
 
 def own_figures(report: AuditReport) -> list[Picture]:
     """The figures that the report's numbers make."""
-    edited = f"layer {report.solve.layer} self_attention"
+    edited = [f"layer {solve.layer} self_attention" for solve in report.solves]
     traces = [trace_map(trace, report.removals[trace.removal], edited) for trace in report.traces]
-    return [*traces, trade_off_curve(report.solve)] if report.solve.trade_off else traces
+    curves = [trade_off_curve(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
+    return [*traces, *curves]
 
 
 def edit_digest(report: AuditReport) -> str:
     """sha256 over what decides the weights: base, removals in any order, method. Job and labels don't enter."""
     removals = sorted(removal.model_dump_json() for removal in report.removals)
-    method = [report.solve.preset, report.solve.preservation]
+    method = sorted((s.component, s.tensor, s.preset, s.preservation) for s in report.solves)
     return hashlib.sha256(json.dumps([sorted(report.model.files.items()), removals, method]).encode()).hexdigest()
 
 

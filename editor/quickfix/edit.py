@@ -63,6 +63,7 @@ def edit(
     update = TensorUpdate("text_encoder", name, source.stored_name(name), source.file, layer.stored, up, down)
     record = SolveRecord(
         preset=preset,
+        component="text_encoder",
         tensor=name,
         layer=0,
         columns=solved.columns,

@@ -89,6 +89,7 @@ def _report(context: JobContext) -> AuditReport:
     """A report that says next to nothing, in the right form."""
     solve = SolveRecord(
         preset="default",
+        component="text_encoder",
         tensor="x",
         layer=0,
         columns=1,
@@ -107,7 +108,7 @@ def _report(context: JobContext) -> AuditReport:
         created_at=context.now,
         model=ModelRecord(id=context.request.model, family="fake", files={}),
         removals=[],
-        solve=solve,
+        solves=[solve],
         traces=[],
         validation=None,
         verdict=verdict(context),

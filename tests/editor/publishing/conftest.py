@@ -143,26 +143,29 @@ def report(model_dir: Path) -> AuditReport:
                 neighbours=["wolf", "dog & bone"],
             )
         ],
-        solve=SolveRecord(
-            preset="default",
-            tensor=f"text_model.{TENSOR}",
-            layer=0,
-            columns=44,
-            rank=RANK,
-            preservation=0.5,
-            ridge=1e-4,
-            condition=1e5,
-            relative_change=0.12,
-            null_prompt_drift=1e-12,
-            predicted_retain_p95=0.03,
-            seconds=0.02,
-            trade_off=[
-                TradeOffPoint(
-                    preservation=2.0**p, removed=0.9 - 0.05 * p, retained=0.9 + 0.02 * p, predicted_retain_p95=0.03
-                )
-                for p in range(-4, 4)
-            ],
-        ),
+        solves=[
+            SolveRecord(
+                preset="default",
+                component="text_encoder",
+                tensor=f"text_model.{TENSOR}",
+                layer=0,
+                columns=44,
+                rank=RANK,
+                preservation=0.5,
+                ridge=1e-4,
+                condition=1e5,
+                relative_change=0.12,
+                null_prompt_drift=1e-12,
+                predicted_retain_p95=0.03,
+                seconds=0.02,
+                trade_off=[
+                    TradeOffPoint(
+                        preservation=2.0**p, removed=0.9 - 0.05 * p, retained=0.9 + 0.02 * p, predicted_retain_p95=0.03
+                    )
+                    for p in range(-4, 4)
+                ],
+            )
+        ],
         traces=[
             TraceRecord(
                 removal=0,

@@ -18,6 +18,7 @@ from editor.publishing.html import render
 from editor.publishing.package import edit_digest
 from editor.quickfix.update import TensorUpdate
 
+SITES = ["layer 0 self_attention"]
 HOSTILE = "<script>alert('$x^2$')</script> | *fox*"
 
 
@@ -86,7 +87,7 @@ def test_the_digest_of_an_edit_ignores_the_order_and_the_job(report: AuditReport
 
 
 def test_html_escapes_what_strangers_wrote(report: AuditReport, sheet: Picture) -> None:
-    page = render(report, [sheet, trace_map(report.traces[0], report.removals[0], "layer 0 self_attention")])
+    page = render(report, [sheet, trace_map(report.traces[0], report.removals[0], SITES)])
     outline = Outline(page)
     assert "script" not in outline.tags
     assert not {"b", "i"} & set(outline.tags)
@@ -94,8 +95,8 @@ def test_html_escapes_what_strangers_wrote(report: AuditReport, sheet: Picture) 
 
 
 def test_html_is_one_file_with_texts_for_every_picture(report: AuditReport, sheet: Picture) -> None:
-    pictures = [sheet, trace_map(report.traces[0], report.removals[0], "layer 0 self_attention")]
-    outline = Outline(render(report, [*pictures, trade_off_curve(report.solve)]))
+    pictures = [sheet, trace_map(report.traces[0], report.removals[0], SITES)]
+    outline = Outline(render(report, [*pictures, trade_off_curve(report.solves[0], 0)]))
     assert outline.tags.count("img") == 3
     assert not outline.mute
     assert all(source.startswith("data:image/png;base64,") for source in outline.sources)
@@ -135,4 +136,4 @@ def test_markdown_keeps_text_on_one_line_without_markup(text: str) -> None:
 
 
 def test_figures_are_the_same_bytes_each_time(report: AuditReport) -> None:
-    assert trade_off_curve(report.solve).png == trade_off_curve(report.solve).png
+    assert trade_off_curve(report.solves[0], 0).png == trade_off_curve(report.solves[0], 0).png
