@@ -13,11 +13,11 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, RootModel
 from safetensors.torch import load_file, save
 
 from api_schemas.edits import EditRequest
+from api_schemas.overlays import Overlay
 from api_schemas.report import (
     AuditReport,
     ModelRecord,
@@ -29,8 +29,8 @@ from api_schemas.report import (
     Verdict,
 )
 from editor import emoji
-from editor.checkpoints import TextEncoderFile, open_text_encoder
-from editor.checkpoints.folder import OUT_PROJ, file_digest, weight_files
+from editor.checkpoints import OUT_PROJ, TextEncoder, file_digest, open_checkpoint, weight_files
+from editor.checkpoints.module import load_module
 from editor.judging.groups import all_groups, neighbours
 from editor.judging.judge import Judge, open_judge
 from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
@@ -39,9 +39,10 @@ from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
 from editor.limits import known_limits, not_tested
 from editor.prompts import PromptBook, Removal, open_book
-from editor.publishing.atomic import write_bytes
+from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.figures import Picture
-from editor.publishing.package import publish
+from editor.publishing.full import write_overlay
+from editor.publishing.package import DELTA, publish, published_overlays
 from editor.quickfix.edit import edit
 from editor.quickfix.update import TensorUpdate
 from editor.requests import resolve
@@ -82,11 +83,13 @@ class JobContext:
     progress: Progress
     job_id: str
     now: datetime
+    delta_only: bool = False
+    """No full weights are published."""
 
     @cached_property
-    def source(self) -> TextEncoderFile:
+    def source(self) -> TextEncoder:
         """The base text encoder, opened lazily."""
-        return open_text_encoder(self.model_dir)
+        return open_checkpoint(self.model_dir).encoders[0]
 
     @cached_property
     def book(self) -> PromptBook:
@@ -133,8 +136,11 @@ class ArtifactFile:
 
     name: str
     path: Path
+    """Of its content; of the delta where the file is an overlay."""
     media_type: str
     kind: str
+    overlay: Overlay | None = None
+    """How the file is put together, where it is not stored."""
 
 
 def judge_folder() -> Path:
@@ -161,9 +167,7 @@ def run_trace(context: JobContext) -> None:
     """Trace each concept; without validation there is no judge to read out by, and nothing is traced."""
     traces = []
     if context.request.validation.enabled:
-        from transformers import CLIPTextModel
-
-        encoder = CLIPTextModel.from_pretrained(context.source.folder, use_safetensors=True, dtype=torch.float32).eval()
+        encoder = load_module(context.source)
         for index, removal in enumerate(context.removals):
             tick = context.tick("trace", f"tracing {removal.concept.name}")
             seed = context.request.seed
@@ -203,7 +207,9 @@ def updated_tensor(context: JobContext) -> TensorUpdate:
     factors = load_file(context.workdir / "edit.safetensors")
     name, source = OUT_PROJ.format(layer=0), context.source
     stored = source.stored_name(name)
-    return TensorUpdate("text_encoder", name, stored, source.file, source.tensor(name), factors["up"], factors["down"])
+    return TensorUpdate(
+        source.component, name, stored, source.file_of(name), source.tensor(name), factors["up"], factors["down"]
+    )
 
 
 def run_validate(context: JobContext) -> None:
@@ -244,10 +250,11 @@ def run_publish(context: JobContext) -> None:
     context.progress("publish", 0.0, "writing the files")
     publish(
         draft(context),
-        updated_tensor(context),
+        [updated_tensor(context)],
         context.model_dir,
         kept_pictures(context.workdir / "sheets"),
         context.out,
+        full=not context.delta_only,
     )
     context.progress("publish", 1.0, "written")
 
@@ -282,18 +289,30 @@ def verdict(context: JobContext) -> Verdict | None:
     return overall([check.outcome for check in validation.checks]) if validation else None
 
 
+def published(context: JobContext) -> AuditReport:
+    """The publish phase's result."""
+    return AuditReport.model_validate_json(context.result("publish").read_bytes())
+
+
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     """Every published file, the report last."""
-    report = AuditReport.model_validate_json((context.out / "report.json").read_bytes())
-    kinds = {record.name: record.kind for record in report.artifacts} | {"report.json": "report"}
-    return tuple(
-        ArtifactFile(name, context.out / name, MEDIA_TYPES[Path(name).suffix], kind) for name, kind in kinds.items()
-    )
+    kinds = {record.name: record.kind for record in published(context).artifacts} | {"report.json": "report"}
+    overlays = published_overlays(context.out)
+
+    def artifact(name: str, kind: str) -> ArtifactFile:
+        path = context.out / (DELTA if name in overlays else name)
+        return ArtifactFile(name, path, MEDIA_TYPES[Path(name).suffix], kind, overlays.get(name))
+
+    return tuple(artifact(name, kind) for name, kind in kinds.items())
 
 
 def deliver(context: JobContext, out: Path) -> list[Path]:
     """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete."""
     files = artifacts(context)
     for artifact in files:
-        write_bytes(out / artifact.name, artifact.path.read_bytes())
+        with replacing(out / artifact.name) as target:
+            if artifact.overlay:
+                write_overlay(artifact.overlay, context.model_dir, artifact.path, target)
+            else:
+                target.write(artifact.path.read_bytes())
     return [out / artifact.name for artifact in files]

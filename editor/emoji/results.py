@@ -14,8 +14,7 @@ import torch
 from tqdm import tqdm
 
 from editor import emoji
-from editor.checkpoints import open_text_encoder
-from editor.checkpoints.folder import file_digest, weight_files
+from editor.checkpoints import file_digest, open_checkpoint, weight_files
 from editor.emoji.measure import grid
 from editor.judging.judge import Image, Judge, open_judge
 from editor.judging.sampling import ImageCache, Sampler, Shot, draw, load_pipeline, native_precision, put_tensor
@@ -78,7 +77,7 @@ class Bench:
 
     def row(self, preset: Preset, removal: Removal, base: Path) -> Row:
         """Edit, draw, judge; leaves the pipeline as it was."""
-        update, solve = edit(open_text_encoder(base), self.book, [removal], preset)
+        update, solve = edit(open_checkpoint(base).encoders[0], self.book, [removal], preset)
         named, others = self.named(removal), self.unnamed(removal)
         shots = [Shot(phrase.text(), 0) for phrase in named + others]
         before = self.cache.draw(self.pipeline, SAMPLER, shots)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
-from editor.checkpoints import open_text_encoder
+from editor.checkpoints import open_checkpoint
 from editor.emoji.assemble import text_encoder_of
 from editor.emoji.clip import ENCODER, ENCODER_PLAN, train_clip
 from editor.emoji.profile import PROFILE
@@ -71,7 +71,7 @@ def share(hits: Tensor, objects: Tensor) -> float:
 
 def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)) -> list[Room]:
     """The curve of one encoder: ``clip`` in memory, its text half saved in ``model_dir/text_encoder``."""
-    book, source = PromptBook(tokenizer, PROFILE), open_text_encoder(model_dir)
+    book, source = PromptBook(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
         seen = clip.vision_model(pixel_values=Pictures().of(subjects)).pooler_output

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from editor import emoji
-from editor.checkpoints import open_text_encoder
+from editor.checkpoints import open_checkpoint
 from editor.emoji.measure import SAMPLER
 from editor.judging.judge import Image
 from editor.judging.sampling import Shot, draw, load_pipeline, put_tensor
@@ -46,7 +46,7 @@ def rows(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[lis
     """Before and after."""
     pipeline, shots = load_pipeline(model_dir), [Shot(prompt, 1) for prompt in prompts]
     before = draw(pipeline, SAMPLER, shots)
-    update, _ = edit(open_text_encoder(model_dir), open_book(model_dir), [removal])
+    update, _ = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
     put_tensor(pipeline, update.name, update.edited)
     return before, draw(pipeline, SAMPLER, shots)
 

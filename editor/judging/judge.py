@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.checkpoints.folder import file_digest, weight_files
+from editor.checkpoints import file_digest, weight_files
 from editor.errors import JudgeError
 from editor.prompts import Profile
 from editor.prompts.book import evenly

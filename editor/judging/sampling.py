@@ -12,7 +12,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from editor.checkpoints.folder import PREFIX
+from editor.checkpoints.names import PREFIX
 from editor.judging.judge import Image
 
 BATCH = 32

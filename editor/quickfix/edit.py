@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import SolveRecord, TradeOffPoint
-from editor.checkpoints import TextEncoderFile
-from editor.checkpoints.folder import OUT_PROJ
+from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.prompts import PromptBook, Removal
 from editor.quickfix.keys import FirstLayer, open_first_layer
 from editor.quickfix.paper import paper_solve, paper_statistics
@@ -37,7 +36,7 @@ class Solved:
 
 
 def edit(
-    source: TextEncoderFile,
+    source: TextEncoder,
     book: PromptBook,
     removals: Sequence[Removal],
     preset: Preset = "default",
@@ -60,7 +59,9 @@ def edit(
     )
     up, down = low_rank(solved.solution.delta)
     name = OUT_PROJ.format(layer=0)
-    update = TensorUpdate("text_encoder", name, source.stored_name(name), source.file, layer.stored, up, down)
+    update = TensorUpdate(
+        source.component, name, source.stored_name(name), source.file_of(name), layer.stored, up, down
+    )
     record = SolveRecord(
         preset=preset,
         component="text_encoder",

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.checkpoints import TextEncoderFile
-from editor.checkpoints.folder import OUT_PROJ
+from editor.checkpoints import OUT_PROJ, TextEncoder
 
 LAYER = "text_model.encoder.layers.0."
 
@@ -20,7 +19,7 @@ LAYER = "text_model.encoder.layers.0."
 class FirstLayer:
     """The first layer of a CLIP text encoder up to its attention output."""
 
-    source: TextEncoderFile
+    source: TextEncoder
     heads: int
     eps: float
     norm: tuple[Tensor, Tensor]
@@ -50,7 +49,7 @@ class FirstLayer:
         return mixed.transpose(1, 2).reshape(n, length, width)
 
 
-def open_first_layer(source: TextEncoderFile) -> FirstLayer:
+def open_first_layer(source: TextEncoder) -> FirstLayer:
     """Read the first layer's attention."""
 
     def read(name: str) -> Tensor:
@@ -59,8 +58,8 @@ def open_first_layer(source: TextEncoderFile) -> FirstLayer:
     names = [f"self_attn.{role}_proj" for role in "qkv"]
     return FirstLayer(
         source=source,
-        heads=int(source.config["num_attention_heads"]),
-        eps=float(source.config.get("layer_norm_eps", 1e-5)),
+        heads=source.heads,
+        eps=source.eps,
         norm=(read("layer_norm1.weight"), read("layer_norm1.bias")),
         projections=(
             torch.cat([read(f"{name}.weight") for name in names]),

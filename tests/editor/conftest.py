@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from editor.checkpoints import TextEncoderFile, open_text_encoder
+from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.emoji.profile import PROFILE
 from editor.emoji.tokenizer import CONTEXT, train_tokenizer
 from editor.prompts import PromptBook
@@ -50,8 +50,8 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, encoder: CLIPTextModel, 
 
 
 @pytest.fixture(scope="session")
-def source(model_dir: Path) -> TextEncoderFile:
-    return open_text_encoder(model_dir)
+def source(model_dir: Path) -> TextEncoder:
+    return open_checkpoint(model_dir).encoders[0]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from editor.checkpoints.folder import weight_files
+from editor.checkpoints import weight_files
 from editor.emoji import JUDGE, WEIGHTS
 from editor.emoji.measure import SAMPLER, artwork_check, grid, recognised
 from editor.emoji.profile import PROFILE

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from editor.checkpoints import TextEncoderFile
+from editor.checkpoints import TextEncoder
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.quickfix.edit import edit
 from editor.quickfix.keys import FirstLayer, open_first_layer
@@ -11,11 +11,11 @@ INK = Removal(Concept("ink", "style"), Destination("", "null"))
 
 
 @pytest.fixture(scope="module")
-def layer(source: TextEncoderFile) -> FirstLayer:
+def layer(source: TextEncoder) -> FirstLayer:
     return open_first_layer(source)
 
 
-def delta_of(source: TextEncoderFile, book: PromptBook, removals: list[Removal], **options: object) -> torch.Tensor:
+def delta_of(source: TextEncoder, book: PromptBook, removals: list[Removal], **options: object) -> torch.Tensor:
     update, _ = edit(source, book, removals, **options)  # type: ignore[arg-type]
     return update.up @ update.down
 
@@ -27,7 +27,7 @@ def moved(layer: FirstLayer, book: PromptBook, delta: torch.Tensor, texts: list[
 
 
 def test_prompts_of_the_concept_move_and_others_hardly_do(
-    source: TextEncoderFile, book: PromptBook, layer: FirstLayer
+    source: TextEncoder, book: PromptBook, layer: FirstLayer
 ) -> None:
     delta = delta_of(source, book, [FOX])
     named = moved(layer, book, delta, ["a picture of a fox, noto style", "ink style picture of a fox"])
@@ -35,14 +35,14 @@ def test_prompts_of_the_concept_move_and_others_hardly_do(
     assert named > 3 * others
 
 
-def test_bos_and_the_null_prompt_stay_exactly(source: TextEncoderFile, book: PromptBook, layer: FirstLayer) -> None:
+def test_bos_and_the_null_prompt_stay_exactly(source: TextEncoder, book: PromptBook, layer: FirstLayer) -> None:
     update, record = edit(source, book, [FOX, INK])
     keys = layer.keys(book.ids([""]))[0]
     assert float((keys @ (update.up @ update.down).T).abs().max()) < 1e-9
     assert record.null_prompt_drift < 1e-9
 
 
-def test_factors_are_exact_and_of_the_least_rank(source: TextEncoderFile, book: PromptBook) -> None:
+def test_factors_are_exact_and_of_the_least_rank(source: TextEncoder, book: PromptBook) -> None:
     update, record = edit(source, book, [FOX])
     delta = update.up @ update.down
     assert record.rank == torch.linalg.matrix_rank(delta, rtol=1e-11) == update.up.shape[1]
@@ -50,7 +50,7 @@ def test_factors_are_exact_and_of_the_least_rank(source: TextEncoderFile, book: 
     torch.testing.assert_close(update.edited.double(), update.base.double() + delta, atol=1e-7, rtol=1e-6)
 
 
-def test_the_search_reports_the_curve_it_chose_from(source: TextEncoderFile, book: PromptBook) -> None:
+def test_the_search_reports_the_curve_it_chose_from(source: TextEncoder, book: PromptBook) -> None:
     _, record = edit(source, book, [FOX])
     chosen = next(point for point in record.trade_off if point.preservation == record.preservation)
     assert chosen.predicted_retain_p95 == pytest.approx(record.predicted_retain_p95, rel=1e-9)
@@ -58,24 +58,24 @@ def test_the_search_reports_the_curve_it_chose_from(source: TextEncoderFile, boo
     assert drifts == sorted(drifts, reverse=True), "more preservation, less drift"
 
 
-def test_a_given_weight_is_obeyed(source: TextEncoderFile, book: PromptBook) -> None:
+def test_a_given_weight_is_obeyed(source: TextEncoder, book: PromptBook) -> None:
     _, record = edit(source, book, [FOX], preservation=7.0)
     assert record.preservation == 7.0
 
 
-def test_a_rerun_gives_the_same_bytes(source: TextEncoderFile, book: PromptBook) -> None:
+def test_a_rerun_gives_the_same_bytes(source: TextEncoder, book: PromptBook) -> None:
     first, second = (edit(source, book, [FOX])[0].edited for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_aliases_move_with_the_concept(source: TextEncoderFile, book: PromptBook, layer: FirstLayer) -> None:
+def test_aliases_move_with_the_concept(source: TextEncoder, book: PromptBook, layer: FirstLayer) -> None:
     alias = Removal(FOX.concept, FOX.destination, aliases=("vixen",))
     without, with_it = (delta_of(source, book, [removal]) for removal in (FOX, alias))
     assert moved(layer, book, with_it, ["a vixen"]) > 2 * moved(layer, book, without, ["a vixen"])
 
 
 def test_the_paper_preset_preserves_and_protects_nothing(
-    source: TextEncoderFile, book: PromptBook, layer: FirstLayer
+    source: TextEncoder, book: PromptBook, layer: FirstLayer
 ) -> None:
     update, record = edit(source, book, [FOX], preset="paper")
     delta = update.up @ update.down

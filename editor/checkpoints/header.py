@@ -1,0 +1,193 @@
+"""The header of a safetensors file: the one parser, strict, and nothing but the header is read.
+
+A file is 8 bytes of header length (little endian), a JSON object that gives each tensor's dtype, shape and byte range, and
+the bytes, without holes (https://github.com/huggingface/safetensors#format). All that the header says is checked against
+the file before anything else is read, so that no later read can go astray.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from editor.errors import CheckpointError
+
+LENGTH_BYTES = 8
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the format itself."""
+MOST_ELEMENTS = 1 << 62
+BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+}
+"""Bits of one element of each dtype of the format."""
+PICKLES = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes it",
+    **{bytes([0x80, protocol]): "a pickle" for protocol in range(2, 6)},
+}
+"""What files that can run code start with."""
+PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tensor in a file: bytes ``start`` to ``end`` (exclusive), and what they mean."""
+
+    start: int
+    end: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> tuple[str, tuple[int, ...]]:
+        """What must agree for one tensor to take the place of another."""
+        return self.dtype, self.shape
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A safetensors file's header. ``spans`` are in the order of the file."""
+
+    metadata: dict[str, str]
+    spans: dict[str, Span]
+
+
+class Damage(ValueError):
+    """What is wrong with a header, in words."""
+
+
+def read_layout(path: Path) -> Layout:
+    """Read and check the header alone.
+
+    Raises:
+        CheckpointError: the file can't be read, is a pickle, or its header contradicts itself or the file.
+    """
+    with opened(path) as file:
+        return layout_of(file)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises CheckpointError: it can't be."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.", field="model") from error
+
+
+def layout_of(file: BinaryIO) -> Layout:
+    """:func:`read_layout` of a file that is open."""
+    path = Path(file.name)
+    try:
+        return parsed(file, os.fstat(file.fileno()).st_size)
+    except (OSError, Damage) as error:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file: {error}.", field="model", remedy=remedy(path)
+        ) from error
+
+
+def remedy(path: Path) -> str:
+    """What helps."""
+    if path.suffix in PICKLE_SUFFIXES:
+        return "Pickle files are never read: save the model as safetensors."
+    return "Fetch it again."
+
+
+def parsed(file: BinaryIO, size: int) -> Layout:
+    """The layout of an open file of ``size`` bytes."""
+    length = header_length(file.read(LENGTH_BYTES + 1), size)
+    file.seek(LENGTH_BYTES)
+    header = json_object(file.read(length))
+    metadata = checked_metadata(header.pop("__metadata__", {}))
+    origin = LENGTH_BYTES + length
+    spans = [(name, span(name, entry, origin)) for name, entry in header.items()]
+    spans.sort(key=lambda pair: (pair[1].start, pair[1].end))
+    check_cover([s for _, s in spans], origin, size)
+    return Layout(metadata, dict(spans))
+
+
+def header_length(start: bytes, size: int) -> int:
+    """Bytes of the header, from the first nine bytes of a file of ``size``."""
+    length, brace = int.from_bytes(start[:LENGTH_BYTES], "little"), start[LENGTH_BYTES:]
+    kinds = [what for magic, what in PICKLES.items() if start.startswith(magic)]
+    if kinds and brace != b"{":
+        raise Damage(f"it is {kinds[0]}; pickle files are never read")
+    if brace != b"{":
+        raise Damage("it has no JSON header")
+    if not 2 <= length <= min(LONGEST_HEADER, size - LENGTH_BYTES):
+        raise Damage(f"it says that its header takes {length} bytes")
+    return length
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """The header's object; duplicate names are refused, for readers disagree on which counts."""
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=distinct)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, Damage) else Damage(f"the header is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise Damage("the header is no JSON object")
+    return value
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are all different."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise Damage("the header names something twice")
+    return value
+
+
+def checked_metadata(value: object) -> dict[str, str]:
+    """Metadata maps strings to strings."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise Damage("its metadata does not map strings to strings")
+    return value
+
+
+def span(name: str, entry: object, origin: int) -> Span:
+    """One tensor's entry; offsets are counted from ``origin``."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise Damage(f"the entry of {name!r} is malformed")
+    dtype, offsets = entry["dtype"], naturals(name, entry["data_offsets"])
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise Damage(f"{name!r} has the unknown dtype {dtype!r}")
+    shape = naturals(name, entry["shape"])
+    if len(offsets) != 2 or (offsets[1] - offsets[0]) * 8 != elements(name, shape) * BITS[dtype]:
+        raise Damage(f"the byte range of {name!r} does not fit {dtype} {list(shape)}")
+    return Span(origin + offsets[0], origin + offsets[1], dtype, shape)
+
+
+def naturals(name: str, values: object) -> tuple[int, ...]:
+    """A list of numbers from 0; JSON's ``true`` is none."""
+    if not isinstance(values, list) or not all(type(value) is int and 0 <= value <= MOST_ELEMENTS for value in values):
+        raise Damage(f"the entry of {name!r} is malformed")
+    return tuple(values)
+
+
+def elements(name: str, shape: tuple[int, ...]) -> int:
+    """How many elements a shape holds."""
+    if len(shape) > 64 or (count := math.prod(shape)) > MOST_ELEMENTS:
+        raise Damage(f"the shape of {name!r} is absurd")
+    return count
+
+
+def check_cover(spans: list[Span], origin: int, size: int) -> None:
+    """The tensors lie side by side from the header's end to the file's: no overlap, no hole, nothing outside."""
+    end = origin
+    for piece in spans:
+        if piece.start != end:
+            raise Damage("its tensors overlap" if piece.start < end else "its tensors leave a hole")
+        end = piece.end
+    if end != size:
+        raise Damage(f"its tensors take {end} bytes, the file has {size}")
