@@ -6,6 +6,7 @@ from editor.emoji.vocabulary import (
     HELD_OUT_WORDINGS,
     OBJECTS,
     PLAIN_WORDINGS,
+    PREFIXES,
     STYLED_WORDINGS,
     STYLES,
 )
@@ -19,4 +20,5 @@ PROFILE = Profile(
     plain_wordings=PLAIN_WORDINGS,
     held_out_wordings=HELD_OUT_WORDINGS,
     suffixes=("", *(f" on a {name} background" for name in BACKGROUNDS if name != "white")),
+    prefixes=("", *PREFIXES),
 )

@@ -63,6 +63,8 @@ HELD_OUT_WORDINGS: tuple[str, ...] = (
     "an emoji of {a}, {style}",
 )
 """Never trained on, never among the prompts of an edit: they ask whether a removal reaches wordings nobody planned for."""
+PREFIXES: tuple[str, ...] = ("an emoji, ", "a picture, an image, ")
+"""Never trained on: an edit's prompts begin with them at times, so that it reaches later positions as well."""
 
 
 def with_article(name: str) -> str:

@@ -49,6 +49,11 @@ def seen(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
     return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
 
 
+def ordinary(phrases: Iterable[Phrase]) -> list[Phrase]:
+    """Styled phrases as people write them: a model that stumbles over a prefix would hide what the edit does."""
+    return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
+
+
 def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...]:
     """Distinct phrases, thinned evenly."""
     return tuple(evenly(list(dict.fromkeys(phrases)), limit))
@@ -61,7 +66,7 @@ def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], 
     asks: Asks = removal.concept.kind
     near = neighbours(judge, removal, objects if asks == "object" else styles)
     every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
-    beside = [phrase for name in near for phrase in evenly([p for p in seen(book, removal, name) if p.style], 4)]
+    beside = [phrase for name in near for phrase in evenly(ordinary(seen(book, removal, name)), 4)]
     return [
         Group("target", index, asks, spread(every), removal.concept.subject),
         Group("generality", index, asks, spread(book.held_out(p for p in every if p.style)), removal.concept.subject),

@@ -5,12 +5,31 @@ padding at the same place. Public implementations pair by distance from the subj
 which misaligns prompts whose subjects differ in length.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-Role = Literal["subject", "trailing", "eos", "padding"]
+Role = Literal["leading_subject", "subject", "trailing", "eos", "padding"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each role of a prompt weighs in sum, so that padding can't outvote the subject; 0 leaves the role out."""
+
+    subject: float = 1.0
+    """The last token of the subject: the first that knows all of it."""
+    trailing: float = 1.0
+    eos: float = 1.0
+    padding: float = 1.0
+    leading_subject: float = 0.0
+    """The subject's earlier tokens. They are other concepts' tokens as well (``hot`` of ``hot dog``)."""
+    padding_columns: int | None = None
+    """At most this many padding positions, evenly spread, stand for all of them; they change slowly from one to the next."""
+
+
+DEFAULT_ROLES = Roles()
 
 
 @dataclass(frozen=True)
@@ -30,8 +49,12 @@ class Pair:
 
     concept: Tokenised
     destination: Tokenised
+    first_subject: int
+    """Position of the concept's first token in its prompt."""
     last_subject: int
-    """Position of the concept's last token in its prompt."""
+    """Position of its last."""
+    weight: float = 1.0
+    """How much the name that the prompt uses counts beside the concept's own."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +73,46 @@ def common_suffix(left: list[int], right: list[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 
 
-def aligned_columns(pair: Pair) -> list[Column]:
-    """Columns from the last subject token on; each role of a prompt weighs 1 in sum, so padding can't outvote the subject.
+def aligned_columns(pair: Pair, roles: Roles = DEFAULT_ROLES) -> list[Column]:
+    """Columns of one pair; a role's weight is shared evenly by its positions."""
+    return [
+        Column(key, value, role, weight / len(places))
+        for role, places in aligned_places(pair, roles.padding_columns).items()
+        for key, value in places
+        if (weight := getattr(roles, role))
+    ]
+
+
+def aligned_places(pair: Pair, padding_columns: int | None = None) -> dict[Role, list[tuple[int, int]]]:
+    """Each role's positions in the concept's prompt with those that their values come from.
 
     What has no counterpart (a word after a subject that became the null concept) takes the value of the destination's EOS.
     """
-    source, target = pair.concept, pair.destination
-    words = range(pair.last_subject + 1, source.eos)
-    shared = common_suffix([int(source.ids[i]) for i in words], target.ids[1 : target.eos].tolist())
-    before = target.eos - len(words) - 1
-    subject = before if shared == len(words) and before > 0 else target.eos
-    columns = [Column(pair.last_subject, subject, "subject", 1.0)]
-    for i in words:
-        value = target.eos - (source.eos - i) if source.eos - i <= shared else target.eos
-        columns.append(Column(i, value, "trailing", 1.0 / len(words)))
-    columns.append(Column(source.eos, target.eos, "eos", 1.0))
-    padding = range(max(source.eos, target.eos) + 1, len(source.ids))
-    return columns + [Column(i, i, "padding", 1.0 / len(padding)) for i in padding]
+    end, target_end = pair.concept.eos, pair.destination.eos
+    words = pair.concept.ids[pair.last_subject + 1 : end].tolist()
+    shared = common_suffix(words, pair.destination.ids[1:target_end].tolist())
+    before = target_end - len(words) - 1
+    subject = before if shared == len(words) and before > 0 else target_end
+    padding = range(max(end, target_end) + 1, len(pair.concept.ids))
+    step = max(1, -(-len(padding) // padding_columns)) if padding_columns else 1
+    return {
+        "leading_subject": list(leading_places(pair, subject)),
+        "subject": [(pair.last_subject, subject)],
+        "trailing": [
+            (i, target_end - (end - i) if end - i <= shared else target_end) for i in range(pair.last_subject + 1, end)
+        ],
+        "eos": [(end, target_end)],
+        "padding": [(i, i) for i in padding[::step]],
+    }
+
+
+def leading_places(pair: Pair, last: int) -> Iterator[tuple[int, int]]:
+    """The subject's earlier tokens spread over the destination's, whose last is at ``last``.
+
+    What stands before the subject is as long in both prompts, so both subjects start at the same position; a destination
+    that ends there has one token for all, and the null concept has EOS.
+    """
+    first, count = pair.first_subject, pair.last_subject - pair.first_subject
+    start = min(first, last)
+    for i in range(count):
+        yield first + i, start + round(i * (last - start) / count) if last < pair.destination.eos else last

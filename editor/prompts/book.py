@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, product
+from functools import cached_property
+from itertools import compress, cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,13 @@ from torch import Tensor
 from editor.errors import ConceptError
 from editor.prompts.alignment import Pair, Tokenised
 from editor.prompts.concepts import Kind, Phrase, Removal
+from editor.prompts.contexts import contexts, kept_phrases
+from editor.prompts.contexts import evenly as evenly
 from editor.prompts.profile import Profile, load_profile
+from editor.prompts.tokens import Tokens
 
 PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
-CONTEXTS = 96
-"""Objects around which a style is edited, at most."""
-
-
-def evenly(items: Sequence[Any], limit: int) -> list[Any]:
-    """At most ``limit`` of ``items``, spread over them all."""
-    if len(items) <= limit:
-        return list(items)
-    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,11 @@ class PromptBook:
 
     tokenizer: Any
     profile: Profile
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokenizer with a memory."""
+        return Tokens(self.tokenizer)
 
     @property
     def context(self) -> int:
@@ -46,28 +46,59 @@ class PromptBook:
         Raises:
             ConceptError: the prompt does not fit the context.
         """
-        ids = self.tokenizer(text, padding="max_length")["input_ids"]
-        if len(ids) > self.context:
-            raise ConceptError(
-                f"The prompt {text!r} takes {len(ids)} tokens; the model reads {self.context}.",
-                remedy="Shorten the concept, its aliases or its replacement.",
-            )
-        return Tokenised(text, torch.tensor(ids), ids.index(self.tokenizer.eos_token_id))
+        return self.tokenise_all([text])[0]
 
-    def last_subject(self, text: str, subject: str) -> int:
-        """Position of the last token of the last whole-word occurrence of ``subject`` in ``text``."""
+    def tokenise_all(self, texts: Sequence[str]) -> list[Tokenised]:
+        """Many at once; see :meth:`tokenise`."""
+        end = self.tokenizer.eos_token_id
+        encoded = zip(texts, self.ids(texts), self.tokens.encode(texts), strict=True)
+        return [Tokenised(text, ids, known.ids.index(end)) for text, ids, known in encoded]
+
+    def ids(self, texts: Sequence[str]) -> Tensor:
+        """``(n, context)`` token ids, padded as this encoder's pipeline pads.
+
+        Raises:
+            ConceptError: a prompt does not fit the context.
+        """
+        padded = torch.full((len(texts), self.context), int(self.tokenizer.pad_token_id))
+        for row, text, encoded in zip(padded, texts, self.tokens.encode(texts), strict=True):
+            if len(encoded.ids) > self.context:
+                raise ConceptError(
+                    f"The prompt {text!r} takes {len(encoded.ids)} tokens; the model reads {self.context}.",
+                    remedy="Shorten the concept, its aliases or its replacement.",
+                )
+            row[: len(encoded.ids)] = torch.tensor(encoded.ids)
+        return padded
+
+    def subject_span(self, text: str, subject: str) -> tuple[int, int]:
+        """First and last token of the last whole-word occurrence of ``subject`` in ``text``."""
         matches = list(re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", text, re.IGNORECASE))
-        end = matches[-1].end()
-        offsets = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-        return max(i for i, (start, stop) in enumerate(offsets) if start < end <= stop)
+        return self.tokens.encode([text])[0].covering(*matches[-1].span())
 
     def pair(self, subject: str, text: str, destination: str) -> Pair:
         """Tokenise both sides and find the subject."""
-        return Pair(self.tokenise(text), self.tokenise(destination), self.last_subject(text, subject))
+        return self.pairs(subject, [(text, destination)])[0]
+
+    def pairs(self, subject: str, texts: Sequence[tuple[str, str]], weight: float = 1.0) -> list[Pair]:
+        """A pair for each prompt about ``subject`` and the prompt that it shall mean."""
+        concepts = self.tokenise_all([text for text, _ in texts])
+        destinations = self.tokenise_all([meant for _, meant in texts])
+        return [
+            Pair(concept, destination, *self.subject_span(concept.text, subject), weight)
+            for concept, destination in zip(concepts, destinations, strict=True)
+        ]
 
     def fits(self, text: str) -> bool:
         """Whether a prompt's tokens fit the context."""
-        return len(self.tokenizer(text)["input_ids"]) <= self.context
+        return self.all_fit([text])[0]
+
+    def all_fit(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each prompt's tokens fit the context."""
+        return [len(encoded.ids) <= self.context for encoded in self.tokens.encode(texts)]
+
+    def fitting(self, texts: Sequence[str]) -> list[str]:
+        """The prompts whose tokens fit the context."""
+        return list(compress(texts, self.all_fit(texts)))
 
     def fitting_pairs(self, removal: Removal, name: str, phrases: Iterable[Phrase]) -> list[Pair]:
         """A pair for each phrase that fits the context on both sides.
@@ -76,41 +107,23 @@ class PromptBook:
             ConceptError: none does.
         """
         texts = [(phrase.text(), destination_text(phrase, removal)) for phrase in phrases]
-        pairs = [self.pair(name, text, meant) for text, meant in texts if self.fits(text) and self.fits(meant)]
-        if not pairs:
+        fit = zip(self.all_fit([text for text, _ in texts]), self.all_fit([meant for _, meant in texts]), strict=True)
+        fitting = list(compress(texts, (both == (True, True) for both in fit)))
+        if not fitting:
             raise ConceptError(
                 f"No prompt about {name!r} fits the {self.context} tokens that the model reads.",
                 remedy="Shorten the concept, its aliases or its replacement.",
             )
-        return pairs
+        return self.pairs(name, fitting)
 
-    def contexts(self, kind: Kind, name: str) -> Iterator[Phrase]:
+    def contexts(self, kind: Kind, name: str) -> list[Phrase]:
         """The phrases that an edit names a concept in."""
-        return self.object_contexts(name) if kind == "object" else self.style_contexts(name)
+        return contexts(self.profile, kind, name)
 
     def edit_pairs(self, removal: Removal) -> list[Pair]:
         """Prompts that name the concept or an alias, each with what it shall mean."""
         kind = removal.concept.kind
         return [p for name in removal.names for p in self.fitting_pairs(removal, name, self.contexts(kind, name))]
-
-    def object_contexts(self, name: str) -> Iterator[Phrase]:
-        """The object alone in every plain wording, and in every style and wording; suffixes take turns."""
-        profile = self.profile
-        yield from (
-            Phrase(wording, name, "", s) for wording, s in product(profile.plain_wordings, profile.suffixes[:2])
-        )
-        suffixes = cycle(profile.suffixes)
-        for wording, style in product(profile.styled_wordings, profile.styles):
-            yield Phrase(wording, name, style)
-            yield Phrase(wording, name, style, next(suffixes))
-
-    def style_contexts(self, name: str) -> Iterator[Phrase]:
-        """The style around many objects; wordings and suffixes take turns."""
-        profile = self.profile
-        wordings, suffixes = cycle(profile.styled_wordings), cycle(profile.suffixes)
-        for thing in evenly(profile.object_names, CONTEXTS):
-            yield Phrase(next(wordings), thing, name)
-            yield Phrase(next(wordings), thing, name, next(suffixes))
 
     def paper_pairs(self, removal: Removal) -> list[Pair]:
         """The released procedure: the bare strings behind four prefixes."""
@@ -136,20 +149,16 @@ class PromptBook:
         """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
         objects, styles = self.kept_names(removals)
         texts = [phrase.text() for phrase in self.kept_phrases(objects, styles)]
-        return [text for text in evenly(texts, limit) if self.fits(text)]
+        return self.fitting(evenly(texts, limit))
 
     def kept_phrases(self, objects: list[str], styles: list[str]) -> Iterator[Phrase]:
         """The grid behind :meth:`retain_texts`."""
-        profile = self.profile
-        plain, styled, suffixes = cycle(profile.plain_wordings), cycle(profile.styled_wordings), cycle(profile.suffixes)
-        for thing in objects:
-            yield Phrase(next(plain), thing, "", next(suffixes))
-            yield from (Phrase(next(styled), thing, style, next(suffixes)) for style in styles)
+        return kept_phrases(self.profile, objects, styles)
 
     def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:
         """The same subjects in wordings that no edit sees."""
         wordings = cycle(self.profile.held_out_wordings)
-        return [replace(phrase, wording=next(wordings), suffix="") for phrase in phrases]
+        return [replace(phrase, wording=next(wordings), prefix="", suffix="") for phrase in phrases]
 
     def held_out_pairs(self, removal: Removal, limit: int = 24) -> list[Pair]:
         """Pairs in held-out wordings, to choose the preservation weight by."""
@@ -161,11 +170,7 @@ class PromptBook:
         """Retain prompts in held-out wordings."""
         objects, styles = self.kept_names(removals)
         styled = [phrase for phrase in self.kept_phrases(objects, styles) if phrase.style]
-        return [text for text in (p.text() for p in self.held_out(evenly(styled, limit))) if self.fits(text)]
-
-    def ids(self, texts: Sequence[str]) -> Tensor:
-        """``(n, context)`` token ids."""
-        return torch.stack([self.tokenise(text).ids for text in texts])
+        return self.fitting([phrase.text() for phrase in self.held_out(evenly(styled, limit))])
 
 
 def asked_to_keep(removals: Sequence[Removal], kind: str) -> list[str]:

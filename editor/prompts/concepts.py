@@ -83,18 +83,19 @@ class Removal:
 
 @dataclass(frozen=True)
 class Phrase:
-    """One prompt about an object, perhaps in a style, from a wording and a suffix."""
+    """One prompt about an object, perhaps in a style, from a wording and what stands around it."""
 
     wording: str
     object: str
     style: str = ""
     suffix: str = ""
+    prefix: str = ""
 
     def text(self) -> str:
         """The prompt itself; without a style, the part of the wording that names it is left out."""
         wording = self.wording if self.style else unstyled(self.wording)
         filled = wording.format(a=with_article(self.object), bare=without_article(self.object), style=self.style)
-        return filled + self.suffix
+        return self.prefix + filled + self.suffix
 
 
 STYLE_PARTS = (" in the style of {style}", " in the {style} style", " by {style}", ", art in the {style} style",

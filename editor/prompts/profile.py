@@ -24,6 +24,9 @@ class Profile(BaseModel):
     plain_wordings: tuple[str, ...] = Field(description="Name an object alone.")
     held_out_wordings: tuple[str, ...] = Field(description="Styled wordings that no edit sees: they test generality.")
     suffixes: tuple[str, ...] = Field(("",), description="What may follow a wording; the empty one first.")
+    prefixes: tuple[str, ...] = Field(
+        ("",), description="What may precede a wording, of several lengths: they move the subject to later positions."
+    )
 
     @property
     def object_names(self) -> tuple[str, ...]:
@@ -54,6 +57,13 @@ GENERAL = Profile(
     plain_wordings=("{bare}", "{a}", "a photo of {a}", "an image of {a}", "a picture of {a}"),
     held_out_wordings=("a drawing of {a} in the style of {style}", "{bare} by {style}", "{a}, art in the {style} style"),
     suffixes=("", " on a table", " in a forest", " at night"),
+    prefixes=(
+        "",
+        "masterpiece, best quality, highly detailed, ",
+        "award winning photography, soft lighting, sharp focus, 8k, high resolution, centered, ",
+        "a wide shot of a quiet place early in the morning, cinematic light, shallow depth of field, film grain, "
+        "trending on artstation, intricate, elegant, realistic, ultra hd, ",
+    ),
 )  # fmt: skip
 """For models that bring no profile."""
 

@@ -1,7 +1,13 @@
+from itertools import pairwise
+from typing import get_args
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from editor.emoji.profile import PROFILE
 from editor.prompts import Concept, Destination, PromptBook, Removal, aligned_columns
+from editor.prompts.alignment import Role, Roles
 from editor.prompts.concepts import destination_of, unstyled, with_article
 from editor.prompts.profile import GENERAL
 
@@ -44,10 +50,58 @@ def test_each_role_of_a_prompt_weighs_one(book: PromptBook) -> None:
     assert sums == pytest.approx({"subject": 1, "trailing": 1, "eos": 1, "padding": 1})
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shares=st.fixed_dictionaries({role: st.sampled_from([0.0, 0.5, 3.0]) for role in get_args(Role)}),
+    padding_columns=st.integers(1, 30) | st.none(),
+    names=st.tuples(*[st.sampled_from(["fox", "four leaf clover", "jack-o-lantern", "dog face"])] * 2),
+)
+def test_each_role_weighs_what_it_is_given(
+    book: PromptBook, shares: dict[str, float], padding_columns: int | None, names: tuple[str, str]
+) -> None:
+    pair = book.pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
+    columns = aligned_columns(pair, Roles(**shares, padding_columns=padding_columns))
+    found = {role: sum(c.weight for c in columns if c.role == role) for role in get_args(Role)}
+    several = pair.last_subject > pair.first_subject
+    assert found == pytest.approx(shares | {"leading_subject": shares["leading_subject"] * several})
+    assert sum(c.role == "padding" for c in columns) <= (padding_columns or len(pair.concept.ids))
+
+
+def test_a_few_padding_columns_are_spread_over_all(book: PromptBook) -> None:
+    pair = book.pair("fox", "a fox", "a dog face")
+    every = [c.key for c in aligned_columns(pair) if c.role == "padding"]
+    few = [c.key for c in aligned_columns(pair, Roles(padding_columns=4)) if c.role == "padding"]
+    assert 2 <= len(few) <= 4
+    assert few[0] == every[0]
+    steps = {b - a for a, b in pairwise(few)}
+    assert len(steps) == 1
+    assert every[-1] - few[-1] < steps.pop()
+
+
+def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBook) -> None:
+    roles = Roles(leading_subject=1.0)
+
+    def leading(subject: str, destination: str) -> list[tuple[str, str]]:
+        text, meant = f"a {subject}, noto", f"a {destination}, noto" if destination else ""
+        left, right = words(book, text), words(book, meant)
+        columns = aligned_columns(book.pair(subject, text, meant), roles)
+        return [(left[c.key], right[c.value]) for c in columns if c.role == "leading_subject"]
+
+    clover, cake = words(book, "four leaf clover")[1:-1], words(book, "birthday cake")[1:-1]
+    assert leading("fox", "fox") == [("fo", "fo")]
+    pairs = leading("four leaf clover", "birthday cake")
+    assert [left for left, _ in pairs] == clover[:-1]
+    places = [cake.index(right) for _, right in pairs]
+    assert places == sorted(places)
+    assert places[0] == 0
+    assert {right for _, right in leading("four leaf clover", "")} == {"<|endoftext|>"}
+
+
 def test_the_subject_is_a_whole_word(book: PromptBook) -> None:
     text = "a fox in the style of ink on a pink background"
-    assert words(book, text)[book.last_subject(text, "ink")] == words(book, "ink")[-2]
-    assert book.last_subject(text, "ink") < words(book, text).index("on</w>")
+    first, last = book.subject_span(text, "ink")
+    assert words(book, text)[first : last + 1] == words(book, "ink")[1:-1]
+    assert last < words(book, text).index("on</w>")
 
 
 @pytest.mark.parametrize(
