@@ -9,7 +9,8 @@
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
     ├── ServiceError                  what a route answers (service.errors): MalformedJson, InvalidIdempotencyKey,
     │                                 Unauthorized, NotFound, IdempotencyConflict, BodyTooLarge,
-    │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, IdempotencyKeyReused
+    │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, IdempotencyKeyReused,
+    │                                 BaseModelChanged
     ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
     │   ├── IncompatibleStore         the data folder was written by another version

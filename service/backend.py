@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from service.overlays import OverlayFiles
 from service.phrases import PhraseCheck
 from service.settings import ServiceSettings
 from service.store import keys
@@ -24,14 +25,16 @@ class Backend:
     blobs: ArtifactStore
     registry: ModelRegistry
     phrases: PhraseCheck
+    overlays: OverlayFiles
     clock: Clock = utc_now
     closing: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def from_settings(cls, settings: ServiceSettings, clock: Clock = utc_now) -> "Backend":
         """Everything that the settings name."""
-        registry = settings.registry()
-        return cls(settings, settings.database(), settings.blobs(), registry, PhraseCheck(registry), clock=clock)
+        registry, blobs = settings.registry(), settings.blobs()
+        phrases, overlays = PhraseCheck(registry), OverlayFiles(blobs)
+        return cls(settings, settings.database(), blobs, registry, phrases, overlays, clock=clock)
 
     def authenticate(self, key: str) -> str | None:
         """The id of a known API key."""

@@ -84,6 +84,12 @@ class InvalidRequest(ServiceError):
     code, status, title = "invalid_request", 422, "The request is not valid"
 
 
+class BaseModelChanged(ServiceError):
+    """Full weights cannot be put together: the base model is not the one that was edited."""
+
+    code, status, title = "base_model_changed", 503, "The base model is not the one that was edited"
+
+
 class IdempotencyKeyReused(ServiceError):
     """The key was used before, with another body."""
 

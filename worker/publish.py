@@ -34,6 +34,9 @@ def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -
 
 
 def _put(blobs: ArtifactStore, file: "ArtifactFile") -> Published:
+    """Store a file; of one that is put together from base and delta, nothing but how: the delta is a file of its own."""
+    if made := file.overlay:
+        return Published(file.name, file.kind, file.media_type, made.size, made.sha256, made.model_dump(mode="json"))
     with file.path.open("rb") as source:
         blob = blobs.put(source)
     return Published(file.name, file.kind, file.media_type, blob.size, blob.sha256)

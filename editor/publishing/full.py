@@ -1,139 +1,129 @@
 """Full weights as an overlay: the base file with the byte ranges of the edited tensors replaced, streamed.
 
-A safetensors file is 8 bytes of header length (little endian), a JSON header that gives each tensor's dtype, shape and
-byte range, and the bytes. An edit keeps dtypes and shapes, so header and all other bytes stay as they are: no tensor is
-decoded, and a 24 GB model needs a megabyte of memory. The standard library is all it takes.
+An edit keeps dtypes and shapes, so the header and all other bytes stay as they are: no tensor is decoded, and the kernel
+copies what is not replaced.
 """
 
+import errno
 import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from api_schemas.overlays import Overlay, Segment
+from editor.checkpoints.header import Span, read_layout
 from editor.errors import PublishingError
-from editor.publishing.atomic import replacing, write_bytes
 
-CHUNK = 1 << 20
+CHUNK = 1 << 22
 """Bytes in memory at a time."""
-LENGTH_BYTES = 8
-LONGEST_HEADER = 100_000_000
-"""Bytes; the limit of the format itself."""
+NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+"""What ``copy_file_range`` answers where the two file systems can't do it."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """A tensor in a file: bytes ``start`` to ``end`` (exclusive), and what they mean."""
+def segments_of(base: Path, replaced: Mapping[str, Span]) -> tuple[Segment, ...]:
+    """The edited file as segments of ``base`` and of a delta.
 
-    start: int
-    end: int
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def kind(self) -> tuple[str, tuple[int, ...]]:
-        """What must agree for one tensor to take the place of another."""
-        return self.dtype, self.shape
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A safetensors file's header."""
-
-    metadata: dict[str, str]
-    spans: dict[str, Span]
-
-
-def read_layout(file: Path) -> Layout:
-    """Read the header alone.
+    Args:
+        base: a safetensors file; its header alone is read.
+        replaced: name in ``base`` -> where the delta has the edited tensor.
 
     Raises:
-        PublishingError: not a safetensors file.
+        PublishingError: ``base`` has no such tensor, or has it in another dtype or shape.
     """
-    try:
-        with file.open("rb") as source:
-            length = int.from_bytes(source.read(LENGTH_BYTES), "little")
-            return parse_layout(json.loads(source.read(min(length, LONGEST_HEADER))), LENGTH_BYTES + length)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PublishingError(
-            f"{file} is not a readable safetensors file: {error}.", remedy="Fetch it again."
-        ) from error
-
-
-def parse_layout(header: dict[str, Any], origin: int) -> Layout:
-    """The header's entries; offsets are counted from ``origin``."""
-    metadata = header.pop("__metadata__", {})
-    spans = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        spans[name] = Span(origin + start, origin + end, entry["dtype"], tuple(entry["shape"]))
-    return Layout(metadata, spans)
-
-
-def overlay(base: Path, patch: Path, target: BinaryIO) -> str:
-    """Copy ``base`` to ``target`` with the tensors of ``patch`` in place; returns the sha256 of ``base``.
-
-    Raises:
-        PublishingError: a tensor of ``patch`` is not in ``base``, or is of another dtype or shape there.
-    """
-    digest = hashlib.sha256()
-
-    def copy(count: int) -> None:
-        for chunk in chunks(source, count):
-            digest.update(chunk)
-            target.write(chunk)
-
-    def replace(place: Span, piece: Span) -> None:
-        edited.seek(piece.start)
-        target.writelines(chunks(edited, piece.end - piece.start))
-        for chunk in chunks(source, place.end - place.start):
-            digest.update(chunk)
-
-    with base.open("rb") as source, patch.open("rb") as edited:
-        for place, piece in matched(base, patch):
-            copy(place.start - source.tell())
-            replace(place, piece)
-        copy(base.stat().st_size - source.tell())
-    return digest.hexdigest()
-
-
-def matched(base: Path, patch: Path) -> list[tuple[Span, Span]]:
-    """For each tensor of ``patch`` its span in ``base`` and in ``patch``, in the order of ``base``."""
-    places, pieces = read_layout(base).spans, read_layout(patch).spans
-    for name, piece in pieces.items():
+    places = read_layout(base).spans
+    for name, piece in replaced.items():
         if name not in places or places[name].kind != piece.kind:
             raise PublishingError(
                 f"{base} has no tensor {name} of {piece.dtype} {list(piece.shape)}.",
                 field="model",
                 remedy="Use the base model that the edit was made for.",
             )
-    return sorted(((places[name], piece) for name, piece in pieces.items()), key=lambda pair: pair[0].start)
+    return tuple(joined(base.stat().st_size, sorted((places[n].start, places[n].end, p) for n, p in replaced.items())))
 
 
-def chunks(source: BinaryIO, count: int) -> Iterator[bytes]:
-    """The next ``count`` bytes, a chunk at a time."""
-    while count:
-        chunk = source.read(min(CHUNK, count))
-        if not chunk:
-            raise PublishingError(f"{source.name} ends early.", field="model", remedy="Fetch it again.")
-        count -= len(chunk)
-        yield chunk
+def joined(size: int, pieces: Iterable[tuple[int, int, Span]]) -> Iterator[Segment]:
+    """``pieces`` (start and end in the base, place in the delta) and what lies between them."""
+    at = 0
+    for start, end, piece in pieces:
+        yield Segment(source="base", start=at, end=start)
+        yield Segment(source="delta", start=piece.start, end=piece.end)
+        at = end
+    yield Segment(source="base", start=at, end=size)
 
 
-def write_full(base: Path, patch: Path, target: Path, digest: str) -> None:
-    """Write the edited file as ``target``, and the base's ``config.json`` beside it.
+def located(model: Path, name: str) -> Path:
+    """The file that a path inside the model means. A single-file model is meant whatever it is called by now."""
+    return model if model.is_file() else model / name
+
+
+def write_overlay(overlay: Overlay, model: Path, delta: Path, target: BinaryIO) -> None:
+    """Copy a published file to ``target``, which has been opened and not written yet.
 
     Raises:
-        PublishingError: ``base`` does not hash to ``digest``, or lacks a tensor. Nothing is written then.
+        PublishingError: the base file has changed since it was published.
     """
-    with replacing(target) as file:
-        if overlay(base, patch, file) != digest:
-            raise PublishingError(
-                f"{base} is not the file that the edit was made for (sha256 {digest}).",
-                field="model",
-                remedy="Use that very base model, not another version or precision of it.",
-            )
-    config = base.with_name("config.json")
-    if config.is_file():
-        write_bytes(target.with_name("config.json"), config.read_bytes())
+    base = located(model, overlay.base)
+    if not overlay.is_untouched(base.stat()):
+        raise PublishingError(
+            f"{base} has changed since the edit was published.", field="model", remedy="Run the edit again."
+        )
+    write_segments(overlay.segments, base, delta, target)
+
+
+def write_segments(segments: Iterable[Segment], base: Path, delta: Path, target: BinaryIO) -> None:
+    """Copy segments to ``target``, which has been opened and not written yet.
+
+    Raises:
+        PublishingError: ``base`` or ``delta`` ends early.
+    """
+    with base.open("rb") as original, delta.open("rb") as edited:
+        for segment in segments:
+            copy(original if segment.source == "base" else edited, target, segment.start, segment.size)
+
+
+def copy(source: BinaryIO, target: BinaryIO, start: int, count: int) -> None:
+    """Append ``count`` bytes of ``source``, from ``start``: by the kernel where it can, else through memory."""
+    while count:
+        done = copy_in_kernel(source, target, start, count) or copy_through_memory(source, target, start, count)
+        start, count = start + done, count - done
+
+
+def copy_in_kernel(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
+    """As many bytes as the kernel copies at once; 0 where it can't (other file systems, other kernels)."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        return os.copy_file_range(source.fileno(), target.fileno(), count, start)
+    except OSError as error:
+        if error.errno not in NO_KERNEL_COPY:
+            raise
+        return 0
+
+
+def copy_through_memory(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
+    """A chunk. Raises PublishingError at the end of ``source``."""
+    chunk = os.pread(source.fileno(), min(CHUNK, count), start)
+    if not chunk:
+        raise PublishingError(f"{source.name} ends early.", field="model", remedy="Fetch it again.")
+    return os.write(target.fileno(), chunk)
+
+
+def segments_digest(segments: Iterable[Segment], base: Path, delta: Path) -> str:
+    """sha256 of the file that the segments make."""
+    digest = hashlib.sha256()
+    with base.open("rb") as original, delta.open("rb") as edited:
+        for segment in segments:
+            for chunk in chunks(original if segment.source == "base" else edited, segment.start, segment.end):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks(source: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Bytes ``start`` to ``end``, a chunk at a time. Raises PublishingError at an early end."""
+    while start < end:
+        chunk = os.pread(source.fileno(), min(CHUNK, end - start), start)
+        if not chunk:
+            raise PublishingError(f"{source.name} ends early.", field="model", remedy="Fetch it again.")
+        start += len(chunk)
+        yield chunk

@@ -1,61 +1,130 @@
-"""Publish an edit into a folder: weights in three forms, model card, figures, report."""
+"""Publish an edit into a folder: delta, LoRA, model card, figures, report, and how the full weights are put together."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import RootModel
+
+from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
-from editor.checkpoints.folder import file_digest
+from editor.checkpoints.files import file_digest
 from editor.publishing.atomic import write_bytes
 from editor.publishing.card import render_card
-from editor.publishing.delta import Binding, apply_delta, write_delta
+from editor.publishing.companions import companions
+from editor.publishing.delta import check_file, patches, write_delta
 from editor.publishing.figures import Picture, trace_map, trade_off_curve
+from editor.publishing.full import segments_digest
 from editor.publishing.html import render
-from editor.publishing.lora import write_lora
+from editor.publishing.lora import pointless, write_loras
 from editor.quickfix.update import TensorUpdate
+
+DELTA = "delta.safetensors"
+OVERLAYS = "overlays.json"
+"""For whoever delivers: how each file that is published but not stored is put together. Not published itself."""
+Overlays = RootModel[dict[str, Overlay]]
+"""By the files' names."""
 
 
 def publish(
-    report: AuditReport, update: TensorUpdate, model_dir: Path, figures: Sequence[Picture], out_dir: Path
+    report: AuditReport,
+    updates: Sequence[TensorUpdate],
+    model: Path,
+    figures: Sequence[Picture],
+    out_dir: Path,
+    *,
+    full: bool = True,
 ) -> AuditReport:
     """Write everything into ``out_dir`` and return the report with its artifacts filled in.
 
     The report comes last: a folder with a ``report.json`` is complete. It names every file but itself. Publishing again
-    gives the same bytes, so an interrupted run is simply repeated.
+    gives the same bytes, so an interrupted run is simply repeated. Full weights are listed with their digests, but not
+    written: :func:`published_overlays` tells how they are put together.
 
     Args:
-        report: complete but for ``artifacts``.
-        update: what changes, and in which file under ``model_dir``.
-        model_dir: the base model's folder.
+        report: complete but for ``artifacts`` and ``lora_note``.
+        updates: what changes, and in which files of the model.
+        model: the base model: its folder, or its single file.
         figures: sample sheets, named ``samples…``; those that the report's own numbers make are added here.
         out_dir: is made if need be; other files in it stay as they are.
+        full: whether full weights are published too.
 
     Raises:
-        PublishingError: the base file is not the one in ``report.model.files``.
+        PublishingError: a base file is not the one in ``report.model.files``, or not the one that ``updates`` are for.
     """
+    write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
+    overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}
+    write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
     pictures = [*figures, *own_figures(report)]
-    files = write_weights(report, update, model_dir, out_dir) | write_pictures(pictures, out_dir)
-    write_bytes(out_dir / "README.md", render_card(report, pictures).encode())
-    files["README.md"] = "card"
-    report = report.model_copy(update={"artifacts": records(out_dir, files)})
-    write_bytes(out_dir / "report.html", render(report, pictures).encode())
-    files["report.html"] = "report"
-    report = report.model_copy(update={"artifacts": records(out_dir, files)})
+    files: dict[str, str] = (
+        {DELTA: "delta"} | write_configs(model, overlays, out_dir) | write_pictures(pictures, out_dir)
+    )
+    note = pointless(updates)
+    if note is None:
+        files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
+    report = report.model_copy(update={"lora_note": note, "artifacts": records(out_dir, files, overlays)})
+    return write_texts(report, pictures, out_dir, files, overlays)
+
+
+def write_texts(
+    report: AuditReport,
+    pictures: Sequence[Picture],
+    out_dir: Path,
+    files: Mapping[str, str],
+    overlays: Mapping[str, Overlay],
+) -> AuditReport:
+    """The card, the report for people and, last, the report for programs; each lists what came before it."""
+    for name, kind, written in (("README.md", "card", render_card), ("report.html", "report", render)):
+        write_bytes(out_dir / name, written(report, pictures).encode())
+        files = {**files, name: kind}
+        report = report.model_copy(update={"artifacts": records(out_dir, files, overlays)})
     write_bytes(out_dir / "report.json", report.model_dump_json(indent=2).encode())
     return report
 
 
-def write_weights(report: AuditReport, update: TensorUpdate, model_dir: Path, out_dir: Path) -> dict[str, str]:
-    """The three forms; returns name -> kind. The full one is made from the delta, as anyone else would make it."""
-    base = update.file.relative_to(model_dir)
-    binding = Binding(base.as_posix(), report.model.files[base.as_posix()], edit_digest(report))
-    write_delta({update.stored_name: update.edited}, binding, out_dir / "delta.safetensors")
-    write_lora(update, out_dir / "lora.safetensors")
-    apply_delta(model_dir, out_dir / "delta.safetensors", out_dir)
-    files = {"delta.safetensors": "delta", "lora.safetensors": "lora", base.as_posix(): "weights"}
-    config = base.with_name("config.json")
-    return files | ({config.as_posix(): "config"} if (out_dir / config).is_file() else {})
+def published_overlays(out_dir: Path) -> dict[str, Overlay]:
+    """How each file that is published but not stored is put together."""
+    return Overlays.model_validate_json((out_dir / OVERLAYS).read_bytes()).root
+
+
+def plan_overlays(report: AuditReport, model: Path, delta: Path) -> dict[str, Overlay]:
+    """The edited files, and other shards of the same weights as they are."""
+    plan = patches(model, delta)
+    overlays = {patch.name: overlay(report, patch.name, patch.base, delta, patch.segments) for patch in plan}
+    beside = companions(model, list(overlays)) if model.is_dir() else ()
+    for name in (name for name in beside if name.endswith(".safetensors")):
+        whole = Segment(source="base", start=0, end=(model / name).stat().st_size)
+        overlays[name] = overlay(report, name, model / name, delta, (whole,))
+    return overlays
+
+
+def overlay(report: AuditReport, name: str, base: Path, delta: Path, segments: tuple[Segment, ...]) -> Overlay:
+    """One published file. Base and result are read once each, for their digests.
+
+    Raises:
+        PublishingError: the base is not the file that the report names.
+    """
+    state = base.stat()
+    check_file(base, report.model.files[name])
+    return Overlay(
+        base=name,
+        base_sha256=report.model.files[name],
+        base_size=state.st_size,
+        base_mtime_ns=state.st_mtime_ns,
+        delta_sha256=file_digest(delta),
+        segments=segments,
+        sha256=segments_digest(segments, base, delta),
+    )
+
+
+def write_configs(model: Path, overlays: Mapping[str, Overlay], out_dir: Path) -> dict[str, str]:
+    """The small files that full weights need beside them; returns name -> kind."""
+    names = companions(model, list(overlays)) if model.is_dir() else ()
+    configs = [name for name in names if name.endswith(".json")]
+    for name in configs:
+        write_bytes(out_dir / name, (model / name).read_bytes())
+    return dict.fromkeys(configs, "config")
 
 
 def write_pictures(pictures: Sequence[Picture], out_dir: Path) -> dict[str, str]:
@@ -81,9 +150,14 @@ def edit_digest(report: AuditReport) -> str:
     return hashlib.sha256(json.dumps([sorted(report.model.files.items()), removals, method]).encode()).hexdigest()
 
 
-def records(folder: Path, files: Mapping[str, str]) -> list[ArtifactRecord]:
-    """An entry for each file, given name -> kind."""
-    return [
+def records(folder: Path, files: Mapping[str, str], overlays: Mapping[str, Overlay]) -> list[ArtifactRecord]:
+    """An entry for each file, given name -> kind, and for each that is not stored."""
+    stored = [
         ArtifactRecord(name=name, kind=kind, size=(folder / name).stat().st_size, sha256=file_digest(folder / name))
-        for name, kind in sorted(files.items())
+        for name, kind in files.items()
     ]
+    streamed = [
+        ArtifactRecord(name=name, kind="weights", size=overlay.size, sha256=overlay.sha256)
+        for name, overlay in overlays.items()
+    ]
+    return sorted([*stored, *streamed], key=lambda record: record.name)

@@ -1,16 +1,19 @@
 """Published files, and the report among them."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas.jobs import Artifact, Page
+from api_schemas.overlays import Overlay
 from service import resources
 from service.backend import Backend, BackendDep
-from service.downloads import download
-from service.errors import NotFound
+from service.downloads import Content, download
+from service.errors import BaseModelChanged, NotFound
 from service.routes.edits import EditId, found
 from service.store import jobs, schema
+from service.store.errors import UnknownModel
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
@@ -28,7 +31,7 @@ def list_artifacts(edit_id: EditId, backend: BackendDep) -> Page[Artifact]:
 @router.get("/artifacts/{name:path}", summary="Download a file")
 def read_artifact(edit_id: EditId, name: str, request: Request, backend: BackendDep) -> Response:
     """The bytes. `Range` is understood; the ETag is the sha256."""
-    return download(backend.blobs, _artifact(backend, edit_id, name), request)
+    return _download(backend, edit_id, name, request)
 
 
 @router.head("/report", include_in_schema=False)
@@ -41,7 +44,7 @@ def read_report(
 ) -> Response:
     """As JSON or as HTML: what `?format=` says, else what the client accepts first."""
     chosen = format or _accepted(request.headers.get("accept", ""))
-    response = download(backend.blobs, _artifact(backend, edit_id, REPORTS[chosen]), request)
+    response = _download(backend, edit_id, REPORTS[chosen], request)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -50,7 +53,7 @@ def read_report(
 @router.get("/report.{format}", summary="The audit report")
 def read_report_as(edit_id: EditId, format: Format, request: Request, backend: BackendDep) -> Response:
     """The report in one form."""
-    return download(backend.blobs, _artifact(backend, edit_id, REPORTS[format]), request)
+    return _download(backend, edit_id, REPORTS[format], request)
 
 
 def _job(backend: Backend, edit_id: str) -> schema.Job:
@@ -58,14 +61,30 @@ def _job(backend: Backend, edit_id: str) -> schema.Job:
         return found(jobs.get(session, edit_id), edit_id)
 
 
-def _artifact(backend: Backend, edit_id: str, name: str) -> schema.Artifact:
+def _download(backend: Backend, edit_id: str, name: str, request: Request) -> Response:
     job = _job(backend, edit_id)
+    artifact = _artifact(job, name)
+    return download(_content(backend, job, artifact), artifact, request)
+
+
+def _content(backend: Backend, job: schema.Job, artifact: schema.Artifact) -> Content:
+    """What is stored, or what is put together from the base model."""
+    if artifact.overlay is None:
+        return partial(backend.blobs.open, artifact.sha256)
+    try:
+        folder = backend.registry.get(job.model).folder
+    except UnknownModel as error:
+        raise BaseModelChanged(error.message, remedy="Have the operator register the base model again.") from error
+    return partial(backend.overlays.open, Overlay.model_validate(artifact.overlay), folder)
+
+
+def _artifact(job: schema.Job, name: str) -> schema.Artifact:
     for row in job.artifacts:
         if row.name == name:
             return row
     raise NotFound(
-        f'edit "{edit_id}" is {job.status} and has no file "{name}".',
-        remedy=f"GET /v1/edits/{edit_id}/artifacts lists its files, once it has succeeded.",
+        f'edit "{job.id}" is {job.status} and has no file "{name}".',
+        remedy=f"GET /v1/edits/{job.id}/artifacts lists its files, once it has succeeded.",
     )
 
 

@@ -7,6 +7,7 @@ when that is no longer the job's: a worker that was paused for an hour and wakes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import and_, func, or_, update
 from sqlalchemy.orm import Session
@@ -40,13 +41,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """A file that lies in the blob store, ready to be named by the job."""
+    """A file that lies in the blob store, or whose overlay's delta does, ready to be named by the job."""
 
     name: str
     kind: str
     media_type: str
     size: int
     sha256: str
+    overlay: dict[str, Any] | None = None
+    """An `api_schemas.overlays.Overlay`, where the file is put together when it is read."""
 
 
 def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: datetime) -> Claim | None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from api_schemas.jobs import TERMINAL, Status
 from api_schemas.report import Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -150,7 +150,7 @@ class IdempotencyKey(Base):
 
 
 class Artifact(Base):
-    """One published file of a job: a name for a blob."""
+    """One published file of a job: a name for a blob, or for what an overlay makes of one and of the base model."""
 
     __tablename__ = "artifacts"
 
@@ -161,6 +161,7 @@ class Artifact(Base):
     media_type: Mapped[str]
     size: Mapped[int]
     sha256: Mapped[str]
+    overlay: Mapped[dict[str, Any] | None]
 
 
 _TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Verdict
+from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import AuditReport, ModelRecord, SolveRecord
 from editor.errors import ConceptError
+from tests.fakes.model import WEIGHTS
 
 PHASES = ("trace", "edit", "validate", "publish")
 STEPS = 20
@@ -37,6 +40,7 @@ class ArtifactFile:
     path: Path
     media_type: str
     kind: str
+    overlay: Overlay | None = None
 
 
 def finished(phase: str, context: JobContext) -> bool:
@@ -63,12 +67,13 @@ def run_phase(phase: str, context: JobContext) -> None:
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     files = [
         ("delta.safetensors", "application/octet-stream", "weights"),
-        ("text_encoder/model.safetensors", "application/octet-stream", "weights"),
+        (WEIGHTS, "application/octet-stream", "weights"),
         ("report.json", "application/json", "report"),
         ("report.html", "text/html; charset=utf-8", "report"),
         ("runs.txt", "text/plain; charset=utf-8", "log"),
     ]
-    return tuple(ArtifactFile(name, context.workdir / "out" / name, media, kind) for name, media, kind in files)
+    out, overlays = context.workdir / "out", {WEIGHTS: _overlay(context)}
+    return tuple(ArtifactFile(name, out / name, media, kind, overlays.get(name)) for name, media, kind in files)
 
 
 def verdict(context: JobContext) -> Verdict | None:
@@ -77,12 +82,30 @@ def verdict(context: JobContext) -> Verdict | None:
 
 def _write(context: JobContext) -> None:
     out = context.workdir / "out"
-    (out / "text_encoder").mkdir(parents=True, exist_ok=True)
+    out.mkdir(exist_ok=True)
     (out / "delta.safetensors").write_bytes(bytes(range(256)) * 16)
-    (out / "text_encoder" / "model.safetensors").write_bytes(b"weights" * 1000)
     (out / "report.json").write_text(_report(context).model_dump_json())
     (out / "report.html").write_text("<!doctype html><title>report</title>")
     (out / "runs.txt").write_text((context.workdir / "runs").read_text())
+
+
+def _overlay(context: JobContext) -> Overlay:
+    """The base with a part of the delta in the middle, as the real editor publishes full weights."""
+    base, delta = context.model_dir / WEIGHTS, (context.workdir / "out" / "delta.safetensors").read_bytes()
+    content, state = base.read_bytes(), base.stat()
+    return Overlay(
+        base=WEIGHTS,
+        base_sha256=sha256(content).hexdigest(),
+        base_size=state.st_size,
+        base_mtime_ns=state.st_mtime_ns,
+        delta_sha256=sha256(delta).hexdigest(),
+        segments=(
+            Segment(source="base", start=0, end=1000),
+            Segment(source="delta", start=10, end=510),
+            Segment(source="base", start=1500, end=len(content)),
+        ),
+        sha256=sha256(content[:1000] + delta[10:510] + content[1500:]).hexdigest(),
+    )
 
 
 def _report(context: JobContext) -> AuditReport:

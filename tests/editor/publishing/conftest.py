@@ -25,7 +25,7 @@ from api_schemas.report import (
     TradeOffPoint,
     Validation,
 )
-from editor.checkpoints.folder import file_digest, weight_files
+from editor.checkpoints.files import file_digest, weight_files
 from editor.quickfix.update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
@@ -131,7 +131,7 @@ def report(model_dir: Path) -> AuditReport:
     return AuditReport(
         job_id="edit_1",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        model=ModelRecord(id="tiny", family="sd1", files=files),
+        model=ModelRecord(id="tiny", family="stable-diffusion-1", files=files),
         removals=[
             RemovalRecord(
                 concept=HOSTILE,

@@ -11,13 +11,14 @@ from PIL import Image
 
 from api_schemas.report import AuditReport
 from editor.errors import PublishingError
-from editor.publishing import Pair, publish, sample_sheet
+from editor.publishing import Pair, apply_delta, publish, sample_sheet
 from editor.publishing.card import markdown, render_card
 from editor.publishing.figures import Picture, trace_map, trade_off_curve
 from editor.publishing.html import render
 from editor.publishing.package import edit_digest
 from editor.quickfix.update import TensorUpdate
 
+WEIGHTS = "text_encoder/model.safetensors"
 SITES = ["layer 0 self_attention"]
 HOSTILE = "<script>alert('$x^2$')</script> | *fox*"
 
@@ -52,22 +53,24 @@ def test_publishing_lists_every_file_with_its_digest(
     report: AuditReport, update: TensorUpdate, model_dir: Path, sheet: Picture, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("not yours")
-    published = publish(report, update, model_dir, [sheet], tmp_path)
+    published = publish(report, [update], model_dir, [sheet], tmp_path)
     assert AuditReport.model_validate_json((tmp_path / "report.json").read_text()) == published
     names = {artifact.name for artifact in published.artifacts}
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert files - names == {"report.json", "mine.txt"}
-    assert {"text_encoder/model.safetensors", "text_encoder/config.json", "figures/trace-0.png"} <= names
+    assert files - names == {"report.json", "overlays.json", "mine.txt"}
+    assert names - files == {WEIGHTS}, "full weights are published, but not stored"
+    assert {"lora.safetensors", "lora_peft.safetensors", "text_encoder/config.json", "figures/trace-0.png"} <= names
+    (full,) = apply_delta(model_dir, tmp_path / "delta.safetensors", tmp_path / "full")
     for artifact in published.artifacts:
-        content = (tmp_path / artifact.name).read_bytes()
+        content = (full if artifact.name == WEIGHTS else tmp_path / artifact.name).read_bytes()
         assert (artifact.size, artifact.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_publishing_again_gives_the_same_bytes(
     report: AuditReport, update: TensorUpdate, model_dir: Path, sheet: Picture, tmp_path: Path
 ) -> None:
-    first = publish(report, update, model_dir, [sheet], tmp_path / "first")
-    assert publish(report, update, model_dir, [sheet], tmp_path / "second") == first
+    first = publish(report, [update], model_dir, [sheet], tmp_path / "first")
+    assert publish(report, [update], model_dir, [sheet], tmp_path / "second") == first
 
 
 def test_a_base_that_is_not_the_reported_one_is_refused(
@@ -75,7 +78,7 @@ def test_a_base_that_is_not_the_reported_one_is_refused(
 ) -> None:
     model = report.model.model_copy(update={"files": dict.fromkeys(report.model.files, "0" * 64)})
     with pytest.raises(PublishingError):
-        publish(report.model_copy(update={"model": model}), update, model_dir, [], tmp_path)
+        publish(report.model_copy(update={"model": model}), [update], model_dir, [], tmp_path)
     assert not (tmp_path / "report.json").exists()
 
 

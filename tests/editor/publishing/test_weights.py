@@ -1,9 +1,14 @@
 """The three forms of an edit: that they say the same, and that they can't be misapplied."""
 
+import errno
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editor.checkpoints.folder import file_digest
-from editor.errors import PublishingError
+from api_schemas.overlays import Segment
+from editor.checkpoints.files import file_digest
+from editor.checkpoints.header import read_layout
+from editor.errors import EditorError, PublishingError
+from editor.publishing import full as overlay
 from editor.publishing.atomic import replacing
-from editor.publishing.delta import Binding, apply_delta, read_binding, write_delta
-from editor.publishing.full import overlay, read_layout
-from editor.publishing.lora import write_lora
+from editor.publishing.delta import apply_delta, key, read_binding, write_delta
+from editor.publishing.lora import write_loras
 from editor.quickfix.update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
@@ -27,14 +34,10 @@ PROMPTS = ["a fox", "an owl"]
 Load = Callable[[], StableDiffusionPipeline]
 
 
-def bind(update: TensorUpdate) -> Binding:
-    return Binding(BASE, file_digest(update.file), "request")
-
-
 @pytest.fixture
-def delta(update: TensorUpdate, tmp_path: Path) -> Path:
+def delta(model_dir: Path, update: TensorUpdate, tmp_path: Path) -> Path:
     path = tmp_path / "out" / "delta.safetensors"
-    write_delta({update.stored_name: update.edited}, bind(update), path)
+    write_delta([update], model_dir, path, request="request", digests={BASE: file_digest(update.file)})
     return path
 
 
@@ -58,8 +61,8 @@ def drawn(pipeline: StableDiffusionPipeline) -> np.ndarray:
 
 
 def test_all_forms_give_the_same_outputs_and_images(model_dir: Path, update: TensorUpdate, delta: Path) -> None:
-    write_lora(update, delta.with_name("lora.safetensors"))
-    full = apply_delta(model_dir, delta, delta.parent)
+    write_loras([update], "stable-diffusion-1", delta.parent)
+    (full,) = apply_delta(model_dir, delta, delta.parent)
     with_full = load(model_dir, text_encoder=CLIPTextModel.from_pretrained(full.parent, dtype=torch.float32))
     with_lora = load(model_dir)
     with_lora.load_lora_weights(delta.parent, weight_name="lora.safetensors")
@@ -80,7 +83,7 @@ def test_all_forms_give_the_same_outputs_and_images(model_dir: Path, update: Ten
 def test_full_weights_differ_from_the_base_in_one_range_only(
     model_dir: Path, update: TensorUpdate, delta: Path
 ) -> None:
-    full = apply_delta(model_dir, delta, delta.parent).read_bytes()
+    full = (apply_delta(model_dir, delta, delta.parent)[0]).read_bytes()
     base = update.file.read_bytes()
     span = read_layout(update.file).spans[TENSOR]
     assert (full[: span.start], full[span.end :]) == (base[: span.start], base[span.end :])
@@ -88,67 +91,237 @@ def test_full_weights_differ_from_the_base_in_one_range_only(
 
 
 def test_full_weights_come_with_the_config(model_dir: Path, delta: Path) -> None:
-    full = apply_delta(model_dir, delta, delta.parent)
+    (full,) = apply_delta(model_dir, delta, delta.parent)
     assert full.with_name("config.json").read_bytes() == (model_dir / "text_encoder/config.json").read_bytes()
 
 
 def test_delta_holds_the_edited_tensor_in_the_dtype_of_the_base(update: TensorUpdate, delta: Path) -> None:
     (stored,) = load_file(delta).values()
     torch.testing.assert_close(stored, update.edited, atol=0, rtol=0)
-    assert read_binding(delta) == bind(update)
+    binding = read_binding(delta)
+    (original,) = binding.files[BASE].tensors.values()
+    span = read_layout(update.file).spans[TENSOR]
+    replaced = update.file.read_bytes()[span.start : span.end]
+    assert original.sha256 == hashlib.sha256(replaced).hexdigest()
+    assert (original.component, original.name) == ("text_encoder", update.name)
+    assert (binding.files[BASE].sha256, binding.request) == (file_digest(update.file), "request")
 
 
 def test_the_same_edit_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     script = """
 import sys, torch
 from pathlib import Path
-from editor.publishing.delta import Binding, write_delta
-write_delta({"b": torch.ones(2), "a": torch.zeros(3)}, Binding("x", "y", "z"), Path(sys.argv[1]))
+from editor.publishing.delta import write_delta
+from editor.publishing.lora import write_loras
+from editor.quickfix.update import TensorUpdate
+out = Path(sys.argv[1])
+def update(name):
+    return TensorUpdate("text_encoder", name, name, Path("/m/x"), torch.ones(8, 8), torch.ones(8, 1), torch.ones(1, 8))
+write_delta([update("b"), update("a")], Path("/m"), out / "delta", digests={"x": "1", "y": "2"})
+write_loras([update("b"), update("a")], "sdxl", out)
 """
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", script, tmp_path / name], check=True)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+    assert len(one) == 3
 
 
-def test_many_tensors_are_placed_whatever_their_order(tmp_path: Path) -> None:
-    base = {name: torch.randn(8, 3) for name in "abcd"}
-    edited = {name: torch.randn(8, 3) for name in "db"}
-    save_file(base, tmp_path / "base")
-    save_file(edited, tmp_path / "patch")
-    with replacing(tmp_path / "full") as file:
-        assert overlay(tmp_path / "base", tmp_path / "patch", file) == file_digest(tmp_path / "base")
-    assert {n: t.tolist() for n, t in load_file(tmp_path / "full").items()} == {
-        n: t.tolist() for n, t in (base | edited).items()
-    }
+@pytest.fixture
+def two_files(tmp_path: Path) -> list[TensorUpdate]:
+    """Tensors of the same names in two files of a model, and an update of some of them in no order."""
+    updates = []
+    for component, edited in (("text_encoder", "db"), ("text_encoder_2", "a")):
+        file = tmp_path / "model" / component / "model.safetensors"
+        file.parent.mkdir(parents=True)
+        tensors = {name: torch.randn(8, 8) for name in "abcd"}
+        save_file(tensors, file)
+        (file.parent / "config.json").write_text(component)
+        for name in edited:
+            updates.append(
+                TensorUpdate(component, name, name, file, tensors[name], torch.randn(8, 1), torch.randn(1, 8))
+            )
+    return updates
 
 
-def test_another_base_is_refused_and_nothing_is_written(model_dir: Path, delta: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other" / BASE
-    other.parent.mkdir(parents=True)
-    content = bytearray((model_dir / BASE).read_bytes())
-    content[-1] ^= 1
-    other.write_bytes(content)
+def test_a_delta_covers_several_tensors_of_several_files(two_files: list[TensorUpdate], tmp_path: Path) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    write_delta(two_files, model, tmp_path / "delta")
+    files = apply_delta(model, tmp_path / "delta", out)
+    assert [file.relative_to(out).as_posix() for file in files] == [BASE, "text_encoder_2/model.safetensors"]
+    for file in files:
+        expected = load_file(model / file.relative_to(out))
+        expected |= {u.stored_name: u.edited for u in two_files if u.component == file.parent.name}
+        torch.testing.assert_close(load_file(file), expected, atol=0, rtol=0)
+        assert (file.parent / "config.json").read_text() == file.parent.name
+
+
+@pytest.mark.parametrize("wrong", ["text_encoder", "text_encoder_2"])
+def test_one_wrong_file_of_several_means_that_nothing_is_written(
+    two_files: list[TensorUpdate], tmp_path: Path, wrong: str
+) -> None:
+    write_delta(two_files, tmp_path / "model", tmp_path / "delta")
+    (tmp_path / "model" / wrong / "model.safetensors").unlink()
+    with pytest.raises(EditorError):
+        apply_delta(tmp_path / "model", tmp_path / "delta", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_none_of_several_files(
+    two_files: list[TensorUpdate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_delta(two_files, tmp_path / "model", tmp_path / "delta")
+    real = overlay.copy
+
+    def copy(source: Any, target: Any, start: int, count: int) -> None:
+        if "text_encoder_2" in target.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target, start, count)
+
+    monkeypatch.setattr(overlay, "copy", copy)
+    with pytest.raises(OSError, match="No space"):
+        apply_delta(tmp_path / "model", tmp_path / "delta", tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_where_the_kernel_cannot_copy_memory_does(
+    model_dir: Path, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (expected,) = apply_delta(model_dir, delta, tmp_path / "kernel")
+
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(overlay.os, "copy_file_range", refuse)
+    monkeypatch.setattr(overlay, "CHUNK", 1000)
+    (file,) = apply_delta(model_dir, delta, tmp_path / "memory")
+    assert file.read_bytes() == expected.read_bytes()
+
+
+def test_other_shards_and_their_index_come_along(update: TensorUpdate, tmp_path: Path) -> None:
+    """The edited tensor is in one shard; the rest of the encoder, in another."""
+    tensors, folder = load_file(update.file), tmp_path / "model" / "text_encoder"
+    folder.mkdir(parents=True)
+    parts = {"a.safetensors": {TENSOR: tensors.pop(TENSOR)}, "b.safetensors": tensors}
+    for name, part in parts.items():
+        save_file(part, folder / name, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {tensor: name for name, part in parts.items() for tensor in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_bytes(update.file.with_name("config.json").read_bytes())
+    write_delta([replace(update, file=folder / "a.safetensors")], tmp_path / "model", tmp_path / "delta")
+    (file,) = apply_delta(tmp_path / "model", tmp_path / "delta", tmp_path / "out")
+    assert file.name == "a.safetensors"
+    edited = CLIPTextModel.from_pretrained(file.parent, dtype=update.base.dtype).state_dict()
+    expected = {**load_file(update.file), TENSOR: update.edited}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(edited[name], tensor, atol=0, rtol=0)
+
+
+def single_file(update: TensorUpdate, folder: Path) -> Path:
+    """A checkpoint in one file, with a tensor under another name than transformers has for it."""
+    file = folder / "v1-5.safetensors"
+    folder.mkdir(parents=True)
+    prefix = "cond_stage_model.transformer.text_model."
+    save_file({prefix + name: tensor for name, tensor in load_file(update.file).items()}, file)
+    return file
+
+
+@pytest.mark.parametrize("out", ["patched.safetensors", ""])
+def test_a_single_file_checkpoint_is_patched_under_any_name(update: TensorUpdate, tmp_path: Path, out: str) -> None:
+    base = single_file(update, tmp_path / "model")
+    stored = f"cond_stage_model.transformer.text_model.{TENSOR}"
+    write_delta([replace(update, file=base, stored_name=stored)], base, tmp_path / "delta")
+    renamed = base.rename(base.with_name("mine.safetensors"))
+    (tmp_path / "out").mkdir()
+    (file,) = apply_delta(renamed, tmp_path / "delta", tmp_path / "out" / out)
+    assert file == tmp_path / "out" / (out or "mine.safetensors")
+    before, after = load_file(renamed), load_file(file)
+    assert [name for name in before if not torch.equal(before[name], after[name])] == [stored]
+    torch.testing.assert_close(after[stored], update.edited, atol=0, rtol=0)
+
+
+def test_the_base_itself_is_never_overwritten(model_dir: Path, delta: Path) -> None:
+    with pytest.raises(PublishingError, match="is the base itself") as caught:
+        apply_delta(model_dir, delta, model_dir)
+    assert caught.value.field == "out"
+
+
+def changed(model_dir: Path, folder: Path, tensor: str) -> Path:
+    """A copy of the model with one bit of one tensor flipped."""
+    base = model_dir / BASE
+    content = bytearray(base.read_bytes())
+    content[read_layout(base).spans[tensor].end - 1] ^= 1
+    (folder / BASE).parent.mkdir(parents=True)
+    (folder / BASE).write_bytes(content)
+    return folder
+
+
+def test_another_original_is_refused_and_nothing_is_written(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+    other = changed(model_dir, tmp_path / "other", TENSOR)
     with pytest.raises(PublishingError, match="not the file that the edit was made for"):
-        apply_delta(tmp_path / "other", delta, tmp_path / "edited")
-    assert not list((tmp_path / "edited").rglob("*.*"))
+        apply_delta(other, delta, tmp_path / "edited")
+    assert not (tmp_path / "edited").exists()
+
+
+def test_the_rest_of_the_file_is_checked_when_asked(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+    other = changed(model_dir, tmp_path / "other", "final_layer_norm.weight")
+    apply_delta(other, delta, tmp_path / "edited")
+    with pytest.raises(PublishingError, match="not the file that the edit was made for"):
+        apply_delta(other, delta, tmp_path / "checked", verify_file=True)
+    assert not (tmp_path / "checked").exists()
+    apply_delta(model_dir, delta, tmp_path / "checked", verify_file=True)
+
+
+def test_a_delta_without_a_digest_of_the_file_says_so_when_asked(
+    model_dir: Path, update: TensorUpdate, tmp_path: Path
+) -> None:
+    write_delta([update], model_dir, tmp_path / "delta")
+    with pytest.raises(PublishingError, match="does not say what the whole base file hashed to"):
+        apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited", verify_file=True)
+
+
+def test_an_edited_base_is_refused(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+    apply_delta(model_dir, delta, tmp_path / "once")
+    with pytest.raises(PublishingError, match="not the file that the edit was made for"):
+        apply_delta(tmp_path / "once", delta, tmp_path / "twice")
 
 
 @pytest.mark.parametrize(
-    "tensors", [{"nowhere": torch.zeros(2)}, {TENSOR: torch.zeros(2)}, {TENSOR: torch.zeros(32, 32, dtype=torch.int8)}]
+    "change",
+    [
+        {"stored_name": "nowhere"},
+        {"base": torch.zeros(16, 32), "up": torch.zeros(16, 3, dtype=torch.float64)},
+        {"base": torch.zeros(32, 32, dtype=torch.float64)},
+    ],
 )
 def test_a_tensor_that_does_not_fit_is_refused(
-    model_dir: Path, update: TensorUpdate, tmp_path: Path, tensors: dict[str, Tensor]
+    model_dir: Path, update: TensorUpdate, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    write_delta(tensors, bind(update), tmp_path / "delta")
+    write_delta([replace(update, **change)], model_dir, tmp_path / "delta")
     with pytest.raises(PublishingError, match="has no tensor"):
         apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited")
 
 
-@pytest.mark.parametrize("base", ["../model.safetensors", "/etc/passwd", "text_encoder/../../x"])
-def test_a_delta_for_a_file_outside_the_model_is_refused(tmp_path: Path, base: str) -> None:
-    write_delta({"a": torch.zeros(1)}, Binding(base, "0" * 64, "request"), tmp_path / "delta")
+def delta_with(header: dict[str, Any], path: Path) -> Path:
+    """A delta whose header says what it likes."""
+    save_file({key(BASE, "a"): torch.zeros(1)}, path, metadata={"expunge": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "text_encoder/../../x", "", "a\0b"])
+def test_a_delta_for_a_file_outside_the_model_is_refused(tmp_path: Path, name: str) -> None:
+    original = {"component": "text_encoder", "name": "a", "sha256": "0" * 64}
+    files = {name: {"sha256": None, "tensors": {"a": original}}}
+    delta = delta_with({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
     with pytest.raises(PublishingError, match="is not a delta"):
-        apply_delta(tmp_path, tmp_path / "delta", tmp_path / "edited")
+        apply_delta(tmp_path, delta, tmp_path / "edited")
+
+
+@pytest.mark.parametrize("files", [{}, {BASE: {"sha256": None, "tensors": {}}}])
+def test_a_delta_that_does_not_hold_what_it_says_is_refused(tmp_path: Path, files: dict[str, Any]) -> None:
+    delta = delta_with({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
+    with pytest.raises(PublishingError, match="does not hold what its header says"):
+        apply_delta(tmp_path, delta, tmp_path / "edited")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b'\x09\0\0\0\0\0\0\0{"a": {}}'])
@@ -160,9 +333,17 @@ def test_a_damaged_delta_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_delta_cut_short_is_refused(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     delta.write_bytes(delta.read_bytes()[:-1])
-    with pytest.raises(PublishingError, match="ends early"):
+    with pytest.raises(PublishingError, match="is not a delta"):
         apply_delta(model_dir, delta, tmp_path / "edited")
-    assert not list((tmp_path / "edited").rglob("*.*"))
+    assert not (tmp_path / "edited").exists()
+
+
+def test_a_base_that_is_cut_while_it_is_copied_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    size = (model_dir / BASE).stat().st_size
+    segments = [Segment(source="base", start=0, end=size + 1)]
+    with pytest.raises(PublishingError, match="ends early"), replacing(tmp_path / "full") as file:
+        overlay.write_segments(segments, model_dir / BASE, model_dir / BASE, file)
+    assert not (tmp_path / "full").exists()
 
 
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
