@@ -11,7 +11,7 @@ Needs pydantic and httpx only.
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -129,9 +129,9 @@ class Client:
         partial.replace(target)
         return target
 
-    def download_all(self, edit: Edit, folder: Path) -> list[Path]:
-        """Write the whole bundle below `folder`."""
-        return [self.download(artifact, folder) for artifact in edit.artifacts]
+    def download_all(self, edit: Edit, folder: Path, without: Collection[str] = ()) -> list[Path]:
+        """Write the whole bundle below `folder`, but for the kinds of files in `without`."""
+        return [self.download(artifact, folder) for artifact in edit.artifacts if artifact.kind not in without]
 
     def report(self, edit_id: str) -> AuditReport:
         """The audit report."""

@@ -16,6 +16,7 @@ from api_schemas.events import Event
 from api_schemas.jobs import Edit
 from api_schemas.options import (
     DEFAULTS,
+    DeltaOnly,
     Guidance,
     JsonOutput,
     ModelId,
@@ -33,6 +34,7 @@ from api_schemas.options import (
 )
 
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
+FULL_WEIGHTS = ("weights", "config")
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
 
@@ -49,6 +51,7 @@ def edit(
     guidance: Guidance = DEFAULTS.guidance,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     no_validate: NoValidate = False,
+    delta_only: DeltaOnly = False,
     url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
     api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,
     data_dir: Annotated[
@@ -79,8 +82,9 @@ def edit(
     with connect(url, api_key_file, data_dir) as client:
         submitted = client.submit(request)
         done = _watch(client, submitted, console)
-        paths = client.download_all(done, out)
-    _print_result(done, paths, json_output)
+        paths = client.download_all(done, out, without=FULL_WEIGHTS if delta_only else ())
+        note = client.report(done.id).lora_note
+    _print_result(done, paths, note, json_output)
     if request.validation.enabled and done.verdict != "passed":
         raise typer.Exit(NOT_PASSED)
 
@@ -126,13 +130,15 @@ def _watch(client: Client, submitted: Edit, console: Console) -> Edit:
         return client.wait(submitted.id, show)
 
 
-def _print_result(done: Edit, paths: list[Path], json_output: bool) -> None:
+def _print_result(done: Edit, paths: list[Path], note: str | None, json_output: bool) -> None:
     if json_output:
-        files = [str(path) for path in paths]
-        typer.echo(json.dumps({"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": files}))
+        found = {"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": [str(path) for path in paths]}
+        typer.echo(json.dumps(found | {"lora_note": note}))
         return
     console = Console(highlight=False)
     if done.verdict:
         console.print(f"verdict  [bold {COLOURS[done.verdict]}]{done.verdict}[/]")
+    if note:
+        console.print(note, markup=False, soft_wrap=True)
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)

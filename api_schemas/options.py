@@ -28,6 +28,9 @@ Guidance = Annotated[float, typer.Option(min=1, max=20, help="Guidance of the va
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="At most this many unrelated prompts.")]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Only edit: no images, no verdict.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")]
+DeltaOnly = Annotated[
+    bool, typer.Option("--delta-only", help="No full weights: make them when needed, with `expunge apply`.")
+]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
 
 

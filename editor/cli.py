@@ -14,6 +14,7 @@ from api_schemas.cli import NOT_PASSED
 from api_schemas.errors import UsageError
 from api_schemas.options import (
     DEFAULTS,
+    DeltaOnly,
     Guidance,
     JsonOutput,
     ModelId,
@@ -29,6 +30,7 @@ from api_schemas.options import (
     Steps,
     request_from_options,
 )
+from api_schemas.report import AuditReport
 
 CACHE = Path("~/.cache/expunge")
 
@@ -46,6 +48,7 @@ def erase(
     guidance: Guidance = DEFAULTS.guidance,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     no_validate: NoValidate = False,
+    delta_only: DeltaOnly = False,
     model_dir: Annotated[
         Path | None, typer.Option(help="A model in diffusers' folder layout, in place of --model.")
     ] = None,
@@ -88,12 +91,13 @@ def erase(
             progress=show,
             job_id="offline",
             now=datetime.now(UTC),
+            delta_only=delta_only,
         )
         for phase in jobs.PHASES:
             jobs.run_phase(phase, context)
-        verdict, paths = jobs.verdict(context), jobs.deliver(context, out)
-    show_result(verdict, paths, json_output)
-    if verdict not in (None, "passed"):
+        report, paths = jobs.published(context), jobs.deliver(context, out)
+    show_result(report, paths, json_output)
+    if report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
 
 
@@ -108,12 +112,15 @@ def embedded(model: str) -> Path:
     return WEIGHTS
 
 
-def show_result(verdict: str | None, paths: list[Path], json_output: bool) -> None:
+def show_result(report: AuditReport, paths: list[Path], json_output: bool) -> None:
     """The verdict and the files, for people or for machines."""
     if json_output:
-        typer.echo(json.dumps({"verdict": verdict, "files": [str(path) for path in paths]}))
+        files = [str(path) for path in paths]
+        typer.echo(json.dumps({"verdict": report.verdict, "files": files, "lora_note": report.lora_note}))
         return
-    if verdict:
-        typer.echo(f"verdict  {verdict}")
+    if report.verdict:
+        typer.echo(f"verdict  {report.verdict}")
+    if report.lora_note:
+        typer.echo(report.lora_note)
     for path in paths:
         typer.echo(path)

@@ -25,7 +25,7 @@ from editor.checkpoints.reading import as_bytes
 from editor.errors import CheckpointError, PublishingError
 from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.companions import write_companions
-from editor.publishing.full import chunks, located, segments_of, write_segments
+from editor.publishing.full import Advance, chunks, located, quietly, segments_of, write_segments
 from editor.quickfix.update import TensorUpdate
 
 ENTRY = "expunge"
@@ -84,6 +84,11 @@ class Patch:
     """The file's path inside the model."""
     base: Path
     segments: tuple[Segment, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the edited file."""
+        return sum(segment.size for segment in self.segments)
 
 
 def write_delta(
@@ -219,11 +224,15 @@ def apply_delta(model: Path, delta: Path, out: Path, *, verify_file: bool = Fals
     Raises:
         PublishingError: no delta, not for this model, or ``out`` is the base itself. Nothing is written then.
     """
-    plan = patches(model, delta, verify_file=verify_file)
+    return write_patches(patches(model, delta, verify_file=verify_file), model, delta, out)
+
+
+def write_patches(plan: Sequence[Patch], model: Path, delta: Path, out: Path, advance: Advance = quietly) -> list[Path]:
+    """:func:`apply_delta`, once its plan is made; ``advance`` is told how many bytes have just been written."""
     targets = [target_of(model, patch, out) for patch in plan]
     with ExitStack() as stack:
         for patch, target in zip(plan, targets, strict=True):
-            write_segments(patch.segments, patch.base, delta, stack.enter_context(replacing(target)))
+            write_segments(patch.segments, patch.base, delta, stack.enter_context(replacing(target)), advance)
     if model.is_dir():
         write_companions(model, [patch.name for patch in plan], out)
     return targets

@@ -7,7 +7,7 @@ copies what is not replaced.
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,10 @@ from editor.errors import PublishingError
 
 CHUNK = 1 << 22
 """Bytes in memory at a time."""
+STEP = 1 << 28
+"""Bytes that the kernel is asked for at once: often enough to tell how far it is."""
+Advance = Callable[[int], object]
+"""Told how many bytes have just been copied."""
 NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 """What ``copy_file_range`` answers where the two file systems can't do it."""
 
@@ -71,7 +75,13 @@ def write_overlay(overlay: Overlay, model: Path, delta: Path, target: BinaryIO) 
     write_segments(overlay.segments, base, delta, target)
 
 
-def write_segments(segments: Iterable[Segment], base: Path, delta: Path, target: BinaryIO) -> None:
+def quietly(count: int) -> None:
+    """Nobody wants to know."""
+
+
+def write_segments(
+    segments: Iterable[Segment], base: Path, delta: Path, target: BinaryIO, advance: Advance = quietly
+) -> None:
     """Copy segments to ``target``, which has been opened and not written yet.
 
     Raises:
@@ -79,14 +89,15 @@ def write_segments(segments: Iterable[Segment], base: Path, delta: Path, target:
     """
     with base.open("rb") as original, delta.open("rb") as edited:
         for segment in segments:
-            copy(original if segment.source == "base" else edited, target, segment.start, segment.size)
+            copy(original if segment.source == "base" else edited, target, segment.start, segment.size, advance)
 
 
-def copy(source: BinaryIO, target: BinaryIO, start: int, count: int) -> None:
+def copy(source: BinaryIO, target: BinaryIO, start: int, count: int, advance: Advance = quietly) -> None:
     """Append ``count`` bytes of ``source``, from ``start``: by the kernel where it can, else through memory."""
     while count:
         done = copy_in_kernel(source, target, start, count) or copy_through_memory(source, target, start, count)
         start, count = start + done, count - done
+        advance(done)
 
 
 def copy_in_kernel(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
@@ -94,7 +105,7 @@ def copy_in_kernel(source: BinaryIO, target: BinaryIO, start: int, count: int) -
     if not hasattr(os, "copy_file_range"):
         return 0
     try:
-        return os.copy_file_range(source.fileno(), target.fileno(), count, start)
+        return os.copy_file_range(source.fileno(), target.fileno(), min(STEP, count), start)
     except OSError as error:
         if error.errno not in NO_KERNEL_COPY:
             raise

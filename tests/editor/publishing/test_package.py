@@ -3,10 +3,12 @@
 import hashlib
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from api_schemas.report import AuditReport
@@ -140,3 +142,39 @@ def test_markdown_keeps_text_on_one_line_without_markup(text: str) -> None:
 
 def test_figures_are_the_same_bytes_each_time(report: AuditReport) -> None:
     assert trade_off_curve(report.solves[0], 0).png == trade_off_curve(report.solves[0], 0).png
+
+
+def test_the_card_says_how_to_load_what_was_published(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    publish(report, [update], model_dir, [], tmp_path / "all")
+    card = (tmp_path / "all" / "README.md").read_text()
+    assert 'text_encoder = CLIPTextModel.from_pretrained(".", subfolder="text_encoder"' in card
+    assert 'weight_name="lora.safetensors"' in card
+    publish(report, [update], model_dir, [], tmp_path / "delta", full=False)
+    assert (
+        "from_pretrained(" not in (tmp_path / "delta" / "README.md").read_text().split("load_lora")[0].split("LoRA")[0]
+    )
+
+
+def test_without_full_weights_none_are_listed_and_nothing_belongs_to_them(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    published = publish(report, [update], model_dir, [], tmp_path, full=False)
+    assert {artifact.kind for artifact in published.artifacts} == {"delta", "lora", "figure", "card", "report"}
+
+
+def test_a_lora_as_big_as_the_tensor_is_not_written_and_the_report_says_why(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    half = torch.ones(32, 16, dtype=torch.float64)
+    published = publish(report, [replace(update, up=half, down=half.T)], model_dir, [], tmp_path)
+    assert published.lora_note is not None
+    assert not list(tmp_path.glob("lora*"))
+    assert "has rank 16" in published.lora_note
+    assert "has rank 16" in (tmp_path / "report.html").read_text()
+    card = (tmp_path / "README.md").read_text()
+    assert "has rank 16" in card
+    assert "load_lora_weights" not in card
+    just_below = replace(update, up=half[:, :15], down=half.T[:15])
+    assert publish(report, [just_below], model_dir, [], tmp_path / "below").lora_note is None

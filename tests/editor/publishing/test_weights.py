@@ -173,10 +173,10 @@ def test_a_full_disk_leaves_none_of_several_files(
     write_delta(two_files, tmp_path / "model", tmp_path / "delta")
     real = overlay.copy
 
-    def copy(source: Any, target: Any, start: int, count: int) -> None:
+    def copy(source: Any, target: Any, *where: Any) -> None:
         if "text_encoder_2" in target.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(source, target, start, count)
+        real(source, target, *where)
 
     monkeypatch.setattr(overlay, "copy", copy)
     with pytest.raises(OSError, match="No space"):
