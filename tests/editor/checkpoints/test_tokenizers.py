@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from editor.checkpoints import open_checkpoint
+from editor.checkpoints.tokenizers import read_merges, vocabulary
+from editor.errors import CheckpointError
+from tests.editor.checkpoints.layouts import behind, openclip, planted, without_projection, write
+
+FOX = [49406, 320, 1125, 539, 320, 3240, 49407]
+"""“a photo of a fox”, as CLIP's tokenizer encodes it."""
+IDS = torch.tensor([0])
+A_PHOTO = "a photo of a fox"
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SDXL file: an encoder of either making."""
+    first, second = planted("clip_l", IDS, torch.float16), planted("clip_g", IDS, torch.float16)
+    tensors = behind("conditioner.embedders.0.transformer.", without_projection(first))
+    tensors |= behind("conditioner.embedders.1.model.", openclip(second))
+    return write(tmp_path_factory.mktemp("single") / "sdxl.safetensors", tensors)
+
+
+def test_a_single_file_gets_clips_tokenizer_padded_as_its_pipeline_does(single: Path) -> None:
+    first, second = (encoder.tokenizer() for encoder in open_checkpoint(single).encoders)
+    for tokenizer, pad in ((first, 49407), (second, 0)):
+        assert tokenizer(A_PHOTO)["input_ids"] == FOX
+        assert tokenizer(A_PHOTO, padding="max_length")["input_ids"] == FOX + [pad] * 70
+        assert tokenizer.model_max_length == 77
+    assert first("Hello, WORLD;  it's 42 ünï")["input_ids"] == second("hello, world ; it's 42 ünï")["input_ids"]
+    assert [tokenizer("fox!")["input_ids"][2] for tokenizer in (first, second)] == [256, 0], "as in the pipelines"
+
+
+def test_the_vocabulary_is_clips() -> None:
+    entries = vocabulary(read_merges())
+    known = {"!": 0, "!</w>": 256, "in": 512, "the</w>": 518, "fox</w>": 3240, "jekyll</w>": 49405}
+    assert {entry: entries[entry] for entry in known} == known
+    assert (len(entries), entries["<|startoftext|>"], entries["<|endoftext|>"]) == (49408, 49406, 49407)
+
+
+def test_the_tokenizer_is_made_once(single: Path) -> None:
+    encoder = open_checkpoint(single).encoders[0]
+    assert encoder.tokenizer() is encoder.tokenizer()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model_dir: Path) -> Path:
+    """The tiny model, to be damaged."""
+    for path in model_dir.rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(model_dir)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_a_folder_brings_its_own_with_its_padding_and_length(folder: Path) -> None:
+    settings = json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text())
+    del settings["model_max_length"]
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "!"}))
+    encoder = open_checkpoint(folder).encoders[0]
+    tokenizer = encoder.tokenizer()
+    assert tokenizer.model_max_length == encoder.context, "what the encoder reads, where the files name no length"
+    ids = tokenizer("a fox", padding="max_length")["input_ids"]
+    assert len(ids) == encoder.context
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("!") != tokenizer.eos_token_id
+
+
+def test_a_tokenizer_that_knows_more_than_the_encoder_is_refused(folder: Path) -> None:
+    encoder = open_checkpoint(folder).encoders[0]
+    tokenizer = encoder.tokenizer()
+    tokenizer.add_tokens(["<extra>"])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    with pytest.raises(CheckpointError, match="815 tokens, the encoder 814"):
+        open_checkpoint(folder).encoders[0].tokenizer()
+
+
+def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
+    (folder / "tokenizer" / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        open_checkpoint(folder).encoders[0].tokenizer()
+
+
+def test_another_vocabulary_without_its_tokenizer_is_refused(folder: Path) -> None:
+    for path in (folder / "tokenizer").iterdir():
+        path.unlink()
+    with pytest.raises(CheckpointError, match="not CLIP's"):
+        open_checkpoint(folder).encoders[0].tokenizer()
