@@ -1,0 +1,111 @@
+"""The LoRA files, read by the libraries that people read them with, against the edited weights."""
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from editor.publishing.lora import LORA, LORA_PEFT, write_loras
+from editor.quickfix.update import TensorUpdate
+from tests.editor.publishing.conftest import tiny_tokenizer
+from tests.editor.publishing.pipelines import FAMILIES, encoder, pipeline_of
+
+PREFIX = "text_model."
+PROMPTS = ["a fox in the snow", "an owl"]
+TOLERANCE = 1e-5
+EDITED = {"stable-diffusion-1": 1, "stable-diffusion-2": 1, "sdxl": 2, "sd3": 2, "flux": 1}
+"""How many CLIP encoders a family has."""
+
+
+def updates_of(component: str, module: Any) -> list[TensorUpdate]:
+    """A random update of every layer's output projection, each of another rank, none of them small."""
+    found = []
+    for index, (name, base) in enumerate((n, p) for n, p in module.named_parameters() if "out_proj.weight" in n):
+        canonical = PREFIX + name.removeprefix(PREFIX)
+        generator = torch.Generator().manual_seed(index)
+        up, down = (torch.randn(len(base), 2 + 3 * index, generator=generator, dtype=torch.float64) for _ in range(2))
+        found.append(TensorUpdate(component, canonical, name, Path("x"), base.detach(), 0.05 * up, 0.05 * down.T))
+    return found
+
+
+def outputs(module: Any) -> list[Tensor]:
+    """All that a pipeline may take from a text encoder: every hidden state, and the pooled output."""
+    ids = tiny_tokenizer()(PROMPTS, padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        given = module(ids, output_hidden_states=True)
+    return [*given.hidden_states[1:], given[0]]
+
+
+def edited_outputs(module: Any, updates: list[TensorUpdate]) -> list[Tensor]:
+    """Those of the edited encoder; the encoder itself is as it was afterwards."""
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for update in updates:
+            parameters[update.stored_name].copy_(update.edited)
+        given = outputs(module)
+        for update, original in zip(updates, originals(updates), strict=True):
+            parameters[update.stored_name].copy_(original)
+    return given
+
+
+def originals(updates: list[TensorUpdate]) -> list[Tensor]:
+    return [update.base for update in updates]
+
+
+def components(pipeline: Any, family: str) -> dict[str, Any]:
+    return {name: getattr(pipeline, name) for name in ("text_encoder", "text_encoder_2")[: EDITED[family]]}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_pipeline_reads_both_files_as_the_edit(family: str, tmp_path: Path) -> None:
+    pipeline = pipeline_of(family)
+    encoders = components(pipeline, family)
+    updates = {name: [detached(u) for u in updates_of(name, module)] for name, module in encoders.items()}
+    expected = {name: edited_outputs(module, updates[name]) for name, module in encoders.items()}
+    before = {name: outputs(module) for name, module in encoders.items()}
+    write_loras([update for part in updates.values() for update in part], family, tmp_path)
+    for file in (LORA, LORA_PEFT):
+        pipeline.load_lora_weights(tmp_path, weight_name=file)
+        for name, module in encoders.items():
+            for found, wanted, was in zip(outputs(module), expected[name], before[name], strict=True):
+                torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=0)
+                assert (was - wanted).abs().max() > 100 * TOLERANCE
+        pipeline.unload_lora_weights()
+
+
+def detached(update: TensorUpdate) -> TensorUpdate:
+    """With a base of its own, that editing the module does not change."""
+    return TensorUpdate(**(vars(update) | {"base": update.base.clone()}))
+
+
+def test_peft_reads_the_one_named_for_it(tmp_path: Path) -> None:
+    module = encoder("l", 2)
+    updates = [detached(update) for update in updates_of("text_encoder", module)]
+    expected = edited_outputs(module, updates)
+    write_loras(updates, "stable-diffusion-1", tmp_path)
+    names = {name.removeprefix(f"text_encoder.{PREFIX}"): t for name, t in load_file(tmp_path / LORA_PEFT).items()}
+    rank = max(len(update.down) for update in updates)
+    config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["out_proj"])
+    adapted = peft.inject_adapter_in_model(config, module)
+    loaded = peft.set_peft_model_state_dict(adapted, names)
+    assert not loaded.unexpected_keys
+    for found, wanted in zip(outputs(adapted), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=0)
+
+
+def test_the_rank_is_that_of_the_edit(tmp_path: Path) -> None:
+    (update,) = updates_of("text_encoder", encoder("l"))
+    write_loras([update], "stable-diffusion-1", tmp_path)
+    module = "lora_te_text_model_encoder_layers_0_self_attn_out_proj"
+    tensors = load_file(tmp_path / LORA)
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
+        f"{module}.lora_up.weight": (768, 2),
+        f"{module}.lora_down.weight": (2, 768),
+        f"{module}.alpha": (),
+    }
+    product = tensors[f"{module}.lora_up.weight"].double() @ tensors[f"{module}.lora_down.weight"].double()
+    torch.testing.assert_close(product, update.up @ update.down, atol=1e-7, rtol=1e-6)
