@@ -1,5 +1,6 @@
 """Folders: a pipeline of diffusers, a CLIP model of transformers, ComfyUI's text encoders, or a lone single file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -19,9 +20,11 @@ PIPELINES: tuple[tuple[str, Family], ...] = (
     ("StableDiffusionXL", "sdxl"),
     ("StableDiffusion3", "sd3"),
     ("StableDiffusion", "stable-diffusion-1"),
-    ("Flux", "flux"),
+    ("LatentConsistencyModel", "stable-diffusion-1"),
+    ("AnimateDiff", "stable-diffusion-1"),
+    ("Flux(?!2)", "flux"),
 )
-"""Beginnings of diffusers' pipeline classes; the second version of Stable Diffusion has the first one's class."""
+"""How diffusers' pipeline classes begin; the second version of Stable Diffusion has the first one's class."""
 COMPONENTS: tuple[Component, ...] = ("text_encoder", "text_encoder_2")
 TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 T5_COMPONENTS = ("text_encoder_2", "text_encoder_3")
@@ -62,6 +65,7 @@ def open_folder(root: Path) -> Checkpoint:
 def open_pipeline(root: Path) -> Checkpoint:
     """A diffusers folder."""
     index = read_json(inside(root, root / "model_index.json")) if (root / "model_index.json").is_file() else {}
+    named = family_named(root, index.get("_class_name"))
     present = {
         name: model_type(root, root / name) for name in (*COMPONENTS, "text_encoder_3") if has(root, index, name)
     }
@@ -72,7 +76,7 @@ def open_pipeline(root: Path) -> Checkpoint:
     )
     if not encoders:
         raise CheckpointError(f"{root} has no CLIP text encoder.", field="model", remedy=READABLE)
-    family = family_of(index.get("_class_name"), encoders, present)
+    family = family_of(named, encoders, present)
     return Checkpoint(root, family, encoders, second_ways(present, family))
 
 
@@ -87,13 +91,20 @@ def model_type(root: Path, folder: Path) -> str:
     return str(read_json(inside(root, folder / "config.json")).get("model_type", "no known model"))
 
 
-def family_of(pipeline: object, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:
-    """By the pipeline's class; without one, by its encoders."""
-    named = [family for start, family in PIPELINES if isinstance(pipeline, str) and pipeline.startswith(start)]
-    if named and named[0] != "stable-diffusion-1":
-        return named[0]
-    if isinstance(pipeline, str) and not named and len(present) > 1:
-        raise CheckpointError(f"{pipeline} is no pipeline that we know.", field="model", remedy=READABLE)
+def family_named(root: Path, pipeline: object) -> Family | None:
+    """The family of a pipeline's class; None where the index names no class."""
+    if pipeline is None:
+        return None
+    for start, family in PIPELINES:
+        if re.match(start, str(pipeline)):
+            return family
+    raise refused(root, f"is a {pipeline}, which is no pipeline that we know", READABLE)
+
+
+def family_of(named: Family | None, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:
+    """By the pipeline's class where that is enough, else by its encoders."""
+    if named and named != "stable-diffusion-1":
+        return named
     if "t5" in present.values():
         return "sd3" if "text_encoder_3" in present else "flux"
     if any(encoder.component == "text_encoder_2" for encoder in encoders):

@@ -82,7 +82,11 @@ def opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.", field="model") from error
+        raise CheckpointError(
+            f"{path} can't be read: {error.strerror}.",
+            field="model",
+            remedy="Check that the file is there, and yours to read.",
+        ) from error
 
 
 def layout_of(file: BinaryIO) -> Layout:
