@@ -39,3 +39,8 @@ Phrase = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
 ]
 """Words as a prompt would hold them: 1 to 200 characters, one line, NFC."""
+
+Prompt = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_one_line)
+]
+"""A whole prompt: 1 to 1,000 characters, one line, NFC."""

@@ -4,17 +4,21 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationInfo,
     field_validator,
 )
 
-from api_schemas.base import Phrase, Request, refuse
+from api_schemas.base import Phrase, Prompt, Request, refuse
+from api_schemas.conflicts import Conflict, LabelledRemoval, name_conflicts, name_index, removed_but_pinned
 
 
 def _auto_or_positive(value: Any) -> Any:
@@ -23,6 +27,15 @@ def _auto_or_positive(value: Any) -> Any:
     if value == "auto" or (number and math.isfinite(value) and value > 0):
         return value
     raise refuse("preservation", 'must be a number above 0, or "auto"', 'Leave it out, or send "auto".')
+
+
+LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+"""BCP 47, as in `fr` or `zh-Hant`."""
+
+Spellings = Annotated[
+    Annotated[Literal["auto"], Tag("[auto]")] | Annotated[Annotated[list[Phrase], Field(max_length=50)], Tag("[list]")],
+    Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
+]
 
 
 class Removal(Request):
@@ -46,7 +59,34 @@ class Removal(Request):
         examples=["animal"],
     )
     aliases: list[Phrase] = Field(
-        default=[], max_length=50, description="Other names of the concept; they are removed with it."
+        default=[],
+        max_length=50,
+        description="Other names of the concept; they are removed with it.",
+        examples=[["vixen"]],
+    )
+    titles: list[Phrase] = Field(
+        default=[],
+        max_length=50,
+        description="Works that are known by their own names, such as an artist's paintings; they are removed with it.",
+        examples=[["The Starry Night", "Cafe Terrace at Night"]],
+    )
+    translations: dict[LanguageTag, Annotated[list[Phrase], Field(min_length=1, max_length=10)]] = Field(
+        default={},
+        max_length=20,
+        description="Names of the concept in other languages, by language tag; they are removed with it.",
+        examples=[{"fr": ["renard"], "de": ["Fuchs"]}],
+    )
+    spellings: Spellings = Field(
+        default="auto",
+        description="Ways to spell the names. `auto` makes those that the model's tokenizer tells apart: other "
+        "spacing, hyphens, plurals, frequent misspellings. A list is used as it is; an empty one switches them off.",
+        examples=["auto", ["foxx"]],
+    )
+    exclude: list[Phrase] = Field(
+        default=[],
+        max_length=200,
+        description="Names that the expansion must not hold. `expunge prompts` lists what it holds.",
+        examples=[["foxes"]],
     )
     preserve: list[Phrase] = Field(
         default=[],
@@ -69,9 +109,15 @@ class Removal(Request):
     def phrases(self) -> list[tuple[tuple[str | int, ...], str]]:
         """Each phrase that a prompt will be built around, with its location inside of the removal."""
         single = {"concept": self.concept, "replacement": self.replacement, "generic": self.generic}
-        several = {"aliases": self.aliases, "preserve": self.preserve}
+        several: dict[tuple[str, ...], list[str]] = {
+            ("aliases",): self.aliases,
+            ("titles",): self.titles,
+            **{("translations", tag): names for tag, names in self.translations.items()},
+            ("spellings",): [] if self.spellings == "auto" else self.spellings,
+            ("preserve",): self.preserve,
+        }
         return [((field,), text) for field, text in single.items() if text is not None] + [
-            ((field, index), text) for field, texts in several.items() for index, text in enumerate(texts)
+            ((*field, index), text) for field, texts in several.items() for index, text in enumerate(texts)
         ]
 
 
@@ -87,6 +133,12 @@ class EditOptions(Request):
         default="auto",
         description="Weight of everything that must stay, above 0. More keeps more and removes less. `auto` "
         "searches for it on held-out prompts.",
+    )
+    pins: list[Prompt] = Field(
+        default=[],
+        max_length=16,
+        description="Prompts that must not change at all: what the encoder makes of them stays equal.",
+        examples=[["a photograph of the town hall"]],
     )
 
 
@@ -129,6 +181,17 @@ class Validation(Request):
     thresholds: Thresholds = Thresholds()
 
 
+def _labelled(removals: Sequence[Removal]) -> list[LabelledRemoval]:
+    return [LabelledRemoval(f"removals[{i}]", removal) for i, removal in enumerate(removals)]
+
+
+def _refuse_errors(conflicts: Iterable[Conflict]) -> None:
+    """Raise for the first conflict that nothing but the caller can solve."""
+    for conflict in conflicts:
+        if conflict.severity == "error":
+            raise refuse("contradiction", "{conflict}", conflict.remedy, conflict=conflict.message)
+
+
 class EditRequest(Request):
     """The body of `POST /v1/edits`."""
 
@@ -160,17 +223,17 @@ class EditRequest(Request):
     @classmethod
     def _no_contradictions(cls, removals: list[Removal]) -> list[Removal]:
         """What is removed can neither be kept nor be drawn in the place of something else."""
-        removed = {removal.key for removal in removals}
-        for removal in removals:
-            for wanted in filter(None, [removal.replacement, *removal.preserve]):
-                if (removal.kind, wanted.casefold()) in removed:
-                    raise refuse(
-                        "contradiction",
-                        'remove "{concept}" and ask for it',
-                        "Drop one of the two.",
-                        concept=wanted,
-                    )
+        _refuse_errors(name_conflicts(_labelled(removals)))
         return removals
+
+    @field_validator("options")
+    @classmethod
+    def _pins_name_nothing_removed(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
+        """What must not change can't name what is removed."""
+        index = name_index(_labelled(info.data.get("removals", [])))
+        for place, pin in enumerate(options.pins):
+            _refuse_errors(removed_but_pinned(index, place, pin))
+        return options
 
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: what idempotency and deduplication compare."""

@@ -12,6 +12,9 @@ PROBLEM_JSON = "application/problem+json"
 
 Location: TypeAlias = Sequence[str | int]
 
+NO_FIELDS = {"[key]", "[auto]", "[list]"}
+"""Parts of pydantic's locations that name no field: a mapping's key itself, the member of a union."""
+
 REMEDIES = {
     "missing": "Add the field.",
     "extra_forbidden": "Remove the field, or correct its spelling: /openapi.json lists the known ones.",
@@ -84,7 +87,7 @@ def invalid_fields(errors: Iterable[Mapping[str, Any]]) -> list[InvalidField]:
     """Pydantic's error list as ours. The caller strips any prefix (`body`) from the locations first."""
     return [
         invalid_field(
-            [part for part in error["loc"] if part != "[key]"],
+            [part for part in error["loc"] if part not in NO_FIELDS],
             code=error["type"],
             message=error["msg"],
             remedy=error.get("ctx", {}).get("remedy") or REMEDIES.get(error["type"], DEFAULT_REMEDY),

@@ -43,6 +43,53 @@ def test_contradictions_are_refused() -> None:
     assert refusals({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}) == [("removals", "contradiction")]
 
 
+def test_what_is_pinned_is_not_removed() -> None:
+    pinned = {"pins": ["an owl", "a red Fox at night"]}
+    assert refusals({"concept": "fox"}, options=pinned) == [("options", "contradiction")]
+    assert request({"concept": "cat"}, options=pinned).options.pins == pinned["pins"]
+
+
+def test_overlaps_that_can_be_lived_with_are_accepted() -> None:
+    assert request({"concept": "fire"}, {"concept": "fire engine"}, {"concept": "cat", "preserve": ["fire place"]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where", "code"),
+    [
+        ("spellings", "none", "spellings", "literal_error"),
+        ("spellings", 3, "spellings", "list_type"),
+        ("spellings", [""], "spellings[0]", "string_too_short"),
+        ("spellings", ["x"] * 51, "spellings", "too_long"),
+        ("titles", ["x"] * 51, "titles", "too_long"),
+        ("translations", {"french": ["renard"]}, "translations.french", "string_pattern_mismatch"),
+        ("translations", {"fr": []}, "translations.fr", "too_short"),
+        ("translations", {"fr": ["\x07"]}, "translations.fr[0]", "control_character"),
+        ("exclude", ["x"] * 201, "exclude", "too_long"),
+    ],
+)
+def test_names_that_are_refused_are_located(field: str, value: object, where: str, code: str) -> None:
+    assert refusals({"concept": "fox", field: value}) == [(f"removals[0].{where}", code)]
+
+
+@pytest.mark.parametrize("spellings", ["auto", [], ["foxx"]])
+def test_spellings_are_made_or_given(spellings: object) -> None:
+    asked = request({"concept": "fox", "spellings": spellings})
+    assert asked.removals[0].spellings == spellings
+    assert EditRequest.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_every_phrase_is_found_with_its_place() -> None:
+    removal = Removal(concept="a", aliases=["b"], titles=["c"], translations={"fr": ["d", "e"]}, spellings=["f"])
+    assert removal.phrases() == [
+        (("concept",), "a"),
+        (("aliases", 0), "b"),
+        (("titles", 0), "c"),
+        (("translations", "fr", 0), "d"),
+        (("translations", "fr", 1), "e"),
+        (("spellings", 0), "f"),
+    ]
+
+
 @pytest.mark.parametrize("value", [0, -1, True, "lots", float("inf"), float("nan"), None])
 def test_preservation_is_auto_or_positive(value: object) -> None:
     assert refusals(options={"preservation": value}) == [("options.preservation", "preservation")]

@@ -1,0 +1,163 @@
+"""Conflicts between removals: planted ones are found, none where vocabularies are disjoint, whatever the order."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api_schemas.conflicts import LabelledRemoval, name_conflicts, words_of
+from api_schemas.edits import Removal
+
+WORDS = [
+    "fox",
+    "red fox",
+    "Fox",
+    "the fox",
+    "dog",
+    "dog face",
+    "hot dog",
+    "hot-dog",
+    "mouse",
+    "ink",
+    "café",
+    "cafe\u0301",
+]
+
+
+def labelled(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[LabelledRemoval]:
+    return [
+        LabelledRemoval(f"request-{i}", Removal.model_validate(removal), tuple(pins if i == 0 else ()))
+        for i, removal in enumerate(removals)
+    ]
+
+
+def kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str, str]]:
+    return [(c.severity, c.kind) for c in name_conflicts(labelled(*removals, pins=pins))]
+
+
+@pytest.mark.parametrize(
+    ("removals", "expected"),
+    [
+        ([{"concept": "fox", "replacement": "Dog"}, {"concept": "dog"}], ("error", "replacement_removed")),
+        (
+            [{"concept": "fox", "generic": "dog"}, {"concept": "cat", "aliases": ["dog"]}],
+            ("error", "replacement_removed"),
+        ),
+        ([{"concept": "fox", "replacement": "vixen", "aliases": ["vixen"]}], ("error", "replacement_removed")),
+        (
+            [{"concept": "fox", "replacement": "dog"}, {"concept": "Fox", "replacement": "cat"}],
+            ("error", "two_replacements"),
+        ),
+        ([{"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["FOX"]}], ("error", "duplicate")),
+        ([{"concept": "fox"}, {"concept": "vixen", "translations": {"en": ["the fox"]}}], ("warning", "duplicate")),
+        ([{"concept": "fox"}, {"concept": "cat", "preserve": ["a fox"]}], ("error", "preserve_removed")),
+        ([{"concept": "hot-dog"}, {"concept": "cat", "preserve": ["hot dog"]}], ("error", "preserve_removed")),
+        ([{"concept": "mouse"}, {"concept": "cat", "preserve": ["mickey mouse"]}], ("warning", "homonym")),
+        ([{"concept": "ink"}, {"concept": "ink", "kind": "style"}], ("warning", "homonym")),
+        ([{"concept": "fire"}, {"concept": "fire engine", "replacement": "car"}], ("warning", "homonym")),
+    ],
+)
+def test_a_planted_conflict_is_found(removals: list[dict[str, Any]], expected: tuple[str, str]) -> None:
+    assert kinds(*removals) == [expected]
+
+
+def test_circles_are_told_from_chains() -> None:
+    ring = [{"concept": a, "replacement": b} for a, b in ("ab", "bc", "ca")]
+    assert kinds(*ring) == [("error", "cycle")] * 3
+    assert kinds(*ring, {"concept": "d", "replacement": "a"}) == [("error", "cycle")] * 3 + [
+        ("error", "replacement_removed")
+    ]
+
+
+def test_a_pinned_prompt_names_nothing_removed() -> None:
+    removals = labelled(
+        {"concept": "fox"}, {"concept": "ink", "kind": "style"}, pins=["a red FOX", "a dog", "an inkwell"]
+    )
+    (conflict,) = name_conflicts(removals)
+    assert (conflict.kind, conflict.left.label, conflict.right.field) == ("pin_removed", "request-0", "options.pins[0]")
+
+
+def test_both_parties_are_named() -> None:
+    (conflict,) = name_conflicts(
+        labelled({"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["dog"]})
+    )
+    assert (conflict.left.label, conflict.left.field, conflict.left.name) == ("request-0", "replacement", "dog")
+    assert (conflict.right.label, conflict.right.field, conflict.right.name) == ("request-1", "aliases[0]", "dog")
+    assert all(str(party) in conflict.message for party in (conflict.left, conflict.right))
+    assert conflict.remedy
+
+
+def test_an_unused_generic_class_is_no_conflict() -> None:
+    assert kinds({"concept": "fox", "replacement": "cat", "generic": "dog"}, {"concept": "dog"}) == []
+
+
+removals = st.builds(
+    lambda concept, replacement, aliases, preserve, kind: {
+        "concept": concept,
+        "replacement": replacement if words_of(replacement) != words_of(concept) else None,
+        "aliases": aliases,
+        "preserve": preserve,
+        "kind": kind,
+    },
+    st.sampled_from(WORDS),
+    st.sampled_from(WORDS),
+    st.lists(st.sampled_from(WORDS), max_size=2),
+    st.lists(st.sampled_from(WORDS), max_size=2),
+    st.sampled_from(["object", "style"]),
+)
+
+
+@settings(deadline=None)
+@given(given=st.lists(removals, max_size=6), data=st.data())
+def test_the_order_does_not_matter(given: list[dict[str, Any]], data: st.DataObject) -> None:
+    removals = labelled(*given)
+    shuffled = data.draw(st.permutations(removals))
+    assert name_conflicts(removals) == name_conflicts(shuffled)
+
+
+@settings(deadline=None)
+@given(given=st.lists(removals, max_size=5))
+def test_more_removals_solve_no_conflict(given: list[dict[str, Any]]) -> None:
+    def refused(removals: list[dict[str, Any]]) -> bool:
+        return any(conflict.severity == "error" for conflict in name_conflicts(labelled(*removals)))
+
+    assert refused(given) >= refused(given[:-1])
+
+
+def large(count: int) -> list[LabelledRemoval]:
+    return labelled(
+        *(
+            {
+                "concept": f"thing{i} number{i}",
+                "replacement": f"other{i}",
+                "aliases": [f"alias{i}"],
+                "preserve": [f"kept{i}"],
+            }
+            for i in range(count)
+        )
+    )
+
+
+def test_disjoint_vocabularies_have_none() -> None:
+    assert name_conflicts(large(200)) == []
+
+
+def test_the_time_grows_with_the_number_of_removals() -> None:
+    def seconds(removals: list[LabelledRemoval]) -> float:
+        start = time.process_time()
+        name_conflicts(removals)
+        return time.process_time() - start
+
+    few, many = large(500), large(4000)
+    assert min(seconds(many) for _ in range(3)) < 24 * min(seconds(few) for _ in range(3))
+
+
+def test_names_are_compared_as_they_sound() -> None:
+    assert words_of("The Hot-Dog") == words_of("hot dog")
+    assert words_of("cafe\u0301") == words_of("CAF\u00c9")
+    assert words_of("C++") != words_of("C")
+    assert words_of("★") == ("★",)
+    assert words_of("the") == ("the",)
