@@ -15,6 +15,7 @@ from service.store.database import Database
 from service.store.schema import Job
 from tests.fakes import editor
 from tests.fakes.clock import FakeClock
+from tests.fakes.model import WEIGHTS
 from worker import publish
 from worker.run import Runner
 from worker.settings import WorkerSettings
@@ -202,3 +203,17 @@ def test_a_result_that_comes_too_late_is_discarded(
     runner.run(job_id)
     job = read(job_id)
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
+
+
+def test_full_weights_are_published_and_not_stored(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    (row,) = [row for row in read(job_id).artifacts if row.name == WEIGHTS]
+    stored = {path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()}
+    assert row.overlay
+    assert row.sha256 not in stored
+    assert {row.overlay["delta_sha256"], job_delta(read(job_id))} < stored
+
+
+def job_delta(job: Job) -> str:
+    return next(row.sha256 for row in job.artifacts if row.name == "delta.safetensors")
