@@ -87,12 +87,17 @@ class TraceRecord(Part):
 
     removal: int = Field(description="Index into the removals.")
     read_out: str
+    corruption: str = Field("noise, 3 standard deviations", description="What was done to the concept's tokens.")
+    place: str = Field("last subject", description="Where in the prompts the sites were restored.")
     clean_score: float
     corrupted_score: float
     sites: list[SiteEffect]
     causal_site: str = Field(description="The site with the largest effect, as `layer N self_attention`.")
     edited_site_is_causal: bool
-    separated: bool = Field(description="The causal site's interval lies above the runner-up's mean.")
+    separated: bool = Field(
+        description="An attention site is ahead of the runner-up: the interval of their paired difference is above zero."
+    )
+    choice: str = Field("", description="Which layer the trace speaks for, and why.")
 
 
 class GroupScore(Part):

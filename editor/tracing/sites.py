@@ -1,82 +1,130 @@
-"""Sites of a text encoder, and forward passes in which some are recorded, corrupted or restored by hooks."""
+"""Sites: places in a model whose activation can be put back to what it was in a clean run."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from itertools import product
+from typing import Annotated, Any, Literal
 
-import torch
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
-from api_schemas.report import SiteKind
+TextKind = Literal["self_attention", "mlp", "residual"]
+TEXT_KINDS: tuple[TextKind, ...] = ("self_attention", "mlp", "residual")
+BlockKind = Literal["resnet", "self_attention", "cross_attention", "feed_forward", "block"]
+BLOCK_KINDS: tuple[BlockKind, ...] = ("resnet", "self_attention", "cross_attention", "feed_forward", "block")
+Stage = Literal["down", "mid", "up", "transformer"]
 
-KINDS: tuple[SiteKind, ...] = ("self_attention", "mlp")
-Rewrite = Callable[[Tensor], Tensor]
+
+class Frozen(BaseModel):
+    """Immutable, hashable, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class Site:
-    """The output of one block of one layer."""
+class TextSite(Frozen):
+    """The output of one kind of block of a text encoder, at one place of the prompt, over ``window`` layers from ``layer`` on.
 
+    ``residual`` is the residual stream after the layer.
+    """
+
+    form: Literal["text"] = "text"
+    kind: TextKind
     layer: int
-    kind: SiteKind
+    place: int = Field(description="Index into the trace's places: a token, or several restored together.")
+    window: int = 1
+    tower: int = Field(0, description="Which text encoder, in pipeline order.")
+
+    @property
+    def stop(self) -> int:
+        """The layer after the last restored one."""
+        return self.layer + self.window
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        layers = f"layer {self.layer}" if self.window == 1 else f"layers {self.layer}-{self.stop - 1}"
+        return f"{layers} {self.kind}"
 
 
-def layers(encoder: nn.Module) -> Sequence[Any]:
-    """The encoder's layers; transformers 5 has no ``text_model`` level in a ``CLIPTextModel``."""
-    inner: Any = getattr(encoder, "text_model", encoder)
-    return list(inner.encoder.layers)
+class BlockSite(Frozen):
+    """The output of one or more modules of an image backbone, in the steps from ``first_step`` to before ``last_step``."""
+
+    form: Literal["block"] = "block"
+    kind: BlockKind
+    stage: Stage
+    modules: tuple[str, ...] = Field(description="Their names in the backbone.")
+    first_step: int = 0
+    last_step: int | None = Field(None, description="None: to the end.")
+
+    def at(self, step: int) -> bool:
+        """Whether the site is restored in this step."""
+        return self.first_step <= step and (self.last_step is None or step < self.last_step)
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return " + ".join(self.modules)
 
 
-def embeddings(encoder: nn.Module) -> nn.Module:
-    """The module whose output is token plus position embeddings."""
-    inner: Any = getattr(encoder, "text_model", encoder)
-    module: nn.Module = inner.embeddings
-    return module
+Site = Annotated[TextSite | BlockSite, Field(discriminator="form")]
 
 
-def all_sites(encoder: nn.Module) -> list[Site]:
-    """Every site, layer after layer."""
-    return [Site(layer, kind) for layer in range(len(layers(encoder))) for kind in KINDS]
+def text_sites(
+    depth: int, places: Sequence[int], kinds: Sequence[TextKind] = TEXT_KINDS, window: int = 1, tower: int = 0
+) -> list[TextSite]:
+    """Every place x layer x kind; windows of several layers start at every layer where they fit."""
+    starts = range(depth - window + 1)
+    grid = product(starts, places, kinds)
+    return [TextSite(kind=kind, layer=layer, place=place, window=window, tower=tower) for layer, place, kind in grid]
 
 
-def module_of(encoder: nn.Module, site: Site) -> nn.Module:
-    """The module whose output is the site."""
-    layer = layers(encoder)[site.layer]
-    module: nn.Module = layer.self_attn if site.kind == "self_attention" else layer.mlp
-    return module
+def block_sites(
+    backbone: nn.Module, kinds: Sequence[BlockKind] = BLOCK_KINDS, steps: tuple[int, int | None] = (0, None)
+) -> list[BlockSite]:
+    """Every module of the given kinds in a diffusers UNet or transformer, in the order of the forward pass."""
+    found = [(name, kind_of(name, module)) for name, module in backbone.named_modules()]
+    sites = [
+        BlockSite(kind=kind, stage=stage_of(name), modules=(name,), first_step=steps[0], last_step=steps[1])
+        for name, kind in found
+        if kind in kinds
+    ]
+    return sorted(sites, key=lambda site: ("down", "mid", "up", "transformer").index(site.stage))
 
 
-@contextmanager
-def rewriting(module: nn.Module, rewrite: Rewrite) -> Iterator[None]:
-    """Within, ``module``'s output (the first, if there are several) is ``rewrite`` of it."""
+def kind_of(name: str, module: nn.Module) -> BlockKind | None:
+    """A module's kind by its diffusers class; None for what is no site.
 
-    def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (rewrite(output[0]), *output[1:])
-        return rewrite(output)
+    diffusers has one class for self- and cross-attention: ``attn2`` of a block attends to the prompt. An attention that
+    attends to image and prompt at once (SD3, FLUX) counts as self-attention.
+    """
+    cls: Any = type(module).__name__
+    if cls.startswith("ResnetBlock2D"):
+        return "resnet"
+    if cls in ("Attention", "FluxAttention"):
+        return "cross_attention" if is_cross_attention(name, module) else "self_attention"
+    if cls == "FeedForward":
+        return "feed_forward"
+    whole = cls.endswith("TransformerBlock") and stage_of(name) == "transformer"
+    return "block" if whole else None
 
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+
+def is_cross_attention(name: str, module: Any) -> bool:
+    """Whether an attention reads keys and values from the prompt alone."""
+    return name.endswith("attn2") and bool(getattr(module, "is_cross_attention", True))
 
 
-@torch.no_grad()
-def record(encoder: nn.Module, ids: Tensor, sites: Sequence[Site]) -> tuple[Tensor, dict[Site, Tensor]]:
-    """A clean run: last hidden states ``(n, length, d)``, and each site's output."""
-    seen: dict[Site, Tensor] = {}
+def stage_of(name: str) -> Stage:
+    """Down, mid or up of a UNet; a transformer has no such stages."""
+    for prefix, stage in (("down_blocks", "down"), ("mid_block", "mid"), ("up_blocks", "up")):
+        if name.startswith(prefix):
+            return stage  # type: ignore[return-value]
+    return "transformer"
 
-    def keep(site: Site) -> Rewrite:
-        def rewrite(output: Tensor) -> Tensor:
-            seen[site] = output.detach()
-            return output
 
-        return rewrite
-
-    with ExitStack() as stack:
-        for site in sites:
-            stack.enter_context(rewriting(module_of(encoder, site), keep(site)))
-        hidden: Tensor = encoder(ids).last_hidden_state
-    return hidden, seen
+def cross_attention_windows(backbone: nn.Module, window: int = 1) -> list[BlockSite]:
+    """Every run of ``window`` neighbouring cross-attention layers (Basu et al. 2024b, "LocoGen")."""
+    layers = block_sites(backbone, ("cross_attention",))
+    names = [site.modules[0] for site in layers]
+    return [
+        BlockSite(kind="cross_attention", stage=layers[i].stage, modules=tuple(names[i : i + window]))
+        for i in range(len(names) - window + 1)
+    ]

@@ -1,75 +1,30 @@
-"""Clean, corrupted and restored runs (Basu et al. 2024, sec. 3, after Meng et al. 2022, sec. 2), in text space.
+"""The trace that every job runs: layers x {self-attention, MLP} at the last subject token, read out in text space.
 
-The corrupted run adds Gaussian noise to the embeddings of the subject's tokens; a restored run also puts one site's output
-at the last subject token back to what it was in the clean run. A site's effect is the share of the lost read-out that this
-brings back. Only the conditional prompt is touched.
+After Basu et al. 2024, sec. 3, and Meng et al. 2022, sec. 2. Only the conditional prompt is touched. Seconds, no images.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from api_schemas.report import SiteEffect, TraceRecord
 from editor.judging.judge import Judge
-from editor.judging.statistics import estimate
-from editor.prompts import Pair, PromptBook, Removal
-from editor.prompts.book import evenly
-from editor.tracing.read_out import ReadOut, fit
-from editor.tracing.sites import all_sites, embeddings, module_of, record, rewriting
+from editor.prompts import PromptBook, Removal
+from editor.tracing.auto import choose_layer
+from editor.tracing.corruption import NOISE, deviation, noisy, samples_of
+from editor.tracing.memory import Budget
+from editor.tracing.prompts import Traced, last_subject, trace_prompts
+from editor.tracing.read_outs import LinearJudge, directions, fit
+from editor.tracing.result import Question, Trace, as_tuples, text_only
+from editor.tracing.sites import text_sites
+from editor.tracing.text_grid import run
+from editor.tracing.text_trace import TextModel, trace_text
+from editor.tracing.tower import Tower
 
-NOISE = 3.0
-"""Standard deviations of the subject tokens' embeddings (Meng et al. 2022)."""
 DRAWS = 4
 PROMPTS = 16
 FIT_PROMPTS = 300
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """Prompts that name the concept, repeated for every draw of noise: row ``i`` is prompt ``i // DRAWS``."""
-
-    ids: Tensor
-    ends: Tensor
-    spans: Tensor
-    """(n, length) bool: the subject's tokens."""
-    last: Tensor
-    """Position of each prompt's last subject token."""
-
-
-def subjects(book: PromptBook, removal: Removal) -> Subjects:
-    """The concept's own prompts, a few of each wording."""
-    pairs: list[Pair] = evenly(book.edit_pairs(removal), PROMPTS)
-    width = len(book.tokenizer(removal.concept.subject)["input_ids"]) - 2
-    last = torch.tensor([pair.last_subject for pair in pairs]).repeat_interleave(DRAWS)
-    places = torch.arange(book.context)
-    spans = (places <= last[:, None]) & (places > last[:, None] - width)
-    ids = torch.stack([pair.concept.ids for pair in pairs]).repeat_interleave(DRAWS, 0)
-    ends = torch.tensor([pair.concept.eos for pair in pairs]).repeat_interleave(DRAWS)
-    used = int(ends.max()) + 1  # the read-out ends at EOS, and no token sees a later one
-    return Subjects(ids[:, :used], ends, spans[:, :used], last)
-
-
-def corruption(encoder: nn.Module, prompts: Subjects, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Adds the same noise to the subject's embeddings at every call."""
-    with torch.no_grad():
-        clean = embeddings(encoder)(prompts.ids)
-    deviation = clean[prompts.spans].std()
-    noise = NOISE * deviation * torch.randn(clean.shape, generator=generator) * prompts.spans[:, :, None]
-    return lambda embedded: embedded + noise
-
-
-def restoration(clean: Tensor, last: Tensor) -> Callable[[Tensor], Tensor]:
-    """Puts the clean output back at the last subject token."""
-    rows = torch.arange(len(last))
-
-    def rewrite(output: Tensor) -> Tensor:
-        restored = output.clone()
-        restored[rows, last] = clean[rows, last]
-        return restored
-
-    return rewrite
 
 
 @torch.no_grad()
@@ -82,49 +37,60 @@ def trace(
     seed: int,
     tick: Callable[[float], None] = lambda done: None,
 ) -> TraceRecord:
-    """Trace one removal's concept over layers x {self-attention, MLP} at the last subject token."""
-    removal, sites = removals[index], all_sites(encoder)
-    prompts = subjects(book, removal)
-    kind, name = removal.concept.kind, removal.concept.subject
-    read_out = fitted(encoder, book, judge, removals)
-
-    def score(hidden: Tensor) -> Tensor:
-        similarity = judge.similarity(kind, read_out.embed(hidden, prompts.ends), name)
-        return similarity.reshape(-1, DRAWS).mean(1)
-
-    hidden, clean = record(encoder, prompts.ids, sites)
-    top = score(hidden)
-    with rewriting(embeddings(encoder), corruption(encoder, prompts, torch.Generator().manual_seed(seed))):
-        bottom = score(encoder(prompts.ids).last_hidden_state)
-        effects = []
-        for done, site in enumerate(sites):
-            with rewriting(module_of(encoder, site), restoration(clean[site], prompts.last)):
-                restored = score(encoder(prompts.ids).last_hidden_state)
-            share = (restored - bottom) / (top - bottom).mean()
-            effects.append(SiteEffect(layer=site.layer, kind=site.kind, effect=estimate(share.tolist())))
-            tick((done + 1) / len(sites))
-    return summarise(index, effects, float(top.mean()), float(bottom.mean()))
+    """Trace one removal's concept."""
+    concept, tower = removals[index].concept, Tower(encoder)
+    prompts = trace_prompts(book, concept.kind, concept.subject, PROMPTS)
+    read_out = linear_judge(tower, book, judge, removals, prompts)
+    sigma, samples = NOISE * deviation(tower, prompts.ids, prompts.spans), samples_of(len(prompts.texts), DRAWS)
+    places = [last_subject(prompts)]
+    model = TextModel((tower,), (prompts,), places, lambda t, p, s: noisy(t, p, s, sigma, seed))
+    question = Question(
+        model=tower.name,
+        concept=concept.subject,
+        attribute=concept.kind,
+        read_out=read_out.name,
+        corruption=f"noise, {NOISE:g} standard deviations",
+        seed=seed,
+        prompts=prompts.texts,
+        places=tuple(place.label for place in places),
+        samples=as_tuples(samples),
+        sites=tuple(text_sites(tower.depth, [0], ("self_attention", "mlp"))),
+    )
+    return recorded(trace_text(model, samples, question, read_out, Budget(), tick=tick), index)
 
 
-def fitted(encoder: nn.Module, book: PromptBook, judge: Judge, removals: Sequence[Removal]) -> ReadOut:
-    """The read-out, on prompts of everything the request names and keeps."""
-    own = [pair.concept for removal in removals for pair in evenly(book.edit_pairs(removal), PROMPTS)]
-    kept = [book.tokenise(text) for text in book.retain_texts(removals, FIT_PROMPTS)]
-    prompts = own + kept
-    hidden = encoder(torch.stack([prompt.ids for prompt in prompts])).last_hidden_state
-    return fit(judge, hidden, torch.tensor([prompt.eos for prompt in prompts]), [prompt.text for prompt in prompts])
+def linear_judge(
+    tower: Tower, book: PromptBook, judge: Judge, removals: Sequence[Removal], prompts: Traced
+) -> LinearJudge:
+    """The read-out, fitted on the traced prompts and on prompts of everything that is kept."""
+    kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))
+    ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
+    ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
+    length = int(ends.max()) + 1
+    states = run(tower, tower.embed(ids[:, :length])).states
+    matrix = fit(judge, states, ends, [*prompts.texts, *(prompt.text for prompt in kept)])
+    return LinearJudge(matrix, directions(judge, prompts), prompts.ends)
 
 
-def summarise(index: int, effects: list[SiteEffect], clean: float, corrupted: float) -> TraceRecord:
-    """The record, with the causal site and whether the evidence separates it from the runner-up."""
-    first, second = sorted(effects, key=lambda site: -site.effect.value)[:2]
+def recorded(trace: Trace, index: int) -> TraceRecord:
+    """The trace as the report has it."""
+    summary, choice = trace.summary, choose_layer(trace)
+    first = max(text_only(trace), key=lambda site: trace.effects[site].value)
     return TraceRecord(
         removal=index,
-        read_out="judge, linear in text space",
-        clean_score=clean,
-        corrupted_score=corrupted,
-        sites=effects,
-        causal_site=f"layer {first.layer} {first.kind}",
+        read_out=summary.question.read_out,
+        corruption=summary.question.corruption,
+        place=summary.question.places[first.place],
+        clean_score=summary.clean.value,
+        corrupted_score=summary.corrupted.value,
+        sites=[
+            SiteEffect(
+                layer=site.layer, kind="mlp" if site.kind == "mlp" else "self_attention", effect=trace.effects[site]
+            )
+            for site in text_only(trace)
+        ],
+        causal_site=first.label,
         edited_site_is_causal=first.layer == 0 and first.kind == "self_attention",
-        separated=first.effect.low > second.effect.value,
+        separated=choice.separated,
+        choice=choice.reason,
     )

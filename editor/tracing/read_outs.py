@@ -1,0 +1,133 @@
+"""Read-outs, cheap to dear, on one interface: how much of the concept is in what the text encoder hands on.
+
+A score is higher the nearer a run is to the clean one, in whatever unit; effects are shares of what the corruption lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editor.judging.judge import Judge
+from editor.tracing.corruption import Sample
+from editor.tracing.memory import Budget
+from editor.tracing.prompts import Traced
+
+States = tuple[Tensor, ...]
+"""One ``(rows, positions, width)`` for each text encoder of the model."""
+MANY = 1024
+"""Runs at once where no image is drawn: enough to keep every core busy, few enough to stop soon when asked to."""
+RIDGE = 1e-2
+"""Relative to the mean eigenvalue of the states' second moment."""
+
+
+class ReadOut(Protocol):
+    """Scores runs of the text encoders."""
+
+    @property
+    def name(self) -> str:
+        """What was read, in words."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it reads padding too; else nothing after EOS is computed."""
+
+    def rows(self, budget: Budget) -> int:
+        """How many runs it takes at once."""
+
+    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+        """``(rows,)``: one score for each run."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Text space: minus the Euclidean distance to the clean states, from the first word to EOS, or to the last padding."""
+
+    clean: States
+    """Of the prompts."""
+    ends: Tensor
+    whole: bool = False
+
+    def rows(self, budget: Budget) -> int:
+        """Any number."""
+        return MANY
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"distance in text space, {'all positions' if self.whole else 'words and EOS'}"
+
+    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+        """``(rows,)``"""
+        prompts = torch.tensor([sample.prompt for sample in samples])
+        squares = [
+            self.squares(mine, clean[prompts], self.ends[prompts])
+            for mine, clean in zip(states, self.clean, strict=True)
+        ]
+        return -torch.stack(squares).sum(0).sqrt()
+
+    def squares(self, states: Tensor, clean: Tensor, ends: Tensor) -> Tensor:
+        """``(rows,)``: squared distance in one encoder's states."""
+        clean = clean[:, : states.shape[1]]
+        weight = torch.ones_like(states[:, :, 0]) if self.whole else words(states.shape[1], ends).to(states)
+        return ((states - clean).square().sum(2) * weight).sum(1).double()
+
+
+def words(length: int, ends: Tensor) -> Tensor:
+    """``(n, length)`` bool: from the first word to EOS."""
+    places = torch.arange(length)
+    return (places > 0) & (places <= ends[:, None])
+
+
+def summary(hidden: Tensor, ends: Tensor) -> Tensor:
+    """What the UNet sees of a prompt, in one row: mean of the states from the first word to EOS, and a constant."""
+    weight = words(hidden.shape[1], ends).double()[:, :, None]
+    mean = (hidden.double() * weight).sum(1) / weight.sum(1)
+    return torch.cat([mean, torch.ones(len(mean), 1, dtype=torch.float64)], dim=1)
+
+
+def directions(judge: Judge, prompts: Traced) -> Tensor:
+    """``(prompts, judge width)``: from the same prompts about other values, on average, to the prompt itself.
+
+    The product with an embedded image says how much nearer (cosine) the image is to the value than to others.
+    """
+    return torch.stack(
+        [
+            judge.texts([text])[0] - judge.texts(others).mean(0)
+            for text, others in zip(prompts.texts, prompts.alternatives, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class LinearJudge:
+    """Text space in the judge's terms: a linear map from states to the judge's embedding of the same prompt."""
+
+    matrix: Tensor
+    """``(width + 1, judge width)``, float64; the last row is the constant."""
+    directions: Tensor
+    ends: Tensor
+    name: str = "judge, linear in text space"
+    whole: bool = False
+
+    def rows(self, budget: Budget) -> int:
+        """Any number."""
+        return MANY
+
+    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+        """``(rows,)``"""
+        prompts = torch.tensor([sample.prompt for sample in samples])
+        embedded = F.normalize(summary(states[0], self.ends[prompts]) @ self.matrix, dim=1)
+        return (embedded * self.directions[prompts].to(embedded)).sum(1)
+
+
+def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Tensor:
+    """Ridge regression of the judge's embeddings of ``texts`` on their states ``(n, length, width)``."""
+    states, wanted = summary(hidden, ends), judge.texts(texts).double()
+    moment = states.T @ states
+    moment.diagonal().add_(RIDGE * float(moment.trace()) / len(moment))
+    matrix: Tensor = torch.linalg.solve(moment, states.T @ wanted)
+    return matrix
