@@ -29,7 +29,7 @@ from api_schemas.report import (
     Verdict,
 )
 from editor import emoji
-from editor.checkpoints import OUT_PROJ, TextEncoder, file_digest, open_checkpoint, weight_files
+from editor.checkpoints import Checkpoint, TextEncoder, file_digest, open_checkpoint, weight_files
 from editor.checkpoints.module import load_module
 from editor.judging.groups import all_groups, neighbours
 from editor.judging.judge import Judge, open_judge
@@ -38,13 +38,14 @@ from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
 from editor.limits import known_limits, not_tested
-from editor.prompts import PromptBook, Removal, open_book
+from editor.prompts import PromptBook, Removal, open_books
 from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.figures import Picture
 from editor.publishing.full import write_overlay
 from editor.publishing.package import DELTA, publish, published_overlays
 from editor.quickfix.edit import edit
-from editor.quickfix.update import TensorUpdate
+from editor.quickfix.method import method_of
+from editor.quickfix.update import TensorUpdate, update_of
 from editor.requests import resolve
 from editor.tracing.trace import trace
 
@@ -69,7 +70,7 @@ class Edited(BaseModel):
     """The edit phase's result beside its tensors."""
 
     removals: list[RemovalRecord]
-    solve: SolveRecord
+    solves: list[SolveRecord]
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,24 @@ class JobContext:
     """No full weights are published."""
 
     @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The base model, opened lazily."""
+        return open_checkpoint(self.model_dir)
+
+    @property
     def source(self) -> TextEncoder:
-        """The base text encoder, opened lazily."""
-        return open_checkpoint(self.model_dir).encoders[0]
+        """Its first text encoder."""
+        return self.checkpoint.encoders[0]
 
     @cached_property
+    def books(self) -> list[PromptBook]:
+        """The prompts of each of its text encoders."""
+        return open_books(self.checkpoint)
+
+    @property
     def book(self) -> PromptBook:
-        """The model's prompts."""
-        return open_book(self.model_dir)
+        """Those of the first."""
+        return self.books[0]
 
     @cached_property
     def removals(self) -> list[Removal]:
@@ -176,12 +187,15 @@ def run_trace(context: JobContext) -> None:
 
 
 def run_edit(context: JobContext) -> None:
-    """Solve for the update."""
+    """Solve for the updates of every text encoder."""
     context.progress("edit", 0.0, "solving")
-    options = context.request.options
-    update, solve = edit(context.source, context.book, context.removals, options.preset, options.preservation)
-    write_bytes(context.workdir / "edit.safetensors", save({"up": update.up, "down": update.down}))
-    keep(context, "edit", Edited(removals=[described(context, removal) for removal in context.removals], solve=solve))
+    method = method_of(context.request.options)
+    every = zip(context.checkpoint.encoders, context.books, strict=True)
+    edits = [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
+    factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
+    write_bytes(context.workdir / "edit.safetensors", save(factors))
+    removals = [described(context, removal) for removal in context.removals]
+    keep(context, "edit", Edited(removals=removals, solves=[done.record for done in edits]))
     context.progress("edit", 1.0, "solved")
 
 
@@ -202,14 +216,19 @@ def described(context: JobContext, removal: Removal) -> RemovalRecord:
     )
 
 
-def updated_tensor(context: JobContext) -> TensorUpdate:
-    """The edit phase's update, read back."""
+def edited(context: JobContext) -> Edited:
+    """The edit phase's result."""
+    return Edited.model_validate_json(context.result("edit").read_bytes())
+
+
+def updates(context: JobContext) -> list[TensorUpdate]:
+    """The edit phase's updates, read back."""
     factors = load_file(context.workdir / "edit.safetensors")
-    name, source = OUT_PROJ.format(layer=0), context.source
-    stored = source.stored_name(name)
-    return TensorUpdate(
-        source.component, name, stored, source.file_of(name), source.tensor(name), factors["up"], factors["down"]
-    )
+    encoders = {encoder.component: encoder for encoder in context.checkpoint.encoders}
+    return [
+        update_of(encoders[solve.component], solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"])
+        for i, solve in enumerate(edited(context).solves)
+    ]
 
 
 def run_validate(context: JobContext) -> None:
@@ -223,7 +242,7 @@ def run_validate(context: JobContext) -> None:
     pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance, native_precision())
     cache = ImageCache(context.cache_dir / "images", context.model_digest)
     drawn = draw_all(
-        pipeline, updated_tensor(context), cache, sampler, shots_of(groups, seeds), context.tick("validate", "drawing")
+        pipeline, updates(context), cache, sampler, shots_of(groups, seeds), context.tick("validate", "drawing")
     )
     record = SamplerRecord(scheduler=type(pipeline.scheduler).__name__, seeds=seeds, **asdict(sampler))
     keep_pictures(context.workdir / "sheets", sheets(groups, drawn, seeds[0]))
@@ -250,7 +269,7 @@ def run_publish(context: JobContext) -> None:
     context.progress("publish", 0.0, "writing the files")
     publish(
         draft(context),
-        [updated_tensor(context)],
+        updates(context),
         context.model_dir,
         kept_pictures(context.workdir / "sheets"),
         context.out,
@@ -266,17 +285,17 @@ def validation_of(context: JobContext) -> Validation | None:
 
 def draft(context: JobContext) -> AuditReport:
     """The report, but for its list of files."""
-    edited = Edited.model_validate_json(context.result("edit").read_bytes())
+    done = edited(context)
     return AuditReport(
         job_id=context.job_id,
         created_at=context.now,
         model=ModelRecord(id=context.request.model, family="stable-diffusion-1", files=context.files),
-        removals=edited.removals,
-        solves=[edited.solve],
+        removals=done.removals,
+        solves=done.solves,
         traces=Traces.model_validate_json(context.result("trace").read_bytes()).root,
         validation=validation_of(context),
         verdict=verdict(context),
-        limits=known_limits(edited.removals),
+        limits=known_limits(done.removals),
         untested=not_tested(context.request),
         artifacts=[],
         software={name: version(name) for name in SOFTWARE},

@@ -4,6 +4,7 @@ from editor.emoji.vocabulary import (
     BACKGROUNDS,
     DEFAULT_STYLE,
     HELD_OUT_WORDINGS,
+    OBJECT_NAMES,
     OBJECTS,
     PLAIN_WORDINGS,
     PREFIXES,
@@ -21,4 +22,5 @@ PROFILE = Profile(
     held_out_wordings=HELD_OUT_WORDINGS,
     suffixes=("", *(f" on a {name} background" for name in BACKGROUNDS if name != "white")),
     prefixes=("", *PREFIXES),
+    style_contexts=3 * len(OBJECT_NAMES),
 )

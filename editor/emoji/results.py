@@ -17,11 +17,21 @@ from editor import emoji
 from editor.checkpoints import file_digest, open_checkpoint, weight_files
 from editor.emoji.measure import grid
 from editor.judging.judge import Image, Judge, open_judge
-from editor.judging.sampling import ImageCache, Sampler, Shot, draw, load_pipeline, native_precision, put_tensor
+from editor.judging.sampling import (
+    ImageCache,
+    Sampler,
+    Shot,
+    draw,
+    load_pipeline,
+    native_precision,
+    put_base,
+    put_edited,
+)
 from editor.prompts import Concept, PromptBook, Removal, destination_of, open_book
 from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
-from editor.quickfix.edit import Preset, edit
+from editor.quickfix.edit import edit
+from editor.quickfix.method import Method, Preset
 
 OBJECTS = {
     "fox": "dog face", "cat face": "", "pizza": "hamburger", "rocket": "", "owl": "penguin", "banana": "",
@@ -77,13 +87,13 @@ class Bench:
 
     def row(self, preset: Preset, removal: Removal, base: Path) -> Row:
         """Edit, draw, judge; leaves the pipeline as it was."""
-        update, solve = edit(open_checkpoint(base).encoders[0], self.book, [removal], preset)
+        (done,) = edit(open_checkpoint(base).encoders[0], self.book, [removal], Method(preset))
         named, others = self.named(removal), self.unnamed(removal)
         shots = [Shot(phrase.text(), 0) for phrase in named + others]
         before = self.cache.draw(self.pipeline, SAMPLER, shots)
-        put_tensor(self.pipeline, update.name, update.edited)
+        put_edited(self.pipeline, [done.update])
         after = draw(self.pipeline, SAMPLER, shots)
-        put_tensor(self.pipeline, update.name, update.base)
+        put_base(self.pipeline, [done.update])
         count, kind = len(named), removal.concept.kind
         return Row(
             preset,
@@ -92,8 +102,8 @@ class Bench:
             self.accuracy(after[:count], named, kind),
             self.accuracy(before[count:], others, "object") - self.accuracy(after[count:], others, "object"),
             self.accuracy(before[count:], others, "style") - self.accuracy(after[count:], others, "style"),
-            solve.seconds,
-            solve.preservation,
+            done.record.seconds,
+            done.record.preservation,
         )
 
     def accuracy(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Any) -> float:

@@ -80,12 +80,12 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
         names = evenly(OBJECT_NAMES, count)
-        update, record = edit(source, book, removals_of(names))
+        (done,) = edit(source, book, removals_of(names))
         with torch.no_grad():
-            weight.copy_(update.edited)
+            weight.copy_(done.update.edited)
         after = found(clip, book, gallery)
         with torch.no_grad():
-            weight.copy_(update.base)
+            weight.copy_(done.update.base)
         gone = torch.tensor([name in names for name in OBJECT_NAMES])
         curve.append(
             Room(
@@ -94,7 +94,7 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
                 removed_after=share(after, gone),
                 kept_before=share(before, ~gone),
                 kept_after=share(after, ~gone),
-                preservation=record.preservation,
+                preservation=done.record.preservation,
             )
         )
     return curve

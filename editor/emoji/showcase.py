@@ -13,7 +13,7 @@ from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.emoji.measure import SAMPLER
 from editor.judging.judge import Image
-from editor.judging.sampling import Shot, draw, load_pipeline, put_tensor
+from editor.judging.sampling import Shot, draw, load_pipeline, put_edited
 from editor.prompts import Concept, Destination, Removal, open_book
 from editor.quickfix.edit import edit
 
@@ -46,8 +46,8 @@ def rows(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[lis
     """Before and after."""
     pipeline, shots = load_pipeline(model_dir), [Shot(prompt, 1) for prompt in prompts]
     before = draw(pipeline, SAMPLER, shots)
-    update, _ = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
-    put_tensor(pipeline, update.name, update.edited)
+    edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
+    put_edited(pipeline, [done.update for done in edits])
     return before, draw(pipeline, SAMPLER, shots)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from editor.checkpoints.names import PREFIX
 from editor.judging.judge import Image
+from editor.quickfix.update import TensorUpdate
 
 BATCH = 32
 Tick = Callable[[float], None]
@@ -56,11 +57,24 @@ def load_pipeline(model_dir: Path) -> Any:
     return pipeline
 
 
-def put_tensor(pipeline: Any, name: str, tensor: Tensor) -> None:
-    """Overwrite a tensor of the pipeline's text encoder, by its canonical name."""
-    encoder = getattr(pipeline.text_encoder, "text_model", pipeline.text_encoder)
+def put_edited(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
+    """Overwrite the pipeline's tensors with the edited ones."""
+    for update in updates:
+        put_tensor(pipeline, update, update.edited)
+
+
+def put_base(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
+    """Put the original tensors back."""
+    for update in updates:
+        put_tensor(pipeline, update, update.base)
+
+
+def put_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> None:
+    """Overwrite the tensor of the pipeline's text encoder that an update is about."""
+    component = getattr(pipeline, update.component)
+    encoder = getattr(component, "text_model", component)
     with torch.no_grad():
-        encoder.get_parameter(name.removeprefix(PREFIX)).copy_(tensor)
+        encoder.get_parameter(update.name.removeprefix(PREFIX)).copy_(tensor)
 
 
 def draw(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:

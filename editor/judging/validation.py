@@ -10,7 +10,7 @@ from api_schemas.edits import Thresholds
 from api_schemas.report import Check, Estimate, GroupScore, JudgeRecord, SamplerRecord, Validation
 from editor.judging.groups import Group
 from editor.judging.judge import Image, Judge
-from editor.judging.sampling import ImageCache, Sampler, Shot, Tick, draw, put_tensor
+from editor.judging.sampling import ImageCache, Sampler, Shot, Tick, draw, put_edited
 from editor.judging.statistics import at_most, estimate
 from editor.quickfix.update import TensorUpdate
 
@@ -32,11 +32,16 @@ def shots_of(groups: Sequence[Group], seeds: Sequence[int]) -> list[Shot]:
 
 
 def draw_all(
-    pipeline: Any, update: TensorUpdate, cache: ImageCache, sampler: Sampler, shots: Sequence[Shot], tick: Tick
+    pipeline: Any,
+    updates: Sequence[TensorUpdate],
+    cache: ImageCache,
+    sampler: Sampler,
+    shots: Sequence[Shot],
+    tick: Tick,
 ) -> Drawn:
     """Before-images from the cache or the base model, then after-images; leaves the pipeline edited."""
     before = cache.draw(pipeline, sampler, shots, lambda done: tick(done / 2))
-    put_tensor(pipeline, update.name, update.edited)
+    put_edited(pipeline, updates)
     after = draw(pipeline, sampler, shots, lambda done: tick(0.5 + done / 2))
     return Drawn(dict(zip(shots, before, strict=True)), dict(zip(shots, after, strict=True)))
 

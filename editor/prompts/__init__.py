@@ -1,7 +1,7 @@
 """A concept -> prompts: what the model is known to draw, the wordings, and pairs of prompts aligned token by token."""
 
 from editor.prompts.alignment import Pair, Tokenised, aligned_columns
-from editor.prompts.book import PromptBook, open_book
+from editor.prompts.book import PromptBook, open_book, open_books
 from editor.prompts.concepts import Concept, Destination, Removal, destination_of
 from editor.prompts.profile import Profile, load_profile
 
@@ -17,4 +17,5 @@ __all__ = [
     "destination_of",
     "load_profile",
     "open_book",
+    "open_books",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.errors import ConceptError
 from editor.prompts.alignment import Pair, Tokenised
 from editor.prompts.concepts import Kind, Phrase, Removal
@@ -186,8 +187,12 @@ def destination_text(phrase: Phrase, removal: Removal) -> str:
     return replace(phrase, object=words).text() if words else ""
 
 
-def open_book(model_dir: Path) -> PromptBook:
-    """The prompt book of a model in diffusers' folder layout."""
-    from transformers import CLIPTokenizer
+def open_book(model: Path) -> PromptBook:
+    """The prompt book of a model's first text encoder."""
+    return open_books(open_checkpoint(model))[0]
 
-    return PromptBook(CLIPTokenizer.from_pretrained(model_dir / "tokenizer"), load_profile(model_dir))
+
+def open_books(checkpoint: Checkpoint) -> list[PromptBook]:
+    """A prompt book for each text encoder: the same prompts, tokenised and padded as that encoder's pipeline does."""
+    profile = load_profile(checkpoint.path)
+    return [PromptBook(encoder.tokenizer(), profile) for encoder in checkpoint.encoders]

@@ -12,10 +12,8 @@ from typing import Any
 from editor.prompts.concepts import Kind, Phrase
 from editor.prompts.profile import Profile
 
-OBJECT_CONTEXTS = 32
+OBJECT_CONTEXTS = 40
 """Prompts that an object is edited in, for each of its names."""
-STYLE_CONTEXTS = 96
-"""Prompts that a style is edited in, for each of its names: a style is spread over all objects."""
 
 
 def evenly(items: Sequence[Any], limit: int) -> list[Any]:
@@ -59,9 +57,9 @@ def object_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
 
 
 def style_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
-    """The style around many objects; wordings take turns."""
-    things = evenly(profile.object_names, STYLE_CONTEXTS)
-    for thing, (wording, around) in zip(things, dressed(profile, profile.styled_wordings), strict=False):
+    """The style around every object, in another wording in every round."""
+    combined = islice(diagonals(profile.object_names, profile.styled_wordings), profile.style_contexts)
+    for (thing, wording), (_, around) in zip(combined, dressed(profile, profile.styled_wordings), strict=False):
         yield Phrase(wording, thing, name, **around)
 
 

@@ -27,6 +27,11 @@ class Profile(BaseModel):
     prefixes: tuple[str, ...] = Field(
         ("",), description="What may precede a wording, of several lengths: they move the subject to later positions."
     )
+    style_contexts: int = Field(
+        96,
+        ge=1,
+        description="Prompts that a style is edited in, for each of its names: a style is spread over all objects.",
+    )
 
     @property
     def object_names(self) -> tuple[str, ...]:

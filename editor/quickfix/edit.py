@@ -1,9 +1,8 @@
-"""An edit from request to tensor update."""
+"""An edit from removals to tensor updates."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,27 +10,42 @@ from torch import Tensor
 from api_schemas.report import SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.prompts import PromptBook, Removal
-from editor.quickfix.keys import FirstLayer, open_first_layer
-from editor.quickfix.paper import paper_solve, paper_statistics
-from editor.quickfix.problem import null_prompt_keys, pose
-from editor.quickfix.search import held_out, search
-from editor.quickfix.solve import Solution
-from editor.quickfix.update import TensorUpdate
+from editor.quickfix.columns import Site
+from editor.quickfix.method import DEFAULT, Method
+from editor.quickfix.paper import RIDGE, paper_statistics
+from editor.quickfix.problem import Problem, pose, pose_sums
+from editor.quickfix.search import search
+from editor.quickfix.solve import cholesky
+from editor.quickfix.sums import Sums
+from editor.quickfix.task import Task, canonical
+from editor.quickfix.tower import Tower
+from editor.quickfix.update import TensorUpdate, factors, update_of
 
-Preset = Literal["default", "paper"]
-RANK_TOLERANCE = 1e-12
-"""Singular values of the update below this share of the largest are rounding."""
+TRUNCATION = 1e-2
+"""Relative Frobenius norm of what the update leaves out to be of low rank: a ten-thousandth of its energy."""
+EXACT = 1e-12
+"""The same where nothing but rounding is left out."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A tensor's update and the record of how it was found."""
+
+    update: TensorUpdate
+    record: SolveRecord
 
 
 @dataclass(frozen=True)
 class Solved:
-    """An update with its place on the trade-off curve."""
+    """An update as ``up @ down``, with what the record says of it."""
 
-    solution: Solution
+    up: Tensor
+    down: Tensor
     columns: int
     preservation: float
+    ridge: float
+    condition: float
     curve: list[TradeOffPoint]
-    point: TradeOffPoint
     seconds: float
 
 
@@ -39,82 +53,97 @@ def edit(
     source: TextEncoder,
     book: PromptBook,
     removals: Sequence[Removal],
-    preset: Preset = "default",
-    preservation: float | Literal["auto"] = "auto",
-) -> tuple[TensorUpdate, SolveRecord]:
-    """Remove all ``removals`` at once from the first self-attention layer's ``out_proj``.
+    method: Method = DEFAULT,
+    sums: Sums | None = None,
+) -> list[Edit]:
+    """Remove all ``removals`` at once from one text encoder; their order does not matter.
 
     Args:
         source: the text encoder, opened lazily.
         book: its prompts.
-        preset: ``paper`` follows the released procedure; ``preservation`` does not apply to it.
-        preservation: weight of the retain prompts; ``auto`` searches for it on held-out prompts.
+        sums: of the removals at the first of the layers, where they are known already (the ledger keeps them).
 
     Returns:
-        The exact low-rank update and the record of how it was found.
+        For each of ``method.layers`` an exact low-rank update.
+
+    Raises:
+        ConceptError: a prompt does not fit the context.
+        SolveError: pins leave no direction to edit.
     """
-    layer = open_first_layer(source)
-    solved = (
-        solve_paper(layer, book, removals) if preset == "paper" else solve_default(layer, book, removals, preservation)
+    base, ordered = Tower(source), canonical(removals)
+    updates: dict[int, Tensor] = {}
+    done = []
+    for layer in method.layers:
+        task = Task(Site(base, base.edited(updates), layer), book, ordered, method)
+        solved = solve_paper(task) if method.preset == "paper" else solve(task, None if updates else sums)
+        updates[layer] = solved.up @ solved.down
+        done.append(described(task, solved))
+    return done
+
+
+def solve(task: Task, sums: Sums | None) -> Solved:
+    """One site's update."""
+    problem, columns = posed(task, sums)
+    best, curve = search(problem, task.held_out, task.emphasis)
+    weight = best.preservation if task.method.preservation == "auto" else task.method.preservation
+    start = time.perf_counter()
+    core = problem.core(weight)
+    seconds = time.perf_counter() - start
+    up, down = factors(core, TRUNCATION)
+    return Solved(
+        up=up if problem.outputs is None else problem.outputs @ up,
+        down=down @ problem.inputs.T,
+        columns=columns,
+        preservation=weight,
+        ridge=problem.ridge,
+        condition=condition(problem.system(weight)),
+        curve=curve,
+        seconds=seconds,
     )
-    up, down = low_rank(solved.solution.delta)
-    name = OUT_PROJ.format(layer=0)
-    update = TensorUpdate(
-        source.component, name, source.stored_name(name), source.file_of(name), layer.stored, up, down
-    )
+
+
+def posed(task: Task, sums: Sums | None) -> tuple[Problem, int]:
+    """The normal equations and the number of columns: from columns when they are few, else from exact sums."""
+    if task.is_small():
+        return pose(task.columns, task.retained, task.protected), len(task.columns.keys)
+    sums = sums or task.sums
+    return pose_sums(sums.statistics, task.retained.moment, task.protected), sums.columns
+
+
+def solve_paper(task: Task) -> Solved:
+    """The released procedure."""
+    statistics, columns = paper_statistics(task.site, task.book, task.removals)
+    start = time.perf_counter()
+    delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
+    seconds = time.perf_counter() - start
+    up, down = factors(delta, EXACT)
+    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment), [], seconds)
+
+
+def condition(system: Tensor) -> float:
+    """Condition number of a symmetric positive definite matrix."""
+    spectrum = torch.linalg.eigvalsh(system)
+    return float(spectrum[-1] / spectrum[0])
+
+
+def described(task: Task, solved: Solved) -> Edit:
+    """The update of the site's tensor, and its record."""
+    source, name = task.site.base.source, OUT_PROJ.format(layer=task.site.layer)
+    delta = solved.up @ solved.down
     record = SolveRecord(
-        preset=preset,
-        component="text_encoder",
+        preset=task.method.preset,
+        component=source.component,
         tensor=name,
-        layer=0,
+        layer=task.site.layer,
         columns=solved.columns,
-        rank=up.shape[1],
+        rank=solved.up.shape[1],
         preservation=solved.preservation,
-        ridge=solved.solution.ridge,
-        condition=solved.solution.condition,
-        relative_change=float(solved.solution.delta.norm() / layer.weight.norm()),
-        null_prompt_drift=null_drift(layer, book, solved.solution.delta),
-        predicted_retain_p95=solved.point.predicted_retain_p95,
+        ridge=solved.ridge,
+        condition=solved.condition,
+        relative_change=float(delta.norm() / task.site.weight.norm()),
+        null_prompt_drift=float((task.null @ delta.T).abs().max()),
+        predicted_retain_p95=float(task.held_out.drift(delta).quantile(0.95)),
         seconds=solved.seconds,
         trade_off=solved.curve,
     )
-    return update, record
-
-
-def solve_default(
-    layer: FirstLayer, book: PromptBook, removals: Sequence[Removal], preservation: float | Literal["auto"]
-) -> Solved:
-    """Preserve and protect; search for the weight unless it is given."""
-    problem = pose(layer, book, removals)
-    prompts = held_out(layer, book, removals)
-    best, curve = search(problem, prompts, removals)
-    weight = best.preservation if preservation == "auto" else preservation
-    solution, seconds = timed(lambda: problem.solve(weight))
-    return Solved(solution, problem.columns, weight, curve, prompts.point(weight, solution.delta), seconds)
-
-
-def solve_paper(layer: FirstLayer, book: PromptBook, removals: Sequence[Removal]) -> Solved:
-    """The released procedure, measured on the same held-out prompts."""
-    removal, columns = paper_statistics(layer, book, removals)
-    solution, seconds = timed(lambda: paper_solve(removal))
-    prompts = held_out(layer, book, removals)
-    return Solved(solution, columns, 0.0, [], prompts.point(0.0, solution.delta), seconds)
-
-
-def timed(solve: Callable[[], Solution]) -> tuple[Solution, float]:
-    """A solution and the wall time it took, in seconds."""
-    start = time.perf_counter()
-    return solve(), time.perf_counter() - start
-
-
-def low_rank(delta: Tensor) -> tuple[Tensor, Tensor]:
-    """Balanced factors with ``up @ down == delta`` to rounding, of the smallest such rank."""
-    left, values, right = torch.linalg.svd(delta, full_matrices=False)
-    rank = int((values > RANK_TOLERANCE * values[0]).sum())
-    root = values[:rank].sqrt()
-    return (left[:, :rank] * root).contiguous(), (root[:, None] * right[:rank]).contiguous()
-
-
-def null_drift(layer: FirstLayer, book: PromptBook, delta: Tensor) -> float:
-    """Largest absolute change of the empty prompt's attention output; BOS is part of it."""
-    return float((null_prompt_keys(layer, book) @ delta.T).abs().max())
+    return Edit(update_of(source, name, solved.up, solved.down), record)

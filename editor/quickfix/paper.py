@@ -8,35 +8,30 @@ lambda 0.01; nothing preserved or protected. Only the arithmetic is better: a fl
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from editor.prompts import Pair, PromptBook, Removal
-from editor.quickfix.keys import FirstLayer
-from editor.quickfix.solve import Solution, Statistics, solve, statistics
+from editor.quickfix.attention import Places
+from editor.quickfix.columns import Columns, Site, joined
+from editor.quickfix.solve import Statistics
 
 RIDGE = 0.01
+BIAS = "self_attn.out_proj.bias"
 
 
-def paper_columns(layer: FirstLayer, pair: Pair, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and residuals of one pair, (n, d) each."""
-    length = len(pair.concept.ids)
-    sources, targets = layer.keys(torch.stack([pair.concept.ids, pair.destination.ids]))
-    places = torch.arange(pair.last_subject, length)
-    values = (pair.destination.eos - 1 + torch.arange(len(places))).clamp(max=length - 1)
-    keys = sources[places]
-    return keys, (targets[values] - keys) @ layer.weight.T + bias
+def pair_columns(site: Site, pair: Pair) -> Columns:
+    """The columns of one pair."""
+    spoken = torch.arange(pair.last_subject, len(pair.concept.ids))
+    meant = (pair.destination.eos - 1 + torch.arange(len(spoken))).clamp(max=len(pair.concept.ids) - 1)
+    row = torch.zeros_like(spoken)
+    keys = site.keys(pair.concept.ids[None], Places(row, spoken))
+    values = site.keys(pair.destination.ids[None], Places(row, meant)) @ site.weight.T
+    residuals = values + site.base.read(site.layer, BIAS) - keys @ site.weight.T
+    return Columns(keys, residuals, torch.ones(len(keys), dtype=torch.float64))
 
 
-def paper_statistics(layer: FirstLayer, book: PromptBook, removals: Sequence[Removal]) -> tuple[Statistics, int]:
-    """Unweighted sums over all pairs, and the number of columns."""
-    bias = layer.source.tensor("text_model.encoder.layers.0.self_attn.out_proj.bias").double()
-    columns = [paper_columns(layer, pair, bias) for removal in removals for pair in book.paper_pairs(removal)]
-    keys, residuals = torch.cat([k for k, _ in columns]), torch.cat([r for _, r in columns])
-    return statistics(keys, residuals, torch.ones(len(keys), dtype=torch.float64)), len(keys)
-
-
-def paper_solve(removal: Statistics) -> Solution:
-    """Ridge regression, nothing more."""
-    width = len(removal.moment)
-    identity = torch.eye(width, dtype=torch.float64)
-    return solve(removal, torch.zeros_like(identity), identity, RIDGE)
+def paper_statistics(site: Site, book: PromptBook, removals: Sequence[Removal]) -> tuple[Statistics, int]:
+    """The ridge regression's sums, lambda included, and the number of columns."""
+    columns = joined([pair_columns(site, pair) for removal in removals for pair in book.paper_pairs(removal)])
+    statistics = columns.statistics()
+    statistics.moment.diagonal().add_(RIDGE)
+    return statistics, len(columns.keys)

@@ -6,20 +6,20 @@ concept and the drift that all but one in twenty retain prompts stay below. What
 over every object, so prompts differ more and the mean hides the worst.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from api_schemas.report import TradeOffPoint
-from editor.prompts import PromptBook, Removal
-from editor.prompts.concepts import Kind
-from editor.quickfix.keys import FirstLayer
-from editor.quickfix.problem import Columns, Problem, pair_columns
+from editor.quickfix.columns import Columns, Retained
+from editor.quickfix.problem import Problem
 
-PRESERVATIONS = tuple(float(2**power) for power in range(-2, 11))
-"""Weights tried: how much a retain prompt counts beside an edit prompt."""
-EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
+POWERS = range(-2, 11)
+"""Weights tried are powers of two: how much a retain prompt counts beside an edit prompt."""
+STEPS = (4, 2, 1)
+"""The search narrows: every fourth power, then those beside the best."""
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -27,45 +27,82 @@ class HeldOut:
     """Prompts to measure a candidate by."""
 
     targets: Columns
-    retained: Tensor
-    """Keys of retain prompts after BOS, (n, length, d)."""
+    retained: Retained
     outputs: Tensor
-    """Norm of each retain prompt's attention output, (n,)."""
+    """Weighted norm of each retain prompt's attention output, (prompts,)."""
 
-    def point(self, preservation: float, delta: Tensor) -> TradeOffPoint:
+    def drift(self, delta: Tensor) -> Tensor:
+        """Relative change of each retain prompt's attention output, (prompts,)."""
+        return prompt_norms(self.retained.keys @ delta.T, self.retained) / self.outputs
+
+    def within(self, problem: Problem) -> "Reduced":
+        """The same in the bases of a problem."""
+        outputs = problem.outputs
+        residuals = self.targets.residuals
+        inside = residuals if outputs is None else residuals @ outputs
+        return Reduced(
+            targets=self.targets.keys @ problem.inputs,
+            residuals=inside,
+            outside=residuals.square().sum(1) - inside.square().sum(1),
+            retained=self.retained.keys @ problem.inputs,
+            whole=self,
+        )
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Held-out prompts in a problem's bases, where an update is its core X."""
+
+    targets: Tensor
+    residuals: Tensor
+    outside: Tensor
+    """Squared norm of what of each residual no update can reach."""
+    retained: Tensor
+    whole: HeldOut
+
+    def point(self, preservation: float, core: Tensor) -> TradeOffPoint:
         """What one update removes and what it moves."""
-        drift = (self.retained @ delta.T).norm(dim=(1, 2)) / self.outputs
-        left = self.targets.residuals - self.targets.keys @ delta.T
-        removed = 1 - self.energy(left) / self.energy(self.targets.residuals).clamp(min=1e-30)
+        weights, retained = self.whole.targets.weights, self.whole.retained
+        left = (self.residuals - self.targets @ core.T).square().sum(1) + self.outside
+        asked = self.whole.targets.residuals.square().sum(1)
+        drift = prompt_norms(self.retained @ core.T, retained) / self.whole.outputs
         return TradeOffPoint(
             preservation=preservation,
-            removed=float(removed),
+            removed=1 - float((left * weights).sum() / (asked * weights).sum().clamp(min=TINY)),
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
 
-    def energy(self, residuals: Tensor) -> Tensor:
-        """Weighted squared norm of residuals."""
-        return (residuals.square().sum(1) * self.targets.weights).sum()
+
+def prompt_norms(rows: Tensor, retained: Retained) -> Tensor:
+    """Weighted norm of the rows of each prompt, (prompts,)."""
+    squares = rows.square().sum(1) * retained.weights
+    return torch.zeros(int(retained.prompts[-1]) + 1, dtype=rows.dtype).index_add(0, retained.prompts, squares).sqrt()
 
 
-def held_out(layer: FirstLayer, book: PromptBook, removals: Sequence[Removal]) -> HeldOut:
-    """Held-out prompts of a request."""
-    pairs = [pair for removal in removals for pair in book.held_out_pairs(removal)]
-    retained = layer.keys(book.ids(book.held_out_retain(removals)))[:, 1:]
-    outputs = (retained @ layer.weight.T).norm(dim=(1, 2))
-    return HeldOut(pair_columns(layer, pairs), retained, outputs)
+def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOffPoint, list[TradeOffPoint]]:
+    """The best point and those of the trade-off curve that were looked at, in order.
+
+    Args:
+        emphasis: how much what is left of the concepts counts, beside the drift.
+    """
+    reduced = prompts.within(problem)
+    tried: dict[int, TradeOffPoint] = {}
+
+    def cost(power: int) -> float:
+        point = tried[power]
+        return emphasis * (1 - point.removed) + point.predicted_retain_p95
+
+    for step in STEPS:
+        centre = min(tried, key=cost) if tried else None
+        for power in candidates(centre, step):
+            if power not in tried:
+                tried[power] = reduced.point(2.0**power, problem.core(2.0**power))
+    return tried[min(tried, key=cost)], [tried[power] for power in sorted(tried)]
 
 
-def emphasis(removals: Sequence[Removal]) -> float:
-    """How much what is left of the concepts counts, beside the drift."""
-    return max(EMPHASIS[removal.concept.kind] for removal in removals)
-
-
-def search(
-    problem: Problem, prompts: HeldOut, removals: Sequence[Removal]
-) -> tuple[TradeOffPoint, list[TradeOffPoint]]:
-    """The best point and the whole trade-off curve."""
-    curve = [prompts.point(weight, problem.solve(weight).delta) for weight in PRESERVATIONS]
-    left = emphasis(removals)
-    return min(curve, key=lambda point: left * (1 - point.removed) + point.predicted_retain_p95), curve
+def candidates(centre: int | None, step: int) -> list[int]:
+    """Every ``step``-th power, or those at that distance from the best so far."""
+    if centre is None:
+        return list(POWERS[::step])
+    return [power for power in (centre - step, centre + step) if power in POWERS]

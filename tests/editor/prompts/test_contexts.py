@@ -10,7 +10,7 @@ from editor.emoji.profile import PROFILE
 from editor.errors import ConceptError
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.prompts.concepts import Phrase
-from editor.prompts.contexts import OBJECT_CONTEXTS, STYLE_CONTEXTS, contexts, diagonals, kept_phrases
+from editor.prompts.contexts import OBJECT_CONTEXTS, contexts, diagonals, kept_phrases
 from editor.prompts.profile import GENERAL, Profile
 
 
@@ -27,7 +27,9 @@ def test_an_object_is_edited_in_few_contexts_of_every_sort(profile: Profile) -> 
 @pytest.mark.parametrize("profile", [PROFILE, GENERAL])
 def test_a_style_is_edited_around_as_many_objects_as_there_may_be(profile: Profile) -> None:
     phrases = contexts(profile, "style", "ink")
-    assert {p.object for p in phrases} == set(profile.object_names[:STYLE_CONTEXTS])
+    assert len(set(phrases)) == len(phrases) == profile.style_contexts
+    assert {p.object for p in phrases} == set(profile.object_names)
+    assert len({(p.object, p.wording) for p in phrases}) == len(phrases)
     dressed = Counter((p.wording, bool(p.prefix), bool(p.suffix)) for p in phrases)
     assert len(dressed) == 4 * len(profile.styled_wordings), "no wording always brings the same surroundings"
 

@@ -1,0 +1,112 @@
+"""What is asked of one site: the columns of the removals, the prompts to keep and those to measure by."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from editor.prompts import PromptBook, Removal, Tokenised, aligned_columns
+from editor.prompts.book import evenly
+from editor.prompts.concepts import Kind
+from editor.quickfix.attention import Places
+from editor.quickfix.columns import ROLES, Columns, Retained, Site, joined, pair_columns, retained_columns
+from editor.quickfix.method import Method
+from editor.quickfix.search import HeldOut, prompt_norms
+from editor.quickfix.sums import Sums, fixed, nothing, unit_for
+
+RETAIN_PROMPTS = 600
+HELD_OUT_RETAIN = 96
+HELD_OUT_PAIRS = 24
+"""Of each removal."""
+HELD_OUT_REMOVALS = 24
+"""So many of a long ledger's removals stand for all in the search."""
+EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
+"""How much what is left of a concept counts in the search."""
+
+
+def canonical(removals: Iterable[Removal]) -> tuple[Removal, ...]:
+    """The order in which removals are looked at, whatever the order in which they came."""
+    return tuple(sorted(removals, key=repr))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One site of one request."""
+
+    site: Site
+    book: PromptBook
+    removals: tuple[Removal, ...]
+    """In canonical order."""
+    method: Method
+
+    def columns_of(self, removal: Removal) -> Columns:
+        """The columns of one removal."""
+        return pair_columns(self.site, self.book.edit_pairs(removal), self.method.aim)
+
+    def sums_of(self, removal: Removal) -> Sums:
+        """The same summed: depends on nothing but the removal and the original encoder."""
+        columns = self.columns_of(removal)
+        return fixed(columns.statistics(), self.unit, len(columns.keys))
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The columns of all removals."""
+        return joined([self.columns_of(removal) for removal in self.removals])
+
+    @cached_property
+    def sums(self) -> Sums:
+        """Their exact sums."""
+        return reduce(Sums.__add__, map(self.sums_of, self.removals), nothing(len(self.site.weight), self.unit))
+
+    def is_small(self) -> bool:
+        """Whether all columns and what is kept are fewer than the dimensions."""
+        room = len(self.site.weight) - len(self.protected) - len(self.retained.keys)
+        counts = (len(aligned_columns(p, ROLES)) for removal in self.removals for p in self.book.edit_pairs(removal))
+        return all(count < room for count in accumulate(counts))
+
+    @cached_property
+    def retained(self) -> Retained:
+        """The prompts that no removal may change."""
+        return self.kept(self.book.retain_texts(self.removals, RETAIN_PROMPTS))
+
+    def kept(self, texts: Sequence[str]) -> Retained:
+        """Keys that stand for prompts."""
+        return retained_columns(self.site, self.book.tokenise_all(texts))
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """Prompts in wordings that the edit does not see."""
+        some = evenly(self.removals, HELD_OUT_REMOVALS)
+        pairs = [self.book.held_out_pairs(removal, HELD_OUT_PAIRS) for removal in some]
+        targets = joined([pair_columns(self.site, own, self.method.aim) for own in pairs])
+        retained = self.kept(self.book.held_out_retain(self.removals, HELD_OUT_RETAIN))
+        return HeldOut(targets, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
+
+    @cached_property
+    def null(self) -> Tensor:
+        """Keys of the empty prompt, (context, d). Its first is BOS's, which is the same in every prompt."""
+        return self.everywhere(self.book.tokenise(""))
+
+    @cached_property
+    def protected(self) -> Tensor:
+        """Keys that no update may move: the empty prompt's, and those after BOS of each pinned prompt."""
+        pins = self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
+        return torch.cat([self.null, *(self.everywhere(pin)[1:] for pin in pins)])
+
+    def everywhere(self, prompt: Tokenised) -> Tensor:
+        """Keys of every position of a prompt, (context, d)."""
+        positions = torch.arange(len(prompt.ids))
+        return self.site.keys(prompt.ids[None], Places(torch.zeros_like(positions), positions))
+
+    @property
+    def unit(self) -> float:
+        """The unit of exact sums."""
+        return unit_for(self.null)
+
+    @property
+    def emphasis(self) -> float:
+        """How much what is left of the concepts counts, beside the drift."""
+        return max(EMPHASIS[removal.concept.kind] for removal in self.removals)
