@@ -1,6 +1,8 @@
 """A whole request on the embedded model, few prompts and steps: phases, resumption, the cache, the three published forms."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,8 +17,9 @@ from transformers import CLIPTextModel
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor import jobs
+from editor.checkpoints import file_digest
 from editor.emoji import WEIGHTS
-from editor.errors import CheckpointError, ConceptError, JudgeError
+from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
 from editor.judging.sampling import Sampler, Shot, draw, load_pipeline
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -60,12 +63,22 @@ def report(done: jobs.JobContext) -> AuditReport:
     return AuditReport.model_validate_json((done.out / "report.json").read_bytes())
 
 
-def test_every_artifact_is_listed_with_its_true_digest(done: jobs.JobContext, report: AuditReport) -> None:
+@pytest.fixture(scope="module")
+def delivered(done: jobs.JobContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("delivered")
+    assert jobs.deliver(done, out)[-1] == out / "report.json"
+    return out
+
+
+def test_every_artifact_is_listed_with_its_true_digest(
+    done: jobs.JobContext, report: AuditReport, delivered: Path
+) -> None:
     names = [artifact.name for artifact in jobs.artifacts(done)]
     assert names[-1] == "report.json"
     assert {"delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"} <= set(names)
     for record in report.artifacts:
-        assert record.sha256 == jobs.file_digest(done.out / record.name)
+        assert record.sha256 == file_digest(delivered / record.name)
+    assert not (done.out / "text_encoder" / "model.safetensors").exists(), "full weights are made when delivered"
 
 
 def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
@@ -97,19 +110,20 @@ def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
     assert len(trace.sites) == 12
 
 
-def test_delta_lora_and_full_weights_draw_the_same_images(done: jobs.JobContext, tmp_path: Path) -> None:
+def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> None:
     from safetensors.torch import load_file
 
     shots, sampler = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2)], Sampler(4, 3.0)
     images = {}
     full = load_pipeline(WEIGHTS)
-    full.text_encoder = CLIPTextModel.from_pretrained(done.out / "text_encoder", dtype=torch.float32)
+    full.text_encoder = CLIPTextModel.from_pretrained(delivered / "text_encoder", dtype=torch.float32)
     images["full"] = draw(full, sampler, shots)
     patched = load_pipeline(WEIGHTS)
-    patched.text_encoder.load_state_dict(load_file(done.out / "delta.safetensors"), strict=False)
+    delta = {name.partition(":")[2]: tensor for name, tensor in load_file(delivered / "delta.safetensors").items()}
+    assert not patched.text_encoder.load_state_dict(delta, strict=False).unexpected_keys
     images["delta"] = draw(patched, sampler, shots)
     adapted: Any = load_pipeline(WEIGHTS)
-    adapted.load_lora_weights(done.out / "lora.safetensors")
+    adapted.load_lora_weights(delivered / "lora.safetensors")
     images["lora"] = draw(adapted, sampler, shots)
     base = draw(load_pipeline(WEIGHTS), sampler, shots)
     for form in ("delta", "lora"):
@@ -154,9 +168,11 @@ def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done:
     for phase in jobs.PHASES:
         if not jobs.finished(phase, again):
             jobs.run_phase(phase, again)
-    for name in ("delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors"):
+    for name in ("delta.safetensors", "lora.safetensors"):
         assert (again.out / name).read_bytes() == (done.out / name).read_bytes()
     first, second = (AuditReport.model_validate_json((c.out / "report.json").read_bytes()) for c in (done, again))
+    weights = [[a.sha256 for a in report.artifacts if a.kind == "weights"] for report in (first, second)]
+    assert weights[0] == weights[1] != []
     assert (second.traces, second.removals, second.validation) == (first.traces, first.removals, first.validation)
 
 
@@ -192,3 +208,15 @@ def test_a_folder_that_is_no_model_is_refused(make: Make, tmp_path: Path) -> Non
     with pytest.raises(CheckpointError) as caught:
         _ = make(model_dir=tmp_path).source
     assert caught.value.field == "model"
+
+
+def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make, tmp_path: Path) -> None:
+    model = shutil.copytree(WEIGHTS, tmp_path / "model")
+    context = make(FOX | {"validation": {"enabled": False}}, model_dir=model)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    os.utime(model / "text_encoder" / "model.safetensors", ns=(1, 1))
+    with pytest.raises(PublishingError, match="has changed since"):
+        jobs.deliver(context, tmp_path / "out")
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert not (tmp_path / "out" / "text_encoder" / "model.safetensors").exists()
