@@ -32,6 +32,16 @@ class ModelRecord(Part):
     files: dict[str, str] = Field(description="File name inside the model -> sha256 of its bytes.")
 
 
+NameSource = Literal["concept", "alias", "title", "translation", "spelling"]
+
+
+class NameRecord(Part):
+    """A name that the edit covers."""
+
+    text: str
+    source: NameSource
+
+
 class RemovalRecord(Part):
     """One removed concept, as the edit understood it."""
 
@@ -40,6 +50,7 @@ class RemovalRecord(Part):
     destination: str = Field(description="What the concept's prompts now mean; empty for the null concept.")
     destination_source: Literal["replacement", "generic", "null"]
     aliases: list[str]
+    names: list[NameRecord] = Field([], description="Every name that the edit covers, and where it comes from.")
     edit_prompts: list[str] = Field(description="Prompts whose keys and values went into the solve.")
     neighbours: list[str] = Field(description="Nearest concepts, held in place by the preservation term and tested.")
 
