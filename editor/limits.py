@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from api_schemas.edits import EditRequest
 from api_schemas.report import RemovalRecord
+from editor.checkpoints import SecondWay
 
 ALWAYS = (
     "The edit suppresses a concept in the text encoder; the image half of the model still can draw it. Whoever holds the "
@@ -15,10 +16,17 @@ ALWAYS = (
 
 def known_limits(removals: Sequence[RemovalRecord]) -> list[str]:
     """Limits of the method, and of this request."""
-    unnamed = [removal.concept for removal in removals if not removal.aliases]
+    unnamed = [
+        removal.concept for removal in removals if {name.source for name in removal.names} <= {"concept", "spelling"}
+    ]
     names = ", ".join(f"“{name}”" for name in unnamed)
-    aliases = [f"No other names or spellings were given for {names}, and none are covered."] if unnamed else []
+    aliases = [f"No other names were given for {names}: at most its spellings are covered."] if unnamed else []
     return [*ALWAYS, *aliases]
+
+
+def second_way_limits(ways: Sequence[SecondWay]) -> list[str]:
+    """What reaches the image past the edited encoders."""
+    return [way.sentence for way in ways]
 
 
 def not_tested(request: EditRequest) -> list[str]:

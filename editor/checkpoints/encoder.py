@@ -55,7 +55,12 @@ class Place:
         tensor = self.file.read(self.stored.name, *self.rows)
         return tensor.T.contiguous() if self.stored.transposed else tensor
 
-    def pieces(self) -> Iterator[bytes]:
+    @property
+    def size(self) -> int:
+        """Bytes of the canonical tensor."""
+        return self.file.span(self.stored.name).size // (1 if self.stored.third is None else 3)
+
+    def pieces(self) -> Iterator[bytes | bytearray]:
         """The canonical tensor's bytes, a piece at a time."""
         if self.stored.transposed:
             yield bytes(as_bytes(self.read()))

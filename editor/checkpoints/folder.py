@@ -7,9 +7,7 @@ from typing import Any, get_args
 
 from editor.checkpoints.checkpoint import Checkpoint
 from editor.checkpoints.encoder import Activation, Place, TextEncoder, check_precision, check_shapes
-from editor.checkpoints.files import file_digest as file_digest  # until the last importer has moved
 from editor.checkpoints.files import inside, read_json, weights_in
-from editor.checkpoints.files import weight_files as weight_files
 from editor.checkpoints.names import FIRST_LAYER, LAYER, PROJECTION, TOKENS, WHOLE, Component, Family, locate
 from editor.checkpoints.reading import TensorFile
 from editor.checkpoints.second_way import SecondWay, t5
@@ -145,13 +143,20 @@ def open_encoder(root: Path, folder: Path, component: str, tokenizer: Path) -> T
         width=config["hidden_size"],
         activation=config["hidden_act"],
         places=places_in(root, folder),
-        tokenizer_folder=tokenizer,
+        tokenizer_folder=checked_tokenizer(root, tokenizer),
         config=config,
     )
     check_agreement(folder, encoder)
     check_shapes(encoder)
     check_precision(encoder)
     return encoder
+
+
+def checked_tokenizer(root: Path, folder: Path) -> Path:
+    """The folder of a tokenizer, none of whose files leads out of the model's folder."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"):
+        inside(root, folder / name)
+    return folder
 
 
 def places_in(root: Path, folder: Path) -> dict[str, Place]:

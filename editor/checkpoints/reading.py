@@ -61,7 +61,7 @@ class TensorFile:
         self.gather(as_bytes(rows), [span.start + (start + row) * row_size(span) for row in wanted.tolist()])
         return finite(self.path, name, rows)[places]
 
-    def pieces(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def pieces(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytearray]:
         """The bytes of a tensor, or of some rows of it, a piece at a time."""
         span = self.span(name)
         first = span.start + start * row_size(span)
@@ -90,11 +90,11 @@ class TensorFile:
         for index, offset in enumerate(offsets):
             self.fill(buffer[index * width : (index + 1) * width], offset)
 
-    def piece(self, offset: int, count: int) -> bytes:
-        """Some bytes."""
+    def piece(self, offset: int, count: int) -> bytearray:
+        """Some bytes of the file."""
         buffer = bytearray(count)
         self.fill(memoryview(buffer), offset)
-        return bytes(buffer)
+        return buffer
 
 
 def as_bytes(tensor: Tensor) -> memoryview:

@@ -16,7 +16,7 @@ EPS = 1e-5
 VOCABULARY = 49408
 """CLIP's; a single file brings no tokenizer, so another vocabulary can't be read."""
 OPENAI_WIDTH = 768
-T5_MARK = "encoder.block.0.layer.0.SelfAttention.q.weight"
+T5_COMPONENTS: dict[Family, str] = {"flux": "text_encoder_2", "sd3": "text_encoder_3"}
 BACKBONES: dict[str, Family] = {"joint_blocks.0.": "sd3", "double_blocks.0.": "flux"}
 READABLE = (
     "Readable are diffusers and transformers folders, single-file checkpoints of Stable Diffusion 1 and 2, SDXL, SD3 and "
@@ -32,7 +32,7 @@ def open_file(path: Path) -> Checkpoint:
         raise unknown(path, file.layout.spans)
     family = family_of(found, file.layout.spans)
     encoders = tuple(encoder_at(file, site, scheme) for site, scheme in found)
-    return Checkpoint(path, family, encoders, second_ways(file.layout.spans, family) or t5_beside(path, family))
+    return Checkpoint(path, family, encoders, second_ways(family) or t5_beside(path, family))
 
 
 def unknown(path: Path, spans: Mapping[str, object]) -> CheckpointError:
@@ -52,10 +52,9 @@ def family_of(found: list[tuple[Site, Scheme]], spans: Mapping[str, object]) -> 
     return found[-1][0].family
 
 
-def second_ways(spans: Mapping[str, object], family: Family) -> tuple[SecondWay, ...]:
-    """T5 inside the file."""
-    component = "text_encoder_2" if family == "flux" else "text_encoder_3"
-    return (t5(component, family),) if any(name.endswith(T5_MARK) for name in spans) else ()
+def second_ways(family: Family) -> tuple[SecondWay, ...]:
+    """T5, whether it lies in the file or is loaded from another."""
+    return (t5(T5_COMPONENTS[family], family),) if family in T5_COMPONENTS else ()
 
 
 def t5_beside(path: Path, family: Family) -> tuple[SecondWay, ...]:

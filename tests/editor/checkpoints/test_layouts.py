@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from editor.checkpoints import Checkpoint, open_checkpoint
+from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.module import load_module
 from editor.checkpoints.tokenizers import read_merges, vocabulary
-from editor.quickfix.keys import open_first_layer
+from editor.quickfix.tower import Tower, everywhere
 from tests.editor.checkpoints.layouts import (
     PROMPTS,
     VOCABULARY,
@@ -230,10 +230,11 @@ def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Te
     for encoder, kind, (tensors, keys) in zip(checkpoint.encoders, case.kinds, made, strict=True):
         assert (encoder.width, encoder.heads, encoder.layers) == (keys.shape[-1], keys.shape[-1] // 64, 1)
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")
-        layer = open_first_layer(encoder)
-        assert layer.stored.dtype is dtype
-        read = layer.keys(torch.tensor(encoder.tokenizer()(PROMPTS, padding="max_length")["input_ids"]))
-        torch.testing.assert_close(read, keys, atol=1e-12, rtol=1e-10)
+        assert encoder.tensor(OUT_PROJ.format(layer=0)).dtype is dtype
+        tower = Tower(encoder)
+        states = tower.entering(torch.tensor(encoder.tokenizer()(PROMPTS, padding="max_length")["input_ids"]), 0)
+        read = tower.attention(0).keys(states, everywhere(states.index))
+        torch.testing.assert_close(read.reshape(keys.shape), keys, atol=1e-12, rtol=1e-10)
         for canonical in encoder.places:
             if "token_embedding" not in canonical:
                 assert torch.equal(encoder.tensor(canonical), tensors[canonical]), canonical
