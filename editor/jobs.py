@@ -21,6 +21,7 @@ from api_schemas.overlays import Overlay
 from api_schemas.report import (
     AuditReport,
     ModelRecord,
+    NameRecord,
     RemovalRecord,
     SamplerRecord,
     SolveRecord,
@@ -38,7 +39,7 @@ from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
 from editor.limits import known_limits, not_tested
-from editor.prompts import PromptBook, Removal, open_books
+from editor.prompts import PromptBook, Removal, expand, open_books
 from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.figures import Picture
 from editor.publishing.full import write_overlay
@@ -211,6 +212,7 @@ def described(context: JobContext, removal: Removal) -> RemovalRecord:
         destination=removal.destination.words,
         destination_source=removal.destination.source,
         aliases=list(removal.aliases),
+        names=[NameRecord(text=name.text, source=name.source) for name in expand(removal, context.book).names],
         edit_prompts=[pair.concept.text for pair in pairs],
         neighbours=neighbours(context.judge, removal, kept) if context.request.validation.enabled else [],
     )

@@ -66,18 +66,25 @@ def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], 
     asks: Asks = removal.concept.kind
     near = neighbours(judge, removal, objects if asks == "object" else styles)
     every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
+    spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
+    rarely = [phrase for name in spelt for phrase in seen(book, removal, name)]
     beside = [phrase for name in near for phrase in evenly(ordinary(seen(book, removal, name)), 4)]
     return [
         Group("target", index, asks, spread(every), removal.concept.subject),
-        Group("generality", index, asks, spread(book.held_out(p for p in every if p.style)), removal.concept.subject),
+        Group(
+            "generality",
+            index,
+            asks,
+            spread(book.held_out(p for p in every + rarely if p.style)),
+            removal.concept.subject,
+        ),
         Group("neighbours", index, asks, spread(beside, PROMPTS * 2)),
     ]
 
 
 def retain_groups(book: PromptBook, removals: Sequence[Removal], limit: int) -> list[Group]:
     """Kept objects in kept styles, in held-out wordings; asked for both."""
-    objects, styles = book.kept_names(removals)
-    styled = [phrase for phrase in book.kept_phrases(objects, styles) if phrase.style]
+    styled = [phrase for phrase in book.retained(removals) if phrase.style]
     phrases = spread(book.held_out(styled), limit)
     return [Group("retain", None, "object", phrases), Group("retain", None, "style", phrases)] if phrases else []
 

@@ -3,11 +3,14 @@
 from editor.prompts.alignment import Pair, Tokenised, aligned_columns
 from editor.prompts.book import PromptBook, open_book, open_books
 from editor.prompts.concepts import Concept, Destination, Removal, destination_of
+from editor.prompts.expansion import Expansion, Name, expand
 from editor.prompts.profile import Profile, load_profile
 
 __all__ = [
     "Concept",
     "Destination",
+    "Expansion",
+    "Name",
     "Pair",
     "Profile",
     "PromptBook",
@@ -15,6 +18,7 @@ __all__ = [
     "Tokenised",
     "aligned_columns",
     "destination_of",
+    "expand",
     "load_profile",
     "open_book",
     "open_books",

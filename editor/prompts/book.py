@@ -1,7 +1,7 @@
 """The prompts of one request: pairs to edit with, prompts to keep, prompts held out, all tokenised for one model."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress, cycle
@@ -11,17 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from api_schemas.conflicts import parts_of, words_of
+from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.errors import ConceptError
 from editor.prompts.alignment import Pair, Tokenised
 from editor.prompts.concepts import Kind, Phrase, Removal
 from editor.prompts.contexts import contexts, kept_phrases
 from editor.prompts.contexts import evenly as evenly
+from editor.prompts.expansion import Name, expand
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.tokens import Tokens
 
 PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
+SPELLING_CONTEXTS = 4
+"""Prompts that a spelling is edited in."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,7 @@ class PromptBook:
 
     def subject_span(self, text: str, subject: str) -> tuple[int, int]:
         """First and last token of the last whole-word occurrence of ``subject`` in ``text``."""
-        matches = list(re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", text, re.IGNORECASE))
-        return self.tokens.encode([text])[0].covering(*matches[-1].span())
+        return self.tokens.encode([text])[0].covering(*places_of(subject, text)[-1])
 
     def pair(self, subject: str, text: str, destination: str) -> Pair:
         """Tokenise both sides and find the subject."""
@@ -101,30 +105,41 @@ class PromptBook:
         """The prompts whose tokens fit the context."""
         return list(compress(texts, self.all_fit(texts)))
 
-    def fitting_pairs(self, removal: Removal, name: str, phrases: Iterable[Phrase]) -> list[Pair]:
-        """A pair for each phrase that fits the context on both sides.
-
-        Raises:
-            ConceptError: none does.
-        """
-        texts = [(phrase.text(), destination_text(phrase, removal)) for phrase in phrases]
-        fit = zip(self.all_fit([text for text, _ in texts]), self.all_fit([meant for _, meant in texts]), strict=True)
-        fitting = list(compress(texts, (both == (True, True) for both in fit)))
-        if not fitting:
-            raise ConceptError(
-                f"No prompt about {name!r} fits the {self.context} tokens that the model reads.",
-                remedy="Shorten the concept, its aliases or its replacement.",
-            )
-        return self.pairs(name, fitting)
-
     def contexts(self, kind: Kind, name: str) -> list[Phrase]:
         """The phrases that an edit names a concept in."""
         return contexts(self.profile, kind, name)
 
     def edit_pairs(self, removal: Removal) -> list[Pair]:
-        """Prompts that name the concept or an alias, each with what it shall mean."""
-        kind = removal.concept.kind
-        return [p for name in removal.names for p in self.fitting_pairs(removal, name, self.contexts(kind, name))]
+        """Prompts that name the concept in any way, each with what it shall mean."""
+        return [pair for name in expand(removal, self).names for pair in self.name_pairs(removal, name)]
+
+    def name_pairs(self, removal: Removal, name: Name) -> list[Pair]:
+        """Prompts about one name; a spelling has a few, and may have none that fit.
+
+        Raises:
+            ConceptError: no prompt about a name that is no spelling fits the context.
+        """
+        phrases = self.contexts(named_kind(removal, name.source), name.text)
+        if name.source == "spelling":
+            return self.fitting_pairs(removal, name, evenly(phrases, SPELLING_CONTEXTS))
+        pairs = self.fitting_pairs(removal, name, phrases)
+        if not pairs:
+            raise self.too_long(name.text)
+        return pairs
+
+    def fitting_pairs(self, removal: Removal, name: Name, phrases: Iterable[Phrase]) -> list[Pair]:
+        """A pair for each phrase that fits the context on both sides and names the concept once."""
+        texts = [(phrase.text(), destination_text(phrase, removal, name.source)) for phrase in phrases]
+        once = [(text, meant) for text, meant in texts if len(places_of(name.text, text)) == 1]
+        fit = zip(self.all_fit([text for text, _ in once]), self.all_fit([meant for _, meant in once]), strict=True)
+        return self.pairs(name.text, list(compress(once, map(all, fit))), name.weight)
+
+    def too_long(self, name: str) -> ConceptError:
+        """The error when no prompt is left."""
+        return ConceptError(
+            f"No prompt about {name!r} fits the {self.context} tokens that the model reads.",
+            remedy="Shorten the concept, its aliases or its replacement.",
+        )
 
     def paper_pairs(self, removal: Removal) -> list[Pair]:
         """The released procedure: the bare strings behind four prefixes."""
@@ -137,7 +152,7 @@ class PromptBook:
 
     def kept_names(self, removals: Sequence[Removal]) -> tuple[list[str], list[str]]:
         """Objects and styles that no removal names, with those that the request asks to preserve."""
-        removed = {name.lower() for removal in removals for name in removal.names}
+        removed = {name.lower() for removal in removals for name in removal.given}
         extra = {kind: asked_to_keep(removals, kind) for kind in ("object", "style")}
         objects = [*extra["object"], *self.profile.object_names]
         styles = [*extra["style"], *self.profile.styles]
@@ -148,13 +163,14 @@ class PromptBook:
 
     def retain_texts(self, removals: Sequence[Removal], limit: int) -> list[str]:
         """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
-        objects, styles = self.kept_names(removals)
-        texts = [phrase.text() for phrase in self.kept_phrases(objects, styles)]
-        return self.fitting(evenly(texts, limit))
+        return self.fitting(evenly([phrase.text() for phrase in self.retained(removals)], limit))
 
-    def kept_phrases(self, objects: list[str], styles: list[str]) -> Iterator[Phrase]:
-        """The grid behind :meth:`retain_texts`."""
-        return kept_phrases(self.profile, objects, styles)
+    def retained(self, removals: Sequence[Removal]) -> list[Phrase]:
+        """Kept objects, plain and in kept styles, in surroundings that name nothing removed."""
+        phrases = kept_phrases(self.profile, *self.kept_names(removals))
+        removed = {words_of(name) for removal in removals for name in removal.given}
+        longest = max(map(len, removed), default=0)
+        return [phrase for phrase in phrases if removed.isdisjoint(parts_of(words_of(phrase.around), longest))]
 
     def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:
         """The same subjects in wordings that no edit sees."""
@@ -163,14 +179,16 @@ class PromptBook:
 
     def held_out_pairs(self, removal: Removal, limit: int = 24) -> list[Pair]:
         """Pairs in held-out wordings, to choose the preservation weight by."""
-        name = removal.concept.subject
-        styled = [phrase for phrase in self.contexts(removal.concept.kind, name) if phrase.style]
-        return self.fitting_pairs(removal, name, self.held_out(evenly(styled, limit)))
+        name = Name(removal.concept.subject, "concept")
+        styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
+        pairs = self.fitting_pairs(removal, name, self.held_out(evenly(styled, limit)))
+        if not pairs:
+            raise self.too_long(name.text)
+        return pairs
 
     def held_out_retain(self, removals: Sequence[Removal], limit: int = 96) -> list[str]:
         """Retain prompts in held-out wordings."""
-        objects, styles = self.kept_names(removals)
-        styled = [phrase for phrase in self.kept_phrases(objects, styles) if phrase.style]
+        styled = [phrase for phrase in self.retained(removals) if phrase.style]
         return self.fitting([phrase.text() for phrase in self.held_out(evenly(styled, limit))])
 
 
@@ -179,11 +197,26 @@ def asked_to_keep(removals: Sequence[Removal], kind: str) -> list[str]:
     return [name for removal in removals if removal.concept.kind == kind for name in removal.preserve]
 
 
-def destination_text(phrase: Phrase, removal: Removal) -> str:
-    """The phrase as it shall be understood: with the destination's words, or with the null concept."""
+def places_of(name: str, text: str) -> list[tuple[int, int]]:
+    """Where ``name`` stands in ``text`` as whole words, whatever its case."""
+    return [found.span() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
+
+
+def named_kind(removal: Removal, source: NameSource) -> Kind:
+    """What prompts treat a name as: a work of a style is a thing."""
+    return "object" if source == "title" else removal.concept.kind
+
+
+def destination_text(phrase: Phrase, removal: Removal, source: NameSource = "concept") -> str:
+    """The phrase as it shall be understood: with the destination's words, or with the null concept.
+
+    A work becomes a picture in the style that takes the place of its own.
+    """
     words = removal.destination.words
-    if removal.concept.kind == "style":
+    if named_kind(removal, source) == "style":
         return replace(phrase, style=words).text()
+    if removal.concept.kind == "style" and words:
+        words = f"picture in the style of {words}"
     return replace(phrase, object=words).text() if words else ""
 
 

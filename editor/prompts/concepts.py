@@ -1,5 +1,6 @@
 """Concepts, destinations, and the prompts that name them."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,11 +75,25 @@ class Removal:
     destination: Destination
     aliases: tuple[str, ...] = ()
     preserve: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    """Works known by their own names."""
+    translations: tuple[str, ...] = ()
+    spellings: Literal["auto"] | tuple[str, ...] = ()
+    """Made by rule, or exactly these."""
+    exclude: tuple[str, ...] = ()
+    """Names that the expansion leaves out."""
+    taken: tuple[str, ...] = ()
+    """What else the request names: no spelling is made that means one of these."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The concept's subject and its aliases."""
+        """The concept's subject and its aliases: what a judge may recognise."""
         return (self.concept.subject, *self.aliases)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Every name that was given, made spellings left out."""
+        return (*self.names, *self.titles, *self.translations, *(() if self.spellings == "auto" else self.spellings))
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,11 @@ class Phrase:
     style: str = ""
     suffix: str = ""
     prefix: str = ""
+
+    @property
+    def around(self) -> str:
+        """All of it but the object and the style."""
+        return re.sub(r"\{\w+\}", " ", self.prefix + self.wording + self.suffix)
 
     def text(self) -> str:
         """The prompt itself; without a style, the part of the wording that names it is left out."""

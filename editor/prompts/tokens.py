@@ -17,6 +17,11 @@ class Encoded:
     starts: "array[int]"
     stops: "array[int]"
 
+    @property
+    def whole(self) -> bool:
+        """Whether the text is a single token, between BOS and EOS."""
+        return len(self.ids) == 3
+
     def covering(self, start: int, stop: int) -> tuple[int, int]:
         """First and last token that hold a character of ``text[start:stop]``."""
         places = enumerate(zip(self.starts, self.stops, strict=True))
