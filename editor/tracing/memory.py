@@ -68,9 +68,10 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor):
-                self.note(tensor.untyped_storage())
+        given = {storage.data_ptr() for storage in storages((args, kwargs))}
+        for storage in storages(output):
+            if storage.data_ptr() not in given:  # a view, of a weight perhaps, is nothing new
+                self.note(storage)
         return output
 
     def note(self, storage: Any) -> None:
@@ -87,6 +88,11 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A storage is gone."""
         self.known.discard(place)
         self.live -= size
+
+
+def storages(tree: Any) -> list[Any]:
+    """Of all tensors in nested lists and dictionaries."""
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def peak_of(run: Callable[[], object]) -> int:

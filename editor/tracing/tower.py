@@ -74,6 +74,20 @@ class Tower:
         finished: Tensor = self.inner.final_layer_norm(hidden)
         return finished
 
+    @property
+    def projected(self) -> int:
+        """Width of the pooled embedding of a ``CLIPTextModelWithProjection``."""
+        return int(self.encoder.text_projection.weight.shape[0])
+
+    @torch.no_grad()
+    def pooled(self, states: Tensor, ends: Tensor) -> Tensor:
+        """``(rows, projected)`` from penultimate ``states`` and EOS positions ``(rows,)``: SDXL's second condition."""
+        attended, _ = self.attention(self.depth, states)
+        middle = states + attended
+        last = self.inner.final_layer_norm(middle + self.mlp(self.depth, middle))
+        embedded: Tensor = self.encoder.text_projection(last[torch.arange(len(last)), ends])
+        return embedded
+
 
 def heads(projected: Tensor, attn: Any) -> Tensor:
     """``(rows, positions, width)`` -> ``(rows, heads, positions, width / heads)``."""

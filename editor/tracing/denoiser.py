@@ -1,0 +1,110 @@
+"""An image backbone of diffusers, called in rows; and what is done to its modules while it runs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from editor.judging.sampling import Precision
+from editor.tracing.sites import block_sites
+
+Condition = dict[str, Any]
+"""Keyword arguments of the backbone: tensors with a row for each run, perhaps in dictionaries."""
+
+
+class Edits(Protocol):
+    """What is done to a batch while it runs through the backbone."""
+
+    step: int
+    """Set by whoever samples."""
+
+    def applied(self, backbone: nn.Module, first: int) -> AbstractContextManager[None]:
+        """Within, the rows from ``first`` on, the conditional ones, are edited; earlier rows never."""
+
+
+@dataclass
+class NoEdits:
+    """Plain runs."""
+
+    step: int = 0
+
+    @contextmanager
+    def applied(self, backbone: nn.Module, first: int) -> Iterator[None]:
+        """Nothing is done."""
+        yield
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A ``UNet2DConditionModel``, or a transformer: SD3, FLUX, PixArt, DiT."""
+
+    backbone: Any
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments that all rows have in common."""
+    precision: Precision = "float32"
+
+    @torch.no_grad()
+    def predict(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """Noise prediction ``(rows, channels, height, width)``, or as the backbone packs it, at one timestep."""
+        times = timestep.expand(len(latents))
+        with torch.autocast(latents.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output: Tensor = self.backbone(latents, timestep=times, return_dict=False, **condition, **self.shared)[0]
+        return output.float()
+
+
+def joined(first: Condition, second: Condition) -> Condition:
+    """The rows of both."""
+    return {name: join(first[name], second[name]) for name in first}
+
+
+def join(first: Any, second: Any) -> Any:
+    """One argument's rows of both."""
+    return joined(first, second) if isinstance(first, dict) else torch.cat([first, second])
+
+
+def rows_of(condition: Condition, rows: Any) -> Condition:
+    """Some rows."""
+    chosen: Condition = tree_map(lambda tensor: tensor[rows], condition)
+    return chosen
+
+
+class Remembered(nn.Module):
+    """A projection that knows its last input: the prompt's keys and values are the same in every step."""
+
+    def __init__(self, projection: nn.Module) -> None:
+        super().__init__()
+        self.projection = projection
+        self.seen: Tensor | None = None
+        self.projected: Tensor | None = None
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Project, unless these very states were projected just before."""
+        if self.projected is None or states is not self.seen:
+            self.seen, self.projected = states, self.projection(states)
+        return self.projected
+
+
+@contextmanager
+def remembering(backbone: nn.Module) -> Iterator[None]:
+    """Within, cross-attention projects a prompt's keys and values once, not in every step."""
+    layers = [backbone.get_submodule(site.modules[0]) for site in block_sites(backbone, ("cross_attention",))]
+    with ExitStack() as stack:
+        for layer in layers:
+            for name in ("to_k", "to_v"):
+                stack.enter_context(replaced(layer, name, Remembered(getattr(layer, name))))
+        yield
+
+
+@contextmanager
+def replaced(parent: nn.Module, name: str, child: nn.Module) -> Iterator[None]:
+    """Within, another module takes a child's place."""
+    own = getattr(parent, name)
+    setattr(parent, name, child)
+    try:
+        yield
+    finally:
+        setattr(parent, name, own)
