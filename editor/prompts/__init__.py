@@ -3,6 +3,7 @@
 from editor.prompts.alignment import Pair, Tokenised, aligned_columns
 from editor.prompts.book import PromptBook, open_book, open_books
 from editor.prompts.concepts import Concept, Destination, Removal, destination_of
+from editor.prompts.conflicts import find_conflicts
 from editor.prompts.expansion import Expansion, Name, expand
 from editor.prompts.profile import Profile, load_profile
 
@@ -19,6 +20,7 @@ __all__ = [
     "aligned_columns",
     "destination_of",
     "expand",
+    "find_conflicts",
     "load_profile",
     "open_book",
     "open_books",
