@@ -13,8 +13,9 @@ import torch
 
 from editor.bench.form import Measure, Outcome, at_least, side_by_side
 from editor.checkpoints.reading import TensorFile, as_bytes
+from editor.publishing.apply import apply_delta, patches
 from editor.publishing.atomic import sync_folder
-from editor.publishing.delta import apply_delta, patches, write_delta
+from editor.publishing.delta import write_delta
 from editor.publishing.full import write_segments
 from editor.quickfix.update import TensorUpdate
 

@@ -32,7 +32,7 @@ def apply(
 
     Nothing is written unless the tensors that are replaced are the ones that the edit was made from.
     """
-    from editor.publishing.delta import patches, write_patches  # brings torch; `expunge --help` shall not
+    from editor.publishing.apply import patches, write_patches  # brings torch; `expunge --help` shall not
 
     plan = patches(base, delta, verify_file=verify_file)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

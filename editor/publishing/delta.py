@@ -2,15 +2,12 @@
 
 It holds the *edited* tensors in the dtype of the base, so applying it is a copy of bytes and gives the same file on every
 machine. One delta covers an edit of several files (SDXL has two text encoders). Its header says, per base file, which
-tensors are replaced and what their bytes hashed to: that is checked before anything is written, and costs as much for a
-7 GB checkpoint as for a small one.
+tensors are replaced and what their bytes hashed to.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
@@ -18,14 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors.torch import save
 from torch import Tensor
 
-from api_schemas.overlays import Segment
-from editor.checkpoints.files import file_digest
 from editor.checkpoints.header import Span, read_layout
 from editor.checkpoints.reading import as_bytes
 from editor.errors import CheckpointError, PublishingError
-from editor.publishing.atomic import replacing, write_bytes
-from editor.publishing.companions import write_companions
-from editor.publishing.full import Advance, chunks, located, quietly, segments_of, write_segments
+from editor.publishing.atomic import write_bytes
 from editor.quickfix.update import TensorUpdate
 
 ENTRY = "expunge"
@@ -74,21 +67,6 @@ class Binding(Part):
             if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
                 raise ValueError(f"{name!r} lies outside of the model")
         return self
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A base file that a delta fits, and how the edited file is put together."""
-
-    name: str
-    """The file's path inside the model."""
-    base: Path
-    segments: tuple[Segment, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the edited file."""
-        return sum(segment.size for segment in self.segments)
 
 
 def write_delta(
@@ -150,101 +128,3 @@ def read_header(delta: Path) -> tuple[Binding, dict[str, Span]]:
     if not named or named != layout.spans.keys():
         raise PublishingError(f"{delta} does not hold what its header says.", remedy="Download it again.")
     return binding, layout.spans
-
-
-def patches(model: Path, delta: Path, *, verify_file: bool = False) -> list[Patch]:
-    """Check that a delta belongs to a model, and plan the edited files.
-
-    Args:
-        model: a model's folder, or a single-file checkpoint.
-        delta: the delta.
-        verify_file: hash the whole base files too, not only the tensors that are replaced.
-
-    Raises:
-        PublishingError: no delta, or not for this model.
-    """
-    binding, spans = read_header(delta)
-    if model.is_file() and len(binding.files) > 1:
-        raise PublishingError(f"{delta} is for the files {', '.join(binding.files)}.", field="model")
-    found = []
-    for name, file in binding.files.items():
-        base = located(model, name)
-        found.append(Patch(name, base, segments_of(base, {t: spans[key(name, t)] for t in file.tensors})))
-        check_originals(base, file)
-        if verify_file:
-            check_file(base, file.sha256)
-    return found
-
-
-def check_originals(base: Path, file: BaseFile) -> None:
-    """The tensors to be replaced are the ones that the edit was made from. Raises PublishingError."""
-    places = read_layout(base).spans
-    with base.open("rb") as source:
-        for name, original in file.tensors.items():
-            digest = hashlib.sha256()
-            for chunk in chunks(source, places[name].start, places[name].end):
-                digest.update(chunk)
-            if digest.hexdigest() != original.sha256:
-                raise another_base(base, f"{name} was {original.sha256}")
-
-
-def check_file(base: Path, digest: str | None) -> None:
-    """The whole file is the one that the edit was made from. Raises PublishingError."""
-    if digest is None:
-        raise PublishingError(
-            "The delta does not say what the whole base file hashed to.",
-            remedy="Leave out --verify-file: the tensors that it replaces are checked in any case.",
-        )
-    if file_digest(base) != digest:
-        raise another_base(base, f"the file was {digest}")
-
-
-def another_base(base: Path, why: str) -> PublishingError:
-    """The refusal of a base."""
-    return PublishingError(
-        f"{base} is not the file that the edit was made for (sha256: {why}).",
-        field="model",
-        remedy="Use that very base model, not another version, precision or edit of it.",
-    )
-
-
-def apply_delta(model: Path, delta: Path, out: Path, *, verify_file: bool = False) -> list[Path]:
-    """Make the edited files from the base model and a delta; all of them or none.
-
-    Args:
-        model: a model's folder, or a single-file checkpoint.
-        delta: the delta.
-        out: for a folder, where the edited files go, with what must lie beside them (``config.json``); for a
-            single-file checkpoint the edited file, or an existing folder for it.
-        verify_file: see :func:`patches`.
-
-    Returns:
-        The edited files.
-
-    Raises:
-        PublishingError: no delta, not for this model, or ``out`` is the base itself. Nothing is written then.
-    """
-    return write_patches(patches(model, delta, verify_file=verify_file), model, delta, out)
-
-
-def write_patches(plan: Sequence[Patch], model: Path, delta: Path, out: Path, advance: Advance = quietly) -> list[Path]:
-    """:func:`apply_delta`, once its plan is made; ``advance`` is told how many bytes have just been written."""
-    targets = [target_of(model, patch, out) for patch in plan]
-    with ExitStack() as stack:
-        for patch, target in zip(plan, targets, strict=True):
-            write_segments(patch.segments, patch.base, delta, stack.enter_context(replacing(target)), advance)
-    if model.is_dir():
-        write_companions(model, [patch.name for patch in plan], out)
-    return targets
-
-
-def target_of(model: Path, patch: Patch, out: Path) -> Path:
-    """Where an edited file goes. Raises PublishingError: onto its own base."""
-    target = out / patch.name if model.is_dir() else out / model.name if out.is_dir() else out
-    if target.exists() and target.samefile(patch.base):
-        raise PublishingError(
-            f"{target} is the base itself.",
-            field="out",
-            remedy="Name another place: the base is needed to undo the edit.",
-        )
-    return target

@@ -88,8 +88,9 @@ def write_segments(
         PublishingError: ``base`` or ``delta`` ends early.
     """
     with base.open("rb") as original, delta.open("rb") as edited:
+        sources = {"base": original, "delta": edited}
         for segment in segments:
-            copy(original if segment.source == "base" else edited, target, segment.start, segment.size, advance)
+            copy(sources[segment.source], target, segment.start, segment.size, advance)
 
 
 def copy(source: BinaryIO, target: BinaryIO, start: int, count: int, advance: Advance = quietly) -> None:
@@ -122,11 +123,16 @@ def copy_through_memory(source: BinaryIO, target: BinaryIO, start: int, count: i
 
 def segments_digest(segments: Iterable[Segment], base: Path, delta: Path) -> str:
     """sha256 of the file that the segments make."""
-    digest = hashlib.sha256()
     with base.open("rb") as original, delta.open("rb") as edited:
-        for segment in segments:
-            for chunk in chunks(original if segment.source == "base" else edited, segment.start, segment.end):
-                digest.update(chunk)
+        sources = {"base": original, "delta": edited}
+        return digest_of(chunk for s in segments for chunk in chunks(sources[s.source], s.start, s.end))
+
+
+def digest_of(parts: Iterable[bytes]) -> str:
+    """sha256 of bytes that come in parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 

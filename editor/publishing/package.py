@@ -10,10 +10,11 @@ from pydantic import RootModel
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
 from editor.checkpoints.files import file_digest
+from editor.publishing.apply import check_file, patches
 from editor.publishing.atomic import write_bytes
 from editor.publishing.card import render_card
 from editor.publishing.companions import companions
-from editor.publishing.delta import check_file, patches, write_delta
+from editor.publishing.delta import write_delta
 from editor.publishing.figures import Picture, trace_map, trade_off_curve
 from editor.publishing.full import segments_digest
 from editor.publishing.html import render

@@ -65,9 +65,15 @@ def unet(width: int, **more: object) -> UNet2DConditionModel:
 
 def stable_diffusion(size: str) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
-        vae(), encoder(size, 2), tiny_tokenizer(), unet(WIDTHS[size][0]), DDIMScheduler(clip_sample=False, steps_offset=1), None, None,
+        vae(),
+        encoder(size, 2),
+        tiny_tokenizer(),
+        unet(WIDTHS[size][0]),
+        DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
 
 
 def sdxl() -> StableDiffusionXLPipeline:

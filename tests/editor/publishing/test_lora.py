@@ -1,5 +1,6 @@
 """The LoRA files, read by the libraries that people read them with, against the edited weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ def test_every_pipeline_reads_both_files_as_the_edit(family: str, tmp_path: Path
         pipeline.unload_lora_weights()
 
 
-def detached(update: TensorUpdate) -> TensorUpdate:
+def detached(update: TensorUpdate, base: Tensor | None = None) -> TensorUpdate:
     """With a base of its own, that editing the module does not change."""
-    return TensorUpdate(**(vars(update) | {"base": update.base.clone()}))
+    return replace(update, base=(update.base if base is None else base).clone())
 
 
 def test_peft_reads_the_one_named_for_it(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from editor.checkpoints.files import file_digest
 from editor.checkpoints.header import read_layout
 from editor.errors import EditorError, PublishingError
 from editor.publishing import full as overlay
+from editor.publishing.apply import apply_delta
 from editor.publishing.atomic import replacing
-from editor.publishing.delta import apply_delta, key, read_binding, write_delta
+from editor.publishing.delta import key, read_binding, write_delta
 from editor.publishing.lora import write_loras
 from editor.quickfix.update import TensorUpdate
 
@@ -289,7 +290,8 @@ def test_an_edited_base_is_refused(model_dir: Path, delta: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "change",
     [
-        {"stored_name": "nowhere"},
+        {"stored_name": "nowhere", "name": "text_model.nowhere"},
+        {"stored_name": "nowhere", "component": "text_encoder_2"},
         {"base": torch.zeros(16, 32), "up": torch.zeros(16, 3, dtype=torch.float64)},
         {"base": torch.zeros(32, 32, dtype=torch.float64)},
     ],
@@ -298,7 +300,7 @@ def test_a_tensor_that_does_not_fit_is_refused(
     model_dir: Path, update: TensorUpdate, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     write_delta([replace(update, **change)], model_dir, tmp_path / "delta")
-    with pytest.raises(PublishingError, match="has no tensor"):
+    with pytest.raises(PublishingError, match=r"has no te(nsor|xt_encoder_2)"):
         apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited")
 
 
@@ -358,6 +360,7 @@ def test_a_process_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> N
     script = """
 import os, signal, sys
 from pathlib import Path
+from editor.publishing.apply import apply_delta
 from editor.publishing.atomic import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
