@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,11 +139,7 @@ class TextEncoder:
         return self.shape(TOKENS)[0]
 
     def tokenizer(self) -> Any:
-        """The ``CLIPTokenizer`` that the encoder's pipeline uses, with its padding; made once."""
-        return self._tokenizer
-
-    @cached_property
-    def _tokenizer(self) -> Any:
+        """The ``CLIPTokenizer`` that the encoder's pipeline uses, with its padding; the process keeps it."""
         from editor.checkpoints.tokenizers import open_tokenizer
 
         return open_tokenizer(self)

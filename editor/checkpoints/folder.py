@@ -12,6 +12,7 @@ from editor.checkpoints.names import FIRST_LAYER, LAYER, PROJECTION, TOKENS, WHO
 from editor.checkpoints.reading import TensorFile
 from editor.checkpoints.second_way import SecondWay, t5
 from editor.checkpoints.single import READABLE, encoder_at, open_file
+from editor.checkpoints.tokenizers import FILES
 from editor.errors import CheckpointError
 
 PIPELINES: tuple[tuple[str, Family], ...] = (
@@ -154,7 +155,7 @@ def open_encoder(root: Path, folder: Path, component: str, tokenizer: Path) -> T
 
 def checked_tokenizer(root: Path, folder: Path) -> Path:
     """The folder of a tokenizer, none of whose files leads out of the model's folder."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"):
+    for name in FILES:
         inside(root, folder / name)
     return folder
 

@@ -5,6 +5,7 @@ uses the first 48,894; ``merges.txt.gz`` holds those.
 """
 
 import gzip
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +15,73 @@ from editor.errors import CheckpointError
 MERGES = Path(__file__).with_name("merges.txt.gz")
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = 49408
-BACKENDS = ("tokenizer.json", "vocab.json")
-"""Either is enough: the whole tokenizer, or the vocabulary with ``merges.txt``."""
+FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+"""Either of the first two is enough: the whole tokenizer, or the vocabulary with ``merges.txt``."""
+KEPT = 8
+"""Tokenizers that a process keeps, of each make."""
 
 
 def open_tokenizer(encoder: TextEncoder) -> Any:
     """A ``CLIPTokenizer`` that reads as many tokens as the encoder, padded as the encoder's pipeline pads.
+
+    It takes longer to make than an edit, so the process keeps it: treat it as immutable.
 
     Raises:
         CheckpointError: the checkpoint has no tokenizer and its vocabulary is not CLIP's, or the tokenizer is unreadable
             or has tokens that the encoder does not know.
     """
     folder = encoder.tokenizer_folder
-    tokenizer = saved(folder) if folder and any((folder / name).is_file() for name in BACKENDS) else own(encoder)
+    stamps = tuple(stamp(folder / name) for name in FILES) if folder else ()
+    if folder and any(stamps[:2]):
+        tokenizer = saved(folder, stamps, encoder.context)
+    elif encoder.vocabulary == VOCABULARY:
+        tokenizer = own(EOS if encoder.activation == "quick_gelu" else "!", encoder.context)
+    else:
+        raise CheckpointError(
+            f"The {encoder.component} has no tokenizer beside it, and its {encoder.vocabulary} tokens are not CLIP's.",
+            field="model",
+            remedy="Add the tokenizer's folder.",
+        )
     if len(tokenizer) > encoder.vocabulary:
         raise CheckpointError(
             f"The tokenizer of the {encoder.component} has {len(tokenizer)} tokens, the encoder {encoder.vocabulary}.",
             field="model",
             remedy="Use the tokenizer that belongs to this model.",
         )
-    # Some tokenizers name no length, or transformers loses it: what the encoder reads is what counts.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.context)
     return tokenizer
 
 
-def saved(folder: Path) -> Any:
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does; None where there is none."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(KEPT)
+def saved(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int) -> Any:
     """The tokenizer of a folder; its padding is the pipeline's."""
     from transformers import CLIPTokenizer
 
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise what they like
         raise CheckpointError(
             f"The tokenizer in {folder} can't be read: {error}.", field="model", remedy="Fetch the model again."
         ) from error
+    # Some tokenizers name no length, or transformers loses it: what the encoder reads is what counts.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, context)
+    return tokenizer
 
 
-def own(encoder: TextEncoder) -> Any:
+@lru_cache(KEPT)
+def own(pad: str, context: int) -> Any:
     """CLIP's tokenizer. OpenAI's encoders were trained on padding with EOS, OpenCLIP's with token 0, which is ``!``."""
-    if encoder.vocabulary != VOCABULARY:
-        raise CheckpointError(
-            f"The {encoder.component} has no tokenizer beside it, and its {encoder.vocabulary} tokens are not CLIP's.",
-            field="model",
-            remedy="Add the tokenizer's folder.",
-        )
     from transformers import CLIPTokenizer
 
     merges = read_merges()
-    pad = EOS if encoder.activation == "quick_gelu" else "!"
-    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, pad_token=pad, model_max_length=encoder.context)
+    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, pad_token=pad, model_max_length=context)
 
 
 def read_merges() -> list[tuple[str, str]]:

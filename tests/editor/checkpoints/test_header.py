@@ -71,6 +71,14 @@ def test_reads_are_those_of_safetensors(file: Path) -> None:
         tensors.read("c")
 
 
+def test_names_may_hold_anything(tmp_path: Path) -> None:
+    names = ["a:b", '"', "\\u0078", "ü", "", "dtype", "__metadata"]
+    tensors = {name: torch.full((1,), float(i)) for i, name in enumerate(names)}
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"k:": "v:"})
+    file = TensorFile(tmp_path / "x.safetensors")
+    assert {name: float(file.read(name)) for name in file.layout.spans} == {n: float(i) for i, n in enumerate(names)}
+
+
 def test_every_dtype_of_the_format_is_known() -> None:
     sizes = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
     assert {name: dtype.itemsize for name, dtype in DTYPES.items()} == sizes
@@ -101,6 +109,9 @@ LIES = {
     "metadata no object": {"__metadata__": [], "x": entry()},
     "twice": b'{"x": ' + json.dumps(entry()).encode() + b', "x": ' + json.dumps(entry()).encode() + b"}",
     "offsets twice": b'{"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8], "data_offsets": [0, 16]}}',
+    "metadata twice": b'{"__metadata__": {"a": "1", "a": "2"}, "x": ' + json.dumps(entry()).encode() + b"}",
+    "twice, once in disguise": b'{"x": ' + json.dumps(entry()).encode() + b', "\\u0078": {}}',
+    "UTF-16": '{"x": 1}'.encode("utf-16-le"),
     "array": b"[1]",
     "no JSON": b'{"x": ',
     "no UTF-8": b'{"\xff": 1}',

@@ -41,9 +41,13 @@ def test_the_vocabulary_is_clips() -> None:
     assert (len(entries), entries["<|startoftext|>"], entries["<|endoftext|>"]) == (49408, 49406, 49407)
 
 
-def test_the_tokenizer_is_made_once(single: Path) -> None:
-    encoder = open_checkpoint(single).encoders[0]
-    assert encoder.tokenizer() is encoder.tokenizer()
+def test_the_process_keeps_a_tokenizer_until_its_files_change(single: Path, folder: Path) -> None:
+    for path in (single, folder):
+        first, again = (open_checkpoint(path).encoders[0].tokenizer() for _ in range(2))
+        assert first is again
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "!"}))
+    assert open_checkpoint(folder).encoders[0].tokenizer().pad_token == "!"
 
 
 @pytest.fixture
