@@ -11,46 +11,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from api_schemas.cli import NOT_PASSED
 from api_schemas.client import DEFAULT_URL, Client
+from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.events import Event
 from api_schemas.jobs import Edit
-from api_schemas.options import (
-    DEFAULTS,
-    DeltaOnly,
-    Guidance,
-    JsonOutput,
-    ModelId,
-    NoValidate,
-    Out,
-    Preservation,
-    Preserve,
-    Preset,
-    Remove,
-    RetainPrompts,
-    Seed,
-    Seeds,
-    Steps,
-    request_from_options,
-)
+from api_schemas.options import DeltaOnly, JsonOutput, Out, request_from_options, takes
 
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
 FULL_WEIGHTS = ("weights", "config")
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
 
+@takes("request", request_from_options)
 def edit(
-    remove: Remove,
+    request: EditRequest,
     out: Out,
-    model: ModelId = "emoji",
-    preserve: Preserve = [],  # noqa: B006  typer copies it
-    preset: Preset = "default",
-    preservation: Preservation = "auto",
-    seed: Seed = 0,
-    seeds: Seeds = DEFAULTS.seeds,
-    steps: Steps = DEFAULTS.steps,
-    guidance: Guidance = DEFAULTS.guidance,
-    retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
-    no_validate: NoValidate = False,
     delta_only: DeltaOnly = False,
     url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
     api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,
@@ -65,19 +40,6 @@ def edit(
 
     1: failed or inconclusive. 2: the input is wrong. 3: the service or the job failed.
     """
-    request = request_from_options(
-        model=model,
-        remove=remove,
-        preserve=preserve,
-        preset=preset,
-        preservation=preservation,
-        seed=seed,
-        seeds=seeds,
-        steps=steps,
-        guidance=guidance,
-        retain_prompts=retain_prompts,
-        no_validate=no_validate,
-    )
     console = Console(stderr=True, quiet=json_output)
     with connect(url, api_key_file, data_dir) as client:
         submitted = client.submit(request)

@@ -1,14 +1,16 @@
-"""The options that `expunge edit` and `expunge erase` share, and the request that they mean."""
+"""Options that several commands share, declared once, and the request that they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
-from api_schemas.removals import SYNTAX, build_request
+from api_schemas.removals import SYNTAX, Wishes, build_request
 
 DEFAULTS = Validation()
 """What a command line means that does not say otherwise: the same as a request that does not."""
@@ -19,6 +21,29 @@ Remove = Annotated[
     typer.Option("--remove", metavar="CONCEPT[=REPLACEMENT]", help=f"{SYNTAX} Repeatable."),
 ]
 Preserve = Annotated[list[str], typer.Option("--preserve", metavar="CONCEPT", help="Protect this concept. Repeatable.")]
+Alias = Annotated[
+    list[str], typer.Option("--alias", metavar="CONCEPT=NAME", help='Another name, as in "fox=vixen". Repeatable.')
+]
+Title = Annotated[
+    list[str],
+    typer.Option(metavar="CONCEPT=TITLE", help='A work, as in "van gogh=starry night". Repeatable.'),
+]
+Translation = Annotated[
+    list[str],
+    typer.Option(metavar="CONCEPT=TAG:NAME", help='A name in another language, as in "fox=fr:renard". Repeatable.'),
+]
+Spelling = Annotated[
+    list[str],
+    typer.Option(
+        metavar="CONCEPT=SPELLING", help='Spell it so, in place of what is made by rule: "fox=foxx". Repeatable.'
+    ),
+]
+NoSpellings = Annotated[bool, typer.Option("--no-spellings", help="Make no spellings by rule.")]
+Exclude = Annotated[
+    list[str],
+    typer.Option(metavar="NAME", help="Leave this name out of what `expunge prompts` lists. Repeatable."),
+]
+Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="This prompt must not change at all. Repeatable.")]
 Preset = Annotated[Literal["default", "paper"], typer.Option(help="paper: the published procedure, for comparison.")]
 Preservation = Annotated[str, typer.Option(metavar="auto|WEIGHT", help="More keeps more and removes less.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")]
@@ -34,27 +59,70 @@ DeltaOnly = Annotated[
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
 
 
+Made = TypeVar("Made")
+NONE: list[str] = []
+"""Not given."""
+
+
+def takes(parameter: str, make: Callable[..., Any]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """Options that several commands share are declared once: they are the parameters of ``make``.
+
+    The decorated function is called with what ``make`` returns as ``parameter``, and has those options in its place.
+    """
+
+    def decorate(function: Callable[..., Made]) -> Callable[..., Made]:
+        shared = signature(make, eval_str=True).parameters
+        own = [option for name, option in signature(function, eval_str=True).parameters.items() if name != parameter]
+        options = sorted([*shared.values(), *own], key=lambda option: option.default is not option.empty)
+
+        @wraps(function)
+        def call(**given: Any) -> Made:
+            made = make(**{name: given.pop(name) for name in shared})
+            return function(**{parameter: made}, **given)
+
+        keywords = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
+        call.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+        call.__annotations__ = {option.name: option.annotation for option in keywords}
+        return call
+
+    return decorate
+
+
+def wishes_from_options(
+    preserve: Preserve = NONE,
+    alias: Alias = NONE,
+    title: Title = NONE,
+    translation: Translation = NONE,
+    spelling: Spelling = NONE,
+    no_spellings: NoSpellings = False,
+    exclude: Exclude = NONE,
+) -> Wishes:
+    """What is said about the removals."""
+    return Wishes(preserve, exclude, alias, title, translation, spelling, no_spellings)
+
+
+@takes("wishes", wishes_from_options)
 def request_from_options(
-    *,
-    model: str,
-    remove: Sequence[str],
-    preserve: Sequence[str],
-    preset: Literal["default", "paper"],
-    preservation: str,
-    seed: int,
-    seeds: int,
-    steps: int,
-    guidance: float,
-    retain_prompts: int,
-    no_validate: bool,
+    remove: Remove,
+    wishes: Wishes,
+    model: ModelId = "emoji",
+    pin: Pin = NONE,
+    preset: Preset = "default",
+    preservation: Preservation = "auto",
+    seed: Seed = 0,
+    seeds: Seeds = DEFAULTS.seeds,
+    steps: Steps = DEFAULTS.steps,
+    guidance: Guidance = DEFAULTS.guidance,
+    retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
+    no_validate: NoValidate = False,
 ) -> EditRequest:
     """The request. Raises `UsageError`, naming the option."""
     return build_request(
         remove,
-        preserve,
+        wishes,
         model=model,
         seed=seed,
-        options={"preset": preset, "preservation": _weight(preservation)},
+        options={"preset": preset, "preservation": _weight(preservation), "pins": list(pin)},
         validation={
             "enabled": not no_validate,
             "seeds": seeds,

@@ -11,43 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli import NOT_PASSED
+from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
-from api_schemas.options import (
-    DEFAULTS,
-    DeltaOnly,
-    Guidance,
-    JsonOutput,
-    ModelId,
-    NoValidate,
-    Out,
-    Preservation,
-    Preserve,
-    Preset,
-    Remove,
-    RetainPrompts,
-    Seed,
-    Seeds,
-    Steps,
-    request_from_options,
-)
+from api_schemas.options import DeltaOnly, JsonOutput, Out, request_from_options, takes
 from api_schemas.report import AuditReport
 
 CACHE = Path("~/.cache/expunge")
 
 
+@takes("request", request_from_options)
 def erase(
-    remove: Remove,
+    request: EditRequest,
     out: Out,
-    model: ModelId = "emoji",
-    preserve: Preserve = [],  # noqa: B006  typer copies it
-    preset: Preset = "default",
-    preservation: Preservation = "auto",
-    seed: Seed = 0,
-    seeds: Seeds = DEFAULTS.seeds,
-    steps: Steps = DEFAULTS.steps,
-    guidance: Guidance = DEFAULTS.guidance,
-    retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
-    no_validate: NoValidate = False,
     delta_only: DeltaOnly = False,
     model_dir: Annotated[
         Path | None, typer.Option(help="A model in diffusers' folder layout, in place of --model.")
@@ -60,19 +35,6 @@ def erase(
     Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
     is wrong; 3 something failed.
     """
-    request = request_from_options(
-        model=model,
-        remove=remove,
-        preserve=preserve,
-        preset=preset,
-        preservation=preservation,
-        seed=seed,
-        seeds=seeds,
-        steps=steps,
-        guidance=guidance,
-        retain_prompts=retain_prompts,
-        no_validate=no_validate,
-    )
     from editor import jobs  # brings torch; `expunge --help` shall not
 
     console = Console(stderr=True, quiet=json_output)
@@ -85,7 +47,7 @@ def erase(
 
         context = jobs.JobContext(
             request=request,
-            model_dir=model_dir or embedded(model),
+            model_dir=model_dir or embedded(request.model),
             workdir=Path(workdir),
             cache_dir=cache_dir.expanduser(),
             progress=show,

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.problems import invalid_fields
-from api_schemas.removals import build_request, parse_removal
+from api_schemas.removals import Wishes, build_request, parse_removal
 
 
 def request(*removals: dict[str, object], **fields: object) -> EditRequest:
@@ -129,8 +129,33 @@ def test_bad_removals_teach_the_syntax(text: str) -> None:
 
 
 def test_a_request_from_the_command_line() -> None:
-    built = build_request(["fox", "style:ink"], ["wolf"], seed=3)
+    built = build_request(["fox", "style:ink"], Wishes(preserve=["wolf"]), seed=3)
     assert [removal.preserve for removal in built.removals] == [["wolf"], ["wolf"]]
     assert built.seed == 3
     with pytest.raises(UsageError, match="seed"):
         build_request(["fox"], seed=-1)
+
+
+def test_names_on_the_command_line_find_their_removal() -> None:
+    wishes = Wishes(
+        exclude=["foxes"],
+        aliases=["Fox=vixen", "style:fox=red hand"],
+        titles=["ink = starry night"],
+        translations=["style:ink=fr:encre", "style:ink=fr:a=b"],
+        spellings=["ink=inc"],
+    )
+    fox, style, ink = build_request(["fox", "style:fox", "style:ink"], wishes).removals
+    assert (fox.aliases, style.aliases) == (["vixen"], ["red hand"])
+    assert (ink.titles, ink.translations) == (["starry night"], {"fr": ["encre", "a=b"]})
+    assert [removal.spellings for removal in (fox, style, ink)] == ["auto", "auto", ["inc"]]
+    assert [removal.exclude for removal in (fox, style, ink)] == [["foxes"]] * 3
+    assert build_request(["fox"], Wishes(no_spellings=True)).removals[0].spellings == []
+
+
+@pytest.mark.parametrize("text", ["owl=vixen", "fox", "fox=", "=vixen", "style:fox=x"])
+def test_a_name_of_nothing_that_is_removed_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="fox=vixen") as caught:
+        build_request(["fox"], Wishes(aliases=[text]))
+    assert caught.value.field == "aliases"
+    with pytest.raises(UsageError, match="translations"):
+        build_request(["fox"], Wishes(translations=["fox=renard"]))
