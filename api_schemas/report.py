@@ -106,7 +106,7 @@ class TraceRecord(Part):
     causal_site: str = Field(description="The site with the largest effect, as `layer N self_attention`.")
     edited_site_is_causal: bool
     separated: bool = Field(
-        description="An attention site is ahead of the runner-up: the interval of their paired difference is above zero."
+        description="The causal site is ahead of the runner-up: the interval of their paired difference lies above zero."
     )
     choice: str = Field("", description="Which layer the trace speaks for, and why.")
 

@@ -17,24 +17,31 @@ class Choice:
     reason: str
     separated: bool
     """Whether the evidence, rather than the default, chose it."""
+    ahead: bool = False
+    """Whether the strongest site, of whatever kind, is clearly ahead of the runner-up."""
 
 
 def choose_layer(trace: Trace, default: int = DEFAULT_LAYER) -> Choice:
     """The layer of the strongest site, if that is a self-attention clearly ahead of every site of other layers or kinds.
 
+    The edit takes it with ``sites="auto"``; the reason goes into the report either way.
+
     Ahead: the 95 % interval of the difference to the runner-up, paired by observation, lies above zero.
     """
     sites = sorted(own_blocks(trace), key=lambda site: -trace.effects[site].value)
-    if len(sites) < 2:
-        return Choice(default, "Fewer than two sites were traced; the default layer stays.", False)
-    first, second = sites[:2]
+    others = [site for site in sites[1:] if (site.layer, site.kind) != (sites[0].layer, sites[0].kind)]
+    if not others:
+        return Choice(default, "Fewer than two blocks were traced; the default layer stays.", False)
+    first, second = sites[0], others[0]
     lead = trace.difference(first, second)
     found = f"{describe(first, trace)} leads {describe(second, trace)} by {lead.value:.2f} ({lead.low:.2f} to {lead.high:.2f})"
     if lead.low <= 0:
         return Choice(default, f"{found}: not separated; the default layer stays.", False)
     if first.kind != "self_attention":
-        return Choice(default, f"{found}, but the edit changes attention outputs only; the default layer stays.", False)
-    return Choice(first.layer, f"{found}.", True)
+        return Choice(
+            default, f"{found}, but the edit changes attention outputs only; the default layer stays.", False, True
+        )
+    return Choice(first.layer, f"{found}.", True, True)
 
 
 def own_blocks(trace: Trace) -> list[TextSite]:

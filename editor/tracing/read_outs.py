@@ -12,14 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.judging.judge import Judge
+from editor.prompts import PromptBook, Removal
 from editor.tracing.corruption import Sample
 from editor.tracing.memory import Budget
 from editor.tracing.prompts import Traced
+from editor.tracing.text_grid import run
+from editor.tracing.tower import Tower
 
 States = tuple[Tensor, ...]
 """One ``(rows, positions, width)`` for each text encoder of the model."""
 MANY = 1024
 """Runs at once where no image is drawn: enough to keep every core busy, few enough to stop soon when asked to."""
+FIT_PROMPTS = 300
 RIDGE = 1e-2
 """Relative to the mean eigenvalue of the states' second moment."""
 
@@ -131,3 +135,16 @@ def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Ten
     moment.diagonal().add_(RIDGE * float(moment.trace()) / len(moment))
     matrix: Tensor = torch.linalg.solve(moment, states.T @ wanted)
     return matrix
+
+
+@torch.no_grad()
+def linear_judge(
+    tower: Tower, book: PromptBook, judge: Judge, prompts: Traced, removals: Sequence[Removal] = ()
+) -> LinearJudge:
+    """The read-out, fitted on the traced prompts and on prompts of everything that no removal names."""
+    kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))
+    ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
+    ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
+    states = run(tower, tower.embed(ids[:, : int(ends.max()) + 1])).states
+    matrix = fit(judge, states, ends, [*prompts.texts, *(prompt.text for prompt in kept)])
+    return LinearJudge(matrix, directions(judge, prompts), prompts.ends)

@@ -26,6 +26,7 @@ class Question(Frozen):
     """What was traced and how; two traces with the same question have the same scores."""
 
     model: str
+    weights: str = Field("", description="sha256 over the model's weights files.")
     concept: str
     attribute: str
     read_out: str

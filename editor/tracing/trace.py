@@ -14,17 +14,15 @@ from editor.prompts import PromptBook, Removal
 from editor.tracing.auto import choose_layer
 from editor.tracing.corruption import NOISE, deviation, noisy, samples_of
 from editor.tracing.memory import Budget
-from editor.tracing.prompts import Traced, last_subject, trace_prompts
-from editor.tracing.read_outs import LinearJudge, directions, fit
+from editor.tracing.prompts import last_subject, trace_prompts
+from editor.tracing.read_outs import linear_judge
 from editor.tracing.result import Question, Trace, as_tuples, text_only
 from editor.tracing.sites import text_sites
-from editor.tracing.text_grid import run
 from editor.tracing.text_trace import TextModel, trace_text
 from editor.tracing.tower import Tower
 
 DRAWS = 4
 PROMPTS = 16
-FIT_PROMPTS = 300
 
 
 @torch.no_grad()
@@ -40,7 +38,7 @@ def trace(
     """Trace one removal's concept."""
     concept, tower = removals[index].concept, Tower(encoder)
     prompts = trace_prompts(book, concept.kind, concept.subject, PROMPTS)
-    read_out = linear_judge(tower, book, judge, removals, prompts)
+    read_out = linear_judge(tower, book, judge, prompts, removals)
     sigma, samples = NOISE * deviation(tower, prompts.ids, prompts.spans), samples_of(len(prompts.texts), DRAWS)
     places = [last_subject(prompts)]
     model = TextModel((tower,), (prompts,), places, lambda t, p, s: noisy(t, p, s, sigma, seed))
@@ -57,19 +55,6 @@ def trace(
         sites=tuple(text_sites(tower.depth, [0], ("self_attention", "mlp"))),
     )
     return recorded(trace_text(model, samples, question, read_out, Budget(), tick=tick), index)
-
-
-def linear_judge(
-    tower: Tower, book: PromptBook, judge: Judge, removals: Sequence[Removal], prompts: Traced
-) -> LinearJudge:
-    """The read-out, fitted on the traced prompts and on prompts of everything that is kept."""
-    kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))
-    ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
-    ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
-    length = int(ends.max()) + 1
-    states = run(tower, tower.embed(ids[:, :length])).states
-    matrix = fit(judge, states, ends, [*prompts.texts, *(prompt.text for prompt in kept)])
-    return LinearJudge(matrix, directions(judge, prompts), prompts.ends)
 
 
 def recorded(trace: Trace, index: int) -> TraceRecord:
@@ -91,6 +76,6 @@ def recorded(trace: Trace, index: int) -> TraceRecord:
         ],
         causal_site=first.label,
         edited_site_is_causal=first.layer == 0 and first.kind == "self_attention",
-        separated=choice.separated,
+        separated=choice.ahead,
         choice=choice.reason,
     )

@@ -1,0 +1,149 @@
+"""Block sites of diffusion transformers: found by type, restored in rows; tiny random SD3, FLUX, PixArt and DiT."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
+from torch import Tensor
+
+from editor.tracing.block_trace import trace_blocks
+from editor.tracing.corruption import Sample, samples_of
+from editor.tracing.denoiser import Condition, Denoiser
+from editor.tracing.image_read_outs import NoisyLatents, noise_prediction
+from editor.tracing.memory import Budget
+from editor.tracing.read_outs import States
+from editor.tracing.result import Question, as_tuples
+from editor.tracing.sites import BlockSite, block_sites
+from editor.tracing.values import CLEAN, CORRUPTED, OFFSET
+
+ROWS = 3
+
+
+@dataclass
+class Case:
+    """A backbone, what all rows share, latents, clean states and how a condition is made of them."""
+
+    backbone: Any
+    shared: dict[str, Any]
+    latents: Tensor
+    clean: States
+    names: tuple[str, ...]
+    sites: dict[str, int]
+
+    def condition(self, states: States, samples: Any) -> Condition:
+        return dict(zip(self.names, states, strict=True))
+
+
+def sd3() -> Case:
+    backbone = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=12, out_channels=4,
+        pos_embed_max_size=8,
+    )  # fmt: skip
+    states = (torch.randn(ROWS, 5, 16), torch.randn(ROWS, 12))
+    sites = {"self_attention": 2, "feed_forward": 3, "block": 2}
+    return Case(
+        backbone, {}, torch.randn(ROWS, 4, 8, 8), states, ("encoder_hidden_states", "pooled_projections"), sites
+    )
+
+
+def flux() -> Case:
+    backbone = FluxTransformer2DModel(
+        in_channels=4, num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, pooled_projection_dim=12, axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    states = (torch.randn(ROWS, 5, 16), torch.randn(ROWS, 12))
+    shared = {"img_ids": torch.zeros(16, 3), "txt_ids": torch.zeros(5, 3)}
+    sites = {"self_attention": 3, "feed_forward": 2, "block": 3}
+    names = ("encoder_hidden_states", "pooled_projections")
+    return Case(backbone, shared, torch.randn(ROWS, 16, 4), states, names, sites)
+
+
+def pixart() -> Case:
+    backbone = PixArtTransformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=8, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, cross_attention_dim=16, caption_channels=12,
+    )  # fmt: skip
+    shared = {"added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
+    sites = {"self_attention": 2, "cross_attention": 2, "feed_forward": 2, "block": 2}
+    states = (torch.randn(ROWS, 5, 12),)
+    return Case(backbone, shared, torch.randn(ROWS, 4, 8, 8), states, ("encoder_hidden_states",), sites)
+
+
+def dit() -> Case:
+    backbone = DiTTransformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+    )
+    sites = {"self_attention": 2, "feed_forward": 2, "block": 2}
+    return Case(backbone, {}, torch.randn(ROWS, 4, 8, 8), (torch.tensor([1, 2, 3]),), ("class_labels",), sites)
+
+
+@pytest.fixture(params=[sd3, flux, pixart, dit], ids=lambda make: make.__name__)
+def case(request: pytest.FixtureRequest) -> Case:
+    torch.manual_seed(0)
+    made: Case = request.param()
+    with torch.no_grad():
+        for parameter in made.backbone.parameters():
+            parameter.normal_(std=0.2)
+    made.backbone.eval()
+    return made
+
+
+def test_sites_are_found_by_type(case: Case) -> None:
+    sites = block_sites(case.backbone)
+    assert Counter(site.kind for site in sites) == case.sites
+    assert {site.stage for site in sites} == {"transformer"}
+
+
+def trace(case: Case, sites: list[BlockSite], budget: Budget) -> Tensor:
+    denoiser, samples = Denoiser(case.backbone, case.shared), samples_of(ROWS, 1)
+    corrupted = tuple(states.roll(1, 0) for states in case.clean)
+    noisy = NoisyLatents([torch.tensor(500.0), torch.tensor(100.0)], [case.latents, case.latents])
+    noise = noise_prediction(denoiser, case.condition, case.clean, samples, noisy, lambda b: b.rows)
+    question = Question(
+        model="tiny", concept="fox", attribute="object", read_out=noise.name, corruption="swap", seed=0,
+        prompts=("a", "b", "c"), places=(), samples=as_tuples(samples), sites=tuple(sites),
+    )  # fmt: skip
+    return trace_blocks(case.clean, corrupted, samples, question, noise, budget).scores
+
+
+def test_restoring_all_blocks_is_the_clean_run_and_one_is_neither(case: Case) -> None:
+    sites = block_sites(case.backbone)
+    every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
+    never = every.model_copy(update={"first_step": 1})
+    scores = trace(case, [*sites, every, never], Budget())
+    assert (scores[:, CORRUPTED] < -1e-3).all()
+    torch.testing.assert_close(scores[:, CLEAN], torch.zeros(ROWS, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores[:, -1], scores[:, CORRUPTED], atol=1e-5, rtol=1e-5)
+    if not isinstance(case.backbone, DiTTransformer2DModel | SD3Transformer2DModel | FluxTransformer2DModel):
+        return  # PixArt's prompt enters through blocks alone; elsewhere the last norm reads the condition, too
+    assert scores[:, -2].mean() > scores[:, CORRUPTED].mean()
+    moved = (scores[:, OFFSET : OFFSET + len(sites)] - scores[:, [CORRUPTED]]).abs()
+    assert (moved.amax(0) > 1e-6).sum() > len(sites) // 2
+
+
+def test_rows_do_not_meet(case: Case) -> None:
+    sites = block_sites(case.backbone)
+    torch.testing.assert_close(trace(case, sites, Budget(rows=3)), trace(case, sites, Budget()), atol=1e-5, rtol=1e-5)
+
+
+def test_pixart_restored_whole() -> None:
+    torch.manual_seed(0)
+    case = pixart()
+    sites = block_sites(case.backbone.eval(), ("block",))
+    every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
+    scores = trace(case, [every], Budget())
+    torch.testing.assert_close(scores[:, OFFSET], torch.zeros(ROWS, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_samples_are_keyed_by_prompt_draw_and_seed() -> None:
+    assert len({Sample(0, 0, 0), Sample(0, 0, 1), Sample(0, 1, 0), Sample(1, 0, 0)}) == 4
