@@ -2,23 +2,12 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.conflicts import LabelledRemoval
 from api_schemas.edits import Removal
-from editor.checkpoints.tokenizers import read_merges, vocabulary
 from editor.prompts.conflicts import find_conflicts
-
-
-@pytest.fixture(scope="module")
-def clip() -> Any:
-    """CLIP's own tokenizer."""
-    from transformers import CLIPTokenizer
-
-    merges = read_merges()
-    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, model_max_length=77)
 
 
 def labelled(*removals: dict[str, Any]) -> list[LabelledRemoval]:
