@@ -27,6 +27,12 @@ class JudgeError(EditorError):
     code = "judge_unusable"
 
 
+class LedgerError(EditorError):
+    """A ledger can't be changed as asked, or does not fit the base model."""
+
+    code = "ledger_refused"
+
+
 class SolveError(EditorError):
     """The closed form has no trustworthy solution."""
 

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 64
-"""Prompts whose attention is computed at a time: bounds the memory."""
+CHUNK = 16
+"""Prompts whose attention is computed at a time, to all their distinct rows: few enough that most of these are theirs."""
+NEVER = 1 << 30
+"""The position of what a prompt does not hold."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Places:
     """(n,), which prompt; ascending."""
     positions: Tensor
     """(n,), which token of it."""
+
+    def part(self, which: slice | Tensor) -> "Places":
+        """Some of them."""
+        return Places(self.rows[which], self.positions[which])
 
 
 @dataclass(frozen=True)
@@ -60,28 +66,24 @@ class Attention:
         seen = F.linear(normal, weight[width:], bias[width:])
         asking, which = torch.unique(states.index[places.rows, places.positions], return_inverse=True)
         queries = F.linear(normal[asking], weight[:width], bias[:width])[which]
-        ends = torch.bincount(places.rows // CHUNK).cumsum(0).tolist()
+        chunk = CHUNK if len(normal) < states.index.numel() else 1
+        ends = torch.bincount(places.rows // chunk).cumsum(0).tolist()
         parts = [slice(start, end) for start, end in pairwise([0, *ends]) if start < end]
-        mixed = [
-            self.mixed(queries[part], seen, states.index, places.rows[part], places.positions[part]) for part in parts
-        ]
-        return torch.cat(mixed)
+        return torch.cat([self.mixed(queries[part], seen, states.index, places.part(part)) for part in parts])
 
-    def mixed(self, queries: Tensor, seen: Tensor, index: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """Attention of some queries to all earlier tokens of their prompts, (n, d)."""
-        first, length, width = int(rows[0]), int(positions.max()) + 1, queries.shape[1]
-        counts = torch.bincount(rows - first)
-        slots = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows - first]
-        shape = (len(counts), int(counts.max()))
-        asked, until = torch.zeros(*shape, width, dtype=queries.dtype), torch.zeros(shape, dtype=torch.long)
-        asked[rows - first, slots], until[rows - first, slots] = queries, positions
-        keys, values = seen[index[first : first + len(counts), :length]].chunk(2, dim=-1)
-        visible = torch.arange(length) <= until[:, None, :, None]
+    def mixed(self, queries: Tensor, seen: Tensor, index: Tensor, places: Places) -> Tensor:
+        """Attention of some queries, (n, d), to the distinct rows that their prompts hold up to their places."""
+        first, last = int(places.rows[0]), int(places.rows[-1]) + 1
+        held, local = torch.unique(index[first:last], return_inverse=True)
+        position = torch.full((last - first, len(held)), NEVER)
+        position.scatter_(1, local, torch.arange(index.shape[1]).expand_as(local))
+        visible = position[places.rows - first] <= places.positions[:, None]
+        keys, values = seen[held].chunk(2, dim=-1)
         mixed = F.scaled_dot_product_attention(
-            self.by_head(asked), self.by_head(keys), self.by_head(values), attn_mask=visible
+            self.by_head(queries), self.by_head(keys), self.by_head(values), attn_mask=visible
         )
-        return mixed.transpose(1, 2).flatten(2)[rows - first, slots]
+        return mixed[0].transpose(0, 1).flatten(1)
 
     def by_head(self, rows: Tensor) -> Tensor:
-        """(prompts, n, d) -> (prompts, heads, n, d / heads)."""
-        return rows.reshape(*rows.shape[:2], self.heads, -1).transpose(1, 2)
+        """(n, d) -> (1, heads, n, d / heads): the four dimensions for which torch has its fast path."""
+        return rows.reshape(1, len(rows), self.heads, -1).transpose(1, 2)

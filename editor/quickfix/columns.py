@@ -29,6 +29,10 @@ class Site:
     """The same with the updates of earlier layers: says what enters the layer."""
     layer: int
 
+    def __str__(self) -> str:
+        """A name for files."""
+        return f"{self.base.source.component}-{self.layer}"
+
     @property
     def weight(self) -> Tensor:
         """The original weight, (d, d)."""
@@ -46,6 +50,28 @@ class Site:
     def keys(self, ids: Tensor, places: Places) -> Tensor:
         """(n, d), the keys of ``(prompts, length)`` token ids at some places."""
         return self.attention.keys(self.entering(ids), places)
+
+    def entering_both(self, pairs: Sequence[Pair]) -> tuple[States, States]:
+        """What enters for each pair's prompts, as spoken and as meant; of the first layer in one set of rows."""
+        spoken, meant = (
+            torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination")
+        )
+        if self.layer:
+            return self.entering(spoken), self.base.entering(meant, self.layer)
+        both = self.base.embedded(torch.cat([spoken, meant]))
+        return States(both.values, both.index[: len(pairs)]), States(both.values, both.index[len(pairs) :])
+
+    def keys_of_both(self, before: States, spoken: Places, after: States, meant: Places) -> tuple[Tensor, Tensor]:
+        """The keys of both sides; where they share their rows, those are projected once."""
+        if self.layer:
+            return self.attention.keys(before, spoken), self.attention.keys(after, meant)
+        sides = torch.stack([before.index, after.index], 1).flatten(0, 1)
+        rows = torch.cat([2 * spoken.rows, 2 * meant.rows + 1])
+        order = rows.argsort(stable=True)
+        places = Places(rows, torch.cat([spoken.positions, meant.positions])).part(order)
+        keys = torch.empty(len(rows), before.values.shape[1], dtype=before.values.dtype)
+        keys[order] = self.attention.keys(States(before.values, sides), places)
+        return keys[: len(spoken.rows)], keys[len(spoken.rows) :]
 
 
 @dataclass(frozen=True)
@@ -71,18 +97,17 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 
 def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
-    """Aligned columns of prompt pairs; each name's prompts weigh the same in sum, and so does each role within one."""
+    """Aligned columns of prompt pairs; each prompt counts as much as its name, and so does each role within one."""
     aligned = [(row, column) for row, pair in enumerate(pairs) for column in aligned_columns(pair, ROLES)]
     rows = torch.tensor([row for row, _ in aligned])
     spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
     meant = Places(rows, torch.tensor([column.value for _, column in aligned]))
-    before = site.entering(torch.stack([pair.concept.ids for pair in pairs]))
-    after = site.base.entering(torch.stack([pair.destination.ids for pair in pairs]), site.layer)
-    keys = site.attention.keys(before, spoken)
-    residuals = (site.attention.keys(after, meant) - keys) @ site.weight.T
+    before, after = site.entering_both(pairs)
+    keys, values = site.keys_of_both(before, spoken, after, meant)
+    residuals = (values - keys) @ site.weight.T
     if aim == "residual":
         residuals += after.at(meant) - before.at(spoken)
-    weights = torch.tensor([column.weight for _, column in aligned], dtype=torch.float64)
+    weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
     return Columns(keys, residuals, weights / len(pairs))
 
 
@@ -107,12 +132,12 @@ class Retained:
         return replace(self, keys=self.keys @ basis)
 
 
-def retained_columns(site: Site, prompts: Sequence[Tokenised], paddings: int = PADDING_COLUMNS) -> Retained:
+def retained_columns(site: Site, prompts: Sequence[Tokenised]) -> Retained:
     """Every word, EOS and some paddings of each prompt."""
     places = [
         (row, position, weight / len(positions))
         for row, prompt in enumerate(prompts)
-        for positions, weight in roles(prompt, paddings)
+        for positions, weight in roles(prompt)
         for position in positions
     ]
     rows, positions, weights = (torch.tensor(part) for part in zip(*places, strict=True))
@@ -120,8 +145,8 @@ def retained_columns(site: Site, prompts: Sequence[Tokenised], paddings: int = P
     return Retained(keys, weights.double(), rows)
 
 
-def roles(prompt: Tokenised, paddings: int) -> Iterator[tuple[list[int], float]]:
+def roles(prompt: Tokenised) -> Iterator[tuple[list[int], float]]:
     """Positions of each role after BOS that the prompt has, with the role's weight."""
     words, padding = range(1, prompt.eos), range(prompt.eos + 1, len(prompt.ids))
-    every = [(list(words), 2.0), ([prompt.eos], 1.0), (evenly(padding, paddings), 1.0)]
+    every = [(list(words), 2.0), ([prompt.eos], 1.0), (evenly(padding, PADDING_COLUMNS), 1.0)]
     return ((places, weight) for places, weight in every if places)

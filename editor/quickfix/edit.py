@@ -11,12 +11,12 @@ from api_schemas.report import SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.prompts import PromptBook, Removal
 from editor.quickfix.columns import Site
+from editor.quickfix.memory import FORGETFUL, Memory
 from editor.quickfix.method import DEFAULT, Method
 from editor.quickfix.paper import RIDGE, paper_statistics
 from editor.quickfix.problem import Problem, pose, pose_sums
 from editor.quickfix.search import search
 from editor.quickfix.solve import cholesky
-from editor.quickfix.sums import Sums
 from editor.quickfix.task import Task, canonical
 from editor.quickfix.tower import Tower
 from editor.quickfix.update import TensorUpdate, factors, update_of
@@ -54,14 +54,14 @@ def edit(
     book: PromptBook,
     removals: Sequence[Removal],
     method: Method = DEFAULT,
-    sums: Sums | None = None,
+    memory: Memory = FORGETFUL,
 ) -> list[Edit]:
     """Remove all ``removals`` at once from one text encoder; their order does not matter.
 
     Args:
         source: the text encoder, opened lazily.
         book: its prompts.
-        sums: of the removals at the first of the layers, where they are known already (the ledger keeps them).
+        memory: what a ledger remembers between solves.
 
     Returns:
         For each of ``method.layers`` an exact low-rank update.
@@ -74,16 +74,16 @@ def edit(
     updates: dict[int, Tensor] = {}
     done = []
     for layer in method.layers:
-        task = Task(Site(base, base.edited(updates), layer), book, ordered, method)
-        solved = solve_paper(task) if method.preset == "paper" else solve(task, None if updates else sums)
+        task = Task(Site(base, base.edited(updates), layer), book, ordered, method, memory)
+        solved = solve_paper(task) if method.preset == "paper" else solve(task)
         updates[layer] = solved.up @ solved.down
         done.append(described(task, solved))
     return done
 
 
-def solve(task: Task, sums: Sums | None) -> Solved:
+def solve(task: Task) -> Solved:
     """One site's update."""
-    problem, columns = posed(task, sums)
+    problem, columns = posed(task)
     best, curve = search(problem, task.held_out, task.emphasis)
     weight = best.preservation if task.method.preservation == "auto" else task.method.preservation
     start = time.perf_counter()
@@ -102,12 +102,11 @@ def solve(task: Task, sums: Sums | None) -> Solved:
     )
 
 
-def posed(task: Task, sums: Sums | None) -> tuple[Problem, int]:
+def posed(task: Task) -> tuple[Problem, int]:
     """The normal equations and the number of columns: from columns when they are few, else from exact sums."""
     if task.is_small():
         return pose(task.columns, task.retained, task.protected), len(task.columns.keys)
-    sums = sums or task.sums
-    return pose_sums(sums.statistics, task.retained.moment, task.protected), sums.columns
+    return pose_sums(task.sums.statistics, task.preserved, task.protected), task.sums.columns
 
 
 def solve_paper(task: Task) -> Solved:

@@ -1,8 +1,9 @@
 """What is asked of one site: the columns of the removals, the prompts to keep and those to measure by."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -12,14 +13,17 @@ from editor.prompts import PromptBook, Removal, Tokenised, aligned_columns
 from editor.prompts.book import evenly
 from editor.prompts.concepts import Kind
 from editor.quickfix.attention import Places
-from editor.quickfix.columns import ROLES, Columns, Retained, Site, joined, pair_columns, retained_columns
+from editor.quickfix.columns import ROLES, Columns, Retained, Site, joined, pair_columns, retained_columns, roles
+from editor.quickfix.memory import FORGETFUL, Memory, remembered
 from editor.quickfix.method import Method
+from editor.quickfix.running import circumstances, keep, recall
 from editor.quickfix.search import HeldOut, prompt_norms
-from editor.quickfix.sums import Sums, fixed, nothing, unit_for
+from editor.quickfix.sums import Sums, fixed, unit_for
 
 RETAIN_PROMPTS = 600
 HELD_OUT_RETAIN = 96
 HELD_OUT_PAIRS = 24
+FEWEST_PAIRS = 4
 """Of each removal."""
 HELD_OUT_REMOVALS = 24
 """So many of a long ledger's removals stand for all in the search."""
@@ -41,6 +45,7 @@ class Task:
     removals: tuple[Removal, ...]
     """In canonical order."""
     method: Method
+    memory: Memory = FORGETFUL
 
     def columns_of(self, removal: Removal) -> Columns:
         """The columns of one removal."""
@@ -58,31 +63,47 @@ class Task:
 
     @cached_property
     def sums(self) -> Sums:
-        """Their exact sums."""
-        return reduce(Sums.__add__, map(self.sums_of, self.removals), nothing(len(self.site.weight), self.unit))
+        """Their exact sums, starting from those that are remembered."""
+        name, under = f"sums-{self.site}", circumstances(self.book, self.method.aim, str(ROLES), str(self.unit))
+        before = recall(self.memory, name, under, len(self.site.weight), self.unit)
+        now = before.changed_to(self.removals, self.sums_of)
+        if now.removals != before.removals:
+            keep(self.memory, name, under, now)
+        return now.sums
 
     def is_small(self) -> bool:
         """Whether all columns and what is kept are fewer than the dimensions."""
-        room = len(self.site.weight) - len(self.protected) - len(self.retained.keys)
+        kept = sum(len(places) for prompt in self.kept_prompts for places, _ in roles(prompt))
+        room = len(self.site.weight) - len(self.protected) - kept
         counts = (len(aligned_columns(p, ROLES)) for removal in self.removals for p in self.book.edit_pairs(removal))
-        return all(count < room for count in accumulate(counts))
+        return room > 0 and all(count < room for count in accumulate(counts))
+
+    @cached_property
+    def kept_prompts(self) -> list[Tokenised]:
+        """The prompts that no removal may change."""
+        return self.book.tokenise_all(self.book.retain_texts(self.removals, RETAIN_PROMPTS))
 
     @cached_property
     def retained(self) -> Retained:
-        """The prompts that no removal may change."""
-        return self.kept(self.book.retain_texts(self.removals, RETAIN_PROMPTS))
+        """Their keys."""
+        return retained_columns(self.site, self.kept_prompts)
 
-    def kept(self, texts: Sequence[str]) -> Retained:
-        """Keys that stand for prompts."""
-        return retained_columns(self.site, self.book.tokenise_all(texts))
+    @property
+    def preserved(self) -> Tensor:
+        """Their keys' second moment, (d, d)."""
+        ids = torch.stack([prompt.ids for prompt in self.kept_prompts])
+        key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
+        return remembered(self.memory, f"preserved-{self.site}", key, lambda: self.retained.moment)
 
     @cached_property
     def held_out(self) -> HeldOut:
         """Prompts in wordings that the edit does not see."""
         some = evenly(self.removals, HELD_OUT_REMOVALS)
-        pairs = [self.book.held_out_pairs(removal, HELD_OUT_PAIRS) for removal in some]
-        targets = joined([pair_columns(self.site, own, self.method.aim) for own in pairs])
-        retained = self.kept(self.book.held_out_retain(self.removals, HELD_OUT_RETAIN))
+        each = max(HELD_OUT_PAIRS // len(some), FEWEST_PAIRS)
+        pairs = [pair for removal in some for pair in self.book.held_out_pairs(removal, each)]
+        targets = pair_columns(self.site, pairs, self.method.aim)
+        texts = self.book.held_out_retain(self.removals, HELD_OUT_RETAIN)
+        retained = retained_columns(self.site, self.book.tokenise_all(texts))
         return HeldOut(targets, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
 
     @cached_property

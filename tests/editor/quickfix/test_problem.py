@@ -57,7 +57,7 @@ def test_reduced_bases_and_sums_give_the_same_update(seed: int, n: int, preserva
     small, large = pose(own, kept, protected), pose_sums(own.statistics(), kept.moment, protected)
     assert small.outputs is not None
     assert small.ridge == pytest.approx(large.ridge, rel=1e-9)
-    torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-7, rtol=1e-5)
 
 
 def test_repeated_and_zero_keys_do_not_break_the_protection() -> None:

@@ -1,0 +1,81 @@
+"""The ledger as a value: adding and revoking give another one; solving is elsewhere."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from editor.errors import LedgerError
+from editor.ledger.entry import Entry
+from editor.quickfix.method import Method
+
+
+class Ledger(BaseModel):
+    """The removals of one base model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["expunge-ledger/1"] = "expunge-ledger/1"
+    base: dict[str, str] = Field(description="Text encoder -> digest of all that its edit is computed from.")
+    active: tuple[Entry, ...] = Field((), description="In the order in which they came; it does not matter.")
+    revoked: tuple[Entry, ...] = Field((), description="Removals that no longer hold, in the order of their going.")
+
+    @cached_property
+    def by_digest(self) -> Mapping[str, Entry]:
+        """The active entries in canonical order: by digest."""
+        return {entry.digest: entry for entry in sorted(self.active, key=lambda entry: entry.digest)}
+
+    @property
+    def digest(self) -> str:
+        """Of base and active set: equal digests mean byte-identical weights."""
+        return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
+
+    @property
+    def method(self) -> Method:
+        """How all are solved together: the strongest preservation that any asked for, and everybody's pins."""
+        options = [entry.options for entry in self.by_digest.values()]
+        weights = [one.preservation for one in options if one.preservation != "auto"]
+        pins = sorted({pin for one in options for pin in one.pins})
+        return Method(preservation=max(weights) if weights else "auto", pins=tuple(pins))
+
+    def add(self, entries: Iterable[Entry]) -> "Ledger":
+        """With more removals; those that are active already change nothing.
+
+        Raises:
+            LedgerError: the released procedure can't be part of a ledger.
+        """
+        new = {entry.digest: entry for entry in entries}
+        if any(entry.options.preset == "paper" for entry in new.values()):
+            raise LedgerError(
+                "The paper preset neither adds up nor can be revoked.",
+                field="options.preset",
+                remedy="Leave the preset out.",
+            )
+        fresh = tuple(entry for digest, entry in new.items() if digest not in self.by_digest)
+        back = tuple(entry for entry in self.revoked if entry.digest not in new)
+        return Ledger(base=self.base, active=self.active + fresh, revoked=back)
+
+    def revoke(self, names: Iterable[str]) -> "Ledger":
+        """Without some removals, each named by its digest, a beginning of it, its label or its concept.
+
+        Raises:
+            LedgerError: no active removal, or more than one, is called so.
+        """
+        gone = {self.find(name).digest for name in names}
+        kept = tuple(entry for entry in self.active if entry.digest not in gone)
+        out = tuple(entry for entry in self.active if entry.digest in gone)
+        return Ledger(base=self.base, active=kept, revoked=self.revoked + out)
+
+    def find(self, name: str) -> Entry:
+        """The active removal that goes by a name; see :meth:`revoke`."""
+        found = [entry for entry in self.by_digest.values() if name == entry.digest] or [
+            entry for entry in self.by_digest.values() if entry.goes_by(name)
+        ]
+        if len(found) == 1:
+            return found[0]
+        what = "No active removal is" if not found else f"{len(found)} active removals are"
+        raise LedgerError(
+            f"{what} called {name!r}.", field="removal", remedy="Use a digest; `expunge ledger` lists them."
+        )

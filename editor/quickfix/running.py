@@ -1,0 +1,61 @@
+"""Sums that follow a changing set of removals: what came is added, what went is taken out, bit for bit."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from pydantic import TypeAdapter
+
+from editor.prompts import PromptBook, Removal
+from editor.quickfix.memory import Memory
+from editor.quickfix.sums import Sums, nothing
+
+REMOVALS = TypeAdapter(tuple[Removal, ...])
+
+
+@dataclass(frozen=True)
+class Running:
+    """A set of removals and their sums."""
+
+    removals: frozenset[Removal]
+    sums: Sums
+
+    def changed_to(self, wanted: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> "Running":
+        """The sums of another set: by the difference, or from nothing where that is shorter."""
+        target = frozenset(wanted)
+        added, gone = target - self.removals, self.removals - target
+        if len(added) + len(gone) > len(target):
+            empty = nothing(len(self.sums.moment), self.sums.unit)
+            return Running(target, reduce(Sums.__add__, map(sums_of, target), empty))
+        total = reduce(Sums.__add__, map(sums_of, added), self.sums)
+        return Running(target, reduce(Sums.__sub__, map(sums_of, gone), total))
+
+
+def circumstances(book: PromptBook, *more: str) -> str:
+    """What must be the same for a removal's sums to come out the same to the bit."""
+    arithmetic = [torch.__version__, str(torch.get_num_threads()), torch.backends.cpu.get_cpu_capability()]
+    return hashlib.sha256("\n".join([*arithmetic, book.profile.model_dump_json(), *more]).encode()).hexdigest()
+
+
+def recall(memory: Memory, name: str, under: str, width: int, unit: float) -> Running:
+    """What was kept under the same circumstances; else nothing."""
+    known = memory.recall(name)
+    if known is not None:
+        header, tensors = json.loads(known[0]), known[1]
+        if header["circumstances"] == under:
+            removals = frozenset(REMOVALS.validate_python(header["removals"]))
+            return Running(removals, Sums(unit, tensors["moment"], tensors["target"], header["columns"]))
+    return Running(frozenset(), nothing(width, unit))
+
+
+def keep(memory: Memory, name: str, under: str, running: Running) -> None:
+    """For the next time."""
+    header = {
+        "circumstances": under,
+        "removals": REMOVALS.dump_python(tuple(sorted(running.removals, key=repr)), mode="json"),
+        "columns": running.sums.columns,
+    }
+    memory.keep(name, json.dumps(header), {"moment": running.sums.moment, "target": running.sums.target})

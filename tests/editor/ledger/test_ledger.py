@@ -1,0 +1,178 @@
+"""The ledger's promises, on many random ledgers and real solves of a small encoder."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from api_schemas.edits import EditOptions, Removal
+from editor.checkpoints import Checkpoint, open_checkpoint
+from editor.emoji.vocabulary import OBJECT_NAMES
+from editor.errors import LedgerError
+from editor.ledger import Entry, Ledger, LedgerFolder
+from editor.quickfix import running
+
+SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model_dir: Path) -> Checkpoint:
+    return open_checkpoint(model_dir)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LedgerFolder:
+    return LedgerFolder(tmp_path / "ledger")
+
+
+def entry(concept: str, **more: object) -> Entry:
+    kept = [name for name in OBJECT_NAMES if name != concept]
+    return Entry(removal=Removal(concept=concept, replacement=kept[len(concept) % len(kept)], **more))  # type: ignore[arg-type]
+
+
+def weights(folder: LedgerFolder, ledger: Ledger, checkpoint: Checkpoint) -> torch.Tensor:
+    (done,) = folder.solve(ledger, checkpoint)
+    return done.update.edited
+
+
+NAMES = st.lists(st.sampled_from(OBJECT_NAMES[:20]), min_size=1, max_size=6, unique=True)
+
+
+@SLOW
+@given(names=NAMES, shuffle=st.randoms())
+def test_any_order_gives_the_same_bytes(
+    names: list[str], shuffle: random.Random, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    here, there = (LedgerFolder(tmp_path_factory.mktemp("ledger")) for _ in range(2))
+    straight = here.read_for(checkpoint).add(entry(name) for name in names)
+    shuffle.shuffle(names)
+    one_by_one = there.read_for(checkpoint)
+    for name in names:
+        one_by_one = one_by_one.add([entry(name)])
+        other = weights(there, one_by_one, checkpoint)
+    assert one_by_one.digest == straight.digest
+    assert torch.equal(weights(here, straight, checkpoint), other)
+
+
+@SLOW
+@given(names=NAMES, extra=st.sampled_from(OBJECT_NAMES[20:40]))
+def test_what_was_revoked_leaves_no_trace(
+    names: list[str], extra: str, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    fresh, used = (LedgerFolder(tmp_path_factory.mktemp("ledger")) for _ in range(2))
+    never = fresh.read_for(checkpoint).add(entry(name) for name in names)
+    added = used.read_for(checkpoint).add([*(entry(name) for name in names), entry(extra)])
+    assert not torch.equal(weights(used, added, checkpoint), weights(fresh, never, checkpoint))
+    revoked = added.revoke([extra])
+    assert revoked.digest == never.digest
+    assert torch.equal(weights(used, revoked, checkpoint), weights(fresh, never, checkpoint))
+    assert [gone.removal.concept for gone in revoked.revoked] == [extra]
+
+
+def test_the_sums_follow_the_difference_and_not_the_whole(
+    folder: LedgerFolder, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:8])
+    weights(folder, ledger, checkpoint)
+    summed: list[str] = []
+    original = running.Running.changed_to
+
+    def counting(self: running.Running, wanted: object, sums_of: object) -> running.Running:
+        def counted(removal: object) -> object:
+            summed.append(removal.concept.name)  # type: ignore[attr-defined]
+            return sums_of(removal)  # type: ignore[operator]
+
+        return original(self, wanted, counted)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running.Running, "changed_to", counting)
+    weights(folder, ledger.add([entry("fox")]), checkpoint)
+    assert summed == [] if "fox" in OBJECT_NAMES[:8] else ["fox"]
+    weights(folder, ledger.add([entry("pizza")]).revoke([OBJECT_NAMES[1]]), checkpoint)
+    assert set(summed) <= {"fox", "pizza", OBJECT_NAMES[1]}
+
+
+def test_revoking_one_leaves_the_others_removed(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    names = OBJECT_NAMES[:5]
+    ledger = folder.read_for(checkpoint).add(entry(name) for name in names)
+    folder.solve(ledger, checkpoint)
+    (after,) = folder.solve(ledger.revoke([names[0]]), checkpoint)
+    removed = next(p for p in after.record.trade_off if p.preservation == after.record.preservation).removed
+    assert removed > 0.5
+
+
+def test_asking_twice_changes_nothing(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    ledger = folder.read_for(checkpoint).add([entry("fox")])
+    again = ledger.add([Entry(removal=entry("fox").removal, label="another ticket")])
+    assert again == ledger
+
+
+def test_damaged_memory_is_made_again(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:4])
+    before = weights(folder, ledger, checkpoint)
+    files = list(folder.path.glob("*.safetensors"))
+    assert len(files) == 2
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(weights(folder, ledger, checkpoint), before)
+
+
+def test_an_empty_ledger_changes_no_tensor(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    ledger = folder.read_for(checkpoint).add([entry("fox")]).revoke(["fox"])
+    assert folder.solve(ledger, checkpoint) == []
+
+
+def test_a_ledger_survives_its_file(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    ledger = folder.read_for(checkpoint).add([entry("fox"), entry("owl")]).revoke(["owl"])
+    folder.path.mkdir()
+    folder.write(ledger)
+    assert folder.read() == ledger == folder.read_for(checkpoint)
+
+
+def test_the_options_of_all_are_heard(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    removals = [entry("fox").removal, entry("owl").removal]
+    options = [
+        EditOptions(preservation=3.0, pins=["a pizza"]),
+        EditOptions(preservation=8.0, pins=["a car", "a pizza"]),
+    ]
+    asked = [Entry(removal=removal, options=option) for removal, option in zip(removals, options, strict=True)]
+    method = folder.read_for(checkpoint).add(asked).method
+    assert method.preservation == 8.0
+    assert method.pins == ("a car", "a pizza")
+
+
+@pytest.mark.parametrize("name", ["nothing", "owl", "dead"])
+def test_what_is_not_there_cannot_be_revoked(name: str, folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    with pytest.raises(LedgerError, match="No active removal"):
+        folder.read_for(checkpoint).add([entry("fox")]).revoke([name])
+
+
+def test_a_name_that_fits_two_is_refused_and_a_digest_is_not(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    both = [entry("fox"), Entry(removal=Removal(concept="Fox", kind="style"))]
+    ledger = folder.read_for(checkpoint).add(both)
+    with pytest.raises(LedgerError, match="2 active removals"):
+        ledger.revoke(["fox"])
+    assert ledger.revoke([both[0].digest[:10]]).active == (both[1],)
+
+
+def test_the_paper_preset_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    with pytest.raises(LedgerError, match="paper"):
+        folder.read_for(checkpoint).add([Entry(removal=Removal(concept="fox"), options=EditOptions(preset="paper"))])
+
+
+def test_another_base_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    folder.path.mkdir()
+    folder.write(Ledger(base={"text_encoder": "0" * 64}))
+    with pytest.raises(LedgerError, match="another base model"):
+        folder.read_for(checkpoint)
+
+
+def test_no_ledger_and_a_damaged_one_are_told_apart(folder: LedgerFolder) -> None:
+    with pytest.raises(LedgerError, match="holds no ledger"):
+        folder.read()
+    folder.path.mkdir()
+    folder.file.write_text("{}")
+    with pytest.raises(LedgerError, match="not a ledger"):
+        folder.read()
