@@ -91,6 +91,7 @@ class LedgerFolder:
         memory = FolderMemory(self.path)
         done = []
         for encoder, book in zip(checkpoint.encoders, open_books(checkpoint), strict=True):
-            removals = [resolved(entry.removal, book) for entry in ledger.by_digest.values()]
+            # Each by itself: what one covers must not depend on who else is in the ledger.
+            removals = [resolved(entry.removal, book, [entry.removal]) for entry in ledger.by_digest.values()]
             done += edit(encoder, book, removals, ledger.method, memory)
         return done
