@@ -54,8 +54,9 @@ def write_loras(updates: Sequence[TensorUpdate], family: str, folder: Path) -> l
 
 def lora_tensors(updates: Sequence[TensorUpdate], family: str) -> dict[str, Tensor]:
     """What the family's own loaders read."""
-    prefixes = KOHYA_PREFIXES.get(family)
-    return kohya_tensors(updates, prefixes) if prefixes else peft_tensors(updates)
+    prefixes = KOHYA_PREFIXES.get(family, {})
+    known = {update.component for update in updates} <= prefixes.keys()
+    return kohya_tensors(updates, prefixes) if known else peft_tensors(updates)
 
 
 def kohya_tensors(updates: Sequence[TensorUpdate], prefixes: dict[str, str]) -> dict[str, Tensor]:
