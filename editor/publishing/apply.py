@@ -12,11 +12,12 @@ from pathlib import Path
 
 from api_schemas.overlays import Segment
 from editor.checkpoints import file_digest, open_checkpoint
+from editor.checkpoints.files import inside
 from editor.checkpoints.header import Span, read_layout
 from editor.errors import CheckpointError, PublishingError
 from editor.publishing.atomic import replacing
 from editor.publishing.companions import write_companions
-from editor.publishing.delta import Binding, Original, key, name_in, read_header
+from editor.publishing.delta import BaseFile, Binding, Original, key, name_in, read_header
 from editor.publishing.full import Advance, chunks, digest_of, located, quietly, segments_of, write_segments
 
 
@@ -95,17 +96,8 @@ def patch(fit: Fit, spans: Mapping[str, Span], *, verify_file: bool) -> Patch:
 
 def fits(model: Path, binding: Binding) -> list[Fit]:
     """Where the delta's tensors go: by the names that they had, or by what they are. Raises PublishingError: nowhere."""
-    same = [
-        Fit(
-            name,
-            located(model, name),
-            file.sha256,
-            file.tensors,
-            {stored: key(name, stored) for stored in file.tensors},
-        )
-        for name, file in binding.files.items()
-    ]
     try:
+        same = [fit_of(model, name, file) for name, file in binding.files.items()]
         if all(has(fit) for fit in same) and len({fit.base for fit in same}) == len(same):
             return same
         return fits_elsewhere(model, binding)
@@ -115,6 +107,12 @@ def fits(model: Path, binding: Binding) -> list[Fit]:
             field="model",
             remedy="Use the base model that the edit was made for.",
         ) from error
+
+
+def fit_of(model: Path, name: str, file: BaseFile) -> Fit:
+    """In the file of that name. Raises CheckpointError: it is a link out of the model."""
+    base = inside(model, located(model, name))
+    return Fit(name, base, file.sha256, file.tensors, {stored: key(name, stored) for stored in file.tensors})
 
 
 def has(fit: Fit) -> bool:
@@ -169,8 +167,8 @@ def write_patches(plan: Sequence[Patch], model: Path, delta: Path, out: Path, ad
     with ExitStack() as stack:
         for patch, target in zip(plan, targets, strict=True):
             write_segments(patch.segments, patch.base, delta, stack.enter_context(replacing(target)), advance)
-    if model.is_dir():
-        write_companions(model, [patch.name for patch in plan], out)
+        if model.is_dir():
+            write_companions(model, [patch.name for patch in plan], out)
     return targets
 
 

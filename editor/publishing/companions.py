@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from editor.checkpoints.files import inside
 from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.full import copy
 
@@ -16,7 +17,17 @@ def companions(model: Path, edited: Sequence[str]) -> Iterator[str]:
     Args:
         model: the model's folder.
         edited: weights files by their paths inside it.
+
+    Raises:
+        CheckpointError: one of them is a link out of the folder.
     """
+    for name in named_companions(model, edited):
+        inside(model, model / name)
+        yield name
+
+
+def named_companions(model: Path, edited: Sequence[str]) -> Iterator[str]:
+    """:func:`companions`, wherever they lead."""
     folders = dict.fromkeys(PurePosixPath(name).parent for name in edited)
     for folder in folders:
         if (model / folder / "config.json").is_file():

@@ -60,6 +60,13 @@ def test_the_command_line_in_json(stack: Stack, tmp_path: Path) -> None:
     assert all(Path(path).exists() for path in result["files"])
 
 
+def test_the_command_line_leaves_full_weights_out_when_asked(stack: Stack, tmp_path: Path) -> None:
+    done = expunge_edit(stack, tmp_path, "--remove", "fox", "--delta-only")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "delta.safetensors").exists()
+    assert not (tmp_path / "text_encoder").exists()
+
+
 def test_the_command_line_names_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
     done = expunge_edit(stack, tmp_path, "--remove", "word " * 15)
     assert done.returncode == 2

@@ -185,6 +185,16 @@ def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Mak
     assert any("No image was drawn" in line for line in report["untested"])
 
 
+def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path: Path) -> None:
+    context = make(FOX | {"validation": {"enabled": False}}, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    assert all(artifact.overlay is None for artifact in jobs.artifacts(context))
+    jobs.deliver(context, tmp_path)
+    assert not (tmp_path / "text_encoder").exists()
+    assert (tmp_path / "delta.safetensors").exists()
+
+
 def test_too_long_a_concept_is_refused_with_its_field(make: Make) -> None:
     context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
     with pytest.raises(ConceptError) as caught:

@@ -82,11 +82,16 @@ def tiny_pipeline() -> StableDiffusionPipeline:
     )
 
 
-@pytest.fixture(scope="session", params=[torch.float32, torch.float16], ids=["fp32", "fp16"])
-def model_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline's folder, stored in either precision."""
+@pytest.fixture(scope="session")
+def precision() -> torch.dtype:
+    return torch.float32
+
+
+@pytest.fixture(scope="session")
+def model_dir(precision: torch.dtype, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline's folder."""
     folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline().to(request.param).save_pretrained(folder)
+    tiny_pipeline().to(precision).save_pretrained(folder)
     return folder
 
 

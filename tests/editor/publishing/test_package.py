@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from api_schemas.report import AuditReport
+from editor.checkpoints import file_digest, weight_files
 from editor.errors import PublishingError
 from editor.publishing import Pair, apply_delta, publish, sample_sheet
 from editor.publishing.card import markdown, render_card
@@ -155,6 +158,30 @@ def test_the_card_says_how_to_load_what_was_published(
     assert (
         "from_pretrained(" not in (tmp_path / "delta" / "README.md").read_text().split("load_lora")[0].split("LoRA")[0]
     )
+
+
+def test_two_encoders_are_two_files_in_one_delta(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    """SDXL's second encoder, which is edited as well, and named as transformers needs it."""
+    model = shutil.copytree(model_dir, tmp_path / "model")
+    shutil.copytree(model / "text_encoder", model / "text_encoder_2")
+    second = replace(update, component="text_encoder_2", file=model / "text_encoder_2" / "model.safetensors")
+    files = {name: file_digest(path) for name, path in weight_files(model).items()}
+    solves = [report.solves[0], report.solves[0].model_copy(update={"component": "text_encoder_2"})]
+    record = report.model.model_copy(update={"files": files, "family": "sdxl"})
+    both = report.model_copy(update={"model": record, "solves": solves})
+    first = replace(update, file=model / WEIGHTS)
+    published = publish(both, [first, second], model, [], tmp_path / "out")
+    weights = [artifact.name for artifact in published.artifacts if artifact.kind == "weights"]
+    assert weights == ["text_encoder/model.safetensors", "text_encoder_2/model.safetensors"]
+    card, page = ((tmp_path / "out" / name).read_text() for name in ("README.md", "report.html"))
+    assert "text_encoder_2 = CLIPTextModelWithProjection.from_pretrained" in card
+    assert "import CLIPTextModel, CLIPTextModelWithProjection" in card
+    assert page.count("<caption>The update of") == page.count("The curve in numbers") == 2
+    assert edit_digest(both) != edit_digest(both.model_copy(update={"solves": solves[:1]}))
+    lora = load_file(tmp_path / "out" / "lora.safetensors")
+    assert {name.partition("_text_model")[0] for name in lora} == {"lora_te1", "lora_te2"}
 
 
 def test_without_full_weights_none_are_listed_and_nothing_belongs_to_them(

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,6 +34,12 @@ TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 BASE = "text_encoder/model.safetensors"
 PROMPTS = ["a fox", "an owl"]
 Load = Callable[[], StableDiffusionPipeline]
+
+
+@pytest.fixture(scope="session", params=[torch.float32, torch.float16], ids=["fp32", "fp16"])
+def precision(request: pytest.FixtureRequest) -> torch.dtype:
+    dtype: torch.dtype = request.param
+    return dtype
 
 
 @pytest.fixture
@@ -239,6 +246,16 @@ def test_a_single_file_checkpoint_is_patched_under_any_name(update: TensorUpdate
     before, after = load_file(renamed), load_file(file)
     assert [name for name in before if not torch.equal(before[name], after[name])] == [stored]
     torch.testing.assert_close(after[stored], update.edited, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("link", [BASE, "text_encoder/config.json"])
+def test_a_link_out_of_the_model_is_refused(model_dir: Path, delta: Path, tmp_path: Path, link: str) -> None:
+    model = shutil.copytree(model_dir, tmp_path / "model")
+    (model / link).unlink()
+    (model / link).symlink_to(model_dir / link)
+    with pytest.raises(EditorError, match="link out of the model"):
+        apply_delta(model, delta, tmp_path / "edited")
+    assert not [path for path in (tmp_path / "edited").rglob("*") if path.is_file()]
 
 
 def test_the_base_itself_is_never_overwritten(model_dir: Path, delta: Path) -> None:
