@@ -1,5 +1,6 @@
 """Does a phrase fit into the model's context? Checked when the request comes in, without torch."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,13 +34,19 @@ class PhraseCheck:
             return
         tokenizer = _tokenizer(model.tokenizer_file)
         errors = [
-            _too_long(("removals", index, *location), tokens, limit)
-            for index, removal in enumerate(request.removals)
-            for location, phrase in removal.phrases()
-            if (tokens := len(tokenizer.encode(phrase, add_special_tokens=False).ids)) > limit
+            _too_long(location, tokens, room)
+            for location, phrase, room in _phrases(request, limit)
+            if (tokens := len(tokenizer.encode(phrase, add_special_tokens=False).ids)) > room
         ]
         if errors:
             raise InvalidRequest("a phrase does not fit into the model's context.", errors=errors)
+
+
+def _phrases(request: EditRequest, limit: int) -> Iterator[tuple[Location, str, int]]:
+    """Each phrase with its place and its room; a pinned prompt is whole and needs no template."""
+    for index, removal in enumerate(request.removals):
+        yield from ((("removals", index, *location), phrase, limit) for location, phrase in removal.phrases())
+    yield from ((("options", "pins", i), pin, limit + TEMPLATE_ROOM) for i, pin in enumerate(request.options.pins))
 
 
 def _too_long(location: Location, tokens: int, limit: int) -> InvalidField:

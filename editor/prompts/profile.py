@@ -4,8 +4,9 @@ A model folder may bring its own as ``expunge.json``; any other model gets a gen
 """
 
 from pathlib import Path
+from string import Formatter
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from editor.errors import CheckpointError
 
@@ -33,15 +34,27 @@ class Profile(BaseModel):
         description="Prompts that a style is edited in, for each of its names: a style is spread over all objects.",
     )
 
+    @field_validator("styled_wordings", "plain_wordings", "held_out_wordings")
+    @classmethod
+    def _name_what_they_should(cls, wordings: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        wanted = set() if info.field_name == "plain_wordings" else {"style"}
+        for wording in wordings:
+            fields = {field for _, field, _, _ in Formatter().parse(wording) if field is not None}
+            if fields not in (wanted | {"a"}, wanted | {"bare"}):
+                raise ValueError(f"{wording!r} must hold {{a}} or {{bare}}" + (", and {style}" if wanted else ""))
+        return wordings
+
+    @model_validator(mode="after")
+    def _held_out_are_held_out(self) -> "Profile":
+        shared = {*self.held_out_wordings} & {*self.styled_wordings, *self.plain_wordings}
+        if shared:
+            raise ValueError(f"held-out wordings are among the others: {sorted(shared)}")
+        return self
+
     @property
     def object_names(self) -> tuple[str, ...]:
         """All objects, group after group."""
         return tuple(name for names in self.objects.values() for name in names)
-
-    def group_of(self, name: str) -> tuple[str, ...]:
-        """The objects of the same group, without ``name``; none for an unknown one."""
-        groups = (names for names in self.objects.values() if name in names)
-        return tuple(other for names in groups for other in names if other != name)
 
 
 GENERAL = Profile(

@@ -1,0 +1,41 @@
+"""A model's own profile is checked before anything is built on it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editor.emoji import WEIGHTS
+from editor.emoji.profile import PROFILE
+from editor.errors import CheckpointError
+from editor.prompts.profile import GENERAL, PROFILE_FILE, Profile, load_profile
+
+
+def test_the_embedded_models_profile_is_the_one_it_was_built_with() -> None:
+    assert load_profile(WEIGHTS) == PROFILE
+
+
+def test_without_one_there_is_a_general_list(tmp_path: Path) -> None:
+    assert load_profile(tmp_path) == GENERAL
+    (tmp_path / "model.safetensors").touch()
+    assert load_profile(tmp_path / "model.safetensors") == GENERAL
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"held_out_wordings": PROFILE.styled_wordings[:1]}, "held-out"),
+        ({"held_out_wordings": ("{a}",)}, "style"),
+        ({"styled_wordings": ("a photo of {a}",)}, "style"),
+        ({"styled_wordings": ("{a} by {artist}",)}, "artist"),
+        ({"plain_wordings": ("{a} in {style}",)}, "must hold"),
+        ({"plain_wordings": ("{a",)}, "plain_wordings"),
+        ({"default_style": 3}, "default_style"),
+    ],
+)
+def test_a_profile_that_would_mislead_an_edit_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    values = PROFILE.model_dump() | change
+    (tmp_path / PROFILE_FILE).write_text(Profile.model_construct(**values).model_dump_json(warnings=False))
+    with pytest.raises(CheckpointError, match=says) as caught:
+        load_profile(tmp_path)
+    assert caught.value.field == "model"
