@@ -129,11 +129,15 @@ class Painter:
 
     @cached_property
     def row_memory(self) -> int:
-        """Bytes of activations that one image needs, measured on one step of one row, guidance included."""
-        scheduler = self.scheduler()
-        latents = self.noise([torch.Generator(), torch.Generator()], scheduler)
-        condition = rows_of(self.unconditional, [0, 0])
-        return peak_of(lambda: self.denoiser.predict(latents, scheduler.timesteps[0], condition))
+        """Bytes of activations that each further image needs, guidance included, measured on one step."""
+        return self.step_memory(2) - self.step_memory(1)
+
+    def step_memory(self, rows: int) -> int:
+        """Bytes that a step of so many images holds at once, at most; with copies of weights in another precision."""
+        denoiser, scheduler = self.denoiser, self.scheduler()
+        latents = self.noise([torch.Generator() for _ in range(2 * rows)], scheduler)
+        condition = rows_of(self.unconditional, [0] * 2 * rows)
+        return peak_of(lambda: denoiser.predict(latents, scheduler.timesteps[0], condition))
 
     def rows(self, budget: Budget) -> int:
         """How many images to sample at once."""

@@ -62,7 +62,12 @@ class BlockSite(Frozen):
     @property
     def label(self) -> str:
         """In words."""
-        return " + ".join(self.modules)
+        return " + ".join(map(short, self.modules))
+
+
+def short(module: str) -> str:
+    """``"up_blocks.0.attentions.1.transformer_blocks.0.attn2"`` -> ``"up.0.attentions.1.0.attn2"``."""
+    return module.replace("_blocks.", ".", 1).replace("mid_block", "mid").replace("transformer_blocks.", "")
 
 
 Site = Annotated[TextSite | BlockSite, Field(discriminator="form")]

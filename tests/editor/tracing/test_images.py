@@ -14,7 +14,7 @@ from editor.tracing.corruption import Sample, samples_of
 from editor.tracing.denoiser import Edits, NoEdits
 from editor.tracing.edits import Reading, Restoring
 from editor.tracing.image_read_outs import along_the_way, noise_prediction
-from editor.tracing.memory import Budget, peak_of
+from editor.tracing.memory import Budget
 from editor.tracing.painter import Painter
 from editor.tracing.prompts import Traced
 from editor.tracing.read_outs import States
@@ -227,12 +227,5 @@ def test_resumes_from_the_last_finished_batch(painter: Painter, fox: Traced, fro
 
 def test_the_memory_of_a_batch_is_foretold(painter: Painter, fox: Traced) -> None:
     """Rows take the same each, so the ceiling is kept by counting rows."""
-    scheduler = painter.scheduler()
-
-    def step(rows: int) -> int:
-        latents = torch.randn(2 * rows, 4, 8, 8)
-        condition = {"encoder_hidden_states": torch.randn(2 * rows, 24, 64)}
-        return peak_of(lambda: painter.denoiser.predict(latents, scheduler.timesteps[0], condition))
-
-    assert step(8) == pytest.approx(8 * painter.row_memory, rel=0.1)
-    assert step(painter.rows(Budget(memory=10**7))) <= 10**7
+    assert painter.step_memory(8) == pytest.approx(8 * painter.row_memory, rel=0.1)
+    assert painter.step_memory(painter.rows(Budget(memory=10**7))) <= 10**7
