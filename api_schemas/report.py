@@ -64,6 +64,23 @@ class TradeOffPoint(Part):
     predicted_retain_p95: float = Field(description="95th percentile of that drift.")
 
 
+class ForeseenChange(Part):
+    """What an edit will do to a prompt, told before anything is drawn."""
+
+    prompt: str
+    change: float = Field(description="Of the edited layer's attention output, relative to its norm. Exact.")
+    drop: float = Field(description="Forecast: the chance that the prompt loses what it asks for.")
+
+
+class ForeseenRemoval(Part):
+    """How far a concept will go, told before anything is drawn."""
+
+    concept: str
+    kind: Literal["object", "style"]
+    leak: float = Field(description="Share of a single key's way that preservation holds back, 1/(1+q); 1: infeasible.")
+    left: float = Field(description="Share of the way that the update leaves, all removals together.")
+
+
 class SolveRecord(Part):
     """The closed-form update of one tensor."""
 
@@ -82,6 +99,8 @@ class SolveRecord(Part):
     )
     predicted_retain_p95: float
     seconds: float = Field(description="Wall time of the solve itself.")
+    foreseen: list[ForeseenChange] = Field([], description="The prompts that will change most, worst first.")
+    feasibility: list[ForeseenRemoval] = Field([], description="What will be left of each concept, worst first.")
     trade_off: list[TradeOffPoint]
 
 

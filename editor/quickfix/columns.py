@@ -81,6 +81,8 @@ class Columns:
     keys: Tensor
     residuals: Tensor
     weights: Tensor
+    pairs: Tensor
+    """(n,): which pair of prompts a column is of."""
 
     def statistics(self) -> Statistics:
         """Their share of the normal equations."""
@@ -93,6 +95,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
         torch.cat([part.keys for part in parts]),
         torch.cat([part.residuals for part in parts]),
         torch.cat([part.weights for part in parts]),
+        torch.cat([part.pairs for part in parts]),
     )
 
 
@@ -108,7 +111,7 @@ def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
     if aim == "residual":
         residuals += after.at(meant) - before.at(spoken)
     weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
-    return Columns(keys, residuals, weights / len(pairs))
+    return Columns(keys, residuals, weights / len(pairs), rows)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from api_schemas.report import SolveRecord, TradeOffPoint
+from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.prompts import PromptBook, Removal
+from editor.quickfix.collateral import feasibility, ranked
 from editor.quickfix.columns import Site
 from editor.quickfix.memory import FORGETFUL, Memory
 from editor.quickfix.method import DEFAULT, Method
@@ -23,6 +24,8 @@ from editor.quickfix.update import TensorUpdate, factors, update_of
 
 TRUNCATION = 1e-2
 """Relative Frobenius norm of what the update leaves out to be of low rank: a ten-thousandth of its energy."""
+WORST = 20
+"""Prompts that the record lists as changing most."""
 EXACT = 1e-12
 """The same where nothing but rounding is left out."""
 
@@ -47,6 +50,7 @@ class Solved:
     condition: float
     curve: list[TradeOffPoint]
     seconds: float
+    feasibility: list[ForeseenRemoval]
 
 
 def edit(
@@ -90,15 +94,17 @@ def solve(task: Task) -> Solved:
     core = problem.core(weight)
     seconds = time.perf_counter() - start
     up, down = factors(core, TRUNCATION)
+    up, down = up if problem.outputs is None else problem.outputs @ up, down @ problem.inputs.T
     return Solved(
-        up=up if problem.outputs is None else problem.outputs @ up,
-        down=down @ problem.inputs.T,
+        up=up,
+        down=down,
         columns=columns,
         preservation=weight,
         ridge=problem.ridge,
         condition=condition(problem.system(weight)),
         curve=curve,
         seconds=seconds,
+        feasibility=feasibility(task, problem, weight, up @ down),
     )
 
 
@@ -116,7 +122,7 @@ def solve_paper(task: Task) -> Solved:
     delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
     seconds = time.perf_counter() - start
     up, down = factors(delta, EXACT)
-    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment), [], seconds)
+    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment), [], seconds, [])
 
 
 def condition(system: Tensor) -> float:
@@ -129,6 +135,7 @@ def described(task: Task, solved: Solved) -> Edit:
     """The update of the site's tensor, and its record."""
     source, name = task.site.base.source, OUT_PROJ.format(layer=task.site.layer)
     delta = solved.up @ solved.down
+    drift = task.held_out.drift(delta)
     record = SolveRecord(
         preset=task.method.preset,
         component=source.component,
@@ -141,8 +148,10 @@ def described(task: Task, solved: Solved) -> Edit:
         condition=solved.condition,
         relative_change=float(delta.norm() / task.site.weight.norm()),
         null_prompt_drift=float((task.null @ delta.T).abs().max()),
-        predicted_retain_p95=float(task.held_out.drift(delta).quantile(0.95)),
+        predicted_retain_p95=float(drift.quantile(0.95)),
         seconds=solved.seconds,
         trade_off=solved.curve,
+        foreseen=ranked(task.held_out_texts, drift)[:WORST],
+        feasibility=solved.feasibility,
     )
     return Edit(update_of(source, name, solved.up, solved.down), record)

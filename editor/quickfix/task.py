@@ -25,8 +25,7 @@ HELD_OUT_RETAIN = 96
 HELD_OUT_PAIRS = 24
 FEWEST_PAIRS = 4
 """Of each removal."""
-HELD_OUT_REMOVALS = 24
-"""So many of a long ledger's removals stand for all in the search."""
+SOME = 32
 EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
 """How much what is left of a concept counts in the search."""
 
@@ -95,15 +94,23 @@ class Task:
         key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         return remembered(self.memory, f"preserved-{self.site}", key, lambda: self.retained.moment)
 
+    @property
+    def some(self) -> list[Removal]:
+        """So many of a long ledger's removals stand for all."""
+        return evenly(self.removals, SOME)
+
+    @cached_property
+    def held_out_texts(self) -> list[str]:
+        """Prompts to keep, in wordings that the edit does not see."""
+        return self.book.held_out_retain(self.removals, HELD_OUT_RETAIN)
+
     @cached_property
     def held_out(self) -> HeldOut:
-        """Prompts in wordings that the edit does not see."""
-        some = evenly(self.removals, HELD_OUT_REMOVALS)
-        each = max(HELD_OUT_PAIRS // len(some), FEWEST_PAIRS)
-        pairs = [pair for removal in some for pair in self.book.held_out_pairs(removal, each)]
+        """Prompts about the removals and prompts to keep, in wordings that the edit does not see."""
+        each = max(HELD_OUT_PAIRS // len(self.some), FEWEST_PAIRS)
+        pairs = [pair for removal in self.some for pair in self.book.held_out_pairs(removal, each)]
         targets = pair_columns(self.site, pairs, self.method.aim)
-        texts = self.book.held_out_retain(self.removals, HELD_OUT_RETAIN)
-        retained = retained_columns(self.site, self.book.tokenise_all(texts))
+        retained = retained_columns(self.site, self.book.tokenise_all(self.held_out_texts))
         return HeldOut(targets, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
 
     @cached_property

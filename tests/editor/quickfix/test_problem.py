@@ -17,7 +17,9 @@ def random(*shape: int, seed: int) -> Tensor:
 
 
 def columns(seed: int, n: int, d: int) -> Columns:
-    return Columns(random(n, d, seed=seed), random(n, d, seed=seed + 1), random(n, seed=seed + 2).abs() + 0.1)
+    return Columns(
+        random(n, d, seed=seed), random(n, d, seed=seed + 1), random(n, seed=seed + 2).abs() + 0.1, torch.arange(n)
+    )
 
 
 def retained(seed: int, n: int, d: int) -> Retained:
@@ -62,7 +64,7 @@ def test_reduced_bases_and_sums_give_the_same_update(seed: int, n: int, preserva
 
 def test_repeated_and_zero_keys_do_not_break_the_protection() -> None:
     own, kept, protected = columns(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
-    twice = Columns(*(torch.cat([part, part]) for part in (own.keys, own.residuals, own.weights)))
+    twice = Columns(*(torch.cat([part, part]) for part in (own.keys, own.residuals, own.weights, own.pairs)))
     none = Retained(torch.zeros(3, 40, dtype=torch.float64), kept.weights, kept.prompts)
     delta = dense(pose(twice, none, protected), 1.0)
     assert float((protected @ delta.T).abs().max()) < 1e-10

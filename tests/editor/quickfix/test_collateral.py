@@ -1,0 +1,106 @@
+"""What is foreseen is held against what the edited encoder does."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from editor.checkpoints import TextEncoder
+from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.quickfix.collateral import foresee, predicted_drop
+from editor.quickfix.columns import Columns, Retained, Site, roles
+from editor.quickfix.edit import Edit, edit
+from editor.quickfix.problem import pose
+from editor.quickfix.tower import Tower
+
+FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
+
+
+@pytest.fixture(scope="module")
+def done(source: TextEncoder, book: PromptBook) -> Edit:
+    (done,) = edit(source, book, [FOX])
+    return done
+
+
+def outputs(encoder: CLIPTextModel, ids: Tensor) -> Tensor:
+    """(length, d): what the first layer's attention gives, less its bias."""
+    seen: list[Tensor] = []
+    projection = encoder.encoder.layers[0].self_attn.out_proj
+    handle = projection.register_forward_hook(lambda *hooked: seen.append(hooked[2] - projection.bias))
+    with torch.no_grad():
+        encoder(ids[None])
+    handle.remove()
+    return seen[0][0]
+
+
+def weighed(rows: Tensor, prompt_roles: list[tuple[list[int], float]]) -> float:
+    return sum(weight * float(rows[places].square().sum(1).mean()) for places, weight in prompt_roles) ** 0.5
+
+
+def test_the_change_is_that_of_the_edited_encoder(
+    done: Edit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBook
+) -> None:
+    text, tower = "a picture of a tiger face, noto style", Tower(source)
+    (foreseen,) = foresee(Site(tower, tower, 0), done.update.up @ done.update.down, book, [text])
+    prompt = book.tokenise(text)
+    weight = encoder.encoder.layers[0].self_attn.out_proj.weight
+    before = outputs(encoder, prompt.ids)
+    with torch.no_grad():
+        weight.copy_(done.update.edited)
+    after = outputs(encoder, prompt.ids)
+    with torch.no_grad():
+        weight.copy_(done.update.base)
+    expected = weighed(after - before, list(roles(prompt))) / weighed(before, list(roles(prompt)))
+    assert foreseen.change == pytest.approx(expected, rel=1e-4)
+
+
+def test_worst_come_first_and_the_concept_before_all(done: Edit, source: TextEncoder, book: PromptBook) -> None:
+    tower = Tower(source)
+    texts = ["a pizza", "a fox", "a rocket in the style of ink", ""]
+    foreseen = foresee(Site(tower, tower, 0), done.update.up @ done.update.down, book, texts[:3])
+    assert foreseen[0].prompt == "a fox"
+    assert [one.change for one in foreseen] == sorted((one.change for one in foreseen), reverse=True)
+
+
+def test_the_record_names_the_prompts_that_change_most(done: Edit) -> None:
+    changes = [one.change for one in done.record.foreseen]
+    assert changes == sorted(changes, reverse=True)
+    assert done.record.predicted_retain_p95 <= changes[0]
+    assert not any("fox" in one.prompt for one in done.record.foreseen)
+
+
+def test_a_single_key_leaves_what_its_novelty_says() -> None:
+    """One key of weight 1 against a preserved moment: the residual left is 1 / (1 + q) of it."""
+    generator = torch.Generator().manual_seed(3)
+    key, residual = torch.randn(2, 1, 40, dtype=torch.float64, generator=generator)
+    ones, kept = torch.ones(1, dtype=torch.float64), torch.randn(5, 40, dtype=torch.float64, generator=generator)
+    problem = pose(
+        Columns(key, residual, ones, torch.zeros(1, dtype=torch.long)),
+        Retained(kept, torch.ones(5, dtype=torch.float64), torch.arange(5)),
+        torch.randn(2, 40, dtype=torch.float64, generator=generator),
+    )
+    inside = key @ problem.inputs
+    novelty = float(inside @ torch.linalg.solve(problem.system(50.0) - problem.removal.moment, inside.T))
+    assert problem.outputs is not None
+    update = problem.outputs @ problem.core(50.0) @ problem.inputs.T
+    left = float((residual - key @ update.T).norm() / residual.norm())
+    assert left == pytest.approx(1 / (1 + novelty), rel=1e-9)
+
+
+def test_feasibility_tells_the_easy_concept_from_the_one_in_the_bulk(source: TextEncoder, book: PromptBook) -> None:
+    """A concept that is also to be preserved can't go far."""
+    torn = Removal(
+        Concept("vixen"), Destination("dog face", "replacement"), preserve=("red vixen", "vixen cub", "the vixen")
+    )
+    (done,) = edit(source, book, [torn, FOX])
+    by_name = {one.concept: one for one in done.record.feasibility}
+    assert set(by_name) == {"fox", "vixen"}
+    assert by_name["vixen"].left > by_name["fox"].left
+    assert all(0 <= one.leak <= 1 for one in by_name.values())
+
+
+def test_the_forecast_rises_with_the_change() -> None:
+    drops = [predicted_drop(change / 10) for change in range(11)]
+    assert drops == sorted(drops)
+    assert drops[0] < 0.01
+    assert drops[-1] > 0.99
