@@ -28,8 +28,8 @@ from editor.judging.sampling import (
     put_edited,
 )
 from editor.prompts import Concept, PromptBook, Removal, destination_of, open_book
-from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
+from editor.prompts.contexts import evenly
 from editor.quickfix.edit import edit
 from editor.quickfix.method import Method, Preset
 

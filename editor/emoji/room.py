@@ -25,7 +25,7 @@ from editor.emoji.samples import Pictures, Subject
 from editor.emoji.tokenizer import train_tokenizer
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
 from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.book import evenly
+from editor.prompts.contexts import evenly
 from editor.quickfix.edit import edit
 
 

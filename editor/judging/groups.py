@@ -6,8 +6,8 @@ from typing import Literal
 
 from editor.judging.judge import Asks, Judge
 from editor.prompts import PromptBook, Removal
-from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
+from editor.prompts.contexts import evenly
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
 PROMPTS = 20

@@ -14,8 +14,8 @@ from torch import Tensor
 from editor.checkpoints import file_digest, weight_files
 from editor.errors import JudgeError
 from editor.prompts import Profile
-from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
+from editor.prompts.contexts import evenly
 
 Asks = Literal["object", "style"]
 ENSEMBLE = 36

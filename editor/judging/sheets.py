@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 from editor.judging.groups import Group
 from editor.judging.sampling import Shot
 from editor.judging.validation import Drawn
-from editor.prompts.book import evenly
+from editor.prompts.contexts import evenly
 from editor.publishing.figures import Pair, Picture, sample_sheet
 
 PAIRS = 8

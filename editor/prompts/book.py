@@ -17,8 +17,7 @@ from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.errors import ConceptError
 from editor.prompts.alignment import Pair, Tokenised
 from editor.prompts.concepts import Kind, Phrase, Removal
-from editor.prompts.contexts import contexts, kept_phrases
-from editor.prompts.contexts import evenly as evenly
+from editor.prompts.contexts import contexts, evenly, kept_phrases
 from editor.prompts.expansion import Name, expand
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.tokens import Tokens

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.prompts import PromptBook
-from editor.prompts.book import evenly
+from editor.prompts.contexts import evenly
 from editor.quickfix.columns import Site, pair_columns, retained_columns
 from editor.quickfix.problem import Problem
 from editor.quickfix.search import prompt_norms

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from editor.prompts import Pair, Tokenised, aligned_columns
 from editor.prompts.alignment import Roles
-from editor.prompts.book import evenly
+from editor.prompts.contexts import evenly
 from editor.quickfix.attention import Attention, Places, States
 from editor.quickfix.method import Aim
 from editor.quickfix.solve import Statistics, moment, statistics

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from editor.prompts import PromptBook, Removal, Tokenised, aligned_columns
-from editor.prompts.book import evenly
 from editor.prompts.concepts import Kind
+from editor.prompts.contexts import evenly
 from editor.quickfix.attention import Places
 from editor.quickfix.columns import ROLES, Columns, Retained, Site, joined, pair_columns, retained_columns, roles
 from editor.quickfix.memory import FORGETFUL, Memory, remembered

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from editor.errors import ConceptError
 from editor.prompts import PromptBook
-from editor.prompts.book import evenly
 from editor.prompts.concepts import Phrase
+from editor.prompts.contexts import evenly
 
 Attribute = Literal["object", "style", "background"]
 ATTRIBUTES: tuple[Attribute, ...] = ("object", "style", "background")

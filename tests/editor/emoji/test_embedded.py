@@ -15,7 +15,7 @@ from editor.emoji.profile import PROFILE
 from editor.judging.judge import Judge, open_judge
 from editor.judging.sampling import Shot, draw
 from editor.prompts import load_profile
-from editor.prompts.book import evenly
+from editor.prompts.contexts import evenly
 
 
 @pytest.fixture(scope="module")
