@@ -118,6 +118,12 @@ class TextEncoder:
             return place.read()[ids]
         return place.file.rows(place.stored.name, ids, place.rows[0])
 
+    def expect(self, names: Iterable[str] = NEEDED[1:]) -> None:
+        """Some tensors will be read whole: where they are not in memory yet, they come while other work goes on."""
+        for name in names:
+            place = self.place(name)
+            place.file.expect(place.stored.name, *place.rows)
+
     def digest(self, names: Iterable[str]) -> str:
         """sha256 over canonical names, dtypes, shapes and bytes: the same for the same weights in any layout."""
         total = hashlib.sha256()

@@ -74,6 +74,7 @@ def edit(
         ConceptError: a prompt does not fit the context.
         SolveError: pins leave no direction to edit.
     """
+    source.expect()
     base, ordered = Tower(source), canonical(removals)
     updates: dict[int, Tensor] = {}
     done = []

@@ -62,6 +62,8 @@ def test_reads_are_those_of_safetensors(file: Path) -> None:
     assert torch.equal(tensors.read("b", 1, 3), TENSORS["b"][1:])
     assert torch.equal(tensors.rows("b", torch.tensor([1, 0, 1]), 1), TENSORS["b"][[2, 1, 2]])
     assert tensors.rows("b", torch.tensor([], dtype=torch.long)).shape == (0, 4)
+    for name in TENSORS:
+        tensors.expect(name)  # changes nothing
     for ids in ([3], [-1], [0, 2]):
         with pytest.raises(CheckpointError, match="rows"):
             tensors.rows("b", torch.tensor(ids), 1)

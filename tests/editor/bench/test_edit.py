@@ -1,0 +1,57 @@
+"""The benchmark's models are what they claim to be, and its peer computes what the paper's procedure does."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from editor.bench.edit import FOX, PROFILE, PROMPTS, usual_way
+from editor.bench.models import CONFIG, SD1, SDXL, write_single
+from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
+from editor.checkpoints.names import TOKENS
+from editor.prompts import PromptBook
+from editor.quickfix.edit import edit
+from editor.quickfix.method import Method
+
+
+def test_the_geometry_is_that_of_stable_diffusion(tmp_path: Path) -> None:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        module = CLIPTextModel(CLIPTextConfig(**CONFIG))
+    theirs = {name.removeprefix("text_model."): tuple(t.shape) for name, t in module.state_dict().items()}
+    start = f"{SD1.prefix}text_model."
+    assert {name.removeprefix(start): shape for name, shape in SD1.tensors().items()} == theirs
+    assert 4 * sum(map(math.prod, theirs.values())) == 492_241_920
+
+
+def test_a_file_of_any_size_takes_the_room_of_what_is_read(tmp_path: Path) -> None:
+    shapes = tuple(replace(shape, layers=2, width=64) for shape in SDXL)
+    path = write_single(tmp_path / "sdxl.safetensors", shapes, 1_000_000_000)
+    status = path.stat()
+    assert abs(status.st_size - 1e9) < 1e7
+    assert status.st_blocks * 512 < 2e7
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.family == "sdxl"
+    for encoder in checkpoint.encoders:
+        assert (encoder.layers, encoder.width) == (2, 64)
+        assert encoder.tensor(OUT_PROJ.format(layer=0)).std() > 0.1
+        assert encoder.tensor(OUT_PROJ.format(layer=1)).std() == 0, "a hole"
+        assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
+
+
+def test_one_concept_is_edited_in_eight_prompts(book: PromptBook) -> None:
+    assert len(PromptBook(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
+
+
+def test_the_peer_does_what_the_paper_does(
+    source: TextEncoder, book: PromptBook, model_dir: Path, tmp_path: Path
+) -> None:
+    usual_way(model_dir, book.tokenizer, tmp_path)
+    name = OUT_PROJ.format(layer=0)
+    theirs = load_file(tmp_path / "text_encoder" / "model.safetensors")[source.stored_name(name)]
+    (paper,) = edit(source, book, [FOX], Method(preset="paper"))
+    moved = (paper.update.edited - paper.update.base).norm()
+    assert (theirs - paper.update.edited).norm() < 0.02 * moved, "float32 against float64"
