@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import compress, cycle
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from editor.prompts.concepts import Kind, Phrase, Removal
 from editor.prompts.contexts import contexts, evenly, kept_phrases
 from editor.prompts.expansion import Name, expand
 from editor.prompts.profile import Profile, load_profile
-from editor.prompts.tokens import Tokens
+from editor.prompts.tokens import Encoded, Tokens
 
 PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
@@ -55,25 +55,25 @@ class PromptBook:
 
     def tokenise_all(self, texts: Sequence[str]) -> list[Tokenised]:
         """Many at once; see :meth:`tokenise`."""
-        end = self.tokenizer.eos_token_id
-        encoded = zip(texts, self.ids(texts), self.tokens.encode(texts), strict=True)
-        return [Tokenised(text, ids, known.ids.index(end)) for text, ids, known in encoded]
+        encoded, end = self.tokens.encode(texts), self.tokenizer.eos_token_id
+        rows = zip(texts, self.padded(texts, encoded), encoded, strict=True)
+        return [Tokenised(text, ids, known.ids.index(end)) for text, ids, known in rows]
 
     def ids(self, texts: Sequence[str]) -> Tensor:
-        """``(n, context)`` token ids, padded as this encoder's pipeline pads.
+        """``(n, context)`` token ids; see :meth:`tokenise`."""
+        return self.padded(texts, self.tokens.encode(texts))
 
-        Raises:
-            ConceptError: a prompt does not fit the context.
-        """
-        padded = torch.full((len(texts), self.context), int(self.tokenizer.pad_token_id))
-        for row, text, encoded in zip(padded, texts, self.tokens.encode(texts), strict=True):
-            if len(encoded.ids) > self.context:
+    def padded(self, texts: Sequence[str], encoded: Sequence[Encoded]) -> Tensor:
+        """``(n, context)`` token ids, padded as this encoder's pipeline pads. Raises as :meth:`tokenise`."""
+        context, pad = self.context, [int(self.tokenizer.pad_token_id)]
+        for text, known in zip(texts, encoded, strict=True):
+            if len(known.ids) > context:
                 raise ConceptError(
-                    f"The prompt {text!r} takes {len(encoded.ids)} tokens; the model reads {self.context}.",
+                    f"The prompt {text!r} takes {len(known.ids)} tokens; the model reads {context}.",
                     remedy="Shorten the concept, its aliases or its replacement.",
                 )
-            row[: len(encoded.ids)] = torch.tensor(encoded.ids)
-        return padded
+        rows = [known.ids + pad * (context - len(known.ids)) for known in encoded]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), context)
 
     def subject_span(self, text: str, subject: str) -> tuple[int, int]:
         """First and last token of the last whole-word occurrence of ``subject`` in ``text``."""
@@ -106,7 +106,19 @@ class PromptBook:
 
     def contexts(self, kind: Kind, name: str) -> list[Phrase]:
         """The phrases that an edit names a concept in."""
-        return contexts(self.profile, kind, name)
+        if kind == "style":
+            return [Phrase(p.wording, p.object, name, p.suffix, p.prefix) for p in self.style_blanks]
+        return [Phrase(p.wording, name, p.style, p.suffix, p.prefix) for p in self.object_blanks]
+
+    @cached_property
+    def object_blanks(self) -> list[Phrase]:
+        """An object's contexts, without the object."""
+        return contexts(self.profile, "object", "")
+
+    @cached_property
+    def style_blanks(self) -> list[Phrase]:
+        """A style's contexts, without the style."""
+        return contexts(self.profile, "style", "")
 
     def edit_pairs(self, removal: Removal) -> list[Pair]:
         """Prompts that name the concept in any way, each with what it shall mean."""
@@ -198,7 +210,13 @@ def asked_to_keep(removals: Sequence[Removal], kind: str) -> list[str]:
 
 def places_of(name: str, text: str) -> list[tuple[int, int]]:
     """Where ``name`` stands in ``text`` as whole words, whatever its case."""
-    return [found.span() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
+    return [found.span() for found in whole_words(name).finditer(text)]
+
+
+@lru_cache(maxsize=256)
+def whole_words(name: str) -> re.Pattern[str]:
+    """``name`` between other characters than letters and digits."""
+    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
 
 
 def named_kind(removal: Removal, source: NameSource) -> Kind:

@@ -1,21 +1,35 @@
-"""Texts -> tokens with their places in the text: many texts in one call, each text once."""
+"""Texts -> tokens with their places in the text.
 
-from array import array
+CLIP's byte pairs never reach across a blank, so a text's tokens are those of its words one after the other. Prompts of many
+removals share nearly all their words: each word is tokenised once, and a prompt is put together from them.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 REMEMBERED = 100_000
-"""Texts to remember, some 300 bytes each; past this many the memory starts over."""
+"""Words to remember, some 400 bytes each; past this many the memory starts over."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """What stands between two blanks."""
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    """First character of each token and the one after its last, as the word came, whatever the tokenizer folds."""
+    length: int
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text's tokens, BOS and EOS among them, without padding; ``starts`` and ``stops`` are their characters."""
+    """A text's tokens, BOS and EOS among them, without padding."""
 
-    ids: "array[int]"
-    starts: "array[int]"
-    stops: "array[int]"
+    ids: list[int]
+    words: list[Word]
 
     @property
     def whole(self) -> bool:
@@ -24,31 +38,48 @@ class Encoded:
 
     def covering(self, start: int, stop: int) -> tuple[int, int]:
         """First and last token that hold a character of ``text[start:stop]``."""
-        places = enumerate(zip(self.starts, self.stops, strict=True))
-        own = [i for i, (first, last) in places if first < min(last, stop) and last > start]
+        own, token, place = [], 1, 0
+        for word in self.words:
+            if place < stop and place + word.length > start:
+                spans = enumerate(word.spans, token)
+                own += [i for i, (first, last) in spans if first < min(last, stop - place) and last > start - place]
+            token += len(word.ids)
+            place += word.length + 1
         return own[0], own[-1]
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A fast tokenizer with a memory."""
+    """A CLIP tokenizer with a memory for words."""
 
     tokenizer: Any
-    known: dict[str, Encoded] = field(default_factory=dict)
+    known: dict[str, Word] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> tuple[int, int]:
+        """BOS and EOS."""
+        first, last = self.tokenizer("")["input_ids"]
+        return first, last
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """One entry a text."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self.known]
-        if len(self.known) + len(missing) > REMEMBERED:
-            missing = list(dict.fromkeys(texts))
-            self.known.clear()
-        if missing:
-            self.learn(missing)
-        return [self.known[text] for text in texts]
+        split = [text.split(" ") for text in texts]
+        self.remember({word for words in split for word in words})
+        found = [[self.known[word] for word in words] for words in split]
+        bos, eos = self.frame
+        return [Encoded([bos, *chain.from_iterable(word.ids for word in words), eos], words) for words in found]
 
-    def learn(self, texts: list[str]) -> None:
-        """Tokenise at once. Offsets count characters of the text as it came, whatever the tokenizer folds."""
-        found = self.tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-        for text, ids, offsets in zip(texts, found["input_ids"], found["offset_mapping"], strict=True):
-            starts, stops = zip(*offsets, strict=True)
-            self.known[text] = Encoded(array("l", ids), array("l", starts), array("l", stops))
+    def remember(self, words: set[str]) -> None:
+        """Tokenise those that are new, at once."""
+        missing = {word for word in words if word not in self.known}
+        if len(self.known) + len(missing) > REMEMBERED:
+            self.known.clear()
+            missing = words
+        if missing:
+            self.learn(sorted(missing))
+
+    def learn(self, words: list[str]) -> None:
+        """Tokenise; BOS and EOS are left out."""
+        found = self.tokenizer(words, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        for word, ids, spans in zip(words, found["input_ids"], found["offset_mapping"], strict=True):
+            self.known[word] = Word(tuple(ids[1:-1]), tuple(spans[1:-1]), len(word))

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from editor.emoji.profile import PROFILE
 from editor.errors import ConceptError
@@ -12,6 +15,7 @@ from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.prompts.concepts import Phrase
 from editor.prompts.contexts import OBJECT_CONTEXTS, contexts, diagonals, kept_phrases
 from editor.prompts.profile import GENERAL, Profile
+from editor.prompts.tokens import Tokens
 
 
 @pytest.mark.parametrize("profile", [PROFILE, GENERAL])
@@ -74,13 +78,30 @@ def test_a_prompt_is_tokenised_once(book: PromptBook, monkeypatch: pytest.Monkey
     assert [pair.concept.text for pair in first] == [pair.concept.text for pair in second]
 
 
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(st.sampled_from("aeftx \t.,'’!-_@7é\u0301ßΣς狐 "), max_size=30) | st.text(max_size=12))
+@example(text="  a   fox ")
+@example(text="it's 3,000 Σς's don't")
+@example(text="a <|endoftext|> fox")
+@example(text="a<|endoftext|>fox")
+def test_words_put_together_are_the_text(clip: Any, text: str) -> None:
+    (encoded,) = Tokens(clip).encode([text])
+    expected = clip(text, return_offsets_mapping=True)
+    assert encoded.ids == expected["input_ids"]
+    for i, (start, stop) in list(enumerate(expected["offset_mapping"]))[1:-1]:
+        first, last = encoded.covering(start, stop) if start < stop else (i, i)
+        assert first <= i <= last
+
+
 def test_the_memory_starts_over_when_it_is_full(book: PromptBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editor.prompts.tokens.REMEMBERED", 3)
     fresh = PromptBook(book.tokenizer, book.profile)
     texts = ["a fox", "an owl", "a bear", "a fox", "a drum"]
     for batch in (texts[:2], texts[1:], texts):
         assert torch.equal(fresh.ids(batch), book.ids(batch))
-    assert len(fresh.tokens.known) <= 4
+    assert set(fresh.tokens.known) == {"a", "an", "fox", "owl", "bear", "drum"}
+    fresh.ids(["a key"])
+    assert set(fresh.tokens.known) == {"a", "key"}
 
 
 def test_a_prompt_that_does_not_fit_is_named(book: PromptBook) -> None:
