@@ -66,7 +66,7 @@ def run_phase(phase: str, context: JobContext) -> None:
 
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     files = [
-        ("delta.safetensors", "application/octet-stream", "weights"),
+        ("delta.safetensors", "application/octet-stream", "delta"),
         (WEIGHTS, "application/octet-stream", "weights"),
         ("report.json", "application/json", "report"),
         ("report.html", "text/html; charset=utf-8", "report"),
