@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -29,11 +30,26 @@ def _auto_or_positive(value: Any) -> Any:
     raise refuse("preservation", 'must be a number above 0, or "auto"', 'Leave it out, or send "auto".')
 
 
+def _ascending(layers: list[int]) -> list[int]:
+    """Each layer is solved with the earlier ones edited."""
+    if layers != sorted(set(layers)):
+        raise refuse("sites", "must name each layer once, first to last", "Send them in order, such as [0, 1].")
+    return layers
+
+
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 """BCP 47, as in `fr` or `zh-Hant`."""
 
 Spellings = Annotated[
     Annotated[Literal["auto"], Tag("[auto]")] | Annotated[Annotated[list[Phrase], Field(max_length=50)], Tag("[list]")],
+    Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
+]
+
+
+Layer = Annotated[int, Field(ge=0, lt=64)]
+Sites = Annotated[
+    Annotated[Literal["auto"], Tag("[auto]")]
+    | Annotated[Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_ascending), Tag("[list]")],
     Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
 ]
 
@@ -133,6 +149,17 @@ class EditOptions(Request):
         default="auto",
         description="Weight of everything that must stay, above 0. More keeps more and removes less. `auto` "
         "searches for it on held-out prompts.",
+    )
+    aim: Literal["attention", "residual", "last_layer"] = Field(
+        default="attention",
+        description="What becomes equal to the destination's: the attention's output at the edited layer, the residual "
+        "stream after it, or the encoder's last states (slower: passes through all layers).",
+    )
+    sites: Sites = Field(
+        default=[0],
+        description="Text encoder layers whose attention output is edited, first to last. `auto` takes the layer that "
+        "the trace of the concept separates from all others, else the first; the report gives the reason.",
+        examples=[[0], "auto"],
     )
     pins: list[Prompt] = Field(
         default=[],

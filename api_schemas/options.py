@@ -45,6 +45,14 @@ Exclude = Annotated[
 ]
 Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="This prompt must not change at all. Repeatable.")]
 Preset = Annotated[Literal["default", "paper"], typer.Option(help="paper: the published procedure, for comparison.")]
+AimChoice = Annotated[
+    Literal["attention", "residual", "last_layer"],
+    typer.Option("--aim", help="What becomes equal to the destination's."),
+]
+SitesChoice = Annotated[
+    str,
+    typer.Option("--sites", metavar="auto|LAYERS", help="Layers to edit, such as 0 or 0,1; auto follows the trace."),
+]
 Preservation = Annotated[str, typer.Option(metavar="auto|WEIGHT", help="More keeps more and removes less.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")]
 Seeds = Annotated[int, typer.Option(min=1, max=16, help="Validation images per prompt.")]
@@ -109,6 +117,8 @@ def request_from_options(
     pin: Pin = NONE,
     preset: Preset = "default",
     preservation: Preservation = "auto",
+    aim: AimChoice = "attention",
+    sites: SitesChoice = "0",
     seed: Seed = 0,
     seeds: Seeds = DEFAULTS.seeds,
     steps: Steps = DEFAULTS.steps,
@@ -122,7 +132,13 @@ def request_from_options(
         wishes,
         model=model,
         seed=seed,
-        options={"preset": preset, "preservation": _weight(preservation), "pins": list(pin)},
+        options={
+            "preset": preset,
+            "preservation": _weight(preservation),
+            "aim": aim,
+            "sites": _layers(sites),
+            "pins": list(pin),
+        },
         validation={
             "enabled": not no_validate,
             "seeds": seeds,
@@ -131,6 +147,15 @@ def request_from_options(
             "retain_prompts": retain_prompts,
         },
     )
+
+
+def _layers(text: str) -> list[int] | str:
+    if text == "auto":
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f'--sites "{text}" are no layers.', remedy="Say auto, or numbers such as 0,1.") from error
 
 
 def _weight(text: str) -> float | str:

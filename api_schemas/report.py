@@ -69,7 +69,10 @@ class ForeseenChange(Part):
 
     prompt: str
     change: float = Field(description="Of the edited layer's attention output, relative to its norm. Exact.")
-    drop: float = Field(description="Forecast: the chance that the prompt loses what it asks for.")
+    moved: float | None = Field(None, description="How far the encoder's last states move at EOS and padding. Exact.")
+    drop: float | None = Field(
+        None, description="Forecast from that: the chance that the prompt loses what it asks for."
+    )
 
 
 class ForeseenRemoval(Part):
@@ -88,6 +91,7 @@ class SolveRecord(Part):
     component: str = Field(description="The pipeline's component: `text_encoder` or `text_encoder_2`.")
     tensor: str = Field(description="Name of the tensor that changed, as transformers names it.")
     layer: int
+    layer_choice: str = Field("", description="Why this layer.")
     columns: int = Field(description="Key columns of the removed concepts.")
     rank: int = Field(description="Exact rank of the update.")
     preservation: float
@@ -102,6 +106,13 @@ class SolveRecord(Part):
     foreseen: list[ForeseenChange] = Field([], description="The prompts that will change most, worst first.")
     feasibility: list[ForeseenRemoval] = Field([], description="What will be left of each concept, worst first.")
     trade_off: list[TradeOffPoint]
+
+
+class LedgerRecord(Part):
+    """The ledger that an edit belongs to: its weights carry all that is active in it."""
+
+    digest: str = Field(description="Of base model and active set: equal digests mean byte-identical weights.")
+    active: int = Field(description="Active removals, this request's included.")
 
 
 class SiteEffect(Part):
@@ -128,6 +139,7 @@ class TraceRecord(Part):
         description="The causal site is ahead of the runner-up: the interval of their paired difference lies above zero."
     )
     choice: str = Field("", description="Which layer the trace speaks for, and why.")
+    chosen_layer: int = Field(0, description="That layer.")
 
 
 class GroupScore(Part):
@@ -201,6 +213,7 @@ class AuditReport(Part):
     removals: list[RemovalRecord]
     solves: list[SolveRecord] = Field(description="One for each tensor that changed.")
     traces: list[TraceRecord]
+    ledger: LedgerRecord | None = None
     validation: Validation | None
     verdict: Verdict | None
     limits: list[str] = Field(description="What is known not to be covered by this removal.")

@@ -1,5 +1,8 @@
 """The editor's errors: each says what is wrong, where, and what to do about it."""
 
+from collections.abc import Sequence
+
+from api_schemas.conflicts import Conflict
 from api_schemas.errors import ExpungeError
 
 
@@ -31,6 +34,17 @@ class LedgerError(EditorError):
     """A ledger can't be changed as asked, or does not fit the base model."""
 
     code = "ledger_refused"
+
+
+class LedgerConflict(LedgerError):
+    """Removals of one ledger contradict one another; ``conflicts`` names both parties of each."""
+
+    code = "ledger_conflict"
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        first = conflicts[0]
+        super().__init__(first.message, field="removals", remedy=first.remedy)
+        self.conflicts = tuple(conflicts)
 
 
 class SolveError(EditorError):

@@ -38,20 +38,25 @@ from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_p
 from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
+from editor.ledger import Ledger, LedgerFolder
 from editor.limits import known_limits, not_tested
 from editor.prompts import PromptBook, Removal, expand, open_books
 from editor.publishing.atomic import replacing, write_bytes
 from editor.publishing.figures import Picture
 from editor.publishing.full import write_overlay
 from editor.publishing.package import DELTA, publish, published_overlays
-from editor.quickfix.edit import edit
+from editor.quickfix.collateral import foresee
+from editor.quickfix.edit import WORST, Edit, edit
 from editor.quickfix.method import method_of
 from editor.quickfix.update import TensorUpdate, update_of
 from editor.requests import resolve
+from editor.tracing.auto import layers_by_trace
 from editor.tracing.trace import trace
 
 PHASES: tuple[str, ...] = ("trace", "edit", "validate", "publish")
 SOFTWARE = ("expunge", "torch", "diffusers", "transformers", "safetensors")
+FORESEEN = 96
+"""Prompts whose collateral is foreseen."""
 MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".json": "application/json",
@@ -72,6 +77,8 @@ class Edited(BaseModel):
 
     removals: list[RemovalRecord]
     solves: list[SolveRecord]
+    ledger: Ledger | None = None
+    """As it will stand once this is delivered."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class JobContext:
     now: datetime
     delta_only: bool = False
     """No full weights are published."""
+    ledger: Path | None = None
+    """The folder of a ledger that the removals are added to; all that it holds are solved together."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -190,14 +199,42 @@ def run_trace(context: JobContext) -> None:
 def run_edit(context: JobContext) -> None:
     """Solve for the updates of every text encoder."""
     context.progress("edit", 0.0, "solving")
-    method = method_of(context.request.options)
-    every = zip(context.checkpoint.encoders, context.books, strict=True)
-    edits = [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
+    ledger, edits = solved(context)
     factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
     write_bytes(context.workdir / "edit.safetensors", save(factors))
     removals = [described(context, removal) for removal in context.removals]
-    keep(context, "edit", Edited(removals=removals, solves=[done.record for done in edits]))
+    keep(context, "edit", Edited(removals=removals, solves=with_forecast(context, edits), ledger=ledger))
     context.progress("edit", 1.0, "solved")
+
+
+def solved(context: JobContext) -> tuple[Ledger | None, list[Edit]]:
+    """The edits, together with all that the ledger holds if there is one."""
+    if context.ledger:
+        folder = LedgerFolder(context.ledger)
+        ledger = folder.with_request(context.checkpoint, context.request)
+        return ledger, folder.solve(ledger, context.checkpoint)
+    method = method_of(context.request.options, *chosen_layers(context))
+    every = zip(context.checkpoint.encoders, context.books, strict=True)
+    return None, [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
+
+
+def with_forecast(context: JobContext, edits: Sequence[Edit]) -> list[SolveRecord]:
+    """The records, with what retain prompts in held-out wordings are to expect."""
+    records = []
+    for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
+        own = [done for done in edits if done.record.component == encoder.component]
+        deltas = {done.record.layer: done.update.up @ done.update.down for done in own}
+        foreseen = foresee(encoder, book, deltas, book.held_out_retain(context.removals, FORESEEN))[:WORST]
+        records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
+    return records
+
+
+def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
+    """The layers to edit, and why."""
+    sites = context.request.options.sites
+    if sites != "auto":
+        return tuple(sites), "as was asked"
+    return layers_by_trace(Traces.model_validate_json(context.result("trace").read_bytes()).root)
 
 
 def described(context: JobContext, removal: Removal) -> RemovalRecord:
@@ -295,6 +332,7 @@ def draft(context: JobContext) -> AuditReport:
         removals=done.removals,
         solves=done.solves,
         traces=Traces.model_validate_json(context.result("trace").read_bytes()).root,
+        ledger=done.ledger.record if done.ledger else None,
         validation=validation_of(context),
         verdict=verdict(context),
         limits=known_limits(done.removals),
@@ -328,7 +366,11 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
 
 
 def deliver(context: JobContext, out: Path) -> list[Path]:
-    """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete."""
+    """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete. Then the ledger says so.
+
+    Raises:
+        LedgerError: somebody else changed the ledger meanwhile.
+    """
     files = artifacts(context)
     for artifact in files:
         with replacing(out / artifact.name) as target:
@@ -336,4 +378,6 @@ def deliver(context: JobContext, out: Path) -> list[Path]:
                 write_overlay(artifact.overlay, context.model_dir, artifact.path, target)
             else:
                 target.write(artifact.path.read_bytes())
+    if context.ledger and (ledger := edited(context).ledger):
+        LedgerFolder(context.ledger).commit(ledger, context.checkpoint, context.request)
     return [out / artifact.name for artifact in files]

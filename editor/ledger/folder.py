@@ -8,9 +8,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from api_schemas.edits import EditRequest
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.checkpoints.encoder import NEEDED
 from editor.errors import LedgerError
+from editor.ledger.conflicts import refuse_conflicts
+from editor.ledger.entry import Entry
 from editor.ledger.ledger import Ledger
 from editor.prompts import open_books
 from editor.publishing.atomic import write_bytes
@@ -79,6 +82,32 @@ class LedgerFolder:
                 remedy="Rebase it (editor.ledger.rebase), or use a folder of its own for each base model.",
             )
         return ledger
+
+    def with_request(self, checkpoint: Checkpoint, request: EditRequest) -> Ledger:
+        """The ledger with a request's removals added; nothing is written.
+
+        Raises:
+            LedgerConflict: they contradict what is active.
+        """
+        entries = [Entry(removal=removal, options=request.options) for removal in request.removals]
+        ledger = self.read_for(checkpoint).add(entries)
+        refuse_conflicts(ledger, checkpoint.encoders[0].tokenizer())
+        return ledger
+
+    def commit(self, ledger: Ledger, checkpoint: Checkpoint, request: EditRequest) -> None:
+        """Make the truth what :meth:`with_request` gave, if it still gives that.
+
+        Raises:
+            LedgerError: somebody else changed the ledger meanwhile.
+        """
+        with self.locked():
+            if self.with_request(checkpoint, request).digest != ledger.digest:
+                raise LedgerError(
+                    f"The ledger in {self.path} was changed meanwhile.",
+                    field="ledger",
+                    remedy="Run the same command again.",
+                )
+            self.write(ledger)
 
     def write(self, ledger: Ledger) -> None:
         """Make it the truth."""

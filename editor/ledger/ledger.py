@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api_schemas.edits import EditOptions
+from api_schemas.report import LedgerRecord
 from editor.errors import LedgerError
 from editor.ledger.entry import Entry
 from editor.quickfix.method import Method
@@ -33,25 +35,33 @@ class Ledger(BaseModel):
         return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
 
     @property
+    def record(self) -> LedgerRecord:
+        """For a report, which is not to name what others asked for."""
+        return LedgerRecord(digest=self.digest, active=len(self.active))
+
+    @property
     def method(self) -> Method:
-        """How all are solved together: the strongest preservation that any asked for, and everybody's pins."""
+        """How all are solved together: one aim, the strongest preservation that any asked for, and everybody's pins."""
         options = [entry.options for entry in self.by_digest.values()]
         weights = [one.preservation for one in options if one.preservation != "auto"]
         pins = sorted({pin for one in options for pin in one.pins})
-        return Method(preservation=max(weights) if weights else "auto", pins=tuple(pins))
+        aim = options[0].aim if options else "attention"
+        return Method(preservation=max(weights) if weights else "auto", aim=aim, pins=tuple(pins))
 
     def add(self, entries: Iterable[Entry]) -> "Ledger":
         """With more removals; those that are active already change nothing.
 
         Raises:
-            LedgerError: the released procedure can't be part of a ledger.
+            LedgerError: asked for with options under which removals don't add up.
         """
         new = {entry.digest: entry for entry in entries}
-        if any(entry.options.preset == "paper" for entry in new.values()):
+        for entry in new.values():
+            check_adds_up(entry.options)
+        if len({entry.options.aim for entry in (*self.active, *new.values())}) > 1:
             raise LedgerError(
-                "The paper preset neither adds up nor can be revoked.",
-                field="options.preset",
-                remedy="Leave the preset out.",
+                "All removals of a ledger have one aim.",
+                field="options.aim",
+                remedy="Use the aim of those that are active.",
             )
         fresh = tuple(entry for digest, entry in new.items() if digest not in self.by_digest)
         back = tuple(entry for entry in self.revoked if entry.digest not in new)
@@ -78,4 +88,20 @@ class Ledger(BaseModel):
         what = "No active removal is" if not found else f"{len(found)} active removals are"
         raise LedgerError(
             f"{what} called {name!r}.", field="removal", remedy="Use a digest; `expunge ledger` lists them."
+        )
+
+
+def check_adds_up(options: EditOptions) -> None:
+    """Raise LedgerError unless removals with these options are sums over the original first layer."""
+    if options.preset == "paper":
+        raise LedgerError(
+            "The paper preset neither adds up nor can be revoked.",
+            field="options.preset",
+            remedy="Leave the preset out.",
+        )
+    if options.sites != [0]:
+        raise LedgerError(
+            "A ledger edits the first layer: later ones depend on it, so their sums would depend on the order.",
+            field="options.sites",
+            remedy="Leave the sites out.",
         )

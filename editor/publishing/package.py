@@ -145,7 +145,12 @@ def own_figures(report: AuditReport) -> list[Picture]:
 
 
 def edit_digest(report: AuditReport) -> str:
-    """sha256 over what decides the weights: base, removals in any order, method. Job and labels don't enter."""
+    """sha256 over what decides the weights: base, removals in any order, method. Job and labels don't enter.
+
+    An edit that belongs to a ledger goes by the ledger's digest: whoever came last, its weights are the same.
+    """
+    if report.ledger:
+        return report.ledger.digest
     removals = sorted(removal.model_dump_json() for removal in report.removals)
     method = sorted((s.component, s.tensor, s.preset, s.preservation) for s in report.solves)
     return hashlib.sha256(json.dumps([sorted(report.model.files.items()), removals, method]).encode()).hexdigest()

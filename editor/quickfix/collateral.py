@@ -1,45 +1,76 @@
 """Collateral foreseen before an edit is applied: what it will do to any prompt, worst first, and to each concept.
 
 At the edited layer the change is exact, for the layer's keys don't change with its weight: a thousand prompts take less
-than a second. How much of what a prompt asks for gets lost by it is a forecast, by a curve that was fitted to images.
+than a second. How much of what a prompt asks for gets lost by it is a forecast: a curve, fitted to images, of how far the
+encoder's last states move at EOS and padding, which is where a UNet was seen to listen most (docs/results.md).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from api_schemas.report import ForeseenChange, ForeseenRemoval
-from editor.prompts import PromptBook
+from editor.checkpoints import TextEncoder
+from editor.prompts import PromptBook, Tokenised
 from editor.prompts.contexts import evenly
 from editor.quickfix.columns import Site, pair_columns, retained_columns
 from editor.quickfix.problem import Problem
 from editor.quickfix.search import prompt_norms
 from editor.quickfix.solve import cholesky
 from editor.quickfix.task import Task
+from editor.quickfix.tower import Tower
 
 PAIRS = 4
 """Prompts of each removal that its feasibility is told from."""
 MIDDLE, STEEPNESS = 0.45, 14.0
-"""Relative change at which half of the prompts lose their object, and how sharp that is (docs/results.md)."""
+"""Relative movement of the last states at which half of the prompts lose their object, and how sharp that is."""
 
 
-def foresee(site: Site, delta: Tensor, book: PromptBook, texts: Sequence[str]) -> list[ForeseenChange]:
-    """What an update ``delta`` (d, d) of a site does to prompts, worst first."""
-    kept = retained_columns(site, book.tokenise_all(texts))
-    return ranked(texts, prompt_norms(kept.keys @ delta.T, kept) / prompt_norms(kept.keys @ site.weight.T, kept))
+def foresee(
+    source: TextEncoder, book: PromptBook, deltas: Mapping[int, Tensor], texts: Sequence[str]
+) -> list[ForeseenChange]:
+    """What the updates ``deltas`` (layer -> dW) of an encoder do to prompts, worst first."""
+    prompts = book.tokenise_all(texts)
+    changes = torch.stack([layer_change(source, layer, deltas, prompts) for layer in deltas]).amax(0)
+    moved = movement(source, deltas, prompts)
+    foreseen = [
+        ForeseenChange(prompt=text, change=change, moved=states, drop=predicted_drop(states))
+        for text, change, states in zip(texts, changes.tolist(), moved.tolist(), strict=True)
+    ]
+    return sorted(foreseen, key=lambda one: -(one.moved or 0.0))
+
+
+def layer_change(source: TextEncoder, layer: int, deltas: Mapping[int, Tensor], prompts: Sequence[Tokenised]) -> Tensor:
+    """Relative change of a layer's attention output by its own update, (prompts,)."""
+    base = Tower(source)
+    earlier = {index: delta for index, delta in deltas.items() if index < layer}
+    site = Site(base, base.edited(earlier), layer)
+    kept = retained_columns(site, prompts)
+    return prompt_norms(kept.keys @ deltas[layer].T, kept) / prompt_norms(kept.keys @ site.weight.T, kept)
+
+
+def movement(source: TextEncoder, deltas: Mapping[int, Tensor], prompts: Sequence[Tokenised]) -> Tensor:
+    """Relative movement of the last states at EOS and padding, (prompts,); in float32, for a forecast needs no more."""
+    ids = torch.stack([prompt.ids for prompt in prompts])
+    base = Tower(source, dtype=torch.float32)
+    before, after = base.final(ids), base.edited(deltas).final(ids)
+    ends = torch.tensor([prompt.eos for prompt in prompts])
+    behind = (torch.arange(ids.shape[1]) >= ends[:, None])[:, :, None]
+    moved: Tensor = ((after - before) * behind).flatten(1).norm(dim=1) / (before * behind).flatten(1).norm(dim=1)
+    return moved
 
 
 def ranked(texts: Sequence[str], changes: Tensor) -> list[ForeseenChange]:
-    """Prompts with their changes (n,), worst first."""
+    """Prompts with their changes at the edited layer (n,), worst first."""
     pairs = sorted(zip(texts, changes.tolist(), strict=True), key=lambda pair: -pair[1])
-    return [ForeseenChange(prompt=text, change=change, drop=predicted_drop(change)) for text, change in pairs]
+    return [ForeseenChange(prompt=text, change=change) for text, change in pairs]
 
 
-def predicted_drop(change: float) -> float:
-    """Chance that a prompt whose attention output changes so much, relative to its norm, loses what it asks for."""
-    return 1 / (1 + math.exp(STEEPNESS * (MIDDLE - change)))
+def predicted_drop(moved: float) -> float:
+    """Chance that a prompt whose last states move so far, relative to their norm, loses what it asks for."""
+    return 1 / (1 + math.exp(STEEPNESS * (MIDDLE - moved)))
 
 
 def feasibility(task: Task, problem: Problem, preservation: float, delta: Tensor) -> list[ForeseenRemoval]:

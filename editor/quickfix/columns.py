@@ -10,6 +10,7 @@ from editor.prompts import Pair, Tokenised, aligned_columns
 from editor.prompts.alignment import Roles
 from editor.prompts.contexts import evenly
 from editor.quickfix.attention import Attention, Places, States
+from editor.quickfix.last_layer import refined
 from editor.quickfix.method import Aim
 from editor.quickfix.solve import Statistics, moment, statistics
 from editor.quickfix.tower import Tower
@@ -17,6 +18,11 @@ from editor.quickfix.tower import Tower
 PADDING_COLUMNS = 4
 """Padding positions of a prompt that enter the sums: their keys change slowly along the padding."""
 ROLES = Roles(padding_columns=PADDING_COLUMNS)
+
+
+def roles_of(aim: Aim) -> Roles:
+    """Some paddings stand for all, unless later layers must see them all changed."""
+    return Roles() if aim == "last_layer" else ROLES
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
     """Aligned columns of prompt pairs; each prompt counts as much as its name, and so does each role within one."""
-    aligned = [(row, column) for row, pair in enumerate(pairs) for column in aligned_columns(pair, ROLES)]
+    aligned = [(row, column) for row, pair in enumerate(pairs) for column in aligned_columns(pair, roles_of(aim))]
     rows = torch.tensor([row for row, _ in aligned])
     spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
     meant = Places(rows, torch.tensor([column.value for _, column in aligned]))
@@ -110,6 +116,9 @@ def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
     residuals = (values - keys) @ site.weight.T
     if aim == "residual":
         residuals += after.at(meant) - before.at(spoken)
+    if aim == "last_layer":
+        wanted = site.base.final(torch.stack([pair.destination.ids for pair in pairs]))[rows, meant.positions]
+        residuals = refined(site.base, site.layer, before, spoken, residuals, wanted)
     weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
     return Columns(keys, residuals, weights / len(pairs), rows)
 

@@ -142,6 +142,7 @@ def described(task: Task, solved: Solved) -> Edit:
         component=source.component,
         tensor=name,
         layer=task.site.layer,
+        layer_choice=task.method.layer_choice,
         columns=solved.columns,
         rank=solved.up.shape[1],
         preservation=solved.preservation,

@@ -6,7 +6,7 @@ from typing import Literal
 from api_schemas.edits import EditOptions
 
 Preset = Literal["default", "paper"]
-Aim = Literal["attention", "residual"]
+Aim = Literal["attention", "residual", "last_layer"]
 Preservation = float | Literal["auto"]
 
 
@@ -19,9 +19,11 @@ class Method:
     preservation: Preservation = "auto"
     """Weight of the retain prompts; ``auto`` searches for it on held-out prompts."""
     aim: Aim = "attention"
-    """What becomes equal at an aligned position: the attention's output, or the residual stream after it."""
+    """What becomes equal at an aligned position: the attention's output, the residual stream after it, or the last state."""
     layers: tuple[int, ...] = (0,)
     """Layers to edit, first to last; each is solved with the earlier ones edited."""
+    layer_choice: str = "the default"
+    """Why these."""
     pins: tuple[str, ...] = ()
     """Prompts whose encoder output stays as it is."""
 
@@ -29,6 +31,12 @@ class Method:
 DEFAULT = Method()
 
 
-def method_of(options: EditOptions) -> Method:
+def method_of(options: EditOptions, layers: tuple[int, ...], why: str) -> Method:
     """The method that a request asks for."""
-    return Method(preset=options.preset, preservation=options.preservation)
+    return Method(
+        preset=options.preset,
+        preservation=options.preservation,
+        aim=options.aim,
+        layers=layers,
+        pins=tuple(options.pins),
+    )

@@ -1,4 +1,6 @@
-"""A CLIP text encoder in float64, read tensor by tensor: what enters a layer, its output projection, and the final states.
+"""A CLIP text encoder, read tensor by tensor: what enters a layer, its output projection, and the final states.
+
+In float64, unless a forecast is content with less.
 
 Only what is asked for is read: for the first layer the rows of the tokens at hand, the positions and the layer's attention.
 """
@@ -28,6 +30,7 @@ class Tower:
 
     source: TextEncoder
     edits: Mapping[int, Tensor] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float64
     read_already: dict[str, Any] = field(default_factory=dict)
     """Parts by name, shared by a tower and its edited versions."""
 
@@ -48,23 +51,24 @@ class Tower:
 
     def read(self, layer: int, name: str) -> Tensor:
         """One tensor of a layer."""
-        return self.source.tensor(LAYER.format(layer) + name).double()
+        full = LAYER.format(layer) + name
+        return self.once(full, lambda: self.source.tensor(full).to(self.dtype))
 
     def embedded(self, ids: Tensor) -> States:
         """``(prompts, length)`` token ids -> the state of each distinct (token, position) of them."""
         length = ids.shape[1]
         pairs, index = torch.unique(ids * length + torch.arange(length), return_inverse=True)
-        rows = self.source.rows(TOKENS, pairs // length).double()
+        rows = self.source.rows(TOKENS, pairs // length).to(self.dtype)
         return States(rows + self.positions[pairs % length], index)
 
     @property
     def positions(self) -> Tensor:
         """The position embeddings, (context, d)."""
-        return self.once(POSITIONS, lambda: self.source.tensor(POSITIONS).double())
+        return self.once(POSITIONS, lambda: self.source.tensor(POSITIONS).to(self.dtype))
 
     def weight(self, layer: int) -> Tensor:
         """A layer's ``out_proj.weight`` as in the file, in float64."""
-        return self.once(f"weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)).double())
+        return self.once(f"weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)).to(self.dtype))
 
     def attention(self, layer: int) -> Attention:
         """A layer's attention."""
@@ -89,25 +93,43 @@ class Tower:
 
     def after(self, states: States, layer: int) -> States:
         """What leaves a layer."""
-        stream = states.values[states.index].flatten(0, 1)
-        weight = self.weight(layer) + self.edits.get(layer, 0.0)
+        return self.with_perceptron(self.after_attention(states, layer), layer)
+
+    def after_attention(self, states: States, layer: int) -> Tensor:
+        """The residual stream between a layer's attention and its MLP, (prompts, length, d)."""
+        weight = self.weight(layer)
+        if layer in self.edits:
+            weight = weight + self.edits[layer].to(self.dtype)
         attended = F.linear(self.attention(layer).keys(states, everywhere(states.index)), weight)
-        middle = stream + attended + self.read(layer, "self_attn.out_proj.bias")
-        values = middle + self.perceptron(middle, layer)
-        return States(values, torch.arange(len(values)).reshape(states.index.shape))
+        stream = states.values[states.index]
+        return stream + attended.reshape(stream.shape) + self.read(layer, "self_attn.out_proj.bias")
+
+    def with_perceptron(self, middle: Tensor, layer: int) -> States:
+        """What leaves a layer whose attention has been added already."""
+        values = (middle + self.perceptron(middle, layer)).flatten(0, 1)
+        return States(values, torch.arange(len(values)).reshape(middle.shape[:2]))
 
     def perceptron(self, stream: Tensor, layer: int) -> Tensor:
         """A layer's MLP, with its norm."""
-        normal = F.layer_norm(stream, stream.shape[1:], *self.linear(layer, "layer_norm2"), eps=self.source.eps)
+        normal = F.layer_norm(stream, stream.shape[-1:], *self.linear(layer, "layer_norm2"), eps=self.source.eps)
         hidden = ACTIVATIONS[self.source.activation](F.linear(normal, *self.linear(layer, "mlp.fc1")))
         return F.linear(hidden, *self.linear(layer, "mlp.fc2"))
 
     def final(self, ids: Tensor) -> Tensor:
         """The last hidden states, (prompts, length, d)."""
-        states = self.entering(ids, self.source.layers)
-        weight, bias = (self.source.tensor(FINAL_NORM + part).double() for part in ("weight", "bias"))
-        normal = F.layer_norm(states.values, states.values.shape[1:], weight, bias, eps=self.source.eps)
-        return normal[states.index]
+        return self.normed(self.entering(ids, self.source.layers))
+
+    def completed(self, middle: Tensor, layer: int) -> Tensor:
+        """The last hidden states, from the stream after a layer's attention."""
+        states = self.with_perceptron(middle, layer)
+        for later in range(layer + 1, self.source.layers):
+            states = self.after(states, later)
+        return self.normed(states)
+
+    def normed(self, states: States) -> Tensor:
+        """What leaves the last layer, through the final norm, (prompts, length, d)."""
+        weight, bias = (self.source.tensor(FINAL_NORM + part).to(self.dtype) for part in ("weight", "bias"))
+        return F.layer_norm(states.values, states.values.shape[1:], weight, bias, eps=self.source.eps)[states.index]
 
 
 def everywhere(index: Tensor) -> Places:

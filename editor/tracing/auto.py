@@ -1,7 +1,9 @@
 """The layer to edit: the trace's, when the evidence separates it, else the default, with the reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api_schemas.report import TraceRecord
 from editor.tracing.result import Trace, text_only
 from editor.tracing.sites import TextSite
 
@@ -53,3 +55,11 @@ def describe(site: TextSite, trace: Trace) -> str:
     """A site and its effect in words."""
     place = trace.question.places[site.place]
     return f"{site.label.replace('_', '-')} at {place!r} ({trace.effects[site].value:.2f})"
+
+
+def layers_by_trace(traces: Sequence[TraceRecord]) -> tuple[tuple[int, ...], str]:
+    """The layers to edit for several concepts, each as its trace says, and why."""
+    if not traces:
+        return (DEFAULT_LAYER,), "Nothing was traced; the default layer stays."
+    layers = sorted({trace.chosen_layer for trace in traces})
+    return tuple(layers), " ".join(trace.choice for trace in traces)

@@ -78,4 +78,5 @@ def recorded(trace: Trace, index: int) -> TraceRecord:
         edited_site_is_causal=first.layer == 0 and first.kind == "self_attention",
         separated=choice.ahead,
         choice=choice.reason,
+        chosen_layer=choice.layer,
     )

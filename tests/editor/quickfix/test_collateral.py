@@ -8,10 +8,9 @@ from transformers import CLIPTextModel
 from editor.checkpoints import TextEncoder
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.quickfix.collateral import foresee, predicted_drop
-from editor.quickfix.columns import Columns, Retained, Site, roles
+from editor.quickfix.columns import Columns, Retained, roles
 from editor.quickfix.edit import Edit, edit
 from editor.quickfix.problem import pose
-from editor.quickfix.tower import Tower
 
 FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
 
@@ -40,8 +39,8 @@ def weighed(rows: Tensor, prompt_roles: list[tuple[list[int], float]]) -> float:
 def test_the_change_is_that_of_the_edited_encoder(
     done: Edit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBook
 ) -> None:
-    text, tower = "a picture of a tiger face, noto style", Tower(source)
-    (foreseen,) = foresee(Site(tower, tower, 0), done.update.up @ done.update.down, book, [text])
+    text = "a picture of a tiger face, noto style"
+    (foreseen,) = foresee(source, book, {0: done.update.up @ done.update.down}, [text])
     prompt = book.tokenise(text)
     weight = encoder.encoder.layers[0].self_attn.out_proj.weight
     before = outputs(encoder, prompt.ids)
@@ -55,11 +54,25 @@ def test_the_change_is_that_of_the_edited_encoder(
 
 
 def test_worst_come_first_and_the_concept_before_all(done: Edit, source: TextEncoder, book: PromptBook) -> None:
-    tower = Tower(source)
-    texts = ["a pizza", "a fox", "a rocket in the style of ink", ""]
-    foreseen = foresee(Site(tower, tower, 0), done.update.up @ done.update.down, book, texts[:3])
-    assert foreseen[0].prompt == "a fox"
-    assert [one.change for one in foreseen] == sorted((one.change for one in foreseen), reverse=True)
+    texts = ["a pizza", "a fox", "a rocket in the style of ink"]
+    foreseen = foresee(source, book, {0: done.update.up @ done.update.down}, texts)
+    assert foreseen[0].prompt == "a fox" == max(foreseen, key=lambda one: one.change).prompt
+    drops = [one.drop or 0.0 for one in foreseen]
+    assert drops == sorted(drops, reverse=True)
+
+
+def test_the_movement_is_that_of_the_edited_encoder(
+    done: Edit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBook
+) -> None:
+    text = "a picture of a tiger face, noto style"
+    prompt, weight = book.tokenise(text), encoder.encoder.layers[0].self_attn.out_proj.weight
+    with torch.no_grad():
+        before = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
+        weight.copy_(done.update.edited)
+        after = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
+        weight.copy_(done.update.base)
+    (foreseen,) = foresee(source, book, {0: done.update.up @ done.update.down}, [text])
+    assert foreseen.moved == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-3)
 
 
 def test_the_record_names_the_prompts_that_change_most(done: Edit) -> None:
