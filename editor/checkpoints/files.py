@@ -35,8 +35,12 @@ def bounds(root: Path) -> Path:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """The path itself. Raises CheckpointError: it leads out of the model's folder."""
-    if not path.resolve().is_relative_to(bounds(root)):
+    """The path itself. Raises CheckpointError: it leads out of the model's folder, or in a circle."""
+    try:
+        held = path.resolve().is_relative_to(bounds(root))
+    except (OSError, RuntimeError):  # a circle of links
+        held = False
+    if not held:
         raise CheckpointError(
             f"{path} is a link out of the model's folder.", field="model", remedy="Copy the file into the folder."
         )

@@ -43,6 +43,15 @@ def test_a_folder_that_is_a_link_out_is_refused(model: Path) -> None:
     expect_refusal(model, "link out of the model's folder")
 
 
+def test_links_in_a_circle_are_refused(model: Path) -> None:
+    (model / WEIGHTS).unlink()
+    (model / WEIGHTS).symlink_to("model.safetensors")
+    expect_refusal(model, "missing")
+    (model / "text_encoder" / "config.json").unlink()
+    (model / "text_encoder" / "config.json").symlink_to("config.json")
+    expect_refusal(model, "link out of")
+
+
 def test_links_within_the_folder_and_the_folder_named_by_a_link_are_fine(model: Path) -> None:
     (model / WEIGHTS).rename(model / "shared.safetensors")
     (model / WEIGHTS).symlink_to("../shared.safetensors")
