@@ -47,11 +47,16 @@ class Denoiser:
     """Keyword arguments that all rows have in common."""
     precision: Precision = "float32"
 
+    def casting(self) -> torch.autocast:
+        """Within, products are made in the denoiser's precision; weights are cast once in the outermost such block."""
+        device = next(self.backbone.parameters()).device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
     @torch.no_grad()
     def predict(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """Noise prediction ``(rows, channels, height, width)``, or as the backbone packs it, at one timestep."""
         times = timestep.expand(len(latents))
-        with torch.autocast(latents.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with self.casting():
             output: Tensor = self.backbone(latents, timestep=times, return_dict=False, **condition, **self.shared)[0]
         return output.float()
 

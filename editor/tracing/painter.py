@@ -32,9 +32,10 @@ class Painter:
     def towers(self) -> tuple[Tower, ...]:
         """Its text encoders."""
         if not self.is_xl:
-            return (Tower(self.pipeline.text_encoder),)
+            return (Tower(self.pipeline.text_encoder, precision=self.sampler.precision),)
         pair = ("text_encoder", "text_encoder_2")
-        return tuple(Tower(getattr(self.pipeline, name), "penultimate", name) for name in pair)
+        precision = self.sampler.precision
+        return tuple(Tower(getattr(self.pipeline, name), "penultimate", name, precision) for name in pair)
 
     @property
     def is_xl(self) -> bool:
@@ -102,7 +103,8 @@ class Painter:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         latents, inputs = self.noise(generators, scheduler), []
         extra = {"generator": generators} if stochastic(scheduler) else {}
-        with edits.applied(self.denoiser.backbone, rows), remembering(self.denoiser.backbone):
+        backbone, casting = self.denoiser.backbone, self.denoiser.casting()
+        with edits.applied(backbone, rows), remembering(backbone), casting:
             for edits.step, timestep in enumerate(scheduler.timesteps):
                 given = scheduler.scale_model_input(latents, timestep)
                 inputs.append((timestep, given))
@@ -122,7 +124,7 @@ class Painter:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image]:
         """Latents -> images."""
-        with torch.autocast(latents.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"):
+        with self.denoiser.casting():
             decoded = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor, return_dict=False)[0]
         pixels = self.pipeline.image_processor.postprocess(decoded.float(), output_type="np")
         return list((pixels * 255).round().astype(np.uint8))

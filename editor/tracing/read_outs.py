@@ -48,49 +48,31 @@ class ReadOut(Protocol):
 
 @dataclass(frozen=True)
 class Distance:
-    """Text space: minus the Euclidean distance to the clean states, from the first word to EOS, or to the last padding."""
+    """Text space: minus the Euclidean distance to the clean states of all positions, padding too: what the UNet reads."""
 
     clean: States
     """Of the prompts."""
-    ends: Tensor
-    whole: bool = False
+    name: str = "distance in text space"
+    whole: bool = True
 
     def rows(self, budget: Budget) -> int:
         """Any number."""
         return MANY
 
-    @property
-    def name(self) -> str:
-        """In words."""
-        return f"distance in text space, {'all positions' if self.whole else 'words and EOS'}"
-
     def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
         """``(rows,)``"""
         prompts = torch.tensor([sample.prompt for sample in samples])
-        squares = [
-            self.squares(mine, clean[prompts], self.ends[prompts])
-            for mine, clean in zip(states, self.clean, strict=True)
-        ]
+        pairs = zip(states, self.clean, strict=True)
+        squares = [(mine - clean[prompts]).double().square().sum((1, 2)) for mine, clean in pairs]
         return -torch.stack(squares).sum(0).sqrt()
-
-    def squares(self, states: Tensor, clean: Tensor, ends: Tensor) -> Tensor:
-        """``(rows,)``: squared distance in one encoder's states."""
-        clean = clean[:, : states.shape[1]]
-        weight = torch.ones_like(states[:, :, 0]) if self.whole else words(states.shape[1], ends).to(states)
-        return ((states - clean).square().sum(2) * weight).sum(1).double()
-
-
-def words(length: int, ends: Tensor) -> Tensor:
-    """``(n, length)`` bool: from the first word to EOS."""
-    places = torch.arange(length)
-    return (places > 0) & (places <= ends[:, None])
 
 
 def summary(hidden: Tensor, ends: Tensor) -> Tensor:
-    """What the UNet sees of a prompt, in one row: mean of the states from the first word to EOS, and a constant."""
-    weight = words(hidden.shape[1], ends).double()[:, :, None]
-    mean = (hidden.double() * weight).sum(1) / weight.sum(1)
-    return torch.cat([mean, torch.ones(len(mean), 1, dtype=torch.float64)], dim=1)
+    """What the UNet reads of a prompt, in one row: mean of the words' states and EOS', of padding's, and a constant."""
+    places = torch.arange(hidden.shape[1])
+    masks = ((places > 0) & (places <= ends[:, None]), places > ends[:, None])
+    means = [(hidden.double() * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
+    return torch.cat([*means, torch.ones(len(hidden), 1, dtype=torch.float64)], dim=1)
 
 
 def directions(judge: Judge, prompts: Traced) -> Tensor:
@@ -111,11 +93,11 @@ class LinearJudge:
     """Text space in the judge's terms: a linear map from states to the judge's embedding of the same prompt."""
 
     matrix: Tensor
-    """``(width + 1, judge width)``, float64; the last row is the constant."""
+    """``(2 width + 1, judge width)``, float64; the last row is the constant."""
     directions: Tensor
     ends: Tensor
     name: str = "judge, linear in text space"
-    whole: bool = False
+    whole: bool = True
 
     def rows(self, budget: Budget) -> int:
         """Any number."""
@@ -145,6 +127,6 @@ def linear_judge(
     kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))
     ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
     ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
-    states = run(tower, tower.embed(ids[:, : int(ends.max()) + 1])).states
+    states = run(tower, tower.embed(ids)).states
     matrix = fit(judge, states, ends, [*prompts.texts, *(prompt.text for prompt in kept)])
     return LinearJudge(matrix, directions(judge, prompts), prompts.ends)

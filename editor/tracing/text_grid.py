@@ -33,15 +33,16 @@ class Run:
 def run(tower: Tower, embedded: Tensor) -> Run:
     """Run embeddings ``(rows, positions, width)`` through the encoder, and keep everything."""
     inputs, attention, mlp, past = [embedded], [], [], []
-    for layer in range(tower.depth):
-        attended, keys_values = tower.attention(layer, inputs[-1])
-        middle = inputs[-1] + attended
-        output = tower.mlp(layer, middle)
-        inputs.append(middle + output)
-        attention.append(attended)
-        mlp.append(output)
-        past.append(keys_values)
-    return Run(inputs, attention, mlp, past, tower.finish(inputs[-1]))
+    with tower.casting():
+        for layer in range(tower.depth):
+            attended, keys_values = tower.attention(layer, inputs[-1])
+            middle = inputs[-1] + attended
+            output = tower.mlp(layer, middle)
+            inputs.append(middle + output)
+            attention.append(attended)
+            mlp.append(output)
+            past.append(keys_values)
+        return Run(inputs, attention, mlp, past, tower.finish(inputs[-1]))
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ class TextGrid:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for i, first in enumerate(rows.mask.int().argmax(1).tolist()):
             groups[cells[i][1].layer, first].append(i)
-        for (layer, first), members in groups.items():
-            chosen = torch.tensor(members)
-            out[chosen, first:] = self.resumed(layer, first, pick(rows, chosen))
+        with self.tower.casting():
+            for (layer, first), members in groups.items():
+                chosen = torch.tensor(members)
+                out[chosen, first:] = self.resumed(layer, first, pick(rows, chosen))
         return out
 
     def rows(self, cells: Sequence[tuple[int, TextSite]]) -> Rows:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editor.judging.sampling import Precision
+
 KeysValues = tuple[Tensor, Tensor]
 """Each ``(rows, heads, positions, width / heads)``."""
 
@@ -22,6 +24,8 @@ class Tower:
     output: Literal["final", "penultimate"] = "final"
     """SDXL reads the states before the last layer, without the final norm."""
     name: str = "text_encoder"
+    precision: Precision = "float32"
+    """Of products; states and sums stay float32."""
 
     @property
     def inner(self) -> Any:
@@ -41,6 +45,11 @@ class Tower:
     def layer(self, index: int) -> Any:
         """One of its layers."""
         return self.inner.encoder.layers[index]
+
+    def casting(self) -> torch.autocast:
+        """Within, products are made in the tower's precision."""
+        device = self.inner.final_layer_norm.weight.device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
@@ -69,10 +78,8 @@ class Tower:
 
     def finish(self, hidden: Tensor) -> Tensor:
         """The states that the image half reads."""
-        if self.output == "penultimate":
-            return hidden
-        finished: Tensor = self.inner.final_layer_norm(hidden)
-        return finished
+        finished: Tensor = hidden if self.output == "penultimate" else self.inner.final_layer_norm(hidden)
+        return finished.float()
 
     @property
     def projected(self) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +103,10 @@ class Workbench:
             return self.painter.towers
         output: Literal["final", "penultimate"] = "penultimate" if self.checkpoint.family in PENULTIMATE else "final"
         encoders = [e for e in self.checkpoint.encoders if self.options.encoder in ("all", e.component)]
-        return tuple(Tower(load_module(encoder), output, encoder.component) for encoder in encoders)
+        return tuple(
+            Tower(load_module(encoder), output, encoder.component, self.options.sampler.precision)
+            for encoder in encoders
+        )
 
     @property
     def needs_images(self) -> bool:
@@ -122,14 +125,12 @@ class Workbench:
             )
         if self.options.encoder != "all":
             raise UsageError("Images take all encoders together.", field="encoder", remedy="Leave --encoder out.")
-        return Painter(
-            load_xl(self.model_path) if family == "sdxl" else load_pipeline(self.model_path), self.options.sampler
-        )
+        return Painter(opened_pipeline(self.model_path, family == "sdxl"), self.options.sampler)
 
     @cached_property
     def judge(self) -> Judge:
         """Who looks at images."""
-        return open_judge(self.judge_folder, self.model_path, self.books[0].profile)
+        return opened_judge(self.judge_folder, self.model_path)
 
     @cached_property
     def prompts(self) -> tuple[Traced, ...]:
@@ -194,7 +195,7 @@ class Workbench:
             attribute=asked.attribute,
             read_out=read_out,
             corruption=self.corruption,
-            precision=asked.sampler.precision if self.needs_images else "float32",
+            precision=asked.sampler.precision,
             seed=asked.seed,
             prompts=self.prompts[0].texts,
             places=tuple(place.label for place in self.places),
@@ -241,7 +242,7 @@ class Workbench:
     def text_read_out(self, name: ReadOutName) -> Distance | LinearJudge:
         """Read-outs that need no image half."""
         if name == "text":
-            return Distance(self.model.clean(), self.prompts[0].ends)
+            return Distance(self.model.clean())
         if len(self.towers) > 1:
             raise UsageError("The judge reads one encoder.", field="read_out", remedy="Name one with --encoder.")
         return linear_judge(self.towers[0], self.books[0], self.judge, self.prompts[0])
@@ -303,8 +304,17 @@ class Workbench:
         return trace
 
 
-def load_xl(model_dir: Path) -> Any:
-    """An SDXL folder as a plain diffusers pipeline in float32, quiet."""
+@lru_cache(1)
+def opened_judge(folder: Path, model_path: Path) -> Judge:
+    """The judge; the last one opened stays open, for the next trace."""
+    return open_judge(folder, model_path, load_profile(model_path))
+
+
+@lru_cache(1)
+def opened_pipeline(model_dir: Path, xl: bool) -> Any:
+    """A plain diffusers pipeline in float32, quiet; the last one opened stays open, for the next trace."""
+    if not xl:
+        return load_pipeline(model_dir)
     from diffusers import StableDiffusionXLPipeline
 
     pipeline = StableDiffusionXLPipeline.from_pretrained(model_dir, use_safetensors=True, torch_dtype=torch.float32)

@@ -1,5 +1,8 @@
 """Restored runs against the plain tracer, and where the answer is known."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from editor.prompts import PromptBook
 from editor.tracing.corruption import NOISE, Sample, deviation, noisy, samples_of
 from editor.tracing.memory import Budget
 from editor.tracing.prompts import Traced, every_token, roles, trace_prompts, traced
-from editor.tracing.read_outs import Distance
+from editor.tracing.read_outs import Distance, States
 from editor.tracing.result import Question, Trace, as_tuples
 from editor.tracing.sites import TextSite, text_sites
 from editor.tracing.text_grid import text_grid
@@ -36,8 +39,22 @@ def question(prompts: Traced, model: TextModel, samples: list[Sample], sites: li
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pooled(Distance):
+    """Reads EOS alone, so padding needs no run."""
+
+    ends: Tensor = field(default_factory=lambda: torch.empty(0))
+    whole: bool = False
+
+    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+        prompts = torch.tensor([sample.prompt for sample in samples])
+        ends = self.ends[prompts]
+        eos, clean = states[0][torch.arange(len(ends)), ends], self.clean[0][prompts, ends]
+        return -(eos - clean).norm(dim=1).double()
+
+
 def distance(model: TextModel, whole: bool = True) -> Distance:
-    return Distance(model.clean(), model.prompts[0].ends, whole)
+    return Distance(model.clean()) if whole else Pooled(model.clean(), ends=model.prompts[0].ends)
 
 
 def test_the_clean_run_is_the_encoders(encoder: CLIPTextModel, fox: Traced) -> None:
@@ -121,7 +138,7 @@ def test_permuting_rows_changes_nothing(encoder: CLIPTextModel, fox: Traced) -> 
 
 
 def test_padding_is_left_out_where_nothing_reads_it(encoder: CLIPTextModel, fox: Traced) -> None:
-    """Restoring padding has no effect on words and EOS: it is not even computed."""
+    """Restoring padding has no effect on EOS: it is not even computed."""
     full = scores(encoder, fox, Budget(), whole=False)
     assert {full.effects[site].value for site in full.effects if site.place == 5} == {0.0}
     model, samples, sites = model_of(Tower(encoder), fox), samples_of(3, 2), text_sites(3, range(6))
