@@ -32,3 +32,26 @@ def overall(outcomes: Sequence[Verdict]) -> Verdict:
     if "failed" in outcomes:
         return "failed"
     return "passed" if all(outcome == "passed" for outcome in outcomes) else "inconclusive"
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]], seed: int = 0) -> Estimate:
+    """Spearman's rank correlation with its 95 % bootstrap interval over the pairs; 0 where one side is constant."""
+    values = np.asarray(pairs, dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile([spearman(values[draw]) for draw in draws], [0.025, 0.975])
+    return Estimate(value=spearman(values), low=float(low), high=float(high), n=len(values))
+
+
+def spearman(values: np.ndarray) -> float:
+    """Of ``(n, 2)``."""
+    first, second = (ranks(column) - (len(column) + 1) / 2 for column in values.T)
+    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / scale if scale else 0.0
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """From 1 on; ties share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean: np.ndarray = (last - (counts - 1) / 2)[inverse]
+    return mean

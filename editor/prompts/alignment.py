@@ -54,7 +54,7 @@ class Pair:
     last_subject: int
     """Position of its last."""
     weight: float = 1.0
-    """How much the name that the prompt uses counts beside the concept's own."""
+    """What the prompt counts; the prompts about one name share what the name counts beside the concept's own."""
 
 
 @dataclass(frozen=True)

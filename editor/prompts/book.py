@@ -143,7 +143,8 @@ class PromptBook:
         texts = [(phrase.text(), destination_text(phrase, removal, name.source)) for phrase in phrases]
         once = [(text, meant) for text, meant in texts if len(places_of(name.text, text)) == 1]
         fit = zip(self.all_fit([text for text, _ in once]), self.all_fit([meant for _, meant in once]), strict=True)
-        return self.pairs(name.text, list(compress(once, map(all, fit))), name.weight)
+        fitting = list(compress(once, map(all, fit)))
+        return self.pairs(name.text, fitting, name.weight / max(len(fitting), 1))
 
     def too_long(self, name: str) -> ConceptError:
         """The error when no prompt is left."""

@@ -106,7 +106,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 
 def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
-    """Aligned columns of prompt pairs; each prompt counts as much as its name, and so does each role within one."""
+    """Aligned columns of prompt pairs; each prompt counts what its pair says, and each role within it the same."""
     aligned = [(row, column) for row, pair in enumerate(pairs) for column in aligned_columns(pair, roles_of(aim))]
     rows = torch.tensor([row for row, _ in aligned])
     spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
@@ -120,7 +120,7 @@ def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
         wanted = site.base.final(torch.stack([pair.destination.ids for pair in pairs]))[rows, meant.positions]
         residuals = refined(site.base, site.layer, before, spoken, residuals, wanted)
     weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
-    return Columns(keys, residuals, weights / len(pairs), rows)
+    return Columns(keys, residuals, weights, rows)
 
 
 @dataclass(frozen=True)

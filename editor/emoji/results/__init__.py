@@ -1,0 +1,1 @@
+"""What the edit does, measured on the embedded model: ``python -m editor.emoji.results`` writes docs/results.md."""

@@ -1,0 +1,71 @@
+"""The command line: ``python -m editor.emoji.results [SECTION...]``."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, TypeAdapter
+from tqdm import tqdm
+
+from editor.emoji.results import crowd, foreseen, methods, single
+from editor.emoji.results.studio import SAMPLER, Studio
+from editor.publishing.atomic import write_bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A measurement: its figures as rows, and how they read."""
+
+    row: type[BaseModel]
+    measure: Callable[[Studio], Iterator[Any]]
+    page: Callable[[list[Any]], str]
+
+    def read(self, file: Path) -> list[Any]:
+        """The rows that were measured last; none where nothing was."""
+        return TypeAdapter(list[self.row]).validate_json(file.read_bytes()) if file.exists() else []  # type: ignore[name-defined]
+
+
+SECTIONS = {
+    "single": Section(single.Row, single.measure, single.page),
+    "crowd": Section(crowd.Row, crowd.measure, crowd.page),
+    "foreseen": Section(foreseen.Row, foreseen.measure, foreseen.page),
+    "methods": Section(methods.Row, methods.measure, methods.page),
+}
+TEXT = f"""# Results
+
+Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All are of the embedded model, drawn with
+{SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge. Where the encoder keeps a concept is measured in
+[tracing results](tracing-results.md).
+"""
+
+
+def page(folder: Path) -> str:
+    """The document, from the figures in a folder."""
+    measured = [(section, section.read(folder / f"{name}.json")) for name, section in SECTIONS.items()]
+    return "\n".join([TEXT, *(f"{section.page(rows)}\n" for section, rows in measured if rows)])
+
+
+def main() -> None:
+    """Measure what is asked for, all by default, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("--cache", type=Path, default=Path("build/images"))
+    arguments = parser.parse_args()
+    studio, folder = Studio(arguments.cache), arguments.docs / "results"
+    for name in arguments.sections:
+        section = SECTIONS[name]
+        rows = list(tqdm(section.measure(studio), desc=name))
+        write_bytes(folder / f"{name}.json", TypeAdapter(list[Any]).dump_json(rows, indent=1) + b"\n")
+        write_bytes(arguments.docs / "results.md", page(arguments.docs / "results").encode())
+    if "foreseen" in arguments.sections:
+        middle, steepness = foreseen.fit(SECTIONS["foreseen"].read(folder / "foreseen.json"))
+        tqdm.write(f"fitted forecast: middle {middle:.3f}, steepness {steepness:.1f}")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
