@@ -80,7 +80,8 @@ def feasibility(task: Task, problem: Problem, preservation: float, delta: Tensor
     keys lie in the bulk of what is kept can't be removed without moving that. ``left`` is what the update really leaves,
     with all removals together.
     """
-    pairs = [(name, pair) for name in task.some for pair in evenly(task.book.edit_pairs(name), PAIRS)]
+    told = task.about or task.some
+    pairs = [(name, pair) for name in told for pair in evenly(task.book.edit_pairs(name), PAIRS)]
     columns = pair_columns(task.site, [pair for _, pair in pairs], task.method.aim)
     inside = columns.keys @ problem.inputs
     factor = cholesky(problem.system(preservation) - problem.removal.moment)
@@ -88,7 +89,7 @@ def feasibility(task: Task, problem: Problem, preservation: float, delta: Tensor
     asked = columns.residuals.square().sum(1) * columns.weights
     left = (columns.residuals - columns.keys @ delta.T).square().sum(1) * columns.weights
     found = []
-    for removal in task.some:
+    for removal in told:
         own = torch.tensor([name is removal for name, _ in pairs])[columns.pairs]
         share = asked[own] / asked[own].sum()
         found.append(

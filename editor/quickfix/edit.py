@@ -59,6 +59,7 @@ def edit(
     removals: Sequence[Removal],
     method: Method = DEFAULT,
     memory: Memory = FORGETFUL,
+    about: Sequence[Removal] = (),
 ) -> list[Edit]:
     """Remove all ``removals`` at once from one text encoder; their order does not matter.
 
@@ -66,6 +67,7 @@ def edit(
         source: the text encoder, opened lazily.
         book: its prompts.
         memory: what a ledger remembers between solves.
+        about: whose feasibility is told; without any, that of so many as stand for all.
 
     Returns:
         For each of ``method.layers`` an exact low-rank update.
@@ -79,7 +81,7 @@ def edit(
     updates: dict[int, Tensor] = {}
     done = []
     for layer in method.layers:
-        task = Task(Site(base, base.edited(updates), layer), book, ordered, method, memory)
+        task = Task(Site(base, base.edited(updates), layer), book, ordered, method, memory, canonical(about))
         solved = solve_paper(task) if method.preset == "paper" else solve(task)
         updates[layer] = solved.up @ solved.down
         done.append(described(task, solved))

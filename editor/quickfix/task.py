@@ -45,6 +45,8 @@ class Task:
     """In canonical order."""
     method: Method
     memory: Memory = FORGETFUL
+    about: tuple[Removal, ...] = ()
+    """Whose feasibility is told; empty for some."""
 
     def columns_of(self, removal: Removal) -> Columns:
         """The columns of one removal."""
