@@ -25,7 +25,7 @@ blame and a `remedy`. They travel unchanged from the editor to the job's `error`
 problem.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExpungeError(Exception):
@@ -43,6 +43,10 @@ class ExpungeError(Exception):
     def __str__(self) -> str:
         """The message, with its remedy: what a terminal shows."""
         return f"{self.message} {self.remedy}".rstrip()
+
+    def described(self) -> dict[str, Any]:
+        """As JSON: what `--json` prints."""
+        return {"code": self.code, "message": self.message, "field": self.field, "remedy": self.remedy}
 
 
 class UsageError(ExpungeError):

@@ -64,6 +64,15 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files
 DeltaOnly = Annotated[
     bool, typer.Option("--delta-only", help="No full weights: make them when needed, with `expunge apply`.")
 ]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="A model's folder in diffusers' layout, or its one file, in place of --model."),
+]
+LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The ledger's folder.")]
+JoinLedger = Annotated[
+    Path | None,
+    typer.Option("--ledger", metavar="DIR", file_okay=False, help="Together with all that this ledger's folder holds."),
+]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
 
 

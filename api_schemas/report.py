@@ -113,6 +113,7 @@ class LedgerRecord(Part):
 
     digest: str = Field(description="Of base model and active set: equal digests mean byte-identical weights.")
     active: int = Field(description="Active removals, this request's included.")
+    taken_back: list[str] = Field([], description="Concepts that this edit no longer removes.")
 
 
 class SiteEffect(Part):

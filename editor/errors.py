@@ -1,6 +1,7 @@
 """The editor's errors: each says what is wrong, where, and what to do about it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from api_schemas.conflicts import Conflict
 from api_schemas.errors import ExpungeError
@@ -42,9 +43,14 @@ class LedgerConflict(LedgerError):
     code = "ledger_conflict"
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
-        first = conflicts[0]
-        super().__init__(first.message, field="removals", remedy=first.remedy)
+        first, more = conflicts[0], len(conflicts) - 1
+        remedy = first.remedy + (f" There are {more} more: --json names them all." if more else "")
+        super().__init__(f"{first.message}.", field="removals", remedy=remedy)
         self.conflicts = tuple(conflicts)
+
+    def described(self) -> dict[str, Any]:
+        """With every conflict."""
+        return super().described() | {"conflicts": [conflict.model_dump() for conflict in self.conflicts]}
 
 
 class SolveError(EditorError):

@@ -10,17 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, RootModel
 from safetensors.torch import load_file, save
 
+from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
-from api_schemas.overlays import Overlay
 from api_schemas.report import (
     AuditReport,
-    ModelRecord,
     NameRecord,
     RemovalRecord,
     SamplerRecord,
@@ -30,40 +28,34 @@ from api_schemas.report import (
     Verdict,
 )
 from editor import emoji
-from editor.checkpoints import Checkpoint, TextEncoder, file_digest, open_checkpoint, weight_files
+from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.checkpoints.module import load_module
-from editor.judging.groups import all_groups, neighbours
+from editor.judging.groups import all_groups, neighbours, with_others
 from editor.judging.judge import Judge, open_judge
 from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
 from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
-from editor.ledger import Ledger, LedgerFolder
+from editor.ledger import Entry, Ledger, LedgerFolder, alone, entries_of
 from editor.limits import known_limits, not_tested
 from editor.prompts import PromptBook, Removal, expand, open_books
-from editor.publishing.atomic import replacing, write_bytes
+from editor.publishing import delivery
+from editor.publishing.atomic import write_bytes
+from editor.publishing.delivery import ArtifactFile, published_report
 from editor.publishing.figures import Picture
-from editor.publishing.full import write_overlay
-from editor.publishing.package import DELTA, publish, published_overlays
+from editor.publishing.package import DELTA, publish
 from editor.quickfix.collateral import foresee
 from editor.quickfix.edit import WORST, Edit, edit
 from editor.quickfix.method import method_of
 from editor.quickfix.update import TensorUpdate, update_of
+from editor.reporting import model_record, software, weights_digests
 from editor.requests import resolve
 from editor.tracing.auto import layers_by_trace
 from editor.tracing.trace import trace
 
 PHASES: tuple[str, ...] = ("trace", "edit", "validate", "publish")
-SOFTWARE = ("expunge", "torch", "diffusers", "transformers", "safetensors")
 FORESEEN = 96
 """Prompts whose collateral is foreseen."""
-MEDIA_TYPES = {
-    ".safetensors": "application/octet-stream",
-    ".json": "application/json",
-    ".html": "text/html; charset=utf-8",
-    ".md": "text/markdown; charset=utf-8",
-    ".png": "image/png",
-}
 Progress = Callable[[str, float, str], None]
 """Phase, finished fraction of it, message. May raise to stop the job."""
 Traces = RootModel[list[TraceRecord]]
@@ -79,6 +71,8 @@ class Edited(BaseModel):
     solves: list[SolveRecord]
     ledger: Ledger | None = None
     """As it will stand once this is delivered."""
+    warnings: list[Conflict] = []
+    """How the request and the ledger get in one another's way; not for the report, which names nobody else's removals."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +90,8 @@ class JobContext:
     """No full weights are published."""
     ledger: Path | None = None
     """The folder of a ledger that the removals are added to; all that it holds are solved together."""
+    label: str = ""
+    """What the caller calls this request there."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -120,7 +116,12 @@ class JobContext:
     @cached_property
     def removals(self) -> list[Removal]:
         """What is removed."""
-        return resolve(self.request, self.book)
+        return resolve(self.request, self.book, each_alone=self.ledger is not None)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The same for a ledger."""
+        return entries_of(self.request, self.label, self.now)
 
     @cached_property
     def judge(self) -> Judge:
@@ -130,7 +131,7 @@ class JobContext:
     @cached_property
     def files(self) -> dict[str, str]:
         """Digest of each weights file of the base model."""
-        return {name: file_digest(path) for name, path in weight_files(self.model_dir).items()}
+        return weights_digests(self.checkpoint)
 
     @property
     def model_digest(self) -> str:
@@ -149,19 +150,6 @@ class JobContext:
     def tick(self, phase: str, message: str) -> Callable[[float], None]:
         """A phase's progress as a function of the finished fraction alone."""
         return lambda done: self.progress(phase, done, message)
-
-
-@dataclass(frozen=True)
-class ArtifactFile:
-    """A published file; ``name`` is its path inside the bundle."""
-
-    name: str
-    path: Path
-    """Of its content; of the delta where the file is an overlay."""
-    media_type: str
-    kind: str
-    overlay: Overlay | None = None
-    """How the file is put together, where it is not stored."""
 
 
 def judge_folder() -> Path:
@@ -185,7 +173,11 @@ def keep(context: JobContext, phase: str, result: BaseModel) -> None:
 
 
 def run_trace(context: JobContext) -> None:
-    """Trace each concept; without validation there is no judge to read out by, and nothing is traced."""
+    """Trace each concept; without validation there is no judge to read out by, and nothing is traced.
+
+    A ledger that would not take the removals says so first.
+    """
+    in_ledger(context)
     traces = []
     if context.request.validation.enabled:
         encoder = load_module(context.source)
@@ -199,32 +191,51 @@ def run_trace(context: JobContext) -> None:
 def run_edit(context: JobContext) -> None:
     """Solve for the updates of every text encoder."""
     context.progress("edit", 0.0, "solving")
-    ledger, edits = solved(context)
+    ledger, warnings = in_ledger(context)
+    edits = solved(context, ledger)
     factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
     write_bytes(context.workdir / "edit.safetensors", save(factors))
-    removals = [described(context, removal) for removal in context.removals]
-    keep(context, "edit", Edited(removals=removals, solves=with_forecast(context, edits), ledger=ledger))
+    removed = all_removed(context, ledger)
+    done = Edited(
+        removals=[described(context, removal, removed) for removal in context.removals],
+        solves=with_forecast(context, edits, removed),
+        ledger=ledger,
+        warnings=warnings,
+    )
+    keep(context, "edit", done)
     context.progress("edit", 1.0, "solved")
 
 
-def solved(context: JobContext) -> tuple[Ledger | None, list[Edit]]:
+def in_ledger(context: JobContext) -> tuple[Ledger | None, list[Conflict]]:
+    """The ledger as it will stand, if there is one, and what gets in the request's way there."""
+    if context.ledger is None:
+        return None, []
+    return LedgerFolder(context.ledger).with_entries(context.checkpoint, context.entries)
+
+
+def solved(context: JobContext, ledger: Ledger | None) -> list[Edit]:
     """The edits, together with all that the ledger holds if there is one."""
-    if context.ledger:
-        folder = LedgerFolder(context.ledger)
-        ledger = folder.with_request(context.checkpoint, context.request)
-        return ledger, folder.solve(ledger, context.checkpoint)
+    if context.ledger and ledger:
+        return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
     method = method_of(context.request.options, *chosen_layers(context))
     every = zip(context.checkpoint.encoders, context.books, strict=True)
-    return None, [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
+    return [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
 
 
-def with_forecast(context: JobContext, edits: Sequence[Edit]) -> list[SolveRecord]:
+def all_removed(context: JobContext, ledger: Ledger | None) -> list[Removal]:
+    """What the edited model shall not draw: this request's removals, and all else that is active in the ledger."""
+    own = {entry.digest for entry in context.entries}
+    others = [entry for digest, entry in ledger.by_digest.items() if digest not in own] if ledger else []
+    return with_others(context.removals, alone(others, context.book))
+
+
+def with_forecast(context: JobContext, edits: Sequence[Edit], removed: Sequence[Removal]) -> list[SolveRecord]:
     """The records, with what retain prompts in held-out wordings are to expect."""
     records = []
     for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
         own = [done for done in edits if done.record.component == encoder.component]
         deltas = {done.record.layer: done.update.up @ done.update.down for done in own}
-        foreseen = foresee(encoder, book, deltas, book.held_out_retain(context.removals, FORESEEN))[:WORST]
+        foreseen = foresee(encoder, book, deltas, book.held_out_retain(removed, FORESEEN))[:WORST]
         records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
     return records
 
@@ -237,9 +248,9 @@ def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
     return layers_by_trace(Traces.model_validate_json(context.result("trace").read_bytes()).root)
 
 
-def described(context: JobContext, removal: Removal) -> RemovalRecord:
+def described(context: JobContext, removal: Removal, removed: Sequence[Removal]) -> RemovalRecord:
     """A removal for the report."""
-    objects, styles = context.book.kept_names(context.removals)
+    objects, styles = context.book.kept_names(removed)
     kept = objects if removal.concept.kind == "object" else styles
     paper = context.request.options.preset == "paper"
     pairs = context.book.paper_pairs(removal) if paper else context.book.edit_pairs(removal)
@@ -276,7 +287,8 @@ def run_validate(context: JobContext) -> None:
     if not asked.enabled:
         keep(context, "validate", MaybeValidation(None))
         return
-    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts)
+    others = all_removed(context, edited(context).ledger)[len(context.removals) :]
+    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, others)
     seeds = [context.request.seed + i for i in range(asked.seeds)]
     pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance, native_precision())
     cache = ImageCache(context.cache_dir / "images", context.model_digest)
@@ -328,17 +340,17 @@ def draft(context: JobContext) -> AuditReport:
     return AuditReport(
         job_id=context.job_id,
         created_at=context.now,
-        model=ModelRecord(id=context.request.model, family="stable-diffusion-1", files=context.files),
+        model=model_record(context.request.model, context.checkpoint, context.files),
         removals=done.removals,
         solves=done.solves,
         traces=Traces.model_validate_json(context.result("trace").read_bytes()).root,
-        ledger=done.ledger.record if done.ledger else None,
+        ledger=done.ledger.record() if done.ledger else None,
         validation=validation_of(context),
         verdict=verdict(context),
-        limits=known_limits(done.removals),
-        untested=not_tested(context.request),
+        limits=known_limits(done.removals, context.checkpoint.second_ways),
+        untested=not_tested(context.request.validation),
         artifacts=[],
-        software={name: version(name) for name in SOFTWARE},
+        software=software(),
     )
 
 
@@ -350,34 +362,26 @@ def verdict(context: JobContext) -> Verdict | None:
 
 def published(context: JobContext) -> AuditReport:
     """The publish phase's result."""
-    return AuditReport.model_validate_json(context.result("publish").read_bytes())
+    return published_report(context.out)
 
 
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     """Every published file, the report last."""
-    kinds = {record.name: record.kind for record in published(context).artifacts} | {"report.json": "report"}
-    overlays = published_overlays(context.out)
-
-    def artifact(name: str, kind: str) -> ArtifactFile:
-        path = context.out / (DELTA if name in overlays else name)
-        return ArtifactFile(name, path, MEDIA_TYPES[Path(name).suffix], kind, overlays.get(name))
-
-    return tuple(artifact(name, kind) for name, kind in kinds.items())
+    return delivery.artifacts(context.out)
 
 
 def deliver(context: JobContext, out: Path) -> list[Path]:
     """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete. Then the ledger says so.
 
     Raises:
-        LedgerError: somebody else changed the ledger meanwhile.
+        LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
     """
-    files = artifacts(context)
-    for artifact in files:
-        with replacing(out / artifact.name) as target:
-            if artifact.overlay:
-                write_overlay(artifact.overlay, context.model_dir, artifact.path, target)
-            else:
-                target.write(artifact.path.read_bytes())
-    if context.ledger and (ledger := edited(context).ledger):
-        LedgerFolder(context.ledger).commit(ledger, context.checkpoint, context.request)
-    return [out / artifact.name for artifact in files]
+    ledger = edited(context).ledger
+    if not (context.ledger and ledger):
+        return delivery.deliver(context.out, context.model_dir, out)
+
+    def change(now: Ledger) -> Ledger:
+        return now.add(context.entries)
+
+    with LedgerFolder(context.ledger).committing(context.checkpoint, change, ledger, context.out / DELTA):
+        return delivery.deliver(context.out, context.model_dir, out)

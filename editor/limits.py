@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from api_schemas.edits import EditRequest
+from api_schemas.edits import Validation
 from api_schemas.report import RemovalRecord
 from editor.checkpoints import SecondWay
 
@@ -14,14 +14,14 @@ ALWAYS = (
 )
 
 
-def known_limits(removals: Sequence[RemovalRecord]) -> list[str]:
-    """Limits of the method, and of this request."""
+def known_limits(removals: Sequence[RemovalRecord], ways: Sequence[SecondWay]) -> list[str]:
+    """Limits of the method, of this request, and of a model that reads its prompts in other ways besides."""
     unnamed = [
         removal.concept for removal in removals if {name.source for name in removal.names} <= {"concept", "spelling"}
     ]
     names = ", ".join(f"“{name}”" for name in unnamed)
     aliases = [f"No other names were given for {names}: at most its spellings are covered."] if unnamed else []
-    return [*ALWAYS, *aliases]
+    return [*ALWAYS, *aliases, *second_way_limits(ways)]
 
 
 def second_way_limits(ways: Sequence[SecondWay]) -> list[str]:
@@ -29,10 +29,10 @@ def second_way_limits(ways: Sequence[SecondWay]) -> list[str]:
     return [way.sentence for way in ways]
 
 
-def not_tested(request: EditRequest) -> list[str]:
+def not_tested(validation: Validation) -> list[str]:
     """What this run did not measure."""
     attacks = ["Adversarial prompts, textual inversion, image-to-image and other languages."]
-    if not request.validation.enabled:
+    if not validation.enabled:
         return ["No image was drawn and nothing was judged: validation was switched off.", *attacks]
-    seeds = ["Only one image a prompt was drawn."] if request.validation.seeds == 1 else []
+    seeds = ["Only one image a prompt was drawn."] if validation.seeds == 1 else []
     return [*seeds, *attacks]

@@ -7,8 +7,11 @@ from editor.errors import ConceptError
 from editor.prompts import Concept, PromptBook, Removal, destination_of
 
 
-def resolve(request: EditRequest, book: PromptBook) -> list[Removal]:
+def resolve(request: EditRequest, book: PromptBook, *, each_alone: bool = False) -> list[Removal]:
     """The removals of a request, with their destinations. The result depends on nothing but the request and the book.
+
+    Args:
+        each_alone: no removal's names depend on the others', as in a ledger.
 
     Raises:
         ConceptError: a phrase leaves no room for any prompt, or a pinned prompt does not fit; ``field`` names it.
@@ -18,7 +21,7 @@ def resolve(request: EditRequest, book: PromptBook) -> list[Removal]:
             check_fit(book, f"a picture of a {phrase}", phrase, ("removals", index, *location))
     for index, pin in enumerate(request.options.pins):
         check_fit(book, pin, pin, ("options", "pins", index))
-    return [resolved(requested, book, request.removals) for requested in request.removals]
+    return [resolved(asked, book, [asked] if each_alone else request.removals) for asked in request.removals]
 
 
 def check_fit(book: PromptBook, prompt: str, phrase: str, location: Location) -> None:

@@ -1,6 +1,6 @@
 """`expunge prompts`: what a removal would cover, to be read and trimmed before anything is edited."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from api_schemas.conflicts import Conflict, LabelledRemoval
-from api_schemas.options import JsonOutput, ModelId, takes, wishes_from_options
+from api_schemas.options import JsonOutput, ModelDir, ModelId, takes, wishes_from_options
 from api_schemas.removals import SYNTAX, Wishes, build_request
 from api_schemas.report import NameRecord
 
@@ -52,9 +52,7 @@ def prompts(
     remove: Annotated[list[str], typer.Argument(metavar="CONCEPT[=REPLACEMENT]...", help=SYNTAX)],
     wishes: Wishes,
     model: ModelId = "emoji",
-    model_dir: Annotated[
-        Path | None, typer.Option(help="A model in diffusers' folder layout, or its file, in place of --model.")
-    ] = None,
+    model_dir: ModelDir = None,
     json_output: JsonOutput = False,
 ) -> None:
     """List every name and every prompt that a removal would cover, with tokens. Nothing is edited.
@@ -115,7 +113,12 @@ def show(found: Review, console: Console) -> None:
         console.print(f"  {len(removal.prompts)} prompts; the concept’s tokens are between ‹ and ›")
         for prompt in removal.prompts:
             console.print(f"    {marked(prompt)} → {meaning(prompt.means)}")
-    for conflict in found.conflicts:
+    show_conflicts(found.conflicts, console)
+
+
+def show_conflicts(conflicts: Sequence[Conflict], console: Console) -> None:
+    """A line each."""
+    for conflict in conflicts:
         colour = "red" if conflict.severity == "error" else "yellow"
         console.print(f"[{colour}]{conflict.severity}[/] {escape(conflict.message)}. {escape(conflict.remedy)}")
 

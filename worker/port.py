@@ -7,6 +7,7 @@ from api_schemas.report import Verdict
 
 if TYPE_CHECKING:
     from editor import jobs
+    from editor.publishing.delivery import ArtifactFile
 
 
 class Editor(Protocol):
@@ -21,7 +22,7 @@ class Editor(Protocol):
     def run_phase(self, phase: str, context: "jobs.JobContext") -> None:
         """Do it. Raises `EditorError`."""
 
-    def artifacts(self, context: "jobs.JobContext") -> tuple["jobs.ArtifactFile", ...]:
+    def artifacts(self, context: "jobs.JobContext") -> tuple["ArtifactFile", ...]:
         """What the last phase made."""
 
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:

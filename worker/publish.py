@@ -9,7 +9,7 @@ from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, Published
 
 if TYPE_CHECKING:
-    from editor.jobs import ArtifactFile
+    from editor.publishing.delivery import ArtifactFile
 
 MANIFEST = "manifest.json"
 

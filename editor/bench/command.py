@@ -10,7 +10,11 @@ from api_schemas.options import JsonOutput
 from editor.bench.form import Outcome, lines
 
 MISSED = 1
-BENCHMARKS: dict[str, str] = {"edit": "editor.bench.edit", "overlay": "editor.bench.overlay", "trace": "editor.bench.trace"}
+BENCHMARKS: dict[str, str] = {
+    "edit": "editor.bench.edit",
+    "overlay": "editor.bench.overlay",
+    "trace": "editor.bench.trace",
+}
 """Name -> module with a function ``run() -> Outcome``; imported only when asked for. `make bench` runs them all."""
 
 

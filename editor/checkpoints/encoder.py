@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +134,11 @@ class TextEncoder:
             for piece in place.pieces():
                 total.update(piece)
         return total.hexdigest()
+
+    @cached_property
+    def needed_digest(self) -> str:
+        """Of everything that a first-layer edit is computed from: the same where its update is."""
+        return self.digest(NEEDED)
 
     @property
     def context(self) -> int:

@@ -1,7 +1,7 @@
 """Which prompts are judged: the concept, wordings the edit never saw, the nearest neighbours, and everything else."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from editor.judging.judge import Asks, Judge
@@ -59,10 +59,11 @@ def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...
     return tuple(evenly(list(dict.fromkeys(phrases)), limit))
 
 
-def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], index: int) -> list[Group]:
+def removal_groups(
+    book: PromptBook, judge: Judge, removal: Removal, index: int, removed: Sequence[Removal]
+) -> list[Group]:
     """Target, generality and neighbours of one removal."""
-    removal = removals[index]
-    objects, styles = book.kept_names(removals)
+    objects, styles = book.kept_names(removed)
     asks: Asks = removal.concept.kind
     near = neighbours(judge, removal, objects if asks == "object" else styles)
     every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
@@ -82,14 +83,26 @@ def removal_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], 
     ]
 
 
-def retain_groups(book: PromptBook, removals: Sequence[Removal], limit: int) -> list[Group]:
+def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> list[Group]:
     """Kept objects in kept styles, in held-out wordings; asked for both."""
-    styled = [phrase for phrase in book.retained(removals) if phrase.style]
+    styled = [phrase for phrase in book.retained(removed) if phrase.style]
     phrases = spread(book.held_out(styled), limit)
     return [Group("retain", None, "object", phrases), Group("retain", None, "style", phrases)] if phrases else []
 
 
-def all_groups(book: PromptBook, judge: Judge, removals: Sequence[Removal], retain: int) -> list[Group]:
-    """Every group of a request."""
-    own = [group for i in range(len(removals)) for group in removal_groups(book, judge, removals, i)]
-    return own + retain_groups(book, removals, retain)
+def all_groups(
+    book: PromptBook, judge: Judge, removals: Sequence[Removal], retain: int, others: Sequence[Removal] = ()
+) -> list[Group]:
+    """Every group of a request.
+
+    Args:
+        others: what else the weights no longer draw: neither asked about nor expected to stay.
+    """
+    removed = with_others(removals, others)
+    own = [g for i, removal in enumerate(removals) for g in removal_groups(book, judge, removal, i, removed)]
+    return own + retain_groups(book, removed, retain)
+
+
+def with_others(removals: Sequence[Removal], others: Sequence[Removal]) -> list[Removal]:
+    """All that is removed. What others asked to preserve is theirs to test, and not to be named here."""
+    return [*removals, *(replace(other, preserve=()) for other in others)]

@@ -1,6 +1,6 @@
 """A ledger on disk, and what it remembers between solves: ``ledger.json`` is the truth, all else can be made again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
@@ -8,25 +8,24 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from api_schemas.edits import EditRequest
-from editor.checkpoints import Checkpoint, TextEncoder
-from editor.checkpoints.encoder import NEEDED
+from api_schemas.conflicts import Conflict
+from editor.checkpoints import Checkpoint
 from editor.errors import LedgerError
-from editor.ledger.conflicts import refuse_conflicts
+from editor.ledger.conflicts import refuse_conflicts, touching
 from editor.ledger.entry import Entry
 from editor.ledger.ledger import Ledger
-from editor.prompts import open_books
+from editor.prompts import PromptBook, Removal, open_books
 from editor.publishing.atomic import write_bytes
 from editor.quickfix.edit import Edit, edit
 from editor.quickfix.memory import FolderMemory
 from editor.requests import resolved
 
-LEDGER = "ledger.json"
+LEDGER, DELTA = "ledger.json", "delta.safetensors"
 
 
-def base_of(encoder: TextEncoder) -> str:
-    """Digest of everything that a first-layer edit is computed from."""
-    return encoder.digest(NEEDED)
+def base_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """Text encoder -> digest of everything that its edit is computed from."""
+    return {encoder.component: encoder.needed_digest for encoder in checkpoint.encoders}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class LedgerFolder:
         Raises:
             LedgerError: it belongs to another one.
         """
-        base = {encoder.component: base_of(encoder) for encoder in checkpoint.encoders}
+        base = base_of(checkpoint)
         if not self.file.exists():
             return Ledger(base=base)
         ledger = self.read()
@@ -79,48 +78,78 @@ class LedgerFolder:
             raise LedgerError(
                 f"The ledger in {self.path} belongs to another base model than {checkpoint.path}.",
                 field="ledger",
-                remedy="Rebase it (editor.ledger.rebase), or use a folder of its own for each base model.",
+                remedy="Name its own base model, carry it over with `expunge rebase`, or use another folder.",
             )
         return ledger
 
-    def with_request(self, checkpoint: Checkpoint, request: EditRequest) -> Ledger:
-        """The ledger with a request's removals added; nothing is written.
+    def with_entries(self, checkpoint: Checkpoint, entries: Sequence[Entry]) -> tuple[Ledger, list[Conflict]]:
+        """The ledger with more removals, and the warnings that concern them; nothing is written.
 
         Raises:
             LedgerConflict: they contradict what is active.
         """
-        entries = [Entry(removal=removal, options=request.options) for removal in request.removals]
         ledger = self.read_for(checkpoint).add(entries)
-        refuse_conflicts(ledger, checkpoint.encoders[0].tokenizer())
-        return ledger
+        warnings = refuse_conflicts(ledger, checkpoint.encoders[0].tokenizer())
+        return ledger, touching(warnings, entries)
 
-    def commit(self, ledger: Ledger, checkpoint: Checkpoint, request: EditRequest) -> None:
-        """Make the truth what :meth:`with_request` gave, if it still gives that.
+    @contextmanager
+    def committing(
+        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], solved: Ledger, delta: Path | None
+    ) -> Iterator[None]:
+        """Deliver what was solved inside of the block; when that ends well, the ledger says so.
+
+        Args:
+            change: what was done to the ledger.
+            solved: what that gave.
+            delta: its weights, to be kept beside it; None for an empty ledger.
 
         Raises:
-            LedgerError: somebody else changed the ledger meanwhile.
+            LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
         """
         with self.locked():
-            if self.with_request(checkpoint, request).digest != ledger.digest:
+            ledger = change(self.read_for(checkpoint))
+            if ledger.digest != solved.digest:
                 raise LedgerError(
                     f"The ledger in {self.path} was changed meanwhile.",
                     field="ledger",
                     remedy="Run the same command again.",
                 )
+            yield
+            self.keep_delta(delta)
             self.write(ledger)
+
+    @property
+    def delta(self) -> Path:
+        """The weights that were delivered last. Its header has the digest of the ledger that they are of."""
+        return self.path / DELTA
+
+    def keep_delta(self, delta: Path | None) -> None:
+        """In place of the last one."""
+        if delta:
+            write_bytes(self.delta, delta.read_bytes())
+        else:
+            self.delta.unlink(missing_ok=True)
 
     def write(self, ledger: Ledger) -> None:
         """Make it the truth."""
         write_bytes(self.file, ledger.model_dump_json(indent=1).encode())
 
-    def solve(self, ledger: Ledger, checkpoint: Checkpoint) -> list[Edit]:
-        """The updates of every text encoder for all active removals; none for an empty ledger."""
+    def solve(self, ledger: Ledger, checkpoint: Checkpoint, about: Sequence[Entry] = ()) -> list[Edit]:
+        """The updates of every text encoder for all active removals; none for an empty ledger.
+
+        Args:
+            about: whose feasibility is told; without any, that of some.
+        """
         if not ledger.active:
             return []
         memory = FolderMemory(self.path)
         done = []
         for encoder, book in zip(checkpoint.encoders, open_books(checkpoint), strict=True):
-            # Each by itself: what one covers must not depend on who else is in the ledger.
-            removals = [resolved(entry.removal, book, [entry.removal]) for entry in ledger.by_digest.values()]
-            done += edit(encoder, book, removals, ledger.method, memory)
+            removals = alone(ledger.by_digest.values(), book)
+            done += edit(encoder, book, removals, ledger.method, memory, alone(about, book))
         return done
+
+
+def alone(entries: Iterable[Entry], book: PromptBook) -> list[Removal]:
+    """Each resolved by itself: what one covers must not depend on who else is in the ledger."""
+    return [resolved(entry.removal, book, [entry.removal]) for entry in entries]

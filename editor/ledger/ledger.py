@@ -1,7 +1,8 @@
 """The ledger as a value: adding and revoking give another one; solving is elsewhere."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -34,10 +35,10 @@ class Ledger(BaseModel):
         """Of base and active set: equal digests mean byte-identical weights."""
         return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
 
-    @property
-    def record(self) -> LedgerRecord:
+    def record(self, taken_back: Iterable[Entry] = ()) -> LedgerRecord:
         """For a report, which is not to name what others asked for."""
-        return LedgerRecord(digest=self.digest, active=len(self.active))
+        gone = [entry.removal.concept for entry in taken_back]
+        return LedgerRecord(digest=self.digest, active=len(self.active), taken_back=gone)
 
     @property
     def method(self) -> Method:
@@ -67,15 +68,18 @@ class Ledger(BaseModel):
         back = tuple(entry for entry in self.revoked if entry.digest not in new)
         return Ledger(base=self.base, active=self.active + fresh, revoked=back)
 
-    def revoke(self, names: Iterable[str]) -> "Ledger":
+    def revoke(self, names: Iterable[str], until: datetime | None = None) -> "Ledger":
         """Without some removals, each named by its digest, a beginning of it, its label or its concept.
 
         Raises:
             LedgerError: no active removal, or more than one, is called so.
         """
-        gone = {self.find(name).digest for name in names}
+        return self.without({self.find(name).digest for name in names}, until)
+
+    def without(self, gone: Collection[str], until: datetime | None = None) -> "Ledger":
+        """Without the active removals of some digests."""
         kept = tuple(entry for entry in self.active if entry.digest not in gone)
-        out = tuple(entry for entry in self.active if entry.digest in gone)
+        out = tuple(e.model_copy(update={"until": until}) for e in self.active if e.digest in gone)
         return Ledger(base=self.base, active=kept, revoked=self.revoked + out)
 
     def find(self, name: str) -> Entry:

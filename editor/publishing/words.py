@@ -2,7 +2,16 @@
 
 from collections.abc import Iterator
 
-from api_schemas.report import AuditReport, Check, Estimate, GroupScore, RemovalRecord, Validation, Verdict
+from api_schemas.report import (
+    AuditReport,
+    Check,
+    Estimate,
+    GroupScore,
+    LedgerRecord,
+    RemovalRecord,
+    Validation,
+    Verdict,
+)
 
 HEADLINES: dict[Verdict | None, str] = {
     "passed": "All that was tested meets the thresholds that were set before the test.",
@@ -31,7 +40,9 @@ def headline(report: AuditReport) -> str:
 
 
 def names(report: AuditReport) -> str:
-    """The removed concepts, listed."""
+    """The removed concepts, listed; those of a ledger that nobody asked about just now are counted."""
+    if report.ledger and not report.removals:
+        return f"{report.ledger.active} concepts" if report.ledger.active > 1 else "one concept"
     return ", ".join(f"“{removal.concept}”" for removal in report.removals)
 
 
@@ -78,8 +89,22 @@ def summary(report: AuditReport) -> Iterator[str]:
         yield f"The {kind} “{removal.concept}” was removed: {destination(removal)}."
         if report.validation:
             yield from (found(group) for group in groups(report.validation, "target", index))
+    if report.ledger:
+        yield from ledger(report.ledger)
     if report.validation:
         yield from (kept(group) for name in ("neighbours", "retain") for group in groups(report.validation, name))
+
+
+def ledger(record: LedgerRecord) -> Iterator[str]:
+    """What else the weights carry, and what they no longer do."""
+    for concept in record.taken_back:
+        yield f"“{concept}” is no longer removed: nothing is left of that edit."
+    yield f"The weights carry all that is active in a ledger: {count(record.active)}."
+
+
+def count(removals: int) -> str:
+    """``"1 removal"``, ``"12 removals"``."""
+    return f"{removals} removal{'s' if removals != 1 else ''}"
 
 
 def groups(validation: Validation, name: str, removal: int | None = None) -> Iterator[GroupScore]:
