@@ -96,7 +96,7 @@ class SolveRecord(Part):
     rank: int = Field(description="Exact rank of the update.")
     preservation: float
     ridge: float = Field(description="Lambda as solved with, in absolute units.")
-    condition: float = Field(description="Condition number of the regularised second moment of the keys.")
+    condition: float = Field(description="Upper bound of the condition number of the solved system.")
     relative_change: float = Field(description="Frobenius norm of the update over that of the weight.")
     null_prompt_drift: float = Field(
         description="Largest change of any output of the empty prompt at the edited layer."

@@ -3,8 +3,8 @@
 The key of a token is what enters ``out_proj`` (the concatenated head outputs); the value is what leaves it, less the bias,
 which the edit keeps. All is computed in float64.
 
-Before the first layer a token's state depends on the token and its position alone, so queries, keys and values are computed
-once for each distinct (token, position) of all prompts: paddings, openings and shared words cost nothing again.
+What enters is given as distinct rows, and attention is computed to the distinct rows that some prompts hold: paddings,
+openings and shared words are looked at once.
 """
 
 from dataclasses import dataclass
@@ -42,6 +42,8 @@ class States:
     """(distinct, d)."""
     index: Tensor
     """(prompts, length): the row of each token."""
+    projected: Tensor | None = None
+    """(distinct, 3 d): their queries, keys and values, where these are known already."""
 
     def at(self, places: Places) -> Tensor:
         """(n, d), the residual stream at some places."""
@@ -58,17 +60,19 @@ class Attention:
     projections: tuple[Tensor, Tensor]
     """Weight ``(3 d, d)`` and bias ``(3 d,)`` of queries, keys and values."""
 
+    def project(self, values: Tensor) -> Tensor:
+        """Rows of what enters, (n, d) -> queries, keys and values, (n, 3 d)."""
+        return F.linear(F.layer_norm(values, values.shape[1:], *self.norm, eps=self.eps), *self.projections)
+
     def keys(self, states: States, places: Places) -> Tensor:
         """(n, d), the keys at some places."""
         width = states.values.shape[1]
-        normal = F.layer_norm(states.values, (width,), *self.norm, eps=self.eps)
-        weight, bias = self.projections
-        seen = F.linear(normal, weight[width:], bias[width:])
-        asking, which = torch.unique(states.index[places.rows, places.positions], return_inverse=True)
-        queries = F.linear(normal[asking], weight[:width], bias[:width])[which]
-        chunk = CHUNK if len(normal) < states.index.numel() else 1
+        projected = self.project(states.values) if states.projected is None else states.projected
+        queries = projected[states.index[places.rows, places.positions], :width]
+        chunk = 1 if states.projected is None else CHUNK
         ends = torch.bincount(places.rows // chunk).cumsum(0).tolist()
         parts = [slice(start, end) for start, end in pairwise([0, *ends]) if start < end]
+        seen = projected[:, width:]
         return torch.cat([self.mixed(queries[part], seen, states.index, places.part(part)) for part in parts])
 
     def mixed(self, queries: Tensor, seen: Tensor, index: Tensor, places: Places) -> Tensor:

@@ -73,21 +73,23 @@ def predicted_drop(moved: float) -> float:
     return 1 / (1 + math.exp(STEEPNESS * (MIDDLE - moved)))
 
 
-def feasibility(task: Task, problem: Problem, preservation: float, delta: Tensor) -> list[ForeseenRemoval]:
+def feasibility(
+    task: Task, problem: Problem, preservation: float, update: tuple[Tensor, Tensor]
+) -> list[ForeseenRemoval]:
     """How far each concept goes, worst first.
 
     A single key k of a removal leaves 1 / (1 + q) of its residual, q = k^T (preservation C + ridge)^-1 k: a concept whose
-    keys lie in the bulk of what is kept can't be removed without moving that. ``left`` is what the update really leaves,
-    with all removals together.
+    keys lie in the bulk of what is kept can't be removed without moving that. ``left`` is what the update ``(up, down)``
+    really leaves, with all removals together.
     """
     told = task.about or task.some
     pairs = [(name, pair) for name in told for pair in evenly(task.book.edit_pairs(name), PAIRS)]
     columns = pair_columns(task.site, [pair for _, pair in pairs], task.method.aim)
-    inside = columns.keys @ problem.inputs
     factor = cholesky(problem.system(preservation) - problem.removal.moment)
-    novelty = torch.linalg.solve_triangular(factor, inside.T, upper=False).square().sum(0)
+    novelty = torch.linalg.solve_triangular(factor, (columns.keys @ problem.inputs).T, upper=False).square().sum(0)
+    up, down = update
     asked = columns.residuals.square().sum(1) * columns.weights
-    left = (columns.residuals - columns.keys @ delta.T).square().sum(1) * columns.weights
+    left = (columns.residuals - columns.keys @ down.T @ up.T).square().sum(1) * columns.weights
     found = []
     for removal in told:
         own = torch.tensor([name is removal for name, _ in pairs])[columns.pairs]

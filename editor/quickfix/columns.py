@@ -13,6 +13,7 @@ from editor.quickfix.attention import Attention, Places, States
 from editor.quickfix.last_layer import refined
 from editor.quickfix.method import Aim
 from editor.quickfix.solve import Statistics, moment, statistics
+from editor.quickfix.table import Table
 from editor.quickfix.tower import Tower
 
 PADDING_COLUMNS = 4
@@ -49,6 +50,14 @@ class Site:
         """The layer's attention."""
         return self.base.attention(self.layer)
 
+    def apart(self) -> "Site":
+        """The same with tables that grow by themselves."""
+        return replace(self, base=self.base.apart(), edited=self.edited.apart())
+
+    def bare(self) -> "Site":
+        """The same with nothing projected yet."""
+        return replace(self, base=replace(self.base, table=Table()), edited=replace(self.edited, table=Table()))
+
     def entering(self, ids: Tensor) -> States:
         """What enters the layer."""
         return self.edited.entering(ids, self.layer)
@@ -56,28 +65,6 @@ class Site:
     def keys(self, ids: Tensor, places: Places) -> Tensor:
         """(n, d), the keys of ``(prompts, length)`` token ids at some places."""
         return self.attention.keys(self.entering(ids), places)
-
-    def entering_both(self, pairs: Sequence[Pair]) -> tuple[States, States]:
-        """What enters for each pair's prompts, as spoken and as meant; of the first layer in one set of rows."""
-        spoken, meant = (
-            torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination")
-        )
-        if self.layer:
-            return self.entering(spoken), self.base.entering(meant, self.layer)
-        both = self.base.embedded(torch.cat([spoken, meant]))
-        return States(both.values, both.index[: len(pairs)]), States(both.values, both.index[len(pairs) :])
-
-    def keys_of_both(self, before: States, spoken: Places, after: States, meant: Places) -> tuple[Tensor, Tensor]:
-        """The keys of both sides; where they share their rows, those are projected once."""
-        if self.layer:
-            return self.attention.keys(before, spoken), self.attention.keys(after, meant)
-        sides = torch.stack([before.index, after.index], 1).flatten(0, 1)
-        rows = torch.cat([2 * spoken.rows, 2 * meant.rows + 1])
-        order = rows.argsort(stable=True)
-        places = Places(rows, torch.cat([spoken.positions, meant.positions])).part(order)
-        keys = torch.empty(len(rows), before.values.shape[1], dtype=before.values.dtype)
-        keys[order] = self.attention.keys(States(before.values, sides), places)
-        return keys[: len(spoken.rows)], keys[len(spoken.rows) :]
 
 
 @dataclass(frozen=True)
@@ -111,9 +98,10 @@ def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
     rows = torch.tensor([row for row, _ in aligned])
     spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
     meant = Places(rows, torch.tensor([column.value for _, column in aligned]))
-    before, after = site.entering_both(pairs)
-    keys, values = site.keys_of_both(before, spoken, after, meant)
-    residuals = (values - keys) @ site.weight.T
+    before = site.entering(torch.stack([pair.concept.ids for pair in pairs]))
+    after = site.base.entering(torch.stack([pair.destination.ids for pair in pairs]), site.layer)
+    keys = site.attention.keys(before, spoken)
+    residuals = (site.attention.keys(after, meant) - keys) @ site.weight.T
     if aim == "residual":
         residuals += after.at(meant) - before.at(spoken)
     if aim == "last_layer":

@@ -83,7 +83,8 @@ def edit(
     for layer in method.layers:
         task = Task(Site(base, base.edited(updates), layer), book, ordered, method, memory, canonical(about))
         solved = solve_paper(task) if method.preset == "paper" else solve(task)
-        updates[layer] = solved.up @ solved.down
+        if len(method.layers) > 1:
+            updates[layer] = solved.up @ solved.down
         done.append(described(task, solved))
     return done
 
@@ -104,10 +105,10 @@ def solve(task: Task) -> Solved:
         columns=columns,
         preservation=weight,
         ridge=problem.ridge,
-        condition=condition(problem.system(weight)),
+        condition=condition(problem.system(weight), problem.ridge),
         curve=curve,
         seconds=seconds,
-        feasibility=feasibility(task, problem, weight, up @ down),
+        feasibility=feasibility(task, problem, weight, (up, down)),
     )
 
 
@@ -125,20 +126,19 @@ def solve_paper(task: Task) -> Solved:
     delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
     seconds = time.perf_counter() - start
     up, down = factors(delta, EXACT)
-    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment), [], seconds, [])
+    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment, RIDGE), [], seconds, [])
 
 
-def condition(system: Tensor) -> float:
-    """Condition number of a symmetric positive definite matrix."""
-    spectrum = torch.linalg.eigvalsh(system)
-    return float(spectrum[-1] / spectrum[0])
+def condition(system: Tensor, ridge: float) -> float:
+    """An upper bound of the condition number: no eigenvalue is above the trace, and none below the ridge."""
+    return float(torch.trace(system)) / ridge
 
 
 def described(task: Task, solved: Solved) -> Edit:
     """The update of the site's tensor, and its record."""
     source, name = task.site.base.source, OUT_PROJ.format(layer=task.site.layer)
-    delta = solved.up @ solved.down
-    drift = task.held_out.drift(delta)
+    up, down = solved.up, solved.down
+    drift = task.held_out.drift(up, down)
     record = SolveRecord(
         preset=task.method.preset,
         component=source.component,
@@ -150,12 +150,12 @@ def described(task: Task, solved: Solved) -> Edit:
         preservation=solved.preservation,
         ridge=solved.ridge,
         condition=solved.condition,
-        relative_change=float(delta.norm() / task.site.weight.norm()),
-        null_prompt_drift=float((task.null @ delta.T).abs().max()),
+        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / task.site.weight.norm()),
+        null_prompt_drift=float((task.null @ down.T @ up.T).abs().max()),
         predicted_retain_p95=float(drift.quantile(0.95)),
         seconds=solved.seconds,
         trade_off=solved.curve,
         foreseen=ranked(task.held_out_texts, drift)[:WORST],
         feasibility=solved.feasibility,
     )
-    return Edit(update_of(source, name, solved.up, solved.down), record)
+    return Edit(update_of(source, name, up, down), record)

@@ -31,9 +31,9 @@ class HeldOut:
     outputs: Tensor
     """Weighted norm of each retain prompt's attention output, (prompts,)."""
 
-    def drift(self, delta: Tensor) -> Tensor:
-        """Relative change of each retain prompt's attention output, (prompts,)."""
-        return prompt_norms(self.retained.keys @ delta.T, self.retained) / self.outputs
+    def drift(self, up: Tensor, down: Tensor) -> Tensor:
+        """Relative change of each retain prompt's attention output by an update ``up @ down``, (prompts,)."""
+        return prompt_norms(self.retained.keys @ down.T @ up.T, self.retained) / self.outputs
 
     def within(self, problem: Problem) -> "Reduced":
         """The same in the bases of a problem."""

@@ -1,7 +1,7 @@
 """What is asked of one site: the columns of the removals, the prompts to keep and those to measure by."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -9,11 +9,20 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from editor.prompts import PromptBook, Removal, Tokenised, aligned_columns
+from editor.prompts import Pair, PromptBook, Removal, Tokenised
 from editor.prompts.concepts import Kind
 from editor.prompts.contexts import evenly
 from editor.quickfix.attention import Places
-from editor.quickfix.columns import ROLES, Columns, Retained, Site, joined, pair_columns, retained_columns, roles
+from editor.quickfix.columns import (
+    PADDING_COLUMNS,
+    ROLES,
+    Columns,
+    Retained,
+    Site,
+    pair_columns,
+    retained_columns,
+    roles,
+)
 from editor.quickfix.memory import FORGETFUL, Memory, remembered
 from editor.quickfix.method import Method
 from editor.quickfix.running import circumstances, keep, recall
@@ -48,19 +57,22 @@ class Task:
     about: tuple[Removal, ...] = ()
     """Whose feasibility is told; empty for some."""
 
-    def columns_of(self, removal: Removal) -> Columns:
-        """The columns of one removal."""
-        return pair_columns(self.site, self.book.edit_pairs(removal), self.method.aim)
-
-    def sums_of(self, removal: Removal) -> Sums:
-        """The same summed: depends on nothing but the removal and the original encoder."""
-        columns = self.columns_of(removal)
-        return fixed(columns.statistics(), self.unit, len(columns.keys))
-
     @cached_property
     def columns(self) -> Columns:
         """The columns of all removals."""
-        return joined([self.columns_of(removal) for removal in self.removals])
+        return pair_columns(self.site, list(self.pairs()), self.method.aim)
+
+    def sums_of(self, removal: Removal) -> Sums:
+        """Those of one removal, summed. Matrix products round by the shape of the batch, so each is computed apart."""
+        columns = pair_columns(self.bare.apart(), self.book.edit_pairs(removal), self.method.aim)
+        return fixed(columns.statistics(), self.unit, len(columns.keys))
+
+    @cached_property
+    def bare(self) -> Site:
+        """The site with the empty prompt's rows projected and no others: the same for every removal."""
+        site = self.site.bare()
+        everywhere_keys(site, self.book.tokenise(""))
+        return site
 
     @cached_property
     def sums(self) -> Sums:
@@ -76,8 +88,13 @@ class Task:
         """Whether all columns and what is kept are fewer than the dimensions."""
         kept = sum(len(places) for prompt in self.kept_prompts for places, _ in roles(prompt))
         room = len(self.site.weight) - len(self.protected) - kept
-        counts = (len(aligned_columns(p, ROLES)) for removal in self.removals for p in self.book.edit_pairs(removal))
-        return room > 0 and all(count < room for count in accumulate(counts))
+        if room <= len(self.removals):
+            return False
+        return all(count < room for count in accumulate(map(most_columns, self.pairs())))
+
+    def pairs(self) -> Iterator[Pair]:
+        """Those of every removal."""
+        return (pair for removal in self.removals for pair in self.book.edit_pairs(removal))
 
     @cached_property
     def kept_prompts(self) -> list[Tokenised]:
@@ -118,18 +135,13 @@ class Task:
     @cached_property
     def null(self) -> Tensor:
         """Keys of the empty prompt, (context, d). Its first is BOS's, which is the same in every prompt."""
-        return self.everywhere(self.book.tokenise(""))
+        return everywhere_keys(self.site, self.book.tokenise(""))
 
     @cached_property
     def protected(self) -> Tensor:
         """Keys that no update may move: the empty prompt's, and those after BOS of each pinned prompt."""
         pins = self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
-        return torch.cat([self.null, *(self.everywhere(pin)[1:] for pin in pins)])
-
-    def everywhere(self, prompt: Tokenised) -> Tensor:
-        """Keys of every position of a prompt, (context, d)."""
-        positions = torch.arange(len(prompt.ids))
-        return self.site.keys(prompt.ids[None], Places(torch.zeros_like(positions), positions))
+        return torch.cat([self.null, *(everywhere_keys(self.site, pin)[1:] for pin in pins)])
 
     @property
     def unit(self) -> float:
@@ -140,3 +152,14 @@ class Task:
     def emphasis(self) -> float:
         """How much what is left of the concepts counts, beside the drift."""
         return max(EMPHASIS[removal.concept.kind] for removal in self.removals)
+
+
+def everywhere_keys(site: Site, prompt: Tokenised) -> Tensor:
+    """Keys of every position of a prompt, (context, d)."""
+    positions = torch.arange(len(prompt.ids))
+    return site.keys(prompt.ids[None], Places(torch.zeros_like(positions), positions))
+
+
+def most_columns(pair: Pair) -> int:
+    """As many columns as a pair may have."""
+    return pair.concept.eos - pair.last_subject + 1 + PADDING_COLUMNS

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.quickfix.attention import Attention, Places, States
+from editor.quickfix.table import Table
 
 LAYER = "text_model.encoder.layers.{}."
 TOKENS = "text_model.embeddings.token_embedding.weight"
@@ -33,10 +34,16 @@ class Tower:
     dtype: torch.dtype = torch.float64
     read_already: dict[str, Any] = field(default_factory=dict)
     """Parts by name, shared by a tower and its edited versions."""
+    table: Table = field(default_factory=Table)
+    """What enters the first layer, shared likewise."""
 
     def edited(self, edits: Mapping[int, Tensor]) -> "Tower":
         """The same encoder with other updates."""
         return replace(self, edits=dict(edits))
+
+    def apart(self) -> "Tower":
+        """The same encoder with a table that grows by itself."""
+        return replace(self, table=self.table.fork())
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
         """A part that is read once."""
@@ -55,11 +62,18 @@ class Tower:
         return self.once(full, lambda: self.source.tensor(full).to(self.dtype))
 
     def embedded(self, ids: Tensor) -> States:
-        """``(prompts, length)`` token ids -> the state of each distinct (token, position) of them."""
-        length = ids.shape[1]
-        pairs, index = torch.unique(ids * length + torch.arange(length), return_inverse=True)
-        rows = self.source.rows(TOKENS, pairs // length).to(self.dtype)
-        return States(rows + self.positions[pairs % length], index)
+        """``(prompts, length)`` token ids -> the state of each distinct (token, position)."""
+        context = len(self.positions)
+        codes, which = torch.unique(ids * context + torch.arange(ids.shape[1]), return_inverse=True)
+        index = self.table.rows(codes, self.first_rows)[which]
+        assert self.table.values is not None
+        return States(self.table.values, index, self.table.projected)
+
+    def first_rows(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Token and position embeddings of some (token, position), and their projections by the first attention."""
+        tokens, positions = codes // len(self.positions), codes % len(self.positions)
+        values = self.source.rows(TOKENS, tokens).to(self.dtype) + self.positions[positions]
+        return values, self.attention(0).project(values)
 
     @property
     def positions(self) -> Tensor:
@@ -75,14 +89,13 @@ class Tower:
         return self.once(f"attention {layer}", lambda: self.read_attention(layer))
 
     def read_attention(self, layer: int) -> Attention:
-        """Read a layer's attention."""
-        parts = [self.linear(layer, f"self_attn.{role}_proj") for role in "qkv"]
-        return Attention(
-            heads=self.source.heads,
-            eps=self.source.eps,
-            norm=self.linear(layer, "layer_norm1"),
-            projections=(torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])),
-        )
+        """Read a layer's attention; queries, keys and values side by side."""
+        width = self.source.width
+        weight, bias = torch.empty(3 * width, width, dtype=self.dtype), torch.empty(3 * width, dtype=self.dtype)
+        for role, rows, biases in zip("qkv", weight.chunk(3), bias.chunk(3), strict=True):
+            rows.copy_(self.source.tensor(LAYER.format(layer) + f"self_attn.{role}_proj.weight"))
+            biases.copy_(self.source.tensor(LAYER.format(layer) + f"self_attn.{role}_proj.bias"))
+        return Attention(self.source.heads, self.source.eps, self.linear(layer, "layer_norm1"), (weight, bias))
 
     def entering(self, ids: Tensor, layer: int) -> States:
         """What enters a layer, after the earlier ones with their updates."""

@@ -37,8 +37,7 @@ SECTIONS = {
 TEXT = f"""# Results
 
 Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All are of the embedded model, drawn with
-{SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge. Where the encoder keeps a concept is measured in
-[tracing results](tracing-results.md).
+{SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
 """
 
 
