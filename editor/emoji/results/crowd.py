@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from editor.emoji.results.studio import Studio, others, share
+from editor.emoji.results.studio import OTHERS, Studio, others, share
 from editor.emoji.room import removals_of
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.judging.sampling import Shot
@@ -14,7 +14,7 @@ from editor.quickfix.method import Method, Preset
 
 COUNTS = (10, 50, 90)
 PRESETS: tuple[Preset, ...] = ("default", "paper")
-PROMPTS = 5
+PROMPTS: dict[Preset, int] = {"default": 3, "paper": 1}
 """About each object, and as many in held-out wordings."""
 
 
@@ -41,7 +41,7 @@ def row(studio: Studio, preset: Preset, count: int) -> Row:
     """Edit, draw, judge."""
     names = evenly(OBJECT_NAMES, count)
     (done,) = edit(studio.encoder, studio.book, removals_of(names), Method(preset))
-    named, rest = [studio.about(name, PROMPTS) for name in names], others(names)
+    named, rest = [studio.about(name, PROMPTS[preset]) for name in names], others(names, OTHERS[preset])
     phrases = [phrase for own in named for phrase in own]
     before, after = studio.both([done], [Shot(phrase.text(), 0) for phrase in phrases + rest])
     first, then = (studio.hits(images[: len(phrases)], phrases, "object") for images in (before, after))
@@ -88,8 +88,8 @@ def line(one: Row) -> str:
 
 TEXT = f"""## Many objects at once
 
-Each removed object becomes one that is kept, all in one solve. {2 * PROMPTS} prompts about each, half of them in held-out
-wordings. *Above* counts the objects that are still found in more than one image in twenty, *worst* is the highest accuracy
+Each removed object becomes one that is kept, all in one solve. {2 * PROMPTS["default"]} prompts about each
+({2 * PROMPTS["paper"]} for the paper preset), half of them in held-out wordings. *Above* counts the objects that are still found in more than one image in twenty, *worst* is the highest accuracy
 among them.
 """
 COLUMNS = """| removed | preset | before | after | above 0.05 | worst | object drop | style drop | kept prompts | weight |

@@ -17,7 +17,7 @@ from editor.quickfix.collateral import foresee, predicted_drop
 from editor.quickfix.edit import edit
 from editor.quickfix.method import Method
 
-SEEDS = 4
+SEEDS = 3
 CASES: tuple[tuple[int, float | None], ...] = ((10, None), (50, None), (10, 4.0))
 """Objects removed at once, and the preservation weight; None is the search's. The last preserves too little on purpose."""
 BINS = 6

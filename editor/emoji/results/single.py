@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from editor.emoji.results.studio import Studio, others, share
+from editor.emoji.results.studio import OTHERS, Studio, others, share
 from editor.judging.sampling import Shot
 from editor.prompts import Concept, PromptBook, Removal, destination_of
 from editor.prompts.concepts import Kind
@@ -51,7 +51,7 @@ def row(studio: Studio, preset: Preset, removal: Removal) -> Row:
     """Edit, draw, judge."""
     (done,) = edit(studio.encoder, studio.book, [removal], Method(preset))
     name, kind = removal.concept.name, removal.concept.kind
-    named, rest = studio.about(name, PROMPTS), others([name])
+    named, rest = studio.about(name, PROMPTS), others([name], OTHERS[preset])
     before, after = studio.both([done], [Shot(phrase.text(), 0) for phrase in named + rest])
     count = len(named)
     fell = {

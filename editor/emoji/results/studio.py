@@ -29,11 +29,12 @@ from editor.prompts import PromptBook, open_book
 from editor.prompts.concepts import Phrase
 from editor.prompts.contexts import evenly
 from editor.quickfix.edit import Edit
+from editor.quickfix.method import Preset
 from editor.quickfix.update import TensorUpdate
 
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
-OTHERS = 96
-"""Prompts about other things."""
+OTHERS: dict[Preset, int] = {"default": 96, "paper": 32}
+"""Prompts about other things; what the released procedure loses shows in few."""
 Asks = Literal["object", "style"]
 
 
@@ -99,7 +100,7 @@ class Studio:
         return own + self.book.held_out(own)
 
 
-def others(names: Sequence[str], limit: int = OTHERS) -> list[Phrase]:
+def others(names: Sequence[str], limit: int = OTHERS["default"]) -> list[Phrase]:
     """Prompts of the grid that name none of some concepts."""
     return evenly([p for p in grid() if p.object not in names and p.style not in names], limit)
 
