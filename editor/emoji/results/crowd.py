@@ -88,9 +88,9 @@ def line(one: Row) -> str:
 
 TEXT = f"""## Many objects at once
 
-Each removed object becomes one that is kept, all in one solve. {2 * PROMPTS["default"]} prompts about each ({2 * PROMPTS["paper"]} for the
-paper preset), half of them in held-out wordings. *Above* counts the objects that are still found in more than one image in
-twenty, *worst* is the highest accuracy among them.
+Each removed object becomes one that is kept, all in one solve. {2 * PROMPTS["default"]} prompts about each, half of them in
+held-out wordings; {2 * PROMPTS["paper"]} for the paper preset. *Above* counts the objects that are still found in more than one
+image in twenty, *worst* is the highest accuracy among them.
 """
 COLUMNS = """| removed | preset | before | after | above 0.05 | worst | object drop | style drop | kept prompts | weight |
 |---|---|---|---|---|---|---|---|---|---|"""
