@@ -118,16 +118,25 @@ def wishes_from_options(
     return Wishes(preserve, exclude, alias, title, translation, spelling, no_spellings)
 
 
-@takes("wishes", wishes_from_options)
-def request_from_options(
-    remove: Remove,
-    wishes: Wishes,
-    model: ModelId = "emoji",
+def solve_from_options(
     pin: Pin = NONE,
     preset: Preset = "default",
     preservation: Preservation = "auto",
     aim: AimChoice = "attention",
     sites: SitesChoice = "0",
+) -> dict[str, Any]:
+    """How the edit is computed: the request's `options`."""
+    weight, layers = _weight(preservation), _layers(sites)
+    return {"preset": preset, "preservation": weight, "aim": aim, "sites": layers, "pins": list(pin)}
+
+
+@takes("options", solve_from_options)
+@takes("wishes", wishes_from_options)
+def request_from_options(
+    remove: Remove,
+    wishes: Wishes,
+    options: dict[str, Any],
+    model: ModelId = "emoji",
     seed: Seed = 0,
     seeds: Seeds = DEFAULTS.seeds,
     steps: Steps = DEFAULTS.steps,
@@ -141,13 +150,7 @@ def request_from_options(
         wishes,
         model=model,
         seed=seed,
-        options={
-            "preset": preset,
-            "preservation": _weight(preservation),
-            "aim": aim,
-            "sites": _layers(sites),
-            "pins": list(pin),
-        },
+        options=options,
         validation={
             "enabled": not no_validate,
             "seeds": seeds,

@@ -30,13 +30,14 @@ from api_schemas.report import (
 from editor import emoji
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.checkpoints.module import load_module
-from editor.judging.groups import all_groups, neighbours, with_others
+from editor.foresight import FORESEEN, edit_all, edits_of, foreseen_changes
+from editor.judging.groups import all_groups, neighbours
 from editor.judging.judge import Judge, open_judge
 from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
 from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
 from editor.judging.validation import draw_all, judged, shots_of
-from editor.ledger import Entry, Ledger, LedgerFolder, alone, entries_of
+from editor.ledger import Entry, Ledger, LedgerFolder, all_removed, entries_of
 from editor.limits import known_limits, not_tested
 from editor.prompts import PromptBook, Removal, expand, open_books
 from editor.publishing import delivery
@@ -44,8 +45,7 @@ from editor.publishing.atomic import write_bytes
 from editor.publishing.delivery import ArtifactFile, published_report
 from editor.publishing.figures import Picture
 from editor.publishing.package import DELTA, publish
-from editor.quickfix.collateral import foresee
-from editor.quickfix.edit import WORST, Edit, edit
+from editor.quickfix.edit import WORST, Edit
 from editor.quickfix.method import method_of
 from editor.quickfix.update import TensorUpdate, update_of
 from editor.reporting import model_record, software, weights_digests
@@ -54,8 +54,6 @@ from editor.tracing.auto import layers_by_trace
 from editor.tracing.trace import trace
 
 PHASES: tuple[str, ...] = ("trace", "edit", "validate", "publish")
-FORESEEN = 96
-"""Prompts whose collateral is foreseen."""
 Progress = Callable[[str, float, str], None]
 """Phase, finished fraction of it, message. May raise to stop the job."""
 Traces = RootModel[list[TraceRecord]]
@@ -195,7 +193,7 @@ def run_edit(context: JobContext) -> None:
     edits = solved(context, ledger)
     factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
     write_bytes(context.workdir / "edit.safetensors", save(factors))
-    removed = all_removed(context, ledger)
+    removed = all_removed(context.removals, context.entries, ledger, context.book)
     done = Edited(
         removals=[described(context, removal, removed) for removal in context.removals],
         solves=with_forecast(context, edits, removed),
@@ -218,24 +216,15 @@ def solved(context: JobContext, ledger: Ledger | None) -> list[Edit]:
     if context.ledger and ledger:
         return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
     method = method_of(context.request.options, *chosen_layers(context))
-    every = zip(context.checkpoint.encoders, context.books, strict=True)
-    return [done for encoder, book in every for done in edit(encoder, book, context.removals, method)]
-
-
-def all_removed(context: JobContext, ledger: Ledger | None) -> list[Removal]:
-    """What the edited model shall not draw: this request's removals, and all else that is active in the ledger."""
-    own = {entry.digest for entry in context.entries}
-    others = [entry for digest, entry in ledger.by_digest.items() if digest not in own] if ledger else []
-    return with_others(context.removals, alone(others, context.book))
+    return edit_all(context.checkpoint, context.books, context.removals, method)
 
 
 def with_forecast(context: JobContext, edits: Sequence[Edit], removed: Sequence[Removal]) -> list[SolveRecord]:
     """The records, with what retain prompts in held-out wordings are to expect."""
     records = []
     for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
-        own = [done for done in edits if done.record.component == encoder.component]
-        deltas = {done.record.layer: done.update.up @ done.update.down for done in own}
-        foreseen = foresee(encoder, book, deltas, book.held_out_retain(removed, FORESEEN))[:WORST]
+        own = edits_of(encoder, edits)
+        foreseen = foreseen_changes(encoder, book, own, book.held_out_retain(removed, FORESEEN))[:WORST]
         records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
     return records
 
@@ -287,8 +276,8 @@ def run_validate(context: JobContext) -> None:
     if not asked.enabled:
         keep(context, "validate", MaybeValidation(None))
         return
-    others = all_removed(context, edited(context).ledger)[len(context.removals) :]
-    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, others)
+    removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
+    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, removed)
     seeds = [context.request.seed + i for i in range(asked.seeds)]
     pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance, native_precision())
     cache = ImageCache(context.cache_dir / "images", context.model_digest)

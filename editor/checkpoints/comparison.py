@@ -3,7 +3,7 @@
 Bytes are compared first, which is as fast as reading; numbers are looked at only where bytes differ.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from editor.checkpoints.encoder import NEEDED, TextEncoder
 from editor.checkpoints.files import inside, weight_files
 from editor.checkpoints.header import Span
 from editor.checkpoints.inspection import OWN_ENTRY
@@ -196,8 +197,13 @@ def figures(one: Located, other: Located) -> dict[str, float | None]:
     """By how much two tensors of one shape differ; nothing for dtypes that hold no whole bytes."""
     if not {one.span.dtype, other.span.dtype} <= NUMBERS.keys():
         return {}
+    return gap(numbers(one), numbers(other))
+
+
+def gap(one: Iterable[Tensor], other: Iterable[Tensor]) -> dict[str, float | None]:
+    """The same for numbers that come in pieces."""
     changed, largest, squares, norm = torch.zeros(4, dtype=torch.float64)
-    for before, after in zip(numbers(one), numbers(other), strict=True):
+    for before, after in zip(one, other, strict=True):
         moved = after - before
         changed += (before != after).sum()
         largest = torch.maximum(largest, moved.abs().max())
@@ -217,3 +223,33 @@ def numbers(located: Located) -> Iterator[Tensor]:
     step = PIECE // 8 * dtype.itemsize
     for start in range(0, located.span.size, step):
         yield torch.frombuffer(located.part(start, min(start + step, located.span.size)), dtype=dtype).double()
+
+
+def compare_encoders(first: TextEncoder, second: TextEncoder, names: Iterable[str] = NEEDED) -> list[TensorDifference]:
+    """How two text encoders differ in some of their tensors, whatever layouts these are kept in.
+
+    Raises:
+        CheckpointError: one of them lacks such a tensor.
+    """
+    found = (encoder_difference(first, second, name) for name in names)
+    return [each for each in found if each]
+
+
+def encoder_difference(first: TextEncoder, second: TextEncoder, name: str) -> TensorDifference | None:
+    """How one tensor differs, by its canonical name; None where it does not."""
+    one, other = first.place(name), second.place(name)
+    alike = one.shape == other.shape
+    if alike and one.dtype == other.dtype and all(a == b for a, b in zip(one.pieces(), other.pieces(), strict=True)):
+        return None
+    status: Status = "reshaped" if not alike else "retyped" if one.dtype != other.dtype else "changed"
+    numbers = gap(*(parts(place.read()) for place in (one, other))) if alike else {}
+    return TensorDifference.model_validate(
+        {"file": "", "tensor": name, "status": status, **numbers}
+        | {"dtype": other.dtype, "shape": other.shape, "bytes": other.size}
+    )
+
+
+def parts(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor in float64, a piece at a time."""
+    flat, step = tensor.flatten(), PIECE // 8
+    return (flat[start : start + step].double() for start in range(0, len(flat), step))

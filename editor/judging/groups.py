@@ -1,7 +1,7 @@
 """Which prompts are judged: the concept, wordings the edit never saw, the nearest neighbours, and everything else."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from editor.judging.judge import Asks, Judge
@@ -91,18 +91,14 @@ def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> l
 
 
 def all_groups(
-    book: PromptBook, judge: Judge, removals: Sequence[Removal], retain: int, others: Sequence[Removal] = ()
+    book: PromptBook, judge: Judge, removals: Sequence[Removal], retain: int, removed: Sequence[Removal] = ()
 ) -> list[Group]:
     """Every group of a request.
 
     Args:
-        others: what else the weights no longer draw: neither asked about nor expected to stay.
+        removed: all that the weights no longer draw, where that is more than ``removals``: what others removed is neither
+            asked about nor expected to stay.
     """
-    removed = with_others(removals, others)
-    own = [g for i, removal in enumerate(removals) for g in removal_groups(book, judge, removal, i, removed)]
-    return own + retain_groups(book, removed, retain)
-
-
-def with_others(removals: Sequence[Removal], others: Sequence[Removal]) -> list[Removal]:
-    """All that is removed. What others asked to preserve is theirs to test, and not to be named here."""
-    return [*removals, *(replace(other, preserve=()) for other in others)]
+    gone = removed or removals
+    own = [g for i, removal in enumerate(removals) for g in removal_groups(book, judge, removal, i, gone)]
+    return own + retain_groups(book, gone, retain)

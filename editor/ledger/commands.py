@@ -1,4 +1,4 @@
-"""`expunge ledger` and `expunge revoke`."""
+"""`expunge ledger`, `expunge revoke` and `expunge rebase`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,11 @@ from editor.review import show_conflicts
 
 if TYPE_CHECKING:
     from editor.ledger.ledger import Ledger
+    from editor.ledger.rebase import Rebased
     from editor.ledger.release import Released
 
+SHOWN = 40
+"""Removals listed for people, those that go least far; `--json` lists all."""
 NAMED = typer.Argument(metavar="NAME...", help="A concept, a label, or a digest as `expunge ledger` lists it.")
 
 
@@ -150,3 +153,53 @@ def show_released(done: "Released") -> None:
         typer.echo(done.lora_note)
     for path in done.files:
         typer.echo(path)
+
+
+def rebase(
+    folder: LedgerDir,
+    onto: Annotated[Path, typer.Option("--onto", metavar="PATH", exists=True, help="The checkpoint to carry it to.")],
+    out: Out,
+    model: ModelId = "emoji",
+    model_dir: ModelDir = None,
+    delta_only: DeltaOnly = False,
+    json_output: JsonOutput = False,
+) -> None:
+    """Carry a ledger over to another checkpoint; the old one stays as it is, the new one lies in OUT/ledger.
+
+    Where the text encoders are the same, nothing is solved: the delta fits as it is. Elsewhere all is solved again from the
+    new originals; --model-dir names the old base model, to tell what differs and how far each removal went there.
+    """
+    from editor.checkpoints import open_checkpoint
+    from editor.ledger.folder import LedgerFolder
+    from editor.ledger.rebase import Rebase
+    from editor.ledger.release import Release
+
+    console = Console(stderr=True, quiet=json_output)
+    with console.status("comparing and solving"):
+        to = Release(onto.name, open_checkpoint(onto), out, datetime.now(UTC), delta_only)
+        original = open_checkpoint(model_dir or embedded(model))
+        done = Rebase(LedgerFolder(folder), to).run(original)
+    if json_output:
+        typer.echo(done.model_dump_json())
+        return
+    typer.echo("reused   the delta fits as it is" if done.reused else "solved   again, from the new originals")
+    show_changes(done, Console(highlight=False))
+    show_released(done)
+
+
+def show_changes(done: "Rebased", console: Console) -> None:
+    """What differs, and how far each removal goes."""
+    for encoder in done.encoders:
+        if encoder.only_in:
+            console.print(f"{encoder.component} is only in {escape(encoder.only_in)}")
+        for each in encoder.differences:
+            amount = "" if each.relative is None else f"  relative {each.relative:.3g}"
+            console.print(f"{encoder.component}  {each.status:<9}{escape(each.tensor)}{amount}", soft_wrap=True)
+    if done.removals:
+        table = Table("concept", "encoder", "left before", "left after", box=None, pad_edge=False)
+        for one in done.removals[:SHOWN]:
+            figures = ("" if share is None else f"{share:.3f}" for share in (one.before, one.after))
+            table.add_row(escape(one.concept), one.component, *figures)
+        console.print(table)
+    if len(done.removals) > SHOWN:
+        console.print(f"and {len(done.removals) - SHOWN} more, which go further")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
@@ -153,3 +153,15 @@ class LedgerFolder:
 def alone(entries: Iterable[Entry], book: PromptBook) -> list[Removal]:
     """Each resolved by itself: what one covers must not depend on who else is in the ledger."""
     return [resolved(entry.removal, book, [entry.removal]) for entry in entries]
+
+
+def all_removed(
+    removals: Sequence[Removal], entries: Sequence[Entry], ledger: Ledger | None, book: PromptBook
+) -> list[Removal]:
+    """What the weights no longer draw: a request's removals, which are ``entries`` there, and all else that is active.
+
+    What others asked to preserve is left out: it is theirs to test, and not to be named to anybody else.
+    """
+    own = {entry.digest for entry in entries}
+    others = [entry for digest, entry in ledger.by_digest.items() if digest not in own] if ledger else []
+    return [*removals, *(replace(other, preserve=()) for other in alone(others, book))]

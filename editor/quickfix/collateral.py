@@ -24,6 +24,8 @@ from editor.quickfix.tower import Tower
 
 PAIRS = 4
 """Prompts of each removal that its feasibility is told from."""
+BATCH = 128
+"""Prompts that go through the encoder at a time."""
 MIDDLE, STEEPNESS = 0.45, 14.0
 """Relative movement of the last states at which half of the prompts lose their object, and how sharp that is."""
 
@@ -34,10 +36,10 @@ def foresee(
     """What the updates ``deltas`` (layer -> dW) of an encoder do to prompts, worst first."""
     prompts = book.tokenise_all(texts)
     changes = torch.stack([layer_change(source, layer, deltas, prompts) for layer in deltas]).amax(0)
-    moved = movement(source, deltas, prompts)
+    moves = movement(source, deltas, prompts)
     foreseen = [
         ForeseenChange(prompt=text, change=change, moved=states, drop=predicted_drop(states))
-        for text, change, states in zip(texts, changes.tolist(), moved.tolist(), strict=True)
+        for text, change, states in zip(texts, changes.tolist(), moves.tolist(), strict=True)
     ]
     return sorted(foreseen, key=lambda one: -(one.moved or 0.0))
 
@@ -53,13 +55,19 @@ def layer_change(source: TextEncoder, layer: int, deltas: Mapping[int, Tensor], 
 
 def movement(source: TextEncoder, deltas: Mapping[int, Tensor], prompts: Sequence[Tokenised]) -> Tensor:
     """Relative movement of the last states at EOS and padding, (prompts,); in float32, for a forecast needs no more."""
-    ids = torch.stack([prompt.ids for prompt in prompts])
     base = Tower(source, dtype=torch.float32)
+    parts = (prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH))
+    return torch.cat([moved(base, deltas, part) for part in parts])
+
+
+def moved(base: Tower, deltas: Mapping[int, Tensor], prompts: Sequence[Tokenised]) -> Tensor:
+    """:func:`movement` of some prompts."""
+    ids = torch.stack([prompt.ids for prompt in prompts])
     before, after = base.final(ids), base.edited(deltas).final(ids)
     ends = torch.tensor([prompt.eos for prompt in prompts])
     behind = (torch.arange(ids.shape[1]) >= ends[:, None])[:, :, None]
-    moved: Tensor = ((after - before) * behind).flatten(1).norm(dim=1) / (before * behind).flatten(1).norm(dim=1)
-    return moved
+    share: Tensor = ((after - before) * behind).flatten(1).norm(dim=1) / (before * behind).flatten(1).norm(dim=1)
+    return share
 
 
 def ranked(texts: Sequence[str], changes: Tensor) -> list[ForeseenChange]:
