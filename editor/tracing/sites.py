@@ -67,7 +67,7 @@ class BlockSite(Frozen):
 
 def short(module: str) -> str:
     """``"up_blocks.0.attentions.1.transformer_blocks.0.attn2"`` -> ``"up.0.attentions.1.0.attn2"``."""
-    return module.replace("_blocks.", ".", 1).replace("mid_block", "mid").replace("transformer_blocks.", "")
+    return module.replace(".transformer_blocks.", ".").replace("_blocks.", ".").replace("mid_block", "mid")
 
 
 Site = Annotated[TextSite | BlockSite, Field(discriminator="form")]

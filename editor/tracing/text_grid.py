@@ -1,12 +1,13 @@
 """Restored runs of a text encoder, many sites at a time.
 
 What a restoration can't reach is never computed again: of the corrupted run, the layers before the site, and in later layers
-the positions before it (their keys and values are kept). Rows that start at the same layer and position run together.
+the positions before it (their keys and values are kept). Rows that start at the same position run together: each layer takes
+those that started before it, and those that start there join.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -55,6 +56,8 @@ class Rows:
     """``(n,)``: row of the clean run."""
     kinds: Tensor
     """``(n,)``: index into ``TEXT_KINDS``."""
+    starts: Tensor
+    """``(n,)``: the first restored layer, in ascending order."""
     stops: Tensor
     """``(n,)``: the layer after the last restored one."""
     mask: Tensor
@@ -85,16 +88,18 @@ class TextGrid:
     @torch.no_grad()
     def restored(self, cells: Sequence[tuple[int, TextSite]]) -> Tensor:
         """States ``(len(cells), positions, width)`` of the restored runs: sample and site of each."""
-        rows = self.rows(cells)
-        out = self.corrupted.states[rows.samples]
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, first in enumerate(rows.mask.int().argmax(1).tolist()):
-            groups[cells[i][1].layer, first].append(i)
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i in sorted(range(len(cells)), key=lambda i: cells[i][1].layer):
+            groups[self.first(*cells[i])].append(i)
+        out = self.corrupted.states[torch.tensor([sample for sample, _ in cells])]
         with self.tower.casting():
-            for (layer, first), members in groups.items():
-                chosen = torch.tensor(members)
-                out[chosen, first:] = self.resumed(layer, first, pick(rows, chosen))
+            for first, members in groups.items():
+                out[members, first:] = self.resumed(first, self.rows([cells[i] for i in members]))
         return out
+
+    def first(self, sample: int, site: TextSite) -> int:
+        """The first position that a restoration changes."""
+        return int(self.places[site.place, self.prompt_of[sample]].int().argmax())
 
     def rows(self, cells: Sequence[tuple[int, TextSite]]) -> Rows:
         """The cells as tensors."""
@@ -104,21 +109,30 @@ class TextGrid:
             samples,
             prompts,
             torch.tensor([TEXT_KINDS.index(site.kind) for _, site in cells]),
+            torch.tensor([site.layer for _, site in cells]),
             torch.tensor([site.stop for _, site in cells]),
             self.places[torch.tensor([site.place for _, site in cells]), prompts],
         )
 
-    def resumed(self, start: int, first: int, rows: Rows) -> Tensor:
-        """States ``(n, positions - first, width)`` of runs whose first restored layer is ``start``."""
-        hidden = self.entered(start, rows)[:, first:]
-        for layer in range(start + 1, self.tower.depth):
-            keys, values = self.corrupted.past[layer]
-            past = (keys[rows.samples, :, :first], values[rows.samples, :, :first])
-            attended, _ = self.tower.attention(layer, hidden, past)
-            hidden = hidden + self.put_back(attended, self.clean.attention[layer], "self_attention", layer, rows)
-            output = self.put_back(self.tower.mlp(layer, hidden), self.clean.mlp[layer], "mlp", layer, rows)
-            hidden = self.put_back(hidden + output, self.clean.inputs[layer + 1], "residual", layer, rows)
+    def resumed(self, first: int, rows: Rows) -> Tensor:
+        """States ``(n, positions - first, width)`` of runs whose restoration begins at position ``first``."""
+        hidden = self.corrupted.states[rows.samples, first:]
+        for layer in range(int(rows.starts[0]), self.tower.depth):
+            before, after = (int((rows.starts < bound).sum()) for bound in (layer, layer + 1))
+            if before:
+                hidden[:before] = self.through(layer, first, hidden[:before], pick(rows, slice(before)))
+            if after > before:
+                hidden[before:after] = self.entered(layer, pick(rows, slice(before, after)))[:, first:]
         return self.tower.finish(hidden)
+
+    def through(self, layer: int, first: int, hidden: Tensor, rows: Rows) -> Tensor:
+        """The residual stream after a layer that comes after the rows' first."""
+        keys, values = self.corrupted.past[layer]
+        past = (keys[rows.samples, :, :first], values[rows.samples, :, :first])
+        attended, _ = self.tower.attention(layer, hidden, past)
+        hidden = hidden + self.put_back(attended, self.clean.attention[layer], "self_attention", layer, rows)
+        output = self.put_back(self.tower.mlp(layer, hidden), self.clean.mlp[layer], "mlp", layer, rows)
+        return self.put_back(hidden + output, self.clean.inputs[layer + 1], "residual", layer, rows)
 
     def entered(self, start: int, rows: Rows) -> Tensor:
         """The residual stream ``(n, positions, width)`` after layer ``start``: corrupted but at the restored places."""
@@ -142,9 +156,9 @@ class TextGrid:
         return torch.where(where[:, :, None], clean[rows.prompts, -output.shape[1] :], output)
 
 
-def pick(rows: Rows, chosen: Tensor) -> Rows:
+def pick(rows: Rows, chosen: slice) -> Rows:
     """Some of the rows."""
-    return Rows(rows.samples[chosen], rows.prompts[chosen], rows.kinds[chosen], rows.stops[chosen], rows.mask[chosen])
+    return Rows(*(getattr(rows, field.name)[chosen] for field in fields(rows)))
 
 
 def text_grid(

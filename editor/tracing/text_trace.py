@@ -103,9 +103,9 @@ class Slab:
         return grid.places[site.place, grid.prompt_of[cell[0] - self.first]]
 
     def start(self, cell: Cell) -> tuple[int, int, int, int]:
-        """Encoder, layer and position of the first change; and the sample."""
+        """Encoder, position and layer of the first change; and the sample."""
         site = self.site(cell[1])
-        return site.tower, site.layer, int(self.place(cell).int().argmax()), cell[0]
+        return site.tower, int(self.place(cell).int().argmax()), site.layer, cell[0]
 
     def moves(self, cell: Cell) -> bool:
         """False where the place lies before the corruption or past what is read: there the corrupted run stays as it is."""
