@@ -64,3 +64,13 @@ def test_other_questions(folder: Path, asked: tuple[str, ...], monkeypatch: pyte
     assert ("--confirm" in asked) == (answer["rank_correlation"] is not None)
     if "cross-attention" in asked:
         assert max(effects) == pytest.approx(1, abs=0.5), "the layers that read the prompt carry most of it"
+
+
+@pytest.mark.parametrize("asked", [("--encoder", "text_encoder_2"), (), ("--read-out", "noise"), ("--sites", "unet")])
+def test_sdxl_separately_and_together(xl: Any, tmp_path: Path, asked: tuple[str, ...]) -> None:
+    xl.save_pretrained(tmp_path / "xl")
+    answer = call(tmp_path / "xl", "fox", *asked, "--prompts", "2", "--draws", "1", "--steps", "2")
+    sites = [entry["site"] for entry in answer["trace"]["sites"]]
+    towers = {site.get("tower", 0) for site in sites}
+    assert towers == ({0} if "--encoder" in asked or "unet" in asked else {0, 1})
+    assert any(abs(entry["effect"]["value"]) > 1e-6 for entry in answer["trace"]["sites"])

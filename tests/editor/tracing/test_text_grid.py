@@ -128,6 +128,14 @@ def test_batches_and_slabs_change_nothing(encoder: CLIPTextModel, fox: Traced) -
     torch.testing.assert_close(one_by_one.scores, together.scores, atol=1e-5, rtol=1e-5, equal_nan=True)
 
 
+def test_bfloat16_is_near_enough(encoder: CLIPTextModel, fox: Traced) -> None:
+    model = model_of(Tower(encoder, precision="bfloat16"), fox)
+    samples, sites = samples_of(3, 2), text_sites(3, range(6))
+    fast = trace_text(model, samples, question(fox, model, samples, sites), distance(model), Budget())
+    plain = scores(encoder, fox, Budget())
+    assert max(abs(fast.effects[site].value - effect.value) for site, effect in plain.effects.items()) < 0.01
+
+
 def test_permuting_rows_changes_nothing(encoder: CLIPTextModel, fox: Traced) -> None:
     model, samples = model_of(Tower(encoder), fox), samples_of(3, 2)
     sites = text_sites(3, range(6))
