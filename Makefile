@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # The benchmarks of editor.bench.command.
-BENCHMARKS := edit overlay trace
+BENCHMARKS := edit ledger overlay trace
 
 .PHONY: demo test check format bench clean
 

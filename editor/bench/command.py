@@ -12,6 +12,7 @@ from editor.bench.form import Outcome, lines
 MISSED = 1
 BENCHMARKS: dict[str, str] = {
     "edit": "editor.bench.edit",
+    "ledger": "editor.bench.ledger",
     "overlay": "editor.bench.overlay",
     "trace": "editor.bench.trace",
 }

@@ -77,12 +77,12 @@ CONFIG = {
 }
 
 
-def write_folder(root: Path) -> Path:
-    """Stable Diffusion 1.5's text encoder in a diffusers folder, 492 MB, every byte of it random. Returns the file."""
+def write_folder(root: Path, layers: int = SD1.layers) -> Path:
+    """Stable Diffusion 1.5's text encoder in a diffusers folder, every byte of it random: 492 MB. Returns the file."""
     folder = root / "text_encoder"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    shape = Shape("", TRANSFORMERS, SD1.layers, SD1.width, SD1.dtype)
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}))
+    shape = Shape("", TRANSFORMERS, layers, SD1.width, SD1.dtype)
     file = folder / "model.safetensors"
     write_file(file, {name: (shape.dtype, size) for name, size in shape.tensors().items()}, shape.tensors().keys())
     return file
