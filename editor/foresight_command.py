@@ -97,7 +97,7 @@ def show_encoder(encoder: "EncoderForecast", console: Console) -> None:
         changes = [(one.drop or 0.0, f"{one.moved or 0.0:.2f}", one.prompt) for one in encoder.prompts]
         console.print(bars(("drop", "moved", "prompt"), changes))
     if encoder.too_long:
-        console.print(f"{encoder.too_long} prompts are too long for this encoder and were left out")
+        console.print(f"too long for this encoder, and left out: {encoder.too_long}")
     console.print()
 
 

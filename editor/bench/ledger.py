@@ -5,7 +5,7 @@ whole of it: read ledger and base model, find conflicts, solve, write the delta,
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, product
@@ -48,10 +48,10 @@ class Bench:
         """What is written."""
         return self.folder.path.with_suffix(".delta.safetensors")
 
-    def step(self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger]) -> None:
-        """One change from file to file."""
+    def step(self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[Entry] = ()) -> None:
+        """One change from file to file; it is told how far the removals that it is about go."""
         ledger = change(self.folder.read_for(checkpoint))
-        edits = self.folder.solve(ledger, checkpoint)
+        edits = self.folder.solve(ledger, checkpoint, about or ledger.active[:1])
         write_delta([done.update for done in edits], self.model, self.delta, request=ledger.digest)
         with self.folder.committing(checkpoint, change, ledger, self.delta):
             pass
@@ -60,7 +60,7 @@ class Bench:
         """Some removals more, with all that a request is checked for."""
         checkpoint = open_checkpoint(self.model)
         self.folder.with_entries(checkpoint, entries)
-        self.step(checkpoint, lambda ledger: ledger.add(entries))
+        self.step(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
 
     def revoke(self, entry: Entry) -> None:
         """One removal less."""

@@ -230,3 +230,47 @@ def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make,
         jobs.deliver(context, tmp_path / "out")
     assert not (tmp_path / "out" / "report.json").exists()
     assert not (tmp_path / "out" / "text_encoder" / "model.safetensors").exists()
+
+
+def test_a_model_that_also_reads_with_t5_says_so_in_its_report(make: Make, model_dir: Path, tmp_path: Path) -> None:
+    flux = Path(shutil.copytree(model_dir, tmp_path / "flux"))
+    (flux / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (flux / "text_encoder_2").mkdir()
+    (flux / "text_encoder_2" / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    context = make(FOX | {"validation": {"enabled": False}}, model_dir=flux, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    report = jobs.published(context)
+    assert report.model.family == "flux"
+    assert any("T5 (text_encoder_2)" in limit for limit in report.limits)
+    assert "T5 (text_encoder_2)" in (context.out / "report.html").read_text()
+
+
+def test_what_others_removed_is_neither_expected_to_stay_nor_named(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prompt that is drawn for a request of a ledger, and all that its report says."""
+    others = {"removals": [{"concept": "pizza", "replacement": "hot dog", "preserve": ["zeppelin"]}]}
+    first = make(others | {"validation": {"enabled": False}}, ledger=tmp_path, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, first)
+    jobs.deliver(first, tmp_path / "first")
+    second = make(FOX | {"validation": SMALL | {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
+    jobs.run_edit(second)
+    asked: list[str] = []
+
+    class Enough(Exception):
+        pass
+
+    def shots_of(groups: list[Any], seeds: list[int]) -> None:
+        asked.extend(prompt for group in groups for prompt in group.prompts)
+        raise Enough
+
+    monkeypatch.setattr(jobs, "shots_of", shots_of)
+    with pytest.raises(Enough):
+        jobs.run_validate(second)
+    assert len(asked) > 200
+    assert not [prompt for prompt in asked if "pizza" in prompt or "zeppelin" in prompt]
+    done = jobs.edited(second).model_copy(update={"ledger": None})
+    assert "pizza" not in done.model_dump_json()
+    assert "zeppelin" not in done.model_dump_json()
