@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from editor.checkpoints import TextEncoder
+from editor.emoji.vocabulary import OBJECT_NAMES
+from editor.errors import SolveError
 from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.quickfix.edit import edit
+from editor.quickfix.edit import Edit, edit
 from editor.quickfix.method import Method
 from editor.quickfix.tower import Tower, everywhere
 
@@ -99,3 +101,39 @@ def test_the_paper_preset_preserves_and_protects_nothing(source: TextEncoder, bo
     assert record.null_prompt_drift > 1e-3
     others = ["a picture of a pizza, noto style", "ink style picture of a horse"]
     assert moved(tower, book, delta, others) > moved(tower, book, delta_of(source, book, [FOX]), others)
+
+
+def final_states(source: TextEncoder, ids: Tensor, done: list[Edit]) -> Tensor:
+    updates = {one.record.layer: one.update.up @ one.update.down for one in done}
+    return Tower(source).edited(updates).final(ids)
+
+
+def test_pinned_prompts_come_out_the_same(source: TextEncoder, book: PromptBook) -> None:
+    pin = "a fox hound in the style of ink"
+    ids = book.ids([pin])
+    before = final_states(source, ids, [])
+    free = edit(source, book, [FOX])
+    pinned = edit(source, book, [FOX], Method(pins=(pin,)))
+    assert float((final_states(source, ids, free) - before).abs().max()) > 1e-3
+    assert float((final_states(source, ids, pinned) - before).abs().max()) < 1e-9
+
+
+def test_too_many_pins_leave_nothing_to_edit(source: TextEncoder, book: PromptBook) -> None:
+    pins = tuple(f"a {name}" for name in OBJECT_NAMES[:10])
+    with pytest.raises(SolveError, match="no direction"):
+        edit(source, book, [FOX], Method(pins=pins))
+
+
+def test_several_layers_are_edited_one_after_the_other(source: TextEncoder, book: PromptBook) -> None:
+    done = edit(source, book, [FOX], Method(layers=(0, 2), layer_choice="as was asked"))
+    assert [(one.record.layer, one.update.name) for one in done] == [
+        (layer, f"text_model.encoder.layers.{layer}.self_attn.out_proj.weight") for layer in (0, 2)
+    ]
+    (first,) = edit(source, book, [FOX])
+    assert torch.equal(done[0].update.edited, first.update.edited)
+    assert {one.record.layer_choice for one in done} == {"as was asked"}
+
+
+def test_order_does_not_matter(source: TextEncoder, book: PromptBook) -> None:
+    there, back = (edit(source, book, removals)[0].update.edited for removals in ([FOX, INK], [INK, FOX]))
+    assert torch.equal(there, back)

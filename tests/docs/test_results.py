@@ -1,0 +1,28 @@
+"""The page of results is made of the figures beside it, and of nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from editor.emoji.results.__main__ import SECTIONS, page
+from editor.emoji.results.foreseen import Row, fit
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_is_made_of_its_figures() -> None:
+    assert (DOCS / "results.md").read_text() == page(DOCS / "results")
+
+
+def test_every_section_was_measured() -> None:
+    assert {path.stem for path in (DOCS / "results").glob("*.json")} == set(SECTIONS)
+
+
+def test_the_fit_finds_the_curve_that_the_losses_came_from() -> None:
+    moved = [i / 200 for i in range(200)]
+    lost = [1.0 if value > 0.4 else 0.0 for value in moved]
+    lost[70], lost[90] = 1.0, 0.0  # not separable, or the steepness has no end
+    row = Row(removals=1, preservation=1.0, change=moved, moved=moved, damage=moved, lost=lost)
+    middle, steepness = fit([row])
+    assert middle == pytest.approx(0.4, abs=0.02)
+    assert steepness > 10
