@@ -59,7 +59,12 @@ class TradeOffPoint(Part):
     """One preservation weight tried in text space on held-out prompts."""
 
     preservation: float
-    removed: float = Field(description="Share of the way from concept to destination, 1 is all of it.")
+    removed: float = Field(
+        description="Share of the way from concept to destination, 1 is all of it; mean over removals."
+    )
+    least_removed: float = Field(
+        0.0, description="The same of the removal that goes least far: what the search goes by."
+    )
     retained: float = Field(description="1 - mean relative drift of the retain prompts' embeddings.")
     predicted_retain_p95: float = Field(description="95th percentile of that drift.")
 

@@ -16,8 +16,9 @@ SPELLINGS = 12
 """Spellings made of the concept's name, at most."""
 ALIAS_SPELLINGS = 4
 """And of each alias."""
-SPELLING_WEIGHT = 0.25
-"""What a spelling counts beside a name: it is seen less often, and it is nobody's own word for the thing."""
+SPELLING_WEIGHT = 0.02
+"""What a spelling counts beside a name: a dozen of them together must not outvote it. It is enough to reach most of the way,
+for nothing is kept that has their tokens."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 Everything happens at the edited layer, where a weight costs milliseconds. Too little preservation moves what should stay,
 too much leaves the concept; between lies a wide good range. The weight chosen minimises the sum of what is left of the
-concept and the drift that all but one in twenty retain prompts stay below. What is left of a style counts double: it is spread
-over every object, so prompts differ more and the mean hides the worst.
+concept and the drift that all but one in twenty retain prompts stay below. Of several concepts the one counts of which most
+is left, for each has to go. What is left of a style counts double: it is spread over every object, so prompts differ more and
+the mean hides the worst.
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,16 @@ class HeldOut:
     """Prompts to measure a candidate by."""
 
     targets: Columns
+    owners: Tensor
+    """(columns,): which removal a target column is of."""
     retained: Retained
     outputs: Tensor
     """Weighted norm of each retain prompt's attention output, (prompts,)."""
+
+    def by_removal(self, squares: Tensor) -> Tensor:
+        """Weighted sums of the target columns' squares (n,), (removals,)."""
+        weighted = squares * self.targets.weights
+        return torch.zeros(int(self.owners[-1]) + 1, dtype=squares.dtype).index_add(0, self.owners, weighted)
 
     def drift(self, up: Tensor, down: Tensor) -> Tensor:
         """Relative change of each retain prompt's attention output by an update ``up @ down``, (prompts,)."""
@@ -62,13 +70,14 @@ class Reduced:
 
     def point(self, preservation: float, core: Tensor) -> TradeOffPoint:
         """What one update removes and what it moves."""
-        weights, retained = self.whole.targets.weights, self.whole.retained
-        left = (self.residuals - self.targets @ core.T).square().sum(1) + self.outside
-        asked = self.whole.targets.residuals.square().sum(1)
-        drift = prompt_norms(self.retained @ core.T, retained) / self.whole.outputs
+        whole = self.whole
+        left = whole.by_removal((self.residuals - self.targets @ core.T).square().sum(1) + self.outside)
+        share = left / whole.by_removal(whole.targets.residuals.square().sum(1)).clamp(min=TINY)
+        drift = prompt_norms(self.retained @ core.T, whole.retained) / whole.outputs
         return TradeOffPoint(
             preservation=preservation,
-            removed=1 - float((left * weights).sum() / (asked * weights).sum().clamp(min=TINY)),
+            removed=1 - float(share.mean()),
+            least_removed=1 - float(share.max()),
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
@@ -91,7 +100,7 @@ def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOf
 
     def cost(power: int) -> float:
         point = tried[power]
-        return emphasis * (1 - point.removed) + point.predicted_retain_p95
+        return emphasis * (1 - point.least_removed) + point.predicted_retain_p95
 
     for step in STEPS:
         centre = min(tried, key=cost) if tried else None

@@ -127,10 +127,11 @@ class Task:
     def held_out(self) -> HeldOut:
         """Prompts about the removals and prompts to keep, in wordings that the edit does not see."""
         each = max(HELD_OUT_PAIRS // len(self.some), FEWEST_PAIRS)
-        pairs = [pair for removal in self.some for pair in self.book.held_out_pairs(removal, each)]
-        targets = pair_columns(self.site, pairs, self.method.aim)
+        owned = [(i, pair) for i, one in enumerate(self.some) for pair in self.book.held_out_pairs(one, each)]
+        targets = pair_columns(self.site, [pair for _, pair in owned], self.method.aim)
+        owners = torch.tensor([owner for owner, _ in owned])[targets.pairs]
         retained = retained_columns(self.site, self.book.tokenise_all(self.held_out_texts))
-        return HeldOut(targets, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
+        return HeldOut(targets, owners, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
 
     @cached_property
     def null(self) -> Tensor:

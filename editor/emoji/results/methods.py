@@ -33,14 +33,10 @@ REMOVALS = {
         Removal(Concept("fox"), Destination("dog face", "replacement")),
         Removal(Concept("pizza"), Destination("hamburger", "replacement")),
         Removal(Concept("guitar"), Destination("trumpet", "replacement")),
-        Removal(Concept("noto", "style"), Destination("fluent", "replacement")),
     ),
-    "CLIP-L geometry, random weights": (
-        Removal(Concept("snoopy"), Destination("dog", "replacement")),
-        Removal(Concept("r2d2"), Destination("robot", "replacement")),
-    ),
+    "CLIP-L geometry, random weights": (Removal(Concept("snoopy"), Destination("dog", "replacement")),),
 }
-LAYERS = 4
+LAYERS = 2
 """Of the random encoder: true width, heads, vocabulary and context, fewer layers."""
 PROMPTS = 12
 KEPT = 48
