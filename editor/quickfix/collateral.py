@@ -26,7 +26,7 @@ PAIRS = 4
 """Prompts of each removal that its feasibility is told from."""
 BATCH = 128
 """Prompts that go through the encoder at a time."""
-MIDDLE, STEEPNESS = 0.606, 8.7
+MIDDLE, STEEPNESS = 0.593, 8.7
 """Relative movement of the last states at which half of the prompts lose their object, and how sharp that is."""
 
 

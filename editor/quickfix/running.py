@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from pydantic import TypeAdapter
@@ -29,9 +28,8 @@ class Running:
         added, gone = target - self.removals, self.removals - target
         if len(added) + len(gone) > len(target):
             empty = nothing(len(self.sums.moment), self.sums.unit)
-            return Running(target, reduce(Sums.__add__, map(sums_of, target), empty))
-        total = reduce(Sums.__add__, map(sums_of, added), self.sums)
-        return Running(target, reduce(Sums.__sub__, map(sums_of, gone), total))
+            return Running(target, empty.changed_by(map(sums_of, target), ()))
+        return Running(target, self.sums.changed_by(map(sums_of, added), map(sums_of, gone)))
 
 
 def circumstances(book: PromptBook, *more: str) -> str:

@@ -8,6 +8,7 @@ encoder's own null-prompt keys, a power of two: a rounding error of 3e-11 of tha
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -34,13 +35,15 @@ class Sums:
     columns: int
     """How many went in."""
 
-    def __add__(self, other: "Sums") -> "Sums":
-        columns = self.columns + other.columns
-        return Sums(self.unit, self.moment + other.moment, self.target + other.target, columns)
-
-    def __sub__(self, other: "Sums") -> "Sums":
-        columns = self.columns - other.columns
-        return Sums(self.unit, self.moment - other.moment, self.target - other.target, columns)
+    def changed_by(self, added: Iterable["Sums"], gone: Iterable["Sums"]) -> "Sums":
+        """With some more and without some."""
+        moment, target, columns = self.moment.clone(), self.target.clone(), self.columns
+        for sign, parts in ((1, added), (-1, gone)):
+            for part in parts:
+                moment.add_(part.moment, alpha=sign)
+                target.add_(part.target, alpha=sign)
+                columns += sign * part.columns
+        return Sums(self.unit, moment, target, columns)
 
     @property
     def statistics(self) -> Statistics:
@@ -59,12 +62,12 @@ def fixed(statistics: Statistics, unit: float, columns: int) -> Sums:
     Raises:
         SolveError: an entry is too large to be exact.
     """
-    moment, target = statistics.moment / unit, statistics.target / unit
+    moment, target = statistics.moment * (1 / unit), statistics.target * (1 / unit)
     if max(float(moment.abs().max()), float(target.abs().max())) >= LARGEST:
         raise SolveError(
             "A removal's keys are too large for exact sums.", remedy="Split the removal, or check the model."
         )
-    return Sums(unit, moment.round().long(), target.round().long(), columns)
+    return Sums(unit, moment.round_().long(), target.round_().long(), columns)
 
 
 def nothing(width: int, unit: float) -> Sums:

@@ -21,10 +21,7 @@ def statistics(seed: int) -> Statistics:
 
 
 def total(parts: list[Sums], unit: float) -> Sums:
-    result = nothing(WIDTH, unit)
-    for part in parts:
-        result = result + part
-    return result
+    return nothing(WIDTH, unit).changed_by(parts, ())
 
 
 def same(left: Sums, right: Sums) -> bool:
@@ -45,9 +42,9 @@ def test_any_order_and_any_detour_give_the_same_bits(seeds: list[int], shuffle: 
     shuffle.shuffle(shuffled)
     detour = total([parts[seed] for seed in shuffled], unit)
     for other in shuffled:
-        detour = detour + fixed(statistics(100 + other), unit, 1)
+        detour = detour.changed_by([fixed(statistics(100 + other), unit, 1)], ())
     for other in seeds:
-        detour = detour - fixed(statistics(100 + other), unit, 1)
+        detour = detour.changed_by((), [fixed(statistics(100 + other), unit, 1)])
     assert same(straight, detour)
 
 
