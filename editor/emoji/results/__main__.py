@@ -38,6 +38,7 @@ TEXT = f"""# Results
 
 Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All are of the embedded model, drawn with
 {SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
+Where the model keeps its concepts is measured in [tracing results](tracing-results.md).
 """
 
 
