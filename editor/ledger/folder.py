@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fcntl import LOCK_EX, flock
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,6 +27,12 @@ LEDGER, DELTA = "ledger.json", "delta.safetensors"
 def base_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Text encoder -> digest of everything that its edit is computed from."""
     return {encoder.component: encoder.needed_digest for encoder in checkpoint.encoders}
+
+
+@lru_cache(maxsize=4)
+def parsed(content: bytes) -> Ledger:
+    """A ledger from its file. One command reads the same one several times, and ten thousand removals take a while."""
+    return Ledger.model_validate_json(content)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class LedgerFolder:
             LedgerError: there is none, or the file is damaged.
         """
         try:
-            return Ledger.model_validate_json(self.file.read_bytes())
+            return parsed(self.file.read_bytes())
         except FileNotFoundError:
             raise LedgerError(
                 f"{self.path} holds no ledger.", field="ledger", remedy="Name the right folder."

@@ -1,0 +1,14 @@
+"""The benchmark's removals are as many as it says, and stand in one ledger together."""
+
+from itertools import islice
+
+from api_schemas.conflicts import name_conflicts
+from editor.bench.ledger import COUNT, removals
+from editor.ledger import Ledger
+from editor.ledger.conflicts import labelled
+
+
+def test_ten_thousand_removals_that_nothing_is_wrong_with() -> None:
+    ledger = Ledger(base={}).add(islice(removals(), 10 * COUNT))
+    assert len(ledger.by_digest) == 10 * COUNT
+    assert not [conflict for conflict in name_conflicts(labelled(ledger)) if conflict.severity == "error"]
