@@ -263,12 +263,17 @@ def inside(named: Named, index: Index) -> Iterator[Named]:
 
 
 def homonym(removed: Named, other: Named) -> Conflict:
-    """A warning."""
+    """One name is a part of the other, or reads the same."""
+    return felt("homonym", removed, other, f"{removed.party} is part of {other.party} or sounds like it")
+
+
+def felt(kind: ConflictKind, removed: Named, other: Named, why: str) -> Conflict:
+    """A warning: what happens to the one is felt by the other."""
     return Conflict(
-        kind="homonym",
+        kind=kind,
         severity="warning",
         left=removed.party,
         right=other.party,
-        message=f"{removed.party} is part of {other.party} or sounds like it: removing the one is felt by the other",
+        message=f"{why}: removing the one is felt by the other",
         remedy="Look at the foreseen damage, and preserve what must stay.",
     )

@@ -15,6 +15,7 @@ from api_schemas.conflicts import (
     LabelledRemoval,
     Named,
     destinations,
+    felt,
     in_order,
     kept_names,
     name_conflicts,
@@ -92,12 +93,5 @@ def neighbours(sharing: Sharing) -> Iterator[tuple[Named, Named]]:
 
 
 def shared_token(left: Named, right: Named, token: str) -> Conflict:
-    """A warning."""
-    return Conflict(
-        kind="shared_token",
-        severity="warning",
-        left=left.party,
-        right=right.party,
-        message=f"{left.party} and {right.party} end in the same token, {token!r}: removing the one is felt by the other",
-        remedy="Look at the foreseen damage, and preserve what must stay.",
-    )
+    """Their keys in the first layer are mostly the same."""
+    return felt("shared_token", left, right, f"{left.party} and {right.party} end in the same token, {token!r}")

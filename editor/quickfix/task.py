@@ -144,7 +144,7 @@ class Task:
         pins = self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
         return torch.cat([self.null, *(everywhere_keys(self.site, pin)[1:] for pin in pins)])
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The unit of exact sums."""
         return unit_for(self.null)

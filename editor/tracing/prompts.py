@@ -15,7 +15,6 @@ from editor.prompts.concepts import Phrase
 from editor.prompts.contexts import evenly
 
 Attribute = Literal["object", "style", "background"]
-ATTRIBUTES: tuple[Attribute, ...] = ("object", "style", "background")
 Padding = Literal["together", "each"]
 ALTERNATIVES = 24
 """Other values that a prompt is compared with, at most."""
