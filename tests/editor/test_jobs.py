@@ -136,7 +136,7 @@ def test_a_second_job_draws_only_its_after_half(
     make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Shot] = []
-    real = jobs.draw_all.__globals__["draw"]
+    real = draw
 
     def counting(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> Any:
         drawn.extend(shots)
@@ -266,7 +266,7 @@ def test_what_others_removed_is_neither_expected_to_stay_nor_named(
         asked.extend(prompt for group in groups for prompt in group.prompts)
         raise Enough
 
-    monkeypatch.setattr(jobs, "shots_of", shots_of)
+    monkeypatch.setattr("editor.jobs.validating.shots_of", shots_of)
     with pytest.raises(Enough):
         jobs.run_validate(second)
     assert len(asked) > 200

@@ -1,0 +1,41 @@
+"""A request from end to end, in phases that leave their results in a folder: trace, edit, validate, publish.
+
+Each phase writes its result atomically and last, so a job that was killed resumes at the phase it was in. The worker and
+``expunge erase`` both run this.
+"""
+
+from editor.jobs.context import JobContext, Progress, finished, judge_folder
+from editor.jobs.editing import Edited, edited, run_edit, updates
+from editor.jobs.publishing import artifacts, deliver, published, run_publish
+from editor.jobs.tracing import run_trace, traced
+from editor.jobs.validating import run_validate, validation_of, verdict
+
+__all__ = [
+    "PHASES",
+    "Edited",
+    "JobContext",
+    "Progress",
+    "artifacts",
+    "deliver",
+    "edited",
+    "finished",
+    "judge_folder",
+    "published",
+    "run_edit",
+    "run_phase",
+    "run_publish",
+    "run_trace",
+    "run_validate",
+    "traced",
+    "updates",
+    "validation_of",
+    "verdict",
+]
+
+RUN = {"trace": run_trace, "edit": run_edit, "validate": run_validate, "publish": run_publish}
+PHASES: tuple[str, ...] = tuple(RUN)
+
+
+def run_phase(phase: str, context: JobContext) -> None:
+    """Run one phase. Running it again changes nothing but the time it takes."""
+    RUN[phase](context)

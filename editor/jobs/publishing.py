@@ -1,0 +1,77 @@
+"""The publish phase: write the artifacts and the report, and deliver them."""
+
+from pathlib import Path
+
+from api_schemas.report import AuditReport
+from editor.jobs.context import JobContext
+from editor.jobs.editing import edited, updates
+from editor.jobs.pictures import kept_pictures
+from editor.jobs.tracing import traced
+from editor.jobs.validating import validation_of, verdict
+from editor.ledger import Ledger, LedgerFolder
+from editor.limits import known_limits, not_tested
+from editor.publishing import delivery
+from editor.publishing.delivery import ArtifactFile, published_report
+from editor.publishing.package import DELTA, publish
+from editor.reporting import model_record, software
+
+
+def run_publish(context: JobContext) -> None:
+    """Write the artifacts and, last, the report that lists them."""
+    context.progress("publish", 0.0, "writing the files")
+    publish(
+        draft(context),
+        updates(context),
+        context.model_dir,
+        kept_pictures(context.workdir / "sheets"),
+        context.out,
+        full=not context.delta_only,
+    )
+    context.progress("publish", 1.0, "written")
+
+
+def draft(context: JobContext) -> AuditReport:
+    """The report, but for its list of files."""
+    done = edited(context)
+    return AuditReport(
+        job_id=context.job_id,
+        created_at=context.now,
+        model=model_record(context.request.model, context.checkpoint, context.files),
+        removals=done.removals,
+        solves=done.solves,
+        traces=traced(context),
+        ledger=done.ledger.record() if done.ledger else None,
+        validation=validation_of(context),
+        verdict=verdict(context),
+        limits=known_limits(done.removals, context.checkpoint.second_ways),
+        untested=not_tested(context.request.validation),
+        artifacts=[],
+        software=software(),
+    )
+
+
+def published(context: JobContext) -> AuditReport:
+    """The publish phase's result."""
+    return published_report(context.out)
+
+
+def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
+    """Every published file, the report last."""
+    return delivery.artifacts(context.out)
+
+
+def deliver(context: JobContext, out: Path) -> list[Path]:
+    """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete. Then the ledger says so.
+
+    Raises:
+        LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
+    """
+    ledger = edited(context).ledger
+    if not (context.ledger and ledger):
+        return delivery.deliver(context.out, context.model_dir, out)
+
+    def change(now: Ledger) -> Ledger:
+        return now.add(context.entries)
+
+    with LedgerFolder(context.ledger).committing(context.checkpoint, change, ledger, context.out / DELTA):
+        return delivery.deliver(context.out, context.model_dir, out)
