@@ -3,8 +3,8 @@
     [project.entry-points."expunge.commands"]
     edit = "api_schemas.edit_command:edit"
 
-Each names a function with Typer's annotations. So `expunge edit` starts without torch, and a part that is not installed
-says which extra brings it. Exit codes of all commands: 0 done, 1 the verdict is not `passed`, 2 the input is wrong,
+Each names a function with Typer's annotations, or a `typer.Typer` of several, which becomes a group. So `expunge edit`
+starts without torch, and a part that is not installed says which extra brings it. Exit codes of all commands: 0 done, 1 the verdict is not `passed`, 2 the input is wrong,
 3 something failed.
 """
 
@@ -83,7 +83,10 @@ def describe(error: ExpungeError) -> dict[str, Any]:
 def _command(entry: EntryPoint) -> Any:
     app = typer.Typer(add_completion=False)
     try:
-        app.command(entry.name)(entry.load())
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            return typer.main.get_command(loaded)
+        app.command(entry.name)(loaded)
     except ImportError as error:
         _explain(app, entry, error)
     return typer.main.get_command(app)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from api_schemas import cli
 from api_schemas.cli import GROUP, main
@@ -20,11 +21,22 @@ def say_hello() -> None:
     raise UsageError("you said hello wrongly.", remedy="Say it again.")
 
 
+greetings = typer.Typer(help="Ways to greet.")
+greetings.command("hello")(say_hello)
+
+
+@greetings.command()
+def bye() -> None:
+    """Say goodbye."""
+    typer.echo("bye")
+
+
 @pytest.fixture(autouse=True)
 def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
         EntryPoint("edit", "api_schemas.edit_command:edit", GROUP),
         EntryPoint("hello", "tests.api_schemas.test_cli:say_hello", GROUP),
+        EntryPoint("greetings", "tests.api_schemas.test_cli:greetings", GROUP),
         EntryPoint("gone", "service.not_installed:gone", GROUP),
     ]
 
@@ -50,6 +62,13 @@ def test_help_lists_all_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_our_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "hello") == 2
     assert capsys.readouterr().err == "expunge: you said hello wrongly. Say it again.\n"
+
+
+def test_an_entry_may_be_a_group_of_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "greetings", "bye") == 0
+    assert capsys.readouterr().out == "bye\n"
 
 
 def test_a_missing_part_says_what_to_install(

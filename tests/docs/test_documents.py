@@ -50,8 +50,11 @@ def entry_points() -> dict[str, str]:
 def command(name: str) -> Any:
     """A sub-command of `expunge`, as pyproject.toml declares it."""
     module, _, function = entry_points()[name].partition(":")
+    loaded = getattr(importlib.import_module(module), function)
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_command(loaded)
     app = typer.Typer()
-    app.command(name)(getattr(importlib.import_module(module), function))
+    app.command(name)(loaded)
     return typer.main.get_command(app)
 
 
@@ -71,7 +74,10 @@ def test_commands_exist(line: str) -> None:
 
 
 def check_options(name: str, *arguments: str) -> None:
-    known = {option for parameter in command(name).params for option in parameter.opts}
+    found = command(name)
+    if commands := getattr(found, "commands", None):  # a group
+        found = commands[arguments[0]]
+    known = {option for parameter in found.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= known
 
 
