@@ -31,6 +31,12 @@ class JudgeError(EditorError):
     code = "judge_unusable"
 
 
+class FeatureError(EditorError):
+    """Activations, or what is learned from them, can't be had as asked."""
+
+    code = "features_unusable"
+
+
 class LedgerError(EditorError):
     """A ledger can't be changed as asked, or does not fit the base model."""
 
@@ -63,3 +69,9 @@ class PublishingError(EditorError):
     """A published file doesn't fit the base model, or is damaged."""
 
     code = "publishing_refused"
+
+
+class SigningError(EditorError):
+    """A key can't sign, or a list of keys can't be read."""
+
+    code = "signing_refused"

@@ -1,0 +1,1 @@
+"""Features of a diffusion model: activations, sparse dictionaries of them, classifiers on them."""
