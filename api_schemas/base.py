@@ -1,4 +1,4 @@
-"""The two kinds of wire model, and the types they share."""
+"""The kinds of wire model, and the types they share."""
 
 import re
 import unicodedata
@@ -20,6 +20,12 @@ class Resource(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class Part(BaseModel):
+    """Base of the report's parts: immutable, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 def refuse(code: LiteralString, message: LiteralString, remedy: str, **values: str) -> PydanticCustomError:
     """A validation error that also says what to do.
 
@@ -28,7 +34,7 @@ def refuse(code: LiteralString, message: LiteralString, remedy: str, **values: s
     return PydanticCustomError(code, message, {"remedy": remedy, **values})
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """NFC, blanks collapsed: two spellings that look alike must be the same concept."""
     if any(unicodedata.category(char) in {"Cc", "Cs"} and not char.isspace() for char in text):
         raise refuse("control_character", "contains a control character", "Send plain text.")
@@ -36,11 +42,11 @@ def _one_line(text: str) -> str:
 
 
 Phrase = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)
 ]
 """Words as a prompt would hold them: 1 to 200 characters, one line, NFC."""
 
 Prompt = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_one_line)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(one_line)
 ]
 """A whole prompt: 1 to 1,000 characters, one line, NFC."""

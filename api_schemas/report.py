@@ -3,16 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from api_schemas.base import Part
 
 Verdict = Literal["passed", "failed", "inconclusive"]
 SiteKind = Literal["self_attention", "mlp"]
-
-
-class Part(BaseModel):
-    """Base of the report's parts: immutable, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Estimate(Part):
