@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from api_schemas.base import Resource
+from api_schemas.conflicts import Conflict
 from api_schemas.errors import ClientError
 
 PROBLEM_JSON = "application/problem+json"
@@ -50,6 +51,7 @@ class Problem(Resource):
     request_id: str = Field(description="Quote it when you report a fault; it is in our log.")
     remedy: str = ""
     errors: list[InvalidField] = Field(default_factory=list)
+    conflicts: list[Conflict] = Field(default_factory=list, description="Both parties of each, where that is wrong.")
 
 
 class ServiceProblem(ClientError):

@@ -6,12 +6,13 @@ Each class is one problem type: its `code`, HTTP `status` and `title` are fixed 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from api_schemas.conflicts import Conflict
 from api_schemas.errors import ExpungeError
 from api_schemas.problems import InvalidField
 
 
 class ServiceError(ExpungeError):
-    """Root of what a route may raise. `errors` names single fields, `headers` go with the reply."""
+    """Root of what a route may raise. `errors` names single fields, `conflicts` both parties of each."""
 
     code = "internal_error"
     status: ClassVar[int] = 500
@@ -23,10 +24,12 @@ class ServiceError(ExpungeError):
         *,
         remedy: str = "",
         errors: Sequence[InvalidField] = (),
+        conflicts: Sequence[Conflict] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.errors = list(errors)
+        self.conflicts = list(conflicts)
         self.headers = dict(headers or {})
 
 
@@ -48,10 +51,28 @@ class Unauthorized(ServiceError):
     code, status, title = "unauthorized", 401, "An API key is needed"
 
 
+class Forbidden(ServiceError):
+    """The key is known, and not for this."""
+
+    code, status, title = "forbidden", 403, "The API key does not allow this"
+
+
 class NotFound(ServiceError):
     """Nothing is there."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path is there, the method is not."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class LedgerConflict(ServiceError):
+    """The request contradicts what the model's ledger holds, or is behind it."""
+
+    code, status, title = "ledger_conflict", 409, "The ledger holds something else"
 
 
 class IdempotencyConflict(ServiceError):
@@ -67,9 +88,9 @@ class BodyTooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is not declared as JSON."""
+    """The body is declared as something else than what is read here."""
 
-    code, status, title = "unsupported_media_type", 415, "The body must be JSON"
+    code, status, title = "unsupported_media_type", 415, "The body has the wrong media type"
 
 
 class RangeNotSatisfiable(ServiceError):
@@ -82,6 +103,18 @@ class InvalidRequest(ServiceError):
     """The request is well-formed and makes no sense."""
 
     code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class WebhookRefused(ServiceError):
+    """A receiver that we do not call."""
+
+    code, status, title = "webhook_refused", 422, "The receiver cannot be used"
+
+
+class TooManyRequests(ServiceError):
+    """Over the rate limit."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
 
 
 class BaseModelChanged(ServiceError):

@@ -2,7 +2,7 @@
 
 import http
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from fastapi import FastAPI, Request
@@ -11,7 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api_schemas.problems import PROBLEM_JSON, InvalidField, Problem, invalid_field, invalid_fields
-from service.errors import InvalidRequest, MalformedJson, NotFound, ServiceError, UnsupportedMediaType
+from service.errors import (
+    InvalidRequest,
+    MalformedJson,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+    UnsupportedMediaType,
+)
 from service.store.errors import UnknownModel
 
 REQUEST_ID = "Request-Id"
@@ -22,16 +29,19 @@ log = logging.getLogger(__name__)
 
 def problem_response(request: Request, error: ServiceError) -> Response:
     """The reply that tells a client about `error`."""
-    return _response(
-        request,
-        error.status,
-        error.code,
-        error.title,
-        str(error.message),
-        error.remedy,
-        error.errors,
-        error.headers,
+    problem = Problem(
+        type=f"urn:expunge:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.message,
+        instance=request.url.path,
+        code=error.code,
+        request_id=_request_id(request),
+        remedy=error.remedy,
+        errors=error.errors,
+        conflicts=error.conflicts,
     )
+    return Response(problem.model_dump_json(), error.status, error.headers, PROBLEM_JSON)
 
 
 def install(app: FastAPI) -> None:
@@ -78,11 +88,12 @@ def _http_error(request: Request, error: Exception) -> Response:
         return problem_response(request, MalformedJson("the body cannot be read.", remedy="Send one JSON object."))
     if raised.status_code == http.HTTPStatus.NOT_FOUND:
         return problem_response(request, NotFound(f"nothing is at {request.url.path}.", remedy="See /openapi.json."))
-    status = http.HTTPStatus(raised.status_code)
-    code = status.phrase.lower().replace(" ", "_")
-    detail = str(raised.detail)
-    remedy = f"Allowed: {raised.headers['Allow']}." if raised.headers and "Allow" in raised.headers else ""
-    return _response(request, status, code, status.phrase, detail, remedy, (), raised.headers or {})
+    if raised.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = dict(raised.headers or {})
+        remedy = f"Allowed: {headers.get('Allow', 'see /openapi.json')}."
+        refusal = MethodNotAllowed(f"{request.method} is not for this path.", remedy=remedy, headers=headers)
+        return problem_response(request, refusal)
+    return _unexpected(request, error)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
@@ -92,30 +103,6 @@ def _unexpected(request: Request, error: Exception) -> Response:
     response = problem_response(request, failure)
     response.headers[REQUEST_ID] = _request_id(request)
     return response
-
-
-def _response(
-    request: Request,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    remedy: str,
-    errors: Sequence[InvalidField],
-    headers: Mapping[str, str],
-) -> Response:
-    problem = Problem(
-        type=f"urn:expunge:problem:{code}",
-        title=title,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        code=code,
-        request_id=_request_id(request),
-        remedy=remedy,
-        errors=list(errors),
-    )
-    return Response(problem.model_dump_json(), status, dict(headers), PROBLEM_JSON)
 
 
 def _request_id(request: Request) -> str:

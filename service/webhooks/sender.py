@@ -1,0 +1,78 @@
+"""One attempt at one message."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+
+from service.errors import WebhookRefused
+from service.webhooks.signing import Signer
+
+TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+LONGEST = 20.0
+"""Seconds for the whole of an attempt, however slowly the receiver talks."""
+READ, KEPT = 65_536, 2048
+"""Bytes of an answer that are read, and that are kept."""
+GONE = 410
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    status_code: int | None
+    error: str | None
+    seconds: float
+    reply: str = ""
+    retry_after: float = 0.0
+    """Seconds that the receiver asks us to wait."""
+
+    @property
+    def delivered(self) -> bool:
+        """Only 2xx counts; a redirection does not."""
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+def send(
+    transport: httpx.BaseTransport, url: str, signer: Signer, message_id: str, body: bytes, now: datetime
+) -> Outcome:
+    """POST a message, signed as of `now`. Never raises for what the receiver does."""
+    headers = {"content-type": "application/json", "user-agent": "Expunge-Webhooks/1", "accept-encoding": "identity"}
+    started = time.monotonic()
+    try:
+        with (
+            httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http,
+            http.stream("POST", url, content=body, headers=headers | signer.headers(message_id, now, body)) as response,
+        ):
+            reply = _beginning(response, started)
+    except (httpx.HTTPError, httpx.InvalidURL, WebhookRefused, OSError) as error:
+        return Outcome(None, _reason(error), _since(started))
+    return Outcome(response.status_code, None, _since(started), reply, _retry_after(response))
+
+
+def _beginning(response: httpx.Response, started: float) -> str:
+    """As much of the answer as we keep. Raises `httpx.ReadTimeout` on one that drips for too long."""
+    content = b""
+    for chunk in response.iter_raw():
+        content += chunk
+        if len(content) >= READ:
+            break
+        if _since(started) > LONGEST:
+            raise httpx.ReadTimeout("the answer does not end")
+    return content[:KEPT].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _reason(error: Exception) -> str:
+    """In words, without what a resolver or a library might tell about our network."""
+    return error.message if isinstance(error, WebhookRefused) else type(error).__name__
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds, when the receiver says so in seconds; at most a day."""
+    wish = response.headers.get("retry-after", "")
+    return min(float(wish), 86_400.0) if wish.isascii() and wish.isdecimal() else 0.0
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
