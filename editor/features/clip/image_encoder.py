@@ -1,0 +1,76 @@
+"""The image half of a CLIP: pictures in, embeddings out, neither normalised nor centred, as generators are given them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editor.errors import FeatureError
+from editor.judging.judge import Image
+
+BATCH = 64
+OPENAI = {"image_mean": (0.48145466, 0.4578275, 0.40821073), "image_std": (0.26862954, 0.26130258, 0.27577711)}
+"""What a CLIP without a preprocessor's settings was trained on."""
+SETTINGS = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """A ``CLIPVisionModelWithProjection``, and how it wants its pixels."""
+
+    model: Any
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def width(self) -> int:
+        """Of an embedding."""
+        return int(self.model.config.projection_dim)
+
+    @torch.no_grad()
+    def embed(self, pixels: Tensor) -> Tensor:
+        """``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation))
+        ready = (self.fitted(pixels) - mean) / deviation
+        return torch.cat([self.model(pixel_values=part).image_embeds for part in torch.split(ready, BATCH)])
+
+    def fitted(self, pixels: Tensor) -> Tensor:
+        """The shorter side scaled to the model's, the middle cut out."""
+        side = int(self.model.config.image_size)
+        height, width = pixels.shape[-2:]
+        if (height, width) == (side, side):
+            return pixels
+        scale = side / min(height, width)
+        size = (max(side, round(height * scale)), max(side, round(width * scale)))
+        scaled = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        return scaled[..., top : top + side, left : left + side]
+
+    def images(self, images: Sequence[Image]) -> Tensor:
+        """``(n, d)`` of pictures of one size."""
+        return self.embed(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
+
+
+def open_image_encoder(folder: Path) -> ImageEncoder:
+    """Load the image half of any CLIP in transformers' layout.
+
+    Raises:
+        FeatureError: ``folder`` holds no safetensors weights.
+    """
+    from transformers import CLIPVisionModelWithProjection
+
+    if not (folder / "model.safetensors").is_file():
+        raise FeatureError(
+            f"There is no CLIP in {folder}.",
+            field="clip",
+            remedy="Give a folder with config.json and model.safetensors.",
+        )
+    model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+    settings = OPENAI | (json.loads((folder / SETTINGS).read_text()) if (folder / SETTINGS).is_file() else {})
+    return ImageEncoder(model, tuple(settings["image_mean"]), tuple(settings["image_std"]))
