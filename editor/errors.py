@@ -59,6 +59,18 @@ class LedgerConflict(LedgerError):
         return super().described() | {"conflicts": [conflict.model_dump() for conflict in self.conflicts]}
 
 
+class AttackError(EditorError):
+    """An attack can't be run as asked."""
+
+    code = "attack_unusable"
+
+
+class DetectorError(EditorError):
+    """A detector is not at hand."""
+
+    code = "detector_unusable"
+
+
 class SolveError(EditorError):
     """The closed form has no trustworthy solution."""
 

@@ -1,6 +1,7 @@
 """Estimates with intervals: the percentile bootstrap, resampling prompts (Efron & Tibshirani 1993, ch. 13)."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,6 +19,13 @@ def estimate(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 
     tail = (1 - confidence) / 2
     low, high = np.quantile(values[draws].mean(1), [tail, 1 - tail])
     return Estimate(value=float(values.mean()), low=float(low), high=float(high), n=len(values))
+
+
+def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval of a rate (Wilson 1927): good for few trials and for rates of 0 and 1, where a bootstrap has no width."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre, margin = hits + z * z / 2, z * (hits * (n - hits) / n + z * z / 4) ** 0.5
+    return max(0.0, (centre - margin) / (n + z * z)), min(1.0, (centre + margin) / (n + z * z))
 
 
 def at_most(measured: Estimate, threshold: float) -> Verdict:
