@@ -1,0 +1,214 @@
+"""Training: seeded, resumable, with a progress bar.
+
+The rows of a step depend on (seed, step) alone, so that a run that resumes from its checkpoint sees what the interrupted
+one would have seen.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from editor.errors import FeatureError
+from editor.features.sae.code import Code, batch_top_k, top_k
+from editor.features.sae.config import SaeConfig
+from editor.features.sae.dead import Idle, auxiliary_loss
+from editor.features.sae.model import SparseAutoencoder
+from editor.features.sae.reconstruction import Choose, reconstruct
+from editor.features.sae.start import prepared
+from editor.publishing.atomic import write_bytes
+
+CHECKPOINT_SECONDS = 120
+THRESHOLD_DECAY = 0.99
+"""Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
+EPSILON = 6.25e-10
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The autoencoder, and how its training went."""
+
+    sae: SparseAutoencoder
+    config: SaeConfig
+    losses: list[float]
+    """FVU of each step's batch."""
+    dead: int
+    """Latents that had been silent for the whole window at the end."""
+
+
+def train_sae(
+    rows: Tensor,
+    config: SaeConfig,
+    *,
+    folder: Path | None = None,
+    device: str | torch.device = "cpu",
+    quiet: bool = False,
+) -> Trained:
+    """Train on ``(n, width)`` rows, which may be memory-mapped and of any floating type.
+
+    Args:
+        folder: for checkpoints; a run that finds one goes on from there.
+        quiet: no progress bar.
+
+    Raises:
+        FeatureError: too few rows, or rows that are not finite.
+    """
+    check(rows, config)
+    run = Run(rows, config, torch.device(device))
+    checkpoint = folder / "checkpoint.safetensors" if folder else None
+    if checkpoint and checkpoint.exists():
+        run.resume(checkpoint)
+    saved = time.monotonic()
+    with tqdm(total=config.steps, initial=run.step, desc="sae", mininterval=2, disable=quiet) as bar:
+        while run.step < config.steps:
+            loss = run.advance()
+            bar.update()
+            if run.step % 50 == 0:
+                bar.set_postfix(fvu=f"{float(loss):.4f}", dead=len(run.idle.dead), refresh=False)
+            if checkpoint and (time.monotonic() - saved > CHECKPOINT_SECONDS or run.step == config.steps):
+                run.save(checkpoint)
+                saved = time.monotonic()
+    return Trained(run.sae.eval().cpu(), config, torch.stack(run.losses).tolist(), len(run.idle.dead))
+
+
+def check(rows: Tensor, config: SaeConfig) -> None:
+    """Refuse what can't be trained on."""
+    if rows.dim() != 2 or len(rows) < 2:
+        raise FeatureError("Training needs at least two rows.", field="rows", remedy="Record more activations.")
+    if not all(bool(part.isfinite().all()) for part in torch.split(rows, 65_536)):
+        raise FeatureError("Some activations are not finite.", field="rows", remedy="Record them in float32.")
+
+
+def batches(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
+    """Indices of the rows of each step from ``start`` on: a new permutation each epoch, its remainder left out."""
+    size = min(config.batch, rows)
+    per_epoch = rows // size
+    for epoch in range(start // per_epoch, config.steps // per_epoch + 1):
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + epoch))
+        first = max(0, start - epoch * per_epoch)
+        yield from torch.split(order, size)[first:per_epoch]
+
+
+def native(config: SaeConfig, device: torch.device) -> torch.dtype:
+    """What the encoder's product is computed in."""
+    has = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if config.precision == "bfloat16" or (config.precision == "auto" and has) else torch.float32
+
+
+class Run:
+    """An autoencoder in training."""
+
+    def __init__(self, rows: Tensor, config: SaeConfig, device: torch.device) -> None:
+        self.rows, self.config, self.device, self.step = rows, config, device, 0
+        self.sae = prepared(rows, config).to(device)
+        self.precision = native(config, device)
+        self.idle = Idle(config.latents, config.dead_rows(len(rows)), device)
+        self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=config.learning_rate, eps=EPSILON, fused=True)
+        self.batches = batches(len(rows), config, 0)
+        self.losses: list[Tensor] = []
+
+    def advance(self) -> Tensor:
+        """One step; returns the FVU of its batch."""
+        x = self.sae.normalised(self.rows[next(self.batches)].to(self.device))
+        output, penalty = self.dense(x) if self.config.activation == "relu" else self.sparse(x)
+        error = (x - output).square().sum() / (x - x.mean(0)).square().sum().clamp_min(torch.finfo(x.dtype).tiny)
+        loss = error + penalty
+        if self.config.auxiliary:
+            dead = self.idle.dead
+            loss = loss + self.config.auxiliary * auxiliary_loss(self.sae, x, x - output, dead, self.config.auxiliary_k)
+        self.update(loss)
+        self.losses.append(error.detach().cpu())
+        return error.detach()
+
+    def sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruct from the active latents; no penalty."""
+        sae = self.sae
+        select = top_k if self.config.activation == "topk" else batch_top_k
+        choose: Choose = partial(select, k=self.config.k)
+        output = reconstruct(
+            x, sae.encoder, sae.latent_bias, sae.decoder, sae.pre_bias, choose, self.see, self.precision
+        )
+        return output, x.new_zeros(())
+
+    def see(self, code: Code) -> None:
+        """Count who fired; for BatchTopK follow the least active value."""
+        self.idle.see(code.fired(), len(code.offsets))
+        if self.config.activation == "batchtopk":
+            active = code.values[code.values > 0]
+            least = active.min() if len(active) else self.sae.threshold
+            self.sae.threshold.lerp_(least, max(1 - THRESHOLD_DECAY, 1 / (self.step + 1)))
+
+    def dense(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """ReLU: hundreds of latents are active, so plain products; the penalty weighs each by its decoder row's norm."""
+        sae = self.sae
+        z = torch.addmm(sae.latent_bias, x - sae.pre_bias, sae.encoder.T).relu()
+        self.idle.see((z > 0).sum(0), len(x))
+        penalty = (z @ sae.decoder.norm(dim=1)).mean() / sae.width
+        return z @ sae.decoder + sae.pre_bias, self.config.l1 * penalty
+
+    def update(self, loss: Tensor) -> None:
+        """Follow the gradient; decoder rows of k-sparse codes stay on the unit sphere."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        unit = self.config.activation != "relu"
+        if unit:
+            project(self.sae.decoder)
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        self.optimiser.step()
+        if unit:
+            with torch.no_grad():
+                F.normalize(self.sae.decoder, out=self.sae.decoder)
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        """Everything that the next step depends on."""
+        tensors = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"moment.{index}.{key}": value for key, value in state.items()}
+        tensors |= {"idle": self.idle.rows, "losses": torch.stack(self.losses)}
+        about = {"step": str(self.step), "config": self.config.model_dump_json()}
+        write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata=about))
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
+        if json.loads(about["config"]) != json.loads(self.config.model_dump_json()):
+            raise FeatureError(
+                f"{path} is of another configuration.", field="folder", remedy="Choose another folder, or remove it."
+            )
+        self.step, self.losses = int(about["step"]), list(tensors["losses"])
+        self.idle.rows.copy_(tensors["idle"])
+        self.sae.load_state_dict({n.removeprefix("sae."): t for n, t in tensors.items() if n.startswith("sae.")})
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments(tensors)})
+        self.batches = batches(len(self.rows), self.config, self.step)
+
+
+def project(decoder: nn.Parameter) -> None:
+    """Take from the gradient what would only change the rows' length; the rows are of unit length."""
+    assert decoder.grad is not None
+    along = torch.einsum("nd,nd->n", decoder.grad, decoder.detach())
+    decoder.grad.addcmul_(decoder.detach(), along[:, None], value=-1)
+
+
+def moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's state, by parameter."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("moment."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    return state
