@@ -1,0 +1,112 @@
+"""The network: a batch norm without parameters, convolutions, the mean over positions, a linear layer."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from editor.errors import FeatureError
+from editor.publishing.atomic import write_bytes
+
+Preset = Literal["light", "revelio"]
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """``width`` output channels."""
+
+    width: int
+    kernel: int
+    stride: int
+
+
+PRESETS: dict[Preset, tuple[Convolution, ...]] = {
+    "light": (Convolution(64, 1, 1), Convolution(128, 3, 2)),
+    "revelio": (Convolution(1024, 3, 1), *(Convolution(1024, 3, 2),) * 3),
+}
+"""Revelio's is for maps of 1280 x 16 x 16 and more, 40 M parameters; the light one for small maps, a hundredth of that."""
+
+
+class DiffcConfig(BaseModel):
+    """What a classifier reads and tells apart."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    module: str
+    """Of the backbone, as ``capture`` names it."""
+    timestep: int
+    channels: int
+    classes: tuple[str, ...]
+    preset: Preset = "light"
+    dropout: float = 0.0
+
+
+class DiffusionClassifier(nn.Module):
+    """Maps ``(b, channels, h, w)`` -> logits ``(b, classes)``."""
+
+    def __init__(self, config: DiffcConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = [nn.BatchNorm2d(config.channels, affine=False)]
+        width = config.channels
+        for convolution in PRESETS[config.preset]:
+            layers += block(width, convolution, config.dropout)
+            width = convolution.width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(width, len(config.classes))
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Logits, in the mode that the module is in."""
+        logits: Tensor = self.head(self.features(maps))
+        return logits
+
+    @torch.no_grad()
+    def predict(self, maps: Tensor) -> Tensor:
+        """Logits ``(b, classes)`` in evaluation mode, which is left on."""
+        logits: Tensor = self.eval()(maps.to(next(self.parameters())))
+        return logits
+
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write ``config.json`` and ``model.safetensors``, the latter in float16 where ``half``."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        if half:
+            tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+        write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_bytes(folder / CONFIG, (self.config.model_dump_json(indent=1) + "\n").encode())
+
+
+def block(width: int, convolution: Convolution, dropout: float) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU, dropout of whole channels."""
+    padding = convolution.kernel // 2
+    return [
+        nn.Conv2d(width, convolution.width, convolution.kernel, convolution.stride, padding),
+        nn.BatchNorm2d(convolution.width),
+        nn.ReLU(),
+        nn.Dropout2d(dropout),
+    ]
+
+
+def load_diffc(folder: Path) -> DiffusionClassifier:
+    """Read a saved classifier, in evaluation mode and float32.
+
+    Raises:
+        FeatureError: there is none, or its files don't fit each other.
+    """
+    try:
+        model = DiffusionClassifier(DiffcConfig(**json.loads((folder / CONFIG).read_bytes())))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
+        raise FeatureError(
+            f"{folder} holds no Diff-C classifier that can be read: {type(error).__name__}.",
+            field="folder",
+            remedy=f"Name a folder with {CONFIG} and {WEIGHTS}, both of one classifier.",
+        ) from error
+    return model.eval()
