@@ -1,0 +1,1 @@
+"""What is learned from the embedded model's features, and ships with it."""
