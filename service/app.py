@@ -6,7 +6,8 @@ from fastapi.security import HTTPBearer
 from api_schemas.problems import Problem
 from service import problems
 from service.backend import Backend
-from service.middleware import LimitBody, RequestId, RequireApiKey
+from service.limits import RateLimit
+from service.middleware import LimitBody, LimitRate, RequestId, RequireApiKey
 from service.routes import artifacts, edits, health, history, models
 from service.version import VERSION
 
@@ -31,6 +32,7 @@ def create_app(backend: Backend) -> FastAPI:
         app.include_router(module.router, dependencies=[Security(BEARER)])
     # The last one added is the outermost.
     app.add_middleware(LimitBody, limit=backend.settings.max_body_bytes)
+    app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))
     app.add_middleware(RequireApiKey, authenticate=backend.authenticate)
     app.add_middleware(RequestId)
     return app

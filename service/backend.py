@@ -6,6 +6,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api_schemas.access import DEFAULT_TENANT, SCOPES
+from service.access import Caller
 from service.overlays import OverlayFiles
 from service.phrases import PhraseCheck
 from service.settings import ServiceSettings
@@ -36,10 +38,11 @@ class Backend:
         phrases, overlays = PhraseCheck(registry), OverlayFiles(blobs)
         return cls(settings, settings.database(), blobs, registry, phrases, overlays, clock=clock)
 
-    def authenticate(self, key: str) -> str | None:
-        """The id of a known API key."""
+    def authenticate(self, key: str) -> Caller | None:
+        """Whom a known API key stands for."""
         with self.database.read() as session:
-            return keys.authenticate(session, key)
+            key_id = keys.authenticate(session, key)
+        return Caller(key_id, DEFAULT_TENANT, frozenset(SCOPES)) if key_id else None
 
 
 def _backend(request: Request) -> Backend:
@@ -47,7 +50,7 @@ def _backend(request: Request) -> Backend:
 
 
 def _api_key_id(request: Request) -> str:
-    return cast(str, request.state.api_key_id)
+    return cast(Caller, request.state.caller).key_id
 
 
 BackendDep = Annotated[Backend, Depends(_backend)]

@@ -4,12 +4,12 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
 from service.errors import RangeNotSatisfiable
-from service.store.schema import Artifact
 
 _ONE_RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)", re.IGNORECASE)
 
@@ -20,6 +20,22 @@ NEVER_CHANGES = "private, max-age=31536000, immutable"
 NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 
+class Described(Protocol):
+    """What is known of a file before it is read."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """64 hexadecimal digits."""
+
+    @property
+    def media_type(self) -> str:
+        """What Content-Type says."""
+
+
 @dataclass(frozen=True)
 class Span:
     """Bytes `start` to `end`, exclusive."""
@@ -28,21 +44,27 @@ class Span:
     end: int
 
 
-def download(content: Content, artifact: Artifact, request: Request) -> Response:
-    """The reply to a GET or HEAD of an artifact: 200, 206 or 304. Raises `RangeNotSatisfiable`."""
-    headers = _headers(artifact)
+def download(content: Content, file: Described, request: Request) -> Response:
+    """The reply to a GET or HEAD of a file: 200, 206 or 304. Raises `RangeNotSatisfiable`."""
+    headers = _headers(file)
     etag = headers["ETag"]
-    if etag in re.split(r"\s*,\s*", request.headers.get("if-none-match", "")):
+    if matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    span, status = Span(0, artifact.size), 200
+    span, status = Span(0, file.size), 200
     if request.headers.get("if-range", etag) == etag:
-        wanted = parse_range(request.headers.get("range", ""), artifact.size)
+        wanted = parse_range(request.headers.get("range", ""), file.size)
         span, status = (wanted, 206) if wanted else (span, status)
     if status == 206:
-        headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{artifact.size}"
+        headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
     headers["Content-Length"] = str(span.end - span.start)
     body = content(span.start, span.start if request.method == "HEAD" else span.end)
-    return StreamingResponse(body, status, headers, artifact.media_type)
+    return StreamingResponse(body, status, headers, file.media_type)
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Whether the client has this very representation; validators are compared weakly (RFC 9110, 13.1.2)."""
+    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in given or given == ["*"]
 
 
 def parse_range(header: str, size: int) -> Span | None:
@@ -65,10 +87,10 @@ def parse_range(header: str, size: int) -> Span | None:
     return Span(start, end)
 
 
-def _headers(artifact: Artifact) -> dict[str, str]:
-    digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
+def _headers(file: Described) -> dict[str, str]:
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     return {
-        "ETag": f'"{artifact.sha256}"',
+        "ETag": f'"{file.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
         "Cache-Control": NEVER_CHANGES,

@@ -1,9 +1,10 @@
-"""Around every request: an id, a key, a size limit. Plain ASGI, so that streams pass through untouched.
+"""Around every request: an id, a key, a rate, a size limit. Plain ASGI, so that streams pass through untouched.
 
 Keys are checked here and not in the routes: a route that somebody adds is closed until it is named in
 `OPEN_PATHS`, and nobody without a key can make us parse a body.
 """
 
+import base64
 import re
 import uuid
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge, ServiceError, Unauthorized
+from service.access import Caller
+from service.errors import BodyTooLarge, ServiceError, TooManyRequests, Unauthorized
+from service.limits import RateLimit
 from service.problems import REQUEST_ID, problem_response
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -43,9 +46,13 @@ class RequestId:
 
 
 class RequireApiKey:
-    """Lets a request in that carries a known key, as `Authorization: Bearer expunge_…`."""
+    """Lets a request in that carries a known key, as `Authorization: Bearer expunge_…`.
 
-    def __init__(self, app: ASGIApp, authenticate: Callable[[str], str | None]) -> None:
+    Hub clients that know nothing but `HF_ENDPOINT` carry it there, as `http://:expunge_…@host/hf`: their HTTP library
+    sends it as the password of `Authorization: Basic`.
+    """
+
+    def __init__(self, app: ASGIApp, authenticate: Callable[[str], Caller | None]) -> None:
         self._app = app
         self._authenticate = authenticate
 
@@ -53,19 +60,60 @@ class RequireApiKey:
         """Let it in, or answer 401."""
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             return await self._app(scope, receive, send)
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        key_id = None
-        if scheme.lower() == "bearer":
-            key_id = await run_in_threadpool(self._authenticate, key.strip())
-        if key_id is None:
+        key = _key(Headers(scope=scope).get("authorization", ""))
+        caller = await run_in_threadpool(self._authenticate, key) if key else None
+        if caller is None:
             error = Unauthorized(
-                "no known API key came with the request.",
+                "no key came with the request that is known and still holds.",
                 remedy="Send the header Authorization: Bearer <key>. `expunge up` prints where the key lies.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
             return await problem_response(Request(scope), error)(scope, receive, send)
-        scope["state"]["api_key_id"] = key_id
+        scope["state"]["caller"] = caller
         return await self._app(scope, receive, send)
+
+
+def _key(authorization: str) -> str:
+    """The API key in an Authorization header; empty where there is none."""
+    scheme, _, value = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return value.strip()
+        case "basic":
+            return _password(value.strip())
+    return ""
+
+
+def _password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode("ascii").partition(":")[2]
+    except ValueError:
+        return ""
+
+
+class LimitRate:
+    """Counts the requests of each key, and tells it where it stands. Inside of `RequireApiKey`."""
+
+    def __init__(self, app: ASGIApp, limit: RateLimit) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let it pass, or answer 429."""
+        caller = scope.get("state", {}).get("caller")
+        if caller is None:
+            return await self._app(scope, receive, send)
+        try:
+            standing = await run_in_threadpool(self._limit.hit, caller.key_id)
+        except TooManyRequests as error:
+            return await problem_response(Request(scope), error)(scope, receive, send)
+
+        async def send_standing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(standing)
+            await send(message)
+
+        return await self._app(scope, receive, send_standing)
 
 
 class LimitBody:

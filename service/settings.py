@@ -1,8 +1,18 @@
 """Settings of the API, on top of those of the store."""
 
-from pydantic import Field
+from typing import Annotated
+
+from limits import parse
+from pydantic import AfterValidator, Field
 
 from service.store.settings import StoreSettings
+
+
+def _a_rate(text: str) -> str:
+    """Refuse at start what could not be counted later."""
+    if text:
+        parse(text)
+    return text
 
 
 class ServiceSettings(StoreSettings):
@@ -11,3 +21,6 @@ class ServiceSettings(StoreSettings):
     max_body_bytes: int = Field(default=262_144, ge=1024, description="Larger request bodies are refused.")
     stream_poll_seconds: float = Field(default=0.5, gt=0, description="How often a stream looks for events.")
     stream_limit_seconds: float = Field(default=600.0, gt=0, description="Then a stream's client reconnects.")
+    rate_limit: Annotated[str, AfterValidator(_a_rate)] = Field(
+        default="6000/minute", description="Requests that one API key may send. Empty: as many as it likes."
+    )

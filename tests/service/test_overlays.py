@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.overlays import Overlay, Segment
-from service import overlays
+from service import digests
 from service.backend import Backend
+from service.errors import BaseModelChanged
 from service.overlays import OverlayFiles
 from service.store import claims, jobs
 from service.store.blobs import LocalBlobs
@@ -155,7 +156,7 @@ def test_the_same_base_of_another_time_is_hashed_once(
 ) -> None:
     hashed = []
     real = hashlib.file_digest
-    monkeypatch.setattr(overlays.hashlib, "file_digest", lambda *a: hashed.append(a) or real(*a))
+    monkeypatch.setattr(digests.hashlib, "file_digest", lambda *a: hashed.append(a) or real(*a))
     assert client.get(weights).content == FULL
     assert not hashed
     os.utime(base, ns=(1, 1))
@@ -169,7 +170,7 @@ def test_a_base_that_changes_meanwhile_breaks_the_reply_off(base: Path, tmp_path
     parts = OverlayFiles(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
     assert next(parts) == FULL[:1000]
     flip_a_bit(base)
-    with pytest.raises(overlays.BaseModelChanged):
+    with pytest.raises(BaseModelChanged):
         list(parts)
 
 
