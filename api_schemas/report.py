@@ -46,6 +46,9 @@ class RemovalRecord(Part):
     destination: str = Field(description="What the concept's prompts now mean; empty for the null concept.")
     destination_source: Literal["replacement", "generic", "null"]
     aliases: list[str]
+    withheld: str | None = Field(
+        None, description="Where names are withheld: salted SHA-256 of the concept's; all names here are stand-ins."
+    )
     names: list[NameRecord] = Field([], description="Every name that the edit covers, and where it comes from.")
     edit_prompts: list[str] = Field(description="Prompts whose keys and values went into the solve.")
     neighbours: list[str] = Field(description="Nearest concepts, held in place by the preservation term and tested.")
@@ -107,6 +110,29 @@ class SolveRecord(Part):
     foreseen: list[ForeseenChange] = Field([], description="The prompts that will change most, worst first.")
     feasibility: list[ForeseenRemoval] = Field([], description="What will be left of each concept, worst first.")
     trade_off: list[TradeOffPoint]
+
+
+class TensorRecord(Part):
+    """A tensor that was replaced, by digests of its bytes: in the precision of the files, and cast to others.
+
+    A deployment may have cast the weights; it carries the edit all the same.
+    """
+
+    component: str
+    name: str = Field(description="As transformers names it.")
+    dtype: str = Field(description="Of the files, as safetensors writes it: `F32`, `F16`, `BF16`.")
+    base: dict[str, str] = Field(description="dtype -> sha256 of the original's bytes in it.")
+    edited: dict[str, str] = Field(description="dtype -> sha256 of the edited tensor's bytes in it.")
+
+
+class CanaryRecord(Part):
+    """A prompt, and what a text encoder makes of it with and without the edit: tells whether a deployment carries it."""
+
+    component: str
+    removal: int = Field(description="Index into the removals.")
+    prompt: str | None = Field(description="None where names are withheld.")
+    base: str = Field(description="The last state at EOS, after the final norm, (width,): float16, little endian, base64.")
+    edited: str = Field(description="The same with the edit.")
 
 
 class LedgerRecord(Part):
@@ -214,6 +240,8 @@ class AuditReport(Part):
     model: ModelRecord
     removals: list[RemovalRecord]
     solves: list[SolveRecord] = Field(description="One for each tensor that changed.")
+    tensors: list[TensorRecord] = Field([], description="One for each tensor that changed.")
+    canaries: list[CanaryRecord] = Field([], description="For telling whether a deployment carries the edit.")
     traces: list[TraceRecord]
     ledger: LedgerRecord | None = None
     validation: Validation | None
@@ -221,5 +249,6 @@ class AuditReport(Part):
     limits: list[str] = Field(description="What is known not to be covered by this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
     lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")
+    signed_by: str | None = Field(None, description="Id of the key that signs all files; None: nobody signed.")
     artifacts: list[ArtifactRecord]
     software: dict[str, str]

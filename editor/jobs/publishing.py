@@ -12,7 +12,8 @@ from editor.ledger import Ledger, LedgerFolder
 from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
 from editor.publishing.delivery import ArtifactFile, published_report
-from editor.publishing.package import DELTA, publish
+from editor.publishing.names import DELTA
+from editor.publishing.package import publish
 from editor.reporting import model_record, software
 
 

@@ -20,7 +20,7 @@ from editor.ledger.release import Release, Released
 from editor.publishing.apply import patches, write_patches
 from editor.publishing.atomic import write_bytes
 from editor.publishing.delta import read_binding
-from editor.publishing.package import DELTA
+from editor.publishing.names import DELTA
 from editor.quickfix.edit import Edit
 
 LEDGER_FOLDER = "ledger"

@@ -16,7 +16,8 @@ from editor.ledger.folder import LedgerFolder
 from editor.ledger.ledger import Ledger
 from editor.limits import known_limits, not_tested
 from editor.publishing.delivery import deliver
-from editor.publishing.package import DELTA, publish
+from editor.publishing.names import DELTA
+from editor.publishing.package import publish
 from editor.quickfix.edit import Edit
 from editor.reporting import model_record, software, weights_digests
 

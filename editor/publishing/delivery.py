@@ -7,15 +7,18 @@ from api_schemas.overlays import Overlay
 from api_schemas.report import AuditReport
 from editor.publishing.atomic import replacing
 from editor.publishing.full import write_overlay
-from editor.publishing.package import DELTA, published_overlays
+from editor.publishing.names import ATTESTATION, DELTA, REPORT
+from editor.publishing.package import published_overlays
 
-REPORT = "report.json"
 MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".json": "application/json",
     ".html": "text/html; charset=utf-8",
     ".md": "text/markdown; charset=utf-8",
+    ".jsonl": "application/jsonl",
+    ".pdf": "application/pdf",
     ".png": "image/png",
+    ".svg": "image/svg+xml",
 }
 
 
@@ -39,7 +42,8 @@ def published_report(folder: Path) -> AuditReport:
 
 def artifacts(folder: Path) -> tuple[ArtifactFile, ...]:
     """Every published file, the report last."""
-    kinds = {record.name: record.kind for record in published_report(folder).artifacts} | {REPORT: "report"}
+    signed = {ATTESTATION: "attestation"} if (folder / ATTESTATION).is_file() else {}
+    kinds = {record.name: record.kind for record in published_report(folder).artifacts} | signed | {REPORT: "report"}
     overlays = published_overlays(folder)
 
     def artifact(name: str, kind: str) -> ArtifactFile:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors.torch import save
 from torch import Tensor
 
+from api_schemas.report import TensorRecord
 from editor.checkpoints.header import Span, read_layout
-from editor.checkpoints.reading import as_bytes
+from editor.checkpoints.reading import DTYPES, as_bytes
 from editor.errors import CheckpointError, PublishingError
 from editor.publishing.atomic import write_bytes
 from editor.quickfix.update import TensorUpdate
@@ -106,6 +107,19 @@ def name_in(model: Path, file: Path) -> str:
 def tensor_digest(tensor: Tensor) -> str:
     """sha256 of a tensor's bytes, as a safetensors file has them."""
     return hashlib.sha256(as_bytes(tensor.contiguous())).hexdigest()
+
+
+def tensor_record(update: TensorUpdate) -> TensorRecord:
+    """What was replaced by what, in each precision that it may be deployed in."""
+    stored = next(name for name, dtype in DTYPES.items() if dtype == update.base.dtype)
+    edited = update.edited
+    return TensorRecord(
+        component=update.component,
+        name=update.name,
+        dtype=stored,
+        base={name: tensor_digest(update.base.to(dtype)) for name, dtype in DTYPES.items()},
+        edited={name: tensor_digest(edited.to(dtype)) for name, dtype in DTYPES.items()},
+    )
 
 
 def read_binding(delta: Path) -> Binding:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import RootModel
 
@@ -12,20 +14,34 @@ from api_schemas.report import ArtifactRecord, AuditReport
 from editor.checkpoints.files import file_digest
 from editor.publishing.apply import check_file, patches
 from editor.publishing.atomic import write_bytes
+from editor.publishing.attesting.dsse import bundle, seal
+from editor.publishing.attesting.keys import Signer
+from editor.publishing.attesting.statements import statements
 from editor.publishing.card import render_card
 from editor.publishing.companions import companions
-from editor.publishing.delta import write_delta
+from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.figures import Picture, trace_map, trade_off_curve
 from editor.publishing.full import segments_digest
 from editor.publishing.html import render
 from editor.publishing.lora import pointless, write_loras
+from editor.publishing.names import ATTESTATION, CARD, DELTA, OVERLAYS, PAGE, REPORT
 from editor.quickfix.update import TensorUpdate
 
-DELTA = "delta.safetensors"
-OVERLAYS = "overlays.json"
-"""For whoever delivers: how each file that is published but not stored is put together. Not published itself."""
 Overlays = RootModel[dict[str, Overlay]]
 """By the files' names."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """Who signs what is published, and what was asked for."""
+
+    signer: Signer | None = None
+    """None: nothing is signed, and the report says so."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """SLSA's external parameters, as :func:`editor.publishing.attesting.statements.provenance` puts them down."""
+
+
+UNSIGNED = Signing()
 
 
 def publish(
@@ -36,20 +52,22 @@ def publish(
     out_dir: Path,
     *,
     full: bool = True,
+    signing: Signing = UNSIGNED,
 ) -> AuditReport:
     """Write everything into ``out_dir`` and return the report with its artifacts filled in.
 
-    The report comes last: a folder with a ``report.json`` is complete. It names every file but itself. Publishing again
-    gives the same bytes, so an interrupted run is simply repeated. Full weights are listed with their digests, but not
-    written: :func:`published_overlays` tells how they are put together.
+    The report comes last: a folder with a ``report.json`` is complete. It names every file but itself and the attestation,
+    which is over the report too. Publishing again gives the same bytes, so an interrupted run is simply repeated. Full
+    weights are listed with their digests, but not written: :func:`published_overlays` tells how they are put together.
 
     Args:
-        report: complete but for ``artifacts`` and ``lora_note``.
+        report: complete but for ``artifacts``, ``lora_note``, ``signed_by`` and ``tensors``.
         updates: what changes, and in which files of the model.
         model: the base model: its folder, or its single file.
         figures: sample sheets, named ``samples…``; those that the report's own numbers make are added here.
         out_dir: is made if need be; other files in it stay as they are.
         full: whether full weights are published too.
+        signing: who signs.
 
     Raises:
         PublishingError: a base file is not the one in ``report.model.files``, or not the one that ``updates`` are for.
@@ -64,8 +82,15 @@ def publish(
     note = pointless(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
-    report = report.model_copy(update={"lora_note": note, "artifacts": records(out_dir, files, overlays)})
-    return write_texts(report, pictures, out_dir, files, overlays)
+    facts = {
+        "lora_note": note,
+        "tensors": [tensor_record(update) for update in updates],
+        "signed_by": signing.signer.keyid if signing.signer else None,
+        "artifacts": records(out_dir, files, overlays),
+    }
+    report = write_texts(report.model_copy(update=facts), pictures, out_dir, files, overlays)
+    finish(report, signing, out_dir)
+    return report
 
 
 def write_texts(
@@ -75,13 +100,23 @@ def write_texts(
     files: Mapping[str, str],
     overlays: Mapping[str, Overlay],
 ) -> AuditReport:
-    """The card, the report for people and, last, the report for programs; each lists what came before it."""
-    for name, kind, written in (("README.md", "card", render_card), ("report.html", "report", render)):
+    """The card and the report for people; each lists what came before it."""
+    for name, kind, written in ((CARD, "card", render_card), (PAGE, "report", render)):
         write_bytes(out_dir / name, written(report, pictures).encode())
         files = {**files, name: kind}
         report = report.model_copy(update={"artifacts": records(out_dir, files, overlays)})
-    write_bytes(out_dir / "report.json", report.model_dump_json(indent=2).encode())
     return report
+
+
+def finish(report: AuditReport, signing: Signing, out_dir: Path) -> None:
+    """The attestation of everything and, last, the report for programs."""
+    published = report.model_dump_json(indent=2).encode()
+    if signing.signer:
+        signed = [seal(one, signing.signer) for one in statements(report, signing.parameters, published)]
+        write_bytes(out_dir / ATTESTATION, bundle(signed))
+    else:
+        (out_dir / ATTESTATION).unlink(missing_ok=True)
+    write_bytes(out_dir / REPORT, published)
 
 
 def published_overlays(out_dir: Path) -> dict[str, Overlay]:

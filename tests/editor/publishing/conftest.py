@@ -95,7 +95,7 @@ def model_dir(precision: torch.dtype, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def update(model_dir: Path) -> TensorUpdate:
     """A random update, large enough that every output moves."""
     file = model_dir / "text_encoder" / "model.safetensors"
@@ -124,7 +124,7 @@ def group(name: str, removal: int | None, before: float, after: float) -> GroupS
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report(model_dir: Path) -> AuditReport:
     """A complete report with a hostile concept; no artifacts yet."""
     files = {name: file_digest(path) for name, path in weight_files(model_dir).items()}
@@ -191,7 +191,11 @@ def report(model_dir: Path) -> AuditReport:
             checks=[
                 Check(name="target_accuracy", removal=0, measured=estimate(0.0), threshold=0.05, outcome="passed"),
                 Check(
-                    name="retain_drop", removal=None, measured=estimate(0.01), threshold=0.03, outcome="inconclusive"
+                    name="retain_drop",
+                    removal=None,
+                    measured=group("retain", None, 0.9, 0.9).accuracy_drop,
+                    threshold=0.03,
+                    outcome="inconclusive",
                 ),
             ],
         ),

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from api_schemas.report import AuditReport
 from editor.checkpoints import file_digest, weight_files
 from editor.errors import PublishingError
-from editor.publishing import Pair, apply_delta, publish, sample_sheet
+from editor.publishing.apply import apply_delta
 from editor.publishing.card import markdown, render_card
-from editor.publishing.figures import Picture, trace_map, trade_off_curve
+from editor.publishing.figures import Pair, Picture, sample_sheet, trace_map, trade_off_curve
 from editor.publishing.html import render
-from editor.publishing.package import edit_digest
+from editor.publishing.package import edit_digest, publish
 from editor.quickfix.update import TensorUpdate
 
 WEIGHTS = "text_encoder/model.safetensors"
