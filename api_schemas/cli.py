@@ -4,8 +4,8 @@
     edit = "api_schemas.edit_command:edit"
 
 Each names a function with Typer's annotations, or a `typer.Typer` of several, which becomes a group. So `expunge edit`
-starts without torch, and a part that is not installed says which extra brings it. Exit codes of all commands: 0 done, 1 the verdict is not `passed`, 2 the input is wrong,
-3 something failed.
+starts without torch, and a part that is not installed says which extra brings it. Exit codes of all commands: 0 done,
+1 the verdict is not `passed`, 2 the input is wrong, 3 something failed.
 """
 
 import json

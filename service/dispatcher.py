@@ -16,6 +16,7 @@ from service.store import outbox, sweeper
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.queue import TASK, celery_app
+from service.store.schema import Doorbell
 
 RING_INTERVAL = 0.25
 SWEEP_INTERVAL = timedelta(seconds=2)
@@ -46,15 +47,15 @@ class Dispatcher:
         if self._clock() >= self._next_sweep:
             self._sweep()
         with self._database.read() as session:
-            due = [bell.job_id for bell in outbox.due(session, now=self._clock())]
-        for job_id in due:
-            self._ring(job_id)
+            due = outbox.due(session, now=self._clock())
+        for bell in due:
+            self._ring(bell)
 
-    def _ring(self, job_id: str) -> None:
+    def _ring(self, bell: Doorbell) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
-        self._send(job_id)
+        self._send(bell.job_id)
         with self._database.write() as session:
-            outbox.rang(session, job_id, now=self._clock())
+            outbox.rang(session, bell, now=self._clock())
 
     def _sweep(self) -> None:
         with self._database.write() as session:

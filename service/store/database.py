@@ -1,24 +1,33 @@
-"""Connections and transactions.
+"""Connections and transactions, on SQLite and on PostgreSQL.
 
 SQLite runs in WAL mode, and every write transaction begins with BEGIN IMMEDIATE: a deferred one that reads
-before it writes fails at once when another process writes in between, whatever the timeout.
+before it writes fails at once when another process writes in between, whatever the timeout. PostgreSQL reads at
+REPEATABLE READ, which is what a transaction of SQLite sees too, and writes at READ COMMITTED: every write of ours
+first takes the lock of the job's row, and what it reads after that is the latest.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
+from service.store import migrate
 from service.store.errors import IncompatibleStore
-from service.store.schema import SCHEMA_VERSION, Base, StoreVersion
 
 BUSY_TIMEOUT = 15_000
-"""Milliseconds that a SQLite writer waits for another one."""
+"""Milliseconds that a writer waits for another one's lock."""
+IDLE_TIMEOUT = 30_000
+"""Milliseconds after which PostgreSQL ends a transaction whose process does nothing: a stopped one keeps no lock."""
 
 _WRITES = "expunge_writes"
+_POSTGRES = {
+    "connect_timeout": 10,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT}",
+}
 
 
 class Database:
@@ -26,12 +35,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _open(url)
-        self._writer = self.engine.execution_options(**{_WRITES: True})
+        self._reader, self._writer = self.engine, self.engine.execution_options(**{_WRITES: True})
+        if self.engine.dialect.name == "postgresql":
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent view. What is loaded stays readable afterwards."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -40,29 +51,38 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def prepare(self) -> None:
-        """Create the tables, once. Raises `IncompatibleStore` on a database of another version."""
-        with self._writer.begin() as connection:
-            Base.metadata.create_all(connection)
-        with self.write() as session:
-            found = session.scalar(select(StoreVersion.version))
-            if found is None:
-                session.add(StoreVersion(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
-                raise IncompatibleStore(
-                    f"the store has schema {found}, this version of Expunge needs {SCHEMA_VERSION}.",
-                    remedy="Use another data folder, or the version that wrote this one.",
-                )
+    def prepare(self, revision: str = "head") -> None:
+        """Make the tables, or bring those that are there to this version's schema. Raises `IncompatibleStore`."""
+        with self._schema_change() as connection:
+            migrate.upgrade(connection, revision)
+
+    def revert(self, revision: str) -> None:
+        """Take the schema back to an earlier revision. What only later ones have a place for is lost."""
+        with self._schema_change() as connection:
+            migrate.downgrade(connection, revision)
+
+    def revision(self) -> str | None:
+        """The schema that the database has; None: it is empty."""
+        with self._reader.connect() as connection:
+            return migrate.current(connection)
 
     def check(self) -> None:
         """Raise unless the database answers and has our schema."""
-        with self.read() as session:
-            if session.scalar(select(StoreVersion.version)) != SCHEMA_VERSION:
-                raise IncompatibleStore("the database is not prepared.", remedy="Run: expunge up")
+        if self.revision() != migrate.head():
+            raise IncompatibleStore("the database has another schema.", remedy="Run: expunge db upgrade")
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def _schema_change(self) -> Iterator[Connection]:
+        """One transaction in which SQLite lets a table be made again that others refer to."""
+        engine = _open(self.engine.url, foreign_keys=False, poolclass=NullPool)
+        with engine.execution_options(**{_WRITES: True}).begin() as connection:
+            yield connection
+            if engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise IncompatibleStore("a row would refer to one that is gone.", remedy="Restore a backup.")
 
 
 def sqlite_url(path: Path) -> str:
@@ -70,21 +90,28 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def _open(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engine:
+    url = _with_driver(make_url(url))
+    if url.get_backend_name() == "postgresql":
+        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, **options)
+    engine = create_engine(url, **options)
+    event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _configure_sqlite(connection: Any, record: Any) -> None:
+def _with_driver(url: URL) -> URL:
+    """`postgres://` and `postgresql://`, as everybody writes them, mean our driver."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgres", "postgresql") else url
+
+
+def _configure_sqlite(foreign_keys: bool, connection: Any, record: Any) -> None:
     """Per connection: we say when a transaction begins; a commit has reached the disk when it returns."""
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
-        "foreign_keys=ON",
+        f"foreign_keys={foreign_keys:d}",
         f"busy_timeout={BUSY_TIMEOUT}",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -7,7 +7,7 @@ between it rings, more and more rarely: a lost message, or a lost broker, costs 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from service.store.schema import Doorbell
@@ -31,8 +31,11 @@ def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[Doorbe
     return session.scalars(select(Doorbell).where(Doorbell.due_at <= now).order_by(Doorbell.due_at).limit(limit)).all()
 
 
-def rang(session: Session, job_id: str, *, now: datetime) -> None:
-    """The message is with the broker. Ring again if nobody answers: after 30 s, 1 min, 2 min … 1 h."""
-    if bell := session.get(Doorbell, job_id):
-        bell.due_at = now + min(FIRST_PAUSE * 2 ** min(bell.rings, 10), LONGEST_PAUSE)
-        bell.rings += 1
+def rang(session: Session, bell: Doorbell, *, now: datetime) -> None:
+    """The message is with the broker. Ring again if nobody answers: after 30 s, 1 min, 2 min … 1 h.
+
+    Nothing happens when somebody has answered meanwhile, or the bell was hung up anew.
+    """
+    pause = min(FIRST_PAUSE * 2 ** min(bell.rings, 10), LONGEST_PAUSE)
+    same = (Doorbell.job_id == bell.job_id, Doorbell.due_at == bell.due_at)
+    session.execute(update(Doorbell).where(*same).values(due_at=now + pause, rings=bell.rings + 1))

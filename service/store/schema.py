@@ -1,15 +1,13 @@
-"""The tables. `SCHEMA_VERSION` counts their shapes; `database.prepare` refuses a store of another one."""
+"""The tables, as this version of Expunge needs them. How a database gets there: `service.store.migrations`."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DDL, JSON, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator, event
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from api_schemas.jobs import TERMINAL, Status
+from api_schemas.jobs import Status
 from api_schemas.report import Verdict
-
-SCHEMA_VERSION = 2
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -48,14 +46,6 @@ class Base(DeclarativeBase):
         Status: String,
         Verdict: String,
     }
-
-
-class StoreVersion(Base):
-    """One row: the version of the schema that this database has."""
-
-    __tablename__ = "store_version"
-
-    version: Mapped[int] = mapped_column(primary_key=True)
 
 
 class ApiKey(Base):
@@ -159,19 +149,6 @@ class Artifact(Base):
     position: Mapped[int]
     kind: Mapped[str]
     media_type: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     overlay: Mapped[dict[str, Any] | None]
-
-
-_TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
-
-event.listen(
-    Job.__table__,
-    "after_create",
-    DDL(  # type: ignore[no-untyped-call]
-        "CREATE TRIGGER terminal_jobs_never_change BEFORE UPDATE ON jobs "
-        f"WHEN OLD.status IN ({_TERMINAL_SQL}) "
-        "BEGIN SELECT RAISE(ABORT, 'a terminal job never changes'); END"
-    ).execute_if(dialect="sqlite"),
-)

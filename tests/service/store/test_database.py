@@ -5,27 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
 from service.store import keys
 from service.store.database import Database, sqlite_url
-from service.store.errors import IncompatibleStore
 from service.store.ids import edit_id
-from service.store.schema import ApiKey, StoreVersion
+from service.store.schema import ApiKey
 from tests.fakes.clock import FakeClock
-
-
-def test_preparing_twice_changes_nothing(database: Database) -> None:
-    database.prepare()
-    database.check()
-
-
-def test_a_store_of_another_version_is_refused(database: Database) -> None:
-    with database.write() as session:
-        session.execute(update(StoreVersion).values(version=99))
-    with pytest.raises(IncompatibleStore, match="schema 99"):
-        database.prepare()
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeClock) -> None:

@@ -1,0 +1,22 @@
+"""Run by Alembic, on the connection that it is handed: one transaction for all steps, so that none is half done."""
+
+from typing import Any, Literal
+
+from alembic import context
+
+from service.store.schema import Base, UtcTime
+
+
+def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
+    """A step must not change when our code does: it names the type that the column has in the database."""
+    return "sa.DateTime()" if isinstance(thing, UtcTime) else False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite changes a column by making the table again
+    render_item=render,
+)
+with context.begin_transaction():
+    context.run_migrations()
