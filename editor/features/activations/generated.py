@@ -1,13 +1,15 @@
 """Activations while a pipeline draws: the conditional half, step by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from editor.features.activations.capture import backbone_of, capture
+from editor.features.activations.capture import backbone_of, capture, removing
 from editor.features.activations.record import Key, module_digest
 from editor.judging.sampling import Sampler, Shot
 
@@ -42,26 +44,30 @@ class Generation:
     def maps(self, items: range) -> Mapping[Key, Tensor]:
         """Of some shots. Each has a generator of its own, so the batch doesn't matter."""
         shots = [self.shots[i] for i in items]
-        found: dict[Key, Tensor] = {}
-        with (
-            capture(self.pipeline, self.modules) as maps,
-            torch.autocast(
-                self.pipeline.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"
-            ),
-        ):
-
-            def after_step(_: Any, step: int, timestep: Tensor, values: dict[str, Any]) -> dict[str, Any]:
-                if step in self.steps:
-                    # Guidance puts the unconditional rows first.
-                    found.update({(name, int(timestep)): own[-len(shots) :].float() for name, own in maps.items()})
-                return values
-
+        casting = torch.autocast(
+            self.pipeline.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"
+        )
+        with capture(self.pipeline, self.modules) as maps, self.kept(maps, len(shots)) as found, casting:
             self.pipeline(
                 [shot.prompt for shot in shots],
                 num_inference_steps=self.sampler.steps,
                 guidance_scale=self.sampler.guidance,
                 generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
                 output_type="latent",
-                callback_on_step_end=after_step,
             )
         return found
+
+    @contextmanager
+    def kept(self, maps: Mapping[str, Tensor], rows: int) -> Iterator[dict[Key, Tensor]]:
+        """Within, the wanted steps' maps are kept. A step is a forward pass: not every pipeline has callbacks."""
+        found: dict[Key, Tensor] = {}
+        passes = count()
+
+        def after(*_: Any) -> None:
+            if (step := next(passes)) in self.steps:
+                timestep = int(self.pipeline.scheduler.timesteps[step])
+                # Guidance puts the unconditional rows first.
+                found.update({(name, timestep): own[-rows:].float() for name, own in maps.items()})
+
+        with removing(backbone_of(self.pipeline).register_forward_hook(after)):
+            yield found

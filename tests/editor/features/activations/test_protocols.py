@@ -1,0 +1,174 @@
+"""Each protocol against the pipelines themselves: the same backbone, the same inputs, the same half of the guidance."""
+
+from inspect import signature
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from editor.errors import FeatureError
+from editor.features.activations.capture import capture
+from editor.features.activations.conditions import denoise
+from editor.features.activations.embedded import ImageEmbeddings, TextLayers
+from editor.features.activations.generated import Generation
+from editor.features.activations.noised import NoisedImages, encode, fixed_noise, maps_at, noised
+from editor.judging.sampling import Sampler, Shot
+from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
+
+PROMPTED = tuple(family for family in PIPELINES if family != "dit")
+STEPS = 3
+BLOCK = "mid_block"
+
+
+def drawn(pipeline: Any, prompt: str, block: str, **options: Any) -> tuple[list[int], list[Tensor], list[Tensor]]:
+    """Timesteps, latents after every step and the block's maps in every step, from the pipeline itself."""
+    times: list[int] = []
+    latents: list[Tensor] = []
+    maps: list[Tensor] = []
+    with capture(pipeline, [block]) as seen:
+
+        def after_step(_: Any, __: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            return keep(timestep, values["latents"]) or values
+
+        def keep(timestep: Any, now: Tensor) -> None:
+            times.append(int(timestep))
+            latents.append(now.clone())
+            maps.append(seen[block].clone())
+
+        new = "callback_on_step_end" in signature(type(pipeline).__call__).parameters
+        callback = {"callback_on_step_end": after_step} if new else {"callback": lambda _, *now: keep(*now)}
+        pipeline(prompt, num_inference_steps=STEPS, output_type="latent", **callback, **options)
+    return times, latents, maps
+
+
+@pytest.mark.parametrize("family", PROMPTED)
+def test_the_backbone_is_given_what_the_pipeline_gives_it(family: str) -> None:
+    pipeline, block = pipeline_of(family), BLOCKS[family][-1]
+    first = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    given = pipeline._pack_latents(first, 1, 4, 8, 8) if family == "flux" else first
+    size = {} if family in ("stable-diffusion", "sdxl", "pixart") else {"height": 16, "width": 16}
+    extra = {"use_resolution_binning": False, "clean_caption": False} if family == "pixart" else {}
+    off = 3.5 if family == "flux" else 1.0
+    times, _, maps = drawn(pipeline, "a fox", block, latents=given, guidance_scale=off, **size, **extra)
+    with torch.no_grad(), capture(pipeline, [block]) as found:
+        denoise(pipeline, first, times[0], ["a fox"])
+    torch.testing.assert_close(found[block], maps[0], rtol=1e-4, atol=1e-5)
+
+
+def test_dit_is_told_no_class_and_reads_no_prompts() -> None:
+    pipeline, latents = pipeline_of("dit"), latents_of("dit")
+    seen: list[Any] = []
+    handle = pipeline.transformer.register_forward_pre_hook(
+        lambda _, __, named: seen.append(named["class_labels"]), with_kwargs=True
+    )
+    denoise(pipeline, latents, 10, [""])
+    handle.remove()
+    assert seen[0].tolist() == [10]  # of ten classes
+    with pytest.raises(FeatureError, match="no prompts"):
+        denoise(pipeline, latents, 10, ["a fox"])
+
+
+def test_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(FeatureError, match="Linear"):
+        denoise(torch.nn.Linear(1, 1), torch.zeros(1, 4, 8, 8), 0, [""])
+
+
+@pytest.mark.parametrize("timestep", [0, 25, 500, 999])
+def test_noising_is_the_schedulers_own(timestep: int) -> None:
+    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
+    noise = torch.randn_like(clean)
+    expected = pipeline.scheduler.add_noise(clean, noise, torch.tensor([timestep, timestep]))
+    torch.testing.assert_close(noised(pipeline, clean, noise, timestep), expected)
+
+
+def test_flow_matching_is_noised_along_a_straight_line() -> None:
+    pipeline, clean = pipeline_of("sd3"), latents_of("sd3")
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    noise, timestep = torch.randn_like(clean), scheduler.timesteps[300]
+    expected = scheduler.scale_noise(clean, timestep[None], noise)
+    torch.testing.assert_close(noised(pipeline, clean, noise, int(timestep)), expected)
+
+
+def test_images_are_encoded_without_sampling() -> None:
+    pipeline = pipeline_of("stable-diffusion")
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    moments = pipeline.vae.quant_conv(pipeline.vae.encoder(image))
+    expected = moments[:, :4] * pipeline.vae.config.scaling_factor
+    torch.testing.assert_close(encode(pipeline, image), expected)
+
+
+def test_the_noise_of_an_item_does_not_depend_on_its_batch() -> None:
+    every = fixed_noise((4, 2, 2), 0, range(6))
+    assert torch.equal(fixed_noise((4, 2, 2), 0, range(3, 5)), every[3:5])
+    assert len({tuple(own.flatten().tolist()) for own in every}) == 6
+    assert not torch.equal(fixed_noise((4, 2, 2), 1, range(6)), every)
+
+
+def test_images_give_the_same_maps_in_any_batch_and_other_noise_at_other_timesteps() -> None:
+    pipeline = pipeline_of("stable-diffusion")
+    source = NoisedImages(pipeline, latents_of("stable-diffusion", 4), [BLOCK], [25, 200])
+    with torch.no_grad():
+        whole, part = source.maps(range(4)), source.maps(range(2, 4))
+    for key, own in part.items():
+        torch.testing.assert_close(own, whole[key][2:], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(whole[BLOCK, 25], whole[BLOCK, 200])
+
+
+def test_a_prompt_changes_what_is_read_and_its_encoder_what_is_recorded() -> None:
+    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
+    noise = torch.randn_like(clean)
+    empty = maps_at(pipeline, clean, noise, 25, [BLOCK])[BLOCK]
+    one = maps_at(pipeline, clean, noise, 25, [BLOCK], ["a fox", ""])[BLOCK]
+    assert not torch.allclose(one[0], empty[0], atol=1e-4)
+    torch.testing.assert_close(one[1], empty[1], rtol=1e-4, atol=1e-5)
+    silent, told = (NoisedImages(pipeline, clean, [BLOCK], [25], prompts=p).about for p in (None, ["a fox", ""]))
+    assert silent["model"] != told["model"]
+
+
+def test_generation_is_read_in_the_conditional_half_step_by_step() -> None:
+    pipeline, prompt = pipeline_of("stable-diffusion"), "a fox"
+    source = Generation(pipeline, [Shot("an owl", 3), Shot(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2])
+    found = source.maps(range(2))
+    times, latents, _ = drawn(pipeline, prompt, BLOCK, guidance_scale=3.0, generator=torch.Generator().manual_seed(7))
+    assert list(found) == [(BLOCK, times[0]), (BLOCK, times[2])]
+    with torch.no_grad(), capture(pipeline, [BLOCK]) as seen:
+        denoise(pipeline, latents[1], times[2], [prompt])
+    torch.testing.assert_close(found[BLOCK, times[2]][1:], seen[BLOCK], rtol=1e-3, atol=1e-4)
+
+
+def test_text_layers_are_read_at_the_end_of_the_text() -> None:
+    pipeline = pipeline_of("stable-diffusion")
+    source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox", "a picture of an owl"], [0, 1])
+    with torch.no_grad():
+        found = source.maps(range(2))
+        for row, prompt in enumerate(source.prompts):
+            # Unpadded, the end is the last token; causal attention makes padding irrelevant to it.
+            ids = pipeline.tokenizer(prompt, return_tensors="pt")["input_ids"]
+            states = pipeline.text_encoder(input_ids=ids, output_hidden_states=True).hidden_states
+            for layer in source.layers:
+                expected = states[layer + 1][0, -1]
+                torch.testing.assert_close(found[f"layers.{layer}", 0][row, :, 0, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_lie_on_a_line() -> None:
+    pipeline = pipeline_of("stable-diffusion")
+    source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox"], [0], "tokens")
+    with torch.no_grad():
+        (found,) = source.maps(range(1)).values()
+    ids = pipeline.tokenizer("a fox", padding="max_length", return_tensors="pt")["input_ids"]
+    states = pipeline.text_encoder(input_ids=ids, output_hidden_states=True).hidden_states[1]
+    torch.testing.assert_close(found[0, :, 0], states[0].T)
+
+
+def test_image_embeddings_are_points() -> None:
+    module = torch.nn.Linear(3, 5)
+    images = [torch.full((2, 2, 3), value, dtype=torch.uint8).numpy() for value in (1, 2, 3)]
+    source = ImageEmbeddings(
+        lambda own: module(torch.stack([torch.from_numpy(image).float().mean((0, 1)) for image in own])), module, images
+    )
+    (found,) = source.maps(range(1, 3)).values()
+    assert found.shape == (2, 5, 1, 1)
+    torch.testing.assert_close(found[0, :, 0, 0], module(torch.full((3,), 2.0)))
+    assert source.about != ImageEmbeddings(source.embed, module, images[::-1]).about
