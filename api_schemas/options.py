@@ -73,6 +73,12 @@ JoinLedger = Annotated[
     Path | None,
     typer.Option("--ledger", metavar="DIR", file_okay=False, help="Together with all that this ledger's folder holds."),
 ]
+SignWith = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", envvar="EXPUNGE_SIGNING_DIR", file_okay=False, help="Sign with the newest key of this folder."
+    ),
+]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
 
 

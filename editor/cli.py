@@ -15,7 +15,7 @@ from api_schemas.cli import NOT_PASSED
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
-from api_schemas.options import DeltaOnly, JoinLedger, JsonOutput, ModelDir, Out, request_from_options, takes
+from api_schemas.options import DeltaOnly, JoinLedger, JsonOutput, ModelDir, Out, SignWith, request_from_options, takes
 from api_schemas.report import AuditReport
 from editor.review import show_conflicts
 
@@ -31,6 +31,7 @@ def erase(
     ledger: JoinLedger = None,
     label: Annotated[str, typer.Option(metavar="TEXT", help="What the ledger calls it: a ticket number, say.")] = "",
     cache_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_CACHE", help="Images of unedited models.")] = CACHE,
+    sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Remove concepts on this machine, and write the edited weights and the report to a folder.
@@ -63,6 +64,7 @@ def erase(
             delta_only=delta_only,
             ledger=ledger,
             label=label,
+            signing_dir=sign_with.expanduser() if sign_with else None,
         )
         for phase in jobs.PHASES:
             jobs.run_phase(phase, context)

@@ -17,6 +17,7 @@ from service.store.claims import Claim, Published
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError
+from service.store.faults import reach
 from service.store.models import ModelRegistry
 from worker import port, publish
 from worker.errors import JobCanceled, LeaseLost
@@ -55,6 +56,7 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Answer the doorbell. Returns when the job is over, or is not ours."""
+        reach("claim.received")
         with self.database.write() as session:
             claim = claims.claim(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
@@ -62,6 +64,7 @@ class Runner:
         if claim is None:
             log.info("%s: over, or in other hands", job_id)
             return
+        reach("claim.committed")
         with Lease(self.database, claim, self.settings, self.clock) as lease:
             self._attempt(claim, Reporter(self.database, claim, lease, self.settings.progress_seconds, self.clock))
 
@@ -89,7 +92,9 @@ class Runner:
         for phase in editor.PHASES:
             if not editor.finished(phase, context):
                 progress.enter(phase)
+                reach(f"phase.entered.{phase}")
                 editor.run_phase(phase, context)
+                reach(f"phase.done.{phase}")
         files = publish.store(self.blobs, claim, editor.artifacts(context))
         return Result(files, editor.verdict(context))
 
@@ -106,12 +111,14 @@ class Runner:
             progress=progress,
             job_id=claim.job_id,
             now=self.clock(),
+            signing_dir=self.settings.signing_dir,
         )
 
     def _succeed(self, claim: Claim, result: Result) -> None:
         manifest = result.files[-1].sha256
         with self.database.write() as session:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
+        reach("publish.committed")
         self._ended(claim, published)
 
     def _cancel(self, claim: Claim) -> None:

@@ -41,6 +41,8 @@ class JobContext:
     """The folder of a ledger that the removals are added to; all that it holds are solved together."""
     label: str = ""
     """What the caller calls this request there."""
+    signing_dir: Path | None = None
+    """The folder of keys whose newest one signs what is published; ``EXPUNGE_SIGNING_KEY`` goes before it."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

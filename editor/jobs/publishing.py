@@ -11,9 +11,10 @@ from editor.jobs.validating import validation_of, verdict
 from editor.ledger import Ledger, LedgerFolder
 from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
+from editor.publishing.attesting.keys import open_signer
 from editor.publishing.delivery import ArtifactFile, published_report
 from editor.publishing.names import DELTA
-from editor.publishing.package import publish
+from editor.publishing.package import Signing, publish
 from editor.reporting import model_record, software
 
 
@@ -27,8 +28,14 @@ def run_publish(context: JobContext) -> None:
         kept_pictures(context.workdir / "sheets"),
         context.out,
         full=not context.delta_only,
+        signing=signing(context),
     )
     context.progress("publish", 1.0, "written")
+
+
+def signing(context: JobContext) -> Signing:
+    """Who signs, and the request as it was accepted."""
+    return Signing(open_signer(context.signing_dir, context.now), {"request": context.request.model_dump(mode="json")})
 
 
 def draft(context: JobContext) -> AuditReport:

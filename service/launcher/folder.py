@@ -44,6 +44,11 @@ class DataFolder:
         """One file for each process."""
         return self.root / "logs"
 
+    @property
+    def signing_dir(self) -> Path:
+        """The keys that sign what is published, made at the first start."""
+        return self.root / "signing"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Create the folder and keep everybody else out. Raises `LaunchError` when somebody is in."""

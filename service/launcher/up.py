@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -49,6 +50,7 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
             database = settings.database()
             database.prepare()
             folder.key(database)
+            _make_signing_key(settings, folder)
             for program in _programs(env, listener, database):
                 supervisor.start(program)
             url = _url(options.host, listener.getsockname()[1])
@@ -100,6 +102,7 @@ def _environment(settings: StoreSettings, broker_url: str) -> dict[str, str]:
         "EXPUNGE_DATA_DIR": str(settings.data_dir),
         "EXPUNGE_BROKER_URL": broker_url,
         "EXPUNGE_MODELS": json.dumps(models),
+        "EXPUNGE_SIGNING_DIR": str(settings.signing_dir or settings.data_dir / "signing"),
         "EXPUNGE_WORKER_NAME": WORKER_NAME,
         "REMAP_SIGTERM": "SIGQUIT",  # a worker that is told to stop does not wait for its job to end
         "PYTHONUNBUFFERED": "1",
@@ -112,6 +115,17 @@ def _embedded_models() -> dict[str, str]:
     if spec is None or not spec.origin:
         return {}
     return {"emoji": str(Path(spec.origin).with_name("emoji") / "weights")}
+
+
+def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:
+    """At the first start, unless somebody brings a key: what is published is signed. Raises `LaunchError`."""
+    brought = settings.signing_dir or os.environ.get("EXPUNGE_SIGNING_KEY")
+    if brought or folder.signing_dir.exists() or importlib.util.find_spec("editor") is None:
+        return
+    command = [sys.executable, "-m", "editor.publishing.attesting", str(folder.signing_dir)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise LaunchError("no signing key can be made.", remedy=made.stderr.strip().splitlines()[-1])
 
 
 def _programs(env: dict[str, str], listener: socket.socket, database: Database) -> list[Program]:

@@ -23,6 +23,11 @@ class StoreSettings(BaseSettings):
     data_dir: Folder = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
     database_url: str = Field(default="", description="SQLAlchemy URL. Empty: a SQLite file in the data folder.")
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Where Celery messages go.")
+    signing_dir: Folder | None = Field(
+        default=None,
+        description="Folder of signing keys, as `expunge keys` keeps it. Without one, and without EXPUNGE_SIGNING_KEY, "
+        "what is published is not signed.",
+    )
     hard_limit_seconds: int = Field(
         default=7200,
         ge=120,

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from api_schemas.edits import EditRequest, Removal, Validation
+from editor.publishing.attesting.case import Case
+from editor.publishing.attesting.keys import read_keys
+from editor.publishing.attesting.verify import verify
 from tests.fakes.stack import ROOT, running
 
 WEIGHTS = ROOT / "editor" / "emoji" / "weights" / "model_index.json"
@@ -32,3 +35,7 @@ def test_a_concept_is_removed_from_the_embedded_model(tmp_path: Path) -> None:
         assert Path(name) in paths
     assert (report.job_id, report.verdict) == (edit.id, edit.verdict)
     assert report.removals[0].concept == "fox"
+    keys = read_keys(tmp_path / "data" / "signing" / "keys.json")
+    found = verify(Case(tmp_path / "out", keys, WEIGHTS.parent))
+    assert found.ok, [finding for finding in found.findings if finding.outcome == "failed"]
+    assert found.signed_by == [report.signed_by]

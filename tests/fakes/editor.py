@@ -32,6 +32,7 @@ class JobContext:
     progress: Callable[[str, float, str], None]
     job_id: str
     now: datetime
+    signing_dir: Path | None = None
 
 
 @dataclass(frozen=True)
