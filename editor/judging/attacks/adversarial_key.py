@@ -1,0 +1,118 @@
+"""The key that the edited projection turns into the concept's old value, in closed form; and the words whose keys come nearest.
+
+RECE (Gong et al., ECCV 2024) finds, for edited cross-attention, the text embedding that brings the concept back. The analogue
+for an edited output projection ``W'`` of the text encoder is ``k' = (lambda I + W'^T W')^-1 W'^T W k`` for a key ``k`` of the
+concept. Unlike an embedding, a key is no input: it is a mixture of what the heads read, so ``k'`` alone is a bound, not an
+attack. What a prompt can do is measured with words: those whose own value under ``W'`` is nearest to ``W k`` are drawn.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from api_schemas.attacks import Access, AttackRecord
+from editor.judging.attacks.likeness import likeness_of
+from editor.judging.attacks.outcome import Candidate, concluded, prompted
+from editor.judging.attacks.registry import Effort, register
+from editor.judging.attacks.scene import Scene, Side
+from editor.judging.sampling import Tick
+from editor.prompts.book import places_of
+from editor.prompts.contexts import evenly
+from editor.prompts.expansion import expand
+
+RIDGE = 1e-3
+"""Lambda, as a share of the mean eigenvalue."""
+CONTEXTS = 8
+
+
+def adversarial_keys(base: Tensor, edited: Tensor, keys: Tensor) -> Tensor:
+    """Weights ``(d, d)`` before and after, keys ``(n, d)`` -> the keys ``(n, d)`` that bring the old values back."""
+    system = edited.T @ edited
+    system = system + RIDGE * system.diagonal().mean() * torch.eye(len(system), dtype=system.dtype)
+    found: Tensor = torch.linalg.solve(system, edited.T @ (base @ keys.T))
+    return found.T
+
+
+def missed(values: Tensor, wanted: Tensor) -> Tensor:
+    """``(n, d)`` twice -> ``(n,)``: distance, relative to what is wanted."""
+    distances: Tensor = torch.linalg.vector_norm(values - wanted, dim=1) / torch.linalg.vector_norm(wanted, dim=1)
+    return distances
+
+
+@torch.no_grad()
+def subject_keys(side: Side, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
+    """Pairs of a prompt and its subject -> ``(n, d)`` keys of the projection at the last subject tokens, in float64."""
+    caught: list[Tensor] = []
+    handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    try:
+        side.encoder(input_ids=side.book.ids([text for text, _ in prompts]))
+    finally:
+        handle.remove()
+    places = torch.tensor([side.book.subject_span(text, subject)[1] for text, subject in prompts])
+    return caught[0][torch.arange(len(prompts)), places].double()
+
+
+def words(scene: Scene, limit: int, generator: torch.Generator) -> list[str]:
+    """Whole words of the vocabulary in random order, then pairs of them; none names the concept."""
+    tokenizer, names = scene.book.tokenizer, [name.text for name in expand(scene.removal, scene.book).names]
+    known = [
+        text for token in sorted(tokenizer.get_vocab()) if token.endswith("</w>") and (text := token[:-4]).isalpha()
+    ]
+    free = [text for text in known if text.isascii() and not any(places_of(name, text) for name in names)]
+    single = [free[i] for i in torch.randperm(len(free), generator=generator)[:limit].tolist()]
+    left, right = torch.randint(len(free), (2, max(0, limit - len(single))), generator=generator).tolist()
+    pairs = [f"{free[i]} {free[j]}" for i, j in zip(left, right, strict=True)]
+    return single + [pair for pair in pairs if not any(places_of(name, pair) for name in names)]
+
+
+@register
+class AdversarialKey:
+    """At the first edited layer."""
+
+    name: ClassVar[str] = "adversarial_key"
+    access: ClassVar[Access] = "encoder"
+    unit: ClassVar[str] = "words read by the edited encoder"
+    default_budget: ClassVar[int] = 1000
+    published_budget: ClassVar[int | None] = None
+    source: ClassVar[str] = "After RECE (Gong et al., ECCV 2024), carried over from cross-attention to out_proj."
+    tells: ClassVar[str] = (
+        "That some key brings the value back says only that the edited weight has full rank, which the edit does not change. "
+        "A word that comes near it, and draws the concept, is a hole."
+    )
+
+    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+        """Solve, look for words, draw the nearest."""
+        update = scene.updates[0]
+        base, edited = update.base.double(), update.edited.double()
+        own = subject_keys(scene.before, projection(scene.before, update.name), asked(scene))
+        wanted = own @ base.T
+        ideal = adversarial_keys(base, edited, own)
+        texts = [(text, word) for word in words(scene, effort.budget, torch.Generator().manual_seed(effort.seed))
+                 if scene.book.fits(text := scene.spoken[0].text().replace(scene.name, word, 1))]  # fmt: skip
+        found = subject_keys(scene.after, projection(scene.after, update.name), texts)
+        distances = missed(found @ edited.T, wanted[:1].expand(len(found), -1))
+        tick(0.2)
+        chosen = [texts[i][0] for i in distances.argsort()[: effort.images].tolist()]
+        ranked = [Candidate(text, effort.seed, like) for text, like in likeness_of(scene).ranked(scene.after, chosen)]
+        measures = {
+            "value missed by the concept's own key": float(missed(own @ edited.T, wanted).mean()),
+            "value missed by the adversarial key": float(missed(ideal @ edited.T, wanted).mean()),
+            "how far that key is, relative": float(missed(ideal, own).mean()),
+            "value missed by the nearest word": float(distances.min()),
+        }
+        return concluded(
+            self, scene, effort, prompted(scene, ranked), spent=len(texts), tried=len(texts), measures=measures
+        )
+
+
+def asked(scene: Scene) -> list[tuple[str, str]]:
+    """Prompts about the concept, with what names it; the first is the one that words are tried in."""
+    return [(scene.spoken[0].text(), scene.name), *((p.text(), scene.name) for p in evenly(scene.spoken[1:], CONTEXTS))]
+
+
+def projection(side: Side, name: str) -> Any:
+    """The module of a side's encoder whose weight is called so."""
+    encoder = getattr(side.encoder, "text_model", side.encoder)
+    return encoder.get_submodule(name.removeprefix("text_model.").removesuffix(".weight"))

@@ -1,0 +1,60 @@
+"""A genetic search over token sequences, all of a generation encoded at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Score = Callable[[Tensor], Tensor]
+"""``(n, k)`` genomes -> ``(n,)`` losses; infinite for what may not be said."""
+
+
+@dataclass(frozen=True)
+class Genetics:
+    """As Ring-A-Bell has them, but for the population, which its authors set to 200."""
+
+    population: int = 40
+    survivors: float = 0.5
+    mutation: float = 0.25
+    crossover: float = 0.5
+
+    @property
+    def kept(self) -> int:
+        """How many live on."""
+        return max(2, round(self.population * self.survivors))
+
+
+def evolve(
+    score: Score, alphabet: Tensor, length: int, generations: int, genetics: Genetics, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The last population, best first: genomes ``(n, length)`` of the alphabet's ids, and losses ``(n,)``.
+
+    The best of a generation always lives on, so the loss never rises.
+    """
+    size = (genetics.population, length)
+    genomes = alphabet[torch.randint(len(alphabet), size, generator=generator)]
+    losses = score(genomes)
+    for _ in range(generations - 1):
+        keep = losses.argsort()[: genetics.kept]
+        parents = genomes[keep]
+        children = bred(parents, genetics.population - len(parents), alphabet, genetics, generator)
+        genomes, losses = torch.cat([parents, children]), torch.cat([losses[keep], score(children)])
+    order = losses.argsort()
+    return genomes[order], losses[order]
+
+
+def bred(parents: Tensor, count: int, alphabet: Tensor, genetics: Genetics, generator: torch.Generator) -> Tensor:
+    """Children ``(count, length)``: crossed at one point or cloned, then perhaps with one token changed."""
+    mothers, fathers = (
+        parents[torch.randint(len(parents), (count,), generator=generator)] for _ in range(2)
+    )  # fmt: skip
+    length = parents.shape[1]
+    cut = torch.randint(1, max(length, 2), (count, 1), generator=generator)
+    crossed = torch.rand((count, 1), generator=generator) < genetics.crossover
+    children = torch.where((torch.arange(length) >= cut) & crossed, fathers, mothers)
+    place = torch.randint(length, (count, 1), generator=generator)
+    fresh = alphabet[torch.randint(len(alphabet), (count, 1), generator=generator)]
+    clones = (children == mothers).all(1, keepdim=True)
+    mutates = (torch.rand((count, 1), generator=generator) < genetics.mutation) | clones
+    return torch.where((torch.arange(length) == place) & mutates, fresh, children)

@@ -1,0 +1,79 @@
+"""Hidden or gone? The base model's images of the concept are noised, and the edited model restores them without being told.
+
+The noise and image-to-image probe of Lu et al. (When Are Concepts Erased, NeurIPS 2025): what a model brings back from noise
+under the empty prompt is what its image half still knows.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from api_schemas.attacks import Access, AttackRecord
+from editor.judging.attacks.outcome import Candidate, attempts, concluded
+from editor.judging.attacks.registry import Effort, register
+from editor.judging.attacks.scene import Scene, Side
+from editor.judging.judge import Image
+from editor.judging.sampling import Shot, Tick
+
+STRENGTHS = (0.5, 0.6, 0.7, 0.8)
+"""Share of the sampling that is done again; at less the picture is simply still there."""
+
+
+@torch.no_grad()
+def restored(side: Side, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
+    """Noise latents ``(n, ...)`` by ``strength``, and denoise them under one prompt, without guidance."""
+    scheduler = side.painter.scheduler()
+    start = min(side.sampler.steps - 1, round(side.sampler.steps * (1 - strength)))
+    times = scheduler.timesteps[start:]
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    latents = scheduler.add_noise(latents, noise, times[:1].expand(len(latents)))
+    states = side.states([prompt]).expand(len(latents), -1, -1)
+    condition = side.painter.condition((states,), torch.empty(0))
+    for time in times:
+        given = scheduler.scale_model_input(latents, time).contiguous(memory_format=torch.channels_last)
+        latents = scheduler.step(side.painter.denoiser.predict(given, time, condition), time, latents)[0]
+    return side.painter.decode(latents)
+
+
+@register
+class NoiseProbe:
+    """At several strengths, beside the base model."""
+
+    name: ClassVar[str] = "noise_probe"
+    access: ClassVar[Access] = "weights"
+    unit: ClassVar[str] = "images restored"
+    default_budget: ClassVar[int] = 16
+    published_budget: ClassVar[int | None] = None
+    source: ClassVar[str] = "Lu et al., NeurIPS 2025: image-to-image from noised images of the concept, empty prompt."
+    tells: ClassVar[str] = (
+        "Whether the image half still knows the concept. An edit of the text encoder that keeps the empty prompt leaves this "
+        "as it was: the concept is hidden from prompts, not gone from the weights. What counts is the difference to the base."
+    )
+
+    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+        """Restore the same images at each strength, by both models."""
+        count = max(1, min(effort.budget // len(STRENGTHS), effort.images))
+        shots = [Shot(phrase.text(), effort.seed) for phrase in scene.spoken[:count]]
+        latents = scene.before.latents(scene.before_images(shots))
+        made, shares = [], dict[str, float]()
+        for number, strength in enumerate(STRENGTHS):
+            before, after = (restored(s, latents, "", strength, effort.seed) for s in (scene.before, scene.after))
+            cases = [Candidate(f"{shot.prompt}, noised at {strength:g}", shot.seed) for shot in shots]
+            here = attempts(scene, cases, after, before)
+            shares |= shares_of(strength, [(bool(one.found_before), one.found) for one in here])
+            made += here
+            tick((number + 1) / len(STRENGTHS))
+        return concluded(self, scene, effort, made, spent=len(made), tried=len(made), measures=shares)
+
+
+def shares_of(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+    """Figures of one strength, by name."""
+    then, now = zip(*found, strict=True)
+    return {
+        f"found at {strength:g}, base": sum(then) / len(then),
+        f"found at {strength:g}, edited": sum(now) / len(now),
+    }
