@@ -15,6 +15,8 @@ from service.settings import ServiceSettings
 from service.store import outbox, sweeper
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
+from service.store.errors import StoreUnavailable
+from service.store.faults import reach
 from service.store.queue import TASK, celery_app
 from service.store.schema import Doorbell
 
@@ -34,12 +36,12 @@ class Dispatcher:
         self._next_sweep = clock()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. A broker that is away is waited for: the outbox keeps what is due."""
+        """Until `stop` is set. A broker or a database that is away is waited for: the outbox keeps what is due."""
         while not stop.wait(RING_INTERVAL):
             try:
                 self.step()
-            except OperationalError as error:
-                log.warning("the broker is away: %s", type(error).__name__)
+            except (OperationalError, StoreUnavailable) as error:
+                log.warning("the broker or the database is away: %s", error)
                 stop.wait(1.0)
 
     def step(self) -> None:
@@ -53,9 +55,12 @@ class Dispatcher:
 
     def _ring(self, bell: Doorbell) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
+        reach("enqueue.due")
         self._send(bell.job_id)
+        reach("enqueue.sent")
         with self._database.write() as session:
             outbox.rang(session, bell, now=self._clock())
+        reach("enqueue.noted")
 
     def _sweep(self) -> None:
         with self._database.write() as session:

@@ -17,9 +17,10 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     ServiceError,
+    ServiceUnavailable,
     UnsupportedMediaType,
 )
-from service.store.errors import UnknownModel
+from service.store.errors import StoreUnavailable, UnknownModel
 
 REQUEST_ID = "Request-Id"
 PARTS = {"body", "query", "path", "header"}
@@ -48,6 +49,7 @@ def install(app: FastAPI) -> None:
     """Have `app` answer every error as a problem."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(UnknownModel, _unknown_model)
+    app.add_exception_handler(StoreUnavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
@@ -96,8 +98,17 @@ def _http_error(request: Request, error: Exception) -> Response:
     return _unexpected(request, error)
 
 
+def _unavailable(request: Request, error: Exception) -> Response:
+    away = cast(StoreUnavailable, error)
+    log.warning("request %s: %s", _request_id(request), away.message)
+    failure = ServiceUnavailable(away.message, remedy=away.remedy, headers={"Retry-After": "2"})
+    return problem_response(request, failure)
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     """The trace goes to our log; the client learns the request's id and nothing else."""
+    if isinstance(error, StoreUnavailable):  # raised outside of the routes
+        return _unavailable(request, error)
     log.error("request %s failed", _request_id(request), exc_info=error)
     failure = ServiceError("the fault is ours.", remedy="Try again; if it stays, report the request_id.")
     response = problem_response(request, failure)

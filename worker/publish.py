@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, Published
+from service.store.faults import reach
 
 if TYPE_CHECKING:
     from editor.publishing.delivery import ArtifactFile
@@ -20,6 +21,7 @@ def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -
     Doing it again, after a crash anywhere, stores nothing twice.
     """
     published = [_put(blobs, file) for file in files]
+    reach("manifest.begun")
     manifest = json.dumps(
         {
             "edit": claim.job_id,
@@ -30,6 +32,7 @@ def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -
         sort_keys=True,
     )
     blob = blobs.put(io.BytesIO(manifest.encode()))
+    reach("manifest.stored")
     return [*published, Published(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
 
 

@@ -16,7 +16,7 @@ from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, Published
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from service.store.errors import StoreError
+from service.store.errors import StoreError, StoreUnavailable
 from service.store.faults import reach
 from service.store.models import ModelRegistry
 from worker import port, publish
@@ -76,6 +76,8 @@ class Runner:
             log.warning("%s: lost to another worker", claim.job_id)
         except JobCanceled:
             self._cancel(claim)
+        except StoreUnavailable as error:
+            self._retry(claim, error, progress.phase)
         except (EditorError, StoreError) as error:
             self._fail(claim, _refusal(error, progress.phase))
         except SoftTimeLimitExceeded:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from service.launcher.processes import POLL_SECONDS, Program, Supervisor
 from service.store import sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
+from service.store.errors import StoreUnavailable
 from service.store.settings import StoreSettings
 
 WORKER_NAME = "up"
@@ -133,7 +134,7 @@ def _programs(env: dict[str, str], listener: socket.socket, database: Database) 
     descriptor = listener.fileno()
 
     def free_our_jobs() -> None:
-        with database.write() as session:
+        with suppress(StoreUnavailable), database.write() as session:  # then their lease ends, by and by
             sweeper.owner_died(session, WORKER_NAME, now=utc_now())
 
     return [

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from service.store.errors import BlobCorrupted
+from service.store.faults import reach
 
 CHUNK = 1 << 20
 
@@ -53,8 +54,10 @@ class LocalBlobs:
         try:
             with staged.open("xb") as file:
                 blob = _copy(source, file)
+                reach("blob.written")
                 file.flush()
                 os.fsync(file.fileno())
+            reach("blob.synced")
             self._publish(staged, blob)
         finally:
             staged.unlink(missing_ok=True)
@@ -87,6 +90,7 @@ class LocalBlobs:
             return
         _make_durable_folder(target.parent)
         staged.rename(target)
+        reach("blob.renamed")
         _sync_folder(target.parent)
 
 

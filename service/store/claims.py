@@ -17,6 +17,7 @@ from api_schemas.events import EventType, Level
 from api_schemas.jobs import JobError, Status
 from api_schemas.report import Verdict
 from service.store import history, outbox
+from service.store.faults import reach
 from service.store.schema import Artifact, Attempt, Job
 
 LIVE: tuple[Status, ...] = ("running", "canceling")
@@ -76,6 +77,7 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     session.add(Attempt(job_id=job_id, fence=job.fence, owner=owner, started_at=now))
     outbox.silence(session, job_id)
     history.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
+    reach("claim.written")
     return Claim(job_id, job.fence, job.attempt, job.max_attempts, EditRequest.model_validate(job.request))
 
 
@@ -120,6 +122,8 @@ def succeed(
     if ended:
         rows = enumerate(files)
         session.add_all(Artifact(job_id=claim.job_id, position=index, **vars(file)) for index, file in rows)
+        session.flush()
+        reach("publish.written")
     return ended
 
 

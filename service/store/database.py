@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.store import migrate
-from service.store.errors import IncompatibleStore
+from service.store.errors import IncompatibleStore, StoreUnavailable
 
 BUSY_TIMEOUT = 15_000
 """Milliseconds that a writer waits for another one's lock."""
@@ -41,14 +43,17 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent view. What is loaded stays readable afterwards."""
-        with Session(self._reader, expire_on_commit=False) as session:
+        """A consistent view. What is loaded stays readable afterwards. Raises `StoreUnavailable`."""
+        with _answering(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: all of it is committed, or nothing."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        """One transaction: all of it is committed, or nothing. Raises `StoreUnavailable`.
+
+        Where the commit itself gets no answer, it may have happened: whoever is told so looks, or does it again.
+        """
+        with _answering(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def prepare(self, revision: str = "head") -> None:
@@ -63,7 +68,7 @@ class Database:
 
     def revision(self) -> str | None:
         """The schema that the database has; None: it is empty."""
-        with self._reader.connect() as connection:
+        with _answering(), self._reader.connect() as connection:
             return migrate.current(connection)
 
     def check(self) -> None:
@@ -90,11 +95,21 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Failures of the database, told apart from ours. What the driver says may hold a password: only its kind is told."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        kind = type(getattr(error, "orig", None) or error).__name__
+        raise StoreUnavailable(f"the database cannot be used now ({kind}).", remedy="Try again in a moment.") from error
+
+
 def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engine:
     url = _with_driver(make_url(url))
     if url.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, **options)
-    engine = create_engine(url, **options)
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=_POSTGRES, **options)
+    engine = create_engine(url, hide_parameters=True, **options)  # parameters hold concepts: not for logs
     event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
     event.listen(engine, "begin", _begin_sqlite)
     return engine

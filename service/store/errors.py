@@ -9,6 +9,12 @@ class StoreError(ExpungeError):
     code = "store_error"
 
 
+class StoreUnavailable(StoreError):
+    """The database does not answer, is locked for longer than anybody should wait, or its disk is full."""
+
+    code = "store_unavailable"
+
+
 class IncompatibleStore(StoreError):
     """The data folder was written by another version of Expunge."""
 
@@ -25,3 +31,10 @@ class BlobCorrupted(StoreError):
     """A stored blob is not what its name says."""
 
     code = "blob_corrupted"
+
+
+class LedgerMoved(StoreError):
+    """Another job has changed the ledger meanwhile; what was computed from it is of no use."""
+
+    code = "ledger_moved"
+    retryable = True

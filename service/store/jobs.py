@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Status
 from service.store import history, outbox
+from service.store.faults import reach
 from service.store.ids import edit_id
 from service.store.schema import Job
 
@@ -45,6 +46,7 @@ def create(session: Session, request: EditRequest, api_key_id: str, *, now: date
     session.flush()
     history.append(session, job.id, "status", "queued", now=now, status="queued")
     outbox.ring(session, job.id, now=now)
+    reach("accept.written")
     return job
 
 
