@@ -75,12 +75,6 @@ class LedgerConflict(ServiceError):
     code, status, title = "ledger_conflict", 409, "The ledger holds something else"
 
 
-class NotRevocable(ServiceError):
-    """Nothing that this edit removed holds any more, or ever did."""
-
-    code, status, title = "not_revocable", 409, "There is nothing to revoke"
-
-
 class IdempotencyConflict(ServiceError):
     """The same key is in flight."""
 
@@ -121,24 +115,6 @@ class TooManyRequests(ServiceError):
     """Over the rate limit."""
 
     code, status, title = "too_many_requests", 429, "Too many requests"
-
-
-class TooManyJobs(ServiceError):
-    """The tenant's queue is full."""
-
-    code, status, title = "too_many_jobs", 429, "Too many jobs are waiting"
-
-
-class PlanTimeout(ServiceError):
-    """No worker answered a dry run in time."""
-
-    code, status, title = "plan_timeout", 503, "No worker had time for a dry run"
-
-
-class PlanRefused(ServiceError):
-    """The worker looked, and the request itself would fail."""
-
-    code, status, title = "plan_refused", 422, "The request would fail"
 
 
 class BaseModelChanged(ServiceError):
