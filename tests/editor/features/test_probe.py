@@ -54,7 +54,7 @@ def test_units_do_not_matter() -> None:
 
 def test_the_penalty_is_chosen_by_rows_that_were_kept_out() -> None:
     rows, labels = planted(90, d=60, spread=8.0)
-    best = fit_best(rows, labels, range(0, 90, 3), penalties=(1e-6, 1.0))
+    best = fit_best(rows, labels, range(60, 90), penalties=(1e-6, 1.0))
     torch.testing.assert_close(best.weight, fit_probe(rows, labels, 1.0).weight)
 
 
