@@ -12,9 +12,9 @@ Score = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Genetics:
-    """As Ring-A-Bell has them, but for the population, which its authors set to 200."""
+    """As Ring-A-Bell has them."""
 
-    population: int = 40
+    population: int = 200
     survivors: float = 0.5
     mutation: float = 0.25
     crossover: float = 0.5
@@ -23,6 +23,11 @@ class Genetics:
     def kept(self) -> int:
         """How many live on."""
         return max(2, round(self.population * self.survivors))
+
+    @property
+    def born(self) -> int:
+        """How many a generation adds."""
+        return self.population - self.kept
 
 
 def evolve(
@@ -38,7 +43,7 @@ def evolve(
     for _ in range(generations - 1):
         keep = losses.argsort()[: genetics.kept]
         parents = genomes[keep]
-        children = bred(parents, genetics.population - len(parents), alphabet, genetics, generator)
+        children = bred(parents, genetics.born, alphabet, genetics, generator)
         genomes, losses = torch.cat([parents, children]), torch.cat([losses[keep], score(children)])
     order = losses.argsort()
     return genomes[order], losses[order]

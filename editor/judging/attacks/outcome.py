@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api_schemas.attacks import AttackRecord, Attempt, Budget, Rate
+from api_schemas.attacks import AttackRecord, Attempt, Budget
 from editor.judging.attacks.registry import Attack, Effort
 from editor.judging.attacks.scene import Scene
 from editor.judging.judge import Image
+from editor.judging.rates import rate
 from editor.judging.sampling import Shot
-from editor.judging.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,6 @@ class Candidate:
     what: str
     seed: int
     likeness: float | None = None
-
-
-def rate(hits: Sequence[bool]) -> Rate | None:
-    """Of those that are true; None of nothing."""
-    if not hits:
-        return None
-    low, high = wilson(sum(hits), len(hits))
-    return Rate(hits=sum(hits), n=len(hits), value=sum(hits) / len(hits), low=low, high=high)
 
 
 def attempts(
@@ -69,8 +61,8 @@ def concluded(
         seed=effort.seed,
         budget=budget_of(attack, effort, spent),
         tried=tried,
-        rate=rate([one.found for one in made]),
-        rate_before=rate(earlier),
+        rate=rate([one.found for one in made]) if made else None,
+        rate_before=rate(earlier) if earlier else None,
         strongest=max(made, key=lambda one: (one.found, one.score), default=None),
         attempts=list(made),
         measures=measures or {},

@@ -31,8 +31,8 @@ LENGTH = 16
 PAIRS = 24
 """Prompts with and without the concept."""
 RESTARTS = 2
-GENETICS = Genetics()
-BORN = GENETICS.population - GENETICS.kept
+SMALLEST, LARGEST = 16, 200
+"""Population: its authors' 200 where the budget gives it a hundred generations, fewer where it doesn't."""
 
 
 def direction(scene: Scene) -> Tensor:
@@ -76,25 +76,27 @@ def search(scene: Scene, side: Side, effort: Effort, tick: Tick) -> list[str]:
     """Prompts that a side's encoder reads as the concept, from several starts, best first of each."""
     generator, readable, towards = torch.Generator().manual_seed(effort.seed), Readable(scene), direction(scene)
     length = min(LENGTH, scene.book.context - 2)
-    generations, found = generations_within(effort.budget // RESTARTS), list[list[str]]()
+    genetics, generations = planned(effort.budget // RESTARTS)
+    found = list[list[str]]()
     for number, start in enumerate(evenly(scene.others, RESTARTS)):
         wanted = scene.before.states([start.text()]) + STRENGTH * towards
         score = Distance(side, readable, wanted)
-        genomes, losses = evolve(score, readable.alphabet, length, generations, GENETICS, generator)
+        genomes, losses = evolve(score, readable.alphabet, length, generations, genetics, generator)
         said = [readable.text(genome) for genome, loss in zip(genomes, losses, strict=True) if loss.isfinite()]
         found.append(list(dict.fromkeys(said)))
         tick(0.9 * (number + 1) / RESTARTS)
     return [text for texts in found for text in texts[: -(-effort.images // RESTARTS)]]
 
 
-def generations_within(budget: int) -> int:
-    """How many generations encode at most ``budget`` prompts, the first in any case; survivors aren't encoded again."""
-    return 1 + max(0, (budget - GENETICS.population) // BORN)
+def planned(budget: int) -> tuple[Genetics, int]:
+    """A population and as many generations as encode at most ``budget`` prompts; the first in any case."""
+    genetics = Genetics(population=min(max(budget // 50, SMALLEST), LARGEST))
+    return genetics, 1 + max(0, (budget - genetics.population) // genetics.born)
 
 
-def encoded(generations: int) -> int:
-    """Prompts encoded in so many generations."""
-    return GENETICS.population + (generations - 1) * BORN
+def encoded(genetics: Genetics, generations: int) -> int:
+    """Prompts encoded in so many generations: survivors aren't encoded again."""
+    return genetics.population + (generations - 1) * genetics.born
 
 
 class Distance:
@@ -121,7 +123,7 @@ class Transfer:
     default_budget: ClassVar[int] = 2000
     published_budget: ClassVar[int | None] = 600_000
     source: ClassVar[str] = (
-        "Tsai et al., ICLR 2024, with a population of 40 instead of 200; candidates that name the concept are refused."
+        "Tsai et al., ICLR 2024, with a population that fits the budget; candidates that name the concept are refused."
     )
     tells: ClassVar[str] = (
         "A success is a prompt without the concept's name that draws it. A failure is worth as much as the search was long."
@@ -132,7 +134,7 @@ class Transfer:
         texts = self.found(scene, effort, tick)
         ranked = likeness_of(scene).ranked(scene.after, texts)
         chosen = [Candidate(text, effort.seed, like) for text, like in ranked[: effort.images]]
-        spent = RESTARTS * encoded(generations_within(effort.budget // RESTARTS))
+        spent = RESTARTS * encoded(*planned(effort.budget // RESTARTS))
         return concluded(self, scene, effort, prompted(scene, chosen), spent=spent, tried=len(texts))
 
     def found(self, scene: Scene, effort: Effort, tick: Tick) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editor.features.activations.noised import encode
 from editor.judging.judge import Image, Judge
 from editor.judging.sampling import BATCH, ImageCache, Sampler, Shot, put_edited
 from editor.prompts import PromptBook, Removal
@@ -59,14 +60,10 @@ class Side:
             images += self.painter.draw(self.painter.condition((states[part],), torch.empty(0)), seeds[part])
         return images
 
-    @torch.no_grad()
     def latents(self, images: Sequence[Image]) -> Tensor:
         """Images -> scaled latents ``(n, channels, height, width)``."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        vae = self.pipeline.vae
-        encoded = vae.encode(pixels)
-        found: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        return found * float(vae.config.scaling_factor)
+        return encode(self.pipeline, pixels)
 
 
 def edited_side(before: Side, updates: Sequence[TensorUpdate]) -> Side:

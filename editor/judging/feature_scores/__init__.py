@@ -1,0 +1,1 @@
+"""What features inside of the model say of an edit: sparse autoencoder, linear probe, Diff-C."""

@@ -1,0 +1,84 @@
+"""Whether a classifier of diffusion features still finds the concept: when it is asked for, and when nothing is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from api_schemas.feature_scores import DiffCScore, Place
+from editor.features.diffc import DiffusionClassifier, present, probabilities
+from editor.judging.rates import rate
+from editor.judging.statistics import estimate
+
+
+def asked_for(
+    classifier: DiffusionClassifier,
+    sides: tuple[Any, Any],
+    latents: tuple[Tensor, Tensor],
+    prompts: Sequence[str],
+    concept: str,
+    removal: int,
+    place: Place,
+    **reading: Any,
+) -> DiffCScore:
+    """Each model's own images of the concept's prompts, read under these prompts.
+
+    Args:
+        sides: the pipelines before and after.
+        latents: ``(n, c, h, w)`` of what each drew for ``prompts``.
+        reading: further arguments of :func:`editor.features.diffc.probabilities`.
+    """
+    found = [
+        probabilities(side, classifier, drawn, prompts=prompts, **reading)
+        for side, drawn in zip(sides, latents, strict=True)
+    ]
+    return record(classifier, found, prompts, concept, removal, place, "prompt")
+
+
+def hidden(
+    classifier: DiffusionClassifier,
+    sides: tuple[Any, Any],
+    latents: Tensor,
+    prompts: Sequence[str],
+    concept: str,
+    removal: int,
+    place: Place,
+    **reading: Any,
+) -> DiffCScore:
+    """The base model's images of the concept, noised, read under the empty prompt by both models: hidden or gone?"""
+    found = [probabilities(side, classifier, latents, **reading) for side in sides]
+    return record(classifier, found, prompts, concept, removal, place, "nothing")
+
+
+def record(
+    classifier: DiffusionClassifier,
+    found: Sequence[Tensor],
+    prompts: Sequence[str],
+    concept: str,
+    removal: int,
+    place: Place,
+    asked: Any,
+) -> DiffCScore:
+    """From class probabilities ``(n, classes)`` before and after; images of one prompt count as one."""
+    chances = [by_prompt(present(classifier, side, concept), prompts) for side in found]
+    likeliest = [[classifier.config.classes[i] == concept for i in side.argmax(1).tolist()] for side in found]
+    return DiffCScore(
+        removal=removal,
+        place=place,
+        asked_for=asked,
+        before=estimate(chances[0]),
+        after=estimate(chances[1]),
+        found_before=rate(likeliest[0]),
+        found_after=rate(likeliest[1]),
+    )
+
+
+def by_prompt(values: Tensor, prompts: Sequence[str]) -> list[float]:
+    """Means over the rows of each prompt."""
+    _, place = np.unique(np.asarray(prompts), return_inverse=True)
+    sums = torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add_(
+        0, torch.from_numpy(place), values.double()
+    )
+    return (sums / torch.from_numpy(np.bincount(place))).tolist()

@@ -1,0 +1,149 @@
+"""An edit as seen by a sparse autoencoder that was trained on the original model.
+
+Scored on pre-activations, as residual.py has it, at a layer and timestep that no edit was chosen by; with the linear probe
+beside, and marked as not to be trusted where the autoencoder no longer explains what it is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from api_schemas.feature_scores import FeatureChange, Place, Residual, SaeScore
+from editor.features.probe import fit_probe
+from editor.features.sae import SparseAutoencoder
+from editor.judging.feature_scores.residual import Array, Scores, residual
+
+ALARM = 1.5
+"""FVU after over FVU before, above which the autoencoder is off what it knows."""
+CHANGED = 20
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Activations of prompts about the removed concept and about controls, at the same seeds."""
+
+    before: Tensor
+    """``(rows, d)``"""
+    after: Tensor
+    prompts: Sequence[str]
+    """Of each row."""
+    about: Sequence[str]
+    """The concept that each row's prompt is about."""
+
+    @property
+    def names(self) -> list[str]:
+        """The concepts; the removed one comes first in the rows."""
+        return list(dict.fromkeys(self.about))
+
+    def scores(self, before: Array, after: Array) -> Scores:
+        """Scores ``(rows, concepts)`` of these rows."""
+        _, prompts = np.unique(np.asarray(self.prompts), return_inverse=True)
+        return Scores(before, after, prompts, np.array([self.names.index(name) for name in self.about]))
+
+
+def sae_score(
+    sae: SparseAutoencoder, readings: Readings, features: dict[str, Sequence[int]], removal: int, place: Place
+) -> SaeScore:
+    """Score an edit.
+
+    Args:
+        features: what stands for each concept, chosen on the original model and on other prompts than these; empty for a
+            concept that nothing stands for. Such controls are left out.
+        removal: its index.
+        place: where the readings are from.
+    """
+    with torch.no_grad():
+        before, after = (sae.pre_activations(rows).double() for rows in (readings.before, readings.after))
+    unexplained = [fvu(sae, rows) for rows in (readings.before, readings.after)]
+    own = list(features.get(readings.names[0], ()))
+    trusted, why = trust(*unexplained)
+    return SaeScore(
+        removal=removal,
+        place=place,
+        features=own,
+        residual=by_features(before, after, readings, features) if own else None,
+        probe=by_probe(readings),
+        fvu_before=unexplained[0],
+        fvu_after=unexplained[1],
+        trusted=trusted,
+        why=why,
+        changed=changes(before, after, readings),
+    )
+
+
+def trust(before: float, after: float) -> tuple[bool, str]:
+    """Whether the autoencoder still knows what it sees."""
+    ratio = after / before
+    told = (
+        f"the autoencoder leaves {after:.2f} of the variance unexplained, {ratio:.2f} times as much as before the edit"
+    )
+    if ratio > ALARM:
+        return False, f"Not to be trusted: {told}, and the alarm is at {ALARM:g}. Go by the probe and the judge."
+    return True, f"Trusted: {told}."
+
+
+@torch.no_grad()
+def fvu(sae: SparseAutoencoder, rows: Tensor) -> float:
+    """Fraction of variance unexplained, over rows ``(n, d)``."""
+    return float((rows - sae(rows)).square().sum() / (rows - rows.mean(0)).square().sum())
+
+
+def by_features(
+    before: Tensor, after: Tensor, readings: Readings, features: dict[str, Sequence[int]]
+) -> Residual | None:
+    """Mean standardised pre-activation of what stands for each concept."""
+    named = [name for name in readings.names if features.get(name)]
+    rows = [i for i, name in enumerate(readings.about) if name in named]
+    part = Readings(before[rows], after[rows], [readings.prompts[i] for i in rows], [readings.about[i] for i in rows])
+    mean, spread = standard(part)
+    chosen = [list(features[name]) for name in named]
+
+    def table(side: Tensor) -> Array:
+        standardised = (side - mean) / spread
+        return torch.stack([standardised[:, own].mean(1) for own in chosen], dim=1).numpy()
+
+    return residual(part.scores(table(part.before), table(part.after)), named, chosen)
+
+
+def standard(readings: Readings) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature over the controls' prompts on the base model."""
+    neutral = readings.before[[name != readings.names[0] for name in readings.about]]
+    return neutral.mean(0), neutral.std(0, correction=0).clamp_min(1e-12)
+
+
+def by_probe(readings: Readings) -> Residual | None:
+    """Logits of a multinomial probe, each row scored by one that was fitted on the base model's other prompts."""
+    halves = folds(readings)
+    tables = [np.zeros((len(readings.prompts), len(readings.names))) for _ in range(2)]
+    for fold in (0, 1):
+        fitted, scored = (np.flatnonzero(halves == side) for side in (1 - fold, fold))
+        probe = fit_probe(readings.before[fitted], [readings.about[i] for i in fitted.tolist()])
+        order = [probe.classes.index(name) for name in readings.names]
+        for table, rows in zip(tables, (readings.before, readings.after), strict=True):
+            table[scored] = probe.predict(rows[scored])[:, order].numpy()
+    return residual(readings.scores(*tables), readings.names, [()] * len(readings.names))
+
+
+def folds(readings: Readings) -> np.ndarray:
+    """``(rows,)`` of 0 and 1: the prompts of each concept take turns."""
+    place: dict[str, int] = {}
+    for name in readings.names:
+        own = dict.fromkeys(p for p, about in zip(readings.prompts, readings.about, strict=True) if about == name)
+        place |= {prompt: number % 2 for number, prompt in enumerate(own)}
+    return np.array([place[prompt] for prompt in readings.prompts])
+
+
+def changes(before: Tensor, after: Tensor, readings: Readings) -> list[FeatureChange]:
+    """The features that moved most on the concept's prompts, in units of their spread over the controls' prompts."""
+    mean, spread = standard(Readings(before, after, readings.prompts, readings.about))
+    mine = torch.tensor([name == readings.names[0] for name in readings.about])
+    sides = [(side - mean) / spread for side in (before, after)]
+    own = [side[mine].mean(0) for side in sides]
+    rest = (sides[1] - sides[0])[~mine].mean(0)
+    return [
+        FeatureChange(feature=i, before=float(own[0][i]), after=float(own[1][i]), controls_change=float(rest[i]))
+        for i in (own[1] - own[0]).abs().topk(min(CHANGED, len(rest))).indices.tolist()
+    ]

@@ -1,0 +1,156 @@
+"""Planted edits: features with known truth, damped, drifted and erased."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from api_schemas.feature_scores import Place, SaeScore
+from editor.features.sae import SparseAutoencoder
+from editor.judging.feature_scores.residual import Scores, auc, residual
+from editor.judging.feature_scores.sae import Readings, sae_score
+
+CONCEPTS, WIDTH, PROMPTS, SEEDS = 13, 48, 8, 2
+PLACE = Place(module="mid_block", timestep=200, protocol="planted", digest="0")
+
+
+@dataclass(frozen=True)
+class World:
+    """Concept i of a prompt adds orthonormal direction i; a strong mean is common to all rows, noise is not."""
+
+    directions: Tensor
+    before: Tensor
+    about: list[str]
+    prompts: list[str]
+
+    def scored(self, after: Tensor, sae: SparseAutoencoder | None = None) -> SaeScore:
+        features = {f"concept {i}": [i] for i in range(CONCEPTS)}
+        readings = Readings(self.before, after, self.prompts, self.about)
+        return sae_score(sae or self.sae(), readings, features, 0, PLACE)
+
+    def sae(self) -> SparseAutoencoder:
+        """One that knows the truth."""
+        sae = SparseAutoencoder(WIDTH, WIDTH, CONCEPTS)
+        with torch.no_grad():
+            sae.encoder.copy_(self.directions)
+            sae.decoder.copy_(self.directions)
+            sae.mean.copy_(self.before.mean(0))
+        return sae
+
+    def without(self, share: float) -> Tensor:
+        """The concept's prompts lose a share of its direction."""
+        own = torch.tensor([name == "concept 0" for name in self.about]).float()
+        level = (self.before @ self.directions[0]) - (self.before @ self.directions[0])[own == 0].mean()
+        return self.before - share * (own * level)[:, None] * self.directions[0]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    rng = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=rng))[0]
+    rows, about, prompts = [], [], []
+    for concept in range(CONCEPTS):
+        for prompt in range(PROMPTS):
+            strength = 3 + torch.rand((), generator=rng)
+            for _ in range(SEEDS):
+                rows.append(strength * directions[concept] + 0.3 * torch.randn(WIDTH, generator=rng))
+                about.append(f"concept {concept}")
+                prompts.append(f"concept {concept}, wording {prompt}")
+    return World(directions, torch.stack(rows) + 5 * directions[-1], about, prompts)
+
+
+def left(score: SaeScore) -> tuple[float, float]:
+    """Residual by features and by the probe."""
+    assert score.residual
+    assert score.probe
+    return score.residual.estimate.value, score.probe.estimate.value
+
+
+def test_nothing_done_is_untouched(world: World) -> None:
+    score = world.scored(world.before)
+    assert left(score) == (1.0, 1.0)
+    assert score.residual.estimate.low == score.residual.estimate.high == 1.0
+    assert score.trusted
+
+
+def test_damping_of_all_features_is_not_erasure(world: World) -> None:
+    score = world.scored(0.7 * world.before)
+    assert left(score) == (pytest.approx(1), pytest.approx(1))
+    assert score.residual.damping.value == pytest.approx(0.7, abs=1e-4)
+
+
+def test_what_shifts_every_prompt_is_not_erasure(world: World) -> None:
+    drift = 2 * world.directions[0] + world.directions[1]
+    assert left(world.scored(world.before + drift)) == (pytest.approx(1, abs=1e-5), pytest.approx(1, abs=1e-5))
+
+
+def test_full_erasure_leaves_nothing(world: World) -> None:
+    score = world.scored(world.without(1.0))
+    assert left(score)[0] == pytest.approx(0, abs=0.05)
+    assert left(score)[1] == pytest.approx(0, abs=0.15)
+    assert score.residual.estimate.high < 0.2
+    assert score.residual.detected_after.value <= 0.1 < score.residual.detected_before.value == 1
+    assert (score.residual.auc_before, score.residual.auc_after) == (1, pytest.approx(0.5, abs=0.15))
+
+
+def test_half_erased_and_damped_and_shifted_is_half(world: World) -> None:
+    after = 0.7 * world.without(0.5) + 3 * world.directions[0]
+    assert left(world.scored(after))[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    rng, hits = np.random.default_rng(3), 0
+    about = np.repeat(np.arange(12), 12)
+    prompts = np.repeat(np.arange(48), 3)
+    for _ in range(60):
+        mean = 2.0 * (about[:, None] == np.arange(12)) + rng.normal(size=48)[prompts][:, None] * 0.3
+        noise = lambda: 0.3 * rng.normal(size=mean.shape)  # noqa: B023, E731
+        after = mean.copy()
+        after[about == 0, 0] -= 1.0
+        found = residual(Scores(mean + noise(), after + noise(), prompts, about), [str(i) for i in range(12)], [()] * 12)
+        assert found
+        hits += found.estimate.low <= 0.5 <= found.estimate.high
+    assert hits >= 50
+
+
+def test_a_concept_that_nothing_stands_for_is_left_to_the_probe(world: World) -> None:
+    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    score = sae_score(world.sae(), readings, {f"concept {i}": [i] for i in range(1, CONCEPTS)}, 0, PLACE)
+    assert (score.residual, score.features) == (None, [])
+    assert score.probe.estimate.value < 0.2
+
+
+def test_a_feature_that_does_not_tell_the_concept_says_nothing(world: World) -> None:
+    readings = Readings(world.before, world.before, world.prompts, world.about)
+    features = {f"concept {i}": [i] for i in range(CONCEPTS)} | {"concept 0": [30]}
+    assert sae_score(world.sae(), readings, features, 0, PLACE).residual is None
+
+
+def test_too_few_controls_are_refused() -> None:
+    table = np.zeros((20, 10))
+    with pytest.raises(ValueError, match="at least 10"):
+        residual(Scores(table, table, np.arange(20), np.arange(20) % 10), ["x"] * 10, [()] * 10)
+
+
+def test_the_alarm_when_the_autoencoder_is_off_what_it_knows(world: World) -> None:
+    noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
+    score = world.scored(world.before + noise)
+    assert score.fvu_after > 1.5 * score.fvu_before
+    assert not score.trusted
+    assert "probe" in score.why
+
+
+def test_where_it_went(world: World) -> None:
+    mine = torch.tensor([name == "concept 0" for name in world.about]).float()[:, None]
+    changed = world.scored(world.without(1.0) + 3 * mine * world.directions[20]).changed
+    assert {changed[0].feature, changed[1].feature} == {0, 20}
+    by_feature = {one.feature: one for one in changed}
+    assert by_feature[20].change > 0 > by_feature[0].change
+    assert abs(by_feature[20].controls_change) < 0.01
+    assert len(changed) == 20
+
+
+def test_auc_counts_ties_half() -> None:
+    assert auc(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == 0.75
