@@ -20,6 +20,7 @@ from pydantic import (
 
 from api_schemas.base import Phrase, Prompt, Request, refuse
 from api_schemas.conflicts import Conflict, LabelledRemoval, name_conflicts, name_index, removed_but_pinned
+from api_schemas.gates import Gate, PolicyName, PublishPolicy
 
 
 def _auto_or_positive(value: Any) -> Any:
@@ -197,6 +198,13 @@ class Validation(Request):
 
     enabled: bool = Field(default=True, description="Without validation there is no verdict.")
     seeds: int = Field(default=1, ge=1, le=16, description="Images per prompt.")
+    prompts: int = Field(
+        default=96,
+        ge=1,
+        le=2000,
+        description="At most this many prompts about each removed concept, in wordings that the edit saw, in others, and "
+        "about its neighbours.",
+    )
     steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
     guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
     retain_prompts: int = Field(
@@ -206,6 +214,34 @@ class Validation(Request):
         description="At most this many unrelated prompts are checked for collateral damage.",
     )
     thresholds: Thresholds = Thresholds()
+    policy: PolicyName | None = Field(
+        default=None, description="A named policy whose gates take the place of the thresholds.", examples=["strict"]
+    )
+    gates: list[Gate] | None = Field(
+        default=None, min_length=1, max_length=20, description="Gates that take the place of the thresholds."
+    )
+    sequential: bool = Field(
+        default=True, description="Drawing stops as soon as every gate is settled. Off: every prompt is drawn."
+    )
+    publish_policy: PublishPolicy | None = Field(
+        default=None,
+        description="What a verdict that is not `passed` does: `always` publishes all the same, `only_if_passed` publishes the "
+        "report alone. Left out: what the policy says, else `always`.",
+    )
+
+    @field_validator("gates")
+    @classmethod
+    def _one_source(cls, gates: list[Gate] | None, info: ValidationInfo) -> list[Gate] | None:
+        if gates and info.data.get("policy"):
+            raise refuse("two_policies", "can't be given beside a policy", "Send gates or a policy, not both.")
+        return gates
+
+    @field_validator("publish_policy")
+    @classmethod
+    def _needs_a_verdict(cls, asked: PublishPolicy | None, info: ValidationInfo) -> PublishPolicy | None:
+        if asked == "only_if_passed" and not info.data.get("enabled", True):
+            raise refuse("no_verdict", "needs a verdict, and validation is off", "Switch validation on.")
+        return asked
 
 
 def _labelled(removals: Sequence[Removal]) -> list[LabelledRemoval]:
@@ -219,24 +255,43 @@ def _refuse_errors(conflicts: Iterable[Conflict]) -> None:
             raise refuse("contradiction", "{conflict}", conflict.remedy, conflict=conflict.message)
 
 
+ModelName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="The id of a registered base model; `GET /v1/models` lists them.",
+    ),
+]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=16, description="Your own labels, kept with the job: at most 16, of 64 and 512 characters."),
+]
+
+MOST_REMOVALS = 1000
+"""In one request."""
+
+
 class EditRequest(Request):
     """The body of `POST /v1/edits`."""
 
-    model: str = Field(
-        default="emoji",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="The id of a registered base model; `GET /v1/models` lists them.",
+    model: ModelName = "emoji"
+    removals: list[Removal] = Field(
+        min_length=1, max_length=MOST_REMOVALS, description="The concepts to remove, together."
     )
-    removals: list[Removal] = Field(min_length=1, max_length=100, description="The concepts to remove, together.")
+    ledger: bool = Field(
+        default=False,
+        description="Whether these removals join your ledger of the model, until they are revoked. The weights then carry "
+        "all that holds there, and are its next revision.",
+    )
     options: EditOptions = EditOptions()
     validation: Validation = Validation()
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="The same request with the same seed gives the same files."
     )
-    metadata: dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Your own labels, kept with the job.")
+    metadata: Metadata = Field(default={})
 
     @field_validator("removals")
     @classmethod
@@ -260,6 +315,14 @@ class EditRequest(Request):
         index = name_index(_labelled(info.data.get("removals", [])))
         for place, pin in enumerate(options.pins):
             _refuse_errors(removed_but_pinned(index, place, pin))
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _adds_up(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
+        """A ledger is a sum over the original first layer."""
+        if info.data.get("ledger") and (options.preset == "paper" or options.sites != [0]):
+            raise refuse("ledger_options", "do not add up in a ledger", "Leave preset and sites out.")
         return options
 
     def digest(self) -> str:

@@ -8,12 +8,15 @@
     │   ├── JobFailed                 the job ended without a result: failed, canceled or expired
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
     ├── ServiceError                  what a route answers (service.errors): MalformedJson, InvalidIdempotencyKey,
-    │                                 Unauthorized, NotFound, IdempotencyConflict, BodyTooLarge,
-    │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, IdempotencyKeyReused,
-    │                                 BaseModelChanged
+    │                                 Unauthorized, Forbidden, NotFound, MethodNotAllowed, LedgerConflict, NotRevocable,
+    │                                 IdempotencyConflict, BodyTooLarge, UnsupportedMediaType, RangeNotSatisfiable,
+    │                                 InvalidRequest, WebhookRefused, IdempotencyKeyReused, TooManyRequests, TooManyJobs,
+    │                                 PlanRefused, PlanTimeout, ServiceUnavailable, BaseModelChanged
     ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
     │   ├── IncompatibleStore         the data folder was written by another version
+    │   ├── StoreUnavailable          the database is away for a moment
+    │   ├── LedgerMoved               another job has changed the ledger meanwhile
     │   └── BlobCorrupted             a stored blob is not what its name says
     ├── LaunchError                   the stack cannot start, or stay up (service.launcher.errors)
     ├── WorkerError                   a run stops before its end (worker.errors)

@@ -15,6 +15,9 @@ Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "fail
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """States that never change again."""
 
+JobKind: TypeAlias = Literal["removal", "revocation", "plan"]
+"""A revocation takes an edit out of the ledger again. A plan is a dry run; no edit is listed for it."""
+
 Item = TypeVar("Item")
 
 
@@ -56,6 +59,7 @@ class Edit(Resource):
 
     object: Literal["edit"] = "edit"
     id: str
+    kind: JobKind = "removal"
     status: Status
     phase: str | None = Field(default=None, description="What runs now, or ran last. An open set.")
     progress: float = Field(default=0.0, ge=0, le=1, description="Share of the whole job that is done.")
@@ -70,6 +74,7 @@ class Edit(Resource):
     canceling_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime = Field(description="A job that no worker has started by then expires.")
+    revokes: str | None = Field(default=None, description="Of a revocation: the edit that it takes back.")
     error: JobError | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     metadata: dict[str, str] = Field(default_factory=dict)

@@ -2,11 +2,11 @@
 
 import threading
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from api_schemas.access import DEFAULT_TENANT, SCOPES
 from service.access import Caller
 from service.overlays import OverlayFiles
 from service.phrases import PhraseCheck
@@ -16,6 +16,9 @@ from service.store.blobs import ArtifactStore
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.models import ModelRegistry
+
+NOTED_EVERY = timedelta(minutes=1)
+"""How closely the last use of a key is known: a write for every request would be too dear."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,20 @@ class Backend:
         return cls(settings, settings.database(), blobs, registry, phrases, overlays, clock=clock)
 
     def authenticate(self, key: str) -> Caller | None:
-        """Whom a known API key stands for."""
+        """Whom a key stands for that holds now."""
+        now = self.clock()
         with self.database.read() as session:
-            key_id = keys.authenticate(session, key)
-        return Caller(key_id, DEFAULT_TENANT, frozenset(SCOPES)) if key_id else None
+            found = keys.authenticate(session, key, now=now)
+        if found is None:
+            return None
+        if found.last_used_at is None or now - found.last_used_at > NOTED_EVERY:
+            with self.database.write() as session:
+                keys.used(session, found.id, now=now)
+        return Caller(found.id, found.tenant, frozenset(found.scopes))
 
 
 def _backend(request: Request) -> Backend:
     return cast(Backend, request.app.state.backend)
 
 
-def _api_key_id(request: Request) -> str:
-    return cast(Caller, request.state.caller).key_id
-
-
 BackendDep = Annotated[Backend, Depends(_backend)]
-ApiKeyId = Annotated[str, Depends(_api_key_id)]

@@ -75,6 +75,12 @@ class LedgerConflict(ServiceError):
     code, status, title = "ledger_conflict", 409, "The ledger holds something else"
 
 
+class NotRevocable(ServiceError):
+    """Nothing that this edit removed holds any more, or ever did."""
+
+    code, status, title = "not_revocable", 409, "There is nothing to revoke"
+
+
 class IdempotencyConflict(ServiceError):
     """The same key is in flight."""
 
@@ -117,6 +123,24 @@ class TooManyRequests(ServiceError):
     code, status, title = "too_many_requests", 429, "Too many requests"
 
 
+class TooManyJobs(ServiceError):
+    """The tenant's queue is full."""
+
+    code, status, title = "too_many_jobs", 429, "Too many jobs are waiting"
+
+
+class PlanTimeout(ServiceError):
+    """No worker answered a dry run in time."""
+
+    code, status, title = "plan_timeout", 503, "No worker had time for a dry run"
+
+
+class PlanRefused(ServiceError):
+    """The worker looked, and the request itself would fail."""
+
+    code, status, title = "plan_refused", 422, "The request would fail"
+
+
 class BaseModelChanged(ServiceError):
     """Full weights cannot be put together: the base model is not the one that was edited."""
 
@@ -126,7 +150,7 @@ class BaseModelChanged(ServiceError):
 class ServiceUnavailable(ServiceError):
     """The store does not answer. Nothing was accepted that is not told; a POST is safe to repeat under its key."""
 
-    code, status, title = "store_unavailable", 503, "The store does not answer"
+    code, status, title = "service_unavailable", 503, "The store does not answer"
 
 
 class IdempotencyKeyReused(ServiceError):

@@ -1,10 +1,16 @@
 """Rows of the store as resources of the API."""
 
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
 from api_schemas.edits import EditRequest
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile
+from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile, Page
 from service.store import schema
 from service.store.models import BaseModel
+
+Item = TypeVar("Item")
 
 
 def edit(job: schema.Job) -> Edit:
@@ -12,6 +18,7 @@ def edit(job: schema.Job) -> Edit:
     request = EditRequest.model_validate(job.request)
     return Edit(
         id=job.id,
+        kind=job.kind,
         status=job.status,
         phase=job.phase,
         progress=job.progress,
@@ -26,6 +33,7 @@ def edit(job: schema.Job) -> Edit:
         canceling_at=job.canceling_at,
         finished_at=job.finished_at,
         expires_at=job.expires_at,
+        revokes=job.revokes,
         error=JobError.model_validate(job.error) if job.error else None,
         artifacts=[artifact(row) for row in job.artifacts],
         metadata=request.metadata,
@@ -54,6 +62,18 @@ def model(found: BaseModel, max_phrase_tokens: int | None) -> Model:
     """A registered base model."""
     files = [ModelFile(name=name, size=size) for name, size in found.files().items()]
     return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
+
+
+def page(items: Sequence[Item], limit: int, cursor: Callable[[Item], object]) -> Page[Item]:
+    """A page of at most `limit` items, of which one more was looked for."""
+    more = len(items) > limit
+    kept = list(items[:limit])
+    return Page(data=kept, has_more=more, next_cursor=str(cursor(kept[-1])) if more else None)
+
+
+def aware(time: datetime | None) -> datetime | None:
+    """A time that came without its zone is taken to be UTC."""
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 def _urls(edit_id: str) -> EditUrls:

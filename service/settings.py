@@ -24,3 +24,12 @@ class ServiceSettings(StoreSettings):
     rate_limit: Annotated[str, AfterValidator(_a_rate)] = Field(
         default="6000/minute", description="Requests that one API key may send. Empty: as many as it likes."
     )
+    max_unfinished_jobs: int = Field(
+        default=0, ge=0, description="Jobs of one tenant that may be queued or at work at a time. 0: any number."
+    )
+    max_batch_bytes: int = Field(default=4_194_304, ge=1024, description="Larger bodies of batches are refused.")
+    plan_seconds: float = Field(default=30.0, gt=0, description="How long a dry run may take, its waiting included.")
+    webhook_allowed_hosts: list[str] = Field(
+        default=[],
+        description="Receivers that are called although they are not public or not https: host:port, as JSON.",
+    )

@@ -30,8 +30,9 @@ class News:
 class Tail:
     """A reader of one job's events, that remembers how far it is."""
 
-    def __init__(self, backend: Backend, edit_id: str, after: int) -> None:
+    def __init__(self, backend: Backend, tenant: str, edit_id: str, after: int) -> None:
         self.backend = backend
+        self._tenant = tenant
         self._edit_id = edit_id
         self._after = after
 
@@ -41,7 +42,7 @@ class Tail:
         The status is read before the events: a job that was over then has written its last one.
         """
         with self.backend.database.read() as session:
-            job = jobs.get(session, self._edit_id)
+            job = jobs.edit_of(session, self._tenant, self._edit_id)
             if job is None:
                 raise NotFound(f'there is no edit "{self._edit_id}".', remedy="GET /v1/edits lists yours.")
             rows = history.after(session, self._edit_id, self._after, BATCH)

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas.jobs import Artifact, Page
 from api_schemas.overlays import Overlay
+from api_schemas.report import AuditReport
 from service import resources
+from service.access import Caller, ReadsArtifacts
 from service.backend import Backend, BackendDep
 from service.downloads import Content, download
 from service.errors import BaseModelChanged, NotFound
@@ -18,56 +20,69 @@ from service.store.errors import UnknownModel
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
 Format = Literal["json", "html"]
+ATTESTATIONS = "attestation.intoto.jsonl"
 REPORTS: dict[Format, str] = {"json": "report.json", "html": "report.html"}
 
 
 @router.get("/artifacts", summary="List the published files")
-def list_artifacts(edit_id: EditId, backend: BackendDep) -> Page[Artifact]:
+def list_artifacts(edit_id: EditId, backend: BackendDep, caller: ReadsArtifacts) -> Page[Artifact]:
     """All of them; empty until the edit has succeeded."""
-    return Page[Artifact](data=[resources.artifact(row) for row in _job(backend, edit_id).artifacts])
+    return Page[Artifact](data=[resources.artifact(row) for row in _job(backend, caller, edit_id).artifacts])
 
 
 @router.head("/artifacts/{name:path}", include_in_schema=False)
-@router.get("/artifacts/{name:path}", summary="Download a file")
-def read_artifact(edit_id: EditId, name: str, request: Request, backend: BackendDep) -> Response:
+@router.get("/artifacts/{name:path}", summary="Download a file", response_class=Response)
+def read_artifact(
+    edit_id: EditId, name: str, request: Request, backend: BackendDep, caller: ReadsArtifacts
+) -> Response:
     """The bytes. `Range` is understood; the ETag is the sha256."""
-    return _download(backend, edit_id, name, request)
+    return download_of(backend, _job(backend, caller, edit_id), name, request)
 
 
 @router.head("/report", include_in_schema=False)
-@router.get("/report", summary="The audit report")
+@router.get("/report", summary="The audit report", response_model=AuditReport)
 def read_report(
     edit_id: EditId,
     request: Request,
     backend: BackendDep,
+    caller: ReadsArtifacts,
     format: Annotated[Format | None, Query(description="Overrides the Accept header.")] = None,
 ) -> Response:
     """As JSON or as HTML: what `?format=` says, else what the client accepts first."""
     chosen = format or _accepted(request.headers.get("accept", ""))
-    response = _download(backend, edit_id, REPORTS[chosen], request)
+    response = download_of(backend, _job(backend, caller, edit_id), REPORTS[chosen], request)
     response.headers["Vary"] = "Accept"
     return response
 
 
 @router.head("/report.{format}", include_in_schema=False)
-@router.get("/report.{format}", summary="The audit report")
-def read_report_as(edit_id: EditId, format: Format, request: Request, backend: BackendDep) -> Response:
+@router.get("/report.{format}", summary="The audit report in one form", response_model=AuditReport)
+def read_report_as(
+    edit_id: EditId, format: Format, request: Request, backend: BackendDep, caller: ReadsArtifacts
+) -> Response:
     """The report in one form."""
-    return _download(backend, edit_id, REPORTS[format], request)
+    return download_of(backend, _job(backend, caller, edit_id), REPORTS[format], request)
 
 
-def _job(backend: Backend, edit_id: str) -> schema.Job:
+@router.head("/attestations", include_in_schema=False)
+@router.get("/attestations", summary="The signed attestations", response_class=Response)
+def read_attestations(edit_id: EditId, request: Request, backend: BackendDep, caller: ReadsArtifacts) -> Response:
+    """DSSE envelopes around in-toto statements, a line each. `expunge verify` checks them."""
+    return download_of(backend, _job(backend, caller, edit_id), ATTESTATIONS, request)
+
+
+def _job(backend: Backend, caller: Caller, edit_id: str) -> schema.Job:
     with backend.database.read() as session:
-        return found(jobs.get(session, edit_id), edit_id)
+        return found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
 
 
-def _download(backend: Backend, edit_id: str, name: str, request: Request) -> Response:
-    job = _job(backend, edit_id)
+def download_of(backend: Backend, job: schema.Job, name: str, request: Request) -> Response:
+    """One of a job's files."""
     artifact = _artifact(job, name)
-    return download(_content(backend, job, artifact), artifact, request)
+    return download(content_of(backend, job, artifact), artifact, request)
 
 
-def _content(backend: Backend, job: schema.Job, artifact: schema.Artifact) -> Content:
+def content_of(backend: Backend, job: schema.Job, artifact: schema.Artifact) -> Content:
     """What is stored, or what is put together from the base model."""
     if artifact.overlay is None:
         return partial(backend.blobs.open, artifact.sha256)

@@ -1,25 +1,40 @@
-"""Create, list, read and cancel edits."""
+"""Create, list, read, cancel and revoke edits."""
 
+import asyncio
 import hashlib
+import re
+import time
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import Edit, Page, Status
+from api_schemas.jobs import Edit, JobKind, Page, Status
+from api_schemas.report import Verdict
 from service import resources, submissions
-from service.backend import ApiKeyId, Backend, BackendDep
+from service.access import Caller, ReadsEdits, WritesEdits
+from service.backend import Backend, BackendDep
+from service.downloads import matches
 from service.errors import InvalidIdempotencyKey, NotFound
-from service.store import jobs
+from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.schema import Job
+from service.submissions import Submission
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 RETRY_AFTER = {"Retry-After": "2"}
+WAIT = re.compile(r"\bwait=(\d{1,3})\b")
+LONGEST_WAIT = 60
 
 EditId = Annotated[str, Path(description="As `POST /v1/edits` returned it.")]
+IdempotencyKey = Annotated[str | None, Header(description="Repeat safely: one key, one job.")]
+Prefer = Annotated[
+    str | None, Header(description="`wait=N`: answer when the job has ended, or after N seconds (60 at most).")
+]
 
 
 def found(job: Job | None, edit_id: str) -> Job:
@@ -30,70 +45,134 @@ def found(job: Job | None, edit_id: str) -> Job:
 
 
 @router.post("", status_code=submissions.ACCEPTED, response_model=Edit, summary="Remove concepts from a model")
-def create(
+async def create(
     body: EditRequest,
     backend: BackendDep,
-    api_key_id: ApiKeyId,
-    idempotency_key: Annotated[str | None, Header(description="Repeat safely: one key, one job.")] = None,
+    caller: WritesEdits,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> Response:
-    """Check the request and queue the job. Sent again with the same key, it returns the same job."""
-    scope = _scope(api_key_id, idempotency_key)
-    submission = submissions.submit(backend, body, api_key_id, scope)
-    reply = submission.reply
-    location = Edit.model_validate_json(reply.body).urls.self
-    headers = {"Location": location, "Idempotent-Replayed": str(submission.replayed).lower(), **RETRY_AFTER}
-    return _json(reply.body, reply.status_code, headers)
+    """Check the request and queue the job. Sent again with the same key, it returns the same job.
+
+    With `Prefer: wait=N`, 200 and the job as it ended, if it ended in time.
+    """
+    scope = scope_of(caller, "POST /v1/edits", idempotency_key)
+    submission = await run_in_threadpool(submissions.submit, backend, body, caller, scope)
+    return await answered(backend, caller, submission, prefer)
 
 
 @router.get("", summary="List edits, newest first")
 def list_edits(
     backend: BackendDep,
+    caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(pattern=EDIT_ID, description="`next_cursor` of the last page.")] = None,
     status: Annotated[Status | None, Query()] = None,
     model: Annotated[str | None, Query(max_length=100)] = None,
+    verdict: Annotated[Verdict | None, Query()] = None,
+    kind: Annotated[JobKind | None, Query()] = None,
+    request_digest: Annotated[
+        str | None, Query(max_length=71, description="Edits that asked for the very same.")
+    ] = None,
+    created_since: Annotated[datetime | None, Query(description="Made then or later.")] = None,
+    created_before: Annotated[datetime | None, Query(description="Made earlier.")] = None,
 ) -> Page[Edit]:
-    """One page."""
+    """One page. There is no filter by concept: what is in a URL ends up in logs, and names of concepts must not."""
+    wanted = {"status": status, "model": model, "verdict": verdict, "kind": kind, "request_digest": request_digest}
+    since, until = resources.aware(created_since), resources.aware(created_before)
     with backend.database.read() as session:
-        rows = jobs.recent(session, limit=limit + 1, after=after, status=status, model=model)
-    edits = [resources.edit(job) for job in rows[:limit]]
-    more = len(rows) > limit
-    return Page[Edit](data=edits, has_more=more, next_cursor=edits[-1].id if more else None)
+        rows = jobs.recent(session, caller.tenant, wanted, limit=limit + 1, after=after, since=since, until=until)
+    return resources.page([resources.edit(job) for job in rows], limit, lambda edit: edit.id)
 
 
 @router.get("/{edit_id}", response_model=Edit, summary="Read an edit")
-def read(edit_id: EditId, request: Request, backend: BackendDep) -> Response:
+def read(edit_id: EditId, request: Request, backend: BackendDep, caller: ReadsEdits) -> Response:
     """The job as it is now; 304 when the client's `If-None-Match` is still true."""
-    edit = _load(backend, edit_id)
+    edit = _load(backend, caller, edit_id)
     body = edit.model_dump_json()
-    headers = {"ETag": f'"{hashlib.sha256(body.encode()).hexdigest()}"', "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    headers = {"ETag": f'"{hashlib.sha256(body.encode()).hexdigest()}"', "Cache-Control": "private, no-cache"}
+    if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return _json(body, 200, headers if edit.finished else headers | RETRY_AFTER)
+    return json_response(body, 200, headers if edit.finished else headers | RETRY_AFTER)
 
 
-@router.post("/{edit_id}/cancel", response_model=Edit, summary="Stop an edit")
-def cancel(edit_id: EditId, backend: BackendDep) -> Response:
+@router.post("/{edit_id}/cancel", response_model=Edit, summary="Stop an edit", responses={202: {"model": Edit}})
+def cancel(edit_id: EditId, backend: BackendDep, caller: WritesEdits) -> Response:
     """202: it will stop soon. 200: it has ended, now or before; nothing changes any more."""
+    now = backend.clock()
     with backend.database.write() as session:
-        found(jobs.get(session, edit_id), edit_id)
-        jobs.cancel(session, edit_id, now=backend.clock())
-    edit = _load(backend, edit_id)
-    return _json(edit.model_dump_json(), 200 if edit.finished else 202, {})
+        found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+        if jobs.cancel(session, edit_id, now=now):
+            audit.record(session, caller.tenant, caller.key_id, "edit.cancel", edit_id, now=now)
+    edit = _load(backend, caller, edit_id)
+    return json_response(edit.model_dump_json(), 200 if edit.finished else 202)
 
 
-def _load(backend: Backend, edit_id: str) -> Edit:
+@router.post(
+    "/{edit_id}/revoke", status_code=submissions.ACCEPTED, response_model=Edit, summary="Take an edit out of the ledger"
+)
+async def revoke(
+    edit_id: EditId,
+    backend: BackendDep,
+    caller: WritesEdits,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response:
+    """A job of its own: the ledger's next revision, solved from the original model over what still holds.
+
+    The weights then are those of a ledger that never had it. Asked again, it answers the same job.
+    """
+    scope = scope_of(caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
+    submission = await run_in_threadpool(_revoke, backend, caller, edit_id, scope)
+    return await answered(backend, caller, submission, prefer)
+
+
+def _revoke(backend: Backend, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
     with backend.database.read() as session:
-        return resources.edit(found(jobs.get(session, edit_id), edit_id))
+        job = found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+    return submissions.revoke(backend, job, caller, scope)
 
 
-def _json(body: str, status: int, headers: dict[str, str]) -> Response:
+async def answered(backend: Backend, caller: Caller, submission: Submission, prefer: str | None) -> Response:
+    """The reply to a submission, when the client wants it."""
+    reply = submission.reply
+    edit = Edit.model_validate_json(reply.body)
+    headers = {"Location": edit.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
+    wish = WAIT.search(prefer or "")
+    if wish is None:
+        return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
+    seconds = min(int(wish[1]), LONGEST_WAIT)
+    edit = await _ended(backend, caller, edit, seconds)
+    headers |= {"Preference-Applied": f"wait={seconds}"}
+    body = edit.model_dump_json()
+    return json_response(body, 200, headers) if edit.finished else json_response(body, 202, headers | RETRY_AFTER)
+
+
+async def _ended(backend: Backend, caller: Caller, edit: Edit, seconds: int) -> Edit:
+    """The edit when it has ended, or as it is after so many seconds. A coroutine: a thread each would be soon used up."""
+    end = time.monotonic() + seconds
+    while True:
+        edit = await run_in_threadpool(_load, backend, caller, edit.id)
+        left = end - time.monotonic()
+        if edit.finished or left <= 0 or backend.closing.is_set():
+            return edit
+        await asyncio.sleep(min(backend.settings.stream_poll_seconds, left))
+
+
+def _load(backend: Backend, caller: Caller, edit_id: str) -> Edit:
+    with backend.database.read() as session:
+        return resources.edit(found(jobs.edit_of(session, caller.tenant, edit_id), edit_id))
+
+
+def json_response(body: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """A body that is JSON already."""
     return Response(body, status, headers, "application/json")
 
 
-def _scope(api_key_id: str, key: str | None) -> Scope | None:
+def scope_of(caller: Caller, route: str, key: str | None) -> Scope | None:
+    """What makes two uses of an Idempotency-Key the same. Raises `InvalidIdempotencyKey`."""
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not key.isprintable() or not key.isascii():
         raise InvalidIdempotencyKey("1 to 255 printable ASCII characters are allowed.", remedy="Send a UUID.")
-    return Scope(api_key_id, "POST /v1/edits", key)
+    return Scope(caller.key_id, route, key)

@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 from api_schemas.events import Event
 from api_schemas.jobs import Page
 from service import resources
+from service.access import ReadsEdits
 from service.backend import BackendDep
 from service.routes.edits import EditId, found
 from service.store import history, jobs
@@ -23,22 +24,22 @@ After = Annotated[int, Query(ge=0, description="The last `seq` that you have.")]
 def list_events(
     edit_id: EditId,
     backend: BackendDep,
+    caller: ReadsEdits,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Page[Event]:
     """One page, oldest first."""
     with backend.database.read() as session:
-        found(jobs.get(session, edit_id), edit_id)
+        found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
         rows = history.after(session, edit_id, after, limit + 1)
-    events = [resources.event(row) for row in rows[:limit]]
-    more = len(rows) > limit
-    return Page[Event](data=events, has_more=more, next_cursor=str(events[-1].seq) if more else None)
+    return resources.page([resources.event(row) for row in rows], limit, lambda event: event.seq)
 
 
 @router.get("/stream", summary="What happens, as it happens", response_class=StreamingResponse)
 async def stream(
     edit_id: EditId,
     backend: BackendDep,
+    caller: ReadsEdits,
     after: After = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> Response:
@@ -47,7 +48,7 @@ async def stream(
     The last message is `done`; a reconnect after that is answered 204, at which browsers stop.
     """
     start = after if last_event_id is None else last_event_id
-    source = Tail(backend, edit_id, start)
+    source = Tail(backend, caller.tenant, edit_id, start)
     first = await run_in_threadpool(source.next)
     if first.over and not first.events and start:
         return Response(status_code=204)

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from api_schemas.jobs import Model, Page
 from service import resources
+from service.access import ReadsModels
 from service.backend import Backend, BackendDep
 from service.errors import NotFound
 from service.store.errors import UnknownModel
@@ -13,13 +14,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("", summary="List the base models")
-def list_models(backend: BackendDep) -> Page[Model]:
+def list_models(backend: BackendDep, caller: ReadsModels) -> Page[Model]:
     """All of them."""
     return Page[Model](data=[_resource(backend, model) for model in backend.registry.all()])
 
 
 @router.get("/{model_id}", summary="Read a base model")
-def read_model(model_id: str, backend: BackendDep) -> Model:
+def read_model(model_id: str, backend: BackendDep, caller: ReadsModels) -> Model:
     """One of them."""
     try:
         return _resource(backend, backend.registry.get(model_id))

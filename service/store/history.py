@@ -8,7 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.events import EventType, Level
-from service.store.schema import Event
+from api_schemas.jobs import TERMINAL, Status
+from service.store import audit, webhooks
+from service.store.schema import Event, Job
 
 
 def append(
@@ -35,6 +37,19 @@ def append(
         )
     )
     session.flush()
+    if kind == "status":
+        _tell(session, job_id, data["status"], now)
+
+
+def _tell(session: Session, job_id: str, status: Status, now: datetime) -> None:
+    """Whoever wants to know: receivers of webhooks, and at the end the audit log."""
+    job = session.get_one(Job, job_id, populate_existing=True)
+    if job.kind == "plan":
+        return
+    webhooks.announce(session, job, status, now=now)
+    if status in TERMINAL:
+        noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
+        audit.record(session, job.tenant, "service", f"edit.{status}", job.id, now=now, **noted)
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:

@@ -5,12 +5,13 @@ from datetime import datetime
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-EDIT_ID = r"^edit_[0-9A-HJKMNP-TV-Z]{26}$"
+ULID = "[0-9A-HJKMNP-TV-Z]{26}"
+EDIT_ID, BATCH_ID, DELIVERY_ID = rf"^edit_{ULID}$", rf"^batch_{ULID}$", rf"^msg_{ULID}$"
 
 
-def edit_id(now: datetime) -> str:
+def prefixed_id(prefix: str, now: datetime) -> str:
     """A new id: 48 bits of milliseconds since 1970, 80 random bits, in 26 Crockford digits."""
-    return f"edit_{_ulid(int(now.timestamp() * 1000), secrets.randbits(80))}"
+    return f"{prefix}_{_ulid(int(now.timestamp() * 1000), secrets.randbits(80))}"
 
 
 def _ulid(milliseconds: int, randomness: int) -> str:

@@ -7,17 +7,18 @@ queued -> running -> succeeded | failed
   +-> expired                       (see `claims` for running, `sweeper` for what nobody finished)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from api_schemas.access import DEFAULT_TENANT
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import Status
+from api_schemas.jobs import TERMINAL, JobKind
 from service.store import history, outbox
 from service.store.faults import reach
-from service.store.ids import edit_id
+from service.store.ids import prefixed_id
 from service.store.schema import Job
 
 MAX_ATTEMPTS = 3
@@ -25,10 +26,22 @@ QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started by then expires."""
 
 
-def create(session: Session, request: EditRequest, api_key_id: str, *, now: datetime) -> Job:
+def create(
+    session: Session,
+    request: EditRequest,
+    api_key_id: str,
+    *,
+    now: datetime,
+    tenant: str = DEFAULT_TENANT,
+    kind: JobKind = "removal",
+    revokes: str | None = None,
+) -> Job:
     """A queued job, its first event and its doorbell."""
     job = Job(
-        id=edit_id(now),
+        id=prefixed_id("plan" if kind == "plan" else "edit", now),
+        tenant=tenant,
+        kind=kind,
+        revokes=revokes,
         status="queued",
         model=request.model,
         request=request.model_dump(mode="json"),
@@ -51,35 +64,66 @@ def create(session: Session, request: EditRequest, api_key_id: str, *, now: date
 
 
 def get(session: Session, job_id: str) -> Job | None:
-    """The job as it is now."""
+    """The job as it is now, whoever's it is: for those who serve all tenants."""
     return session.get(Job, job_id, populate_existing=True)
+
+
+def edit_of(session: Session, tenant: str, job_id: str) -> Job | None:
+    """A tenant's own edit as it is now. Dry runs are no edits."""
+    job = get(session, job_id)
+    return job if job and job.tenant == tenant and job.kind != "plan" else None
 
 
 def recent(
     session: Session,
+    tenant: str,
+    equal: Mapping[str, str | None],
     *,
     limit: int,
     after: str | None = None,
-    status: Status | None = None,
-    model: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Sequence[Job]:
-    """Jobs newest first, from the one that follows id `after`."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    """A tenant's edits newest first, from the one that follows id `after`.
+
+    Args:
+        equal: columns that must have a value; None: any.
+        since: made then or later.
+        until: made before.
+    """
+    query = select(Job).where(Job.tenant == tenant, Job.kind != "plan")
+    for name, value in equal.items():
+        query = query if value is None else query.where(getattr(Job, name) == value)
     if after is not None:
         query = query.where(Job.id < after)
-    if status is not None:
-        query = query.where(Job.status == status)
-    if model is not None:
-        query = query.where(Job.model == model)
-    return session.scalars(query).all()
+    if since is not None:
+        query = query.where(Job.created_at >= since)
+    if until is not None:
+        query = query.where(Job.created_at < until)
+    return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
 
 
-def cancel(session: Session, job_id: str, *, now: datetime) -> None:
-    """A queued job is canceled at once; a running one is told to stop. A terminal one stays as it is."""
+def revocation_of(session: Session, job_id: str) -> Job | None:
+    """The job that takes an edit back, or is about to; None: no such job is under way or has been done."""
+    pending = select(Job).where(Job.revokes == job_id, Job.status.in_(("queued", "running", "canceling", "succeeded")))
+    return session.scalar(pending.order_by(Job.id.desc()).limit(1))
+
+
+def unfinished(session: Session, tenant: str) -> int:
+    """How many of a tenant's jobs are queued or at work."""
+    mine = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL))
+    return session.scalar(mine) or 0
+
+
+def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
+    """A queued job is canceled at once; a running one is told to stop. A terminal one stays as it is: False."""
     stopped = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
     if session.scalar(stopped.values(status="canceled", canceling_at=now, finished_at=now)):
         outbox.silence(session, job_id)
         history.append(session, job_id, "status", "canceled before it started", now=now, status="canceled")
+        return True
     told = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)
     if session.scalar(told.values(status="canceling", canceling_at=now)):
         history.append(session, job_id, "status", "asked to stop", now=now, status="canceling")
+        return True
+    return False

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from api_schemas.jobs import Status
+from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
 
 
@@ -44,6 +44,7 @@ class Base(DeclarativeBase):
         datetime: UtcTime,
         dict[str, Any]: JSON,
         Status: String,
+        JobKind: String,
         Verdict: String,
     }
 
@@ -55,16 +56,24 @@ class ApiKey(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     secret_sha256: Mapped[str]
+    tenant: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class Job(Base):
-    """One edit. `fence` counts claims: who holds an older number may write nothing more."""
+    """One edit, or a dry run of one. `fence` counts claims: who holds an older number may write nothing more."""
 
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[JobKind]
+    revokes: Mapped[str | None]
     status: Mapped[Status] = mapped_column(index=True)
     phase: Mapped[str | None]
     progress: Mapped[float] = mapped_column(default=0.0)

@@ -154,22 +154,3 @@ def test_models_are_listed_with_their_room(client: TestClient) -> None:
     assert (model["id"], model["max_phrase_tokens"]) == ("tiny", LONGEST_PHRASE)
     assert client.get(model["url"]).json() == model
     assert "tokenizer/tokenizer.json" in {file["name"] for file in model["files"]}
-
-
-def test_the_contract_describes_every_route(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {
-        "/v1/edits",
-        "/v1/edits/{edit_id}",
-        "/v1/edits/{edit_id}/cancel",
-        "/v1/edits/{edit_id}/events",
-        "/v1/edits/{edit_id}/stream",
-        "/v1/edits/{edit_id}/artifacts",
-        "/v1/edits/{edit_id}/artifacts/{name}",
-        "/v1/edits/{edit_id}/report",
-        "/v1/edits/{edit_id}/report.{format}",
-        "/v1/models",
-        "/v1/models/{model_id}",
-        "/healthz",
-        "/readyz",
-    }

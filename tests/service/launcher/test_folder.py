@@ -9,6 +9,7 @@ from service.launcher import broker
 from service.launcher.errors import LaunchError
 from service.launcher.folder import LONGEST_SOCKET_PATH, DataFolder
 from service.store import keys
+from service.store.clock import utc_now
 from service.store.database import Database
 
 
@@ -28,7 +29,7 @@ def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, databa
     folder.key(database)
     assert folder.key_file.read_text() == key
     with database.read() as session:
-        assert keys.authenticate(session, key.strip())
+        assert keys.authenticate(session, key.strip(), now=utc_now())
 
 
 def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import StatementError
 
 from service.store import keys
 from service.store.database import Database, sqlite_url
-from service.store.ids import edit_id
+from service.store.ids import prefixed_id
 from service.store.schema import ApiKey
 from tests.fakes.clock import FakeClock
 
@@ -20,7 +20,7 @@ def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeCloc
     with pytest.raises(ZeroDivisionError), database.write() as session:
         _ = keys.register(session, key, now=clock()), 1 / 0
     with database.read() as session:
-        assert keys.authenticate(session, key) is None
+        assert keys.authenticate(session, key, now=clock()) is None
 
 
 def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
@@ -60,16 +60,16 @@ def test_a_key_is_stored_as_a_hash_and_can_be_revoked(database: Database, clock:
     with database.write() as session:
         row = session.get_one(ApiKey, key_id)
         assert key.rpartition("_")[2] not in row.secret_sha256
-        assert keys.authenticate(session, key) == key_id
-        assert keys.authenticate(session, key[:-1] + ("A" if key[-1] != "A" else "B")) is None
-        assert keys.authenticate(session, "nonsense") is None
+        assert keys.authenticate(session, key, now=clock()) is row
+        assert keys.authenticate(session, key[:-1] + ("A" if key[-1] != "A" else "B"), now=clock()) is None
+        assert keys.authenticate(session, "nonsense", now=clock()) is None
         row.revoked_at = clock()
         session.flush()
-        assert keys.authenticate(session, key) is None
+        assert keys.authenticate(session, key, now=clock()) is None
 
 
 def test_ids_sort_by_time() -> None:
     times = [datetime(year, 1, 1, tzinfo=UTC) for year in range(2000, 2030)]
-    ids = [edit_id(time) for time in times]
+    ids = [prefixed_id("edit", time) for time in times]
     assert ids == sorted(ids)
     assert len({len(one) for one in ids}) == 1

@@ -1,0 +1,101 @@
+"""Who did what: lines that the database keeps from being changed, each with a hash that covers the line before it.
+
+Removing, changing or reordering lines breaks the chain; cutting off its end does not, so note the head now and then, away
+from the database, and have it looked for. Lines name keys, edits and digests, never concepts.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from service.store.tables import AuditLine
+
+FIRST = "0" * 64
+"""What the first line follows."""
+APPEND_LOCK = 0x65787062
+"""A number for PostgreSQL's advisory lock: lines are added one after the other. SQLite has one writer anyhow."""
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of looking at the whole chain."""
+
+    lines: int
+    head: str
+    """The hash of the last line."""
+    fault: str | None = None
+    """What is wrong, and with which line."""
+
+
+def record(
+    session: Session, tenant: str, actor: str, action: str, target: str, *, now: datetime, **details: Any
+) -> None:
+    """Add a line, in the transaction that does what it says. Call it last: others wait until that ends."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": APPEND_LOCK})
+    last = session.scalar(select(AuditLine).order_by(AuditLine.seq.desc()).limit(1))
+    line = AuditLine(
+        seq=last.seq + 1 if last else 1,
+        at=now,
+        tenant=tenant,
+        actor=actor,
+        action=action,
+        target=target,
+        details=details,
+        previous=last.hash if last else FIRST,
+    )
+    line.hash = digest(line)
+    session.add(line)
+    session.flush()
+
+
+def digest(line: AuditLine) -> str:
+    """sha256 over the line in canonical JSON, the hash before it included."""
+    content = [
+        line.seq,
+        line.at.isoformat(timespec="microseconds"),
+        line.tenant,
+        line.actor,
+        line.action,
+        line.target,
+        line.details,
+        line.previous,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def verify(session: Session, expected: tuple[int, str] | None = None) -> Checked:
+    """Look at every line.
+
+    Args:
+        expected: number and hash of a line that was there once.
+    """
+    number, head = 0, FIRST
+    for line in every(session):
+        number += 1
+        if (line.seq, line.previous, line.hash) != (number, head, digest(line)):
+            return Checked(number, head, f"line {number} is not what was written")
+        head = line.hash
+        if expected and number == expected[0] and head != expected[1]:
+            return Checked(number, head, f"line {number} has another hash than was noted")
+    if expected and number < expected[0]:
+        return Checked(number, head, f"line {expected[0]} is gone: the log ends at {number}")
+    return Checked(number, head)
+
+
+def every(session: Session) -> Iterator[AuditLine]:
+    """All lines, first to last."""
+    return iter(session.scalars(select(AuditLine).order_by(AuditLine.seq).execution_options(yield_per=BATCH)))
+
+
+def page(session: Session, tenant: str, *, after: int, limit: int) -> Sequence[AuditLine]:
+    """A tenant's own lines that follow number `after`, oldest first."""
+    own = select(AuditLine).where(AuditLine.tenant == tenant, AuditLine.seq > after)
+    return session.scalars(own.order_by(AuditLine.seq).limit(limit)).all()

@@ -1,0 +1,156 @@
+"""Receivers and messages to them. A message is written in the transaction that changes the job, and sent from here."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from service.store.ids import prefixed_id
+from service.store.schema import Job
+from service.store.tables import WebhookDelivery, WebhookEndpoint
+
+PAUSES = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
+"""Between the attempts: the table of Standard Webhooks, some three days in all."""
+JITTER = 0.1
+ATTEMPT_TIME = timedelta(seconds=60)
+"""An attempt whose sender is not heard of after this is made again."""
+LONGEST_LOG = 20
+
+
+def add(session: Session, tenant: str, *, now: datetime, **fields: Any) -> WebhookEndpoint:
+    """A new receiver."""
+    endpoint = WebhookEndpoint(id=prefixed_id("whe", now), tenant=tenant, created_at=now, **fields)
+    session.add(endpoint)
+    session.flush()
+    return endpoint
+
+
+def endpoints(session: Session, tenant: str) -> Sequence[WebhookEndpoint]:
+    """A tenant's receivers, oldest first."""
+    own = select(WebhookEndpoint).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.deleted_at.is_(None))
+    return session.scalars(own.order_by(WebhookEndpoint.id)).all()
+
+
+def endpoint(session: Session, tenant: str, endpoint_id: str) -> WebhookEndpoint | None:
+    """One of them."""
+    found = session.get(WebhookEndpoint, endpoint_id)
+    return found if found and found.tenant == tenant and found.deleted_at is None else None
+
+
+def remove(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> None:
+    """Tell it nothing more. Its log stays for the audit."""
+    endpoint.deleted_at = now
+    _give_up(session, endpoint.id)
+
+
+def announce(session: Session, job: Job, status: str, *, now: datetime) -> None:
+    """A message to each of the tenant's receivers that wants to know."""
+    kind = f"edit.{status}"
+    for receiver in endpoints(session, job.tenant):
+        if kind in receiver.events and receiver.disabled_at is None:
+            session.add(
+                WebhookDelivery(
+                    id=prefixed_id("msg", now),
+                    endpoint_id=receiver.id,
+                    job_id=job.id,
+                    type=kind,
+                    body=_body(job, kind, status, now),
+                    status="pending",
+                    created_at=now,
+                    next_attempt_at=now,
+                    tries=0,
+                    attempts=[],
+                )
+            )
+
+
+def due(session: Session, *, now: datetime, limit: int = 20) -> Sequence[str]:
+    """Ids of the messages to send now, the longest waiting first."""
+    waiting = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at <= now)
+    return session.scalars(waiting.order_by(WebhookDelivery.next_attempt_at).limit(limit)).all()
+
+
+def take(session: Session, delivery_id: str, *, now: datetime) -> tuple[WebhookDelivery, WebhookEndpoint] | None:
+    """The right to make the next attempt, for a while; None: somebody else has it."""
+    mine = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, WebhookDelivery.next_attempt_at <= now)
+    taken = session.scalar(mine.values(next_attempt_at=now + ATTEMPT_TIME).returning(WebhookDelivery))
+    if taken is None:
+        return None
+    receiver = session.get(WebhookEndpoint, taken.endpoint_id)
+    assert receiver, "a foreign key"
+    return taken, receiver
+
+
+def settle(
+    session: Session,
+    delivery_id: str,
+    attempt: Mapping[str, Any],
+    *,
+    delivered: bool,
+    gone: bool,
+    wait: float,
+    now: datetime,
+) -> None:
+    """Note an attempt, and when the next one is due, if one is.
+
+    Args:
+        gone: the receiver wants nothing more, ever.
+        wait: seconds for which it asked.
+    """
+    delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
+    delivery.tries += 1
+    delivery.attempts = [*delivery.attempts, dict(attempt)][-LONGEST_LOG:]
+    pause = pause_after(delivery.tries, delivery.id)
+    if delivered or gone or pause is None:
+        delivery.status = "delivered" if delivered else "failed"
+        delivery.next_attempt_at = None
+    elif delivery.next_attempt_at is not None:  # the receiver was not removed meanwhile
+        delivery.next_attempt_at = now + max(pause, timedelta(seconds=wait))
+    if gone:
+        session.get_one(WebhookEndpoint, delivery.endpoint_id).disabled_at = now
+        _give_up(session, delivery.endpoint_id)
+
+
+def pause_after(tries: int, delivery_id: str) -> timedelta | None:
+    """How long to wait after so many attempts; None: it was the last one.
+
+    Up to a tenth longer, by the message's id: receivers that fail together are not all called together again.
+    """
+    if tries > len(PAUSES):
+        return None
+    share = hashlib.sha256(f"{delivery_id}.{tries}".encode()).digest()[0] / 255
+    return PAUSES[tries - 1] * (1 + JITTER * share)
+
+
+def deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: int) -> Sequence[WebhookDelivery]:
+    """Messages to a receiver, newest first."""
+    own = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+    if after is not None:
+        own = own.where(WebhookDelivery.id < after)
+    return session.scalars(own.order_by(WebhookDelivery.id.desc()).limit(limit)).all()
+
+
+def delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
+    """One of them."""
+    found = session.get(WebhookDelivery, delivery_id)
+    return found if found and found.endpoint_id == endpoint_id else None
+
+
+def redeliver(session: Session, delivery: WebhookDelivery, *, now: datetime) -> None:
+    """Send it again, from the first attempt on, under the same id."""
+    delivery.status, delivery.next_attempt_at, delivery.tries = "pending", now, 0
+
+
+def _give_up(session: Session, endpoint_id: str) -> None:
+    pending = update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+    session.execute(pending.where(WebhookDelivery.status == "pending").values(status="failed", next_attempt_at=None))
+
+
+def _body(job: Job, kind: str, status: str, now: datetime) -> str:
+    """An `api_schemas.webhooks.WebhookMessage`: the very bytes that are signed."""
+    data = {"id": job.id, "status": status, "verdict": job.verdict, "url": f"/v1/edits/{job.id}"}
+    return json.dumps({"type": kind, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data})
