@@ -5,7 +5,7 @@ READY := .venv/.ready
 # The benchmarks of editor.bench.command.
 BENCHMARKS := edit ledger overlay trace
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format kill bench clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -22,6 +22,10 @@ check: $(READY)  ## style, types and who may import whom
 format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+kill: $(READY)  ## every process killed and stopped at every place, on both databases: about an hour
+	$(BIN)/python -m tests.kill.matrix --store sqlite
+	$(BIN)/python -m tests.kill.matrix --store postgres
 
 bench: $(READY)  ## every benchmark, a JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done

@@ -16,7 +16,6 @@ from service.launcher.errors import LaunchError
 
 POLL_SECONDS = 0.1
 HEALTHY_SECONDS = 30.0
-"""A child that lived this long is not in a crash loop."""
 MAX_QUICK_DEATHS = 5
 LONGEST_PAUSE = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -36,10 +35,11 @@ class Program:
 
 @dataclass
 class Child:
-    """A program, running or about to be."""
+    """A program, running or about to be. One that lived for `healthy_seconds` is not in a crash loop."""
 
     program: Program
     log_dir: Path
+    healthy_seconds: float = HEALTHY_SECONDS
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     quick_deaths: int = 0
@@ -86,7 +86,7 @@ class Child:
     def _bury(self, process: "subprocess.Popen[bytes]") -> None:
         _kill_group(process)
         lived = time.monotonic() - self.started_at
-        self.quick_deaths = 0 if lived > HEALTHY_SECONDS else self.quick_deaths + 1
+        self.quick_deaths = 0 if lived > self.healthy_seconds else self.quick_deaths + 1
         self.process = None
         if self.quick_deaths > MAX_QUICK_DEATHS:
             raise LaunchError(
@@ -100,15 +100,19 @@ class Child:
 
 
 class Supervisor:
-    """Children in the order of their start; they stop in the reverse of it."""
+    """Children in the order of their start; they stop in the reverse of it.
 
-    def __init__(self, log_dir: Path) -> None:
+    A child that lived for `healthy_seconds` is not in a crash loop.
+    """
+
+    def __init__(self, log_dir: Path, healthy_seconds: float = HEALTHY_SECONDS) -> None:
         self._log_dir = log_dir
+        self._healthy_seconds = healthy_seconds
         self._children: list[Child] = []
 
     def start(self, program: Program) -> None:
         """Start one more, and tend it from now on."""
-        child = Child(program, self._log_dir)
+        child = Child(program, self._log_dir, self._healthy_seconds)
         self._children.append(child)
         child.start()
 

@@ -19,6 +19,7 @@ from service.launcher import broker
 from service.launcher.errors import LaunchError
 from service.launcher.folder import DataFolder
 from service.launcher.processes import POLL_SECONDS, Program, Supervisor
+from service.launcher.settings import LauncherSettings
 from service.store import sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
@@ -44,9 +45,9 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
     """The whole stack: up and ready inside of the `with`, gone after it. Raises `LaunchError`."""
     folder = DataFolder(options.data_dir)
     with folder.locked(), _listening(options) as listener, folder.socket_path() as broker_socket:
-        supervisor = Supervisor(folder.log_dir)
+        settings = LauncherSettings(data_dir=folder.root)
+        supervisor = Supervisor(folder.log_dir, settings.healthy_seconds)
         try:
-            settings = StoreSettings(data_dir=folder.root)
             env = _environment(settings, _start_broker(supervisor, folder, broker_socket))
             database = settings.database()
             database.prepare()

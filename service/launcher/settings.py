@@ -1,0 +1,16 @@
+"""Settings of `expunge up`, on top of those of the store."""
+
+from pydantic import Field
+
+from service.launcher.processes import HEALTHY_SECONDS
+from service.store.settings import StoreSettings
+
+
+class LauncherSettings(StoreSettings):
+    """Read from `EXPUNGE_*` variables."""
+
+    healthy_seconds: float = Field(
+        default=HEALTHY_SECONDS,
+        ge=0,
+        description="A process of `expunge up` that lived this long is not in a crash loop.",
+    )

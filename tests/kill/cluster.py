@@ -1,0 +1,153 @@
+"""A whole service to strike at, with somebody who keeps it busy."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+from sqlalchemy import func, select
+
+from api_schemas.jobs import TERMINAL
+from service.store.database import Database, sqlite_url
+from service.store.errors import StoreUnavailable
+from service.store.schema import Job
+from tests.fakes.postgres import Postgres, serving
+from tests.fakes.stack import Stack, eventually, running
+from tests.kill.faults import Fault, Striker, striking
+from tests.kill.invariants import ends, violations
+
+LEASE_SECONDS = 2.0
+WIDTH = 3
+"""Jobs under way at any time."""
+REACH_SECONDS = 60.0
+DRAIN_SECONDS = 180.0
+
+
+@dataclass
+class Cluster:
+    """A stack, its database, and what the outside world knows of it.
+
+    Args:
+        stop_seconds: how long a stopped process stands still; longer than a lease.
+    """
+
+    stack: Stack
+    database: Database
+    server: Postgres | None
+    stop_seconds: float
+    accepted: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    closing: threading.Event = field(default_factory=threading.Event)
+    striker: Striker | None = None
+
+    def inject(self, fault: Fault) -> None:
+        """Have the fault happen, and wait until everybody is back."""
+        assert self.striker
+        former = self.find(fault.victim)
+        assert self.striker.strike(fault, REACH_SECONDS), f"nobody came to {fault.point}"
+        if fault.how == "stop":
+            time.sleep(self.stop_seconds)
+            for process in former:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+        elif fault.victim == "database" and self.server:
+            psutil.wait_procs(former, timeout=10)
+            self.server.start()
+        else:
+            eventually(lambda: self.stack.replaced(fault.victim, former[0]), REACH_SECONDS)
+
+    def strike(self, fault: Fault) -> None:
+        """At this very moment."""
+        for process in self.find(fault.victim):
+            with suppress(psutil.NoSuchProcess):
+                process.kill() if fault.how == "kill" else process.suspend()
+
+    def find(self, victim: str) -> list[psutil.Process]:
+        """The victim's processes, once it has some."""
+        if victim == "database":
+            assert self.server
+            assert self.server.process
+            first = psutil.Process(self.server.process.pid)
+            return [first, *first.children(recursive=True)]
+        eventually(lambda: self.stack.is_running(victim), REACH_SECONDS)
+        return [self.stack.find(victim)]
+
+    def feed(self) -> None:
+        """Submit a job whenever too few are under way, and look at those that are over, until `closing`."""
+        while not self.closing.is_set():
+            with suppress(StoreUnavailable):
+                if self.look() < WIDTH:
+                    self._submit()
+                    continue
+            time.sleep(0.1)
+
+    def look(self) -> int:
+        """Note which jobs are over, as they are first seen. Returns how many are not."""
+        with self.database.read() as session:
+            for job_id, end in ends(session).items():
+                self.seen.setdefault(job_id, end)
+            return session.scalar(select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL))) or 0
+
+    def drain(self) -> list[str]:
+        """Let all jobs come to their end. Returns what is wrong then."""
+        self.closing.set()
+
+        def over() -> bool:
+            with suppress(StoreUnavailable):
+                return self.look() == 0
+            return False
+
+        with suppress(AssertionError):  # a job that does not end is told among the violations
+            eventually(over, DRAIN_SECONDS)
+        return violations(self.database, self.stack.data_dir / "blobs" / "sha256", self.accepted, self.seen)
+
+    def _submit(self) -> None:
+        """One job, however often it has to be said: the key makes it one."""
+        key = uuid4().hex
+        headers = self.stack.authorization | {"Idempotency-Key": key}
+        body = {"model": "tiny", "removals": [{"concept": "fox"}]}
+        while True:
+            with suppress(httpx.TransportError):
+                reply = httpx.post(
+                    f"{self.stack.url}/v1/edits", json=body, headers=headers, timeout=5.0, trust_env=False
+                )
+                if reply.status_code == 202:
+                    self.accepted[key] = reply.json()["id"]
+                    return
+                assert reply.status_code in (409, 429, 500, 502, 503), reply.text
+            time.sleep(0.2)
+
+
+@contextmanager
+def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -> Iterator[Cluster]:
+    """A service on `store` (``sqlite``, ``postgres``), busy for as long as the block lasts."""
+    with ExitStack() as stack:
+        short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp")))
+        server = stack.enter_context(serving()) if store == "postgres" else None
+        url = server.create() if server else sqlite_url(folder / "data" / "expunge.db")
+        settings = {
+            "EXPUNGE_DATABASE_URL": url if server else "",
+            "EXPUNGE_FAULTS": str(short / "faults"),
+            "EXPUNGE_LEASE_SECONDS": str(LEASE_SECONDS),
+            "EXPUNGE_HEARTBEAT_SECONDS": "0.4",
+            "EXPUNGE_RETRY_SECONDS": "0.2",
+            "EXPUNGE_HEALTHY_SECONDS": "0",
+            "EXPUNGE_RATE_LIMIT": "100000/minute",
+        }
+        made: list[Cluster] = []
+        striker = stack.enter_context(striking(short / "faults", lambda fault: made[0].strike(fault)))
+        up = stack.enter_context(running(folder / "data", **settings))
+        made.append(Cluster(up, Database(url), server, stop_seconds, striker=striker))
+        feeder = threading.Thread(target=made[0].feed, daemon=True)
+        feeder.start()
+        try:
+            yield made[0]
+        finally:
+            made[0].closing.set()
+            feeder.join(30)
