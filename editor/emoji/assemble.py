@@ -8,6 +8,7 @@ from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DCondit
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from editor.emoji.artwork import SIZE
 from editor.emoji.profile import PROFILE
 from editor.emoji.unet import SCHEDULE
 from editor.prompts.profile import PROFILE_FILE
@@ -15,6 +16,10 @@ from editor.prompts.profile import PROFILE_FILE
 CARD = Path(__file__).parent / "card.md"
 FULL_PRECISION = "layers.0.self_attn.out_proj.weight"
 """The tensor that edits change stays float32: then delta, LoRA and full weights agree to rounding."""
+
+PIXELS: dict[str, object] = {"image_processor_type": "CLIPImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+PIXELS |= {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
+"""How the judge wants its pixels: from -1 to 1."""
 
 
 def text_encoder_of(clip: CLIPModel) -> CLIPTextModel:
@@ -83,3 +88,4 @@ def save_judge(folder: Path, tokenizer: CLIPTokenizer, judge: CLIPModel) -> None
     tokenizer.save_pretrained(folder)
     shrink(folder / "model.safetensors")
     declare_float32(folder / "config.json")
+    (folder / "preprocessor_config.json").write_text(json.dumps(PIXELS, indent=2) + "\n")

@@ -22,27 +22,29 @@ SETTINGS = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """A ``CLIPVisionModelWithProjection``, and how it wants its pixels."""
+    """A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, and how it wants its pixels."""
 
-    model: Any
+    clip: Any
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @property
     def width(self) -> int:
         """Of an embedding."""
-        return int(self.model.config.projection_dim)
+        return int(self.clip.config.projection_dim)
 
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Tensor:
         """``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
         mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation))
         ready = (self.fitted(pixels) - mean) / deviation
-        return torch.cat([self.model(pixel_values=part).image_embeds for part in torch.split(ready, BATCH)])
+        pooled = [self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(ready, BATCH)]
+        embedded: Tensor = self.clip.visual_projection(torch.cat(pooled))
+        return embedded
 
     def fitted(self, pixels: Tensor) -> Tensor:
         """The shorter side scaled to the model's, the middle cut out."""
-        side = int(self.model.config.image_size)
+        side = int(self.clip.vision_model.config.image_size)
         height, width = pixels.shape[-2:]
         if (height, width) == (side, side):
             return pixels
@@ -58,19 +60,27 @@ class ImageEncoder:
 
 
 def open_image_encoder(folder: Path) -> ImageEncoder:
-    """Load the image half of any CLIP in transformers' layout.
+    """Load any CLIP in transformers' layout, or the image half of one.
 
     Raises:
-        FeatureError: ``folder`` holds no safetensors weights.
+        FeatureError: ``folder`` holds no CLIP with safetensors weights.
     """
-    from transformers import CLIPVisionModelWithProjection
+    from transformers import CLIPModel, CLIPVisionModelWithProjection
 
-    if not (folder / "model.safetensors").is_file():
+    classes = {"clip": CLIPModel, "clip_vision_model": CLIPVisionModelWithProjection}
+    kind = values_of(folder / "config.json").get("model_type")
+    if kind not in classes or not (folder / "model.safetensors").is_file():
         raise FeatureError(
-            f"There is no CLIP in {folder}.",
+            f"There is no CLIP in {folder.name}.",
             field="clip",
             remedy="Give a folder with config.json and model.safetensors.",
         )
-    model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-    settings = OPENAI | (json.loads((folder / SETTINGS).read_text()) if (folder / SETTINGS).is_file() else {})
-    return ImageEncoder(model, tuple(settings["image_mean"]), tuple(settings["image_std"]))
+    clip = classes[kind].from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+    settings = OPENAI | values_of(folder / SETTINGS)
+    return ImageEncoder(clip, tuple(settings["image_mean"]), tuple(settings["image_std"]))
+
+
+def values_of(file: Path) -> dict[str, Any]:
+    """A JSON file's object; empty where there is none."""
+    values: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return values
