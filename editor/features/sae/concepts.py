@@ -1,0 +1,108 @@
+"""How well a latent tells a concept's rows from others: AUC with DeLong's interval, corrected for looking at many latents."""
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from api_schemas.report import Estimate
+
+NORMAL = NormalDist()
+COLUMNS = 256
+"""Latents that are ranked at once."""
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of each column of ``(n, m)`` from 1 on, in float64; ties share their mean rank."""
+    ordered, order = values.sort(dim=0)
+    places = torch.arange(1, len(values) + 1, dtype=torch.float64, device=values.device)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    run = first.cumsum(0) - 1
+    shape = (len(values), values.shape[1])
+    totals = torch.zeros(shape, dtype=torch.float64).scatter_add_(0, run, places[:, None].expand(shape))
+    counts = torch.zeros(shape, dtype=torch.float64).scatter_add_(0, run, torch.ones(shape, dtype=torch.float64))
+    shared = (totals / counts.clamp_min(1)).gather(0, run)
+    return torch.empty_like(shared).scatter_(0, order, shared)
+
+
+def auc(scores: Tensor, positive: Tensor) -> Tensor:
+    """``(n, m)`` scores, ``(n,)`` bool -> ``(m,)``: the chance that a positive row scores above another, ties being half.
+
+    The Mann-Whitney statistic over the number of pairs, in float64; 1/2 where one side is empty.
+    """
+    high, low = int(positive.sum()), int((~positive).sum())
+    if not high or not low:
+        return torch.full((scores.shape[1],), 0.5, dtype=torch.float64)
+    sums = torch.cat([ranks(part)[positive].sum(0) for part in torch.split(scores, COLUMNS, dim=1)])
+    return (sums - high * (high + 1) / 2) / (high * low)
+
+
+def interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Estimate:
+    """AUC of ``(n,)`` scores with DeLong's interval (DeLong et al. 1988; ranks as in Sun & Xu 2014).
+
+    A perfect separation has no variance to go by; its interval is Wilson's for the smaller side.
+    """
+    sides = scores[positive], scores[~positive]
+    high, low = map(len, sides)
+    whole = ranks(scores[:, None])[:, 0]
+    own_high, own_low = (ranks(side[:, None])[:, 0] for side in sides)
+    above = (whole[positive] - own_high) / low
+    below = 1 - (whole[~positive] - own_low) / high
+    value = float(above.mean())
+    variance = spread(above) / high + spread(below) / low
+    reach = NORMAL.inv_cdf((1 + confidence) / 2)
+    if variance == 0:
+        end = min(high, low) / (min(high, low) + reach**2)
+        return Estimate(value=value, low=min(value, end), high=max(value, 1 - end), n=len(scores))
+    margin = reach * sqrt(variance)
+    return Estimate(value=value, low=max(0.0, value - margin), high=min(1.0, value + margin), n=len(scores))
+
+
+def spread(values: Tensor) -> float:
+    """Unbiased variance; 0 of one value."""
+    return float(values.var()) if len(values) > 1 else 0.0
+
+
+def p_values(scores: Tensor, positive: Tensor) -> Tensor:
+    """``(m,)``: chance of an AUC as high when the concept does not matter; Mann-Whitney's normal form, ties corrected."""
+    high, low = int(positive.sum()), int((~positive).sum())
+    found = []
+    for part in torch.split(scores, COLUMNS, dim=1):
+        ranked = ranks(part)
+        statistic = ranked[positive].sum(0) - high * (high + 1) / 2
+        deviation = ranked.var(0) * high * low / (high + low)
+        deviations = (statistic - high * low / 2) / deviation.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+        found.append(torch.special.ndtr(-deviations))
+    return torch.cat(found)
+
+
+def adjusted(p: Tensor) -> Tensor:
+    """Benjamini & Hochberg's (1995) adjusted p-values: rejecting those below q makes q of the rejections wrong, at most."""
+    ordered, order = p.sort()
+    scaled = ordered * len(p) / torch.arange(1, len(p) + 1, dtype=p.dtype)
+    smallest = scaled.flip(0).cummin(0).values.flip(0).clamp_max(1)
+    return torch.empty_like(p).scatter_(0, order, smallest)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The latent that stands out for a concept."""
+
+    latent: int
+    train: float
+    """AUC on the half that it was chosen by."""
+    test: Estimate
+    """AUC on the other half, with its interval."""
+    q_value: float
+    """Of the choice, corrected for the number of latents."""
+
+
+def best_latent(scores: Tensor, positive: Tensor, train: Tensor) -> Best:
+    """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, measure it on the test half."""
+    found = auc(scores[train], positive[train])
+    latent = int(found.argmax())
+    q = adjusted(p_values(scores[train], positive[train]))
+    return Best(latent, float(found[latent]), interval(scores[~train, latent], positive[~train]), float(q[latent]))

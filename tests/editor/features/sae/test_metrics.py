@@ -1,0 +1,179 @@
+"""Metrics against planted cases and against slower computations of the same."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
+from editor.features.sae.concepts import adjusted, auc, best_latent, interval, p_values, ranks
+from editor.features.sae.labels import indexed, purity, sigma_label
+from editor.features.sae.metrics import histogram, mean_cosine, monosemanticity, reconstruction, recovered, stability
+from editor.features.sae.synthetic import Superposition
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def identity(width: int = 4) -> SparseAutoencoder:
+    """Latents are the positive and negative halves of the dimensions, and two that never fire."""
+    sae = SparseAutoencoder(width, 2 * width + 2, k=width)
+    with torch.no_grad():
+        both = torch.cat([torch.eye(width), -torch.eye(width), torch.zeros(2, width)])
+        sae.encoder.copy_(both)
+        sae.decoder.copy_(both)
+        sae.mean.fill_(10.0)
+        sae.scale.fill_(2.0)
+    return sae
+
+
+def test_a_perfect_autoencoder_leaves_nothing():
+    found = reconstruction(identity(), 10 + random(500, 4))
+    assert found.fvu < 1e-10
+    assert found.cosine == pytest.approx(1)
+    assert found.l0 == pytest.approx(4)
+    assert found.dead == pytest.approx(0.2)
+    assert found.dense == pytest.approx(0.8)
+    assert sum(found.density[:8]) == pytest.approx(4)
+
+
+def test_one_that_says_the_mean_leaves_everything():
+    sae = identity()
+    with torch.no_grad():
+        sae.decoder.zero_()
+    assert reconstruction(sae, 10 + random(100, 4)).fvu == pytest.approx(1)
+
+
+def test_the_error_is_counted_from_the_mean_of_the_training_rows():
+    rows = torch.full((10, 4), 12.0)
+    sae = identity()
+    with torch.no_grad():
+        sae.decoder.mul_(0.5)
+    assert reconstruction(sae, rows).fvu == pytest.approx(0.25)
+    assert reconstruction(sae, rows, mean=torch.full((4,), 11.5)).fvu == pytest.approx(4)
+
+
+def test_the_density_histogram_counts_the_living():
+    counts, edges = histogram([0.0, 0.01, 0.01, 1.0], rows=100, bins=2)
+    assert counts == [2, 1]
+    assert edges == pytest.approx([-2, -1, 0])
+
+
+def test_directions_are_recovered_whatever_their_order():
+    truth = F.normalize(random(20, 16))
+    assert recovered(truth[torch.randperm(20)] * 3, truth) == 1
+    assert recovered(truth[:5], truth) == pytest.approx(0.25)
+    assert stability(truth, [truth.flip(0), truth[:10], truth])[:10].min() > 0.999
+    assert stability(truth, [truth[:10]])[10:].max() < 0.999
+
+
+def test_monosemanticity_is_the_mean_over_pairs():
+    activations, embeddings = random(30, 5).abs(), random(30, 8, seed=1)
+    unit = F.normalize(embeddings.double())
+    weights = ((activations - activations.amin(0)) / (activations.amax(0) - activations.amin(0))).double()
+    pairs = torch.combinations(torch.arange(30), 2)
+    weight = weights[pairs[:, 0]] * weights[pairs[:, 1]]
+    cosine = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1, keepdim=True)
+    torch.testing.assert_close(monosemanticity(activations, embeddings), (weight * cosine).sum(0) / weight.sum(0))
+    assert mean_cosine(embeddings) == pytest.approx(cosine.mean().item())
+
+
+def test_a_latent_that_responds_to_one_image_has_no_monosemanticity():
+    activations = torch.zeros(10, 1)
+    activations[3] = 1
+    assert monosemanticity(activations, random(10, 4)).isnan().all()
+
+
+def test_ranks_share_ties():
+    assert ranks(torch.tensor([[3.0], [1.0], [3.0], [2.0]])).flatten().tolist() == [3.5, 1, 3.5, 2]
+
+
+def test_auc_counts_pairs():
+    scores = random(40, 3).round(decimals=1)
+    positive = random(40, seed=2) > 0.5
+    high, low = scores[positive][:, None], scores[~positive][None]
+    pairs = ((high > low).double() + 0.5 * (high == low).double()).mean((0, 1))
+    torch.testing.assert_close(auc(scores, positive), pairs)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    """Two normals one apart: the true AUC is Phi(1 / sqrt 2) = 0.760. 400 samples; 95 % of the intervals hold it, +-4 %."""
+    truth = torch.special.ndtr(torch.tensor(0.5**0.5)).item()
+    positive = torch.arange(80) < 40
+    covered = 0
+    for seed in range(400):
+        found = interval(random(80, seed=seed) + positive, positive)
+        covered += found.low <= truth <= found.high
+    assert 0.91 <= covered / 400 <= 0.99
+
+
+def test_a_perfect_separation_is_not_certain():
+    positive = torch.arange(20) < 5
+    found = interval(positive.float(), positive)
+    assert found.value == 1
+    assert found.high == 1
+    assert found.low == pytest.approx(5 / (5 + 1.96**2), abs=1e-3)
+
+
+def test_p_values_are_even_under_the_null_and_small_for_the_planted_latent():
+    positive = torch.arange(60) < 20
+    scores = random(60, 400)
+    p = p_values(scores, positive)
+    assert 0.02 < (p < 0.05).double().mean() < 0.09
+    scores[:, 7] += 2 * positive
+    q = adjusted(p_values(scores, positive))
+    assert q.argmin() == 7
+    assert (q < 0.05).sum() <= 2
+
+
+def test_adjusted_by_the_definition():
+    p = torch.tensor([0.03, 0.01, 0.5, 0.02], dtype=torch.float64)
+    torch.testing.assert_close(adjusted(p), torch.tensor([0.04, 0.04, 0.5, 0.04], dtype=torch.float64))
+
+
+def test_the_best_latent_is_chosen_and_measured_on_different_halves():
+    """Of 300 latents of noise the best looks good where it was chosen, and is chance where it was not."""
+    positive, train = torch.arange(80) % 2 == 0, torch.arange(80) < 40
+    best = best_latent(random(80, 300), positive, train)
+    assert best.train > 0.7
+    assert best.test.low < 0.5
+    assert best.q_value > 0.05
+
+
+def test_purity_knows_the_pure_and_does_not_depend_on_the_numbering():
+    labels, names = indexed([f"class {n % 5}" for n in range(200)])
+    activations = random(200, 40).abs()
+    activations[:, 0] += 5 * (labels == 3)
+    found = purity(activations, labels)
+    assert (found.purity[0], found.entropy[0], names[found.label[0]]) == (1, 0, "class 3")
+    assert found.p_value[0] < 0.01
+    assert (found.p_value[1:] < 0.05).double().mean() < 0.15
+    shuffled = purity(activations, torch.tensor([4, 2, 0, 1, 3])[labels])
+    torch.testing.assert_close(shuffled.purity, found.purity)
+    torch.testing.assert_close(shuffled.entropy, found.entropy)
+
+
+def test_sigma_label_as_revelio_computes_it():
+    """Its procedure, latent by latent."""
+    pre, labels = random(60, 30), torch.randint(0, 9, (60,), generator=torch.Generator().manual_seed(3))
+    pre[:, :5] -= 3
+    ranked = []
+    for latent in range(30):
+        active = pre[:, latent].relu()
+        positive = int((active > 0).sum())
+        if positive > 10:
+            top = active.argsort(descending=True)[:10]
+            ranked.append((float(active.sum()) / positive, float(labels[top].float().std())))
+    ranked.sort(reverse=True)
+    for count in (10, 1000):
+        kept = [sigma for _, sigma in ranked[:count]]
+        assert sigma_label(pre, labels, min(count, len(ranked))) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
+
+
+def test_held_out_error_shows_what_the_training_error_hides():
+    """More latents than rows: nearly perfect on what was seen, poor on what was not."""
+    world = Superposition(width=16, directions=40, active=4)
+    rows = world.rows(60)
+    sae = train_sae(rows, SaeConfig(latents=128, k=6, steps=800, batch=60), quiet=True).sae
+    seen, unseen = reconstruction(sae, rows).fvu, reconstruction(sae, world.rows(300, part=2)).fvu
+    assert unseen > 2 * seen
