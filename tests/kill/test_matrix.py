@@ -1,4 +1,4 @@
-"""A short form of the kill matrix: each process once, at places that it passes itself and at others'. `make kill` is the whole."""
+"""A short form of the kill matrix: each process, at places of its own and of others. The whole is `make kill`."""
 
 from pathlib import Path
 
