@@ -7,8 +7,10 @@ from typing import TypeVar
 from api_schemas.edits import EditRequest
 from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile, Page
-from service.store import schema
+from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from service.store import schema, tables
 from service.store.models import BaseModel
+from service.webhooks.signing import Signer
 
 Item = TypeVar("Item")
 
@@ -62,6 +64,34 @@ def model(found: BaseModel, max_phrase_tokens: int | None) -> Model:
     """A registered base model."""
     files = [ModelFile(name=name, size=size) for name, size in found.files().items()]
     return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
+
+
+def webhook_endpoint(row: tables.WebhookEndpoint) -> WebhookEndpoint:
+    """A receiver, without its secret."""
+    key = Signer(row.secret, row.private_key).public_key
+    return WebhookEndpoint(
+        id=row.id,
+        url=row.url,
+        events=row.events,
+        description=row.description,
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        public_key=key,
+    )
+
+
+def webhook_delivery(row: tables.WebhookDelivery) -> WebhookDelivery:
+    """A message, and the attempts to deliver it."""
+    return WebhookDelivery(
+        id=row.id,
+        endpoint=row.endpoint_id,
+        type=row.type,
+        edit=row.job_id,
+        status=row.status,
+        created_at=row.created_at,
+        next_attempt_at=row.next_attempt_at,
+        attempts=[WebhookAttempt.model_validate(attempt) for attempt in row.attempts],
+    )
 
 
 def page(items: Sequence[Item], limit: int, cursor: Callable[[Item], object]) -> Page[Item]:

@@ -1,12 +1,14 @@
 """The editor as the worker sees it: phases that leave their results in a folder. Loaded late: it brings torch."""
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from api_schemas.ledgers import HandedLedger
 from api_schemas.report import Verdict
 
 if TYPE_CHECKING:
-    from editor import jobs
+    from editor import jobs, plan, revocation
     from editor.publishing.delivery import ArtifactFile
 
 
@@ -25,6 +27,9 @@ class Editor(Protocol):
     def artifacts(self, context: "jobs.JobContext") -> tuple["ArtifactFile", ...]:
         """What the last phase made."""
 
+    def hand_over(self, folder: Path, model_dir: Path, held: HandedLedger) -> Path:
+        """Write the ledger that a job starts from into `folder`."""
+
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:
         """What the validation found."""
 
@@ -35,4 +40,4 @@ def load(module: str) -> Editor:
 
 
 if TYPE_CHECKING:
-    _KEEPS_TO_IT: Editor = jobs
+    _KEEP_TO_IT: tuple[Editor, ...] = (jobs, plan, revocation)

@@ -11,15 +11,17 @@ from celery.exceptions import SoftTimeLimitExceeded
 from api_schemas.jobs import JobError
 from api_schemas.report import Verdict
 from editor.errors import EditorError
-from service.store import claims
+from service.store import claims, ledgers
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, Published
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from service.store.errors import StoreError, StoreUnavailable
+from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
 from service.store.faults import reach
+from service.store.ledgers import Step
 from service.store.models import ModelRegistry
-from worker import port, publish
+from service.store.schema import Job
+from worker import handover, port, publish
 from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease
 from worker.progress import Reporter
@@ -37,6 +39,7 @@ class Result:
 
     files: list[Published]
     verdict: Verdict | None
+    step: Step | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Runner:
             self._cancel(claim)
         except StoreUnavailable as error:
             self._retry(claim, error, progress.phase)
+        except LedgerMoved as error:
+            self._again(claim, error.message)
         except (EditorError, StoreError) as error:
             self._fail(claim, _refusal(error, progress.phase))
         except SoftTimeLimitExceeded:
@@ -88,7 +93,7 @@ class Runner:
 
     def _work(self, claim: Claim, progress: Reporter) -> Result:
         """All phases, from the first that an earlier attempt has not finished."""
-        editor = port.load(self.settings.editor)
+        editor = port.load(self.settings.module(claim.kind))
         context = self._context(editor, claim, progress)
         progress.phases = editor.PHASES
         for phase in editor.PHASES:
@@ -97,12 +102,14 @@ class Runner:
                 reach(f"phase.entered.{phase}")
                 editor.run_phase(phase, context)
                 reach(f"phase.done.{phase}")
-        files = publish.store(self.blobs, claim, editor.artifacts(context))
-        return Result(files, editor.verdict(context))
+        made = editor.artifacts(context)
+        step = handover.step(claim, context.workdir, made)
+        return Result(publish.store(self.blobs, claim, made), editor.verdict(context), step)
 
     def _context(self, editor: port.Editor, claim: Claim, progress: Reporter) -> "jobs.JobContext":
         """What every phase is given. Raises `UnknownModel`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
+        ledger = handover.hand_over(self.database, claim, editor, model.folder, workdir)
         for folder in (workdir, self.settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
         return editor.JobContext(
@@ -114,14 +121,23 @@ class Runner:
             job_id=claim.job_id,
             now=self.clock(),
             signing_dir=self.settings.signing_dir,
+            ledger=ledger,
+            label=claim.job_id,
         )
 
     def _succeed(self, claim: Claim, result: Result) -> None:
         manifest = result.files[-1].sha256
         with self.database.write() as session:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
+            if published and result.step:
+                ledgers.advance(session, session.get_one(Job, claim.job_id), result.step, now=self.clock())
         reach("publish.committed")
         self._ended(claim, published)
+
+    def _again(self, claim: Claim, reason: str) -> None:
+        """Somebody else was quicker: solve it again, from the ledger as it stands now. Nobody's fault, and no attempt."""
+        with self.database.write() as session:
+            claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
 
     def _cancel(self, claim: Claim) -> None:
         with self.database.write() as session:

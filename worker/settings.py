@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from api_schemas.jobs import JobKind
 from service.store.settings import StoreSettings
 
 
@@ -14,6 +15,8 @@ class WorkerSettings(StoreSettings):
     """Read from `EXPUNGE_*` variables."""
 
     editor: str = Field(default="editor.jobs", description="The module that does the science.")
+    revoker: str = Field(default="editor.revocation", description="The module that takes removals back.")
+    planner: str = Field(default="editor.plan", description="The module that makes dry runs.")
     worker_name: str = Field(default="", description="Unique among live workers. Empty: host and process id.")
     lease_seconds: float = Field(default=30.0, gt=0, description="A silent worker loses its job after this.")
     heartbeat_seconds: float = Field(default=5.0, gt=0, description="How often a worker extends its lease.")
@@ -22,6 +25,10 @@ class WorkerSettings(StoreSettings):
     )
     progress_seconds: float = Field(default=0.5, ge=0, description="Progress is written at most this often.")
     retry_seconds: float = Field(default=5.0, ge=0, description="Pause before a job that crashed is tried again.")
+
+    def module(self, kind: JobKind) -> str:
+        """The module whose phases a job of some kind has."""
+        return {"removal": self.editor, "revocation": self.revoker, "plan": self.planner}[kind]
 
     @property
     def lease(self) -> timedelta:

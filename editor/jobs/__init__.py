@@ -4,6 +4,7 @@ Each phase writes its result atomically and last, so a job that was killed resum
 ``expunge erase`` both run this.
 """
 
+from editor.handover import hand_over
 from editor.jobs.context import JobContext, Progress, finished, judge_folder
 from editor.jobs.editing import Edited, edited, run_edit, updates
 from editor.jobs.publishing import artifacts, deliver, published, run_publish
@@ -19,6 +20,7 @@ __all__ = [
     "deliver",
     "edited",
     "finished",
+    "hand_over",
     "judge_folder",
     "published",
     "run_edit",

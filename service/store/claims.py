@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import and_, func, or_, update
 from sqlalchemy.orm import Session
 
+from api_schemas.access import DEFAULT_TENANT
 from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import JobError, Status
+from api_schemas.jobs import JobError, JobKind, Status
 from api_schemas.report import Verdict
 from service.store import history, outbox
 from service.store.faults import reach
@@ -33,6 +34,20 @@ class Claim:
     attempt: int
     max_attempts: int
     request: EditRequest
+    created_at: datetime
+    tenant: str = DEFAULT_TENANT
+    kind: JobKind = "removal"
+    revokes: str | None = None
+
+    @property
+    def joins_ledger(self) -> bool:
+        """Whether the work starts from what holds already."""
+        return self.request.ledger or self.kind == "revocation"
+
+    @property
+    def makes_revision(self) -> bool:
+        """Whether the ledger has another revision once this is published."""
+        return self.joins_ledger and self.kind != "plan"
 
     @property
     def last_attempt(self) -> bool:
@@ -78,7 +93,17 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     outbox.silence(session, job_id)
     history.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
     reach("claim.written")
-    return Claim(job_id, job.fence, job.attempt, job.max_attempts, EditRequest.model_validate(job.request))
+    return Claim(
+        job_id,
+        job.fence,
+        job.attempt,
+        job.max_attempts,
+        EditRequest.model_validate(job.request),
+        job.created_at,
+        job.tenant,
+        job.kind,
+        job.revokes,
+    )
 
 
 def extend(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
@@ -137,9 +162,15 @@ def cancel(session: Session, claim: Claim, *, now: datetime) -> bool:
     return _end(session, claim, "canceled", {}, now=now)
 
 
-def release(session: Session, claim: Claim, reason: str, *, now: datetime, pause: timedelta) -> bool:
-    """Give a running job back, to be tried again after a pause. False: it is lost, or asked to stop."""
-    queued = {"status": "queued", "queued_at": now, **FREE}
+def release(
+    session: Session, claim: Claim, reason: str, *, now: datetime, pause: timedelta, counted: bool = True
+) -> bool:
+    """Give a running job back, to be tried again after a pause. False: it is lost, or asked to stop.
+
+    Args:
+        counted: whether the attempt was one; not when it was nobody's fault.
+    """
+    queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **FREE}
     if not _write(session, claim, queued, from_states=("running",)):
         return False
     outbox.ring(session, claim.job_id, now=now + pause)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
@@ -82,7 +83,10 @@ def advance(session: Session, job: Job, step: Step, *, now: datetime) -> None:
             created_at=now,
         )
     )
-    session.flush()  # two that are as quick collide here, on the primary key
+    try:
+        session.flush()
+    except IntegrityError as error:  # two that are as quick collide here, on the primary key
+        raise LedgerMoved(f"the ledger of {job.model} has got revision {number} meanwhile.") from error
     if job.revokes:
         gone = update(LedgerEntry).where(LedgerEntry.job_id == job.revokes, LedgerEntry.until.is_(None))
         session.execute(gone.values(until=number))

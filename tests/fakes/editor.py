@@ -14,8 +14,9 @@ from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Verdict
+from api_schemas.ledgers import HandedLedger
 from api_schemas.overlays import Overlay, Segment
-from api_schemas.report import AuditReport, ModelRecord, SolveRecord
+from api_schemas.report import AuditReport, LedgerRecord, ModelRecord, SolveRecord
 from editor.errors import ConceptError
 from tests.fakes.model import WEIGHTS
 
@@ -33,6 +34,8 @@ class JobContext:
     job_id: str
     now: datetime
     signing_dir: Path | None = None
+    ledger: Path | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,22 @@ def run_phase(phase: str, context: JobContext) -> None:
     if phase == "publish":
         _write(context)
     (context.workdir / phase).write_text("done")
+
+
+def hand_over(folder: Path, model_dir: Path, held: HandedLedger) -> Path:
+    """A ledger without science: its digest is that of the names that it holds."""
+    folder.mkdir(parents=True)
+    (folder / "ledger.json").write_text(held.model_dump_json())
+    return folder
+
+
+def ledger_record(context: JobContext, joining: list[str]) -> LedgerRecord | None:
+    if context.ledger is None:
+        return None
+    held = HandedLedger.model_validate_json((context.ledger / "ledger.json").read_bytes())
+    names = sorted({one.removal.concept for one in held.active} | set(joining))
+    back = [one.removal.concept for one in held.revoked if one.removal.concept not in names]
+    return LedgerRecord(digest=sha256(repr(names).encode()).hexdigest(), active=len(names), taken_back=back)
 
 
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
@@ -134,6 +153,7 @@ def _report(context: JobContext) -> AuditReport:
         removals=[],
         solves=[solve],
         traces=[],
+        ledger=ledger_record(context, [removal.concept for removal in context.request.removals]),
         validation=None,
         verdict=verdict(context),
         limits=[],

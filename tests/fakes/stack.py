@@ -24,6 +24,8 @@ COMMANDS = {"up": ("service.launcher.command", "up"), "edit": ("api_schemas.edit
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "EXPUNGE_EDITOR": "tests.fakes.editor",
+    "EXPUNGE_REVOKER": "tests.fakes.revoker",
+    "EXPUNGE_PLANNER": "tests.fakes.planner",
     "EXPUNGE_LEASE_SECONDS": "6",
     "EXPUNGE_HEARTBEAT_SECONDS": "0.5",
     "EXPUNGE_PROGRESS_SECONDS": "0.1",

@@ -1,0 +1,30 @@
+"""`editor.plan` without science: nothing is foreseen, but what the request asks for."""
+
+from api_schemas.plans import Estimate, Plan
+from tests.fakes import editor
+from tests.fakes.editor import ArtifactFile, JobContext, finished, hand_over
+
+PHASES = ("plan",)
+
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+
+
+def run_phase(phase: str, context: JobContext) -> None:
+    editor.run_phase(phase, context)
+    plan = Plan(
+        request=context.request,
+        request_digest=context.request.digest(),
+        removals=[],
+        edits=[],
+        conflicts=[],
+        estimate=Estimate(images=8, seconds=None),
+    )
+    (context.workdir / "plan.json").write_text(plan.model_dump_json())
+
+
+def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
+    return (ArtifactFile("plan.json", context.workdir / "plan.json", "application/json", "plan"),)
+
+
+def verdict(context: JobContext) -> None:
+    return None

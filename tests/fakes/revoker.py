@@ -1,0 +1,20 @@
+"""`editor.revocation` without science: what is left is told by the report's ledger."""
+
+from tests.fakes import editor
+from tests.fakes.editor import JobContext, artifacts, finished, hand_over
+
+PHASES = ("edit", "publish")
+
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+
+
+def run_phase(phase: str, context: JobContext) -> None:
+    editor.run_phase(phase, context)
+    if phase == "publish":
+        path = context.workdir / "out" / "report.json"
+        report = editor.AuditReport.model_validate_json(path.read_bytes())
+        path.write_text(report.model_copy(update={"ledger": editor.ledger_record(context, [])}).model_dump_json())
+
+
+def verdict(context: JobContext) -> None:
+    return None

@@ -1,0 +1,131 @@
+"""Jobs beside a ledger: revisions follow one another, revocations take back, and who was overtaken starts anew."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from api_schemas.edits import EditRequest, Removal
+from service.store import ledgers
+from service.store.database import Database
+from service.store.jobs import create
+from service.store.schema import Job
+from tests.fakes.clock import FakeClock
+from worker.run import Runner
+from worker.settings import WorkerSettings
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture
+def settings(settings: WorkerSettings) -> WorkerSettings:
+    return settings.model_copy(update={"revoker": "tests.fakes.revoker", "planner": "tests.fakes.planner"})
+
+
+@pytest.fixture
+def ask(database: Database, clock: FakeClock) -> Ask:
+    """Queue a removal that joins the ledger, or the revocation of one."""
+
+    def ask(concept: str, tenant: str = "one", revokes: str | None = None) -> str:
+        request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True)
+        clock.forward(1)
+        with database.write() as session:
+            kind = "revocation" if revokes else "removal"
+            return create(session, request, "k", now=clock(), tenant=tenant, kind=kind, revokes=revokes).id
+
+    return ask
+
+
+def held(database: Database, tenant: str = "one", number: int | None = None) -> list[str]:
+    with database.read() as session:
+        return [entry.removal["concept"] for entry in ledgers.active(session, tenant, "tiny", number)]
+
+
+def head(database: Database, tenant: str = "one") -> tuple[int, int, str] | None:
+    with database.read() as session:
+        found = ledgers.head(session, tenant, "tiny")
+    return (found.number, found.active, found.digest) if found else None
+
+
+def test_removals_add_up_and_go_again(runner: Runner, database: Database, ask: Ask) -> None:
+    first = ask("fox")
+    runner.run(first)
+    alone = head(database)
+    runner.run(second := ask("owl"))
+    assert held(database) == ["fox", "owl"]
+    runner.run(ask("owl", revokes=second))
+    after = head(database)
+    assert (held(database), held(database, number=2)) == (["fox"], ["fox", "owl"])
+    assert alone is not None
+    assert after is not None
+    assert (after[0], after[1:]) == (3, alone[1:])
+
+
+def test_what_two_edits_asked_for_holds_until_both_are_revoked(runner: Runner, database: Database, ask: Ask) -> None:
+    runner.run(first := ask("fox"))
+    runner.run(second := ask("fox"))
+    runner.run(ask("fox", revokes=first))
+    assert held(database) == ["fox"]
+    runner.run(ask("fox", revokes=second))
+    assert held(database) == []
+    found = head(database)
+    assert found is not None
+    assert found[:2] == (4, 0)
+
+
+def test_tenants_have_ledgers_of_their_own(runner: Runner, database: Database, ask: Ask) -> None:
+    runner.run(ask("fox"))
+    runner.run(ask("owl", tenant="two"))
+    assert (held(database), held(database, "two")) == (["fox"], ["owl"])
+
+
+def overtaking(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """Have another job end in the moment before the first attempt to publish."""
+    real = Runner._succeed
+    waiting = [other]
+
+    def succeed(self: Runner, claim: object, result: object) -> None:
+        if waiting:
+            replace(runner, settings=runner.settings.model_copy(update={"worker_name": "b"})).run(waiting.pop())
+        real(self, claim, result)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Runner, "_succeed", succeed)
+
+
+def test_who_was_overtaken_is_solved_again_from_the_newer_ledger(
+    runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = ask("fox"), ask("owl")
+    overtaking(runner, monkeypatch, quick)
+    runner.run(slow)
+    job = read(slow)
+    assert (job.status, job.attempt, job.artifacts) == ("queued", 0, [])
+    assert held(database) == ["owl"]
+    runner.run(slow)
+    found = head(database)
+    assert read(slow).status == "succeeded"
+    assert found is not None
+    assert found[:2] == (2, 2)
+
+
+def test_a_crash_between_the_phases_resumes_without_starting_anew(
+    runner: Runner, database: Database, clock: FakeClock, read: Callable[[str], Job]
+) -> None:
+    request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True, metadata={"crash": "validate"})
+    with database.write() as session:
+        job_id = create(session, request, "k", now=clock(), tenant="one").id
+    runner.run(job_id)
+    runs = runner.settings.workdir(job_id) / "runs"
+    assert runs.read_text().split() == ["trace", "edit"]
+    runner.run(job_id)
+    assert runs.read_text().split() == ["trace", "edit"]
+
+
+def test_a_dry_run_leaves_the_ledger_alone(runner: Runner, database: Database, clock: FakeClock) -> None:
+    request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True)
+    with database.write() as session:
+        job = create(session, request, "k", now=clock(), tenant="one", kind="plan")
+    runner.run(job.id)
+    with database.read() as session:
+        assert [file.name for file in session.get_one(Job, job.id).artifacts] == ["plan.json", "manifest.json"]
+    assert head(database) is None
