@@ -74,7 +74,7 @@ def batch_top_k(pre: Tensor, k: int) -> Code:
 
 
 def above(pre: Tensor, threshold: Tensor) -> Code:
-    """All that are larger than a threshold."""
+    """All that are larger than their latent's threshold, ``(latents,)``."""
     return chosen_entries(pre, (pre > threshold).flatten().nonzero().flatten())
 
 

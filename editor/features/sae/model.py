@@ -46,7 +46,7 @@ class SparseAutoencoder(nn.Module):
         self.pre_bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("threshold", torch.zeros(latents))
 
     @property
     def width(self) -> int:

@@ -144,7 +144,7 @@ def select(found: Evidence, stability: Tensor, criteria: Criteria = Criteria()) 
         agreement=table.agreement(criteria.at_most),
         refused=refused | {"not confirmed on the test rows": len(passing[: criteria.at_most]) - len(features)},
         centre=tuple(chosen.mean(0).tolist()),
-        scale=tuple(chosen.std(0).clamp_min(SMALL).tolist()),
+        scale=tuple(max(SMALL, float(column.std())) for column in chosen.T),
     )
 
 
@@ -221,10 +221,11 @@ class Table:
         )
 
     def agreement(self, count: int) -> float:
-        """Overlap of the ``count`` best by each criterion; the set difference is ordered by AUC."""
-        only = self.auc.masked_fill(~self.only_here, -1)
-        best = [set(values.topk(count).indices.tolist()) for values in (self.d_prime, self.auc, self.proportion, only)]
-        return mean([len(a & b) / len(a | b) for a, b in combinations(best, 2)])
+        """Overlap of the ``count`` best by each criterion; those of the set difference come in the order of their AUC."""
+        best = [set(values.topk(count).indices.tolist()) for values in (self.d_prime, self.auc, self.proportion)]
+        only = self.auc.masked_fill(~self.only_here, -1).topk(count).indices
+        best.append({latent for latent in only.tolist() if self.only_here[latent]})
+        return mean([len(one & other) / max(1, len(one | other)) for one, other in combinations(best, 2)])
 
 
 def mean(values: Sequence[float]) -> float:

@@ -144,7 +144,7 @@ class Run:
         self.idle.see(code.fired(), len(code.offsets))
         if self.config.activation == "batchtopk":
             active = code.values[code.values > 0]
-            least = active.min() if len(active) else self.sae.threshold
+            least = active.min().expand_as(self.sae.threshold) if len(active) else self.sae.threshold
             self.sae.threshold.lerp_(least, max(1 - THRESHOLD_DECAY, 1 / (self.step + 1)))
 
     def dense(self, x: Tensor) -> tuple[Tensor, Tensor]:
