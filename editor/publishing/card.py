@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api_schemas.report import AuditReport
 from editor.publishing import words
-from editor.publishing.figures import Picture
+from editor.publishing.figures import Figure
 from editor.publishing.html import environment
 
 WITH_PROJECTION = {("sdxl", "text_encoder_2"), ("sd3", "text_encoder"), ("sd3", "text_encoder_2")}
@@ -35,7 +35,7 @@ def parts(report: AuditReport) -> list[Part]:
     return [Part(name, "CLIPTextModelWithProjection" if pooled[name] else "CLIPTextModel") for name in found]
 
 
-def render_card(report: AuditReport, pictures: Sequence[Picture]) -> str:
+def render_card(report: AuditReport, pictures: Sequence[Figure]) -> str:
     """The card. Pictures are linked as ``figures/<name>.png``."""
     jinja = environment()
     jinja.filters["markdown"] = markdown

@@ -1,27 +1,40 @@
-"""The report's figures, as PNG: the trace, the trade-off curve, and pictures before and after.
+"""The report's figures: pictures before and after, as PNG, and charts, as SVG.
 
 Each carries a caption and a text for those who can't see it, and is readable without colour. What comes from a request
-is drawn as it is: no mathematics, no markup.
+is drawn as it is: no mathematics, no markup. The same figure gives the same bytes.
 """
 
 import io
+import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from api_schemas.report import RemovalRecord, SiteEffect, SiteKind, SolveRecord, TraceRecord
-
-DPI = 150
-KINDS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
+DPI = 110
+INK = "#010203"
+"""Drawn for the ink of whatever page the chart is on, dark or light; no other colour is that close to black."""
 SHEET_COLUMNS = 8
 """Pairs beside each other on a sample sheet."""
+
+
+INKED: Any = {
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "expunge",
+}
+"""matplotlib's settings for charts."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,27 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A chart of the report's own numbers. ``name`` becomes a file name."""
+
+    name: str
+    svg: str
+    """One ``svg`` element; its ids are its own, so that many fit on one page."""
+    caption: str
+    alt: str
+
+
+Figure = Picture | Chart
+
+
+def file_of(figure: Figure) -> tuple[str, bytes]:
+    """A figure's published file and what is in it."""
+    if isinstance(figure, Chart):
+        return f"figures/{figure.name}.svg", figure.svg.encode()
+    return f"figures/{figure.name}.png", figure.png
+
+
+@dataclass(frozen=True)
 class Pair:
     """One prompt and seed, drawn before and after the edit."""
 
@@ -48,87 +82,36 @@ class Pair:
     after: Image.Image
 
 
-def canvas(width: float, height: float) -> Figure:
+def canvas(width: float, height: float) -> Canvas:
     """An empty figure, in inches. Not pyplot's: that keeps every figure alive in a global list."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Canvas(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Canvas) -> bytes:
     """Rendered with no version inside, so that the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Picture:
-    """The share of the judge's score that each site restores; ``edited`` names the edited ones, as ``layer 0 mlp``."""
-    layers = sorted({site.layer for site in trace.sites})
-    top = max(1.0, *(site.effect.value for site in trace.sites))
-    figure = canvas(2.0 + 0.9 * len(layers), 2.3)
-    axes = figure.subplots()
-    image = axes.imshow(grid(trace, layers), cmap="Blues", vmin=0, vmax=top, aspect="auto")
-    for site in trace.sites:
-        write_effect(axes, site, layers.index(site.layer), dark=site.effect.value > 0.6 * top)
-        if f"layer {site.layer} {site.kind}" in edited:
-            frame(axes, layers.index(site.layer), row(site))
-    axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.set_yticks(range(len(KINDS)), list(KINDS.values()))
-    axes.set_xlabel("layer of the text encoder")
-    figure.colorbar(image, label="restored share")
-    return Picture(
-        f"trace-{trace.removal}",
-        png(figure),
-        f"Where “{removal.concept}” is made: the share of the judge's score that comes back when one site alone is put "
-        f"back from the undisturbed run. A frame marks what was edited.",
-        f"Heat map of layers by kind of site. Largest effect: {trace.causal_site}. The table below has all values.",
-    )
+@contextmanager
+def inked() -> Iterator[None]:
+    """Charts drawn inside are in the page's ink, on nothing, and their letters stay letters."""
+    with rc_context(INKED):
+        yield
 
 
-def grid(trace: TraceRecord, layers: Sequence[int]) -> np.ndarray:
-    """Effects as ``(kinds, layers)``; NaN where a site was not traced."""
-    effects = np.full((len(KINDS), len(layers)), np.nan)
-    for site in trace.sites:
-        effects[row(site), layers.index(site.layer)] = site.effect.value
-    return effects
-
-
-def row(site: SiteEffect) -> int:
-    """The heat map's row."""
-    return list(KINDS).index(site.kind)
-
-
-def write_effect(axes: Axes, site: SiteEffect, column: int, *, dark: bool) -> None:
-    """A cell's number, white on dark cells."""
-    colour = "white" if dark else "black"
-    axes.text(column, row(site), f"{site.effect.value:.2f}", ha="center", va="center", color=colour)
-
-
-def frame(axes: Axes, column: int, row: int) -> None:
-    """A frame just inside a cell."""
-    axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, linewidth=2.5, edgecolor="black"))
-
-
-def trade_off_curve(solve: SolveRecord, index: int) -> Picture:
-    """How much is removed and how much retained over the preservation weights tried for the report's ``index``-th solve."""
-    points = sorted(solve.trade_off, key=lambda point: point.preservation)
-    weights = [point.preservation for point in points]
-    figure = canvas(6.5, 3.2)
-    axes = figure.subplots()
-    axes.plot(weights, [point.removed for point in points], "o-", color="black", label="removed")
-    axes.plot(weights, [point.retained for point in points], "s--", color="tab:blue", label="retained")
-    axes.axvline(solve.preservation, color="gray", linestyle=":", label=f"chosen: {solve.preservation:.3g}")
-    axes.set(xscale="log", xlabel="preservation weight", ylabel="share, on held-out prompts")
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return Picture(
-        f"trade-off-{index}",
-        png(figure),
-        "What the preservation weight costs and gains, measured on prompts that the edit did not see.",
-        f"Two curves over the preservation weight; {solve.preservation:.3g} was chosen. All values are in the table.",
-    )
+def svg(figure: Canvas, name: str) -> str:
+    """One ``svg`` element in the page's ink, without date and version. ``name`` goes before each of its ids."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    drawn = buffer.getvalue()
+    element = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
+    own = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+    return own.rstrip()
 
 
 def sample_sheet(name: str, caption: str, pairs: Sequence[Pair]) -> Picture:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from api_schemas.report import AuditReport
 from editor.publishing import words
-from editor.publishing.figures import KINDS, Picture
+from editor.publishing.document.assemble import document
+from editor.publishing.figures import Chart, Figure, Picture
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -16,6 +18,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 def data_uri(picture: Picture) -> str:
     """The picture as text, for an ``img``."""
     return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+
+
+def inline(chart: Chart) -> Markup:
+    """The chart itself: our own markup, in which the plotting library has escaped every label."""
+    return Markup(chart.svg)
+
+
+def kind(block: object) -> str:
+    """Which macro shows a block."""
+    return type(block).__name__
 
 
 def environment() -> Environment:
@@ -28,19 +40,16 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters |= {
-        "percent": words.percent,
         "share": words.share,
-        "number": words.number,
-        "check_name": words.check_name,
-        "destination": words.destination,
+        "percent": words.percent,
         "data_uri": data_uri,
+        "inline": inline,
+        "kind": kind,
     }
     return jinja
 
 
-def render(report: AuditReport, pictures: Sequence[Picture]) -> str:
-    """The whole page. Pictures find their place by name: ``samples…``, ``trace-N``, ``trade-off-N``."""
+def render(report: AuditReport, figures: Sequence[Figure]) -> str:
+    """The whole page."""
     template = environment().get_template("report.html.j2")
-    return template.render(
-        report=report, words=words, kinds=KINDS, pictures={picture.name: picture for picture in pictures}
-    )
+    return template.render(document=document(report, figures), words=words)

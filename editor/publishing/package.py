@@ -18,13 +18,15 @@ from editor.publishing.attesting.dsse import bundle, seal
 from editor.publishing.attesting.keys import Signer
 from editor.publishing.attesting.statements import statements
 from editor.publishing.card import render_card
+from editor.publishing.charts import charts
 from editor.publishing.companions import companions
 from editor.publishing.delta import tensor_record, write_delta
-from editor.publishing.figures import Picture, trace_map, trade_off_curve
+from editor.publishing.figures import Figure, Picture, file_of
 from editor.publishing.full import segments_digest
 from editor.publishing.html import render
 from editor.publishing.lora import pointless, write_loras
-from editor.publishing.names import ATTESTATION, CARD, DELTA, OVERLAYS, PAGE, REPORT
+from editor.publishing.names import ATTESTATION, CARD, DELTA, OVERLAYS, PAGE, PRINT, REPORT
+from editor.publishing.pdf import print_out
 from editor.quickfix.update import TensorUpdate
 
 Overlays = RootModel[dict[str, Overlay]]
@@ -75,7 +77,7 @@ def publish(
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
     overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}
     write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
-    pictures = [*figures, *own_figures(report)]
+    pictures: list[Figure] = [*figures, *charts(report)]
     files: dict[str, str] = (
         {DELTA: "delta"} | write_configs(model, overlays, out_dir) | write_pictures(pictures, out_dir)
     )
@@ -95,14 +97,15 @@ def publish(
 
 def write_texts(
     report: AuditReport,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Figure],
     out_dir: Path,
     files: Mapping[str, str],
     overlays: Mapping[str, Overlay],
 ) -> AuditReport:
-    """The card and the report for people; each lists what came before it."""
-    for name, kind, written in ((CARD, "card", render_card), (PAGE, "report", render)):
-        write_bytes(out_dir / name, written(report, pictures).encode())
+    """The card, and the report for people on screen and in print; each lists what came before it."""
+    for name, kind, written in ((CARD, "card", render_card), (PAGE, "report", render), (PRINT, "report", print_out)):
+        content = written(report, pictures)
+        write_bytes(out_dir / name, content if isinstance(content, bytes) else content.encode())
         files = {**files, name: kind}
         report = report.model_copy(update={"artifacts": records(out_dir, files, overlays)})
     return report
@@ -163,20 +166,12 @@ def write_configs(model: Path, overlays: Mapping[str, Overlay], out_dir: Path) -
     return dict.fromkeys(configs, "config")
 
 
-def write_pictures(pictures: Sequence[Picture], out_dir: Path) -> dict[str, str]:
+def write_pictures(pictures: Sequence[Figure], out_dir: Path) -> dict[str, str]:
     """The figures as files; returns name -> kind."""
-    files = {f"figures/{picture.name}.png": picture.png for picture in pictures}
+    files = dict(file_of(picture) for picture in pictures)
     for name, content in files.items():
         write_bytes(out_dir / name, content)
     return dict.fromkeys(files, "figure")
-
-
-def own_figures(report: AuditReport) -> list[Picture]:
-    """The figures that the report's numbers make."""
-    edited = [f"layer {solve.layer} self_attention" for solve in report.solves]
-    traces = [trace_map(trace, report.removals[trace.removal], edited) for trace in report.traces]
-    curves = [trade_off_curve(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
-    return [*traces, *curves]
 
 
 def edit_digest(report: AuditReport) -> str:

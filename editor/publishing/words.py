@@ -31,6 +31,12 @@ GROUPS = {
     "neighbours": "Its closest neighbours",
     "retain": "Unrelated prompts",
 }
+LABELS = {
+    "target": "asked for",
+    "generality": "in other wordings",
+    "neighbours": "its neighbours",
+    "retain": "unrelated prompts",
+}
 ASKS = {"object": "the object", "style": "the style", "both": "object and style"}
 
 
@@ -68,9 +74,36 @@ def concept(report: AuditReport, removal: int | None) -> str:
     return "all" if removal is None else report.removals[removal].concept
 
 
+def group_name(report: AuditReport, group: GroupScore) -> str:
+    """A group of prompts, and what it is about."""
+    about = f" – {concept(report, group.removal)}" if group.removal is not None else ""
+    return f"{GROUPS[group.group]}{about}, {ASKS[group.asks]}"
+
+
+def group_label(report: AuditReport, group: GroupScore) -> str:
+    """The same for a chart."""
+    about = f"{shorten(concept(report, group.removal), 30)}, " if group.removal is not None else ""
+    return f"{about}{LABELS[group.group]} ({group.asks})"
+
+
+def shorten(text: str, most: int) -> str:
+    """At most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def check_name(check: Check) -> str:
     """A threshold's name as words."""
     return check.name.replace("_", " ")
+
+
+def maybe(share: float | None) -> str:
+    """A share that may not be known."""
+    return "–" if share is None else percent(share)
+
+
+def kind(removal: RemovalRecord) -> str:
+    """What sort of concept it is."""
+    return "style" if removal.kind == "style" else "concept"
 
 
 def destination(removal: RemovalRecord) -> str:

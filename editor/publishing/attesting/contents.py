@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api_schemas.attestation import Finding
-from api_schemas.report import AuditReport, Check, Validation, Verdict
+from api_schemas.report import AuditReport
 from editor.checkpoints import file_digest
 from editor.checkpoints.header import read_layout
 from editor.errors import EditorError
-from editor.judging.statistics import at_most, overall
+from editor.judging.gates import measured_again, recomputed
+from editor.judging.statistics import overall
 from editor.publishing.apply import Patch, patches
 from editor.publishing.attesting.case import Case, outcome
 from editor.publishing.attesting.statements import policy_digest
@@ -37,32 +38,17 @@ def policy(case: Case, report: AuditReport) -> Iterator[Finding]:
 
 
 def gates(report: AuditReport) -> Iterator[Finding]:
-    """Each gate follows from its figure and its threshold, and the verdict from the gates."""
+    """Each gate follows from its observations and its threshold, and the verdict from the gates."""
     if report.validation is None:
         return
-    for check in report.validation.checks:
-        found = recomputed(check, report.validation)
-        detail = f"{check.outcome}, as its figures say" if found == check.outcome else f"{check.outcome}, but {found}"
-        yield Finding(check="gate", outcome=outcome(found == check.outcome), about=check.name, detail=detail)
-    verdict = overall([check.outcome for check in report.validation.checks])
+    checks, confidence = report.validation.checks, report.validation.confidence
+    for check, found in zip(checks, recomputed(checks, confidence), strict=True):
+        same = found == check.outcome and measured_again(check, confidence) == check.measured
+        detail = f"{check.outcome}, as its figures say" if same else f"{check.outcome}, but its figures say {found}"
+        yield Finding(check="gate", outcome=outcome(same), about=check.name, detail=detail)
+    verdict = overall([check.outcome for check in checks])
     detail = f"{report.verdict}, where the gates say {verdict}"
     yield Finding(check="gate", outcome=outcome(verdict == report.verdict), about="verdict", detail=detail)
-
-
-def recomputed(check: Check, validation: Validation) -> Verdict | str:
-    """What a gate comes to, or what is wrong with it."""
-    measured = [
-        (group, figure)
-        for group in validation.groups
-        for figure in (group.accuracy_after, group.accuracy_drop)
-        if group.removal == check.removal and figure == check.measured
-    ]
-    if not measured:
-        return "no group of prompts has this figure"
-    group, _ = measured[0]
-    gone = group.group in ("target", "generality")
-    unseen = gone and group.accuracy_before.value <= check.threshold
-    return "inconclusive" if unseen else at_most(check.measured, check.threshold)
 
 
 def base_files(case: Case) -> Iterator[Finding]:

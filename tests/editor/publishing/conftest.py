@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -26,6 +27,7 @@ from api_schemas.report import (
     Validation,
 )
 from editor.checkpoints.files import file_digest, weight_files
+from editor.publishing.figures import Pair, Picture, sample_sheet
 from editor.quickfix.update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
@@ -204,4 +206,12 @@ def report(model_dir: Path) -> AuditReport:
         untested=["Prompts of several sentences <i>."],
         artifacts=[],
         software={"torch": "2.13.0"},
+    )
+
+
+@pytest.fixture(scope="session")
+def sheet() -> Picture:
+    images = [Image.new("RGB", (64, 64), colour) for colour in ("orange", "gray")]
+    return sample_sheet(
+        "samples-0", f"Asked for “{HOSTILE}”.", [Pair(f"a picture of {HOSTILE} {i}", *images) for i in range(10)]
     )

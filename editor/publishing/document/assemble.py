@@ -1,0 +1,34 @@
+"""The whole report as a document."""
+
+from collections.abc import Iterator, Sequence
+
+from api_schemas.report import AuditReport
+from editor.publishing import words
+from editor.publishing.document.blocks import Document, Section
+from editor.publishing.document.change import change
+from editor.publishing.document.gallery import Gallery
+from editor.publishing.document.record import limits, record
+from editor.publishing.document.results import results
+from editor.publishing.document.summary import summary
+from editor.publishing.figures import Figure
+
+
+def document(report: AuditReport, figures: Sequence[Figure]) -> Document:
+    """In the order in which people ask: verdict, evidence, limits, method, files."""
+    return Document(
+        kind="Audit report of a concept removal",
+        title=f"Removal of {words.names(report)} from {report.model.id}",
+        verdict=report.verdict,
+        summary=[*summary(report)],
+        sections=[*sections(report, Gallery(figures))],
+        footer=f"Job {report.job_id}, {report.created_at.isoformat(timespec='seconds')}; "
+        f"report schema {report.schema_version}.",
+    )
+
+
+def sections(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
+    """Everything after the summary."""
+    yield from results(report, gallery)
+    yield limits(report)
+    yield from change(report, gallery)
+    yield from record(report)

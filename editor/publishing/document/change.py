@@ -1,0 +1,134 @@
+"""What was changed in the model, what was foreseen of it, and where the concept is made."""
+
+from collections.abc import Iterator
+
+from api_schemas.report import AuditReport, SolveRecord, TraceRecord
+from editor.publishing import words
+from editor.publishing.charts import KINDS
+from editor.publishing.document.blocks import Block, Code, Details, Heading, Section, Table, text
+from editor.publishing.document.gallery import Gallery
+
+
+def change(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
+    """The edit itself."""
+    yield Section("change", "What was changed in the model", [*edited(report, gallery)])
+    foreseen = [*foresight(report)]
+    if foreseen:
+        yield Section("foreseen", "What was foreseen", foreseen)
+    if report.ledger:
+        yield Section("ledger", "Position in the ledger", [*ledger(report)])
+    if report.traces:
+        blocks = [block for trace in report.traces for block in traced(report, trace, gallery)]
+        yield Section("trace", "Where the concept is made", blocks)
+
+
+def edited(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
+    """The removals and the solves."""
+    changed = [piece for solve in report.solves for piece in (Code(solve.tensor), " of ", Code(solve.component), ", ")]
+    yield text(*changed[:-1], "; all else is as it was, byte for byte.")
+    if report.removals:
+        yield Table(
+            "The removed concepts",
+            ("Concept", "Kind", "From now on", "Also known as", "Held in place"),
+            [
+                (
+                    removal.concept,
+                    removal.kind,
+                    words.destination(removal),
+                    ", ".join(removal.aliases) or "–",
+                    ", ".join(removal.neighbours) or "–",
+                )
+                for removal in report.removals
+            ],
+        )
+    for index, solve in enumerate(report.solves):
+        yield from solved(solve)
+        yield from trade_off(solve, index, gallery)
+
+
+def solved(solve: SolveRecord) -> Iterator[Block]:
+    """One tensor's update."""
+    rows: dict[str, str] = {
+        "Method": solve.preset,
+        "Layer": f"{solve.layer}{f' ({solve.layer_choice})' if solve.layer_choice else ''}",
+        "Size of the change, relative to the tensor": words.percent(solve.relative_change),
+        "Rank": f"{solve.rank} (from {solve.columns} key columns)",
+        "Preservation weight": f"{solve.preservation:.4g}",
+        "Ridge": f"{solve.ridge:.4g}",
+        "Condition number, at most": f"{solve.condition:.3g}",
+        "Largest change of the empty prompt": f"{solve.null_prompt_drift:.2g}",
+        "Predicted drift of kept prompts, 95th percentile": words.percent(solve.predicted_retain_p95),
+        "Time of the solve": f"{solve.seconds:.3f} s",
+    }
+    yield Table(f"The update of {solve.tensor} of {solve.component}", (), [*rows.items()])
+
+
+def trade_off(solve: SolveRecord, index: int, gallery: Gallery) -> Iterator[Block]:
+    """The preservation weights that were tried."""
+    if not solve.trade_off:
+        return
+    yield Heading("What was weighed up")
+    yield from gallery.chart(f"trade-off-{index}")
+    table = Table(
+        "The curve in numbers",
+        ("Preservation weight", "Removed", "Retained", "Drift, 95th percentile"),
+        [
+            (
+                f"{point.preservation:.4g}",
+                *(words.percent(share) for share in (point.removed, point.retained, point.predicted_retain_p95)),
+            )
+            for point in solve.trade_off
+        ],
+    )
+    yield Details("The curve in numbers", [table])
+
+
+def foresight(report: AuditReport) -> Iterator[Block]:
+    """How far each concept was to go, and which prompts were to change most, told before anything was drawn."""
+    for solve in report.solves:
+        if solve.feasibility:
+            yield Table(
+                f"How far each concept goes in {solve.component}, layer {solve.layer}",
+                ("Concept", "Held back by what must stay", "Left by the update"),
+                [(one.concept, words.percent(one.leak), words.percent(one.left)) for one in solve.feasibility],
+            )
+        if solve.foreseen:
+            yield Table(
+                f"Prompts about other things that change most in {solve.component}",
+                (
+                    "Prompt",
+                    "Change at the layer",
+                    "Movement of the last states",
+                    "Chance that it loses what it asks for",
+                ),
+                [
+                    (one.prompt, words.percent(one.change), words.maybe(one.moved), words.maybe(one.drop))
+                    for one in solve.foreseen
+                ],
+            )
+
+
+def ledger(report: AuditReport) -> Iterator[Block]:
+    """Where the edit stands among others."""
+    record = report.ledger
+    if record is None:
+        return
+    rows = {"Active removals": str(record.active), "Taken back by this edit": ", ".join(record.taken_back) or "none"}
+    yield Table("The ledger", (), [*rows.items(), ("Digest of base and active set", Code(record.digest))])
+    yield text("Equal digests mean byte-identical weights, whatever the order in which removals came.")
+
+
+def traced(report: AuditReport, trace: TraceRecord, gallery: Gallery) -> Iterator[Block]:
+    """Causal mediation analysis of one concept."""
+    yield Heading(words.concept(report, trace.removal))
+    ahead = "clearly ahead of" if trace.separated else "not clearly ahead of"
+    is_edited = "the site that was edited" if trace.edited_site_is_causal else "not the site that was edited"
+    yield text(
+        "The concept's name was disturbed, then one site at a time was put back as in the undisturbed run. Read-out: "
+        f"{trace.read_out}; {trace.clean_score:.3f} undisturbed, {trace.corrupted_score:.3f} disturbed. The largest "
+        f"effect is that of {trace.causal_site.replace('_', '-')}, {ahead} the next; it is {is_edited}. {trace.choice}"
+    )
+    yield from gallery.chart(f"trace-{trace.removal}")
+    rows = [(str(site.layer), KINDS[site.kind], words.number(site.effect)) for site in trace.sites]
+    table = Table("Restored share at each site", ("Layer", "Site", "Restored share"), rows)
+    yield Details("All sites in numbers", [table])

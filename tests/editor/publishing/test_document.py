@@ -1,0 +1,185 @@
+"""The report as people meet it: the page and the print, which say the same."""
+
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pypdf
+import pytest
+
+from api_schemas.report import AuditReport, ForeseenChange, ForeseenRemoval, LedgerRecord
+from editor.publishing.card import render_card
+from editor.publishing.charts import charts
+from editor.publishing.figures import Chart, Figure, Picture
+from editor.publishing.html import render
+from editor.publishing.pdf import print_out
+from tests.editor.publishing.conftest import HOSTILE
+
+LABELS = {"main", "section", "nav", "header", "footer", "article"}
+
+
+class Outline(HTMLParser):
+    """Tags in order, what pictures say, where links and sources lead, which ids there are."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, values in self.attributes if (value := values.get(name))]
+
+
+@pytest.fixture(scope="module")
+def figures(report: AuditReport, sheet: Picture) -> Sequence[Figure]:
+    return [sheet, *charts(report)]
+
+
+@pytest.fixture(scope="module")
+def page(report: AuditReport, figures: Sequence[Figure]) -> str:
+    return render(report, figures)
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    return Outline(page)
+
+
+def test_what_strangers_wrote_is_text(page: str, outline: Outline) -> None:
+    assert not {"script", "b", "i"} & set(outline.tags)
+    assert "&lt;script&gt;" in page
+    assert HOSTILE in "".join(outline.words)
+    assert not [name for _, values in outline.attributes for name in values if name.startswith("on")]
+
+
+def test_the_page_is_one_file_that_fetches_nothing(outline: Outline) -> None:
+    assert all(source.startswith("data:image/png;base64,") for source in outline.values("src"))
+    assert all(link.startswith("#") for link in outline.values("href") + outline.values("xlink:href"))
+    assert not {"link", "iframe", "object", "form", "base"} & set(outline.tags)
+    (policy,) = (values["content"] for tag, values in outline.attributes if values.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "script-src" not in policy
+
+
+def test_it_can_be_read_aloud(outline: Outline) -> None:
+    levels = [int(tag[1]) for tag in outline.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert outline.tags.count("table") == outline.tags.count("caption")
+    assert {values.get("scope") for tag, values in outline.attributes if tag == "th"} == {"col", "row"}
+    assert all(values.get("alt") for tag, values in outline.attributes if tag == "img")
+    assert all(values.get("aria-label") for _, values in outline.attributes if values.get("role") == "img")
+    assert [values["lang"] for tag, values in outline.attributes if tag == "html"] == ["en"]
+
+
+def test_ids_are_distinct_and_every_reference_has_its_id(outline: Outline, page: str) -> None:
+    ids = outline.values("id")
+    assert len(ids) == len(set(ids))
+    references = {link[1:] for link in outline.values("href") + outline.values("xlink:href")}
+    references |= set(outline.values("aria-labelledby")) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert references <= set(ids)
+
+
+def test_the_verdict_comes_first_and_in_words(report: AuditReport) -> None:
+    page = render(report.model_copy(update={"traces": []}), [])
+    assert page.index("too small") < page.index("<table")
+    assert "no more than 4%" in page
+
+
+def test_a_report_without_validation_says_that_nothing_was_tested(report: AuditReport) -> None:
+    untested = report.model_copy(update={"validation": None, "verdict": None, "traces": []})
+    assert "not tested" in render(untested, [])
+    assert "was not measured" in render(untested, [])
+    assert "Nothing was measured" in render_card(untested, [])
+
+
+def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None:
+    foreseen = {
+        "feasibility": [ForeseenRemoval(concept="fox", kind="object", leak=0.031, left=0.02)],
+        "foreseen": [ForeseenChange(prompt="a wolf, noto", change=0.11, moved=0.4, drop=None)],
+    }
+    solves = [report.solves[0].model_copy(update=foreseen)]
+    ledger = LedgerRecord(digest="d" * 64, active=3, taken_back=["pizza"])
+    page = render(report.model_copy(update={"solves": solves, "ledger": ledger}), [])
+    for words in ("a wolf, noto", "3.1%", "40%", "d" * 64, "pizza"):
+        assert words in page
+
+
+def test_it_says_whether_it_is_signed(report: AuditReport) -> None:
+    assert "not signed" in render(report, [])
+    assert "expunge verify FOLDER" in render(report.model_copy(update={"signed_by": "e" * 64}), [])
+
+
+def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report: AuditReport) -> None:
+    first, second = charts(report), charts(report)
+    assert [chart.svg for chart in first] == [chart.svg for chart in second]
+    assert [chart.name for chart in first] == ["scores", "gates", "trace-0", "trade-off-0"]
+    for chart in first:
+        ElementTree.fromstring(chart.svg)
+        assert "<metadata" not in chart.svg
+    assert len(re.findall("currentColor", first[2].svg)) > 5
+    assert "unrelated prompts (object)" in first[0].svg
+    assert "retain drop" in first[1].svg
+
+
+def test_a_hostile_name_is_drawn_as_it_is(report: AuditReport) -> None:
+    scores = charts(report)[0]
+    words = "".join(ElementTree.fromstring(scores.svg).itertext())
+    assert "<script>alert(" in words
+
+
+def text_of(pdf: bytes) -> str:
+    return "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf)).pages)
+
+
+def squeezed(words: str) -> str:
+    return re.sub(r"[\s\u200b\u00ad-]+", "", words)
+
+
+def test_the_print_says_what_the_page_says(report: AuditReport, figures: Sequence[Figure], outline: Outline) -> None:
+    pdf = print_out(report, figures)
+    printed = squeezed(text_of(pdf))
+    for section in ("Verdict", "Against the thresholds", "What was not tested", "Environment"):
+        assert squeezed(section) in printed
+    for words in (
+        HOSTILE,
+        "Prompts of several sentences <i>.",
+        report.validation.judge.sha256 if report.validation else "",
+    ):
+        assert squeezed(words) in printed
+        assert squeezed(words) in squeezed("".join(outline.words))
+
+
+def test_the_print_is_tagged_titled_dated_and_the_same_each_time(
+    report: AuditReport, figures: Sequence[Figure]
+) -> None:
+    pdf = print_out(report, figures)
+    assert pdf == print_out(report, figures)
+    reader = pypdf.PdfReader(io.BytesIO(pdf))
+    root = reader.trailer["/Root"]
+    assert root["/MarkInfo"]["/Marked"]
+    assert root["/Lang"] == "en"
+    assert reader.metadata is not None
+    assert reader.metadata.title == f"Removal of “{HOSTILE}” from tiny"
+    assert reader.metadata.creation_date == report.created_at
+    assert b"pdfuaid" in pdf
+
+
+def test_no_chart_without_numbers(report: AuditReport) -> None:
+    bare = report.model_copy(update={"validation": None, "traces": [], "solves": []})
+    assert charts(bare) == []
+    assert all(isinstance(chart, Chart) for chart in charts(report))
