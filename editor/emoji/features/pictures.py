@@ -62,4 +62,4 @@ class Composites:
 
     def latents(self, pipeline: Any) -> Tensor:
         """``(items, 32, 8, 8)``, as the denoiser has them."""
-        return torch.cat([encode(pipeline, part) for part in self.images().split(64)])
+        return torch.cat([encode(pipeline, part) for part in torch.split(self.images(), 64)])

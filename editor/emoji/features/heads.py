@@ -1,0 +1,130 @@
+"""The Diff-C classifiers that ship with the embedded model: which object, and which style, does its UNet see?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from api_schemas.report import Estimate
+from editor.emoji.features.pictures import Composites
+from editor.emoji.measure import grid
+from editor.emoji.results.studio import SAMPLER, Studio
+from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
+from editor.features.activations import ActivationStore, record
+from editor.features.activations.noised import NoisedImages, encode
+from editor.features.diffc.judge import probabilities
+from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, load_diffc
+from editor.features.diffc.training import DiffcPlan, Labelled, hits, train_diffc
+from editor.features.probe import indices
+from editor.judging.judge import Image
+from editor.judging.sampling import Shot, native_precision
+from editor.judging.statistics import estimate
+from editor.publishing.atomic import write_bytes
+
+Asks = Literal["object", "style"]
+FOLDER = Path(__file__).parent / "diffc"
+CLASSES: dict[Asks, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
+READS: dict[Asks, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.0", 25)}
+"""Block and timestep, chosen by the study."""
+VARIANTS = 12
+"""Composites of each picture; the last one chooses the epoch, the one before is the test."""
+PLAN = DiffcPlan(epochs=12, horizon=12)
+
+
+@cache
+def diffc_head(asks: Asks) -> DiffusionClassifier:
+    """A shipped classifier: 96 objects, or 5 styles."""
+    return load_diffc(FOLDER / asks)
+
+
+def latents_of(pipeline: Any, images: Sequence[Image]) -> Tensor:
+    """Images ``(height, width, 3)`` uint8 -> latents ``(n, 32, 8, 8)``, for ``probabilities``."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.cat([encode(pipeline, part) for part in torch.split(pixels, 64)])
+
+
+def train(folder: Path) -> None:
+    """Train both, measure them, and write weights and card; recordings go to ``folder`` and are reused."""
+    studio = Studio(folder.parent / "images")
+    composites = Composites(VARIANTS)
+    latents, figures = composites.latents(studio.pipeline), {}
+    for asks, (module, timestep) in READS.items():
+        source = NoisedImages(studio.pipeline, latents, [module], [timestep], precision=native_precision())
+        (store,) = record(folder / "heads" / asks, source, composites.labels, "patch").values()
+        head, own = trained(asks, store)
+        head.save(FOLDER / asks, half=True)
+        figures[asks] = own | generated(studio, asks)
+    write_bytes(FOLDER / "card.json", (json.dumps(figures, indent=1) + "\n").encode())
+    write_bytes(FOLDER / "README.md", card(figures).encode())
+
+
+def trained(asks: Asks, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
+    """On all pictures; and its accuracy on composites that it did not see."""
+    targets = indices(store.item_labels[asks], CLASSES[asks])
+    variant = torch.tensor([int(number) for number in store.item_labels["variant"]])
+    rows = [variant < VARIANTS - 2, variant == VARIANTS - 1, variant == VARIANTS - 2]
+    train, validation, test = (Labelled(store.maps()[own], targets[own]) for own in rows)
+    config = DiffcConfig(
+        module=store.manifest.module,
+        timestep=store.manifest.timestep,
+        channels=store.manifest.channels,
+        classes=CLASSES[asks],
+    )
+    head = train_diffc(train.draw, train.targets, validation, config, PLAN).model
+    return head, {"composites": figure(hits(head, test).tolist())}
+
+
+def generated(studio: Studio, asks: Asks) -> dict[str, Any]:
+    """Accuracy on images that the embedded model draws of every object in every style, with and without their prompts."""
+    phrases = grid()
+    texts = [phrase.text() for phrase in phrases]
+    images = studio.before.draw(studio.pipeline, SAMPLER, [Shot(text, 0) for text in texts])
+    latents, head = latents_of(studio.pipeline, images), load_diffc(FOLDER / asks)
+    targets = indices([getattr(phrase, asks) for phrase in phrases], CLASSES[asks])
+
+    def told(prompts: Sequence[str] | None) -> Any:
+        found = probabilities(studio.pipeline, head, latents, prompts=prompts, precision=native_precision())
+        return figure((found.argmax(1) == targets).tolist())
+
+    return {"generated": told(None), "generated_prompted": told(texts)}
+
+
+def figure(right: Sequence[bool]) -> dict[str, Any]:
+    """Share with its interval."""
+    found = estimate([float(one) for one in right])
+    return found.model_dump()
+
+
+def card(figures: Mapping[Asks, Mapping[str, Any]]) -> str:
+    """The README beside the weights."""
+    lines = [line(asks, own) for asks, own in figures.items()]
+    return CARD + "\n".join(lines) + "\n"
+
+
+def line(asks: Asks, figures: Mapping[str, Any]) -> str:
+    """A row of the card's table."""
+    module, timestep = READS[asks]
+    found = (Estimate(**figures[name]) for name in ("composites", "generated", "generated_prompted"))
+    cells = " | ".join(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in found)
+    return f"| {asks} | {len(CLASSES[asks])} | `{module}` | {timestep} | {cells} |"
+
+
+CARD = f"""# Diff-C for the embedded model
+
+Two classifiers that read one block of the UNet of the embedded model, after Kim et al. 2025 ("Revelio"), light variant, float16
+in safetensors. They tell which object and which style the UNet sees in an image, at one timestep, with or without a prompt.
+Trained on the artwork ({VARIANTS - 2} composites of each picture: random backgrounds, shifted, noised, under the empty prompt),
+for judging edits of this model; on images of another origin they are not tested.
+
+*Composites*: the same artwork on other backgrounds with other noise, one draw. *Generated*: what the model draws of every
+object in every style, mean of four noise draws, under the empty prompt and under the image's own. How far they carry to a
+foundry or an object that they were not trained on is in `docs/results.md`: much less far. 95 % intervals by bootstrap.
+
+| tells | classes | block | timestep | composites | generated | generated, prompted |
+|---|---|---|---|---|---|---|
+"""
