@@ -1,0 +1,113 @@
+"""Other tools' layouts: round trips, and the libraries themselves where an interpreter is named that has them."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from editor.errors import FeatureError
+from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
+from editor.features.sae.interop import LAYOUTS, read_any, write_layout
+from tests.editor.features.sae.synthetic import planted
+
+PEERS = os.environ.get("EXPUNGE_PEERS_PYTHON")
+READER = Path(__file__).parent / "peer_reader.py"
+
+
+def trained(activation: str = "topk") -> SparseAutoencoder:
+    rows, _ = planted(400)
+    config = SaeConfig(latents=32, k=3, steps=80, batch=64, activation=activation, l1=1.0, precision="float32")
+    return train_sae(rows, config, quiet=True).sae
+
+
+def same(sae: SparseAutoencoder, other: SparseAutoencoder, rows: torch.Tensor) -> None:
+    """Reconstructions are equal; codes are equal but for the scale, which is a decoder's length times an activation's."""
+    torch.testing.assert_close(other(rows), sae(rows), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other.encode(rows) * sae.scale, sae.encode(rows), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "activation"),
+    [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk"), ("openai", "topk")],
+)
+def test_round_trips(tmp_path: Path, layout, activation):
+    sae, (rows, _) = trained(activation), planted(100, seed=5)
+    write_layout(sae, tmp_path, layout)
+    same(sae, read_any(tmp_path), rows)
+
+
+@pytest.mark.skipif(PEERS is None, reason="EXPUNGE_PEERS_PYTHON names no interpreter with the libraries (make peers)")
+@pytest.mark.parametrize(
+    ("layout", "activation"), [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk")]
+)
+def test_the_libraries_read_ours_and_we_read_theirs(tmp_path: Path, layout, activation):
+    sae, (rows, _) = trained(activation), planted(100, seed=5)
+    write_layout(sae, tmp_path / "ours", layout)
+    save_file({"rows": rows}, tmp_path / "rows.safetensors")
+    (tmp_path / "again").mkdir()
+    command = [PEERS, READER, layout, tmp_path / "ours", tmp_path / "rows.safetensors", tmp_path / "out.safetensors"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    theirs = load_file(tmp_path / "out.safetensors")
+    torch.testing.assert_close(theirs["codes"] * sae.scale, sae.encode(rows), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(theirs["output"], sae(rows), rtol=1e-3, atol=1e-3)
+    same(sae, read_any(tmp_path / "again"), rows)
+
+
+def test_decoder_norms_and_a_one_sided_bias_are_folded_in(tmp_path: Path):
+    """SAELens's own options, computed here by its formulas."""
+    generator = torch.Generator().manual_seed(0)
+    encoder, decoder = (torch.randn(shape, generator=generator) for shape in ((5, 12), (12, 5)))
+    b_enc, b_dec, rows = (torch.randn(shape, generator=generator) for shape in ((12,), (5,), (20, 5)))
+    settings = {"architecture": "topk", "d_in": 5, "d_sae": 12, "k": 3}
+    settings |= {"apply_b_dec_to_input": False, "rescale_acts_by_decoder_norm": True}
+    (tmp_path / "cfg.json").write_text(json.dumps(settings))
+    tensors = {"W_enc": encoder, "W_dec": decoder, "b_enc": b_enc, "b_dec": b_dec}
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+    norms = decoder.norm(dim=1)
+    pre = (rows @ encoder + b_enc) * norms
+    top = pre.topk(3)
+    codes = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
+    sae = read_any(tmp_path)
+    torch.testing.assert_close(sae.encode(rows), codes)
+    torch.testing.assert_close(sae(rows), (codes / norms) @ decoder + b_dec)
+
+
+def test_pickled_weights_are_refused_with_a_way_out(tmp_path: Path):
+    (tmp_path / "state_dict.pth").write_bytes(b"\x80\x04")
+    with pytest.raises(FeatureError, match="pickled") as caught:
+        read_any(tmp_path)
+    assert "save_file" in caught.value.remedy
+
+
+@pytest.mark.parametrize("layout", ["sparsify", "openai"])
+def test_what_a_layout_has_no_place_for_is_refused(tmp_path: Path, layout):
+    with pytest.raises(FeatureError, match="TopK autoencoders only"):
+        write_layout(trained("batchtopk"), tmp_path, layout)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "setting", [{"architecture": "gated"}, {"normalize_activations": "layer_norm"}, {"reshape_activations": "hook_z"}]
+)
+def test_what_we_have_no_equal_of_is_refused(tmp_path: Path, setting):
+    write_layout(trained(), tmp_path, "saelens")
+    config = tmp_path / LAYOUTS["saelens"].config
+    config.write_text(json.dumps(json.loads(config.read_text()) | setting))
+    with pytest.raises(FeatureError, match="no equal"):
+        read_any(tmp_path)
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path):
+    with pytest.raises(FeatureError, match="no layout"):
+        write_layout(trained(), tmp_path, "onnx")
+
+
+def test_damaged_files_are_refused(tmp_path: Path):
+    write_layout(trained(), tmp_path, "sparsify")
+    (tmp_path / "cfg.json").write_text("{}")
+    with pytest.raises(FeatureError, match="don't describe"):
+        read_any(tmp_path)
