@@ -17,7 +17,11 @@ CARD = Path(__file__).parent / "card.md"
 FULL_PRECISION = "layers.0.self_attn.out_proj.weight"
 """The tensor that edits change stays float32: then delta, LoRA and full weights agree to rounding."""
 
-PIXELS: dict[str, object] = {"image_processor_type": "CLIPImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+PIXELS: dict[str, object] = {
+    "image_processor_type": "CLIPImageProcessor",
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
 PIXELS |= {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
 """How the judge wants its pixels: from -1 to 1."""
 
