@@ -13,6 +13,7 @@ from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
 from editor.publishing.attesting.keys import open_signer
 from editor.publishing.delivery import ArtifactFile, published_report
+from editor.publishing.deployment.canaries import canaries
 from editor.publishing.names import DELTA
 from editor.publishing.package import Signing, publish
 from editor.reporting import model_record, software
@@ -47,6 +48,9 @@ def draft(context: JobContext) -> AuditReport:
         model=model_record(context.request.model, context.checkpoint, context.files),
         removals=done.removals,
         solves=done.solves,
+        canaries=canaries(
+            context.checkpoint, done.removals, updates(context), {solve.tensor: solve.layer for solve in done.solves}
+        ),
         traces=traced(context),
         ledger=done.ledger.record() if done.ledger else None,
         validation=validation_of(context),

@@ -44,7 +44,7 @@ def gates(report: AuditReport) -> Iterator[Finding]:
     checks, confidence = report.validation.checks, report.validation.confidence
     for check, found in zip(checks, recomputed(checks, confidence), strict=True):
         same = found == check.outcome and measured_again(check, confidence) == check.measured
-        detail = f"{check.outcome}, as its figures say" if same else f"{check.outcome}, but its figures say {found}"
+        detail = f"{check.outcome}, as its figures say" if same else f"{check.outcome}, but {found}"
         yield Finding(check="gate", outcome=outcome(same), about=check.name, detail=detail)
     verdict = overall([check.outcome for check in checks])
     detail = f"{report.verdict}, where the gates say {verdict}"

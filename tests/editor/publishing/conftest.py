@@ -1,5 +1,6 @@
 """A Stable Diffusion of a few thousand weights, an update of its text encoder, and a report about it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from api_schemas.gates import Measure
 from api_schemas.report import (
     AuditReport,
     Check,
@@ -25,8 +27,11 @@ from api_schemas.report import (
     TraceRecord,
     TradeOffPoint,
     Validation,
+    Verdict,
 )
 from editor.checkpoints.files import file_digest, weight_files
+from editor.judging.statistics import estimate as bootstrapped
+from editor.judging.statistics import rate
 from editor.publishing.figures import Pair, Picture, sample_sheet
 from editor.quickfix.update import TensorUpdate
 
@@ -126,6 +131,32 @@ def group(name: str, removal: int | None, before: float, after: float) -> GroupS
     )
 
 
+def gate(
+    name: str,
+    removal: int | None,
+    measure: Measure,
+    threshold: float,
+    observations: list[float],
+    outcome: Verdict,
+    control: Sequence[float] = (),
+) -> Check:
+    """A gate all of whose prompts were drawn."""
+    gone = measure == "target_accuracy"
+    return Check(
+        name=name,
+        removal=removal,
+        measured=rate(observations) if gone else bootstrapped(observations),
+        threshold=threshold,
+        outcome=outcome,
+        measure=measure,
+        settled="open" if outcome == "inconclusive" else "at the end",
+        images=len(observations),
+        planned=len(observations),
+        observations=observations,
+        control=list(control),
+    )
+
+
 @pytest.fixture(scope="session")
 def report(model_dir: Path) -> AuditReport:
     """A complete report with a hostile concept; no artifacts yet."""
@@ -191,14 +222,8 @@ def report(model_dir: Path) -> AuditReport:
             confidence=0.95,
             groups=[group("target", 0, 0.92, 0.0), group("neighbours", 0, 0.9, 0.89), group("retain", None, 0.9, 0.9)],
             checks=[
-                Check(name="target_accuracy", removal=0, measured=estimate(0.0), threshold=0.05, outcome="passed"),
-                Check(
-                    name="retain_drop",
-                    removal=None,
-                    measured=group("retain", None, 0.9, 0.9).accuracy_drop,
-                    threshold=0.03,
-                    outcome="inconclusive",
-                ),
+                gate("target_accuracy", 0, "target_accuracy", 0.05, [0.0] * 80, "passed", control=[1.0] * 80),
+                gate("retain_drop", None, "retain_object_drop", 0.03, [0.0] * 39 + [1.0], "inconclusive"),
             ],
         ),
         verdict="inconclusive",

@@ -1,0 +1,225 @@
+"""Deployments of the embedded model, edited and not, cast, fused and mixed: what they are said to be."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+
+from api_schemas.cli import NOT_PASSED, WRONG_INPUT, run
+from api_schemas.report import AuditReport, RemovalRecord
+from editor.checkpoints import open_checkpoint
+from editor.emoji import WEIGHTS
+from editor.errors import PublishingError
+from editor.judging.sampling import load_pipeline
+from editor.prompts import Concept, Destination, Removal, open_book
+from editor.publishing.apply import apply_delta
+from editor.publishing.delta import tensor_record, write_delta
+from editor.publishing.deployment import check_deployment
+from editor.publishing.deployment.canaries import canaries
+from editor.publishing.deployment.command import check_deployment as command
+from editor.publishing.lora import write_loras
+from editor.quickfix.edit import edit
+from editor.quickfix.update import TensorUpdate
+
+FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
+PIZZA = Removal(Concept("pizza"), Destination("hot dog", "replacement"))
+FILE = Path("text_encoder/model.safetensors")
+
+
+def removed(*removals: Removal) -> list[TensorUpdate]:
+    return [done.update for done in edit(open_checkpoint(WEIGHTS).encoders[0], open_book(WEIGHTS), list(removals))]
+
+
+@pytest.fixture(scope="module")
+def updates() -> list[TensorUpdate]:
+    return removed(FOX)
+
+
+@pytest.fixture(scope="module")
+def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
+    """Of the fox's removal."""
+    prompts = [pair.concept.text for pair in open_book(WEIGHTS).edit_pairs(FOX)]
+    fox = RemovalRecord(**(dict(report.removals[0]) | {"concept": "fox", "edit_prompts": prompts}))
+    layers = {update.name: 0 for update in updates}
+    found = {
+        "removals": [fox],
+        "tensors": [tensor_record(update) for update in updates],
+        "canaries": canaries(open_checkpoint(WEIGHTS), [fox], updates, layers),
+    }
+    return report.model_copy(update=found)
+
+
+Deploy = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
+    def made(updates: list[TensorUpdate], dtype: torch.dtype = torch.float32) -> Path:
+        """A text encoder's folder, with its tokenizer, as somebody serves it."""
+        folder = tmp_path_factory.mktemp("deployed")
+        for name in ("text_encoder", "tokenizer"):
+            shutil.copytree(WEIGHTS / name, folder / name)
+        shutil.copy(WEIGHTS / "model_index.json", folder)
+        if updates:
+            write_delta(updates, WEIGHTS, folder / "delta")
+            apply_delta(WEIGHTS, folder / "delta", folder)
+        if dtype != torch.float32:
+            cast(folder / FILE, dtype)
+        return folder
+
+    return made
+
+
+def cast(file: Path, dtype: torch.dtype) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: t.to(dtype) if t.is_floating_point() else t for name, t in load_file(file).items()}, file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_an_edited_pipeline_carries_it_in_every_precision(
+    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy, dtype: torch.dtype
+) -> None:
+    (found,) = check_deployment(deploy(updates, dtype), audit).components
+    assert found.carried == "carries"
+    assert [tensor.identity for tensor in found.tensors] == ["edited"]
+    assert found.canaries == 4
+    assert found.error is not None
+    assert found.error < (0.002 if dtype == torch.float32 else 0.04)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_base_model_is_told_in_every_precision(audit: AuditReport, deploy: Deploy, dtype: torch.dtype) -> None:
+    found = check_deployment(deploy([], dtype), audit)
+    assert found.carried == "base"
+    assert found.components[0].progress == pytest.approx(0, abs=0.03)
+
+
+def test_another_removal_is_not_this_one(audit: AuditReport, deploy: Deploy) -> None:
+    found = check_deployment(deploy(removed(PIZZA)), audit)
+    assert found.carried == "other"
+    assert [tensor.identity for tensor in found.components[0].tensors] == ["other"]
+
+
+def test_more_removals_carry_this_one_too(audit: AuditReport, deploy: Deploy) -> None:
+    found = check_deployment(deploy(removed(FOX, PIZZA)), audit)
+    assert found.carried == "carries"
+    assert [tensor.identity for tensor in found.components[0].tensors] == ["other"], (
+        "by the canaries, not by the digest"
+    )
+
+
+@pytest.fixture
+def pipeline() -> Any:
+    return load_pipeline(WEIGHTS)
+
+
+@pytest.fixture
+def lora(updates: list[TensorUpdate], tmp_path: Path) -> Path:
+    write_loras(updates, "stable-diffusion-1", tmp_path)
+    return tmp_path
+
+
+def test_a_running_pipeline_with_the_lora_carries_it_loaded_and_fused(
+    audit: AuditReport, pipeline: Any, lora: Path
+) -> None:
+    assert check_deployment(pipeline, audit).carried == "base"
+    pipeline.load_lora_weights(lora, weight_name="lora.safetensors")
+    assert check_deployment(pipeline, audit).carried == "carries"
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+    (found,) = check_deployment(pipeline, audit).components
+    assert found.carried == "carries"
+    assert [tensor.identity for tensor in found.tensors] == ["other"], "fusing rounds otherwise"
+
+
+def test_a_lora_at_half_scale_carries_a_part(audit: AuditReport, pipeline: Any, lora: Path) -> None:
+    pipeline.load_lora_weights(lora, weight_name="lora.safetensors")
+    pipeline.fuse_lora(lora_scale=0.5)
+    found = check_deployment(pipeline, audit)
+    assert found.carried in ("partly", "other")
+    assert found.components[0].progress is not None
+    assert 0.1 < found.components[0].progress < 0.9
+
+
+def test_one_encoder_of_two_carries_a_part(audit: AuditReport, updates: list[TensorUpdate], pipeline: Any) -> None:
+    """As of SDXL, whose second encoder was forgotten."""
+    second = [replace(update, component="text_encoder_2") for update in updates]
+    both = audit.model_copy(
+        update={
+            "tensors": [*audit.tensors, *(tensor_record(update) for update in second)],
+            "canaries": [
+                *audit.canaries,
+                *(c.model_copy(update={"component": "text_encoder_2"}) for c in audit.canaries),
+            ],
+        }
+    )
+
+    class Two:
+        tokenizer = tokenizer_2 = pipeline.tokenizer
+        text_encoder, text_encoder_2 = load_pipeline(WEIGHTS).text_encoder, pipeline.text_encoder
+
+    weights = dict(Two.text_encoder.named_parameters())
+    name = next(name for name in weights if updates[0].name.endswith(name) or name == updates[0].name)
+    weights[name].data.copy_(updates[0].edited)
+    found = check_deployment(Two, both)
+    assert found.carried == "partly"
+    assert [one.carried for one in found.components] == ["carries", "base"]
+
+
+def test_another_model_is_refused_or_told_apart(audit: AuditReport, model_dir: Path) -> None:
+    with pytest.raises(PublishingError, match="wide"):
+        check_deployment(model_dir, audit)
+
+
+def test_a_damaged_encoder_is_not_taken_for_the_edited_one_whatever_its_tensor(
+    audit: AuditReport, updates: list[TensorUpdate], pipeline: Any
+) -> None:
+    weights = dict(pipeline.text_encoder.named_parameters())
+    name = next(name for name in weights if updates[0].name.endswith(name))
+    weights[name].data.copy_(updates[0].edited)
+    mlp = next(weight for key, weight in weights.items() if "mlp.fc2.weight" in key)
+    mlp.data += torch.randn(mlp.shape, generator=torch.Generator().manual_seed(0)) * mlp.std()
+    (found,) = check_deployment(pipeline, audit).components
+    assert [tensor.identity for tensor in found.tensors] == ["edited"]
+    assert found.carried == "other"
+
+
+def test_without_canaries_only_the_digest_counts(
+    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy
+) -> None:
+    withheld = audit.model_copy(update={"canaries": [c.model_copy(update={"prompt": None}) for c in audit.canaries]})
+    assert check_deployment(deploy(updates), withheld).carried == "carries"
+    assert check_deployment(deploy([]), withheld).carried == "base"
+
+
+def expunge(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    app = typer.Typer()
+    app.command()(command)
+    monkeypatch.setattr(sys, "argv", ["expunge", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        run(app)
+    return int(caught.value.code or 0)
+
+
+def test_the_command_tells_people_and_machines(
+    audit: AuditReport,
+    updates: list[TensorUpdate],
+    deploy: Deploy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "report.json").write_text(audit.model_dump_json())
+    assert expunge(monkeypatch, deploy(updates), "--report", tmp_path) == 0
+    assert "4 canaries went 100% of the way" in capsys.readouterr().out
+    assert expunge(monkeypatch, deploy([]), "--report", tmp_path / "report.json", "--json") == NOT_PASSED
+    assert json.loads(capsys.readouterr().out)["carried"] == "base"
+    assert expunge(monkeypatch, deploy([]), "--report", WEIGHTS) == WRONG_INPUT
