@@ -7,7 +7,7 @@
     │   ├── ServiceProblem            the service answered with an RFC 9457 problem
     │   ├── JobFailed                 the job ended without a result: failed, canceled or expired
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
-    ├── ServiceError                  what a route answers (service.errors): MalformedJson, InvalidIdempotencyKey,
+    ├── ServiceError                  what a route answers (service.errors): MalformedJson, MalformedCsv, InvalidIdempotencyKey,
     │                                 Unauthorized, Forbidden, NotFound, MethodNotAllowed, LedgerConflict, NotRevocable,
     │                                 IdempotencyConflict, BodyTooLarge, UnsupportedMediaType, RangeNotSatisfiable,
     │                                 InvalidRequest, WebhookRefused, IdempotencyKeyReused, TooManyRequests, TooManyJobs,

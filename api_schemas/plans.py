@@ -47,7 +47,7 @@ class Estimate(Resource):
 
 
 class Plan(Resource):
-    """What `POST /v1/edits:validate` answers. Nothing is kept of it."""
+    """What `POST /v1/edits:validate` answers. Nothing is edited, and no edit is listed for it."""
 
     object: Literal["plan"] = "plan"
     request: EditRequest = Field(description="As it would be accepted, with all defaults filled in.")

@@ -8,7 +8,19 @@ from service import problems
 from service.backend import Backend
 from service.limits import RateLimit
 from service.middleware import LimitBody, LimitRate, RequestId, RequireApiKey
-from service.routes import artifacts, edits, health, history, models
+from service.routes import (
+    artifacts,
+    batches,
+    edits,
+    health,
+    history,
+    hub,
+    ledger,
+    models,
+    plans,
+    records,
+    webhooks,
+)
 from service.version import VERSION
 
 BEARER = HTTPBearer(auto_error=False, description="An API key. `RequireApiKey` checks it; this documents it.")
@@ -28,10 +40,11 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.backend = backend
     problems.install(app)
     app.include_router(health.router)
-    for module in (edits, history, artifacts, models):
+    for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub):
         app.include_router(module.router, dependencies=[Security(BEARER)])
     # The last one added is the outermost.
-    app.add_middleware(LimitBody, limit=backend.settings.max_body_bytes)
+    settings = backend.settings
+    app.add_middleware(LimitBody, limit=settings.max_body_bytes, larger={"/v1/batches": settings.max_batch_bytes})
     app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))
     app.add_middleware(RequireApiKey, authenticate=backend.authenticate)
     app.add_middleware(RequestId)

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.access import Caller
+from service.digests import FileDigests
 from service.overlays import OverlayFiles
 from service.phrases import PhraseCheck
 from service.settings import ServiceSettings
@@ -31,6 +32,7 @@ class Backend:
     registry: ModelRegistry
     phrases: PhraseCheck
     overlays: OverlayFiles
+    digests: FileDigests
     clock: Clock = utc_now
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -38,8 +40,9 @@ class Backend:
     def from_settings(cls, settings: ServiceSettings, clock: Clock = utc_now) -> "Backend":
         """Everything that the settings name."""
         registry, blobs = settings.registry(), settings.blobs()
-        phrases, overlays = PhraseCheck(registry), OverlayFiles(blobs)
-        return cls(settings, settings.database(), blobs, registry, phrases, overlays, clock=clock)
+        digests = FileDigests()
+        phrases, overlays = PhraseCheck(registry), OverlayFiles(blobs, digests)
+        return cls(settings, settings.database(), blobs, registry, phrases, overlays, digests, clock=clock)
 
     def authenticate(self, key: str) -> Caller | None:
         """Whom a key stands for that holds now."""

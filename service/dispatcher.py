@@ -17,8 +17,9 @@ from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
 from service.store.faults import reach
-from service.store.queue import TASK, celery_app
+from service.store.queue import TASK, celery_app, queue_of
 from service.store.schema import Doorbell
+from service.webhooks.deliverer import Deliverer
 
 RING_INTERVAL = 0.25
 SWEEP_INTERVAL = timedelta(seconds=2)
@@ -27,11 +28,19 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """`send` takes a job's id to the broker, and raises `OperationalError` when it cannot."""
+    """`send` takes a job's id to the broker, and raises `OperationalError` when it cannot; `deliver` begins with the
+    webhooks that are due."""
 
-    def __init__(self, database: Database, send: Callable[[str], object], clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        send: Callable[[str], object],
+        clock: Clock = utc_now,
+        deliver: Callable[[], object] = lambda: None,
+    ) -> None:
         self._database = database
         self._send = send
+        self._deliver = deliver
         self._clock = clock
         self._next_sweep = clock()
 
@@ -52,6 +61,7 @@ class Dispatcher:
             due = outbox.due(session, now=self._clock())
         for bell in due:
             self._ring(bell)
+        self._deliver()
 
     def _ring(self, bell: Doorbell) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
@@ -76,7 +86,14 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     settings = ServiceSettings()
     app = celery_app(settings)
-    Dispatcher(settings.database(), lambda job_id: app.send_task(TASK, kwargs={"job_id": job_id})).run(stop)
+    database = settings.database()
+
+    def send(job_id: str) -> None:
+        app.send_task(TASK, kwargs={"job_id": job_id}, queue=queue_of(job_id))
+
+    deliverer = Deliverer.for_hosts(database, settings.webhook_allowed_hosts)
+    Dispatcher(database, send, deliver=deliverer.step).run(stop)
+    deliverer.stop()
 
 
 if __name__ == "__main__":

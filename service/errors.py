@@ -39,6 +39,12 @@ class MalformedJson(ServiceError):
     code, status, title = "malformed_json", 400, "The body is not valid JSON"
 
 
+class MalformedCsv(ServiceError):
+    """The upload is not the CSV that is read here."""
+
+    code, status, title = "malformed_csv", 400, "The upload is not valid CSV"
+
+
 class InvalidIdempotencyKey(ServiceError):
     """The Idempotency-Key header cannot be used."""
 

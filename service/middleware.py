@@ -7,7 +7,7 @@ Keys are checked here and not in the routes: a route that somebody adds is close
 import base64
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -117,34 +117,39 @@ class LimitRate:
 
 
 class LimitBody:
-    """Refuses bodies over `limit` bytes: at once when they say so, else at the byte that is too many."""
+    """Refuses bodies over `limit` bytes: at once when they say so, else at the byte that is too many.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    `larger`: other limits, by path.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
-        self._limit = limit
+        self._usual = limit
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the body on, up to the limit."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        limit = self._larger.get(scope["path"], self._usual)
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._limit:
-            return await problem_response(Request(scope), self._refusal())(scope, receive, send)
+        if declared.isdecimal() and int(declared) > limit:
+            return await problem_response(Request(scope), self._refusal(limit))(scope, receive, send)
         received = 0
 
         async def receive_limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._refusal()
+            if received > limit:
+                raise self._refusal(limit)
             return message
 
         return await self._app(scope, receive_limited, send)
 
-    def _refusal(self) -> ServiceError:
+    def _refusal(self, limit: int) -> ServiceError:
         return BodyTooLarge(
-            f"the body is larger than {self._limit} bytes.",
+            f"the body is larger than {limit} bytes.",
             remedy="Send fewer removals per request.",
             headers={"Connection": "close"},
         )

@@ -1,14 +1,20 @@
 """Rows of the store as resources of the API."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from sqlalchemy.orm import Session
+
+from api_schemas.batches import Batch, BatchCounts, BatchItem, ItemStatus
 from api_schemas.edits import EditRequest
 from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile, Page
+from api_schemas.ledgers import Revision
+from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from service.store import schema, tables
+from service.store import batches, ledgers, schema, tables
 from service.store.models import BaseModel
 from service.webhooks.signing import Signer
 
@@ -64,6 +70,57 @@ def model(found: BaseModel, max_phrase_tokens: int | None) -> Model:
     """A registered base model."""
     files = [ModelFile(name=name, size=size) for name, size in found.files().items()]
     return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
+
+
+def revision(row: tables.Revision, job: schema.Job) -> Revision:
+    """A state of a ledger, with the files of the job that made it."""
+    return Revision(
+        model=row.model,
+        number=row.number,
+        digest=row.digest,
+        active=row.active,
+        edit=row.job_id,
+        created_at=row.created_at,
+        artifacts=[artifact(file) for file in job.artifacts],
+        url=f"/v1/models/{row.model}/revisions/{row.number}",
+    )
+
+
+def batch(session: Session, row: tables.Batch) -> Batch:
+    """Many removals and the edit that makes them."""
+    job = session.get_one(schema.Job, row.job_id)
+    counted, made = batches.counts(session, row.id), ledgers.made_by(session, job.id)
+    url = f"/v1/batches/{row.id}"
+    return Batch(
+        id=row.id,
+        model=job.model,
+        status=job.status,
+        counts=BatchCounts(total=counted.total, accepted=counted.accepted, refused=counted.total - counted.accepted),
+        revision=made.number if made else None,
+        created_at=row.created_at,
+        edit=edit(job),
+        url=url,
+        items_url=f"{url}/items",
+    )
+
+
+def item_statuses(session: Session, job: schema.Job) -> Mapping[int, ItemStatus]:
+    """What became of each removal of a job, by its place in the request."""
+    if job.status == "succeeded":
+        entries = ledgers.of_job(session, job.id)
+        return {entry.position: "removed" if entry.until is None else "revoked" for entry in entries}
+    return defaultdict(lambda: cast(ItemStatus, job.status))
+
+
+def batch_item(row: tables.BatchItem, statuses: Mapping[int, ItemStatus]) -> BatchItem:
+    """One removal of a batch."""
+    return BatchItem(
+        position=row.position,
+        concept=row.concept,
+        status="refused" if row.place is None else statuses[row.place],
+        place=row.place,
+        errors=[InvalidField.model_validate(error) for error in row.errors],
+    )
 
 
 def webhook_endpoint(row: tables.WebhookEndpoint) -> WebhookEndpoint:

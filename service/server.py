@@ -1,18 +1,20 @@
 """The API as a process.
 
-    python -m service.server [--host H] [--port P] [--fd N]
+    python -m service.server [--host H] [--port P] [--fd N] [--tls-certificate C --tls-key K] [--behind-proxy]
 
 `--fd` takes over a socket that somebody else has bound: the launcher keeps it open while we restart.
 """
 
 import argparse
 import socket
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from service.app import create_app
 from service.backend import Backend
+from service.exposure import Exposure
 from service.settings import ServiceSettings
 
 DRAIN_SECONDS = 5
@@ -33,6 +35,9 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     options = _options()
+    exposure = Exposure(options.tls_certificate, options.tls_key, options.behind_proxy)
+    if options.fd is None:  # else the launcher has looked
+        exposure.check(options.host)
     backend = Backend.from_settings(ServiceSettings())
     config = uvicorn.Config(
         create_app(backend),
@@ -40,6 +45,8 @@ def main() -> None:
         port=options.port,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
+        ssl_certfile=exposure.certificate,
+        ssl_keyfile=exposure.key,
     )
     sockets = [socket.socket(fileno=options.fd)] if options.fd is not None else None
     _Server(config, backend).run(sockets)
@@ -50,6 +57,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8484)
     parser.add_argument("--fd", type=int)
+    parser.add_argument("--tls-certificate", type=Path)
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--behind-proxy", action="store_true")
     return parser.parse_args()
 
 

@@ -1,8 +1,11 @@
 """Accepting a request, once: whatever the network does, one Idempotency-Key makes one job."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -123,6 +126,12 @@ def _replay(earlier: Reply, fingerprint: str) -> Submission:
             "the key came first with another body.", remedy="Use a fresh key for each new request."
         )
     return Submission(earlier, replayed=True)
+
+
+def digest_of(request: BaseModel) -> str:
+    """What makes two bodies the same one: their canonical JSON."""
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(canonical.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def refuse_too_many(backend: Backend, session: Session, caller: Caller) -> None:

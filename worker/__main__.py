@@ -9,8 +9,9 @@ from worker.settings import WorkerSettings
 def main() -> None:
     """A Celery worker with our settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    app = create_app(WorkerSettings())
-    app.worker_main(["worker", "--without-gossip", "--without-mingle", "--loglevel=INFO"])
+    settings = WorkerSettings()
+    queues = ["--queues", settings.queues]
+    create_app(settings).worker_main(["worker", *queues, "--without-gossip", "--without-mingle", "--loglevel=INFO"])
 
 
 if __name__ == "__main__":

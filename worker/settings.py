@@ -17,6 +17,10 @@ class WorkerSettings(StoreSettings):
     editor: str = Field(default="editor.jobs", description="The module that does the science.")
     revoker: str = Field(default="editor.revocation", description="The module that takes removals back.")
     planner: str = Field(default="editor.plan", description="The module that makes dry runs.")
+    queues: str = Field(
+        default="plans,edits",
+        description="Whose messages a worker answers, separated by commas: edits, plans (dry runs).",
+    )
     worker_name: str = Field(default="", description="Unique among live workers. Empty: host and process id.")
     lease_seconds: float = Field(default=30.0, gt=0, description="A silent worker loses its job after this.")
     heartbeat_seconds: float = Field(default=5.0, gt=0, description="How often a worker extends its lease.")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from service.exposure import Exposure
 from service.launcher.up import Options, running
 from service.store.settings import DEFAULT_DATA_DIR
 
@@ -19,13 +20,22 @@ def up(
     ] = DEFAULT_DATA_DIR,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8484,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    tls_certificate: Annotated[
+        Path | None, typer.Option(envvar="EXPUNGE_TLS_CERTIFICATE", help="PEM file: encrypt what comes here.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="EXPUNGE_TLS_KEY", help="PEM file with its key.")] = None,
+    behind_proxy: Annotated[
+        bool,
+        typer.Option(help="Listen where others may reach it, unencrypted: a proxy or a private network protects it."),
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
     """Start the whole service on one data folder: broker, worker, dispatcher and API."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    options = Options(data_dir.expanduser().absolute(), host, port)
+    exposure = Exposure(tls_certificate, tls_key, behind_proxy)
+    options = Options(data_dir.expanduser().absolute(), host, port, exposure)
     with running(options, stop) as (found, supervisor):
         if not stop.is_set():
             _announce(found, json_output)

@@ -9,6 +9,10 @@ from service.store.settings import StoreSettings
 class LauncherSettings(StoreSettings):
     """Read from `EXPUNGE_*` variables."""
 
+    quick_worker: bool = Field(
+        default=True,
+        description="Whether `expunge up` runs a second worker, for dry runs, so that they need not wait for edits.",
+    )
     healthy_seconds: float = Field(
         default=HEALTHY_SECONDS,
         ge=0,

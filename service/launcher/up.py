@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
 
+from service.exposure import Exposure
 from service.launcher import broker
 from service.launcher.errors import LaunchError
 from service.launcher.folder import DataFolder
@@ -24,10 +26,12 @@ from service.store import sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
+from service.store.queue import QUICK_QUEUE
 from service.store.settings import StoreSettings
 
 WORKER_NAME = "up"
-"""Only one launcher can hold a data folder, and it has one worker: one name is enough."""
+QUICK_WORKER_NAME = "up-quick"
+"""Only one launcher can hold a data folder: a name for each of its workers is enough."""
 READY_SECONDS = 60.0
 
 
@@ -38,11 +42,13 @@ class Options:
     data_dir: Path
     host: str
     port: int
+    exposure: Exposure = field(default_factory=Exposure)
 
 
 @contextmanager
 def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str, str | int], Supervisor]]:
     """The whole stack: up and ready inside of the `with`, gone after it. Raises `LaunchError`."""
+    options.exposure.check(options.host)
     folder = DataFolder(options.data_dir)
     with folder.locked(), _listening(options) as listener, folder.socket_path() as broker_socket:
         settings = LauncherSettings(data_dir=folder.root)
@@ -53,9 +59,10 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
             database.prepare()
             folder.key(database)
             _make_signing_key(settings, folder)
-            for program in _programs(env, listener, database):
+            workers = [WORKER_NAME, QUICK_WORKER_NAME] if settings.quick_worker else [WORKER_NAME]
+            for program in _programs(env, listener, database, options.exposure, workers):
                 supervisor.start(program)
-            url = _url(options.host, listener.getsockname()[1])
+            url = _url(options.host, listener.getsockname()[1], options.exposure)
             _wait_until_ready(url, supervisor, stop)
             with folder.announced(url) as found:
                 yield found, supervisor
@@ -80,10 +87,11 @@ def _listening(options: Options) -> Iterator[socket.socket]:
         yield listener
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, exposure: Exposure) -> str:
     """Where a client on this machine reaches it."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    scheme = "https" if exposure.tls else "http"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Path) -> str:
@@ -105,7 +113,6 @@ def _environment(settings: StoreSettings, broker_url: str) -> dict[str, str]:
         "EXPUNGE_BROKER_URL": broker_url,
         "EXPUNGE_MODELS": json.dumps(models),
         "EXPUNGE_SIGNING_DIR": str(settings.signing_dir or settings.data_dir / "signing"),
-        "EXPUNGE_WORKER_NAME": WORKER_NAME,
         "REMAP_SIGTERM": "SIGQUIT",  # a worker that is told to stop does not wait for its job to end
         "PYTHONUNBUFFERED": "1",
     }
@@ -130,24 +137,34 @@ def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:
         raise LaunchError("no signing key can be made.", remedy=made.stderr.strip().splitlines()[-1])
 
 
-def _programs(env: dict[str, str], listener: socket.socket, database: Database) -> list[Program]:
+def _programs(
+    env: dict[str, str], listener: socket.socket, database: Database, exposure: Exposure, workers: Sequence[str]
+) -> list[Program]:
     """In the order of their start."""
     descriptor = listener.fileno()
 
-    def free_our_jobs() -> None:
+    def free_jobs(name: str) -> None:
         with suppress(StoreUnavailable), database.write() as session:  # then their lease ends, by and by
-            sweeper.owner_died(session, WORKER_NAME, now=utc_now())
+            sweeper.owner_died(session, name, now=utc_now())
 
     return [
         Program("dispatcher", [sys.executable, "-m", "service.dispatcher"], env),
-        Program("worker", [sys.executable, "-m", "worker"], env, grace=10.0, before_start=free_our_jobs),
+        *(_worker(name, env, partial(free_jobs, name)) for name in workers),
         Program(
             "api",
-            [sys.executable, "-m", "service.server", "--fd", str(descriptor)],
+            [sys.executable, "-m", "service.server", "--fd", str(descriptor), *exposure.arguments()],
             env,
             pass_fds=[descriptor],
         ),
     ]
+
+
+def _worker(name: str, env: dict[str, str], free_jobs: Callable[[], None]) -> Program:
+    """The one that does everything, or the one that is always free for a dry run."""
+    quick = name == QUICK_WORKER_NAME
+    own = {"EXPUNGE_WORKER_NAME": name} | ({"EXPUNGE_QUEUES": QUICK_QUEUE} if quick else {})
+    program = "quick-worker" if quick else "worker"
+    return Program(program, [sys.executable, "-m", "worker"], env | own, grace=10.0, before_start=free_jobs)
 
 
 def _wait_until_ready(url: str, supervisor: Supervisor, stop: threading.Event) -> None:
@@ -162,6 +179,7 @@ def _wait_until_ready(url: str, supervisor: Supervisor, stop: threading.Event) -
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success
+        ours = httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False, verify=False)  # the certificate is for others
+        return ours.is_success
     except httpx.TransportError:
         return False

@@ -1,6 +1,8 @@
 """The base models that can be edited here."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from api_schemas.jobs import Model, Page
 from service import resources
@@ -12,6 +14,8 @@ from service.store.models import BaseModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
+ModelId = Annotated[str, Path(description="As `GET /v1/models` lists it.", examples=["emoji"])]
+
 
 @router.get("", summary="List the base models")
 def list_models(backend: BackendDep, caller: ReadsModels) -> Page[Model]:
@@ -20,10 +24,15 @@ def list_models(backend: BackendDep, caller: ReadsModels) -> Page[Model]:
 
 
 @router.get("/{model_id}", summary="Read a base model")
-def read_model(model_id: str, backend: BackendDep, caller: ReadsModels) -> Model:
+def read_model(model_id: ModelId, backend: BackendDep, caller: ReadsModels) -> Model:
     """One of them."""
+    return _resource(backend, registered(backend, model_id))
+
+
+def registered(backend: Backend, model_id: str) -> BaseModel:
+    """The model of an id. Raises `NotFound`."""
     try:
-        return _resource(backend, backend.registry.get(model_id))
+        return backend.registry.get(model_id)
     except UnknownModel as error:
         raise NotFound(error.message, remedy=error.remedy) from error
 

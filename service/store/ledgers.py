@@ -57,6 +57,11 @@ def active(session: Session, tenant: str, model: str, number: int | None = None)
     return session.scalars(own.order_by(LedgerEntry.since, LedgerEntry.job_id, LedgerEntry.position)).all()
 
 
+def made_by(session: Session, job_id: str) -> Revision | None:
+    """The revision that a job has made."""
+    return session.scalar(select(Revision).where(Revision.job_id == job_id))
+
+
 def of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
     """What an edit brought, whether or not it still holds."""
     return session.scalars(select(LedgerEntry).where(LedgerEntry.job_id == job_id).order_by(LedgerEntry.position)).all()

@@ -8,9 +8,14 @@ from celery import Celery
 from service.store.settings import StoreSettings
 
 TASK = "expunge.run_edit"
-QUEUE = "edits"
+QUEUE, QUICK_QUEUE = "edits", "plans"
 VISIBILITY_MARGIN = 900
 """Seconds. The broker gives a message to somebody else only when its job must have been killed."""
+
+
+def queue_of(job_id: str) -> str:
+    """Dry runs have a queue of their own: who waits for one does not wait for edits."""
+    return QUICK_QUEUE if job_id.startswith("plan_") else QUEUE
 
 
 def celery_app(settings: StoreSettings) -> Celery:

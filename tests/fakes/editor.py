@@ -1,7 +1,7 @@
 """An editor without science: the interface of `editor.jobs`, in milliseconds.
 
 What it does is told by the request's metadata: `crash` names a phase that raises, `refuse` one that says no, `slow`
-the seconds that each phase takes, `deaf` makes it ignore that it is to stop.
+the seconds that each phase takes (`slow_in`: that one alone), `deaf` makes it ignore that it is to stop.
 """
 
 import time
@@ -59,8 +59,9 @@ def run_phase(phase: str, context: JobContext) -> None:
         raise RuntimeError("a bug")
     with (context.workdir / "runs").open("a") as runs:
         runs.write(f"{phase}\n")
+    seconds = float(wishes.get("slow", "0")) if wishes.get("slow_in", phase) == phase else 0.0
     for step in range(STEPS):
-        time.sleep(float(wishes.get("slow", "0")) / STEPS)
+        time.sleep(seconds / STEPS)
         with suppress(Exception if wishes.get("deaf") else ()):
             context.progress(phase, step / STEPS, f"{phase}, step {step}")
     if phase == "publish":

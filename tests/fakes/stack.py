@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "EXPUNGE_PROGRESS_SECONDS": "0.1",
     "EXPUNGE_STREAM_POLL_SECONDS": "0.1",
     "EXPUNGE_RATE_LIMIT": "",
+    "EXPUNGE_QUICK_WORKER": "false",
     "OMP_NUM_THREADS": "1",
 }
 WORDS = {
@@ -81,8 +82,9 @@ class Stack:
     def find(self, name: str) -> psutil.Process:
         """One of the stack's processes, by words of its command line."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if WORDS[name] in " ".join(process.cmdline()):
-                return process
+            with suppress(psutil.NoSuchProcess):  # dead, and not yet buried
+                if WORDS[name] in " ".join(process.cmdline()):
+                    return process
         raise LookupError(name)
 
     def is_running(self, name: str) -> bool:
