@@ -15,7 +15,6 @@ from editor.errors import FeatureError
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 ITERATIONS = 200
 TOLERANCE = 1e-6
-"""Of the largest entry of the gradient, where the minimiser stops."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,14 @@ def indices(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
     return torch.tensor([places[label] for label in labels])
 
 
-def fit_probe(rows: Tensor, labels: Sequence[str], penalty: float = 1e-2) -> LinearProbe:
+def fit_probe(rows: Tensor, labels: Sequence[str], penalty: float = 1e-2, tolerance: float = TOLERANCE) -> LinearProbe:
     """Minimise mean cross-entropy + ``penalty / 2 * |W|^2`` over standardised rows, by L-BFGS in float64.
 
     Args:
         rows: ``(n, d)``.
         labels: n of at least two classes.
         penalty: of the weights, not of the bias.
+        tolerance: of the largest entry of the gradient, where the minimiser stops.
 
     Raises:
         FeatureError: only one class.
@@ -67,16 +67,16 @@ def fit_probe(rows: Tensor, labels: Sequence[str], penalty: float = 1e-2) -> Lin
         raise FeatureError("A probe needs at least two classes.", field="labels", remedy="Label what it is not, too.")
     x, targets = rows.double(), indices(labels, classes)
     mean, scale = x.mean(0), x.std(0, correction=0).clamp_min(1e-12)
-    weight, bias = minimise((x - mean) / scale, targets, len(classes), penalty)
+    weight, bias = minimise((x - mean) / scale, targets, len(classes), penalty, tolerance)
     weight = weight / scale
     return LinearProbe(weight, bias - weight @ mean, classes)
 
 
-def minimise(x: Tensor, targets: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+def minimise(x: Tensor, targets: Tensor, classes: int, penalty: float, tolerance: float) -> tuple[Tensor, Tensor]:
     """Weights ``(classes, d)`` and biases of the minimum, which is unique up to a shift of all biases."""
     both = torch.zeros(classes, x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS(
-        [both], max_iter=ITERATIONS, tolerance_grad=TOLERANCE, history_size=20, line_search_fn="strong_wolfe"
+        [both], max_iter=ITERATIONS, tolerance_grad=tolerance, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
@@ -92,7 +92,11 @@ def minimise(x: Tensor, targets: Tensor, classes: int, penalty: float) -> tuple[
 
 
 def fit_best(
-    rows: Tensor, labels: Sequence[str], validation: Sequence[int], penalties: Sequence[float] = PENALTIES
+    rows: Tensor,
+    labels: Sequence[str],
+    validation: Sequence[int],
+    penalties: Sequence[float] = PENALTIES,
+    tolerance: float = TOLERANCE,
 ) -> LinearProbe:
     """Choose the penalty by accuracy on some rows that are kept out for it, then fit on all.
 
@@ -103,5 +107,5 @@ def fit_best(
     rest = [i for i in range(len(labels)) if i not in out]
     x, y = rows[rest], [labels[i] for i in rest]
     check = (rows[list(validation)], [labels[i] for i in validation])
-    best = max(penalties, key=lambda penalty: (fit_probe(x, y, penalty).accuracy(*check), penalty))
-    return fit_probe(rows, labels, best)
+    best = max(penalties, key=lambda penalty: (fit_probe(x, y, penalty, tolerance).accuracy(*check), penalty))
+    return fit_probe(rows, labels, best, tolerance)

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class Section:
     row: type[BaseModel]
     measure: Callable[[Studio], Iterator[Any]]
     page: Callable[[list[Any]], str]
+    pictures: Callable[[list[Any]], dict[str, bytes]] = field(default=lambda rows: {})
+    """Files that the page shows, in ``docs/images``."""
 
     def read(self, file: Path) -> list[Any]:
         """The rows that were measured last; none where nothing was."""
@@ -61,6 +63,8 @@ def main() -> None:
         rows = list(tqdm(section.measure(studio), desc=name))
         write_bytes(folder / f"{name}.json", TypeAdapter(list[Any]).dump_json(rows, indent=1) + b"\n")
         write_bytes(arguments.docs / "results.md", page(arguments.docs / "results").encode())
+        for file, content in section.pictures(rows).items():
+            write_bytes(arguments.docs / "images" / file, content)
     if "foreseen" in arguments.sections:
         middle, steepness = foreseen.fit(SECTIONS["foreseen"].read(folder / "foreseen.json"))
         tqdm.write(f"fitted forecast: middle {middle:.3f}, steepness {steepness:.1f}")
