@@ -159,7 +159,7 @@ class Client:
 
     @contextmanager
     def _fetch(self, path: str) -> Iterator[Iterator[bytes]]:
-        with _reachable(self.url), self._http.stream("GET", path) as response:
+        with _reachable(self.url), self._http.stream("GET", path, follow_redirects=True) as response:
             _raise_for_problem(response)
             yield response.iter_bytes()
 

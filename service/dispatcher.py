@@ -7,15 +7,15 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kombu.exceptions import OperationalError
 
 from service.settings import ServiceSettings
-from service.store import outbox, sweeper
+from service.store import housekeeping, outbox, sweeper
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from service.store.errors import StoreUnavailable
+from service.store.errors import StoreError, StoreUnavailable
 from service.store.faults import reach
 from service.store.queue import TASK, celery_app, queue_of
 from service.store.schema import Doorbell
@@ -42,7 +42,7 @@ class Dispatcher:
         self._send = send
         self._deliver = deliver
         self._clock = clock
-        self._next_sweep = clock()
+        self._swept: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A broker or a database that is away is waited for: the outbox keeps what is due."""
@@ -55,7 +55,7 @@ class Dispatcher:
 
     def step(self) -> None:
         """One round."""
-        if self._clock() >= self._next_sweep:
+        if self._swept is None or abs(self._clock() - self._swept) >= SWEEP_INTERVAL:  # clocks are also set back
             self._sweep()
         with self._database.read() as session:
             due = outbox.due(session, now=self._clock())
@@ -75,7 +75,16 @@ class Dispatcher:
     def _sweep(self) -> None:
         with self._database.write() as session:
             sweeper.sweep(session, now=self._clock())
-        self._next_sweep = self._clock() + SWEEP_INTERVAL
+        self._swept = self._clock()
+
+
+def keep_house(settings: ServiceSettings, stop: threading.Event) -> None:
+    """Tidy up once an hour, until `stop` is set. What fails is tried again an hour later."""
+    while not stop.wait(housekeeping.INTERVAL.total_seconds()):
+        try:
+            log.info("tidied up: %s", housekeeping.tidy(settings, utc_now()))
+        except (OSError, StoreError) as error:
+            log.warning("tidying up failed: %s", error)
 
 
 def main() -> None:
@@ -86,6 +95,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     settings = ServiceSettings()
     app = celery_app(settings)
+    threading.Thread(target=keep_house, args=[settings, stop], daemon=True).start()
     database = settings.database()
 
     def send(job_id: str) -> None:

@@ -1,6 +1,7 @@
 """Servers that many tests share: started once, at the first test that wants one."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -12,3 +13,22 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server, empty."""
     with serving() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """An S3-compatible store: the variables that lead to it."""
+    from tests.fakes.s3 import serving as serving_s3
+
+    with serving_s3() as variables:
+        yield variables
+
+
+@pytest.fixture
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket, for this process."""
+    from tests.fakes.s3 import make_bucket
+
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return make_bucket(s3, f"bucket-{uuid4().hex}")

@@ -2,11 +2,13 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.orm import Session
 
 from api_schemas.jobs import JobError
 from api_schemas.report import Verdict
@@ -21,7 +23,7 @@ from service.store.faults import reach
 from service.store.ledgers import Step
 from service.store.models import ModelRegistry
 from service.store.schema import Job
-from worker import handover, port, publish
+from worker import handover, patience, port, publish
 from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease
 from worker.progress import Reporter
@@ -29,6 +31,8 @@ from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from editor import jobs
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +64,11 @@ class Runner:
     def run(self, job_id: str) -> None:
         """Answer the doorbell. Returns when the job is over, or is not ours."""
         reach("claim.received")
-        with self.database.write() as session:
-            claim = claims.claim(
+        claim = self._write(
+            lambda session: claims.claim(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
             )
+        )
         if claim is None:
             log.info("%s: over, or in other hands", job_id)
             return
@@ -127,10 +132,14 @@ class Runner:
 
     def _succeed(self, claim: Claim, result: Result) -> None:
         manifest = result.files[-1].sha256
-        with self.database.write() as session:
+
+        def publish_it(session: Session) -> bool:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
             if published and result.step:
                 ledgers.advance(session, session.get_one(Job, claim.job_id), result.step, now=self.clock())
+            return published
+
+        published = self._write(publish_it)
         reach("publish.committed")
         self._ended(claim, published)
 
@@ -140,14 +149,10 @@ class Runner:
             claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
 
     def _cancel(self, claim: Claim) -> None:
-        with self.database.write() as session:
-            canceled = claims.cancel(session, claim, now=self.clock())
-        self._ended(claim, canceled)
+        self._ended(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
 
     def _fail(self, claim: Claim, error: JobError) -> None:
-        with self.database.write() as session:
-            failed = claims.fail(session, claim, error, now=self.clock())
-        self._ended(claim, failed)
+        self._ended(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
 
     def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
         """An error that nobody foresaw may be the machine's: try again, later, perhaps elsewhere."""
@@ -156,8 +161,10 @@ class Runner:
             return
         pause = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
         reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
-        with self.database.write() as session:
-            claims.release(session, claim, reason, now=self.clock(), pause=pause)
+        self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), pause=pause))
+
+    def _write(self, change: Callable[[Session], T]) -> T:
+        return patience.write(self.database, change)
 
     def _ended(self, claim: Claim, ours: bool) -> None:
         """Tidy up, if it was us who ended the job."""

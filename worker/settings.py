@@ -22,7 +22,7 @@ class WorkerSettings(StoreSettings):
         description="Whose messages a worker answers, separated by commas: edits, plans (dry runs).",
     )
     worker_name: str = Field(default="", description="Unique among live workers. Empty: host and process id.")
-    lease_seconds: float = Field(default=30.0, gt=0, description="A silent worker loses its job after this.")
+    lease_seconds: float = Field(default=30.0, gt=0, le=3600, description="A silent worker loses its job after this.")
     heartbeat_seconds: float = Field(default=5.0, gt=0, description="How often a worker extends its lease.")
     cancel_grace_seconds: float = Field(
         default=20.0, ge=0, description="A canceled job that does not stop by then is killed."

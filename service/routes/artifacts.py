@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from api_schemas.jobs import Artifact, Page
 from api_schemas.overlays import Overlay
@@ -35,8 +36,9 @@ def list_artifacts(edit_id: EditId, backend: BackendDep, caller: ReadsArtifacts)
 def read_artifact(
     edit_id: EditId, name: str, request: Request, backend: BackendDep, caller: ReadsArtifacts
 ) -> Response:
-    """The bytes. `Range` is understood; the ETag is the sha256."""
-    return download_of(backend, _job(backend, caller, edit_id), name, request)
+    """The bytes, or 307 to where they lie in a bucket. `Range` is understood; the ETag is the sha256."""
+    job = _job(backend, caller, edit_id)
+    return _redirect(backend, _artifact(job, name), request) or download_of(backend, job, name, request)
 
 
 @router.head("/report", include_in_schema=False)
@@ -74,6 +76,15 @@ def read_attestations(edit_id: EditId, request: Request, backend: BackendDep, ca
 def _job(backend: Backend, caller: Caller, edit_id: str) -> schema.Job:
     with backend.database.read() as session:
         return found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+
+
+def _redirect(backend: Backend, artifact: schema.Artifact, request: Request) -> Response | None:
+    """To a presigned URL, if the operator wants it and the file lies in a bucket as it is."""
+    seconds = backend.settings.redirect_seconds
+    if not seconds or artifact.overlay is not None or request.method == "HEAD":
+        return None
+    url = backend.blobs.url(artifact.sha256, seconds)
+    return RedirectResponse(url, 307, {"Cache-Control": "no-store"}) if url else None
 
 
 def download_of(backend: Backend, job: schema.Job, name: str, request: Request) -> Response:

@@ -1,19 +1,23 @@
 """Content-addressed files: `<root>/sha256/ab/abcdef…`. A blob's name is its content, so it is never replaced.
 
 A blob appears under its name only when all of it is on the disk: write, fsync, rename, fsync of the folder. A
-crash anywhere leaves at most a stray file in `<root>/incoming`, which nothing refers to.
+crash anywhere leaves at most a stray file in `<root>/incoming`, which nothing refers to. `service.store.s3` keeps
+blobs in a bucket instead.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
 
-from service.store.errors import BlobCorrupted
+from service.store.errors import BlobCorrupted, BlobMissing
 from service.store.faults import reach
 
 CHUNK = 1 << 20
@@ -27,6 +31,16 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What lies in the store. `put_at`: when it was last put; stray files, whose `sha256` is empty, have a time too."""
+
+    sha256: str
+    size: int
+    put_at: datetime
+    location: str
+
+
 class ArtifactStore(Protocol):
     """Where published bytes live."""
 
@@ -34,7 +48,16 @@ class ArtifactStore(Protocol):
         """Store all of it, durably. Storing the same bytes again changes nothing."""
 
     def open(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
-        """Bytes `start` to `end` (exclusive), in chunks."""
+        """Bytes `start` to `end` (exclusive), in chunks. Raises `BlobMissing` at once, `BlobCorrupted` on the way."""
+
+    def url(self, sha256: str, seconds: int) -> str | None:
+        """Where anybody can read it for so long; None: only through `open`."""
+
+    def each(self) -> Iterator[Stored]:
+        """Everything that lies there, what a crash left behind included."""
+
+    def delete(self, stored: Stored, before: datetime) -> bool:
+        """Remove it, unless it has been put again since `before`. Returns whether it is gone."""
 
     def check(self) -> None:
         """Raise unless blobs can be written."""
@@ -53,7 +76,7 @@ class LocalBlobs:
         staged = self._incoming / secrets.token_hex(16)
         try:
             with staged.open("xb") as file:
-                blob = _copy(source, file)
+                blob = copy(source, file)
                 reach("blob.written")
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,15 +87,32 @@ class LocalBlobs:
         return blob
 
     def open(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
-        """See `ArtifactStore.open`. Raises `BlobCorrupted` when the file is shorter than it was."""
-        with self.path(sha256).open("rb") as file:
-            file.seek(start)
-            while start < end:
-                chunk = file.read(min(CHUNK, end - start))
-                if not chunk:
-                    raise BlobCorrupted(f"blob {sha256} ends at byte {start}.")
-                start += len(chunk)
-                yield chunk
+        """See `ArtifactStore.open`."""
+        try:
+            file = self.path(sha256).open("rb")
+        except FileNotFoundError as error:
+            raise BlobMissing(f"blob {sha256} is not in the store.", remedy="Run: expunge fsck") from error
+        return _read(file, sha256, start, end)
+
+    def url(self, sha256: str, seconds: int) -> str | None:
+        """See `ArtifactStore.url`."""
+        return None
+
+    def each(self) -> Iterator[Stored]:
+        """See `ArtifactStore.each`."""
+        for path in self._incoming.glob("*"):
+            yield _stored("", path)
+        for path in self._root.glob("sha256/*/*"):
+            yield _stored(path.name, path)
+
+    def delete(self, stored: Stored, before: datetime) -> bool:
+        """See `ArtifactStore.delete`."""
+        path = Path(stored.location)
+        with self._locked(fcntl.LOCK_EX):
+            if not path.exists() or _stored(stored.sha256, path).put_at >= before:
+                return False
+            path.unlink()
+        return True
 
     def check(self) -> None:
         """See `ArtifactStore.check`."""
@@ -86,15 +126,44 @@ class LocalBlobs:
 
     def _publish(self, staged: Path, blob: Blob) -> None:
         target = self.path(blob.sha256)
-        if target.exists():
-            return
-        _make_durable_folder(target.parent)
-        staged.rename(target)
+        with self._locked(fcntl.LOCK_SH):
+            if target.exists():
+                target.touch()  # it was put just now, so nobody takes it for rubbish
+                return
+            _make_durable_folder(target.parent)
+            staged.rename(target)
         reach("blob.renamed")
         _sync_folder(target.parent)
 
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Nothing is removed (exclusive) while something is put (shared)."""
+        folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, kind)
+            yield
+        finally:
+            os.close(folder)
 
-def _copy(source: IO[bytes], target: IO[bytes]) -> Blob:
+
+def _stored(sha256: str, path: Path) -> Stored:
+    found = path.stat()
+    return Stored(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), str(path))
+
+
+def _read(file: IO[bytes], sha256: str, start: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        while start < end:
+            chunk = file.read(min(CHUNK, end - start))
+            if not chunk:
+                raise BlobCorrupted(f"blob {sha256} ends at byte {start}.")
+            start += len(chunk)
+            yield chunk
+
+
+def copy(source: IO[bytes], target: IO[bytes]) -> Blob:
+    """All bytes, and what they hash to."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
         digest.update(chunk)

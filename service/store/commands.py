@@ -1,13 +1,18 @@
-"""`expunge db`."""
+"""`expunge db`, `expunge fsck` and `expunge gc`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from api_schemas.options import JsonOutput
-from service.store import migrate
+from service.store import fsck as fsck_
+from service.store import housekeeping, migrate
+from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
 
@@ -41,6 +46,54 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False
         typer.echo(f"found {found or 'none'}, needed {needed}")
     if found != needed:
         raise typer.Exit(1)
+
+
+@db.command()
+def backup(
+    out: Annotated[Path, typer.Argument(help="A file that is not there yet.")], data_dir: DataDir = DEFAULT_DATA_DIR
+) -> None:
+    """Copy the SQLite database as it is at one moment, beside a running service. Copy the blobs after it."""
+    _database(data_dir).backup(out)
+    typer.echo(f"{out.stat().st_size} bytes")
+
+
+def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
+    """Hash every stored file again, follow every reference, count every history.
+
+    Exit code: 0 all is well; 1 something is missing or not what it was.
+    """
+    settings = StoreSettings(data_dir=data_dir)
+    with Progress(console=Console(stderr=True), disable=json_output, transient=True) as bar:
+        task = bar.add_task("hashing", total=None)
+        found = fsck_.inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
+    if json_output:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        for finding in found.findings:
+            typer.echo(f"{finding.code:<10} {finding.subject}: {finding.detail}")
+        typer.echo(
+            f"{found.jobs} jobs, {found.blobs} blobs, {found.size} bytes; {found.unreferenced} blobs are referred to by "
+            f"nothing; {len(found.findings)} findings"
+        )
+    if found.findings:
+        raise typer.Exit(1)
+
+
+def gc(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    json_output: JsonOutput = False,
+) -> None:
+    """Forget ended jobs that are older than EXPUNGE_RETENTION_DAYS, and remove what nothing refers to.
+
+    The service does so by itself every hour.
+    """
+    settings = StoreSettings(data_dir=data_dir)
+    rubbish = housekeeping.tidy(settings, utc_now(), dry=dry_run)
+    if json_output:
+        typer.echo(json.dumps(asdict(rubbish)))
+    else:
+        typer.echo(f"{rubbish.blobs} blobs with {rubbish.size} bytes, {rubbish.folders} working folders")
 
 
 def _database(data_dir: Path) -> Database:

@@ -6,8 +6,9 @@ REPEATABLE READ, which is what a transaction of SQLite sees too, and writes at R
 first takes the lock of the job's row, and what it reads after that is the latest.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from api_schemas.errors import UsageError
 from service.store import migrate
 from service.store.errors import IncompatibleStore, StoreUnavailable
 
@@ -75,6 +77,15 @@ class Database:
         """Raise unless the database answers and has our schema."""
         if self.revision() != migrate.head():
             raise IncompatibleStore("the database has another schema.", remedy="Run: expunge db upgrade")
+
+    def backup(self, out: Path) -> None:
+        """Write the SQLite database, as it is at one moment, to a new file. Raises `UsageError`."""
+        if self.engine.dialect.name != "sqlite":
+            raise UsageError("only a SQLite database is copied so.", remedy="Use pg_dump for PostgreSQL.")
+        if out.exists():
+            raise UsageError(f"{out} is there already.", remedy="Name a new file.")
+        with closing(sqlite3.connect(self.engine.url.database or "")) as source, closing(sqlite3.connect(out)) as copy:
+            source.backup(copy)
 
     def close(self) -> None:
         """Close all connections."""

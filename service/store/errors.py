@@ -27,6 +27,12 @@ class UnknownModel(StoreError):
     code = "unknown_model"
 
 
+class BlobMissing(StoreError):
+    """A blob that something refers to is gone."""
+
+    code = "blob_missing"
+
+
 class BlobCorrupted(StoreError):
     """A stored blob is not what its name says."""
 

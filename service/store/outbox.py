@@ -7,7 +7,7 @@ between it rings, more and more rarely: a lost message, or a lost broker, costs 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.schema import Doorbell
@@ -27,8 +27,12 @@ def silence(session: Session, job_id: str) -> None:
 
 
 def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[Doorbell]:
-    """The bells to ring now, oldest first."""
-    return session.scalars(select(Doorbell).where(Doorbell.due_at <= now).order_by(Doorbell.due_at).limit(limit)).all()
+    """The bells to ring now, oldest first.
+
+    One that is due later than any pause can end was hung up before the clock was set back.
+    """
+    ripe = or_(Doorbell.due_at <= now, Doorbell.due_at > now + LONGEST_PAUSE)
+    return session.scalars(select(Doorbell).where(ripe).order_by(Doorbell.due_at).limit(limit)).all()
 
 
 def rang(session: Session, bell: Doorbell, *, now: datetime) -> None:

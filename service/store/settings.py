@@ -28,6 +28,20 @@ class StoreSettings(BaseSettings):
         description="Folder of signing keys, as `expunge keys` keeps it. Without one, and without EXPUNGE_SIGNING_KEY, "
         "what is published is not signed.",
     )
+    blobs_url: str = Field(
+        default="",
+        description="Where published bytes lie: s3://bucket/prefix, with the usual AWS_* variables. "
+        "Empty: in the data folder.",
+    )
+    redirect_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=604_800,
+        description="Send downloads to a presigned URL of the bucket that is good for so long. 0: through the API.",
+    )
+    retention_days: int = Field(
+        default=0, ge=0, description="Ended jobs and their files are forgotten after so many days. 0: never."
+    )
     hard_limit_seconds: int = Field(
         default=7200,
         ge=120,
@@ -42,7 +56,11 @@ class StoreSettings(BaseSettings):
 
     def blobs(self) -> ArtifactStore:
         """The artifact store that these settings name."""
-        return LocalBlobs(self.data_dir / "blobs")
+        if not self.blobs_url:
+            return LocalBlobs(self.data_dir / "blobs")
+        from service.store.s3 import S3Blobs  # the extra `scaleout`
+
+        return S3Blobs(self.blobs_url)
 
     def registry(self) -> ModelRegistry:
         """The base models that these settings name."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, update
+from sqlalchemy import ColumnElement, and_, delete, or_, update
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import JobError, Status
@@ -11,6 +11,8 @@ from service.store import history, outbox
 from service.store.claims import FREE
 from service.store.schema import IdempotencyKey, Job
 
+LONGEST_LEASE = timedelta(hours=1)
+"""A lease that ends later than this was given before the clock was set back."""
 IDEMPOTENCY_TIME = timedelta(hours=24)
 
 ATTEMPTS_EXHAUSTED = JobError(
@@ -20,7 +22,7 @@ ATTEMPTS_EXHAUSTED = JobError(
 
 def sweep(session: Session, *, now: datetime) -> None:
     """Bring every job whose worker is gone back into the queue, or to its end."""
-    dead = Job.lease_until < now
+    dead = or_(Job.lease_until < now, Job.lease_until > now + LONGEST_LEASE)
     running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
     exhausted = and_(running, Job.attempt >= Job.max_attempts)
     unwanted = and_(Job.status == "queued", Job.expires_at < now)

@@ -2,17 +2,21 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from datetime import timedelta
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
+from service.app import create_app
 from service.backend import Backend
 from service.downloads import Span, parse_range
 from service.errors import RangeNotSatisfiable
 from service.store import claims, jobs
 from service.store.claims import Published
+from service.store.s3 import S3Blobs
 
 DATA = bytes(range(256)) * 20
 FILES = {
@@ -24,6 +28,10 @@ FILES = {
 
 @pytest.fixture
 def edit(backend: Backend) -> str:
+    return publish(backend)
+
+
+def publish(backend: Backend) -> str:
     """The URL of an edit that has published `FILES`."""
     files = []
     for name, (data, media_type) in FILES.items():
@@ -141,3 +149,18 @@ def test_a_missing_file_says_where_to_look(client: TestClient, edit: str) -> Non
     assert response.status_code == 404
     response = client.get(f"{edit}/artifacts/nothing.bin")
     assert "artifacts" in response.json()["remedy"]
+
+
+def test_a_file_in_a_bucket_is_read_there(backend: Backend, api_key: str, bucket: str) -> None:
+    settings = backend.settings.model_copy(update={"redirect_seconds": 60})
+    remote = replace(backend, settings=settings, blobs=S3Blobs(bucket))
+    path = f"{publish(remote)}/artifacts/text_encoder/model.safetensors"
+    headers = {"Authorization": f"Bearer {api_key}"}
+    with TestClient(create_app(remote), headers=headers, follow_redirects=False) as client:
+        sent_on = client.get(path)
+        assert sent_on.status_code == 307
+        assert httpx.get(sent_on.headers["Location"], trust_env=False).content == DATA
+        assert client.head(path).headers["Content-Length"] == str(len(DATA))
+    direct = replace(remote, settings=backend.settings)
+    with TestClient(create_app(direct), headers=headers | {"Range": "bytes=5-9"}, follow_redirects=False) as client:
+        assert client.get(path).content == DATA[5:10]

@@ -8,15 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.store import claims, history, jobs
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
+from service.store.errors import StoreUnavailable
 from service.store.schema import Job
 from tests.fakes import editor
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import WEIGHTS
-from worker import publish
+from worker import patience, publish
 from worker.run import Runner
 from worker.settings import WorkerSettings
 
@@ -217,3 +219,48 @@ def test_full_weights_are_published_and_not_stored(runner: Runner, submit: Submi
 
 def job_delta(job: Job) -> str:
     return next(row.sha256 for row in job.artifacts if row.name == "delta.safetensors")
+
+
+def test_a_database_that_is_away_is_waited_for(
+    runner: Runner, submit: Submit, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the claim and at the end: neither the message nor the work is lost. Each of them goes through at the third try."""
+    job_id, tries = submit(), list[str]()
+    for name in ("claim", "succeed"):
+        real = getattr(claims, name)
+
+        def away_twice(
+            *arguments: object, name: str = name, real: Callable[..., object] = real, **options: object
+        ) -> object:
+            tries.append(name)
+            if tries.count(name) < 3:
+                raise OperationalError("UPDATE jobs", {}, OSError("gone"))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(claims, name, away_twice)
+    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0))
+    runner.run(job_id)
+    assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 1)
+    assert tries == ["claim"] * 3 + ["succeed"] * 3
+
+
+def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit()
+    real = claims.succeed
+
+    def away(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE jobs", {}, OSError("gone"))
+
+    monkeypatch.setattr(patience, "PAUSES", ())
+    with monkeypatch.context() as broken:
+        broken.setattr(claims, "succeed", away)
+        broken.setattr(claims, "release", away)
+        with pytest.raises(StoreUnavailable):
+            runner.run(job_id)
+    assert read(job_id).status == "running"
+    monkeypatch.setattr(claims, "succeed", real)
+    clock.forward(31)
+    runner.run(job_id)
+    assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 2)

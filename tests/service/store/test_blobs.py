@@ -2,12 +2,16 @@
 
 import hashlib
 import io
+import os
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
-from service.store.blobs import CHUNK, LocalBlobs
-from service.store.errors import BlobCorrupted
+from service.store.blobs import CHUNK, ArtifactStore, LocalBlobs
+from service.store.errors import BlobCorrupted, BlobMissing
+from service.store.s3 import S3Blobs
 
 DATA = b"weights" * 400_000
 
@@ -16,19 +20,61 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_what_is_put_can_be_read(tmp_path: Path) -> None:
-    blobs = LocalBlobs(tmp_path)
-    blob = blobs.put(io.BytesIO(DATA))
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    return S3Blobs(request.getfixturevalue("bucket")) if request.param == "bucket" else LocalBlobs(tmp_path)
+
+
+def test_what_is_put_can_be_read(store: ArtifactStore) -> None:
+    blob = store.put(io.BytesIO(DATA))
     assert (blob.sha256, blob.size) == (hashlib.sha256(DATA).hexdigest(), len(DATA))
-    assert b"".join(blobs.open(blob.sha256, 0, len(DATA))) == DATA
-    assert b"".join(blobs.open(blob.sha256, 5, CHUNK + 9)) == DATA[5 : CHUNK + 9]
+    assert b"".join(store.open(blob.sha256, 0, len(DATA))) == DATA
+    assert b"".join(store.open(blob.sha256, 5, CHUNK + 9)) == DATA[5 : CHUNK + 9]
+    assert b"".join(store.open(blob.sha256, 7, 7)) == b""
+    store.check()
 
 
-def test_the_same_bytes_are_stored_once(tmp_path: Path) -> None:
-    blobs = LocalBlobs(tmp_path)
-    first, second = blobs.put(io.BytesIO(DATA)), blobs.put(io.BytesIO(DATA))
+def test_the_same_bytes_are_stored_once(store: ArtifactStore) -> None:
+    first, second = store.put(io.BytesIO(DATA)), store.put(io.BytesIO(DATA))
     assert first == second
-    assert files_below(tmp_path) == [blobs.path(first.sha256)]
+    assert [found.sha256 for found in store.each()] == [first.sha256]
+
+
+def test_nothing_is_an_honest_answer(store: ArtifactStore) -> None:
+    with pytest.raises(BlobMissing):
+        store.open("0" * 64, 0, 10)
+
+
+def test_what_is_deleted_is_gone_and_what_came_meanwhile_stays(store: ArtifactStore) -> None:
+    store.put(io.BytesIO(DATA))
+    (found,) = store.each()
+    assert not store.delete(found, before=found.put_at)
+    assert store.delete(found, before=found.put_at + timedelta(seconds=1))
+    assert not store.delete(found, before=found.put_at + timedelta(seconds=1))
+    assert list(store.each()) == []
+
+
+def test_putting_again_makes_it_new(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    path = blobs.path(blobs.put(io.BytesIO(DATA)).sha256)
+    os.utime(path, (0, 0))
+    (old,) = blobs.each()
+    blobs.put(io.BytesIO(DATA))
+    assert not blobs.delete(old, before=old.put_at + timedelta(days=1))
+
+
+def test_a_bucket_hands_out_urls_that_end(bucket: str) -> None:
+    blobs = S3Blobs(bucket)
+    blob = blobs.put(io.BytesIO(DATA))
+    url = blobs.url(blob.sha256, 60)
+    assert url
+    assert "X-Amz-Expires=60" in url
+    reply = httpx.get(url, headers={"Range": "bytes=5-11"}, trust_env=False)
+    assert (reply.status_code, reply.content) == (206, DATA[5:12])
+
+
+def test_a_folder_hands_out_none(tmp_path: Path) -> None:
+    assert LocalBlobs(tmp_path).url("0" * 64, 60) is None
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])

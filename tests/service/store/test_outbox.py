@@ -162,3 +162,21 @@ def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock
     sweep(database, clock)
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey)).all() == []
+
+
+@pytest.mark.parametrize("hours", [-48, -2, 2, 48])
+def test_a_clock_that_jumps_costs_no_job(database: Database, clock: FakeClock, hours: int) -> None:
+    """A job that waits is rung for, and one whose worker died is tried again, within an hour of the clock's new time."""
+    waiting, rung = submit(database, clock), list[str]()
+    orphan = submit(database, clock)
+    dispatcher = Dispatcher(database, rung.append, clock)
+    dispatcher.step()
+    claim(database, clock, orphan)
+    clock.forward(hours * 3600)
+    rung.clear()
+    for _ in range(62):
+        clock.forward(60)
+        dispatcher.step()
+    assert waiting in rung
+    assert orphan in rung
+    assert status(database, orphan) == "queued"

@@ -1,0 +1,78 @@
+"""Looking at everything: every stored byte is hashed again, and every reference followed."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.store.blobs import ArtifactStore, Stored
+from service.store.database import Database
+from service.store.gc import referenced
+from service.store.schema import Artifact, Event, Job
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it has to be. `code`: ``corrupted``, ``missing``, ``manifest``, ``history``."""
+
+    code: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was looked at, and what was found."""
+
+    blobs: int
+    size: int
+    jobs: int
+    unreferenced: int
+    findings: list[Finding]
+
+
+def inspect(
+    database: Database, blobs: ArtifactStore, progress: Callable[[int], object] = lambda size: None
+) -> Inspection:
+    """Look at every blob and every job. Safe beside a running service.
+
+    Args:
+        progress: is told the bytes that were hashed, blob by blob.
+    """
+    with database.read() as session:  # before the listing: what is named now lies there already
+        needed = referenced(session)
+        findings = [*_histories(session), *_manifests(session)]
+        jobs = session.scalar(select(func.count()).select_from(Job)) or 0
+    stored = [found for found in blobs.each() if found.sha256]
+    lying = {found.sha256 for found in stored}
+    findings += [Finding("missing", sha256, "a job's file refers to it") for sha256 in sorted(needed - lying)]
+    for found in stored:
+        if _digest(blobs, found) != found.sha256:
+            findings.append(Finding("corrupted", found.sha256, f"its {found.size} bytes have another digest"))
+        progress(found.size)
+    return Inspection(len(stored), sum(found.size for found in stored), jobs, len(lying - needed), findings)
+
+
+def _digest(blobs: ArtifactStore, stored: Stored) -> str:
+    digest = hashlib.sha256()
+    for chunk in blobs.open(stored.sha256, 0, stored.size):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _histories(session: Session) -> Iterator[Finding]:
+    """Events are numbered 1, 2, 3 …"""
+    numbers = select(Event.job_id, func.count(Event.seq), func.min(Event.seq), func.max(Event.seq))
+    for job_id, count, first, last in session.execute(numbers.group_by(Event.job_id)):
+        if (first, last) != (1, count):
+            yield Finding("history", job_id, f"{count} events, numbered {first} to {last}")
+
+
+def _manifests(session: Session) -> Iterator[Finding]:
+    """The job names the manifest that is among its files, as long as it has files."""
+    listed = select(Job.id, Job.manifest_sha256, func.count(Artifact.name)).join(Artifact).group_by(Job.id)
+    with_it = select(Artifact.job_id).join(Job).where(Artifact.sha256 == Job.manifest_sha256)
+    for job_id, sha256, files in session.execute(listed.where(Job.id.not_in(with_it))):
+        yield Finding("manifest", job_id, f"{sha256} is not among its {files} files")

@@ -1,0 +1,39 @@
+"""Forgetting: what an operator need not, or must not, keep for ever."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from api_schemas.jobs import TERMINAL
+from service.store.schema import Artifact, Attempt, Event, Job
+from service.store.tables import Batch, BatchItem, LedgerEntry, Revision, WebhookDelivery
+
+
+def forget(session: Session, *, before: datetime) -> int:
+    """Forget the jobs that ended before `before`. Returns how many.
+
+    A job that made a revision of a ledger stays, for the ledger says by it who asked for what; its files go, unless the
+    revision is the ledger's last: those are the weights that are in force. All other jobs go with everything about them.
+    """
+    over = and_(Job.status.in_(TERMINAL), Job.finished_at < before)
+    made = select(Revision.job_id).union(select(LedgerEntry.job_id))
+    session.execute(delete(Artifact).where(_about(Artifact.job_id, and_(over, Job.id.not_in(_in_force())))))
+    gone = and_(over, Job.id.not_in(made))
+    batches = select(Batch.id).where(_about(Batch.job_id, gone))
+    session.execute(delete(BatchItem).where(BatchItem.batch_id.in_(batches)))
+    for table in (Batch, WebhookDelivery, Event, Attempt):
+        session.execute(delete(table).where(_about(table.job_id, gone)))
+    return len(session.scalars(delete(Job).where(gone).returning(Job.id)).all())
+
+
+def _about(job_id: InstrumentedAttribute[str], jobs: ColumnElement[bool]) -> ColumnElement[bool]:
+    return job_id.in_(select(Job.id).where(jobs))
+
+
+def _in_force() -> Select[str]:
+    """The jobs that made the last revision of each ledger."""
+    last = select(Revision.tenant, Revision.model, func.max(Revision.number).label("number"))
+    heads = last.group_by(Revision.tenant, Revision.model).subquery()
+    same = and_(Revision.tenant == heads.c.tenant, Revision.model == heads.c.model, Revision.number == heads.c.number)
+    return select(Revision.job_id).join(heads, same)

@@ -1,0 +1,76 @@
+"""Blobs in a bucket: `<prefix>/sha256/ab/abcdef…`. A put is atomic there, and durable when it returns.
+
+By obstore: typed, without dependencies, multipart uploads with retries. Credentials and endpoint come from the usual
+`AWS_*` variables.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import IO, cast
+
+import obstore
+from obstore.store import S3Store, from_url
+
+from service.store.blobs import CHUNK, Blob, Stored, copy
+from service.store.errors import BlobMissing
+from service.store.faults import reach
+
+
+class S3Blobs:
+    """An `ArtifactStore` in a bucket."""
+
+    def __init__(self, url: str) -> None:
+        self._store = cast(S3Store, from_url(url))
+
+    def put(self, source: IO[bytes]) -> Blob:
+        """See `ArtifactStore.put`. The name is only known at the end, so the bytes wait in a temporary file.
+
+        What is there already is put again: it was put just now, so nobody takes it for rubbish.
+        """
+        with tempfile.TemporaryFile() as staged:
+            blob = copy(source, staged)
+            reach("blob.written")
+            staged.seek(0)
+            obstore.put(self._store, _key(blob.sha256), staged)
+        reach("blob.renamed")
+        return blob
+
+    def open(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
+        """See `ArtifactStore.open`."""
+        if start >= end:
+            return iter(())
+        try:
+            reply = obstore.get(self._store, _key(sha256), options={"range": (start, end)})
+        except FileNotFoundError as error:
+            raise BlobMissing(f"blob {sha256} is not in the bucket.", remedy="Run: expunge fsck") from error
+        return (bytes(chunk) for chunk in reply.stream(min_chunk_size=CHUNK))
+
+    def url(self, sha256: str, seconds: int) -> str | None:
+        """See `ArtifactStore.url`."""
+        return obstore.sign(self._store, "GET", _key(sha256), timedelta(seconds=seconds))
+
+    def each(self) -> Iterator[Stored]:
+        """See `ArtifactStore.each`. Uploads that were cut off are the bucket's to clean up (a lifecycle rule)."""
+        for batch in obstore.list(self._store, "sha256"):
+            for found in batch:
+                name = found["path"].rpartition("/")[2]
+                yield Stored(name, found["size"], found["last_modified"], found["path"])
+
+    def delete(self, stored: Stored, before: datetime) -> bool:
+        """See `ArtifactStore.delete`."""
+        try:
+            if obstore.head(self._store, stored.location)["last_modified"] >= before:
+                return False
+        except FileNotFoundError:
+            return False
+        obstore.delete(self._store, stored.location)
+        return True
+
+    def check(self) -> None:
+        """See `ArtifactStore.check`."""
+        obstore.put(self._store, "check", b"")
+
+
+def _key(sha256: str) -> str:
+    return f"sha256/{sha256[:2]}/{sha256}"
