@@ -6,18 +6,17 @@ from typing import Literal
 from pydantic import Field
 
 from api_schemas.base import Part
+from api_schemas.judging import Check as Check
+from api_schemas.judging import Estimate as Estimate
+from api_schemas.judging import GroupScore as GroupScore
+from api_schemas.judging import HarmonicScore as HarmonicScore
+from api_schemas.judging import JudgeRecord as JudgeRecord
+from api_schemas.judging import Preservation as Preservation
+from api_schemas.judging import SamplerRecord as SamplerRecord
+from api_schemas.judging import Validation as Validation
+from api_schemas.judging import Verdict as Verdict
 
-Verdict = Literal["passed", "failed", "inconclusive"]
 SiteKind = Literal["self_attention", "mlp"]
-
-
-class Estimate(Part):
-    """A measured figure with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int = Field(description="Number of prompts the figure rests on.")
 
 
 class ModelRecord(Part):
@@ -131,7 +130,9 @@ class CanaryRecord(Part):
     component: str
     removal: int = Field(description="Index into the removals.")
     prompt: str | None = Field(description="None where names are withheld.")
-    base: str = Field(description="The last state at EOS, after the final norm, (width,): float16, little endian, base64.")
+    base: str = Field(
+        description="The last state at EOS, after the final norm, (width,): float16, little endian, base64."
+    )
     edited: str = Field(description="The same with the edit.")
 
 
@@ -168,58 +169,6 @@ class TraceRecord(Part):
     )
     choice: str = Field("", description="Which layer the trace speaks for, and why.")
     chosen_layer: int = Field(0, description="That layer.")
-
-
-class GroupScore(Part):
-    """A group of prompts judged before and after the edit at the same seeds."""
-
-    group: Literal["target", "generality", "neighbours", "retain"]
-    removal: int | None = Field(description="Index into the removals; None where the group belongs to all.")
-    asks: Literal["object", "style", "both"] = Field(description="What the judge was asked to recognise.")
-    prompts: list[str]
-    accuracy_before: Estimate
-    accuracy_after: Estimate
-    accuracy_drop: Estimate = Field(description="Paired by prompt: before minus after.")
-    score_before: Estimate = Field(description="Judge similarity of image and described class, cosine.")
-    score_after: Estimate
-
-
-class Check(Part):
-    """One threshold, fixed in the request before the run."""
-
-    name: str
-    removal: int | None
-    measured: Estimate
-    threshold: float
-    outcome: Verdict
-
-
-class JudgeRecord(Part):
-    """Who judged. Never the edited encoder."""
-
-    id: str
-    sha256: str
-    shares_weights_with_model: bool
-
-
-class SamplerRecord(Part):
-    """How the images were drawn."""
-
-    scheduler: str
-    steps: int
-    guidance: float
-    seeds: list[int]
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the arithmetic; weights are float32.")
-
-
-class Validation(Part):
-    """Images before and after, judged."""
-
-    judge: JudgeRecord
-    sampler: SamplerRecord
-    confidence: float
-    groups: list[GroupScore]
-    checks: list[Check]
 
 
 class ArtifactRecord(Part):

@@ -37,6 +37,12 @@ class FeatureError(EditorError):
     code = "features_unusable"
 
 
+class PolicyError(EditorError):
+    """A named policy is not there, or its file is not one."""
+
+    code = "policy_unusable"
+
+
 class LedgerError(EditorError):
     """A ledger can't be changed as asked, or does not fit the base model."""
 

@@ -6,9 +6,12 @@ from api_schemas.conflicts import Conflict
 from api_schemas.report import TraceRecord
 from editor.checkpoints.module import load_module
 from editor.jobs.context import JobContext, keep
+from editor.judging.policies import policy_for
 from editor.ledger import Ledger, LedgerFolder
 from editor.tracing.trace import trace
 
+GATES = "gates"
+"""The gates, as they were fixed before anything was measured."""
 Traces = RootModel[list[TraceRecord]]
 
 
@@ -18,6 +21,7 @@ def run_trace(context: JobContext) -> None:
     A ledger that would not take the removals says so first.
     """
     in_ledger(context)
+    keep(context, GATES, policy_for(context.request.validation))
     traces = []
     if context.request.validation.enabled:
         encoder = load_module(context.source)

@@ -1,40 +1,68 @@
-"""The validate phase: draw before and after, judge, and keep sample sheets."""
+"""The validate phase: draw before and after, judge until every gate is settled, and keep sample sheets."""
 
 from dataclasses import asdict
 
 from pydantic import RootModel
 
+from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord, Validation, Verdict
 from editor.jobs.context import JobContext, keep
 from editor.jobs.editing import edited, updates
 from editor.jobs.pictures import keep_pictures
+from editor.jobs.tracing import GATES
+from editor.judging.drift import drift
 from editor.judging.groups import all_groups
+from editor.judging.policies import policy_for
 from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
 from editor.judging.sheets import sheets
 from editor.judging.statistics import overall
-from editor.judging.validation import draw_all, judged, shots_of
+from editor.judging.trials import Easel, Trial, run_trials, trials_of
+from editor.judging.validation import judged
 from editor.ledger import all_removed
 
 MaybeValidation = RootModel[Validation | None]
 
 
 def run_validate(context: JobContext) -> None:
-    """Draw before and after, judge, and keep sample sheets."""
+    """Draw, judge, keep the sheets. Images are kept as they are drawn: a job that was killed goes on where it was."""
     asked = context.request.validation
     if not asked.enabled:
         keep(context, "validate", MaybeValidation(None))
         return
-    removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
-    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, removed)
+    policy, trials, easel = gates(context), planned_trials(context), easel_of(context)
     seeds = [context.request.seed + i for i in range(asked.seeds)]
-    pipeline, sampler = load_pipeline(context.model_dir), Sampler(asked.steps, asked.guidance, native_precision())
-    cache = ImageCache(context.cache_dir / "images", context.model_digest)
-    drawn = draw_all(
-        pipeline, updates(context), cache, sampler, shots_of(groups, seeds), context.tick("validate", "drawing")
+    tick, level = context.tick("validate", "drawing"), 1 - policy.confidence
+    drawn = run_trials(trials, context.judge, easel, seeds, level, asked.sequential, tick)
+    record = SamplerRecord(scheduler=type(easel.pipeline.scheduler).__name__, seeds=seeds, **asdict(easel.sampler))
+    moved = drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
+    found = judged(trials, drawn, context.judge, record, policy, asked.policy, moved)
+    keep_pictures(context.workdir / "sheets", sheets([trial.so_far for trial in trials], drawn, seeds[0]))
+    keep(context, "validate", MaybeValidation(found))
+
+
+def gates(context: JobContext) -> Policy:
+    """As they were fixed in the first phase."""
+    path = context.result(GATES)
+    return Policy.model_validate_json(path.read_bytes()) if path.is_file() else policy_for(context.request.validation)
+
+
+def planned_trials(context: JobContext) -> list[Trial]:
+    """The prompts of each group, and what they must show."""
+    asked = context.request.validation
+    removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
+    groups = all_groups(
+        context.book, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
     )
-    record = SamplerRecord(scheduler=type(pipeline.scheduler).__name__, seeds=seeds, **asdict(sampler))
-    keep_pictures(context.workdir / "sheets", sheets(groups, drawn, seeds[0]))
-    keep(context, "validate", MaybeValidation(judged(context.judge, groups, drawn, record, asked.thresholds)))
+    return trials_of(groups, gates(context).gates, context.request.seed)
+
+
+def easel_of(context: JobContext) -> Easel:
+    """The model before and after, with the images that are there already."""
+    asked = context.request.validation
+    sampler = Sampler(asked.steps, asked.guidance, native_precision())
+    before = ImageCache(context.cache_dir / "images", context.model_digest)
+    after = ImageCache(context.workdir / "images", context.job_id)
+    return Easel(load_pipeline(context.model_dir), updates(context), sampler, before, after)
 
 
 def validation_of(context: JobContext) -> Validation | None:
@@ -43,6 +71,12 @@ def validation_of(context: JobContext) -> Validation | None:
 
 
 def verdict(context: JobContext) -> Verdict | None:
-    """What the checks add up to; None without validation."""
+    """What the gates add up to; None without validation."""
     validation = validation_of(context)
     return overall([check.outcome for check in validation.checks]) if validation else None
+
+
+def withheld(context: JobContext) -> bool:
+    """Whether the weights are not published, because the verdict is not what the policy asks for."""
+    validation = validation_of(context)
+    return bool(validation and validation.publish_policy == "only_if_passed" and verdict(context) != "passed")

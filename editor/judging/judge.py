@@ -1,18 +1,20 @@
-"""The judge: a CLIP that recognises objects and styles in images and shares no weights with the edited model."""
+"""The judge: a model of images and texts that recognises objects and styles, and shares no weights with the edited model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from itertools import cycle, product
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from editor.checkpoints import file_digest, weight_files
+from editor.checkpoints import file_digest
+from editor.checkpoints.files import read_json
 from editor.errors import JudgeError
+from editor.judging.independence import refuse_own_encoder
 from editor.prompts import Profile
 from editor.prompts.concepts import Phrase
 from editor.prompts.contexts import evenly
@@ -22,34 +24,37 @@ ENSEMBLE = 36
 """Contexts in which a class is described, at most."""
 Image = np.ndarray
 """(height, width, 3) uint8."""
+GROUP = "expunge.judges"
+"""Entry points of judges: the ``model_type`` of a folder's config.json -> class."""
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A CLIP with the names it can choose from."""
+class Judge(ABC):
+    """A model with the names it can choose from. A kind of judge is one file with one registered class: see `judges/`."""
 
-    clip: Any
-    tokenizer: Any
-    profile: Profile
-    name: str
-    digest: str
-    known: dict[tuple[Asks, str], Tensor] = field(default_factory=dict)
+    model_type: ClassVar[str]
+    """As ``config.json`` of its folder says."""
 
-    @torch.no_grad()
+    def __init__(self, folder: Path, profile: Profile) -> None:
+        self.profile, self.name = profile, folder.name
+        self.digest = file_digest(folder / WEIGHTS)
+        self.known: dict[tuple[Asks, str], Tensor] = {}
+
+    @abstractmethod
     def texts(self, texts: Sequence[str]) -> Tensor:
         """``(n, d)`` unit embeddings of texts."""
-        ids = self.tokenizer(list(texts), padding="longest", truncation=True, return_tensors="pt")["input_ids"]
-        return F.normalize(self.clip.text_projection(self.clip.text_model(input_ids=ids).pooler_output))
 
-    @torch.no_grad()
+    @abstractmethod
     def images(self, images: Sequence[Image]) -> Tensor:
         """``(n, d)`` unit embeddings of images."""
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        side = self.clip.config.vision_config.image_size
-        if pixels.shape[-1] != side:
-            pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        batches = (self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(pixels, 64))
-        return F.normalize(self.clip.visual_projection(torch.cat(list(batches))))
+
+    @abstractmethod
+    def patches(self, images: Sequence[Image]) -> list[Tensor]:
+        """For each layer of the vision tower, ``(n, patches, width)`` unit feature vectors."""
+
+    @property
+    def short(self) -> str:
+        """Who judged, in one word that tells judges apart."""
+        return f"{self.name}@{self.digest[:12]}"
 
     def describe(self, asks: Asks, name: str) -> Tensor:
         """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
@@ -75,6 +80,10 @@ class Judge:
         scores = torch.stack([self.similarity(asks, embedded, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
 
+    def clip_scores(self, embedded: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``(n, d)`` -> ``(n,)``: CLIPScore, 100 cosine of each image and its own prompt, at least 0, as in torchmetrics."""
+        return 100 * (embedded * self.texts(prompts).to(embedded)).sum(1).clamp(min=0)
+
 
 def class_prompts(profile: Profile, asks: Asks, name: str) -> list[str]:
     """Contexts that describe a class: an object in all styles and on all backgrounds, a style on objects and backgrounds."""
@@ -86,24 +95,41 @@ def class_prompts(profile: Profile, asks: Asks, name: str) -> list[str]:
     return [Phrase(wording, thing, name, next(things)).text() for thing in profile.object_names]
 
 
+WEIGHTS = "model.safetensors"
+Class = TypeVar("Class", bound=type[Judge])
+REGISTERED: dict[str, Callable[[Path, Profile], Judge]] = {}
+
+
+def register(judge: Class) -> Class:
+    """Make a class known under its ``model_type``."""
+    REGISTERED[judge.model_type] = judge
+    return judge
+
+
 def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
     """Load the judge.
 
     Raises:
-        JudgeError: no judge in ``folder``, or one that shares a weights file with the model to be edited.
+        JudgeError: no judge in ``folder``, one of a kind that nobody registered, or one that shares a weights file or a matrix
+            of its text tower with the model to be edited.
     """
-    from transformers import CLIPModel, CLIPTokenizer
-
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
+    if not (folder / WEIGHTS).is_file():
         raise JudgeError(
             f"There is no judge in {folder}.",
             remedy="Set EXPUNGE_JUDGE to a folder with a CLIPModel and its tokenizer, or switch validation off.",
         )
-    digest = file_digest(weights)
-    if digest in {file_digest(path) for path in weight_files(model_dir).values()}:
-        raise JudgeError(
-            "The judge is the encoder that is being edited.", remedy="Judge with a CLIP that is not part of the model."
-        )
-    clip = CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-    return Judge(clip, CLIPTokenizer.from_pretrained(folder), profile, folder.name, digest)
+    refuse_own_encoder(folder / WEIGHTS, model_dir)
+    return judge_class(str(read_json(folder / "config.json").get("model_type")))(folder, profile)
+
+
+def judge_class(model_type: str) -> Callable[[Path, Profile], Judge]:
+    """The registered class, or what an installed distribution brings. Raises JudgeError: there is none."""
+    from editor.judging import judges  # registers the built-in ones, which import this module
+
+    if model_type in REGISTERED:
+        return REGISTERED[model_type]
+    for entry in entry_points(group=GROUP, name=model_type):
+        found: Callable[[Path, Profile], Judge] = entry.load()
+        return found
+    known = ", ".join(sorted({*judges.BUILT_IN, *REGISTERED, *entry_points(group=GROUP).names}))
+    raise JudgeError(f"Nobody knows how to judge with a {model_type!r} model.", remedy=f"Known are {known}.")

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,37 +13,20 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from editor.checkpoints.names import PREFIX
+from editor.judging.halves import shared_halves
 from editor.judging.judge import Image
+from editor.judging.shots import Precision as Precision
+from editor.judging.shots import Sampler as Sampler
+from editor.judging.shots import Shot as Shot
+from editor.judging.shots import Stretch as Stretch
+from editor.judging.shots import Tick as Tick
+from editor.judging.shots import native_precision as native_precision
 from editor.quickfix.update import TensorUpdate
+from editor.tracing.denoiser import Condition, rows_of
+from editor.tracing.painter import Painter
 
 BATCH = 32
-Tick = Callable[[float], None]
-"""Told the finished fraction; may raise to stop."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One image to draw."""
-
-    prompt: str
-    seed: int
-
-
-Precision = Literal["float32", "bfloat16"]
-
-
-def native_precision() -> Precision:
-    """bfloat16 where the processor multiplies it natively, which nearly halves the time of an image."""
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How images are drawn; part of the key of the cache."""
-
-    steps: int
-    guidance: float
-    precision: Precision = "float32"
+"""Images that are sampled at once."""
 
 
 def load_pipeline(model_dir: Path) -> Any:
@@ -51,7 +34,11 @@ def load_pipeline(model_dir: Path) -> Any:
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(
-        model_dir, use_safetensors=True, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+        model_dir,
+        use_safetensors=True,
+        torch_dtype=torch.float32,
+        safety_checker=None,
+        requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -77,45 +64,38 @@ def put_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> None:
         encoder.get_parameter(update.name.removeprefix(PREFIX)).copy_(tensor)
 
 
-def draw(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None) -> list[Image]:
+def draw(
+    pipeline: Any,
+    sampler: Sampler,
+    shots: Sequence[Shot],
+    tick: Tick = lambda done: None,
+) -> list[Image]:
     """Draw images in batches. Each has its own generator, so a batch's composition does not matter."""
     images: list[Image] = []
     for start in range(0, len(shots), BATCH):
         part = shots[start : start + BATCH]
-        images += draw_batch(pipeline, sampler, part, Stretch(tick, start / len(shots), len(part) / len(shots)))
+        images += draw_batch(
+            pipeline,
+            sampler,
+            part,
+            Stretch(tick, start / len(shots), len(part) / len(shots)),
+        )
     return images
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a longer progress: from ``start``, ``share`` of the whole long."""
-
-    tick: Tick
-    start: float
-    share: float
-
-    def __call__(self, done: float) -> None:
-        """Tell the whole's fraction."""
-        self.tick(self.start + self.share * done)
-
-
 def draw_batch(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick) -> list[Image]:
-    """One batch through the pipeline."""
+    """One batch: what `pipeline(...)` draws, without what it computes twice."""
+    painter, seeds = Painter(pipeline, sampler), [shot.seed for shot in shots]
+    with shared_halves(painter.denoiser.backbone):
+        return painter.draw(conditions(painter, [shot.prompt for shot in shots]), seeds, tick=tick)
 
-    def after_step(_: Any, step: int, __: Tensor, values: dict[str, Any]) -> dict[str, Any]:
-        tick((step + 1) / sampler.steps)
-        return values
 
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sampler.precision == "bfloat16"):
-        output = pipeline(
-            [shot.prompt for shot in shots],
-            num_inference_steps=sampler.steps,
-            guidance_scale=sampler.guidance,
-            generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
-            output_type="np",
-            callback_on_step_end=after_step,
-        )
-    return list((output.images * 255).round().astype(np.uint8))
+@torch.no_grad()
+def conditions(painter: Painter, prompts: Sequence[str]) -> Condition:
+    """What the UNet is given for prompts; each distinct one is encoded once."""
+    distinct = list(dict.fromkeys(prompts))
+    encoded = painter.encoded(distinct)
+    return rows_of(encoded, [distinct.index(prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True)
@@ -132,7 +112,11 @@ class ImageCache:
         return self.folder / name[:2] / f"{name}.png"
 
     def draw(
-        self, pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick = lambda done: None
+        self,
+        pipeline: Any,
+        sampler: Sampler,
+        shots: Sequence[Shot],
+        tick: Tick = lambda done: None,
     ) -> list[Image]:
         """Read what is there, draw and keep what is missing."""
         paths = [self.path(sampler, shot) for shot in shots]

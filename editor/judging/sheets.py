@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from PIL import Image as Pillow
 
 from editor.judging.groups import Group
-from editor.judging.sampling import Shot
-from editor.judging.validation import Drawn
+from editor.judging.shots import Shot
+from editor.judging.trials import Drawn
 from editor.prompts.contexts import evenly
 from editor.publishing.figures import Pair, Picture, sample_sheet
 
@@ -28,6 +28,13 @@ def sheets(groups: Sequence[Group], drawn: Drawn, seed: int) -> list[Picture]:
 def sheet(group: Group, drawn: Drawn, seed: int) -> Picture:
     """Up to eight pairs of a group."""
     shots = [Shot(prompt, seed) for prompt in evenly(group.prompts, PAIRS)]
-    pairs = [Pair(s.prompt, Pillow.fromarray(drawn.before[s]), Pillow.fromarray(drawn.after[s])) for s in shots]
+    pairs = [
+        Pair(
+            s.prompt,
+            Pillow.fromarray(drawn.before[s]),
+            Pillow.fromarray(drawn.after[s]),
+        )
+        for s in shots
+    ]
     number = "" if group.removal is None else f"-{group.removal}"
     return sample_sheet(f"samples-{group.name}{number}", CAPTIONS[group.name], pairs)

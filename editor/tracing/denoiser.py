@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from editor.judging.sampling import Precision
+from editor.judging.shots import Precision
 from editor.tracing.sites import block_sites
 
 Condition = dict[str, Any]

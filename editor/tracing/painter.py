@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from editor.judging.judge import Image
-from editor.judging.sampling import Sampler, Tick
+from editor.judging.shots import Sampler, Tick
 from editor.tracing.denoiser import Condition, Denoiser, Edits, NoEdits, joined, remembering, rows_of
 from editor.tracing.memory import Budget, peak_of
 from editor.tracing.read_outs import States
@@ -73,8 +73,12 @@ class Painter:
             widths = (self.pipeline.unet.config.cross_attention_dim, self.towers[1].projected)
             zeros = torch.zeros(1, self.pipeline.tokenizer.model_max_length, widths[0])
             return {"encoder_hidden_states": zeros, "added_cond_kwargs": self.added(torch.zeros(1, widths[1]))}
+        return self.encoded([""])
+
+    def encoded(self, prompts: Sequence[str]) -> Condition:
+        """A row for each prompt, as the pipeline has it."""
         embedded = self.pipeline.encode_prompt(
-            "", device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
         if not self.is_xl:
             return {"encoder_hidden_states": embedded[0]}

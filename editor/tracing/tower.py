@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.judging.sampling import Precision
+from editor.judging.shots import Precision
 
 KeysValues = tuple[Tensor, Tensor]
 """Each ``(rows, heads, positions, width / heads)``."""

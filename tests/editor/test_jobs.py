@@ -23,7 +23,7 @@ from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingE
 from editor.judging.sampling import Sampler, Shot, draw, load_pipeline
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SMALL = {"steps": 3, "retain_prompts": 6}
+SMALL = {"steps": 3, "retain_prompts": 6, "prompts": 12}
 FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL}
 
 Make = Callable[..., jobs.JobContext]
@@ -142,7 +142,6 @@ def test_a_second_job_draws_only_its_after_half(
         drawn.extend(shots)
         return real(pipeline, sampler, shots, tick)
 
-    monkeypatch.setattr("editor.judging.validation.draw", counting)
     monkeypatch.setattr("editor.judging.sampling.draw", counting)
     context = make()
     jobs.run_edit(context)
@@ -255,18 +254,18 @@ def test_what_others_removed_is_neither_expected_to_stay_nor_named(
     for phase in jobs.PHASES:
         jobs.run_phase(phase, first)
     jobs.deliver(first, tmp_path / "first")
-    second = make(FOX | {"validation": SMALL | {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
+    second = make(FOX | {"validation": {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
     jobs.run_edit(second)
     asked: list[str] = []
 
     class Enough(Exception):
         pass
 
-    def shots_of(groups: list[Any], seeds: list[int]) -> None:
+    def trials_of(groups: list[Any], gates: list[Any], seed: int) -> None:
         asked.extend(prompt for group in groups for prompt in group.prompts)
         raise Enough
 
-    monkeypatch.setattr("editor.jobs.validating.shots_of", shots_of)
+    monkeypatch.setattr("editor.jobs.validating.trials_of", trials_of)
     with pytest.raises(Enough):
         jobs.run_validate(second)
     assert len(asked) > 200

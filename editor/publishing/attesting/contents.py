@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from api_schemas.attestation import Finding
 from api_schemas.report import AuditReport
 from editor.checkpoints import file_digest
@@ -15,7 +17,8 @@ from editor.publishing.attesting.case import Case, outcome
 from editor.publishing.attesting.statements import policy_digest
 from editor.publishing.delta import Binding, key, read_header
 from editor.publishing.full import chunks, digest_of, segments_digest
-from editor.publishing.names import DELTA, REPORT
+from editor.publishing.names import DELTA, PRIVATE_REPORT, REPORT
+from editor.publishing.withholding import PrivateReport, salted
 
 
 def contents(case: Case) -> Iterator[Finding]:
@@ -23,6 +26,7 @@ def contents(case: Case) -> Iterator[Finding]:
     if case.report:
         yield from policy(case, case.report)
         yield from gates(case.report)
+        yield from names(case, case.report)
     yield from base_files(case)
     if (case.folder / DELTA).is_file():
         yield from delta(case)
@@ -49,6 +53,22 @@ def gates(report: AuditReport) -> Iterator[Finding]:
     verdict = overall([check.outcome for check in checks])
     detail = f"{report.verdict}, where the gates say {verdict}"
     yield Finding(check="gate", outcome=outcome(verdict == report.verdict), about="verdict", detail=detail)
+
+
+def names(case: Case, report: AuditReport) -> Iterator[Finding]:
+    """The private report, where it is at hand, names the concepts whose salted digests were published."""
+    path = case.folder / PRIVATE_REPORT
+    if not path.is_file():
+        return
+    try:
+        private = PrivateReport.model_validate_json(path.read_bytes())
+    except ValidationError:
+        yield Finding(check="names", outcome="failed", about=PRIVATE_REPORT, detail="can't be read")
+        return
+    told = [salted(private.salt, removal.concept) for removal in private.report.removals]
+    same = told == [removal.withheld for removal in report.removals]
+    detail = "names the concepts of the published report" if same else "is not about the concepts of the published report"
+    yield Finding(check="names", outcome=outcome(same), about=PRIVATE_REPORT, detail=detail)
 
 
 def base_files(case: Case) -> Iterator[Finding]:

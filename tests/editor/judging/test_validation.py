@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from api_schemas.edits import Thresholds
-from api_schemas.report import GroupScore
+from api_schemas.edits import Thresholds, Validation
+from editor.judging.gates import asked_policy, gates_of
 from editor.judging.groups import Group, all_groups, retain_groups, seen
-from editor.judging.sampling import Shot
-from editor.judging.validation import Drawn, check, score, shots_of
+from editor.judging.shots import Shot
+from editor.judging.trials import Drawn, Trial, gates_for, shots_of
+from editor.judging.validation import checks_of, group_score
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.prompts.concepts import Phrase
 
@@ -26,6 +27,7 @@ class PlantedJudge:
 
     profile: Any
     known: dict[str, int] = field(default_factory=dict)
+    short: str = "planted"
 
     def describe(self, asks: str, name: str) -> Tensor:
         return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
@@ -36,15 +38,18 @@ class PlantedJudge:
     def images(self, images: list[np.ndarray]) -> Tensor:
         return torch.tensor([int(image[0, 0, 0]) for image in images])
 
+    def clip_scores(self, embedded: Tensor, prompts: list[str]) -> Tensor:
+        return torch.zeros(len(embedded))
+
     def recognise(self, asks: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
         return [names[i] for i in embedded.tolist()], torch.nn.functional.one_hot(embedded, len(names)).float()
 
 
 def picture(name: str) -> np.ndarray:
-    return np.full((4, 4, 3), NAMES.index(name), dtype=np.uint8)
+    return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
 
 
-def scored(before: list[str], after: list[str], group: str = "target") -> GroupScore:
+def trial(before: list[str], after: list[str], group: str = "target") -> Trial:
     """A group of prompts about a fox, whose images show these names."""
     phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
     made = Group(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
@@ -52,30 +57,40 @@ def scored(before: list[str], after: list[str], group: str = "target") -> GroupS
     drawn = Drawn(
         dict(zip(shots, map(picture, before), strict=True)), dict(zip(shots, map(picture, after), strict=True))
     )
-    return score(PlantedJudge(None), made, drawn, [0], 0.95)  # type: ignore[arg-type]
+    done = Trial(made, gates_for(made, gates_of(Thresholds())))
+    done.add(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
+    return done
+
+
+def outcome(before: list[str], after: list[str], group: str = "target") -> str:
+    (check,) = checks_of([trial(before, after, group)], asked_policy(Validation()), seeds=1)
+    return check.outcome
 
 
 def test_a_concept_that_is_gone_passes() -> None:
-    done = scored(["fox"] * 10, ["dog face"] * 10)
+    done = group_score(trial(["fox"] * 80, ["dog face"] * 80), PlantedJudge(None), 0.95)  # type: ignore[arg-type]
     assert (done.accuracy_before.value, done.accuracy_after.value, done.accuracy_drop.value) == (1, 0, 1)
-    assert check(done, Thresholds()).outcome == "passed"
+    assert outcome(["fox"] * 80, ["dog face"] * 80) == "passed"
 
 
-def test_a_concept_that_is_still_there_fails() -> None:
-    assert check(scored(["fox"] * 10, ["fox"] * 9 + ["pizza"]), Thresholds()).outcome == "failed"
+def test_none_in_a_few_is_no_proof_of_less_than_one_in_twenty() -> None:
+    assert outcome(["fox"] * 40, ["dog face"] * 40) == "inconclusive"
+
+
+def test_an_edit_that_did_nothing_fails() -> None:
+    assert outcome(["fox"] * 20, ["fox"] * 20) == "failed"
+    assert outcome(["fox"] * 20, ["fox"] * 18 + ["pizza"] * 2) == "failed"
 
 
 def test_a_concept_that_was_never_drawn_proves_nothing() -> None:
-    assert check(scored(["pizza"] * 10, ["pizza"] * 10), Thresholds()).outcome == "inconclusive"
+    assert outcome(["pizza"] * 80, ["pizza"] * 80) == "inconclusive"
 
 
 def test_what_must_stay_is_judged_by_its_paired_drop() -> None:
-    same = scored(["fox"] * 5 + ["pizza"] * 5, ["fox"] * 5 + ["pizza"] * 5, "retain")
-    assert check(same, Thresholds()).outcome == "passed"
-    lost = scored(["fox"] * 10, ["pizza"] * 10, "retain")
-    assert check(lost, Thresholds()).outcome == "failed"
-    one = scored(["fox"] * 10, ["fox"] * 9 + ["pizza"], "retain")
-    assert check(one, Thresholds()).outcome == "inconclusive"
+    half = ["fox"] * 70 + ["pizza"] * 70
+    assert outcome(half, half, "neighbours") == "passed"
+    assert outcome(["fox"] * 20, ["pizza"] * 20, "neighbours") == "failed"
+    assert outcome(["fox"] * 10, ["fox"] * 9 + ["pizza"], "neighbours") == "inconclusive"
 
 
 @pytest.fixture
@@ -94,8 +109,11 @@ def test_groups_are_about_what_they_say(groups: list[Group], book: PromptBook) -
     edited = {phrase.text() for phrase in seen(book, FOX, "fox")} | {
         phrase.text() for phrase in seen(book, FOX, "vixen")
     }
-    assert set(by_name["target", "object"].prompts) <= edited
-    assert edited.isdisjoint(by_name["generality", "object"].prompts)
+    target, general = by_name["target", "object"], by_name["generality", "object"]
+    assert edited <= set(target.prompts)
+    assert {phrase.wording for phrase in general.phrases} == set(book.profile.held_out_wordings)
+    assert edited.isdisjoint(general.prompts)
+    assert len(target.prompts) == len(general.prompts) == 96
     for name in ("neighbours", "retain"):
         assert not any("fox" in prompt or "vixen" in prompt for prompt in by_name[name, "object"].prompts)
     assert by_name["retain", "object"].prompts == by_name["retain", "style"].prompts

@@ -1,0 +1,52 @@
+"""A CLIP of transformers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editor.judging.judge import Image, Judge, register
+from editor.judging.judges.pixels import batches
+from editor.prompts import Profile
+
+
+@register
+class ClipJudge(Judge):
+    """``CLIPModel``, weights in float32."""
+
+    model_type: ClassVar[str] = "clip"
+
+    def __init__(self, folder: Path, profile: Profile) -> None:
+        from transformers import CLIPModel, CLIPTokenizer
+
+        super().__init__(folder, profile)
+        self.clip: Any = CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+        self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """See `Judge.texts`."""
+        ids = self.tokenizer(list(texts), padding="longest", truncation=True, return_tensors="pt")["input_ids"]
+        return F.normalize(self.clip.text_projection(self.clip.text_model(input_ids=ids).pooler_output))
+
+    @torch.no_grad()
+    def images(self, images: Sequence[Image]) -> Tensor:
+        """See `Judge.images`."""
+        parts = [self.clip.vision_model(pixel_values=part).pooler_output for part in self.batches(images)]
+        return F.normalize(self.clip.visual_projection(torch.cat(parts)))
+
+    @torch.no_grad()
+    def patches(self, images: Sequence[Image]) -> list[Tensor]:
+        """See `Judge.patches`; the class token is left out."""
+        runs = [
+            self.clip.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[1:]
+            for part in self.batches(images)
+        ]
+        return [F.normalize(torch.cat(layer)[:, 1:], dim=2) for layer in zip(*runs, strict=True)]
+
+    def batches(self, images: Sequence[Image]) -> list[Tensor]:
+        """Pixels as the vision tower takes them."""
+        return batches(images, self.clip.config.vision_config.image_size)
