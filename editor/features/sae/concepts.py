@@ -12,6 +12,7 @@ from api_schemas.report import Estimate
 NORMAL = NormalDist()
 COLUMNS = 256
 """Latents that are ranked at once."""
+SMALL = 1e-12
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -28,16 +29,40 @@ def ranks(values: Tensor) -> Tensor:
     return torch.empty_like(shared).scatter_(0, order, shared)
 
 
-def auc(scores: Tensor, positive: Tensor) -> Tensor:
-    """``(n, m)`` scores, ``(n,)`` bool -> ``(m,)``: the chance that a positive row scores above another, ties being half.
+@dataclass(frozen=True)
+class Ranking:
+    """Scores as ranks, computed once for many questions."""
 
-    The Mann-Whitney statistic over the number of pairs, in float64; 1/2 where one side is empty.
-    """
-    high, low = int(positive.sum()), int((~positive).sum())
-    if not high or not low:
-        return torch.full((scores.shape[1],), 0.5, dtype=torch.float64)
-    sums = torch.cat([ranks(part)[positive].sum(0) for part in torch.split(scores, COLUMNS, dim=1)])
-    return (sums - high * (high + 1) / 2) / (high * low)
+    ranks: Tensor
+    """``(n, m)``"""
+
+    @classmethod
+    def of(cls, scores: Tensor) -> "Ranking":
+        """``(n, m)`` scores."""
+        return cls(torch.cat([ranks(part) for part in torch.split(scores, COLUMNS, dim=1)], dim=1))
+
+    def auc(self, positive: Tensor) -> Tensor:
+        """``(n,)`` bool -> ``(m,)``: the chance that a positive row scores above another, ties being half.
+
+        The Mann-Whitney statistic over the number of pairs, in float64; 1/2 where one side is empty.
+        """
+        high, low = int(positive.sum()), int((~positive).sum())
+        if not high or not low:
+            return torch.full((self.ranks.shape[1],), 0.5, dtype=torch.float64)
+        return (self.ranks[positive].sum(0) - high * (high + 1) / 2) / (high * low)
+
+    def p_values(self, positive: Tensor) -> Tensor:
+        """``(m,)``: chance of an AUC as high when the concept does not matter; the normal form, ties corrected."""
+        high, low = int(positive.sum()), int((~positive).sum())
+        statistic = self.ranks[positive].sum(0) - high * (high + 1) / 2
+        variance = self.ranks.var(0) * high * low / (high + low)
+        found: Tensor = torch.special.ndtr((high * low / 2 - statistic) / variance.clamp_min(SMALL).sqrt())
+        return found
+
+
+def auc(scores: Tensor, positive: Tensor) -> Tensor:
+    """``(n, m)`` scores, ``(n,)`` bool -> ``(m,)``, as ``Ranking.auc``."""
+    return Ranking.of(scores).auc(positive)
 
 
 def interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Estimate:
@@ -66,19 +91,6 @@ def spread(values: Tensor) -> float:
     return float(values.var()) if len(values) > 1 else 0.0
 
 
-def p_values(scores: Tensor, positive: Tensor) -> Tensor:
-    """``(m,)``: chance of an AUC as high when the concept does not matter; Mann-Whitney's normal form, ties corrected."""
-    high, low = int(positive.sum()), int((~positive).sum())
-    found = []
-    for part in torch.split(scores, COLUMNS, dim=1):
-        ranked = ranks(part)
-        statistic = ranked[positive].sum(0) - high * (high + 1) / 2
-        deviation = ranked.var(0) * high * low / (high + low)
-        deviations = (statistic - high * low / 2) / deviation.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
-        found.append(torch.special.ndtr(-deviations))
-    return torch.cat(found)
-
-
 def adjusted(p: Tensor) -> Tensor:
     """Benjamini & Hochberg's (1995) adjusted p-values: rejecting those below q makes q of the rejections wrong, at most."""
     ordered, order = p.sort()
@@ -100,9 +112,14 @@ class Best:
     """Of the choice, corrected for the number of latents."""
 
 
-def best_latent(scores: Tensor, positive: Tensor, train: Tensor) -> Best:
-    """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, measure it on the test half."""
-    found = auc(scores[train], positive[train])
+def best_latent(scores: Tensor, positive: Tensor, train: Tensor, ranking: Ranking | None = None) -> Best:
+    """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, measure it on the test half.
+
+    Args:
+        ranking: of the train half, where it is at hand.
+    """
+    ranking = ranking or Ranking.of(scores[train])
+    found = ranking.auc(positive[train])
     latent = int(found.argmax())
-    q = adjusted(p_values(scores[train], positive[train]))
+    q = adjusted(ranking.p_values(positive[train]))
     return Best(latent, float(found[latent]), interval(scores[~train, latent], positive[~train]), float(q[latent]))

@@ -16,7 +16,7 @@ from torch import Tensor
 from api_schemas.report import Estimate
 from editor.errors import FeatureError
 from editor.features.probe import fit_probe
-from editor.features.sae.concepts import adjusted, auc, interval, p_values
+from editor.features.sae.concepts import Ranking, adjusted, auc, interval
 from editor.features.sae.model import SparseAutoencoder
 
 STRONGEST = 128
@@ -182,11 +182,11 @@ class Table:
     @classmethod
     def of(cls, train: Evidence, stability: Tensor) -> "Table":
         """Computed on the train rows."""
-        others = ~train.has
+        others, ranking = ~train.has, Ranking.of(train.scores)
         return cls(
             d_prime=d_prime(train.scores, train.has),
-            auc=auc(train.scores, train.has),
-            q_value=adjusted(p_values(train.scores, train.has)),
+            auc=ranking.auc(train.has),
+            q_value=adjusted(ranking.p_values(train.has)),
             proportion=proportion(train.codes, train.has),
             only_here=only_here(train.codes, train.has, train.retain if train.retain.any() else others),
             retain_auc=auc(train.scores[others], train.retain[others]),

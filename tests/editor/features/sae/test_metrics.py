@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
-from editor.features.sae.concepts import adjusted, auc, best_latent, interval, p_values, ranks
+from editor.features.sae.concepts import Ranking, adjusted, auc, best_latent, interval, ranks
 from editor.features.sae.labels import indexed, purity, sigma_label
 from editor.features.sae.metrics import histogram, mean_cosine, monosemanticity, reconstruction, recovered, stability
 from editor.features.sae.synthetic import Superposition
@@ -118,10 +118,10 @@ def test_a_perfect_separation_is_not_certain():
 def test_p_values_are_even_under_the_null_and_small_for_the_planted_latent():
     positive = torch.arange(60) < 20
     scores = random(60, 400)
-    p = p_values(scores, positive)
+    p = Ranking.of(scores).p_values(positive)
     assert 0.02 < (p < 0.05).double().mean() < 0.09
     scores[:, 7] += 2 * positive
-    q = adjusted(p_values(scores, positive))
+    q = adjusted(Ranking.of(scores).p_values(positive))
     assert q.argmin() == 7
     assert (q < 0.05).sum() <= 2
 
