@@ -31,6 +31,9 @@ POINTS = (
     "manifest.stored",
     "publish.written",
     "publish.committed",
+    "webhook.taken",
+    "webhook.sent",
+    "webhook.noted",
 )
 """In the order in which a job passes them. Those of phases are followed by the phase's name: `phase.done.trace`."""
 

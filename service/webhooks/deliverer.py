@@ -80,4 +80,5 @@ class Deliverer:
                 wait=outcome.retry_after,
                 now=self.clock(),
             )
+        reach("webhook.noted")
         log.info("%s: %s", delivery_id, outcome.status_code or outcome.error)

@@ -1,11 +1,14 @@
 """A whole service to strike at, with somebody who keeps it busy."""
 
+import json
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +20,7 @@ from api_schemas.jobs import TERMINAL
 from service.store.database import Database, sqlite_url
 from service.store.errors import StoreUnavailable
 from service.store.schema import Job
+from service.store.tables import WebhookDelivery
 from tests.fakes.postgres import Postgres, serving
 from tests.fakes.stack import Stack, eventually, running
 from tests.kill.faults import Fault, Striker, striking
@@ -45,6 +49,8 @@ class Cluster:
     seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
     striker: Striker | None = None
+    received: Counter[str] = field(default_factory=Counter)
+    """Webhook messages: id -> how often it came."""
     stuck: list[str] = field(default_factory=list)
     """Places that nobody came to although jobs are waiting: nothing moves any more."""
 
@@ -104,19 +110,32 @@ class Cluster:
                 self.seen.setdefault(job_id, end)
             return session.scalar(select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL))) or 0
 
+    def unsent(self) -> int:
+        """Webhook messages that are still to be delivered."""
+        with self.database.read() as session:
+            pending = select(func.count()).select_from(WebhookDelivery).where(WebhookDelivery.status == "pending")
+            return session.scalar(pending) or 0
+
+    def subscribe(self, url: str) -> None:
+        """Have the end of each job told there."""
+        reply = httpx.post(
+            f"{self.stack.url}/v1/webhook_endpoints", json={"url": url}, headers=self.stack.authorization
+        )
+        reply.raise_for_status()
+
     def drain(self) -> list[str]:
         """Let all jobs come to their end. Returns what is wrong then."""
         self.closing.set()
 
         def over() -> bool:
             with suppress(StoreUnavailable):
-                return self.look() == 0
+                return self.look() + self.unsent() == 0
             return False
 
         with suppress(AssertionError):  # a job that does not end is told among the violations
             eventually(over, DRAIN_SECONDS)
         blobs = self.stack.data_dir / "blobs" / "sha256"
-        return self.stuck + violations(self.database, blobs, self.accepted, self.seen)
+        return self.stuck + violations(self.database, blobs, self.accepted, self.seen, self.received)
 
     def _submit(self) -> None:
         """One job, however often it has to be said: the key makes it one."""
@@ -136,11 +155,34 @@ class Cluster:
 
 
 @contextmanager
+def receiving(received: Counter[str]) -> Iterator[str]:
+    """A receiver of webhooks, that counts. Gives its `host:port`."""
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            received[self.headers["webhook-id"]] += 1
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
 def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -> Iterator[Cluster]:
     """A service on `store` (``sqlite``, ``postgres``), busy for as long as the block lasts."""
     with ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp")))
         server = stack.enter_context(serving()) if store == "postgres" else None
+        received: Counter[str] = Counter()
+        receiver = stack.enter_context(receiving(received))
         url = server.create() if server else sqlite_url(folder / "data" / "expunge.db")
         settings = {
             "EXPUNGE_DATABASE_URL": url if server else "",
@@ -149,12 +191,14 @@ def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -
             "EXPUNGE_HEARTBEAT_SECONDS": "0.4",
             "EXPUNGE_RETRY_SECONDS": "0.2",
             "EXPUNGE_HEALTHY_SECONDS": "0",
-            "EXPUNGE_RATE_LIMIT": "100000/minute",
+            "EXPUNGE_RATE_LIMIT": "",
+            "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver]),
         }
         made: list[Cluster] = []
         striker = stack.enter_context(striking(short / "faults", lambda fault: made[0].strike(fault)))
         up = stack.enter_context(running(folder / "data", **settings))
-        made.append(Cluster(up, Database(url), server, stop_seconds, striker=striker))
+        made.append(Cluster(up, Database(url), server, stop_seconds, striker=striker, received=received))
+        made[0].subscribe(f"http://{receiver}/hook")
         feeder = threading.Thread(target=made[0].feed, daemon=True)
         feeder.start()
         try:

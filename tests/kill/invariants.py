@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import TERMINAL
 from service.store.database import Database
 from service.store.schema import Artifact, Attempt, Doorbell, Event, Job
+from service.store.tables import WebhookDelivery
 from worker.publish import MANIFEST
 
 Ends = Mapping[str, tuple[object, ...]]
@@ -25,16 +26,19 @@ def ends(session: Session) -> dict[str, tuple[object, ...]]:
     return {row.id: tuple(row) for row in session.execute(over.where(Job.status.in_(TERMINAL)))}
 
 
-def violations(database: Database, blobs: Path, accepted: Mapping[str, str], seen: Ends) -> list[str]:
+def violations(
+    database: Database, blobs: Path, accepted: Mapping[str, str], seen: Ends, received: Mapping[str, int]
+) -> list[str]:
     """Everything that is wrong.
 
     Args:
         accepted: idempotency key -> id of the job that the service said it had accepted.
         seen: what was seen of jobs' ends while the faults happened.
+        received: webhook message -> how often it came.
     """
     with database.read() as session:
         jobs = session.scalars(select(Job)).all()
-        found = [*_lost(jobs, accepted), *_changed(ends(session), seen)]
+        found = [*_lost(jobs, accepted), *_changed(ends(session), seen), *_told(session, received)]
         for job in jobs:
             found += [f"{job.id}: {what}" for what in (*_history(session, job), *_result(session, job, blobs))]
     return found + list(_half_written(blobs))
@@ -51,6 +55,20 @@ def _changed(now: Ends, seen: Ends) -> Iterator[str]:
     yield from (
         f"{job_id} ended as {end} and is {now.get(job_id)}" for job_id, end in seen.items() if now.get(job_id) != end
     )
+
+
+def _told(session: Session, received: Mapping[str, int]) -> Iterator[str]:
+    """Each end is one message, and each message came at least once."""
+    messages = session.scalars(select(WebhookDelivery)).all()
+    yield from (
+        f"{m.id} about {m.job_id} is {m.status} and came {received.get(m.id, 0)} times"
+        for m in messages
+        if m.status != "delivered" or not received.get(m.id)
+    )
+    told = Counter((m.job_id, m.type) for m in messages)
+    over = {(job.id, f"edit.{job.status}") for job in session.scalars(select(Job).where(Job.status.in_(TERMINAL)))}
+    if set(told) != over or set(told.values()) > {1}:
+        yield f"messages {told} about {over}"
 
 
 def _history(session: Session, job: Job) -> Iterator[str]:
