@@ -288,6 +288,11 @@ class EditRequest(Request):
     )
     options: EditOptions = EditOptions()
     validation: Validation = Validation()
+    withhold_names: bool = Field(
+        default=False,
+        description="Whether names stay out of what is published: stand-ins and salted digests take their place, and only "
+        "`report.private.json` has them. For names that are somebody's personal data.",
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="The same request with the same seed gives the same files."
     )

@@ -60,6 +60,9 @@ Steps = Annotated[int, typer.Option(min=1, max=150, help="Sampler steps per vali
 Guidance = Annotated[float, typer.Option(min=1, max=20, help="Guidance of the validation images.")]
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="At most this many unrelated prompts.")]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Only edit: no images, no verdict.")]
+WithholdNames = Annotated[
+    bool, typer.Option("--withhold-names", help="Names stay out of published files; only the private report has them.")
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")]
 DeltaOnly = Annotated[
     bool, typer.Option("--delta-only", help="No full weights: make them when needed, with `expunge apply`.")
@@ -149,6 +152,7 @@ def request_from_options(
     guidance: Guidance = DEFAULTS.guidance,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     no_validate: NoValidate = False,
+    withhold_names: WithholdNames = False,
 ) -> EditRequest:
     """The request. Raises `UsageError`, naming the option."""
     return build_request(
@@ -157,6 +161,7 @@ def request_from_options(
         model=model,
         seed=seed,
         options=options,
+        withhold_names=withhold_names,
         validation={
             "enabled": not no_validate,
             "seeds": seeds,

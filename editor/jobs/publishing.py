@@ -1,6 +1,9 @@
 """The publish phase: write the artifacts and the report, and deliver them."""
 
+import secrets
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from api_schemas.report import AuditReport
 from editor.jobs.context import JobContext
@@ -11,18 +14,22 @@ from editor.jobs.validating import validation_of, verdict
 from editor.ledger import Ledger, LedgerFolder
 from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
+from editor.publishing.atomic import write_bytes
 from editor.publishing.attesting.keys import open_signer
 from editor.publishing.delivery import ArtifactFile, published_report
 from editor.publishing.deployment.canaries import canaries
 from editor.publishing.names import DELTA
-from editor.publishing.package import Signing, publish
+from editor.publishing.package import Signing, publish, publish_withheld
+from editor.publishing.withholding import salted
 from editor.reporting import model_record, software
 
 
 def run_publish(context: JobContext) -> None:
     """Write the artifacts and, last, the report that lists them."""
     context.progress("publish", 0.0, "writing the files")
-    publish(
+    withhold = context.request.withhold_names
+    published = partial(publish_withheld, salt=salt_of(context)) if withhold else publish
+    published(
         draft(context),
         updates(context),
         context.model_dir,
@@ -34,9 +41,22 @@ def run_publish(context: JobContext) -> None:
     context.progress("publish", 1.0, "written")
 
 
+def salt_of(context: JobContext) -> str:
+    """Random, and the same when the phase is run again."""
+    path = context.workdir / "salt"
+    if not path.is_file():
+        write_bytes(path, secrets.token_hex(32).encode())
+    return path.read_text()
+
+
 def signing(context: JobContext) -> Signing:
-    """Who signs, and the request as it was accepted."""
-    return Signing(open_signer(context.signing_dir, context.now), {"request": context.request.model_dump(mode="json")})
+    """Who signs, and the request as it was accepted; where names are withheld, its salted digest."""
+    request = context.request
+    if request.withhold_names:
+        parameters: dict[str, Any] = {"requestDigest": salted(salt_of(context), request.digest())}
+    else:
+        parameters = {"request": request.model_dump(mode="json")}
+    return Signing(open_signer(context.signing_dir, context.now), parameters)
 
 
 def draft(context: JobContext) -> AuditReport:

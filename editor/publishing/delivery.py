@@ -7,9 +7,11 @@ from api_schemas.overlays import Overlay
 from api_schemas.report import AuditReport
 from editor.publishing.atomic import replacing
 from editor.publishing.full import write_overlay
-from editor.publishing.names import ATTESTATION, DELTA, REPORT
+from editor.publishing.names import ATTESTATION, DELTA, PRIVATE_PAGE, PRIVATE_REPORT, REPORT
 from editor.publishing.package import published_overlays
 
+PRIVATE = "private"
+"""The kind of what only its owner may see."""
 MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".json": "application/json",
@@ -41,9 +43,10 @@ def published_report(folder: Path) -> AuditReport:
 
 
 def artifacts(folder: Path) -> tuple[ArtifactFile, ...]:
-    """Every published file, the report last."""
-    signed = {ATTESTATION: "attestation"} if (folder / ATTESTATION).is_file() else {}
-    kinds = {record.name: record.kind for record in published_report(folder).artifacts} | signed | {REPORT: "report"}
+    """Every published file, the report last; those of the kind ``private`` are for whoever asked, and nobody else."""
+    beside = {ATTESTATION: "attestation", PRIVATE_REPORT: PRIVATE, PRIVATE_PAGE: PRIVATE}
+    there = {name: kind for name, kind in beside.items() if (folder / name).is_file()}
+    kinds = {record.name: record.kind for record in published_report(folder).artifacts} | there | {REPORT: "report"}
     overlays = published_overlays(folder)
 
     def artifact(name: str, kind: str) -> ArtifactFile:
@@ -66,4 +69,6 @@ def deliver(folder: Path, model: Path, out: Path) -> list[Path]:
                 write_overlay(artifact.overlay, model, artifact.path, target)
             else:
                 target.write(artifact.path.read_bytes())
+        if artifact.kind == PRIVATE:
+            (out / artifact.name).chmod(0o600)
     return [out / artifact.name for artifact in files]

@@ -7,3 +7,5 @@ CARD, REPORT, PAGE, PRINT = "README.md", "report.json", "report.html", "report.p
 ATTESTATION = "attestation.intoto.jsonl"
 PRIVATE_REPORT = "report.private.json"
 """The report with the names that the published one withholds. For whoever asked, and nobody else."""
+PRIVATE_PAGE = "report.private.html"
+"""The same for people, with the pictures."""

@@ -25,8 +25,19 @@ from editor.publishing.figures import Figure, Picture, file_of
 from editor.publishing.full import segments_digest
 from editor.publishing.html import render
 from editor.publishing.lora import pointless, write_loras
-from editor.publishing.names import ATTESTATION, CARD, DELTA, OVERLAYS, PAGE, PRINT, REPORT
+from editor.publishing.names import (
+    ATTESTATION,
+    CARD,
+    DELTA,
+    OVERLAYS,
+    PAGE,
+    PRINT,
+    PRIVATE_PAGE,
+    PRIVATE_REPORT,
+    REPORT,
+)
 from editor.publishing.pdf import print_out
+from editor.publishing.withholding import PrivateReport, withheld
 from editor.quickfix.update import TensorUpdate
 
 Overlays = RootModel[dict[str, Overlay]]
@@ -74,6 +85,8 @@ def publish(
     Raises:
         PublishingError: a base file is not the one in ``report.model.files``, or not the one that ``updates`` are for.
     """
+    if report.refused:
+        return publish_report(report, figures, out_dir, signing)
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
     overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}
     write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
@@ -95,6 +108,45 @@ def publish(
     return report
 
 
+def publish_withheld(
+    report: AuditReport,
+    updates: Sequence[TensorUpdate],
+    model: Path,
+    figures: Sequence[Picture],
+    out_dir: Path,
+    *,
+    salt: str,
+    full: bool = True,
+    signing: Signing = UNSIGNED,
+) -> AuditReport:
+    """:func:`publish` without names, and beside it the private report, which has them and the sample sheets.
+
+    Args:
+        salt: hexadecimal; the same again gives the same bytes.
+    """
+    whole = report.model_copy(update={"tensors": [tensor_record(update) for update in updates]})
+    private = PrivateReport(salt=salt, report=whole)
+    write_bytes(out_dir / PRIVATE_REPORT, private.model_dump_json(indent=2).encode())
+    write_bytes(out_dir / PRIVATE_PAGE, render(whole, [*figures, *charts(whole)]).encode())
+    return publish(withheld(report, salt), updates, model, [], out_dir, full=full, signing=signing)
+
+
+def publish_report(
+    report: AuditReport, figures: Sequence[Figure], out_dir: Path, signing: Signing = UNSIGNED
+) -> AuditReport:
+    """The report alone, of an edit whose weights are not published; see :func:`publish`."""
+    write_bytes(out_dir / OVERLAYS, Overlays({}).model_dump_json().encode())
+    pictures: list[Figure] = [*figures, *charts(report)]
+    files = write_pictures(pictures, out_dir)
+    facts = {
+        "signed_by": signing.signer.keyid if signing.signer else None,
+        "artifacts": records(out_dir, files, {}),
+    }
+    report = write_texts(report.model_copy(update=facts), pictures, out_dir, files, {})
+    finish(report, signing, out_dir)
+    return report
+
+
 def write_texts(
     report: AuditReport,
     pictures: Sequence[Figure],
@@ -103,7 +155,8 @@ def write_texts(
     overlays: Mapping[str, Overlay],
 ) -> AuditReport:
     """The card, and the report for people on screen and in print; each lists what came before it."""
-    for name, kind, written in ((CARD, "card", render_card), (PAGE, "report", render), (PRINT, "report", print_out)):
+    texts = ((CARD, "card", render_card), (PAGE, "report", render), (PRINT, "report", print_out))
+    for name, kind, written in texts[1:] if report.refused else texts:  # no card where there are no weights
         content = written(report, pictures)
         write_bytes(out_dir / name, content if isinstance(content, bytes) else content.encode())
         files = {**files, name: kind}

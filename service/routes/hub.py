@@ -124,7 +124,7 @@ def _base(backend: Backend, name: str, model_id: str) -> dict[str, HubFile]:
 
 
 def _published(backend: Backend, job: schema.Job) -> dict[str, HubFile]:
-    """What a job published; opened only when it is read."""
+    """What a job published, but for what only whoever asked may see; opened only when it is read."""
 
     def content(row: schema.Artifact, start: int, end: int) -> Iterator[bytes]:
         return content_of(backend, job, row)(start, end)
@@ -132,6 +132,7 @@ def _published(backend: Backend, job: schema.Job) -> dict[str, HubFile]:
     return {
         row.name: HubFile(row.name, row.size, row.sha256, row.media_type, partial(content, row))
         for row in job.artifacts
+        if row.kind != "private"
     }
 
 

@@ -67,7 +67,9 @@ def names(case: Case, report: AuditReport) -> Iterator[Finding]:
         return
     told = [salted(private.salt, removal.concept) for removal in private.report.removals]
     same = told == [removal.withheld for removal in report.removals]
-    detail = "names the concepts of the published report" if same else "is not about the concepts of the published report"
+    detail = (
+        "names the concepts of the published report" if same else "is not about the concepts of the published report"
+    )
     yield Finding(check="names", outcome=outcome(same), about=PRIVATE_REPORT, detail=detail)
 
 

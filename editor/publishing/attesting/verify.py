@@ -13,7 +13,7 @@ from editor.publishing.attesting import dsse
 from editor.publishing.attesting.case import KINDS, Attested, Case, outcome
 from editor.publishing.attesting.contents import contents
 from editor.publishing.attesting.statements import plain, removal_predicate
-from editor.publishing.names import ATTESTATION, PRIVATE_REPORT, REPORT
+from editor.publishing.names import ATTESTATION, PRIVATE_PAGE, PRIVATE_REPORT, REPORT
 
 
 def verify(case: Case) -> Verification:
@@ -81,7 +81,7 @@ def files(case: Case) -> Iterator[Finding]:
     for name, digest in sorted(case.digests.items()):
         yield file_finding(case, name, digest)
     there = {path.relative_to(case.folder).as_posix() for path in case.folder.rglob("*") if path.is_file()}
-    for name in sorted(there - case.digests.keys() - {ATTESTATION, PRIVATE_REPORT}):
+    for name in sorted(there - case.digests.keys() - {ATTESTATION, PRIVATE_REPORT, PRIVATE_PAGE}):
         yield Finding(check="file", outcome="skipped", about=name, detail="not covered by the attestation")
 
 

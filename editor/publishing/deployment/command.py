@@ -50,9 +50,13 @@ def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOu
 
 def read_report(path: Path) -> AuditReport:
     """The report at a path; of a folder the private one, if it is there, for only that has the prompts. Raises UsageError."""
-    private = path / PRIVATE_REPORT
-    file = path if path.is_file() else private if private.is_file() else path / REPORT
+    from editor.publishing.withholding import PrivateReport
+
+    private = path if path.name == PRIVATE_REPORT else path / PRIVATE_REPORT
+    file = private if private.is_file() else path if path.is_file() else path / REPORT
     try:
+        if file == private:
+            return PrivateReport.model_validate_json(file.read_bytes()).report
         return AuditReport.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise UsageError(

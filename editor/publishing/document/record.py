@@ -78,6 +78,8 @@ def files(report: AuditReport) -> Iterator[Block]:
         ("File", "Bytes", "SHA-256"),
         [(Code(file.name), f"{file.size:,}", Code(file.sha256)) for file in report.artifacts],
     )
+    if report.refused:
+        yield text(report.refused)
     if report.lora_note:
         yield text(report.lora_note)
     yield Table(
