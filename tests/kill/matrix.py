@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.kill.cluster import LEASE_SECONDS, cluster
 from tests.kill.faults import VICTIMS, Fault, matrix
 
-BATCH = 25
+BATCH = 50
 """Faults between two looks at everything."""
 
 
