@@ -1,5 +1,6 @@
 """Who may do what: scopes of API keys, and the keys as their operator sees them."""
 
+import re
 from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 
@@ -31,7 +32,7 @@ MEANINGS: dict[Scope, str] = {
 }
 
 DEFAULT_TENANT = "default"
-TENANT = r"^[a-z0-9][a-z0-9-]{0,62}$"
+TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class ApiKeyRecord(Resource):

@@ -14,6 +14,7 @@
     │                                 PlanRefused, PlanTimeout, ServiceUnavailable, BaseModelChanged
     ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
+    │   ├── RefusedModel              a folder that cannot be registered as one
     │   ├── IncompatibleStore         the data folder was written by another version
     │   ├── StoreUnavailable          the database is away for a moment
     │   ├── LedgerMoved               another job has changed the ledger meanwhile

@@ -91,6 +91,7 @@ class ModelFile(Resource):
 
     name: str
     size: int = Field(description="Bytes.")
+    sha256: str | None = Field(default=None, description="As it was when the model was added; null: it was not.")
 
 
 class Model(Resource):

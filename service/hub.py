@@ -6,7 +6,7 @@ numbers (`main`: the last one). A commit is named by what all files hash to, so 
 
 import hashlib
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -16,6 +16,7 @@ from service.digests import FileDigests, state_of
 from service.downloads import Content
 from service.errors import BaseModelChanged, NotFound
 from service.store.blobs import CHUNK
+from service.store.tables import RegisteredFile
 
 NAMESPACE = "expunge"
 MAIN = "main"
@@ -63,13 +64,20 @@ class Repository:
             ) from None
 
 
-def base_files(folder: Path, digests: FileDigests) -> Iterator[HubFile]:
-    """The files of a base model that a pipeline may want. No links, nothing hidden, nothing that is code or a pickle."""
+def base_files(folder: Path, digests: FileDigests, known: Sequence[RegisteredFile] = ()) -> Iterator[HubFile]:
+    """The files of a base model that a pipeline may want. No links, nothing hidden, nothing that is code or a pickle.
+
+    Args:
+        known: what was noted when the model was registered; other files are hashed.
+    """
+    noted = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.suffix in PUBLIC and not path.is_symlink() and not any(part.startswith(".") for part in name.parts):
+            found = path.stat()
+            sha256 = noted.get((name.as_posix(), found.st_size, found.st_mtime_ns))
             with path.open("rb") as file:
-                yield _base_file(path, name.as_posix(), digests.of(file))
+                yield _base_file(path, name.as_posix(), sha256 or digests.of(file))
 
 
 PUBLIC = {".safetensors", ".json", ".txt", ".model", ".md"}

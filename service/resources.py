@@ -66,9 +66,10 @@ def event(row: schema.Event) -> Event:
     return Event.model_validate(row, from_attributes=True)
 
 
-def model(found: BaseModel, max_phrase_tokens: int | None) -> Model:
+def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[tables.RegisteredFile]) -> Model:
     """A registered base model."""
-    files = [ModelFile(name=name, size=size) for name, size in found.files().items()]
+    digests = {(file.name, file.size): file.sha256 for file in known}
+    files = [ModelFile(name=n, size=size, sha256=digests.get((n, size))) for n, size in found.files().items()]
     return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
 
 

@@ -12,7 +12,7 @@ from service.backend import Backend, BackendDep
 from service.downloads import download
 from service.hub import MAIN, NAMESPACE, HubFile, Repository, base_files, no_repository, no_revision
 from service.routes.artifacts import content_of
-from service.store import jobs, ledgers, schema
+from service.store import jobs, ledgers, registered, schema
 from service.store.errors import UnknownModel
 from service.store.ids import EDIT_ID
 
@@ -120,7 +120,9 @@ def _base(backend: Backend, name: str, model_id: str) -> dict[str, HubFile]:
         folder = backend.registry.get(model_id).folder
     except UnknownModel as error:
         raise no_repository(name) from error
-    return {file.name: file for file in base_files(folder, backend.digests)}
+    with backend.database.read() as session:
+        known = registered.digests(session, model_id)
+    return {file.name: file for file in base_files(folder, backend.digests, known)}
 
 
 def _published(backend: Backend, job: schema.Job) -> dict[str, HubFile]:

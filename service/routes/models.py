@@ -11,6 +11,7 @@ from service.backend import Backend, BackendDep
 from service.errors import NotFound
 from service.store.errors import UnknownModel
 from service.store.models import BaseModel
+from service.store.registered import digests
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -38,4 +39,6 @@ def registered(backend: Backend, model_id: str) -> BaseModel:
 
 
 def _resource(backend: Backend, model: BaseModel) -> Model:
-    return resources.model(model, backend.phrases.limit(model))
+    with backend.database.read() as session:
+        known = digests(session, model.id)
+    return resources.model(model, backend.phrases.limit(model), known)

@@ -44,3 +44,9 @@ class LedgerMoved(StoreError):
 
     code = "ledger_moved"
     retryable = True
+
+
+class RefusedModel(StoreError):
+    """A folder that cannot be registered as a base model."""
+
+    code = "refused_model"

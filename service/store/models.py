@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.store.errors import UnknownModel
 
-_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,22 @@ class BaseModel:
 
 
 class ModelRegistry:
-    """The models that an operator registered: one by one, or as the sub-folders of one folder."""
+    """The models that an operator registered: at the database, by a setting, or as the sub-folders of one folder."""
 
-    def __init__(self, named: Mapping[str, Path], folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        named: Mapping[str, Path],
+        folder: Path | None = None,
+        added: Callable[[], Mapping[str, Path]] = dict,
+    ) -> None:
         self._named = dict(named)
         self._folder = folder
+        self._added = added
 
     def all(self) -> list[BaseModel]:
         """Every registered model whose folder is there, by id."""
-        found = {path.name: path for path in (self._folder.iterdir() if self._folder else ())} | self._named
+        beside = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
+        found = {**beside, **self._added(), **self._named}
         return [BaseModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
 
     def get(self, model_id: str) -> BaseModel:
@@ -60,4 +67,4 @@ class ModelRegistry:
 
 
 def _is_model(name: str, folder: Path) -> bool:
-    return bool(_MODEL_ID.fullmatch(name)) and (folder / "model_index.json").is_file()
+    return bool(MODEL_ID.fullmatch(name)) and (folder / "model_index.json").is_file()

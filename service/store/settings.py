@@ -1,11 +1,13 @@
 """Settings that service and worker share: where the truth lies. Read from `EXPUNGE_*` variables."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.store import registered
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
 from service.store.models import ModelRegistry
@@ -64,4 +66,10 @@ class StoreSettings(BaseSettings):
 
     def registry(self) -> ModelRegistry:
         """The base models that these settings name."""
-        return ModelRegistry(self.models, self.models_dir)
+        database = self.database()
+
+        def added() -> Mapping[str, Path]:
+            with database.read() as session:
+                return registered.folders(session)
+
+        return ModelRegistry(self.models, self.models_dir, added)
