@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from pydantic import BaseModel
 from tqdm import tqdm
 
@@ -35,7 +36,7 @@ NEW: dict[Split, str] = {
     "object": "objects that were never trained on",
     "composite": "the same pictures on other backgrounds, with other noise",
 }
-METHOD_NAMES: dict[Method, str] = {"probe": "linear probe", "diffc": "Diff-C, light"}
+METHOD_NAMES: dict[Method, str] = {"probe": "linear probe", "diffc": "Diff-C"}
 PICTURE = "diffusion-features.png"
 
 
@@ -83,6 +84,8 @@ CLAIMS: tuple[tuple[str, Place, Place], ...] = (
     ("much noise hurts fine labels", ("object", "up_blocks.0", 200), ("object", "up_blocks.0", 500)),
     ("much noise hurts coarse labels", ("group", "mid_block", 200), ("group", "mid_block", 500)),
 )
+CHANCE: dict[Label, float] = {"object": 1 / 96, "group": 30 / 96, "style": 1 / 5}
+"""Accuracy of always naming the most frequent class."""
 SPLIT_OF: dict[Label, Split] = {"object": "foundry", "group": "object", "style": "object"}
 """The split that tells something."""
 
@@ -129,14 +132,19 @@ def page(rows: list[Row]) -> str:
     """The section."""
     (row,) = rows
     parts = [TEXT.format(best="\n".join(map(best, questions(row)))), ALT]
-    for one in questions(row):
+    for one in telling(row):
         parts += [f"\n### {one[0].label.capitalize()}, tested on {NEW[one[0].split]}\n", *table(one)]
-    return "\n".join([*parts, "", *observed(row.observations)])
+    return "\n".join([*parts, *observed(row.observations)])
 
 
 def questions(row: Row) -> list[list[Figure]]:
     """The figures of each question."""
     return [[f for f in row.figures if (f.label, f.split) == own] for own in QUESTIONS]
+
+
+def telling(row: Row) -> list[list[Figure]]:
+    """Those whose test rows are new in more than the background."""
+    return [figures for figures in questions(row) if figures[0].split == SPLIT_OF[figures[0].label]]
 
 
 def best(figures: Sequence[Figure]) -> str:
@@ -165,7 +173,7 @@ def observed(observations: Sequence[Observation]) -> list[str]:
     """Revelio's observations, and the share that hold."""
     counts = {m: [verdict(getattr(o, m)) for o in observations] for m in METHODS}
     tally = "; ".join(
-        f"{METHOD_NAMES[m]}: {own.count('holds')} of {len(own)} hold, {own.count('fails')} fail, {own.count('open')} open"
+        f"{own.count('holds')} of {len(own)} hold by {METHOD_NAMES[m]}, {own.count('fails')} fail, {own.count('open')} are open"
         for m, own in counts.items()
     )
     lines = (f"| {o.claim} | {o.more} | {o.less} | {signed(o.probe)} | {signed(o.diffc)} |" for o in observations)
@@ -180,35 +188,29 @@ def signed(difference: Estimate) -> str:
 def pictures(rows: list[Row]) -> dict[str, bytes]:
     """The heat map: the questions that tell something beside each other, the probe over Diff-C."""
     (row,) = rows
-    shown = [figures for figures in questions(row) if figures[0].split == SPLIT_OF[figures[0].label]]
+    shown = telling(row)
     figure = canvas(3.2 * len(shown) + 0.6, 4.4)
     grid = figure.subplots(len(METHODS), len(shown), sharex=True, sharey=True)
-    for column, figures in enumerate(shown):
-        for line, method in enumerate(METHODS):
-            axes, own = (
-                grid[line][column],
-                {(f.layer, f.timestep): f.accuracy.value for f in figures if f.method == method},
-            )
-            values = np.array([[own[layer, t] for t in TIMESTEPS] for layer in LAYERS])
-            # One scale for a question: the methods are to be compared, the questions have different chances.
-            top = max(f.accuracy.value for f in figures)
-            axes.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
-            for (y, x), value in np.ndenumerate(values):
-                axes.text(
-                    x,
-                    y,
-                    f"{100 * value:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if value > 0.6 * top else "black",
-                )
-            axes.set_title(f"{figures[0].label}, {METHOD_NAMES[method]}", fontsize=9)
-            axes.set_xticks(range(len(TIMESTEPS)), [str(t) for t in TIMESTEPS], fontsize=8)
-            axes.set_yticks(range(len(LAYERS)), LAYERS, fontsize=8)
-            if line == len(METHODS) - 1:
-                axes.set_xlabel("timestep", fontsize=8)
+    for line, method in enumerate(METHODS):
+        for column, figures in enumerate(shown):
+            panel(grid[line][column], figures, method)
+    for axes in grid[-1]:
+        axes.set_xlabel("timestep", fontsize=8)
     return {PICTURE: png(figure)}
+
+
+def panel(axes: Axes, figures: Sequence[Figure], method: Method) -> None:
+    """Blocks by timesteps. One scale for both methods, for they are to be compared; from chance on."""
+    found = {(f.layer, f.timestep): 100 * f.accuracy.value for f in figures if f.method == method}
+    values = np.array([[found[layer, t] for t in TIMESTEPS] for layer in LAYERS])
+    low, high = 100 * CHANCE[figures[0].label], 100 * max(f.accuracy.value for f in figures)
+    axes.imshow(values, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        colour = "white" if value > low + 0.6 * (high - low) else "black"
+        axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_title(f"{figures[0].label}, {METHOD_NAMES[method]}", fontsize=9)
+    axes.set_xticks(range(len(TIMESTEPS)), [str(t) for t in TIMESTEPS], fontsize=8)
+    axes.set_yticks(range(len(LAYERS)), LAYERS, fontsize=8)
 
 
 TEXT = f"""## What can be read from the UNet, and where
@@ -223,7 +225,8 @@ thirty places is a little too good. [How it is done](diffusion-features.md).
 |---|---|---|---|
 {{best}}
 
-Tables: accuracy of the probe / of Diff-C. Chance is 0.01 for objects, 0.31 for the largest group, 0.20 for styles.
+Tables: accuracy of the probe / of Diff-C. The heat map begins at chance: 0.01 for objects, 0.31 for groups (the largest is a
+third of all), 0.20 for styles.
 """
 ALT = f"![Accuracy in per cent by block and timestep, darker is better](images/{PICTURE})"
 OBSERVED = """
@@ -231,7 +234,7 @@ OBSERVED = """
 
 Each as a difference of two accuracies that it says is above zero, object by object, with the labels tested on a new foundry
 (object) or on new objects (group, style). Revelio's blocks are Stable Diffusion's; here the UNet has two up blocks, so the last
-one stands for its `up_ft2`. {tally}.
+one stands for its `up_ft2`. Where the interval holds zero, the question is open. In all, {tally}.
 """
 OBSERVED_COLUMNS = """| observation | more | less | linear probe | Diff-C |
 |---|---|---|---|---|"""
