@@ -17,6 +17,7 @@
     │   ├── RefusedModel              a folder that cannot be registered as one
     │   ├── IncompatibleStore         the data folder was written by another version
     │   ├── StoreUnavailable          the database is away for a moment
+    │   ├── BlobMissing               a blob that is referred to is not there
     │   ├── LedgerMoved               another job has changed the ledger meanwhile
     │   └── BlobCorrupted             a stored blob is not what its name says
     ├── LaunchError                   the stack cannot start, or stay up (service.launcher.errors)

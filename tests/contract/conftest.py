@@ -1,0 +1,140 @@
+"""Two tenants on one service: one has something of everything, the other nothing."""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from api_schemas.access import SCOPES
+from api_schemas.edits import EditRequest, Removal
+from service.app import create_app
+from service.backend import Backend
+from service.settings import ServiceSettings
+from service.store import batches, claims, jobs, keys, ledgers, webhooks
+from service.store.claims import Published
+from service.store.database import Database, sqlite_url
+from service.store.ledgers import Step
+from service.webhooks.signing import Signer
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import write_model
+
+SECRET = "quokka"
+"""What the one tenant has removed: nobody else may read of it."""
+
+
+@dataclass
+class World:
+    """A service, and what there is in it."""
+
+    backend: Backend
+    app: FastAPI
+    owned: dict[str, str] = field(default_factory=dict)
+    """Path parameters that name something of tenant `one`."""
+    secrets: list[str] = field(default_factory=list)
+    """What may be read by nobody else."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(sqlite_url(tmp_path / "expunge.db"))
+    database.prepare()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, database: Database, clock: FakeClock) -> World:
+    models = {"tiny": write_model(tmp_path / "models" / "tiny")}
+    settings = ServiceSettings(
+        data_dir=tmp_path,
+        broker_url="memory://",
+        models=models,
+        stream_poll_seconds=0.01,
+        plan_seconds=0.01,
+        rate_limit="",
+        webhook_allowed_hosts=["receiver.test:80"],
+    )
+    backend = Backend.from_settings(settings, clock=clock)
+    found = World(backend, create_app(backend))
+    _furnish(found)
+    return found
+
+
+@pytest.fixture
+def client_of(world: World) -> Iterator["ClientOf"]:
+    with ExitStack() as stack:
+        yield ClientOf(world, stack)
+
+
+class ClientOf:
+    """A client with a key of a tenant and some scopes."""
+
+    def __init__(self, world: World, stack: ExitStack) -> None:
+        self._world = world
+        self._stack = stack
+
+    def __call__(self, tenant: str, scopes: tuple[str, ...] = SCOPES) -> TestClient:
+        key, backend = keys.new_key(), self._world.backend
+        with backend.database.write() as session:
+            keys.register(session, key, now=backend.clock(), tenant=tenant, scopes=scopes)
+        headers = {"Authorization": f"Bearer {key}"}
+        return self._stack.enter_context(
+            TestClient(self._world.app, headers=headers, raise_server_exceptions=False, follow_redirects=False)
+        )
+
+
+def _furnish(world: World) -> None:
+    """An edit that has joined a ledger and published, a batch, a receiver and a message to it."""
+    backend, now = world.backend, world.backend.clock()
+    request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
+    files = [_published(backend, name, f"{name} of {SECRET}") for name in FILES]
+    signer = Signer.new()
+    with backend.database.write() as session:
+        wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
+        endpoint = webhooks.add(session, "one", now=now, **wishes, **vars(signer))
+        job = jobs.create(session, request, "key", now=now, tenant="one")
+        batch = batches.create(session, "one", job.id, now=now)
+        batches.add(session, batch, 0, SECRET, 0, [])
+        claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+        assert claim
+        assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
+        ledgers.advance(session, job, Step(0, "d" * 64, 1), now=now)
+        (delivery,) = webhooks.deliveries(session, endpoint.id, after=None, limit=1)
+    world.owned = {
+        "edit_id": job.id,
+        "batch_id": batch.id,
+        "endpoint_id": endpoint.id,
+        "delivery_id": delivery.id,
+        "name": "delta.safetensors",
+        "format": "json",
+        "model_id": "tiny",
+        "number": "1",
+        "namespace": "expunge",
+        "repo": job.id,
+        "revision": "main",
+    }
+    world.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, files[0].sha256, "d" * 64]
+
+
+FILES = {
+    "delta.safetensors": "application/octet-stream",
+    "report.json": "application/json",
+    "report.html": "text/html; charset=utf-8",
+    "attestation.intoto.jsonl": "application/jsonl",
+}
+
+
+def _published(backend: Backend, name: str, content: str) -> Published:
+    blob = backend.blobs.put(io.BytesIO(content.encode()))
+    return Published(name, "delta", FILES[name], blob.size, blob.sha256)
