@@ -97,7 +97,7 @@ class SignedGate(Signed):
 
     name: str
     removal: int | None
-    comparator: Literal["<="] = "<="
+    comparator: Literal["<=", ">="]
     threshold: str
     measured: str
     sample_size: int
@@ -114,7 +114,7 @@ class ConceptRemoval(Signed):
     removals: list[SignedRemoval]
     tensors: list[SignedTensor]
     policy: Digest | None = Field(
-        description="Of the thresholds as they were fixed before the run; null: not validated."
+        description="Of the gates as they were fixed before the run; null: not validated."
     )
     gates: list[SignedGate]
     verdict: str | None

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from api_schemas.attestation import Finding
-from api_schemas.report import AuditReport
+from api_schemas.report import AuditReport, Check, Verdict
 from editor.checkpoints import file_digest
 from editor.checkpoints.header import read_layout
 from editor.errors import EditorError
@@ -36,23 +36,32 @@ def policy(case: Case, report: AuditReport) -> Iterator[Finding]:
     """The thresholds are those that were fixed before the run."""
     if not (report.validation and case.removal and case.removal.policy):
         return
-    same = policy_digest(report.validation.checks) == case.removal.policy.sha256
+    same = policy_digest(report.validation) == case.removal.policy.sha256
     detail = "the thresholds are those that were signed" if same else "a threshold is not what was signed"
     yield Finding(check="policy", outcome=outcome(same), about=REPORT, detail=detail)
 
 
 def gates(report: AuditReport) -> Iterator[Finding]:
-    """Each gate follows from its observations and its threshold, and the verdict from the gates."""
+    """Each gate follows from what was observed, prompt by prompt, and the verdict from the gates."""
     if report.validation is None:
         return
     checks, confidence = report.validation.checks, report.validation.confidence
-    for check, found in zip(checks, recomputed(checks, confidence), strict=True):
-        same = found == check.outcome and measured_again(check, confidence) == check.measured
-        detail = f"{check.outcome}, as its figures say" if same else f"{check.outcome}, but {found}"
-        yield Finding(check="gate", outcome=outcome(same), about=check.name, detail=detail)
-    verdict = overall([check.outcome for check in checks])
-    detail = f"{report.verdict}, where the gates say {verdict}"
+    for one, again in zip(checks, recomputed(checks, confidence), strict=True):
+        yield gate(one, again, confidence)
+    verdict = overall([one.outcome for one in checks])
+    detail = f"{report.verdict}, and the gates say {verdict}"
     yield Finding(check="gate", outcome=outcome(verdict == report.verdict), about="verdict", detail=detail)
+
+
+def gate(one: Check, again: Verdict, confidence: float) -> Finding:
+    """A gate, and what it comes to when it is computed again from its observations."""
+    figure = measured_again(one, confidence) if one.observations else one.measured
+    if figure != one.measured:
+        detail = f"measured {one.measured.value:.4g}, but its observations give {figure.value:.4g}"
+        return Finding(check="gate", outcome="failed", about=one.name, detail=detail)
+    same = again == one.outcome
+    detail = f"{one.outcome}, as its observations say" if same else f"{one.outcome}, but its observations say {again}"
+    return Finding(check="gate", outcome=outcome(same), about=one.name, detail=detail)
 
 
 def names(case: Case, report: AuditReport) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ Both are made of the report and the request alone, so a verifier who has the rep
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ from api_schemas.attestation import (
     Statement,
     Subject,
 )
-from api_schemas.report import AuditReport, Check, RemovalRecord, TensorRecord
+from api_schemas.report import AuditReport, Check, RemovalRecord, TensorRecord, Validation
 
 OFFLINE = "offline"
 """The job's id where somebody ran the edit by hand."""
@@ -56,7 +56,7 @@ def removal_predicate(report: AuditReport) -> ConceptRemoval:
         base_files={name: Digest(sha256=digest) for name, digest in report.model.files.items()},
         removals=[signed_removal(removal) for removal in report.removals],
         tensors=[signed_tensor(tensor) for tensor in report.tensors],
-        policy=Digest(sha256=policy_digest(checks)) if checks else None,
+        policy=Digest(sha256=policy_digest(report.validation)) if report.validation else None,
         gates=[signed_gate(check) for check in checks],
         verdict=report.verdict,
         non_claims=[*report.limits, *report.untested],
@@ -84,6 +84,7 @@ def signed_gate(check: Check) -> SignedGate:
     return SignedGate(
         name=check.name,
         removal=check.removal,
+        comparator=check.comparator,
         threshold=repr(check.threshold),
         measured=repr(check.measured.value),
         sample_size=check.measured.n,
@@ -91,9 +92,13 @@ def signed_gate(check: Check) -> SignedGate:
     )
 
 
-def policy_digest(checks: Sequence[Check]) -> str:
-    """SHA-256 over what was fixed before the run: each threshold, in canonical JSON."""
-    fixed = [[check.name, check.removal, repr(check.threshold)] for check in checks]
+def policy_digest(validation: Validation) -> str:
+    """SHA-256 over what was fixed before the run: the policy's own digest, and every gate that it made, as canonical JSON."""
+    gates = [
+        [check.name, check.removal, check.measure, check.comparator, repr(check.threshold), check.minimum_n]
+        for check in validation.checks
+    ]
+    fixed = [validation.policy_sha256, repr(validation.confidence), gates]
     return hashlib.sha256(json.dumps(fixed, separators=(",", ":")).encode()).hexdigest()
 
 

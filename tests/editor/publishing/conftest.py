@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from api_schemas.gates import Measure
+from api_schemas.gates import Gate, Measure
 from api_schemas.report import (
     AuditReport,
     Check,
@@ -30,6 +30,7 @@ from api_schemas.report import (
     Verdict,
 )
 from editor.checkpoints.files import file_digest, weight_files
+from editor.judging.gates import Evidence, check, outcomes
 from editor.judging.statistics import estimate as bootstrapped
 from editor.judging.statistics import rate
 from editor.publishing.figures import Pair, Picture, sample_sheet
@@ -37,6 +38,7 @@ from editor.quickfix.update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 CONTEXT, WIDTH, RANK = 16, 32, 3
+CONFIDENCE = 0.95
 HOSTILE = "<script>alert('$x^2$')</script> | *fox*"
 
 
@@ -157,6 +159,17 @@ def gate(
     )
 
 
+def decided_checks() -> list[Check]:
+    """One gate that passes, and one that some prompts leave open."""
+    gone = Evidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
+    kept = Evidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
+    first, second = outcomes([gone, kept], CONFIDENCE)
+    return [
+        check(gone, first, "target object accuracy", 0, 1, 120, CONFIDENCE),
+        check(kept, second, "retain object accuracy drop", None, 1, 30, CONFIDENCE),
+    ]
+
+
 @pytest.fixture(scope="session")
 def report(model_dir: Path) -> AuditReport:
     """A complete report with a hostile concept; no artifacts yet."""
@@ -219,12 +232,13 @@ def report(model_dir: Path) -> AuditReport:
         validation=Validation(
             judge=JudgeRecord(id="judge", sha256="0" * 64, shares_weights_with_model=False),
             sampler=SamplerRecord(scheduler="DDIM", steps=20, guidance=3.0, seeds=[0]),
-            confidence=0.95,
+            confidence=CONFIDENCE,
             groups=[group("target", 0, 0.92, 0.0), group("neighbours", 0, 0.9, 0.89), group("retain", None, 0.9, 0.9)],
-            checks=[
-                gate("target_accuracy", 0, "target_accuracy", 0.05, [0.0] * 80, "passed", control=[1.0] * 80),
-                gate("retain_drop", None, "retain_object_drop", 0.03, [0.0] * 39 + [1.0], "inconclusive"),
-            ],
+            checks=decided_checks(),
+            policy_sha256="b" * 64,
+            method="Betting, and an interval at the end.",
+            images=240,
+            planned=480,
         ),
         verdict="inconclusive",
         limits=["Other languages were not considered."],

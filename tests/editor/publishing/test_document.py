@@ -133,7 +133,7 @@ def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report:
         assert "<metadata" not in chart.svg
     assert len(re.findall("currentColor", first[2].svg)) > 5
     assert "unrelated prompts (object)" in first[0].svg
-    assert "retain drop" in first[1].svg
+    assert "retain object accuracy drop" in first[1].svg
 
 
 def test_a_hostile_name_is_drawn_as_it_is(report: AuditReport) -> None:
