@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api_schemas.attacks import Rate
 from api_schemas.base import Part
-from api_schemas.report import Estimate
+from api_schemas.judging import Estimate
 
 
 class ControlResidual(Part):

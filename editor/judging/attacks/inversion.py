@@ -74,8 +74,7 @@ class Inversion:
     def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
         """Attack."""
         token, word = unused_word(scene)
-        phrases = scene.spoken[: PROMPTS + effort.images]
-        known, asked = evenly(phrases, PROMPTS), [p for p in phrases if p not in evenly(phrases, PROMPTS)]
+        asked, known = scene.spoken[: effort.images], evenly(scene.spoken[effort.images :] or scene.spoken, PROMPTS)
         said = [(phrase.text(), phrase.text().replace(scene.name, word, 1)) for phrase in known]
         embedding = learn(scene, self.loss(scene, said, token, effort), effort, tick)
         texts = [phrase.text().replace(scene.name, word, 1) for phrase in asked]

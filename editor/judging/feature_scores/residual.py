@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from api_schemas.feature_scores import ControlResidual
 from api_schemas.feature_scores import Residual as Record
-from api_schemas.report import Estimate
+from api_schemas.judging import Estimate
 from editor.judging.rates import rate
 
 Array = NDArray[np.float64]

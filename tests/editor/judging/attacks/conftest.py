@@ -1,0 +1,31 @@
+"""The embedded model with a fox removed, drawn in few steps."""
+
+from dataclasses import replace
+
+import pytest
+
+from editor import emoji
+from editor.checkpoints import open_checkpoint
+from editor.judging.attacks import Scene, Side, edited_side
+from editor.judging.judge import open_judge
+from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
+from editor.prompts import Concept, Destination, Removal, open_book
+from editor.quickfix.edit import edit
+
+FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translations=("renard",), spellings="auto")
+
+
+@pytest.fixture(scope="package")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    book, source = open_book(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
+    updates = [done.update for done in edit(source, book, [FOX])]
+    before = Side(load_pipeline(emoji.WEIGHTS), Sampler(6, 3.0, native_precision()), book)
+    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
+    cache = ImageCache(tmp_path_factory.mktemp("images"), "emoji")
+    return Scene(FOX, 0, [FOX], before, edited_side(before, updates), updates, judge, cache)
+
+
+@pytest.fixture(scope="package")
+def untouched(scene: Scene) -> Scene:
+    """An edit that did nothing."""
+    return replace(scene, after=edited_side(scene.before, []))
