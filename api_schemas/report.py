@@ -5,7 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from api_schemas.attacks import AttackRecord
 from api_schemas.base import Part
+from api_schemas.detectors import DetectorRecord
+from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
 from api_schemas.judging import Estimate as Estimate
 from api_schemas.judging import GroupScore as GroupScore
@@ -194,10 +197,14 @@ class AuditReport(Part):
     traces: list[TraceRecord]
     ledger: LedgerRecord | None = None
     validation: Validation | None
+    attacks: list[AttackRecord] = Field([], description="What was tried to get the concepts back.")
+    detectors: list[DetectorRecord] = Field([], description="What detectors counted on the same pictures.")
+    features: FeatureScores | None = Field(None, description="What features inside of the model say.")
     verdict: Verdict | None
     limits: list[str] = Field(description="What is known not to be covered by this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
     lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")
+    refused: str | None = Field(None, description="Why no weights were published; None when they were.")
     signed_by: str | None = Field(None, description="Id of the key that signs all files; None: nobody signed.")
     artifacts: list[ArtifactRecord]
     software: dict[str, str]

@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 
+from api_schemas.attacks import AttackRecord, Rate
 from api_schemas.report import (
     AuditReport,
     Check,
+    Estimate,
     RemovalRecord,
     SiteEffect,
     SiteKind,
@@ -31,6 +33,9 @@ LIMIT = "#d1453b"
 RECOGNISED = (
     "How often the judge recognised what was asked for. Grey squares: before the edit; blue dots: after it. Lines span the "
     "intervals."
+)
+ATTACKED = (
+    "How often an attack brought the concept back. Grey squares: on the base model; blue dots: on the edited one."
 )
 MEASURED = "What was measured (dots, with lines over their intervals), and the thresholds (red bars)."
 
@@ -60,7 +65,16 @@ def charts(report: AuditReport) -> list[Chart]:
     traces = [trace_map(trace, report.removals[trace.removal], edited) for trace in report.traces]
     curves = [trade_off_curve(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
     judged = scores_and_gates(report, report.validation) if report.validation else []
-    return [*judged, *traces, *curves]
+    tried = [attack_line(report, one, one.rate) for one in report.attacks if one.rate]
+    attacked = [forest("attacks", "share of attempts", ATTACKED, tried)] if tried else []
+    return [*judged, *attacked, *traces, *curves]
+
+
+def attack_line(report: AuditReport, one: AttackRecord, rate: Rate) -> Line:
+    """An attack: how often it succeeded, and on the base model where that means something."""
+    before = Bar(*interval(one.rate_before)) if one.rate_before else None
+    label = f"{words.shorten(words.concept(report, one.removal), 24)}, {words.plain(one.name)}"
+    return Line(label, Bar(*interval(rate)), before)
 
 
 def scores_and_gates(report: AuditReport, validation: Validation) -> list[Chart]:
@@ -87,9 +101,9 @@ def gate_line(report: AuditReport, check: Check) -> Line:
     return Line(label, Bar(*interval(check.measured)), limit=check.threshold)
 
 
-def interval(estimate: object) -> tuple[float, float, float]:
-    """Value, low and high of an estimate or a rate."""
-    return estimate.value, estimate.low, estimate.high  # type: ignore[attr-defined]
+def interval(found: Estimate | Rate) -> tuple[float, float, float]:
+    """Value, low and high."""
+    return found.value, found.low, found.high
 
 
 def forest(name: str, axis: str, caption: str, lines: Sequence[Line]) -> Chart:

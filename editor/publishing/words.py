@@ -91,6 +91,11 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
+def plain(name: str) -> str:
+    """``ring_a_bell_transfer`` -> ``"ring a bell transfer"``."""
+    return name.replace("_", " ")
+
+
 def check_name(check: Check) -> str:
     """A threshold's name as words."""
     return check.name.replace("_", " ")

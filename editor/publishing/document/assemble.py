@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from api_schemas.report import AuditReport
 from editor.publishing import words
+from editor.publishing.document.attacked import attacked
 from editor.publishing.document.blocks import Document, Section
 from editor.publishing.document.change import change
 from editor.publishing.document.gallery import Gallery
@@ -29,6 +30,7 @@ def document(report: AuditReport, figures: Sequence[Figure]) -> Document:
 def sections(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
     """Everything after the summary."""
     yield from results(report, gallery)
+    yield from attacked(report, gallery)
     yield limits(report)
     yield from change(report, gallery)
     yield from record(report)

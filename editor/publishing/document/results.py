@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
-from api_schemas.report import AuditReport, Validation
+from api_schemas.judging import Drift, HarmonicScore, Preservation
+from api_schemas.report import AuditReport, Check, Validation
 from editor.publishing import words
 from editor.publishing.document.blocks import Block, Heading, Illustration, Outcome, Section, Table, text
 from editor.publishing.document.gallery import Gallery
+
+SIDES = {"<=": "at most", ">=": "at least"}
 
 
 def results(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
@@ -17,30 +20,43 @@ def results(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
     if report.validation:
         yield Section("gates", "Against the thresholds", [*gates(report, report.validation, gallery)])
         yield Section("scores", "What the judge recognised", [*scores(report, report.validation, gallery)])
+    if report.validation and report.validation.preservation:
+        yield Section("kept", "What has stayed", [*kept(report.validation.preservation)])
 
 
 def gates(report: AuditReport, validation: Validation, gallery: Gallery) -> Iterator[Block]:
     """Each threshold and what came of it."""
+    policy = f"the policy “{validation.policy}”" if validation.policy else "the request"
     yield text(
         f"Where the true figure lies with {words.percent(validation.confidence)} confidence is in brackets. "
-        "The thresholds were fixed before anything was drawn."
+        f"The thresholds are those of {policy}, fixed before anything was drawn."
     )
     yield from gallery.chart("gates")
     yield Table(
         "Thresholds",
-        ("Figure", "Concept", "Measured", "At most", "Prompts", "Outcome"),
-        [
-            (
-                words.check_name(check),
-                words.concept(report, check.removal),
-                words.share(check.measured),
-                words.percent(check.threshold),
-                str(check.measured.n),
-                Outcome(check.outcome),
-            )
-            for check in validation.checks
-        ],
+        ("Figure", "Concept", "Measured", "Must be", "Prompts", "Outcome"),
+        [gate(report, check) for check in validation.checks],
     )
+    yield from effort(validation)
+
+
+def gate(report: AuditReport, check: Check) -> tuple[str | Outcome, ...]:
+    """A row."""
+    return (
+        words.check_name(check),
+        words.concept(report, check.removal),
+        words.share(check.measured),
+        f"{SIDES[check.comparator]} {words.percent(check.threshold)}",
+        f"{check.measured.n}{f' of {check.planned}, settled early' if check.settled == 'early' else ''}",
+        Outcome(check.outcome),
+    )
+
+
+def effort(validation: Validation) -> Iterator[Block]:
+    """How many pictures it took, and by which rule drawing stopped."""
+    if validation.planned:
+        less = f" of {validation.planned} planned" if validation.images < validation.planned else ""
+        yield text(f"{validation.images} pairs of pictures{less} were drawn. {validation.method}")
 
 
 def scores(report: AuditReport, validation: Validation, gallery: Gallery) -> Iterator[Block]:
@@ -58,6 +74,7 @@ def scores(report: AuditReport, validation: Validation, gallery: Gallery) -> Ite
             for group in validation.groups
         ],
     )
+    yield from harmonics(report, validation.harmonics)
     yield Heading("Resemblance")
     yield Table(
         "How much the pictures resemble what was asked for (cosine of the judge's embeddings)",
@@ -66,4 +83,54 @@ def scores(report: AuditReport, validation: Validation, gallery: Gallery) -> Ite
             (words.group_name(report, group), words.number(group.score_before), words.number(group.score_after))
             for group in validation.groups
         ],
+    )
+
+
+def harmonics(report: AuditReport, found: list[HarmonicScore]) -> Iterator[Block]:
+    """One figure for each removal."""
+    if found:
+        yield Table(
+            "In one figure: the harmonic mean of efficacy, specificity and generality",
+            ("Concept", "Efficacy", "Specificity", "Generality", "Together"),
+            [
+                (
+                    words.concept(report, one.removal),
+                    *(words.percent(share) for share in (one.efficacy, one.specificity, one.generality)),
+                    words.share(one.harmonic),
+                )
+                for one in found
+            ],
+        )
+
+
+def kept(found: Preservation) -> Iterator[Block]:
+    """How like the pictures of unrelated prompts are, and how far their prompts moved."""
+    rows = {
+        "Structural similarity (SSIM), 1 for equal pictures": found.ssim,
+        "Distance of the judge's patch features, 0 for equal pictures": found.distance,
+        "Kernel inception distance (KID) on the judge's features": found.kid,
+        "CMMD on the judge's features, times 1000": found.cmmd,
+    }
+    yield Table(
+        f"{found.images} pictures of unrelated prompts, before and after at the same seeds; features of {found.judge}",
+        (),
+        [(name, words.number(one) if one else "too few pictures") for name, one in rows.items()],
+    )
+    if found.drift:
+        yield drift(found.drift)
+
+
+def drift(found: Drift) -> Block:
+    """Movement in text space."""
+    rows = {
+        "Mean": found.mean,
+        "95th percentile": found.p95,
+        "Largest": found.max,
+        "At the first position, the same in every prompt": found.bos,
+        "The empty prompt": found.null_prompt,
+    }
+    return Table(
+        f"How far the last states of {found.prompts} prompts about what must stay move, relative to their norm",
+        (),
+        [(name, f"{value:.2g}") for name, value in rows.items()],
     )

@@ -5,12 +5,16 @@ import itertools
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import pypdf
 import pytest
 
-from api_schemas.report import AuditReport, ForeseenChange, ForeseenRemoval, LedgerRecord
+from api_schemas.attacks import AttackRecord, Attempt, Budget, Rate
+from api_schemas.detectors import DetectorRecord
+from api_schemas.feature_scores import DiffCScore, FeatureChange, FeatureScores, Place, Residual, SaeScore
+from api_schemas.report import AuditReport, Estimate, ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.publishing.card import render_card
 from editor.publishing.charts import charts
 from editor.publishing.figures import Chart, Figure, Picture
@@ -117,6 +121,100 @@ def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None
     page = render(report.model_copy(update={"solves": solves, "ledger": ledger}), [])
     for words in ("a wolf, noto", "3.1%", "40%", "d" * 64, "pizza"):
         assert words in page
+
+
+def rate(hits: int, n: int) -> Rate:
+    return Rate(hits=hits, n=n, value=hits / n, low=0.01, high=0.9)
+
+
+def attack(name: str, hits: int | None, **more: Any) -> AttackRecord:
+    attempt = Attempt(what="vixen <b>", seed=3, found=bool(hits), score=0.31)
+    return AttackRecord(
+        name=name,
+        removal=0,
+        access="encoder",
+        source="Somebody 2024",
+        seed=0,
+        budget=Budget(unit="prompts encoded", allowed=1000, spent=812, published=None),
+        tried=8,
+        rate=None if hits is None else rate(hits, 8),
+        rate_before=rate(7, 8),
+        strongest=attempt,
+        attempts=[attempt],
+        measures={"norm_of_key": 1.5},
+        tells="It says this.",
+        skipped=None if hits is not None else "no translations were given",
+        **more,
+    )
+
+
+def residual(value: float) -> Residual:
+    estimate = Estimate(value=value, low=value - 0.1, high=value + 0.1, n=20)
+    return Residual(
+        estimate=estimate, damping=estimate, contrast_before=3.0, contrast_after=0.2, auc_before=0.99, auc_after=0.6,
+        detected_before=rate(19, 20), detected_after=rate(1, 20), controls=[],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def attacked(report: AuditReport) -> AuditReport:
+    place = Place(module="down_blocks.1", timestep=300, protocol="from noise", digest="c" * 64)
+    changed = [FeatureChange(feature=411, before=4.0, after=0.5, controls_change=0.1)]
+    sae = SaeScore(
+        removal=0, place=place, features=[411], residual=residual(0.04), probe=residual(0.2), fvu_before=0.1,
+        fvu_after=0.6, trusted=False, why="it explains too little", changed=changed,
+    )  # fmt: skip
+    half = Estimate(value=0.5, low=0.4, high=0.6, n=10)
+    diffc = DiffCScore(
+        removal=0,
+        place=place,
+        asked_for="nothing",
+        before=half,
+        after=half,
+        found_before=rate(9, 10),
+        found_after=rate(2, 10),
+    )
+    detector = DetectorRecord(
+        name="nudenet", version="3.4", sha256="e" * 64, classes=["A"], threshold=0.6, before=rate(1, 8), after=rate(0, 8),
+        counts_before={}, counts_after={},
+    )  # fmt: skip
+    return report.model_copy(
+        update={
+            "attacks": [attack("names", 0), attack("ring_a_bell_adaptive", 5), attack("languages", None)],
+            "detectors": [detector],
+            "features": FeatureScores(sae=(sae,), diffc=(diffc,)),
+        }
+    )
+
+
+def test_the_weakest_point_under_attack_is_named_first(attacked: AuditReport) -> None:
+    page = render(attacked, charts(attacked))
+    words = " ".join("".join(Outline(page).words).split())
+    assert "The most successful attack is ring a bell adaptive" in words
+    assert "5 of 8 attempts" in words
+    assert words.index("5 of 8 (1% to 90%)") < words.index("0 of 8 (1% to 90%)"), "the table goes by success"
+    assert "no translations were given" in words
+    assert "vixen <b>" in words
+    assert "b" not in Outline(page).tags
+    assert [chart.name for chart in charts(attacked)][2] == "attacks"
+
+
+def test_features_that_fell_and_scores_that_are_not_trusted_are_shown(attacked: AuditReport) -> None:
+    words = " ".join("".join(Outline(render(attacked, [])).words).split())
+    for shown in (
+        "411 (stands for it)",
+        "-3.50",
+        "no: it explains too little",
+        "0.040 (-0.060 to 0.140)",
+        "nudenet 3.4",
+    ):
+        assert shown in words
+
+
+def test_attacks_are_in_print_too(attacked: AuditReport) -> None:
+    printed = squeezed(text_of(print_out(attacked, charts(attacked))))
+    assert squeezed("5 of 8 attempts") in printed
+    assert squeezed("411 (stands for it)") in printed
 
 
 def test_it_says_whether_it_is_signed(report: AuditReport) -> None:
