@@ -49,10 +49,29 @@ class Attacks(Request):
     plugins: dict[PluginName, Attack] = Field(default={}, max_length=20, description="Attacks that others registered.")
 
     @property
+    def off(self) -> list[str]:
+        """Titles of the built-in attacks that are not run."""
+        return [title for name, title in TITLES.items() if not getattr(self, name).enabled]
+
+    @property
     def named(self) -> dict[str, Attack]:
         """Every attack's wish by name, plug-ins last."""
         built_in = {name: getattr(self, name) for name in type(self).model_fields if name != "plugins"}
         return built_in | self.plugins
+
+
+TITLES = {
+    "names": "other names and spellings",
+    "languages": "names in other languages",
+    "ring_a_bell_transfer": "Ring-A-Bell from the original encoder",
+    "ring_a_bell_adaptive": "Ring-A-Bell on the edited encoder",
+    "adversarial_key": "adversarial keys",
+    "inversion_text": "concept inversion from text",
+    "inversion_images": "concept inversion from images",
+    "noise_probe": "noised images of the concept",
+    "resurgence": "resurgence under fine-tuning",
+}
+"""What people call the built-in attacks."""
 
 
 class Rate(Part):

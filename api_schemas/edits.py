@@ -18,8 +18,10 @@ from pydantic import (
     field_validator,
 )
 
+from api_schemas.attacks import Attacks
 from api_schemas.base import Phrase, Prompt, Request, refuse
 from api_schemas.conflicts import Conflict, LabelledRemoval, name_conflicts, name_index, removed_but_pinned
+from api_schemas.detectors import Detectors
 from api_schemas.gates import Gate, PolicyName, PublishPolicy
 
 
@@ -213,6 +215,8 @@ class Validation(Request):
         le=2000,
         description="At most this many unrelated prompts are checked for collateral damage.",
     )
+    attacks: Attacks = Attacks()
+    detectors: Detectors = Detectors()
     thresholds: Thresholds = Thresholds()
     policy: PolicyName | None = Field(
         default=None, description="A named policy whose gates take the place of the thresholds.", examples=["strict"]

@@ -13,6 +13,8 @@ ALWAYS = (
     "Prompts that describe the concept without naming it are not covered.",
 )
 
+SWAP_BACK = "Putting the original text encoder back was not tried: it always succeeds, and nothing in published weights can prevent it."
+
 
 def known_limits(removals: Sequence[RemovalRecord], ways: Sequence[SecondWay]) -> list[str]:
     """Limits of the method, of this request, and of a model that reads its prompts in other ways besides."""
@@ -31,8 +33,13 @@ def second_way_limits(ways: Sequence[SecondWay]) -> list[str]:
 
 def not_tested(validation: Validation) -> list[str]:
     """What this run did not measure."""
-    attacks = ["Adversarial prompts, textual inversion, image-to-image and other languages."]
     if not validation.enabled:
-        return ["No image was drawn and nothing was judged: validation was switched off.", *attacks]
+        return ["No image was drawn, nothing was judged, and no attack was tried: validation was switched off."]
     seeds = ["Only one image a prompt was drawn."] if validation.seeds == 1 else []
-    return [*seeds, *attacks]
+    return [*seeds, *attacks_off(validation), SWAP_BACK]
+
+
+def attacks_off(validation: Validation) -> list[str]:
+    """A sentence on the attacks that were not asked for."""
+    off = validation.attacks.off
+    return [f"These attacks were not tried: {', '.join(off)}."] if off else []

@@ -6,6 +6,8 @@ from api_schemas.conflicts import Conflict
 from api_schemas.report import TraceRecord
 from editor.checkpoints.module import load_module
 from editor.jobs.context import JobContext, keep
+from editor.judging.attacks import check_known
+from editor.judging.detectors import wanted
 from editor.judging.policies import policy_for
 from editor.ledger import Ledger, LedgerFolder
 from editor.tracing.trace import trace
@@ -18,9 +20,11 @@ Traces = RootModel[list[TraceRecord]]
 def run_trace(context: JobContext) -> None:
     """Trace each concept; without validation there is no judge to read out by, and nothing is traced.
 
-    A ledger that would not take the removals says so first.
+    A ledger that would not take the removals says so first, and so do attacks and detectors that are not installed here.
     """
     in_ledger(context)
+    check_known(context.request.validation.attacks)
+    wanted(context.request.validation.detectors)
     keep(context, GATES, policy_for(context.request.validation))
     traces = []
     if context.request.validation.enabled:
