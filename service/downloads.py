@@ -2,12 +2,13 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.errors import RangeNotSatisfiable
 
@@ -44,6 +45,22 @@ class Span:
     end: int
 
 
+class Download(StreamingResponse):
+    """Closes what it reads from when the client is gone; else the file stays open until somebody collects garbage."""
+
+    def __init__(self, source: Iterator[bytes], status: int, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(source, status, headers, media_type)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as far as anybody listens."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self._source, Generator):
+                self._source.close()
+
+
 def download(content: Content, file: Described, request: Request) -> Response:
     """The reply to a GET or HEAD of a file: 200, 206 or 304. Raises `RangeNotSatisfiable`."""
     headers = _headers(file)
@@ -58,7 +75,7 @@ def download(content: Content, file: Described, request: Request) -> Response:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
     headers["Content-Length"] = str(span.end - span.start)
     body = content(span.start, span.start if request.method == "HEAD" else span.end)
-    return StreamingResponse(body, status, headers, file.media_type)
+    return Download(body, status, headers, file.media_type)
 
 
 def matches(if_none_match: str, etag: str) -> bool:

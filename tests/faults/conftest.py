@@ -1,0 +1,68 @@
+"""One API process on a data folder, with jobs in it, and nothing else running."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api_schemas.edits import EditRequest, Removal
+from service.store import jobs, keys
+from service.store.clock import utc_now
+from service.store.database import Database, sqlite_url
+from tests.fakes.model import write_model
+from tests.fakes.stack import environment, eventually
+
+REQUEST = EditRequest(model="tiny", removals=[Removal(concept="fox")])
+
+
+@dataclass
+class Api:
+    """`python -m service.server`, answering."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    headers: dict[str, str]
+    database: Database
+    data_dir: Path
+
+    def submit(self) -> str:
+        """A queued job: nobody works on it."""
+        with self.database.write() as session:
+            return jobs.create(session, REQUEST, "key", now=utc_now()).id
+
+
+@contextmanager
+def serving(data_dir: Path, **settings: str) -> Iterator[Api]:
+    database = Database(sqlite_url(data_dir / "expunge.db"))
+    database.prepare()
+    key = keys.new_key()
+    with database.write() as session:
+        keys.register(session, key, now=utc_now())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.server", "--fd", str(listener.fileno())],
+            env=environment(EXPUNGE_DATA_DIR=str(data_dir), EXPUNGE_RATE_LIMIT="", **settings),
+            pass_fds=[listener.fileno()],
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            eventually(lambda: httpx.get(f"{url}/healthz", trust_env=False, timeout=30).is_success)
+            yield Api(process, url, {"Authorization": f"Bearer {key}"}, database, data_dir)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    models = {"EXPUNGE_MODELS_DIR": str(write_model(tmp_path / "models" / "tiny").parent)}
+    with serving(tmp_path, EXPUNGE_STREAM_POLL_SECONDS="1", **models) as api:
+        yield api

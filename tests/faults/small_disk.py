@@ -1,0 +1,53 @@
+"""python -m tests.faults.small_disk FOLDER: the store on a disk of one megabyte, full and then no longer.
+
+Exit code 0: what could not be written was refused, nothing half-written was left, and there was nothing to repair.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+from service.store import fsck, jobs
+from service.store.blobs import LocalBlobs
+from service.store.clock import utc_now
+from service.store.database import Database, sqlite_url
+from service.store.errors import StoreUnavailable
+from tests.faults.conftest import REQUEST
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    database, blobs = Database(sqlite_url(folder / "expunge.db")), LocalBlobs(folder / "blobs")
+    database.prepare()
+    submit(database)
+    filler = folder / "filler"
+    fill(filler)
+    for refused in (lambda: blobs.put(io.BytesIO(bytes(100_000))), lambda: submit(database)):
+        try:
+            while True:
+                refused()
+        except (OSError, StoreUnavailable):
+            pass
+    assert list(blobs.each()) == []
+    filler.unlink()
+    submit(database)
+    blobs.put(io.BytesIO(bytes(100_000)))
+    assert fsck.inspect(database, blobs).findings == []
+
+
+def submit(database: Database) -> None:
+    with database.write() as session:
+        jobs.create(session, REQUEST, "key", now=utc_now())
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+if __name__ == "__main__":
+    main()
