@@ -1,23 +1,24 @@
 """The kill matrix: every named place x every process x {kill -9, stop and continue}, on both databases.
 
-    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--part I/N] [--stop SECONDS] [--log FILE]
+    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--part I/N] [--stop SECONDS] [--log FILE] [--minutes M]
 
 Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
 every invariant of `tests.kill.invariants` must hold. Prints the seed, what happened, and a summary as JSON; exit code 1 is
-a violation. With `--log`, faults that the file has are not struck again.
+a violation. With `--log`, faults that the file has are not struck again; with `--minutes`, no batch begins after that.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.kill.cluster import LEASE_SECONDS, cluster
 from tests.kill.faults import VICTIMS, Fault, matrix
 
-BATCH = 50
+BATCH = 20
 """Faults between two looks at everything."""
 
 
@@ -28,11 +29,14 @@ def main() -> None:
     todo = [f for f in _faults(options.store, options.seed)[part - 1 :: parts] if (options.store, f) not in done]
     print(f"seed {options.seed}, {options.store}, part {options.part}: {len(todo)} faults", file=sys.stderr)
     wrong: list[str] = []
-    jobs = 0
+    jobs = struck = 0
+    end = time.monotonic() + 60 * options.minutes
     for start in range(0, len(todo), BATCH):
+        if time.monotonic() > end:
+            break
         violations, accepted = _strike(todo[start : start + BATCH], options)
-        wrong, jobs = wrong + violations, jobs + accepted
-    summary = {"store": options.store, "seed": options.seed, "faults": len(todo), "jobs": jobs, "violations": wrong}
+        wrong, jobs, struck = wrong + violations, jobs + accepted, struck + len(todo[start : start + BATCH])
+    summary = {"store": options.store, "seed": options.seed, "faults": struck, "jobs": jobs, "violations": wrong}
     print(json.dumps(summary))
     raise SystemExit(1 if wrong else 0)
 
@@ -76,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", default="1/1")
     parser.add_argument("--stop", type=float, default=2 * LEASE_SECONDS)
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     return parser.parse_args()
 
 
