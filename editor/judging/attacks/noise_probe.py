@@ -5,6 +5,7 @@ under the empty prompt is what its image half still knows.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -61,7 +62,9 @@ class NoiseProbe:
         latents = scene.before.latents(scene.before_images(shots))
         made, shares = [], dict[str, float]()
         for number, strength in enumerate(STRENGTHS):
-            before, after = (restored(s, latents, "", strength, effort.seed) for s in (scene.before, scene.after))
+            key = f"restored {count} {strength} {effort.seed}"
+            before = scene.once(key, partial(restored, scene.before, latents, "", strength, effort.seed))
+            after = restored(scene.after, latents, "", strength, effort.seed)
             cases = [Candidate(f"{shot.prompt}, noised at {strength:g}", shot.seed) for shot in shots]
             here = attempts(scene, cases, after, before)
             shares |= shares_of(strength, [(bool(one.found_before), one.found) for one in here])

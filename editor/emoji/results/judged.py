@@ -1,0 +1,166 @@
+"""Every score and every attack on single removals: the base model, the released procedure, the default."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from pydantic import BaseModel
+
+from api_schemas.attacks import Attack, AttackRecord, Attacks, Rate
+from editor.emoji.results.single import removals
+from editor.emoji.results.studio import SAMPLER, Studio
+from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
+from editor.judging.attacks import Scene, Side, edited_side, run_attacks
+from editor.judging.judge import Image
+from editor.judging.rates import rate
+from editor.judging.sampling import Shot
+from editor.prompts import Removal
+from editor.prompts.concepts import Kind, Phrase
+from editor.prompts.contexts import evenly
+from editor.publishing.atomic import write_bytes
+from editor.quickfix.edit import edit
+from editor.quickfix.method import Method, Preset
+
+PRESETS: tuple[Preset, ...] = ("default", "paper")
+STYLE_COUNT = 4
+TARGETS, CONTROLS, PROMPTS = 8, 12, 2
+"""Prompts about the concept; control concepts, and prompts about each."""
+
+
+def wish(budget: int) -> Attack:
+    """On, with four images."""
+    return Attack(enabled=True, budget=budget, images=4)
+
+
+ATTACKS = Attacks(
+    names=wish(200),
+    ring_a_bell_transfer=wish(1000),
+    ring_a_bell_adaptive=wish(1000),
+    adversarial_key=wish(400),
+    inversion_text=wish(40),
+    inversion_images=wish(40),
+    noise_probe=wish(12),
+)
+RESURGENCE = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
+"""Takes minutes, and is run for some."""
+FINE_TUNED = ("fox", "pizza", "guitar", "ink")
+
+
+class Row(BaseModel):
+    """One removal under one preset."""
+
+    preset: Preset
+    concept: str
+    kind: Kind
+    destination: str
+    target_before: Rate
+    target_after: Rate
+    kept_before: Rate
+    kept_after: Rate
+    attacks: dict[str, AttackRecord]
+
+
+class Bench:
+    """One removal under one preset, and where what was measured of it is kept."""
+
+    def __init__(self, studio: Studio, removal: Removal, preset: Preset, shared: dict[str, dict[str, object]]) -> None:
+        self.studio, self.removal, self.preset = studio, removal, preset
+        self.folder = studio.cache.parent / "judged"
+        self.name = f"{preset}-{removal.concept.name.replace(' ', '-')}"
+        self.remembered = shared.setdefault(removal.concept.name, {})
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The edit, ready to be attacked."""
+        done = edit(self.studio.encoder, self.studio.book, [self.removal], Method(self.preset))
+        updates = [one.update for one in done]
+        before = Side(self.studio.pipeline, SAMPLER, self.studio.book)
+        return Scene(
+            self.removal, 0, [self.removal], before, edited_side(before, updates), updates, self.studio.judge,
+            self.studio.before, self.remembered,
+        )  # fmt: skip
+
+    @cached_property
+    def targets(self) -> list[Phrase]:
+        """Prompts about the concept, half of them in held-out wordings."""
+        return self.scene.spoken[:TARGETS]
+
+    @cached_property
+    def controls(self) -> list[Phrase]:
+        """Prompts about concepts that nobody removes."""
+        styles = [style for style in STYLES if style != self.removal.concept.subject]
+        about = (self.studio.book.held_out(Phrase("", thing, style) for style in styles) for thing in control_names())
+        return [phrase for number, own in enumerate(about) for phrase in turned(own, number)[:PROMPTS]]
+
+    @cached_property
+    def images(self) -> tuple[list[Image], list[Image]]:
+        """Of targets and controls, before and after; kept on disk, as features are read from them later."""
+        path = self.folder / f"{self.name}.npz"
+        if not path.exists():
+            shots = [Shot(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
+            before = self.scene.before_images(shots)
+            after = self.scene.after.draw(self.scene.after.states([s.prompt for s in shots]), [s.seed for s in shots])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, before=np.stack(before), after=np.stack(after))
+        kept = np.load(path)
+        return list(kept["before"]), list(kept["after"])
+
+    def row(self) -> Row:
+        """What was measured before, or measured now."""
+        path = self.folder / f"{self.name}.json"
+        if not path.exists():
+            write_bytes(path, self.measured().model_dump_json().encode())
+        return Row.model_validate_json(path.read_bytes())
+
+    def measured(self) -> Row:
+        """Draw, judge, attack."""
+        concept, (before, after), count = self.removal.concept, self.images, len(self.targets)
+
+        def hits(images: Sequence[Image]) -> Rate:
+            return rate(self.studio.hits(images[:count], self.targets, concept.kind))
+
+        def kept(images: Sequence[Image]) -> Rate:
+            return rate(self.studio.hits(images[count:], self.controls, "object"))
+
+        records = run_attacks([self.scene], ATTACKS, seed=0)
+        return Row(
+            preset=self.preset,
+            concept=concept.name,
+            kind=concept.kind,
+            destination=self.removal.destination.words,
+            target_before=hits(before),
+            target_after=hits(after),
+            kept_before=kept(before),
+            kept_after=kept(after),
+            attacks={record.name: record for record in records},
+        )
+
+
+def turned(items: Sequence[Phrase], by: int) -> list[Phrase]:
+    """The same, beginning elsewhere."""
+    start = by % len(items)
+    return [*items[start:], *items[:start]]
+
+
+def control_names() -> list[str]:
+    """Objects that no removal of the table names, nor leads to."""
+    from editor.emoji.results.single import REMOVALS
+
+    taken = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
+    return evenly([name for name in OBJECT_NAMES if name not in taken], CONTROLS)
+
+
+def benches(studio: Studio) -> Iterator[Bench]:
+    """Concept by concept, so that what depends on the base model alone is found once."""
+    shared: dict[str, dict[str, object]] = {}
+    every = list(removals(studio.book))
+    objects = [one for one in every if one.concept.kind == "object"]
+    styles = [one for one in every if one.concept.kind == "style"][:STYLE_COUNT]
+    return (Bench(studio, removal, preset, shared) for removal, preset in product([*objects, *styles], PRESETS))
+
+
+def measure(studio: Studio) -> Iterator[Row]:
+    """Every row. What is in ``build/judged`` is not measured again."""
+    for bench in benches(studio):
+        yield bench.row()
