@@ -175,14 +175,16 @@ class PromptBook:
 
     def retain_texts(self, removals: Sequence[Removal], limit: int) -> list[str]:
         """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
-        return self.fitting(evenly([phrase.text() for phrase in self.retained(removals)], limit))
+        return self.fitting([phrase.text() for phrase in evenly(self.retained(removals), limit)])
 
     def retained(self, removals: Sequence[Removal]) -> list[Phrase]:
         """Kept objects, plain and in kept styles, in surroundings that name nothing removed."""
-        phrases = kept_phrases(self.profile, *self.kept_names(removals))
+        phrases = list(kept_phrases(self.profile, *self.kept_names(removals)))
         removed = {words_of(name) for removal in removals for name in removal.given}
         longest = max(map(len, removed), default=0)
-        return [phrase for phrase in phrases if removed.isdisjoint(parts_of(words_of(phrase.around), longest))]
+        surroundings = {phrase.around for phrase in phrases}
+        calm = {text for text in surroundings if removed.isdisjoint(parts_of(words_of(text), longest))}
+        return [phrase for phrase in phrases if phrase.around in calm]
 
     def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:
         """The same subjects in wordings that no edit sees."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from threading import Lock
 from typing import Any
 
 REMEMBERED = 100_000
@@ -50,10 +51,11 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A CLIP tokenizer with a memory for words."""
+    """A CLIP tokenizer with a memory for words, which several threads may share."""
 
     tokenizer: Any
     known: dict[str, Word] = field(default_factory=dict)
+    learning: Lock = field(default_factory=Lock)
 
     @cached_property
     def frame(self) -> tuple[int, int]:
@@ -64,19 +66,21 @@ class Tokens:
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """One entry a text."""
         split = [text.split(" ") for text in texts]
-        self.remember({word for words in split for word in words})
-        found = [[self.known[word] for word in words] for words in split]
+        known = self.remembered({word for words in split for word in words})
+        found = [[known[word] for word in words] for words in split]
         bos, eos = self.frame
         return [Encoded([bos, *chain.from_iterable(word.ids for word in words), eos], words) for words in found]
 
-    def remember(self, words: set[str]) -> None:
-        """Tokenise those that are new, at once."""
-        missing = {word for word in words if word not in self.known}
-        if len(self.known) + len(missing) > REMEMBERED:
-            self.known.clear()
-            missing = words
-        if missing:
-            self.learn(sorted(missing))
+    def remembered(self, words: set[str]) -> dict[str, Word]:
+        """Each word's tokens; those that are new are tokenised at once."""
+        with self.learning:
+            missing = words - self.known.keys()
+            if len(self.known) + len(missing) > REMEMBERED:
+                self.known.clear()
+                missing = words
+            if missing:
+                self.learn(sorted(missing))
+            return {word: self.known[word] for word in words}
 
     def learn(self, words: list[str]) -> None:
         """Tokenise; BOS and EOS are left out."""

@@ -1,7 +1,7 @@
 """Keys of a self-attention output projection, at the positions where they are wanted.
 
 The key of a token is what enters ``out_proj`` (the concatenated head outputs); the value is what leaves it, less the bias,
-which the edit keeps. All is computed in float64.
+which the edit keeps.
 
 What enters is given as distinct rows, and attention is computed to the distinct rows that some prompts hold: paddings,
 openings and shared words are looked at once.
@@ -34,6 +34,16 @@ class Places:
         return Places(self.rows[which], self.positions[which])
 
 
+def openings(ids: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+    """Of places (n,) with the same tokens up to them the first (m,), and for each place which of these is its like (n,)."""
+    texts, size = [row.tobytes() for row in ids.numpy()], ids.element_size()
+    ends = zip(places.rows.tolist(), places.positions.tolist(), strict=True)
+    opened = [texts[row][: (end + 1) * size] for row, end in ends]
+    first = {opening: place for place, opening in reversed(list(enumerate(opened)))}
+    order = {opening: number for number, opening in enumerate(sorted(first, key=first.__getitem__))}
+    return torch.tensor(sorted(first.values())), torch.tensor([order[opening] for opening in opened])
+
+
 @dataclass(frozen=True)
 class States:
     """What enters a layer, each distinct row once."""
@@ -64,10 +74,22 @@ class Attention:
         """Rows of what enters, (n, d) -> queries, keys and values, (n, 3 d)."""
         return F.linear(F.layer_norm(values, values.shape[1:], *self.norm, eps=self.eps), *self.projections)
 
+    def projected(self, states: States) -> Tensor:
+        """(distinct, 3 d), queries, keys and values."""
+        return self.project(states.values) if states.projected is None else states.projected
+
+    def everywhere(self, states: States) -> Tensor:
+        """(prompts, length, d), the keys of every token."""
+        queries, keys, values = (
+            part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in self.projected(states)[states.index].chunk(3, dim=-1)
+        )
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+
     def keys(self, states: States, places: Places) -> Tensor:
         """(n, d), the keys at some places."""
         width = states.values.shape[1]
-        projected = self.project(states.values) if states.projected is None else states.projected
+        projected = self.projected(states)
         queries = projected[states.index[places.rows, places.positions], :width]
         chunk = 1 if states.projected is None else CHUNK
         ends = torch.bincount(places.rows // chunk).cumsum(0).tolist()

@@ -14,16 +14,12 @@ from torch import Tensor
 from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBook, Tokenised
-from editor.prompts.contexts import evenly
-from editor.quickfix.columns import Site, pair_columns, retained_columns
+from editor.quickfix.columns import Site, retained_columns
 from editor.quickfix.problem import Problem
-from editor.quickfix.search import prompt_norms
 from editor.quickfix.solve import cholesky
 from editor.quickfix.task import Task
 from editor.quickfix.tower import Tower
 
-PAIRS = 4
-"""Prompts of each removal that its feasibility is told from."""
 BATCH = 128
 """Prompts that go through the encoder at a time."""
 MIDDLE, STEEPNESS = 0.593, 8.7
@@ -50,12 +46,12 @@ def layer_change(source: TextEncoder, layer: int, deltas: Mapping[int, Tensor], 
     earlier = {index: delta for index, delta in deltas.items() if index < layer}
     site = Site(base, base.edited(earlier), layer)
     kept = retained_columns(site, prompts)
-    return prompt_norms(kept.keys @ deltas[layer].T, kept) / prompt_norms(kept.keys @ site.weight.T, kept)
+    return kept.norms(kept.keys @ deltas[layer].T) / kept.norms(kept.keys @ site.weight.T)
 
 
 def movement(source: TextEncoder, deltas: Mapping[int, Tensor], prompts: Sequence[Tokenised]) -> Tensor:
-    """Relative movement of the last states at EOS and padding, (prompts,); in float32, for a forecast needs no more."""
-    base = Tower(source, dtype=torch.float32)
+    """Relative movement of the last states at EOS and padding, (prompts,)."""
+    base = Tower(source)
     parts = (prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH))
     return torch.cat([moved(base, deltas, part) for part in parts])
 
@@ -90,24 +86,23 @@ def feasibility(
     keys lie in the bulk of what is kept can't be removed without moving that. ``left`` is what the update ``(up, down)``
     really leaves, with all removals together.
     """
-    told = task.about or task.some
-    pairs = [(name, pair) for name in told for pair in evenly(task.book.edit_pairs(name), PAIRS)]
-    columns = pair_columns(task.site, [pair for _, pair in pairs], task.method.aim)
+    owners, columns = task.samples()
     factor = cholesky(problem.system(preservation) - problem.removal.moment)
-    novelty = torch.linalg.solve_triangular(factor, (columns.keys @ problem.inputs).T, upper=False).square().sum(0)
+    own = torch.linalg.solve_triangular(factor, problem.directions.places(columns.keys).T, upper=False)
+    novelty = own.square().sum(0)[columns.which]
     up, down = update
     asked = columns.residuals.square().sum(1) * columns.weights
-    left = (columns.residuals - columns.keys @ down.T @ up.T).square().sum(1) * columns.weights
+    left = columns.left(lambda keys: keys @ down.T @ up.T) * columns.weights
     found = []
-    for removal in told:
-        own = torch.tensor([name is removal for name, _ in pairs])[columns.pairs]
-        share = asked[own] / asked[own].sum()
+    for removal in task.told:
+        about = torch.tensor([owner == removal for owner in owners])[columns.pairs]
+        share = asked[about] / asked[about].sum()
         found.append(
             ForeseenRemoval(
                 concept=removal.concept.name,
                 kind=removal.concept.kind,
-                leak=float((share / (1 + novelty[own])).sum()),
-                left=float(left[own].sum() / asked[own].sum()),
+                leak=float((share / (1 + novelty[about])).sum()),
+                left=float(left[about].sum() / asked[about].sum()),
             )
         )
     return sorted(found, key=lambda one: -one.left)

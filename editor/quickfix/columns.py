@@ -1,7 +1,8 @@
 """Columns of the regression: keys of prompts that name a concept, and how far each value is from where it shall be."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,10 +10,10 @@ from torch import Tensor
 from editor.prompts import Pair, Tokenised, aligned_columns
 from editor.prompts.alignment import Roles
 from editor.prompts.contexts import evenly
-from editor.quickfix.attention import Attention, Places, States
+from editor.quickfix.attention import Attention, Places, States, openings
 from editor.quickfix.last_layer import refined
 from editor.quickfix.method import Aim
-from editor.quickfix.solve import Statistics, moment, statistics
+from editor.quickfix.solve import Statistics, moment
 from editor.quickfix.table import Table
 from editor.quickfix.tower import Tower
 
@@ -42,8 +43,8 @@ class Site:
 
     @property
     def weight(self) -> Tensor:
-        """The original weight, (d, d)."""
-        return self.base.weight(self.layer)
+        """The original weight, (d, d), in float64."""
+        return self.base.once(f"exact weight {self.layer}", lambda: self.base.weight(self.layer).double())
 
     @property
     def attention(self) -> Attention:
@@ -51,12 +52,20 @@ class Site:
         return self.base.attention(self.layer)
 
     def apart(self) -> "Site":
-        """The same with tables that grow by themselves."""
-        return replace(self, base=self.base.apart(), edited=self.edited.apart())
+        """The same with a table that grows by itself."""
+        return self.upon(self.base.table.fork())
+
+    def exact(self) -> "Site":
+        """The same in float64."""
+        return replace(self, base=self.base.exact(), edited=self.edited.exact())
 
     def bare(self) -> "Site":
         """The same with nothing projected yet."""
-        return replace(self, base=replace(self.base, table=Table()), edited=replace(self.edited, table=Table()))
+        return self.upon(Table())
+
+    def upon(self, table: Table) -> "Site":
+        """The same with another table."""
+        return replace(self, base=replace(self.base, table=table), edited=replace(self.edited, table=table))
 
     def entering(self, ids: Tensor) -> States:
         """What enters the layer."""
@@ -64,28 +73,53 @@ class Site:
 
     def keys(self, ids: Tensor, places: Places) -> Tensor:
         """(n, d), the keys of ``(prompts, length)`` token ids at some places."""
-        return self.attention.keys(self.entering(ids), places)
+        return self.keys_in(self.entering(ids), places)
+
+    def keys_in(self, states: States, places: Places) -> Tensor:
+        """The same where it is known what enters the layer; float64, for solving."""
+        return self.attention.keys(states, places).double()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Keys, residuals and weights: ``(n, d)``, ``(n, d)``, ``(n,)``."""
+    """Keys, residuals and weights of n columns.
+
+    A key depends on the tokens up to its own alone, so columns of prompts that open alike have it in common.
+    """
 
     keys: Tensor
+    """(m, d), each once."""
+    which: Tensor
+    """(n,): a column's key."""
     residuals: Tensor
+    """(n, o)."""
     weights: Tensor
+    """(n,)."""
     pairs: Tensor
     """(n,): which pair of prompts a column is of."""
 
     def statistics(self) -> Statistics:
         """Their share of the normal equations."""
-        return statistics(self.keys, self.residuals, self.weights)
+        weighted = self.residuals * self.weights[:, None]
+        target = weighted.new_zeros(len(self.keys), weighted.shape[1]).index_add(0, self.which, weighted)
+        return Statistics(moment(self.keys, summed(self.weights, self.which, len(self.keys))), target.T @ self.keys)
+
+    def left(self, update: Callable[[Tensor], Tensor]) -> Tensor:
+        """Squared norm of what an update, keys (m, d) -> outputs (m, o), leaves of each residual, (n,)."""
+        return (self.residuals - update(self.keys)[self.which]).square().sum(1)
+
+
+def summed(weights: Tensor, which: Tensor, count: int) -> Tensor:
+    """Sums (count,) of the weights (n,) that belong together."""
+    return weights.new_zeros(count).index_add(0, which, weights)
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
     """One after the other."""
+    offsets = accumulate((len(part.keys) for part in parts), initial=0)
     return Columns(
         torch.cat([part.keys for part in parts]),
+        torch.cat([part.which + offset for part, offset in zip(parts, offsets, strict=False)]),
         torch.cat([part.residuals for part in parts]),
         torch.cat([part.weights for part in parts]),
         torch.cat([part.pairs for part in parts]),
@@ -98,38 +132,55 @@ def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
     rows = torch.tensor([row for row, _ in aligned])
     spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
     meant = Places(rows, torch.tensor([column.value for _, column in aligned]))
-    before = site.entering(torch.stack([pair.concept.ids for pair in pairs]))
-    after = site.base.entering(torch.stack([pair.destination.ids for pair in pairs]), site.layer)
-    keys = site.attention.keys(before, spoken)
-    residuals = (site.attention.keys(after, meant) - keys) @ site.weight.T
+    said = torch.stack([pair.concept.ids for pair in pairs])
+    wanted = torch.stack([pair.destination.ids for pair in pairs])
+    before, after = site.entering(said), site.base.entering(wanted, site.layer)
+    keys, which = distinct_keys(site, said, before, spoken)
+    others, likewise = distinct_keys(site, wanted, after, meant)
+    weight = site.base.weight(site.layer)
+    residuals = ((others[likewise] - keys[which]).to(weight) @ weight.T).double()
     if aim == "residual":
-        residuals += after.at(meant) - before.at(spoken)
+        residuals += after.at(meant).double() - before.at(spoken).double()
     if aim == "last_layer":
-        wanted = site.base.final(torch.stack([pair.destination.ids for pair in pairs]))[rows, meant.positions]
-        residuals = refined(site.base, site.layer, before, spoken, residuals, wanted)
+        ends = site.base.final(wanted)[rows, meant.positions]
+        residuals = refined(site.base, site.layer, before, spoken, residuals, ends)
     weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
-    return Columns(keys, residuals, weights, rows)
+    return Columns(keys, which, residuals, weights, rows)
+
+
+def distinct_keys(site: Site, ids: Tensor, states: States, places: Places) -> tuple[Tensor, Tensor]:
+    """The keys at some places (n,) of prompts ``ids`` of which ``states`` enter the layer, each once; and which has which."""
+    first, which = openings(ids, places)
+    return site.keys_in(states, places.part(first)), which
 
 
 @dataclass(frozen=True)
 class Retained:
-    """Keys that stand for whole prompts which shall stay as they are."""
+    """Places that stand for whole prompts which shall stay as they are."""
 
     keys: Tensor
-    """(n, d)."""
+    """(m, d), each once."""
+    which: Tensor
+    """(n,): the key at a place."""
     weights: Tensor
     """(n,): of a prompt's words 2 in sum, of EOS 1, of its padding 1."""
     prompts: Tensor
-    """(n,): which prompt a key is of; ascending."""
+    """(n,): which prompt a place is in; ascending."""
+
+    @property
+    def count(self) -> int:
+        """Prompts."""
+        return int(self.prompts[-1]) + 1
 
     @property
     def moment(self) -> Tensor:
-        """Their mean second moment over prompts, (d, d)."""
-        return moment(self.keys, self.weights / (int(self.prompts[-1]) + 1))
+        """The keys' mean second moment over prompts, (d, d)."""
+        return moment(self.keys, summed(self.weights, self.which, len(self.keys)) / self.count)
 
-    def within(self, basis: Tensor) -> "Retained":
-        """The same in a basis (d, q)."""
-        return replace(self, keys=self.keys @ basis)
+    def norms(self, rows: Tensor) -> Tensor:
+        """Weighted norm of each prompt's rows, (prompts,), where ``rows`` (m, any) are those of the keys."""
+        squares = rows.square().sum(1)[self.which] * self.weights
+        return summed(squares, self.prompts, self.count).sqrt()
 
 
 def retained_columns(site: Site, prompts: Sequence[Tokenised]) -> Retained:
@@ -141,8 +192,9 @@ def retained_columns(site: Site, prompts: Sequence[Tokenised]) -> Retained:
         for position in positions
     ]
     rows, positions, weights = (torch.tensor(part) for part in zip(*places, strict=True))
-    keys = site.keys(torch.stack([prompt.ids for prompt in prompts]), Places(rows, positions))
-    return Retained(keys, weights.double(), rows)
+    ids, every = torch.stack([prompt.ids for prompt in prompts]), Places(rows, positions)
+    keys, which = distinct_keys(site, ids, site.entering(ids), every)
+    return Retained(keys, which, weights.double(), rows)
 
 
 def roles(prompt: Tokenised) -> Iterator[tuple[list[int], float]]:

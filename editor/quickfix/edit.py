@@ -91,14 +91,14 @@ def edit(
 
 def solve(task: Task) -> Solved:
     """One site's update."""
+    task.prepare()
     problem, columns = posed(task)
     best, curve = search(problem, task.held_out, task.emphasis)
     weight = best.preservation if task.method.preservation == "auto" else task.method.preservation
     start = time.perf_counter()
     core = problem.core(weight)
     seconds = time.perf_counter() - start
-    up, down = factors(core, TRUNCATION)
-    up, down = up if problem.outputs is None else problem.outputs @ up, down @ problem.inputs.T
+    up, down = problem.lifted(*factors(core, TRUNCATION))
     return Solved(
         up=up,
         down=down,
@@ -114,7 +114,7 @@ def solve(task: Task) -> Solved:
 
 def posed(task: Task) -> tuple[Problem, int]:
     """The normal equations and the number of columns: from columns when they are few, else from exact sums."""
-    if task.is_small():
+    if task.few is not None:
         return pose(task.columns, task.retained, task.protected), len(task.columns.keys)
     return pose_sums(task.sums.statistics, task.preserved, task.protected), task.sums.columns
 

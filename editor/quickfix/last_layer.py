@@ -30,7 +30,7 @@ def refined(tower: Tower, layer: int, entering: States, spoken: Places, start: T
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        changed = middle.index_put((rows, positions), residuals, accumulate=True)
+        changed = middle.index_put((rows, positions), residuals.to(middle.dtype), accumulate=True)
         missed = (tower.completed(changed, layer)[rows, positions] - wanted).square().sum() / len(rows)
         missed.backward()  # type: ignore[no-untyped-call]
         return missed

@@ -26,7 +26,7 @@ def pair_columns(site: Site, pair: Pair) -> Columns:
     keys = site.keys(pair.concept.ids[None], Places(row, spoken))
     values = site.keys(pair.destination.ids[None], Places(row, meant)) @ site.weight.T
     residuals = values + site.base.read(site.layer, BIAS) - keys @ site.weight.T
-    return Columns(keys, residuals, torch.ones(len(keys), dtype=torch.float64), row)
+    return Columns(keys, torch.arange(len(keys)), residuals, torch.ones(len(keys), dtype=torch.float64), row)
 
 
 def paper_statistics(site: Site, book: PromptBook, removals: Sequence[Removal]) -> tuple[Statistics, int]:

@@ -1,4 +1,4 @@
-"""The normal equations of one request, in orthonormal bases of the directions that matter.
+"""The normal equations of one request, in coordinates where they are small.
 
 A small request has fewer columns than the layer has dimensions, and its solution lies in the span of their keys and
 residuals: everything is expressed in bases of those spans, where a solve takes a millisecond. A large one keeps the
@@ -6,15 +6,15 @@ layer's own dimensions and needs its columns' sums alone, so a ledger of thousan
 Either way the protected keys' directions are projected out, so no solution can move them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from editor.errors import SolveError
 from editor.quickfix.columns import Columns, Retained
-from editor.quickfix.solve import Statistics, cholesky, statistics
+from editor.quickfix.directions import Directions, beyond, spanned
+from editor.quickfix.solve import Statistics, cholesky
 
 RIDGE = 1e-6
 """Lambda relative to the mean eigenvalue of the keys' second moment, so that it means the same for every model."""
@@ -24,22 +24,23 @@ RIDGE = 1e-6
 class Problem:
     """All that the solve needs, whatever the preservation weight.
 
-    ``dW = outputs X inputs^T``, with X the solution of the ridge regression in the two bases.
+    With X the solution of the ridge regression in the two coordinates, ``dW = outputs X`` lifted from the directions.
     """
 
-    inputs: Tensor
-    """(d, q), orthonormal and orthogonal to the protected keys."""
+    directions: Directions
     outputs: Tensor | None
     """(o, p), orthonormal; None is the identity."""
     removal: Statistics
     """``(q, q)`` and ``(p, q)``."""
     retained: Tensor
     """Mean second moment of the retain prompts, (q, q)."""
+    width: int
+    """Dimensions of the layer, d."""
 
     @cached_property
     def ridge(self) -> float:
         """Lambda in absolute units."""
-        return RIDGE * float(self.removal.moment.trace()) / len(self.inputs)
+        return RIDGE * float(self.removal.moment.trace()) / self.width
 
     def system(self, preservation: float) -> Tensor:
         """``K A K^T + preservation C + ridge``."""
@@ -47,33 +48,33 @@ class Problem:
         system.diagonal().add_(self.ridge)
         return system
 
-    def core(self, preservation: float) -> Tensor:
-        """X, (p, q)."""
-        return torch.cholesky_solve(self.removal.target.T, cholesky(self.system(preservation))).T
+    def core(self, preservation: float, dtype: torch.dtype = torch.float64) -> Tensor:
+        """X, (p, q); a forecast is content with solving by the exact factor in float32."""
+        factor = cholesky(self.system(preservation)).to(dtype)
+        return torch.cholesky_solve(self.removal.target.T.to(dtype), factor).T
+
+    def lifted(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of X -> factors of dW."""
+        return up if self.outputs is None else self.outputs @ up, self.directions.lift(down)
 
 
 def pose(columns: Columns, retained: Retained, protected: Tensor) -> Problem:
     """From columns that are fewer than the dimensions, and the protected keys (m, d): in reduced bases."""
-    keys = torch.cat([columns.keys, retained.keys])
-    inputs = beyond(protected, torch.linalg.qr(torch.cat([protected, keys]).T).Q)
+    span, places = spanned(protected, torch.cat([columns.keys, retained.keys]))
+    own, kept = places[: len(columns.keys)], places[len(columns.keys) :]
     outputs = torch.linalg.qr(columns.residuals.T).Q
-    removal = statistics(columns.keys @ inputs, columns.residuals @ outputs, columns.weights)
-    return Problem(inputs, outputs, removal, retained.within(inputs).moment)
+    removal = replace(columns, keys=own, residuals=columns.residuals @ outputs).statistics()
+    return Problem(span, outputs, removal, replace(retained, keys=kept).moment, protected.shape[1])
 
 
 def pose_sums(removal: Statistics, retained: Tensor, protected: Tensor) -> Problem:
     """From sums, in the layer's own dimensions less the protected keys' directions."""
-    basis = beyond(protected, torch.linalg.qr(protected.T, mode="complete").Q)
-    reduced = Statistics(basis.T @ removal.moment @ basis, removal.target @ basis)
-    return Problem(basis, None, reduced, basis.T @ retained @ basis)
+    rest = beyond(protected)
+    own = Statistics(both(rest, removal.moment), rest.places(removal.target))
+    return Problem(rest, None, own, both(rest, retained), protected.shape[1])
 
 
-def beyond(protected: Tensor, basis: Tensor) -> Tensor:
-    """The vectors of a QR basis that follow those of the protected keys: orthogonal to them all.
-
-    Raises:
-        SolveError: none is left.
-    """
-    if len(protected) >= len(basis):
-        raise SolveError("The protected prompts leave no direction to edit.", field="options.pins", remedy="Pin fewer.")
-    return basis[:, len(protected) :]
+def both(rest: Directions, moment: Tensor) -> Tensor:
+    """A second moment (d, d) of keys as that of their places; symmetric to the bit."""
+    halfway = rest.places(rest.places(moment).T)
+    return (halfway + halfway.T) / 2

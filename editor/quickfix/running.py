@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -26,15 +27,32 @@ class Running:
         """The sums of another set: by the difference, or from nothing where that is shorter."""
         target = frozenset(wanted)
         added, gone = target - self.removals, self.removals - target
+        empty = nothing(len(self.sums.moment), self.sums.unit)
         if len(added) + len(gone) > len(target):
-            empty = nothing(len(self.sums.moment), self.sums.unit)
-            return Running(target, empty.changed_by(map(sums_of, target), ()))
-        return Running(target, self.sums.changed_by(map(sums_of, added), map(sums_of, gone)))
+            return Running(target, side_by_side(empty, target, sums_of))
+        more, less = (side_by_side(empty, part, sums_of) for part in (added, gone))
+        return Running(target, self.sums.changed_by([more], [less]))
+
+
+def side_by_side(empty: Sums, removals: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> Sums:
+    """The sum over some removals, a share of them on each core: integers come to the same whoever adds them.
+
+    Each is computed by one thread, so that it is the same on every number of cores.
+    """
+    every, threads = list(removals), torch.get_num_threads()
+    shares = [every[start::threads] for start in range(min(threads, len(every)))]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(lambda share: empty.changed_by(map(sums_of, share), ()), shares))
+    finally:
+        torch.set_num_threads(threads)
+    return empty.changed_by(parts, ())
 
 
 def circumstances(book: PromptBook, *more: str) -> str:
     """What must be the same for a removal's sums to come out the same to the bit."""
-    arithmetic = [torch.__version__, str(torch.get_num_threads()), torch.backends.cpu.get_cpu_capability()]
+    arithmetic = [torch.__version__, torch.backends.cpu.get_cpu_capability()]
     return hashlib.sha256("\n".join([*arithmetic, book.profile.model_dump_json(), *more]).encode()).hexdigest()
 
 

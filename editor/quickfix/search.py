@@ -7,13 +7,13 @@ is left, for each has to go. What is left of a style counts double: it is spread
 the mean hides the worst.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from api_schemas.report import TradeOffPoint
-from editor.quickfix.columns import Columns, Retained
+from editor.quickfix.columns import Columns, Retained, summed
 from editor.quickfix.problem import Problem
 
 POWERS = range(-2, 11)
@@ -32,48 +32,45 @@ class HeldOut:
     """(columns,): which removal a target column is of."""
     retained: Retained
     outputs: Tensor
-    """Weighted norm of each retain prompt's attention output, (prompts,)."""
+    """Norm of each retain prompt's attention output, (prompts,)."""
 
     def by_removal(self, squares: Tensor) -> Tensor:
         """Weighted sums of the target columns' squares (n,), (removals,)."""
-        weighted = squares * self.targets.weights
-        return torch.zeros(int(self.owners[-1]) + 1, dtype=squares.dtype).index_add(0, self.owners, weighted)
+        return summed(squares * self.targets.weights, self.owners, int(self.owners[-1]) + 1)
 
     def drift(self, up: Tensor, down: Tensor) -> Tensor:
         """Relative change of each retain prompt's attention output by an update ``up @ down``, (prompts,)."""
-        return prompt_norms(self.retained.keys @ down.T @ up.T, self.retained) / self.outputs
+        return self.retained.norms(self.retained.keys @ down.T @ up.T) / self.outputs
 
     def within(self, problem: Problem) -> "Reduced":
-        """The same in the bases of a problem."""
-        outputs = problem.outputs
-        residuals = self.targets.residuals
+        """The same in the coordinates of a problem."""
+        outputs, residuals, places = problem.outputs, self.targets.residuals, problem.directions.places
         inside = residuals if outputs is None else residuals @ outputs
         return Reduced(
-            targets=self.targets.keys @ problem.inputs,
-            residuals=inside,
+            targets=replace(self.targets, keys=places(self.targets.keys).float(), residuals=inside.float()),
             outside=residuals.square().sum(1) - inside.square().sum(1),
-            retained=self.retained.keys @ problem.inputs,
+            asked=self.by_removal(residuals.square().sum(1)).clamp(min=TINY),
+            retained=replace(self.retained, keys=places(self.retained.keys).float()),
             whole=self,
         )
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """Held-out prompts in a problem's bases, where an update is its core X."""
+    """Held-out prompts in a problem's coordinates, where an update is its core X; in float32, for comparing candidates."""
 
-    targets: Tensor
-    residuals: Tensor
+    targets: Columns
     outside: Tensor
     """Squared norm of what of each residual no update can reach."""
-    retained: Tensor
+    asked: Tensor
+    """Squared norm of each removal's residuals."""
+    retained: Retained
     whole: HeldOut
 
     def point(self, preservation: float, core: Tensor) -> TradeOffPoint:
         """What one update removes and what it moves."""
-        whole = self.whole
-        left = whole.by_removal((self.residuals - self.targets @ core.T).square().sum(1) + self.outside)
-        share = left / whole.by_removal(whole.targets.residuals.square().sum(1)).clamp(min=TINY)
-        drift = prompt_norms(self.retained @ core.T, whole.retained) / whole.outputs
+        share = self.whole.by_removal(self.targets.left(lambda keys: keys @ core.T) + self.outside) / self.asked
+        drift = self.retained.norms(self.retained.keys @ core.T) / self.whole.outputs
         return TradeOffPoint(
             preservation=preservation,
             removed=1 - float(share.mean()),
@@ -81,12 +78,6 @@ class Reduced:
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
-
-
-def prompt_norms(rows: Tensor, retained: Retained) -> Tensor:
-    """Weighted norm of the rows of each prompt, (prompts,)."""
-    squares = rows.square().sum(1) * retained.weights
-    return torch.zeros(int(retained.prompts[-1]) + 1, dtype=rows.dtype).index_add(0, retained.prompts, squares).sqrt()
 
 
 def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOffPoint, list[TradeOffPoint]]:
@@ -106,7 +97,7 @@ def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOf
         centre = min(tried, key=cost) if tried else None
         for power in candidates(centre, step):
             if power not in tried:
-                tried[power] = reduced.point(2.0**power, problem.core(2.0**power))
+                tried[power] = reduced.point(2.0**power, problem.core(2.0**power, torch.float32))
     return tried[min(tried, key=cost)], [tried[power] for power in sorted(tried)]
 
 

@@ -35,11 +35,6 @@ def moment(keys: Tensor, weights: Tensor) -> Tensor:
     return rows.T @ rows
 
 
-def statistics(keys: Tensor, residuals: Tensor, weights: Tensor) -> Statistics:
-    """``keys`` (n, d), ``residuals`` (n, out), ``weights`` (n,)."""
-    return Statistics(moment(keys, weights), residuals.T @ (keys * weights[:, None]))
-
-
 def cholesky(system: Tensor) -> Tensor:
     """Lower factor of a symmetric positive definite matrix.
 

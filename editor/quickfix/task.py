@@ -1,10 +1,9 @@
 """What is asked of one site: the columns of the removals, the prompts to keep and those to measure by."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ from editor.quickfix.columns import (
 from editor.quickfix.memory import FORGETFUL, Memory, remembered
 from editor.quickfix.method import Method
 from editor.quickfix.running import circumstances, keep, recall
-from editor.quickfix.search import HeldOut, prompt_norms
+from editor.quickfix.search import HeldOut
 from editor.quickfix.sums import Sums, fixed, unit_for
 
 RETAIN_PROMPTS = 600
@@ -34,7 +33,12 @@ HELD_OUT_RETAIN = 96
 HELD_OUT_PAIRS = 24
 FEWEST_PAIRS = 4
 """Of each removal."""
+STAND_IN, LENGTHS = "x", (1, 2, 3)
+"""What takes a concept's place where only the words around it matter, and how often: names are of one to three tokens."""
+SAMPLES = 4
+"""Prompts of each removal that its feasibility is told from, where there are many."""
 SOME = 32
+Owned = tuple[Removal, Pair]
 EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
 """How much what is left of a concept counts in the search."""
 
@@ -59,42 +63,66 @@ class Task:
 
     @cached_property
     def columns(self) -> Columns:
-        """The columns of all removals."""
-        return pair_columns(self.site, list(self.pairs()), self.method.aim)
+        """The columns of all removals, of which there are few."""
+        assert self.few is not None
+        return pair_columns(self.site, [pair for _, pair in self.few], self.method.aim)
 
     def sums_of(self, removal: Removal) -> Sums:
         """Those of one removal, summed. Matrix products round by the shape of the batch, so each is computed apart."""
-        columns = pair_columns(self.bare.apart(), self.book.edit_pairs(removal), self.method.aim)
-        return fixed(columns.statistics(), self.unit, len(columns.keys))
+        site, pairs = self.framed[removal.concept.kind].apart(), self.book.edit_pairs(removal)
+        site.base.embedded(torch.stack([side.ids for pair in pairs for side in (pair.concept, pair.destination)]))
+        columns = pair_columns(site, pairs, self.method.aim)
+        return fixed(columns.statistics(), self.unit, len(columns.which))
 
     @cached_property
-    def bare(self) -> Site:
-        """The site with the empty prompt's rows projected and no others: the same for every removal."""
-        site = self.site.bare()
-        everywhere_keys(site, self.book.tokenise(""))
+    def framed(self) -> dict[Kind, Site]:
+        """The site with what stands around any concept of a kind projected, and nothing else: the same for every removal."""
+        return {kind: self.framed_by(kind) for kind in {removal.concept.kind for removal in self.removals}}
+
+    def framed_by(self, kind: Kind) -> Site:
+        """The contexts of a kind around stand-ins for its concepts."""
+        site, names = self.site.bare(), [" ".join([STAND_IN] * length) for length in LENGTHS]
+        frames = [phrase.text() for name in names for phrase in self.book.contexts(kind, name)]
+        site.base.embedded(self.book.ids(["", *self.book.fitting(frames)]))
         return site
 
     @cached_property
     def sums(self) -> Sums:
         """Their exact sums, starting from those that are remembered."""
-        name, under = f"sums-{self.site}", circumstances(self.book, self.method.aim, str(ROLES), str(self.unit))
+        method = (self.method.aim, str(ROLES), str(self.unit), STAND_IN, str(LENGTHS))
+        name, under = f"sums-{self.site}", circumstances(self.book, *method)
         before = recall(self.memory, name, under, len(self.site.weight), self.unit)
         now = before.changed_to(self.removals, self.sums_of)
         if now.removals != before.removals:
             keep(self.memory, name, under, now)
         return now.sums
 
-    def is_small(self) -> bool:
-        """Whether all columns and what is kept are fewer than the dimensions."""
+    @cached_property
+    def few(self) -> list[Owned] | None:
+        """Every pair, where all columns and what is kept are fewer than the dimensions; else None."""
         kept = sum(len(places) for prompt in self.kept_prompts for places, _ in roles(prompt))
-        room = len(self.site.weight) - len(self.protected) - kept
+        room = self.site.base.source.width - self.book.context * (1 + len(self.pins)) - kept
         if room <= len(self.removals):
-            return False
-        return all(count < room for count in accumulate(map(most_columns, self.pairs())))
+            return None
+        pairs = []
+        for owner, pair in owned(self.removals, self.book.edit_pairs):
+            room -= most_columns(pair)
+            if room <= 0:
+                return None
+            pairs.append((owner, pair))
+        return pairs
 
-    def pairs(self) -> Iterator[Pair]:
-        """Those of every removal."""
-        return (pair for removal in self.removals for pair in self.book.edit_pairs(removal))
+    def samples(self) -> tuple[list[Removal], Columns]:
+        """Columns to tell feasibility from, with the removal that each of their pairs is about."""
+        if self.few is not None:
+            return [owner for owner, _ in self.few], self.columns
+        pairs = list(owned(self.told, lambda removal: evenly(self.book.edit_pairs(removal), SAMPLES)))
+        return [owner for owner, _ in pairs], pair_columns(self.site, [pair for _, pair in pairs], self.method.aim)
+
+    @property
+    def told(self) -> Sequence[Removal]:
+        """The removals whose feasibility is told."""
+        return self.about or self.some
 
     @cached_property
     def kept_prompts(self) -> list[Tokenised]:
@@ -113,7 +141,7 @@ class Task:
         key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         return remembered(self.memory, f"preserved-{self.site}", key, lambda: self.retained.moment)
 
-    @property
+    @cached_property
     def some(self) -> list[Removal]:
         """So many of a long ledger's removals stand for all."""
         return evenly(self.removals, SOME)
@@ -126,23 +154,46 @@ class Task:
     @cached_property
     def held_out(self) -> HeldOut:
         """Prompts about the removals and prompts to keep, in wordings that the edit does not see."""
-        each = max(HELD_OUT_PAIRS // len(self.some), FEWEST_PAIRS)
-        owned = [(i, pair) for i, one in enumerate(self.some) for pair in self.book.held_out_pairs(one, each)]
-        targets = pair_columns(self.site, [pair for _, pair in owned], self.method.aim)
-        owners = torch.tensor([owner for owner, _ in owned])[targets.pairs]
-        retained = retained_columns(self.site, self.book.tokenise_all(self.held_out_texts))
-        return HeldOut(targets, owners, retained, prompt_norms(retained.keys @ self.site.weight.T, retained))
+        targets = pair_columns(self.site, [pair for _, pair in self.held_out_pairs], self.method.aim)
+        owners = torch.tensor([self.some.index(owner) for owner, _ in self.held_out_pairs])[targets.pairs]
+        retained = retained_columns(self.site, self.held_out_prompts)
+        return HeldOut(targets, owners, retained, retained.norms(retained.keys @ self.site.weight.T))
 
     @cached_property
+    def held_out_pairs(self) -> list[Owned]:
+        """A few of each removal."""
+        each = max(HELD_OUT_PAIRS // len(self.some), FEWEST_PAIRS)
+        return list(owned(self.some, lambda removal: self.book.held_out_pairs(removal, each)))
+
+    @cached_property
+    def held_out_prompts(self) -> list[Tokenised]:
+        """The prompts to keep."""
+        return self.book.tokenise_all(self.held_out_texts)
+
+    @property
     def null(self) -> Tensor:
         """Keys of the empty prompt, (context, d). Its first is BOS's, which is the same in every prompt."""
-        return everywhere_keys(self.site, self.book.tokenise(""))
+        return self.protected[: self.book.context]
+
+    @cached_property
+    def pins(self) -> list[Tokenised]:
+        """The prompts that stay as they are to rounding."""
+        return self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
 
     @cached_property
     def protected(self) -> Tensor:
-        """Keys that no update may move: the empty prompt's, and those after BOS of each pinned prompt."""
-        pins = self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
-        return torch.cat([self.null, *(everywhere_keys(self.site, pin)[1:] for pin in pins)])
+        """Keys that no update may move, in float64: the empty prompt's, and those after BOS of each pinned prompt."""
+        exact = self.site.exact()
+        null = everywhere_keys(exact, self.book.tokenise(""))
+        return torch.cat([null, *(everywhere_keys(exact, pin)[1:] for pin in self.pins)])
+
+    def prepare(self) -> None:
+        """Read and project all that enters the first layer at once: a fraction of the time that it takes bit by bit."""
+        _ = self.protected  # first, for its float64 weights are let go again
+        pairs = [pair for _, pair in (self.few or []) + self.held_out_pairs]
+        sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
+        every = [self.book.tokenise(""), *self.pins, *sides, *self.kept_prompts, *self.held_out_prompts]
+        self.site.base.embedded(torch.stack([prompt.ids for prompt in every]))
 
     @cached_property
     def unit(self) -> float:
@@ -153,6 +204,11 @@ class Task:
     def emphasis(self) -> float:
         """How much what is left of the concepts counts, beside the drift."""
         return max(EMPHASIS[removal.concept.kind] for removal in self.removals)
+
+
+def owned(removals: Iterable[Removal], pairs_of: Callable[[Removal], Iterable[Pair]]) -> Iterator[Owned]:
+    """Pairs of some removals, each with the removal that it is about."""
+    return ((removal, pair) for removal in removals for pair in pairs_of(removal))
 
 
 def everywhere_keys(site: Site, prompt: Tokenised) -> Tensor:

@@ -1,6 +1,6 @@
 """A CLIP text encoder, read tensor by tensor: what enters a layer, its output projection, and the final states.
 
-In float64, unless a forecast is content with less.
+In float32, as the pipeline itself computes it; what is solved with the keys is float64.
 
 Only what is asked for is read: for the first layer the rows of the tokens at hand, the positions and the layer's attention.
 """
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.checkpoints import OUT_PROJ, TextEncoder
-from editor.quickfix.attention import Attention, Places, States
+from editor.quickfix.attention import Attention, Places, States, openings
 from editor.quickfix.table import Table
 
 LAYER = "text_model.encoder.layers.{}."
@@ -31,7 +31,7 @@ class Tower:
 
     source: TextEncoder
     edits: Mapping[int, Tensor] = field(default_factory=dict)
-    dtype: torch.dtype = torch.float64
+    dtype: torch.dtype = torch.float32
     read_already: dict[str, Any] = field(default_factory=dict)
     """Parts by name, shared by a tower and its edited versions."""
     table: Table = field(default_factory=Table)
@@ -41,9 +41,9 @@ class Tower:
         """The same encoder with other updates."""
         return replace(self, edits=dict(edits))
 
-    def apart(self) -> "Tower":
-        """The same encoder with a table that grows by itself."""
-        return replace(self, table=self.table.fork())
+    def exact(self) -> "Tower":
+        """The same encoder in float64."""
+        return replace(self, dtype=torch.float64, read_already={}, table=Table())
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
         """A part that is read once."""
@@ -81,7 +81,7 @@ class Tower:
         return self.once(POSITIONS, lambda: self.source.tensor(POSITIONS).to(self.dtype))
 
     def weight(self, layer: int) -> Tensor:
-        """A layer's ``out_proj.weight`` as in the file, in float64."""
+        """A layer's ``out_proj.weight``."""
         return self.once(f"weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)).to(self.dtype))
 
     def attention(self, layer: int) -> Attention:
@@ -98,10 +98,13 @@ class Tower:
         return Attention(self.source.heads, self.source.eps, self.linear(layer, "layer_norm1"), (weight, bias))
 
     def entering(self, ids: Tensor, layer: int) -> States:
-        """What enters a layer, after the earlier ones with their updates."""
+        """What enters a layer, after the earlier ones with their updates; of prompts that open alike the same rows."""
         states = self.embedded(ids)
-        for earlier in range(layer):
-            states = self.after(states, earlier)
+        if layer:
+            first, which = openings(ids, everywhere(ids))
+            for earlier in range(layer):
+                stream = self.after_attention(states, earlier).flatten(0, 1)[first]
+                states = States(stream + self.perceptron(stream, earlier), which.reshape(ids.shape))
         return states
 
     def after(self, states: States, layer: int) -> States:
@@ -113,9 +116,10 @@ class Tower:
         weight = self.weight(layer)
         if layer in self.edits:
             weight = weight + self.edits[layer].to(self.dtype)
-        attended = F.linear(self.attention(layer).keys(states, everywhere(states.index)), weight)
-        stream = states.values[states.index]
-        return stream + attended.reshape(stream.shape) + self.read(layer, "self_attn.out_proj.bias")
+        attended = F.linear(
+            self.attention(layer).everywhere(states), weight, self.read(layer, "self_attn.out_proj.bias")
+        )
+        return states.values[states.index] + attended
 
     def with_perceptron(self, middle: Tensor, layer: int) -> States:
         """What leaves a layer whose attention has been added already."""
@@ -146,6 +150,6 @@ class Tower:
 
 
 def everywhere(index: Tensor) -> Places:
-    """Every place of every prompt."""
+    """Every place of every prompt, (prompts, length)."""
     rows, positions = torch.cartesian_prod(*(torch.arange(n) for n in index.shape)).T
     return Places(rows, positions)

@@ -231,7 +231,7 @@ def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Te
         assert (encoder.width, encoder.heads, encoder.layers) == (keys.shape[-1], keys.shape[-1] // 64, 1)
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")
         assert encoder.tensor(OUT_PROJ.format(layer=0)).dtype is dtype
-        tower = Tower(encoder)
+        tower = Tower(encoder).exact()
         states = tower.entering(torch.tensor(encoder.tokenizer()(PROMPTS, padding="max_length")["input_ids"]), 0)
         read = tower.attention(0).keys(states, everywhere(states.index))
         torch.testing.assert_close(read.reshape(keys.shape), keys, atol=1e-12, rtol=1e-10)

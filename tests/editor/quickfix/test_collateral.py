@@ -86,17 +86,16 @@ def test_a_single_key_leaves_what_its_novelty_says() -> None:
     """One key of weight 1 against a preserved moment: the residual left is 1 / (1 + q) of it."""
     generator = torch.Generator().manual_seed(3)
     key, residual = torch.randn(2, 1, 40, dtype=torch.float64, generator=generator)
-    ones, kept = torch.ones(1, dtype=torch.float64), torch.randn(5, 40, dtype=torch.float64, generator=generator)
+    ones, kept = torch.ones(1, dtype=torch.float64), torch.randn(60, 40, dtype=torch.float64, generator=generator)
     problem = pose(
-        Columns(key, residual, ones, torch.zeros(1, dtype=torch.long)),
-        Retained(kept, torch.ones(5, dtype=torch.float64), torch.arange(5)),
+        Columns(key, torch.tensor([0]), residual, ones, torch.tensor([0])),
+        Retained(kept, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
         torch.randn(2, 40, dtype=torch.float64, generator=generator),
     )
-    inside = key @ problem.inputs
+    inside = problem.directions.places(key)
     novelty = float(inside @ torch.linalg.solve(problem.system(50.0) - problem.removal.moment, inside.T))
-    assert problem.outputs is not None
-    update = problem.outputs @ problem.core(50.0) @ problem.inputs.T
-    left = float((residual - key @ update.T).norm() / residual.norm())
+    up, down = problem.lifted(torch.ones(1, 1, dtype=torch.float64), problem.core(50.0))
+    left = float((residual - key @ (up @ down).T).norm() / residual.norm())
     assert left == pytest.approx(1 / (1 + novelty), rel=1e-9)
 
 

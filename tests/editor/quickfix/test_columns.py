@@ -16,7 +16,7 @@ OWL = Removal(Concept("fox"), Destination("owl", "replacement"))
 
 @pytest.fixture(scope="module")
 def site(source: TextEncoder) -> Site:
-    tower = Tower(source)
+    tower = Tower(source).exact()
     return Site(tower, tower, 0)
 
 

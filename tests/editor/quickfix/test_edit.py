@@ -18,7 +18,7 @@ INK = Removal(Concept("ink", "style"), Destination("", "null"))
 
 @pytest.fixture(scope="module")
 def tower(source: TextEncoder) -> Tower:
-    return Tower(source)
+    return Tower(source).exact()
 
 
 def delta_of(source: TextEncoder, book: PromptBook, removals: list[Removal], **method: Any) -> Tensor:
@@ -105,7 +105,7 @@ def test_the_paper_preset_preserves_and_protects_nothing(source: TextEncoder, bo
 
 def final_states(source: TextEncoder, ids: Tensor, done: list[Edit]) -> Tensor:
     updates = {one.record.layer: one.update.up @ one.update.down for one in done}
-    return Tower(source).edited(updates).final(ids)
+    return Tower(source).exact().edited(updates).final(ids)
 
 
 def test_pinned_prompts_come_out_the_same(source: TextEncoder, book: PromptBook) -> None:

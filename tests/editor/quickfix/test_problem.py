@@ -1,5 +1,7 @@
 """The solution is judged by the problem it claims to solve, never by the formula it came from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from editor.errors import SolveError
-from editor.quickfix.columns import Columns, Retained
+from editor.quickfix.columns import Columns, Retained, joined
 from editor.quickfix.problem import Problem, pose, pose_sums
-from editor.quickfix.solve import cholesky, statistics
+from editor.quickfix.solve import cholesky
 
 
 def random(*shape: int, seed: int) -> Tensor:
@@ -17,19 +19,21 @@ def random(*shape: int, seed: int) -> Tensor:
 
 
 def columns(seed: int, n: int, d: int) -> Columns:
+    each = torch.arange(n)
     return Columns(
-        random(n, d, seed=seed), random(n, d, seed=seed + 1), random(n, seed=seed + 2).abs() + 0.1, torch.arange(n)
+        random(n, d, seed=seed), each, random(n, d, seed=seed + 1), random(n, seed=seed + 2).abs() + 0.1, each
     )
 
 
 def retained(seed: int, n: int, d: int) -> Retained:
-    return Retained(random(n, d, seed=seed), random(n, seed=seed + 1).abs() + 0.1, torch.arange(n))
+    return Retained(random(n, d, seed=seed), torch.arange(n), random(n, seed=seed + 1).abs() + 0.1, torch.arange(n))
 
 
 def dense(problem: Problem, preservation: float) -> Tensor:
     """dW in the layer's own dimensions."""
     core = problem.core(preservation)
-    return (core if problem.outputs is None else problem.outputs @ core) @ problem.inputs.T
+    up, down = problem.lifted(torch.eye(len(core), dtype=core.dtype), core)
+    return up @ down
 
 
 def objective(delta: Tensor, own: Columns, kept: Retained, preservation: float, ridge: float) -> Tensor:
@@ -64,8 +68,8 @@ def test_reduced_bases_and_sums_give_the_same_update(seed: int, n: int, preserva
 
 def test_repeated_and_zero_keys_do_not_break_the_protection() -> None:
     own, kept, protected = columns(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
-    twice = Columns(*(torch.cat([part, part]) for part in (own.keys, own.residuals, own.weights, own.pairs)))
-    none = Retained(torch.zeros(3, 40, dtype=torch.float64), kept.weights, kept.prompts)
+    twice = joined([own, own])
+    none = replace(kept, keys=torch.zeros_like(kept.keys))
     delta = dense(pose(twice, none, protected), 1.0)
     assert float((protected @ delta.T).abs().max()) < 1e-10
     assert float((own.keys @ delta.T - own.residuals).norm() / own.residuals.norm()) < 0.5
@@ -92,6 +96,6 @@ def test_protecting_everything_is_refused() -> None:
 
 
 def test_removals_commute() -> None:
-    first, second = (statistics(random(5, 6, seed=s), random(5, 6, seed=s + 1), torch.ones(5).double()) for s in (0, 7))
+    first, second = (columns(seed, 5, 6).statistics() for seed in (0, 7))
     torch.testing.assert_close((first + second).moment, (second + first).moment, rtol=0, atol=0)
     torch.testing.assert_close((first + second).target, (second + first).target, rtol=0, atol=0)
