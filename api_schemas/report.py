@@ -6,7 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from api_schemas.attacks import AttackRecord
+from api_schemas.attacks import AttackRecord
 from api_schemas.base import Part
+from api_schemas.detectors import DetectorRecord
+from api_schemas.feature_scores import FeatureScores
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
@@ -201,6 +204,9 @@ class AuditReport(Part):
     detectors: list[DetectorRecord] = Field([], description="What detectors counted on the same pictures.")
     features: FeatureScores | None = Field(None, description="What features inside of the model say.")
     verdict: Verdict | None
+    attacks: list[AttackRecord] = Field([], description="What was tried to make the edited model draw the concepts.")
+    detectors: list[DetectorRecord] = []
+    features: FeatureScores | None = Field(None, description="What features inside of the model say; None: not read.")
     limits: list[str] = Field(description="What is known not to be covered by this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
     lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")

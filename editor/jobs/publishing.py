@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.report import AuditReport
+from editor.jobs.attacking import attacked
 from editor.jobs.context import JobContext
 from editor.jobs.editing import edited, updates
 from editor.jobs.pictures import kept_pictures
@@ -75,6 +76,7 @@ def draft(context: JobContext) -> AuditReport:
         ledger=done.ledger.record() if done.ledger else None,
         validation=validation_of(context),
         verdict=verdict(context),
+        **dict(attacked(context)),
         limits=known_limits(done.removals, context.checkpoint.second_ways),
         untested=not_tested(context.request.validation),
         artifacts=[],

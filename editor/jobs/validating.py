@@ -6,6 +6,7 @@ from pydantic import RootModel
 
 from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord, Validation, Verdict
+from editor.jobs.attacking import run_attacking
 from editor.jobs.context import JobContext, keep
 from editor.jobs.editing import edited, updates
 from editor.jobs.pictures import keep_pictures
@@ -36,6 +37,8 @@ def run_validate(context: JobContext) -> None:
     record = SamplerRecord(scheduler=type(easel.pipeline.scheduler).__name__, seeds=seeds, **asdict(easel.sampler))
     moved = drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
     found = judged(trials, drawn, context.judge, record, policy, asked.policy, moved)
+    asked_for = [prompt for trial in trials if trial.group.name == "target" for prompt in trial.so_far.prompts]
+    run_attacking(context, easel, drawn, asked_for, context.tick("validate", "attacking"))
     keep_pictures(context.workdir / "sheets", sheets([trial.so_far for trial in trials], drawn, seeds[0]))
     keep(context, "validate", MaybeValidation(found))
 
