@@ -32,7 +32,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
     settings = ServiceSettings(
-        data_dir=tmp_path, broker_url="memory://", models=models, max_body_bytes=4096, stream_poll_seconds=0.01
+        data_dir=tmp_path,
+        broker_url="memory://",
+        models=models,
+        max_body_bytes=4096,
+        max_batch_bytes=300_000,
+        rate_limit="",
+        stream_poll_seconds=0.01,
     )
     return Backend.from_settings(settings, clock=clock)
 

@@ -1,0 +1,128 @@
+"""The Hub's own clients, with nothing but HF_ENDPOINT set, get the edited model from us."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from api_schemas.edits import EditRequest, Removal
+from service.app import create_app
+from service.backend import Backend
+from service.settings import ServiceSettings
+from service.store import claims, jobs, keys, ledgers
+from service.store.claims import Published
+from service.store.clock import utc_now
+from service.store.ledgers import Step
+from tests.fakes.stack import ROOT, eventually
+
+WEIGHTS = ROOT / "editor" / "emoji" / "weights"
+TEXT_ENCODER = "text_encoder/model.safetensors"
+
+pytestmark = pytest.mark.skipif(
+    not (WEIGHTS / "model_index.json").is_file() or find_spec("torch") is None,
+    reason="needs torch and the embedded model's weights",
+)
+
+CLIENT = """
+import json, sys
+from diffusers import StableDiffusionPipeline
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+edit, model = sys.argv[1:]
+found = {"folder": snapshot_download(f"expunge/{edit}"), "ledger": snapshot_download(f"expunge/{model}", revision="1")}
+pipeline = StableDiffusionPipeline.from_pretrained(f"expunge/{edit}")
+weights = pipeline.text_encoder.state_dict()
+found["bias"] = next(v for k, v in weights.items() if k.endswith("final_layer_norm.bias")).abs().sum().item()
+for name, options in (("expunge/nothing", {}), (f"expunge/{edit}", {"revision": "0" * 40})):
+    try:
+        snapshot_download(name, **options)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        found[name] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
+def edited_text_encoder() -> bytes:
+    """The base's, with a bias that the base does not have."""
+    import torch
+    from safetensors.torch import load_file, save
+
+    tensors = load_file(WEIGHTS / TEXT_ENCODER)
+    name = next(name for name in tensors if name.endswith("final_layer_norm.bias"))
+    tensors[name] = torch.zeros_like(tensors[name])
+    return save(tensors, metadata={"format": "pt"})
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    settings = ServiceSettings(data_dir=tmp_path / "data", broker_url="memory://", models={"emoji": WEIGHTS})
+    settings.data_dir.mkdir()
+    backend = Backend.from_settings(settings)
+    backend.database.prepare()
+    yield backend
+    backend.database.close()
+
+
+@pytest.fixture
+def edit(backend: Backend) -> str:
+    """An edit that has published an edited text encoder, as the ledger's first revision."""
+    blob, now = backend.blobs.put(io.BytesIO(edited_text_encoder())), utc_now()
+    files = [Published(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
+    with backend.database.write() as session:
+        request = EditRequest(removals=[Removal(concept="fox")], ledger=True)
+        job = jobs.create(session, request, "key", now=now)
+        claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+        assert claim
+        assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
+        ledgers.advance(session, job, Step(0, "d" * 64, 1), now=now)
+    return job.id
+
+
+@pytest.fixture
+def endpoint(backend: Backend) -> Iterator[str]:
+    """Where a client with a key finds us."""
+    key = keys.new_key()
+    with backend.database.write() as session:
+        keys.register(session, key, now=utc_now())
+    server = uvicorn.Server(uvicorn.Config(create_app(backend), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    eventually(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://:{key}@127.0.0.1:{port}/hf"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_clients_of_the_hub_get_the_edited_model(endpoint: str, edit: str, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    alone = kept | {"HF_ENDPOINT": endpoint, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, edit, "emoji"], env=alone, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["bias"] == 0.0
+    assert found["expunge/nothing"] == "RepositoryNotFoundError"
+    assert found[f"expunge/{edit}"] == "RevisionNotFoundError"
+    for folder in (Path(found["folder"]), Path(found["ledger"])):
+        assert (folder / TEXT_ENCODER).read_bytes() == edited_text_encoder()
+        unchanged = "unet/diffusion_pytorch_model.safetensors"
+        assert (folder / unchanged).read_bytes() == (WEIGHTS / unchanged).read_bytes()
+
+
+def test_there_is_nothing_for_who_has_no_key(endpoint: str, edit: str) -> None:
+    url = httpx.URL(endpoint).copy_with(username="", password="")
+    for path in (f"/api/models/expunge/{edit}", f"/expunge/{edit}/resolve/main/{TEXT_ENCODER}"):
+        assert httpx.get(str(url) + path).status_code == 401

@@ -1,0 +1,90 @@
+"""The audit log: every deed has a line, no line can be changed, and what is done to the file all the same is found."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import delete, text, update
+from sqlalchemy.exc import IntegrityError
+
+from service.store import audit
+from service.store.database import Database
+from service.store.tables import AuditLine
+from tests.fakes.clock import FakeClock
+from tests.service.test_submit import BODY
+
+
+def fill(database: Database, clock: FakeClock, lines: int = 5) -> None:
+    for number in range(lines):
+        with database.write() as session:
+            audit.record(session, f"t{number % 2}", "key", "edit.create", f"edit_{number}", now=clock(), n=number)
+
+
+def verify(database: Database, expected: tuple[int, str] | None = None) -> audit.Checked:
+    with database.read() as session:
+        return audit.verify(session, expected)
+
+
+def test_who_did_what_is_there_and_no_concept(client: TestClient, database: Database) -> None:
+    edit = client.post("/v1/edits", json=BODY).json()
+    client.post(f"/v1/edits/{edit['id']}/cancel")
+    client.post("/v1/webhook_endpoints", json={"url": "https://desk.example/"})
+    response = client.get("/v1/audit_log")
+    actions = [line["action"] for line in response.json()["data"]]
+    assert actions == ["edit.create", "edit.canceled", "edit.cancel", "webhook.create"]
+    assert "fox" not in response.text
+    assert verify(database).fault is None
+
+
+def test_a_refused_request_leaves_no_line(client: TestClient) -> None:
+    client.post("/v1/edits", json={"model": "tiny", "removals": []})
+    assert client.get("/v1/audit_log").json()["data"] == []
+
+
+@pytest.mark.parametrize("operation", [update(AuditLine).values(actor="x"), delete(AuditLine)])
+def test_the_database_refuses_to_change_a_line(database: Database, clock: FakeClock, operation: object) -> None:
+    fill(database, clock)
+    with pytest.raises(IntegrityError, match="only ever added to"), database.write() as session:
+        session.execute(operation)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("tampering", "line"),
+    [
+        ("UPDATE audit_log SET target = 'edit_9' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET details = '{\"n\": 7}' WHERE seq = 2", 2),
+        ("UPDATE audit_log SET at = '2020-01-01 00:00:00.000000' WHERE seq = 5", 5),
+        ("DELETE FROM audit_log WHERE seq = 1", 1),
+        ("DELETE FROM audit_log WHERE seq = 4", 4),
+        ("UPDATE audit_log SET seq = seq + 100 WHERE seq = 2", 2),
+    ],
+)
+def test_what_is_done_to_the_file_is_found(
+    database: Database, clock: FakeClock, tmp_path: Path, tampering: str, line: int
+) -> None:
+    """By somebody who may write there, and has taken the triggers away first."""
+    fill(database, clock)
+    assert verify(database).fault is None
+    with sqlite3.connect(tmp_path / "expunge.db") as raw:
+        for trigger in ("audit_log_no_update", "audit_log_no_delete"):
+            raw.execute(f"DROP TRIGGER {trigger}")
+        raw.execute(tampering)
+    fault = verify(database).fault
+    assert fault is not None
+    assert f"line {line} " in fault
+
+
+def test_a_log_that_was_cut_off_is_found_by_who_noted_its_end(database: Database, clock: FakeClock) -> None:
+    fill(database, clock)
+    noted = verify(database)
+    fill(database, clock, 2)
+    assert verify(database, (noted.lines, noted.head)).fault is None
+    with database.write() as session:
+        session.execute(text("DROP TRIGGER audit_log_no_delete"))
+        session.execute(text("DELETE FROM audit_log WHERE seq > 4"))
+    assert verify(database).fault is None
+    assert "line 5 is gone" in str(verify(database, (noted.lines, noted.head)).fault)
+    with database.write() as session:
+        audit.record(session, "t0", "key", "edit.create", "another", now=clock())
+    assert "another hash" in str(verify(database, (noted.lines, noted.head)).fault)

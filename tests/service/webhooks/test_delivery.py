@@ -1,0 +1,216 @@
+"""Messages and their attempts: the table of pauses, receivers of every kind, and who may send what when."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.webhooks import WebhookMessage
+from service.backend import Backend
+from service.store import jobs, webhooks
+from service.store.webhooks import PAUSES, pause_after
+from service.webhooks.deliverer import Deliverer
+from tests.fakes.clock import FakeClock
+
+Answer = Callable[[httpx.Request], httpx.Response]
+URL = "https://desk.example/hook"
+
+
+def reply(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> httpx.Response:
+    """As one comes over a wire: not read yet."""
+    return httpx.Response(status, headers=headers, content=iter([content]))
+
+
+def deliverer(backend: Backend, answer: Answer) -> Deliverer:
+    return Deliverer(backend.database, httpx.MockTransport(answer), backend.clock)
+
+
+def add(client: TestClient, *events: str) -> str:
+    body = {"url": URL} | ({"events": list(events)} if events else {})
+    return str(client.post("/v1/webhook_endpoints", json=body).json()["id"])
+
+
+def cancel_one(backend: Backend) -> str:
+    with backend.database.write() as session:
+        job = jobs.create(
+            session, EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k", now=backend.clock()
+        )
+        jobs.cancel(session, job.id, now=backend.clock())
+    return job.id
+
+
+def due(backend: Backend) -> list[str]:
+    with backend.database.read() as session:
+        return list(webhooks.due(session, now=backend.clock()))
+
+
+def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
+    data: list[dict[str, object]] = client.get(f"/v1/webhook_endpoints/{endpoint}/deliveries").json()["data"]
+    return data
+
+
+def test_a_message_says_how_the_edit_stands_and_not_what_it_removes(backend: Backend, client: TestClient) -> None:
+    add(client)
+    edit_id, seen = cancel_one(backend), list[httpx.Request]()
+    for message in due(backend):
+        deliverer(backend, lambda request: seen.append(request) or reply(204)).deliver(message)  # type: ignore[func-returns-value]
+    (request,) = seen
+    told = WebhookMessage.model_validate_json(request.content)
+    assert (told.type, told.data.id, told.data.status) == ("edit.canceled", edit_id, "canceled")
+    assert b"fox" not in request.content
+    assert due(backend) == []
+
+
+def test_only_wanted_events_are_told(backend: Backend, client: TestClient) -> None:
+    all_of_them, ends = add(client, "edit.queued", "edit.canceled"), add(client)
+    cancel_one(backend)
+    assert {str(one["type"]) for one in log(client, all_of_them)} == {"edit.canceled", "edit.queued"}
+    assert [one["type"] for one in log(client, ends)] == ["edit.canceled"]
+
+
+def test_attempts_follow_the_table_and_then_end(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+    endpoint = add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+    failing = deliverer(backend, lambda request: reply(500, content=b"x" * 9000))
+    for pause in PAUSES:
+        failing.deliver(message)
+        clock.forward(pause.total_seconds() - 1)
+        assert due(backend) == []
+        clock.forward(1 + pause.total_seconds() * 0.1)
+        assert due(backend) == [message]
+    failing.deliver(message)
+    assert due(backend) == []
+    (delivery,) = log(client, endpoint)
+    assert delivery["status"] == "failed"
+    assert isinstance(delivery["attempts"], list)
+    assert len(delivery["attempts"]) == len(PAUSES) + 1
+    assert len(delivery["attempts"][0]["reply"]) == 2048
+
+
+def test_the_table_is_that_of_the_specification() -> None:
+    assert [pause.total_seconds() for pause in PAUSES] == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    spread = {pause_after(1, f"msg_{i}") for i in range(50)}
+    assert len(spread) > 10
+    assert all(timedelta(seconds=5) <= pause <= timedelta(seconds=5.5) for pause in spread if pause)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 500, 503])
+def test_nothing_but_success_counts(backend: Backend, client: TestClient, status: int) -> None:
+    add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return reply(status, headers={"Location": "https://other.example/"})
+
+    deliverer(backend, answer).deliver(message)
+    assert asked == [URL]
+    assert due(backend) == []
+
+
+def test_a_receiver_may_ask_for_more_time(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+    add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+    deliverer(backend, lambda request: reply(429, headers={"Retry-After": "600"})).deliver(message)
+    clock.forward(599)
+    assert due(backend) == []
+    clock.forward(1)
+    assert due(backend) == [message]
+
+
+def test_who_answers_gone_is_asked_no_more(backend: Backend, client: TestClient) -> None:
+    endpoint = add(client, "edit.queued", "edit.canceled")
+    cancel_one(backend)
+    deliverer(backend, lambda request: reply(410)).deliver(due(backend)[0])
+    assert due(backend) == []
+    assert client.get(f"/v1/webhook_endpoints/{endpoint}").json()["disabled_at"] is not None
+    cancel_one(backend)
+    assert due(backend) == []
+
+
+def test_no_answer_is_noted_without_details_of_our_network(backend: Backend, client: TestClient) -> None:
+    endpoint = add(client)
+    cancel_one(backend)
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("10.0.0.7 refused")
+
+    deliverer(backend, refuse).deliver(due(backend)[0])
+    (delivery,) = log(client, endpoint)
+    assert isinstance(delivery["attempts"], list)
+    assert delivery["attempts"][0]["error"] == "ConnectError"
+    assert "10.0.0.7" not in json.dumps(delivery)
+
+
+def test_two_senders_make_one_attempt(backend: Backend, client: TestClient) -> None:
+    add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        deliverer(backend, answer).deliver(message)
+        return reply(204)
+
+    deliverer(backend, answer).deliver(message)
+    assert len(seen) == 1
+
+
+def test_a_sender_that_dies_is_replaced(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+    add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+
+    def die(request: httpx.Request) -> httpx.Response:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        deliverer(backend, die).deliver(message)
+    assert due(backend) == []
+    clock.forward(60)
+    assert due(backend) == [message]
+
+
+def test_delivering_again_keeps_the_id(backend: Backend, client: TestClient) -> None:
+    endpoint = add(client)
+    cancel_one(backend)
+    ids: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        ids.append(request.headers["webhook-id"])
+        return reply(200)
+
+    deliverer(backend, answer).deliver(due(backend)[0])
+    again = client.post(f"/v1/webhook_endpoints/{endpoint}/deliveries/{ids[0]}/redeliver")
+    assert (again.status_code, again.json()["status"]) == (202, "pending")
+    deliverer(backend, answer).deliver(due(backend)[0])
+    assert ids[0] == ids[1]
+
+
+def test_a_receiver_that_is_removed_is_told_nothing_more(backend: Backend, client: TestClient) -> None:
+    endpoint = add(client)
+    cancel_one(backend)
+    assert client.delete(f"/v1/webhook_endpoints/{endpoint}").status_code == 204
+    assert due(backend) == []
+    assert client.get("/v1/webhook_endpoints").json()["data"] == []
+
+
+def test_the_secret_is_told_once(client: TestClient) -> None:
+    made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
+    assert made["secret"].startswith("whsec_")
+    assert "secret" in made
+    assert client.get(f"/v1/webhook_endpoints/{made['id']}").json() == made | {"secret": None}
+
+
+def test_a_receiver_of_ours_is_refused(client: TestClient) -> None:
+    response = client.post("/v1/webhook_endpoints", json={"url": "https://127.0.0.1/"})
+    assert (response.status_code, response.json()["code"]) == (422, "webhook_refused")

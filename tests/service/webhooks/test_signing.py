@@ -1,0 +1,44 @@
+"""Signatures, checked by the specification's own library and by another Ed25519."""
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from service.webhooks.signing import Signer
+
+BODY = b'{"type": "edit.succeeded"}'
+
+
+def headers(signer: Signer) -> dict[str, str]:
+    return signer.headers("msg_1", datetime.now(UTC), BODY)
+
+
+def test_a_receiver_with_the_secret_believes_it() -> None:
+    signer = Signer.new()
+    assert Webhook(signer.secret).verify(BODY, headers(signer)) == {"type": "edit.succeeded"}
+
+
+def test_another_body_secret_or_id_is_noticed() -> None:
+    signer = Signer.new()
+    for secret, body, changed in (
+        (Signer.new().secret, BODY, {}),
+        (signer.secret, BODY + b" ", {}),
+        (signer.secret, BODY, {"webhook-id": "msg_2"}),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(body, headers(signer) | changed)
+
+
+def test_a_receiver_with_the_public_key_believes_it() -> None:
+    signer = Signer.new()
+    signed = headers(signer)
+    (signature,) = (part for part in signed["webhook-signature"].split() if part.startswith("v1a,"))
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(signer.public_key.removeprefix("whpk_")))
+    content = f"{signed['webhook-id']}.{signed['webhook-timestamp']}.".encode() + BODY
+    key.verify(base64.b64decode(signature.removeprefix("v1a,")), content)
+    with pytest.raises(InvalidSignature):
+        key.verify(base64.b64decode(signature.removeprefix("v1a,")), content + b" ")
