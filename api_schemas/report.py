@@ -6,10 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from api_schemas.attacks import AttackRecord
-from api_schemas.attacks import AttackRecord
 from api_schemas.base import Part
-from api_schemas.detectors import DetectorRecord
-from api_schemas.feature_scores import FeatureScores
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
@@ -142,6 +139,25 @@ class CanaryRecord(Part):
     edited: str = Field(description="The same with the edit.")
 
 
+class CollateralBand(Part):
+    """Prompts of which much the same was foreseen."""
+
+    lowest: float = Field(description="Least forecast of the band: chance that a prompt loses what it asks for.")
+    highest: float
+    foreseen: float = Field(description="Mean forecast.")
+    measured: Estimate = Field(description="Mean fall of the judge's accuracy.")
+
+
+class CollateralRecord(Part):
+    """What was foreseen of prompts about what must stay, against what was measured on their pictures."""
+
+    prompts: int
+    foreseen: float
+    measured: Estimate
+    correlation: Estimate = Field(description="Spearman's, over prompts.")
+    bands: list[CollateralBand] = Field(description="Least foreseen first.")
+
+
 class LedgerRecord(Part):
     """The ledger that an edit belongs to: its weights carry all that is active in it."""
 
@@ -200,13 +216,11 @@ class AuditReport(Part):
     traces: list[TraceRecord]
     ledger: LedgerRecord | None = None
     validation: Validation | None
+    collateral: CollateralRecord | None = Field(None, description="Foreseen against measured; None: too little drawn.")
     attacks: list[AttackRecord] = Field([], description="What was tried to get the concepts back.")
     detectors: list[DetectorRecord] = Field([], description="What detectors counted on the same pictures.")
     features: FeatureScores | None = Field(None, description="What features inside of the model say.")
     verdict: Verdict | None
-    attacks: list[AttackRecord] = Field([], description="What was tried to make the edited model draw the concepts.")
-    detectors: list[DetectorRecord] = []
-    features: FeatureScores | None = Field(None, description="What features inside of the model say; None: not read.")
     limits: list[str] = Field(description="What is known not to be covered by this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
     lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")

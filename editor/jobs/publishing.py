@@ -1,11 +1,12 @@
 """The publish phase: write the artifacts and the report, and deliver them."""
 
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from api_schemas.report import AuditReport
+from api_schemas.report import AuditReport, CollateralRecord, SolveRecord
 from editor.jobs.attacking import attacked
 from editor.jobs.context import JobContext
 from editor.jobs.editing import edited, updates
@@ -17,6 +18,7 @@ from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
 from editor.publishing.atomic import write_bytes
 from editor.publishing.attesting.keys import open_signer
+from editor.publishing.collateral import collateral, forecasts
 from editor.publishing.delivery import ArtifactFile, published_report
 from editor.publishing.deployment.canaries import canaries
 from editor.publishing.names import DELTA
@@ -69,9 +71,8 @@ def draft(context: JobContext) -> AuditReport:
         model=model_record(context.request.model, context.checkpoint, context.files),
         removals=done.removals,
         solves=done.solves,
-        canaries=canaries(
-            context.checkpoint, done.removals, updates(context), {solve.tensor: solve.layer for solve in done.solves}
-        ),
+        canaries=canaries(context.checkpoint, done.removals, updates(context), layers_of(done.solves)),
+        collateral=collateral_of(context),
         traces=traced(context),
         ledger=done.ledger.record() if done.ledger else None,
         validation=validation_of(context),
@@ -82,6 +83,20 @@ def draft(context: JobContext) -> AuditReport:
         artifacts=[],
         software=software(),
     )
+
+
+def layers_of(solves: Sequence[SolveRecord]) -> dict[str, int]:
+    """The layer of each tensor."""
+    return {solve.tensor: solve.layer for solve in solves}
+
+
+def collateral_of(context: JobContext) -> CollateralRecord | None:
+    """Foreseen against measured, where pictures were drawn."""
+    validation, layers = validation_of(context), layers_of(edited(context).solves)
+    if validation is None:
+        return None
+    told = forecasts(context.checkpoint, context.books, updates(context), layers, validation)
+    return collateral(validation, told)
 
 
 def published(context: JobContext) -> AuditReport:

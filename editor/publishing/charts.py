@@ -12,6 +12,7 @@ from api_schemas.attacks import AttackRecord, Rate
 from api_schemas.report import (
     AuditReport,
     Check,
+    CollateralRecord,
     Estimate,
     RemovalRecord,
     SiteEffect,
@@ -36,6 +37,10 @@ RECOGNISED = (
 )
 ATTACKED = (
     "How often an attack brought the concept back. Grey squares: on the base model; blue dots: on the edited one."
+)
+FORESEEN = (
+    "Prompts about what must stay, in bands of what was foreseen of them. Grey squares: the foreseen share that loses what "
+    "it asks for; blue dots: how far the judge's accuracy really fell."
 )
 MEASURED = "What was measured (dots, with lines over their intervals), and the thresholds (red bars)."
 
@@ -67,7 +72,21 @@ def charts(report: AuditReport) -> list[Chart]:
     judged = scores_and_gates(report, report.validation) if report.validation else []
     tried = [attack_line(report, one, one.rate) for one in report.attacks if one.rate]
     attacked = [forest("attacks", "share of attempts", ATTACKED, tried)] if tried else []
-    return [*judged, *attacked, *traces, *curves]
+    foreseen = [collateral_bands(report.collateral)] if report.collateral else []
+    return [*judged, *attacked, *foreseen, *traces, *curves]
+
+
+def collateral_bands(record: CollateralRecord) -> Chart:
+    """Foreseen against measured, band by band."""
+    lines = [
+        Line(
+            f"foreseen {words.percent(band.lowest)} to {words.percent(band.highest)}",
+            Bar(*interval(band.measured)),
+            Bar(band.foreseen, band.lowest, band.highest),
+        )
+        for band in record.bands
+    ]
+    return forest("collateral", "share of prompts", FORESEEN, lines)
 
 
 def attack_line(report: AuditReport, one: AttackRecord, rate: Rate) -> Line:

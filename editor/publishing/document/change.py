@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from api_schemas.report import AuditReport, SolveRecord, TraceRecord
+from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord
 from editor.publishing import words
 from editor.publishing.charts import KINDS
 from editor.publishing.document.blocks import Block, Code, Details, Heading, Section, Table, text
@@ -12,9 +12,9 @@ from editor.publishing.document.gallery import Gallery
 def change(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
     """The edit itself."""
     yield Section("change", "What was changed in the model", [*edited(report, gallery)])
-    foreseen = [*foresight(report)]
+    foreseen = [*foresight(report, gallery)]
     if foreseen:
-        yield Section("foreseen", "What was foreseen", foreseen)
+        yield Section("foreseen", "What was foreseen, and what came", foreseen)
     if report.ledger:
         yield Section("ledger", "Position in the ledger", [*ledger(report)])
     if report.traces:
@@ -83,8 +83,33 @@ def trade_off(solve: SolveRecord, index: int, gallery: Gallery) -> Iterator[Bloc
     yield Details("The curve in numbers", [table])
 
 
-def foresight(report: AuditReport) -> Iterator[Block]:
+def against_measured(record: CollateralRecord, gallery: Gallery) -> Iterator[Block]:
+    """The forecast, held against the pictures."""
+    yield text(
+        f"Of {record.prompts} prompts about what must stay, a share of {words.percent(record.foreseen)} was to lose what it "
+        f"asks for; measured, the judge's accuracy fell by {words.share(record.measured)}. Rank correlation over prompts: "
+        f"{words.number(record.correlation)}."
+    )
+    yield from gallery.chart("collateral")
+    yield Table(
+        "Foreseen against measured, in bands of what was foreseen",
+        ("Foreseen chance of loss", "Mean", "Measured fall of accuracy", "Prompts"),
+        [
+            (
+                f"{words.percent(band.lowest)} to {words.percent(band.highest)}",
+                words.percent(band.foreseen),
+                words.share(band.measured),
+                str(band.measured.n),
+            )
+            for band in record.bands
+        ],
+    )
+
+
+def foresight(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
     """How far each concept was to go, and which prompts were to change most, told before anything was drawn."""
+    if report.collateral:
+        yield from against_measured(report.collateral, gallery)
     for solve in report.solves:
         if solve.feasibility:
             yield Table(
