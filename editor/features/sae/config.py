@@ -23,7 +23,7 @@ class SaeConfig(BaseModel):
     )
     steps: int = Field(default=4000, ge=1)
     batch: int = Field(default=512, ge=1, description="Rows.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak.")
     warmup: int | None = Field(default=None, ge=0, description="Steps; null: a twentieth of all.")
     decay: float = Field(
         default=0.2, ge=0, le=1, description="Last share of the steps, in which the rate falls to zero."

@@ -1,0 +1,182 @@
+"""`expunge features`: autoencoders from recorded activations, what they found, and pages to look at it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from api_schemas.errors import UsageError
+from api_schemas.options import JsonOutput
+
+if TYPE_CHECKING:
+    from editor.features.sae import SaeConfig
+
+features = typer.Typer(
+    name="features", no_args_is_help=True, add_completion=False, help="Sparse autoencoders: train, look, exchange, use."
+)
+
+REGISTRARS: tuple[str, ...] = ()
+"""Functions of the group that add commands to it: ``module:function``."""
+EMBEDDED = "emoji/"
+"""Before the name of an autoencoder that ships with the embedded model."""
+NOT_FOUND = 1
+
+Source = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="An autoencoder, ours or another tool's, or emoji/BLOCK.")
+]
+
+
+@features.command()
+def train(
+    recording: Annotated[
+        Path, typer.Argument(help="Recorded activations, or a safetensors file with a tensor `rows`.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder for the autoencoder; a run that stopped goes on from there.")],
+    latents: Annotated[
+        int | None, typer.Option(min=1, help="Size of the dictionary; default: four times the width.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, help="Active latents of a row.")] = 16,
+    activation: Annotated[Literal["topk", "batchtopk", "relu"], typer.Option()] = "topk",
+    steps: Annotated[int, typer.Option(min=1)] = 4000,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 512,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-3,
+    l1: Annotated[float, typer.Option(min=0, help="relu only: weight of the penalty.")] = 5.0,
+    preset: Annotated[Literal["default", "revelio"], typer.Option(help="revelio: the published settings.")] = "default",
+    held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the images that only measure.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    json_output: JsonOutput = False,
+) -> None:
+    """Train an autoencoder and measure it on images that it did not see."""
+    from editor.features.sae import SaeConfig, revelio
+    from editor.features.sae.recorded import measured, recorded, split
+
+    found = recorded(recording)
+    width = found.rows.shape[1]
+    config = SaeConfig(
+        latents=latents or 4 * width, k=k, activation=activation, steps=steps, batch=batch,
+        learning_rate=learning_rate, l1=l1, seed=seed,
+    )  # fmt: skip
+    config = revelio(width, seed) if preset == "revelio" else config
+    card = run_training(found, split(found, held_out, seed), config, out, device, measured)
+    show_card(card, json_output)
+
+
+def run_training(
+    found: Any, held_out: Any, config: "SaeConfig", out: Path, device: str, measured: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """Train, measure, write."""
+    from editor.features.sae import train_sae
+
+    done = train_sae(found.rows[~held_out], config, folder=out, device=device)
+    card: dict[str, Any] = found.about | {
+        "training": config.model_dump(),
+        "held_out": measured(done.sae, found, held_out),
+    }
+    done.sae.save(out, card)
+    return card
+
+
+@features.command()
+def show(
+    folder: Source,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the feature browser, one HTML file.")] = None,
+    recording: Annotated[
+        Path | None, typer.Option(help="What it was trained on, with every position, for the page.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the recorded images, in the order of their names.")
+    ] = None,
+    clip: Annotated[Path | None, typer.Option(help="A CLIPModel with tokenizer, for nearest texts.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Texts to be searched by, one a line.")] = None,
+    json_output: JsonOutput = False,
+) -> None:
+    """Say what an autoencoder is and how well it does; with --page, a browser of its features."""
+    from editor.features.sae.model import read_card
+
+    place = located(folder)
+    if page is not None:
+        write_page(folder, page, recording, images, clip, words)
+    show_card(read_card(place), json_output)
+
+
+def write_page(
+    folder: Path, page: Path, recording: Path | None, images: Path | None, clip: Path | None, words: Path | None
+) -> None:
+    """The browser, from the embedded artwork or from what is named."""
+    from editor.features.sae.browser import write
+    from editor.features.sae.browser.sources import from_folders
+
+    if str(folder).startswith(EMBEDDED):
+        from editor.emoji.features.browser import embedded
+
+        write(embedded(str(folder).removeprefix(EMBEDDED)), page)
+        return
+    if recording is None or images is None:
+        raise UsageError(
+            "A page shows images.", field="recording", remedy="Name the recorded activations and the folder of images."
+        )
+    write(from_folders(folder, recording, images, clip, words), page)
+
+
+@features.command()
+def convert(
+    folder: Source,
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    to: Annotated[str, typer.Option(help="ours, saelens, sparsify or openai.")],
+) -> None:
+    """Write an autoencoder in another tool's layout, or another tool's in ours. safetensors only."""
+    from editor.features.sae.interop import read_any, write_layout
+
+    sae = read_any(located(folder))
+    if to == "ours":
+        sae.save(out)
+    else:
+        write_layout(sae, out, to)
+
+
+@features.command()
+def selftest(seed: Annotated[int, typer.Option(min=0)] = 0, json_output: JsonOutput = False) -> None:
+    """Train on rows whose features are known, and count how many are found. Exit code 1: fewer than nine tenths."""
+    import json
+
+    from editor.features.sae.selftest import selftest as run
+
+    found = run(seed, quiet=json_output)
+    lines = [f"{name:<12}{value:.4f}" for name, value in asdict(found).items()]
+    typer.echo(json.dumps(asdict(found) | {"ok": found.ok}) if json_output else "\n".join(lines))
+    if not found.ok:
+        raise typer.Exit(NOT_FOUND)
+
+
+def located(folder: Path) -> Path:
+    """Where it lies; ``emoji/BLOCK`` is inside the package."""
+    if not str(folder).startswith(EMBEDDED):
+        return folder
+    from editor.emoji.features.unet_sae import FOLDER
+
+    return FOLDER / str(folder).removeprefix(EMBEDDED)
+
+
+def show_card(card: dict[str, Any], json_output: bool) -> None:
+    """For people the figures; for machines all of it."""
+    import json
+
+    if json_output:
+        typer.echo(json.dumps(card))
+        return
+    for name, value in card.get("held_out", {}).items():
+        typer.echo(f"{name:<12}{value:.4g}")
+    for kind, found in card.get("concepts", {}).items():
+        one, probe = found["auc"]["value"], found["probe_auc"]["value"]
+        typer.echo(
+            f"{kind:<12}{len(found['best'])} concepts, AUC of one latent {one:.3f}, of a linear probe {probe:.3f}"
+        )
+
+
+for registrar in REGISTRARS:
+    module, _, function = registrar.partition(":")
+    getattr(import_module(module), function)(features)
