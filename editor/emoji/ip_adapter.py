@@ -31,7 +31,7 @@ from editor.emoji.training import Plan, autocast, train
 from editor.emoji.unet import SCHEDULE, Prompts, random_times
 from editor.judging.sampling import load_pipeline
 
-PLAN = Plan(steps=6000, batch=128, learning_rate=2e-3, averaging=0.995, warmup=100, seed=11)
+PLAN = Plan(steps=2500, batch=128, learning_rate=2e-3, averaging=0.995, warmup=100, seed=11)
 ROUNDS, POSITIONS, BATCH = 2, 8, 32
 """Recorded: times that each subject is asked about, positions of the map that are kept, subjects at once."""
 ABSENT = 0.1

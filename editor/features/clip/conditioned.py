@@ -1,6 +1,7 @@
 """Pipelines that draw what an image embedding says: Stable Diffusion with an IP-Adapter, and Kandinsky 2.2's decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,8 +40,23 @@ class IpAdapted:
         """Guided away from the zero embedding, as diffusers guides."""
         images = embeddings[:, None].to(self.pipeline.unet.device, self.pipeline.unet.dtype)
         guided = [torch.zeros_like(images), images] if sampler.guidance > 1 else [images]
-        given = {"prompt": [""] * len(seeds), "ip_adapter_image_embeds": [torch.cat(guided)]}
-        return call(self.pipeline, given, seeds, sampler)
+        each = [torch.cat(guided)]
+        with one_each(self.pipeline, each):
+            given = {"prompt": [""] * len(seeds), "ip_adapter_image_embeds": each}
+            return call(self.pipeline, given, seeds, sampler)
+
+
+@contextmanager
+def one_each(pipeline: Any, embeddings: list[Tensor]) -> Iterator[None]:
+    """Within, each picture of a batch has its own embedding.
+
+    diffusers repeats what it is given for every picture of the batch, so that all of them would see all embeddings.
+    """
+    pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
+    try:
+        yield
+    finally:
+        del pipeline.prepare_ip_adapter_image_embeds
 
 
 @dataclass(frozen=True)

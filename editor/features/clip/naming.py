@@ -1,0 +1,63 @@
+"""What a direction in embedding space stands for: by labelled pictures, and by the nearest text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from api_schemas.report import Estimate
+from editor.features.sae.concepts import auc, interval
+
+
+@dataclass(frozen=True)
+class Named:
+    """The label that a direction tells best from all others of its kind."""
+
+    kind: str
+    name: str
+    train: float
+    """AUC on the pictures that it was chosen by."""
+    test: Estimate
+    """AUC on the others, with its interval."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Embeddings of pictures of which it is known what they show."""
+
+    rows: Tensor
+    """``(n, d)``."""
+    labels: Mapping[str, Sequence[str]]
+    """Kind -> the label of each row."""
+    train: Tensor
+    """``(n,)`` bool."""
+
+    def having(self, kind: str, name: str) -> Tensor:
+        """``(n,)`` bool."""
+        return torch.tensor([label == name for label in self.labels[kind]])
+
+    def names(self) -> list[tuple[str, str]]:
+        """Every kind and label."""
+        return [(kind, name) for kind, labels in self.labels.items() for name in sorted(set(labels))]
+
+    def name_of(self, direction: Tensor) -> Named:
+        """The label whose pictures lie furthest along ``(d,)``, chosen on the train half, measured on the other."""
+        scores = self.rows @ direction
+        train = scores[self.train, None]
+        found = {(kind, name): float(auc(train, self.having(kind, name)[self.train])) for kind, name in self.names()}
+        kind, name = max(found, key=lambda key: found[key])
+        test = interval(scores[~self.train], self.having(kind, name)[~self.train])
+        return Named(kind, name, found[kind, name], test)
+
+
+def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> tuple[str, float]:
+    """Of texts with their ``(d,)`` embeddings, the one that points most as the direction does, and its cosine.
+
+    What all texts share is taken off first: next to it their differences are small.
+    """
+    matrix = torch.stack(list(texts.values()))
+    cosines = F.cosine_similarity(matrix - matrix.mean(0), direction[None], dim=1)
+    best = int(cosines.argmax())
+    return list(texts)[best], float(cosines[best])
