@@ -5,7 +5,7 @@ READY := .venv/.ready
 # The benchmarks of editor.bench.command.
 BENCHMARKS := edit ledger overlay trace
 
-.PHONY: demo test check format kill bench clean
+.PHONY: demo test check format kill fuzz bench clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -26,6 +26,9 @@ format: $(READY)  ## put the code into the house's style
 kill: $(READY)  ## every process killed and stopped at every place, on both databases: about an hour
 	$(BIN)/python -m tests.kill.matrix --store sqlite
 	$(BIN)/python -m tests.kill.matrix --store postgres
+
+fuzz: $(READY)  ## ten thousand spoilt safetensors files, from registration to the first read
+	$(BIN)/python -m tests.fuzz.safetensors
 
 bench: $(READY)  ## every benchmark, a JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done

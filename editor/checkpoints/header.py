@@ -144,6 +144,8 @@ def json_object(text: bytes) -> dict[str, Any]:
         value = json.loads(decoded)
         if isinstance(value, dict) and decoded.count(":") != names_in(value):
             json.loads(decoded, object_pairs_hook=distinct)
+        if "\\u" in decoded:  # half a surrogate pair is no text: other readers refuse it
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, Damage) else Damage(f"the header is no JSON ({error})") from error
     if not isinstance(value, dict):

@@ -112,6 +112,7 @@ LIES = {
     "twice": b'{"x": ' + json.dumps(entry()).encode() + b', "x": ' + json.dumps(entry()).encode() + b"}",
     "offsets twice": b'{"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8], "data_offsets": [0, 16]}}',
     "metadata twice": b'{"__metadata__": {"a": "1", "a": "2"}, "x": ' + json.dumps(entry()).encode() + b"}",
+    "half a surrogate": b'{"\\ud800": ' + json.dumps(entry()).encode() + b"}",
     "twice, once in disguise": b'{"x": ' + json.dumps(entry()).encode() + b', "\\u0078": {}}',
     "UTF-16": '{"x": 1}'.encode("utf-16-le"),
     "array": b"[1]",
