@@ -6,7 +6,8 @@ every machine makes the same bytes; letters that they lack (Chinese, say) are sh
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,23 @@ def print_out(report: AuditReport, figures: Sequence[Figure]) -> bytes:
 
 def typeset(content: Document, at: datetime, figures: Sequence[Figure]) -> bytes:
     """A document as PDF, dated ``at``."""
+    with project(content, figures) as compiler:
+        made = compiler.compile(format="pdf", timestamp=at.replace(microsecond=0), pdf_standards=STANDARD)
+    if not isinstance(made, bytes):
+        raise TypeError("a PDF is one file")
+    return made
+
+
+def pages(content: Document, at: datetime, figures: Sequence[Figure], density: float) -> list[bytes]:
+    """The same as a PNG for each page, at so many pixels an inch."""
+    with project(content, figures) as compiler:
+        made = compiler.compile(format="png", timestamp=at.replace(microsecond=0), ppi=density)
+    return made if isinstance(made, list) else [made or b""]
+
+
+@contextmanager
+def project(content: Document, figures: Sequence[Figure]) -> Iterator[typst.Compiler]:
+    """Typst, on a folder with the template, the document as data, and the figures."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "main.typ").write_bytes(TEMPLATE.read_bytes())
@@ -53,18 +71,7 @@ def typeset(content: Document, at: datetime, figures: Sequence[Figure]) -> bytes
         for figure in figures:
             path, image = file_of(figure)
             (root / Path(path).name).write_bytes(image)
-        made = typst.compile(
-            root / "main.typ",
-            root=root,
-            format="pdf",
-            font_paths=[FONTS],
-            ignore_system_fonts=True,
-            timestamp=at.replace(microsecond=0),
-            pdf_standards=STANDARD,
-        )
-    if not isinstance(made, bytes):
-        raise TypeError("a PDF is one file")
-    return made
+        yield typst.Compiler(root / "main.typ", root=root, font_paths=[FONTS], ignore_system_fonts=True)
 
 
 def plain_document(content: Document) -> dict[str, Any]:
