@@ -53,15 +53,17 @@ def hand_over(database: Database, claim: Claim, editor: Editor, model: Path, wor
 
 
 def step(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> Step | None:
-    """The revision that a finished job makes, as its report tells; None for a job that makes none."""
+    """The revision that a finished job makes, as its report tells; None for a job that makes none, or whose weights are not published."""
     if not claim.makes_revision:
         return None
     known = _known(workdir)
     report = next(file.path for file in files if file.name == REPORT)
-    ledger = AuditReport.model_validate_json(report.read_bytes()).ledger
-    if known is None or ledger is None:
+    told = AuditReport.model_validate_json(report.read_bytes())
+    if told.refused:
+        return None
+    if known is None or told.ledger is None:
         raise LedgerMoved(f"{claim.job_id} has lost the ledger that it started from.")
-    return Step(known.revision, ledger.digest, ledger.active)
+    return Step(known.revision, told.ledger.digest, told.ledger.active)
 
 
 def _current(database: Database, claim: Claim) -> Handed:

@@ -12,7 +12,7 @@ from editor.jobs.context import JobContext
 from editor.jobs.editing import edited, updates
 from editor.jobs.pictures import kept_pictures
 from editor.jobs.tracing import traced
-from editor.jobs.validating import validation_of, verdict
+from editor.jobs.validating import refused, validation_of, verdict
 from editor.ledger import Ledger, LedgerFolder
 from editor.limits import known_limits, not_tested
 from editor.publishing import delivery
@@ -64,7 +64,7 @@ def signing(context: JobContext) -> Signing:
 
 def draft(context: JobContext) -> AuditReport:
     """The report, but for its list of files."""
-    done = edited(context)
+    done, refusal = edited(context), refused(context)
     return AuditReport(
         job_id=context.job_id,
         created_at=context.now,
@@ -74,12 +74,13 @@ def draft(context: JobContext) -> AuditReport:
         canaries=canaries(context.checkpoint, done.removals, updates(context), layers_of(done.solves)),
         collateral=collateral_of(context),
         traces=traced(context),
-        ledger=done.ledger.record() if done.ledger else None,
+        ledger=done.ledger.record() if done.ledger and not refusal else None,
         validation=validation_of(context),
         verdict=verdict(context),
         **dict(attacked(context)),
         limits=known_limits(done.removals, context.checkpoint.second_ways),
         untested=not_tested(context.request.validation),
+        refused=refusal,
         artifacts=[],
         software=software(),
     )
@@ -116,7 +117,7 @@ def deliver(context: JobContext, out: Path) -> list[Path]:
         LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
     """
     ledger = edited(context).ledger
-    if not (context.ledger and ledger):
+    if not (context.ledger and ledger) or refused(context):
         return delivery.deliver(context.out, context.model_dir, out)
 
     def change(now: Ledger) -> Ledger:

@@ -79,7 +79,9 @@ def verdict(context: JobContext) -> Verdict | None:
     return overall([check.outcome for check in validation.checks]) if validation else None
 
 
-def withheld(context: JobContext) -> bool:
-    """Whether the weights are not published, because the verdict is not what the policy asks for."""
+def refused(context: JobContext) -> str | None:
+    """Why the weights are not published: the verdict is not what the policy asks for. None: they are."""
     validation = validation_of(context)
-    return bool(validation and validation.publish_policy == "only_if_passed" and verdict(context) != "passed")
+    if validation is None or validation.publish_policy == "always" or verdict(context) == "passed":
+        return None
+    return f"No weights were published: the verdict is {verdict(context)}, and the policy publishes only what passed."

@@ -20,7 +20,9 @@ from editor import jobs
 from editor.checkpoints import file_digest
 from editor.emoji import WEIGHTS
 from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
+from editor.judging.policies import load_policy
 from editor.judging.sampling import Sampler, Shot, draw, load_pipeline
+from editor.ledger import LedgerFolder
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SMALL = {"steps": 3, "retain_prompts": 6, "prompts": 12}
@@ -273,3 +275,39 @@ def test_what_others_removed_is_neither_expected_to_stay_nor_named(
     done = jobs.edited(second).model_copy(update={"ledger": None})
     assert "pizza" not in done.model_dump_json()
     assert "zeppelin" not in done.model_dump_json()
+
+
+def test_what_did_not_pass_is_not_published_where_the_policy_says_so(make: Make, tmp_path: Path) -> None:
+    """Twelve prompts can't show a concept to be gone. The ledger does not take it either."""
+    few = FOX | {"validation": SMALL | {"publish_policy": "only_if_passed"}}
+    context = make(few, ledger=tmp_path / "ledger")
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    delivered = {path.relative_to(tmp_path / "out").as_posix() for path in jobs.deliver(context, tmp_path / "out")}
+    report = jobs.published(context)
+    assert report.verdict == "inconclusive"
+    assert report.refused is not None
+    assert {"report.json", "report.html", "report.pdf"} <= delivered
+    assert not [name for name in delivered if name.endswith((".safetensors", "README.md"))]
+    assert not [artifact for artifact in report.artifacts if artifact.kind in ("weights", "delta", "lora", "card")]
+    assert "No weights were published" in (tmp_path / "out" / "report.html").read_text()
+    assert not LedgerFolder(tmp_path / "ledger").file.exists()
+
+
+def test_the_gates_are_fixed_before_anything_is_measured(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy file that is changed while the job runs changes nothing."""
+    monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
+    file = tmp_path / "ours.toml"
+    file.write_text('gates = [{ measure = "neighbour_drop", threshold = 0.5 }]')
+    context = make(FOX | {"validation": SMALL | {"steps": 1, "policy": "ours"}})
+    fixed = load_policy("ours").digest()
+    jobs.run_trace(context)
+    jobs.run_edit(context)
+    file.write_text('gates = [{ measure = "neighbour_drop", threshold = 1.0 }]')
+    jobs.run_validate(context)
+    found = jobs.validation_of(context)
+    assert found is not None
+    assert (found.policy, found.policy_sha256) == ("ours", fixed)
+    assert [check.threshold for check in found.checks] == [0.5]

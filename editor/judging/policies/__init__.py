@@ -23,12 +23,23 @@ def policy_for(asked: Validation) -> Policy:
     """The gates that decide a request, whichever way it says so; its own word on publishing goes before the policy's.
 
     Raises:
-        PolicyError: there is no such policy, or its file is not one.
+        PolicyError: there is no such policy, its file is not one, or it asks for what would not be drawn.
     """
-    if asked.policy is None:
-        return asked_policy(asked)
-    policy = load_policy(asked.policy)
+    policy = load_policy(asked.policy) if asked.policy else asked_policy(asked)
+    if asked.policy or asked.gates:
+        expect_prompts(policy, asked)
     return policy.model_copy(update={"publish_policy": asked.publish_policy or policy.publish_policy})
+
+
+def expect_prompts(policy: Policy, asked: Validation) -> None:
+    """Refuse gates that no prompt would answer: what is not measured must not pass unseen."""
+    about_retain = [gate.measure for gate in policy.gates if gate.measure.startswith("retain")]
+    if about_retain and asked.retain_prompts == 0:
+        raise PolicyError(
+            f"The gate {about_retain[0]} needs unrelated prompts, and retain_prompts is 0.",
+            field="validation.retain_prompts",
+            remedy="Leave retain_prompts out.",
+        )
 
 
 def folders() -> list[Path]:
