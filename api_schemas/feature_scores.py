@@ -81,9 +81,9 @@ class DiffCScore(Part):
 
     removal: int
     place: Place
-    asked_for: Literal["prompt", "nothing"] = Field(
-        description="`prompt`: images of the concept's prompts, read under these. `nothing`: noised images of the concept by "
-        "the base model, read under the empty prompt: hidden or gone?"
+    asked_for: Literal["prompt", "image", "nothing"] = Field(
+        description="`prompt`: each model's images of the concept's prompts, read under these. `image`: the same images, read "
+        "under the empty prompt. `nothing`: the base model's images, read under the empty prompt: hidden or gone?"
     )
     before: Estimate = Field(description="Probability of the concept.")
     after: Estimate

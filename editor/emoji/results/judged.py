@@ -1,17 +1,21 @@
 """Every score and every attack on single removals: the base model, the released procedure, the default."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 
 from api_schemas.attacks import Attack, AttackRecord, Attacks, Rate
-from editor.emoji.results.single import removals
+from api_schemas.feature_scores import FeatureScores
+from editor.emoji.features.instruments import instruments
+from editor.emoji.results.single import REMOVALS, removals
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.judging.attacks import Scene, Side, edited_side, run_attacks
+from editor.judging.feature_scores.scored import Sitting, feature_scores
 from editor.judging.judge import Image
 from editor.judging.rates import rate
 from editor.judging.sampling import Shot
@@ -22,6 +26,7 @@ from editor.publishing.atomic import write_bytes
 from editor.quickfix.edit import edit
 from editor.quickfix.method import Method, Preset
 
+Made = TypeVar("Made", bound=BaseModel)
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 STYLE_COUNT = 4
 TARGETS, CONTROLS, PROMPTS = 8, 12, 2
@@ -59,6 +64,13 @@ class Row(BaseModel):
     kept_before: Rate
     kept_after: Rate
     attacks: dict[str, AttackRecord]
+    features: FeatureScores | None = None
+
+
+class Tried(BaseModel):
+    """Records by name."""
+
+    records: dict[str, AttackRecord]
 
 
 class Bench:
@@ -108,10 +120,29 @@ class Bench:
 
     def row(self) -> Row:
         """What was measured before, or measured now."""
-        path = self.folder / f"{self.name}.json"
+        row = self.stored("attacks", Row, self.measured)
+        row.attacks |= self.stored("resurgence", Tried, self.resurged).records if self.fine_tuned else {}
+        return row.model_copy(update={"features": self.stored("features", FeatureScores, self.read)})
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether fine-tuning is tried: it takes minutes."""
+        return self.preset == "default" and self.removal.concept.name in FINE_TUNED
+
+    def stored(self, name: str, kind: type[Made], make: Callable[[], Made]) -> Made:
+        """A part of the row, from its file, or made now."""
+        path = self.folder / f"{self.name}.{name}.json"
         if not path.exists():
-            write_bytes(path, self.measured().model_dump_json().encode())
-        return Row.model_validate_json(path.read_bytes())
+            write_bytes(path, make().model_dump_json().encode())
+        return kind.model_validate_json(path.read_bytes())
+
+    def resurged(self) -> "Tried":
+        """Fine-tune and ask again."""
+        return Tried(records={one.name: one for one in run_attacks([self.scene], RESURGENCE, seed=0)})
+
+    def read(self) -> FeatureScores:
+        """What features say of the images that were drawn."""
+        return feature_scores(self.scene, instruments(), Sitting(self.targets, self.controls, *self.images))
 
     def measured(self) -> Row:
         """Draw, judge, attack."""
@@ -145,8 +176,6 @@ def turned(items: Sequence[Phrase], by: int) -> list[Phrase]:
 
 def control_names() -> list[str]:
     """Objects that no removal of the table names, nor leads to."""
-    from editor.emoji.results.single import REMOVALS
-
     taken = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
     return evenly([name for name in OBJECT_NAMES if name not in taken], CONTROLS)
 

@@ -21,9 +21,11 @@ def asked_for(
     concept: str,
     removal: int,
     place: Place,
+    *,
+    prompted: bool = True,
     **reading: Any,
 ) -> DiffCScore:
-    """Each model's own images of the concept's prompts, read under these prompts.
+    """Each model's own images of the concept's prompts, read under these prompts or under the empty one.
 
     Args:
         sides: the pipelines before and after.
@@ -31,10 +33,10 @@ def asked_for(
         reading: further arguments of :func:`editor.features.diffc.probabilities`.
     """
     found = [
-        probabilities(side, classifier, drawn, prompts=prompts, **reading)
+        probabilities(side, classifier, drawn, prompts=prompts if prompted else None, **reading)
         for side, drawn in zip(sides, latents, strict=True)
     ]
-    return record(classifier, found, prompts, concept, removal, place, "prompt")
+    return record(classifier, found, prompts, concept, removal, place, "prompt" if prompted else "image")
 
 
 def hidden(

@@ -4,7 +4,7 @@ Scored on pre-activations, as residual.py has it, at a layer and timestep that n
 beside, and marked as not to be trusted where the autoencoder no longer explains what it is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,12 @@ class Readings:
 
 
 def sae_score(
-    sae: SparseAutoencoder, readings: Readings, features: dict[str, Sequence[int]], removal: int, place: Place
+    sae: SparseAutoencoder,
+    readings: Readings,
+    features: Mapping[str, Sequence[int]],
+    removal: int,
+    place: Place,
+    patches: tuple[Tensor, Tensor] | None = None,
 ) -> SaeScore:
     """Score an edit.
 
@@ -54,10 +59,12 @@ def sae_score(
             concept that nothing stands for. Such controls are left out.
         removal: its index.
         place: where the readings are from.
+        patches: ``(n, d)`` single positions before and after, where the autoencoder was trained on these and readings are
+            their means: what it explains is asked of them.
     """
     with torch.no_grad():
         before, after = (sae.pre_activations(rows).double() for rows in (readings.before, readings.after))
-    unexplained = [fvu(sae, rows) for rows in (readings.before, readings.after)]
+    unexplained = [fvu(sae, rows) for rows in patches or (readings.before, readings.after)]
     own = list(features.get(readings.names[0], ()))
     trusted, why = trust(*unexplained)
     return SaeScore(
@@ -92,7 +99,7 @@ def fvu(sae: SparseAutoencoder, rows: Tensor) -> float:
 
 
 def by_features(
-    before: Tensor, after: Tensor, readings: Readings, features: dict[str, Sequence[int]]
+    before: Tensor, after: Tensor, readings: Readings, features: Mapping[str, Sequence[int]]
 ) -> Residual | None:
     """Mean standardised pre-activation of what stands for each concept."""
     named = [name for name in readings.names if features.get(name)]
