@@ -1,13 +1,18 @@
 """Every picture of the artwork as image embeddings: in place and clean, and shifted and roughened as generators draw."""
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from editor import emoji
 from editor.emoji.clip import rough, wide_shift
 from editor.emoji.samples import Pictures, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
-from editor.features.clip.image_encoder import ImageEncoder
+from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
+from editor.publishing.atomic import write_bytes
 
 VARIANTS = 12
 SUBJECTS = tuple(
@@ -30,3 +35,21 @@ def embed_artwork(encoder: ImageEncoder, variants: int = VARIANTS, seed: int = 0
     return torch.cat(
         [torch.stack([embedded(part, v) for v in range(variants)], 1) for part in tqdm(parts, desc="embeddings")]
     )
+
+
+def artwork_embeddings(folder: Path) -> Tensor:
+    """The same of the judge, kept in ``folder``."""
+    file = folder / "clip_embeddings.safetensors"
+    if not file.exists():
+        write_bytes(file, save({"rows": embed_artwork(open_image_encoder(emoji.JUDGE))}))
+    return load_file(file)["rows"]
+
+
+def labels_of(variants: int) -> dict[str, list[str]]:
+    """What each row shows of embeddings whose first two dimensions are flattened."""
+    every = [subject for subject in SUBJECTS for _ in range(variants)]
+    return {
+        "object": [OBJECT_NAMES[subject.object] for subject in every],
+        "style": [STYLES[subject.style] for subject in every],
+        "background": [tuple(BACKGROUNDS)[subject.background] for subject in every],
+    }

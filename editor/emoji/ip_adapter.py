@@ -21,11 +21,10 @@ from diffusers.models.embeddings import ImageProjection
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from editor import emoji
 from editor.emoji.autoencoder import SCALING
-from editor.emoji.embeddings import SUBJECTS
+from editor.emoji.embeddings import SUBJECTS, artwork_embeddings
 from editor.emoji.samples import Pictures, Subject
 from editor.emoji.training import Plan, autocast, train
 from editor.emoji.unet import SCHEDULE, Prompts, random_times
@@ -180,12 +179,18 @@ def train_ip_adapter(teacher: Teacher, embedded: Tensor, folder: Path, plan: Pla
     return model
 
 
-def teacher_of(
-    autoencoder: AutoencoderTiny, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
-) -> Teacher:
-    """The embedded model's parts, none of them to be trained."""
-    unet.requires_grad_(False).set_attn_processor(AttnProcessor())
-    return Teacher(autoencoder, Prompts(tokenizer, encoder, {}), unet, Pictures(), DDPMScheduler(**SCHEDULE))
+def make(folder: Path) -> None:
+    """Train on the model and the judge that ship, and write what ships."""
+    pipeline = load_pipeline(emoji.WEIGHTS)
+    save_adapter(train_ip_adapter(teacher_of(pipeline), artwork_embeddings(folder), folder))
+
+
+def teacher_of(pipeline: Any) -> Teacher:
+    """The pipeline's parts, none of them to be trained."""
+    unet = pipeline.unet.requires_grad_(False).to(memory_format=torch.channels_last)
+    unet.set_attn_processor(AttnProcessor())
+    prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder, {})
+    return Teacher(pipeline.vae, prompts, unet, Pictures(), DDPMScheduler(**SCHEDULE))
 
 
 def save_adapter(adapter: Adapter, folder: Path = ADAPTER) -> None:

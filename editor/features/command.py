@@ -18,7 +18,7 @@ features = typer.Typer(
     name="features", no_args_is_help=True, add_completion=False, help="Sparse autoencoders: train, look, exchange, use."
 )
 
-REGISTRARS: tuple[str, ...] = ()
+REGISTRARS: tuple[str, ...] = ("editor.features.clip.commands:register",)
 """Functions of the group that add commands to it: ``module:function``."""
 EMBEDDED = "emoji/"
 """Before the name of an autoencoder that ships with the embedded model."""

@@ -14,6 +14,8 @@ Step = Callable[[Path], None]
 STEPS = {
     "diffc": "editor.emoji.features.heads:train",
     "unet_sae": "editor.emoji.features.unet_sae:train",
+    "clip_sae": "editor.emoji.features.clip_sae:train",
+    "ip_adapter": "editor.emoji.ip_adapter:make",
 }
 """Name -> function of the folder to work in."""
 

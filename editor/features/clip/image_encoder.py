@@ -54,6 +54,14 @@ class ImageEncoder:
         top, left = (size[0] - side) // 2, (size[1] - side) // 2
         return scaled[..., top : top + side, left : left + side]
 
+    @torch.no_grad()
+    def nothing(self) -> Tensor:
+        """``(d,)``: the embedding of pixels that are zero after normalising, Kandinsky's negative."""
+        side = int(self.clip.vision_model.config.image_size)
+        pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, side, side)).pooler_output
+        embedded: Tensor = self.clip.visual_projection(pooled)[0]
+        return embedded
+
     def images(self, images: Sequence[Image]) -> Tensor:
         """``(n, d)`` of pictures of one size."""
         return self.embed(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)

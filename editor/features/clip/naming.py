@@ -52,12 +52,12 @@ class Labelled:
         return Named(kind, name, found[kind, name], test)
 
 
-def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> tuple[str, float]:
-    """Of texts with their ``(d,)`` embeddings, the one that points most as the direction does, and its cosine.
+def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> str:
+    """Of texts with their ``(d,)`` embeddings, the one that points most as the direction does; "" where there are none.
 
     What all texts share is taken off first: next to it their differences are small.
     """
+    if not texts:
+        return ""
     matrix = torch.stack(list(texts.values()))
-    cosines = F.cosine_similarity(matrix - matrix.mean(0), direction[None], dim=1)
-    best = int(cosines.argmax())
-    return list(texts)[best], float(cosines[best])
+    return list(texts)[int(F.cosine_similarity(matrix - matrix.mean(0), direction[None], dim=1).argmax())]
