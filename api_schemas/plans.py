@@ -39,7 +39,7 @@ class PlannedEdit(Resource):
     prompts: list[ForeseenChange] = Field(description="Prompts about what stays, the most hurt first.")
 
 
-class Estimate(Resource):
+class PlanEstimate(Resource):
     """How long the job would take, once a worker starts it."""
 
     images: int = Field(description="That would be drawn at most; those of the unedited model may be there already.")
@@ -55,4 +55,4 @@ class Plan(Resource):
     removals: list[PlannedRemoval]
     edits: list[PlannedEdit]
     conflicts: list[Conflict] = Field(description="Warnings. Contradictions are refused with 409 or 422.")
-    estimate: Estimate
+    estimate: PlanEstimate

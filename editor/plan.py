@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from api_schemas.edits import EditOptions, EditRequest
-from api_schemas.plans import Estimate, Plan, PlannedEdit, PlannedPrompt, PlannedRemoval
+from api_schemas.plans import Plan, PlanEstimate, PlannedEdit, PlannedPrompt, PlannedRemoval
 from api_schemas.report import NameRecord, Verdict
 from editor.foresight import EncoderForecast, forecast
 from editor.handover import hand_over
@@ -56,7 +56,7 @@ def plan(context: JobContext) -> Plan:
         removals=[planned(context, removal) for removal in context.removals],
         edits=[planned_edit(one) for one in found.encoders],
         conflicts=found.conflicts,
-        estimate=Estimate(images=images(context), seconds=None),
+        estimate=PlanEstimate(images=images(context), seconds=None),
     )
 
 

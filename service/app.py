@@ -4,7 +4,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
 from api_schemas.problems import Problem
-from service import problems
+from service import openapi, problems
 from service.backend import Backend
 from service.limits import RateLimit
 from service.middleware import LimitBody, LimitRate, RequestId, RequireApiKey
@@ -43,6 +43,7 @@ def create_app(backend: Backend) -> FastAPI:
     for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub):
         app.include_router(module.router, dependencies=[Security(BEARER)])
     # The last one added is the outermost.
+    openapi.install(app)
     settings = backend.settings
     app.add_middleware(LimitBody, limit=settings.max_body_bytes, larger={"/v1/batches": settings.max_batch_bytes})
     app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api_schemas.jobs import Artifact, Page
@@ -21,6 +21,7 @@ from service.store.errors import UnknownModel
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
 Format = Literal["json", "html"]
+FileName = Annotated[str, Path(description="Path inside the bundle.", examples=["text_encoder/model.safetensors"])]
 ATTESTATIONS = "attestation.intoto.jsonl"
 REPORTS: dict[Format, str] = {"json": "report.json", "html": "report.html"}
 
@@ -34,7 +35,7 @@ def list_artifacts(edit_id: EditId, backend: BackendDep, caller: ReadsArtifacts)
 @router.head("/artifacts/{name:path}", include_in_schema=False)
 @router.get("/artifacts/{name:path}", summary="Download a file", response_class=Response)
 def read_artifact(
-    edit_id: EditId, name: str, request: Request, backend: BackendDep, caller: ReadsArtifacts
+    edit_id: EditId, name: FileName, request: Request, backend: BackendDep, caller: ReadsArtifacts
 ) -> Response:
     """The bytes, or 307 to where they lie in a bucket. `Range` is understood; the ETag is the sha256."""
     job = _job(backend, caller, edit_id)
@@ -60,7 +61,11 @@ def read_report(
 @router.head("/report.{format}", include_in_schema=False)
 @router.get("/report.{format}", summary="The audit report in one form", response_model=AuditReport)
 def read_report_as(
-    edit_id: EditId, format: Format, request: Request, backend: BackendDep, caller: ReadsArtifacts
+    edit_id: EditId,
+    format: Annotated[Format, Path(description="In which form.")],
+    request: Request,
+    backend: BackendDep,
+    caller: ReadsArtifacts,
 ) -> Response:
     """The report in one form."""
     return download_of(backend, _job(backend, caller, edit_id), REPORTS[format], request)

@@ -41,7 +41,7 @@ async def stream(
     backend: BackendDep,
     caller: ReadsEdits,
     after: After = 0,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, description="The `seq` of the last message that came.")] = None,
 ) -> Response:
     """Server-sent events whose ids are `seq`: reconnect with `Last-Event-ID` and nothing is missed.
 

@@ -11,7 +11,7 @@ from service.access import Caller, ReadsArtifacts
 from service.backend import Backend, BackendDep
 from service.downloads import download
 from service.hub import MAIN, NAMESPACE, HubFile, Repository, base_files, no_repository, no_revision
-from service.routes.artifacts import content_of
+from service.routes.artifacts import FileName, content_of
 from service.store import jobs, ledgers, registered, schema
 from service.store.errors import UnknownModel
 from service.store.ids import EDIT_ID
@@ -64,7 +64,7 @@ def resolve(
     namespace: Namespace,
     repo: Repo,
     revision: Revision,
-    name: str,
+    name: FileName,
     request: Request,
     backend: BackendDep,
     caller: ReadsArtifacts,

@@ -12,7 +12,7 @@ from service import resources
 from service.access import Caller, ReadsArtifacts, ReadsLedger
 from service.backend import Backend, BackendDep
 from service.errors import NotFound
-from service.routes.artifacts import download_of
+from service.routes.artifacts import FileName, download_of
 from service.routes.models import ModelId, registered
 from service.store import ledgers, tables
 from service.store.schema import Job
@@ -69,7 +69,7 @@ def read_revision(model_id: ModelId, number: Number, backend: BackendDep, caller
 @router.head("/revisions/{number}/artifacts/{name:path}", include_in_schema=False)
 @router.get("/revisions/{number}/artifacts/{name:path}", summary="Download a revision's file", response_class=Response)
 def read_revision_file(
-    model_id: ModelId, number: Number, name: str, request: Request, backend: BackendDep, caller: ReadsArtifacts
+    model_id: ModelId, number: Number, name: FileName, request: Request, backend: BackendDep, caller: ReadsArtifacts
 ) -> Response:
     """Weights, delta, report: the files of the edit that made the revision."""
     _, job = revision_of(backend, caller, model_id, number)

@@ -25,7 +25,7 @@ BODIES: dict[str, Any] = {
 """What a POST needs. A route that needs one and is not named here fails below."""
 OWNED = re.compile(r"\{(edit_id|batch_id|endpoint_id|number|repo)")
 """Parameters that name what belongs to a tenant; other paths answer everybody, each with his own."""
-OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/openapi.json", "/v1/signing_keys"}
+OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/openapi.json", "/v1/signing_keys", "/metrics"}
 """What tenants share: base models, public keys, the contract itself."""
 
 

@@ -1,6 +1,6 @@
 """`editor.plan` without science: nothing is foreseen, but what the request asks for."""
 
-from api_schemas.plans import Estimate, Plan
+from api_schemas.plans import Plan, PlanEstimate
 from tests.fakes import editor
 from tests.fakes.editor import ArtifactFile, JobContext, finished, hand_over
 
@@ -17,7 +17,7 @@ def run_phase(phase: str, context: JobContext) -> None:
         removals=[],
         edits=[],
         conflicts=[],
-        estimate=Estimate(images=8, seconds=None),
+        estimate=PlanEstimate(images=8, seconds=None),
     )
     (context.workdir / "plan.json").write_text(plan.model_dump_json())
 

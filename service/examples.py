@@ -1,0 +1,237 @@
+"""One example of everything that crosses the wire: for the contract, its reference, and the tests that hold its shape."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from api_schemas.attestation import PublicKey, PublicKeys
+from api_schemas.audit import AuditLine
+from api_schemas.base import Request
+from api_schemas.batches import Batch, BatchCounts, BatchItem, BatchRequest
+from api_schemas.conflicts import Conflict, Party
+from api_schemas.edits import EditOptions, EditRequest, Removal
+from api_schemas.events import Event
+from api_schemas.jobs import Artifact, Edit, EditUrls, Health, Model, ModelFile
+from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
+from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
+from api_schemas.problems import Problem
+from api_schemas.report import AuditReport, ModelRecord, NameRecord
+from api_schemas.webhooks import (
+    EditNews,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEndpointRequest,
+    WebhookMessage,
+)
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ULID = "01JTB3B6E8QF7YV5M2N4K6P8RS"
+EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID = (f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg"))
+SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+COMMIT = SHA256[:40]
+
+REQUEST = EditRequest(
+    removals=[Removal(concept="fox", replacement="dog face"), Removal(concept="ink", kind="style")],
+    ledger=True,
+    metadata={"ticket": "T-1041"},
+)
+ARTIFACT = Artifact(
+    name="delta.safetensors",
+    kind="delta",
+    media_type="application/octet-stream",
+    size=262_480,
+    sha256=SHA256,
+    url=f"/v1/edits/{EDIT_ID}/artifacts/delta.safetensors",
+)
+EDIT = Edit(
+    id=EDIT_ID,
+    status="succeeded",
+    phase="publish",
+    progress=1.0,
+    verdict="passed",
+    request=REQUEST,
+    request_digest=REQUEST.digest(),
+    attempt=1,
+    max_attempts=3,
+    created_at=NOW,
+    queued_at=NOW,
+    started_at=NOW + timedelta(seconds=1),
+    finished_at=NOW + timedelta(minutes=2),
+    expires_at=NOW + timedelta(days=7),
+    artifacts=[ARTIFACT],
+    metadata=REQUEST.metadata,
+    urls=EditUrls(
+        self=f"/v1/edits/{EDIT_ID}",
+        **{part: f"/v1/edits/{EDIT_ID}/{part}" for part in ("cancel", "events", "stream", "artifacts", "report")},
+    ),
+)
+CONFLICT = Conflict(
+    kind="replacement_removed",
+    severity="error",
+    left=Party(label="removals[0]", field="replacement", name="fox"),
+    right=Party(label=f"{EDIT_ID}.removals[0]", field="concept", name="fox"),
+    message="removals[0].replacement “fox” shall take a place, but fox is removed",
+    remedy="Choose a replacement that stays.",
+)
+ATTEMPT = WebhookAttempt(at=NOW, status_code=204, error=None, seconds=0.083, reply="")
+
+CATALOGUE: tuple[BaseModel, ...] = (
+    REQUEST,
+    EDIT,
+    ARTIFACT,
+    Event(seq=3, created_at=NOW, type="progress", message="drawing", data={"phase": "validate", "progress": 0.4}),
+    Model(
+        id="emoji",
+        max_phrase_tokens=14,
+        files=[ModelFile(name="text_encoder/model.safetensors", size=7_340_032, sha256=SHA256)],
+        url="/v1/models/emoji",
+    ),
+    Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
+    Problem(
+        type="urn:expunge:problem:ledger_conflict",
+        title="The ledger holds something else",
+        status=409,
+        detail=f"{CONFLICT.message}.",
+        instance="/v1/edits",
+        code="ledger_conflict",
+        request_id="6f1c0c0f1b9f4a52a2a1f5a3c0d9e8b7",
+        remedy=CONFLICT.remedy,
+        conflicts=[CONFLICT],
+    ),
+    Plan(
+        request=REQUEST,
+        request_digest=REQUEST.digest(),
+        removals=[
+            PlannedRemoval(
+                concept="fox",
+                kind="object",
+                destination="dog face",
+                destination_source="replacement",
+                names=[NameRecord(text="fox", source="concept"), NameRecord(text="foxes", source="spelling")],
+                prompts=[PlannedPrompt(text="a picture of a fox", means="a picture of a dog face", weight=1.0)],
+            )
+        ],
+        edits=[],
+        conflicts=[],
+        estimate=PlanEstimate(images=512, seconds=95.0),
+    ),
+    AuditReport(
+        job_id=EDIT_ID,
+        created_at=NOW,
+        model=ModelRecord(id="emoji", family="sd1", files={"text_encoder/model.safetensors": SHA256}),
+        removals=[],
+        solves=[],
+        traces=[],
+        validation=None,
+        verdict="passed",
+        limits=[],
+        untested=[],
+        artifacts=[],
+        software={"expunge": "0.1.0"},
+    ),
+    ModelLedger(
+        model="emoji",
+        revision=3,
+        digest=SHA256,
+        removals=[LedgerRemoval(edit=EDIT_ID, position=0, removal=REQUEST.removals[0], options=EditOptions(), since=2)],
+    ),
+    Revision(
+        model="emoji",
+        number=3,
+        digest=SHA256,
+        active=1,
+        edit=EDIT_ID,
+        created_at=NOW,
+        artifacts=[ARTIFACT],
+        url="/v1/models/emoji/revisions/3",
+    ),
+    BatchRequest(removals=[{"concept": "fox", "replacement": "dog face"}, {"concept": "ink", "kind": "style"}]),
+    Batch(
+        id=BATCH_ID,
+        model="emoji",
+        status="succeeded",
+        counts=BatchCounts(total=3, accepted=2, refused=1),
+        revision=3,
+        created_at=NOW,
+        edit=EDIT,
+        url=f"/v1/batches/{BATCH_ID}",
+        items_url=f"/v1/batches/{BATCH_ID}/items",
+    ),
+    BatchItem(position=0, concept="fox", status="removed", place=0),
+    WebhookEndpointRequest(url="https://desk.example/expunge"),
+    WebhookEndpoint(
+        id=ENDPOINT_ID,
+        url="https://desk.example/expunge",
+        events=["edit.succeeded", "edit.failed"],
+        description="takedown desk",
+        created_at=NOW,
+        disabled_at=None,
+        public_key="whpk_vTHbWWVZ4bKTkrrr8CZ3Nv5bJzkxkS5h3Iu0g9p0xDM=",
+    ),
+    WebhookDelivery(
+        id=DELIVERY_ID,
+        endpoint=ENDPOINT_ID,
+        type="edit.succeeded",
+        edit=EDIT_ID,
+        status="delivered",
+        created_at=NOW,
+        next_attempt_at=None,
+        attempts=[ATTEMPT],
+    ),
+    WebhookMessage(
+        type="edit.succeeded",
+        timestamp=NOW,
+        data=EditNews(id=EDIT_ID, status="succeeded", verdict="passed", url=f"/v1/edits/{EDIT_ID}"),
+    ),
+    PublicKeys(keys=[PublicKey(keyid=SHA256, pem="-----BEGIN PUBLIC KEY-----\n…", not_before=NOW)]),
+    AuditLine(
+        seq=17,
+        at=NOW,
+        actor="da19aa4f48ec",
+        action="edit.create",
+        target=EDIT_ID,
+        details={"model": "emoji", "request": REQUEST.digest(), "ledger": True},
+        previous="0" * 64,
+        hash=SHA256,
+    ),
+)
+EXAMPLES: dict[str, Any] = {
+    type(one).__name__: one.model_dump(mode="json", by_alias=True, exclude_unset=isinstance(one, Request))
+    for one in CATALOGUE
+}
+"""By the name of the schema; what is sent, without what may be left out."""
+
+REPOSITORY = {
+    "id": f"expunge/{EDIT_ID}",
+    "modelId": f"expunge/{EDIT_ID}",
+    "sha": COMMIT,
+    "private": True,
+    "gated": False,
+    "disabled": False,
+    "tags": ["diffusers", "expunge"],
+    "library_name": "diffusers",
+    "pipeline_tag": "text-to-image",
+    "siblings": [{"rfilename": "model_index.json"}, {"rfilename": "text_encoder/model.safetensors"}],
+}
+TREE = [
+    {
+        "type": "file",
+        "path": "text_encoder/model.safetensors",
+        "size": 7_340_032,
+        "oid": COMMIT,
+        "lfs": {"oid": SHA256, "size": 7_340_032, "pointerSize": 130},
+    }
+]
+BY_PATH: dict[str, Any] = {
+    "/hf/api/models/{namespace}/{repo}": REPOSITORY,
+    "/hf/api/models/{namespace}/{repo}/revision/{revision}": REPOSITORY,
+    "/hf/api/models/{namespace}/{repo}/tree/{revision}": TREE,
+}
+"""Of replies that are the Hub's and not ours."""
+
+
+def page_of(example: Any) -> dict[str, Any]:
+    """A list with one item."""
+    return {"object": "list", "data": [example], "has_more": False, "next_cursor": None}

@@ -1,0 +1,121 @@
+"""The contract: what FastAPI knows of the routes, with an example of each reply, the scopes, and what errors look like."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from api_schemas.access import MEANINGS
+from api_schemas.batches import BatchRequest
+from api_schemas.problems import PROBLEM_JSON
+from service.examples import BY_PATH, EXAMPLES, page_of
+
+JSON = "application/json"
+STREAM = {
+    "text/event-stream": {"schema": {"type": "string"}, "example": 'id: 3\nevent: progress\ndata: {"seq": 3}\n\n'}
+}
+BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+NOTHING_NEW = {"description": "The client has it already."}
+PART = {"description": "The part that `Range` asked for.", "content": BYTES}
+PAGE = re.compile(r"Page_(\w+)_")
+
+Operation = dict[str, Any]
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer this contract at /openapi.json."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = contract(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def contract(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    _add_schema(document, BatchRequest)
+    scopes = dict(_scopes(app))
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _describe(path, operation, scopes.get((path, method)))
+    return document
+
+
+def _add_schema(document: dict[str, Any], model: type[BaseModel]) -> None:
+    """A body that the route itself reads, and FastAPI knows nothing of."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    found = document["components"]["schemas"]
+    for name, part in schema.pop("$defs", {}).items():
+        found.setdefault(name, part)
+    found[model.__name__] = schema
+
+
+def _describe(path: str, operation: Operation, scope: str | None) -> None:
+    """Complete one operation."""
+    if scope:
+        operation["x-scope"] = scope
+        meaning = MEANINGS[scope]  # type: ignore[index]
+        operation["description"] = f"{operation.get('description', '')}\n\nScope `{scope}`: {meaning}.".lstrip()
+    for status, response in operation["responses"].items():
+        if status in ("4XX", "5XX"):
+            response["content"] = {PROBLEM_JSON: response["content"].pop(JSON)} if JSON in response["content"] else {}
+        elif not response.get("content") and status == "200":
+            response["content"] = dict(STREAM if path.endswith("/stream") else BYTES)
+    if _downloads(path):
+        operation["responses"] |= {"206": PART, "304": NOTHING_NEW}
+    if path.endswith("/edits/{edit_id}"):
+        operation["responses"]["304"] = NOTHING_NEW
+    _exemplify(path, operation)
+
+
+def _downloads(path: str) -> bool:
+    return path.endswith(("{name}", "/report", "/report.{format}", "/attestations"))
+
+
+def _exemplify(path: str, operation: Operation) -> None:
+    """An example for each body, asked and answered."""
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for media_type, content in ((kind, c) for body in bodies for kind, c in body.get("content", {}).items()):
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        name = name.removesuffix("-Input").removesuffix("-Output")
+        example = BY_PATH.get(path) if media_type == JSON and not name else _example(name)
+        if example is not None:
+            content["example"] = example
+
+
+def _example(name: str) -> Any:
+    if page := PAGE.fullmatch(name):
+        return page_of(EXAMPLES[page[1]])
+    return EXAMPLES.get(name)
+
+
+def _scopes(app: FastAPI) -> Iterator[tuple[tuple[str, str], str]]:
+    """(path, method) -> the scope that the operation needs."""
+
+    def walk(routes: Any) -> Iterator[APIRoute]:
+        for route in routes:
+            if inner := getattr(route, "effective_route_contexts", None):
+                yield from walk(inner())
+            elif getattr(route, "dependant", None):
+                yield route
+
+    for route in walk(app.routes):
+        for scope in _needed(route.dependant):
+            for method in route.methods or ():
+                yield (route.path_format, method.lower()), scope
+
+
+def _needed(dependant: Dependant) -> Iterator[str]:
+    yield from dependant.own_oauth_scopes or ()
+    for inner in dependant.dependencies:
+        yield from _needed(inner)

@@ -1,0 +1,72 @@
+"""The contract describes everything, its examples are true, and no message changes its shape unnoticed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from service.examples import CATALOGUE
+from service.reference import reference
+from tests.contract import wire
+from tests.contract.conftest import World
+
+ROOT = Path(__file__).parents[2]
+OPEN = {"/healthz", "/readyz", "/metrics"}
+
+
+@pytest.fixture
+def contract(world: World) -> dict[str, Any]:
+    return world.app.openapi()
+
+
+def operations(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in contract["paths"].items():
+        yield from ((f"{method} {path}", operation) for method, operation in methods.items())
+
+
+def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+        yield from body.get("content", {}).items()
+
+
+def test_every_operation_says_what_it_does_and_what_it_needs(contract: dict[str, Any]) -> None:
+    for name, operation in operations(contract):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert ("x-scope" in operation) == (name.split()[1] not in OPEN), name
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description") or parameter["in"] == "query", (name, parameter["name"])
+
+
+def test_every_body_has_an_example_that_keeps_to_its_schema(contract: dict[str, Any]) -> None:
+    for name, operation in operations(contract):
+        for media_type, content in contents(operation):
+            if media_type in ("*/*", "text/plain; version=0.0.4"):
+                continue
+            assert "example" in content, (name, media_type)
+            schema = {**content["schema"], "components": contract["components"]}
+            jsonschema.validate(content["example"], schema)
+
+
+def test_errors_are_problems(contract: dict[str, Any]) -> None:
+    for name, operation in operations(contract):
+        for status in ("4XX", "5XX"):
+            assert list(operation["responses"][status]["content"]) == ["application/problem+json"], name
+
+
+@pytest.mark.parametrize("example", CATALOGUE, ids=lambda example: type(example).__name__)
+def test_an_example_is_read_as_it_was_written(example: Any) -> None:
+    assert type(example).model_validate_json(example.model_dump_json(by_alias=True)) == example
+
+
+def test_no_message_has_changed_its_shape() -> None:
+    """If this was meant: `python -m tests.contract.wire > tests/contract/wire.json`."""
+    assert wire.wire() == json.loads(wire.FILE.read_text())
+
+
+def test_the_reference_is_current() -> None:
+    """If not: `python -m service.reference > docs/api-reference.md`."""
+    assert (ROOT / "docs" / "api-reference.md").read_text() == reference()

@@ -1,0 +1,22 @@
+"""The shape of everything on the wire, as it was agreed: `python -m tests.contract.wire > tests/contract/wire.json`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from service.examples import CATALOGUE
+
+FILE = Path(__file__).with_name("wire.json")
+ELSEWHERE = {"AuditReport"}
+"""Has a published schema of its own."""
+
+
+def wire() -> dict[str, Any]:
+    """Each message with all its fields, by the name of its schema."""
+    named = {type(one).__name__: one.model_dump(mode="json", by_alias=True) for one in CATALOGUE}
+    return {name: named[name] for name in sorted(set(named) - ELSEWHERE)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(wire(), indent=1, ensure_ascii=False) + "\n")
