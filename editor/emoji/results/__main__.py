@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
-from editor.emoji.results import crowd, foreseen, methods, single, steering
+from editor.emoji.results import crowd, foreseen, methods, single
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.publishing.atomic import write_bytes
 
@@ -35,7 +35,6 @@ SECTIONS = {
     "crowd": Section(crowd.Row, crowd.measure, crowd.page),
     "foreseen": Section(foreseen.Row, foreseen.measure, foreseen.page),
     "methods": Section(methods.Row, methods.measure, methods.page),
-    "steering": Section(steering.Row, steering.measure, steering.page),
 }
 TEXT = f"""# Results
 
