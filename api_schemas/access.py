@@ -17,6 +17,7 @@ Scope: TypeAlias = Literal[
     "webhooks:read",
     "webhooks:write",
     "audit:read",
+    "metrics:read",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -29,6 +30,7 @@ MEANINGS: dict[Scope, str] = {
     "webhooks:read": "read webhook endpoints and their deliveries",
     "webhooks:write": "add and remove webhook endpoints, deliver again",
     "audit:read": "read the tenant's audit log",
+    "metrics:read": "read the service's figures, all tenants' together",
 }
 
 DEFAULT_TENANT = "default"

@@ -7,6 +7,7 @@ from api_schemas.problems import Problem
 from service import openapi, problems
 from service.backend import Backend
 from service.limits import RateLimit
+from service.metrics import Measure, Metrics
 from service.middleware import LimitBody, LimitRate, RequestId, RequireApiKey
 from service.routes import (
     artifacts,
@@ -16,6 +17,7 @@ from service.routes import (
     history,
     hub,
     ledger,
+    metrics,
     models,
     plans,
     records,
@@ -40,7 +42,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.backend = backend
     problems.install(app)
     app.include_router(health.router)
-    for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub):
+    for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub, metrics):
         app.include_router(module.router, dependencies=[Security(BEARER)])
     # The last one added is the outermost.
     openapi.install(app)
@@ -48,5 +50,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.add_middleware(LimitBody, limit=settings.max_body_bytes, larger={"/v1/batches": settings.max_batch_bytes})
     app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))
     app.add_middleware(RequireApiKey, authenticate=backend.authenticate)
+    app.state.metrics = Metrics(backend.database, backend.clock)
+    app.add_middleware(Measure, metrics=app.state.metrics)
     app.add_middleware(RequestId)
     return app

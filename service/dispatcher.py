@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from kombu.exceptions import OperationalError
 
 from service.settings import ServiceSettings
-from service.store import housekeeping, outbox, sweeper
+from service.store import housekeeping, logs, outbox, sweeper
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
@@ -89,11 +89,11 @@ def keep_house(settings: ServiceSettings, stop: threading.Event) -> None:
 
 def main() -> None:
     """Dispatch until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = ServiceSettings()
+    logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    settings = ServiceSettings()
     app = celery_app(settings)
     threading.Thread(target=keep_house, args=[settings, stop], daemon=True).start()
     database = settings.database()

@@ -18,6 +18,7 @@ from service.access import Caller
 from service.errors import BodyTooLarge, ServiceError, TooManyRequests, Unauthorized
 from service.limits import RateLimit
 from service.problems import REQUEST_ID, problem_response
+from service.store import logs
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -42,7 +43,8 @@ class RequestId:
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
-        return await self._app(scope, receive, send_named)
+        with logs.bound_contextvars(request_id=request_id):
+            return await self._app(scope, receive, send_named)
 
 
 class RequireApiKey:

@@ -16,6 +16,7 @@ from service.app import create_app
 from service.backend import Backend
 from service.exposure import Exposure
 from service.settings import ServiceSettings
+from service.store import logs
 
 DRAIN_SECONDS = 5
 
@@ -38,13 +39,17 @@ def main() -> None:
     exposure = Exposure(options.tls_certificate, options.tls_key, options.behind_proxy)
     if options.fd is None:  # else the launcher has looked
         exposure.check(options.host)
-    backend = Backend.from_settings(ServiceSettings())
+    settings = ServiceSettings()
+    logs.configure(settings)
+    backend = Backend.from_settings(settings)
     config = uvicorn.Config(
         create_app(backend),
         host=options.host,
         port=options.port,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
+        access_log=False,  # ours has no query: it may name a concept
+        log_config=None,
         ssl_certfile=exposure.certificate,
         ssl_keyfile=exposure.key,
     )

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from celery import shared_task
 
+from service.store import logs
 from service.store.queue import TASK
 from worker.run import Runner
 from worker.settings import WorkerSettings
@@ -11,7 +12,8 @@ from worker.settings import WorkerSettings
 
 def _run_edit(job_id: str) -> None:
     """Answer the doorbell."""
-    _runner().run(job_id)
+    with logs.bound_contextvars(job_id=job_id):
+        _runner().run(job_id)
 
 
 run_edit = shared_task(name=TASK)(_run_edit)
@@ -20,4 +22,6 @@ run_edit = shared_task(name=TASK)(_run_edit)
 @lru_cache(maxsize=1)
 def _runner() -> Runner:
     """Built in the child, at its first job: nothing that is open crosses the spawn."""
-    return Runner.from_settings(WorkerSettings())
+    settings = WorkerSettings()
+    logs.configure(settings)
+    return Runner.from_settings(settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +40,10 @@ class StoreSettings(BaseSettings):
         ge=0,
         le=604_800,
         description="Send downloads to a presigned URL of the bucket that is good for so long. 0: through the API.",
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="What a line of the log is.")
+    log_concepts: bool = Field(
+        default=False, description="Whether what exceptions say may be logged. It may name concepts: personal data."
     )
     retention_days: int = Field(
         default=0, ge=0, description="Ended jobs and their files are forgotten after so many days. 0: never."

@@ -1,0 +1,57 @@
+"""Logs: a line of text, or a JSON object, for each event, with the ids of the request or the job that it is about.
+
+By structlog, on top of the standard library's logging, so that what other libraries say comes in the same form. Concepts are
+personal data: what an exception says may name one, so its words are left out, and where it came from is kept, unless the
+setting `log_concepts` allows them.
+"""
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, merge_contextvars
+from structlog.typing import EventDict, Processor
+
+from service.store.settings import StoreSettings
+
+__all__ = ["bind_contextvars", "bound_contextvars", "clear_contextvars", "configure"]
+
+
+def configure(settings: StoreSettings) -> None:
+    """Send everything that this process logs to standard error, in the form that the settings name."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                merge_contextvars,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if settings.log_concepts else [_without_words]),
+                *_form(settings.log_format),
+            ],
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("httpx", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _form(name: str) -> list[Processor]:
+    if name == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=True)]
+    return [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _without_words(logger: Any, name: str, event: EventDict) -> EventDict:
+    """The kind of an exception and where it came from, instead of what it says."""
+    if found := event.pop("exc_info", None):
+        kind, _, trace = sys.exc_info() if found is True else found
+        frames = "".join(traceback.format_list(traceback.extract_tb(trace)))
+        event["exception"] = f"{frames}{getattr(kind, '__name__', kind)}"
+    return event

@@ -1,0 +1,46 @@
+"""One JSON object for each event, with the ids that it is about, and no word of a concept."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from service.store import logs
+from service.store.settings import StoreSettings
+
+CONCEPT = "the painter whose name is nobody's business"
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
+    """What a crash looks like in the log."""
+    logs.configure(StoreSettings.model_validate(settings))
+    with logs.bound_contextvars(job_id="edit_1"):
+        try:
+            raise ValueError(CONCEPT)
+        except ValueError:
+            logging.getLogger("worker.run").exception("%s: attempt %d crashed", "edit_1", 2)
+    logging.getLogger("service").warning("outside")
+    return capsys.readouterr().err.splitlines()
+
+
+def test_each_event_is_a_json_object_with_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    crash, outside = (json.loads(line) for line in lines(capsys, log_format="json"))
+    assert (crash["event"], crash["job_id"], crash["level"]) == ("edit_1: attempt 2 crashed", "edit_1", "error")
+    assert "test_logs.py" in crash["exception"]
+    assert crash["exception"].endswith("ValueError")
+    assert "job_id" not in outside
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_concept_is_logged_only_where_it_is_allowed(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    assert CONCEPT not in "\n".join(lines(capsys, log_format=form))
+    assert CONCEPT in "\n".join(lines(capsys, log_format=form, log_concepts=True))
