@@ -16,7 +16,7 @@ from api_schemas.deployment import Carried, ComponentFound, Deployment, Identity
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
 from editor.checkpoints import open_checkpoint
 from editor.checkpoints.reading import DTYPES
-from editor.errors import PublishingError
+from editor.errors import CheckpointError, PublishingError
 from editor.publishing.delta import tensor_digest
 from editor.publishing.deployment.canaries import unpacked
 from editor.publishing.deployment.readers import Reader, Running, Stored
@@ -63,13 +63,13 @@ def component_found(component: str, reader: Reader, report: AuditReport) -> Comp
     """One text encoder."""
     tensors = [tensor_found(one, reader.tensor(one.name)) for one in report.tensors if one.component == component]
     asked = [one for one in report.canaries if one.component == component and one.prompt]
-    way = progress_of(reader, asked) if asked else None
+    way = way_of(reader, asked, tensors)
     carried = judged(tensors, way)
     return ComponentFound(
         component=component,
         carried=carried,
         tensors=tensors,
-        canaries=len(asked),
+        canaries=len(asked) if way else 0,
         progress=round(float(way[0].median()), 4) if way else None,
         error=round(float(way[1].max()), 4) if way else None,
         detail=DETAILS[carried],
@@ -95,6 +95,17 @@ def identity(record: TensorRecord, tensor: Tensor | None) -> Identity:
 Way = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of each canary, relative to how far the edit moves it: progress, and distances from the edited state, from the base's, and
 from the line between them."""
+
+
+def way_of(reader: Reader, asked: Sequence[CanaryRecord], tensors: Sequence[TensorFound]) -> Way | None:
+    """:func:`progress_of`; None without canaries, or where an encoder lies alone, without its tokenizer, and digests tell."""
+    told = {tensor.identity for tensor in tensors} in ({"edited"}, {"base"})
+    try:
+        return progress_of(reader, asked) if asked else None
+    except CheckpointError:
+        if told:
+            return None
+        raise
 
 
 def progress_of(reader: Reader, asked: Sequence[CanaryRecord]) -> Way:

@@ -76,5 +76,5 @@ def evidence(one: ComponentFound) -> str:
     """What it was told by."""
     tensors = ", ".join(f"{tensor.name} is {tensor.identity}" for tensor in one.tensors)
     if one.progress is None:
-        return f"{tensors}; no canaries in the report"
+        return f"{tensors}; no canaries were asked"
     return f"{tensors}; {one.canaries} canaries went {one.progress:.0%} of the way"

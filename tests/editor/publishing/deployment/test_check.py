@@ -16,7 +16,7 @@ from api_schemas.cli import NOT_PASSED, WRONG_INPUT, run
 from api_schemas.report import AuditReport, RemovalRecord
 from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
-from editor.errors import PublishingError
+from editor.errors import CheckpointError, PublishingError
 from editor.judging.sampling import load_pipeline
 from editor.prompts import Concept, Destination, Removal, open_book
 from editor.publishing.apply import apply_delta
@@ -198,6 +198,19 @@ def test_without_canaries_only_the_digest_counts(
     withheld = audit.model_copy(update={"canaries": [c.model_copy(update={"prompt": None}) for c in audit.canaries]})
     assert check_deployment(deploy(updates), withheld).carried == "carries"
     assert check_deployment(deploy([]), withheld).carried == "base"
+
+
+def test_an_encoder_alone_is_told_by_its_digest(
+    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy
+) -> None:
+    """As it is published: there is no tokenizer to ask the canaries with."""
+    alone, mixed = deploy(updates), deploy(removed(FOX, PIZZA))
+    for folder in (alone, mixed):
+        shutil.rmtree(folder / "tokenizer")
+    (found,) = check_deployment(alone, audit).components
+    assert (found.carried, found.canaries) == ("carries", 0)
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        check_deployment(mixed, audit)
 
 
 def expunge(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
