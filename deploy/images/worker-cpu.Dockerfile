@@ -1,0 +1,21 @@
+# A worker without a GPU. It has no port: it reads the queue, and writes to the database and the bucket.
+#   docker build --file deploy/images/worker-cpu.Dockerfile --tag expunge-worker-cpu .
+FROM python:3.12-slim-bookworm
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/expunge
+# torch first: the largest part, in a layer of its own that a change of ours leaves alone.
+RUN /opt/expunge/bin/pip install --no-cache-dir torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY api_schemas api_schemas
+COPY editor editor
+COPY service service
+COPY worker worker
+RUN /opt/expunge/bin/pip install --no-cache-dir --constraint constraints.txt ".[worker,scaleout]"
+ENV PATH=/opt/expunge/bin:$PATH PYTHONUNBUFFERED=1 EXPUNGE_DATA_DIR=/data EXPUNGE_LOG_FORMAT=json REMAP_SIGTERM=SIGQUIT
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /data
+USER 10001:10001
+VOLUME /data
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tini", "--"]
+CMD ["python", "-m", "worker"]
