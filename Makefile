@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # The benchmarks of editor.bench.command.
-BENCHMARKS := edit ledger overlay trace
+BENCHMARKS := edit ledger overlay trace validate
 
 .PHONY: demo test check format kill fuzz bench clean
 

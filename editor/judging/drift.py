@@ -40,7 +40,8 @@ def drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequence[Group
 
 def relative(before: Tensor, after: Tensor) -> Tensor:
     """``(n, positions, width)`` twice -> ``(n,)``."""
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    moved: Tensor = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    return moved
 
 
 @torch.no_grad()
@@ -50,5 +51,4 @@ def states(pipeline: Any, prompts: Sequence[str]) -> Tensor:
         list(prompts), device=pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     last: Tensor = encoded[0]
-    double: Tensor = last.double()
-    return double
+    return last.double()

@@ -1,0 +1,107 @@
+"""Drawing for a validation, against a plain loop over diffusers' own pipeline: one image at a time, in float32.
+
+The embedded model, the same prompts, seeds and steps on both sides, alternately in one process. Ours in the precision that
+the processor multiplies natively, and in float32, where images must be equal. A validation draws before and after; where the
+model was judged before, the before half comes from the cache. And how many images early stopping saves where the case is
+clear: a concept that is gone, and an edit that did nothing.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from api_schemas.edits import Validation
+from editor import emoji
+from editor.bench.form import Bound, Outcome, at_least, at_most, side_by_side
+from editor.checkpoints import open_checkpoint
+from editor.emoji.measure import grid
+from editor.judging.gates import asked_policy
+from editor.judging.groups import all_groups
+from editor.judging.judge import Image, Judge, open_judge
+from editor.judging.sampling import ImageCache, draw, load_pipeline
+from editor.judging.shots import Sampler, Shot, native_precision
+from editor.judging.trials import Easel, run_trials, shots_of, trials_of
+from editor.prompts import Concept, Destination, PromptBook, Removal, open_book
+from editor.prompts.contexts import evenly
+from editor.quickfix.edit import edit
+from editor.quickfix.update import TensorUpdate
+
+FASTER, FASTER_IN_FULL, EQUAL, SAVED = 6.0, 2.0, 1e-3, 0.5
+IMAGES, STEPS, GUIDANCE, REPEATS = 32, 20, 3.0, 3
+FEW_STEPS = 8
+"""For counting images: how good they are does not matter there."""
+FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
+
+
+def run() -> Outcome:
+    """All figures."""
+    pipeline, shots = load_pipeline(emoji.WEIGHTS), shots_to_draw()
+    own, full = (partial(draw, pipeline, Sampler(STEPS, GUIDANCE, p)) for p in (native_precision(), "float32"))
+    peer = partial(plain_loop, pipeline, shots)
+    native = side_by_side(partial(own, shots), peer, REPEATS, warm_up=0)
+    in_full = side_by_side(partial(full, shots), peer, repeats=1, warm_up=0)
+    truth = np.stack(peer())
+    bounds = [
+        at_least(f"times as fast in {native_precision()}", native[2].median, FASTER),
+        at_least("times as fast in float32", in_full[2].median, FASTER_IN_FULL),
+        at_least("times as fast with before-images at hand, before and after", 2 * native[2].median, FASTER),
+        at_most("float32: mean difference of images, range 1", difference(full(shots), truth), EQUAL),
+        at_most(f"{native_precision()}: mean difference of images, range 1", difference(own(shots), truth), EQUAL),
+        *savings(pipeline),
+    ]
+    return Outcome(name="validate", ours=native[0], peer=native[1], ratio=native[2], bounds=bounds)
+
+
+def shots_to_draw() -> list[Shot]:
+    """Prompts spread over objects and styles, each at one seed."""
+    return [Shot(phrase.text(), 0) for phrase in evenly(grid(), IMAGES)]
+
+
+@torch.inference_mode()
+def plain_loop(pipeline: Any, shots: Sequence[Shot]) -> list[Image]:
+    """What one would write first."""
+    images = [
+        pipeline(
+            shot.prompt,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=torch.Generator().manual_seed(shot.seed),
+            output_type="np",
+        ).images[0]
+        for shot in shots
+    ]
+    return [(image * 255).round().astype(np.uint8) for image in images]
+
+
+def difference(images: Sequence[Image], truth: np.ndarray) -> float:
+    """Mean absolute difference over all pixels and channels, range 1."""
+    return float(np.abs(np.stack(images).astype(float) - truth).mean() / 255)
+
+
+def savings(pipeline: Any) -> list[Bound]:
+    """The share of images that clear cases don't need, under the default request."""
+    book = open_book(emoji.WEIGHTS)
+    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
+    (done,) = edit(open_checkpoint(emoji.WEIGHTS).encoders[0], book, [FOX])
+    cases: dict[str, list[TensorUpdate]] = {"the concept is gone": [done.update], "the edit did nothing": []}
+    return [
+        at_least(f"share of images saved, {case}", saved(pipeline, book, judge, updates), SAVED)
+        for case, updates in cases.items()
+    ]
+
+
+def saved(pipeline: Any, book: PromptBook, judge: Judge, updates: Sequence[TensorUpdate]) -> float:
+    """Of what would be drawn without early stopping."""
+    asked = Validation()
+    policy, groups = asked_policy(asked), all_groups(book, judge, [FOX], asked.retain_prompts, prompts=asked.prompts)
+    with tempfile.TemporaryDirectory() as folder:
+        caches = [ImageCache(Path(folder) / side, side) for side in ("before", "after")]
+        easel = Easel(pipeline, updates, Sampler(FEW_STEPS, GUIDANCE, native_precision()), *caches)
+        trials = trials_of(groups, policy.gates, seed=0)
+        drawn = run_trials(trials, judge, easel, [0], 1 - policy.confidence, True, lambda done: None)
+    return 1 - len(drawn.after) / len(shots_of(groups, [0]))

@@ -1,0 +1,126 @@
+"""Judges: independent of the model, found by their kind, each with what every judge can do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, SiglipConfig, SiglipModel, SiglipTextConfig, SiglipVisionConfig
+
+from editor import emoji
+from editor.checkpoints import open_checkpoint
+from editor.errors import JudgeError
+from editor.judging.independence import refuse_own_encoder
+from editor.judging.judge import REGISTERED, Image, Judge, open_judge, register
+from editor.judging.judges.siglip import SiglipJudge
+from editor.prompts import PromptBook
+
+
+def half(tensor: Tensor) -> Tensor:
+    return tensor.half()
+
+
+def same(tensor: Tensor) -> Tensor:
+    return tensor.clone()
+
+
+@pytest.mark.parametrize("stored", [same, half])
+def test_the_edited_encoder_is_refused_under_any_name_and_in_any_type(
+    stored: Any, model_dir: Path, tmp_path: Path
+) -> None:
+    """Another file, other names, another floating-point type: the same weights."""
+    own = load_file(model_dir / "text_encoder" / "model.safetensors")
+    renamed = {f"judge.{i}": stored(tensor) for i, tensor in enumerate(own.values())}
+    save_file(renamed | {"vision": torch.randn(4, 4)}, tmp_path / "model.safetensors")
+    with pytest.raises(JudgeError, match="being edited"):
+        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+
+
+def test_a_judge_that_shares_one_matrix_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    own = load_file(model_dir / "text_encoder" / "model.safetensors")
+    name = next(name for name in own if name.endswith("mlp.fc1.weight"))
+    save_file({"a": own[name], "b": torch.randn(8, 8)}, tmp_path / "model.safetensors")
+    with pytest.raises(JudgeError):
+        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+
+
+def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: Path) -> None:
+    own = load_file(model_dir / "text_encoder" / "model.safetensors")
+    vectors = {name: tensor for name, tensor in own.items() if tensor.ndim == 1}
+    save_file(
+        vectors | {"ids": torch.arange(24).reshape(1, 24), "b": torch.randn(8, 8)}, tmp_path / "model.safetensors"
+    )
+    refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+
+
+def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBook) -> None:
+    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
+    assert judge.short == f"judge@{judge.digest[:12]}"
+    images = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 200)]
+    layers = judge.patches(images)
+    assert len(layers) == 5
+    assert all(layer.shape[:2] == (2, 16) for layer in layers)
+    assert torch.allclose(layers[0].norm(dim=2), torch.ones(2, 16))
+    seen, prompts = judge.images(images), ["a fox", "a pizza, ink"]
+    expected = 100 * (seen * judge.texts(prompts)).sum(1).clamp(min=0)
+    assert judge.clip_scores(seen, prompts).tolist() == pytest.approx(expected.tolist())
+
+
+def tiny_siglip(folder: Path, tokenizer: Any) -> Path:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = SiglipTextConfig(vocab_size=len(tokenizer), max_position_embeddings=16, projection_size=16, **sizes)
+    vision = SiglipVisionConfig(image_size=32, patch_size=8, **sizes)
+    SiglipModel(SiglipConfig(text_config=text.to_dict(), vision_config=vision.to_dict())).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_another_kind_of_model_judges_as_well(
+    book: PromptBook, tokenizer: Any, model_dir: Path, tmp_path: Path
+) -> None:
+    judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, book.profile)
+    assert isinstance(judge, SiglipJudge)
+    embedded = judge.images([np.zeros((64, 64, 3), dtype=np.uint8)] * 2)
+    chosen, scores = judge.recognise("style", embedded, judge.names("style"))
+    assert len(chosen) == 2
+    assert scores.shape == (2, len(book.profile.styles))
+    assert torch.allclose(embedded.norm(dim=1), torch.ones(2))
+    assert [layer.shape for layer in judge.patches([np.zeros((32, 32, 3), dtype=np.uint8)])] == [(1, 16, 16)] * 2
+
+
+def test_a_registered_class_judges_folders_of_its_kind(
+    book: PromptBook, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editor.judging.judge.REGISTERED", REGISTERED.copy())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "oracle"}))
+    save_file({"x": torch.randn(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(JudgeError, match="oracle"):
+        open_judge(tmp_path, model_dir, book.profile)
+
+    @register
+    class Oracle(Judge):
+        model_type = "oracle"
+
+        def texts(self, texts: Any) -> Tensor:
+            return torch.ones(len(texts), 1)
+
+        def images(self, images: list[Image]) -> Tensor:  # type: ignore[override]
+            return torch.ones(len(images), 1)
+
+        def patches(self, images: list[Image]) -> list[Tensor]:  # type: ignore[override]
+            return []
+
+    assert isinstance(open_judge(tmp_path, model_dir, book.profile), Oracle)
+
+
+def test_an_encoder_of_transformers_is_read_as_the_checkpoint_reads_it(model_dir: Path, tmp_path: Path) -> None:
+    """Saved again by transformers, beside a vision tower, the text tower is still the model's."""
+    CLIPTextModel.from_pretrained(model_dir / "text_encoder").half().save_pretrained(tmp_path)
+    assert open_checkpoint(model_dir).encoders
+    with pytest.raises(JudgeError):
+        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
