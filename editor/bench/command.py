@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "ledger": "editor.bench.ledger",
     "overlay": "editor.bench.overlay",
     "trace": "editor.bench.trace",
+    "validate": "editor.bench.validate",
 }
 """Name -> module with a function ``run() -> Outcome``; imported only when asked for. `make bench` runs them all."""
 
