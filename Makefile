@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # The benchmarks of editor.bench.command.
-BENCHMARKS := edit ledger overlay trace validate
+BENCHMARKS := edit ledger overlay sae trace validate
 
-.PHONY: demo test check format kill fuzz bench clean
+.PHONY: demo test check format kill fuzz bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -32,6 +32,13 @@ fuzz: $(READY)  ## ten thousand spoilt safetensors files, from registration to t
 
 bench: $(READY)  ## every benchmark, a JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done
+
+# Overcomplete's root package wants vision models that its autoencoders don't: it comes without its dependencies.
+peers:  ## an environment with other tools' autoencoders, for `expunge bench sae` and the tests of exchange
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/pip install --quiet torch==2.13.0 sae-lens==6.54.12 eai-sparsify==1.3.3 einops scikit-learn
+	build/peers/bin/pip install --quiet --no-deps overcomplete==0.3.0
+	@echo "export EXPUNGE_PEERS_PYTHON=$(CURDIR)/build/peers/bin/python"
 
 clean:  ## forget the environment, the caches and the demo's data
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, str] = {
     "edit": "editor.bench.edit",
     "ledger": "editor.bench.ledger",
     "overlay": "editor.bench.overlay",
+    "sae": "editor.bench.sae",
     "trace": "editor.bench.trace",
     "validate": "editor.bench.validate",
 }

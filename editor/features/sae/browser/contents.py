@@ -18,7 +18,8 @@ from editor.judging.judge import Image
 TOP, RANDOM = 8, 8
 QUANTILES = (0.95, 0.9, 0.8, 0.7, 0.5, 0.4, 0.25, 0.1)
 TEXTS = 5
-"""Nearest texts of a latent, and the images that they are nearest to."""
+PURE = 10
+"""Strongest images that a latent's texts are nearest to, and that its labels are counted in."""
 BINS = 20
 SCALE_QUANTILE = 0.999
 """Of all positive activations: where the one colour scale of a page ends."""
@@ -36,11 +37,13 @@ class Texts:
     of_images: Tensor
     """``(items, d)``"""
 
-    def nearness(self, weights: Tensor) -> Tensor:
-        """``(items, latents)`` weights -> cosines ``(latents, words)``.
+    def nearness(self, strengths: Tensor) -> Tensor:
+        """``(items, latents)`` -> cosines ``(latents, words)``, of the mean of a latent's strongest images.
 
         Both kinds of embeddings are centred: all images lie on one side of the sphere and all texts on another.
         """
+        least = strengths.topk(min(PURE, len(strengths)), dim=0).values[-1]
+        weights = strengths * (strengths >= least)
         images, words = (F.normalize(kind - kind.mean(0)) for kind in (self.of_images, self.of_words))
         return F.normalize(weights.T @ images) @ words.T
 
@@ -158,7 +161,7 @@ def histogram(values: Tensor, scale: float) -> list[int]:
 def purities(strengths: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
     """For each latent the label that most of its strongest images have, and the share that has it."""
     numbers, names = indexed(labels)
-    found = purity(strengths, numbers)
+    found = purity(strengths, numbers, PURE)
     return [(names[label], share) for label, share in zip(found.label.tolist(), found.purity.tolist(), strict=True)]
 
 
