@@ -122,7 +122,9 @@ METHODS: tuple[Method, ...] = ("probe", "diffc")
 CELLS = tuple(
     Cell(label, split, method, layer, timestep)
     for method, (label, split), layer, timestep in product(METHODS, QUESTIONS, LAYERS, TIMESTEPS)
+    if (method, split) != ("diffc", "composite")
 )
+"""The probe alone shows how little composites tell."""
 
 
 @dataclass(frozen=True)

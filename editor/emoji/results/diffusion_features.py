@@ -149,9 +149,16 @@ def telling(row: Row) -> list[list[Figure]]:
 
 def best(figures: Sequence[Figure]) -> str:
     """Where each method reads a label best."""
-    tops = [max((f for f in figures if f.method == method), key=lambda f: f.accuracy.value) for method in METHODS]
-    cells = " | ".join(f"{interval(f.accuracy)} at `{f.layer}`, t = {f.timestep}" for f in tops)
+    cells = " | ".join(top([f for f in figures if f.method == method]) for method in METHODS)
     return f"| {figures[0].label} | {NEW[figures[0].split]} | {cells} |"
+
+
+def top(figures: Sequence[Figure]) -> str:
+    """The best of one method; nothing where it was not asked."""
+    if not figures:
+        return ""
+    found = max(figures, key=lambda f: f.accuracy.value)
+    return f"{interval(found.accuracy)} at `{found.layer}`, t = {found.timestep}"
 
 
 def interval(found: Estimate) -> str:
