@@ -201,7 +201,7 @@ class Validation(Request):
     enabled: bool = Field(default=True, description="Without validation there is no verdict.")
     seeds: int = Field(default=1, ge=1, le=16, description="Images per prompt.")
     prompts: int = Field(
-        default=96,
+        default=192,
         ge=1,
         le=2000,
         description="At most this many prompts about each removed concept, in wordings that the edit saw, in others, and "
@@ -210,13 +210,18 @@ class Validation(Request):
     steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
     guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
     retain_prompts: int = Field(
-        default=192,
+        default=400,
         ge=0,
         le=2000,
         description="At most this many unrelated prompts are checked for collateral damage.",
     )
     attacks: Attacks = Attacks()
     detectors: Detectors = Detectors()
+    features: bool = Field(
+        default=False,
+        description="Score features inside of the model, by a sparse autoencoder and a classifier that were trained on the "
+        "unedited one. Those of the embedded model ship with it; for another there are none, and the report says so.",
+    )
     thresholds: Thresholds = Thresholds()
     policy: PolicyName | None = Field(
         default=None, description="A named policy whose gates take the place of the thresholds.", examples=["strict"]

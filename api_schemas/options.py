@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from api_schemas.attacks import TITLES
 from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
+from api_schemas.gates import PublishPolicy
 from api_schemas.removals import SYNTAX, Wishes, build_request
 
 DEFAULTS = Validation()
@@ -58,7 +60,22 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same fil
 Seeds = Annotated[int, typer.Option(min=1, max=16, help="Validation images per prompt.")]
 Steps = Annotated[int, typer.Option(min=1, max=150, help="Sampler steps per validation image.")]
 Guidance = Annotated[float, typer.Option(min=1, max=20, help="Guidance of the validation images.")]
+Prompts = Annotated[int, typer.Option(min=1, max=2000, help="At most this many prompts in each group of a concept.")]
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="At most this many unrelated prompts.")]
+AttackNames = Annotated[
+    list[str],
+    typer.Option(
+        "--attack", metavar="NAME[=BUDGET]", help=f"Attack the edit: all, or {', '.join(TITLES)}. Repeatable."
+    ),
+]
+ReadFeatures = Annotated[bool, typer.Option("--features", help="Score features inside of the model before and after.")]
+PolicyChoice = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="NAME", help="A named policy, such as strict, takes the thresholds' place."),
+]
+PublishChoice = Annotated[
+    PublishPolicy | None, typer.Option("--publish", help="Whether weights are published that did not pass.")
+]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Only edit: no images, no verdict.")]
 WithholdNames = Annotated[
     bool, typer.Option("--withhold-names", help="Names stay out of published files; only the private report has them.")
@@ -150,8 +167,13 @@ def request_from_options(
     seeds: Seeds = DEFAULTS.seeds,
     steps: Steps = DEFAULTS.steps,
     guidance: Guidance = DEFAULTS.guidance,
+    prompts: Prompts = DEFAULTS.prompts,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
+    policy: PolicyChoice = None,
+    publish_policy: PublishChoice = None,
     no_validate: NoValidate = False,
+    attack: AttackNames = NONE,
+    features: ReadFeatures = False,
     withhold_names: WithholdNames = False,
 ) -> EditRequest:
     """The request. Raises `UsageError`, naming the option."""
@@ -167,9 +189,27 @@ def request_from_options(
             "seeds": seeds,
             "steps": steps,
             "guidance": guidance,
+            "prompts": prompts,
             "retain_prompts": retain_prompts,
+            "policy": policy,
+            "publish_policy": publish_policy,
+            "attacks": _attacks(attack),
+            "features": features,
         },
     )
+
+
+def _attacks(texts: list[str]) -> dict[str, Any]:
+    """`names`, `resurgence=300`, `all` -> the request's `attacks`; what is no built-in one is a plug-in's."""
+    asked: dict[str, Any] = {"plugins": {}}
+    for text in texts:
+        name, _, budget = text.partition("=")
+        if budget and not budget.isdigit():
+            raise UsageError(f'--attack "{text}" has no whole number for a budget.', remedy="Write NAME=BUDGET.")
+        wish = {"enabled": True} | ({"budget": int(budget)} if budget else {})
+        for one in TITLES if name == "all" else (name,):
+            (asked if one in TITLES else asked["plugins"])[one] = wish
+    return asked
 
 
 def _layers(text: str) -> list[int] | str:

@@ -36,7 +36,8 @@ def not_tested(validation: Validation) -> list[str]:
     if not validation.enabled:
         return ["No image was drawn, nothing was judged, and no attack was tried: validation was switched off."]
     seeds = ["Only one image a prompt was drawn."] if validation.seeds == 1 else []
-    return [*seeds, *attacks_off(validation), SWAP_BACK]
+    features = [] if validation.features else ["Features inside of the model were not read."]
+    return [*seeds, *features, *attacks_off(validation), SWAP_BACK]
 
 
 def attacks_off(validation: Validation) -> list[str]:

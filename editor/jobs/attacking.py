@@ -4,13 +4,18 @@ from pydantic import BaseModel
 
 from api_schemas.attacks import AttackRecord
 from api_schemas.detectors import DetectorRecord
+from api_schemas.feature_scores import FeatureScores
+from editor import emoji
+from editor.checkpoints import open_checkpoint
 from editor.jobs.context import JobContext, keep
 from editor.jobs.editing import edited
 from editor.judging.attacks import Scene, Side, check_known, edited_side, run_attacks
 from editor.judging.detectors import counted, wanted
+from editor.judging.feature_scores.scored import feature_scores, sitting
 from editor.judging.shots import Tick
 from editor.judging.trials import Drawn, Easel
 from editor.ledger import all_removed
+from editor.reporting import weights_digests
 
 ATTACKS = "attacks"
 """The result's name."""
@@ -21,22 +26,25 @@ class Attacked(BaseModel):
 
     attacks: list[AttackRecord] = []
     detectors: list[DetectorRecord] = []
+    features: FeatureScores | None = None
 
 
 def run_attacking(context: JobContext, easel: Easel, drawn: Drawn, prompts: list[str], tick: Tick) -> None:
-    """Attack every removal, and count what detectors find in the images of prompts about them."""
-    wishes = context.request.validation.attacks
-    records = run_attacks(scenes(context, easel), wishes, context.request.seed, tick)
+    """Attack every removal, count what detectors find in the images of prompts about them, and read features."""
+    asked, stages = context.request.validation, scenes(context, easel)
+    records = run_attacks(stages, asked.attacks, context.request.seed, tick)
     named = set(prompts)
     shots = [shot for shot in drawn.after if shot.prompt in named]
     sides = [[side[shot] for shot in shots] for side in (drawn.before, drawn.after)]
-    found = [counted(detector, *sides) for detector in wanted(context.request.validation.detectors)] if shots else []
-    keep(context, ATTACKS, Attacked(attacks=records, detectors=found))
+    found = [counted(detector, *sides) for detector in wanted(asked.detectors)] if shots else []
+    features = read_features(context, stages) if asked.features else None
+    keep(context, ATTACKS, Attacked(attacks=records, detectors=found, features=features))
 
 
 def scenes(context: JobContext, easel: Easel) -> list[Scene]:
-    """One for each removal; none where no attack is on, which spares the copy of the encoder."""
-    if not check_known(context.request.validation.attacks):
+    """One for each removal; none where nothing needs them, which spares the copy of the encoder."""
+    asked = context.request.validation
+    if not (check_known(asked.attacks) or asked.features):
         return []
     before = Side(easel.pipeline, easel.sampler, context.book)
     after = edited_side(before, easel.updates)
@@ -45,6 +53,19 @@ def scenes(context: JobContext, easel: Easel) -> list[Scene]:
         Scene(removal, index, removed, before, after, easel.updates, context.judge, easel.before)
         for index, removal in enumerate(context.removals)
     ]
+
+
+def read_features(context: JobContext, stages: list[Scene]) -> FeatureScores | None:
+    """Of every removal; None where there are no instruments for the model."""
+    if context.files != weights_digests(open_checkpoint(emoji.WEIGHTS)):
+        return None
+    from editor.emoji.features.instruments import instruments
+
+    held, found = instruments(), FeatureScores()
+    for scene in stages:
+        more = feature_scores(scene, held, sitting(scene, held, context.request.seed))
+        found = FeatureScores(sae=(*found.sae, *more.sae), diffc=(*found.diffc, *more.diffc))
+    return found
 
 
 def attacked(context: JobContext) -> Attacked:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from api_schemas.edit_command import edit
 from api_schemas.edits import EditRequest
+from api_schemas.errors import UsageError
 from api_schemas.options import request_from_options, takes
 from editor.cli import erase
 from editor.review import prompts
@@ -25,6 +26,8 @@ def run(*arguments: str) -> tuple[EditRequest, int]:
     app = typer.Typer()
     app.command()(command)
     result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, UsageError):
+        raise result.exception
     assert result.exit_code == 0, result.output
     return asked.pop()
 
@@ -60,6 +63,20 @@ def test_every_command_that_names_removals_can_name_them_fully(function: object)
     assert {"--preserve", "--alias", "--title", "--translation", "--spelling", "--no-spellings", "--exclude"} <= known
     if function is not prompts:
         assert {"--remove", "--pin", "--preservation", "--seed", "--out"} <= known
+
+
+def test_attacks_by_name_with_a_budget_all_of_them_and_plug_ins() -> None:
+    options = ("--attack", "names", "--attack", "resurgence=300", "--attack", "mine")
+    attacks = run("--remove", "fox", *options)[0].validation.attacks
+    on = {name: wish.budget for name, wish in attacks.named.items() if wish.enabled}
+    assert on == {"names": None, "resurgence": 300, "mine": None}
+    everything = run("--remove", "fox", "--attack", "all")[0].validation.attacks
+    assert (everything.off, everything.plugins) == ([], {})
+
+
+def test_a_budget_is_a_number() -> None:
+    with pytest.raises(UsageError, match="names=lots"):
+        run("--remove", "fox", "--attack", "names=lots")
 
 
 def test_a_command_keeps_its_words() -> None:

@@ -29,23 +29,23 @@ from editor.quickfix.method import Method, Preset
 Made = TypeVar("Made", bound=BaseModel)
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 STYLE_COUNT = 4
-TARGETS, CONTROLS, PROMPTS = 8, 12, 2
+TARGETS, CONTROLS, PROMPTS = 6, 12, 2
 """Prompts about the concept; control concepts, and prompts about each."""
 
 
 def wish(budget: int) -> Attack:
-    """On, with four images."""
-    return Attack(enabled=True, budget=budget, images=4)
+    """On, with three images."""
+    return Attack(enabled=True, budget=budget, images=3)
 
 
 ATTACKS = Attacks(
-    names=wish(200),
-    ring_a_bell_transfer=wish(1000),
-    ring_a_bell_adaptive=wish(1000),
-    adversarial_key=wish(400),
-    inversion_text=wish(40),
-    inversion_images=wish(40),
-    noise_probe=wish(12),
+    names=wish(100),
+    ring_a_bell_transfer=wish(600),
+    ring_a_bell_adaptive=wish(600),
+    adversarial_key=wish(200),
+    inversion_text=wish(30),
+    inversion_images=wish(25),
+    noise_probe=wish(8),
 )
 RESURGENCE = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
 """Takes minutes, and is run for some."""
