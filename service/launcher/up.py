@@ -129,7 +129,7 @@ def _embedded_models() -> dict[str, str]:
 def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:
     """At the first start, unless somebody brings a key: what is published is signed. Raises `LaunchError`."""
     brought = settings.signing_dir or os.environ.get("EXPUNGE_SIGNING_KEY")
-    if brought or folder.signing_dir.exists() or importlib.util.find_spec("editor") is None:
+    if brought or folder.signing_dir.exists() or importlib.util.find_spec("cryptography") is None:
         return
     command = [sys.executable, "-m", "editor.publishing.attesting", str(folder.signing_dir)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)

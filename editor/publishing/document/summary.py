@@ -31,6 +31,9 @@ def changes(report: AuditReport) -> Iterator[tuple[str, ...]]:
         yield (f"“{removal.concept}”: {words.destination(removal)}.",)
     if report.ledger:
         yield (" ".join(words.ledger(report.ledger)),)
+    if report.refused:
+        yield (report.refused,)
+        return
     tensors = f"{len(report.solves)} tensor{'s' if len(report.solves) != 1 else ''}"
     yield (f"{tensors} of the part that reads prompts changed. All other bytes of the model are as they were.",)
 

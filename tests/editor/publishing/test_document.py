@@ -123,6 +123,13 @@ def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None
         assert words in page
 
 
+def test_weights_that_were_not_published_are_not_said_to_be(report: AuditReport) -> None:
+    why = "No weights were published: the verdict is failed."
+    page = render(report.model_copy(update={"refused": why}), [])
+    assert why in page
+    assert "1 tensor of the part" not in page
+
+
 def rate(hits: int, n: int) -> Rate:
     return Rate(hits=hits, n=n, value=hits / n, low=0.01, high=0.9)
 
