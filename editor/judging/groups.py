@@ -11,7 +11,7 @@ from editor.prompts.concepts import Phrase
 from editor.prompts.contexts import evenly
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
-PROMPTS = 96
+PROMPTS = 192
 """Prompts in a target, generality or neighbours group, at most. Fewer than 73 can't tell 0 in n from one in twenty."""
 NEIGHBOURS = 8
 

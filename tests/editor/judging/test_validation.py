@@ -10,7 +10,7 @@ from torch import Tensor
 
 from api_schemas.edits import Thresholds, Validation
 from editor.judging.gates import asked_policy, gates_of
-from editor.judging.groups import Group, all_groups, retain_groups, seen
+from editor.judging.groups import PROMPTS, Group, all_groups, retain_groups, seen
 from editor.judging.shots import Shot
 from editor.judging.trials import Drawn, Trial, gates_for, shots_of
 from editor.judging.validation import checks_of, group_score
@@ -113,7 +113,7 @@ def test_groups_are_about_what_they_say(groups: list[Group], book: PromptBook) -
     assert edited <= set(target.prompts)
     assert {phrase.wording for phrase in general.phrases} == set(book.profile.held_out_wordings)
     assert edited.isdisjoint(general.prompts)
-    assert len(target.prompts) == len(general.prompts) == 96
+    assert len(target.prompts) == len(general.prompts) == PROMPTS
     for name in ("neighbours", "retain"):
         assert not any("fox" in prompt or "vixen" in prompt for prompt in by_name[name, "object"].prompts)
     assert by_name["retain", "object"].prompts == by_name["retain", "style"].prompts
