@@ -1,0 +1,82 @@
+"""The two services that are compared, each with one API process, one worker slot and a broker of the same kind."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.launcher import broker
+from tests.fakes.stack import ROOT, Stack, environment, eventually, running
+
+BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where its jobs are, and how to tell that one is done."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+    jobs: str
+    file: str
+    is_done: Callable[[dict[str, Any]], bool]
+    stack: Stack | None = None
+
+    def of(self, job_id: str, what: str = "") -> str:
+        return f"{self.url}{self.jobs}/{job_id}{what}"
+
+
+@contextmanager
+def ours(folder: Path) -> Iterator[Side]:
+    """`expunge up`, with every guarantee that it has, and the stand-in for the editor."""
+    settings = {"EXPUNGE_RATE_LIMIT": "", "EXPUNGE_STREAM_POLL_SECONDS": "0.5", "EXPUNGE_LEASE_SECONDS": "30"}
+    with running(folder / "ours" / "data", **settings) as stack:
+        is_done = lambda job: job["status"] == "succeeded"  # noqa: E731
+        file = "/artifacts/delta.safetensors"
+        yield Side("ours", stack.url, stack.authorization, "/v1/edits", file, is_done, stack)
+
+
+@contextmanager
+def template(folder: Path) -> Iterator[Side]:
+    """The plain app."""
+    home, port = folder / "template", _free_port()
+    home.mkdir(parents=True)
+    socket = home / "b.sock"
+    env = environment(TEMPLATE_BROKER=broker.url(socket), TEMPLATE_FOLDER=str(home))
+    commands = [
+        broker.command(broker.find_server(), home, socket),
+        [sys.executable, "-m", "celery", "--app", "tests.load.template:queue", "worker", "--concurrency", "1"],
+        [sys.executable, "-m", "uvicorn", "tests.load.template:api", "--port", str(port), "--no-access-log"],
+    ]
+    with ExitStack() as stack:
+        for command in commands:
+            log = stack.enter_context((home / "log").open("ab"))
+            process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=ROOT)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            if command is commands[0]:
+                broker.wait(socket)
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: _answers(url))
+        yield Side("template", url, {}, "/jobs", "/file", lambda job: job["status"] == "SUCCESS")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/openapi.json", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
