@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,3 +142,11 @@ def test_the_command_makes_lists_rotates_revokes_and_exports(
     expunge_keys(monkeypatch, "keys", "export")
     (tmp_path / "handed-out.json").write_text(capsys.readouterr().out)
     assert read_keys(tmp_path / "handed-out.json") == folder.public()
+
+
+def test_commands_start_without_torch() -> None:
+    """Keys are kept on machines that edit nothing, and `--help` shall be quick."""
+    commands = ("attesting.keys_command", "attesting.verify_command", "deployment.command", "attesting.__main__")
+    imports = "; ".join(f"import editor.publishing.{name}" for name in commands)
+    check = f"{imports}; import sys; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -21,8 +21,8 @@ from editor.judging.sampling import load_pipeline
 from editor.prompts import Concept, Destination, Removal, open_book
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
-from editor.publishing.deployment import check_deployment
 from editor.publishing.deployment.canaries import canaries
+from editor.publishing.deployment.check import check_deployment
 from editor.publishing.deployment.command import check_deployment as command
 from editor.publishing.lora import write_loras
 from editor.quickfix.edit import edit
