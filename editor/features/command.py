@@ -70,6 +70,7 @@ def run_training(
 ) -> dict[str, Any]:
     """Train, measure, write."""
     from editor.features.sae import train_sae
+    from editor.features.sae.training import CHECKPOINT
 
     done = train_sae(found.rows[~held_out], config, folder=out, device=device)
     card: dict[str, Any] = found.about | {
@@ -77,6 +78,7 @@ def run_training(
         "held_out": measured(done.sae, found, held_out),
     }
     done.sae.save(out, card)
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return card
 
 

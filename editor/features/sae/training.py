@@ -4,6 +4,7 @@ The rows of a step depend on (seed, step) alone, so that a run that resumes from
 one would have seen.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -27,10 +28,13 @@ from editor.features.sae.reconstruction import Choose, reconstruct
 from editor.features.sae.start import prepared
 from editor.publishing.atomic import write_bytes
 
+CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 THRESHOLD_DECAY = 0.99
 """Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
 EPSILON = 6.25e-10
+FINGERPRINTED = 1024
+"""Rows by which a checkpoint knows what it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def train_sae(
     """
     check(rows, config)
     run = Run(rows, config, torch.device(device))
-    checkpoint = folder / "checkpoint.safetensors" if folder else None
+    checkpoint = folder / CHECKPOINT if folder else None
     if checkpoint and checkpoint.exists():
         run.resume(checkpoint)
     saved = time.monotonic()
@@ -178,17 +182,25 @@ class Run:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{key}": value for key, value in state.items()}
         tensors |= {"idle": self.idle.rows, "losses": torch.stack(self.losses)}
-        about = {"step": str(self.step), "config": self.config.model_dump_json()}
+        about = {"step": str(self.step), "of": self.identity()}
         write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata=about))
 
+    def identity(self) -> str:
+        """Of the configuration and the rows, some of which stand for all."""
+        some = self.rows[:: max(1, len(self.rows) // FINGERPRINTED)].float().contiguous()
+        digest = hashlib.sha256(some.numpy().tobytes()).hexdigest()
+        return json.dumps([self.config.model_dump(), list(self.rows.shape), digest])
+
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same configuration."""
+        """Go on from a checkpoint of the same configuration and rows."""
         with safe_open(path, "pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
-        if json.loads(about["config"]) != json.loads(self.config.model_dump_json()):
+        if about["of"] != self.identity():
             raise FeatureError(
-                f"{path} is of another configuration.", field="folder", remedy="Choose another folder, or remove it."
+                f"{path} is of another configuration or other rows.",
+                field="folder",
+                remedy="Choose another folder, or remove it.",
             )
         self.step, self.losses = int(about["step"]), list(tensors["losses"])
         self.idle.rows.copy_(tensors["idle"])

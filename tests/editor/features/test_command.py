@@ -35,6 +35,7 @@ def test_train_show_and_convert(tmp_path: Path, rows: Path):
     assert card["held_out"]["fvu"] < 0.6
     assert "fvu" in run("show", tmp_path / "sae").stdout
     assert json.loads(run("show", tmp_path / "sae", "--json").stdout) == card
+    assert sorted(path.name for path in (tmp_path / "sae").iterdir()) == ["sae.json", "sae.safetensors"]
     run("convert", tmp_path / "sae", tmp_path / "theirs", "--to", "saelens")
     run("convert", tmp_path / "theirs", tmp_path / "back", "--to", "ours")
     assert load_sae(tmp_path / "back").latents == 32

@@ -145,11 +145,12 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, activation)
         assert torch.equal(value, resumed.sae.state_dict()[name])
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path):
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
     rows, _ = planted(300)
     train_sae(rows, SMALL, folder=tmp_path, quiet=True)
-    with pytest.raises(FeatureError, match="another configuration"):
-        train_sae(rows, SMALL.model_copy(update={"k": 2}), folder=tmp_path, quiet=True)
+    for other, config in ((rows, SMALL.model_copy(update={"k": 2})), (rows + 1, SMALL)):
+        with pytest.raises(FeatureError, match="another configuration or other rows"):
+            train_sae(other, config, folder=tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize("rows", [torch.zeros(1, 4), torch.tensor([[1.0, float("nan")], [0.0, 1.0]])])
