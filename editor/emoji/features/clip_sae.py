@@ -22,8 +22,10 @@ from editor.publishing.atomic import write_bytes
 
 FOLDER = Path(__file__).parent / "clip_sae"
 SEEDS = (0, 1, 2)
+TOLD_BY = 3
+"""Variants of a picture, the clean one among them, by which concepts are measured."""
 CONFIG = SaeConfig(latents=256, k=8, steps=4000, batch=512, learning_rate=2e-3)
-SPARSE = SaeConfig(latents=256, activation="relu", l1=10.0, steps=4000, batch=512, learning_rate=2e-3)
+SPARSE = SaeConfig(latents=256, activation="relu", l1=3.0, steps=4000, batch=512, learning_rate=2e-3)
 """The published study's kind (Daujotas 2024), for comparison."""
 
 
@@ -36,11 +38,10 @@ def clip_sae() -> SparseAutoencoder:
 def train(folder: Path) -> None:
     """Train three seeds and the published kind, measure, and write the first seed's weights with its card."""
     embedded = artwork_embeddings(folder)
-    rows, labels = embedded.flatten(0, 1), labels_of(embedded.shape[1])
-    out = held_out(labels)
+    rows, out = embedded.flatten(0, 1), held_out(labels_of(embedded.shape[1]))
     saes = [trained(rows[~out], CONFIG, folder / f"clip_sae-{seed}", seed) for seed in SEEDS]
     sparse = trained(rows[~out], SPARSE, folder / "clip_sae-relu", 0)
-    card = measured(rows, labels, out, saes) | {"relu": figures(sparse, rows[out])}
+    card = measured(rows[out], saes) | {"relu": figures(sparse, rows[out]), "concepts": concepts_of(saes[0], embedded)}
     saes[0].save(FOLDER, card, torch.float16)
     write_bytes(FOLDER / "README.md", readme(card).encode())
 
@@ -55,23 +56,27 @@ def figures(sae: SparseAutoencoder, rows: Tensor) -> dict[str, float]:
     return {key: value for key, value in asdict(reconstruction(sae, rows)).items() if key != "density"}
 
 
-def measured(
-    rows: Tensor, labels: dict[str, list[str]], out: Tensor, saes: Sequence[SparseAutoencoder]
-) -> dict[str, Any]:
-    """The card's figures, of the first autoencoder; the others tell how far a seed decides."""
+def measured(rows: Tensor, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
+    """Of held-out rows, by the first autoencoder; the others tell how far a seed decides."""
     first, others = saes[0], [sae.decoder.detach() for sae in saes[1:]]
-    alive = torch.tensor(reconstruction(first, rows[out]).density) > 0
+    alive = torch.tensor(reconstruction(first, rows).density) > 0
     like = stability(first.decoder.detach(), others)[alive]
     share = (stable_share(first.decoder.detach(), others)[alive] >= 2 / 3).double().mean()
-    with torch.no_grad():
-        scores = first.pre_activations(rows)
     return {
         "training": CONFIG.model_dump(),
-        "held_out": figures(first, rows[out]),
-        "fvu_by_seed": [figures(sae, rows[out])["fvu"] for sae in saes],
+        "held_out": figures(first, rows),
+        "fvu_by_seed": [figures(sae, rows)["fvu"] for sae in saes],
         "stability": {"mean_cosine": float(like.mean()), "found_by_two_thirds": float(share)},
-        "concepts": {kind: concepts(rows, scores, names, out) for kind, names in labels.items()},
     }
+
+
+@torch.no_grad()
+def concepts_of(sae: SparseAutoencoder, embedded: Tensor) -> dict[str, Any]:
+    """How well single latents tell labels, on a few variants of every picture."""
+    rows, labels = embedded[:, :TOLD_BY].flatten(0, 1), labels_of(TOLD_BY)
+    scores, out = sae.pre_activations(rows), held_out(labels)
+    with torch.enable_grad():
+        return {kind: concepts(rows, scores, names, out) for kind, names in labels.items()}
 
 
 def readme(card: dict[str, Any]) -> str:

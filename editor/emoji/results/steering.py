@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from editor import emoji
 from editor.emoji.assemble import save_judge
 from editor.emoji.build import Build
 from editor.emoji.embeddings import SUBJECTS, artwork_embeddings, labels_of
-from editor.emoji.features.clip_sae import clip_sae
+from editor.emoji.features.clip_sae import TOLD_BY, clip_sae
 from editor.emoji.features.unet_sae import held_out
 from editor.emoji.ip_adapter import attach
 from editor.emoji.profile import PROFILE
@@ -33,6 +33,8 @@ from editor.publishing.atomic import write_bytes
 
 GROUPS, BASES = 20, 8
 LEAST_AUC = 0.9
+THRESHOLD = 0.2
+"""Least share of a group: a picture has eight active features here, not hundreds."""
 SAMPLER = Sampler(steps=12, guidance=2.0, precision=native_precision())
 CACHE, TRAINED = Path("build/features"), Path("build/emoji")
 SHEET = Path("docs/images/steering.png")
@@ -43,7 +45,7 @@ class Row(BaseModel):
 
     concept: str
     picture: str
-    """Where the group was found."""
+    """Where the group was found: object, style, background."""
     mass: float
     """Share of that picture's activation."""
     auc: Estimate
@@ -74,7 +76,7 @@ def rising(scores: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """A group that stands for an object."""
+    """A group that stands for its picture's object."""
 
     named: Named
     picture: str
@@ -97,22 +99,27 @@ class Trial:
 
     @cached_property
     def labelled(self) -> Labelled:
-        """The clean and two rough variants of the whole artwork."""
-        labels = labels_of(3)
-        return Labelled(self.embedded[:, :3].flatten(0, 1), {"object": labels["object"]}, ~held_out(labels))
+        """The whole artwork, clean and rough."""
+        labels = labels_of(TOLD_BY)
+        return Labelled(self.embedded[:, :TOLD_BY].flatten(0, 1), {"object": labels["object"]}, ~held_out(labels))
 
     def groups(self) -> list[Found]:
-        """The heaviest group of one picture of every object, where it stands for an object."""
-        found: dict[str, Found] = {}
-        for looked_at, place in zip(count(1), places(), strict=False):
-            own = grouped(clip_sae(), self.embedded[place, 0])
-            named = self.labelled.name_of(own.vector(0))
-            if named.test.value >= LEAST_AUC and named.name not in found:
-                mass = own.grouping.masses[0]
-                found[named.name] = Found(named, described(place), mass, own.vector(0), looked_at)
+        """One of each picture, until there are enough: pictures of which no group stands for the object are passed over."""
+        found: list[Found] = []
+        for looked_at, place in enumerate(places(), 1):
+            best = self.best(place, looked_at)
+            if best.named.test.value >= LEAST_AUC:
+                found.append(best)
             if len(found) == GROUPS:
                 break
-        return list(found.values())
+        return found
+
+    def best(self, place: int, looked_at: int) -> Found:
+        """The group of a picture that tells the picture's object best."""
+        own, name = grouped(clip_sae(), self.embedded[place, 0], THRESHOLD), OBJECT_NAMES[SUBJECTS[place].object]
+        each = [self.labelled.told(own.vector(number), "object", name) for number in range(len(own.grouping))]
+        best = max(range(len(each)), key=lambda number: each[number].train)
+        return Found(each[best], described(place), own.grouping.masses[best], own.vector(best), looked_at)
 
     def bases(self, without: Sequence[str]) -> Tensor:
         """``(n, d)``: clean pictures of other objects, styles and backgrounds taking turns."""
@@ -162,9 +169,9 @@ def measure(studio: Studio) -> Iterator[Row]:
     groups = trial.groups()
     bases = trial.bases([found.named.name for found in groups])
     strips = []
-    for found in groups:
+    for number, found in enumerate(groups):
         images = trial.drawn(along(found.vector, bases, STRENGTHS))
-        strips.append(strip(found, images))
+        strips.append(strip(found, images, number % BASES))
         write_bytes(SHEET, sheet(strips, columns=2))
         yield row(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
 
@@ -188,9 +195,10 @@ def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
     )
 
 
-def strip(found: Found, images: Sequence[Image]) -> Strip:
-    """The first base at all strengths."""
-    return Strip(found.named.name, images[: len(STRENGTHS)], [f"{strength:g}" for strength in STRENGTHS])
+def strip(found: Found, images: Sequence[Image], base: int) -> Strip:
+    """One of the bases at all strengths."""
+    own = images[base * len(STRENGTHS) : (base + 1) * len(STRENGTHS)]
+    return Strip(found.named.name, own, [f"{strength:g}" for strength in STRENGTHS])
 
 
 def page(rows: list[Row]) -> str:
@@ -210,7 +218,7 @@ def summary(rows: list[Row]) -> str:
     return (
         f"**{monotone} of {len(rows)} groups raise the judge's score of their object with every strength.**{elsewhere} "
         f"In {less} the other objects' scores change less on average, in {most} none of them rises as much. "
-        f"{rows[-1].looked_at} pictures were taken apart to find {len(rows)} groups."
+        f"To find {len(rows)} groups, {rows[-1].looked_at} pictures were taken apart."
     )
 
 
@@ -227,14 +235,16 @@ def line(one: Row) -> str:
 
 TEXT = f"""## Steering by groups of CLIP features
 
-Pictures of the artwork are taken apart by the autoencoder of the judge's image embeddings, and their features grouped
-([clip-features.md](clip-features.md)). The heaviest group of a picture is named by the object whose held-out artwork lies
-furthest along it; groups of an AUC below {LEAST_AUC:g} or with a name that was there before are passed over. Each group is
-then added to {BASES} pictures of other objects, in five strengths of its own activation, and drawn from one seed each by the
-IP-Adapter ({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}). *Score*: mean cosine of the judge to the object. *Rise*:
-paired change from strength 0 to 2, with its 95 % interval over the {BASES} pictures. *Others*: mean absolute change of the
-other 95 objects' scores, and the largest rise among them. The adapter is conditioned on the judge's own embeddings, so its
-scores are no independent witness; the last column asks another CLIP."""
+A picture of an object is taken apart by the autoencoder of the judge's image embeddings, and its features are grouped (each
+group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken along
+whose direction the object's artwork lies furthest: chosen on the training pictures, with the AUC of held-out ones below; a
+picture whose best is under {LEAST_AUC:g} is passed over. The group is then added to {BASES} pictures of other objects, in five
+strengths of its own activation, and drawn by the IP-Adapter from one seed for each picture ({SAMPLER.steps} steps, guidance
+{SAMPLER.guidance:g}).
+
+*Score*: mean cosine of the judge to the object. *Rise*: paired change from strength 0 to 2, with its 95 % interval over the
+{BASES} pictures. *Others*: mean absolute change of the other 95 objects' scores, and the largest rise among them. The adapter
+is conditioned on the judge's own embeddings, so its scores are no independent witness; the last column asks another CLIP."""
 COLUMNS = """| object | found in | AUC | 0 | 0.5 | 1 | 1.5 | 2 | rise | others | largest other | monotone | other CLIP |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 PICTURE = "![Strips: one picture with each group added, strength growing from left to right](images/steering.png)"

@@ -17,6 +17,8 @@ LARGEST = 20
 THRESHOLD = 0.05
 RESTARTS = 10
 ROUNDS = 100
+ROUNDING = 1e-9
+"""A sum of shares may miss the threshold by this."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def group(
         for k in range(1, min(largest, len(weights)) + 1)
         for labels in [spherical_k_means(units, weights, k, seed)]
     ]
-    return max((option for option in options if min(option.masses) >= threshold), key=len)  # one holds everything
+    fitting = (option for option in options if min(option.masses) >= threshold - ROUNDING)
+    return max(fitting, key=len)  # one group alone holds everything
 
 
 def checked(directions: Tensor, activations: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,12 @@ from editor.features.sae.concepts import auc, interval
 
 @dataclass(frozen=True)
 class Named:
-    """The label that a direction tells best from all others of its kind."""
+    """A label, and how well a direction tells its pictures from all others."""
 
     kind: str
     name: str
     train: float
-    """AUC on the pictures that it was chosen by."""
+    """AUC on the pictures that directions are chosen by."""
     test: Estimate
     """AUC on the others, with its interval."""
 
@@ -44,12 +44,13 @@ class Labelled:
 
     def name_of(self, direction: Tensor) -> Named:
         """The label whose pictures lie furthest along ``(d,)``, chosen on the train half, measured on the other."""
-        scores = self.rows @ direction
-        train = scores[self.train, None]
-        found = {(kind, name): float(auc(train, self.having(kind, name)[self.train])) for kind, name in self.names()}
-        kind, name = max(found, key=lambda key: found[key])
-        test = interval(scores[~self.train], self.having(kind, name)[~self.train])
-        return Named(kind, name, found[kind, name], test)
+        return max((self.told(direction, kind, name) for kind, name in self.names()), key=lambda told: told.train)
+
+    def told(self, direction: Tensor, kind: str, name: str) -> Named:
+        """How well ``(d,)`` tells a label's pictures from all others."""
+        scores, has = self.rows @ direction, self.having(kind, name)
+        train = float(auc(scores[self.train, None], has[self.train])[0])
+        return Named(kind, name, train, interval(scores[~self.train], has[~self.train]))
 
 
 def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> str:
