@@ -31,12 +31,13 @@ def second_way_limits(ways: Sequence[SecondWay]) -> list[str]:
     return [way.sentence for way in ways]
 
 
-def not_tested(validation: Validation) -> list[str]:
+def not_tested(validation: Validation, *, features_read: bool = False) -> list[str]:
     """What this run did not measure."""
     if not validation.enabled:
         return ["No image was drawn, nothing was judged, and no attack was tried: validation was switched off."]
     seeds = ["Only one image a prompt was drawn."] if validation.seeds == 1 else []
-    features = [] if validation.features else ["Features inside of the model were not read."]
+    why = ": there are no instruments for this model" if validation.features else ""
+    features = [] if features_read else [f"Features inside of the model were not read{why}."]
     return [*seeds, *features, *attacks_off(validation), SWAP_BACK]
 
 

@@ -79,7 +79,7 @@ def draft(context: JobContext) -> AuditReport:
         verdict=verdict(context),
         **dict(attacked(context)),
         limits=known_limits(done.removals, context.checkpoint.second_ways),
-        untested=not_tested(context.request.validation),
+        untested=not_tested(context.request.validation, features_read=attacked(context).features is not None),
         refused=refusal,
         artifacts=[],
         software=software(),
