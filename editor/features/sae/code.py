@@ -5,6 +5,7 @@ GPUs: a row costs k vectors, however many latents there are.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,16 @@ class Code:
         """``code @ matrix``: ``(count, d)`` -> ``(rows, d)``."""
         return bags(self.latents, self.offsets, self.values, matrix)
 
-    def transposed(self) -> "Code":
-        """Rows and latents exchanged."""
-        order = self.latents.argsort(stable=True)
+    @cached_property
+    def by_latent(self) -> Tensor:
+        """``(entries,)``: the entries in the order of their latents."""
+        return self.latents.argsort(stable=True)
+
+    def transposed(self, values: Tensor | None = None) -> "Code":
+        """Rows and latents exchanged; with other ``values`` in the same places, if given."""
         counts = torch.bincount(self.latents, minlength=self.count)
-        return Code(counts.cumsum(0) - counts, self.rows[order], self.values[order], len(self.offsets))
+        own = self.values if values is None else values
+        return Code(counts.cumsum(0) - counts, self.rows[self.by_latent], own[self.by_latent], len(self.offsets))
 
 
 def bags(members: Tensor, offsets: Tensor, weights: Tensor, matrix: Tensor) -> Tensor:

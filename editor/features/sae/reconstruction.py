@@ -9,7 +9,6 @@ The encoder's product is the one dense operation of a step, and may run in bfloa
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,12 +65,12 @@ class Reconstruct(torch.autograd.Function):
         (output,) = gradients
         centred, encoder, decoder, offsets, latents, values = ctx.saved_tensors
         code = Code(offsets, latents, values, len(encoder))
-        slopes = replace(code, values=slope(code, decoder, output))
-        latent_bias = torch.zeros_like(encoder[:, 0]).index_add(0, latents, slopes.values)
+        slopes = slope(code, decoder, output)
+        latent_bias = torch.zeros_like(encoder[:, 0]).index_add(0, latents, slopes)
         pre_bias = output.sum(0) - latent_bias @ encoder
         return (
             None,
-            slopes.transposed().times(centred),
+            code.transposed(slopes).times(centred),
             latent_bias,
             code.transposed().times(output),
             pre_bias,
