@@ -1,0 +1,67 @@
+"""What the embedded model's own instruments say of a removed fox."""
+
+from dataclasses import replace
+
+import pytest
+
+from editor.emoji.features.heads import diffc_head
+from editor.emoji.features.instruments import head, spread, standing
+from editor.emoji.vocabulary import OBJECT_NAMES
+from editor.judging.attacks import Scene
+from editor.judging.feature_scores.scored import (
+    CONTROLS,
+    PROMPTS,
+    Instruments,
+    Sitting,
+    control_phrases,
+    feature_scores,
+)
+from editor.judging.sampling import Shot
+
+
+@pytest.fixture(scope="module")
+def instruments() -> Instruments:
+    return Instruments({}, {"object": head("object")}, spread())
+
+
+def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
+    scene: Scene, instruments: Instruments
+) -> None:
+    targets = scene.spoken[:3]
+    prompts = [phrase.text() for phrase in targets]
+    before = scene.before_images([Shot(prompt, 0) for prompt in prompts])
+    after = scene.after.draw(scene.after.states(prompts), [0] * 3)
+    found = feature_scores(scene, instruments, Sitting(targets, [], before, after))
+    by_question = {one.asked_for: one for one in found.diffc}
+    assert set(by_question) == {"prompt", "image", "nothing"}
+    assert by_question["image"].before.value > 0.5 > 0.2 > by_question["image"].after.value
+    assert by_question["image"].found_after.hits == 0
+    hidden = by_question["nothing"]
+    assert hidden.after.value == pytest.approx(hidden.before.value, abs=0.02)
+    assert hidden.after.value > 0.5
+    assert found.sae == ()
+
+
+def test_what_no_instrument_knows_is_not_scored(scene: Scene, instruments: Instruments) -> None:
+    nobody = replace(
+        scene, removal=replace(scene.removal, concept=replace(scene.removal.concept, name="hedge trimmer"))
+    )
+    found = feature_scores(nobody, instruments, Sitting([], [], [], []))
+    assert (found.sae, found.diffc) == ((), ())
+    assert "hedge trimmer" not in diffc_head("object").config.classes
+
+
+def test_controls_are_nothing_that_the_edit_is_about(scene: Scene, instruments: Instruments) -> None:
+    phrases = control_phrases(scene, instruments.controls)
+    names = {phrase.object for phrase in phrases}
+    assert (len(names), len(phrases)) == (CONTROLS, CONTROLS * PROMPTS)
+    assert names <= set(OBJECT_NAMES) - {"fox", "dog face"}
+    assert len({phrase.text() for phrase in phrases}) == len(phrases)
+
+
+def test_controls_come_from_all_groups_and_each_once() -> None:
+    assert sorted(spread()) == sorted(OBJECT_NAMES)
+
+
+def test_a_latent_that_does_not_tell_its_concept_stands_for_nothing() -> None:
+    assert standing({"fox": {"latent": 3, "auc": 0.9}, "owl": {"latent": 4, "auc": 0.7}}) == {"fox": 3}
