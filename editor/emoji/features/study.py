@@ -50,6 +50,8 @@ QUESTIONS: tuple[tuple[Label, Split], ...] = (
     ("style", "composite"),
 )
 """What is asked, and what is new in the test rows: a foundry's hand, an object, or merely background, shift and noise."""
+CLASSIFIED = (("object", "foundry"), ("style", "object"))
+"""What Diff-C is asked. Of groups the probe finds next to nothing, and composites tell little."""
 
 
 def recorded(folder: Path) -> dict[Key, ActivationStore]:
@@ -122,9 +124,8 @@ METHODS: tuple[Method, ...] = ("probe", "diffc")
 CELLS = tuple(
     Cell(label, split, method, layer, timestep)
     for method, (label, split), layer, timestep in product(METHODS, QUESTIONS, LAYERS, TIMESTEPS)
-    if (method, split) != ("diffc", "composite")
+    if method == "probe" or (label, split) in CLASSIFIED
 )
-"""The probe alone shows how little composites tell."""
 
 
 @dataclass(frozen=True)
