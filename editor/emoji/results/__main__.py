@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
-from editor.emoji.results import crowd, foreseen, methods, single
+from editor.emoji.results import crowd, foreseen, judged, judged_page, methods, single
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.publishing.atomic import write_bytes
 
@@ -35,6 +35,7 @@ SECTIONS = {
     "crowd": Section(crowd.Row, crowd.measure, crowd.page),
     "foreseen": Section(foreseen.Row, foreseen.measure, foreseen.page),
     "methods": Section(methods.Row, methods.measure, methods.page),
+    "judged": Section(judged.Row, judged.measure, judged_page.page),
 }
 TEXT = f"""# Results
 
