@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli import NOT_PASSED
-from api_schemas.client import DEFAULT_URL, Client
+from api_schemas.client import DEFAULT_URL, Client, EditJob
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.events import Event
@@ -42,10 +43,9 @@ def edit(
     """
     console = Console(stderr=True, quiet=json_output)
     with connect(url, api_key_file, data_dir) as client:
-        submitted = client.submit(request)
-        done = _watch(client, submitted, console)
-        paths = client.download_all(done, out, without=FULL_WEIGHTS if delta_only else ())
-        note = client.report(done.id).lora_note
+        done = _watch(client.edits.create(request), console)
+        paths = done.download(out, without=FULL_WEIGHTS if delta_only else ())
+        note = done.report().lora_note
     _print_result(done, paths, note, json_output)
     if request.validation.enabled and done.verdict != "passed":
         raise typer.Exit(NOT_PASSED)
@@ -80,7 +80,7 @@ def _read_key(path: Path) -> str:
         ) from error
 
 
-def _watch(client: Client, submitted: Edit, console: Console) -> Edit:
+def _watch(submitted: EditJob, console: Console) -> EditJob:
     """A progress bar, fed by the job's events."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -89,10 +89,10 @@ def _watch(client: Client, submitted: Edit, console: Console) -> Edit:
         def show(event: Event) -> None:
             bar.update(task, description=event.message, completed=event.data.get("progress"))
 
-        return client.wait(submitted.id, show)
+        return submitted.wait(show)
 
 
-def _print_result(done: Edit, paths: list[Path], note: str | None, json_output: bool) -> None:
+def _print_result(done: Edit, paths: Sequence[Path], note: str | None, json_output: bool) -> None:
     if json_output:
         found = {"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": [str(path) for path in paths]}
         typer.echo(json.dumps(found | {"lora_note": note}))

@@ -1,7 +1,6 @@
 """Server-sent events, the reading half: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,20 +12,29 @@ class Message:
     id: str
 
 
-def messages(lines: Iterable[str]) -> Iterator[Message]:
-    """Lines, without their ends -> messages. Comments (pings) and unknown fields are skipped."""
-    event, data, last_id = "message", list[str](), ""
-    for line in lines:
+@dataclass
+class Parser:
+    """Lines, without their ends, go in one by one; a message comes out with the line that ends it."""
+
+    _event: str = "message"
+    _data: list[str] = field(default_factory=list)
+    _last_id: str = ""
+
+    def feed(self, line: str) -> Message | None:
+        """Take a line. Comments (pings) and unknown fields are skipped."""
         if not line:
-            if data:
-                yield Message(event, "\n".join(data), last_id)
-            event, data = "message", []
-            continue
+            return self._end()
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "event":
-            event = value
+            self._event = value
         elif name == "data":
-            data.append(value)
+            self._data.append(value)
         elif name == "id":
-            last_id = value
+            self._last_id = value
+        return None
+
+    def _end(self) -> Message | None:
+        message = Message(self._event, "\n".join(self._data), self._last_id) if self._data else None
+        self._event, self._data = "message", []
+        return message

@@ -32,10 +32,10 @@ def main() -> None:
 
 def remove(client: Client, removal: str, out: Path, started: float) -> None:
     """One removal, from the request to the files."""
-    edit = client.submit(build_request([removal]))
+    edit = client.edits.create(build_request([removal]))
     say(started, f"remove {removal}: POST /v1/edits -> {edit.id}")
-    done = client.wait(edit.id, narrator(started))
-    paths = client.download_all(done, out)
+    done = edit.wait(narrator(started))
+    paths = done.download(out)
     print(f"\n  verdict  {done.verdict}")
     for path in paths:
         print(f"  {path}")

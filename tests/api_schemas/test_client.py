@@ -1,13 +1,17 @@
 """The client against a service that misbehaves."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from api_schemas.client import Client
+from api_schemas.client import AsyncClient, Client
+from api_schemas.client.write_blocking import SOURCE, TARGET, blocking
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
 from api_schemas.events import Event
@@ -64,7 +68,7 @@ def test_a_submission_carries_the_key_and_its_idempotency_key() -> None:
         assert EditRequest.model_validate_json(request.content) == REQUEST
         return httpx.Response(202, content=EDIT.model_dump_json())
 
-    assert client(handler).submit(REQUEST, idempotency_key="mine") == EDIT
+    assert client(handler).edits.create(REQUEST, idempotency_key="mine").model_dump() == EDIT.model_dump()
 
 
 def test_a_problem_becomes_an_exception_that_names_the_field() -> None:
@@ -83,14 +87,14 @@ def test_a_problem_becomes_an_exception_that_names_the_field() -> None:
         }
     )
     with pytest.raises(ServiceProblem, match=r"model: is unknown. Try emoji.") as caught:
-        answering(422, problem.model_dump_json()).submit(REQUEST)
+        answering(422, problem.model_dump_json()).edits.create(REQUEST)
     assert caught.value.problem == problem
 
 
 @pytest.mark.parametrize(("status", "content"), [(502, b"<html>"), (200, b"<html>")])
 def test_something_else_behind_the_url_is_noticed(status: int, content: bytes) -> None:
     with pytest.raises(ClientError):
-        answering(status, content).get("edit_1")
+        answering(status, content).edits.get("edit_1")
 
 
 def test_no_connection_says_how_to_start_one() -> None:
@@ -98,7 +102,7 @@ def test_no_connection_says_how_to_start_one() -> None:
         raise httpx.ConnectError("refused")
 
     with pytest.raises(ServiceUnreachable, match="expunge up"):
-        client(refuse).get("edit_1")
+        client(refuse).edits.get("edit_1")
 
 
 def test_a_broken_stream_is_resumed_where_it_broke() -> None:
@@ -112,7 +116,7 @@ def test_a_broken_stream_is_resumed_where_it_broke() -> None:
             raise httpx.ReadError("broken")
         return httpx.Response(200, content=event(3) + "event: done\ndata: {}\n\n")
 
-    assert [item.seq for item in client(handler).follow("edit_1")] == [1, 2, 3]
+    assert [item.seq for item in client(handler).edits.follow("edit_1")] == [1, 2, 3]
     assert asked == ["0", "2", "2"]
 
 
@@ -121,7 +125,7 @@ def test_a_stream_that_stays_broken_is_given_up() -> None:
         raise httpx.ReadError("broken")
 
     with pytest.raises(ServiceUnreachable, match="lost the connection"):
-        list(client(handler).follow("edit_1"))
+        list(client(handler).edits.follow("edit_1"))
 
 
 def test_waiting_for_a_job_that_fails_raises() -> None:
@@ -132,23 +136,115 @@ def test_waiting_for_a_job_that_fails_raises() -> None:
         return httpx.Response(204) if stream else httpx.Response(200, content=failed.model_dump_json())
 
     with pytest.raises(JobFailed, match="failed"):
-        client(handler).wait("edit_1")
+        client(handler).edits.get("edit_1").wait()
 
 
 def test_a_download_is_whole(tmp_path: Path) -> None:
-    path = answering(200, b"weights").download(artifact("text_encoder/model.safetensors", b"weights"), tmp_path)
+    path = answering(200, b"weights").edits.download(artifact("text_encoder/model.safetensors", b"weights"), tmp_path)
     assert path == tmp_path / "text_encoder" / "model.safetensors"
     assert path.read_bytes() == b"weights"
 
 
 def test_a_damaged_download_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DownloadCorrupted):
-        answering(200, b"w3ights").download(artifact("delta.safetensors", b"weights"), tmp_path)
+        answering(200, b"w3ights").edits.download(artifact("delta.safetensors", b"weights"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", ""])
 def test_a_download_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ClientError, match="outside"):
-        answering(200, b"x").download(artifact(name, b"x"), tmp_path / "out")
+        answering(200, b"x").edits.download(artifact(name, b"x"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_blocking_client_is_the_other_one_without_its_waiting() -> None:
+    """If not: `python api_schemas/client/write_blocking.py`, then `make format`."""
+    written = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--stdin-filename", "blocking.py", "-"],
+        input=blocking(SOURCE.read_text()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert TARGET.read_text() == written.stdout
+
+
+def test_the_same_for_asyncio(tmp_path: Path) -> None:
+    data = b"weights"
+    done = EDIT.model_copy(update={"artifacts": [artifact("delta.safetensors", data)]})
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("stream"):
+            return httpx.Response(200, content=event(1) + "event: done\ndata: {}\n\n")
+        return httpx.Response(200, content=data if request.url.path == "/file" else done.model_dump_json())
+
+    async def run() -> tuple[list[int], list[Path]]:
+        seen: list[int] = []
+        async with AsyncClient("http://expunge.test", transport=httpx.MockTransport(handler)) as remote:
+            edit = await remote.edits.create(REQUEST)
+            edit = await edit.wait(lambda one: seen.append(one.seq))
+            return seen, list(await edit.download(tmp_path))
+
+    seen, paths = asyncio.run(run())
+    assert seen == [1]
+    assert [path.read_bytes() for path in paths] == [data]
+
+
+def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
+    data, asked = bytes(range(250)), list[str | None]()
+    file = artifact("delta.safetensors", data)
+
+    def breaking() -> Iterator[bytes]:
+        yield data[:100]
+        raise httpx.ReadError("broken")
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("Range"))
+        if len(asked) == 1:
+            return httpx.Response(200, content=breaking())
+        assert request.headers["If-Range"] == f'"{file.sha256}"'
+        return httpx.Response(206, content=data[100:])
+
+    assert client(handler).edits.download(file, tmp_path).read_bytes() == data
+    assert asked == [None, "bytes=100-"]
+
+
+def test_a_part_of_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
+    """A service that does not know the validator any more sends the whole."""
+    data = bytes(range(250))
+    file = artifact("delta.safetensors", data)
+    (tmp_path / f".{file.name}.{file.sha256[:16]}.part").write_bytes(b"x" * 30)
+    assert answering(200, data).edits.download(file, tmp_path).read_bytes() == data
+
+
+@pytest.mark.parametrize(("status", "tries"), [(429, 5), (503, 5), (500, 1), (404, 1)])
+def test_a_busy_service_is_asked_again(status: int, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    problem = Problem(
+        type="urn:expunge:problem:x", title="t", status=status, detail="d", instance="/", code="x", request_id="r"
+    )
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["Idempotency-Key"])
+        return httpx.Response(status, content=problem.model_dump_json(), headers={"Retry-After": "7"})
+
+    with pytest.raises(ServiceProblem):
+        client(handler).edits.create(REQUEST)
+    assert len(asked) == tries
+    assert len(set(asked)) == 1
+    assert pauses == [7.0] * (tries - 1)
+
+
+def test_lists_are_read_to_their_end() -> None:
+    pages = {None: (["edit_3", "edit_2"], "edit_2"), "edit_2": (["edit_1"], None)}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["status"] == "failed"
+        ids, following = pages[request.url.params.get("after")]
+        data = [EDIT.model_copy(update={"id": one}).model_dump(mode="json") for one in ids]
+        return httpx.Response(200, json={"data": data, "has_more": bool(following), "next_cursor": following})
+
+    assert [edit.id for edit in client(handler).edits.list(status="failed")] == ["edit_3", "edit_2", "edit_1"]

@@ -72,11 +72,11 @@ def test_a_dry_run_does_not_wait_for_edits(stack: Stack, http: httpx.Client) -> 
     response = http.post("/v1/edits:validate", json=body("fox"))
     assert (response.status_code, response.json()["object"]) == (200, "plan")
     assert response.json()["estimate"]["images"] == 8
-    assert [edit.id for edit in stack.client.list_edits(limit=1).data] == [busy.id]
+    assert next(stack.client.edits.list(limit=1)).id == busy.id
     refused = http.post("/v1/edits:validate", json=body("fox", metadata={"refuse": "plan"}))
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/removals/0/concept")
-    stack.client.cancel(busy.id)
-    eventually(lambda: stack.client.get(busy.id).status == "canceled", 10)
+    stack.client.edits.cancel(busy.id)
+    eventually(lambda: stack.client.edits.get(busy.id).status == "canceled", 10)
 
 
 def test_the_reply_can_be_waited_for(http: httpx.Client) -> None:
@@ -127,7 +127,7 @@ def test_a_cancel_takes_less_than_ten_seconds_in_every_phase(stack: Stack, http:
     stack.reach(edit, phase)
     asked = time.monotonic()
     assert http.post(f"/v1/edits/{edit.id}/cancel").status_code == 202
-    eventually(lambda: stack.client.get(edit.id).status == "canceled", 10)
+    eventually(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
     assert time.monotonic() - asked < 10
     done = httpx.get(f"{stack.url}{edit.urls.stream}", headers=stack.authorization | {"Last-Event-ID": "1000"})
     assert done.status_code == 204

@@ -25,12 +25,12 @@ def test_a_concept_is_removed_from_the_embedded_model(tmp_path: Path) -> None:
         validation=Validation(steps=4, retain_prompts=4),
     )
     with running(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
-        (model,) = [model for model in stack.client.models().data if model.id == "emoji"]
+        (model,) = [model for model in stack.client.models.list() if model.id == "emoji"]
         assert model.max_phrase_tokens == 14
-        edit = stack.client.wait(stack.client.submit(request).id)
+        edit = stack.client.edits.create(request).wait()
         assert edit.verdict in ("passed", "failed", "inconclusive")
-        paths = {path.relative_to(tmp_path / "out") for path in stack.client.download_all(edit, tmp_path / "out")}
-        report = stack.client.report(edit.id)
+        paths = {path.relative_to(tmp_path / "out") for path in edit.download(tmp_path / "out")}
+        report = edit.report()
     for name in ("delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"):
         assert Path(name) in paths
     assert (report.job_id, report.verdict) == (edit.id, edit.verdict)

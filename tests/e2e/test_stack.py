@@ -32,15 +32,15 @@ def expunge_edit(stack: Stack, out: Path, *arguments: str) -> "subprocess.Comple
 
 def test_a_job_from_submission_to_download(stack: Stack, tmp_path: Path) -> None:
     events: list[Event] = []
-    edit = stack.client.wait(stack.submit().id, events.append)
+    edit = stack.submit().wait(events.append)
     assert (edit.status, edit.verdict, edit.attempt) == ("succeeded", "passed", 1)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.message for event in events if event.type == "phase"] == ["trace", "edit", "validate", "publish"]
-    paths = stack.client.download_all(edit, tmp_path)
+    paths = edit.download(tmp_path)
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == {file.name for file in edit.artifacts}
     for file in edit.artifacts:
         assert hashlib.sha256((tmp_path / file.name).read_bytes()).hexdigest() == file.sha256
-    assert stack.client.report(edit.id).job_id == edit.id
+    assert edit.report().job_id == edit.id
 
 
 def test_the_command_line_does_the_same(stack: Stack, tmp_path: Path) -> None:
@@ -76,25 +76,25 @@ def test_the_command_line_names_what_is_wrong(stack: Stack, tmp_path: Path) -> N
 
 def test_what_the_editor_refuses_fails_with_its_reasons(stack: Stack) -> None:
     with pytest.raises(JobFailed, match="out of reach") as caught:
-        stack.client.wait(stack.submit(refuse="edit").id)
+        stack.submit(refuse="edit").wait()
     assert caught.value.field == "removals[0].concept"
 
 
 def test_a_running_job_stops_when_asked(stack: Stack) -> None:
     edit = stack.submit(slow="30")
     stack.reach(edit, "trace")
-    assert stack.client.cancel(edit.id).status == "canceling"
-    eventually(lambda: stack.client.get(edit.id).status == "canceled", 10)
+    assert stack.client.edits.cancel(edit.id).status == "canceling"
+    eventually(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
 
 
 def test_a_job_that_ignores_its_cancel_is_ended_and_the_worker_lives_on(tmp_path: Path) -> None:
     with running(tmp_path / "data", EXPUNGE_CANCEL_GRACE_SECONDS="1") as stack:
         deaf = stack.submit(slow="30", deaf="yes")
         stack.reach(deaf, "trace")
-        stack.client.cancel(deaf.id)
-        eventually(lambda: stack.client.get(deaf.id).status == "canceled", 15)
-        assert stack.client.wait(stack.submit().id).status == "succeeded"
-        assert stack.client.get(deaf.id).status == "canceled"
+        stack.client.edits.cancel(deaf.id)
+        eventually(lambda: stack.client.edits.get(deaf.id).status == "canceled", 15)
+        assert stack.submit().wait().status == "succeeded"
+        assert stack.client.edits.get(deaf.id).status == "canceled"
 
 
 def test_a_second_instance_is_refused(stack: Stack) -> None:
@@ -135,7 +135,7 @@ def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path
     data_dir = tmp_path / ("deep" * 30) / "data"
     data_dir.parent.mkdir(parents=True)
     with running(data_dir) as stack:
-        edit = stack.client.wait(stack.submit().id)
+        edit = stack.submit().wait()
         waiting = stack.submit(slow="60")
         stack.reach(waiting, "trace")
         lines: list[str] = []
@@ -150,9 +150,9 @@ def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path
         assert not reader.is_alive()
     assert not (data_dir / "service.json").exists()
     with running(data_dir) as stack:
-        assert stack.client.get(edit.id) == edit
-        eventually(lambda: stack.client.get(waiting.id).attempt == 2)
-        stack.client.cancel(waiting.id)
+        assert stack.client.edits.get(edit.id).model_dump() == edit.model_dump()
+        eventually(lambda: stack.client.edits.get(waiting.id).attempt == 2)
+        stack.client.edits.cancel(waiting.id)
 
 
 def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
             broker.wait(socket)
             with running(tmp_path / "data", REDIS_URL=broker.url(socket)) as stack:
                 assert not stack.is_running("broker")
-                assert stack.client.wait(stack.submit().id).verdict == "passed"
+                assert stack.submit().wait().verdict == "passed"
         finally:
             server.kill()
             server.wait()

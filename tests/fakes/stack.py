@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from api_schemas.client import Client
+from api_schemas.client import Client, EditJob
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.jobs import Edit
 from tests.fakes.model import write_model
@@ -71,13 +71,13 @@ class Stack:
         self.authorization = {"Authorization": f"Bearer {key}"}
         self.client = Client(self.url, key)
 
-    def submit(self, **wishes: str) -> Edit:
+    def submit(self, **wishes: str) -> EditJob:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
-        return self.client.submit(request)
+        return self.client.edits.create(request)
 
     def reach(self, edit: Edit, phase: str) -> None:
         """Wait until the job is in a phase."""
-        eventually(lambda: self.client.get(edit.id).phase == phase)
+        eventually(lambda: self.client.edits.get(edit.id).phase == phase)
 
     def find(self, name: str) -> psutil.Process:
         """One of the stack's processes, by words of its command line."""

@@ -23,12 +23,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
     """The oracle: one result, whole, and a history that says so without a gap."""
-    edit = stack.client.wait(submitted.id)
-    events = stack.client.events(edit.id)
-    history = [*events.data]
-    while events.has_more:
-        events = stack.client.events(edit.id, history[-1].seq)
-        history += events.data
+    edit = stack.client.edits.get(submitted.id).wait()
+    history = list(stack.client.edits.events(edit.id))
     assert [event.seq for event in history] == list(range(1, len(history) + 1))
     ends = [event for event in history if event.data.get("status") == "succeeded"]
     assert len(ends) == 1
@@ -36,7 +32,7 @@ def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
     names = Counter(file.name for file in edit.artifacts)
     assert set(names.values()) == {1}
     assert len(names) == 6
-    for path, file in zip(stack.client.download_all(edit, folder), edit.artifacts, strict=True):
+    for path, file in zip(edit.download(folder), edit.artifacts, strict=True):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
     assert_store_is_sound(stack.data_dir)
     return edit
@@ -109,4 +105,4 @@ def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stac
         other.wait()
     log = stack.data_dir / "logs" / "worker.log"
     eventually(lambda: f"{edit.id}: lost to another worker" in log.read_text())
-    assert stack.client.get(edit.id) == done
+    assert stack.client.edits.get(edit.id).model_dump() == done.model_dump()

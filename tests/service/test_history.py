@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.events import DONE
-from api_schemas.sse import Message, messages
+from api_schemas.sse import Message, Parser
 from service.backend import Backend
 from service.store import claims, jobs
 from service.store.database import Database
@@ -29,7 +29,8 @@ def finished(database: Database, clock: FakeClock, steps: int = 5) -> str:
 def read(client: TestClient, edit_id: str, **headers: str) -> list[Message]:
     with client.stream("GET", f"/v1/edits/{edit_id}/stream", headers=headers) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        return list(messages(response.iter_lines()))
+        parser = Parser()
+        return [message for line in response.iter_lines() if (message := parser.feed(line))]
 
 
 def test_events_are_paged_without_gaps(client: TestClient, database: Database, clock: FakeClock) -> None:

@@ -1,0 +1,15 @@
+"""The typed client: ask for a removal, follow it, download what it published.
+
+    with Client("http://127.0.0.1:8484", api_key) as client:
+        edit = client.edits.create(EditRequest(removals=[Removal(concept="fox", replacement="dog face")]))
+        edit = edit.wait(on_event=print)
+        paths = edit.download(Path("fox-free"))
+
+`AsyncClient` is the same with `await`. Needs pydantic and httpx only.
+"""
+
+from api_schemas.client.aio import AsyncClient, AsyncEditJob
+from api_schemas.client.blocking import Client, EditJob
+from api_schemas.client.wire import DEFAULT_URL
+
+__all__ = ["DEFAULT_URL", "AsyncClient", "AsyncEditJob", "Client", "EditJob"]
