@@ -86,6 +86,7 @@ class ForeseenRemoval(Part):
 
     concept: str
     kind: Literal["object", "style"]
+    weight: float = Field(1.0, description="What its prompts count: more than 1 where it would lag behind the others.")
     leak: float = Field(description="Share of a single key's way that preservation holds back, 1/(1+q); 1: infeasible.")
     left: float = Field(description="Share of the way that the update leaves, all removals together.")
 

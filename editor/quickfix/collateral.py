@@ -15,6 +15,7 @@ from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBook, Tokenised
 from editor.quickfix.columns import Site, retained_columns
+from editor.quickfix.evening import QUARTERS, Stress
 from editor.quickfix.problem import Problem
 from editor.quickfix.solve import cholesky
 from editor.quickfix.task import Task
@@ -78,7 +79,7 @@ def predicted_drop(moved: float) -> float:
 
 
 def feasibility(
-    task: Task, problem: Problem, preservation: float, update: tuple[Tensor, Tensor]
+    task: Task, problem: Problem, preservation: float, update: tuple[Tensor, Tensor], stress: Stress
 ) -> list[ForeseenRemoval]:
     """How far each concept goes, worst first.
 
@@ -101,6 +102,7 @@ def feasibility(
             ForeseenRemoval(
                 concept=removal.concept.name,
                 kind=removal.concept.kind,
+                weight=stress.get(removal, QUARTERS) / QUARTERS,
                 leak=float((share / (1 + novelty[about])).sum()),
                 left=float(left[about].sum() / asked[about].sum()),
             )

@@ -12,11 +12,12 @@ from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.prompts import PromptBook, Removal
 from editor.quickfix.collateral import feasibility, ranked
 from editor.quickfix.columns import Site
+from editor.quickfix.evening import Stress, stress_of
 from editor.quickfix.memory import FORGETFUL, Memory
 from editor.quickfix.method import DEFAULT, Method
 from editor.quickfix.paper import RIDGE, paper_statistics
 from editor.quickfix.problem import Problem, pose, pose_sums
-from editor.quickfix.search import search
+from editor.quickfix.search import Found, search
 from editor.quickfix.solve import cholesky
 from editor.quickfix.task import Task, canonical
 from editor.quickfix.tower import Tower
@@ -92,9 +93,8 @@ def edit(
 def solve(task: Task) -> Solved:
     """One site's update."""
     task.prepare()
-    problem, columns = posed(task)
-    best, curve = search(problem, task.held_out, task.emphasis)
-    weight = best.preservation if task.method.preservation == "auto" else task.method.preservation
+    problem, found, stress = settled(task)
+    weight = found.best.preservation if task.method.preservation == "auto" else task.method.preservation
     start = time.perf_counter()
     core = problem.core(weight)
     seconds = time.perf_counter() - start
@@ -102,21 +102,33 @@ def solve(task: Task) -> Solved:
     return Solved(
         up=up,
         down=down,
-        columns=columns,
+        columns=task.count,
         preservation=weight,
         ridge=problem.ridge,
         condition=condition(problem.system(weight), problem.ridge),
-        curve=curve,
+        curve=found.curve,
         seconds=seconds,
-        feasibility=feasibility(task, problem, weight, (up, down)),
+        feasibility=feasibility(task, problem, weight, (up, down), stress),
     )
 
 
-def posed(task: Task) -> tuple[Problem, int]:
-    """The normal equations and the number of columns: from columns when they are few, else from exact sums."""
+def settled(task: Task) -> tuple[Problem, Found, Stress]:
+    """The normal equations and the preservation weight, with more weight on removals that would lag where that costs less."""
+    problem = posed(task, {})
+    found = search(problem, task.held_out, task.emphasis)
+    if task.measured_each and (stress := stress_of(task.some, found.left)):
+        evened = posed(task, stress)
+        again = search(evened, task.held_out, task.emphasis)
+        if again.cost < found.cost:
+            return evened, again, stress
+    return problem, found, {}
+
+
+def posed(task: Task, stress: Stress) -> Problem:
+    """The normal equations: from columns when they are few, else from exact sums."""
     if task.few is not None:
-        return pose(task.columns, task.retained, task.protected), len(task.columns.keys)
-    return pose_sums(task.sums.statistics, task.preserved, task.protected), task.sums.columns
+        return pose(task.columns_under(stress), task.retained, task.protected)
+    return pose_sums(task.sums_under(stress).statistics, task.preserved, task.protected)
 
 
 def solve_paper(task: Task) -> Solved:

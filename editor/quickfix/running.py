@@ -27,19 +27,21 @@ class Running:
         """The sums of another set: by the difference, or from nothing where that is shorter."""
         target = frozenset(wanted)
         added, gone = target - self.removals, self.removals - target
-        empty = nothing(len(self.sums.moment), self.sums.unit)
         if len(added) + len(gone) > len(target):
-            return Running(target, side_by_side(empty, target, sums_of))
-        more, less = (side_by_side(empty, part, sums_of) for part in (added, gone))
+            return Running(target, summed(self.sums, target, sums_of))
+        more, less = (summed(self.sums, part, sums_of) for part in (added, gone))
         return Running(target, self.sums.changed_by([more], [less]))
 
 
-def side_by_side(empty: Sums, removals: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> Sums:
+def summed(like: Sums, removals: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> Sums:
     """The sum over some removals, a share of them on each core: integers come to the same whoever adds them.
 
     Each is computed by one thread, so that it is the same on every number of cores.
+
+    Args:
+        like: of the same width and unit.
     """
-    every, threads = list(removals), torch.get_num_threads()
+    empty, every, threads = nothing(len(like.moment), like.unit), list(removals), torch.get_num_threads()
     shares = [every[start::threads] for start in range(min(threads, len(every)))]
     torch.set_num_threads(1)
     try:

@@ -67,9 +67,13 @@ class Reduced:
     retained: Retained
     whole: HeldOut
 
+    def left(self, core: Tensor) -> Tensor:
+        """The share of each removal that an update leaves, (removals,)."""
+        return self.whole.by_removal(self.targets.left(lambda keys: keys @ core.T) + self.outside) / self.asked
+
     def point(self, preservation: float, core: Tensor) -> TradeOffPoint:
         """What one update removes and what it moves."""
-        share = self.whole.by_removal(self.targets.left(lambda keys: keys @ core.T) + self.outside) / self.asked
+        share = self.left(core)
         drift = self.retained.norms(self.retained.keys @ core.T) / self.whole.outputs
         return TradeOffPoint(
             preservation=preservation,
@@ -80,8 +84,21 @@ class Reduced:
         )
 
 
-def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOffPoint, list[TradeOffPoint]]:
-    """The best point and those of the trade-off curve that were looked at, in order.
+@dataclass(frozen=True)
+class Found:
+    """What a search came to."""
+
+    best: TradeOffPoint
+    curve: list[TradeOffPoint]
+    """The points that were looked at, in order."""
+    cost: float
+    """Of the best: less is better."""
+    left: Tensor
+    """(removals,): the share of each removal that the best leaves."""
+
+
+def search(problem: Problem, prompts: HeldOut, emphasis: float) -> Found:
+    """Look for the weight that costs least.
 
     Args:
         emphasis: how much what is left of the concepts counts, beside the drift.
@@ -98,7 +115,9 @@ def search(problem: Problem, prompts: HeldOut, emphasis: float) -> tuple[TradeOf
         for power in candidates(centre, step):
             if power not in tried:
                 tried[power] = reduced.point(2.0**power, problem.core(2.0**power, torch.float32))
-    return tried[min(tried, key=cost)], [tried[power] for power in sorted(tried)]
+    best = min(tried, key=cost)
+    left = reduced.left(problem.core(2.0**best, torch.float32))
+    return Found(tried[best], [tried[power] for power in sorted(tried)], cost(best), left)
 
 
 def candidates(centre: int | None, step: int) -> list[int]:

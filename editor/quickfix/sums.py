@@ -9,7 +9,7 @@ encoder's own null-prompt keys, a power of two: a rounding error of 3e-11 of tha
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class Sums:
                 target.add_(part.target, alpha=sign)
                 columns += sign * part.columns
         return Sums(self.unit, moment, target, columns)
+
+    def times(self, count: int) -> "Sums":
+        """The same so many times."""
+        return replace(self, moment=self.moment * count, target=self.target * count)
 
     @property
     def statistics(self) -> Statistics:

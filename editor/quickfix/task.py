@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -22,9 +22,10 @@ from editor.quickfix.columns import (
     retained_columns,
     roles,
 )
+from editor.quickfix.evening import QUARTERS, Stress
 from editor.quickfix.memory import FORGETFUL, Memory, remembered
 from editor.quickfix.method import Method
-from editor.quickfix.running import circumstances, keep, recall
+from editor.quickfix.running import circumstances, keep, recall, summed
 from editor.quickfix.search import HeldOut
 from editor.quickfix.sums import Sums, fixed, unit_for
 
@@ -37,7 +38,10 @@ STAND_IN, LENGTHS = "x", (1, 2, 3)
 """What takes a concept's place where only the words around it matter, and how often: names are of one to three tokens."""
 SAMPLES = 4
 """Prompts of each removal that its feasibility is told from, where there are many."""
+EACH = 100
+"""Removals that are looked at one by one, at most."""
 SOME = 32
+"""Removals that stand for all where there are more."""
 Owned = tuple[Removal, Pair]
 EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
 """How much what is left of a concept counts in the search."""
@@ -66,6 +70,12 @@ class Task:
         """The columns of all removals, of which there are few."""
         assert self.few is not None
         return pair_columns(self.site, [pair for _, pair in self.few], self.method.aim)
+
+    def columns_under(self, stress: Stress) -> Columns:
+        """The same where some removals count more."""
+        assert self.few is not None
+        quarters = torch.tensor([stress.get(owner, QUARTERS) for owner, _ in self.few])[self.columns.pairs]
+        return replace(self.columns, weights=self.columns.weights * quarters / QUARTERS)
 
     def sums_of(self, removal: Removal) -> Sums:
         """Those of one removal, summed. Matrix products round by the shape of the batch, so each is computed apart."""
@@ -97,6 +107,12 @@ class Task:
             keep(self.memory, name, under, now)
         return now.sums
 
+    def sums_under(self, stress: Stress) -> Sums:
+        """The same where some removals count more; in quarters, so that they stay whole."""
+        more = summed(self.sums, stress, lambda removal: self.sums_of(removal).times(stress[removal] - QUARTERS))
+        whole = self.sums.times(QUARTERS).changed_by([more], ())
+        return replace(whole, unit=self.unit / QUARTERS, columns=self.sums.columns)
+
     @cached_property
     def few(self) -> list[Owned] | None:
         """Every pair, where all columns and what is kept are fewer than the dimensions; else None."""
@@ -112,6 +128,11 @@ class Task:
             pairs.append((owner, pair))
         return pairs
 
+    @property
+    def count(self) -> int:
+        """Columns of all removals."""
+        return self.sums.columns if self.few is None else len(self.columns.which)
+
     def samples(self) -> tuple[list[Removal], Columns]:
         """Columns to tell feasibility from, with the removal that each of their pairs is about."""
         if self.few is not None:
@@ -122,7 +143,7 @@ class Task:
     @property
     def told(self) -> Sequence[Removal]:
         """The removals whose feasibility is told."""
-        return self.about or self.some
+        return self.about or evenly(self.removals, SOME)
 
     @cached_property
     def kept_prompts(self) -> list[Tokenised]:
@@ -141,10 +162,15 @@ class Task:
         key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         return remembered(self.memory, f"preserved-{self.site}", key, lambda: self.retained.moment)
 
+    @property
+    def measured_each(self) -> bool:
+        """Whether there are several removals, and few enough that each is looked at."""
+        return 1 < len(self.removals) <= EACH
+
     @cached_property
     def some(self) -> list[Removal]:
-        """So many of a long ledger's removals stand for all."""
-        return evenly(self.removals, SOME)
+        """The removals that are looked at: of a long ledger so many stand for all."""
+        return evenly(self.removals, EACH if self.measured_each else SOME)
 
     @cached_property
     def held_out_texts(self) -> list[str]:
