@@ -5,7 +5,7 @@ READY := .venv/.ready
 # The benchmarks of editor.bench.command.
 BENCHMARKS := edit ledger overlay sae trace validate
 
-.PHONY: demo test check format kill fuzz load bench peers clean
+.PHONY: demo test check format kill fuzz load scaleout bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -32,6 +32,10 @@ fuzz: $(READY)  ## ten thousand spoilt safetensors files, from registration to t
 
 load: $(READY)  ## a hundred clients at ours and at a plain FastAPI and Celery app, then twenty thousand jobs: wants quiet cores
 	$(BIN)/python -m tests.load --jobs 20000
+
+scaleout: $(READY)  ## one and four workers, two APIs, PostgreSQL, a bucket; then each part restarted under load: wants quiet cores
+	$(BIN)/python -m tests.scaleout
+	$(BIN)/python -m tests.scaleout --workers 2 --restart
 
 bench: $(READY)  ## every benchmark, a JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done

@@ -1,0 +1,83 @@
+"""Scale-out on one machine: 2 API and up to 4 worker processes with data folders of their own, PostgreSQL, Redis, a bucket.
+
+    python -m tests.scaleout [--jobs N] [--sleep SECONDS] [--workers 1,4] [--restart]
+
+Each job's phases only sleep, as if a GPU had the work. Prints one JSON object: jobs per second by number of workers, the
+share of linear growth, and what is wrong. With `--restart`, each part is stopped and started again while jobs run. Exit code
+1: something was lost, or growth is below 0.9 of linear.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.scaleout.site import Site, site
+
+LEAST_SHARE = 0.9
+
+
+def main() -> None:
+    options = _options()
+    numbers = [int(number) for number in options.workers.split(",")]
+    rates: dict[int, float] = {}
+    wrong: list[str] = []
+    for number in numbers:
+        with tempfile.TemporaryDirectory(prefix="expunge-scale-") as folder, site(Path(folder), number) as running:
+            rates[number], found = measure(running, options.jobs * number, options.sleep, options.restart)
+            wrong += found
+            print(f"{number} workers: {rates[number]:.2f} jobs/s, {found}", file=sys.stderr, flush=True)
+    first, last = numbers[0], numbers[-1]
+    share = rates[last] / rates[first] * first / last
+    print(json.dumps({"jobs_per_second": rates, "share_of_linear": round(share, 3), "wrong": wrong}))
+    raise SystemExit(1 if wrong or (share < LEAST_SHARE and not options.restart) else 0)
+
+
+def measure(running: Site, jobs: int, sleep: float, restart: bool) -> tuple[float, list[str]]:
+    """Submit so many jobs through both APIs. Returns how many were done a second, and what is wrong in the end."""
+    running.warm_up()
+    ids = [running.submit(number, sleep) for number in range(jobs)]
+    with ExitStack() as stack:
+        if restart:
+            stack.enter_context(_restarting(running))
+        running.wait(ids)
+    started, finished = running.span(ids)
+    return jobs / (finished - started), running.violations(ids)
+
+
+@contextmanager
+def _restarting(running: Site) -> Iterator[None]:
+    """One part after the other, again and again, until the block is left."""
+    over = threading.Event()
+
+    def go_round() -> None:
+        while True:
+            for name in running.names:
+                if over.wait(1.0):
+                    return
+                running.restart(name)
+
+    thread = threading.Thread(target=go_round)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.scaleout", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=20, help="for each worker")
+    parser.add_argument("--sleep", type=float, default=0.5, help="seconds of each of four phases")
+    parser.add_argument("--workers", default="1,4")
+    parser.add_argument("--restart", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
