@@ -1,6 +1,6 @@
 """The kill matrix: every named place x every process x {kill -9, stop and continue}, on both databases.
 
-    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--part I/N] [--stop SECONDS] [--log FILE] [--minutes M]
+    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--how kill,stop] [--part I/N] [--stop SECONDS] [--log FILE] [--minutes M]
 
 Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
 every invariant of `tests.kill.invariants` must hold. Prints the seed, what happened, and a summary as JSON; exit code 1 is
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.kill.cluster import LEASE_SECONDS, cluster
-from tests.kill.faults import VICTIMS, Fault, matrix
+from tests.kill.faults import HOWS, VICTIMS, Fault, matrix
 
 BATCH = 20
 """Faults between two looks at everything."""
@@ -26,7 +26,8 @@ def main() -> None:
     options = _options()
     done = _logged(options.log)
     part, parts = (int(number) for number in options.part.split("/"))
-    todo = [f for f in _faults(options.store, options.seed)[part - 1 :: parts] if (options.store, f) not in done]
+    chosen = [f for f in _faults(options.store, options.seed) if f.how in options.how.split(",")]
+    todo = [fault for fault in chosen[part - 1 :: parts] if (options.store, fault) not in done]
     print(f"seed {options.seed}, {options.store}, part {options.part}: {len(todo)} faults", file=sys.stderr)
     wrong: list[str] = []
     jobs = struck = 0
@@ -77,6 +78,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.kill.matrix", description=__doc__)
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--how", default=",".join(HOWS))
     parser.add_argument("--part", default="1/1")
     parser.add_argument("--stop", type=float, default=2 * LEASE_SECONDS)
     parser.add_argument("--log", type=Path)
