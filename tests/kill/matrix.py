@@ -1,6 +1,7 @@
 """The kill matrix: every named place x every process x {kill -9, stop and continue}, on both databases.
 
-    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--how kill,stop] [--part I/N] [--stop SECONDS] [--log FILE] [--minutes M]
+    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--how kill,stop] [--part I/N]
+                                [--stop SECONDS] [--log FILE] [--minutes M]
 
 Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
 every invariant of `tests.kill.invariants` must hold. Prints the seed, what happened, and a summary as JSON; exit code 1 is
