@@ -1,46 +1,94 @@
-"""What ships with the embedded model to judge edits of it by: autoencoders with what stands for concepts, and Diff-C heads."""
+"""What ships with the embedded model to judge edits of it by: autoencoders with what stands for concepts, and Diff-C heads.
 
-from collections.abc import Mapping
+What stands for a concept is chosen on artwork, read by the unedited model: no prompt that an edit is scored on has a say.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from api_schemas.feature_scores import Place
+from editor import emoji
 from editor.checkpoints import file_digest
 from editor.emoji.features import heads, unet_sae
+from editor.emoji.features.pictures import Composites
 from editor.emoji.vocabulary import OBJECTS
+from editor.features.activations.noised import fixed_noise, maps_at
+from editor.features.probe import fit_probe
+from editor.features.sae.concepts import auc
 from editor.features.sae.model import WEIGHTS, read_card
+from editor.features.sae.selection import d_prime
 from editor.judging.feature_scores.scored import Autoencoder, Head, Instruments
+from editor.judging.sampling import load_pipeline, native_precision
 from editor.prompts.concepts import Kind
 
-STANDS = 0.8
-"""Least AUC on held-out pictures of a latent that stands for a concept."""
-READS: dict[Kind, str] = {"object": "mid_block", "style": "up_blocks.0"}
+STANDS, AT_MOST = 0.7, 5
+"""Least AUC of a latent that stands for a concept, and how many may."""
+VARIANTS, BATCH = 2, 64
+READS: dict[Kind, tuple[str, ...]] = {"object": ("mid_block",), "style": ("up_blocks.0", "mid_block")}
+"""Modules whose autoencoder tells them, best first."""
 PROTOCOL = "images noised to the timestep, under the empty prompt"
 
 
 @cache
 def instruments() -> Instruments:
     """All of them; autoencoders only where they were trained."""
-    found: dict[Kind, Autoencoder] = {
-        kind: autoencoder(module) for kind, module in READS.items() if (unet_sae.FOLDER / module / WEIGHTS).is_file()
-    }
+    trained = {kind: [module for module in modules if shipped(module)] for kind, modules in READS.items()}
+    found = {kind: autoencoder(modules[0]) for kind, modules in trained.items() if modules}
     return Instruments(found, {"object": head("object"), "style": head("style")}, spread())
 
 
+def shipped(module: str) -> bool:
+    """Whether there is an autoencoder of it."""
+    return (unet_sae.FOLDER / module / WEIGHTS).is_file()
+
+
+@cache
 def autoencoder(module: str) -> Autoencoder:
-    """One site's, with the latents that its card gives for objects and styles."""
-    folder = unet_sae.FOLDER / module
-    card = read_card(folder)
-    stands = {name: [latent] for kind in READS for name, latent in standing(card["concepts"][kind]["best"]).items()}
-    place = Place(
-        module=module, timestep=card["timestep"], protocol=PROTOCOL, digest=file_digest(folder / WEIGHTS)
-    )  # fmt: skip
-    return Autoencoder(unet_sae.unet_sae(module), place, stands)
+    """One site's, with the latents that stand for objects and styles, and a probe's directions for each."""
+    folder, sae = unet_sae.FOLDER / module, unet_sae.unet_sae(module)
+    timestep, artwork = int(read_card(folder)["timestep"]), Composites(VARIANTS, seed=1)
+    rows, stands, directions = pooled(module, timestep), dict[str, list[int]](), dict[str, tuple[Tensor, float]]()
+    with torch.no_grad():
+        scores = sae.pre_activations(rows)
+    for kind in READS:
+        probe = fit_probe(rows, artwork.labels[kind])
+        directions |= {n: (probe.weight[i], float(probe.bias[i])) for i, n in enumerate(probe.classes)}
+        stands |= {name: standing(scores, artwork.labels[kind], name) for name in probe.classes}
+    place = Place(module=module, timestep=timestep, protocol=PROTOCOL, digest=file_digest(folder / WEIGHTS))
+    return Autoencoder(sae, place, stands, directions)
 
 
-def standing(best: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
-    """The latents that tell their concept on held-out pictures."""
-    return {name: int(one["latent"]) for name, one in best.items() if one["auc"] >= STANDS}
+@cache
+def artwork_latents() -> tuple[object, Tensor]:
+    """The pipeline, and the latents of every picture."""
+    pipeline = load_pipeline(emoji.WEIGHTS)
+    return pipeline, Composites(VARIANTS, seed=1).latents(pipeline)
+
+
+@torch.no_grad()
+def pooled(module: str, timestep: int) -> Tensor:
+    """``(pictures, channels)``: means over positions."""
+    pipeline, latents = artwork_latents()
+    parts = []
+    for start in range(0, len(latents), BATCH):
+        part = latents[start : start + BATCH]
+        noise = fixed_noise(part.shape[1:], 1, range(start, start + len(part)))
+        parts.append(
+            maps_at(pipeline, part, noise, timestep, [module], precision=native_precision())[module].mean((2, 3))
+        )
+    return torch.cat(parts)
+
+
+def standing(scores: Tensor, labels: Sequence[str], name: str) -> list[int]:
+    """The latents that tell a concept, best first; perhaps none."""
+    has = torch.tensor([label == name for label in labels])
+    telling = auc(scores, has) >= STANDS
+    order = d_prime(scores, has).argsort(descending=True, stable=True).tolist()
+    return [latent for latent in order if telling[latent]][:AT_MOST]
 
 
 def head(asks: Kind) -> Head:

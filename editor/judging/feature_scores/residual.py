@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 RESAMPLES = 2000
 CONTROLS = 10
 """At least."""
+TOLD = 0.75
+"""Share of draws in which a control's contrast is above 0 before the edit: one that nothing tells says nothing of damping. The
+median over controls bears a weak one, so this is less than what is asked of the concept itself."""
 FALSE_POSITIVES = 0.05
 """Of the controls' prompts on the base model, at the threshold of detection."""
 
@@ -117,9 +120,8 @@ def residual(
     generator = np.random.default_rng(seed)
     weights, once = resampled(scores, generator, RESAMPLES), np.ones((1, len(scores.about)))
     start = contrasts(scores.before, scores.about, weights)
-    told = np.quantile(start, (1 - confidence) / 2, axis=0) > 0
-    controls = 1 + np.flatnonzero(told[1:])
-    if not told[0] or len(controls) < CONTROLS:
+    controls = 1 + np.flatnonzero((start[:, 1:] > 0).mean(0) >= TOLD)
+    if np.quantile(start[:, 0], (1 - confidence) / 2) <= 0 or len(controls) < CONTROLS:
         return None
     left, drawn = ratios(scores, once)[0], ratios(scores, weights)
     chosen = controls[generator.integers(0, len(controls), (RESAMPLES, len(controls)))]

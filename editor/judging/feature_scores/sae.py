@@ -14,11 +14,13 @@ from torch import Tensor
 from api_schemas.feature_scores import FeatureChange, Place, Residual, SaeScore
 from editor.features.probe import fit_probe
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.residual import Array, Scores, residual
+from editor.judging.feature_scores.residual import CONTROLS, Array, Scores, residual
 
 ALARM = 1.5
 """FVU after over FVU before, above which the autoencoder is off what it knows."""
 CHANGED = 20
+Direction = tuple[Tensor, float]
+"""A concept's weights ``(d,)`` and bias."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def sae_score(
     features: Mapping[str, Sequence[int]],
     removal: int,
     place: Place,
+    directions: Mapping[str, Direction] | None = None,
     patches: tuple[Tensor, Tensor] | None = None,
 ) -> SaeScore:
     """Score an edit.
@@ -59,6 +62,8 @@ def sae_score(
             concept that nothing stands for. Such controls are left out.
         removal: its index.
         place: where the readings are from.
+        directions: of a linear probe that was fitted on the original model and on other rows; left out, probes are fitted on
+            these rows as they are before the edit, each scoring the prompts that it was not fitted on.
         patches: ``(n, d)`` single positions before and after, where the autoencoder was trained on these and readings are
             their means: what it explains is asked of them.
     """
@@ -72,7 +77,7 @@ def sae_score(
         place=place,
         features=own,
         residual=by_features(before, after, readings, features) if own else None,
-        probe=by_probe(readings),
+        probe=by_directions(readings, directions) if directions else by_probe(readings),
         fvu_before=unexplained[0],
         fvu_after=unexplained[1],
         trusted=trusted,
@@ -103,6 +108,8 @@ def by_features(
 ) -> Residual | None:
     """Mean standardised pre-activation of what stands for each concept."""
     named = [name for name in readings.names if features.get(name)]
+    if len(named) <= CONTROLS:
+        return None
     rows = [i for i, name in enumerate(readings.about) if name in named]
     part = Readings(before[rows], after[rows], [readings.prompts[i] for i in rows], [readings.about[i] for i in rows])
     mean, spread = standard(part)
@@ -119,6 +126,17 @@ def standard(readings: Readings) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature over the controls' prompts on the base model."""
     neutral = readings.before[[name != readings.names[0] for name in readings.about]]
     return neutral.mean(0), neutral.std(0, correction=0).clamp_min(1e-12)
+
+
+def by_directions(readings: Readings, directions: Mapping[str, Direction]) -> Residual | None:
+    """Logits of a probe."""
+
+    def table(rows: Tensor) -> Array:
+        columns = [rows.double() @ weight + bias for weight, bias in map(directions.__getitem__, readings.names)]
+        return torch.stack(columns, dim=1).numpy()
+
+    scores = readings.scores(table(readings.before), table(readings.after))
+    return residual(scores, readings.names, [()] * len(readings.names))
 
 
 def by_probe(readings: Readings) -> Residual | None:

@@ -13,7 +13,7 @@ from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
 from editor.judging.attacks import Scene, Side
 from editor.judging.feature_scores.diffc import asked_for, hidden
-from editor.judging.feature_scores.sae import Readings, sae_score
+from editor.judging.feature_scores.sae import Direction, Readings, sae_score
 from editor.judging.judge import Image
 from editor.judging.shots import Shot
 from editor.prompts.concepts import Kind, Phrase
@@ -31,6 +31,8 @@ class Autoencoder:
     place: Place
     features: Mapping[str, Sequence[int]]
     """Chosen on the original model, on other prompts than any that are scored."""
+    directions: Mapping[str, Direction]
+    """Of a linear probe, likewise."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,12 @@ def by_autoencoder(scene: Scene, instrument: Autoencoder, seen: Sitting) -> SaeS
     prompts = [phrase.text() for phrase in (*seen.targets, *seen.controls)]
     readings = Readings(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
     patches = (positions(before), positions(after))
-    return sae_score(instrument.sae, readings, instrument.features, scene.index, instrument.place, patches)
+    return sae_score(
+        instrument.sae, readings, instrument.features, scene.index, instrument.place, instrument.directions, patches
+    )
 
 
+@torch.no_grad()
 def maps(side: Side, images: Sequence[Image], place: Place) -> Tensor:
     """``(n, c, h, w)``."""
     clean, parts = side.latents(images), []

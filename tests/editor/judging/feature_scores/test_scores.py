@@ -109,7 +109,9 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         noise = lambda: 0.3 * rng.normal(size=mean.shape)  # noqa: B023, E731
         after = mean.copy()
         after[about == 0, 0] -= 1.0
-        found = residual(Scores(mean + noise(), after + noise(), prompts, about), [str(i) for i in range(12)], [()] * 12)
+        found = residual(
+            Scores(mean + noise(), after + noise(), prompts, about), [str(i) for i in range(12)], [()] * 12
+        )
         assert found
         hits += found.estimate.low <= 0.5 <= found.estimate.high
     assert hits >= 50
@@ -120,6 +122,28 @@ def test_a_concept_that_nothing_stands_for_is_left_to_the_probe(world: World) ->
     score = sae_score(world.sae(), readings, {f"concept {i}": [i] for i in range(1, CONCEPTS)}, 0, PLACE)
     assert (score.residual, score.features) == (None, [])
     assert score.probe.estimate.value < 0.2
+
+
+def test_a_probe_that_was_fitted_elsewhere_scores_all_prompts(world: World) -> None:
+    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    known = {f"concept {i}": (world.directions[i].double(), 0.0) for i in range(CONCEPTS)}
+    score = sae_score(world.sae(), readings, {}, 0, PLACE, known)
+    assert score.probe.estimate.value == pytest.approx(0, abs=0.05)
+    assert score.residual is None
+
+
+def test_features_of_fewer_than_ten_controls_say_nothing(world: World) -> None:
+    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    few = {f"concept {i}": [i] for i in range(9)}
+    assert sae_score(world.sae(), readings, few, 0, PLACE).residual is None
+
+
+def test_what_it_explains_is_asked_of_the_positions_that_it_was_trained_on(world: World) -> None:
+    readings = Readings(world.before, world.before, world.prompts, world.about)
+    noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
+    features = {f"concept {i}": [i] for i in range(CONCEPTS)}
+    score = sae_score(world.sae(), readings, features, 0, PLACE, patches=(world.before, world.before + noise))
+    assert not score.trusted
 
 
 def test_a_feature_that_does_not_tell_the_concept_says_nothing(world: World) -> None:
