@@ -64,8 +64,10 @@ class Case:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Signed file -> sha256."""
-        return {file.name: file.digest.sha256 for one in self.attested for file in one.statement.subject}
+        """Signed file -> sha256; where nothing is signed, what the report lists."""
+        signed = {file.name: file.digest.sha256 for one in self.attested for file in one.statement.subject}
+        listed = self.report.artifacts if self.report and not self.attested else []
+        return signed | {file.name: file.sha256 for file in listed}
 
     @cached_property
     def report(self) -> AuditReport | None:

@@ -81,7 +81,7 @@ def files(case: Case) -> Iterator[Finding]:
     for name, digest in sorted(case.digests.items()):
         yield file_finding(case, name, digest)
     there = {path.relative_to(case.folder).as_posix() for path in case.folder.rglob("*") if path.is_file()}
-    for name in sorted(there - case.digests.keys() - {ATTESTATION, PRIVATE_REPORT, PRIVATE_PAGE}):
+    for name in sorted(there - case.digests.keys() - {ATTESTATION, REPORT, PRIVATE_REPORT, PRIVATE_PAGE}):
         yield Finding(check="file", outcome="skipped", about=name, detail="not covered by the attestation")
 
 
@@ -94,7 +94,7 @@ def file_finding(case: Case, name: str, digest: str) -> Finding:
         missing: Outcome = "skipped" if case.partial else "failed"
         return Finding(check="file", outcome=missing, about=name, detail="is missing")
     found = file_digest(path)
-    detail = "as signed" if found == digest else f"sha256 is {found}, signed was {digest}"
+    detail = "as listed" if found == digest else f"sha256 is {found}, and should be {digest}"
     return Finding(check="file", outcome=outcome(found == digest), about=name, detail=detail)
 
 

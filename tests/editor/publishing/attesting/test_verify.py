@@ -150,6 +150,9 @@ def test_unsigned_files_are_said_to_be_unsigned(published: Path, keys: PublicKey
     found = verify(Case(published, keys))
     assert ("attestation", "removal") in failed(found)
     assert "not signed" in finding(found, "attestation", "removal").detail
+    assert not [one for one in found.findings if one.check == "file" and one.outcome != "ok"]
+    flip(published / "README.md")
+    assert ("file", "README.md") in failed(verify(Case(published, keys))), "the report's own list is better than none"
 
 
 def test_a_report_without_a_key_says_so_and_leaves_no_old_attestation(
