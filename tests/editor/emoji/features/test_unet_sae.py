@@ -1,0 +1,87 @@
+"""The shipped autoencoders: they do what their card says, on composites that nothing was trained on."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from editor import emoji
+from editor.emoji.features import unet_sae as shipped
+from editor.emoji.features.__main__ import STEPS, step
+from editor.emoji.features.pictures import Composites
+from editor.emoji.vocabulary import STYLES
+from editor.features.activations.noised import NoisedImages, encode
+from editor.features.activations.store import pooled
+from editor.features.sae.metrics import reconstruction
+from editor.features.sae.model import read_card
+from editor.judging.sampling import load_pipeline
+
+LIMIT = 10_000_000
+"""Bytes of everything that was learned from features and ships."""
+
+
+@pytest.fixture(scope="module")
+def maps() -> dict[str, torch.Tensor]:
+    """Maps of one new composite of each held-out picture, by block."""
+    composites = Composites(1, seed=7)
+    out = shipped.held_out(composites.labels)
+    pipeline = load_pipeline(emoji.WEIGHTS)
+    latents = encode(pipeline, composites.images()[out])
+    modules, timesteps = zip(*shipped.SITES, strict=True)
+    source = NoisedImages(pipeline, latents, modules, sorted(set(timesteps)))
+    with torch.no_grad():
+        found = source.maps(range(len(latents)))
+    return {module: found[module, timestep] for module, timestep in shipped.SITES}
+
+
+@pytest.mark.parametrize("module", [module for module, _ in shipped.SITES])
+def test_the_card_tells_the_error_on_what_was_held_out(maps: dict[str, torch.Tensor], module: str):
+    card = read_card(shipped.FOLDER / module)["held_out"]
+    sae = shipped.unet_sae(module)
+    found = reconstruction(sae, pooled(maps[module], "patch"))
+    assert found.fvu == pytest.approx(card["fvu"], abs=0.03)
+    assert found.cosine == pytest.approx(card["cosine"], abs=0.02)
+    assert found.l0 == card["l0"]
+
+
+@pytest.mark.parametrize("module", [module for module, _ in shipped.SITES])
+def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, torch.Tensor], module: str):
+    """Counted pair by pair, for the background that the card is surest of."""
+    best = read_card(shipped.FOLDER / module)["concepts"]["background"]["best"]
+    name = max(best, key=lambda colour: best[colour]["auc"])
+    composites = Composites(1, seed=7)
+    out = shipped.held_out(composites.labels).tolist()
+    has = torch.tensor([b == name for b, held in zip(composites.labels["background"], out, strict=True) if held])
+    with torch.no_grad():
+        scores = shipped.unet_sae(module).pre_activations(pooled(maps[module], "mean"))[:, best[name]["latent"]]
+    pairs = scores[has][:, None] > scores[~has][None]
+    assert pairs.double().mean() > best[name]["auc"] - 0.12
+
+
+def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
+    composites = Composites(2)
+    pairs = list(zip(composites.labels["object"], composites.labels["style"], strict=True))
+    kept = [pairs[item] for item in shipped.held_out(composites.labels).nonzero().flatten().tolist()]
+    assert set(Counter(thing for thing, _ in kept).values()) == {2}
+    counts = Counter(style for _, style in kept)
+    assert set(counts) == set(STYLES)
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_all_that_ships_is_small():
+    folder = Path(shipped.FOLDER).parent
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= LIMIT
+
+
+def test_every_step_that_makes_them_again_is_there():
+    for name in STEPS:
+        assert callable(step(name))
+
+
+def test_the_read_me_has_the_card_s_figures():
+    text = (shipped.FOLDER / "README.md").read_text()
+    for module, _ in shipped.SITES:
+        card = json.loads((shipped.FOLDER / module / "sae.json").read_text())["card"]
+        assert shipped.line(module, card) in text
