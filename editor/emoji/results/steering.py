@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import BaseModel
@@ -24,24 +25,47 @@ from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.features.clip.conditioned import draw_embeddings, image_conditioned
 from editor.features.clip.naming import Labelled, Named
 from editor.features.clip.sheets import Strip, sheet
-from editor.features.clip.steering import STRENGTHS, along, grouped
+from editor.features.clip.steering import STRENGTHS, along, base_of, grouped
 from editor.judging.judge import Image, Judge, judge_class, open_judge
 from editor.judging.sampling import Sampler, load_pipeline, native_precision
 from editor.judging.statistics import estimate
 from editor.prompts.contexts import evenly
 from editor.publishing.atomic import write_bytes
 
-GROUPS, BASES = 20, 8
+GROUPS, EACH = 20, 4
 LEAST_AUC = 0.9
 THRESHOLD = 0.2
 """Least share of a group: a picture has eight active features here, not hundreds."""
-SAMPLER = Sampler(steps=12, guidance=2.0, precision=native_precision())
+SAMPLER = Sampler(steps=8, guidance=2.0, precision=native_precision())
 CACHE, TRAINED = Path("build/features"), Path("build/emoji")
-SHEET = Path("docs/images/steering.png")
+SHEETS = Path("docs/images")
+Way = Literal["own"]
+WAYS: dict[Way, str] = {"own": "in its own picture"}
+"""Where a group is raised."""
+
+
+class Raised(BaseModel):
+    """A group in five strengths; figures are means over pictures or seeds."""
+
+    scores: list[float]
+    """Similarity to the object at each strength."""
+    rise: Estimate
+    """Paired change from the least to the greatest strength."""
+    others: float
+    """Absolute change of the other objects' scores over the same, their mean."""
+    largest_other: float
+    """The largest rise of any other object's score."""
+    other_clip: list[float] | None
+    """Similarity by a CLIP that the adapter does not know."""
+
+    @property
+    def monotone(self) -> bool:
+        """Every strength scores above the one before it."""
+        return rising(self.scores)
 
 
 class Row(BaseModel):
-    """One group, raised in pictures that show something else."""
+    """One group."""
 
     concept: str
     picture: str
@@ -52,21 +76,7 @@ class Row(BaseModel):
     """Of the group's direction, on held-out artwork."""
     looked_at: int
     """Pictures that were taken apart up to this group."""
-    scores: list[float]
-    """Mean similarity to the concept at each strength."""
-    rise: list[Estimate]
-    """Paired change from strength 0 at each of the others."""
-    others: float
-    """Mean absolute change of the other objects' scores at the greatest strength."""
-    largest_other: float
-    """The largest rise of any other object's mean score there."""
-    other_clip: list[float] | None
-    """Mean similarity by a CLIP that the adapter does not know."""
-
-    @property
-    def monotone(self) -> bool:
-        """Every strength scores above the one before it."""
-        return rising(self.scores)
+    ways: dict[Way, Raised]
 
 
 def rising(scores: Sequence[float]) -> bool:
@@ -81,8 +91,13 @@ class Found:
     named: Named
     picture: str
     mass: float
+    embedding: Tensor
     vector: Tensor
     looked_at: int
+
+    def without(self) -> Tensor:
+        """``(d,)``: its picture without it."""
+        return self.embedding - self.vector
 
 
 @dataclass(frozen=True)
@@ -119,12 +134,13 @@ class Trial:
         own, name = grouped(clip_sae(), self.embedded[place, 0], THRESHOLD), OBJECT_NAMES[SUBJECTS[place].object]
         each = [self.labelled.told(own.vector(number), "object", name) for number in range(len(own.grouping))]
         best = max(range(len(each)), key=lambda number: each[number].train)
-        return Found(each[best], described(place), own.grouping.masses[best], own.vector(best), looked_at)
+        return Found(
+            each[best], described(place), own.grouping.masses[best], own.parts.embedding, own.vector(best), looked_at
+        )
 
-    def bases(self, without: Sequence[str]) -> Tensor:
-        """``(n, d)``: clean pictures of other objects, styles and backgrounds taking turns."""
-        free = [place for place in places() if OBJECT_NAMES[SUBJECTS[place].object] not in without]
-        return self.embedded[evenly(free, BASES), 0]
+    def bases(self, found: Found, all_found: Sequence[Found]) -> dict[Way, Tensor]:
+        """``(n, d)`` embeddings that a group is added to: the same for all seeds, or clean pictures of other objects."""
+        return {"own": found.without().expand(EACH, -1)}
 
     def drawn(self, embeddings: Tensor) -> list[Image]:
         """Each base at all strengths from one seed: ``(bases, strengths, d)``, in this order."""
@@ -162,35 +178,38 @@ def other_judge() -> Judge | None:
 
 
 def measure(studio: Studio) -> Iterator[Row]:
-    """Every row; writes the sheet."""
+    """Every row; writes the sheets."""
     pipeline = load_pipeline(emoji.WEIGHTS)
     attach(pipeline)
     trial, other = Trial(pipeline, open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)), other_judge()
-    groups = trial.groups()
-    bases = trial.bases([found.named.name for found in groups])
-    strips = []
+    groups, strips = trial.groups(), {way: list[Strip]() for way in WAYS}
     for number, found in enumerate(groups):
-        images = trial.drawn(along(found.vector, bases, STRENGTHS))
-        strips.append(strip(found, images, number % BASES))
-        write_bytes(SHEET, sheet(strips, columns=2))
-        yield row(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
+        ways: dict[Way, Raised] = {}
+        for way, bases in trial.bases(found, groups).items():
+            images = trial.drawn(along(found.vector, bases, STRENGTHS))
+            ways[way] = raised(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
+            strips[way].append(strip(found, images, number % EACH))
+            write_bytes(SHEETS / f"steering-{way}.webp", sheet(strips[way], columns=2, kind="webp"))
+        yield Row(
+            concept=found.named.name,
+            picture=found.picture,
+            mass=found.mass,
+            auc=found.named.test,
+            looked_at=found.looked_at,
+            ways=ways,
+        )
 
 
-def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
+def raised(found: Found, scores: Tensor, other: Tensor | None) -> Raised:
     """Figures from ``(bases, strengths, objects)`` similarities."""
     own = OBJECT_NAMES.index(found.named.name)
-    changes = scores - scores[:, :1]
-    last = torch.cat([changes[:, -1, :own], changes[:, -1, own + 1 :]], 1).mean(0)
-    return Row(
-        concept=found.named.name,
-        picture=found.picture,
-        mass=found.mass,
-        auc=found.named.test,
-        looked_at=found.looked_at,
+    change = scores[:, -1] - scores[:, 0]
+    rest = torch.cat([change[:, :own], change[:, own + 1 :]], 1).mean(0)
+    return Raised(
         scores=scores[:, :, own].mean(0).tolist(),
-        rise=[estimate(changes[:, strength, own].tolist()) for strength in range(1, len(STRENGTHS))],
-        others=float(last.abs().mean()),
-        largest_other=float(last.max()),
+        rise=estimate(change[:, own].tolist()),
+        others=float(rest.abs().mean()),
+        largest_other=float(rest.max()),
         other_clip=None if other is None else other[:, :, own].mean(0).tolist(),
     )
 
@@ -203,33 +222,35 @@ def strip(found: Found, images: Sequence[Image], base: int) -> Strip:
 
 def page(rows: list[Row]) -> str:
     """The section."""
-    return "\n".join([TEXT, summary(rows), "", COLUMNS, *(line(one) for one in rows), "", PICTURE])
+    parts = [TEXT, COUNTS, *(count(way, rows) for way in WAYS), ""]
+    parts += [f"To find {len(rows)} groups, {rows[-1].looked_at} pictures were taken apart.\n", COLUMNS]
+    parts += [*(line(one) for one in rows), ""]
+    parts += [
+        f"![Strips of each group, {where}, strength growing](images/steering-{way}.webp)\n"
+        for way, where in WAYS.items()
+    ]
+    return "\n".join(parts).rstrip()
 
 
-def summary(rows: list[Row]) -> str:
-    """How many, in words."""
-    monotone = sum(one.monotone for one in rows)
-    less = sum(one.others < one.rise[-1].value for one in rows)
-    most = sum(one.largest_other < one.rise[-1].value for one in rows)
-    known = [one.other_clip for one in rows if one.other_clip]
-    elsewhere = (
-        f" By a CLIP that the adapter does not know: {sum(map(rising, known))} of {len(known)}." if known else ""
-    )
-    return (
-        f"**{monotone} of {len(rows)} groups raise the judge's score of their object with every strength.**{elsewhere} "
-        f"In {less} the other objects' scores change less on average, in {most} none of them rises as much. "
-        f"To find {len(rows)} groups, {rows[-1].looked_at} pictures were taken apart."
-    )
+def count(way: Way, rows: list[Row]) -> str:
+    """How many groups do what they should."""
+    each = [one.ways[way] for one in rows]
+    known = [one.other_clip for one in each if one.other_clip]
+    less = sum(one.others < one.rise.value for one in each)
+    most = sum(one.largest_other < one.rise.value for one in each)
+    certain = sum(one.rise.low > 0 for one in each)
+    cells = (sum(one.monotone for one in each), certain, less, most, f"{sum(map(rising, known))} of {len(known)}")
+    return f"| {WAYS[way]} | {' | '.join(map(str, cells))} |"
 
 
 def line(one: Row) -> str:
     """A row of the table."""
-    scores = " | ".join(f"{score:.3f}" for score in one.scores)
-    last = one.rise[-1]
-    other = "" if not one.other_clip else "yes" if rising(one.other_clip) else "no"
+    own, last = one.ways["own"], one.ways["own"].rise
+    scores = " | ".join(f"{score:.3f}" for score in own.scores)
+    ways = " | ".join("yes" if raised.monotone else "no" for raised in one.ways.values())
     return (
         f"| {one.concept} | {one.picture} | {one.auc.value:.3f} | {scores} | {last.value:+.3f} ({last.low:+.3f} to "
-        f"{last.high:+.3f}) | {one.others:.3f} | {one.largest_other:+.3f} | {'yes' if one.monotone else 'no'} | {other} |"
+        f"{last.high:+.3f}) | {own.others:.3f} | {ways} |"
     )
 
 
@@ -238,13 +259,19 @@ TEXT = f"""## Steering by groups of CLIP features
 A picture of an object is taken apart by the autoencoder of the judge's image embeddings, and its features are grouped (each
 group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken along
 whose direction the object's artwork lies furthest: chosen on the training pictures, with the AUC of held-out ones below; a
-picture whose best is under {LEAST_AUC:g} is passed over. The group is then added to {BASES} pictures of other objects, in five
-strengths of its own activation, and drawn by the IP-Adapter from one seed for each picture ({SAMPLER.steps} steps, guidance
-{SAMPLER.guidance:g}).
+picture whose best is under {LEAST_AUC:g} is passed over. The group is then raised in five strengths, from 0 to twice its own
+activation: in its own picture (all else stays, the reconstruction error too), on the embedding of nothing in particular, and
+in pictures of other objects. {EACH} seeds, or {EACH} pictures with a seed each, are drawn by the IP-Adapter
+({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}).
 
-*Score*: mean cosine of the judge to the object. *Rise*: paired change from strength 0 to 2, with its 95 % interval over the
-{BASES} pictures. *Others*: mean absolute change of the other 95 objects' scores, and the largest rise among them. The adapter
-is conditioned on the judge's own embeddings, so its scores are no independent witness; the last column asks another CLIP."""
-COLUMNS = """| object | found in | AUC | 0 | 0.5 | 1 | 1.5 | 2 | rise | others | largest other | monotone | other CLIP |
+*Monotone*: the judge's mean score of the object, a cosine, rises with every strength. *Certain*: the 95 % interval of its
+paired rise from strength 0 to 2 lies above 0. *Others less*: the other 95 objects' scores change less, in their mean absolute
+value; *it most*: none of them rises as much. The adapter is conditioned on the judge's own embeddings, so its scores are no
+independent witness; the last column counts the monotone ones by another CLIP.
+"""
+COUNTS = f"""| raised | monotone, of {GROUPS} | certain | others less | it most | monotone, other CLIP |
+|---|---|---|---|---|---|"""
+COLUMNS = """Scores, rise and change of the others are in the group's own picture.
+
+| object | found in | AUC | 0 | 0.5 | 1 | 1.5 | 2 | rise | others | monotone: own | nothing | others |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
-PICTURE = "![Strips: one picture with each group added, strength growing from left to right](images/steering.png)"
