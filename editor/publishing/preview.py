@@ -13,7 +13,7 @@ from editor.publishing.figures import Figure, Picture
 from editor.publishing.names import PRINT
 from editor.publishing.pdf import pages
 
-PAGES, GAP, DENSITY = 3, 12, 72
+PAGES, GAP, DENSITY = 4, 12, 66
 """Pages beside each other, pixels between them, pixels an inch."""
 
 

@@ -85,10 +85,11 @@ def trade_off(solve: SolveRecord, index: int, gallery: Gallery) -> Iterator[Bloc
 
 def against_measured(record: CollateralRecord, gallery: Gallery) -> Iterator[Block]:
     """The forecast, held against the pictures."""
+    varied = record.correlation.low < record.correlation.high
+    correlation = f" Rank correlation over prompts: {words.number(record.correlation)}." if varied else ""
     yield text(
         f"Of {record.prompts} prompts about what must stay, a share of {words.percent(record.foreseen)} was to lose what it "
-        f"asks for; measured, the judge's accuracy fell by {words.share(record.measured)}. Rank correlation over prompts: "
-        f"{words.number(record.correlation)}."
+        f"asks for; measured, the judge's accuracy fell by {words.share(record.measured)}.{correlation}"
     )
     yield from gallery.chart("collateral")
     yield Table(
