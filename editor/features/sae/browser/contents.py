@@ -78,7 +78,7 @@ class Latent:
     histogram: list[int]
     """Its positive activations on the page's scale."""
     labels: dict[str, tuple[str, float]]
-    """Kind -> most frequent label among the ten strongest images, and its share."""
+    """Kind -> most frequent label among the ten strongest images, and its share; none where fewer are active."""
     words: list[tuple[str, float]]
 
 
@@ -119,7 +119,7 @@ def contents(shown: Browsable, seed: int = 0) -> Contents:
                 quantiles=at_quantiles(order),
                 random=order[torch.randperm(len(order), generator=generator)[:RANDOM]].tolist(),
                 histogram=histogram(activations[:, :, latent].float(), scale),
-                labels={kind: found[latent] for kind, found in labels.items() if len(order)},
+                labels={kind: found[latent] for kind, found in labels.items() if len(order) >= PURE},
                 words=words[latent] if words and len(order) else [],
             )
         )

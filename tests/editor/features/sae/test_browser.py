@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_the_planted_latent_shows_its_images_labels_and_words():
     assert first.words[0][0] == "a fox"
     assert set(first.random) <= set((found.activations.amax(1)[:, 0] > 0).nonzero().flatten().tolist())
     assert found.latents[WIDTH].top == []
+
+
+def test_a_latent_of_few_images_has_no_label_from_images_where_it_is_silent():
+    shown = browsable()
+    maps = activations()
+    maps[..., 5] = 0
+    maps[20, 0, 0, 5] = 2
+    found = contents(replace(shown, maps=lambda items: maps[items.start : items.stop])).latents[5]
+    assert found.top == [20]
+    assert found.labels == {}
+    assert found.words[0][0] == "a stone"
 
 
 def test_one_colour_scale_for_all():

@@ -4,6 +4,7 @@ const byId = id => document.getElementById(id);
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
 const nearness = bytes(data.nearness);
 const STEP = 60;  // cards added at a time
+const NEAR = 0.3;  // cosine from which a text is found
 
 // Inferno, by five of its colours; what is not active is transparent.
 const STOPS = [[60, 15, 110], [145, 40, 105], [220, 80, 60], [250, 160, 25], [252, 250, 160]];
@@ -112,7 +113,7 @@ function place() {
 function search() {
   const asked = byId("search").value.trim().toLowerCase();
   if (asked) {
-    found = data.latents.map((latent, i) => [score(latent, i, asked), latent]).filter(([value]) => value > 0.15)
+    found = data.latents.map((latent, i) => [score(latent, i, asked), latent]).filter(([value]) => value > NEAR)
       .sort(([a], [b]) => b - a).map(([, latent]) => latent);
   } else {
     found = [...data.latents].sort(ORDERS[byId("order").value]);
