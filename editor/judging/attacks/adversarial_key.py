@@ -16,7 +16,7 @@ from api_schemas.attacks import Access, AttackRecord
 from editor.judging.attacks.likeness import likeness_of
 from editor.judging.attacks.outcome import Candidate, concluded, prompted
 from editor.judging.attacks.registry import Effort, register
-from editor.judging.attacks.scene import Scene, Side
+from editor.judging.attacks.scene import ENCODED, Scene, Side
 from editor.judging.sampling import Tick
 from editor.prompts.book import places_of
 from editor.prompts.contexts import evenly
@@ -43,15 +43,16 @@ def missed(values: Tensor, wanted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def subject_keys(side: Side, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
-    """Pairs of a prompt and its subject -> ``(n, d)`` keys of the projection at the last subject tokens, in float64."""
+    """Pairs of a prompt and its subject -> ``(n, d)`` keys of the projection at the last subject tokens."""
     caught: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
-        side.encoder(input_ids=side.book.ids([text for text, _ in prompts]))
+        for ids in torch.split(side.book.ids([text for text, _ in prompts]), ENCODED):
+            side.encoder(input_ids=ids)
     finally:
         handle.remove()
     places = torch.tensor([side.book.subject_span(text, subject)[1] for text, subject in prompts])
-    return caught[0][torch.arange(len(prompts)), places].double()
+    return torch.cat(caught)[torch.arange(len(prompts)), places].double()
 
 
 def words(scene: Scene, limit: int, generator: torch.Generator) -> list[str]:
@@ -90,7 +91,7 @@ class AdversarialKey:
         wanted = own @ base.T
         ideal = adversarial_keys(base, edited, own)
         texts = [(text, word) for word in words(scene, effort.budget, torch.Generator().manual_seed(effort.seed))
-                 if scene.book.fits(text := scene.spoken[0].text().replace(scene.name, word, 1))]  # fmt: skip
+                 if scene.book.fits(text := scene.asked(scene.spoken[0], word))]  # fmt: skip
         found = subject_keys(scene.after, projection(scene.after, update.name), texts)
         distances = missed(found @ edited.T, wanted[:1].expand(len(found), -1))
         tick(0.2)

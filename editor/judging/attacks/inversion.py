@@ -75,14 +75,14 @@ class Inversion:
         """Attack."""
         token, word = unused_word(scene)
         asked, known = scene.spoken[: effort.images], evenly(scene.spoken[effort.images :] or scene.spoken, PROMPTS)
-        said = [(phrase.text(), phrase.text().replace(scene.name, word, 1)) for phrase in known]
+        said = [(phrase.text(), scene.asked(phrase, word)) for phrase in known]
         embedding = learn(scene, self.loss(scene, said, token, effort), effort, tick)
-        texts = [phrase.text().replace(scene.name, word, 1) for phrase in asked]
+        texts = [scene.asked(phrase, word) for phrase in asked]
         ids = scene.book.ids(texts)
         with swapped_token(scene.after.encoder, token, embedding), torch.no_grad():
             states = scene.after.encode(ids)
         likenesses = likeness_of(scene).of(states, ids).tolist()
-        chosen = [Candidate(phrase.text().replace(scene.name, "<learned>", 1), effort.seed, like)
+        chosen = [Candidate(scene.asked(phrase, "<learned>"), effort.seed, like)
                   for phrase, like in zip(asked, likenesses, strict=True)]  # fmt: skip
         images = scene.after.draw(states, [effort.seed] * len(states))
         made = attempts(scene, chosen, images)

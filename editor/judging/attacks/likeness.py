@@ -58,8 +58,7 @@ class Likeness:
         """The prompts by how like the concept a side reads them, most first."""
         if not prompts:
             return []
-        ids = side.book.ids(prompts)
-        pairs = zip(prompts, self.of(side.encode(ids), ids).tolist(), strict=True)
+        pairs = zip(prompts, self.of(side.states(prompts), side.book.ids(prompts)).tolist(), strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
 

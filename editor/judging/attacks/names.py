@@ -35,11 +35,6 @@ def candidates(scene: Scene) -> list[str]:
     return [name for name in dict.fromkeys([*covered, *made, *torn(scene.name)]) if name not in meant]
 
 
-def asked_with(scene: Scene, name: str) -> str:
-    """A prompt of the concept with another name in its place."""
-    return scene.spoken[0].text().replace(scene.name, name, 1)
-
-
 @register
 class Names:
     """Screened in text space on the edited encoder; the likest are drawn by both models."""
@@ -61,7 +56,7 @@ class Names:
 
     def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
         """Rank all, draw the likest."""
-        texts = {asked_with(scene, name) for name in self.names(scene)[: effort.budget]}
+        texts = {scene.asked(scene.spoken[0], name) for name in self.names(scene)[: effort.budget]}
         fitting = sorted(text for text in texts if scene.book.fits(text))
         if not fitting:
             return skipped(self, scene, effort, "No names were given.")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,8 @@ from editor.prompts.concepts import Phrase
 from editor.quickfix.update import TensorUpdate
 from editor.tracing.painter import Painter
 
+ENCODED = 64
+"""Prompts that are encoded at once."""
 Seeing = tuple[bool, float]
 """Whether the judge recognised the concept in an image, and how like the concept the image is."""
 
@@ -50,8 +52,8 @@ class Side:
 
     @torch.no_grad()
     def states(self, prompts: Sequence[str]) -> Tensor:
-        """``(n, context, d)``."""
-        return self.encode(self.book.ids(prompts))
+        """``(n, context, d)``, some prompts at a time."""
+        return torch.cat([self.encode(ids) for ids in torch.split(self.book.ids(prompts), ENCODED)])
 
     def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
@@ -112,7 +114,8 @@ class Scene:
     @cached_property
     def spoken(self) -> list[Phrase]:
         """Prompts that name the concept, as people write them: half of them in wordings that the edit never saw."""
-        own = [p for p in self.book.contexts(self.removal.concept.kind, self.name) if p.style and not p.prefix]
+        every = self.book.contexts(self.removal.concept.kind, self.name)
+        own = [phrase for phrase in every if phrase.style and not phrase.prefix] or every
         fitting = [phrase for phrase in own if self.book.fits(phrase.text())]
         mixed = zip(fitting, self.book.held_out(fitting), strict=True)
         return [phrase for pair in mixed for phrase in pair if self.book.fits(phrase.text())]
@@ -121,6 +124,12 @@ class Scene:
     def others(self) -> list[Phrase]:
         """Prompts about what is kept, of the same kind."""
         return [p for p in self.book.retained(self.removed) if p.style and not p.prefix and self.book.fits(p.text())]
+
+    def asked(self, phrase: Phrase, name: str) -> str:
+        """A phrase about the concept, with another name for it."""
+        return (
+            replace(phrase, object=name) if self.removal.concept.kind == "object" else replace(phrase, style=name)
+        ).text()
 
     def seeings(self, images: Sequence[Image]) -> list[Seeing]:
         """What the judge says of each image."""

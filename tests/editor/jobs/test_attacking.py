@@ -12,6 +12,7 @@ from editor import emoji, jobs
 from editor.errors import AttackError
 from editor.jobs.attacking import attacked
 from editor.limits import not_tested
+from editor.publishing.atomic import write_bytes
 
 Make = Callable[[dict[str, Any]], jobs.JobContext]
 
@@ -45,7 +46,8 @@ def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make)
     small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4}
     key = {"enabled": True, "budget": 20, "images": 2}
     job = context({**small, "attacks": {"adversarial_key": key}})
-    for phase in ("trace", "edit", "validate"):
+    write_bytes(job.result("trace"), b"[]")  # nothing to learn from a trace here
+    for phase in ("edit", "validate"):
         jobs.run_phase(phase, job)
     found = attacked(job)
     assert [record.name for record in found.attacks] == ["adversarial_key"]

@@ -19,7 +19,7 @@ FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translatio
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     book, source = open_book(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
     updates = [done.update for done in edit(source, book, [FOX])]
-    before = Side(load_pipeline(emoji.WEIGHTS), Sampler(6, 3.0, native_precision()), book)
+    before = Side(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     cache = ImageCache(tmp_path_factory.mktemp("images"), "emoji")
     return Scene(FOX, 0, [FOX], before, edited_side(before, updates), updates, judge, cache)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from editor.emoji.features.heads import diffc_head
 from editor.emoji.features.instruments import head, spread, standing
@@ -64,4 +65,7 @@ def test_controls_come_from_all_groups_and_each_once() -> None:
 
 
 def test_a_latent_that_does_not_tell_its_concept_stands_for_nothing() -> None:
-    assert standing({"fox": {"latent": 3, "auc": 0.9}, "owl": {"latent": 4, "auc": 0.7}}) == {"fox": 3}
+    labels = ["fox", "fox", "owl", "owl", "owl", "owl"]
+    scores = torch.tensor([[0.0, 5, 1], [1, 6, 2], [0, 0, 2], [1, 1, 1], [0, 0, 2], [1, 1, 1]])
+    assert standing(scores, labels, "fox") == [1]
+    assert standing(scores[:, [0, 2]], labels, "fox") == []
