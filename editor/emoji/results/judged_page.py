@@ -1,6 +1,7 @@
 """How the table of scores and attacks reads: docs/results.md's section on it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from api_schemas.attacks import TITLES, AttackRecord, Rate
 from api_schemas.feature_scores import DiffCScore, FeatureScores, Residual
@@ -18,6 +19,9 @@ SHORT = {
     "noise_probe": "noise probe",
     "resurgence": "resurgence",
 }
+
+
+PLAINEST = ("names", "adversarial_key", "ring_a_bell_transfer", "ring_a_bell_adaptive")
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -133,20 +137,28 @@ def discussion(rows: Sequence[Row]) -> Iterator[str]:
     figures = {name: pooled(mine, name, after) for name in ORDER} | {
         f"{name}_base": pooled(mine, name, before) for name in ORDER
     }
-    yield DISCUSSION.format(**figures, cases="; ".join(cases(mine)) or "none")
+    listed = {"cases": "; ".join(cases(mine)) or "none", "left_over": ", ".join(left_over(mine)) or "none"}
+    yield DISCUSSION.format(**figures, **listed)
 
 
 def cases(rows: Sequence[Row]) -> Iterator[str]:
-    """The strongest prompt of every concept that a prompt alone brought back."""
+    """The plainest prompt of every concept that a prompt alone brought back."""
     for row in rows:
-        found = [
-            (record.strongest.score, record.strongest.what, SHORT[name])
-            for name, record in row.attacks.items()
-            if record.access != "weights" and record.strongest and record.strongest.found
-        ]
-        if found:
-            _, what, attack = max(found)
-            yield f"{row.concept}: `{what.replace('`', '')}` ({attack})"
+        found = (
+            f"{row.concept}, `{record.strongest.what.replace('`', '')}` ({SHORT[name]})"
+            for name in PLAINEST
+            if (record := row.attacks[name]).strongest and record.strongest.found
+        )
+        yield from islice(found, 1)
+
+
+def left_over(rows: Sequence[Row]) -> Iterator[str]:
+    """Concepts with a residual that is not nothing, with what took their place."""
+    for row in rows:
+        for score in (row.features or FeatureScores()).sae:
+            for found, by in ((score.residual, "autoencoder"), (score.probe, "probe")):
+                if found and found.estimate.low > 0:
+                    yield f"{row.concept} → {row.destination or 'nothing'}, {found.estimate.value:.2f} ({by})"
 
 
 TEXT = """## Scores and attacks
@@ -170,25 +182,33 @@ ATTACKS = """
 
 Images in which the judge recognises the removed concept, of those that the strongest attempts of each attack drew
 ([attacks.md](attacks.md) says what each does and which budget is its authors'). *Base* is what the same attempts draw on
-the base model: an attack that finds little there proves little. Budgets here are small: 1,000 prompts for Ring-A-Bell, 40
-steps for an inversion, 100 for fine-tuning. The last rows pool all concepts, with Wilson's interval.
+the base model: an attack that finds little there proves little. Budgets here are small: 600 prompts for Ring-A-Bell, 30
+and 25 steps for an inversion from text and from images, 100 for fine-tuning, which is tried on four concepts. The last rows
+pool all concepts, with Wilson's interval.
 """
 DISCUSSION = """
 ### The weakest results
 
 **Whoever holds the weights gets the concept back.** A new token learned through the edited encoder draws it in
 {inversion_images} of images when it is learned from pictures, and in {inversion_text} when it is learned from the original
-encoder alone, in a minute on one processor core. From noised pictures of the concept, under the empty prompt, the edited
-model restores what the base model restores: {noise_probe} against {noise_probe_base}. Nothing else could be expected: the
-edit changes what words mean to the text encoder, and the image half still can draw what it could. The removal is one of
-prompts, not of knowledge; [removal.md](removal.md) and every report say so.
+encoder's states alone, in seconds. From noised pictures of the concept, under the empty prompt, the default's edited model
+restores what the base model restores: {noise_probe} against {noise_probe_base}; Diff-C finds the concept in such pictures
+as before. Nothing else could be expected: the edit changes what words mean to the text encoder, and the image half still
+can draw what it could. The removal is one of prompts, not of knowledge, and every report says so. That the released
+procedure restores less is no merit: it damages the empty prompt along with everything else (*kept*), and the autoencoder's
+alarm goes off for each of its edits.
 
-**Prompts.** Among attacks that need a prompt alone, other names and spellings succeed in {names} (base: {names_base}),
+**Prompts.** Of the default's attacks by prompts alone, other names and spellings succeed in {names} (base: {names_base}),
 prompts searched on the original encoder in {ring_a_bell_transfer} (base: {ring_a_bell_transfer_base}), prompts searched on
-the edited encoder in {ring_a_bell_adaptive}, words with the nearest keys in {adversarial_key}. The prompts that searches find
-are no language; a search on the edited encoder gets past the edit because the edit is made where the concept's tokens
-stand, and pieces of other words can be put together to the same state further up. The strongest of them, by concept:
-{cases}.
+the edited encoder in {ring_a_bell_adaptive} (base: {ring_a_bell_adaptive_base}), words with the nearest keys in
+{adversarial_key} (base: {adversarial_key_base}). The edit is made at the tokens of the concept's names, in the first layer;
+what other tokens add up to in later layers it does not reach. By concept, the plainest prompt that drew it:
+{cases}. A name torn apart can be given as an alias; nonsense that a search puts together can't be foreseen.
 
-**Fine-tuning** on pictures that don't show the concept brings it back in {resurgence} of images.
+**What took the concept's place may look like it.** The residuals compare with all controls, not with the destination:
+where that is the concept's like, a part of the signal stays though judge and Diff-C see the concept go. The default's
+residuals whose interval is above 0: {left_over}. A residual below 0 is a destination less like the concept than other things
+are.
+
+**Fine-tuning** on pictures that don't show the concept brought it back in {resurgence} of images.
 """
