@@ -5,7 +5,7 @@ READY := .venv/.ready
 # The benchmarks of editor.bench.command.
 BENCHMARKS := edit ledger overlay sae trace validate
 
-.PHONY: demo test check format kill fuzz load scaleout bench peers clean
+.PHONY: demo test check format kill fuzz schemathesis load scaleout bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -29,6 +29,9 @@ kill: $(READY)  ## every process killed and stopped at every place, on both data
 
 fuzz: $(READY)  ## ten thousand spoilt safetensors files, from registration to the first read
 	$(BIN)/python -m tests.fuzz.safetensors
+
+schemathesis: $(READY)  ## thousands of requests made up from the contract, all checks on each reply
+	$(BIN)/python -m tests.contract.fuzz --examples 60
 
 load: $(READY)  ## a hundred clients at ours and at a plain FastAPI and Celery app, then twenty thousand jobs: wants quiet cores
 	$(BIN)/python -m tests.load --jobs 20000

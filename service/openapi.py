@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from api_schemas.access import MEANINGS
 from api_schemas.batches import BatchRequest
 from api_schemas.problems import PROBLEM_JSON
 from service.examples import BY_PATH, EXAMPLES, page_of
+from service.routing import routes_of
 
 JSON = "application/json"
 STREAM = {
@@ -101,17 +101,9 @@ def _example(name: str) -> Any:
 
 def _scopes(app: FastAPI) -> Iterator[tuple[tuple[str, str], str]]:
     """(path, method) -> the scope that the operation needs."""
-
-    def walk(routes: Any) -> Iterator[APIRoute]:
-        for route in routes:
-            if inner := getattr(route, "effective_route_contexts", None):
-                yield from walk(inner())
-            elif getattr(route, "dependant", None):
-                yield route
-
-    for route in walk(app.routes):
-        for scope in _needed(route.dependant):
-            for method in route.methods or ():
+    for route in routes_of(app):
+        for scope in _needed(route.dependant) if hasattr(route, "dependant") else ():
+            for method in route.methods:
                 yield (route.path_format, method.lower()), scope
 
 

@@ -20,6 +20,7 @@ from service.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
+from service.routing import allowed_methods
 from service.store.errors import StoreUnavailable, UnknownModel
 
 REQUEST_ID = "Request-Id"
@@ -91,9 +92,10 @@ def _http_error(request: Request, error: Exception) -> Response:
     if raised.status_code == http.HTTPStatus.NOT_FOUND:
         return problem_response(request, NotFound(f"nothing is at {request.url.path}.", remedy="See /openapi.json."))
     if raised.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = dict(raised.headers or {})
-        remedy = f"Allowed: {headers.get('Allow', 'see /openapi.json')}."
-        refusal = MethodNotAllowed(f"{request.method} is not for this path.", remedy=remedy, headers=headers)
+        allowed = ", ".join(allowed_methods(request.app, request.url.path))
+        refusal = MethodNotAllowed(
+            f"{request.method} is not for this path.", remedy=f"Allowed: {allowed}.", headers={"Allow": allowed}
+        )
         return problem_response(request, refusal)
     return _unexpected(request, error)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.edits import EditRequest
@@ -30,6 +31,15 @@ RETRY_AFTER = {"Retry-After": "2"}
 WAIT = re.compile(r"\bwait=(\d{1,3})\b")
 LONGEST_WAIT = 60
 
+
+def _written_out(text: str) -> str:
+    """Numbers are no times here, though they are to pydantic."""
+    if not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text):
+        raise ValueError("write it as in 2026-05-01T12:00:00Z")
+    return text
+
+
+Time = Annotated[datetime, BeforeValidator(_written_out)]
 EditId = Annotated[str, Path(description="As `POST /v1/edits` returned it.")]
 IdempotencyKey = Annotated[str | None, Header(description="Repeat safely: one key, one job.")]
 Prefer = Annotated[
@@ -74,8 +84,8 @@ def list_edits(
     request_digest: Annotated[
         str | None, Query(max_length=71, description="Edits that asked for the very same.")
     ] = None,
-    created_since: Annotated[datetime | None, Query(description="Made then or later.")] = None,
-    created_before: Annotated[datetime | None, Query(description="Made earlier.")] = None,
+    created_since: Annotated[Time | None, Query(description="Made then or later.")] = None,
+    created_before: Annotated[Time | None, Query(description="Made earlier.")] = None,
 ) -> Page[Edit]:
     """One page. There is no filter by concept: what is in a URL ends up in logs, and names of concepts must not."""
     wanted = {"status": status, "model": model, "verdict": verdict, "kind": kind, "request_digest": request_digest}

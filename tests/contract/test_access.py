@@ -12,6 +12,7 @@ from sqlalchemy import select
 from api_schemas.access import SCOPES
 from api_schemas.problems import Problem
 from service.middleware import OPEN_PATHS
+from service.routing import routes_of
 from service.store.schema import ApiKey, Base
 from tests.contract.conftest import ClientOf, World
 
@@ -32,14 +33,8 @@ OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/openapi.json", "/v1/sign
 def operations(world: World) -> Iterator[tuple[str, str]]:
     """Method and path template of everything that the application answers."""
 
-    def walk(routes: Any) -> Iterator[tuple[str, str]]:
-        for route in routes:
-            if getattr(route, "methods", None):
-                yield from ((method, route.path) for method in sorted(route.methods))
-            elif inner := getattr(route, "effective_route_contexts", None):  # of an included router
-                yield from walk(inner())
-
-    yield from sorted({one for one in walk(world.app.routes) if one[1] not in OPEN_PATHS})
+    found = {(method, route.path) for route in routes_of(world.app) for method in route.methods}
+    yield from sorted(one for one in found if one[1] not in OPEN_PATHS)
 
 
 def call(client: TestClient, world: World, method: str, template: str) -> Any:

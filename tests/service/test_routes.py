@@ -154,3 +154,22 @@ def test_models_are_listed_with_their_room(client: TestClient) -> None:
     assert (model["id"], model["max_phrase_tokens"]) == ("tiny", LONGEST_PHRASE)
     assert client.get(model["url"]).json() == model
     assert "tokenizer/tokenizer.json" in {file["name"] for file in model["files"]}
+
+
+def test_a_wrong_method_is_told_all_that_are_right(client: TestClient) -> None:
+    """Also where several routes answer at one path."""
+    assert client.put("/v1/edits").headers["Allow"] == "GET, POST"
+    assert client.put(f"{NOBODY}/report").headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("text", ["0.5", "2026", "yesterday", "2026-13-01T00:00:00Z"])
+def test_other_times_than_times_are_refused(client: TestClient, text: str) -> None:
+    assert client.get("/v1/edits", params={"created_since": text}).status_code == 422
+
+
+def test_edits_of_a_time(client: TestClient, database: Database, clock: FakeClock) -> None:
+    first = submit(database, clock)
+    between = clock.forward(1).isoformat()
+    second = submit(database, clock)
+    for name, edit_id in (("created_before", first), ("created_since", second)):
+        assert [edit["id"] for edit in client.get("/v1/edits", params={name: between}).json()["data"]] == [edit_id]

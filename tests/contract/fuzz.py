@@ -1,0 +1,69 @@
+"""Every operation of the contract with requests that Schemathesis makes up, all its checks on each reply.
+
+python -m tests.contract.fuzz --examples 100
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.contract.live import serving
+
+COUNT = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
+NOT_FOR_US = "positive_data_acceptance"
+"""It takes 409 and 422 for faults: names that contradict one another, and phrases too long for the model, are no matter of
+a schema."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    ok: bool
+    cases: int
+    output: str
+
+
+def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stateful") -> Outcome:
+    """Run Schemathesis against a service of our own.
+
+    Args:
+        examples: for each operation; what the coverage phase makes comes on top.
+    """
+    with serving() as live:
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{live.url}/openapi.json",
+            f"--header=Authorization: Bearer {live.key}",
+            "--checks=all",
+            f"--exclude-checks={NOT_FOR_US}",
+            f"--phases={phases}",
+            f"--max-examples={examples}",
+            f"--seed={seed}",
+            "--generation-database=none",
+            "--continue-on-failure",
+            "--request-timeout=60",
+            "--no-color",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = COUNT.search(done.stdout)
+    return Outcome(done.returncode == 0, int(found[1]) if found else 0, done.stdout + done.stderr)
+
+
+def main() -> None:
+    """Print what was found; exit with 1 where something was."""
+    parser = argparse.ArgumentParser(prog="python -m tests.contract.fuzz")
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    outcome = fuzz(options.examples, options.seed)
+    sys.stdout.write(outcome.output)
+    raise SystemExit(not outcome.ok)
+
+
+if __name__ == "__main__":
+    main()
