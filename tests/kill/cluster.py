@@ -59,7 +59,7 @@ class Cluster:
         assert self.striker
         former = self.find(fault.victim)
         if not self.striker.strike(fault, REACH_SECONDS):
-            self.stuck.append(f"nobody came to {fault.point} in {REACH_SECONDS:g} s")
+            self.stuck.append(f"nobody came to {fault.point} in {REACH_SECONDS:g} s; processes: {self.states()}")
         elif fault.how == "stop":
             time.sleep(self.stop_seconds)
             for process in former:
@@ -93,6 +93,11 @@ class Cluster:
 
         eventually(look, REACH_SECONDS)
         return found
+
+    def states(self) -> dict[str, str]:
+        """How each process is, as the kernel says: for whoever wonders why nothing moves."""
+        parts = psutil.Process(self.stack.process.pid).children(recursive=True)
+        return {f"{part.pid} {part.name()}": str(part.status()) for part in parts}
 
     def feed(self) -> None:
         """Submit a job whenever too few are under way, and look at those that are over, until `closing`."""
@@ -192,6 +197,7 @@ def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -
             "EXPUNGE_RETRY_SECONDS": "0.2",
             "EXPUNGE_HEALTHY_SECONDS": "0",
             "EXPUNGE_RATE_LIMIT": "",
+            "EXPUNGE_QUICK_WORKER": "false",
             "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver]),
         }
         made: list[Cluster] = []

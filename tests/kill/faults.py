@@ -59,8 +59,9 @@ class Striker:
         self._armed = fault
         if self._struck.wait(seconds):
             return True
-        self._armed = None
-        return False
+        with self._turn:
+            nobody, self._armed = self._armed is not None, None
+        return not nobody and self._struck.wait(seconds)  # somebody came at the last moment: let it happen
 
     def close(self) -> None:
         self._listener.close()
