@@ -93,5 +93,5 @@ def images(context: JobContext) -> int:
     asked = context.request.validation
     if not asked.enabled:
         return 0
-    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, context.removals)
+    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts)
     return 2 * asked.seeds * len({prompt for group in groups for prompt in group.prompts})

@@ -7,6 +7,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stat
     Args:
         examples: for each operation; what the coverage phase makes comes on top.
     """
-    with serving() as live:
+    with tempfile.TemporaryDirectory() as folder, serving() as live:
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
@@ -49,7 +50,7 @@ def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stat
             "--request-timeout=60",
             "--no-color",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     found = COUNT.search(done.stdout)
     return Outcome(done.returncode == 0, int(found[1]) if found else 0, done.stdout + done.stderr)
 
