@@ -159,13 +159,14 @@ def train_ip_adapter(teacher: Teacher, embedded: Tensor, folder: Path, plan: Pla
     """Train.
 
     Args:
-        embedded: ``(subjects, variants, d)`` as ``embed_artwork`` gives them: what an embedding means, wherever the pixels lie.
+        embedded: ``(subjects, variants, d)`` of the first subjects, as ``embed_artwork`` gives them: an embedding means the
+            same wherever the pixels lie.
         folder: for the checkpoint.
     """
     torch.manual_seed(plan.seed)
     model = Adapter(teacher.unet, embedded.shape[2])
     attentions = [teacher.unet.get_submodule(name) for name in cross_attentions(teacher.unet)]
-    lessons = teacher.lessons(SUBJECTS, plan.seed)
+    lessons = teacher.lessons(SUBJECTS[: len(embedded)], plan.seed)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(lessons[0].queries), (plan.batch,), generator=generator)

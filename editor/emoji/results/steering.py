@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import BaseModel
@@ -25,28 +24,35 @@ from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.features.clip.conditioned import draw_embeddings, image_conditioned
 from editor.features.clip.naming import Labelled, Named
 from editor.features.clip.sheets import Strip, sheet
-from editor.features.clip.steering import STRENGTHS, along, base_of, grouped
-from editor.judging.judge import Image, Judge, judge_class, open_judge
+from editor.features.clip.steering import along, grouped
+from editor.judging.judge import Image, Judge, judge_class
 from editor.judging.sampling import Sampler, load_pipeline, native_precision
 from editor.judging.statistics import estimate
-from editor.prompts.contexts import evenly
 from editor.publishing.atomic import write_bytes
 
-GROUPS, EACH = 20, 4
+GROUPS, SEEDS = 20, 4
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""From absent to as strong as the picture has it; a group that is made stronger still says no more."""
 LEAST_AUC = 0.9
 THRESHOLD = 0.2
 """Least share of a group: a picture has eight active features here, not hundreds."""
 SAMPLER = Sampler(steps=8, guidance=2.0, precision=native_precision())
 CACHE, TRAINED = Path("build/features"), Path("build/emoji")
-SHEETS = Path("docs/images")
-Way = Literal["own"]
-WAYS: dict[Way, str] = {"own": "in its own picture"}
-"""Where a group is raised."""
+SHEET = Path("docs/images/steering.webp")
 
 
-class Raised(BaseModel):
-    """A group in five strengths; figures are means over pictures or seeds."""
+class Row(BaseModel):
+    """One group, in its own picture; figures are means over seeds."""
 
+    concept: str
+    picture: str
+    """Where the group was found: object, style, background."""
+    mass: float
+    """Share of that picture's activation."""
+    auc: Estimate
+    """Of the group's direction, on held-out artwork."""
+    looked_at: int
+    """Pictures that were taken apart up to this group."""
     scores: list[float]
     """Similarity to the object at each strength."""
     rise: Estimate
@@ -62,21 +68,6 @@ class Raised(BaseModel):
     def monotone(self) -> bool:
         """Every strength scores above the one before it."""
         return rising(self.scores)
-
-
-class Row(BaseModel):
-    """One group."""
-
-    concept: str
-    picture: str
-    """Where the group was found: object, style, background."""
-    mass: float
-    """Share of that picture's activation."""
-    auc: Estimate
-    """Of the group's direction, on held-out artwork."""
-    looked_at: int
-    """Pictures that were taken apart up to this group."""
-    ways: dict[Way, Raised]
 
 
 def rising(scores: Sequence[float]) -> bool:
@@ -138,17 +129,14 @@ class Trial:
             each[best], described(place), own.grouping.masses[best], own.parts.embedding, own.vector(best), looked_at
         )
 
-    def bases(self, found: Found, all_found: Sequence[Found]) -> dict[Way, Tensor]:
-        """``(n, d)`` embeddings that a group is added to: the same for all seeds, or clean pictures of other objects."""
-        return {"own": found.without().expand(EACH, -1)}
-
-    def drawn(self, embeddings: Tensor) -> list[Image]:
-        """Each base at all strengths from one seed: ``(bases, strengths, d)``, in this order."""
-        seeds = [base for base in range(len(embeddings)) for _ in range(embeddings.shape[1])]
-        return draw_embeddings(image_conditioned(self.pipeline), SAMPLER, embeddings.flatten(0, 1), seeds)
+    def drawn(self, found: Found) -> list[Image]:
+        """A group's own picture at all strengths, from one seed after the other."""
+        embeddings = along(found.vector, found.without(), STRENGTHS).repeat(SEEDS, 1)
+        seeds = [seed for seed in range(SEEDS) for _ in STRENGTHS]
+        return draw_embeddings(image_conditioned(self.pipeline), SAMPLER, embeddings, seeds)
 
     def scores(self, judge: Judge, images: Sequence[Image]) -> Tensor:
-        """``(bases, strengths, objects)`` similarities, float64."""
+        """``(seeds, strengths, objects)`` similarities, float64."""
         seen = judge.images(images)
         each = [judge.similarity("object", seen, name) for name in OBJECT_NAMES]
         return torch.stack(each, 1).double().reshape(-1, len(STRENGTHS), len(OBJECT_NAMES))
@@ -178,34 +166,28 @@ def other_judge() -> Judge | None:
 
 
 def measure(studio: Studio) -> Iterator[Row]:
-    """Every row; writes the sheets."""
+    """Every row; writes the sheet."""
     pipeline = load_pipeline(emoji.WEIGHTS)
     attach(pipeline)
-    trial, other = Trial(pipeline, open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)), other_judge()
-    groups, strips = trial.groups(), {way: list[Strip]() for way in WAYS}
-    for number, found in enumerate(groups):
-        ways: dict[Way, Raised] = {}
-        for way, bases in trial.bases(found, groups).items():
-            images = trial.drawn(along(found.vector, bases, STRENGTHS))
-            ways[way] = raised(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
-            strips[way].append(strip(found, images, number % EACH))
-            write_bytes(SHEETS / f"steering-{way}.webp", sheet(strips[way], columns=2, kind="webp"))
-        yield Row(
-            concept=found.named.name,
-            picture=found.picture,
-            mass=found.mass,
-            auc=found.named.test,
-            looked_at=found.looked_at,
-            ways=ways,
-        )
+    trial, other, strips = Trial(pipeline, studio.judge), other_judge(), []
+    for found in trial.groups():
+        images = trial.drawn(found)
+        strips.append(Strip(found.named.name, images[: len(STRENGTHS)], [f"{strength:g}" for strength in STRENGTHS]))
+        yield row(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
+    write_bytes(SHEET, sheet(strips, columns=2, kind="webp"))
 
 
-def raised(found: Found, scores: Tensor, other: Tensor | None) -> Raised:
-    """Figures from ``(bases, strengths, objects)`` similarities."""
+def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
+    """Figures from ``(seeds, strengths, objects)`` similarities."""
     own = OBJECT_NAMES.index(found.named.name)
     change = scores[:, -1] - scores[:, 0]
     rest = torch.cat([change[:, :own], change[:, own + 1 :]], 1).mean(0)
-    return Raised(
+    return Row(
+        concept=found.named.name,
+        picture=found.picture,
+        mass=found.mass,
+        auc=found.named.test,
+        looked_at=found.looked_at,
         scores=scores[:, :, own].mean(0).tolist(),
         rise=estimate(change[:, own].tolist()),
         others=float(rest.abs().mean()),
@@ -214,43 +196,33 @@ def raised(found: Found, scores: Tensor, other: Tensor | None) -> Raised:
     )
 
 
-def strip(found: Found, images: Sequence[Image], base: int) -> Strip:
-    """One of the bases at all strengths."""
-    own = images[base * len(STRENGTHS) : (base + 1) * len(STRENGTHS)]
-    return Strip(found.named.name, own, [f"{strength:g}" for strength in STRENGTHS])
-
-
 def page(rows: list[Row]) -> str:
     """The section."""
-    parts = [TEXT, COUNTS, *(count(way, rows) for way in WAYS), ""]
-    parts += [f"To find {len(rows)} groups, {rows[-1].looked_at} pictures were taken apart.\n", COLUMNS]
-    parts += [*(line(one) for one in rows), ""]
-    parts += [
-        f"![Strips of each group, {where}, strength growing](images/steering-{way}.webp)\n"
-        for way, where in WAYS.items()
-    ]
-    return "\n".join(parts).rstrip()
+    return "\n".join([TEXT, summary(rows), "", COLUMNS, *(line(one) for one in rows), "", PICTURE])
 
 
-def count(way: Way, rows: list[Row]) -> str:
+def summary(rows: list[Row]) -> str:
     """How many groups do what they should."""
-    each = [one.ways[way] for one in rows]
-    known = [one.other_clip for one in each if one.other_clip]
-    less = sum(one.others < one.rise.value for one in each)
-    most = sum(one.largest_other < one.rise.value for one in each)
-    certain = sum(one.rise.low > 0 for one in each)
-    cells = (sum(one.monotone for one in each), certain, less, most, f"{sum(map(rising, known))} of {len(known)}")
-    return f"| {WAYS[way]} | {' | '.join(map(str, cells))} |"
+    monotone, certain = sum(one.monotone for one in rows), sum(one.rise.low > 0 for one in rows)
+    less = sum(one.others < one.rise.value for one in rows)
+    most = sum(one.largest_other < one.rise.value for one in rows)
+    known = [one.other_clip for one in rows if one.other_clip]
+    elsewhere = f" By a CLIP that the adapter does not know, {sum(map(rising, known))} do." if known else ""
+    return (
+        f"**{monotone} of {len(rows)} groups raise the judge's score of their object with every strength**; for {certain} the "
+        f"interval of the rise lies above 0.{elsewhere} Beside {less} of them the other objects' scores change less, in their "
+        f"mean absolute value; beside {most} none rises as much. {rows[-1].looked_at} pictures were taken apart."
+    )
 
 
 def line(one: Row) -> str:
     """A row of the table."""
-    own, last = one.ways["own"], one.ways["own"].rise
-    scores = " | ".join(f"{score:.3f}" for score in own.scores)
-    ways = " | ".join("yes" if raised.monotone else "no" for raised in one.ways.values())
+    scores = " | ".join(f"{score:.3f}" for score in one.scores)
+    other = "" if not one.other_clip else "yes" if rising(one.other_clip) else "no"
     return (
-        f"| {one.concept} | {one.picture} | {one.auc.value:.3f} | {scores} | {last.value:+.3f} ({last.low:+.3f} to "
-        f"{last.high:+.3f}) | {own.others:.3f} | {ways} |"
+        f"| {one.concept} | {one.picture} | {one.mass:.0%} | {one.auc.value:.3f} | {scores} | {one.rise.value:+.3f} "
+        f"({one.rise.low:+.3f} to {one.rise.high:+.3f}) | {one.others:.3f} | {one.largest_other:+.3f} "
+        f"| {'yes' if one.monotone else 'no'} | {other} |"
     )
 
 
@@ -259,19 +231,15 @@ TEXT = f"""## Steering by groups of CLIP features
 A picture of an object is taken apart by the autoencoder of the judge's image embeddings, and its features are grouped (each
 group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken along
 whose direction the object's artwork lies furthest: chosen on the training pictures, with the AUC of held-out ones below; a
-picture whose best is under {LEAST_AUC:g} is passed over. The group is then raised in five strengths, from 0 to twice its own
-activation: in its own picture (all else stays, the reconstruction error too), on the embedding of nothing in particular, and
-in pictures of other objects. {EACH} seeds, or {EACH} pictures with a seed each, are drawn by the IP-Adapter
+picture whose best is under {LEAST_AUC:g} is passed over. The group is then raised in its own picture, from absent to
+its own activation; all else stays, the reconstruction error too. Each strength is drawn by the IP-Adapter from {SEEDS} seeds
 ({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}).
 
-*Monotone*: the judge's mean score of the object, a cosine, rises with every strength. *Certain*: the 95 % interval of its
-paired rise from strength 0 to 2 lies above 0. *Others less*: the other 95 objects' scores change less, in their mean absolute
-value; *it most*: none of them rises as much. The adapter is conditioned on the judge's own embeddings, so its scores are no
-independent witness; the last column counts the monotone ones by another CLIP.
+*Scores*: mean cosine of the judge to the object, at strengths 0 to 1. *Rise*: their paired change from 0 to 1, with its 95 %
+interval over the seeds. *Others*: mean absolute change of the other 95 objects' scores, and the largest rise among them. The
+adapter is conditioned on the judge's own embeddings, so its scores are no independent witness; the last column asks another
+CLIP.
 """
-COUNTS = f"""| raised | monotone, of {GROUPS} | certain | others less | it most | monotone, other CLIP |
-|---|---|---|---|---|---|"""
-COLUMNS = """Scores, rise and change of the others are in the group's own picture.
-
-| object | found in | AUC | 0 | 0.5 | 1 | 1.5 | 2 | rise | others | monotone: own | nothing | others |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+COLUMNS = """| object | found in | mass | AUC | 0 | 0.25 | 0.5 | 0.75 | 1 | rise | others | largest other | monotone | other CLIP |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+PICTURE = "![Each group in its own picture, its strength growing from left to right](images/steering.webp)"
