@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
-from editor.emoji.results import crowd, foreseen, judged, judged_page, methods, single
+from editor.emoji.results import crowd, diffusion_features, foreseen, judged, judged_page, methods, single
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.publishing.atomic import write_bytes
 
@@ -35,6 +35,9 @@ SECTIONS = {
     "crowd": Section(crowd.Row, crowd.measure, crowd.page),
     "foreseen": Section(foreseen.Row, foreseen.measure, foreseen.page),
     "methods": Section(methods.Row, methods.measure, methods.page),
+    "diffusion_features": Section(
+        diffusion_features.Row, diffusion_features.measure, diffusion_features.page, diffusion_features.pictures
+    ),
     "judged": Section(judged.Row, judged.measure, judged_page.page),
 }
 TEXT = f"""# Results

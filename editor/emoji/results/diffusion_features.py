@@ -159,9 +159,9 @@ def best(figures: Sequence[Figure]) -> str:
 
 
 def top(figures: Sequence[Figure]) -> str:
-    """The best of one method; nothing where it was not asked."""
-    if not figures:
-        return ""
+    """The best of one method; nothing before every place is measured."""
+    if len(figures) < len(LAYERS) * len(TIMESTEPS):
+        return "–"
     found = max(figures, key=lambda f: f.accuracy.value)
     return f"{interval(found.accuracy)} at `{found.layer}`, t = {found.timestep}"
 
@@ -242,7 +242,7 @@ thirty places is a little too good. [How it is done](diffusion-features.md).
 {{best}}
 
 Tables: accuracy of the probe / of Diff-C. The heat map begins at chance: 0.01 for objects, 0.31 for groups (the largest is a
-third of all), 0.20 for styles.
+third of all), 0.20 for styles. A dash: not measured.
 """
 ALT = f"![Accuracy in per cent by block and timestep, darker is better](images/{PICTURE})"
 OBSERVED = """
