@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from api_schemas.attacks import Attack, AttackRecord, Attacks, Rate
-from api_schemas.feature_scores import FeatureScores
+from api_schemas.feature_scores import FeatureScores, Residual
 from editor.emoji.features.instruments import instruments
 from editor.emoji.results.single import REMOVALS, removals
 from editor.emoji.results.studio import SAMPLER, Studio
@@ -122,7 +122,8 @@ class Bench:
         """What was measured before, or measured now."""
         row = self.stored("attacks", Row, self.measured)
         row.attacks |= self.stored("resurgence", Tried, self.resurged).records if self.fine_tuned else {}
-        return row.model_copy(update={"features": self.stored("features", FeatureScores, self.read)})
+        scores = self.stored("features", FeatureScores, self.read)
+        return row.model_copy(update={"attacks": brief(row.attacks), "features": in_brief(scores)})
 
     @property
     def fine_tuned(self) -> bool:
@@ -166,6 +167,24 @@ class Bench:
             kept_after=kept(after),
             attacks={record.name: record for record in records},
         )
+
+
+def brief(records: dict[str, AttackRecord]) -> dict[str, AttackRecord]:
+    """Without what is the same for every removal."""
+    return {name: record.model_copy(update={"source": "", "tells": ""}) for name, record in records.items()}
+
+
+def in_brief(scores: FeatureScores) -> FeatureScores:
+    """Without the single features and controls."""
+
+    def shorter(found: Residual | None) -> Residual | None:
+        return found and found.model_copy(update={"controls": []})
+
+    sae = [
+        one.model_copy(update={"changed": [], "residual": shorter(one.residual), "probe": shorter(one.probe)})
+        for one in scores.sae
+    ]
+    return FeatureScores(sae=tuple(sae), diffc=scores.diffc)
 
 
 def turned(items: Sequence[Phrase], by: int) -> list[Phrase]:
