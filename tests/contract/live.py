@@ -45,7 +45,9 @@ def serving() -> Iterator[Live]:
         key, stop = keys.new_key(), threading.Event()
         with backend.database.write() as session:
             keys.register(session, key, now=utc_now())
-        server = uvicorn.Server(uvicorn.Config(create_app(backend), port=0, log_level="error", access_log=False))
+        app = create_app(backend)
+        app.openapi()  # made once, and kept: on a busy machine that takes longer than a client waits
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
         worker = WorkerSettings(data_dir=root, models=models, progress_seconds=0.0, **FAKES)
         threads = [threading.Thread(target=server.run), threading.Thread(target=_work, args=[backend, worker, stop])]
         for thread in threads:
