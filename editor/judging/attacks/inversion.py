@@ -99,6 +99,7 @@ class FromText(Inversion):
 
     name: ClassVar[str] = "inversion_text"
     default_budget: ClassVar[int] = 60
+    published_budget: ClassVar[int | None] = None
     source: ClassVar[str] = "Own surrogate of concept inversion in text space: match the states at EOS and padding."
 
     def loss(self, scene: Scene, said: list[tuple[str, str]], token: int, effort: Effort) -> Loss:

@@ -1,0 +1,30 @@
+"""The table of attacks says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from api_schemas.attacks import TITLES
+from api_schemas.detectors import EXPOSED, Nudenet
+from editor.judging.attacks import find
+
+PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", PAGE, re.MULTILINE))
+
+
+def test_every_attack_has_a_row() -> None:
+    assert list(ROWS) == list(TITLES)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_budgets_are_the_codes(name: str) -> None:
+    attack = find(name)
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", ROWS[name])]
+    assert numbers == [number for number in (attack.default_budget, attack.published_budget) if number]
+
+
+def test_what_nudenet_counts_by_default() -> None:
+    told = "six exposed classes that\neval-unlearn counts (breasts, genitalia, buttocks, anus) at a score of"
+    assert f"{told} {Nudenet().threshold}" in PAGE
+    assert len(EXPOSED) == 6
