@@ -197,7 +197,6 @@ def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -
             "EXPUNGE_RETRY_SECONDS": "0.2",
             "EXPUNGE_HEALTHY_SECONDS": "0",
             "EXPUNGE_RATE_LIMIT": "",
-            "EXPUNGE_QUICK_WORKER": "false",
             "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver]),
         }
         made: list[Cluster] = []
