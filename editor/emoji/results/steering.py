@@ -34,7 +34,7 @@ GROUPS, SEEDS = 20, 4
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """From absent to as strong as the picture has it; a group that is made stronger still says no more."""
 LEAST_AUC = 0.9
-THRESHOLD = 0.2
+THRESHOLD = 0.25
 """Least share of a group: a picture has eight active features here, not hundreds."""
 SAMPLER = Sampler(steps=8, guidance=2.0, precision=native_precision())
 CACHE, TRAINED = Path("build/features"), Path("build/emoji")
@@ -121,12 +121,13 @@ class Trial:
         return found
 
     def best(self, place: int, looked_at: int) -> Found:
-        """The group of a picture that tells the picture's object best."""
+        """The group of a picture that adds most along what the picture's object has over the others."""
         own, name = grouped(clip_sae(), self.embedded[place, 0], THRESHOLD), OBJECT_NAMES[SUBJECTS[place].object]
-        each = [self.labelled.told(own.vector(number), "object", name) for number in range(len(own.grouping))]
-        best = max(range(len(each)), key=lambda number: each[number].train)
+        towards = self.labelled.excess("object", name)
+        best = max(range(len(own.grouping)), key=lambda number: float(own.vector(number) @ towards))
+        told = self.labelled.told(own.vector(best), "object", name)
         return Found(
-            each[best], described(place), own.grouping.masses[best], own.parts.embedding, own.vector(best), looked_at
+            told, described(place), own.grouping.masses[best], own.parts.embedding, own.vector(best), looked_at
         )
 
     def drawn(self, found: Found) -> list[Image]:
@@ -229,17 +230,17 @@ def line(one: Row) -> str:
 TEXT = f"""## Steering by groups of CLIP features
 
 A picture of an object is taken apart by the autoencoder of the judge's image embeddings, and its features are grouped (each
-group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken along
-whose direction the object's artwork lies furthest: chosen on the training pictures, with the AUC of held-out ones below; a
-picture whose best is under {LEAST_AUC:g} is passed over. The group is then raised in its own picture, from absent to
+group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken that
+adds most along what the object's training pictures have over the others'; *AUC* is of its direction on held-out pictures, and
+a picture whose group is under {LEAST_AUC:g} is passed over. The group is then raised in its own picture, from absent to
 its own activation; all else stays, the reconstruction error too. Each strength is drawn by the IP-Adapter from {SEEDS} seeds
 ({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}).
 
 *Scores*: mean cosine of the judge to the object, at strengths 0 to 1. *Rise*: their paired change from 0 to 1, with its 95 %
-interval over the seeds. *Others*: mean absolute change of the other 95 objects' scores, and the largest rise among them. The
-adapter is conditioned on the judge's own embeddings, so its scores are no independent witness; the last column asks another
+interval over the seeds. *Others*: mean absolute change of the other 95 objects' scores; *most*: the largest rise among them.
+The adapter is conditioned on the judge's own embeddings, so its scores are no independent witness; the last column asks another
 CLIP.
 """
-COLUMNS = """| object | found in | mass | AUC | 0 | 0.25 | 0.5 | 0.75 | 1 | rise | others | largest other | monotone | other CLIP |
+COLUMNS = """| object | found in | mass | AUC | 0 | 0.25 | 0.5 | 0.75 | 1 | rise | others | most | monotone | other CLIP |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 PICTURE = "![Each group in its own picture, its strength growing from left to right](images/steering.webp)"

@@ -46,6 +46,11 @@ class Labelled:
         """The label whose pictures lie furthest along ``(d,)``, chosen on the train half, measured on the other."""
         return max((self.told(direction, kind, name) for kind, name in self.names()), key=lambda told: told.train)
 
+    def excess(self, kind: str, name: str) -> Tensor:
+        """``(d,)``: the mean of a label's training pictures less that of all others."""
+        rows, has = self.rows[self.train], self.having(kind, name)[self.train]
+        return rows[has].mean(0) - rows[~has].mean(0)
+
     def told(self, direction: Tensor, kind: str, name: str) -> Named:
         """How well ``(d,)`` tells a label's pictures from all others."""
         scores, has = self.rows @ direction, self.having(kind, name)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from editor.features.clip.conditioned import ImageConditioned, draw_embeddings
-from editor.features.clip.decomposition import Decomposition, Dictionary, base_of, decompose, directions
+from editor.features.clip.decomposition import Decomposition, Dictionary, decompose, directions
 from editor.features.clip.grouping import LARGEST, THRESHOLD, Grouping, group
 from editor.judging.judge import Image
 from editor.judging.sampling import Sampler, Tick
@@ -75,6 +75,3 @@ def along(vector: Tensor, base: Tensor, strengths: Sequence[float]) -> Tensor:
 def latent_vector(sae: Dictionary, latent: int, width: int, activation: float = 1.0) -> Tensor:
     """``(d,)``: what one latent of a dictionary of ``width`` adds at an activation."""
     return activation * directions(sae, torch.tensor([latent]), width)[0]
-
-
-__all__ = ["Easel", "Grouped", "along", "base_of", "grouped", "latent_vector"]
