@@ -53,7 +53,7 @@ def hand_over(database: Database, claim: Claim, editor: Editor, model: Path, wor
 
 
 def step(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> Step | None:
-    """The revision that a finished job makes, as its report tells; None for a job that makes none, or whose weights are not published."""
+    """The revision that a finished job makes, as its report tells; None where there is none, or no weights are published."""
     if not claim.makes_revision:
         return None
     known = _known(workdir)
