@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
-from editor.emoji.results import crowd, diffusion_features, foreseen, judged, judged_page, methods, single
+from editor.emoji.results import crowd, diffusion_features, foreseen, judged, judged_page, methods, single, steering
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.publishing.atomic import write_bytes
 
@@ -39,6 +39,7 @@ SECTIONS = {
         diffusion_features.Row, diffusion_features.measure, diffusion_features.page, diffusion_features.pictures
     ),
     "judged": Section(judged.Row, judged.measure, judged_page.page),
+    "steering": Section(steering.Row, steering.measure, steering.page),
 }
 TEXT = f"""# Results
 
