@@ -113,9 +113,7 @@ class ConceptRemoval(Signed):
     base_files: dict[str, Digest]
     removals: list[SignedRemoval]
     tensors: list[SignedTensor]
-    policy: Digest | None = Field(
-        description="Of the gates as they were fixed before the run; null: not validated."
-    )
+    policy: Digest | None = Field(description="Of the gates as they were fixed before the run; null: not validated.")
     gates: list[SignedGate]
     verdict: str | None
     assurance_level: Literal["self_attested"] = "self_attested"
