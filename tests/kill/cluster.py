@@ -49,6 +49,8 @@ class Cluster:
     seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
     striker: Striker | None = None
+    struck: list[psutil.Process] = field(default_factory=list)
+    """The last fault's victims."""
     received: Counter[str] = field(default_factory=Counter)
     """Webhook messages: id -> how often it came."""
     stuck: list[str] = field(default_factory=list)
@@ -57,23 +59,23 @@ class Cluster:
     def inject(self, fault: Fault) -> None:
         """Have the fault happen, and wait until everybody is back."""
         assert self.striker
-        former = self.find(fault.victim)
         if not self.striker.strike(fault, REACH_SECONDS):
             self.stuck.append(f"nobody came to {fault.point} in {REACH_SECONDS:g} s; processes: {self.states()}")
         elif fault.how == "stop":
             time.sleep(self.stop_seconds)
-            for process in former:
+            for process in self.struck:
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
         elif fault.victim == "database" and self.server:
-            psutil.wait_procs(former, timeout=10)
+            psutil.wait_procs(self.struck, timeout=10)
             self.server.start()
         else:
-            eventually(lambda: self.stack.replaced(fault.victim, former[0]), REACH_SECONDS)
+            eventually(lambda: self.stack.replaced(fault.victim, self.struck[0]), REACH_SECONDS)
 
     def strike(self, fault: Fault) -> None:
-        """At this very moment."""
-        for process in self.find(fault.victim):
+        """At this very moment, and at who is the victim now: a worker's child is replaced every few jobs."""
+        self.struck = self.find(fault.victim)
+        for process in self.struck:
             with suppress(psutil.NoSuchProcess):
                 process.kill() if fault.how == "kill" else process.suspend()
 

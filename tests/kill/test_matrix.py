@@ -1,11 +1,16 @@
 """A short form of the kill matrix: each process, at places of its own and of others. The whole is `make kill`."""
 
+import subprocess
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from service.store.faults import POINTS
-from tests.kill.cluster import cluster
+from tests.fakes.stack import eventually
+from tests.kill.cluster import Cluster, cluster
 from tests.kill.faults import HOWS, VICTIMS, Fault, matrix, points
 
 FAULTS = {
@@ -38,3 +43,27 @@ def test_the_whole_matrix_has_every_place_with_every_process_in_both_ways() -> N
     assert len(faults) == len(set(faults)) == len(points()) * len(VICTIMS) * len(HOWS)
     assert {fault.point for fault in faults} >= set(POINTS) - {"phase.entered", "phase.done"}
     assert faults != matrix(VICTIMS, seed=8)
+
+
+def test_whoever_is_stopped_is_woken_although_another_was_there_when_the_fault_was_armed() -> None:
+    """Left asleep, he might hold a lock of the database for ever, and nothing would move any more."""
+    sleepers = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    former, successor = (psutil.Process(sleeper.pid) for sleeper in sleepers)
+    fault = Fault("accept.committed", "child", "stop")
+    busy = Cluster(stack=Mock(), database=Mock(), server=None, stop_seconds=0)
+    busy.stack.find = Mock(return_value=former)
+
+    def come(*_: Any) -> bool:
+        busy.stack.find = Mock(return_value=successor)
+        busy.strike(fault)
+        eventually(lambda: successor.status() == psutil.STATUS_STOPPED)
+        return True
+
+    busy.striker = Mock(strike=come)
+    try:
+        busy.inject(fault)
+        eventually(lambda: successor.status() != psutil.STATUS_STOPPED, 5)
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
