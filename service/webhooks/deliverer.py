@@ -48,6 +48,7 @@ class Deliverer:
     def stop(self) -> None:
         """Wait for the attempts that are under way; no other begins."""
         self.senders.shutdown(wait=True, cancel_futures=True)
+        self.transport.close()
 
     def _attempt(self, delivery_id: str) -> None:
         try:

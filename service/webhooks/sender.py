@@ -37,14 +37,16 @@ class Outcome:
 def send(
     transport: httpx.BaseTransport, url: str, signer: Signer, message_id: str, body: bytes, now: datetime
 ) -> Outcome:
-    """POST a message, signed as of `now`. Never raises for what the receiver does."""
+    """POST a message, signed as of `now`. Never raises for what the receiver does.
+
+    Attempts share the transport, so it stays open: closing a client would cut the connections of all the others.
+    """
     headers = {"content-type": "application/json", "user-agent": "Expunge-Webhooks/1", "accept-encoding": "identity"}
     started = time.monotonic()
+    http = httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
     try:
-        with (
-            httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http,
-            http.stream("POST", url, content=body, headers=headers | signer.headers(message_id, now, body)) as response,
-        ):
+        signed = headers | signer.headers(message_id, now, body)
+        with http.stream("POST", url, content=body, headers=signed) as response:
             reply = _beginning(response, started)
     except (httpx.HTTPError, httpx.InvalidURL, WebhookRefused, OSError) as error:
         return Outcome(None, _reason(error), _since(started))
