@@ -11,7 +11,7 @@ demo: $(READY)  ## start the stack, remove an object and a style over HTTP, prin
 	@$(BIN)/python deploy/demo.py
 
 test: check  ## everything that must hold
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -1,11 +1,15 @@
 """Servers that many tests share: started once, at the first test that wants one."""
 
+import os
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from tests.fakes.postgres import Postgres, serving
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
 
 
 @pytest.fixture(scope="session")
