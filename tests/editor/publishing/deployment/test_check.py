@@ -16,6 +16,7 @@ from api_schemas.cli import NOT_PASSED, WRONG_INPUT, run
 from api_schemas.report import AuditReport, RemovalRecord
 from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
+from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
 from editor.judging.sampling import load_pipeline
 from editor.prompts import Concept, Destination, Removal, open_book
@@ -108,8 +109,11 @@ def test_another_removal_is_not_this_one(audit: AuditReport, deploy: Deploy) -> 
     assert [tensor.identity for tensor in found.components[0].tensors] == ["other"]
 
 
-def test_more_removals_carry_this_one_too(audit: AuditReport, deploy: Deploy) -> None:
-    found = check_deployment(deploy(removed(FOX, PIZZA)), audit)
+@pytest.mark.parametrize("count", [1, 20])
+def test_more_removals_carry_this_one_too(audit: AuditReport, deploy: Deploy, count: int) -> None:
+    names = [name for name in OBJECT_NAMES if name not in ("fox", "dog face", "hot dog", "pizza")][: count - 1]
+    others = [Removal(Concept(name), Destination("hot dog", "replacement")) for name in names]
+    found = check_deployment(deploy(removed(FOX, PIZZA, *others)), audit)
     assert found.carried == "carries"
     assert [tensor.identity for tensor in found.components[0].tensors] == ["other"], (
         "by the canaries, not by the digest"
