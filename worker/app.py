@@ -23,6 +23,7 @@ def create_app(settings: WorkerSettings) -> Celery:
         worker_soft_shutdown_timeout=2.0,  # then the job is cut off; the next attempt resumes it
         worker_cancel_long_running_tasks_on_connection_loss=False,  # fencing makes a duplicate harmless
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,  # a child's standard error is where its log goes, not what is logged
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_time_limit=settings.hard_limit_seconds,
