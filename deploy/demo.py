@@ -18,6 +18,8 @@ from api_schemas.removals import build_request
 
 FOLDER = Path(__file__).resolve().parents[1] / ".demo"
 REMOVALS = {"object": "fox=dog face", "style": "style:ink"}
+VALIDATION = {"steps": 10, "prompts": 96, "retain_prompts": 192}
+"""Half of the usual steps and prompts: a demo is to be over in minutes."""
 STOP_SECONDS = 30.0
 
 
@@ -32,7 +34,7 @@ def main() -> None:
 
 def remove(client: Client, removal: str, out: Path, started: float) -> None:
     """One removal, from the request to the files."""
-    edit = client.edits.create(build_request([removal]))
+    edit = client.edits.create(build_request([removal], validation=VALIDATION))
     say(started, f"remove {removal}: POST /v1/edits -> {edit.id}")
     done = edit.wait(narrator(started))
     paths = done.download(out)
