@@ -71,17 +71,18 @@ class Reduced:
         """The share of each removal that an update leaves, (removals,)."""
         return self.whole.by_removal(self.targets.left(lambda keys: keys @ core.T) + self.outside) / self.asked
 
-    def point(self, preservation: float, core: Tensor) -> TradeOffPoint:
-        """What one update removes and what it moves."""
+    def point(self, preservation: float, core: Tensor) -> tuple[TradeOffPoint, Tensor]:
+        """What one update removes and what it moves; and what it leaves of each removal, (removals,)."""
         share = self.left(core)
         drift = self.retained.norms(self.retained.keys @ core.T) / self.whole.outputs
-        return TradeOffPoint(
+        point = TradeOffPoint(
             preservation=preservation,
             removed=1 - float(share.mean()),
             least_removed=1 - float(share.max()),
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
+        return point, share
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def search(problem: Problem, prompts: HeldOut, emphasis: float) -> Found:
         emphasis: how much what is left of the concepts counts, beside the drift.
     """
     reduced = prompts.within(problem)
-    tried: dict[int, TradeOffPoint] = {}
+    tried: dict[int, tuple[TradeOffPoint, Tensor]] = {}
 
     def cost(power: int) -> float:
-        point = tried[power]
+        point, _ = tried[power]
         return emphasis * (1 - point.least_removed) + point.predicted_retain_p95
 
     for step in STEPS:
@@ -116,8 +117,8 @@ def search(problem: Problem, prompts: HeldOut, emphasis: float) -> Found:
             if power not in tried:
                 tried[power] = reduced.point(2.0**power, problem.core(2.0**power, torch.float32))
     best = min(tried, key=cost)
-    left = reduced.left(problem.core(2.0**best, torch.float32))
-    return Found(tried[best], [tried[power] for power in sorted(tried)], cost(best), left)
+    point, left = tried[best]
+    return Found(point, [tried[power][0] for power in sorted(tried)], cost(best), left)
 
 
 def candidates(centre: int | None, step: int) -> list[int]:

@@ -109,6 +109,8 @@ class Task:
 
     def sums_under(self, stress: Stress) -> Sums:
         """The same where some removals count more; in quarters, so that they stay whole."""
+        if not stress:
+            return self.sums
         more = summed(self.sums, stress, lambda removal: self.sums_of(removal).times(stress[removal] - QUARTERS))
         whole = self.sums.times(QUARTERS).changed_by([more], ())
         return replace(whole, unit=self.unit / QUARTERS, columns=self.sums.columns)
