@@ -1,15 +1,31 @@
-"""Servers that many tests share: started once, at the first test that wants one."""
+"""What many tests share: a clock, an empty store, and servers that are started once, at the first test that wants one."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from service.store.database import Database, sqlite_url
+from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import Postgres, serving
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(sqlite_url(tmp_path / "expunge.db"))
+    database.prepare()
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from service.backend import Backend
 from service.settings import ServiceSettings
 from service.store import batches, claims, jobs, keys, ledgers, webhooks
 from service.store.claims import Published
-from service.store.database import Database, sqlite_url
+from service.store.database import Database
 from service.store.ledgers import Step
 from service.webhooks.signing import Signer
 from tests.fakes.clock import FakeClock
@@ -38,19 +38,6 @@ class World:
     """Path parameters that name something of tenant `one`."""
     secrets: list[str] = field(default_factory=list)
     """What may be read by nobody else."""
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(sqlite_url(tmp_path / "expunge.db"))
-    database.prepare()
-    yield database
-    database.close()
 
 
 @pytest.fixture

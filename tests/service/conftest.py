@@ -10,22 +10,9 @@ from service.app import create_app
 from service.backend import Backend
 from service.settings import ServiceSettings
 from service.store import keys
-from service.store.database import Database, sqlite_url
+from service.store.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(sqlite_url(tmp_path / "expunge.db"))
-    database.prepare()
-    yield database
-    database.close()
 
 
 @pytest.fixture

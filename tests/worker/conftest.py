@@ -1,31 +1,18 @@
 """A worker's slot in this process, with the editor without science."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from api_schemas.edits import EditRequest, Removal
 from service.store import jobs
-from service.store.database import Database, sqlite_url
+from service.store.database import Database
 from service.store.schema import Job
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
 from worker.run import Runner
 from worker.settings import WorkerSettings
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(sqlite_url(tmp_path / "expunge.db"))
-    database.prepare()
-    yield database
-    database.close()
 
 
 @pytest.fixture
