@@ -50,8 +50,6 @@ QUESTIONS: tuple[tuple[Label, Split], ...] = (
     ("style", "composite"),
 )
 """What is asked, and what is new in the test rows: a foundry's hand, an object, or merely background, shift and noise."""
-CLASSIFIED = (("object", "foundry"), ("style", "object"))
-"""What Diff-C is asked. Of groups the probe finds next to nothing, and composites tell little."""
 
 
 def recorded(folder: Path) -> dict[Key, ActivationStore]:
@@ -123,8 +121,7 @@ class Cell:
 METHODS: tuple[Method, ...] = ("probe", "diffc")
 CELLS = tuple(
     Cell(label, split, method, layer, timestep)
-    for method, (label, split), layer, timestep in product(METHODS, QUESTIONS, LAYERS, TIMESTEPS)
-    if method == "probe" or (label, split) in CLASSIFIED
+    for (label, split), method, layer, timestep in product(QUESTIONS, METHODS, LAYERS, TIMESTEPS)
 )
 
 

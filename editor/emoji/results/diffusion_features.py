@@ -1,7 +1,6 @@
 """What can be read from the UNet, where and when: accuracy by block and timestep; Revelio's observations put to the test."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -59,9 +58,8 @@ class Observation(BaseModel):
     claim: str
     more: str
     less: str
-    probe: Estimate | None
-    diffc: Estimate | None
-    """None: not measured."""
+    probe: Estimate
+    diffc: Estimate
 
 
 class Row(BaseModel):
@@ -111,10 +109,8 @@ def rounded(by_object: Sequence[float]) -> Estimate:
 def observation(told: ByObject, claim: str, more: Place, less: Place) -> Observation:
     """Differences object by object."""
 
-    def difference(method: Method) -> Estimate | None:
-        cells = [Cell(label, SPLIT_OF[label], method, layer, timestep) for label, layer, timestep in (more, less)]
-        if not all(cell in told for cell in cells):
-            return None
+    def difference(method: Method) -> Estimate:
+        cells = (Cell(label, SPLIT_OF[label], method, layer, timestep) for label, layer, timestep in (more, less))
         first, second = (np.array(told[cell]) for cell in cells)
         return rounded((first - second).tolist())
 
@@ -159,9 +155,7 @@ def best(figures: Sequence[Figure]) -> str:
 
 
 def top(figures: Sequence[Figure]) -> str:
-    """The best of one method; nothing before every place is measured."""
-    if len(figures) < len(LAYERS) * len(TIMESTEPS):
-        return "–"
+    """The best of one method."""
     found = max(figures, key=lambda f: f.accuracy.value)
     return f"{interval(found.accuracy)} at `{found.layer}`, t = {found.timestep}"
 
@@ -173,8 +167,7 @@ def interval(found: Estimate) -> str:
 
 def table(figures: Sequence[Figure]) -> list[str]:
     """Blocks by timesteps: probe, then Diff-C."""
-    value = dict.fromkeys(product(METHODS, LAYERS, TIMESTEPS), "–")
-    value |= {(f.method, f.layer, f.timestep): f"{f.accuracy.value:.2f}" for f in figures}
+    value = {(f.method, f.layer, f.timestep): f"{f.accuracy.value:.2f}" for f in figures}
     lines = [f"| block | {' | '.join(f't = {t}' for t in TIMESTEPS)} |", "|---" * (len(TIMESTEPS) + 1) + "|"]
     for layer in LAYERS:
         cells = (" / ".join(value[method, layer, t] for method in METHODS) for t in TIMESTEPS)
@@ -184,7 +177,7 @@ def table(figures: Sequence[Figure]) -> list[str]:
 
 def observed(observations: Sequence[Observation]) -> list[str]:
     """Revelio's observations, and the share that hold."""
-    counts = {m: [verdict(found) for o in observations if (found := getattr(o, m))] for m in METHODS}
+    counts = {m: [verdict(getattr(o, m)) for o in observations] for m in METHODS}
     tally = "; ".join(
         f"{own.count('holds')} of {len(own)} hold by {METHOD_NAMES[m]}, {own.count('fails')} fail, {own.count('open')} are open"
         for m, own in counts.items()
@@ -193,10 +186,8 @@ def observed(observations: Sequence[Observation]) -> list[str]:
     return [OBSERVED.format(tally=tally), OBSERVED_COLUMNS, *lines]
 
 
-def signed(difference: Estimate | None) -> str:
+def signed(difference: Estimate) -> str:
     """With its interval and what follows."""
-    if difference is None:
-        return "–"
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f}), {verdict(difference)}"
 
 
@@ -217,11 +208,10 @@ def pictures(rows: list[Row]) -> dict[str, bytes]:
 def panel(axes: Axes, figures: Sequence[Figure], method: Method) -> None:
     """Blocks by timesteps. One scale for both methods, for they are to be compared; from chance on."""
     found = {(f.layer, f.timestep): 100 * f.accuracy.value for f in figures if f.method == method}
-    values = np.array([[found.get((layer, t), np.nan) for t in TIMESTEPS] for layer in LAYERS])
+    values = np.array([[found[layer, t] for t in TIMESTEPS] for layer in LAYERS])
     low, high = 100 * CHANCE[figures[0].label], 100 * max(f.accuracy.value for f in figures)
     axes.imshow(values, cmap="Blues", vmin=low, vmax=high, aspect="auto")
-    for y, x in np.argwhere(~np.isnan(values)):
-        value = values[y, x]
+    for (y, x), value in np.ndenumerate(values):
         colour = "white" if value > low + 0.6 * (high - low) else "black"
         axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_title(f"{figures[0].label}, {METHOD_NAMES[method]}", fontsize=9)
@@ -242,7 +232,7 @@ thirty places is a little too good. [How it is done](diffusion-features.md).
 {{best}}
 
 Tables: accuracy of the probe / of Diff-C. The heat map begins at chance: 0.01 for objects, 0.31 for groups (the largest is a
-third of all), 0.20 for styles. A dash: not measured.
+third of all), 0.20 for styles.
 """
 ALT = f"![Accuracy in per cent by block and timestep, darker is better](images/{PICTURE})"
 OBSERVED = """

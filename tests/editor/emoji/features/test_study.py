@@ -5,7 +5,7 @@ import torch
 
 from editor.emoji.artwork import background_colours
 from editor.emoji.features.pictures import Composites
-from editor.emoji.features.study import CELLS, CLASSIFIED, LAYERS, QUESTIONS, TIMESTEPS, VARIANTS, Split, folds
+from editor.emoji.features.study import CELLS, LAYERS, METHODS, QUESTIONS, TIMESTEPS, VARIANTS, Split, folds
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, OBJECTS, STYLES
 
 LABELS = Composites(VARIANTS).labels
@@ -46,8 +46,7 @@ def test_composites_test_another_variant_of_the_same_pictures() -> None:
 
 
 def test_every_question_is_put_to_every_place() -> None:
-    asked = len(QUESTIONS) + len(CLASSIFIED)
-    assert len(CELLS) == len(set(CELLS)) == asked * len(LAYERS) * len(TIMESTEPS)
+    assert len(CELLS) == len(set(CELLS)) == len(QUESTIONS) * len(METHODS) * len(LAYERS) * len(TIMESTEPS)
     assert len({cell.name for cell in CELLS}) == len(CELLS)
 
 
