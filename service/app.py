@@ -5,6 +5,7 @@ from fastapi.security import HTTPBearer
 
 from api_schemas.problems import Problem
 from service import openapi, problems
+from service.access import KeyRing
 from service.backend import Backend
 from service.limits import RateLimit
 from service.metrics import Measure, Metrics
@@ -23,6 +24,7 @@ from service.routes import (
     records,
     webhooks,
 )
+from service.together import Together
 from service.version import VERSION
 
 BEARER = HTTPBearer(auto_error=False, description="An API key. `RequireApiKey` checks it; this documents it.")
@@ -40,6 +42,7 @@ def create_app(backend: Backend) -> FastAPI:
         responses={"4XX": PROBLEM, "5XX": PROBLEM},
     )
     app.state.backend = backend
+    app.state.together = Together.of(backend)
     problems.install(app)
     app.include_router(health.router)
     for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub, metrics):
@@ -49,7 +52,7 @@ def create_app(backend: Backend) -> FastAPI:
     settings = backend.settings
     app.add_middleware(LimitBody, limit=settings.max_body_bytes, larger={"/v1/batches": settings.max_batch_bytes})
     app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))
-    app.add_middleware(RequireApiKey, authenticate=backend.authenticate)
+    app.add_middleware(RequireApiKey, keys=KeyRing(backend.database, backend.clock))
     app.state.metrics = Metrics(backend.database, backend.clock)
     app.add_middleware(Measure, metrics=app.state.metrics)
     app.add_middleware(RequestId)

@@ -6,7 +6,7 @@ python -m service.dispatcher
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from kombu.exceptions import OperationalError
@@ -59,17 +59,19 @@ class Dispatcher:
             self._sweep()
         with self._database.read() as session:
             due = outbox.due(session, now=self._clock())
-        for bell in due:
-            self._ring(bell)
+        if due:
+            self._ring(due)
         self._deliver()
 
-    def _ring(self, bell: Doorbell) -> None:
+    def _ring(self, bells: Sequence[Doorbell]) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
-        reach("enqueue.due")
-        self._send(bell.job_id)
-        reach("enqueue.sent")
+        for bell in bells:
+            reach("enqueue.due")
+            self._send(bell.job_id)
+            reach("enqueue.sent")
         with self._database.write() as session:
-            outbox.rang(session, bell, now=self._clock())
+            for bell in bells:
+                outbox.rang(session, bell, now=self._clock())
         reach("enqueue.noted")
 
     def _sweep(self) -> None:

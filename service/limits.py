@@ -1,4 +1,4 @@
-"""How often a key may ask: a fixed window per key, counted in this process or, with several, in Redis (`limits`)."""
+"""How often a key may ask: a fixed window per key, counted in this process (`limits`)."""
 
 import math
 import time

@@ -7,14 +7,13 @@ Keys are checked here and not in the routes: a route that somebody adds is close
 import base64
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access import Caller
+from service.access import KeyRing
 from service.errors import BodyTooLarge, ServiceError, TooManyRequests, Unauthorized
 from service.limits import RateLimit
 from service.problems import REQUEST_ID, problem_response
@@ -54,16 +53,16 @@ class RequireApiKey:
     sends it as the password of `Authorization: Basic`.
     """
 
-    def __init__(self, app: ASGIApp, authenticate: Callable[[str], Caller | None]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let it in, or answer 401."""
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             return await self._app(scope, receive, send)
         key = _key(Headers(scope=scope).get("authorization", ""))
-        caller = await run_in_threadpool(self._authenticate, key) if key else None
+        caller = await self._keys.caller(key) if key else None
         if caller is None:
             error = Unauthorized(
                 "no key came with the request that is known and still holds.",
@@ -106,7 +105,7 @@ class LimitRate:
         if caller is None:
             return await self._app(scope, receive, send)
         try:
-            standing = await run_in_threadpool(self._limit.hit, caller.key_id)
+            standing = self._limit.hit(caller.key_id)
         except TooManyRequests as error:
             return await problem_response(Request(scope), error)(scope, receive, send)
 

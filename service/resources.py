@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 def edit(job: schema.Job) -> Edit:
     """A job, as its owner sees it."""
     request = EditRequest.model_validate(job.request)
+    files = job.artifacts if job.status == "succeeded" else []
     return Edit(
         id=job.id,
         kind=job.kind,
@@ -43,7 +44,7 @@ def edit(job: schema.Job) -> Edit:
         expires_at=job.expires_at,
         revokes=job.revokes,
         error=JobError.model_validate(job.error) if job.error else None,
-        artifacts=[artifact(row) for row in job.artifacts],
+        artifacts=[artifact(row) for row in files],
         metadata=request.metadata,
         urls=_urls(job.id),
     )

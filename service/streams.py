@@ -9,10 +9,11 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import DONE, Event
+from api_schemas.jobs import TERMINAL
 from service import resources
 from service.backend import Backend
-from service.errors import NotFound
 from service.store import history, jobs
+from service.together import no_edit
 
 BATCH = 200
 KEEPALIVE_SECONDS = 15.0
@@ -44,9 +45,9 @@ class Tail:
         with self.backend.database.read() as session:
             job = jobs.edit_of(session, self._tenant, self._edit_id)
             if job is None:
-                raise NotFound(f'there is no edit "{self._edit_id}".', remedy="GET /v1/edits lists yours.")
+                raise no_edit(self._edit_id)
             rows = history.after(session, self._edit_id, self._after, BATCH)
-            over = resources.edit(job).finished and len(rows) < BATCH
+            over = job.status in TERMINAL and len(rows) < BATCH
         events = [resources.event(row) for row in rows]
         self._after = events[-1].seq if events else self._after
         return News(events, over)

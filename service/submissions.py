@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic import BaseModel
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
@@ -34,18 +35,53 @@ class Submission:
     replayed: bool
 
 
-def submit(backend: Backend, request: EditRequest, caller: Caller, scope: Scope | None) -> Submission:
-    """Queue the job, or repeat what was answered to the same key and the same body.
+@dataclass(frozen=True)
+class Asked:
+    """A POST of an edit."""
 
-    Raises `UnknownModel`, `InvalidRequest`, `LedgerConflict`, `TooManyJobs`, `IdempotencyKeyReused`, `IdempotencyConflict`.
+    request: EditRequest
+    caller: Caller
+    scope: Scope | None
+
+
+def submit_all(backend: Backend, asked: Sequence[Asked]) -> list[Submission | Exception]:
+    """Queue a job for each, or repeat what was answered to the same key and the same body, all in one transaction.
+
+    One that is refused undoes nothing but itself. Nobody is answered before all are on disk.
+
+    Outcomes that are raised: `UnknownModel`, `InvalidRequest`, `LedgerConflict`, `TooManyJobs`, `IdempotencyKeyReused`,
+    `IdempotencyConflict`.
     """
-    backend.phrases.check(request)
+    refused = [_refusal(backend, one) for one in asked]
+    reach("accept.begun")
+    with backend.database.write() as session:
+        pairs = zip(asked, refused, strict=True)
+        outcomes = [refusal or _submit(backend, session, one) for one, refusal in pairs]
+    reach("accept.committed")
+    return outcomes
 
+
+def _refusal(backend: Backend, asked: Asked) -> Exception | None:
+    """What can be found wrong without holding the database up."""
+    try:
+        backend.phrases.check(asked.request)
+    except Exception as error:
+        return error
+    return None
+
+
+def _submit(backend: Backend, session: Session, asked: Asked) -> Submission | Exception:
     def work(session: Session) -> Reply:
-        job = accept(backend, session, request, caller)
+        job = accept(backend, session, asked.request, asked.caller)
         return Reply(job.request_digest, ACCEPTED, resources.edit(job).model_dump_json())
 
-    return once(backend, work, request.digest(), scope)
+    try:
+        with session.begin_nested(), _one_at_a_time():
+            return _once(backend, session, work, asked.request.digest(), asked.scope)
+    except (OperationalError, InterfaceError):  # the database itself: nothing of all this holds
+        raise
+    except Exception as error:
+        return error
 
 
 def accept(backend: Backend, session: Session, request: EditRequest, caller: Caller) -> Job:
@@ -98,11 +134,17 @@ def once(backend: Backend, work: Work, fingerprint: str, scope: Scope | None) ->
     Raises `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
     reach("accept.begun")
+    with _one_at_a_time(), backend.database.write() as session:
+        submission = _once(backend, session, work, fingerprint, scope)
+    reach("accept.committed")
+    return submission
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two that came at once under the same key: the other one is through. Raises `IdempotencyConflict`."""
     try:
-        with backend.database.write() as session:
-            submission = _once(backend, session, work, fingerprint, scope)
-        reach("accept.committed")
-        return submission
+        yield
     except IntegrityError as error:
         raise IdempotencyConflict(
             "another request with this key is in flight.",

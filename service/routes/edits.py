@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from datetime import datetime
@@ -18,12 +19,13 @@ from service import resources, submissions
 from service.access import Caller, ReadsEdits, WritesEdits
 from service.backend import Backend, BackendDep
 from service.downloads import matches
-from service.errors import InvalidIdempotencyKey, NotFound
+from service.errors import InvalidIdempotencyKey
 from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.schema import Job
-from service.submissions import Submission
+from service.submissions import Asked, Submission
+from service.together import Together, TogetherDep, Wanted, no_edit
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
@@ -50,7 +52,7 @@ Prefer = Annotated[
 def found(job: Job | None, edit_id: str) -> Job:
     """The job, or `NotFound`."""
     if job is None:
-        raise NotFound(f'there is no edit "{edit_id}".', remedy="GET /v1/edits lists yours.")
+        raise no_edit(edit_id)
     return job
 
 
@@ -58,6 +60,7 @@ def found(job: Job | None, edit_id: str) -> Job:
 async def create(
     body: EditRequest,
     backend: BackendDep,
+    together: TogetherDep,
     caller: WritesEdits,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
@@ -67,8 +70,8 @@ async def create(
     With `Prefer: wait=N`, 200 and the job as it ended, if it ended in time.
     """
     scope = scope_of(caller, "POST /v1/edits", idempotency_key)
-    submission = await run_in_threadpool(submissions.submit, backend, body, caller, scope)
-    return await answered(backend, caller, submission, prefer)
+    submission = await together.submit(Asked(body, caller, scope))
+    return await answered(backend, together, caller, submission, prefer)
 
 
 @router.get("", summary="List edits, newest first")
@@ -96,9 +99,9 @@ def list_edits(
 
 
 @router.get("/{edit_id}", response_model=Edit, summary="Read an edit")
-def read(edit_id: EditId, request: Request, backend: BackendDep, caller: ReadsEdits) -> Response:
+async def read(edit_id: EditId, request: Request, together: TogetherDep, caller: ReadsEdits) -> Response:
     """The job as it is now; 304 when the client's `If-None-Match` is still true."""
-    edit = _load(backend, caller, edit_id)
+    edit = await together.look(Wanted(caller.tenant, edit_id))
     body = edit.model_dump_json()
     headers = {"ETag": f'"{hashlib.sha256(body.encode()).hexdigest()}"', "Cache-Control": "private, no-cache"}
     if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -124,6 +127,7 @@ def cancel(edit_id: EditId, backend: BackendDep, caller: WritesEdits) -> Respons
 async def revoke(
     edit_id: EditId,
     backend: BackendDep,
+    together: TogetherDep,
     caller: WritesEdits,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
@@ -134,7 +138,7 @@ async def revoke(
     """
     scope = scope_of(caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
     submission = await run_in_threadpool(_revoke, backend, caller, edit_id, scope)
-    return await answered(backend, caller, submission, prefer)
+    return await answered(backend, together, caller, submission, prefer)
 
 
 def _revoke(backend: Backend, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
@@ -143,26 +147,28 @@ def _revoke(backend: Backend, caller: Caller, edit_id: str, scope: Scope | None)
     return submissions.revoke(backend, job, caller, scope)
 
 
-async def answered(backend: Backend, caller: Caller, submission: Submission, prefer: str | None) -> Response:
+async def answered(
+    backend: Backend, together: Together, caller: Caller, submission: Submission, prefer: str | None
+) -> Response:
     """The reply to a submission, when the client wants it."""
     reply = submission.reply
-    edit = Edit.model_validate_json(reply.body)
-    headers = {"Location": edit.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
+    edit_id = json.loads(reply.body)["id"]
+    headers = {"Location": f"/v1/edits/{edit_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
     wish = WAIT.search(prefer or "")
     if wish is None:
         return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
     seconds = min(int(wish[1]), LONGEST_WAIT)
-    edit = await _ended(backend, caller, edit, seconds)
+    edit = await _ended(backend, together, Wanted(caller.tenant, edit_id), seconds)
     headers |= {"Preference-Applied": f"wait={seconds}"}
     body = edit.model_dump_json()
     return json_response(body, 200, headers) if edit.finished else json_response(body, 202, headers | RETRY_AFTER)
 
 
-async def _ended(backend: Backend, caller: Caller, edit: Edit, seconds: int) -> Edit:
-    """The edit when it has ended, or as it is after so many seconds. A coroutine: a thread each would be soon used up."""
+async def _ended(backend: Backend, together: Together, wanted: Wanted, seconds: int) -> Edit:
+    """The edit when it has ended, or as it is after so many seconds."""
     end = time.monotonic() + seconds
     while True:
-        edit = await run_in_threadpool(_load, backend, caller, edit.id)
+        edit = await together.look(wanted)
         left = end - time.monotonic()
         if edit.finished or left <= 0 or backend.closing.is_set():
             return edit

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from service.store.schema import add_row
 from service.store.tables import AuditLine
 
 FIRST = "0" * 64
@@ -21,6 +22,7 @@ FIRST = "0" * 64
 APPEND_LOCK = 0x65787062
 """A number for PostgreSQL's advisory lock: lines are added one after the other. SQLite has one writer anyhow."""
 BATCH = 1000
+_LAST = select(AuditLine.seq, AuditLine.hash).order_by(AuditLine.seq.desc()).limit(1)
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,10 @@ def record(
     """Add a line, in the transaction that does what it says. Call it last: others wait until that ends."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": APPEND_LOCK})
-    last = session.scalar(select(AuditLine).order_by(AuditLine.seq.desc()).limit(1))
-    line = AuditLine(
-        seq=last.seq + 1 if last else 1,
-        at=now,
-        tenant=tenant,
-        actor=actor,
-        action=action,
-        target=target,
-        details=details,
-        previous=last.hash if last else FIRST,
-    )
-    line.hash = digest(line)
-    session.add(line)
-    session.flush()
+    last, head = session.execute(_LAST).one_or_none() or (0, FIRST)
+    values = {"at": now, "tenant": tenant, "actor": actor, "action": action, "target": target, "details": details}
+    line = {"seq": last + 1, "previous": head, **values}
+    add_row(session, AuditLine, **line, hash=digest(AuditLine(**line)))
 
 
 def digest(line: AuditLine) -> str:

@@ -33,6 +33,9 @@ _POSTGRES = {
     "options": f"-c lock_timeout={BUSY_TIMEOUT} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT}",
 }
 
+_POOL: dict[str, Any] = {"pool_size": 40, "max_overflow": 0}
+"""As many connections as there are threads: opening a file anew for each transaction of a crowd costs more than they do."""
+
 
 class Database:
     """One database, opened. Cheap to make; connects when first used."""
@@ -120,7 +123,7 @@ def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engin
     url = _with_driver(make_url(url))
     if url.get_backend_name() == "postgresql":
         return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=_POSTGRES, **options)
-    engine = create_engine(url, hide_parameters=True, **options)  # parameters hold concepts: not for logs
+    engine = create_engine(url, hide_parameters=True, **(options or _POOL))  # parameters hold concepts: not for logs
     event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -7,7 +7,7 @@ queued -> running -> succeeded | failed
   +-> expired                       (see `claims` for running, `sweeper` for what nobody finished)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
@@ -19,7 +19,7 @@ from api_schemas.jobs import TERMINAL, JobKind
 from service.store import history, outbox
 from service.store.faults import reach
 from service.store.ids import prefixed_id
-from service.store.schema import Job
+from service.store.schema import Job, add_row
 
 MAX_ATTEMPTS = 3
 QUEUE_TIME = timedelta(days=7)
@@ -37,28 +37,27 @@ def create(
     revokes: str | None = None,
 ) -> Job:
     """A queued job, its first event and its doorbell."""
-    job = Job(
-        id=prefixed_id("plan" if kind == "plan" else "edit", now),
-        tenant=tenant,
-        kind=kind,
-        revokes=revokes,
-        status="queued",
-        model=request.model,
-        request=request.model_dump(mode="json"),
-        request_digest=request.digest(),
-        api_key_id=api_key_id,
-        max_attempts=MAX_ATTEMPTS,
-        attempt=0,
-        progress=0.0,
-        created_at=now,
-        queued_at=now,
-        expires_at=now + QUEUE_TIME,
-        artifacts=[],
-    )
-    session.add(job)
-    session.flush()
-    history.append(session, job.id, "status", "queued", now=now, status="queued")
-    outbox.ring(session, job.id, now=now)
+    values = {
+        "id": prefixed_id("plan" if kind == "plan" else "edit", now),
+        "tenant": tenant,
+        "kind": kind,
+        "revokes": revokes,
+        "status": "queued",
+        "model": request.model,
+        "request": request.model_dump(mode="json"),
+        "request_digest": request.digest(),
+        "api_key_id": api_key_id,
+        "max_attempts": MAX_ATTEMPTS,
+        "attempt": 0,
+        "progress": 0.0,
+        "created_at": now,
+        "queued_at": now,
+        "expires_at": now + QUEUE_TIME,
+    }
+    add_row(session, Job, **values)
+    job = Job(**values, artifacts=[])
+    history.begin(session, job)
+    outbox.hang(session, job.id, now=now)
     reach("accept.written")
     return job
 
@@ -72,6 +71,11 @@ def edit_of(session: Session, tenant: str, job_id: str) -> Job | None:
     """A tenant's own edit as it is now. Dry runs are no edits."""
     job = get(session, job_id)
     return job if job and job.tenant == tenant and job.kind != "plan" else None
+
+
+def edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
+    """Those of these jobs that are there, whoever's they are, with their files. Dry runs are no edits."""
+    return session.scalars(select(Job).where(Job.id.in_(job_ids), Job.kind != "plan")).all()
 
 
 def recent(

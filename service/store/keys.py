@@ -75,7 +75,7 @@ def used(session: Session, key_id: str, *, now: datetime) -> None:
 
 
 def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
-    """Let the key in no more, from the next request on. None: there is no such key."""
+    """Let the key in no more: at most a second later it opens nothing. None: there is no such key."""
     key = session.get(ApiKey, key_id)
     if key and key.revoked_at is None:
         key.revoked_at = now

@@ -57,13 +57,13 @@ class ModelRegistry:
 
     def get(self, model_id: str) -> BaseModel:
         """Raises `UnknownModel`."""
-        models = {model.id: model for model in self.all()}
-        if model_id not in models:
-            known = ", ".join(models) or "none"
-            raise UnknownModel(
-                f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
-            )
-        return models[model_id]
+        folder = self._named.get(model_id) or self._added().get(model_id) or (self._folder and self._folder / model_id)
+        if folder and _is_model(model_id, folder):
+            return BaseModel(model_id, folder)
+        known = ", ".join(model.id for model in self.all()) or "none"
+        raise UnknownModel(
+            f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
+        )
 
 
 def _is_model(name: str, folder: Path) -> bool:

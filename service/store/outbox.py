@@ -10,10 +10,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.schema import Doorbell
+from service.store.schema import Doorbell, add_row
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
+
+
+def hang(session: Session, job_id: str, *, now: datetime) -> None:
+    """A new job's bell, to be rung from `now` on."""
+    add_row(session, Doorbell, job_id=job_id, due_at=now, rings=0)
 
 
 def ring(session: Session, job_id: str, *, now: datetime) -> None:

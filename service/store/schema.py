@@ -1,10 +1,10 @@
 """The tables, as this version of Expunge needs them. How a database gets there: `service.store.migrations`."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String, Table, TypeDecorator, insert
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
@@ -47,6 +47,11 @@ class Base(DeclarativeBase):
         JobKind: String,
         Verdict: String,
     }
+
+
+def add_row(session: Session, table: type[Base], **values: Any) -> None:
+    """Insert a row at once, without the object that `Session.add` would keep of it: several times as quick."""
+    session.execute(insert(cast(Table, table.__table__)), values)
 
 
 class ApiKey(Base):

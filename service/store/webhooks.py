@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from service.store.ids import prefixed_id
@@ -19,6 +19,11 @@ JITTER = 0.1
 ATTEMPT_TIME = timedelta(seconds=60)
 """An attempt whose sender is not heard of after this is made again."""
 LONGEST_LOG = 20
+_LISTENING = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
+    WebhookEndpoint.tenant == bindparam("tenant"),
+    WebhookEndpoint.deleted_at.is_(None),
+    WebhookEndpoint.disabled_at.is_(None),
+)
 
 
 def add(session: Session, tenant: str, *, now: datetime, **fields: Any) -> WebhookEndpoint:
@@ -50,12 +55,12 @@ def remove(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> Non
 def announce(session: Session, job: Job, status: str, *, now: datetime) -> None:
     """A message to each of the tenant's receivers that wants to know."""
     kind = f"edit.{status}"
-    for receiver in endpoints(session, job.tenant):
-        if kind in receiver.events and receiver.disabled_at is None:
+    for receiver, wanted in session.execute(_LISTENING, {"tenant": job.tenant}):
+        if kind in wanted:
             session.add(
                 WebhookDelivery(
                     id=prefixed_id("msg", now),
-                    endpoint_id=receiver.id,
+                    endpoint_id=receiver,
                     job_id=job.id,
                     type=kind,
                     body=_body(job, kind, status, now),

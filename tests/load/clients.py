@@ -1,12 +1,18 @@
-"""A hundred clients at once: each posts, asks how its job stands, follows it for a moment, downloads what is done."""
+"""A hundred clients at once: each posts, asks how its job stands, follows it for a moment, downloads what is done.
+
+aiohttp, because its parsers are in C: the clients share the cores with what they load, and httpx would take more of them than
+the services do.
+"""
 
 import asyncio
+import json
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-import httpx
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
 from tests.load.sides import BODY, Side
 
@@ -37,48 +43,55 @@ def load(side: Side, seconds: float, done: list[str], clients: int = CLIENTS) ->
 
 async def _load(side: Side, seconds: float, done: list[str], clients: int) -> Seen:
     seen, end = Seen(), time.monotonic() + seconds
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     started = time.monotonic()
-    async with httpx.AsyncClient(headers=side.headers, limits=limits, timeout=60, trust_env=False) as http:
+    async with ClientSession(
+        headers=side.headers, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60)
+    ) as http:
         await asyncio.gather(*(_client(http, side, seen, end, done, number) for number in range(clients)))
     seen.wall = time.monotonic() - started
     return seen
 
 
-async def _client(http: httpx.AsyncClient, side: Side, seen: Seen, end: float, done: list[str], number: int) -> None:
+async def _client(http: ClientSession, side: Side, seen: Seen, end: float, done: list[str], number: int) -> None:
     turn = number
     while time.monotonic() < end:
         turn += 1
-        posted = await _timed(seen, "post", lambda: http.post(f"{side.url}{side.jobs}", json=BODY))
-        if posted is None or posted.status_code != 202:
+        posted = await _timed(seen, "post", http.post(f"{side.url}{side.jobs}", json=BODY))
+        if posted is None:
             continue
-        job_id = str(posted.json()["id"])
+        job_id = str(json.loads(posted)["id"])
         seen.accepted.append(job_id)
         for _ in range(READS):
-            await _timed(seen, "get", lambda job_id=job_id: http.get(side.of(job_id)))
+            await _timed(seen, "get", http.get(side.of(job_id)))
         if turn % STREAM_EACH == 0:
-            await _timed(seen, "stream", lambda job_id=job_id: _first_message(http, side.of(job_id, "/stream")))
+            await _timed(seen, "stream", http.get(side.of(job_id, "/stream")), _first_message)
         if done:
-            fetched = done[turn % len(done)]
-            await _timed(seen, "download", lambda fetched=fetched: http.get(side.of(fetched, side.file)))
+            await _timed(seen, "download", http.get(side.of(done[turn % len(done)], side.file)))
 
 
-async def _first_message(http: httpx.AsyncClient, url: str) -> httpx.Response:
-    async with http.stream("GET", url) as response:
-        async for line in response.aiter_lines():
-            if line.startswith("data:"):
-                break
-        return response
+async def _first_message(response: ClientResponse) -> bytes:
+    async for line in response.content:
+        if line.startswith(b"data:"):
+            return line
+    return b""
 
 
-async def _timed(seen: Seen, kind: str, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
+async def _timed(
+    seen: Seen,
+    kind: str,
+    request: AbstractAsyncContextManager[ClientResponse],
+    read: Callable[[ClientResponse], Awaitable[bytes]] = ClientResponse.read,
+) -> bytes | None:
+    """What came; None where it was no success."""
     started = time.perf_counter()
     try:
-        response = await request()
-    except httpx.HTTPError as error:
+        async with request as response:
+            body = await read(response)
+            if response.status >= 400:
+                seen.errors.append(f"{kind}: {response.status} {body[:100]!r}")
+                return None
+    except (ClientError, TimeoutError) as error:
         seen.errors.append(f"{kind}: {type(error).__name__}")
         return None
     seen.seconds[kind].append(time.perf_counter() - started)
-    if response.status_code >= 400:
-        seen.errors.append(f"{kind}: {response.status_code} {response.text[:100]}")
-    return response
+    return body

@@ -1,0 +1,139 @@
+"""Many at once: they share a transaction, and nothing else."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy import event
+
+from api_schemas.edits import EditRequest, Removal
+from service.access import Caller, KeyRing
+from service.backend import Backend
+from service.errors import IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
+from service.gathering import Gathering
+from service.store import audit, jobs, keys
+from service.store.database import Database
+from service.store.errors import StoreUnavailable, UnknownModel
+from service.store.idempotency import Scope
+from service.submissions import Asked, Submission
+from service.together import Together, Wanted
+from tests.fakes.clock import FakeClock
+
+DESK = Caller("key", "default", frozenset())
+
+
+def asked(concept: str = "fox", key: str | None = None, model: str = "tiny") -> Asked:
+    request = EditRequest(model=model, removals=[Removal(concept=concept)])
+    return Asked(request, DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None)
+
+
+def outcomes(backend: Backend, *several: Asked) -> list[Submission | BaseException]:
+    async def post() -> list[Submission | BaseException]:
+        together = Together.of(backend)
+        return await asyncio.gather(*map(together.submit, several), return_exceptions=True)
+
+    return asyncio.run(post())
+
+
+def test_who_comes_while_others_are_at_work_is_done_with_the_next() -> None:
+    first, go_on, calls = threading.Event(), threading.Event(), list[list[int]]()
+
+    def double(items: Sequence[int]) -> list[int | Exception]:
+        calls.append(list(items))
+        first.set()
+        assert go_on.wait(5)
+        return [ValueError("13") if item == 13 else 2 * item for item in items]
+
+    async def ask() -> list[int | BaseException]:
+        gathering = Gathering(double)
+        alone = asyncio.create_task(gathering(1))
+        await asyncio.to_thread(first.wait, 5)
+        others = [asyncio.create_task(gathering(number)) for number in (2, 13, 4)]
+        await asyncio.sleep(0)
+        others[0].cancel()  # a client that is gone does no harm to the others
+        go_on.set()
+        return await asyncio.gather(alone, *others, return_exceptions=True)
+
+    one, gone, unlucky, four = asyncio.run(ask())
+    assert calls == [[1], [2, 13, 4]]
+    assert (one, four) == (2, 8)
+    assert isinstance(gone, asyncio.CancelledError)
+    assert isinstance(unlucky, ValueError)
+
+
+def test_what_breaks_for_all_is_told_to_all() -> None:
+    def work(items: Sequence[int]) -> list[int | Exception]:
+        raise StoreUnavailable("away.")
+
+    async def ask() -> list[int | BaseException]:
+        gathering = Gathering(work)
+        return await asyncio.gather(gathering(1), gathering(2), return_exceptions=True)
+
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(ask()))
+
+
+def test_one_that_is_refused_undoes_nothing_but_itself(backend: Backend, database: Database) -> None:
+    made = outcomes(
+        backend,
+        asked(key="a"),
+        asked("pizza", key="a"),
+        asked(model="nobody"),
+        asked(key="a"),
+        asked("very " * 40),
+        asked("rocket"),
+    )
+    first, reused, unknown, again, long, last = made
+    assert isinstance(first, Submission)
+    assert isinstance(reused, IdempotencyKeyReused)
+    assert isinstance(unknown, UnknownModel)
+    assert isinstance(again, Submission)
+    assert isinstance(long, InvalidRequest)
+    assert isinstance(last, Submission)
+    assert again.replayed
+    assert again.reply == first.reply
+    with database.read() as session:
+        assert len(jobs.recent(session, "default", {}, limit=9)) == 2
+        assert audit.verify(session).fault is None
+
+
+def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(backend: Backend) -> None:
+    begun: list[str] = []
+    engine = backend.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *args: begun.append(args[2]) if "BEGIN" in args[2] else None)
+    made = outcomes(backend, *(asked() for _ in range(50)))
+    assert len({made_one.reply.body for made_one in made if isinstance(made_one, Submission)}) == 50
+    assert begun.count("BEGIN IMMEDIATE") <= 3
+
+
+def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(backend: Backend) -> None:
+    object.__setattr__(backend, "settings", backend.settings.model_copy(update={"max_unfinished_jobs": 5}))
+    made = outcomes(backend, *(asked() for _ in range(20)))
+    assert sum(isinstance(one, Submission) for one in made) == 5
+    assert sum(isinstance(one, TooManyJobs) for one in made) == 15
+
+
+def test_nobody_sees_anothers_edit_though_they_ask_together(backend: Backend) -> None:
+    (made,) = outcomes(backend, asked())
+    assert isinstance(made, Submission)
+    edit_id = str(json.loads(made.reply.body)["id"])
+
+    async def look() -> list[object]:
+        together = Together.of(backend)
+        wanted = [Wanted("default", edit_id), Wanted("other", edit_id), Wanted("default", "edit_none")]
+        return await asyncio.gather(*map(together.look, wanted), return_exceptions=True)
+
+    own, others, none = asyncio.run(look())
+    assert getattr(own, "id", None) == edit_id
+    assert isinstance(others, NotFound)
+    assert isinstance(none, NotFound)
+
+
+def test_a_revoked_key_opens_nothing_a_second_later(database: Database, api_key: str, clock: FakeClock) -> None:
+    ring = KeyRing(database, clock)
+    assert asyncio.run(ring.caller(api_key))
+    with database.write() as session:
+        keys.revoke(session, api_key.split("_")[1], now=clock())
+    clock.forward(1.1)
+    assert asyncio.run(ring.caller(api_key)) is None
+    assert asyncio.run(ring.caller(api_key)) is None
