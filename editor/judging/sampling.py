@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from editor.checkpoints.names import PREFIX
-from editor.judging.halves import shared_halves
 from editor.judging.judge import Image
+from editor.judging.lean import lean
 from editor.judging.shots import Precision as Precision
 from editor.judging.shots import Sampler as Sampler
 from editor.judging.shots import Shot as Shot
@@ -86,7 +86,7 @@ def draw(
 def draw_batch(pipeline: Any, sampler: Sampler, shots: Sequence[Shot], tick: Tick) -> list[Image]:
     """One batch: what `pipeline(...)` draws, without what it computes twice."""
     painter, seeds = Painter(pipeline, sampler), [shot.seed for shot in shots]
-    with shared_halves(painter.denoiser.backbone):
+    with lean(painter.denoiser.backbone):
         return painter.draw(conditions(painter, [shot.prompt for shot in shots]), seeds, tick=tick)
 
 

@@ -105,8 +105,8 @@ def remembering(backbone: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(parent: nn.Module, name: str, child: nn.Module) -> Iterator[None]:
-    """Within, another module takes a child's place."""
+def replaced(parent: nn.Module, name: str, child: Any) -> Iterator[None]:
+    """Within, something else takes the place of a child, or of another attribute."""
     own = getattr(parent, name)
     setattr(parent, name, child)
     try:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from editor.features.activations.noised import encode
-from editor.judging.halves import shared_halves
 from editor.judging.judge import Image, Judge
+from editor.judging.lean import lean
 from editor.judging.sampling import BATCH, ImageCache, Sampler, Shot, put_edited
 from editor.prompts import PromptBook, Removal
 from editor.prompts.concepts import Phrase
@@ -58,7 +58,7 @@ class Side:
     def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
         images: list[Image] = []
-        with shared_halves(self.painter.denoiser.backbone):
+        with lean(self.painter.denoiser.backbone):
             for start in range(0, len(seeds), BATCH):
                 part = slice(start, start + BATCH)
                 images += self.painter.draw(self.painter.condition((states[part],), torch.empty(0)), seeds[part])

@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from editor import emoji
 from editor.judging.halves import Halved, before_words, shared_halves
+from editor.judging.lean import ByLength, Gated, Planar, lean
 from editor.judging.sampling import ImageCache, draw, load_pipeline
 from editor.judging.shots import Sampler, Shot
 
@@ -49,6 +50,22 @@ def test_nothing_is_shared_where_the_halves_differ_from_the_start() -> None:
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
     assert before_words(unet(**first_without)) == []
+
+
+@torch.no_grad()
+def test_rearranged_modules_compute_what_their_originals_do() -> None:
+    """Rows of 144 positions are attended by the fused kernel, of 36 in plain products."""
+    model, latents, words = unet(), torch.randn(2, 4, 12, 12), torch.randn(4, 5, 16)
+    doubled, time = torch.cat([latents, latents]).to(memory_format=torch.channels_last), torch.full((4,), 300)
+    plain, own = model(doubled, time, words).sample, {name: type(m) for name, m in model.named_modules()}
+    with lean(model):
+        kinds = {type(module) for module in model.modules()}
+        attention = model.mid_block.attentions[0].transformer_blocks[0].attn1
+        assert {Gated, Planar} <= kinds
+        assert isinstance(attention.processor, ByLength)
+        assert (model(doubled, time, words).sample - plain).abs().max() < 1e-5
+    assert {name: type(m) for name, m in model.named_modules()} == own
+    assert not isinstance(attention.processor, ByLength)
 
 
 @pytest.fixture(scope="module")
