@@ -6,6 +6,7 @@
 """
 
 import argparse
+import gc
 import socket
 from pathlib import Path
 from types import FrameType
@@ -53,8 +54,16 @@ def main() -> None:
         ssl_certfile=exposure.certificate,
         ssl_keyfile=exposure.key,
     )
+    _spare_the_collector()
     sockets = [socket.socket(fileno=options.fd)] if options.fd is not None else None
     _Server(config, backend).run(sockets)
+
+
+def _spare_the_collector() -> None:
+    """What is there now stays. A request leaves hardly a cycle behind: looking for them less often halves what it costs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _options() -> argparse.Namespace:

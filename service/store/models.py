@@ -1,13 +1,17 @@
 """Base models that lie on this machine: an id and a folder each. Clients name the id, never a path."""
 
 import json
+import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.store.errors import UnknownModel
 
+REMEMBERED = 1.0
+"""Seconds. How long what operators have added is taken to be as it was: every request asks."""
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,6 +52,7 @@ class ModelRegistry:
         self._named = dict(named)
         self._folder = folder
         self._added = added
+        self._remembered: tuple[float, Mapping[str, Path]] = (-math.inf, {})
 
     def all(self) -> list[BaseModel]:
         """Every registered model whose folder is there, by id."""
@@ -57,13 +62,21 @@ class ModelRegistry:
 
     def get(self, model_id: str) -> BaseModel:
         """Raises `UnknownModel`."""
-        folder = self._named.get(model_id) or self._added().get(model_id) or (self._folder and self._folder / model_id)
+        folder = self._named.get(model_id) or self._known(model_id) or (self._folder and self._folder / model_id)
         if folder and _is_model(model_id, folder):
             return BaseModel(model_id, folder)
         known = ", ".join(model.id for model in self.all()) or "none"
         raise UnknownModel(
             f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
         )
+
+    def _known(self, model_id: str) -> Path | None:
+        """Where an operator said that it is, as of a moment ago."""
+        looked, folders = self._remembered
+        if time.monotonic() - looked > REMEMBERED:
+            folders = self._added()
+            self._remembered = time.monotonic(), folders
+        return folders.get(model_id)
 
 
 def _is_model(name: str, folder: Path) -> bool:

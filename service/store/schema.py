@@ -1,9 +1,22 @@
 """The tables, as this version of Expunge needs them. How a database gets there: `service.store.migrations`."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String, Table, TypeDecorator, insert
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Insert,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    insert,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from api_schemas.jobs import JobKind, Status
@@ -51,7 +64,12 @@ class Base(DeclarativeBase):
 
 def add_row(session: Session, table: type[Base], **values: Any) -> None:
     """Insert a row at once, without the object that `Session.add` would keep of it: several times as quick."""
-    session.execute(insert(cast(Table, table.__table__)), values)
+    session.connection().execute(_insertion(table), values)
+
+
+@cache
+def _insertion(table: type[Base]) -> Insert:
+    return insert(cast(Table, table.__table__))
 
 
 class ApiKey(Base):
