@@ -7,6 +7,7 @@ Each computes here what it did, in another order. Other devices have kernels of 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def lean(unet: Any) -> Iterator[None]:
 
 
 @contextmanager
-def rearranged(unet: nn.Module) -> Iterator[None]:
+def rearranged(unet: Any) -> Iterator[None]:
     """Within, modules and attention are replaced by what computes the same sooner on a processor."""
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
@@ -41,6 +42,7 @@ def rearranged(unet: nn.Module) -> Iterator[None]:
         for parent in list(unet.modules()):
             if type(fused := getattr(parent, "processor", None)) is AttnProcessor2_0:
                 stack.enter_context(replaced(parent, "processor", ByLength(AttnProcessor(), fused)))
+                stack.enter_context(replaced(parent, "get_attention_scores", partial(scores, parent.scale)))
             for name, child in list(parent.named_children()):
                 if sooner := substitute(child):
                     stack.enter_context(replaced(parent, name, sooner))
@@ -71,6 +73,17 @@ class ByLength:
         processor = self.plain if positions <= SHORT else self.fused
         output: Tensor = processor(attention, hidden_states, *inputs, **options)
         return output
+
+
+def scores(scale: float, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``(rows, n, d)``, ``(rows, m, d)`` -> ``(rows, n, m)``: the softmax in float32 without a copy of what it reads.
+
+    A mask, ``(rows, 1 or n, m)``, is added before it.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        products = torch.bmm(queries * scale, keys.transpose(1, 2))
+        masked = products if mask is None else products + mask
+        return masked.softmax(2, dtype=torch.float32).to(queries.dtype)
 
 
 class Gated(nn.Module):
