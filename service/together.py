@@ -7,12 +7,12 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from api_schemas.jobs import Edit
-from service import resources, submissions
+from service import submissions
 from service.backend import Backend
 from service.errors import NotFound
 from service.gathering import Gathering
 from service.store import jobs
+from service.store.schema import Job
 from service.submissions import Asked, Submission
 
 
@@ -29,7 +29,7 @@ class Together:
     """One application's."""
 
     submit: Gathering[Asked, Submission]
-    look: Gathering[Wanted, Edit]
+    look: Gathering[Wanted, Job]
 
     @classmethod
     def of(cls, backend: Backend) -> "Together":
@@ -37,12 +37,11 @@ class Together:
         return cls(Gathering(partial(submissions.submit_all, backend)), Gathering(partial(look_up, backend)))
 
 
-def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Edit | Exception]:
+def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Job | Exception]:
     """Each as it is now. Outcomes that are raised: `NotFound`."""
     with backend.database.read() as session:
         rows = {(job.tenant, job.id): job for job in jobs.edits(session, {one.edit_id for one in wanted})}
-    found = (rows.get((one.tenant, one.edit_id)) for one in wanted)
-    return [resources.edit(job) if job else no_edit(one.edit_id) for job, one in zip(found, wanted, strict=True)]
+    return [rows.get((one.tenant, one.edit_id)) or no_edit(one.edit_id) for one in wanted]
 
 
 def no_edit(edit_id: str) -> NotFound:

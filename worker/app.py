@@ -18,7 +18,7 @@ def create_app(settings: WorkerSettings) -> Celery:
         worker_pool_start_method="spawn",  # fork and CUDA do not mix
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
-        worker_max_tasks_per_child=8,
+        worker_max_tasks_per_child=settings.jobs_per_process,
         worker_proc_alive_timeout=60.0,
         worker_soft_shutdown_timeout=2.0,  # then the job is cut off; the next attempt resumes it
         worker_cancel_long_running_tasks_on_connection_loss=False,  # fencing makes a duplicate harmless

@@ -28,6 +28,9 @@ class WorkerSettings(StoreSettings):
         default=20.0, ge=0, description="A canceled job that does not stop by then is killed."
     )
     progress_seconds: float = Field(default=0.5, ge=0, description="Progress is written at most this often.")
+    jobs_per_process: int = Field(
+        default=8, ge=1, description="Then a worker's process is replaced: what a GPU library has kept goes with it."
+    )
     retry_seconds: float = Field(default=5.0, ge=0, description="Pause before a job that crashed is tried again.")
 
     def module(self, kind: JobKind) -> str:

@@ -23,13 +23,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `before_start` is called when no earlier run is alive any more."""
+    """What to run. `before_start` is called when no earlier run is alive any more; `nice`: how far others go before it."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     grace: float = 8.0
     pass_fds: Sequence[int] = ()
+    nice: int = 0
     before_start: Callable[[], None] = lambda: None
 
 
@@ -58,7 +59,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 pass_fds=self.program.pass_fds,
                 start_new_session=True,
-                preexec_fn=_dies_with_us(),  # we have one thread when we fork
+                preexec_fn=_dies_with_us(self.program.nice),  # we have one thread when we fork
             )
 
     def tend(self) -> None:
@@ -139,14 +140,15 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _dies_with_us() -> Callable[[], None] | None:
-    """Have the kernel kill the child when we die, however we die. Linux only."""
+def _dies_with_us(nice: int) -> Callable[[], None] | None:
+    """Have the kernel kill the child when we die, however we die, and let others go before it. Linux only."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def arrange() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.nice(nice)
         if os.getppid() != parent:  # we died before the kernel knew
             os._exit(1)
 

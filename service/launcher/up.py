@@ -31,6 +31,8 @@ from service.store.settings import StoreSettings
 
 WORKER_NAME = "up"
 QUICK_WORKER_NAME = "up-quick"
+WORKER_NICE = 5
+"""The API answers first; a worker that has the cores to itself is no slower for it."""
 """Only one launcher can hold a data folder: a name for each of its workers is enough."""
 READY_SECONDS = 60.0
 
@@ -164,7 +166,9 @@ def _worker(name: str, env: dict[str, str], free_jobs: Callable[[], None]) -> Pr
     quick = name == QUICK_WORKER_NAME
     own = {"EXPUNGE_WORKER_NAME": name} | ({"EXPUNGE_QUEUES": QUICK_QUEUE} if quick else {})
     program = "quick-worker" if quick else "worker"
-    return Program(program, [sys.executable, "-m", "worker"], env | own, grace=10.0, before_start=free_jobs)
+    return Program(
+        program, [sys.executable, "-m", "worker"], env | own, grace=10.0, before_start=free_jobs, nice=WORKER_NICE
+    )
 
 
 def _wait_until_ready(url: str, supervisor: Supervisor, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from api_schemas.jobs import Artifact, Page
 from api_schemas.overlays import Overlay
@@ -17,6 +18,7 @@ from service.errors import BaseModelChanged, NotFound
 from service.routes.edits import EditId, found
 from service.store import jobs, schema
 from service.store.errors import UnknownModel
+from service.together import TogetherDep, Wanted
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
@@ -34,11 +36,20 @@ def list_artifacts(edit_id: EditId, backend: BackendDep, caller: ReadsArtifacts)
 
 @router.head("/artifacts/{name:path}", include_in_schema=False)
 @router.get("/artifacts/{name:path}", summary="Download a file", response_class=Response)
-def read_artifact(
-    edit_id: EditId, name: FileName, request: Request, backend: BackendDep, caller: ReadsArtifacts
+async def read_artifact(
+    edit_id: EditId,
+    name: FileName,
+    request: Request,
+    backend: BackendDep,
+    together: TogetherDep,
+    caller: ReadsArtifacts,
 ) -> Response:
     """The bytes, or 307 to where they lie in a bucket. `Range` is understood; the ETag is the sha256."""
-    job = _job(backend, caller, edit_id)
+    job = await together.look(Wanted(caller.tenant, edit_id))
+    return await run_in_threadpool(_send, backend, job, name, request)
+
+
+def _send(backend: Backend, job: schema.Job, name: str, request: Request) -> Response:
     return _redirect(backend, _artifact(job, name), request) or download_of(backend, job, name, request)
 
 

@@ -101,7 +101,7 @@ def list_edits(
 @router.get("/{edit_id}", response_model=Edit, summary="Read an edit")
 async def read(edit_id: EditId, request: Request, together: TogetherDep, caller: ReadsEdits) -> Response:
     """The job as it is now; 304 when the client's `If-None-Match` is still true."""
-    edit = await together.look(Wanted(caller.tenant, edit_id))
+    edit = resources.edit(await together.look(Wanted(caller.tenant, edit_id)))
     body = edit.model_dump_json()
     headers = {"ETag": f'"{hashlib.sha256(body.encode()).hexdigest()}"', "Cache-Control": "private, no-cache"}
     if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -168,7 +168,7 @@ async def _ended(backend: Backend, together: Together, wanted: Wanted, seconds: 
     """The edit when it has ended, or as it is after so many seconds."""
     end = time.monotonic() + seconds
     while True:
-        edit = await together.look(wanted)
+        edit = resources.edit(await together.look(wanted))
         left = end - time.monotonic()
         if edit.finished or left <= 0 or backend.closing.is_set():
             return edit

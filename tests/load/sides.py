@@ -35,7 +35,12 @@ class Side:
 @contextmanager
 def ours(folder: Path) -> Iterator[Side]:
     """`expunge up`, with every guarantee that it has, and the stand-in for the editor."""
-    settings = {"EXPUNGE_RATE_LIMIT": "", "EXPUNGE_STREAM_POLL_SECONDS": "0.5", "EXPUNGE_LEASE_SECONDS": "30"}
+    settings = {
+        "EXPUNGE_RATE_LIMIT": "",
+        "EXPUNGE_STREAM_POLL_SECONDS": "0.5",
+        "EXPUNGE_LEASE_SECONDS": "30",
+        "EXPUNGE_JOBS_PER_PROCESS": "10000",  # the stand-in uses no GPU; the other side keeps its process too
+    }
     with running(folder / "ours" / "data", **settings) as stack:
         is_done = lambda job: job["status"] == "succeeded"  # noqa: E731
         file = "/artifacts/delta.safetensors"
