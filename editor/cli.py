@@ -64,7 +64,7 @@ def erase(
             delta_only=delta_only,
             ledger=ledger,
             label=label,
-            signing_dir=sign_with.expanduser() if sign_with else None,
+            signing_dir=sign_with,
         )
         for phase in jobs.PHASES:
             jobs.run_phase(phase, context)

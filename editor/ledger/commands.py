@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api_schemas.conflicts import Conflict, name_conflicts
-from api_schemas.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out
+from api_schemas.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out, SignWith
 from editor.cli import embedded
 from editor.ledger.entry import SHOWN_DIGEST, Entry
 from editor.review import show_conflicts
@@ -121,6 +121,7 @@ def revoke(
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
     delta_only: DeltaOnly = False,
+    sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Take removals back: write weights that never knew them, byte for byte, and then the ledger.
@@ -130,11 +131,12 @@ def revoke(
     from editor.checkpoints import open_checkpoint
     from editor.ledger import release
     from editor.ledger.folder import LedgerFolder
+    from editor.publishing.attesting.keys import open_signer
 
     console = Console(stderr=True, quiet=json_output)
     with console.status("solving for what stays"):
-        checkpoint = open_checkpoint(model_dir or embedded(model))
-        to = release.Release(model, checkpoint, out, datetime.now(UTC), delta_only)
+        checkpoint, now = open_checkpoint(model_dir or embedded(model)), datetime.now(UTC)
+        to = release.Release(model, checkpoint, out, now, delta_only, open_signer(sign_with, now))
         done = release.revoke(LedgerFolder(folder), names, to)
     if json_output:
         typer.echo(done.model_dump_json())
@@ -162,6 +164,7 @@ def rebase(
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
     delta_only: DeltaOnly = False,
+    sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Carry a ledger over to another checkpoint; the old one stays as it is, the new one lies in OUT/ledger.
@@ -173,10 +176,12 @@ def rebase(
     from editor.ledger.folder import LedgerFolder
     from editor.ledger.rebase import Rebase
     from editor.ledger.release import Release
+    from editor.publishing.attesting.keys import open_signer
 
     console = Console(stderr=True, quiet=json_output)
     with console.status("comparing and solving"):
-        to = Release(onto.name, open_checkpoint(onto), out, datetime.now(UTC), delta_only)
+        now = datetime.now(UTC)
+        to = Release(onto.name, open_checkpoint(onto), out, now, delta_only, open_signer(sign_with, now))
         original = open_checkpoint(model_dir or embedded(model))
         done = Rebase(LedgerFolder(folder), to).run(original)
     if json_output:

@@ -15,9 +15,10 @@ from editor.ledger.entry import Entry
 from editor.ledger.folder import LedgerFolder
 from editor.ledger.ledger import Ledger
 from editor.limits import known_limits, not_tested
+from editor.publishing.attesting.keys import Signer
 from editor.publishing.delivery import deliver
 from editor.publishing.names import DELTA
-from editor.publishing.package import publish
+from editor.publishing.package import Signing, publish
 from editor.quickfix.edit import Edit
 from editor.reporting import model_record, software, weights_digests
 
@@ -49,6 +50,7 @@ class Release:
     out: Path
     now: datetime
     delta_only: bool = False
+    signer: Signer | None = None
 
     def of(
         self,
@@ -77,9 +79,10 @@ class Release:
         return Released(digest=ledger.digest, active=len(ledger.active), files=files, lora_note=note)
 
     def publish(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry], staged: Path) -> AuditReport:
-        """As a request's edit is published."""
+        """As a request's edit is published; what is signed for is the ledger, which no single request made."""
         updates, report = [done.update for done in edits], self.draft(ledger, edits, taken_back)
-        return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only)
+        signing = Signing(self.signer, {"ledger": ledger.digest, "takenBack": [entry.digest for entry in taken_back]})
+        return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
     def draft(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry]) -> AuditReport:
         """The report. It names what was taken back, and nobody's removals."""

@@ -136,7 +136,7 @@ def open_signer(folder: Path | None, now: datetime) -> Signer | None:
     """
     if text := os.environ.get(PRIVATE_KEY):
         return parsed(text.encode(), PRIVATE_KEY)
-    return KeyFolder(folder).signer(now) if folder else None
+    return KeyFolder(folder.expanduser()).signer(now) if folder else None
 
 
 def read_keys(path: Path) -> PublicKeys:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from api_schemas.cli import root
 from editor.checkpoints import file_digest, open_checkpoint
 from editor.errors import LedgerError
 from editor.ledger import Entry, LedgerFolder
+from editor.publishing.attesting.keys import KeyFolder
 from editor.publishing.delta import read_binding
 from tests.editor.ledger.cli import run
 
@@ -64,6 +66,14 @@ def test_a_revoked_removal_leaves_the_bytes_of_before(two: Path, held: Path, mod
     weights = next(artifact for artifact in report["artifacts"] if artifact["kind"] == "weights")
     assert file_digest(tmp_path / "after" / weights["name"]) == weights["sha256"]
     assert done["files"][-1].endswith("report.json")
+
+
+def test_a_revocation_is_signed_and_holds(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    KeyFolder(tmp_path / "keys").create(datetime.now(UTC))
+    where = ("--model-dir", model_dir, "--out", tmp_path / "after")
+    run("revoke", held, "T-2", *where, "--sign-with", tmp_path / "keys")
+    found = run("verify", tmp_path / "after", "--keys", tmp_path / "keys" / "keys.json", "--base", model_dir)
+    assert found["ok"], found
 
 
 def test_the_order_of_requests_does_not_matter(two: Path, model_dir: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 
 from api_schemas.cli import root
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.encoder import FIRST_LAYER
+from editor.checkpoints.names import FIRST_LAYER
 from editor.errors import LedgerError
 from editor.ledger import LedgerFolder
 from editor.ledger.rebase import Rebase, Rebased
 from editor.ledger.release import Release
+from editor.publishing.attesting.keys import KeyFolder
 from tests.editor.ledger.cli import run
 
 WEIGHTS = Path("text_encoder") / "model.safetensors"
@@ -89,6 +91,16 @@ def test_the_carried_ledger_gives_the_bytes_of_one_that_began_there(
     run("erase", "--remove", "pizza=hot dog", "--remove", "fox=dog face", "--ledger", tmp_path / "ledger", *options)
     carried, begun = ((tmp_path / name / "delta.safetensors").read_bytes() for name in ("carried", "begun"))
     assert carried == begun
+
+
+def test_what_is_solved_again_is_signed_and_holds(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    """The carried ledger lies beside what was published; nobody signs it."""
+    onto, keys = changed(model_dir, tmp_path / "onto", QUERIES, 1.5), tmp_path / "keys"
+    KeyFolder(keys).create(datetime.now(UTC))
+    where = ("--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")
+    assert not run("rebase", held / "ledger", *where, "--sign-with", keys)["reused"]
+    found = run("verify", tmp_path / "out", "--keys", keys / "keys.json", "--base", onto)
+    assert found["ok"], found
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a delta"])
