@@ -1,7 +1,7 @@
 """The Diff-C classifiers that ship with the embedded model: which object, and which style, does its UNet see?"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,9 @@ from editor.features.activations import ActivationStore, record
 from editor.features.activations.noised import NoisedImages, encode
 from editor.features.diffc.judge import probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, load_diffc
-from editor.features.diffc.training import DiffcPlan, Labelled, hits, train_diffc
+from editor.features.diffc.training import DiffcPlan, Labelled, train_diffc
 from editor.features.probe import indices
+from editor.features.sae.concepts import interval
 from editor.judging.judge import Image
 from editor.judging.sampling import Shot, native_precision
 from editor.judging.statistics import estimate
@@ -29,8 +30,10 @@ from editor.publishing.atomic import write_bytes
 Asks = Literal["object", "style"]
 FOLDER = Path(__file__).parent / "diffc"
 CLASSES: dict[Asks, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
-READS: dict[Asks, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.0", 25)}
+READS: dict[Asks, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.1", 25)}
 """Block and timestep."""
+SHOWN = 5
+"""Classes that the card names, those that are told worst."""
 VARIANTS = 12
 """Composites of each picture; the last two choose the epoch, the two before are the test."""
 PLAN = DiffcPlan(epochs=12, horizon=12)
@@ -94,7 +97,7 @@ def trained(asks: Asks, store: ActivationStore) -> tuple[DiffusionClassifier, di
         classes=CLASSES[asks],
     )
     head = train_diffc(train.draw, train.targets, validation, config, PLAN).model
-    return head, {"composites": figure(hits(head, test).tolist())}
+    return head, {"composites": figures_of(asks, head.predict(test.maps), test.targets)}
 
 
 def generated(studio: Studio, asks: Asks) -> dict[str, Any]:
@@ -105,33 +108,65 @@ def generated(studio: Studio, asks: Asks) -> dict[str, Any]:
     latents, head = latents_of(studio.pipeline, images), load_diffc(FOLDER / asks)
     targets = indices([getattr(phrase, asks) for phrase in phrases], CLASSES[asks])
 
-    def told(prompts: Sequence[str] | None) -> Any:
+    def told(prompts: Sequence[str] | None) -> dict[str, Any]:
         found = probabilities(studio.pipeline, head, latents, prompts=prompts, precision=native_precision())
-        return figure((found.argmax(1) == targets).tolist())
+        return figures_of(asks, found, targets)
 
     return {"generated": told(None), "generated_prompted": told(texts)}
 
 
-def figure(right: Sequence[bool]) -> dict[str, Any]:
-    """Share with its interval."""
-    found = estimate([float(one) for one in right])
-    return found.model_dump()
+def figures_of(asks: Asks, scores: Tensor, targets: Tensor) -> dict[str, Any]:
+    """Accuracy, and for every class the AUC of its score against all others.
+
+    Args:
+        scores: ``(n, classes)``, logits or probabilities.
+        targets: ``(n,)``.
+    """
+    accuracy = estimate((scores.argmax(1) == targets).double().tolist())
+    aucs = {name: interval(scores[:, i], targets == i) for i, name in enumerate(CLASSES[asks])}
+    return {"accuracy": accuracy.model_dump(), "auc": {name: one.model_dump() for name, one in aucs.items()}}
 
 
 def card(figures: Mapping[Asks, Mapping[str, Any]]) -> str:
     """The README beside the weights."""
-    lines = [line(asks, own) for asks, own in figures.items()]
-    return CARD + "\n".join(lines) + "\n"
+    accuracies, aucs = (
+        "\n".join(line(asks, own, cell) for asks, own in figures.items()) for cell in (accuracy_cell, auc_cell)
+    )
+    worst = "\n".join(worst_line(asks, name, own[name]["auc"]) for asks, own in figures.items() for name in PICTURES)
+    return CARD.format(accuracies=accuracies, aucs=aucs, worst=worst)
 
 
-def line(asks: Asks, figures: Mapping[str, Any]) -> str:
-    """A row of the card's table."""
+def line(asks: Asks, figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
+    """A row of a table."""
     module, timestep = READS[asks]
-    found = (Estimate(**figures[name]) for name in ("composites", "generated", "generated_prompted"))
-    cells = " | ".join(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in found)
+    cells = " | ".join(cell(figures[name]) for name in PICTURES)
     return f"| {asks} | {len(CLASSES[asks])} | `{module}` | {timestep} | {cells} |"
 
 
+def accuracy_cell(figures: Mapping[str, Any]) -> str:
+    """With its interval over pictures."""
+    return shown(Estimate(**figures["accuracy"]))
+
+
+def auc_cell(figures: Mapping[str, Any]) -> str:
+    """The classes' mean, with its interval over classes."""
+    return shown(estimate([one["value"] for one in figures["auc"].values()]))
+
+
+def worst_line(asks: Asks, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row of the last table."""
+    missed = sorted((name for name in aucs if aucs[name]["value"] < 1), key=lambda name: aucs[name]["value"])
+    named = "; ".join(f"{name} {shown(Estimate(**aucs[name]))}" for name in missed[:SHOWN])
+    return f"| {asks} | {PICTURES[pictures]} | {named or 'none: every class is told without a fault'} |"
+
+
+def shown(found: Estimate) -> str:
+    """A figure with its interval."""
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+PICTURES = {"composites": "composites", "generated": "generated", "generated_prompted": "generated, prompted"}
+"""What is told, and how a card calls it."""
 CARD = f"""# Diff-C for the embedded model
 
 Two classifiers that read one block of the UNet of the embedded model, after Kim et al. 2025 ("Revelio"), light variant, float16
@@ -144,6 +179,21 @@ model; on images of another origin they are not tested.
 draws of every object in every style, mean of four noise draws, under the empty prompt and under the image's own. 95 % intervals
 by bootstrap. How far they carry to a foundry or an object that they were not trained on is in `docs/results.md`: less far.
 
+Accuracy:
+
 | tells | classes | block | timestep | composites | generated | generated, prompted |
 |---|---|---|---|---|---|---|
+{{accuracies}}
+
+AUC of a class against all others, mean over the classes:
+
+| tells | classes | block | timestep | composites | generated | generated, prompted |
+|---|---|---|---|---|---|---|
+{{aucs}}
+
+The classes that are told worst, {SHOWN} at most, each with its AUC and DeLong's interval; those of all are in `card.json`:
+
+| tells | pictures | AUC |
+|---|---|---|
+{{worst}}
 """

@@ -44,6 +44,6 @@ def test_they_tell_pictures_they_never_saw_as_well_as_the_card_says() -> None:
         truth = [composites.labels[asks][row] for row in rows]
         right = [head.config.classes[i] == own for i, own in zip(found.argmax(1).tolist(), truth, strict=True)]
         # Three standard deviations of 96 pictures beside the card's interval.
-        assert sum(right) / len(right) > card[asks]["composites"]["low"] - 0.1
+        assert sum(right) / len(right) > card[asks]["composites"]["accuracy"]["low"] - 0.1
         chances = torch.stack([present(head, found, own)[row] for row, own in enumerate(truth)])
         assert float(chances.median()) > 0.5
