@@ -27,9 +27,11 @@ class ImageConditioned(Protocol):
 
 @dataclass(frozen=True)
 class IpAdapted:
-    """Stable Diffusion 1.x, 2.x or XL with one IP-Adapter that reads pooled embeddings; the prompt is empty."""
+    """Stable Diffusion 1.x, 2.x or XL with one IP-Adapter that reads pooled embeddings."""
 
     pipeline: Any
+    prompt: str = ""
+    """Said of every picture, beside its embedding."""
 
     @property
     def width(self) -> int:
@@ -42,7 +44,7 @@ class IpAdapted:
         guided = [torch.zeros_like(images), images] if sampler.guidance > 1 else [images]
         each = [torch.cat(guided)]
         with one_each(self.pipeline, each):
-            given = {"prompt": [""] * len(seeds), "ip_adapter_image_embeds": each}
+            given = {"prompt": [self.prompt] * len(seeds), "ip_adapter_image_embeds": each}
             return call(self.pipeline, given, seeds, sampler)
 
 

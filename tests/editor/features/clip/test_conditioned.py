@@ -108,12 +108,13 @@ def test_another_width_is_refused(model: ImageConditioned) -> None:
         draw_embeddings(model, SAMPLER, torch.zeros(1, WIDTH + 1), [0])
 
 
+@pytest.mark.parametrize("prompt", ["", "a fox"])
 @pytest.mark.parametrize("family", ["stable-diffusion-1", "sdxl"])
-def test_a_picture_is_what_diffusers_draws(family: str, tmp_path: Path) -> None:
+def test_a_picture_is_what_diffusers_draws(family: str, prompt: str, tmp_path: Path) -> None:
     pipeline, (given,) = adapted(family, tmp_path), embeddings(1)
-    (ours,) = draw_embeddings(IpAdapted(pipeline), SAMPLER, given[None], [5])
+    (ours,) = draw_embeddings(IpAdapted(pipeline, prompt), SAMPLER, given[None], [5])
     theirs = pipeline(
-        prompt="",
+        prompt=prompt,
         ip_adapter_image_embeds=[torch.stack([torch.zeros(1, WIDTH), given[None]])],
         num_inference_steps=SAMPLER.steps,
         guidance_scale=SAMPLER.guidance,
@@ -121,6 +122,20 @@ def test_a_picture_is_what_diffusers_draws(family: str, tmp_path: Path) -> None:
         output_type="np",
     ).images[0]
     assert distance(ours, (theirs * 255).round()) <= ONE_LEVEL
+
+
+def test_prompt_and_picture_both_count(tmp_path: Path) -> None:
+    pipeline = adapted("stable-diffusion-1", tmp_path)
+
+    def drawn(prompt: str, scale: float, given: Tensor) -> Image:
+        pipeline.set_ip_adapter_scale(scale)
+        return draw_embeddings(IpAdapted(pipeline, prompt), SAMPLER, given, [5])[0]
+
+    one, other = embeddings(2).split(1)
+    both = drawn("a fox", 1.0, one)
+    assert distance(both, drawn("a pizza", 1.0, one)) > ONE_LEVEL, "the prompt counts"
+    assert distance(both, drawn("a fox", 1.0, other)) > ONE_LEVEL, "the picture counts"
+    assert distance(drawn("a fox", 0.0, one), drawn("a fox", 0.0, other)) == 0, "a picture of no weight does not"
 
 
 def test_kandinsky_is_guided_away_from_its_negative() -> None:
