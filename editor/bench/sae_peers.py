@@ -43,7 +43,7 @@ class Stream:
 
 
 def sae_lens(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
-    """SAELens: ``SAETrainer`` over any iterator of activations."""
+    """SAELens: ``SAETrainer`` over any iterator of activations; the rate falls over the last fifth, as its guide has it."""
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
@@ -54,6 +54,7 @@ def sae_lens(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
         train_batch_size_samples=stream.batch,
         lr=settings["learning_rate"],
         lr_end=settings["learning_rate"],
+        lr_decay_steps=stream.steps // 5,
     )
     sae = SAETrainer(trainer, TopKTrainingSAE(shape), iter(stream)).fit()
     return lambda x: sae.decode(sae.encode(x))

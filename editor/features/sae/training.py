@@ -32,7 +32,8 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 THRESHOLD_DECAY = 0.99
 """Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
-EPSILON = 6.25e-10
+SQUARES, EPSILON = 0.999, 6.25e-10
+"""Of Adam: the decay of the mean squares, and what is added to their roots."""
 FINGERPRINTED = 1024
 """Rows by which a checkpoint knows what it was trained on."""
 
@@ -116,7 +117,9 @@ class Run:
         self.sae = prepared(rows, config).to(device)
         self.precision = native(config, device)
         self.idle = Idle(config.latents, config.dead_rows(len(rows)), device)
-        self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=config.learning_rate, eps=EPSILON, fused=True)
+        self.optimiser = torch.optim.Adam(
+            self.sae.parameters(), config.learning_rate, (config.momentum, SQUARES), EPSILON, fused=True
+        )
         self.batches = batches(len(rows), config, 0)
         self.losses: list[Tensor] = []
 
