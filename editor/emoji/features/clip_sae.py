@@ -24,8 +24,8 @@ FOLDER = Path(__file__).parent / "clip_sae"
 SEEDS = (0, 1, 2)
 TOLD_BY = 3
 """Variants of a picture, the clean one among them, by which concepts are measured."""
-CONFIG = SaeConfig(latents=256, k=8, steps=4000, batch=512, learning_rate=2e-3)
-SPARSE = SaeConfig(latents=256, activation="relu", l1=3.0, steps=4000, batch=512, learning_rate=2e-3)
+CONFIG = SaeConfig(latents=256, k=8, steps=4000, batch=512, learning_rate=2e-3, momentum=0.9)
+SPARSE = SaeConfig(latents=256, activation="relu", l1=3.0, steps=4000, batch=512, learning_rate=2e-3, momentum=0.9)
 """The published study's kind (Daujotas 2024), for comparison."""
 
 

@@ -33,7 +33,7 @@ SITES = (("mid_block", 25), ("up_blocks.0", 25))
 """Block and timestep: where, by the study, objects and styles can be read best."""
 VARIANTS = 12
 SEEDS = (0, 1, 2)
-CONFIG = SaeConfig(latents=512, k=16, steps=1500, batch=512, learning_rate=4e-3)
+CONFIG = SaeConfig(latents=512, k=16, steps=1500, batch=512, learning_rate=4e-3, momentum=0.9)
 KINDS = ("object", "group", "style", "background")
 PROBE_PENALTY, PROBE_TOLERANCE = 1e-3, 1e-4
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from editor import emoji
+from editor.emoji.features import __main__ as steps
 from editor.emoji.features import unet_sae as shipped
 from editor.emoji.features.__main__ import STEPS, step
 from editor.emoji.features.pictures import Composites
@@ -78,6 +79,14 @@ def test_all_that_ships_is_small():
 def test_every_step_that_makes_them_again_is_there():
     for name in STEPS:
         assert callable(step(name))
+
+
+def test_all_takes_every_step_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    taken: list[tuple[str, Path]] = []
+    monkeypatch.setattr(steps, "step", lambda name: lambda folder: taken.append((name, folder)))
+    monkeypatch.setattr("sys.argv", ["features", "all", "--folder", str(tmp_path)])
+    steps.main()
+    assert taken == [(name, tmp_path) for name in STEPS]
 
 
 def test_the_read_me_has_the_card_s_figures():
