@@ -31,9 +31,9 @@ from service.store.settings import StoreSettings
 
 WORKER_NAME = "up"
 QUICK_WORKER_NAME = "up-quick"
+"""Only one launcher can hold a data folder: a name for each of its workers is enough."""
 WORKER_NICE = 5
 """The API answers first; a worker that has the cores to itself is no slower for it."""
-"""Only one launcher can hold a data folder: a name for each of its workers is enough."""
 READY_SECONDS = 60.0
 
 
