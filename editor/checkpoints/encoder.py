@@ -50,10 +50,11 @@ class Place:
         third = self.stored.third
         return (0, None) if third is None else (third * self.shape[0], (third + 1) * self.shape[0])
 
-    def read(self) -> Tensor:
-        """The canonical tensor."""
-        tensor = self.file.read(self.stored.name, *self.rows)
-        return tensor.T.contiguous() if self.stored.transposed else tensor
+    def read(self, out: Tensor | None = None) -> Tensor:
+        """The canonical tensor; in ``out``, where the file has it as that lies in memory."""
+        if self.stored.transposed:
+            return self.file.read(self.stored.name, *self.rows).T.contiguous()
+        return self.file.read(self.stored.name, *self.rows, out=out)
 
     @property
     def size(self) -> int:
@@ -111,6 +112,12 @@ class TextEncoder:
             CheckpointError: it is missing, quantised, unreadable, or holds NaN or infinity.
         """
         return self.place(canonical).read()
+
+    def read_into(self, out: Tensor, canonical: str) -> None:
+        """Read one tensor into memory that is there already, contiguous and of any dtype. Raises as :meth:`tensor`."""
+        read = self.place(canonical).read(out)
+        if read is not out:
+            out.copy_(read)
 
     def rows(self, canonical: str, ids: Tensor) -> Tensor:
         """Read some rows of a matrix: ``(len(ids), width)``; each distinct row once."""

@@ -35,11 +35,12 @@ class TensorFile:
         except KeyError:
             raise CheckpointError(f"{self.path} has no tensor {name}.", field="model") from None
 
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """A tensor, or its rows ``start`` to ``stop``, in the dtype of the file."""
+    def read(self, name: str, start: int = 0, stop: int | None = None, out: Tensor | None = None) -> Tensor:
+        """A tensor, or its rows ``start`` to ``stop``, in the dtype of the file; in ``out``, where that is of this dtype."""
         span = self.span(name)
         shape = (len(range(*slice(start, stop).indices(span.shape[0]))), *span.shape[1:]) if span.shape else ()
-        tensor = torch.empty(shape, dtype=dtype_of(self.path, name, span))
+        dtype = dtype_of(self.path, name, span)
+        tensor = out if out is not None and out.dtype == dtype else torch.empty(shape, dtype=dtype)
         self.fill(as_bytes(tensor), span.start + start * row_size(span))
         return finite(self.path, name, tensor)
 

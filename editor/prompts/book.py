@@ -1,7 +1,7 @@
 """The prompts of one request: pairs to edit with, prompts to keep, prompts held out, all tokenised for one model."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import compress, cycle
@@ -177,14 +177,23 @@ class PromptBook:
         """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
         return self.fitting([phrase.text() for phrase in evenly(self.retained(removals), limit)])
 
-    def retained(self, removals: Sequence[Removal]) -> list[Phrase]:
+    def retained(self, removals: Sequence[Removal]) -> tuple[Phrase, ...]:
         """Kept objects, plain and in kept styles, in surroundings that name nothing removed."""
+        return self.lately_retained(tuple(removals))
+
+    @cached_property
+    def lately_retained(self) -> Callable[[tuple[Removal, ...]], tuple[Phrase, ...]]:
+        """:meth:`find_retained` with its last answer at hand: an edit asks twice."""
+        return lru_cache(maxsize=1)(self.find_retained)
+
+    def find_retained(self, removals: tuple[Removal, ...]) -> tuple[Phrase, ...]:
+        """See :meth:`retained`."""
         phrases = list(kept_phrases(self.profile, *self.kept_names(removals)))
         removed = {words_of(name) for removal in removals for name in removal.given}
         longest = max(map(len, removed), default=0)
         surroundings = {phrase.around for phrase in phrases}
         calm = {text for text in surroundings if removed.isdisjoint(parts_of(words_of(text), longest))}
-        return [phrase for phrase in phrases if phrase.around in calm]
+        return tuple(phrase for phrase in phrases if phrase.around in calm)
 
     def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:
         """The same subjects in wordings that no edit sees."""

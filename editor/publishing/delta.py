@@ -8,6 +8,7 @@ tensors are replaced and what their bytes hashed to.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
@@ -83,12 +84,14 @@ def write_delta(
         digests: sha256 of whole base files by their paths inside the model, as far as they are known.
     """
     files: dict[str, dict[str, Original]] = {}
-    for update in updates:
-        original = Original(component=update.component, name=update.name, sha256=tensor_digest(update.base))
+    with ThreadPoolExecutor() as pool:  # digests on one core, products on the others
+        digests_before = pool.map(tensor_digest, [update.base for update in updates])
+        contents = {key(name_in(model, u.file), u.stored_name): u.edited.contiguous() for u in updates}
+    for update, digest in zip(updates, digests_before, strict=True):
+        original = Original(component=update.component, name=update.name, sha256=digest)
         files.setdefault(name_in(model, update.file), {})[update.stored_name] = original
     bound = {name: BaseFile(sha256=digests.get(name), tensors=tensors) for name, tensors in files.items()}
     binding = Binding(request=request, files=bound)
-    contents = {key(name_in(model, u.file), u.stored_name): u.edited.contiguous() for u in updates}
     header = json.dumps(binding.model_dump(), sort_keys=True)
     write_bytes(path, save(contents, metadata={ENTRY: header}))
     return binding

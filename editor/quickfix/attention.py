@@ -7,7 +7,7 @@ What enters is given as distinct rows, and attention is computed to the distinct
 openings and shared words are looked at once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -69,6 +69,12 @@ class Attention:
     norm: tuple[Tensor, Tensor]
     projections: tuple[Tensor, Tensor]
     """Weight ``(3 d, d)`` and bias ``(3 d,)`` of queries, keys and values."""
+
+    def to(self, dtype: torch.dtype) -> "Attention":
+        """The same in another precision."""
+        (scale, shift), (weight, bias) = self.norm, self.projections
+        norm, projections = (scale.to(dtype), shift.to(dtype)), (weight.to(dtype), bias.to(dtype))
+        return replace(self, norm=norm, projections=projections)
 
     def project(self, values: Tensor) -> Tensor:
         """Rows of what enters, (n, d) -> queries, keys and values, (n, 3 d)."""

@@ -15,7 +15,7 @@ from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBook, Tokenised
 from editor.quickfix.columns import Site, retained_columns
-from editor.quickfix.evening import QUARTERS, Stress
+from editor.quickfix.evening import Stress
 from editor.quickfix.problem import Problem
 from editor.quickfix.solve import cholesky
 from editor.quickfix.task import Task
@@ -102,7 +102,7 @@ def feasibility(
             ForeseenRemoval(
                 concept=removal.concept.name,
                 kind=removal.concept.kind,
-                weight=stress.get(removal, QUARTERS) / QUARTERS,
+                weight=stress.get(removal, 1.0),
                 leak=float((share / (1 + novelty[about])).sum()),
                 left=float(left[about].sum() / asked[about].sum()),
             )

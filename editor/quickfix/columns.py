@@ -57,7 +57,8 @@ class Site:
 
     def exact(self) -> "Site":
         """The same in float64."""
-        return replace(self, base=self.base.exact(), edited=self.edited.exact())
+        base = self.base.exact()
+        return replace(self, base=base, edited=base.edited(self.edited.edits))
 
     def bare(self) -> "Site":
         """The same with nothing projected yet."""

@@ -41,6 +41,26 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Combinations:
+    """Those in the span of free keys, by their orthonormal basis that Cholesky gives; the basis itself is never formed."""
+
+    free: Tensor
+    """(n, d), orthogonal to the protected keys."""
+    factor: Tensor
+    """(n, n), lower, of the free keys' inner products: their coordinates."""
+
+    def places(self, keys: Tensor) -> Tensor:
+        """Coordinates in the basis."""
+        places: Tensor = torch.linalg.solve_triangular(self.factor.T, keys @ self.free.T, upper=True, left=False)
+        return places
+
+    def lift(self, rows: Tensor) -> Tensor:
+        """Vectors with some coordinates."""
+        combined: Tensor = torch.linalg.solve_triangular(self.factor, rows, upper=False, left=False)
+        return combined @ self.free
+
+
+@dataclass(frozen=True)
 class Beyond:
     """All of them, in the layer's own dimensions."""
 
@@ -55,6 +75,12 @@ class Beyond:
         """The orthogonal part again: rounding errors along the protected keys don't stay."""
         return self.places(rows)
 
+    def moment(self, keys: Tensor) -> Tensor:
+        """The second moment (d, d) of keys' places, from that of the keys; symmetric to the bit."""
+        along = keys @ self.fixed
+        half = (along - self.fixed @ (self.fixed.T @ along) / 2) @ self.fixed.T
+        return keys - (half + half.T)
+
 
 def beyond(protected: Tensor) -> Beyond:
     """All directions but those of the protected keys (m, d).
@@ -67,16 +93,15 @@ def beyond(protected: Tensor) -> Beyond:
     return Beyond(torch.linalg.qr(protected.T).Q)
 
 
-def spanned(protected: Tensor, keys: Tensor) -> tuple[Span, Tensor]:
-    """The directions that with the protected keys (m, d) span ``keys`` (n, d), and the places of these, (n, q).
+def spanned(free: Beyond, keys: Tensor) -> tuple[Directions, Tensor]:
+    """The directions that with the protected keys span ``keys`` (n, d), and the places of these, (n, q).
 
-    By Cholesky of the keys' inner products, which takes half of the time of Householder's QR but can't tell keys that are
-    nearly combinations of others; those are left to QR.
+    By Cholesky of the keys' inner products, which takes a third of the time of Householder's QR but can't tell keys that
+    are nearly combinations of others; those are left to QR.
     """
-    fixed = beyond(protected).fixed
-    free = Beyond(fixed).places(keys)
-    places, failed = torch.linalg.cholesky_ex(free @ free.T)
+    fixed, apart = free.fixed, free.places(keys)
+    places, failed = torch.linalg.cholesky_ex(apart @ apart.T)
     if failed or places.diagonal().min() < APART * places.diagonal().max():
         span = Span(torch.linalg.qr(torch.cat([fixed, keys.T], dim=1)).Q[:, fixed.shape[1] :])
         return span, span.places(keys)
-    return Span(torch.linalg.solve_triangular(places.T, free.T, upper=True, left=False)), places
+    return Combinations(apart, places), places

@@ -127,8 +127,8 @@ def settled(task: Task) -> tuple[Problem, Found, Stress]:
 def posed(task: Task, stress: Stress) -> Problem:
     """The normal equations: from columns when they are few, else from exact sums."""
     if task.few is not None:
-        return pose(task.columns_under(stress), task.retained, task.protected)
-    return pose_sums(task.sums_under(stress).statistics, task.preserved, task.protected)
+        return pose(task.columns_under(stress), task.retained, task.free)
+    return pose_sums(task.statistics_under(stress), task.preserved, task.free)
 
 
 def solve_paper(task: Task) -> Solved:
@@ -150,7 +150,7 @@ def described(task: Task, solved: Solved) -> Edit:
     """The update of the site's tensor, and its record."""
     source, name = task.site.base.source, OUT_PROJ.format(layer=task.site.layer)
     up, down = solved.up, solved.down
-    drift = task.held_out.drift(up, down)
+    drift, weight = task.held_out.drift(up, down), task.site.base.weight(task.site.layer)
     record = SolveRecord(
         preset=task.method.preset,
         component=source.component,
@@ -162,7 +162,7 @@ def described(task: Task, solved: Solved) -> Edit:
         preservation=solved.preservation,
         ridge=solved.ridge,
         condition=solved.condition,
-        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / task.site.weight.norm()),
+        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / weight.norm()),
         null_prompt_drift=float((task.null @ down.T @ up.T).abs().max()),
         predicted_retain_p95=float(drift.quantile(0.95)),
         seconds=solved.seconds,
@@ -170,4 +170,4 @@ def described(task: Task, solved: Solved) -> Edit:
         foreseen=ranked(task.held_out_texts, drift)[:WORST],
         feasibility=solved.feasibility,
     )
-    return Edit(update_of(source, name, up, down), record)
+    return Edit(update_of(source, name, up, down, task.site.base.stored_weight(task.site.layer)), record)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from editor.errors import SolveError
 
+BLOCKS = 4
+"""Of the rows of a symmetric product, whose upper half is a copy."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -30,9 +33,18 @@ class Statistics:
 
 
 def moment(keys: Tensor, weights: Tensor) -> Tensor:
-    """``K A K^T`` of ``keys`` (n, d) and ``weights`` (n,): rows are columns of K, as torch likes them."""
+    """``K A K^T`` of ``keys`` (n, d) and ``weights`` (n,): rows are columns of K, as torch likes them.
+
+    A symmetric matrix by blocks of its lower half: five eighths of the work.
+    """
     rows = keys * weights.sqrt()[:, None]
-    return rows.T @ rows
+    width = rows.shape[1]
+    whole = rows.new_empty(width, width)
+    for block in torch.arange(width).chunk(BLOCKS):
+        start, stop = int(block[0]), int(block[-1]) + 1
+        torch.mm(rows[:, start:stop].T, rows[:, :stop], out=whole[start:stop, :stop])
+        whole[:start, start:stop] = whole[start:stop, :start].T
+    return whole
 
 
 def cholesky(system: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ encoder's own null-prompt keys, a power of two: a rounding error of 3e-11 of tha
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,10 +45,6 @@ class Sums:
                 columns += sign * part.columns
         return Sums(self.unit, moment, target, columns)
 
-    def times(self, count: int) -> "Sums":
-        """The same so many times."""
-        return replace(self, moment=self.moment * count, target=self.target * count)
-
     @property
     def statistics(self) -> Statistics:
         """The same in float64."""
@@ -67,7 +63,7 @@ def fixed(statistics: Statistics, unit: float, columns: int) -> Sums:
         SolveError: an entry is too large to be exact.
     """
     moment, target = statistics.moment * (1 / unit), statistics.target * (1 / unit)
-    if max(float(moment.abs().max()), float(target.abs().max())) >= LARGEST:
+    if torch.stack([*torch.aminmax(moment), *torch.aminmax(target)]).abs().max() >= LARGEST:
         raise SolveError(
             "A removal's keys are too large for exact sums.", remedy="Split the removal, or check the model."
         )

@@ -35,6 +35,11 @@ class Table:
         self.values = values if self.values is None else torch.cat([self.values, values])
         self.projected = projected if self.projected is None else torch.cat([self.projected, projected])
 
+    def adopt(self, other: "Table") -> None:
+        """Begin with the rows of a table that is computed more exactly, rounded."""
+        if not self.places and other.values is not None and other.projected is not None:
+            self.append(list(other.places), other.values.float(), other.projected.float())
+
     def fork(self) -> "Table":
         """One that holds the same and grows by itself."""
         return replace(self, places=dict(self.places))

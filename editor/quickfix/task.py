@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -22,11 +23,13 @@ from editor.quickfix.columns import (
     retained_columns,
     roles,
 )
-from editor.quickfix.evening import QUARTERS, Stress
+from editor.quickfix.directions import Beyond, beyond
+from editor.quickfix.evening import Stress
 from editor.quickfix.memory import FORGETFUL, Memory, remembered
 from editor.quickfix.method import Method
-from editor.quickfix.running import circumstances, keep, recall, summed
+from editor.quickfix.running import circumstances, keep, recall
 from editor.quickfix.search import HeldOut
+from editor.quickfix.solve import Statistics
 from editor.quickfix.sums import Sums, fixed, unit_for
 
 RETAIN_PROMPTS = 600
@@ -42,6 +45,8 @@ EACH = 100
 """Removals that are looked at one by one, at most."""
 SOME = 32
 """Removals that stand for all where there are more."""
+TOGETHER = 8
+"""Removals whose columns are in memory at a time."""
 Owned = tuple[Removal, Pair]
 EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
 """How much what is left of a concept counts in the search."""
@@ -74,8 +79,8 @@ class Task:
     def columns_under(self, stress: Stress) -> Columns:
         """The same where some removals count more."""
         assert self.few is not None
-        quarters = torch.tensor([stress.get(owner, QUARTERS) for owner, _ in self.few])[self.columns.pairs]
-        return replace(self.columns, weights=self.columns.weights * quarters / QUARTERS)
+        times = torch.tensor([stress.get(owner, 1.0) for owner, _ in self.few])[self.columns.pairs]
+        return replace(self.columns, weights=self.columns.weights * times)
 
     def sums_of(self, removal: Removal) -> Sums:
         """Those of one removal, summed. Matrix products round by the shape of the batch, so each is computed apart."""
@@ -107,13 +112,21 @@ class Task:
             keep(self.memory, name, under, now)
         return now.sums
 
-    def sums_under(self, stress: Stress) -> Sums:
-        """The same where some removals count more; in quarters, so that they stay whole."""
-        if not stress:
-            return self.sums
-        more = summed(self.sums, stress, lambda removal: self.sums_of(removal).times(stress[removal] - QUARTERS))
-        whole = self.sums.times(QUARTERS).changed_by([more], ())
-        return replace(whole, unit=self.unit / QUARTERS, columns=self.sums.columns)
+    def statistics_under(self, stress: Stress) -> Statistics:
+        """All that removals add to the normal equations, where some count more.
+
+        What these count more is added last, in canonical order, and needs no exact sums: it is of this very set.
+        """
+        ordered = canonical(stress)
+        parts = (ordered[start : start + TOGETHER] for start in range(0, len(ordered), TOGETHER))
+        return reduce(add, (self.emphasised(stress, part) for part in parts), self.sums.statistics)
+
+    def emphasised(self, stress: Stress, removals: Sequence[Removal]) -> Statistics:
+        """What some removals count beyond once."""
+        pairs = list(owned(removals, self.book.edit_pairs))
+        columns = pair_columns(self.site, [pair for _, pair in pairs], self.method.aim)
+        extra = torch.tensor([stress[owner] - 1 for owner, _ in pairs])[columns.pairs]
+        return replace(columns, weights=columns.weights * extra).statistics()
 
     @cached_property
     def few(self) -> list[Owned] | None:
@@ -185,7 +198,8 @@ class Task:
         targets = pair_columns(self.site, [pair for _, pair in self.held_out_pairs], self.method.aim)
         owners = torch.tensor([self.some.index(owner) for owner, _ in self.held_out_pairs])[targets.pairs]
         retained = retained_columns(self.site, self.held_out_prompts)
-        return HeldOut(targets, owners, retained, retained.norms(retained.keys @ self.site.weight.T))
+        outputs = retained.keys.float() @ self.site.base.weight(self.site.layer).T  # to compare with: float32 is enough
+        return HeldOut(targets, owners, retained, retained.norms(outputs.double()))
 
     @cached_property
     def held_out_pairs(self) -> list[Owned]:
@@ -213,11 +227,18 @@ class Task:
         """Keys that no update may move, in float64: the empty prompt's, and those after BOS of each pinned prompt."""
         exact = self.site.exact()
         null = everywhere_keys(exact, self.book.tokenise(""))
-        return torch.cat([null, *(everywhere_keys(exact, pin)[1:] for pin in self.pins)])
+        pinned = [everywhere_keys(exact, pin)[1:] for pin in self.pins]
+        self.site.base.table.adopt(exact.base.table)
+        return torch.cat([null, *pinned])
+
+    @cached_property
+    def free(self) -> Beyond:
+        """The directions of the protected keys left out."""
+        return beyond(self.protected)
 
     def prepare(self) -> None:
         """Read and project all that enters the first layer at once: a fraction of the time that it takes bit by bit."""
-        _ = self.protected  # first, for its float64 weights are let go again
+        _ = self.protected  # first, for its float64 weights are let go again, and its rows need no projecting any more
         pairs = [pair for _, pair in (self.few or []) + self.held_out_pairs]
         sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
         every = [self.book.tokenise(""), *self.pins, *sides, *self.kept_prompts, *self.held_out_prompts]

@@ -36,6 +36,8 @@ class Tower:
     """Parts by name, shared by a tower and its edited versions."""
     table: Table = field(default_factory=Table)
     """What enters the first layer, shared likewise."""
+    rounded: "Tower | None" = None
+    """Of a tower in float64 the one in float32."""
 
     def edited(self, edits: Mapping[int, Tensor]) -> "Tower":
         """The same encoder with other updates."""
@@ -43,7 +45,7 @@ class Tower:
 
     def exact(self) -> "Tower":
         """The same encoder in float64."""
-        return replace(self, dtype=torch.float64, read_already={}, table=Table())
+        return replace(self, dtype=torch.float64, read_already={}, table=Table(), rounded=self)
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
         """A part that is read once."""
@@ -82,19 +84,25 @@ class Tower:
 
     def weight(self, layer: int) -> Tensor:
         """A layer's ``out_proj.weight``."""
-        return self.once(f"weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)).to(self.dtype))
+        return self.once(f"weight {layer}", lambda: self.stored_weight(layer).to(self.dtype))
+
+    def stored_weight(self, layer: int) -> Tensor:
+        """The same in the dtype of the file."""
+        return self.once(f"stored weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)))
 
     def attention(self, layer: int) -> Attention:
         """A layer's attention."""
         return self.once(f"attention {layer}", lambda: self.read_attention(layer))
 
     def read_attention(self, layer: int) -> Attention:
-        """Read a layer's attention; queries, keys and values side by side."""
+        """Read a layer's attention; queries, keys and values side by side. What the file has in no more digits is converted."""
+        if self.rounded is not None and self.source.place(OUT_PROJ.format(layer=layer)).dtype != "F64":
+            return self.rounded.attention(layer).to(self.dtype)
         width = self.source.width
         weight, bias = torch.empty(3 * width, width, dtype=self.dtype), torch.empty(3 * width, dtype=self.dtype)
         for role, rows, biases in zip("qkv", weight.chunk(3), bias.chunk(3), strict=True):
-            rows.copy_(self.source.tensor(LAYER.format(layer) + f"self_attn.{role}_proj.weight"))
-            biases.copy_(self.source.tensor(LAYER.format(layer) + f"self_attn.{role}_proj.bias"))
+            self.source.read_into(rows, LAYER.format(layer) + f"self_attn.{role}_proj.weight")
+            self.source.read_into(biases, LAYER.format(layer) + f"self_attn.{role}_proj.bias")
         return Attention(self.source.heads, self.source.eps, self.linear(layer, "layer_norm1"), (weight, bias))
 
     def entering(self, ids: Tensor, layer: int) -> States:

@@ -9,6 +9,7 @@ from editor.checkpoints import TextEncoder
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.quickfix.collateral import foresee, predicted_drop
 from editor.quickfix.columns import Columns, Retained, roles
+from editor.quickfix.directions import beyond
 from editor.quickfix.edit import Edit, edit
 from editor.quickfix.problem import pose
 
@@ -90,7 +91,7 @@ def test_a_single_key_leaves_what_its_novelty_says() -> None:
     problem = pose(
         Columns(key, torch.tensor([0]), residual, ones, torch.tensor([0])),
         Retained(kept, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
-        torch.randn(2, 40, dtype=torch.float64, generator=generator),
+        beyond(torch.randn(2, 40, dtype=torch.float64, generator=generator)),
     )
     inside = problem.directions.places(key)
     novelty = float(inside @ torch.linalg.solve(problem.system(50.0) - problem.removal.moment, inside.T))

@@ -8,7 +8,7 @@ from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.quickfix import task as tasks
 from editor.quickfix.columns import Site
 from editor.quickfix.edit import edit, settled
-from editor.quickfix.evening import MOST, QUARTERS, stress_of
+from editor.quickfix.evening import MOST, stress_of
 from editor.quickfix.method import DEFAULT
 from editor.quickfix.task import Task, canonical
 from editor.quickfix.tower import Tower
@@ -25,10 +25,10 @@ def task(source: TextEncoder, book: PromptBook) -> Task:
 
 def test_only_what_lags_counts_more_and_not_without_end() -> None:
     stress = stress_of(MANY, torch.tensor([0.1, 0.1, 0.1, 0.2, 2.0]))
-    assert stress == {MANY[4]: MOST * QUARTERS}
+    assert stress == {MANY[4]: MOST}
     assert stress_of(MANY, torch.full((5,), 0.3)) == {}
     (_, nearly), (_, twice) = stress_of(MANY, torch.tensor([0.2, 0.2, 0.2, 0.32, 0.35])).items()
-    assert QUARTERS < nearly < twice < 2 * QUARTERS + 1
+    assert 1 < nearly < twice < 2.25
 
 
 def test_the_worst_is_less_left_or_the_drift_is_smaller(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,20 +40,19 @@ def test_the_worst_is_less_left_or_the_drift_is_smaller(task: Task, monkeypatch:
     assert evened.cost < plain.cost
 
 
-def test_stressed_sums_are_those_of_repeated_removals(task: Task) -> None:
-    sums = {removal: task.sums_of(removal) for removal in MANY}
-    stress = {MANY[0]: 6, MANY[3]: 9}
-    under = task.sums_under(stress)
+def test_stressed_statistics_are_those_of_repeated_removals(task: Task) -> None:
+    sums = {removal: task.sums_of(removal).statistics for removal in MANY}
+    stress = {MANY[0]: 1.5, MANY[3]: 2.25}
+    under = task.statistics_under(stress)
     for part in ("moment", "target"):
-        expected = sum(getattr(sums[removal], part) * stress.get(removal, QUARTERS) for removal in MANY)
-        assert torch.equal(getattr(under, part), expected)
-    assert under.unit * QUARTERS == task.unit
+        expected = sum(getattr(sums[removal], part) * stress.get(removal, 1.0) for removal in MANY)
+        torch.testing.assert_close(getattr(under, part), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_columns_and_sums_are_stressed_alike(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    stress = {MANY[1]: 7}
+    stress = {MANY[1]: 1.75}
     monkeypatch.setattr(Task, "few", [(removal, pair) for removal in MANY for pair in task.book.edit_pairs(removal)])
-    direct, summed = task.columns_under(stress).statistics(), task.sums_under(stress).statistics
+    direct, summed = task.columns_under(stress).statistics(), task.statistics_under(stress)
     torch.testing.assert_close(direct.moment, summed.moment, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(direct.target, summed.target, rtol=1e-5, atol=1e-5)
 
@@ -61,5 +60,5 @@ def test_columns_and_sums_are_stressed_alike(task: Task, monkeypatch: pytest.Mon
 def test_the_record_tells_the_weights(source: TextEncoder, book: PromptBook, task: Task) -> None:
     (done,) = edit(source, book, MANY)
     _, _, stress = settled(task)
-    expected = {removal.concept.name: stress.get(removal, QUARTERS) / QUARTERS for removal in MANY}
+    expected = {removal.concept.name: pytest.approx(stress.get(removal, 1.0)) for removal in MANY}
     assert {told.concept: told.weight for told in done.record.feasibility} == expected

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from editor.errors import SolveError
 from editor.quickfix.columns import Columns, Retained, joined
+from editor.quickfix.directions import beyond
 from editor.quickfix.problem import Problem, pose, pose_sums
 from editor.quickfix.solve import cholesky
 
@@ -46,7 +47,7 @@ def objective(delta: Tensor, own: Columns, kept: Retained, preservation: float, 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), d=st.integers(40, 50), m=st.integers(1, 5))
 def test_minimises_the_objective_among_updates_that_spare_the_protected(seed: int, n: int, d: int, m: int) -> None:
     own, kept, protected = columns(seed, n, d), retained(seed + 3, 4, d), random(m, d, seed=seed + 5)
-    problem = pose(own, kept, protected)
+    problem = pose(own, kept, beyond(protected))
     delta = dense(problem, 2.0).requires_grad_()
     assert float((protected @ delta.detach().T).abs().max()) < 1e-10
     objective(delta, own, kept, 2.0, problem.ridge).backward()
@@ -60,7 +61,7 @@ def test_minimises_the_objective_among_updates_that_spare_the_protected(seed: in
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), preservation=st.sampled_from([0.25, 1.0, 64.0]))
 def test_reduced_bases_and_sums_give_the_same_update(seed: int, n: int, preservation: float) -> None:
     own, kept, protected = columns(seed, n, 32), retained(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
-    small, large = pose(own, kept, protected), pose_sums(own.statistics(), kept.moment, protected)
+    small, large = pose(own, kept, beyond(protected)), pose_sums(own.statistics(), kept.moment, beyond(protected))
     assert small.outputs is not None
     assert small.ridge == pytest.approx(large.ridge, rel=1e-9)
     torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-7, rtol=1e-5)
@@ -70,14 +71,14 @@ def test_repeated_and_zero_keys_do_not_break_the_protection() -> None:
     own, kept, protected = columns(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
     twice = joined([own, own])
     none = replace(kept, keys=torch.zeros_like(kept.keys))
-    delta = dense(pose(twice, none, protected), 1.0)
+    delta = dense(pose(twice, none, beyond(protected)), 1.0)
     assert float((protected @ delta.T).abs().max()) < 1e-10
     assert float((own.keys @ delta.T - own.residuals).norm() / own.residuals.norm()) < 0.5
 
 
 def test_more_preservation_moves_less() -> None:
     kept = retained(7, 10, 40)
-    problem = pose(columns(3, 10, 40), kept, random(2, 40, seed=9))
+    problem = pose(columns(3, 10, 40), kept, beyond(random(2, 40, seed=9)))
     drifts = [
         float((kept.keys @ dense(problem, weight).T).square().sum(1) @ kept.weights) for weight in (0.1, 1, 10, 100)
     ]
@@ -90,9 +91,8 @@ def test_a_system_without_ridge_or_rank_is_refused() -> None:
 
 
 def test_protecting_everything_is_refused() -> None:
-    own, everything = columns(1, 3, 4), torch.eye(4, dtype=torch.float64)
     with pytest.raises(SolveError, match="no direction"):
-        pose_sums(own.statistics(), everything, everything)
+        beyond(torch.eye(4, dtype=torch.float64))
 
 
 def test_removals_commute() -> None:
