@@ -6,6 +6,7 @@ setting `log_concepts` allows them.
 """
 
 import logging
+import re
 import sys
 import traceback
 from typing import Any
@@ -15,6 +16,8 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 from structlog.typing import EventDict, Processor
 
 from service.store.settings import StoreSettings
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 __all__ = ["bind_contextvars", "bound_contextvars", "clear_contextvars", "configure"]
 
@@ -45,7 +48,13 @@ def configure(settings: StoreSettings) -> None:
 def _form(name: str) -> list[Processor]:
     if name == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=True)]
-    return [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    return [_one_line, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _one_line(logger: Any, name: str, event: EventDict) -> EventDict:
+    """A path may hold an encoded line break, and what follows it would look like an event of its own."""
+    event["event"] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", str(event["event"]))
+    return event
 
 
 def _without_words(logger: Any, name: str, event: EventDict) -> EventDict:

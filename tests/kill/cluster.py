@@ -48,6 +48,8 @@ class Cluster:
     accepted: dict[str, str] = field(default_factory=dict)
     seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
+    fed: threading.Event = field(default_factory=threading.Event)
+    """Nobody posts any more: a request that is under way may be accepted after everything else is over."""
     striker: Striker | None = None
     struck: list[psutil.Process] = field(default_factory=list)
     """The last fault's victims."""
@@ -109,6 +111,7 @@ class Cluster:
                     self._submit()
                     continue
             time.sleep(0.1)
+        self.fed.set()
 
     def look(self) -> int:
         """Note which jobs are over, as they are first seen. Returns how many are not."""
@@ -133,6 +136,7 @@ class Cluster:
     def drain(self) -> list[str]:
         """Let all jobs come to their end. Returns what is wrong then."""
         self.closing.set()
+        self.fed.wait(DRAIN_SECONDS)
 
         def over() -> bool:
             with suppress(StoreUnavailable):

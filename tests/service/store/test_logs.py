@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 
@@ -44,3 +45,15 @@ def test_each_event_is_a_json_object_with_its_ids(capsys: pytest.CaptureFixture[
 def test_a_concept_is_logged_only_where_it_is_allowed(capsys: pytest.CaptureFixture[str], form: str) -> None:
     assert CONCEPT not in "\n".join(lines(capsys, log_format=form))
     assert CONCEPT in "\n".join(lines(capsys, log_format=form, log_concepts=True))
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "path", ["/v1/a%0A2026 [error] forged", "/%0d%0a", "/%1b[2J", "/%e2%80%a8forged", "/%c2%85forged"]
+)
+def test_nobody_writes_a_line_of_the_log_with_a_path(capsys: pytest.CaptureFixture[str], form: str, path: str) -> None:
+    logs.configure(StoreSettings(log_format=form))  # type: ignore[arg-type]
+    logging.getLogger("service").info("%s %s %d", "GET", unquote(path), 404)
+    written = capsys.readouterr().err
+    assert written.count("\n") == len(written.splitlines()) == 1
+    assert written[:-1].isprintable()
