@@ -1,7 +1,8 @@
 """An editor without science: the interface of `editor.jobs`, in milliseconds.
 
 What it does is told by the request's metadata: `crash` names a phase that raises, `refuse` one that says no, `slow`
-the seconds that each phase takes (`slow_in`: that one alone), `deaf` makes it ignore that it is to stop.
+the seconds that each phase takes (`slow_in`: that one alone), `deaf` makes it ignore that it is to stop, `fail` gives a
+verdict with which nothing but the report is published.
 """
 
 import time
@@ -93,12 +94,15 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
         ("report.html", "text/html; charset=utf-8", "report"),
         ("runs.txt", "text/plain; charset=utf-8", "log"),
     ]
+    if context.request.metadata.get("fail"):
+        files = [file for file in files if file[2] in ("report", "log")]
     out, overlays = context.workdir / "out", {WEIGHTS: _overlay(context)}
     return tuple(ArtifactFile(name, out / name, media, kind, overlays.get(name)) for name, media, kind in files)
 
 
 def verdict(context: JobContext) -> Verdict | None:
-    return "passed" if context.request.validation.enabled else None
+    found: Verdict = "failed" if context.request.metadata.get("fail") else "passed"
+    return found if context.request.validation.enabled else None
 
 
 def _write(context: JobContext) -> None:
@@ -157,6 +161,7 @@ def _report(context: JobContext) -> AuditReport:
         ledger=ledger_record(context, [removal.concept for removal in context.request.removals]),
         validation=None,
         verdict=verdict(context),
+        refused="No weights were published." if context.request.metadata.get("fail") else None,
         limits=[],
         untested=[],
         artifacts=[],

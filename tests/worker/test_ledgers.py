@@ -26,8 +26,8 @@ def settings(settings: WorkerSettings) -> WorkerSettings:
 def ask(database: Database, clock: FakeClock) -> Ask:
     """Queue a removal that joins the ledger, or the revocation of one."""
 
-    def ask(concept: str, tenant: str = "one", revokes: str | None = None) -> str:
-        request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True)
+    def ask(concept: str, tenant: str = "one", revokes: str | None = None, **metadata: str) -> str:
+        request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True, metadata=metadata)
         clock.forward(1)
         with database.write() as session:
             kind = "revocation" if revokes else "removal"
@@ -71,6 +71,21 @@ def test_what_two_edits_asked_for_holds_until_both_are_revoked(runner: Runner, d
     found = head(database)
     assert found is not None
     assert found[:2] == (4, 0)
+
+
+def test_what_is_not_published_joins_no_ledger(
+    runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job]
+) -> None:
+    """The report says why; the removals that came before hold on, and later ones do not carry it."""
+    runner.run(ask("fox"))
+    before = head(database)
+    runner.run(failed := ask("owl", fail="yes"))
+    job = read(failed)
+    assert (job.status, job.verdict) == ("succeeded", "failed")
+    assert {artifact.kind for artifact in job.artifacts} == {"report", "log", "manifest"}
+    assert (head(database), held(database)) == (before, ["fox"])
+    runner.run(ask("cat"))
+    assert held(database) == ["fox", "cat"]
 
 
 def test_tenants_have_ledgers_of_their_own(runner: Runner, database: Database, ask: Ask) -> None:
