@@ -1,7 +1,8 @@
 """The report in print: a tagged PDF/UA, set by Typst from the same document as the page.
 
 What is written by strangers goes in as data, never as markup. Fonts are those that come with Typst and matplotlib, so that
-every machine makes the same bytes; letters that they lack (Chinese, say) are shown as boxes here, and as they are on the page.
+every machine makes the same bytes. Letters that they lack (Chinese, say) are written as their numbers in Unicode, and the print
+says so: fonts for every script would weigh more than everything else that is installed.
 """
 
 import json
@@ -9,11 +10,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
 import typst
+from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
 from editor.publishing import words
@@ -32,10 +35,13 @@ from editor.publishing.document.blocks import (
     Section,
     Table,
 )
-from editor.publishing.figures import Figure, file_of
+from editor.publishing.figures import Chart, Figure, file_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+WIDEST = FONTS / "DejaVuSans.ttf"
+"""Latin, Greek, Cyrillic, Hebrew, Arabic and many more."""
+SPELLED = "Letters that the fonts of this print lack are written as their numbers in Unicode. The page shows them as they are."
 STANDARD: Final = "ua-1"
 """PDF/UA-1 (ISO 14289-1): read aloud in order, with headings, tables and texts for pictures."""
 
@@ -67,11 +73,28 @@ def project(content: Document, figures: Sequence[Figure]) -> Iterator[typst.Comp
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "main.typ").write_bytes(TEMPLATE.read_bytes())
-        (root / "document.json").write_text(json.dumps(plain_document(content)))
+        written = json.dumps(plain_document(content), ensure_ascii=False)
+        note = "" if spelled(written) == written else SPELLED
+        (root / "document.json").write_text(spelled(written), encoding="utf-8")
+        (root / "note.json").write_text(json.dumps(note))
         for figure in figures:
             path, image = file_of(figure)
-            (root / Path(path).name).write_bytes(image)
+            lettered = spelled(image.decode()).encode() if isinstance(figure, Chart) else image
+            (root / Path(path).name).write_bytes(lettered)
         yield typst.Compiler(root / "main.typ", root=root, font_paths=[FONTS], ignore_system_fonts=True)
+
+
+def spelled(words: str) -> str:
+    """Letters that the print's fonts lack as their numbers: ``"狐"`` -> ``"[U+72D0]"``."""
+    return "".join(
+        letter if letter.isascii() or ord(letter) in letters() else f"[U+{ord(letter):04X}]" for letter in words
+    )
+
+
+@cache
+def letters() -> frozenset[int]:
+    """The numbers of those that the print can show."""
+    return frozenset(FT2Font(str(WIDEST)).get_charmap())
 
 
 def plain_document(content: Document) -> dict[str, Any]:

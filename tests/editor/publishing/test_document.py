@@ -19,7 +19,7 @@ from editor.publishing.card import render_card
 from editor.publishing.charts import charts
 from editor.publishing.figures import Chart, Figure, Picture
 from editor.publishing.html import render
-from editor.publishing.pdf import print_out
+from editor.publishing.pdf import SPELLED, print_out
 from tests.editor.publishing.conftest import HOSTILE
 
 LABELS = {"main", "section", "nav", "header", "footer", "article"}
@@ -282,6 +282,19 @@ def test_the_print_is_tagged_titled_dated_and_the_same_each_time(
     assert reader.metadata.title == f"Removal of “{HOSTILE}” from tiny"
     assert reader.metadata.creation_date == report.created_at
     assert b"pdfuaid" in pdf
+
+
+def test_letters_that_the_print_lacks_are_numbers_in_words_and_charts(
+    report: AuditReport, figures: Sequence[Figure]
+) -> None:
+    """And no others are: the note stands only where something was spelled."""
+    named = report.removals[0].model_copy(update={"concept": "狐 ثعلب λ"})
+    foreign = report.model_copy(update={"removals": [named, *report.removals[1:]]})
+    pdf = squeezed(text_of(print_out(foreign, charts(foreign))))
+    assert "[U+72D0]" in pdf
+    assert squeezed(SPELLED) in pdf
+    assert "λ" in pdf
+    assert squeezed(SPELLED) not in squeezed(text_of(print_out(report, figures)))
 
 
 def test_no_chart_without_numbers(report: AuditReport) -> None:
