@@ -1,6 +1,7 @@
 """A short form of the kill matrix: each process, at places of its own and of others. The whole is `make kill`."""
 
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -67,3 +68,16 @@ def test_whoever_is_stopped_is_woken_although_another_was_there_when_the_fault_w
         for sleeper in sleepers:
             sleeper.kill()
             sleeper.wait()
+
+
+def test_nobody_looks_before_the_last_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is accepted between the two looks, at the jobs and at what was accepted, would seem to be lost."""
+    busy, looked = Cluster(stack=Mock(data_dir=Path()), database=Mock(), server=None, stop_seconds=0), list[bool]()
+    monkeypatch.setattr("tests.kill.cluster.violations", lambda *_: looked.append(busy.fed.is_set()) or [])
+    monkeypatch.setattr(busy, "look", lambda: 0)
+    monkeypatch.setattr(busy, "unsent", lambda: 0)
+    answered = threading.Timer(0.2, busy.fed.set)
+    answered.start()
+    assert busy.drain() == []
+    assert looked == [True]
+    answered.join()

@@ -10,7 +10,17 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
-from editor.emoji.results import crowd, diffusion_features, foreseen, judged, judged_page, methods, single, steering
+from editor.emoji.results import (
+    crowd,
+    diffusion_features,
+    foreseen,
+    judged,
+    judged_page,
+    load,
+    methods,
+    single,
+    steering,
+)
 from editor.emoji.results.studio import SAMPLER, Studio
 from editor.publishing.atomic import write_bytes
 
@@ -40,11 +50,12 @@ SECTIONS = {
     ),
     "judged": Section(judged.Row, judged.measure, judged_page.page),
     "steering": Section(steering.Row, steering.measure, steering.page),
+    "load": Section(load.Row, load.measure, load.page),
 }
 TEXT = f"""# Results
 
-Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All are of the embedded model, drawn with
-{SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
+Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All but the last are of the embedded model, drawn
+with {SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
 Where the model keeps its concepts is measured in [tracing results](tracing-results.md).
 """
 
