@@ -9,6 +9,7 @@ from editor.jobs.context import JobContext, keep
 from editor.judging.attacks import check_known
 from editor.judging.detectors import wanted
 from editor.judging.policies import policy_for
+from editor.judging.sampling import check_drawable
 from editor.ledger import Ledger, LedgerFolder
 from editor.publishing.attesting.keys import open_signer
 from editor.tracing.trace import trace
@@ -21,9 +22,11 @@ Traces = RootModel[list[TraceRecord]]
 def run_trace(context: JobContext) -> None:
     """Trace each concept; without validation there is no judge to read out by, and nothing is traced.
 
-    A ledger that would not take the removals says so first, and so do a key that can't sign, and attacks and detectors that
-    are not installed here.
+    A ledger that would not take the removals says so first, and so do a model that can't be drawn with, a key that can't sign,
+    and attacks and detectors that are not installed here.
     """
+    if context.request.validation.enabled:
+        check_drawable(context.checkpoint.path)
     in_ledger(context)
     open_signer(context.signing_dir, context.now)
     check_known(context.request.validation.attacks)

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from editor.checkpoints.names import PREFIX
+from editor.errors import CheckpointError
 from editor.judging.judge import Image
 from editor.judging.lean import lean
 from editor.judging.shots import Precision as Precision
@@ -25,8 +26,22 @@ from editor.quickfix.update import TensorUpdate
 from editor.tracing.denoiser import Condition, rows_of
 from editor.tracing.painter import Painter
 
+DRAWN = "StableDiffusionPipeline"
 BATCH = 32
 """Images that are sampled at once."""
+
+
+def check_drawable(model_dir: Path) -> None:
+    """Raises CheckpointError: this is no folder of a pipeline that is drawn with here."""
+    index = model_dir / "model_index.json"
+    kind = json.loads(index.read_bytes()).get("_class_name") if index.is_file() else None
+    if kind != DRAWN:
+        raise CheckpointError(
+            f"Images are drawn with folders of diffusers' {DRAWN}; {model_dir.name} is "
+            + (f"one of {kind}." if kind else "none."),
+            field="validation.enabled",
+            remedy="Give such a folder of the same model, or edit without validation.",
+        )
 
 
 def load_pipeline(model_dir: Path) -> Any:

@@ -104,6 +104,15 @@ def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
     assert all("fox" in prompt for prompt in unseen.prompts)
 
 
+def test_a_model_that_cannot_be_drawn_with_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
+    """A lone text encoder: without validation it is edited."""
+    context = make(model_dir=model_dir)
+    with pytest.raises(CheckpointError, match="Images are drawn with") as caught:
+        jobs.run_phase("trace", context)
+    assert caught.value.field == "validation.enabled"
+    assert not list(context.workdir.iterdir())
+
+
 def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
     (trace,) = report.traces
     assert trace.causal_site == "layer 0 self_attention"

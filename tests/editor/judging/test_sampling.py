@@ -9,9 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from editor import emoji
+from editor.errors import CheckpointError
 from editor.judging.halves import Halved, before_words, shared_halves
 from editor.judging.lean import ByLength, Gated, Planar, lean
-from editor.judging.sampling import ImageCache, draw, load_pipeline
+from editor.judging.sampling import ImageCache, check_drawable, draw, load_pipeline
 from editor.judging.shots import Sampler, Shot
 
 SHOTS = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2), Shot("a fox in the style of noto", 3)]
@@ -71,6 +72,13 @@ def test_rearranged_modules_compute_what_their_originals_do() -> None:
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
     return load_pipeline(emoji.WEIGHTS)
+
+
+def test_a_pipeline_of_another_kind_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    with pytest.raises(CheckpointError, match="one of StableDiffusionXLPipeline"):
+        check_drawable(tmp_path)
+    check_drawable(emoji.WEIGHTS)
 
 
 def test_images_are_those_of_the_pipeline(pipeline: Any) -> None:
