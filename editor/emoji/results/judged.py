@@ -48,8 +48,7 @@ ATTACKS = Attacks(
     noise_probe=wish(8),
 )
 RESURGENCE = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
-"""Takes minutes, and is run for some."""
-FINE_TUNED = ("fox", "pizza", "guitar", "ink")
+"""Takes a minute, and is run for the default alone."""
 
 
 class Row(BaseModel):
@@ -121,14 +120,9 @@ class Bench:
     def row(self) -> Row:
         """What was measured before, or measured now."""
         row = self.stored("attacks", Row, self.measured)
-        row.attacks |= self.stored("resurgence", Tried, self.resurged).records if self.fine_tuned else {}
+        row.attacks |= self.stored("resurgence", Tried, self.resurged).records if self.preset == "default" else {}
         scores = self.stored("features", FeatureScores, self.read)
         return row.model_copy(update={"attacks": brief(row.attacks), "features": in_brief(scores)})
-
-    @property
-    def fine_tuned(self) -> bool:
-        """Whether fine-tuning is tried: it takes minutes."""
-        return self.preset == "default" and self.removal.concept.name in FINE_TUNED
 
     def stored(self, name: str, kind: type[Made], make: Callable[[], Made]) -> Made:
         """A part of the row, from its file, or made now."""

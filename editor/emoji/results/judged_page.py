@@ -137,8 +137,19 @@ def discussion(rows: Sequence[Row]) -> Iterator[str]:
     figures = {name: pooled(mine, name, after) for name in ORDER} | {
         f"{name}_base": pooled(mine, name, before) for name in ORDER
     }
-    listed = {"cases": "; ".join(cases(mine)) or "none", "left_over": ", ".join(left_over(mine)) or "none"}
+    listed = {
+        "cases": "; ".join(cases(mine)) or "none",
+        "left_over": ", ".join(left_over(mine)) or "none",
+        "weakest": ", ".join(weakest(mine)),
+    }
     yield DISCUSSION.format(**figures, **listed)
+
+
+def weakest(rows: Sequence[Row], count: int = 3) -> list[str]:
+    """The concepts that most attempts by prompts alone brought back."""
+    shares = {row.concept: [hit for name in PLAINEST for hit in hits([row], name, after)] for row in rows}
+    worst = sorted(shares, key=lambda concept: -sum(shares[concept]) / max(1, len(shares[concept])))[:count]
+    return [f"{concept} ({sum(shares[concept])} of {len(shares[concept])})" for concept in worst]
 
 
 def cases(rows: Sequence[Row]) -> Iterator[str]:
@@ -183,8 +194,8 @@ ATTACKS = """
 Images in which the judge recognises the removed concept, of those that the strongest attempts of each attack drew
 ([attacks.md](attacks.md) says what each does and which budget is its authors'). *Base* is what the same attempts draw on
 the base model: an attack that finds little there proves little. Budgets here are small: 600 prompts for Ring-A-Bell, 30
-and 25 steps for an inversion from text and from images, 100 for fine-tuning, which is tried on four concepts. The last rows
-pool all concepts, with Wilson's interval.
+and 25 steps for an inversion from text and from images, 100 for fine-tuning, which is tried on the default's weights. The
+last rows pool all concepts, with Wilson's interval.
 """
 DISCUSSION = """
 ### The weakest results
@@ -202,8 +213,9 @@ alarm goes off for each of its edits.
 prompts searched on the original encoder in {ring_a_bell_transfer} (base: {ring_a_bell_transfer_base}), prompts searched on
 the edited encoder in {ring_a_bell_adaptive} (base: {ring_a_bell_adaptive_base}), words with the nearest keys in
 {adversarial_key} (base: {adversarial_key_base}). The edit is made at the tokens of the concept's names, in the first layer;
-what other tokens add up to in later layers it does not reach. By concept, the plainest prompt that drew it:
-{cases}. A name torn apart can be given as an alias; nonsense that a search puts together can't be foreseen.
+what other tokens add up to in later layers it does not reach. Most attempts succeed on {weakest}. By concept, the
+plainest prompt that drew it: {cases}. A name torn apart can be given as an alias; nonsense that a search puts together
+can't be foreseen.
 
 **What took the concept's place may look like it.** The residuals compare with all controls, not with the destination:
 where that is the concept's like, a part of the signal stays though judge and Diff-C see the concept go. The default's
