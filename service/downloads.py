@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
@@ -21,6 +21,18 @@ AT_ONCE = 262_144
 """Bytes that are read and sent in one go: a stream costs more than they do."""
 NEVER_CHANGES = "private, max-age=31536000, immutable"
 NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+
+Replies: TypeAlias = dict[int | str, dict[str, Any]]
+"""What a route says of its replies in the contract, by their status."""
+NOTHING_NEW = {"description": "The client has it already."}
+ANY_FILE: dict[str, Any] = {"application/json": {"schema": {}}, "*/*": {}}
+"""Of a route to files of all kinds: those that are JSON hold any JSON, the others any bytes."""
+
+
+def replies(whole: dict[str, Any]) -> Replies:
+    """What a route says whose answer is a `download`. `whole`: the media types of whole files, described."""
+    part = {"description": "The part that `Range` asked for.", "content": {"*/*": {}}}
+    return {200: {"content": whole}, 206: part, 304: NOTHING_NEW}
 
 
 class Described(Protocol):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api_schemas.attestation import PublicKey, PublicKeys
+from api_schemas.attestation import PAYLOAD_TYPE, Envelope, PublicKey, PublicKeys, Signature
 from api_schemas.audit import AuditLine
 from api_schemas.base import Request
 from api_schemas.batches import Batch, BatchCounts, BatchItem, BatchRequest
@@ -75,13 +75,14 @@ CONFLICT = Conflict(
     message="removals[0].replacement “fox” shall take a place, but fox is removed",
     remedy="Choose a replacement that stays.",
 )
+EVENT = Event(seq=3, created_at=NOW, type="progress", message="drawing", data={"phase": "validate", "progress": 0.4})
 ATTEMPT = WebhookAttempt(at=NOW, status_code=204, error=None, seconds=0.083, reply="")
 
 CATALOGUE: tuple[BaseModel, ...] = (
     REQUEST,
     EDIT,
     ARTIFACT,
-    Event(seq=3, created_at=NOW, type="progress", message="drawing", data={"phase": "validate", "progress": 0.4}),
+    EVENT,
     Model(
         id="emoji",
         max_phrase_tokens=14,
@@ -186,6 +187,11 @@ CATALOGUE: tuple[BaseModel, ...] = (
         data=EditNews(id=EDIT_ID, status="succeeded", verdict="passed", url=f"/v1/edits/{EDIT_ID}"),
     ),
     PublicKeys(keys=[PublicKey(keyid=SHA256, pem="-----BEGIN PUBLIC KEY-----\n…", not_before=NOW)]),
+    Envelope(
+        payload=b'{"_type":"https://in-toto.io/Statement/v1"}',
+        payload_type=PAYLOAD_TYPE,
+        signatures=[Signature(keyid=SHA256, sig=bytes(64))],
+    ),
     AuditLine(
         seq=17,
         at=NOW,
@@ -224,12 +230,20 @@ TREE = [
         "lfs": {"oid": SHA256, "size": 7_340_032, "pointerSize": 130},
     }
 ]
+MANIFEST = {
+    "edit": EDIT_ID,
+    "request_digest": REQUEST.digest(),
+    "files": [ARTIFACT.model_dump(include={"name", "kind", "media_type", "size", "sha256"}) | {"overlay": None}],
+}
 BY_PATH: dict[str, Any] = {
+    "/v1/edits/{edit_id}/artifacts/{name}": MANIFEST,
+    "/v1/models/{model_id}/revisions/{number}/artifacts/{name}": MANIFEST,
+    "/hf/{namespace}/{repo}/resolve/{revision}/{name}": {"architectures": ["CLIPTextModel"], "hidden_size": 768},
     "/hf/api/models/{namespace}/{repo}": REPOSITORY,
     "/hf/api/models/{namespace}/{repo}/revision/{revision}": REPOSITORY,
     "/hf/api/models/{namespace}/{repo}/tree/{revision}": TREE,
 }
-"""Of replies that are the Hub's and not ours."""
+"""Of replies that no schema of ours describes: files, and what is the Hub's."""
 
 
 def page_of(example: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The contract: what FastAPI knows of the routes, with an example of each reply, the scopes, and what errors look like."""
+"""The contract: what FastAPI knows of the routes, with an example of each reply, the scopes, and what errors look like.
+
+OpenAPI 3.2 is the first that can say what the items of a stream are.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,20 +11,17 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 from api_schemas.access import MEANINGS
+from api_schemas.attestation import Envelope
 from api_schemas.batches import BatchRequest
 from api_schemas.problems import PROBLEM_JSON
 from service.examples import BY_PATH, EXAMPLES, page_of
 from service.routing import routes_of
 
 JSON = "application/json"
-STREAM = {
-    "text/event-stream": {"schema": {"type": "string"}, "example": 'id: 3\nevent: progress\ndata: {"seq": 3}\n\n'}
-}
-BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-NOTHING_NEW = {"description": "The client has it already."}
-PART = {"description": "The part that `Range` asked for.", "content": BYTES}
+OPENAPI = "3.2.0"
 PAGE = re.compile(r"Page_(\w+)_")
 
 Operation = dict[str, Any]
@@ -41,9 +41,15 @@ def install(app: FastAPI) -> None:
 def contract(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document."""
     document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        title=app.title,
+        version=app.version,
+        openapi_version=OPENAPI,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
     )
-    _add_schema(document, BatchRequest)
+    _add_schema(document, BatchRequest, "validation")
+    _add_schema(document, Envelope, "serialization")
     scopes = dict(_scopes(app))
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -51,9 +57,9 @@ def contract(app: FastAPI) -> dict[str, Any]:
     return document
 
 
-def _add_schema(document: dict[str, Any], model: type[BaseModel]) -> None:
-    """A body that the route itself reads, and FastAPI knows nothing of."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode) -> None:
+    """A body that the route itself reads, or sends as it lies there, and FastAPI knows nothing of."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
     found = document["components"]["schemas"]
     for name, part in schema.pop("$defs", {}).items():
         found.setdefault(name, part)
@@ -69,17 +75,7 @@ def _describe(path: str, operation: Operation, scope: str | None) -> None:
     for status, response in operation["responses"].items():
         if status in ("4XX", "5XX"):
             response["content"] = {PROBLEM_JSON: response["content"].pop(JSON)} if JSON in response["content"] else {}
-        elif not response.get("content") and status == "200":
-            response["content"] = dict(STREAM if path.endswith("/stream") else BYTES)
-    if _downloads(path):
-        operation["responses"] |= {"206": PART, "304": NOTHING_NEW}
-    if path.endswith("/edits/{edit_id}"):
-        operation["responses"]["304"] = NOTHING_NEW
     _exemplify(path, operation)
-
-
-def _downloads(path: str) -> bool:
-    return path.endswith(("{name}", "/report", "/report.{format}", "/attestations"))
 
 
 def _exemplify(path: str, operation: Operation) -> None:

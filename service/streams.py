@@ -4,20 +4,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from api_schemas.events import DONE, Event
+from api_schemas.events import DONE, Event, EventType
 from api_schemas.jobs import TERMINAL
 from service import resources
 from service.backend import Backend
+from service.examples import EVENT
 from service.store import history, jobs
 from service.together import no_edit
 
 BATCH = 200
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
+_LAST = format_sse_event(event=DONE, data_str="{}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ async def tail(source: Tail, news: News) -> AsyncIterator[bytes]:
         for event in news.events:
             yield _message(event)
         if news.over:
-            yield format_sse_event(event=DONE, data_str="{}")
+            yield _LAST
             return
         if time.monotonic() > end or source.backend.closing.is_set():
             return
@@ -78,3 +81,37 @@ async def tail(source: Tail, news: News) -> AsyncIterator[bytes]:
 
 def _message(event: Event) -> bytes:
     return format_sse_event(event=event.type, data_str=event.model_dump_json(), id=str(event.seq))
+
+
+_DATA = {
+    "type": "string",
+    "contentMediaType": "application/json",
+    "contentSchema": {"$ref": "#/components/schemas/Event"},
+}
+
+MESSAGES: dict[str, Any] = {
+    "text/event-stream": {
+        "itemSchema": {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "description": "An event of the history.",
+                    "required": ["id", "event", "data"],
+                    "properties": {
+                        "id": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+                        "event": {"enum": list(get_args(EventType))},
+                        "data": _DATA,
+                    },
+                },
+                {
+                    "type": "object",
+                    "description": "The last message.",
+                    "required": ["event", "data"],
+                    "properties": {"event": {"const": DONE}, "data": {"const": "{}"}},
+                },
+            ]
+        },
+        "example": (_message(EVENT) + _LAST).decode(),
+    }
+}
+"""What is sent, as the contract describes it."""

@@ -1,5 +1,6 @@
 """Published files, and the report among them."""
 
+import json
 from functools import partial
 from typing import Annotated, Literal
 
@@ -13,8 +14,9 @@ from api_schemas.report import AuditReport
 from service import resources
 from service.access import Caller, ReadsArtifacts
 from service.backend import Backend, BackendDep
-from service.downloads import Content, download
+from service.downloads import ANY_FILE, Content, download, replies
 from service.errors import BaseModelChanged, NotFound
+from service.examples import EXAMPLES
 from service.routes.edits import EditId, found
 from service.store import jobs, schema
 from service.store.errors import UnknownModel
@@ -26,6 +28,13 @@ Format = Literal["json", "html"]
 FileName = Annotated[str, Path(description="Path inside the bundle.", examples=["text_encoder/model.safetensors"])]
 ATTESTATIONS = "attestation.intoto.jsonl"
 REPORTS: dict[Format, str] = {"json": "report.json", "html": "report.html"}
+HTML = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>\n<title>Audit report</title>\n…\n"}}
+ENVELOPES = {
+    "application/jsonl": {
+        "itemSchema": {"$ref": "#/components/schemas/Envelope"},
+        "example": json.dumps(EXAMPLES["Envelope"]) + "\n",
+    }
+}
 
 
 @router.get("/artifacts", summary="List the published files")
@@ -35,7 +44,12 @@ def list_artifacts(edit_id: EditId, backend: BackendDep, caller: ReadsArtifacts)
 
 
 @router.head("/artifacts/{name:path}", include_in_schema=False)
-@router.get("/artifacts/{name:path}", summary="Download a file", response_class=Response)
+@router.get(
+    "/artifacts/{name:path}",
+    summary="Download a file",
+    response_class=Response,
+    responses={**replies(ANY_FILE), 307: {"description": "The file lies in a bucket: `Location` says where."}},
+)
 async def read_artifact(
     edit_id: EditId,
     name: FileName,
@@ -54,7 +68,7 @@ def _send(backend: Backend, job: schema.Job, name: str, request: Request) -> Res
 
 
 @router.head("/report", include_in_schema=False)
-@router.get("/report", summary="The audit report", response_model=AuditReport)
+@router.get("/report", summary="The audit report", response_model=AuditReport, responses=replies(HTML))
 def read_report(
     edit_id: EditId,
     request: Request,
@@ -70,7 +84,9 @@ def read_report(
 
 
 @router.head("/report.{format}", include_in_schema=False)
-@router.get("/report.{format}", summary="The audit report in one form", response_model=AuditReport)
+@router.get(
+    "/report.{format}", summary="The audit report in one form", response_model=AuditReport, responses=replies(HTML)
+)
 def read_report_as(
     edit_id: EditId,
     format: Annotated[Format, Path(description="In which form.")],
@@ -83,7 +99,7 @@ def read_report_as(
 
 
 @router.head("/attestations", include_in_schema=False)
-@router.get("/attestations", summary="The signed attestations", response_class=Response)
+@router.get("/attestations", summary="The signed attestations", response_class=Response, responses=replies(ENVELOPES))
 def read_attestations(edit_id: EditId, request: Request, backend: BackendDep, caller: ReadsArtifacts) -> Response:
     """DSSE envelopes around in-toto statements, a line each. `expunge verify` checks them."""
     return download_of(backend, _job(backend, caller, edit_id), ATTESTATIONS, request)

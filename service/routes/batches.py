@@ -19,7 +19,7 @@ from service.routes.edits import RETRY_AFTER, IdempotencyKey, json_response, sco
 from service.store import batches as store
 from service.store import tables
 from service.store.ids import BATCH_ID
-from service.store.schema import Job
+from service.store.schema import HIGHEST, Job
 from service.submissions import ACCEPTED
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -88,7 +88,7 @@ def list_items(
     backend: BackendDep,
     caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="`next_cursor` of the last page.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=HIGHEST, description="`next_cursor` of the last page.")] = -1,
 ) -> Page[BatchItem]:
     """One page, in the order in which they were sent."""
     with backend.database.read() as session:

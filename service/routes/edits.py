@@ -6,7 +6,7 @@ import json
 import re
 import time
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BeforeValidator
@@ -18,7 +18,7 @@ from api_schemas.report import Verdict
 from service import resources, submissions
 from service.access import Caller, ReadsEdits, WritesEdits
 from service.backend import Backend, BackendDep
-from service.downloads import matches
+from service.downloads import NOTHING_NEW, matches
 from service.errors import InvalidIdempotencyKey
 from service.store import audit, jobs
 from service.store.idempotency import Scope
@@ -30,6 +30,7 @@ from service.together import Together, TogetherDep, Wanted, no_edit
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 RETRY_AFTER = {"Retry-After": "2"}
+ENDED: dict[str, Any] = {"model": Edit, "description": "It ended while you waited, as `Prefer` wished."}
 WAIT = re.compile(r"\bwait=(\d{1,3})\b")
 LONGEST_WAIT = 60
 
@@ -56,7 +57,13 @@ def found(job: Job | None, edit_id: str) -> Job:
     return job
 
 
-@router.post("", status_code=submissions.ACCEPTED, response_model=Edit, summary="Remove concepts from a model")
+@router.post(
+    "",
+    status_code=submissions.ACCEPTED,
+    response_model=Edit,
+    summary="Remove concepts from a model",
+    responses={200: ENDED},
+)
 async def create(
     body: EditRequest,
     backend: BackendDep,
@@ -98,7 +105,7 @@ def list_edits(
     return resources.page([resources.edit(job) for job in rows], limit, lambda edit: edit.id)
 
 
-@router.get("/{edit_id}", response_model=Edit, summary="Read an edit")
+@router.get("/{edit_id}", response_model=Edit, summary="Read an edit", responses={304: NOTHING_NEW})
 async def read(edit_id: EditId, request: Request, together: TogetherDep, caller: ReadsEdits) -> Response:
     """The job as it is now; 304 when the client's `If-None-Match` is still true."""
     edit = resources.edit(await together.look(Wanted(caller.tenant, edit_id)))
@@ -122,7 +129,11 @@ def cancel(edit_id: EditId, backend: BackendDep, caller: WritesEdits) -> Respons
 
 
 @router.post(
-    "/{edit_id}/revoke", status_code=submissions.ACCEPTED, response_model=Edit, summary="Take an edit out of the ledger"
+    "/{edit_id}/revoke",
+    status_code=submissions.ACCEPTED,
+    response_model=Edit,
+    summary="Take an edit out of the ledger",
+    responses={200: ENDED},
 )
 async def revoke(
     edit_id: EditId,

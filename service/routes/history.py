@@ -13,11 +13,13 @@ from service.access import ReadsEdits
 from service.backend import BackendDep
 from service.routes.edits import EditId, found
 from service.store import history, jobs
-from service.streams import Tail, tail
+from service.store.schema import HIGHEST
+from service.streams import MESSAGES, Tail, tail
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
-After = Annotated[int, Query(ge=0, description="The last `seq` that you have.")]
+After = Annotated[int, Query(ge=0, le=HIGHEST, description="The last `seq` that you have.")]
+LastEventId = Annotated[int | None, Header(ge=0, le=HIGHEST, description="The `seq` of the last message that came.")]
 
 
 @router.get("/events", summary="What happened so far")
@@ -35,13 +37,18 @@ def list_events(
     return resources.page([resources.event(row) for row in rows], limit, lambda event: event.seq)
 
 
-@router.get("/stream", summary="What happens, as it happens", response_class=StreamingResponse)
+@router.get(
+    "/stream",
+    summary="What happens, as it happens",
+    response_class=StreamingResponse,
+    responses={200: {"content": MESSAGES}, 204: {"description": "You have all of it, and nothing will follow."}},
+)
 async def stream(
     edit_id: EditId,
     backend: BackendDep,
     caller: ReadsEdits,
     after: After = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, description="The `seq` of the last message that came.")] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Server-sent events whose ids are `seq`: reconnect with `Last-Event-ID` and nothing is missed.
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.access import Caller, ReadsArtifacts
 from service.backend import Backend, BackendDep
-from service.downloads import download
+from service.downloads import ANY_FILE, download, replies
 from service.hub import MAIN, NAMESPACE, HubFile, Repository, base_files, no_repository, no_revision
 from service.routes.artifacts import FileName, content_of
 from service.store import jobs, ledgers, registered, schema
@@ -59,6 +59,7 @@ def tree(
     "/{namespace}/{repo}/resolve/{revision}/{name:path}",
     summary="Download a repository's file",
     response_class=Response,
+    responses=replies(ANY_FILE),
 )
 def resolve(
     namespace: Namespace,

@@ -11,15 +11,15 @@ from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from service import resources
 from service.access import Caller, ReadsArtifacts, ReadsLedger
 from service.backend import Backend, BackendDep
+from service.downloads import ANY_FILE, replies
 from service.errors import NotFound
 from service.routes.artifacts import FileName, download_of
 from service.routes.models import ModelId, registered
 from service.store import ledgers, tables
-from service.store.schema import Job
+from service.store.schema import HIGHEST, Job
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"])
 
-HIGHEST = 2**31 - 1
 Number = Annotated[int, Path(ge=1, le=HIGHEST, description="1, 2, 3 …")]
 
 
@@ -67,7 +67,12 @@ def read_revision(model_id: ModelId, number: Number, backend: BackendDep, caller
 
 
 @router.head("/revisions/{number}/artifacts/{name:path}", include_in_schema=False)
-@router.get("/revisions/{number}/artifacts/{name:path}", summary="Download a revision's file", response_class=Response)
+@router.get(
+    "/revisions/{number}/artifacts/{name:path}",
+    summary="Download a revision's file",
+    response_class=Response,
+    responses=replies(ANY_FILE),
+)
 def read_revision_file(
     model_id: ModelId, number: Number, name: FileName, request: Request, backend: BackendDep, caller: ReadsArtifacts
 ) -> Response:

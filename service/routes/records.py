@@ -11,11 +11,11 @@ from service import resources
 from service.access import ReadsArtifacts, ReadsAudit
 from service.backend import BackendDep
 from service.store import audit
+from service.store.schema import HIGHEST
 
 router = APIRouter(prefix="/v1", tags=["records"])
 
 KEY_LIST = "keys.json"
-HIGHEST = 2**31 - 1
 
 
 @router.get("/signing_keys", summary="The keys that sign", response_model_by_alias=True)

@@ -22,6 +22,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
 
+HIGHEST = 2**31 - 1
+"""That a column of whole numbers takes, in every database."""
+
 
 class UtcTime(TypeDecorator[datetime]):
     """Aware in Python, UTC in the database. Naive times are refused: nobody knows what they mean."""

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from api_schemas.events import DONE, Event
+from api_schemas.sse import Parser
 from service.examples import CATALOGUE
 from service.reference import reference
+from service.store.schema import HIGHEST
 from tests.contract import wire
 from tests.contract.conftest import World
 
@@ -32,6 +36,23 @@ def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from body.get("content", {}).items()
 
 
+def one(example: Any) -> list[Any]:
+    return [example]
+
+
+def lines(example: str) -> list[Any]:
+    return [json.loads(line) for line in example.splitlines()]
+
+
+def messages(example: str) -> list[Any]:
+    parser = Parser()
+    return [asdict(message) for message in map(parser.feed, example.split("\n")) if message]
+
+
+ITEMS = {"text/event-stream": messages, "application/jsonl": lines}
+"""Media types that are sequences, and how their items are read."""
+
+
 def test_every_operation_says_what_it_does_and_what_it_needs(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         assert operation["summary"], name
@@ -44,11 +65,29 @@ def test_every_operation_says_what_it_does_and_what_it_needs(contract: dict[str,
 def test_every_body_has_an_example_that_keeps_to_its_schema(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         for media_type, content in contents(operation):
-            if media_type in ("*/*", "text/plain; version=0.0.4"):
+            if media_type == "*/*":
                 continue
             assert "example" in content, (name, media_type)
-            schema = {**content["schema"], "components": contract["components"]}
-            jsonschema.validate(content["example"], schema)
+            for value in ITEMS.get(media_type, one)(content["example"]):
+                schema = content["itemSchema" if media_type in ITEMS else "schema"]
+                jsonschema.validate(value, {**schema, "components": contract["components"]})
+
+
+def test_the_example_of_a_stream_tells_an_event_and_the_end(contract: dict[str, Any]) -> None:
+    stream = contract["paths"]["/v1/edits/{edit_id}/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    first, last = messages(stream["example"])
+    assert Event.model_validate_json(first["data"]).seq == int(first["id"])
+    assert last["event"] == DONE
+    for spoilt in (first | {"event": "other"}, first | {"id": "x"}, {"event": DONE}, last | {"data": "x"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(spoilt, stream["itemSchema"])
+
+
+def test_no_number_may_be_larger_than_what_a_column_holds(contract: dict[str, Any]) -> None:
+    for name, operation in operations(contract):
+        for parameter in operation.get("parameters", []):
+            for kind in parameter["schema"].get("anyOf", [parameter["schema"]]):
+                assert kind.get("type") != "integer" or kind["maximum"] <= HIGHEST, (name, parameter["name"])
 
 
 def test_errors_are_problems(contract: dict[str, Any]) -> None:
