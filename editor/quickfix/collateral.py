@@ -23,7 +23,7 @@ from editor.quickfix.tower import Tower
 
 BATCH = 128
 """Prompts that go through the encoder at a time."""
-MIDDLE, STEEPNESS = 0.593, 8.7
+MIDDLE, STEEPNESS = 0.603, 8.4
 """Relative movement of the last states at which half of the prompts lose their object, and how sharp that is."""
 
 
