@@ -106,7 +106,7 @@ class Task:
         """Their exact sums, starting from those that are remembered."""
         method = (self.method.aim, str(ROLES), str(self.unit), STAND_IN, str(LENGTHS))
         name, under = f"sums-{self.site}", circumstances(self.book, *method)
-        before = recall(self.memory, name, under, len(self.site.weight), self.unit)
+        before = recall(self.memory, name, under, self.site.base.source.width, self.unit)
         now = before.changed_to(self.removals, self.sums_of)
         if now.removals != before.removals:
             keep(self.memory, name, under, now)
