@@ -23,9 +23,10 @@ format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-kill: $(READY)  ## every process killed and stopped at every place, on both databases: about an hour
+kill: $(READY)  ## every process killed and stopped at every place, on each store: about two hours
 	$(BIN)/python -m tests.kill.matrix --store sqlite
 	$(BIN)/python -m tests.kill.matrix --store postgres
+	$(BIN)/python -m tests.kill.matrix --store s3
 
 fuzz: $(READY)  ## ten thousand spoilt safetensors files, from registration to the first read
 	$(BIN)/python -m tests.fuzz.safetensors

@@ -10,6 +10,8 @@ import pytest
 from service.store.database import Database, sqlite_url
 from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import Postgres, serving
+from tests.fakes.s3 import S3
+from tests.fakes.s3 import serving as s3_serving
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
@@ -36,19 +38,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[dict[str, str]]:
-    """An S3-compatible store: the variables that lead to it."""
-    from tests.fakes.s3 import serving as serving_s3
-
-    with serving_s3() as variables:
-        yield variables
+def s3() -> Iterator[S3]:
+    """An S3-compatible store, empty."""
+    with s3_serving() as server:
+        yield server
 
 
 @pytest.fixture
-def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty bucket, for this process."""
-    from tests.fakes.s3 import make_bucket
-
-    for name, value in s3.items():
+    for name, value in s3.variables.items():
         monkeypatch.setenv(name, value)
-    return make_bucket(s3, f"bucket-{uuid4().hex}")
+    return s3.create(f"bucket-{uuid4().hex}")

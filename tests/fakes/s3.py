@@ -1,27 +1,69 @@
-"""An S3 in this process: moto, reached over HTTP like a real one."""
+"""An S3 as a process of its own: moto, reached over HTTP like a real one. It keeps what it is given in memory.
 
+    python -m tests.fakes.s3
+
+prints the variables that lead to it, and serves until its standard input ends.
+"""
+
+import json
+import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
-from moto.server import ThreadedMotoServer
+import obstore
+from obstore.store import from_url
 
+ROOT = Path(__file__).parents[2]
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
 
+@dataclass(frozen=True)
+class S3:
+    """A running server, and the variables that lead to it."""
+
+    variables: dict[str, str]
+    process: "subprocess.Popen[str]"
+
+    def create(self, name: str) -> str:
+        """An empty bucket. Returns its URL."""
+        httpx.put(f"{self.variables['AWS_ENDPOINT_URL']}/{name}", trust_env=False).raise_for_status()
+        return f"s3://{name}"
+
+    def contents(self, url: str) -> dict[str, bytes]:
+        """All that lies in a bucket, or below a folder of it, by the last part of its name."""
+        config = {name: value for name, value in self.variables.items() if name != "AWS_ALLOW_HTTP"}
+        store = from_url(url, config=config, client_options={"allow_http": True})
+        found = [item["path"] for batch in obstore.list(store) for item in batch]
+        return {path.rpartition("/")[2]: bytes(obstore.get(store, path).bytes()) for path in found}
+
+
 @contextmanager
-def serving() -> Iterator[dict[str, str]]:
-    """The variables that lead to it."""
+def serving() -> Iterator[S3]:
+    """A server for as long as the block lasts."""
+    command = [sys.executable, "-m", "tests.fakes.s3"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout
+        yield S3(json.loads(process.stdout.readline()), process)
+
+
+def main() -> None:
+    from moto.server import ThreadedMotoServer
+
+    logging.disable(logging.INFO)
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    try:
-        yield ACCOUNT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
-    finally:
-        server.stop()
+    endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+    sys.stdout.write(json.dumps(ACCOUNT | endpoint) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    server.stop()
 
 
-def make_bucket(variables: dict[str, str], name: str) -> str:
-    """An empty bucket. Returns its URL."""
-    httpx.put(f"{variables['AWS_ENDPOINT_URL']}/{name}", trust_env=False).raise_for_status()
-    return f"s3://{name}"
+if __name__ == "__main__":
+    main()

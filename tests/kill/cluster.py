@@ -21,7 +21,9 @@ from service.store.database import Database, sqlite_url
 from service.store.errors import StoreUnavailable
 from service.store.schema import Job
 from service.store.tables import WebhookDelivery
-from tests.fakes.postgres import Postgres, serving
+from tests.fakes import postgres, s3
+from tests.fakes.postgres import Postgres
+from tests.fakes.s3 import S3
 from tests.fakes.stack import Stack, eventually, running
 from tests.kill.faults import Fault, Striker, striking
 from tests.kill.invariants import ends, violations
@@ -45,6 +47,8 @@ class Cluster:
     database: Database
     server: Postgres | None
     stop_seconds: float
+    s3: S3 | None = None
+    bucket: str = ""
     accepted: dict[str, str] = field(default_factory=dict)
     seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -88,6 +92,9 @@ class Cluster:
             assert self.server.process
             first = psutil.Process(self.server.process.pid)
             return [first, *first.children(recursive=True)]
+        if victim == "bucket":
+            assert self.s3
+            return [psutil.Process(self.s3.process.pid)]
         found: list[psutil.Process] = []
 
         def look() -> bool:
@@ -145,8 +152,13 @@ class Cluster:
 
         with suppress(AssertionError):  # a job that does not end is told among the violations
             eventually(over, DRAIN_SECONDS)
-        blobs = self.stack.data_dir / "blobs" / "sha256"
-        return self.stuck + violations(self.database, blobs, self.accepted, self.seen, self.received)
+        return self.stuck + violations(self.database, self.stored(), self.accepted, self.seen, self.received)
+
+    def stored(self) -> dict[str, bytes]:
+        """Every blob, by its name."""
+        if self.s3:
+            return self.s3.contents(f"{self.bucket}/sha256")
+        return {path.name: path.read_bytes() for path in (self.stack.data_dir / "blobs" / "sha256").glob("*/*")}
 
     def _submit(self) -> None:
         """One job, however often it has to be said: the key makes it one."""
@@ -188,15 +200,18 @@ def receiving(received: Counter[str]) -> Iterator[str]:
 
 @contextmanager
 def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -> Iterator[Cluster]:
-    """A service on `store` (``sqlite``, ``postgres``), busy for as long as the block lasts."""
+    """A service on `store`, one of `tests.kill.faults.ABSENT`, busy for as long as the block lasts."""
     with ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp")))
-        server = stack.enter_context(serving()) if store == "postgres" else None
+        server = stack.enter_context(postgres.serving()) if store != "sqlite" else None
+        buckets = stack.enter_context(s3.serving()) if store == "s3" else None
+        bucket = buckets.create("published") if buckets else ""
         received: Counter[str] = Counter()
         receiver = stack.enter_context(receiving(received))
         url = server.create() if server else sqlite_url(folder / "data" / "expunge.db")
         settings = {
             "EXPUNGE_DATABASE_URL": url if server else "",
+            "EXPUNGE_BLOBS_URL": bucket,
             "EXPUNGE_FAULTS": str(short / "faults"),
             "EXPUNGE_LEASE_SECONDS": str(LEASE_SECONDS),
             "EXPUNGE_HEARTBEAT_SECONDS": "0.4",
@@ -204,11 +219,14 @@ def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -
             "EXPUNGE_HEALTHY_SECONDS": "0",
             "EXPUNGE_RATE_LIMIT": "",
             "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver]),
+            **(buckets.variables if buckets else {}),
         }
         made: list[Cluster] = []
         striker = stack.enter_context(striking(short / "faults", lambda fault: made[0].strike(fault)))
         up = stack.enter_context(running(folder / "data", **settings))
-        made.append(Cluster(up, Database(url), server, stop_seconds, striker=striker, received=received))
+        made.append(
+            Cluster(up, Database(url), server, stop_seconds, buckets, bucket, striker=striker, received=received)
+        )
         made[0].subscribe(f"http://{receiver}/hook")
         feeder = threading.Thread(target=made[0].feed, daemon=True)
         feeder.start()

@@ -1,10 +1,9 @@
-"""What must hold, whatever was killed: looked up in the tables and the blob folder, not asked of the service."""
+"""What must hold, whatever was killed: looked up in the tables and among the blobs, not asked of the service."""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -27,11 +26,16 @@ def ends(session: Session) -> dict[str, tuple[object, ...]]:
 
 
 def violations(
-    database: Database, blobs: Path, accepted: Mapping[str, str], seen: Ends, received: Mapping[str, int]
+    database: Database,
+    blobs: Mapping[str, bytes],
+    accepted: Mapping[str, str],
+    seen: Ends,
+    received: Mapping[str, int],
 ) -> list[str]:
     """Everything that is wrong.
 
     Args:
+        blobs: everything that is stored, by its name.
         accepted: idempotency key -> id of the job that the service said it had accepted.
         seen: what was seen of jobs' ends while the faults happened.
         received: webhook message -> how often it came.
@@ -87,7 +91,7 @@ def _history(session: Session, job: Job) -> Iterator[str]:
         yield "somebody rings for it although it is over"
 
 
-def _result(session: Session, job: Job, blobs: Path) -> Iterator[str]:
+def _result(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[str]:
     """One whole result, or an honest end without one."""
     files = {row.name: row for row in session.scalars(select(Artifact).where(Artifact.job_id == job.id))}
     if job.status != "succeeded":
@@ -95,19 +99,17 @@ def _result(session: Session, job: Job, blobs: Path) -> Iterator[str]:
             yield f"{job.status} after {job.attempt} attempts, with {len(files)} files: {job.error}"
         return
     for row in files.values():
-        if row.overlay is None and _sha256(blobs / row.sha256[:2] / row.sha256) != row.sha256:
-            yield f"{row.name} is not there, or not what it should be"
+        if row.overlay is None and row.sha256 not in blobs:
+            yield f"{row.name} is not there"
     if (manifest := files.pop(MANIFEST, None)) is None or manifest.sha256 != job.manifest_sha256:
         yield "no manifest"
         return
-    listed = json.loads((blobs / manifest.sha256[:2] / manifest.sha256).read_bytes())["files"]
+    listed = json.loads(blobs.get(manifest.sha256, b'{"files": []}'))["files"]
     if {file["name"]: file["sha256"] for file in listed} != {name: row.sha256 for name, row in files.items()}:
         yield "the manifest names other files"
 
 
-def _half_written(blobs: Path) -> Iterator[str]:
-    yield from (f"blob {path.name} has other contents" for path in blobs.glob("*/*") if _sha256(path) != path.name)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _half_written(blobs: Mapping[str, bytes]) -> Iterator[str]:
+    for name, content in blobs.items():
+        if hashlib.sha256(content).hexdigest() != name:
+            yield f"blob {name} has other contents"

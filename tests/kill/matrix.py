@@ -1,6 +1,6 @@
-"""The kill matrix: every named place x every process x {kill -9, stop and continue}, on both databases.
+"""The kill matrix: every named place x every process x {kill -9, stop and continue}, on each store.
 
-    python -m tests.kill.matrix [--store sqlite|postgres] [--seed N] [--how kill,stop] [--part I/N]
+    python -m tests.kill.matrix [--store sqlite|postgres|s3] [--seed N] [--how kill,stop] [--part I/N]
                                 [--stop SECONDS] [--log FILE] [--minutes M]
 
 Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.kill.cluster import LEASE_SECONDS, cluster
-from tests.kill.faults import HOWS, VICTIMS, Fault, matrix
+from tests.kill.faults import ABSENT, HOWS, Fault, matrix
 
 BATCH = 20
 """Faults between two looks at everything."""
@@ -27,7 +27,7 @@ def main() -> None:
     options = _options()
     done = _logged(options.log)
     part, parts = (int(number) for number in options.part.split("/"))
-    chosen = [f for f in _faults(options.store, options.seed) if f.how in options.how.split(",")]
+    chosen = [f for f in matrix(options.store, options.seed) if f.how in options.how.split(",")]
     todo = [fault for fault in chosen[part - 1 :: parts] if (options.store, fault) not in done]
     print(f"seed {options.seed}, {options.store}, part {options.part}: {len(todo)} faults", file=sys.stderr)
     wrong: list[str] = []
@@ -70,14 +70,9 @@ def _logged(log: Path | None) -> set[tuple[str, Fault]]:
     return {(line["store"], Fault(**fault)) for line in lines for fault in line["faults"]}
 
 
-def _faults(store: str, seed: int) -> list[Fault]:
-    """SQLite has no process of its own."""
-    return matrix([victim for victim in VICTIMS if store == "postgres" or victim != "database"], seed)
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.kill.matrix", description=__doc__)
-    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--store", choices=list(ABSENT), default="sqlite")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--how", default=",".join(HOWS))
     parser.add_argument("--part", default="1/1")

@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -12,7 +13,7 @@ import pytest
 from service.store.faults import POINTS
 from tests.fakes.stack import eventually
 from tests.kill.cluster import Cluster, cluster
-from tests.kill.faults import HOWS, VICTIMS, Fault, matrix, points
+from tests.kill.faults import ABSENT, HOWS, VICTIMS, Fault, matrix, points
 
 FAULTS = {
     "sqlite": [
@@ -22,8 +23,9 @@ FAULTS = {
         Fault("blob.renamed", "worker", "kill"),
         Fault("phase.done.trace", "child", "stop"),
     ],
-    "postgres": [
+    "s3": [
         Fault("publish.written", "database", "kill"),
+        Fault("blob.written", "bucket", "stop"),
         Fault("claim.written", "broker", "kill"),
         Fault("accept.committed", "api", "stop"),
     ],
@@ -40,10 +42,12 @@ def test_nothing_is_lost_and_nothing_comes_twice(store: str, tmp_path: Path) -> 
 
 
 def test_the_whole_matrix_has_every_place_with_every_process_in_both_ways() -> None:
-    faults = matrix(VICTIMS, seed=7)
-    assert len(faults) == len(set(faults)) == len(points()) * len(VICTIMS) * len(HOWS)
-    assert {fault.point for fault in faults} >= set(POINTS) - {"phase.entered", "phase.done"}
-    assert faults != matrix(VICTIMS, seed=8)
+    faults = {store: matrix(store, seed=7) for store in ABSENT}
+    assert set(faults["postgres"]) == set(starmap(Fault, product(points(), VICTIMS[:-1], HOWS)))
+    assert {fault.point for fault in faults["sqlite"]} >= set(POINTS) - {"phase.entered", "phase.done"}
+    assert {fault.victim for fault in faults["s3"]} == set(VICTIMS)
+    assert all(len(chosen) == len(set(chosen)) for chosen in faults.values())
+    assert faults["sqlite"] != matrix("sqlite", seed=8)
 
 
 def test_whoever_is_stopped_is_woken_although_another_was_there_when_the_fault_was_armed() -> None:

@@ -129,9 +129,9 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
     """Two APIs, a dispatcher, so many workers, and what they share."""
     with ExitStack() as stack:
         server = stack.enter_context(postgres.serving())
-        variables = stack.enter_context(s3.serving())
-        os.environ.update(variables)
-        url, bucket = server.create(), s3.make_bucket(variables, "published")
+        store = stack.enter_context(s3.serving())
+        os.environ.update(store.variables)
+        url, bucket = server.create(), store.create("published")
         queue = _broker(stack, folder)
         env = environment(
             EXPUNGE_DATABASE_URL=url,
@@ -141,7 +141,7 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
             EXPUNGE_RATE_LIMIT="",
             EXPUNGE_PROGRESS_SECONDS="1",
             REMAP_SIGTERM="SIGQUIT",
-            **variables,
+            **store.variables,
         )
         database = Database(url)
         database.prepare()
