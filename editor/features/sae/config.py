@@ -11,8 +11,9 @@ class SaeConfig(BaseModel):
     """Shape, loss and schedule. Rows are centred and scaled first, so that these figures carry over between layers.
 
     Defaults follow Gao et al. 2024 (arXiv 2406.04093, sections 2 and A), with a dead window that small data can reach, and
-    without momentum: most latents are silent in most batches, and would go on moving. It spares short trainings up to
-    a third of their error, and makes no difference to long ones.
+    with an Adam that forgets quickly. Most latents are silent in most batches: with momentum they would go on moving, and
+    with mean squares of a thousand steps a rare one would be held to the size of gradients long past. Both spare short
+    trainings error; long ones end at the same error, and seeds agree better.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class SaeConfig(BaseModel):
         lt=1,
         description="Adam's first decay; 0: a latent that is silent in a batch stays where it is.",
     )
+    squares: float = Field(default=0.95, ge=0, lt=1, description="Adam's second decay, of the mean squared gradients.")
     tied: bool = Field(default=True, description="The encoder starts as the decoder's transpose, else on its own.")
     scaled: bool = Field(default=True, description="Centre the rows and scale them to mean square norm d.")
     centre: Literal["geometric_median", "mean"] = Field(default="geometric_median", description="Start of the bias.")
@@ -85,6 +87,7 @@ def revelio(width: int, seed: int = 0) -> SaeConfig:
         warmup=500,
         decay=0,
         momentum=0.9,
+        squares=0.999,
         tied=False,
         scaled=False,
         centre="mean",

@@ -32,8 +32,8 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 THRESHOLD_DECAY = 0.99
 """Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
-SQUARES, EPSILON = 0.999, 6.25e-10
-"""Of Adam: the decay of the mean squares, and what is added to their roots."""
+EPSILON = 6.25e-10
+"""Added to the roots of Adam's mean squares."""
 FINGERPRINTED = 1024
 """Rows by which a checkpoint knows what it was trained on."""
 
@@ -117,9 +117,8 @@ class Run:
         self.sae = prepared(rows, config).to(device)
         self.precision = native(config, device)
         self.idle = Idle(config.latents, config.dead_rows(len(rows)), device)
-        self.optimiser = torch.optim.Adam(
-            self.sae.parameters(), config.learning_rate, (config.momentum, SQUARES), EPSILON, fused=True
-        )
+        decays = config.momentum, config.squares
+        self.optimiser = torch.optim.Adam(self.sae.parameters(), config.learning_rate, decays, EPSILON, fused=True)
         self.batches = batches(len(rows), config, 0)
         self.losses: list[Tensor] = []
 

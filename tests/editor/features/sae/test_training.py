@@ -183,6 +183,7 @@ def test_relu_trades_activity_for_error():
 def test_parity_settings_say_what_they_are():
     config = revelio(1280)
     assert (config.latents, config.k, config.batch, config.steps) == (81_920, 32, 8192, 10_240)
+    assert (config.momentum, config.squares) == (0.9, 0.999)
     assert (config.rate(0), config.rate(499), config.rate(10_239)) == (4e-4 / 500, 4e-4, 4e-4)
     sae = prepared(planted(50)[0], config.model_copy(update={"latents": 8, "k": 2}))
     assert not torch.equal(sae.encoder, sae.decoder)
