@@ -85,7 +85,9 @@ def _command(entry: EntryPoint) -> Any:
     try:
         loaded = entry.load()
         if isinstance(loaded, typer.Typer):
-            return typer.main.get_command(loaded)
+            group = typer.main.get_command(loaded)
+            group.name = entry.name
+            return group
         app.command(entry.name)(loaded)
     except ImportError as error:
         _explain(app, entry, error)

@@ -103,7 +103,7 @@ def main() -> None:
     def send(job_id: str) -> None:
         app.send_task(TASK, kwargs={"job_id": job_id}, queue=queue_of(job_id))
 
-    deliverer = Deliverer.for_hosts(database, settings.webhook_allowed_hosts)
+    deliverer = Deliverer.from_settings(settings)
     Dispatcher(database, send, deliver=deliverer.step).run(stop)
     deliverer.stop()
 

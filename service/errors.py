@@ -159,6 +159,12 @@ class ServiceUnavailable(ServiceError):
     code, status, title = "service_unavailable", 503, "The store does not answer"
 
 
+class SecretsUnavailable(ServiceError):
+    """The operator has set no key that secrets are sealed with."""
+
+    code, status, title = "secrets_unavailable", 503, "Secrets cannot be kept"
+
+
 class IdempotencyKeyReused(ServiceError):
     """The key was used before, with another body."""
 

@@ -27,9 +27,9 @@ from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
 OPERATOR = "operator"
 """Who the audit log says it was."""
 
-api_keys = typer.Typer(help="API keys: who may do what, and for whom.", no_args_is_help=True)
-models = typer.Typer(help="The base models that this service knows.", no_args_is_help=True)
-audit = typer.Typer(help="The audit log: who did what.", no_args_is_help=True)
+api_keys = typer.Typer(help="API keys: who may do what, and for whom.", no_args_is_help=True, add_completion=False)
+models = typer.Typer(help="The base models that this service knows.", no_args_is_help=True, add_completion=False)
+audit = typer.Typer(help="The audit log: who did what.", no_args_is_help=True, add_completion=False)
 
 DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
 
@@ -195,5 +195,5 @@ def _database(data_dir: Path) -> Database:
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()
-    database.prepare()
+    database.prepare(sealer=settings.sealer)
     return database

@@ -16,12 +16,13 @@ from service.errors import (
     MalformedJson,
     MethodNotAllowed,
     NotFound,
+    SecretsUnavailable,
     ServiceError,
     ServiceUnavailable,
     UnsupportedMediaType,
 )
 from service.routing import allowed_methods
-from service.store.errors import StoreUnavailable, UnknownModel
+from service.store.errors import SecretsKeyError, StoreUnavailable, UnknownModel
 
 REQUEST_ID = "Request-Id"
 PARTS = {"body", "query", "path", "header"}
@@ -51,6 +52,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(UnknownModel, _unknown_model)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(SecretsKeyError, _secrets)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
@@ -105,6 +107,12 @@ def _unavailable(request: Request, error: Exception) -> Response:
     log.warning("request %s: %s", _request_id(request), away.message)
     failure = ServiceUnavailable(away.message, remedy=away.remedy, headers={"Retry-After": "2"})
     return problem_response(request, failure)
+
+
+def _secrets(request: Request, error: Exception) -> Response:
+    missing = cast(SecretsKeyError, error)
+    log.error("request %s: %s %s", _request_id(request), missing.message, missing.remedy)
+    return problem_response(request, SecretsUnavailable(missing.message, remedy=missing.remedy))
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -16,14 +16,13 @@ from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, schema, tables
 from service.store.models import BaseModel
-from service.webhooks.signing import Signer
 
 Item = TypeVar("Item")
 
 
-def edit(job: schema.Job) -> Edit:
-    """A job, as its owner sees it."""
-    request = EditRequest.model_validate(job.request)
+def edit(job: schema.Job, request: EditRequest | None = None) -> Edit:
+    """A job, as its owner sees it. `request`: what it was made from, where that is at hand."""
+    request = request or EditRequest.model_validate(job.request)
     files = job.artifacts if job.status == "succeeded" else []
     return Edit(
         id=job.id,
@@ -127,7 +126,6 @@ def batch_item(row: tables.BatchItem, statuses: Mapping[int, ItemStatus]) -> Bat
 
 def webhook_endpoint(row: tables.WebhookEndpoint) -> WebhookEndpoint:
     """A receiver, without its secret."""
-    key = Signer(row.secret, row.private_key).public_key
     return WebhookEndpoint(
         id=row.id,
         url=row.url,
@@ -135,7 +133,7 @@ def webhook_endpoint(row: tables.WebhookEndpoint) -> WebhookEndpoint:
         description=row.description,
         created_at=row.created_at,
         disabled_at=row.disabled_at,
-        public_key=key,
+        public_key=row.public_key,
     )
 
 

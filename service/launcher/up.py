@@ -22,7 +22,7 @@ from service.launcher.errors import LaunchError
 from service.launcher.folder import DataFolder
 from service.launcher.processes import POLL_SECONDS, Program, Supervisor
 from service.launcher.settings import LauncherSettings
-from service.store import sweeper
+from service.store import sealing, sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
@@ -58,7 +58,9 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
         try:
             env = _environment(settings, _start_broker(supervisor, folder, broker_socket))
             database = settings.database()
-            database.prepare()
+            if not settings.secrets_key:
+                sealing.make_key(settings.secrets_file)
+            database.prepare(sealer=settings.sealer)
             folder.key(database)
             _make_signing_key(settings, folder)
             workers = [WORKER_NAME, QUICK_WORKER_NAME] if settings.quick_worker else [WORKER_NAME]

@@ -1,4 +1,4 @@
-"""`expunge db`, `expunge fsck` and `expunge gc`."""
+"""`expunge db`, `expunge secrets`, `expunge fsck` and `expunge gc`."""
 
 import json
 from dataclasses import asdict
@@ -11,12 +11,14 @@ from rich.progress import Progress
 
 from api_schemas.options import JsonOutput
 from service.store import fsck as fsck_
-from service.store import housekeeping, migrate
+from service.store import housekeeping, migrate, sealing
 from service.store.clock import utc_now
-from service.store.database import Database
 from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
 
-db = typer.Typer(help="The database: its schema.", no_args_is_help=True)
+db = typer.Typer(help="The database: its schema.", no_args_is_help=True, add_completion=False)
+secrets = typer.Typer(
+    help="The keys that secrets in the database are sealed with.", no_args_is_help=True, add_completion=False
+)
 
 DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
 
@@ -27,9 +29,10 @@ def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
     `EXPUNGE_DATABASE_URL` names a database elsewhere than in the data folder.
     """
-    database = _database(data_dir)
+    settings = _settings(data_dir)
+    database = settings.database()
     found = database.revision()
-    database.prepare()
+    database.prepare(sealer=settings.sealer)
     typer.echo(f"{found or 'empty'} -> {database.revision()}")
 
 
@@ -39,7 +42,7 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False
 
     Exit code: 0 the same; 1 `expunge db upgrade` has something to do.
     """
-    found, needed = _database(data_dir).revision(), migrate.head()
+    found, needed = _settings(data_dir).database().revision(), migrate.head()
     if json_output:
         typer.echo(json.dumps({"found": found, "needed": needed}))
     else:
@@ -53,8 +56,30 @@ def backup(
     out: Annotated[Path, typer.Argument(help="A file that is not there yet.")], data_dir: DataDir = DEFAULT_DATA_DIR
 ) -> None:
     """Copy the SQLite database as it is at one moment, beside a running service. Copy the blobs after it."""
-    _database(data_dir).backup(out)
+    _settings(data_dir).database().backup(out)
     typer.echo(f"{out.stat().st_size} bytes")
+
+
+@secrets.command()
+def new() -> None:
+    """Print a fresh key, for `EXPUNGE_SECRETS_KEY`."""
+    typer.echo(sealing.new_key())
+
+
+@secrets.command()
+def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Seal everything again, under a fresh key in the data folder's file, or under the first of EXPUNGE_SECRETS_KEY.
+
+    The service may run meanwhile. Keys that came before still open what copies of the database have.
+    """
+    settings = _settings(data_dir)
+    sealer = settings.sealer()
+    if not settings.secrets_key:
+        sealing.rotate(settings.secrets_file)
+        sealer = settings.sealer()
+    with settings.database().write() as session:
+        sealed = sealing.seal_again(session, sealer)
+    typer.echo(f"{sealed} receivers' secrets are sealed again")
 
 
 def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
@@ -96,7 +121,7 @@ def gc(
         typer.echo(f"{rubbish.blobs} blobs with {rubbish.size} bytes, {rubbish.folders} working folders")
 
 
-def _database(data_dir: Path) -> Database:
+def _settings(data_dir: Path) -> StoreSettings:
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return settings.database()
+    return settings

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from api_schemas.errors import UsageError
 from service.store import migrate
 from service.store.errors import IncompatibleStore, StoreUnavailable
+from service.store.migrate import GetSealer, no_sealer
 
 BUSY_TIMEOUT = 15_000
 """Milliseconds that a writer waits for another one's lock."""
@@ -61,15 +62,21 @@ class Database:
         with _answering(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def prepare(self, revision: str = "head") -> None:
-        """Make the tables, or bring those that are there to this version's schema. Raises `IncompatibleStore`."""
-        with self._schema_change() as connection:
-            migrate.upgrade(connection, revision)
+    def prepare(self, revision: str = "head", sealer: GetSealer = no_sealer) -> None:
+        """Make the tables, or bring those that are there to this version's schema.
 
-    def revert(self, revision: str) -> None:
-        """Take the schema back to an earlier revision. What only later ones have a place for is lost."""
+        Raises `IncompatibleStore`, `SecretsKeyError`.
+        """
         with self._schema_change() as connection:
-            migrate.downgrade(connection, revision)
+            migrate.upgrade(connection, revision, sealer)
+
+    def revert(self, revision: str, sealer: GetSealer = no_sealer) -> None:
+        """Take the schema back to an earlier revision. What only later ones have a place for is lost.
+
+        Raises `SecretsKeyError`.
+        """
+        with self._schema_change() as connection:
+            migrate.downgrade(connection, revision, sealer)
 
     def revision(self) -> str | None:
         """The schema that the database has; None: it is empty."""

@@ -50,3 +50,9 @@ class RefusedModel(StoreError):
     """A folder that cannot be registered as a base model."""
 
     code = "refused_model"
+
+
+class SecretsKeyError(StoreError):
+    """There is no key for the secrets in the database, or another one than they were sealed with."""
+
+    code = "secrets_key_error"

@@ -3,6 +3,7 @@
 All steps run in one transaction on both engines: an upgrade that is cut off has not happened.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from service.store.errors import IncompatibleStore
+from service.store.errors import IncompatibleStore, SecretsKeyError
+from service.store.sealing import Sealer
+
+GetSealer = Callable[[], Sealer]
+"""Asked only where there are secrets. Raises `SecretsKeyError`."""
 
 FOLDER = Path(__file__).parent / "migrations"
 BEFORE_ALEMBIC = ("store_version", 2, "0001")
@@ -21,13 +26,18 @@ UPGRADE_LOCK = 0x65787075
 """A number for PostgreSQL's advisory lock: two API processes that start at once upgrade one after the other."""
 
 
-def script_config(connection: Connection) -> Config:
+def no_sealer() -> Sealer:
+    """For those who know of no secrets."""
+    raise SecretsKeyError("the database has secrets.", remedy="Run: expunge db upgrade")
+
+
+def script_config(connection: Connection, sealer: GetSealer = no_sealer) -> Config:
     """Alembic's configuration: our folder and an open connection, no file."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     config.set_main_option("path_separator", "os")
     config.set_main_option("file_template", "v%%(rev)s_%%(slug)s")
-    config.attributes["connection"] = connection
+    config.attributes |= {"connection": connection, "sealer": sealer}
     return config
 
 
@@ -44,22 +54,30 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
+def sealer_of(context: MigrationContext) -> Sealer:
+    """What a step seals secrets with, and opens them. Raises `SecretsKeyError`."""
+    assert context.config
+    get: GetSealer = context.config.attributes["sealer"]
+    return get()
+
+
+def upgrade(connection: Connection, revision: str = "head", sealer: GetSealer = no_sealer) -> None:
     """Run the steps that are missing, in the transaction of `connection`.
 
     Raises:
         IncompatibleStore: a newer version of Expunge has written the database.
+        SecretsKeyError: there are secrets to seal, and no key.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
     _adopt(connection)
     _refuse_unknown(connection)
-    command.upgrade(script_config(connection), revision)
+    command.upgrade(script_config(connection, sealer), revision)
 
 
-def downgrade(connection: Connection, revision: str) -> None:
-    """Take steps back, down to `revision`; `base` is an empty database."""
-    command.downgrade(script_config(connection), revision)
+def downgrade(connection: Connection, revision: str, sealer: GetSealer = no_sealer) -> None:
+    """Take steps back, down to `revision`; `base` is an empty database. Raises `SecretsKeyError`."""
+    command.downgrade(script_config(connection, sealer), revision)
 
 
 def _adopt(connection: Connection) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.store import registered
+from service.store import registered, sealing
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
 from service.store.models import ModelRegistry
+from service.store.sealing import Sealer
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
@@ -24,6 +25,12 @@ class StoreSettings(BaseSettings):
 
     data_dir: Folder = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
     database_url: str = Field(default="", description="SQLAlchemy URL. Empty: a SQLite file in the data folder.")
+    secrets_key: str = Field(
+        default="",
+        repr=False,
+        description="What webhooks' secrets are sealed with in the database: keys from `expunge secrets new`, separated by "
+        "commas; the first seals, all open. Empty: secrets.key in the data folder, made there beside a SQLite file.",
+    )
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Where Celery messages go.")
     signing_dir: Folder | None = Field(
         default=None,
@@ -59,6 +66,19 @@ class StoreSettings(BaseSettings):
     def database(self) -> Database:
         """The database that these settings name."""
         return Database(self.database_url or sqlite_url(self.data_dir / "expunge.db"))
+
+    @property
+    def secrets_file(self) -> Path:
+        """Where the keys lie that secrets are sealed with, unless `secrets_key` has them."""
+        return self.data_dir / sealing.KEY_FILE
+
+    def sealer(self) -> Sealer:
+        """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
+        if self.secrets_key:
+            return Sealer.parse(self.secrets_key)
+        if not self.database_url:  # one folder holds everything: whoever comes first makes the key
+            sealing.make_key(self.secrets_file)
+        return Sealer.read(self.secrets_file)
 
     def blobs(self) -> ArtifactStore:
         """The artifact store that these settings name."""

@@ -68,7 +68,7 @@ class BatchItem(Base):
 
 
 class WebhookEndpoint(Base):
-    """A receiver, and the secrets that its messages are signed with."""
+    """A receiver, and the secrets that its messages are signed with: `secret` and `private_key` are sealed."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -79,6 +79,7 @@ class WebhookEndpoint(Base):
     description: Mapped[str]
     secret: Mapped[str]
     private_key: Mapped[str]
+    public_key: Mapped[str]
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]

@@ -1,17 +1,19 @@
 """Sends the messages that are due, several at a time: a slow receiver keeps nobody else waiting."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 import httpx
 
 from api_schemas.webhooks import WebhookAttempt
+from service.settings import ServiceSettings
 from service.store import webhooks
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.faults import reach
+from service.store.sealing import Sealer
 from service.webhooks.addresses import PinnedTransport
 from service.webhooks.sender import GONE, send
 from service.webhooks.signing import Signer
@@ -27,14 +29,16 @@ class Deliverer:
 
     database: Database
     transport: httpx.BaseTransport
+    sealer: Callable[[], Sealer]
+    """Asked at each attempt: keys may change meanwhile."""
     clock: Clock = utc_now
     senders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SENDERS, "webhooks"))
     _at_work: set[str] = field(default_factory=set)
 
     @classmethod
-    def for_hosts(cls, database: Database, allowed: Sequence[str]) -> "Deliverer":
+    def from_settings(cls, settings: ServiceSettings) -> "Deliverer":
         """One that calls public receivers, and those that the operator allows."""
-        return cls(database, PinnedTransport(allowed))
+        return cls(settings.database(), PinnedTransport(settings.webhook_allowed_hosts), settings.sealer)
 
     def step(self) -> None:
         """Hand what is due to the senders. Returns at once."""
@@ -67,7 +71,7 @@ class Deliverer:
         delivery, endpoint = taken
         reach("webhook.taken")
         started = self.clock()
-        signer = Signer(endpoint.secret, endpoint.private_key)
+        signer = Signer.opened(endpoint, self.sealer())
         outcome = send(self.transport, endpoint.url, signer, delivery.id, delivery.body.encode(), started)
         reach("webhook.sent")
         attempt = WebhookAttempt.model_validate(asdict(outcome) | {"at": started})

@@ -12,6 +12,9 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.store.sealing import Sealer
+from service.store.tables import WebhookEndpoint
+
 SECRET_BYTES = 32
 SECRET, PRIVATE, PUBLIC = "whsec_", "whsk_", "whpk_"
 
@@ -29,6 +32,16 @@ class Signer:
     def new(cls) -> "Signer":
         """Fresh ones."""
         return cls(_encoded(SECRET, secrets.token_bytes(SECRET_BYTES)), _encoded(PRIVATE, secrets.token_bytes(32)))
+
+    @classmethod
+    def opened(cls, row: WebhookEndpoint, sealer: Sealer) -> "Signer":
+        """A receiver's, as they lie in the database. Raises `SecretsKeyError`."""
+        return cls(sealer.open(row.secret), sealer.open(row.private_key))
+
+    def sealed(self, sealer: Sealer) -> dict[str, str]:
+        """What of them may lie in the database, by column."""
+        private_key = sealer.seal(self.private_key)
+        return {"secret": sealer.seal(self.secret), "private_key": private_key, "public_key": self.public_key}
 
     @property
     def public_key(self) -> str:

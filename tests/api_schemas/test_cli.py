@@ -56,7 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_help_lists_all_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("edit", "hello", "gone"))
+    assert all(name in out for name in ("edit", "hello", "greetings", "gone"))
 
 
 def test_our_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

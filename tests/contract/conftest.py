@@ -86,10 +86,10 @@ def _furnish(world: World) -> None:
     backend, now = world.backend, world.backend.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_published(backend, name, f"{name} of {SECRET}") for name in FILES]
-    signer = Signer.new()
+    sealed = Signer.new().sealed(backend.settings.sealer())
     with backend.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
-        endpoint = webhooks.add(session, "one", now=now, **wishes, **vars(signer))
+        endpoint = webhooks.add(session, "one", now=now, **wishes, **sealed)
         job = jobs.create(session, request, "key", now=now, tenant="one")
         batch = batches.create(session, "one", job.id, now=now)
         batches.add(session, batch, 0, SECRET, 0, [])

@@ -12,8 +12,13 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.webhooks import WebhookMessage
 from service.backend import Backend
 from service.store import jobs, webhooks
+from service.store.errors import SecretsKeyError
+from service.store.sealing import Sealer, new_key
+from service.store.settings import StoreSettings
+from service.store.tables import WebhookEndpoint
 from service.store.webhooks import PAUSES, pause_after
 from service.webhooks.deliverer import Deliverer
+from service.webhooks.signing import Signer
 from tests.fakes.clock import FakeClock
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -26,7 +31,7 @@ def reply(status: int, content: bytes = b"", headers: dict[str, str] | None = No
 
 
 def deliverer(backend: Backend, answer: Answer) -> Deliverer:
-    return Deliverer(backend.database, httpx.MockTransport(answer), backend.clock)
+    return Deliverer(backend.database, httpx.MockTransport(answer), backend.settings.sealer, backend.clock)
 
 
 def add(client: TestClient, *events: str) -> str:
@@ -214,3 +219,40 @@ def test_the_secret_is_told_once(client: TestClient) -> None:
 def test_a_receiver_of_ours_is_refused(client: TestClient) -> None:
     response = client.post("/v1/webhook_endpoints", json={"url": "https://127.0.0.1/"})
     assert (response.status_code, response.json()["code"]) == (422, "webhook_refused")
+
+
+def test_secrets_lie_sealed(backend: Backend, client: TestClient) -> None:
+    made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
+    with backend.database.read() as session:
+        row = session.get_one(WebhookEndpoint, made["id"])
+    told = Signer.opened(row, backend.settings.sealer())
+    assert (told.secret, told.public_key) == (made["secret"], made["public_key"])
+    on_disk = b"".join(path.read_bytes() for path in backend.settings.data_dir.glob("expunge.db*"))
+    assert row.id.encode() in on_disk
+    assert not any(secret.encode() in on_disk for secret in (told.secret, told.private_key))
+
+
+def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
+    backend: Backend, client: TestClient, clock: FakeClock
+) -> None:
+    add(client)
+    cancel_one(backend)
+    (message,) = due(backend)
+    keys = backend.settings.secrets_file
+    away = keys.rename(keys.with_suffix(".away"))
+    keys.write_text(new_key())
+    with pytest.raises(SecretsKeyError):
+        deliverer(backend, lambda request: reply(204)).deliver(message)
+    away.rename(keys)
+    clock.forward(60)
+    deliverer(backend, lambda request: reply(204)).deliver(message)
+    assert due(backend) == []
+
+
+def test_no_receiver_is_added_where_its_secret_cannot_be_sealed(
+    backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoreSettings, "sealer", lambda self: Sealer(()))
+    response = client.post("/v1/webhook_endpoints", json={"url": URL})
+    assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
+    assert client.get("/v1/webhook_endpoints").json()["data"] == []
