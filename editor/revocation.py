@@ -1,23 +1,23 @@
 """Taking removals back as a job: weights that never knew them, solved from the original over what still holds.
 
 The ledger that the worker hands over is the one after the revocation; what it lists as revoked is what this job takes back.
-Where nothing holds any more the base model is the result, and the report is all that is published.
+Where nothing holds any more the base model is the result, and the signed report is all that is published.
 """
 
 from safetensors.torch import save
 
-from api_schemas.report import AuditReport, Verdict
+from api_schemas.report import Verdict
 from editor.handover import hand_over
 from editor.jobs import artifacts
 from editor.jobs.context import JobContext, finished, keep
 from editor.jobs.editing import Edited, edited, updates
-from editor.jobs.publishing import draft, signing
+from editor.jobs.publishing import draft
 from editor.jobs.tracing import Traces
 from editor.jobs.validating import MaybeValidation
 from editor.ledger import Ledger, LedgerFolder
 from editor.publishing.atomic import write_bytes
-from editor.publishing.names import OVERLAYS
-from editor.publishing.package import Overlays, publish
+from editor.publishing.attesting.keys import open_signer
+from editor.publishing.package import Signing, publish, publish_report
 
 PHASES: tuple[str, ...] = ("edit", "publish")
 
@@ -48,16 +48,11 @@ def run_publish(context: JobContext) -> None:
     context.progress("publish", 0.0, "writing the files")
     _, ledger = held(context)
     report = draft(context).model_copy(update={"ledger": ledger.record(ledger.revoked)})
+    signing = Signing(open_signer(context.signing_dir, context.now), ledger.parameters(ledger.revoked))
     if edited(context).solves:
-        publish(report, updates(context), context.model_dir, [], context.out, signing=signing(context))
+        publish(report, updates(context), context.model_dir, [], context.out, signing=signing)
     else:
-        publish_base(context, report)
-
-
-def publish_base(context: JobContext, report: AuditReport) -> None:
-    """Nothing holds: say so."""
-    write_bytes(context.out / OVERLAYS, Overlays({}).model_dump_json().encode())
-    write_bytes(context.result("publish"), report.model_dump_json(indent=2).encode())
+        publish_report(report, [], context.out, signing)
 
 
 def held(context: JobContext) -> tuple[LedgerFolder, Ledger]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,10 @@ class Ledger(BaseModel):
     def digest(self) -> str:
         """Of base and active set: equal digests mean byte-identical weights."""
         return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
+
+    def parameters(self, taken_back: Iterable[Entry]) -> dict[str, Any]:
+        """What is signed for where no single request made the weights: this ledger, and what it no longer removes."""
+        return {"ledger": self.digest, "takenBack": [entry.digest for entry in taken_back]}
 
     def record(self, taken_back: Iterable[Entry] = ()) -> LedgerRecord:
         """For a report, which is not to name what others asked for."""

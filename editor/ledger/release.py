@@ -81,7 +81,7 @@ class Release:
     def publish(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry], staged: Path) -> AuditReport:
         """As a request's edit is published; what is signed for is the ledger, which no single request made."""
         updates, report = [done.update for done in edits], self.draft(ledger, edits, taken_back)
-        signing = Signing(self.signer, {"ledger": ledger.digest, "takenBack": [entry.digest for entry in taken_back]})
+        signing = Signing(self.signer, ledger.parameters(taken_back))
         return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
     def draft(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry]) -> AuditReport:

@@ -134,7 +134,7 @@ def publish_withheld(
 def publish_report(
     report: AuditReport, figures: Sequence[Figure], out_dir: Path, signing: Signing = UNSIGNED
 ) -> AuditReport:
-    """The report alone, of an edit whose weights are not published; see :func:`publish`."""
+    """The report alone, where no weights are published; see :func:`publish`."""
     write_bytes(out_dir / OVERLAYS, Overlays({}).model_dump_json().encode())
     pictures: list[Figure] = [*figures, *charts(report)]
     files = write_pictures(pictures, out_dir)
@@ -156,7 +156,7 @@ def write_texts(
 ) -> AuditReport:
     """The card, and the report for people on screen and in print; each lists what came before it."""
     texts = ((CARD, "card", render_card), (PAGE, "report", render), (PRINT, "report", print_out))
-    for name, kind, written in texts[1:] if report.refused else texts:  # no card where there are no weights
+    for name, kind, written in texts if DELTA in files else texts[1:]:  # no card where there are no weights
         content = written(report, pictures)
         write_bytes(out_dir / name, content if isinstance(content, bytes) else content.encode())
         files = {**files, name: kind}

@@ -19,6 +19,7 @@ HEADLINES: dict[Verdict | None, str] = {
     "inconclusive": "The test was too small to say on which side of a threshold the truth lies.",
     None: "The weights were edited, but no pictures were drawn and nobody judged the result.",
 }
+BASE = "Nothing is active in the ledger: the base model is the result, byte for byte."
 OUTCOMES: dict[Verdict | None, str] = {
     "passed": "✓ passed",
     "failed": "✗ failed",
@@ -40,9 +41,21 @@ LABELS = {
 ASKS = {"object": "the object", "style": "the style", "both": "object and style"}
 
 
+def emptied(report: AuditReport) -> bool:
+    """Whether nothing is removed any more: the ledger's last removal was taken back."""
+    return report.ledger is not None and not report.ledger.active
+
+
+def title(report: AuditReport) -> str:
+    """What the report is about."""
+    if emptied(report):
+        return f"Nothing is removed from {report.model.id} any more"
+    return f"Removal of {names(report)} from {report.model.id}"
+
+
 def headline(report: AuditReport) -> str:
     """The verdict in a sentence or two."""
-    return HEADLINES[report.verdict]
+    return BASE if emptied(report) else HEADLINES[report.verdict]
 
 
 def names(report: AuditReport) -> str:
@@ -137,7 +150,7 @@ def ledger(record: LedgerRecord) -> Iterator[str]:
     """What else the weights carry, and what they no longer do."""
     for concept in record.taken_back:
         yield f"“{concept}” is no longer removed: nothing is left of that edit."
-    yield f"The weights carry all that is active in a ledger: {count(record.active)}."
+    yield f"The weights carry all that is active in a ledger: {count(record.active)}." if record.active else BASE
 
 
 def count(removals: int) -> str:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from api_schemas.edits import EditOptions, EditRequest, Removal, Validation
 from api_schemas.ledgers import HandedLedger, HandedRemoval
 from api_schemas.plans import Plan
@@ -10,6 +12,10 @@ from editor import emoji, plan, revocation
 from editor.handover import hand_over
 from editor.jobs import JobContext, published
 from editor.ledger import LedgerFolder
+from editor.publishing.attesting.case import Case
+from editor.publishing.attesting.keys import KeyFolder
+from editor.publishing.attesting.verify import verify
+from editor.publishing.delivery import deliver
 from editor.publishing.names import DELTA
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -20,7 +26,9 @@ def handed(*removals: Removal, label: str = "edit_1") -> list[HandedRemoval]:
     return [HandedRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
 
 
-def context(workdir: Path, held: HandedLedger | None, *, enabled: bool = False) -> JobContext:
+def context(
+    workdir: Path, held: HandedLedger | None, signing_dir: Path | None = None, *, enabled: bool = False
+) -> JobContext:
     folder = hand_over(workdir / "ledger", emoji.WEIGHTS, held) if held else None
     workdir.mkdir(exist_ok=True)
     return JobContext(
@@ -31,13 +39,14 @@ def context(workdir: Path, held: HandedLedger | None, *, enabled: bool = False) 
         progress=lambda *_: None,
         job_id="edit_2",
         now=NOW,
+        signing_dir=signing_dir,
         ledger=folder,
         label="edit_2",
     )
 
 
-def revoked(workdir: Path, held: HandedLedger) -> JobContext:
-    found = context(workdir, held)
+def revoked(workdir: Path, held: HandedLedger, signing_dir: Path | None = None) -> JobContext:
+    found = context(workdir, held, signing_dir)
     for phase in revocation.PHASES:
         revocation.run_phase(phase, found)
         assert revocation.finished(phase, found)
@@ -65,7 +74,24 @@ def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None
     report = published(found)
     assert report.ledger is not None
     assert (report.ledger.active, report.solves) == (0, [])
-    assert [file.name for file in revocation.artifacts(found)] == ["report.json"]
+    assert {file.name for file in revocation.artifacts(found)} == {"report.html", "report.pdf", "report.json"}
+
+
+@pytest.mark.parametrize("active", [[], handed(FOX)], ids=["nothing", "something"])
+def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, active: list[HandedRemoval]) -> None:
+    keys = KeyFolder(tmp_path / "signing")
+    keys.create(NOW)
+    found = revoked(tmp_path / "left", HandedLedger(active=active, revoked=handed(PIZZA)), keys.root)
+    deliver(found.out, found.model_dir, tmp_path / "out")
+    case = Case(tmp_path / "out", keys.public(), emoji.WEIGHTS)
+    assert verify(case).ok
+    report, ledger = published(found), LedgerFolder(found.ledger or Path()).read()
+    assert report.signed_by == keys.public().keys[0].keyid
+    (provenance,) = (one.statement.predicate for one in case.attested if one.name == "provenance")
+    taken_back = [entry.digest for entry in ledger.revoked]
+    assert provenance["buildDefinition"]["externalParameters"] == {"ledger": ledger.digest, "takenBack": taken_back}
+    (tmp_path / "out" / "report.html").write_text("something else")
+    assert not verify(case).ok
 
 
 def test_a_dry_run_foresees_and_counts(tmp_path: Path) -> None:

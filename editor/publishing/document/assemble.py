@@ -18,7 +18,7 @@ def document(report: AuditReport, figures: Sequence[Figure]) -> Document:
     """In the order in which people ask: verdict, evidence, limits, method, files."""
     return Document(
         kind="Audit report of a concept removal",
-        title=f"Removal of {words.names(report)} from {report.model.id}",
+        title=words.title(report),
         verdict=report.verdict,
         summary=[*summary(report)],
         sections=[*sections(report, Gallery(figures))],
@@ -31,6 +31,7 @@ def sections(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
     """Everything after the summary."""
     yield from results(report, gallery)
     yield from attacked(report, gallery)
-    yield limits(report)
+    if not words.emptied(report):
+        yield limits(report)
     yield from change(report, gallery)
     yield from record(report)

@@ -11,7 +11,8 @@ from editor.publishing.document.gallery import Gallery
 
 def change(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
     """The edit itself."""
-    yield Section("change", "What was changed in the model", [*edited(report, gallery)])
+    if report.solves:
+        yield Section("change", "What was changed in the model", [*edited(report, gallery)])
     foreseen = [*foresight(report, gallery)]
     if foreseen:
         yield Section("foreseen", "What was foreseen, and what came", foreseen)

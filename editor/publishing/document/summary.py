@@ -8,13 +8,14 @@ from editor.publishing.document.blocks import Bullets, Paragraph, Section, text
 
 
 def summary(report: AuditReport) -> Iterator[Section]:
-    """Four questions, answered."""
+    """Four questions, answered; the last one only of weights that something was removed from."""
     yield Section("asked", "What was asked", [text(asked(report))])
     yield Section("done", "What was done", [text(*done) for done in changes(report)])
     yield Section(
         "means", "What it means", [Paragraph([words.headline(report)], leading=True), Bullets([*found(report)])]
     )
-    yield Section("means-not", "What it does not mean", [Bullets([*not_meant(report)])])
+    if not words.emptied(report):
+        yield Section("means-not", "What it does not mean", [Bullets([*not_meant(report)])])
 
 
 def asked(report: AuditReport) -> str:
@@ -33,6 +34,7 @@ def changes(report: AuditReport) -> Iterator[tuple[str, ...]]:
         yield (" ".join(words.ledger(report.ledger)),)
     if report.refused:
         yield (report.refused,)
+    if report.refused or words.emptied(report):
         return
     tensors = f"{len(report.solves)} tensor{'s' if len(report.solves) != 1 else ''}"
     yield (f"{tensors} of the part that reads prompts changed. All other bytes of the model are as they were.",)
@@ -40,6 +42,9 @@ def changes(report: AuditReport) -> Iterator[tuple[str, ...]]:
 
 def found(report: AuditReport) -> Iterator[str]:
     """What was measured, group by group."""
+    if words.emptied(report):
+        yield "The model draws again whatever it drew before the first removal."
+        return
     if report.validation is None:
         yield "Whether the concept is gone, and whether all else has stayed, was not measured."
         return

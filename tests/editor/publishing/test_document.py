@@ -123,6 +123,16 @@ def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None
         assert words in page
 
 
+def test_a_ledger_that_removes_nothing_any_more_is_said_to_be_the_base_model(report: AuditReport) -> None:
+    ledger = LedgerRecord(digest="d" * 64, active=0, taken_back=["pizza"])
+    nothing = {"removals": [], "solves": [], "canaries": [], "tensors": [], "artifacts": [], "traces": []}
+    emptied = report.model_copy(update={**nothing, "validation": None, "verdict": None, "ledger": ledger})
+    for printed in (render(emptied, []), text_of(print_out(emptied, []))):
+        assert "Nothing is removed from" in printed
+        assert "pizza" in printed
+        assert not any(words in printed for words in ("0 tensors", "were edited", "does not cover", "0 removals"))
+
+
 def test_weights_that_were_not_published_are_not_said_to_be(report: AuditReport) -> None:
     why = "No weights were published: the verdict is failed."
     page = render(report.model_copy(update={"refused": why}), [])
