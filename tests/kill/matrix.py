@@ -5,7 +5,7 @@
 
 Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
 every invariant of `tests.kill.invariants` must hold. Prints the seed, what happened, and a summary as JSON; exit code 1 is
-a violation. With `--log`, faults that the file has are not struck again; with `--minutes`, no batch begins after that.
+a violation. With `--log`, faults that the file has count, and are not struck again; with `--minutes`, no batch begins after it.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tests.kill.cluster import LEASE_SECONDS, cluster
 from tests.kill.faults import ABSENT, HOWS, Fault, matrix
@@ -25,26 +26,24 @@ BATCH = 20
 
 def main() -> None:
     options = _options()
-    done = _logged(options.log)
+    lines = _logged(options)
+    done = {Fault(**fault) for line in lines for fault in line["faults"]}
     part, parts = (int(number) for number in options.part.split("/"))
     chosen = [f for f in matrix(options.store, options.seed) if f.how in options.how.split(",")]
-    todo = [fault for fault in chosen[part - 1 :: parts] if (options.store, fault) not in done]
+    todo = [fault for fault in chosen[part - 1 :: parts] if fault not in done]
     print(f"seed {options.seed}, {options.store}, part {options.part}: {len(todo)} faults", file=sys.stderr)
-    wrong: list[str] = []
-    jobs = struck = 0
     end = time.monotonic() + 60 * options.minutes
     for start in range(0, len(todo), BATCH):
         if time.monotonic() > end:
             break
-        violations, accepted = _strike(todo[start : start + BATCH], options)
-        wrong, jobs, struck = wrong + violations, jobs + accepted, struck + len(todo[start : start + BATCH])
-    summary = {"store": options.store, "seed": options.seed, "faults": struck, "jobs": jobs, "violations": wrong}
-    print(json.dumps(summary))
+        lines.append(_strike(todo[start : start + BATCH], options))
+    wrong = [violation for line in lines for violation in line["violations"]]
+    print(json.dumps(_summary(lines, options.store) | {"violations": wrong}))
     raise SystemExit(1 if wrong else 0)
 
 
-def _strike(faults: list[Fault], options: argparse.Namespace) -> tuple[list[str], int]:
-    """A service of its own for these. Returns what is wrong at the end, and how many jobs were accepted."""
+def _strike(faults: list[Fault], options: argparse.Namespace) -> dict[str, Any]:
+    """A service of its own for these. Returns what came of them, as a line of the log."""
     with (
         tempfile.TemporaryDirectory(prefix="expunge-kill-") as folder,
         cluster(Path(folder), options.store, options.stop) as busy,
@@ -52,22 +51,25 @@ def _strike(faults: list[Fault], options: argparse.Namespace) -> tuple[list[str]
         for fault in faults:
             print(f"  {fault}", file=sys.stderr, flush=True)
             busy.inject(fault)
-        found = busy.drain()
-        _write(options, faults, found, len(busy.accepted))
-        return found, len(busy.accepted)
-
-
-def _write(options: argparse.Namespace, faults: list[Fault], violations: list[str], jobs: int) -> None:
-    print(f"  {len(faults)} faults, {jobs} jobs, violations: {violations}", file=sys.stderr, flush=True)
+        found = {"store": options.store, "seed": options.seed, "violations": busy.drain(), "jobs": len(busy.accepted)}
+    print(f"  {len(faults)} faults: {found}", file=sys.stderr, flush=True)
+    line = found | {"faults": [asdict(fault) for fault in faults]}
     if options.log:
         with options.log.open("a") as log:
-            line = {"store": options.store, "seed": options.seed, "jobs": jobs, "violations": violations}
-            log.write(json.dumps(line | {"faults": [asdict(fault) for fault in faults]}) + "\n")
+            log.write(json.dumps(line) + "\n")
+    return line
 
 
-def _logged(log: Path | None) -> set[tuple[str, Fault]]:
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log and log.exists() else []
-    return {(line["store"], Fault(**fault)) for line in lines for fault in line["faults"]}
+def _summary(lines: list[dict[str, Any]], store: str) -> dict[str, Any]:
+    seeds = sorted({line["seed"] for line in lines})
+    faults, jobs = sum(len(line["faults"]) for line in lines), sum(line["jobs"] for line in lines)
+    return {"store": store, "seeds": seeds, "faults": faults, "jobs": jobs}
+
+
+def _logged(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What earlier runs on this store came to."""
+    text = options.log.read_text() if options.log and options.log.exists() else ""
+    return [line for line in map(json.loads, text.splitlines()) if line["store"] == options.store]
 
 
 def _options() -> argparse.Namespace:
