@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api_schemas.batches import CSV_COLUMNS, BatchRequest
 from api_schemas.edits import MOST_REMOVALS, EditRequest, Removal
 from api_schemas.problems import InvalidField, invalid_field, invalid_fields
-from service import ledgers, resources, submissions
+from service import acceptance, ledgers, resources, submissions
 from service.access import Caller
 from service.backend import Backend
 from service.errors import InvalidRequest, MalformedCsv
@@ -64,7 +64,7 @@ def submit(backend: Backend, request: BatchRequest, caller: Caller, scope: Scope
         held = ledger_store.active(session, caller.tenant, request.model)
         found = sort(backend, request, held)
         edit = _edit(request, found)
-        job = submissions.accept(backend, session, edit, caller)
+        job = acceptance.accept(backend, session, edit, caller)
         now = backend.clock()
         batch = batches.create(session, caller.tenant, job.id, now=now)
         places = iter(range(len(found)))

@@ -16,6 +16,7 @@ from service.access import Caller
 from service.backend import Backend
 from service.errors import PlanRefused, PlanTimeout
 from service.store import jobs
+from service.store.jobs import NewJob
 from service.store.schema import Job
 
 PLAN = "plan.json"
@@ -53,7 +54,7 @@ def _queue(backend: Backend, request: EditRequest, caller: Caller) -> Job:
     with backend.database.write() as session:
         if request.ledger:
             ledgers.refuse_conflicts(session, caller.tenant, request)
-        return jobs.create(session, request, caller.key_id, now=now, tenant=caller.tenant, kind="plan")
+        return jobs.create(session, NewJob(request, caller.key_id, caller.tenant, "plan"), now=now)
 
 
 def _look(backend: Backend, job: Job) -> Job:

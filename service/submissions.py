@@ -2,23 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic import BaseModel
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
-from service import ledgers, resources
+from service import resources
 from service.access import Caller
 from service.backend import Backend
-from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, TooManyJobs
+from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable
+from service.room import Room
 from service.store import audit, idempotency, jobs
 from service.store import ledgers as ledger_store
 from service.store.faults import reach
 from service.store.idempotency import Reply, Scope
+from service.store.jobs import NewJob
 from service.store.schema import Job
 
 ACCEPTED = 202
@@ -33,67 +35,6 @@ class Submission:
 
     reply: Reply
     replayed: bool
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A POST of an edit."""
-
-    request: EditRequest
-    caller: Caller
-    scope: Scope | None
-
-
-def submit_all(backend: Backend, asked: Sequence[Asked]) -> list[Submission | Exception]:
-    """Queue a job for each, or repeat what was answered to the same key and the same body, all in one transaction.
-
-    One that is refused undoes nothing but itself. Nobody is answered before all are on disk.
-
-    Outcomes that are raised: `UnknownModel`, `InvalidRequest`, `LedgerConflict`, `TooManyJobs`, `IdempotencyKeyReused`,
-    `IdempotencyConflict`.
-    """
-    refused = [_refusal(backend, one) for one in asked]
-    reach("accept.begun")
-    with backend.database.write() as session:
-        pairs = zip(asked, refused, strict=True)
-        outcomes = [refusal or _submit(backend, session, one) for one, refusal in pairs]
-    reach("accept.committed")
-    return outcomes
-
-
-def _refusal(backend: Backend, asked: Asked) -> Exception | None:
-    """What can be found wrong without holding the database up."""
-    try:
-        backend.phrases.check(asked.request)
-    except Exception as error:
-        return error
-    return None
-
-
-def _submit(backend: Backend, session: Session, asked: Asked) -> Submission | Exception:
-    def work(session: Session) -> Reply:
-        job = accept(backend, session, asked.request, asked.caller)
-        return Reply(job.request_digest, ACCEPTED, resources.edit(job).model_dump_json())
-
-    try:
-        with session.begin_nested(), _one_at_a_time():
-            return _once(backend, session, work, asked.request.digest(), asked.scope)
-    except (OperationalError, InterfaceError):  # the database itself: nothing of all this holds
-        raise
-    except Exception as error:
-        return error
-
-
-def accept(backend: Backend, session: Session, request: EditRequest, caller: Caller) -> Job:
-    """A new job, if there is room for one and the ledger has nothing against it. Its line in the audit log comes last."""
-    refuse_too_many(backend, session, caller)
-    if request.ledger:
-        ledgers.refuse_conflicts(session, caller.tenant, request)
-    now = backend.clock()
-    job = jobs.create(session, request, caller.key_id, now=now, tenant=caller.tenant)
-    noted = {"model": request.model, "request": job.request_digest, "ledger": request.ledger}
-    audit.record(session, caller.tenant, caller.key_id, "edit.create", job.id, now=now, **noted)
-    return job
 
 
 def revoke(backend: Backend, found: Job, caller: Caller, scope: Scope | None) -> Submission:
@@ -116,11 +57,9 @@ def _revocation(backend: Backend, session: Session, found: Job, caller: Caller) 
             f'nothing of edit "{found.id}" holds in a ledger.',
             remedy="Only an edit that succeeded with `ledger` set can be revoked, and only once.",
         )
-    refuse_too_many(backend, session, caller)
+    Room(backend, session).take(caller.tenant)
     now, request = backend.clock(), EditRequest.model_validate(found.request)
-    job = jobs.create(
-        session, request, caller.key_id, now=now, tenant=caller.tenant, kind="revocation", revokes=found.id
-    )
+    job = jobs.create(session, NewJob(request, caller.key_id, caller.tenant, "revocation", found.id), now=now)
     audit.record(session, caller.tenant, caller.key_id, "edit.revoke", found.id, now=now, revocation=job.id)
     return job
 
@@ -134,14 +73,14 @@ def once(backend: Backend, work: Work, fingerprint: str, scope: Scope | None) ->
     Raises `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
     reach("accept.begun")
-    with _one_at_a_time(), backend.database.write() as session:
+    with one_at_a_time(), backend.database.write() as session:
         submission = _once(backend, session, work, fingerprint, scope)
     reach("accept.committed")
     return submission
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Iterator[None]:
     """Two that came at once under the same key: the other one is through. Raises `IdempotencyConflict`."""
     try:
         yield
@@ -154,15 +93,16 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _once(backend: Backend, session: Session, work: Work, fingerprint: str, scope: Scope | None) -> Submission:
-    if scope and (earlier := idempotency.find(session, scope)):
-        return _replay(earlier, fingerprint)
+    if scope and (earlier := idempotency.find(session, [scope])):
+        return replay(earlier[scope], fingerprint)
     reply = work(session)
     if scope:
-        idempotency.remember(session, scope, reply, now=backend.clock())
+        idempotency.remember(session, {scope: reply}, now=backend.clock())
     return Submission(reply, replayed=False)
 
 
-def _replay(earlier: Reply, fingerprint: str) -> Submission:
+def replay(earlier: Reply, fingerprint: str) -> Submission:
+    """What was answered before. Raises `IdempotencyKeyReused`."""
     if earlier.fingerprint != fingerprint:
         raise IdempotencyKeyReused(
             "the key came first with another body.", remedy="Use a fresh key for each new request."
@@ -174,14 +114,3 @@ def digest_of(request: BaseModel) -> str:
     """What makes two bodies the same one: their canonical JSON."""
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode(errors='surrogatepass')).hexdigest()}"
-
-
-def refuse_too_many(backend: Backend, session: Session, caller: Caller) -> None:
-    """Raise `TooManyJobs` when the tenant has as many unfinished jobs as it may have."""
-    limit = backend.settings.max_unfinished_jobs
-    if limit and jobs.unfinished(session, caller.tenant) >= limit:
-        raise TooManyJobs(
-            f"{limit} jobs of yours are not finished yet.",
-            remedy="Wait for some, cancel some, or put many removals into one batch.",
-            headers={"Retry-After": "60"},
-        )

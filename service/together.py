@@ -7,13 +7,14 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from service import submissions
+from service import acceptance
+from service.acceptance import Asked
 from service.backend import Backend
 from service.errors import NotFound
 from service.gathering import Gathering
 from service.store import jobs
 from service.store.schema import Job
-from service.submissions import Asked, Submission
+from service.submissions import Submission
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Together:
     @classmethod
     def of(cls, backend: Backend) -> "Together":
         """On top of `backend`."""
-        return cls(Gathering(partial(submissions.submit_all, backend)), Gathering(partial(look_up, backend)))
+        return cls(Gathering(partial(acceptance.submit_all, backend)), Gathering(partial(look_up, backend)))
 
 
 def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Job | Exception]:

@@ -16,6 +16,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.jobs import Edit, JobKind, Page, Status
 from api_schemas.report import Verdict
 from service import resources, submissions
+from service.acceptance import Asked
 from service.access import Caller, ReadsEdits, WritesEdits
 from service.backend import Backend, BackendDep
 from service.downloads import NOTHING_NEW, matches
@@ -24,7 +25,7 @@ from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.schema import Job
-from service.submissions import Asked, Submission
+from service.submissions import Submission
 from service.together import Together, TogetherDep, Wanted, no_edit
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])

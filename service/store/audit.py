@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from service.store.schema import add_row
+from service.store.schema import add_rows
 from service.store.tables import AuditLine
 
 FIRST = "0" * 64
@@ -36,30 +36,41 @@ class Checked:
     """What is wrong, and with which line."""
 
 
+@dataclass(frozen=True)
+class Deed:
+    """What was done, for whom, by whom and to what."""
+
+    tenant: str
+    actor: str
+    action: str
+    target: str
+    details: dict[str, Any]
+
+
 def record(
     session: Session, tenant: str, actor: str, action: str, target: str, *, now: datetime, **details: Any
 ) -> None:
     """Add a line, in the transaction that does what it says. Call it last: others wait until that ends."""
+    record_all(session, [Deed(tenant, actor, action, target, details)], now=now)
+
+
+def record_all(session: Session, deeds: Sequence[Deed], *, now: datetime) -> None:
+    """A line for each, in order."""
+    if not deeds:
+        return
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": APPEND_LOCK})
     last, head = session.execute(_LAST).one_or_none() or (0, FIRST)
-    values = {"at": now, "tenant": tenant, "actor": actor, "action": action, "target": target, "details": details}
-    line = {"seq": last + 1, "previous": head, **values}
-    add_row(session, AuditLine, **line, hash=digest(AuditLine(**line)))
+    rows = []
+    for seq, deed in enumerate(deeds, last + 1):
+        previous, head = head, digest(seq, now, deed, head)
+        rows.append({"seq": seq, "at": now, **vars(deed), "previous": previous, "hash": head})
+    add_rows(session, AuditLine, rows)
 
 
-def digest(line: AuditLine) -> str:
-    """sha256 over the line in canonical JSON, the hash before it included."""
-    content = [
-        line.seq,
-        line.at.isoformat(timespec="microseconds"),
-        line.tenant,
-        line.actor,
-        line.action,
-        line.target,
-        line.details,
-        line.previous,
-    ]
+def digest(seq: int, at: datetime, deed: Deed, previous: str) -> str:
+    """sha256 over a line in canonical JSON, the hash before it included."""
+    content = [seq, at.isoformat(timespec="microseconds"), *vars(deed).values(), previous]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -72,7 +83,7 @@ def verify(session: Session, expected: tuple[int, str] | None = None) -> Checked
     number, head = 0, FIRST
     for line in every(session):
         number += 1
-        if (line.seq, line.previous, line.hash) != (number, head, digest(line)):
+        if (line.seq, line.previous, line.hash) != (number, head, digest(line.seq, line.at, _deed(line), head)):
             return Checked(number, head, f"line {number} is not what was written")
         head = line.hash
         if expected and number == expected[0] and head != expected[1]:
@@ -80,6 +91,10 @@ def verify(session: Session, expected: tuple[int, str] | None = None) -> Checked
     if expected and number < expected[0]:
         return Checked(number, head, f"line {expected[0]} is gone: the log ends at {number}")
     return Checked(number, head)
+
+
+def _deed(line: AuditLine) -> Deed:
+    return Deed(line.tenant, line.actor, line.action, line.target, line.details)
 
 
 def every(session: Session) -> Iterator[AuditLine]:

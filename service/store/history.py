@@ -10,15 +10,17 @@ from sqlalchemy.orm import Session, lazyload
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import TERMINAL, Status
 from service.store import audit, webhooks
-from service.store.schema import Event, Job, add_row
+from service.store.audit import Deed
+from service.store.schema import Event, Job, add_row, add_rows
 
 _LAST = select(func.max(Event.seq)).where(Event.job_id == bindparam("job_id"))
 
 
-def begin(session: Session, job: Job) -> None:
-    """A new job's first event."""
-    _add(session, job.id, 1, "status", "queued", now=job.created_at, data={"status": "queued"})
-    _tell(session, job, "queued", job.created_at)
+def begin(session: Session, jobs: Sequence[Job], *, now: datetime) -> None:
+    """The first event of new jobs."""
+    queued = {"level": "info", "type": "status", "message": "queued", "data": {"status": "queued"}}
+    add_rows(session, Event, [{"job_id": job.id, "seq": 1, "created_at": now, **queued} for job in jobs])
+    _tell(session, jobs, "queued", now)
 
 
 def append(
@@ -33,35 +35,24 @@ def append(
 ) -> None:
     """Add an event. The caller has changed the job's row in this transaction, which holds its lock."""
     last = session.scalar(_LAST, {"job_id": job_id}) or 0
-    _add(session, job_id, last + 1, kind, message, now=now, level=level, data=data)
+    values = {"level": level, "type": kind, "message": message, "data": data}
+    add_row(session, Event, job_id=job_id, seq=last + 1, created_at=now, **values)
     if kind == "status":
         job = session.get_one(Job, job_id, populate_existing=True, options=[lazyload(Job.artifacts)])
-        _tell(session, job, data["status"], now)
+        _tell(session, [job], data["status"], now)
 
 
-def _add(
-    session: Session,
-    job_id: str,
-    seq: int,
-    kind: EventType,
-    message: str,
-    *,
-    now: datetime,
-    level: Level = "info",
-    data: dict[str, Any],
-) -> None:
-    values = {"level": level, "type": kind, "message": message, "data": data}
-    add_row(session, Event, job_id=job_id, seq=seq, created_at=now, **values)
-
-
-def _tell(session: Session, job: Job, status: Status, now: datetime) -> None:
+def _tell(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
     """Whoever wants to know: receivers of webhooks, and at the end the audit log."""
-    if job.kind == "plan":
-        return
-    webhooks.announce(session, job, status, now=now)
+    edits = [job for job in jobs if job.kind != "plan"]
+    webhooks.announce(session, edits, status, now=now)
     if status in TERMINAL:
-        noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
-        audit.record(session, job.tenant, "service", f"edit.{status}", job.id, now=now, **noted)
+        audit.record_all(session, [_ending(job, status) for job in edits], now=now)
+
+
+def _ending(job: Job, status: Status) -> Deed:
+    noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
+    return Deed(job.tenant, "service", f"edit.{status}", job.id, noted)
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:

@@ -1,11 +1,13 @@
 """Replies that were given, kept to be given again when the same request comes twice."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from service.store.schema import IdempotencyKey
+from service.store.schema import IdempotencyKey, add_rows
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,21 @@ class Reply:
     body: str
 
 
-def find(session: Session, scope: Scope) -> Reply | None:
-    """The reply that was given to this key, if one was."""
-    row = session.get(IdempotencyKey, (scope.api_key_id, scope.route, scope.key))
-    return Reply(row.fingerprint, row.status_code, row.body) if row else None
+_SCOPE = tuple_(IdempotencyKey.api_key_id, IdempotencyKey.route, IdempotencyKey.key)
 
 
-def remember(session: Session, scope: Scope, reply: Reply, *, now: datetime) -> None:
-    """Keep the reply, in the transaction that did what it says."""
-    session.add(IdempotencyKey(**vars(scope), **vars(reply), created_at=now))
-    session.flush()
+def find(session: Session, scopes: Collection[Scope]) -> dict[Scope, Reply]:
+    """The replies that were given to these keys, where one was."""
+    if not scopes:
+        return {}
+    wanted = [(scope.api_key_id, scope.route, scope.key) for scope in scopes]
+    rows = session.scalars(select(IdempotencyKey).where(_SCOPE.in_(wanted)))
+    return {
+        Scope(row.api_key_id, row.route, row.key): Reply(row.fingerprint, row.status_code, row.body) for row in rows
+    }
+
+
+def remember(session: Session, replies: Mapping[Scope, Reply], *, now: datetime) -> None:
+    """Keep the replies, in the transaction that did what they say."""
+    rows = [{**vars(scope), **vars(reply), "created_at": now} for scope, reply in replies.items()]
+    add_rows(session, IdempotencyKey, rows)

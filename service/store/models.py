@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from service.store.errors import UnknownModel
 
 REMEMBERED = 1.0
-"""Seconds. How long what operators have added is taken to be as it was: every request asks."""
+"""Seconds. How long a model that was found is taken to be as it was: every request asks."""
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -27,13 +28,13 @@ class BaseModel:
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in paths}
 
-    @property
+    @cached_property
     def tokenizer_file(self) -> Path | None:
         """The tokenizer as one file, if the model ships it so."""
         path = self.folder / "tokenizer" / "tokenizer.json"
         return path if path.is_file() else None
 
-    @property
+    @cached_property
     def context_length(self) -> int:
         """Tokens that a prompt may have, BOS and EOS included."""
         config = json.loads((self.folder / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
@@ -52,7 +53,7 @@ class ModelRegistry:
         self._named = dict(named)
         self._folder = folder
         self._added = added
-        self._remembered: tuple[float, Mapping[str, Path]] = (-math.inf, {})
+        self._seen: dict[str, tuple[float, BaseModel]] = {}
 
     def all(self) -> list[BaseModel]:
         """Every registered model whose folder is there, by id."""
@@ -61,22 +62,21 @@ class ModelRegistry:
         return [BaseModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
 
     def get(self, model_id: str) -> BaseModel:
-        """Raises `UnknownModel`."""
-        folder = self._named.get(model_id) or self._known(model_id) or (self._folder and self._folder / model_id)
+        """What was found a moment ago, if it is still there. Raises `UnknownModel`."""
+        looked, model = self._seen.get(model_id, (-math.inf, None))
+        if model is None or time.monotonic() - looked > REMEMBERED or not _is_model(model_id, model.folder):
+            model = self._look_up(model_id)
+            self._seen[model_id] = time.monotonic(), model
+        return model
+
+    def _look_up(self, model_id: str) -> BaseModel:
+        folder = self._named.get(model_id) or self._added().get(model_id) or (self._folder and self._folder / model_id)
         if folder and _is_model(model_id, folder):
             return BaseModel(model_id, folder)
         known = ", ".join(model.id for model in self.all()) or "none"
         raise UnknownModel(
             f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
         )
-
-    def _known(self, model_id: str) -> Path | None:
-        """Where an operator said that it is, as of a moment ago."""
-        looked, folders = self._remembered
-        if time.monotonic() - looked > REMEMBERED:
-            folders = self._added()
-            self._remembered = time.monotonic(), folders
-        return folders.get(model_id)
 
 
 def _is_model(name: str, folder: Path) -> bool:

@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.schema import Doorbell, add_row
+from service.store.schema import Doorbell, add_rows
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 
 
-def hang(session: Session, job_id: str, *, now: datetime) -> None:
-    """A new job's bell, to be rung from `now` on."""
-    add_row(session, Doorbell, job_id=job_id, due_at=now, rings=0)
+def hang(session: Session, job_ids: Sequence[str], *, now: datetime) -> None:
+    """New jobs' bells, to be rung from `now` on."""
+    add_rows(session, Doorbell, [{"job_id": job_id, "due_at": now, "rings": 0} for job_id in job_ids])
 
 
 def ring(session: Session, job_id: str, *, now: datetime) -> None:

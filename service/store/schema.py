@@ -1,5 +1,6 @@
 """The tables, as this version of Expunge needs them. How a database gets there: `service.store.migrations`."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
@@ -67,7 +68,13 @@ class Base(DeclarativeBase):
 
 def add_row(session: Session, table: type[Base], **values: Any) -> None:
     """Insert a row at once, without the object that `Session.add` would keep of it: several times as quick."""
-    session.connection().execute(_insertion(table), values)
+    add_rows(session, table, [values])
+
+
+def add_rows(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows with the same columns, by one statement."""
+    if rows:
+        session.connection().execute(_insertion(table), rows)
 
 
 @cache

@@ -52,25 +52,28 @@ def remove(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> Non
     _give_up(session, endpoint.id)
 
 
-def announce(session: Session, job: Job, status: str, *, now: datetime) -> None:
-    """A message to each of the tenant's receivers that wants to know."""
+def announce(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
+    """A message about each job to each of its tenant's receivers that wants to know."""
     kind = f"edit.{status}"
-    for receiver, wanted in session.execute(_LISTENING, {"tenant": job.tenant}):
-        if kind in wanted:
-            session.add(
-                WebhookDelivery(
-                    id=prefixed_id("msg", now),
-                    endpoint_id=receiver,
-                    job_id=job.id,
-                    type=kind,
-                    body=_body(job, kind, status, now),
-                    status="pending",
-                    created_at=now,
-                    next_attempt_at=now,
-                    tries=0,
-                    attempts=[],
-                )
-            )
+    for tenant in {job.tenant for job in jobs}:
+        told = [receiver for receiver, wanted in session.execute(_LISTENING, {"tenant": tenant}) if kind in wanted]
+        own = [job for job in jobs if job.tenant == tenant]
+        session.add_all(_message(receiver, job, kind, status, now) for job in own for receiver in told)
+
+
+def _message(receiver: str, job: Job, kind: str, status: str, now: datetime) -> WebhookDelivery:
+    return WebhookDelivery(
+        id=prefixed_id("msg", now),
+        endpoint_id=receiver,
+        job_id=job.id,
+        type=kind,
+        body=_body(job, kind, status, now),
+        status="pending",
+        created_at=now,
+        next_attempt_at=now,
+        tries=0,
+        attempts=[],
+    )
 
 
 def due(session: Session, *, now: datetime, limit: int = 20) -> Sequence[str]:

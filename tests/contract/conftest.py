@@ -19,6 +19,7 @@ from service.settings import ServiceSettings
 from service.store import batches, claims, jobs, keys, ledgers, webhooks
 from service.store.claims import Published
 from service.store.database import Database
+from service.store.jobs import NewJob
 from service.store.ledgers import Step
 from service.webhooks.signing import Signer
 from tests.fakes.clock import FakeClock
@@ -90,7 +91,7 @@ def _furnish(world: World) -> None:
     with backend.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
         endpoint = webhooks.add(session, "one", now=now, **wishes, **sealed)
-        job = jobs.create(session, request, "key", now=now, tenant="one")
+        job = jobs.create(session, NewJob(request, "key", tenant="one"), now=now)
         batch = batches.create(session, "one", job.id, now=now)
         batches.add(session, batch, 0, SECRET, 0, [])
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)

@@ -22,6 +22,7 @@ from service.settings import ServiceSettings
 from service.store import claims, jobs, keys, ledgers
 from service.store.claims import Published
 from service.store.clock import utc_now
+from service.store.jobs import NewJob
 from service.store.ledgers import Step
 from tests.fakes.stack import ROOT, eventually
 
@@ -81,7 +82,7 @@ def edit(backend: Backend) -> str:
     files = [Published(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
     with backend.database.write() as session:
         request = EditRequest(removals=[Removal(concept="fox")], ledger=True)
-        job = jobs.create(session, request, "key", now=now)
+        job = jobs.create(session, NewJob(request, "key"), now=now)
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)

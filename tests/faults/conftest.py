@@ -15,6 +15,7 @@ from api_schemas.edits import EditRequest, Removal
 from service.store import jobs, keys
 from service.store.clock import utc_now
 from service.store.database import Database, sqlite_url
+from service.store.jobs import NewJob
 from tests.fakes.model import write_model
 from tests.fakes.stack import environment, eventually
 
@@ -34,7 +35,7 @@ class Api:
     def submit(self) -> str:
         """A queued job: nobody works on it."""
         with self.database.write() as session:
-            return jobs.create(session, REQUEST, "key", now=utc_now()).id
+            return jobs.create(session, NewJob(REQUEST, "key"), now=utc_now()).id
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from service.store.blobs import LocalBlobs
 from service.store.clock import utc_now
 from service.store.database import Database, sqlite_url
 from service.store.errors import StoreUnavailable
+from service.store.jobs import NewJob
 from tests.faults.conftest import REQUEST
 
 
@@ -37,7 +38,7 @@ def main() -> None:
 
 def submit(database: Database) -> None:
     with database.write() as session:
-        jobs.create(session, REQUEST, "key", now=utc_now())
+        jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())
 
 
 def fill(path: Path) -> None:

@@ -25,6 +25,7 @@ from service.store import database as database_module
 from service.store import jobs, keys
 from service.store.blobs import Blob, LocalBlobs
 from service.store.clock import utc_now
+from service.store.jobs import NewJob
 from service.store.queue import TASK, celery_app
 from service.store.schema import Job
 from tests.fakes.model import write_model
@@ -107,7 +108,7 @@ def test_a_full_blob_folder_costs_an_attempt_and_leaves_nothing_behind(backend: 
     blobs = FullDisk(tmp_path / "blobs")
     runner = Runner(settings, backend.database, blobs, settings.registry())
     with backend.database.write() as session:
-        job_id = jobs.create(session, REQUEST, "key", now=utc_now()).id
+        job_id = jobs.create(session, NewJob(REQUEST, "key"), now=utc_now()).id
     runner.run(job_id)
     with backend.database.read() as session:
         assert session.get_one(Job, job_id).status == "queued"
@@ -153,7 +154,7 @@ def test_a_broker_without_memory_delays_jobs_and_loses_none(
     dispatcher = Dispatcher(backend.database, lambda job_id: app.send_task(TASK, kwargs={"job_id": job_id}))
     small_broker.config_set("maxmemory", 1)
     with backend.database.write() as session:
-        jobs.create(session, REQUEST, "key", now=utc_now())
+        jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())
     with pytest.raises(OperationalError):
         dispatcher.step()
     stop = threading.Event()

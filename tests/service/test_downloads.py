@@ -16,6 +16,7 @@ from service.downloads import Span, parse_range
 from service.errors import RangeNotSatisfiable
 from service.store import claims, jobs
 from service.store.claims import Published
+from service.store.jobs import NewJob
 from service.store.s3 import S3Blobs
 
 DATA = bytes(range(256)) * 20
@@ -40,7 +41,7 @@ def publish(backend: Backend) -> str:
     now = backend.clock()
     with backend.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
-        edit_id = jobs.create(session, request, "key", now=now).id
+        edit_id = jobs.create(session, NewJob(request, "key"), now=now).id
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)

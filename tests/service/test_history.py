@@ -10,6 +10,7 @@ from api_schemas.sse import Message, Parser
 from service.backend import Backend
 from service.store import claims, jobs
 from service.store.database import Database
+from service.store.jobs import NewJob
 from tests.fakes.clock import FakeClock
 
 
@@ -17,7 +18,7 @@ def finished(database: Database, clock: FakeClock, steps: int = 5) -> str:
     """An edit with `steps` + 3 events."""
     with database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
-        edit_id = jobs.create(session, request, "key", now=clock()).id
+        edit_id = jobs.create(session, NewJob(request, "key"), now=clock()).id
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=clock())
         assert claim
         for step in range(steps):
@@ -69,7 +70,7 @@ def test_after_the_end_there_is_nothing_to_reconnect_for(
 def test_a_stopping_service_ends_its_streams(backend: Backend, client: TestClient, clock: FakeClock) -> None:
     with backend.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
-        edit_id = jobs.create(session, request, "key", now=clock()).id
+        edit_id = jobs.create(session, NewJob(request, "key"), now=clock()).id
     backend.closing.set()
     (event,) = read(client, edit_id)
     assert event.event == "status"

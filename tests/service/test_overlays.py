@@ -21,6 +21,7 @@ from service.overlays import OverlayFiles
 from service.store import claims, jobs
 from service.store.blobs import LocalBlobs
 from service.store.claims import Published
+from service.store.jobs import NewJob
 from tests.fakes.model import WEIGHTS
 
 BASE = bytes(range(256)) * 20
@@ -72,7 +73,7 @@ def weights(backend: Backend, base: Path) -> str:
     ]
     with backend.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
-        edit_id = jobs.create(session, request, "key", now=now).id
+        edit_id = jobs.create(session, NewJob(request, "key"), now=now).id
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)

@@ -12,6 +12,7 @@ from service.app import create_app
 from service.backend import Backend
 from service.store import claims, jobs
 from service.store.database import Database
+from service.store.jobs import NewJob
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import LONGEST_PHRASE
 
@@ -23,7 +24,7 @@ def submit(database: Database, clock: FakeClock, concept: str = "fox") -> str:
     clock.forward(1)
     with database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept=concept)])
-        return jobs.create(session, request, "key", now=clock()).id
+        return jobs.create(session, NewJob(request, "key"), now=clock()).id
 
 
 def start(database: Database, clock: FakeClock, edit_id: str) -> claims.Claim:

@@ -5,18 +5,19 @@ import json
 import threading
 from collections.abc import Sequence
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from api_schemas.edits import EditRequest, Removal
+from service.acceptance import Asked
 from service.access import Caller, KeyRing
 from service.backend import Backend
-from service.errors import IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
+from service.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
 from service.gathering import Gathering
 from service.store import audit, jobs, keys
 from service.store.database import Database
 from service.store.errors import StoreUnavailable, UnknownModel
 from service.store.idempotency import Scope
-from service.submissions import Asked, Submission
+from service.submissions import Submission
 from service.together import Together, Wanted
 from tests.fakes.clock import FakeClock
 
@@ -98,12 +99,32 @@ def test_one_that_is_refused_undoes_nothing_but_itself(backend: Backend, databas
 
 
 def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(backend: Backend) -> None:
-    begun: list[str] = []
-    engine = backend.database.engine
-    event.listen(engine, "before_cursor_execute", lambda *args: begun.append(args[2]) if "BEGIN" in args[2] else None)
-    made = outcomes(backend, *(asked() for _ in range(50)))
+    sent: list[str] = []
+    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    made = outcomes(backend, *(asked(key=str(number)) for number in range(50)))
     assert len({made_one.reply.body for made_one in made if isinstance(made_one, Submission)}) == 50
-    assert begun.count("BEGIN IMMEDIATE") <= 3
+    assert sent.count("BEGIN IMMEDIATE") <= 3
+    assert len(sent) < 50
+
+
+def test_one_that_the_database_will_not_have_takes_nobody_down(backend: Backend, database: Database) -> None:
+    with database.write() as session:
+        session.execute(
+            text(
+                "CREATE TRIGGER no_bats BEFORE INSERT ON jobs WHEN NEW.request LIKE '%bat%' "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        )
+    before, bat, after = outcomes(backend, asked("fox", key="a"), asked("bat", key="b"), asked("pizza", key="c"))
+    assert isinstance(before, Submission)
+    assert isinstance(after, Submission)
+    assert isinstance(bat, IdempotencyConflict)
+    with database.read() as session:
+        assert {job.request["removals"][0]["concept"] for job in jobs.recent(session, "default", {}, limit=9)} == {
+            "fox",
+            "pizza",
+        }
+        assert audit.verify(session) == audit.Checked(2, audit.verify(session).head)
 
 
 def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(backend: Backend) -> None:

@@ -8,6 +8,7 @@ import pytest
 from api_schemas.edits import EditRequest, Removal
 from service.store import jobs
 from service.store.database import Database
+from service.store.jobs import NewJob
 from service.store.schema import Job
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
@@ -39,7 +40,7 @@ def submit(database: Database, clock: FakeClock) -> Callable[..., str]:
     def submit(**wishes: str) -> str:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
         with database.write() as session:
-            return jobs.create(session, request, "key", now=clock()).id
+            return jobs.create(session, NewJob(request, "key"), now=clock()).id
 
     return submit
 

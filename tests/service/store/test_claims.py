@@ -14,6 +14,7 @@ from api_schemas.jobs import JobError
 from service.store import claims, history, jobs, sweeper
 from service.store.claims import Claim, Published
 from service.store.database import Database
+from service.store.jobs import NewJob
 from service.store.schema import Artifact, Attempt, Doorbell, Event, Job
 from tests.fakes.clock import FakeClock
 
@@ -37,7 +38,7 @@ WRITES: dict[str, Write] = {
 
 def submitted(database: Database, clock: FakeClock) -> str:
     with database.write() as session:
-        return jobs.create(session, REQUEST, "key", now=clock()).id
+        return jobs.create(session, NewJob(REQUEST, "key"), now=clock()).id
 
 
 def claimed(database: Database, clock: FakeClock, job_id: str, owner: str = "one") -> Claim | None:

@@ -13,6 +13,7 @@ from api_schemas.edits import EditRequest, Removal
 from service.store import jobs, migrate
 from service.store.database import Database, sqlite_url
 from service.store.errors import IncompatibleStore
+from service.store.jobs import NewJob
 from service.store.schema import Base, Job
 from tests.fakes.clock import FakeClock
 
@@ -34,7 +35,9 @@ def shape(database: Database) -> dict[str, list[tuple[str, str, bool]]]:
 
 def end_a_job(database: Database, clock: FakeClock) -> str:
     with database.write() as session:
-        job_id = jobs.create(session, EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k", now=clock()).id
+        job_id = jobs.create(
+            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=clock()
+        ).id
         jobs.cancel(session, job_id, now=clock())
     return job_id
 

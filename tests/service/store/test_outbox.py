@@ -11,6 +11,7 @@ from service.dispatcher import Dispatcher
 from service.store import claims, history, idempotency, jobs, sweeper
 from service.store.database import Database
 from service.store.idempotency import Reply, Scope
+from service.store.jobs import NewJob
 from service.store.schema import Doorbell, IdempotencyKey, Job
 from tests.fakes.clock import FakeClock
 
@@ -20,7 +21,7 @@ LEASE = timedelta(seconds=30)
 def submit(database: Database, clock: FakeClock) -> str:
     request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
     with database.write() as session:
-        return jobs.create(session, request, "key", now=clock()).id
+        return jobs.create(session, NewJob(request, "key"), now=clock()).id
 
 
 def claim(database: Database, clock: FakeClock, job_id: str) -> claims.Claim:
@@ -157,7 +158,7 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
 
 def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
-        idempotency.remember(session, Scope("key", "POST /v1/edits", "k"), Reply("f", 202, "{}"), now=clock())
+        idempotency.remember(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
     clock.forward(sweeper.IDEMPOTENCY_TIME.total_seconds() + 1)
     sweep(database, clock)
     with database.read() as session:

@@ -16,6 +16,7 @@ from service.store import claims, fsck, gc, jobs, ledgers, retention
 from service.store.blobs import Blob, LocalBlobs
 from service.store.claims import Published
 from service.store.database import Database, sqlite_url
+from service.store.jobs import NewJob
 from service.store.schema import Artifact, Event, Job
 from tests.fakes.clock import FakeClock
 
@@ -47,7 +48,9 @@ def finish(database: Database, blobs: LocalBlobs, clock: FakeClock) -> Make:
             Published("manifest.json", "manifest", "x", manifest.size, manifest.sha256),
         ]
         with database.write() as session:
-            job = jobs.create(session, EditRequest(model="tiny", removals=[Removal(concept=name)]), "key", now=clock())
+            job = jobs.create(
+                session, NewJob(EditRequest(model="tiny", removals=[Removal(concept=name)]), "key"), now=clock()
+            )
             claim = claims.claim(session, job.id, owner="one", lease=LEASE, now=clock())
             assert claim
             if step:
@@ -87,7 +90,9 @@ def test_a_working_folder_of_a_job_that_runs_is_left_alone(
     database: Database, blobs: LocalBlobs, clock: FakeClock, tmp_path: Path
 ) -> None:
     with database.write() as session:
-        job = jobs.create(session, EditRequest(model="tiny", removals=[Removal(concept="x")]), "key", now=clock())
+        job = jobs.create(
+            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "key"), now=clock()
+        )
     (tmp_path / "work" / job.id).mkdir(parents=True)
     assert gc.collect(database, blobs, tmp_path / "work", now=clock.forward(10**6)).folders == 0
 
@@ -99,7 +104,9 @@ def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
     first = finish("b", ledgers.Step(found=0, digest="b", active=1))
     last = finish("c", ledgers.Step(found=1, digest="c", active=2))
     with database.write() as session:
-        waiting = jobs.create(session, EditRequest(model="tiny", removals=[Removal(concept="x")]), "k", now=clock()).id
+        waiting = jobs.create(
+            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "k"), now=clock()
+        ).id
     now = clock.forward(3600)
     young = finish("d")
     with database.write() as session:
@@ -177,7 +184,7 @@ def test_a_backup_is_the_database_of_one_moment(tmp_path: Path, clock: FakeClock
     database = Database(sqlite_url(tmp_path / "expunge.db"))
     database.prepare()
     with database.write() as session:
-        jobs.create(session, EditRequest(model="tiny", removals=[Removal(concept="x")]), "key", now=clock())
+        jobs.create(session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "key"), now=clock())
         database.backup(tmp_path / "copy.db")
         session.flush()
     copy = Database(sqlite_url(tmp_path / "copy.db"))

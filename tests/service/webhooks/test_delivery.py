@@ -13,6 +13,7 @@ from api_schemas.webhooks import WebhookMessage
 from service.backend import Backend
 from service.store import jobs, webhooks
 from service.store.errors import SecretsKeyError
+from service.store.jobs import NewJob
 from service.store.sealing import Sealer, new_key
 from service.store.settings import StoreSettings
 from service.store.tables import WebhookEndpoint
@@ -42,7 +43,7 @@ def add(client: TestClient, *events: str) -> str:
 def cancel_one(backend: Backend) -> str:
     with backend.database.write() as session:
         job = jobs.create(
-            session, EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k", now=backend.clock()
+            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=backend.clock()
         )
         jobs.cancel(session, job.id, now=backend.clock())
     return job.id
