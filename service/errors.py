@@ -51,6 +51,12 @@ class InvalidIdempotencyKey(ServiceError):
     code, status, title = "invalid_idempotency_key", 400, "The Idempotency-Key is not usable"
 
 
+class IdempotencyKeyRequired(ServiceError):
+    """The operator wants one with every request that makes a job."""
+
+    code, status, title = "idempotency_key_required", 400, "An Idempotency-Key is needed"
+
+
 class Unauthorized(ServiceError):
     """No API key, or an unknown one."""
 

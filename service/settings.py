@@ -24,6 +24,9 @@ class ServiceSettings(StoreSettings):
     rate_limit: Annotated[str, AfterValidator(_a_rate)] = Field(
         default="6000/minute", description="Requests that one API key may send. Empty: as many as it likes."
     )
+    require_idempotency_key: bool = Field(
+        default=False, description="Whether requests that make a job are refused without an Idempotency-Key."
+    )
     max_unfinished_jobs: int = Field(
         default=0, ge=0, description="Jobs of one tenant that may be queued or at work at a time. 0: any number."
     )

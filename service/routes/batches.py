@@ -53,7 +53,7 @@ async def create(
     Without `validation.enabled` nothing is drawn, and there is no verdict.
     """
     body = await _read(request, model)
-    scope = scope_of(caller, "POST /v1/batches", idempotency_key)
+    scope = scope_of(backend, caller, "POST /v1/batches", idempotency_key)
     submission = await run_in_threadpool(batches.submit, backend, body, caller, scope)
     reply = submission.reply
     location = Batch.model_validate_json(reply.body).url

@@ -20,7 +20,7 @@ from service.acceptance import Asked
 from service.access import Caller, ReadsEdits, WritesEdits
 from service.backend import Backend, BackendDep
 from service.downloads import NOTHING_NEW, matches
-from service.errors import InvalidIdempotencyKey
+from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey
 from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
@@ -45,7 +45,13 @@ def _written_out(text: str) -> str:
 
 Time = Annotated[datetime, BeforeValidator(_written_out)]
 EditId = Annotated[str, Path(description="As `POST /v1/edits` returned it.")]
-IdempotencyKey = Annotated[str | None, Header(description="Repeat safely: one key, one job.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Repeat safely: one key, one job. The operator may have made it a must.",
+        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    ),
+]
 Prefer = Annotated[
     str | None, Header(description="`wait=N`: answer when the job has ended, or after N seconds (60 at most).")
 ]
@@ -77,7 +83,7 @@ async def create(
 
     With `Prefer: wait=N`, 200 and the job as it ended, if it ended in time.
     """
-    scope = scope_of(caller, "POST /v1/edits", idempotency_key)
+    scope = scope_of(backend, caller, "POST /v1/edits", idempotency_key)
     submission = await together.submit(Asked(body, caller, scope))
     return await answered(backend, together, caller, submission, prefer)
 
@@ -148,7 +154,7 @@ async def revoke(
 
     The weights then are those of a ledger that never had it. Asked again, it answers the same job.
     """
-    scope = scope_of(caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
+    scope = scope_of(backend, caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
     submission = await run_in_threadpool(_revoke, backend, caller, edit_id, scope)
     return await answered(backend, together, caller, submission, prefer)
 
@@ -197,8 +203,10 @@ def json_response(body: str, status: int, headers: dict[str, str] | None = None)
     return Response(body, status, headers, "application/json")
 
 
-def scope_of(caller: Caller, route: str, key: str | None) -> Scope | None:
-    """What makes two uses of an Idempotency-Key the same. Raises `InvalidIdempotencyKey`."""
+def scope_of(backend: Backend, caller: Caller, route: str, key: str | None) -> Scope | None:
+    """What makes two uses of an Idempotency-Key the same. Raises `InvalidIdempotencyKey`, `IdempotencyKeyRequired`."""
+    if key is None and backend.settings.require_idempotency_key:
+        raise IdempotencyKeyRequired("the request has no Idempotency-Key.", remedy="Send a UUID of your own with it.")
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not key.isprintable() or not key.isascii():

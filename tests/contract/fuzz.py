@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.contract.live import serving
 
 COUNT = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
+FAILURES = re.compile(r"(\d+) unique failure")
 ACCEPTANCES = ["2xx", "3xx", "401", "403", "404", "409", "416", "422", "429", "5xx"]
 """Of data that keep to the schema: Schemathesis' own list; 422, for names that contradict one another and phrases too long for
 the model are no matter of a schema; and 416, for neither is how long a file is."""
@@ -30,7 +31,7 @@ CONFIG = "".join(
 class Outcome:
     """What came of it."""
 
-    ok: bool
+    failures: int
     cases: int
     output: str
 
@@ -58,8 +59,9 @@ def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stat
             "--no-color",
         ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    found = COUNT.search(done.stdout)
-    return Outcome(done.returncode == 0, int(found[1]) if found else 0, done.stdout + done.stderr)
+    cases, failures = COUNT.search(done.stdout), FAILURES.search(done.stdout)
+    found = int(failures[1]) if failures else int(done.returncode != 0)
+    return Outcome(found, int(cases[1]) if cases else 0, done.stdout + done.stderr)
 
 
 def main() -> None:
@@ -70,8 +72,8 @@ def main() -> None:
     options = parser.parse_args()
     outcome = fuzz(options.examples, options.seed)
     sys.stdout.write(outcome.output)
-    sys.stdout.write(json.dumps({"cases": outcome.cases, "seed": options.seed, "ok": outcome.ok}) + "\n")
-    raise SystemExit(not outcome.ok)
+    sys.stdout.write(json.dumps({"cases": outcome.cases, "seed": options.seed, "failures": outcome.failures}) + "\n")
+    raise SystemExit(1 if outcome.failures else 0)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python -m tests.scaleout [--jobs N] [--sleep SECONDS] [--workers 1,4] [--restart]
 
-Each job's phases only sleep, as if a GPU had the work. Prints one JSON object: jobs per second by number of workers, the
-share of linear growth, and what is wrong. With `--restart`, each part is stopped and started again while jobs run. Exit code
-1: something was lost, or growth is below 0.9 of linear.
+Each job's phases only sleep, as if a GPU had the work. Prints one JSON object: for each number of workers jobs per second,
+restarts, and what is wrong; and the share of linear growth. With `--restart`, each part is stopped and started again while jobs
+run. Exit code 1: something was lost, or growth is below 0.9 of linear.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.scaleout.site import Site, site
 
@@ -24,33 +25,34 @@ LEAST_SHARE = 0.9
 def main() -> None:
     options = _options()
     numbers = [int(number) for number in options.workers.split(",")]
-    rates: dict[int, float] = {}
-    wrong: list[str] = []
+    sites = []
     for number in numbers:
         with tempfile.TemporaryDirectory(prefix="expunge-scale-") as folder, site(Path(folder), number) as running:
-            rates[number], found = measure(running, options.jobs * number, options.sleep, options.restart)
-            wrong += found
-            print(f"{number} workers: {rates[number]:.2f} jobs/s, {found}", file=sys.stderr, flush=True)
-    first, last = numbers[0], numbers[-1]
-    share = rates[last] / rates[first] * first / last
-    print(json.dumps({"jobs_per_second": rates, "share_of_linear": round(share, 3), "wrong": wrong}))
+            sites.append(measure(running, options.jobs * number, options.sleep, options.restart) | {"workers": number})
+        print(sites[-1], file=sys.stderr, flush=True)
+    first, last = sites[0], sites[-1]
+    share = last["jobs_per_second"] / first["jobs_per_second"] * first["workers"] / last["workers"]
+    print(json.dumps({"sites": sites, "share_of_linear": round(share, 3)}))
+    wrong = any(one["wrong"] for one in sites)
     raise SystemExit(1 if wrong or (share < LEAST_SHARE and not options.restart) else 0)
 
 
-def measure(running: Site, jobs: int, sleep: float, restart: bool) -> tuple[float, list[str]]:
-    """Submit so many jobs through both APIs. Returns how many were done a second, and what is wrong in the end."""
+def measure(running: Site, jobs: int, sleep: float, restart: bool) -> dict[str, Any]:
+    """Submit so many jobs through both APIs. How many were done a second, and what is wrong in the end."""
     running.warm_up()
     ids = [running.submit(number, sleep) for number in range(jobs)]
+    restarted: list[str] = []
     with ExitStack() as stack:
         if restart:
-            stack.enter_context(_restarting(running))
+            stack.enter_context(_restarting(running, restarted))
         running.wait(ids)
     started, finished = running.span(ids)
-    return jobs / (finished - started), running.violations(ids)
+    rate = round(jobs / (finished - started), 3)
+    return {"jobs": jobs, "jobs_per_second": rate, "restarts": len(restarted), "wrong": running.violations(ids)}
 
 
 @contextmanager
-def _restarting(running: Site) -> Iterator[None]:
+def _restarting(running: Site, restarted: list[str]) -> Iterator[None]:
     """One part after the other, again and again, until the block is left."""
     over = threading.Event()
 
@@ -60,6 +62,7 @@ def _restarting(running: Site) -> Iterator[None]:
                 if over.wait(1.0):
                     return
                 running.restart(name)
+                restarted.append(name)
 
     thread = threading.Thread(target=go_round)
     thread.start()

@@ -1,6 +1,7 @@
 """What `POST /v1/edits` accepts, what it refuses, and that a refusal queues nothing."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from sqlalchemy import func, select
 
 from api_schemas.jobs import Edit
 from api_schemas.problems import PROBLEM_JSON, Problem
+from service.app import create_app
+from service.backend import Backend
 from service.store.database import Database
 from service.store.schema import Doorbell, Event, IdempotencyKey, Job
 from tests.fakes.model import LONGEST_PHRASE
@@ -162,6 +165,17 @@ def test_a_refused_request_does_not_use_up_its_key(client: TestClient, database:
 def test_an_unusable_key_is_refused(client: TestClient, key: str) -> None:
     response = client.post("/v1/edits", json=BODY, headers={"Idempotency-Key": key})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")
+
+
+def test_an_operator_may_make_the_key_a_must(backend: Backend, client: TestClient, database: Database) -> None:
+    strict = replace(backend, settings=backend.settings.model_copy(update={"require_idempotency_key": True}))
+    edit_id = client.post("/v1/edits", json=BODY).json()["id"]
+    with TestClient(create_app(strict), headers=client.headers) as wary:
+        for path, body in (("/v1/edits", BODY), ("/v1/batches", BODY), (f"/v1/edits/{edit_id}/revoke", None)):
+            response = wary.post(path, json=body)
+            assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_required"), path
+        assert count(database, Job) == 1
+        assert wary.post("/v1/edits", json=BODY, headers={"Idempotency-Key": "k"}).status_code == 202
 
 
 def test_one_key_makes_one_job_under_concurrency(client: TestClient, database: Database) -> None:
