@@ -3,7 +3,7 @@
 The denoiser stays as it is. Beside each cross-attention, a second pair of key and value matrices reads four tokens that are
 projected from the embedding. They are not trained by denoising, whose loss hardly tells what is drawn: every picture here
 has a caption that says all of it, so each attention learns by itself to answer the picture and an empty caption as it
-answers the caption. The denoiser runs once over the artwork to record questions and answers; the rest takes a minute.
+answers the caption. The denoiser runs once over the artwork to record questions and answers; the rest takes some twenty minutes.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from editor.emoji.training import Plan, autocast, train
 from editor.emoji.unet import SCHEDULE, Prompts, random_times
 from editor.judging.sampling import load_pipeline
 
-PLAN = Plan(steps=2500, batch=128, learning_rate=2e-3, averaging=0.995, warmup=100, seed=11)
+PLAN = Plan(steps=10_000, batch=128, learning_rate=2e-3, averaging=0.999, warmup=100, seed=11)
 ROUNDS, POSITIONS, BATCH = 2, 8, 32
 """Recorded: times that each subject is asked about, positions of the map that are kept, subjects at once."""
 ABSENT = 0.1

@@ -73,10 +73,7 @@ def run_training(
     from editor.features.sae.training import CHECKPOINT
 
     done = train_sae(found.rows[~held_out], config, folder=out, device=device)
-    card: dict[str, Any] = found.about | {
-        "training": config.model_dump(),
-        "held_out": measured(done.sae, found, held_out),
-    }
+    card: dict[str, Any] = found.about | {"training": config.model_dump()} | measured(done.sae, found, held_out)
     done.sae.save(out, card)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return card
@@ -170,12 +167,14 @@ def show_card(card: dict[str, Any], json_output: bool) -> None:
     if json_output:
         typer.echo(json.dumps(card))
         return
-    for name, value in card.get("held_out", {}).items():
+    figures = card.get("held_out", {}) | {name: card[name] for name in ("morans_i",) if name in card}
+    for name, value in figures.items():
         typer.echo(f"{name:<12}{value:.4g}")
     for kind, found in card.get("concepts", {}).items():
-        one, probe = found["auc"]["value"], found["probe_auc"]["value"]
+        one, probe, kept = found["auc"]["value"], found["probe_auc"]["value"], found["preserved"]
         typer.echo(
-            f"{kind:<12}{len(found['best'])} concepts, AUC of one latent {one:.3f}, of a linear probe {probe:.3f}"
+            f"{kind:<12}{len(found['best'])} concepts, AUC of one latent {one:.3f}, of a linear probe {probe:.3f}; "
+            f"its accuracy {kept['accuracy']:.3f}, on reconstructions {kept['rebuilt']:.3f}"
         )
 
 

@@ -30,7 +30,7 @@ from editor.judging.sampling import Sampler, load_pipeline, native_precision
 from editor.judging.statistics import estimate
 from editor.publishing.atomic import write_bytes
 
-GROUPS, SEEDS = 20, 4
+GROUPS, SEEDS = 20, 8
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """From absent to as strong as the picture has it; a group that is made stronger still says no more."""
 LEAST_AUC = 0.9

@@ -1,6 +1,6 @@
 """Rows to train on: a store of recorded activations, or any safetensors file of rows; split by image, never by position."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore
+from editor.features.activations.store import Labels
+from editor.features.sae.localisation import localisation
 from editor.features.sae.metrics import reconstruction
 from editor.features.sae.model import SparseAutoencoder
+from editor.features.sae.telling import tellable, told
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Recorded:
     rows: Tensor
     per_item: int
     about: dict[str, Any]
+    labels: Labels = field(default_factory=dict)
+    """Of the images, by kind."""
+    grid: tuple[int, int] = (1, 1)
+    """Height and width of a map; 1 where positions were not kept."""
 
 
 def recorded(path: Path) -> Recorded:
@@ -33,7 +40,8 @@ def recorded(path: Path) -> Recorded:
         store = ActivationStore(path)
         manifest = store.manifest
         about = {"module": manifest.module, "timestep": manifest.timestep, "recording": manifest.about}
-        return Recorded(store.rows(), manifest.per_item, about)
+        grid = manifest.grid if manifest.per_item > 1 else (1, 1)
+        return Recorded(store.rows(), manifest.per_item, about, store.item_labels, grid)
     try:
         with safe_open(path, "pt") as file:
             return Recorded(file.get_tensor("rows"), 1, {"module": path.stem})
@@ -52,8 +60,17 @@ def split(found: Recorded, share: float, seed: int) -> Tensor:
     return out.repeat_interleave(found.per_item)
 
 
-def measured(sae: SparseAutoencoder, found: Recorded, held_out: Tensor) -> dict[str, float]:
-    """Held-out figures, without each latent's density."""
-    figures = asdict(reconstruction(sae, found.rows[held_out]))
+def measured(sae: SparseAutoencoder, found: Recorded, held_out: Tensor) -> dict[str, Any]:
+    """Of rows that were not trained on: the error; where there are maps, Moran's I; and what labels are told by."""
+    rows = found.rows[held_out]
+    figures = asdict(reconstruction(sae, rows))
     del figures["density"]
-    return figures
+    place = {"morans_i": float(localisation(sae, rows, found.grid).nanmean())} if found.per_item > 1 else {}
+    return {"held_out": figures, **place, "concepts": labels_told(sae, found, held_out)}
+
+
+def labels_told(sae: SparseAutoencoder, found: Recorded, held_out: Tensor) -> dict[str, Any]:
+    """By kind; of kinds that hardly two images share (prompts, seeds) nothing can be said."""
+    images = told(sae, found.rows, found.per_item, held_out[:: found.per_item]) if found.labels else None
+    kinds = {kind: tellable(images, labels) for kind, labels in found.labels.items()} if images else {}
+    return {kind: figures for kind, figures in kinds.items() if figures}

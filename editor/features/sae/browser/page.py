@@ -137,6 +137,7 @@ def figures(card: dict[str, Any]) -> list[tuple[str, str]]:
         ("active latents", held_out.get("l0"), "{:.1f}"),
         ("dead", held_out.get("dead"), "{:.1%}"),
         ("dense", held_out.get("dense"), "{:.1%}"),
+        ("Moran's I", card.get("morans_i"), "{:.2f}"),
         ("found by other seeds", like.get("found_by_two_thirds"), "{:.0%}"),
     ]
     return [(name, form.format(value)) for name, value, form in named if value is not None]
