@@ -94,11 +94,25 @@ class ModelFile(Resource):
     sha256: str | None = Field(default=None, description="As it was when the model was added; null: it was not.")
 
 
+class EditableEncoder(Resource):
+    """A text encoder of a base model; a request's `sites` are among its layers."""
+
+    component: str = Field(examples=["text_encoder"])
+    kind: str = Field(examples=["CLIPTextModel"])
+    layers: int
+    width: int
+
+
 class Model(Resource):
     """A base model that this service can edit."""
 
     object: Literal["model"] = "model"
     id: str
+    revision: str | None = Field(
+        description="Forty hexadecimal digits over all files: another content is another revision. null: some were not hashed."
+    )
+    licence: str | None = Field(description="As its README.md says. null: it says nothing.")
+    editable: list[EditableEncoder]
     max_phrase_tokens: int | None = Field(
         description="The longest concept, in tokens of its tokenizer. null: it ships no tokenizer.json."
     )

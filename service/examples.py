@@ -12,7 +12,7 @@ from api_schemas.batches import Batch, BatchCounts, BatchItem, BatchRequest
 from api_schemas.conflicts import Conflict, Party
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, EditUrls, Health, Model, ModelFile
+from api_schemas.jobs import Artifact, Edit, EditableEncoder, EditUrls, Health, Model, ModelFile
 from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
 from api_schemas.problems import Problem
@@ -85,6 +85,9 @@ CATALOGUE: tuple[BaseModel, ...] = (
     EVENT,
     Model(
         id="emoji",
+        revision=COMMIT,
+        licence="openrail++",
+        editable=[EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384)],
         max_phrase_tokens=14,
         files=[ModelFile(name="text_encoder/model.safetensors", size=7_340_032, sha256=SHA256)],
         url="/v1/models/emoji",

@@ -6,7 +6,7 @@ numbers (`main`: the last one). A commit is named by what all files hash to, so 
 
 import hashlib
 import mimetypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -20,6 +20,12 @@ from service.store.tables import RegisteredFile
 
 NAMESPACE = "expunge"
 MAIN = "main"
+
+
+def commit_of(digests: Mapping[str, str]) -> str:
+    """Forty hexadecimal digits, as git has them, of files' names and digests."""
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,8 @@ class Repository:
 
     @cached_property
     def commit(self) -> str:
-        """Forty hexadecimal digits, as git has them."""
-        lines = (f"{file.sha256}  {name}\n" for name, file in sorted(self.files.items()))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]
+        """What all its files hash to."""
+        return commit_of({name: file.sha256 for name, file in self.files.items()})
 
     def at(self, revision: str) -> "Repository":
         """Itself, where `revision` is this commit. Raises `RevisionNotFound`."""

@@ -3,17 +3,18 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
 from api_schemas.batches import Batch, BatchCounts, BatchItem, ItemStatus
 from api_schemas.edits import EditRequest
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, EditUrls, JobError, Model, ModelFile, Page
+from api_schemas.jobs import Artifact, Edit, EditableEncoder, EditUrls, JobError, Model, ModelFile, Page
 from api_schemas.ledgers import Revision
 from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from service.hub import commit_of
 from service.store import batches, ledgers, schema, tables
 from service.store.models import BaseModel
 
@@ -68,9 +69,28 @@ def event(row: schema.Event) -> Event:
 
 def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[tables.RegisteredFile]) -> Model:
     """A registered base model."""
-    digests = {(file.name, file.size): file.sha256 for file in known}
-    files = [ModelFile(name=n, size=size, sha256=digests.get((n, size))) for n, size in found.files().items()]
-    return Model(id=found.id, max_phrase_tokens=max_phrase_tokens, files=files, url=f"/v1/models/{found.id}")
+    noted = {(file.name, file.size): file.sha256 for file in known}
+    digests = {name: noted.get((name, size)) for name, size in found.files().items()}
+    hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
+    return Model(
+        id=found.id,
+        revision=commit_of(hashed) if len(hashed) == len(digests) else None,
+        licence=found.licence,
+        editable=[encoder(component, config) for component, config in found.encoders.items()],
+        max_phrase_tokens=max_phrase_tokens,
+        files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in found.files().items()],
+        url=f"/v1/models/{found.id}",
+    )
+
+
+def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:
+    """A text encoder, by its configuration. What CLIP's says nothing of is as in CLIP ViT-L/14."""
+    return EditableEncoder(
+        component=component,
+        kind=config.get("architectures", ["CLIPTextModel"])[0],
+        layers=config.get("num_hidden_layers", 12),
+        width=config.get("hidden_size", 512),
+    )
 
 
 def revision(row: tables.Revision, job: schema.Job) -> Revision:

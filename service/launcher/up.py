@@ -22,7 +22,7 @@ from service.launcher.errors import LaunchError
 from service.launcher.folder import DataFolder
 from service.launcher.processes import POLL_SECONDS, Program, Supervisor
 from service.launcher.settings import LauncherSettings
-from service.store import sealing, sweeper
+from service.store import registered, sealing, sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
@@ -62,6 +62,7 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
                 sealing.make_key(settings.secrets_file)
             database.prepare(sealer=settings.sealer)
             folder.key(database)
+            _register_embedded(settings, database)
             _make_signing_key(settings, folder)
             workers = [WORKER_NAME, QUICK_WORKER_NAME] if settings.quick_worker else [WORKER_NAME]
             for program in _programs(env, listener, database, options.exposure, workers):
@@ -128,6 +129,13 @@ def _embedded_models() -> dict[str, str]:
     if spec is None or not spec.origin:
         return {}
     return {"emoji": str(Path(spec.origin).with_name("emoji") / "weights")}
+
+
+def _register_embedded(settings: StoreSettings, database: Database) -> None:
+    """Have its files hashed, unless somebody calls another model so: quick, and but once."""
+    for name, path in _embedded_models().items():
+        if name not in settings.models:
+            registered.register(database, name, Path(path), utc_now())
 
 
 def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from service.store.errors import UnknownModel
 
 REMEMBERED = 1.0
 """Seconds. How long a model that was found is taken to be as it was: every request asks."""
+EDITABLE = (["transformers", "CLIPTextModel"], ["transformers", "CLIPTextModelWithProjection"])
+"""Components, as a pipeline's index names them."""
+FIELD = re.compile(r"^(license|license_name):\s*(\S.*?)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -39,6 +43,21 @@ class BaseModel:
         """Tokens that a prompt may have, BOS and EOS included."""
         config = json.loads((self.folder / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
         return int(config["model_max_length"])
+
+    @property
+    def licence(self) -> str | None:
+        """What the first lines of its model card say: `license`, or the name of one that is not listed."""
+        card = self.folder / "README.md"
+        lines = card.read_text("utf-8", "replace").splitlines() if card.is_file() else []
+        head = dict(FIELD.findall("\n".join(lines[1 : lines.index("---", 1)]))) if "---" in lines[1:] else {}
+        return head.get("license_name") or head.get("license")
+
+    @property
+    def encoders(self) -> dict[str, dict[str, Any]]:
+        """The configuration of each text encoder that can be edited, by component."""
+        index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
+        found = {name: self.folder / name / "config.json" for name, part in index.items() if part in EDITABLE}
+        return {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.is_file()}
 
 
 class ModelRegistry:

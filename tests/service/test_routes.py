@@ -1,7 +1,10 @@
 """Reading, listing, canceling; who may; and that every error is a problem."""
 
+import json
+import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,7 +13,7 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.problems import PROBLEM_JSON, Problem
 from service.app import create_app
 from service.backend import Backend
-from service.store import claims, jobs
+from service.store import claims, jobs, registered
 from service.store.database import Database
 from service.store.jobs import NewJob
 from tests.fakes.clock import FakeClock
@@ -155,6 +158,31 @@ def test_models_are_listed_with_their_room(client: TestClient) -> None:
     assert (model["id"], model["max_phrase_tokens"]) == ("tiny", LONGEST_PHRASE)
     assert client.get(model["url"]).json() == model
     assert "tokenizer/tokenizer.json" in {file["name"] for file in model["files"]}
+    assert (model["revision"], model["licence"], model["editable"]) == (None, None, [])
+
+
+def test_a_model_says_what_it_is_and_what_can_be_edited(
+    client: TestClient, backend: Backend, database: Database, clock: FakeClock
+) -> None:
+    folder = backend.registry.get("tiny").folder
+    encoders = {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}
+    index: dict[str, Any] = {name: ["transformers", kind] for name, kind in encoders.items()}
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
+    config = {"architectures": ["CLIPTextModel"], "num_hidden_layers": 12, "hidden_size": 768}
+    (folder / "text_encoder" / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("---\nlicense: openrail++\ntags: [a]\n---\n# Tiny\nlicense: none of these\n")
+    registered.register(database, "tiny", folder, clock())
+    model = client.get("/v1/models/tiny").json()
+    assert model["licence"] == "openrail++"
+    assert model["editable"] == [{"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768}]
+    assert re.fullmatch("[0-9a-f]{40}", model["revision"])
+    assert all(file["sha256"] for file in model["files"])
+    (folder / "README.md").write_text("no front matter")
+    assert client.get("/v1/models/tiny").json()["revision"] is None
+    registered.register(database, "tiny", folder, clock())
+    again = client.get("/v1/models/tiny").json()
+    assert again["licence"] is None
+    assert again["revision"] not in (None, model["revision"])
 
 
 def test_a_wrong_method_is_told_all_that_are_right(client: TestClient) -> None:
