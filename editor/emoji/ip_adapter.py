@@ -3,7 +3,8 @@
 The denoiser stays as it is. Beside each cross-attention, a second pair of key and value matrices reads four tokens that are
 projected from the embedding. They are not trained by denoising, whose loss hardly tells what is drawn: every picture here
 has a caption that says all of it, so each attention learns by itself to answer the picture and an empty caption as it
-answers the caption. The denoiser runs once over the artwork to record questions and answers; the rest takes some twenty minutes.
+answers the caption. The denoiser runs once over the artwork to record questions and answers; the rest takes a third of an
+hour.
 """
 
 import shutil

@@ -25,7 +25,7 @@ def codes(own: int = 1) -> torch.Tensor:
     """Thirty latents of noise; before them ``own`` for each class, each active in another part of its rows."""
     noise = 0.1 * random(240, 30).abs()
     share = (torch.arange(240) // 6) % own
-    planted = [(CLASSES == c) & (share == part) for c, part in product(range(6), range(own))]
+    planted = [(c == CLASSES) & (share == part) for c, part in product(range(6), range(own))]
     return torch.cat([torch.stack(planted, 1).float(), noise], 1)
 
 
