@@ -25,6 +25,8 @@ from service.routing import allowed_methods
 from service.store.errors import SecretsKeyError, StoreUnavailable, UnknownModel
 
 REQUEST_ID = "Request-Id"
+MOST_ERRORS = 100
+"""That are told of one request: a small body may have very many."""
 PARTS = {"body", "query", "path", "header"}
 
 log = logging.getLogger(__name__)
@@ -78,10 +80,9 @@ def _invalid(request: Request, error: Exception) -> Response:
             request,
             UnsupportedMediaType("the body was not read.", remedy="Send it with Content-Type: application/json."),
         )
-    fields = invalid_fields(dict(item, loc=_without_part(item["loc"])) for item in errors)
-    return problem_response(
-        request, InvalidRequest(_summary(fields), remedy="Correct the named fields.", errors=fields)
-    )
+    fields = invalid_fields(dict(item, loc=_without_part(item["loc"])) for item in errors[:MOST_ERRORS])
+    summary = _summary(fields, len(errors) - len(fields))
+    return problem_response(request, InvalidRequest(summary, remedy="Correct the named fields.", errors=fields))
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -141,5 +142,6 @@ def _without_part(location: Sequence[str | int]) -> Sequence[str | int]:
     return location[1:] if location and location[0] in PARTS else location
 
 
-def _summary(fields: Sequence[InvalidField]) -> str:
-    return "; ".join(f"{field.field or 'the body'}: {field.message}" for field in fields)
+def _summary(fields: Sequence[InvalidField], others: int) -> str:
+    told = [f"{field.field or 'the body'}: {field.message}" for field in fields]
+    return "; ".join([*told, f"and {others} more"] if others else told)

@@ -1,16 +1,55 @@
 """Attempts that are made at the same time, over real connections."""
 
+import gzip
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import psutil
+import pytest
+
 from service.store.clock import utc_now
+from service.webhooks import sender
 from service.webhooks.addresses import PinnedTransport
 from service.webhooks.sender import Outcome, send
 from service.webhooks.signing import Signer
+
+
+def endless() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n\r\n"
+    while True:
+        yield b"x" * 65_536
+
+
+def dripping() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n\r\n"
+    while True:
+        yield b"x"
+        time.sleep(0.02)
+
+
+def packed() -> Iterator[bytes]:
+    bomb = gzip.compress(bytes(20_000_000))
+    yield f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    yield bomb
+
+
+def endless_headers() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    while True:
+        yield b"X-More: " + b"x" * 1000 + b"\r\n"
+
+
+def garbage() -> Iterator[bytes]:
+    yield bytes(range(256)) * 40
+
+
+HOSTILE = {f"/{answer.__name__}": answer for answer in (endless, dripping, packed, endless_headers, garbage)}
+"""What receivers answer who mean harm."""
 
 
 @dataclass
@@ -29,6 +68,11 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
+            if self.path in HOSTILE:
+                with suppress(OSError):
+                    for part in HOSTILE[self.path]():
+                        self.wfile.write(part)
+                return
             if self.path == "/slow":
                 receiver.asked.set()
                 receiver.let.wait(10)
@@ -58,3 +102,25 @@ def test_an_attempt_that_ends_leaves_the_others_their_connections() -> None:
         assert attempt("/fast").delivered
         receiver.let.set()
         assert slow.result().delivered, slow.result().error
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/endless", None),
+        ("/dripping", "ReadTimeout"),
+        ("/packed", None),
+        ("/endless_headers", "RemoteProtocolError"),
+        ("/garbage", "RemoteProtocolError"),
+    ],
+)
+def test_a_receiver_that_means_harm_costs_little(monkeypatch: pytest.MonkeyPatch, path: str, error: str | None) -> None:
+    """No more is read than is kept, nothing is unpacked, and an answer that does not end is given up."""
+    monkeypatch.setattr(sender, "LONGEST", 0.3)
+    before, started = psutil.Process().memory_info().rss, time.monotonic()
+    with receiving() as receiver:
+        transport = PinnedTransport([receiver.address])
+        outcome = send(transport, f"http://{receiver.address}{path}", Signer.new(), "msg_1", b"{}", utc_now())
+    assert (outcome.error, len(outcome.reply) <= sender.KEPT) == (error, True)
+    assert time.monotonic() - started < 5
+    assert psutil.Process().memory_info().rss - before < 16_000_000
