@@ -42,7 +42,7 @@ class MalformedJson(ServiceError):
 class MalformedCsv(ServiceError):
     """The upload is not the CSV that is read here."""
 
-    code, status, title = "malformed_csv", 400, "The upload is not valid CSV"
+    code, status, title = "malformed_csv", 422, "The upload is not valid CSV"
 
 
 class InvalidIdempotencyKey(ServiceError):

@@ -75,7 +75,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     if errors[0]["type"] == "json_invalid":
         reason = f"{errors[0]['ctx']['error']}, at character {errors[0]['loc'][1]}."
         return problem_response(request, MalformedJson(reason, remedy="Send one JSON object."))
-    if _not_json(request):
+    if errors[0]["loc"][:1] == ("body",) and _not_json(request):
         return problem_response(
             request,
             UnsupportedMediaType("the body was not read.", remedy="Send it with Content-Type: application/json."),

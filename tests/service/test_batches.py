@@ -108,7 +108,12 @@ def test_a_csv_means_the_same(client: TestClient) -> None:
 )
 def test_other_uploads_are_refused(client: TestClient, content: bytes) -> None:
     response = client.post("/v1/batches?model=tiny", content=content, headers=CSV)
-    assert (response.status_code, response.json()["code"]) == (400, "malformed_csv")
+    assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
+
+
+def test_a_model_that_is_no_name_is_told_of_a_csv_too(client: TestClient) -> None:
+    response = client.post("/v1/batches?model=%3A%C2%BF", content=b"concept\nfox\n", headers=CSV)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "model")
 
 
 @given(st.binary(max_size=200))
