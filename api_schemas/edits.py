@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -271,6 +271,7 @@ ModelName = Annotated[
         description="The id of a registered base model; `GET /v1/models` lists them.",
     ),
 ]
+Priority: TypeAlias = Literal["high", "normal", "low"]
 Metadata = Annotated[
     dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
@@ -304,6 +305,9 @@ class EditRequest(Request):
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="The same request with the same seed gives the same files."
+    )
+    priority: Priority = Field(
+        default="normal", description="What waits is started by priority; what runs already goes on."
     )
     metadata: Metadata = Field(default={})
 

@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 from pydantic import Field
 
 from api_schemas.base import Resource
-from api_schemas.edits import EditRequest
+from api_schemas.edits import EditRequest, Priority
 from api_schemas.report import Verdict
 
 Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
@@ -66,6 +66,7 @@ class Edit(Resource):
     verdict: Verdict | None = None
     request: EditRequest = Field(description="As accepted, with all defaults filled in.")
     request_digest: str
+    priority: Priority = "normal"
     attempt: int = Field(description="How many times a worker has started it.")
     max_attempts: int
     created_at: datetime
@@ -76,6 +77,9 @@ class Edit(Resource):
     expires_at: datetime = Field(description="A job that no worker has started by then expires.")
     revokes: str | None = Field(default=None, description="Of a revocation: the edit that it takes back.")
     error: JobError | None = None
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="`queue_seconds`, `run_seconds`, as far as they are known. An open set."
+    )
     artifacts: list[Artifact] = Field(default_factory=list)
     metadata: dict[str, str] = Field(default_factory=dict)
     urls: EditUrls

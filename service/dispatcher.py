@@ -6,18 +6,19 @@ python -m service.dispatcher
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kombu.exceptions import OperationalError
 
+from api_schemas.edits import Priority
 from service.settings import ServiceSettings
 from service.store import housekeeping, logs, outbox, sweeper
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.faults import reach
-from service.store.queue import TASK, celery_app, queue_of
+from service.store.queue import PRIORITIES, TASK, celery_app, queue_of
 from service.store.schema import Doorbell
 from service.webhooks.deliverer import Deliverer
 
@@ -28,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """`send` takes a job's id to the broker, and raises `OperationalError` when it cannot; `deliver` begins with the
-    webhooks that are due."""
+    """`send` takes a job's id and priority to the broker, and raises `OperationalError` when it cannot; `deliver` begins
+    with the webhooks that are due."""
 
     def __init__(
         self,
         database: Database,
-        send: Callable[[str], object],
+        send: Callable[[str, Priority], object],
         clock: Clock = utc_now,
         deliver: Callable[[], object] = lambda: None,
     ) -> None:
@@ -59,15 +60,16 @@ class Dispatcher:
             self._sweep()
         with self._database.read() as session:
             due = outbox.due(session, now=self._clock())
+            priorities = outbox.priorities(session, due) if due else {}
         if due:
-            self._ring(due)
+            self._ring(due, priorities)
         self._deliver()
 
-    def _ring(self, bells: Sequence[Doorbell]) -> None:
+    def _ring(self, bells: Sequence[Doorbell], priorities: Mapping[str, Priority]) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
         for bell in bells:
             reach("enqueue.due")
-            self._send(bell.job_id)
+            self._send(bell.job_id, priorities[bell.job_id])
             reach("enqueue.sent")
         with self._database.write() as session:
             for bell in bells:
@@ -100,8 +102,8 @@ def main() -> None:
     threading.Thread(target=keep_house, args=[settings, stop], daemon=True).start()
     database = settings.database()
 
-    def send(job_id: str) -> None:
-        app.send_task(TASK, kwargs={"job_id": job_id}, queue=queue_of(job_id))
+    def send(job_id: str, priority: Priority) -> None:
+        app.send_task(TASK, kwargs={"job_id": job_id}, queue=queue_of(job_id), priority=PRIORITIES[priority])
 
     deliverer = Deliverer.from_settings(settings)
     Dispatcher(database, send, deliver=deliverer.step).run(stop)

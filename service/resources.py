@@ -34,6 +34,7 @@ def edit(job: schema.Job, request: EditRequest | None = None) -> Edit:
         verdict=job.verdict,
         request=request,
         request_digest=job.request_digest,
+        priority=request.priority,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         created_at=job.created_at,
@@ -44,10 +45,16 @@ def edit(job: schema.Job, request: EditRequest | None = None) -> Edit:
         expires_at=job.expires_at,
         revokes=job.revokes,
         error=JobError.model_validate(job.error) if job.error else None,
+        metrics=seconds(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
         artifacts=[artifact(row) for row in files],
         metadata=request.metadata,
         urls=_urls(job.id),
     )
+
+
+def seconds(**spans: tuple[datetime | None, datetime | None]) -> dict[str, float]:
+    """How long each took that has begun and ended."""
+    return {f"{name}_seconds": (end - start).total_seconds() for name, (start, end) in spans.items() if start and end}
 
 
 def artifact(row: schema.Artifact) -> Artifact:

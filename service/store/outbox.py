@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.schema import Doorbell, add_rows
+from api_schemas.edits import Priority
+from service.store.schema import Doorbell, Job, add_rows
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
@@ -38,6 +39,12 @@ def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[Doorbe
     """
     ripe = or_(Doorbell.due_at <= now, Doorbell.due_at > now + LONGEST_PAUSE)
     return session.scalars(select(Doorbell).where(ripe).order_by(Doorbell.due_at).limit(limit)).all()
+
+
+def priorities(session: Session, bells: Sequence[Doorbell]) -> dict[str, Priority]:
+    """What each bell's job was asked to be, by its id."""
+    wanted = select(Job.id, Job.request["priority"].as_string()).where(Job.id.in_([bell.job_id for bell in bells]))
+    return {job_id: priority or "normal" for job_id, priority in session.execute(wanted)}
 
 
 def rang(session: Session, bell: Doorbell, *, now: datetime) -> None:

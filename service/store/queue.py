@@ -5,10 +5,13 @@ A message says `{"job_id"}` and nothing else. It may be lost or come twice; the 
 
 from celery import Celery
 
+from api_schemas.edits import Priority
 from service.store.settings import StoreSettings
 
 TASK = "expunge.run_edit"
 QUEUE, QUICK_QUEUE = "edits", "plans"
+PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
+"""As Redis has them, through Celery: 0 comes first."""
 VISIBILITY_MARGIN = 900
 """Seconds. The broker gives a message to somebody else only when its job must have been killed."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import JobFailed
 from api_schemas.events import Event
 from service.launcher import broker
@@ -41,6 +42,19 @@ def test_a_job_from_submission_to_download(stack: Stack, tmp_path: Path) -> None
     for file in edit.artifacts:
         assert hashlib.sha256((tmp_path / file.name).read_bytes()).hexdigest() == file.sha256
     assert edit.report().job_id == edit.id
+
+
+def test_what_is_urgent_is_started_first(stack: Stack) -> None:
+    """Both wait, and the other one has waited for longer."""
+    busy = stack.submit(slow="0.5")
+    stack.reach(busy, "trace")
+    asked = [
+        EditRequest(model="tiny", removals=[Removal(concept="fox")], priority=p) for p in ("low", "normal", "high")
+    ]
+    waiting = [stack.client.edits.create(request) for request in asked]
+    ended = [edit.wait() for edit in waiting]
+    assert sorted(ended, key=lambda edit: str(edit.started_at)) == ended[::-1]
+    assert all(edit.metrics["queue_seconds"] > 0 and edit.metrics["run_seconds"] > 0 for edit in ended)
 
 
 def test_the_command_line_does_the_same(stack: Stack, tmp_path: Path) -> None:

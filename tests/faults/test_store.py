@@ -151,7 +151,7 @@ def test_a_broker_without_memory_delays_jobs_and_loses_none(
     backend: Backend, small_broker: Redis, tmp_path: Path
 ) -> None:
     app = celery_app(ServiceSettings(broker_url=broker.url(tmp_path / "b.sock")))
-    dispatcher = Dispatcher(backend.database, lambda job_id: app.send_task(TASK, kwargs={"job_id": job_id}))
+    dispatcher = Dispatcher(backend.database, lambda job_id, _: app.send_task(TASK, kwargs={"job_id": job_id}))
     small_broker.config_set("maxmemory", 1)
     with backend.database.write() as session:
         jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())

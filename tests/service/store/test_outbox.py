@@ -1,12 +1,14 @@
 """The doorbell rings until somebody answers; the sweeper brings back what nobody finished."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import select
 
-from api_schemas.edits import EditRequest, Removal
+from api_schemas.edits import EditRequest, Priority, Removal
 from service.dispatcher import Dispatcher
 from service.store import claims, history, idempotency, jobs, sweeper
 from service.store.database import Database
@@ -31,6 +33,10 @@ def claim(database: Database, clock: FakeClock, job_id: str) -> claims.Claim:
     return won
 
 
+def noted(rung: list[str]) -> Callable[[str, Priority], None]:
+    return lambda job_id, priority: rung.append(job_id)
+
+
 def sweep(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
         sweeper.sweep(session, now=clock())
@@ -43,7 +49,7 @@ def status(database: Database, job_id: str) -> str:
 
 def test_a_submitted_job_is_rung_once_then_rarely(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
-    dispatcher = Dispatcher(database, rung.append, clock)
+    dispatcher = Dispatcher(database, noted(rung), clock)
     for _ in range(3):
         dispatcher.step()
     assert rung == [job_id]
@@ -54,35 +60,50 @@ def test_a_submitted_job_is_rung_once_then_rarely(database: Database, clock: Fak
     assert rung == [job_id] * 4
 
 
+def test_each_is_rung_with_its_priority(database: Database, clock: FakeClock) -> None:
+    """Also a job from before there were any."""
+    rung, asked = dict[str, Priority](), get_args(Priority)
+    with database.write() as session:
+        for priority in asked:
+            request = EditRequest(model="tiny", removals=[Removal(concept="fox")], priority=priority)
+            jobs.create(session, NewJob(request, "key"), now=clock())
+        old = jobs.create(session, NewJob(request, "key"), now=clock())
+        old.request = {name: value for name, value in old.request.items() if name != "priority"}
+        session.merge(old)
+    Dispatcher(database, rung.__setitem__, clock).step()
+    assert rung.pop(old.id) == "normal"
+    assert sorted(rung.values()) == sorted(asked)
+
+
 def test_nobody_rings_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
-    Dispatcher(database, rung.append, clock).step()
+    Dispatcher(database, noted(rung), clock).step()
     assert rung == []
 
 
 def test_a_broker_that_is_away_loses_nothing(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
 
-    def away(job_id: str) -> None:
+    def away(job_id: str, priority: Priority) -> None:
         raise OperationalError
 
     with pytest.raises(OperationalError):
         Dispatcher(database, away, clock).step()
-    Dispatcher(database, rung.append, clock).step()
+    Dispatcher(database, noted(rung), clock).step()
     assert rung == [job_id]
 
 
 def test_a_crash_between_ringing_and_noting_it_rings_twice(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
 
-    def crash(job_id: str) -> None:
+    def crash(job_id: str, priority: Priority) -> None:
         rung.append(job_id)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Dispatcher(database, crash, clock).step()
-    Dispatcher(database, rung.append, clock).step()
+    Dispatcher(database, noted(rung), clock).step()
     assert rung == [job_id] * 2
 
 
@@ -90,7 +111,7 @@ def test_a_dead_lease_goes_back_into_the_queue_and_rings(database: Database, clo
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
     clock.forward(31)
-    Dispatcher(database, rung.append, clock).step()
+    Dispatcher(database, noted(rung), clock).step()
     assert status(database, job_id) == "queued"
     assert rung == [job_id]
 
@@ -170,7 +191,7 @@ def test_a_clock_that_jumps_costs_no_job(database: Database, clock: FakeClock, h
     """A job that waits is rung for, and one whose worker died is tried again, within an hour of the clock's new time."""
     waiting, rung = submit(database, clock), list[str]()
     orphan = submit(database, clock)
-    dispatcher = Dispatcher(database, rung.append, clock)
+    dispatcher = Dispatcher(database, noted(rung), clock)
     dispatcher.step()
     claim(database, clock, orphan)
     clock.forward(hours * 3600)
