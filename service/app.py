@@ -1,7 +1,6 @@
 """The application: middleware outside, routes inside."""
 
-from fastapi import FastAPI, Security
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 
 from api_schemas.problems import Problem
 from service import openapi, problems
@@ -27,7 +26,6 @@ from service.routes import (
 from service.together import Together
 from service.version import VERSION
 
-BEARER = HTTPBearer(auto_error=False, description="An API key. `RequireApiKey` checks it; this documents it.")
 PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
 
 
@@ -46,7 +44,7 @@ def create_app(backend: Backend) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for module in (plans, edits, history, artifacts, batches, models, ledger, webhooks, records, hub, metrics):
-        app.include_router(module.router, dependencies=[Security(BEARER)])
+        app.include_router(module.router)
     # The last one added is the outermost.
     openapi.install(app)
     settings = backend.settings

@@ -75,6 +75,11 @@ class NotFound(ServiceError):
     code, status, title = "not_found", 404, "Not found"
 
 
+def no_edit(edit_id: str) -> NotFound:
+    """For who asks for what is not there, or not his."""
+    return NotFound(f'there is no edit "{edit_id}".', remedy="GET /v1/edits lists yours.")
+
+
 class MethodNotAllowed(ServiceError):
     """The path is there, the method is not."""
 

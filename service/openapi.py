@@ -22,6 +22,8 @@ from service.routing import routes_of
 
 JSON = "application/json"
 OPENAPI = "3.2.0"
+BEARER = "HTTPBearer"
+KEY = {"type": "http", "scheme": "bearer", "description": "An API key. `RequireApiKey` checks it; this documents it."}
 PAGE = re.compile(r"Page_(\w+)_")
 
 Operation = dict[str, Any]
@@ -50,6 +52,7 @@ def contract(app: FastAPI) -> dict[str, Any]:
     )
     _add_schema(document, BatchRequest, "validation")
     _add_schema(document, Envelope, "serialization")
+    document["components"]["securitySchemes"] = {BEARER: KEY}
     scopes = dict(_scopes(app))
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -69,6 +72,7 @@ def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSche
 def _describe(path: str, operation: Operation, scope: str | None) -> None:
     """Complete one operation."""
     if scope:
+        operation["security"] = [{BEARER: []}]
         operation["x-scope"] = scope
         meaning = MEANINGS[scope]  # type: ignore[index]
         operation["description"] = f"{operation.get('description', '')}\n\nScope `{scope}`: {meaning}.".lstrip()

@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from api_schemas.events import DONE, Event, EventType
 from api_schemas.jobs import TERMINAL
 from service import resources
 from service.backend import Backend
+from service.errors import NotFound, no_edit
 from service.examples import EVENT
-from service.store import history, jobs
-from service.together import no_edit
+from service.gathering import Gathering
+from service.store import history
+from service.store.history import Standing
 
 BATCH = 200
 KEEPALIVE_SECONDS = 15.0
@@ -31,34 +33,39 @@ class News:
     over: bool
 
 
-class Tail:
-    """A reader of one job's events, that remembers how far it is."""
+@dataclass(frozen=True)
+class Seat:
+    """Whose edit is followed, and how far its reader is."""
 
-    def __init__(self, backend: Backend, tenant: str, edit_id: str, after: int) -> None:
-        self.backend = backend
-        self._tenant = tenant
-        self._edit_id = edit_id
-        self._after = after
+    tenant: str
+    edit_id: str
+    after: int
 
-    def next(self) -> News:
-        """The events since the last call. Raises `NotFound`.
-
-        The status is read before the events: a job that was over then has written its last one.
-        """
-        with self.backend.database.read() as session:
-            job = jobs.edit_of(session, self._tenant, self._edit_id)
-            if job is None:
-                raise no_edit(self._edit_id)
-            rows = history.after(session, self._edit_id, self._after, BATCH)
-            over = job.status in TERMINAL and len(rows) < BATCH
-        events = [resources.event(row) for row in rows]
-        self._after = events[-1].seq if events else self._after
-        return News(events, over)
+    def later(self, news: News) -> "Seat":
+        """When that has been read."""
+        return replace(self, after=news.events[-1].seq) if news.events else self
 
 
-async def tail(source: Tail, news: News) -> AsyncIterator[bytes]:
+def look_on(backend: Backend, seats: Sequence[Seat]) -> list[News | Exception]:
+    """What is new for each. Most looks find nothing, and all of those cost one statement together.
+
+    Outcomes that are raised: `NotFound`.
+    """
+    with backend.database.read() as session:
+        standings = history.standings(session, {seat.edit_id for seat in seats})
+        return [_news(session, seat, standings.get((seat.tenant, seat.edit_id))) for seat in seats]
+
+
+def _news(session: Session, seat: Seat, standing: Standing | None) -> News | NotFound:
+    if standing is None:
+        return no_edit(seat.edit_id)
+    rows = history.after(session, seat.edit_id, seat.after, BATCH) if standing.last > seat.after else []
+    return News([resources.event(row) for row in rows], standing.status in TERMINAL and len(rows) < BATCH)
+
+
+async def tail(backend: Backend, follow: Gathering[Seat, News], seat: Seat, news: News) -> AsyncIterator[bytes]:
     """Messages, from `news` on, until the job is over, the connection is old, or the service stops."""
-    settings = source.backend.settings
+    settings = backend.settings
     end = time.monotonic() + settings.stream_limit_seconds
     quiet_since = time.monotonic()
     yield format_sse_event(retry=RETRY_MILLISECONDS)
@@ -68,15 +75,16 @@ async def tail(source: Tail, news: News) -> AsyncIterator[bytes]:
         if news.over:
             yield _LAST
             return
-        if time.monotonic() > end or source.backend.closing.is_set():
+        if time.monotonic() > end or backend.closing.is_set():
             return
         if news.events:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > KEEPALIVE_SECONDS:
             yield KEEPALIVE_COMMENT
             quiet_since = time.monotonic()
+        seat = seat.later(news)
         await asyncio.sleep(settings.stream_poll_seconds)
-        news = await run_in_threadpool(source.next)
+        news = await follow(seat)
 
 
 def _message(event: Event) -> bytes:

@@ -1,4 +1,5 @@
-"""What a crowd of clients does most, posting edits and asking how they stand: who come together share a transaction."""
+"""What a crowd of clients does most, posting edits, asking how they stand and following them: who come together share a
+transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from fastapi import Depends, Request
 from service import acceptance
 from service.acceptance import Asked
 from service.backend import Backend
-from service.errors import NotFound
+from service.errors import no_edit
 from service.gathering import Gathering
 from service.store import jobs
 from service.store.schema import Job
+from service.streams import News, Seat, look_on
 from service.submissions import Submission
 
 
@@ -31,11 +33,16 @@ class Together:
 
     submit: Gathering[Asked, Submission]
     look: Gathering[Wanted, Job]
+    follow: Gathering[Seat, News]
 
     @classmethod
     def of(cls, backend: Backend) -> "Together":
         """On top of `backend`."""
-        return cls(Gathering(partial(acceptance.submit_all, backend)), Gathering(partial(look_up, backend)))
+        return cls(
+            Gathering(partial(acceptance.submit_all, backend)),
+            Gathering(partial(look_up, backend)),
+            Gathering(partial(look_on, backend)),
+        )
 
 
 def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Job | Exception]:
@@ -43,11 +50,6 @@ def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Job | Exception]
     with backend.database.read() as session:
         rows = {(job.tenant, job.id): job for job in jobs.edits(session, {one.edit_id for one in wanted})}
     return [rows.get((one.tenant, one.edit_id)) or no_edit(one.edit_id) for one in wanted]
-
-
-def no_edit(edit_id: str) -> NotFound:
-    """For who asks for what is not there, or not his."""
-    return NotFound(f'there is no edit "{edit_id}".', remedy="GET /v1/edits lists yours.")
 
 
 async def _together(request: Request) -> Together:

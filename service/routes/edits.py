@@ -20,13 +20,13 @@ from service.acceptance import Asked
 from service.access import Caller, ReadsEdits, WritesEdits
 from service.backend import Backend, BackendDep
 from service.downloads import NOTHING_NEW, matches
-from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey
+from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey, no_edit
 from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.schema import Job
 from service.submissions import Submission
-from service.together import Together, TogetherDep, Wanted, no_edit
+from service.together import Together, TogetherDep, Wanted
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api_schemas.events import Event
@@ -14,7 +13,8 @@ from service.backend import BackendDep
 from service.routes.edits import EditId, found
 from service.store import history, jobs
 from service.store.schema import HIGHEST
-from service.streams import MESSAGES, Tail, tail
+from service.streams import MESSAGES, Seat, tail
+from service.together import TogetherDep
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
@@ -46,6 +46,7 @@ def list_events(
 async def stream(
     edit_id: EditId,
     backend: BackendDep,
+    together: TogetherDep,
     caller: ReadsEdits,
     after: After = 0,
     last_event_id: LastEventId = None,
@@ -55,9 +56,11 @@ async def stream(
     The last message is `done`; a reconnect after that is answered 204, at which browsers stop.
     """
     start = after if last_event_id is None else last_event_id
-    source = Tail(backend, caller.tenant, edit_id, start)
-    first = await run_in_threadpool(source.next)
+    seat = Seat(caller.tenant, edit_id, start)
+    first = await together.follow(seat)
     if first.over and not first.events and start:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(tail(source, first), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        tail(backend, together.follow, seat, first), media_type="text/event-stream", headers=headers
+    )

@@ -1,6 +1,7 @@
 """A job's events: durable, numbered without gaps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +54,22 @@ def _tell(session: Session, jobs: Sequence[Job], status: Status, now: datetime) 
 def _ending(job: Job, status: Status) -> Deed:
     noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
     return Deed(job.tenant, "service", f"edit.{status}", job.id, noted)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a job is."""
+
+    status: Status
+    last: int
+    """The number of its last event."""
+
+
+def standings(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], Standing]:
+    """(tenant, id) -> how far each of these edits is. Dry runs are none."""
+    last = select(func.max(Event.seq)).where(Event.job_id == Job.id).scalar_subquery()
+    rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(Job.id.in_(job_ids), Job.kind != "plan"))
+    return {(tenant, job_id): Standing(status, last or 0) for tenant, job_id, status, last in rows}
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class Side:
     jobs: str
     file: str
     is_done: Callable[[dict[str, Any]], bool]
+    delay: Callable[[dict[str, Any]], float]
+    """Seconds from its POST until a worker had it, of a job that is done."""
     stack: Stack | None = None
 
     def of(self, job_id: str, what: str = "") -> str:
@@ -42,9 +45,17 @@ def ours(folder: Path) -> Iterator[Side]:
         "EXPUNGE_JOBS_PER_PROCESS": "10000",  # the stand-in uses no GPU; the other side keeps its process too
     }
     with running(folder / "ours" / "data", **settings) as stack:
-        is_done = lambda job: job["status"] == "succeeded"  # noqa: E731
         file = "/artifacts/delta.safetensors"
-        yield Side("ours", stack.url, stack.authorization, "/v1/edits", file, is_done, stack)
+        yield Side("ours", stack.url, stack.authorization, "/v1/edits", file, _succeeded, _claimed_after, stack)
+
+
+def _succeeded(job: dict[str, Any]) -> bool:
+    return bool(job["status"] == "succeeded")
+
+
+def _claimed_after(job: dict[str, Any]) -> float:
+    created, started = (datetime.fromisoformat(job[time]) for time in ("created_at", "started_at"))
+    return (started - created).total_seconds()
 
 
 @contextmanager
@@ -69,7 +80,8 @@ def template(folder: Path) -> Iterator[Side]:
                 broker.wait(socket)
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: _answers(url))
-        yield Side("template", url, {}, "/jobs", "/file", lambda job: job["status"] == "SUCCESS")
+        done, delay = lambda job: job["status"] == "SUCCESS", lambda job: float(job["result"]["delay"])
+        yield Side("template", url, {}, "/jobs", "/file", done, delay)
 
 
 def _answers(url: str) -> bool:
