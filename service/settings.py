@@ -31,7 +31,7 @@ class ServiceSettings(StoreSettings):
         default=0, ge=0, description="Jobs of one tenant that may be queued or at work at a time. 0: any number."
     )
     max_batch_bytes: int = Field(default=4_194_304, ge=1024, description="Larger bodies of batches are refused.")
-    plan_seconds: float = Field(default=30.0, gt=0, description="How long a dry run may take, its waiting included.")
+    plan_seconds: float = Field(default=60.0, gt=0, description="How long a dry run may take, its waiting included.")
     webhook_allowed_hosts: list[str] = Field(
         default=[],
         description="Receivers that are called although they are not public or not https: host:port, as JSON.",

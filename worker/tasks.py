@@ -1,11 +1,14 @@
 """The one task. Importing this module must stay quick: a spawned child has to report within seconds."""
 
+import threading
 from functools import lru_cache
 
 from celery import shared_task
+from celery.signals import worker_process_init
 
 from service.store import logs
-from service.store.queue import TASK
+from service.store.queue import QUICK_QUEUE, TASK
+from worker import port
 from worker.run import Runner
 from worker.settings import WorkerSettings
 
@@ -17,6 +20,16 @@ def _run_edit(job_id: str) -> None:
 
 
 run_edit = shared_task(name=TASK)(_run_edit)
+
+
+def _make_ready(**_: object) -> None:
+    """A child that makes dry runs and nothing else imports torch while nobody waits: it takes seconds."""
+    settings = WorkerSettings()
+    if settings.queues == QUICK_QUEUE:
+        threading.Thread(target=port.load, args=[settings.planner], daemon=True).start()
+
+
+worker_process_init.connect(_make_ready)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,12 +26,17 @@ from service.store import registered, sealing, sweeper
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
-from service.store.queue import QUICK_QUEUE
+from service.store.queue import QUEUE, QUICK_QUEUE
 from service.store.settings import StoreSettings
 
 WORKER_NAME = "up"
 QUICK_WORKER_NAME = "up-quick"
 """Only one launcher can hold a data folder: a name for each of its workers is enough."""
+TWO_WORKERS: dict[str, dict[str, str]] = {
+    WORKER_NAME: {"EXPUNGE_QUEUES": QUEUE},
+    QUICK_WORKER_NAME: {"EXPUNGE_QUEUES": QUICK_QUEUE},
+}
+"""Each has its own: a dry run finds the one that is ready for it, and no edit waits for one."""
 WORKER_NICE = 5
 """The API answers first; a worker that has the cores to itself is no slower for it."""
 READY_SECONDS = 60.0
@@ -64,7 +69,7 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
             folder.key(database)
             _register_embedded(settings, database)
             _make_signing_key(settings, folder)
-            workers = [WORKER_NAME, QUICK_WORKER_NAME] if settings.quick_worker else [WORKER_NAME]
+            workers = TWO_WORKERS if settings.quick_worker else {WORKER_NAME: {}}
             for program in _programs(env, listener, database, options.exposure, workers):
                 supervisor.start(program)
             url = _url(options.host, listener.getsockname()[1], options.exposure)
@@ -150,7 +155,11 @@ def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:
 
 
 def _programs(
-    env: dict[str, str], listener: socket.socket, database: Database, exposure: Exposure, workers: Sequence[str]
+    env: dict[str, str],
+    listener: socket.socket,
+    database: Database,
+    exposure: Exposure,
+    workers: Mapping[str, dict[str, str]],
 ) -> list[Program]:
     """In the order of their start."""
     descriptor = listener.fileno()
@@ -161,7 +170,7 @@ def _programs(
 
     return [
         Program("dispatcher", [sys.executable, "-m", "service.dispatcher"], env),
-        *(_worker(name, env, partial(free_jobs, name)) for name in workers),
+        *(_worker(name, env | own, partial(free_jobs, name)) for name, own in workers.items()),
         Program(
             "api",
             [sys.executable, "-m", "service.server", "--fd", str(descriptor), *exposure.arguments()],
@@ -173,12 +182,9 @@ def _programs(
 
 def _worker(name: str, env: dict[str, str], free_jobs: Callable[[], None]) -> Program:
     """The one that does everything, or the one that is always free for a dry run."""
-    quick = name == QUICK_WORKER_NAME
-    own = {"EXPUNGE_WORKER_NAME": name} | ({"EXPUNGE_QUEUES": QUICK_QUEUE} if quick else {})
-    program = "quick-worker" if quick else "worker"
-    return Program(
-        program, [sys.executable, "-m", "worker"], env | own, grace=10.0, before_start=free_jobs, nice=WORKER_NICE
-    )
+    program, command = "quick-worker" if name == QUICK_WORKER_NAME else "worker", [sys.executable, "-m", "worker"]
+    own = env | {"EXPUNGE_WORKER_NAME": name}
+    return Program(program, command, own, grace=10.0, before_start=free_jobs, nice=WORKER_NICE)
 
 
 def _wait_until_ready(url: str, supervisor: Supervisor, stop: threading.Event) -> None:
