@@ -1,0 +1,22 @@
+"""What a child does before its first job."""
+
+import pytest
+from celery.signals import worker_process_init
+
+from service.store.queue import QUICK_QUEUE
+from tests.fakes.stack import eventually
+from worker import tasks
+
+PLANNER = "tests.fakes.planner"
+
+
+@pytest.mark.parametrize("queues", [QUICK_QUEUE, f"{QUICK_QUEUE},edits"])
+def test_only_who_is_there_for_dry_runs_is_ready_for_one(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(tasks.port, "load", loaded.append)
+    monkeypatch.setenv("EXPUNGE_QUEUES", queues)
+    monkeypatch.setenv("EXPUNGE_PLANNER", PLANNER)
+    worker_process_init.send(None)
+    if queues == QUICK_QUEUE:
+        eventually(lambda: loaded == [PLANNER], 5)
+    assert len(loaded) == (queues == QUICK_QUEUE)
