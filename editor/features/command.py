@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 
 from api_schemas.errors import UsageError
 from api_schemas.options import JsonOutput
+from api_schemas.problems import invalid_fields
 
 if TYPE_CHECKING:
     from editor.features.sae import SaeConfig
@@ -18,11 +20,16 @@ features = typer.Typer(
     name="features", no_args_is_help=True, add_completion=False, help="Sparse autoencoders: train, look, exchange, use."
 )
 
-REGISTRARS: tuple[str, ...] = ("editor.features.clip.commands:register",)
+REGISTRARS: tuple[str, ...] = (
+    "editor.features.activations.commands:register",
+    "editor.features.clip.commands:register",
+)
 """Functions of the group that add commands to it: ``module:function``."""
 EMBEDDED = "emoji/"
 """Before the name of an autoencoder that ships with the embedded model."""
 NOT_FOUND = 1
+SMALL_K = 16
+"""Active latents of a row, where nothing is said: recordings are small."""
 
 Source = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="An autoencoder, ours or another tool's, or emoji/BLOCK.")
@@ -38,31 +45,71 @@ def train(
     latents: Annotated[
         int | None, typer.Option(min=1, help="Size of the dictionary; default: four times the width.")
     ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Active latents of a row.")] = 16,
-    activation: Annotated[Literal["topk", "batchtopk", "relu"], typer.Option()] = "topk",
-    steps: Annotated[int, typer.Option(min=1)] = 4000,
-    batch: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 512,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-3,
-    l1: Annotated[float, typer.Option(min=0, help="relu only: weight of the penalty.")] = 5.0,
-    preset: Annotated[Literal["default", "revelio"], typer.Option(help="revelio: the published settings.")] = "default",
+    k: Annotated[int | None, typer.Option(min=1, help="Active latents of a row; default: 16.")] = None,
+    activation: Annotated[Literal["topk", "batchtopk", "relu"] | None, typer.Option(help="Default: topk.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: 4000.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows of a step; default: 512.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: 0.002.")] = None,
+    l1: Annotated[float | None, typer.Option(help="relu only: weight of the penalty; default: 5.")] = None,
+    preset: Annotated[
+        Literal["default", "revelio"], typer.Option(help="revelio: the published settings, but for what is given here.")
+    ] = "default",
     held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the images that only measure.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     json_output: JsonOutput = False,
 ) -> None:
     """Train an autoencoder and measure it on images that it did not see."""
-    from editor.features.sae import SaeConfig, revelio
     from editor.features.sae.recorded import measured, recorded, split
 
+    computed = device_of(device)
     found = recorded(recording)
-    width = found.rows.shape[1]
-    config = SaeConfig(
-        latents=latents or 4 * width, k=k, activation=activation, steps=steps, batch=batch,
-        learning_rate=learning_rate, l1=l1, seed=seed,
-    )  # fmt: skip
-    config = revelio(width, seed) if preset == "revelio" else config
-    card = run_training(found, split(found, held_out, seed), config, out, device, measured)
+    chosen = {
+        "latents": latents, "k": k, "activation": activation, "steps": steps, "batch": batch,
+        "learning_rate": learning_rate, "l1": l1, "seed": seed,
+    }  # fmt: skip
+    config = configured(
+        preset, found.rows.shape[1], {name: value for name, value in chosen.items() if value is not None}
+    )
+    card = run_training(found, split(found, held_out, seed), config, out, computed, measured)
     show_card(card, json_output)
+
+
+def configured(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
+    """The settings of a preset for rows of a width, with those that were chosen in their place.
+
+    Raises:
+        UsageError: a choice means nothing.
+    """
+    from editor.features.sae import SaeConfig, revelio
+
+    base = revelio(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=SMALL_K)
+    try:
+        return SaeConfig.model_validate(base.model_dump() | chosen)
+    except ValidationError as error:
+        first = invalid_fields(error.errors())[0]
+        raise UsageError(
+            f"--{first.field.replace('_', '-')} {chosen[first.field]}: {first.message}.",
+            field=first.field,
+            remedy="`expunge features train --help` says what it means.",
+        ) from error
+
+
+def device_of(name: str) -> str:
+    """As torch has it.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"--device {name} is not there.", field="device", remedy="Choose cpu, or cuda on a machine with a GPU."
+        ) from error
+    return name
 
 
 def run_training(
@@ -84,13 +131,17 @@ def show(
     folder: Source,
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the feature browser, one HTML file.")] = None,
     recording: Annotated[
-        Path | None, typer.Option(help="What it was trained on, with every position, for the page.")
+        Path | None, typer.Option(exists=True, help="What it was trained on, with every position, for the page.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the recorded images, in the order of their names.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of the recorded images.")
     ] = None,
-    clip: Annotated[Path | None, typer.Option(help="A CLIPModel with tokenizer, for nearest texts.")] = None,
-    words: Annotated[Path | None, typer.Option(help="Texts to be searched by, one a line.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(exists=True, help="A CLIPModel with tokenizer, for nearest texts.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Texts to be searched by, one a line.")
+    ] = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Say what an autoencoder is and how well it does; with --page, a browser of its features."""

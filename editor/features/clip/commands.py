@@ -18,16 +18,26 @@ STRENGTHS = "0,0.5,1,1.5,2"
 
 
 def studio_from_options(
-    clip: Annotated[Path | None, typer.Option(metavar="DIR", help="A CLIP in transformers' layout.")] = None,
-    sae: Annotated[Path | None, typer.Option(metavar="DIR", help="An autoencoder of its image embeddings.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(metavar="DIR", exists=True, help="A CLIP in transformers' layout.")
+    ] = None,
+    sae: Annotated[
+        Path | None, typer.Option(metavar="DIR", exists=True, help="An autoencoder of its image embeddings.")
+    ] = None,
     model_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Stable Diffusion, XL or Kandinsky 2.2's decoder.")
+        Path | None, typer.Option(metavar="DIR", exists=True, help="Stable Diffusion, XL or Kandinsky 2.2's decoder.")
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An IP-Adapter, safetensors, for Stable Diffusion.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="An IP-Adapter, safetensors, for Stable Diffusion."
+        ),
     ] = None,
     words: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Texts that a group may be named by, one a line.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Texts that a group may be named by, one a line."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=150, help="Sampler steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=1, max=20)] = 2.0,
@@ -88,7 +98,8 @@ def steer(
     import torch
 
     from editor.features.clip.sheets import Strip
-    from editor.features.clip.studio import read, scales
+    from editor.features.clip.studio import scales
+    from editor.features.pictures import read
 
     found = studio.grouped(picture, threshold, studio.easel.seed)
     steered = found.steered(scales(scale, len(found.grouping)))

@@ -33,6 +33,11 @@ class ImageEncoder:
         """Of an embedding."""
         return int(self.clip.config.projection_dim)
 
+    @property
+    def side(self) -> int:
+        """Pixels, of the square that it sees."""
+        return int(self.clip.vision_model.config.image_size)
+
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Tensor:
         """``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
@@ -44,7 +49,7 @@ class ImageEncoder:
 
     def fitted(self, pixels: Tensor) -> Tensor:
         """The shorter side scaled to the model's, the middle cut out."""
-        side = int(self.clip.vision_model.config.image_size)
+        side = self.side
         height, width = pixels.shape[-2:]
         if (height, width) == (side, side):
             return pixels
@@ -57,8 +62,7 @@ class ImageEncoder:
     @torch.no_grad()
     def nothing(self) -> Tensor:
         """``(d,)``: the embedding of pixels that are zero after normalising, Kandinsky's negative."""
-        side = int(self.clip.vision_model.config.image_size)
-        pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, side, side)).pooler_output
+        pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, self.side, self.side)).pooler_output
         embedded: Tensor = self.clip.visual_projection(pooled)[0]
         return embedded
 

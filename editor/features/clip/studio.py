@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image as Pillow
 from torch import Tensor
 
 from api_schemas.errors import UsageError
+from editor.errors import FeatureError
 from editor.features.clip.conditioned import image_conditioned
 from editor.features.clip.decomposition import base_of
 from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
 from editor.features.clip.steering import Easel, Grouped, grouped
+from editor.features.pictures import read
 from editor.features.sae import SparseAutoencoder, load_sae
 from editor.judging.sampling import Sampler, native_precision
 
@@ -104,9 +104,19 @@ def embed_texts(encoder: ImageEncoder, folder: Path, texts: Mapping[str, Sequenc
 
 
 def open_pipeline(model: Path, adapter: Path | None) -> Any:
-    """A pipeline of safetensors, with an IP-Adapter's file if one is given."""
+    """A pipeline of safetensors, with an IP-Adapter's file if one is given.
+
+    Raises:
+        FeatureError: the folder holds no pipeline.
+    """
     from diffusers import DiffusionPipeline
 
+    if not (model / "model_index.json").is_file():
+        raise FeatureError(
+            f"There is no pipeline in {model.name}.",
+            field="model_dir",
+            remedy="Give a folder in diffusers' layout, with its model_index.json.",
+        )
     pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     if adapter is not None:
@@ -114,20 +124,6 @@ def open_pipeline(model: Path, adapter: Path | None) -> Any:
             adapter.parent, subfolder="", weight_name=adapter.name, image_encoder_folder=None, local_files_only=True
         )
     return pipeline
-
-
-def read(picture: Path) -> np.ndarray:
-    """A picture's pixels, (height, width, 3) uint8; transparent ones on white.
-
-    Raises:
-        UsageError: not a picture.
-    """
-    try:
-        image = Pillow.open(picture).convert("RGBA")
-    except OSError as error:
-        raise UsageError(f"{picture} is no picture that can be read.", field="picture") from error
-    canvas = Pillow.new("RGBA", image.size, "white")
-    return np.asarray(Pillow.alpha_composite(canvas, image).convert("RGB"))
 
 
 def scales(wishes: Sequence[str], groups: int) -> list[float]:

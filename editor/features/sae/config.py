@@ -16,7 +16,7 @@ class SaeConfig(BaseModel):
     trainings error; long ones end at the same error, and seeds agree better.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     latents: int = Field(ge=1)
     activation: Activation = "topk"

@@ -44,11 +44,24 @@ def recorded(path: Path) -> Recorded:
         return Recorded(store.rows(), manifest.per_item, about, store.item_labels, grid)
     try:
         with safe_open(path, "pt") as file:
-            return Recorded(file.get_tensor("rows"), 1, {"module": path.stem})
+            return Recorded(two_dimensional(file.get_tensor("rows")), 1, {"module": path.stem})
     except (OSError, SafetensorError) as error:
         raise FeatureError(
             f"{path.name} holds no rows.", field="recording", remedy="It is a safetensors file with a tensor `rows`."
         ) from error
+
+
+def two_dimensional(rows: Tensor) -> Tensor:
+    """As they are.
+
+    Raises:
+        FeatureError: they are none.
+    """
+    if rows.dim() != 2:
+        raise FeatureError(
+            f"`rows` has {rows.dim()} dimensions.", field="recording", remedy="Its shape is (rows, width)."
+        )
+    return rows
 
 
 def split(found: Recorded, share: float, seed: int) -> Tensor:

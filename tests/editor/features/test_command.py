@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from api_schemas.errors import UsageError
 from editor.errors import FeatureError
-from editor.features.command import features
+from editor.features.command import configured, features
 from editor.features.sae import load_sae
 from tests.editor.features.sae.synthetic import planted
 
@@ -45,6 +46,34 @@ def test_what_holds_no_rows_is_refused(tmp_path: Path):
     (tmp_path / "rows.safetensors").write_bytes(b"nothing")
     with pytest.raises(FeatureError, match="holds no rows"):
         run("train", tmp_path / "rows.safetensors", tmp_path / "sae")
+
+
+def test_settings_that_mean_nothing_are_named(tmp_path: Path, rows: Path):
+    for option, value in (
+        ("learning-rate", 0),
+        ("learning-rate", "nan"),
+        ("l1", "inf"),
+        ("l1", -1),
+        ("device", "moon"),
+    ):
+        with pytest.raises(UsageError, match=f"--{option}") as caught:
+            run("train", rows, tmp_path / "sae", f"--{option}", value)
+        assert caught.value.field == option.replace("-", "_")
+        assert caught.value.remedy
+    assert not (tmp_path / "sae").exists()
+
+
+def test_rows_of_one_dimension_are_refused(tmp_path: Path):
+    save_file({"rows": torch.zeros(9)}, tmp_path / "flat.safetensors")
+    with pytest.raises(FeatureError, match="1 dimensions"):
+        run("train", tmp_path / "flat.safetensors", tmp_path / "sae")
+
+
+def test_a_preset_yields_to_what_is_given():
+    chosen = configured("revelio", 8, {"steps": 5, "latents": 40})
+    assert (chosen.steps, chosen.latents) == (5, 40)
+    assert (chosen.batch, chosen.momentum, chosen.tied) == (8192, 0.9, False)
+    assert configured("default", 8, {"steps": 5}).latents == 32
 
 
 def test_a_page_needs_images(tmp_path: Path, rows: Path):

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image as Pillow
 from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore
+from editor.features.pictures import pictures_in, read
 from editor.features.sae.browser.contents import Browsable, Texts
 from editor.features.sae.interop import read_any
 from editor.features.sae.model import CONFIG, read_card
 from editor.judging.judge import Image
 
-KINDS = {".png", ".jpg", ".jpeg", ".webp"}
 TEXT_BATCH = 256
 
 
@@ -33,7 +31,7 @@ def from_folders(
     """
     store = ActivationStore(recording)
     maps = store.maps()
-    pictures = [np.asarray(Pillow.open(path).convert("RGB")) for path in pictures_in(images)]
+    pictures = [read(path) for path in pictures_in(images)]
     if len(pictures) != len(maps):
         raise FeatureError(
             f"{len(maps)} images were recorded, {len(pictures)} are in {images.name}.",
@@ -52,11 +50,6 @@ def from_folders(
         labels=short(store.item_labels),
         texts=texts_of(clip, pictures, word_list(words, store.item_labels)) if clip else None,
     )
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """By name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS)
 
 
 def short(labels: dict[str, list[str]]) -> dict[str, list[str]]:

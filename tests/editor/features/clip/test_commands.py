@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from api_schemas.errors import UsageError
 from editor.emoji.samples import Pictures, Subject
 from editor.emoji.vocabulary import OBJECT_NAMES
-from editor.features.clip.studio import Source, read, scales, strengths
+from editor.errors import FeatureError
+from editor.features.clip.studio import Source, open_pipeline, scales, strengths
 from editor.features.command import features
+from editor.features.pictures import read
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +68,8 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 2), (200, 0, 0, 0)).save(tmp_path / "clear.png")
     assert np.array_equal(read(tmp_path / "clear.png"), np.full((2, 4, 3), 255, np.uint8))
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match="no pipeline"):
+        open_pipeline(tmp_path, None)
