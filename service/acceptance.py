@@ -108,14 +108,14 @@ def _fit(session: Session, room: Room, request: EditRequest, caller: Caller) -> 
 def _accept(backend: Backend, session: Session, asked: Sequence[Asked]) -> dict[Asked, Outcome]:
     """A job for each, and its reply under its key."""
     made = _create(backend, session, [NewJob(one.request, one.caller.key_id, one.caller.tenant) for one in asked])
-    replies = {one: _reply(job, one.request) for one, job in zip(asked, made, strict=True)}
+    replies = {one: _reply(job) for one, job in zip(asked, made, strict=True)}
     kept = {one.scope: reply for one, reply in replies.items() if one.scope}
     idempotency.remember(session, kept, now=backend.clock())
     return {one: Submission(reply, replayed=False) for one, reply in replies.items()}
 
 
-def _reply(job: Job, request: EditRequest) -> Reply:
-    return Reply(job.request_digest, ACCEPTED, resources.edit(job, request).model_dump_json())
+def _reply(job: Job) -> Reply:
+    return Reply(job.request_digest, ACCEPTED, resources.edit(job).model_dump_json())
 
 
 def accept(backend: Backend, session: Session, request: EditRequest, caller: Caller) -> Job:

@@ -19,11 +19,14 @@ from service.store import batches, ledgers, schema, tables
 from service.store.models import BaseModel
 
 Item = TypeVar("Item")
+REMEMBERED = 1000
+"""Requests, by their digests."""
+_requests: dict[str, EditRequest] = {}
 
 
-def edit(job: schema.Job, request: EditRequest | None = None) -> Edit:
-    """A job, as its owner sees it. `request`: what it was made from, where that is at hand."""
-    request = request or EditRequest.model_validate(job.request)
+def edit(job: schema.Job) -> Edit:
+    """A job, as its owner sees it."""
+    request = _request_of(job)
     files = job.artifacts if job.status == "succeeded" else []
     return Edit(
         id=job.id,
@@ -50,6 +53,17 @@ def edit(job: schema.Job, request: EditRequest | None = None) -> Edit:
         metadata=request.metadata,
         urls=_urls(job.id),
     )
+
+
+def _request_of(job: schema.Job) -> EditRequest:
+    """What it was made from. That never changes, and who polls asks for it again and again."""
+    found = _requests.get(job.request_digest)
+    if found is None:
+        found = EditRequest.model_validate(job.request)
+        if len(_requests) >= REMEMBERED:
+            _requests.clear()
+        _requests[job.request_digest] = found
+    return found
 
 
 def seconds(**spans: tuple[datetime | None, datetime | None]) -> dict[str, float]:
