@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -19,9 +19,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import UsageError
-from service.store import migrate
 from service.store.errors import IncompatibleStore, StoreUnavailable
-from service.store.migrate import GetSealer, no_sealer
+
+if TYPE_CHECKING:  # it brings Alembic, and a worker's child that is to start soon needs none
+    from service.store.migrate import GetSealer
 
 BUSY_TIMEOUT = 15_000
 """Milliseconds that a writer waits for another one's lock."""
@@ -62,29 +63,37 @@ class Database:
         with _answering(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def prepare(self, revision: str = "head", sealer: GetSealer = no_sealer) -> None:
+    def prepare(self, revision: str = "head", sealer: "GetSealer | None" = None) -> None:
         """Make the tables, or bring those that are there to this version's schema.
 
         Raises `IncompatibleStore`, `SecretsKeyError`.
         """
+        from service.store import migrate
+
         with self._schema_change() as connection:
             migrate.upgrade(connection, revision, sealer)
 
-    def revert(self, revision: str, sealer: GetSealer = no_sealer) -> None:
+    def revert(self, revision: str, sealer: "GetSealer | None" = None) -> None:
         """Take the schema back to an earlier revision. What only later ones have a place for is lost.
 
         Raises `SecretsKeyError`.
         """
+        from service.store import migrate
+
         with self._schema_change() as connection:
             migrate.downgrade(connection, revision, sealer)
 
     def revision(self) -> str | None:
         """The schema that the database has; None: it is empty."""
+        from service.store import migrate
+
         with _answering(), self._reader.connect() as connection:
             return migrate.current(connection)
 
     def check(self) -> None:
         """Raise unless the database answers and has our schema."""
+        from service.store import migrate
+
         if self.revision() != migrate.head():
             raise IncompatibleStore("the database has another schema.", remedy="Run: expunge db upgrade")
 

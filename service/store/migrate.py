@@ -26,12 +26,7 @@ UPGRADE_LOCK = 0x65787075
 """A number for PostgreSQL's advisory lock: two API processes that start at once upgrade one after the other."""
 
 
-def no_sealer() -> Sealer:
-    """For those who know of no secrets."""
-    raise SecretsKeyError("the database has secrets.", remedy="Run: expunge db upgrade")
-
-
-def script_config(connection: Connection, sealer: GetSealer = no_sealer) -> Config:
+def script_config(connection: Connection, sealer: GetSealer | None = None) -> Config:
     """Alembic's configuration: our folder and an open connection, no file."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
@@ -57,11 +52,13 @@ def current(connection: Connection) -> str | None:
 def sealer_of(context: MigrationContext) -> Sealer:
     """What a step seals secrets with, and opens them. Raises `SecretsKeyError`."""
     assert context.config
-    get: GetSealer = context.config.attributes["sealer"]
+    get: GetSealer | None = context.config.attributes["sealer"]
+    if get is None:
+        raise SecretsKeyError("the database has secrets.", remedy="Run: expunge db upgrade")
     return get()
 
 
-def upgrade(connection: Connection, revision: str = "head", sealer: GetSealer = no_sealer) -> None:
+def upgrade(connection: Connection, revision: str = "head", sealer: GetSealer | None = None) -> None:
     """Run the steps that are missing, in the transaction of `connection`.
 
     Raises:
@@ -75,7 +72,7 @@ def upgrade(connection: Connection, revision: str = "head", sealer: GetSealer = 
     command.upgrade(script_config(connection, sealer), revision)
 
 
-def downgrade(connection: Connection, revision: str, sealer: GetSealer = no_sealer) -> None:
+def downgrade(connection: Connection, revision: str, sealer: GetSealer | None = None) -> None:
     """Take steps back, down to `revision`; `base` is an empty database. Raises `SecretsKeyError`."""
     command.downgrade(script_config(connection, sealer), revision)
 

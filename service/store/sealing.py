@@ -18,8 +18,6 @@ from sqlalchemy.orm import Session
 from service.store.errors import SecretsKeyError
 from service.store.tables import WebhookEndpoint
 
-KEY_FILE = "secrets.key"
-"""In the data folder: a key a line, the newest first."""
 REMEDY = "Set EXPUNGE_SECRETS_KEY, the same for every API and dispatcher: `expunge secrets new` prints one."
 
 
@@ -43,7 +41,7 @@ class Sealer:
 
     @classmethod
     def read(cls, file: Path) -> "Sealer":
-        """The keys of a file."""
+        """The keys of a file: one a line, the newest first."""
         return cls.parse(file.read_text("ascii") if file.is_file() else "")
 
     def seal(self, secret: str) -> str:

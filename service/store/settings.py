@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.store import registered, sealing
+from service.store import registered
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
 from service.store.models import ModelRegistry
-from service.store.sealing import Sealer
+
+if TYPE_CHECKING:
+    from service.store.sealing import Sealer
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
@@ -70,14 +72,16 @@ class StoreSettings(BaseSettings):
     @property
     def secrets_file(self) -> Path:
         """Where the keys lie that secrets are sealed with, unless `secrets_key` has them."""
-        return self.data_dir / sealing.KEY_FILE
+        return self.data_dir / "secrets.key"
 
-    def sealer(self) -> Sealer:
+    def sealer(self) -> "Sealer":
         """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
+        from service.store.sealing import Sealer, make_key  # no worker has secrets
+
         if self.secrets_key:
             return Sealer.parse(self.secrets_key)
         if not self.database_url:  # one folder holds everything: whoever comes first makes the key
-            sealing.make_key(self.secrets_file)
+            make_key(self.secrets_file)
         return Sealer.read(self.secrets_file)
 
     def blobs(self) -> ArtifactStore:

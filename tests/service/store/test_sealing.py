@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from service.store import sealing
 from service.store.commands import secrets
 from service.store.database import Database
 from service.store.errors import SecretsKeyError
@@ -111,7 +110,7 @@ def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
 
 
 def test_one_folder_makes_its_own_key_and_a_shared_database_wants_one(tmp_path: Path) -> None:
-    assert StoreSettings(data_dir=tmp_path).sealer() == Sealer.read(tmp_path / sealing.KEY_FILE)
+    assert StoreSettings(data_dir=tmp_path).sealer() == Sealer.read(tmp_path / "secrets.key")
     key = new_key()
     shared: dict[str, Any] = {"data_dir": tmp_path / "another", "database_url": "postgresql://nowhere/x"}
     with pytest.raises(SecretsKeyError, match="no key"):
