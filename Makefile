@@ -44,11 +44,11 @@ scaleout: $(READY)  ## one and four workers, two APIs, PostgreSQL, a bucket; the
 bench: $(READY)  ## every benchmark, a JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done
 
-# Overcomplete's root package wants vision models that its autoencoders don't: it comes without its dependencies.
+# Overcomplete's root package wants vision models that its autoencoders don't: those are not in the list.
 peers:  ## an environment with other tools' autoencoders, for `expunge bench sae` and the tests of exchange
 	$(PYTHON) -m venv build/peers
-	build/peers/bin/pip install --quiet torch==2.13.0 sae-lens==6.54.12 eai-sparsify==1.3.3 einops scikit-learn
-	build/peers/bin/pip install --quiet --no-deps overcomplete==0.3.0
+	build/peers/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-peers.txt
 	@echo "export EXPUNGE_PEERS_PYTHON=$(CURDIR)/build/peers/bin/python"
 
 clean:  ## forget the environment, the caches and the demo's data
