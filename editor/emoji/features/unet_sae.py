@@ -13,19 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from api_schemas.report import Estimate
 from editor import emoji
+from editor.emoji.features.figures import absorbed, agreement, concept_cells
 from editor.emoji.features.pictures import Composites
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.features.activations import ActivationStore, record
 from editor.features.activations.noised import NoisedImages
-from editor.features.activations.store import pooled
-from editor.features.probe import fit_probe
 from editor.features.sae import SaeConfig, SparseAutoencoder, load_sae, train_sae
-from editor.features.sae.concepts import Best, Ranking, auc, best_latent
-from editor.features.sae.metrics import Reconstruction, reconstruction, stability, stable_share
+from editor.features.sae.localisation import localisation
+from editor.features.sae.metrics import Reconstruction, reconstruction
+from editor.features.sae.telling import concepts, told
 from editor.judging.sampling import load_pipeline, native_precision
-from editor.judging.statistics import estimate
 from editor.publishing.atomic import write_bytes
 
 FOLDER = Path(__file__).parent / "unet_sae"
@@ -33,9 +31,8 @@ SITES = (("mid_block", 25), ("up_blocks.0", 25))
 """Block and timestep: where, by the study, objects and styles can be read best."""
 VARIANTS = 12
 SEEDS = (0, 1, 2)
-CONFIG = SaeConfig(latents=512, k=16, steps=1500, batch=512, learning_rate=4e-3, momentum=0.9)
+CONFIG = SaeConfig(latents=256, k=16, steps=20_000, batch=512, learning_rate=4e-3)
 KINDS = ("object", "group", "style", "background")
-PROBE_PENALTY, PROBE_TOLERANCE = 1e-3, 1e-4
 
 
 @cache
@@ -79,61 +76,29 @@ def trained(store: ActivationStore, seed: int, folder: Path) -> SparseAutoencode
 
 def measured(store: ActivationStore, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
     """The card's figures, of the first autoencoder; the others tell how far a seed decides."""
-    out = held_out(store.item_labels)
-    rows = store.rows()[out.repeat_interleave(store.manifest.per_item)]
+    out, each, first = held_out(store.item_labels), store.manifest.per_item, saes[0]
+    rows = store.rows()[out.repeat_interleave(each)]
     found = [reconstruction(sae, rows) for sae in saes]
-    first, others = saes[0], [sae.decoder.detach() for sae in saes[1:]]
-    alive = torch.tensor(found[0].density) > 0
-    like = stability(first.decoder.detach(), others)[alive]
-    with torch.no_grad():
-        means = pooled(store.maps(), "mean")
-        scores = first.pre_activations(means)
+    images = told(first, store.rows(), each, out)
     return {
         "training": CONFIG.model_dump(),
         "held_out": {key: value for key, value in asdict(found[0]).items() if key != "density"},
         "fvu_by_seed": [one.fvu for one in found],
-        "stability": {
-            "mean_cosine": float(like.mean()),
-            "found_by_two_thirds": float(
-                (stable_share(first.decoder.detach(), others)[alive] >= 2 / 3).double().mean()
-            ),
-        },
-        "concepts": {kind: concepts(means, scores, store.item_labels[kind], out) for kind in KINDS},
-    }
-
-
-def concepts(means: Tensor, scores: Tensor, labels: Sequence[str], out: Tensor) -> dict[str, Any]:
-    """For each label the latent that tells it best on the training pictures, and its AUC on the held-out ones."""
-    names = sorted(set(labels))
-    seen, unseen = [[i for i, o in enumerate(out.tolist()) if o == held] for held in (False, True)]
-    ranking = Ranking.of(scores[~out])
-    positive = {name: torch.tensor([label == name for label in labels]) for name in names}
-    best = {name: best_latent(scores, positive[name], ~out, ranking) for name in names}
-    probe = fit_probe(means[seen], [labels[i] for i in seen], PROBE_PENALTY, PROBE_TOLERANCE)
-    logits = probe.predict(means[unseen])
-    probed = [float(auc(logits[:, [number]], positive[name][out])[0]) for number, name in enumerate(probe.classes)]
-    return {
-        "auc": estimate([one.test.value for one in best.values()]).model_dump(),
-        "probe_auc": estimate(probed).model_dump(),
-        "best": {name: described(one) for name, one in best.items()},
-    }
-
-
-def described(best: Best) -> dict[str, Any]:
-    """For the card."""
-    return {
-        "latent": best.latent,
-        "train_auc": round(best.train, 4),
-        "auc": round(best.test.value, 4),
-        "q_value": float(f"{best.q_value:.2g}"),
+        "stability": agreement(found[0], saes),
+        "morans_i": float(localisation(first, rows, store.manifest.grid).nanmean()),
+        "concepts": {kind: concepts(images, store.item_labels[kind]) for kind in KINDS},
+        "absorption": absorbed(images.codes, store.item_labels["object"], ~out),
     }
 
 
 def readme(cards: dict[str, dict[str, Any]]) -> str:
     """The README beside the weights."""
-    return CARD + "\n".join(line(module, card) for module, card in cards.items()) + "\n" + CONCEPTS + "\n".join(
+    blocks = "\n".join(line(module, card) for module, card in cards.items())
+    kinds = "\n".join(
         concept_line(module, kind, card["concepts"][kind]) for module, card in cards.items() for kind in KINDS
-    ) + "\n"  # fmt: skip
+    )
+    siblings = "\n".join(absorption_line(module, card["absorption"]) for module, card in cards.items())
+    return f"{CARD}{blocks}\n{CONCEPTS}{kinds}\n{ABSORPTION}{siblings}\n"
 
 
 def line(module: str, card: dict[str, Any]) -> str:
@@ -144,19 +109,19 @@ def line(module: str, card: dict[str, Any]) -> str:
     cells = (
         f"`{module}`", card["timestep"], f"{figures.fvu:.3f}", seeds, f"{figures.cosine:.3f}", f"{figures.l0:.1f}",
         f"{figures.dead:.1%}", f"{figures.dense:.1%}", f"{like['mean_cosine']:.2f}", f"{like['found_by_two_thirds']:.0%}",
+        f"{card['morans_i']:.2f}",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def concept_line(module: str, kind: str, found: dict[str, Any]) -> str:
     """A row of the second table."""
-    cells = (interval(Estimate(**found[name])) for name in ("auc", "probe_auc"))
-    return f"| `{module}` | {kind} | {len(found['best'])} | {' | '.join(cells)} |"
+    return f"| `{module}` | {kind} | {len(found['best'])} | {concept_cells(found)} |"
 
 
-def interval(found: Estimate) -> str:
-    """A figure with its interval."""
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+def absorption_line(module: str, found: dict[str, float]) -> str:
+    """A row of the last table."""
+    return f"| `{module}` | {found['jaccard']:.2f} | {found['f1_one']:.2f} | {found['f1_few']:.2f} |"
 
 
 CARD = f"""# Sparse autoencoders of the embedded model's UNet
@@ -167,10 +132,12 @@ shifted), noised to one timestep under the empty prompt. A fifth of the pictures
 all figures are of those.
 
 *FVU*: share of the variance that is left unexplained. *Like*: mean over living latents of the largest cosine to a decoder
-row of another seed, and the share of latents for which two thirds of the other seeds have one of at least 0.7.
+row of another seed, and the share of latents for which two thirds of the other seeds have one of at least 0.7. *Moran's I*:
+how far a latent is active in one place of an image rather than scattered (1 smooth, about 0 random), the mean over images and
+latents.
 
-| block | timestep | FVU | FVU by seed | cosine | L0 | dead | dense | like, cosine | like, share |
-|---|---|---|---|---|---|---|---|---|---|
+| block | timestep | FVU | FVU by seed | cosine | L0 | dead | dense | like, cosine | like, share | Moran's I |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 CONCEPTS = """
 For each concept the latent is chosen on the training pictures, by the AUC of its pre-activation's mean over positions,
@@ -178,6 +145,17 @@ and measured on the held-out pictures; the table gives the mean over the concept
 over concepts. Beside it a linear probe on the same means of the raw activations: a single latent is a witness, not a
 classifier. Each concept's figures are in `sae.json`.
 
-| block | kind | concepts | AUC of one latent | AUC of the probe |
-|---|---|---|---|---|
+*Probe*: its accuracy on the activations, on their reconstructions, and the share of its cross-entropy that these keep. *Sparse
+probe*: accuracy of a probe that may look at so many latents, their maxima over positions, the most telling by ANOVA's F; and
+the area under that curve from 1 to 100 latents, over the logarithm.
+
+| block | kind | concepts | AUC of one latent | AUC of the probe | probe | rebuilt | kept | 1 latent | 10 | 100 | area |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+"""
+ABSORPTION = """
+Absorption of objects by others of their group: what the ten most telling latents of an object and of a sibling have in common
+(Jaccard), and the F1 of a probe on its best latent and on its best four. Means over objects.
+
+| block | overlap with siblings | F1, one latent | F1, four |
+|---|---|---|---|
 """

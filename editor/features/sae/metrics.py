@@ -54,7 +54,7 @@ def reconstruction(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | None = N
         rows=len(rows),
         fvu=left / spread,
         cosine=cosine / len(rows),
-        l0=float(density.sum()),
+        l0=int(fired.sum()) / len(rows),
         dead=float((fired == 0).double().mean()),
         dense=float((density > DENSE).double().mean()),
         density=density.tolist(),
