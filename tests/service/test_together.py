@@ -17,6 +17,7 @@ from service.store import audit, jobs, keys
 from service.store.database import Database
 from service.store.errors import StoreUnavailable, UnknownModel
 from service.store.idempotency import Scope
+from service.streams import News, Seat, look_on
 from service.submissions import Submission
 from service.together import Together, Wanted
 from tests.fakes.clock import FakeClock
@@ -148,6 +149,26 @@ def test_nobody_sees_anothers_edit_though_they_ask_together(backend: Backend) ->
     assert getattr(own, "id", None) == edit_id
     assert isinstance(others, NotFound)
     assert isinstance(none, NotFound)
+
+
+def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(backend: Backend) -> None:
+    made = outcomes(backend, *(asked() for _ in range(50)))
+    ids = [str(json.loads(one.reply.body)["id"]) for one in made if isinstance(one, Submission)]
+    sent: list[str] = []
+    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    nothing = look_on(backend, [Seat("default", edit_id, after=1) for edit_id in ids])
+    assert nothing == [News([], over=False)] * 50
+    assert len(sent) <= 2
+    with backend.database.write() as session:
+        jobs.cancel(session, ids[0], now=backend.clock())
+    canceled, waiting, others = look_on(
+        backend, [Seat("default", ids[0], 1), Seat("default", ids[1], 0), Seat("other", ids[1], 0)]
+    )
+    assert isinstance(canceled, News)
+    assert ([one.seq for one in canceled.events], canceled.over) == ([2], True)
+    assert isinstance(waiting, News)
+    assert ([one.seq for one in waiting.events], waiting.over) == ([1], False)
+    assert isinstance(others, NotFound)
 
 
 def test_a_revoked_key_opens_nothing_a_second_later(database: Database, api_key: str, clock: FakeClock) -> None:
