@@ -18,6 +18,8 @@ from editor.emoji.results import (
     judged_page,
     load,
     methods,
+    reliability,
+    scaleout,
     single,
     steering,
 )
@@ -51,11 +53,13 @@ SECTIONS = {
     "judged": Section(judged.Row, judged.measure, judged_page.page),
     "steering": Section(steering.Row, steering.measure, steering.page),
     "load": Section(load.Row, load.measure, load.page),
+    "scaleout": Section(scaleout.Row, scaleout.measure, scaleout.page),
+    "reliability": Section(reliability.Row, reliability.measure, reliability.page),
 }
 TEXT = f"""# Results
 
-Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All but the last are of the embedded model, drawn
-with {SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
+Written by `python -m editor.emoji.results`, from figures in `docs/results/`. All but the last three are of the embedded
+model, drawn with {SAMPLER.steps} steps at guidance {SAMPLER.guidance:g} and judged by the separate judge.
 Where the model keeps its concepts is measured in [tracing results](tracing-results.md).
 """
 
