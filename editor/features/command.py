@@ -32,7 +32,8 @@ SMALL_K = 16
 """Active latents of a row, where nothing is said: recordings are small."""
 
 Source = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="An autoencoder, ours or another tool's, or emoji/BLOCK.")
+    Path,
+    typer.Argument(metavar="FOLDER", help="An autoencoder, ours or another tool's, emoji/BLOCK or emoji/clip_sae."),
 ]
 
 
@@ -203,12 +204,13 @@ def selftest(seed: Annotated[int, typer.Option(min=0)] = 0, json_output: JsonOut
 
 
 def located(folder: Path) -> Path:
-    """Where it lies; ``emoji/BLOCK`` is inside the package."""
+    """Where it lies; ``emoji/BLOCK`` and ``emoji/clip_sae`` are inside the package."""
     if not str(folder).startswith(EMBEDDED):
         return folder
-    from editor.emoji.features.unet_sae import FOLDER
+    from editor.emoji.features import clip_sae, unet_sae
 
-    return FOLDER / str(folder).removeprefix(EMBEDDED)
+    name = str(folder).removeprefix(EMBEDDED)
+    return clip_sae.FOLDER if name == clip_sae.FOLDER.name else unet_sae.FOLDER / name
 
 
 def show_card(card: dict[str, Any], json_output: bool) -> None:

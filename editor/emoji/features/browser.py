@@ -1,19 +1,19 @@
 """The browser of a shipped autoencoder, on the artwork and with the judge's texts."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from editor import emoji
+from editor.emoji.features import clip_sae
 from editor.emoji.features.pictures import Composites
 from editor.emoji.features.unet_sae import FOLDER, SITES, unet_sae
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.errors import FeatureError
 from editor.features.activations.noised import NoisedImages
-from editor.features.sae.browser import Browsable, write
+from editor.features.clip.image_encoder import open_image_encoder
+from editor.features.sae.browser import Browsable
 from editor.features.sae.browser.contents import Texts
 from editor.features.sae.model import read_card
 from editor.judging.judge import Image, open_judge
@@ -24,15 +24,19 @@ VARIANTS = 2
 
 
 def embedded(module: str) -> Browsable:
-    """``module``: ``mid_block`` or ``up_blocks.0``.
+    """``module``: ``mid_block``, ``up_blocks.0`` or ``clip_sae``.
 
     Raises:
-        FeatureError: no autoencoder of that block ships.
+        FeatureError: no such autoencoder ships.
     """
+    if module == clip_sae.FOLDER.name:
+        return of_embeddings()
     timesteps = dict(SITES)
     if module not in timesteps:
         raise FeatureError(
-            f'No autoencoder of "{module}" ships.', field="folder", remedy=f"Choose from {', '.join(timesteps)}."
+            f'No autoencoder of "{module}" ships.',
+            field="folder",
+            remedy=f"Choose from {', '.join((*timesteps, clip_sae.FOLDER.name))}.",
         )
     pipeline, composites = load_pipeline(emoji.WEIGHTS), Composites(VARIANTS, seed=1)
     pipeline.unet.to(memory_format=torch.channels_last)
@@ -57,6 +61,22 @@ def embedded(module: str) -> Browsable:
     )
 
 
+def of_embeddings() -> Browsable:
+    """The autoencoder of the judge's image embeddings; each is a map of one position."""
+    encoder, composites = open_image_encoder(emoji.JUDGE), Composites(VARIANTS, seed=1)
+    images = as_images(composites.images())
+    return Browsable(
+        sae=clip_sae.clip_sae(),
+        title="the judge's image embeddings",
+        card=read_card(clip_sae.FOLDER),
+        images=images,
+        maps=lambda items: encoder.images(images[items.start : items.stop])[:, None, None],
+        grid=(1, 1),
+        labels={kind: own for kind, own in composites.labels.items() if kind != "variant"},
+        texts=texts(images),
+    )
+
+
 def as_images(pixels: Tensor) -> list[Image]:
     """``(n, 3, h, w)`` in [-1, 1]."""
     return list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy().astype(np.uint8))
@@ -71,9 +91,3 @@ def texts(images: list[Image]) -> Texts:
         | {f"{colour} background": f"an emoji on a {colour} background" for colour in BACKGROUNDS}
     )
     return Texts(list(captions), judge.texts(list(captions.values())), judge.images(images))
-
-
-def write_all(folder: Path) -> None:
-    """A page for each, into ``folder/browser``."""
-    for module, _ in SITES:
-        write(embedded(module), folder / "browser" / f"{module}.html")

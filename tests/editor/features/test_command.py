@@ -76,6 +76,13 @@ def test_a_preset_yields_to_what_is_given():
     assert configured("default", 8, {"steps": 5}).latents == 32
 
 
+@pytest.mark.parametrize("name", ["mid_block", "up_blocks.0", "clip_sae"])
+def test_all_that_ship_can_be_shown(name: str):
+    card = json.loads(run("show", f"emoji/{name}", "--json").stdout)
+    assert card["held_out"]["fvu"] < 0.3
+    assert card["concepts"]["object"]["sparse_probing"]["area"] < 1
+
+
 def test_a_page_needs_images(tmp_path: Path, rows: Path):
     run("train", rows, tmp_path / "sae", "--latents", 20, "--k", 3, "--steps", 20, "--batch", 64, "--json")
     with pytest.raises(UsageError, match="shows images"):

@@ -128,6 +128,7 @@ function search() {
 byId("search").oninput = byId("order").onchange = search;
 byId("controls").onsubmit = event => event.preventDefault();
 byId("overlay").onchange = event => document.body.classList.toggle("plain", !event.target.checked);
+if (data.grid[0] * data.grid[1] === 1) byId("overlay").click();  // one position has no place to show
 addEventListener("scroll", () => { if (innerHeight + scrollY > document.body.scrollHeight - 900 && placed < found.length) place(); });
 
 const ramp = document.querySelector("#scale canvas").getContext("2d");
