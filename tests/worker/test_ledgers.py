@@ -8,7 +8,7 @@ import pytest
 from api_schemas.edits import EditRequest, Removal
 from service.store import ledgers
 from service.store.database import Database
-from service.store.jobs import create
+from service.store.jobs import NewJob, create
 from service.store.schema import Job
 from tests.fakes.clock import FakeClock
 from worker.run import Runner
@@ -31,7 +31,7 @@ def ask(database: Database, clock: FakeClock) -> Ask:
         clock.forward(1)
         with database.write() as session:
             kind = "revocation" if revokes else "removal"
-            return create(session, request, "k", now=clock(), tenant=tenant, kind=kind, revokes=revokes).id
+            return create(session, NewJob(request, "k", tenant, kind, revokes), now=clock()).id
 
     return ask
 
@@ -139,7 +139,7 @@ def test_a_crash_between_the_phases_resumes_without_starting_anew(
 def test_a_dry_run_leaves_the_ledger_alone(runner: Runner, database: Database, clock: FakeClock) -> None:
     request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True)
     with database.write() as session:
-        job = create(session, request, "k", now=clock(), tenant="one", kind="plan")
+        job = create(session, NewJob(request, "k", "one", "plan"), now=clock())
     runner.run(job.id)
     with database.read() as session:
         assert [file.name for file in session.get_one(Job, job.id).artifacts] == ["plan.json", "manifest.json"]
