@@ -128,7 +128,7 @@ def test_a_crash_between_the_phases_resumes_without_starting_anew(
 ) -> None:
     request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True, metadata={"crash": "validate"})
     with database.write() as session:
-        job_id = create(session, request, "k", now=clock(), tenant="one").id
+        job_id = create(session, NewJob(request, "k", "one"), now=clock()).id
     runner.run(job_id)
     runs = runner.settings.workdir(job_id) / "runs"
     assert runs.read_text().split() == ["trace", "edit"]
