@@ -8,16 +8,17 @@
     │   ├── JobFailed                 the job ended without a result: failed, canceled or expired
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
     ├── ServiceError                  what a route answers (service.errors): MalformedJson, MalformedCsv, InvalidIdempotencyKey,
-    │                                 Unauthorized, Forbidden, NotFound, MethodNotAllowed, LedgerConflict, NotRevocable,
+    │                                 IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound, MethodNotAllowed, LedgerConflict, NotRevocable,
     │                                 IdempotencyConflict, BodyTooLarge, UnsupportedMediaType, RangeNotSatisfiable,
     │                                 InvalidRequest, WebhookRefused, IdempotencyKeyReused, TooManyRequests, TooManyJobs,
-    │                                 PlanRefused, PlanTimeout, ServiceUnavailable, BaseModelChanged
+    │                                 PlanRefused, PlanTimeout, ServiceUnavailable, SecretsUnavailable, BaseModelChanged
     ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
     │   ├── RefusedModel              a folder that cannot be registered as one
     │   ├── IncompatibleStore         the data folder was written by another version
     │   ├── StoreUnavailable          the database is away for a moment
     │   ├── BlobMissing               a blob that is referred to is not there
+    │   ├── SecretsKeyError           no key opens the secrets in the database
     │   ├── LedgerMoved               another job has changed the ledger meanwhile
     │   └── BlobCorrupted             a stored blob is not what its name says
     ├── LaunchError                   the stack cannot start, or stay up (service.launcher.errors)
