@@ -8,10 +8,11 @@
     │   ├── JobFailed                 the job ended without a result: failed, canceled or expired
     │   └── DownloadCorrupted         bytes that arrived are not the bytes that were published
     ├── ServiceError                  what a route answers (service.errors): MalformedJson, MalformedCsv, InvalidIdempotencyKey,
-    │                                 IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound, MethodNotAllowed, LedgerConflict, NotRevocable,
-    │                                 IdempotencyConflict, BodyTooLarge, UnsupportedMediaType, RangeNotSatisfiable,
-    │                                 InvalidRequest, WebhookRefused, IdempotencyKeyReused, TooManyRequests, TooManyJobs,
-    │                                 PlanRefused, PlanTimeout, ServiceUnavailable, SecretsUnavailable, BaseModelChanged
+    │                                 IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound, MethodNotAllowed,
+    │                                 LedgerConflict, NotRevocable, IdempotencyConflict, BodyTooLarge, UnsupportedMediaType,
+    │                                 RangeNotSatisfiable, InvalidRequest, WebhookRefused, IdempotencyKeyReused,
+    │                                 TooManyRequests, TooManyJobs, PlanRefused, PlanTimeout, ServiceUnavailable,
+    │                                 SecretsUnavailable, BaseModelChanged
     ├── StoreError                    the store cannot do it (service.store.errors)
     │   ├── UnknownModel              no such base model is registered
     │   ├── RefusedModel              a folder that cannot be registered as one
