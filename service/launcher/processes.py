@@ -47,7 +47,8 @@ class Child:
     restart_at: float = 0.0
 
     def start(self) -> None:
-        """Run it in a session of its own, so that Ctrl-C reaches only us."""
+        """Run it in a group of its own, so that Ctrl-C reaches only us; in our session, as between sessions `nice` counts for
+        nothing where Linux groups processes by them."""
         self.program.before_start()
         self.started_at = time.monotonic()
         with self.log_file.open("ab") as log:
@@ -58,7 +59,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=self.program.pass_fds,
-                start_new_session=True,
+                process_group=0,
                 preexec_fn=_dies_with_us(self.program.nice),  # we have one thread when we fork
             )
 
@@ -134,7 +135,7 @@ class Supervisor:
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Whatever is left of a child's session."""
+    """Whatever is left of a child and of its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
