@@ -19,8 +19,9 @@ NAMES = {
     "get_p99_ms": "GET, p99, ms",
     "stream_p99_ms": "first message of a stream, p99, ms",
     "download_p99_ms": "download of 4 KB, p99, ms",
+    "queue_delay_ms": "POST to claim, idle, median, ms",
 }
-ROUNDS, SECONDS = 2, 8
+ROUNDS, SECONDS = 3, 8
 
 
 class Row(BaseModel):
@@ -61,9 +62,10 @@ def page(rows: Sequence[Row]) -> str:
 
 A hundred clients post, read, follow and download as fast as they are answered: at `expunge up`, and in turns at the plain
 FastAPI and Celery app of `tests/load/template.py`, whose jobs are messages and keys that expire. Two cores, shared with the
-clients; one API process and one worker each, ours at a lower priority and with a dispatcher besides; {ROUNDS} rounds of
-{SECONDS} s. Ours answers a `POST` when it is on disk. The ratio is above 1 where ours is better. Of {rows[0].jobs} jobs that
-ours accepted {rows[0].lost} were lost and {rows[0].twice} done twice.
+clients; one API process and one worker each, ours at a lower priority, with a dispatcher besides, and set to keep its process
+for many jobs as the plain one does; medians of {ROUNDS} rounds of {SECONDS} s, each begun when all that was posted before is
+done. Ours answers a `POST` when it is on disk, and looks for what is to be queued twenty times a second. The ratio is above 1
+where ours is better. Of {rows[0].jobs} jobs that ours accepted {rows[0].lost} were lost and {rows[0].twice} done twice.
 
 | figure | ours | plain app | ratio |
 |---|---|---|---|

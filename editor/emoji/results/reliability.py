@@ -32,6 +32,7 @@ def measure(studio: Studio) -> Iterator[Row]:
     """Run the programmes, from the repository's root."""
     for store in STORES:
         yield killed(summary("tests.kill.matrix", "--store", store, "--log", str(LOG)))
+    yield posted(summary("tests.load", "--rounds", "1", "--seconds", "2", "--jobs", "20000"))
     yield fuzzed(summary("tests.fuzz.safetensors"))
     yield asked(summary("tests.contract.fuzz", "--examples", "60"))
 
@@ -40,7 +41,7 @@ def summary(module: str, *arguments: str) -> dict[str, Any]:
     """What a programme prints last, and how it was called. One that found something is heard too."""
     LOG.parent.mkdir(exist_ok=True)
     done = subprocess.run([sys.executable, "-m", module, *arguments], check=False, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.rfind("\n{") + 1 :])
     kept = [argument for argument in arguments if argument not in ("--log", str(LOG))]
     return found | {"command": " ".join(["python -m", module, *kept])}
 
@@ -55,6 +56,12 @@ def killed(found: dict[str, Any]) -> Row:
         seeds=found["seeds"],
         command=found["command"],
     )
+
+
+def posted(found: dict[str, Any]) -> Row:
+    """As many jobs as a hundred clients could post."""
+    trial, wrong = "a job posted while a hundred clients post", found["lost"] + found["twice"] + found["errors"]
+    return Row(trial=trial, tried=found["jobs"], jobs=found["jobs"], wrong=wrong, seeds=[], command=found["command"])
 
 
 def fuzzed(found: dict[str, Any]) -> Row:
@@ -76,7 +83,7 @@ def page(rows: Sequence[Row]) -> str:
     """A section of the document."""
     table = "\n".join(
         f"| {row.trial} | {row.tried:,} | {row.wrong} | {'–' if row.jobs is None else row.jobs} | "
-        f"{' to '.join(map(str, row.seeds))} | `{row.command}` |"
+        f"{' to '.join(map(str, row.seeds)) or '–'} | `{row.command}` |"
         for row in rows
     )
     return f"""## Reliability
