@@ -90,8 +90,8 @@ def event(row: schema.Event) -> Event:
 
 def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[tables.RegisteredFile]) -> Model:
     """A registered base model."""
-    noted = {(file.name, file.size): file.sha256 for file in known}
-    digests = {name: noted.get((name, size)) for name, size in found.files().items()}
+    files, noted = found.files(), {(file.name, file.size): file.sha256 for file in known}
+    digests = {name: noted.get((name, size)) for name, size in files.items()}
     hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
     return Model(
         id=found.id,
@@ -99,13 +99,13 @@ def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[table
         licence=found.licence,
         editable=[encoder(component, config) for component, config in found.encoders.items()],
         max_phrase_tokens=max_phrase_tokens,
-        files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in found.files().items()],
+        files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in files.items()],
         url=f"/v1/models/{found.id}",
     )
 
 
 def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:
-    """A text encoder, by its configuration. What CLIP's says nothing of is as in CLIP ViT-L/14."""
+    """A text encoder, by its configuration. What that says nothing of is as `CLIPTextConfig` has it."""
     return EditableEncoder(
         component=component,
         kind=config.get("architectures", ["CLIPTextModel"])[0],

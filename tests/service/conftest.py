@@ -1,5 +1,6 @@
 """A service on an empty store, in this process: no broker, no worker, no sockets."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def client(backend: Backend, api_key: str) -> Iterator[TestClient]:
     headers = {"Authorization": f"Bearer {api_key}"}
     with TestClient(create_app(backend), headers=headers, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Whatever a test does to logging ends with it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level

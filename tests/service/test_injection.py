@@ -1,8 +1,6 @@
 """What a client sends never becomes a header or a line of the log of its own making."""
 
 import io
-import logging
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
@@ -15,16 +13,10 @@ from service.store.database import Database
 from service.store.schema import Artifact, Job
 from tests.fakes.clock import FakeClock
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 BREAK = "x\r\nSet-Cookie: owned=1"
 BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
 
 
 def has_no_foreign_header(response: httpx.Response) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pytest
@@ -10,15 +9,9 @@ import pytest
 from service.store import logs
 from service.store.settings import StoreSettings
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 CONCEPT = "the painter whose name is nobody's business"
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
 
 
 def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
