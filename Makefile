@@ -4,8 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 # The benchmarks of editor.bench.command.
 BENCHMARKS := edit ledger overlay sae trace validate
+DOCS := build/docs/bin
+DOCS_READY := build/docs/.ready
 
-.PHONY: demo test check format kill fuzz schemathesis load scaleout bench peers clean
+.PHONY: demo test check format docs kill fuzz schemathesis load scaleout bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -22,6 +24,9 @@ check: $(READY)  ## style, types and who may import whom
 format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS_READY)  ## build the documentation into build/site, with an environment of its own
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
 
 kill: $(READY)  ## every process killed and stopped at every place, on each store: about two hours
 	$(BIN)/python -m tests.kill.matrix --store sqlite
@@ -59,4 +64,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages.sh python3-venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,train,dev]'
+	@touch $@
+
+$(DOCS_READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages.sh python3-venv
+	$(PYTHON) -m venv build/docs
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -1,6 +1,6 @@
 """The reference of the API, written from the contract.
 
-python -m service.reference > docs/api-reference.md
+python -m service.reference > docs/reference/api-reference.md
 """
 
 import json
@@ -19,7 +19,7 @@ ORDER = ("get", "post", "delete")
 HEAD = """# API reference
 
 Written from the contract that a running service answers at `/openapi.json`, by
-`python -m service.reference > docs/api-reference.md`. [The HTTP API](api.md) explains how to use it.
+`python -m service.reference > docs/reference/api-reference.md`. [The HTTP API](../how-to/api.md) explains how to use it.
 """
 SHORTENED = 40
 """Lines of an example that are shown."""

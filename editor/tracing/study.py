@@ -1,4 +1,6 @@
-"""Do the paper's two claims hold on the embedded model? ``python -m editor.tracing.study`` writes ``docs/tracing-results.md``.
+"""Do the paper's two claims hold on the embedded model? ``python -m editor.tracing.study`` measures it.
+
+Writes ``docs/reference/tracing-results.md``.
 
 Basu et al. 2024: in the text encoder one site is causal, the first self-attention at the last subject token; in the UNet, what
 makes an attribute is spread over many blocks. Objects, styles and backgrounds, read out by the judge from images.
@@ -228,7 +230,7 @@ def page(found: Sequence[Found], unet: dict[Attribute, list[Trace]]) -> str:
         *by_place(found),
         "\nOne by one, by images (intervals over prompts); the last column compares text distance with images:\n",
         *each_concept(found),
-        "\n![The fox, by text distance](images/trace-fox.png)\n",
+        "\n![The fox, by text distance](../images/trace-fox.png)\n",
         "## The UNet: is what makes an attribute spread over many blocks?\n",
         "Every block restored alone at all steps, by images, intervals over prompts. The strongest of each attribute:\n",
         *unet_tables(unet),
@@ -238,18 +240,18 @@ def page(found: Sequence[Found], unet: dict[Attribute, list[Trace]]) -> str:
 
 HEADER = f"""# Tracing the embedded model
 
-Written by `python -m editor.tracing.study`; how it is done is in [tracing.md](tracing.md). Noise of three standard deviations
-on the concept's tokens; an effect is the share of the lost score that one restored site brings back. Images: {SAMPLER.steps}
-steps, guidance {SAMPLER.guidance:g}, {SAMPLER.precision}, judged by a separate model. By images, each concept has
-{DEAR.prompts} prompts in the text encoder and {UNET.prompts} in the UNet; by text distance {CHEAP.prompts}, with {CHEAP.draws}
-draws of the noise.
+Written by `python -m editor.tracing.study`; how it is done is in [tracing.md](../explanation/tracing.md). Noise of three
+standard deviations on the concept's tokens; an effect is the share of the lost score that one restored site brings back.
+Images: {SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}, {SAMPLER.precision}, judged by a separate model. By images,
+each concept has {DEAR.prompts} prompts in the text encoder and {UNET.prompts} in the UNet; by text distance
+{CHEAP.prompts}, with {CHEAP.draws} draws of the noise.
 """
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/tracing-results.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs/reference/tracing-results.md"))
     parser.add_argument("--first", type=int, help="this many concepts of each attribute, to try it out")
     arguments = parser.parse_args()
     some = slice(arguments.first)
@@ -261,8 +263,8 @@ def main() -> None:
     for attribute, concept in tqdm(in_unet, desc="UNet"):
         unet[attribute].append(bench(concept, attribute, options).trace(quiet))
     figure = png(draw(found[0].screening.cheap))
-    (arguments.out.parent / "images").mkdir(parents=True, exist_ok=True)
-    (arguments.out.parent / "images" / "trace-fox.png").write_bytes(figure)
+    (arguments.out.parents[1] / "images").mkdir(parents=True, exist_ok=True)
+    (arguments.out.parents[1] / "images" / "trace-fox.png").write_bytes(figure)
     arguments.out.write_text(page(found, unet))
 
 

@@ -107,5 +107,5 @@ def test_no_message_has_changed_its_shape() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    """If not: `python -m service.reference > docs/api-reference.md`."""
-    assert (ROOT / "docs" / "api-reference.md").read_text() == reference()
+    """If not: `python -m service.reference > docs/reference/api-reference.md`."""
+    assert (ROOT / "docs" / "reference" / "api-reference.md").read_text() == reference()

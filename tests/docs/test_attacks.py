@@ -9,7 +9,7 @@ from api_schemas.attacks import TITLES
 from api_schemas.detectors import EXPOSED, Nudenet
 from editor.judging.attacks import find
 
-PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "attacks.md").read_text()
 ROWS = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", PAGE, re.MULTILINE))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "emoji.md").read_text()
+PAGE = (DOCS / "explanation" / "emoji.md").read_text()
 
 
 def measured() -> dict[str, float]:

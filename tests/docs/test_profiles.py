@@ -3,7 +3,7 @@ from pathlib import Path
 
 from editor.prompts.profile import Profile
 
-PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "profiles.md"
 
 
 def test_the_example_is_a_profile() -> None:

@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_is_made_of_its_figures() -> None:
-    assert (DOCS / "results.md").read_text() == page(DOCS / "results")
+    assert (DOCS / "reference" / "results.md").read_text() == page(DOCS / "results")
 
 
 def test_every_section_was_measured() -> None:

@@ -12,7 +12,7 @@ from service.backend import Backend
 from service.store import claims
 from tests.fakes.clock import FakeClock
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
 
 

@@ -82,7 +82,7 @@ def main() -> None:
         section = SECTIONS[name]
         rows = list(tqdm(section.measure(studio), desc=name))
         write_bytes(folder / f"{name}.json", TypeAdapter(list[Any]).dump_json(rows, indent=1) + b"\n")
-        write_bytes(arguments.docs / "results.md", page(arguments.docs / "results").encode())
+        write_bytes(arguments.docs / "reference" / "results.md", page(arguments.docs / "results").encode())
         for file, content in section.pictures(rows).items():
             write_bytes(arguments.docs / "images" / file, content)
     if "foreseen" in arguments.sections:

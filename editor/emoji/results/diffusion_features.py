@@ -225,7 +225,7 @@ Revelio's protocol: the artwork in {VARIANTS} composites (background, shift and 
 through the UNet under the empty prompt. A linear probe reads a block's mean over positions, Diff-C (light variant) its whole
 map. What is new in the test rows decides what an accuracy means: of a tested foundry or object nothing is trained on (five and
 {OBJECT_FOLDS} folds); tested on composites, the picture is known. Intervals: bootstrap over the 96 objects. The best of
-thirty places is a little too good. [How it is done](diffusion-features.md).
+thirty places is a little too good. [How it is done](../how-to/diffusion-features.md).
 
 | label | tested on | linear probe, best | Diff-C, best |
 |---|---|---|---|
@@ -234,7 +234,7 @@ thirty places is a little too good. [How it is done](diffusion-features.md).
 Tables: accuracy of the probe / of Diff-C. The heat map begins at chance: 0.01 for objects, 0.31 for groups (the largest is a
 third of all), 0.20 for styles.
 """
-ALT = f"![Accuracy in per cent by block and timestep, darker is better](images/{PICTURE})"
+ALT = f"![Accuracy in per cent by block and timestep, darker is better](../images/{PICTURE})"
 OBSERVED = """
 ### Revelio's observations here
 

@@ -1,4 +1,4 @@
-"""How the table of scores and attacks reads: docs/results.md's section on it."""
+"""How the table of scores and attacks reads: docs/reference/results.md's section on it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice

@@ -90,7 +90,7 @@ def page(rows: Sequence[Row]) -> str:
 
 What was tried to break the service, and how often something was wrong after it. After every twenty faults no accepted job may
 be lost, none published twice, no end changed, no history have gaps, no blob be half-written, no webhook be missing
-([operations](operations.md#trying-it-hard)).
+([operations](../how-to/operations.md#trying-it-hard)).
 
 | trial | tried | wrong | jobs | seeds | command |
 |---|---|---|---|---|---|

@@ -97,6 +97,6 @@ TEXT = """## One removal at a time
 
 *Target* is the accuracy on prompts that name the concept, half of them in wordings that the edit never saw. *Drop* is how
 far accuracy falls on prompts about the other objects and styles; below zero it rose. No replacement means the null concept
-(see [removal.md](removal.md))."""
+(see [removal.md](../explanation/removal.md))."""
 COLUMNS = """| concept | kind | becomes | target before | target after | object drop | style drop | weight | solve |
 |---|---|---|---|---|---|---|---|---|"""

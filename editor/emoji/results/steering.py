@@ -230,11 +230,11 @@ def line(one: Row) -> str:
 TEXT = f"""## Steering by groups of CLIP features
 
 A picture of an object is taken apart by the autoencoder of the judge's image embeddings, and its features are grouped (each
-group at least {THRESHOLD:.0%} of the activation; [clip-features.md](clip-features.md)). Of its groups, the one is taken that
-adds most along what the object's training pictures have over the others'; *AUC* is of its direction on held-out pictures, and
-a picture whose group is under {LEAST_AUC:g} is passed over. The group is then raised in its own picture, from absent to
-its own activation; all else stays, the reconstruction error too. Each strength is drawn by the IP-Adapter from {SEEDS} seeds
-({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}).
+group at least {THRESHOLD:.0%} of the activation; [CLIP features](../how-to/clip-features.md)). Of its groups, the one is taken
+that adds most along what the object's training pictures have over the others'; *AUC* is of its direction on held-out
+pictures, and a picture whose group is under {LEAST_AUC:g} is passed over. The group is then raised in its own picture, from
+absent to its own activation; all else stays, the reconstruction error too. Each strength is drawn by the IP-Adapter from
+{SEEDS} seeds ({SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}).
 
 *Scores*: mean cosine of the judge to the object, at strengths 0 to 1. *Rise*: their paired change from 0 to 1, with its 95 %
 interval over the seeds. *Others*: mean absolute change of the other 95 objects' scores; *most*: the largest rise among them.
@@ -243,4 +243,4 @@ CLIP.
 """
 COLUMNS = """| object | found in | mass | AUC | 0 | 0.25 | 0.5 | 0.75 | 1 | rise | others | most | monotone | other CLIP |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
-PICTURE = "![Each group in its own picture, its strength growing from left to right](images/steering.webp)"
+PICTURE = "![Each group in its own picture, its strength growing from left to right](../images/steering.webp)"
