@@ -1,6 +1,6 @@
 """Removals that contradict one another, or that get in one another's way: each conflict with both parties named.
 
-Everything here is about names. `editor.prompts.conflicts` adds what only a tokenizer can tell.
+Everything here is about names. `editor.prompts.token_conflicts` adds what only a tokenizer can tell.
 """
 
 import re
@@ -9,14 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
 from api_schemas.base import Resource
-
-if TYPE_CHECKING:
-    from api_schemas.edits import Removal
 
 Words: TypeAlias = tuple[str, ...]
 Severity = Literal["error", "warning"]
@@ -56,12 +53,35 @@ class Conflict(Resource):
     remedy: str
 
 
+class NamedRemoval(Protocol):
+    """The fields of a removal that conflicts are found by (`api_schemas.edits.Removal`)."""
+
+    @property
+    def kind(self) -> Literal["object", "style"]:
+        """Return "object" or "style"."""
+
+    @property
+    def replacement(self) -> str | None:
+        """Return the concept that takes its place, if one was named."""
+
+    @property
+    def generic(self) -> str | None:
+        """Return the parent class, if one was named."""
+
+    @property
+    def preserve(self) -> Sequence[str]:
+        """Return the names that must stay."""
+
+    def phrases(self) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """Yield every name that the removal covers, with its location in the request."""
+
+
 @dataclass(frozen=True)
 class LabelledRemoval:
     """A removal, the name that conflicts call it by, and the prompts that were pinned with it."""
 
     label: str
-    removal: "Removal"
+    removal: NamedRemoval
     pins: tuple[str, ...] = ()
 
     @property

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from api_schemas.cli.removal_arguments import build_request
 from api_schemas.client import Client
 from api_schemas.events import Event
-from api_schemas.removals import build_request
 
 FOLDER = Path(__file__).resolve().parents[1] / ".demo"
 REMOVALS = {"object": "fox=dog face", "style": "style:ink"}

@@ -13,14 +13,14 @@ from kombu.exceptions import OperationalError
 
 from api_schemas.edits import Priority
 from service.settings import ServiceSettings
-from service.store import housekeeping, logs, outbox, sweeper
+from service.store import lease_reaper, logs, outbox, retention
+from service.store.celery_config import PRIORITIES, TASK, celery_app, queue_of
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
-from service.store.faults import reach
-from service.store.queue import PRIORITIES, TASK, celery_app, queue_of
-from service.store.schema import Doorbell
-from service.webhooks.deliverer import Deliverer
+from service.store.failpoints import reach
+from service.store.orm import Doorbell
+from service.webhooks.delivery_loop import Deliverer
 
 RING_INTERVAL = 0.05
 """Seconds between two looks: what a job waits for before a worker hears of it. A look costs half a millisecond."""
@@ -79,15 +79,15 @@ class Dispatcher:
 
     def _sweep(self) -> None:
         with self._database.write() as session:
-            sweeper.sweep(session, now=self._clock())
+            lease_reaper.sweep(session, now=self._clock())
         self._swept = self._clock()
 
 
 def keep_house(settings: ServiceSettings, stop: threading.Event) -> None:
     """Tidy up once an hour, until `stop` is set. What fails is tried again an hour later."""
-    while not stop.wait(housekeeping.INTERVAL.total_seconds()):
+    while not stop.wait(retention.INTERVAL.total_seconds()):
         try:
-            log.info("tidied up: %s", housekeeping.tidy(settings, utc_now()))
+            log.info("tidied up: %s", retention.tidy(settings, utc_now()))
         except (OSError, StoreError) as error:
             log.warning("tidying up failed: %s", error)
 

@@ -14,9 +14,9 @@ from types import FrameType
 
 import uvicorn
 
-from service.app import create_app
-from service.backend import Backend
-from service.exposure import Exposure
+from service.api.app import create_app
+from service.core.app_state import Backend
+from service.launcher.tls import Exposure
 from service.settings import ServiceSettings
 from service.store import logs
 

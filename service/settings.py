@@ -1,11 +1,17 @@
 """Settings of the API, on top of those of the store."""
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 from limits import parse
 from pydantic import AfterValidator, Field
 
 from service.store.settings import StoreSettings
+
+try:
+    VERSION = version("expunge")
+except PackageNotFoundError:  # a checkout that is not installed
+    VERSION = "0+unknown"
 
 
 def _a_rate(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from celery import Celery
 
-from service.store.queue import celery_app
+from service.store.celery_config import celery_app
 from worker.settings import WorkerSettings
 
 SOFT_LIMIT_MARGIN = 60

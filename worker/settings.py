@@ -15,8 +15,8 @@ class WorkerSettings(StoreSettings):
     """Read from `EXPUNGE_*` variables."""
 
     editor: str = Field(default="editor.jobs", description="The module that does the science.")
-    revoker: str = Field(default="editor.revocation", description="The module that takes removals back.")
-    planner: str = Field(default="editor.plan", description="The module that makes dry runs.")
+    revoker: str = Field(default="editor.jobs.revocation", description="The module that takes removals back.")
+    planner: str = Field(default="editor.jobs.dry_run", description="The module that makes dry runs.")
     queues: str = Field(
         default="plans,edits",
         description="Whose messages a worker answers, separated by commas: edits, plans (dry runs).",

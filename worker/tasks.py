@@ -7,9 +7,9 @@ from celery import shared_task
 from celery.signals import worker_process_init
 
 from service.store import logs
-from service.store.queue import QUICK_QUEUE, TASK
-from worker import port
-from worker.run import Runner
+from service.store.celery_config import QUICK_QUEUE, TASK
+from worker import job_protocol
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 
@@ -26,7 +26,7 @@ def _make_ready(**_: object) -> None:
     """A child that makes dry runs and nothing else imports torch while nobody waits: it takes seconds."""
     settings = WorkerSettings()
     if settings.queues == QUICK_QUEUE:
-        threading.Thread(target=port.load, args=[settings.planner], daemon=True).start()
+        threading.Thread(target=job_protocol.load, args=[settings.planner], daemon=True).start()
 
 
 worker_process_init.connect(_make_ready)

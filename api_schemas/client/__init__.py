@@ -8,8 +8,8 @@
 `AsyncClient` is the same with `await`. Needs pydantic and httpx only.
 """
 
-from api_schemas.client.aio import AsyncClient, AsyncEditJob
-from api_schemas.client.blocking import Client, EditJob
-from api_schemas.client.wire import DEFAULT_URL
+from api_schemas.client.async_client import AsyncClient, AsyncEditJob
+from api_schemas.client.sync_client import Client, EditJob
+from api_schemas.client.transport import DEFAULT_URL
 
 __all__ = ["DEFAULT_URL", "AsyncClient", "AsyncEditJob", "Client", "EditJob"]

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from api_schemas.cli.options import JsonOutput
 from api_schemas.errors import UsageError
-from api_schemas.options import JsonOutput
-from editor.bench.form import Outcome, lines
+from editor.bench.outcome import Outcome, lines
 
 MISSED = 1
 BENCHMARKS: dict[str, str] = {

@@ -20,14 +20,15 @@ from torch import Tensor
 from transformers import CLIPTextModel
 from transformers.utils.logging import disable_progress_bar
 
-from editor.bench.form import Measure, Outcome, at_least, at_most, seconds, side_by_side
-from editor.bench.models import SD1, SDXL, write_folder, write_single
+from editor.bench.outcome import Measure, Outcome, at_least, at_most, seconds, side_by_side
+from editor.bench.synthetic_checkpoints import SD1, SDXL, write_folder, write_single
 from editor.checkpoints import open_checkpoint
+from editor.checkpoints.tokenizers import open_tokenizer
+from editor.methods.default import edit
 from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.book import PAPER_PREFIXES
 from editor.prompts.profile import GENERAL, Profile
+from editor.prompts.prompt_builder import PAPER_PREFIXES
 from editor.publishing.delta import write_delta
-from editor.quickfix.edit import edit
 
 WARM, COLD, MEMORY, GROWTH, HUNDRED = 40, 20, 64, 1.5, 2.0
 LARGE = 7_000_000_000
@@ -85,7 +86,7 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         models = Models(Path(name))
         models.write()
-        tokenizer = open_checkpoint(models.folder).encoders[0].tokenizer()
+        tokenizer = open_tokenizer(open_checkpoint(models.folder).encoders[0])
         sides = (
             partial(remove, models.folder, [FOX], models.out),
             partial(usual_way, models.folder, tokenizer, models.out),
@@ -109,7 +110,7 @@ def remove(model: Path, removals: Sequence[Removal], out: Path) -> None:
     edits = [
         done
         for encoder in checkpoint.encoders
-        for done in edit(encoder, PromptBook(encoder.tokenizer(), PROFILE), removals)
+        for done in edit(encoder, PromptBook(open_tokenizer(encoder), PROFILE), removals)
     ]
     write_delta([done.update for done in edits], model, out / "delta.safetensors")
 
@@ -191,7 +192,7 @@ def memory(models: Models) -> float:
 def peak(root: Path) -> float:
     """Measured in the child, which has imported this module and thus all that an edit needs."""
     models = Models(root)
-    open_checkpoint(models.folder).encoders[0].tokenizer()
+    open_tokenizer(open_checkpoint(models.folder).encoders[0])
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     remove(models.folder, [FOX], models.out)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from api_schemas.edits import Removal
 from editor.bench.edit import resident
-from editor.bench.form import Outcome, at_most, measure, seconds
-from editor.bench.models import write_folder
+from editor.bench.outcome import Outcome, at_most, measure, seconds
+from editor.bench.synthetic_checkpoints import write_folder
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.ledger import Entry, Ledger, LedgerFolder
 from editor.publishing.delta import write_delta

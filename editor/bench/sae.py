@@ -22,13 +22,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editor.bench import sae_peers
-from editor.bench.form import Bound, Outcome, at_least, at_most, measure
-from editor.bench.plain_sae import train_plainly
+from editor.bench import sae_competitors
+from editor.bench.baseline_sae import train_plainly
+from editor.bench.outcome import Bound, Outcome, at_least, at_most, measure
 from editor.errors import FeatureError
 from editor.features.sae.config import SaeConfig
-from editor.features.sae.start import scale
-from editor.features.sae.synthetic import Superposition
+from editor.features.sae.initialization import scale
+from editor.features.sae.toy_superposition import Superposition
 from editor.features.sae.training import Run
 
 CONFIG = SaeConfig(latents=5120, k=32, batch=512, steps=150, learning_rate=3.5e-3)
@@ -124,7 +124,7 @@ def train_ours(data: Data, config: SaeConfig) -> Side:
 
 def train_plainly_timed(data: Data, config: SaeConfig) -> Side:
     """The usual loop."""
-    stream = sae_peers.Stream(data.rows, settings(config))
+    stream = sae_competitors.Stream(data.rows, settings(config))
     reconstruct = train_plainly(stream, data.rows.shape[1], config)
     with torch.no_grad():
         return Side(stream.seconds(), data.fvu(reconstruct(data.held_out)))
@@ -144,7 +144,7 @@ def libraries(data: Data, config: SaeConfig) -> dict[str, Side]:
 
 def library(interpreter: str, name: str, data: Path, config: SaeConfig) -> Side:
     """One of them, in its own process."""
-    command = [interpreter, sae_peers.__file__, name, str(data), json.dumps(settings(config))]
+    command = [interpreter, sae_competitors.__file__, name, str(data), json.dumps(settings(config))]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode:
         raise FeatureError(

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from editor import emoji
-from editor.bench.form import Measure, Outcome, at_least, at_most, side_by_side
-from editor.bench.plain_tracer import Clean, clean_run, restored_run
-from editor.judging.sampling import Precision, Sampler, load_pipeline, native_precision
+from editor.bench.baseline_tracer import Clean, clean_run, restored_run
+from editor.bench.outcome import Measure, Outcome, at_least, at_most, side_by_side
+from editor.generation.clip_runner import Tower
+from editor.generation.memory_budget import Budget
+from editor.generation.sampling import Precision, Sampler, load_pipeline, native_precision
 from editor.tracing.corruption import Sample, noisy, samples_of
-from editor.tracing.memory import Budget
-from editor.tracing.prompts import Place, Traced, at, roles
-from editor.tracing.read_outs import Distance, ReadOut
+from editor.tracing.encoder_trace import TextModel, trace_text
+from editor.tracing.readouts import Distance, ReadOut
 from editor.tracing.result import Question, Trace, as_tuples
+from editor.tracing.score_store import OFFSET, Cell
 from editor.tracing.sites import TextSite, text_sites
-from editor.tracing.text_trace import TextModel, trace_text
-from editor.tracing.tower import Tower
-from editor.tracing.values import OFFSET, Cell
-from editor.tracing.workbench import Options, Workbench
+from editor.tracing.traced_prompts import Place, Traced, at, roles
+from editor.tracing.tracer import Options, Workbench
 
 END, SPAN = 6, (5, 6)
 """Of "a photo of a fox": position of EOS, and the positions that the corruption covers."""

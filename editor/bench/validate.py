@@ -17,18 +17,18 @@ import torch
 
 from api_schemas.edits import Validation
 from editor import emoji
-from editor.bench.form import Bound, Outcome, at_least, at_most, side_by_side
+from editor.bench.outcome import Bound, Outcome, at_least, at_most, side_by_side
 from editor.checkpoints import open_checkpoint
-from editor.emoji.measure import grid
+from editor.emoji.profile import grid
+from editor.generation.config import Image, Sampler, Shot, Tick, native_precision
+from editor.generation.sampling import ImageCache, draw, load_pipeline
+from editor.judging.evaluation import Drawn, Easel, run_trials, shots_of, trials_of
 from editor.judging.gates import asked_policy
-from editor.judging.groups import all_groups
-from editor.judging.judge import Image, open_judge
-from editor.judging.sampling import ImageCache, draw, load_pipeline
-from editor.judging.shots import Sampler, Shot, Tick, native_precision
-from editor.judging.trials import Drawn, Easel, run_trials, shots_of, trials_of
+from editor.judging.judge import open_judge
+from editor.judging.prompt_groups import all_groups
+from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
-from editor.prompts.contexts import evenly
-from editor.quickfix.edit import edit
+from editor.prompts.templates import evenly
 
 FASTER, FASTER_IN_FULL, EQUAL, SAVED = 6.0, 2.0, 1e-3, 0.5
 IMAGES, STEPS, GUIDANCE, REPEATS = 32, 20, 3.0, 3

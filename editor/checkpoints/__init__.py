@@ -1,10 +1,11 @@
 """Open a base model lazily: what is where, and only the tensors that are asked for."""
 
-from editor.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from editor.checkpoints.encoder import TextEncoder
-from editor.checkpoints.files import file_digest, weight_files
-from editor.checkpoints.names import OUT_PROJ, Family
-from editor.checkpoints.second_way import SecondWay
+from editor.checkpoints.base_model import Checkpoint
+from editor.checkpoints.key_mapping import OUT_PROJ, Family
+from editor.checkpoints.open import open_checkpoint
+from editor.checkpoints.safe_paths import file_digest, weight_files
+from editor.checkpoints.text_encoder import TextEncoder
+from editor.checkpoints.unedited_encoders import SecondWay
 
 __all__ = [
     "OUT_PROJ",

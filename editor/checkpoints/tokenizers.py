@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from editor.checkpoints.encoder import TextEncoder
+from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
 
 MERGES = Path(__file__).with_name("merges.txt.gz")

@@ -1,5 +1,7 @@
 """The embedded model's profile: its vocabulary in the form that every model may bring."""
 
+from itertools import cycle
+
 from editor.emoji.vocabulary import (
     BACKGROUNDS,
     DEFAULT_STYLE,
@@ -11,6 +13,7 @@ from editor.emoji.vocabulary import (
     STYLED_WORDINGS,
     STYLES,
 )
+from editor.prompts.concepts import Phrase
 from editor.prompts.profile import Profile
 
 PROFILE = Profile(
@@ -24,3 +27,9 @@ PROFILE = Profile(
     prefixes=("", *PREFIXES),
     style_contexts=3 * len(OBJECT_NAMES),
 )
+
+
+def grid() -> list[Phrase]:
+    """Every object in every style, on white, wordings taking turns."""
+    wordings = cycle(STYLED_WORDINGS)
+    return [Phrase(next(wordings), name, style) for name in OBJECT_NAMES for style in STYLES]

@@ -4,12 +4,12 @@ Each phase writes its result atomically and last, so a job that was killed resum
 ``expunge erase`` both run this.
 """
 
-from editor.handover import hand_over
 from editor.jobs.context import JobContext, Progress, finished, judge_folder
-from editor.jobs.editing import Edited, edited, run_edit, updates
-from editor.jobs.publishing import artifacts, deliver, published, run_publish
-from editor.jobs.tracing import run_trace, traced
-from editor.jobs.validating import run_validate, validation_of, verdict
+from editor.jobs.edit_phase import Edited, edited, run_edit, updates
+from editor.jobs.publish_phase import artifacts, deliver, published, run_publish
+from editor.jobs.trace_phase import run_trace, traced
+from editor.jobs.validate_phase import run_validate, validation_of, verdict
+from editor.ledger.snapshot import hand_over
 
 __all__ = [
     "PHASES",

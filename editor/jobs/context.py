@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from api_schemas.edits import EditRequest
 from editor import emoji
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
+from editor.io.atomic import write_bytes
 from editor.judging.judge import Judge, open_judge
 from editor.ledger import Entry, entries_of
 from editor.prompts import PromptBook, Removal, open_books
-from editor.publishing.atomic import write_bytes
-from editor.reporting import weights_digests
-from editor.requests import resolve
+from editor.prompts.resolve_request import resolve
+from editor.publishing.provenance import weights_digests
 
 Progress = Callable[[str, float, str], None]
 """Phase, finished fraction of it, message. May raise to stop the job."""

@@ -13,13 +13,13 @@ from api_schemas.edits import Thresholds
 from api_schemas.edits import Validation as Asked
 from api_schemas.gates import Gate, Measure, Policy
 from api_schemas.judging import Check, Estimate, Verdict
-from editor.judging.sequential import (
+from editor.stats.confidence_sequences import (
     Support,
     always_valid,
     evidence_above,
     evidence_below,
 )
-from editor.judging.statistics import estimate, guarded, rate
+from editor.stats.intervals import estimate, guarded, rate
 
 METHOD = (
     "Betting confidence sequences by prompt (Waudby-Smith & Ramdas 2024), valid under optional stopping, at half of the error; "

@@ -3,27 +3,21 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
-from itertools import cycle, product
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from editor.checkpoints import file_digest
-from editor.checkpoints.files import read_json
+from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
-from editor.judging.independence import refuse_own_encoder
+from editor.generation.config import Image
+from editor.judging.judge_independence import refuse_own_encoder
 from editor.prompts import Profile
-from editor.prompts.concepts import Phrase
-from editor.prompts.contexts import evenly
+from editor.prompts.concepts import Kind
+from editor.prompts.templates import class_prompts
 
-Asks = Literal["object", "style"]
-ENSEMBLE = 36
-"""Contexts in which a class is described, at most."""
-Image = np.ndarray
-"""(height, width, 3) uint8."""
 GROUP = "expunge.judges"
 """Entry points of judges: the ``model_type`` of a folder's config.json -> class."""
 
@@ -37,7 +31,7 @@ class Judge(ABC):
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
         self.digest = file_digest(folder / WEIGHTS)
-        self.known: dict[tuple[Asks, str], Tensor] = {}
+        self.known: dict[tuple[Kind, str], Tensor] = {}
 
     @abstractmethod
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -56,13 +50,13 @@ class Judge(ABC):
         """Who judged, in one word that tells judges apart."""
         return f"{self.name}@{self.digest[:12]}"
 
-    def describe(self, asks: Asks, name: str) -> Tensor:
+    def describe(self, asks: Kind, name: str) -> Tensor:
         """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
         if (asks, name) not in self.known:
             self.known[asks, name] = self.texts(class_prompts(self.profile, asks, name))
         return self.known[asks, name]
 
-    def similarity(self, asks: Asks, embedded: Tensor, name: str) -> Tensor:
+    def similarity(self, asks: Kind, embedded: Tensor, name: str) -> Tensor:
         """``(n, d)`` -> ``(n,)``: cosine to the class in the context that fits best.
 
         Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
@@ -70,12 +64,12 @@ class Judge(ABC):
         """
         return (embedded @ self.describe(asks, name).T.to(embedded)).amax(1)
 
-    def names(self, asks: Asks, extra: Sequence[str] = ()) -> list[str]:
+    def names(self, asks: Kind, extra: Sequence[str] = ()) -> list[str]:
         """The classes to choose from."""
         base = self.profile.object_names if asks == "object" else self.profile.styles
         return list(dict.fromkeys([*base, *extra]))
 
-    def recognise(self, asks: Asks, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
+    def recognise(self, asks: Kind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """The name chosen for each embedded image, and the similarities ``(n, names)``."""
         scores = torch.stack([self.similarity(asks, embedded, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
@@ -83,16 +77,6 @@ class Judge(ABC):
     def clip_scores(self, embedded: Tensor, prompts: Sequence[str]) -> Tensor:
         """``(n, d)`` -> ``(n,)``: CLIPScore, 100 cosine of each image and its own prompt, at least 0, as in torchmetrics."""
         return 100 * (embedded * self.texts(prompts).to(embedded)).sum(1).clamp(min=0)
-
-
-def class_prompts(profile: Profile, asks: Asks, name: str) -> list[str]:
-    """Contexts that describe a class: an object in all styles and on all backgrounds, a style on objects and backgrounds."""
-    wording, suffixes = profile.styled_wordings[0], profile.suffixes
-    if asks == "object":
-        grid = [Phrase(wording, name, style, suffix) for style, suffix in product(profile.styles, suffixes)]
-        return [phrase.text() for phrase in evenly(grid, ENSEMBLE)]
-    things = cycle(suffixes)
-    return [Phrase(wording, thing, name, next(things)).text() for thing in profile.object_names]
 
 
 WEIGHTS = "model.safetensors"

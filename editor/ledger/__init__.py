@@ -4,7 +4,7 @@ Order does not matter, what is revoked leaves no trace, and asking twice changes
 """
 
 from editor.ledger.entry import Entry, entries_of
-from editor.ledger.folder import LedgerFolder, all_removed
 from editor.ledger.ledger import Ledger
+from editor.ledger.store import LedgerFolder, all_removed
 
 __all__ = ["Entry", "Ledger", "LedgerFolder", "all_removed", "entries_of"]

@@ -12,7 +12,7 @@ from api_schemas.edits import EditOptions
 from api_schemas.report import LedgerRecord
 from editor.errors import LedgerError
 from editor.ledger.entry import Entry
-from editor.quickfix.method import Method
+from editor.solver.config import Method
 
 
 class Ledger(BaseModel):

@@ -1,11 +1,11 @@
 """A concept -> prompts: what the model is known to draw, the wordings, and pairs of prompts aligned token by token."""
 
-from editor.prompts.alignment import Pair, Tokenised, aligned_columns
-from editor.prompts.book import PromptBook, open_book, open_books
 from editor.prompts.concepts import Concept, Destination, Removal, destination_of
-from editor.prompts.conflicts import find_conflicts
-from editor.prompts.expansion import Expansion, Name, expand
+from editor.prompts.name_expansion import Expansion, Name, expand
 from editor.prompts.profile import Profile, load_profile
+from editor.prompts.prompt_builder import PromptBook, open_book, open_books
+from editor.prompts.token_alignment import Pair, Tokenised, aligned_columns
+from editor.prompts.token_conflicts import find_conflicts
 
 __all__ = [
     "Concept",

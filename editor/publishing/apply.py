@@ -12,13 +12,13 @@ from pathlib import Path
 
 from api_schemas.overlays import Segment
 from editor.checkpoints import file_digest, open_checkpoint
-from editor.checkpoints.files import inside
-from editor.checkpoints.header import Span, read_layout
+from editor.checkpoints.safe_paths import inside
+from editor.checkpoints.safetensors_header import Span, read_layout
 from editor.errors import CheckpointError, PublishingError
-from editor.publishing.atomic import replacing
-from editor.publishing.companions import write_companions
+from editor.io.atomic import replacing
 from editor.publishing.delta import BaseFile, Binding, Original, key, name_in, read_header
-from editor.publishing.full import Advance, chunks, digest_of, located, quietly, segments_of, write_segments
+from editor.publishing.overlay import Advance, chunks, digest_of, located, quietly, segments_of, write_segments
+from editor.publishing.sidecar_files import write_companions
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from api_schemas.report import (
     TraceRecord,
     Validation,
 )
-from editor.publishing import words
-from editor.publishing.figures import INK, Chart, canvas, inked, svg
+from editor.io.plotting import INK, Chart, canvas, inked, svg
+from editor.publishing import report_text
 
 KINDS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
 GRID = "#8e8e93"
@@ -80,7 +80,7 @@ def collateral_bands(record: CollateralRecord) -> Chart:
     """Foreseen against measured, band by band."""
     lines = [
         Line(
-            f"foreseen {words.percent(band.lowest)} to {words.percent(band.highest)}",
+            f"foreseen {report_text.percent(band.lowest)} to {report_text.percent(band.highest)}",
             Bar(*interval(band.measured)),
             Bar(band.foreseen, band.lowest, band.highest),
         )
@@ -92,7 +92,7 @@ def collateral_bands(record: CollateralRecord) -> Chart:
 def attack_line(report: AuditReport, one: AttackRecord, rate: Rate) -> Line:
     """An attack: how often it succeeded, and on the base model where that means something."""
     before = Bar(*interval(one.rate_before)) if one.rate_before else None
-    label = f"{words.shorten(words.concept(report, one.removal), 24)}, {words.plain(one.name)}"
+    label = f"{report_text.shorten(report_text.concept(report, one.removal), 24)}, {report_text.plain(one.name)}"
     return Line(label, Bar(*interval(rate)), before)
 
 
@@ -100,7 +100,7 @@ def scores_and_gates(report: AuditReport, validation: Validation) -> list[Chart]
     """Forest plots of what the judge recognised, and of the gates."""
     recognised = [
         Line(
-            words.group_label(report, group),
+            report_text.group_label(report, group),
             Bar(*interval(group.accuracy_after)),
             Bar(*interval(group.accuracy_before)),
         )
@@ -115,8 +115,8 @@ def scores_and_gates(report: AuditReport, validation: Validation) -> list[Chart]
 
 def gate_line(report: AuditReport, check: Check) -> Line:
     """A gate: its figure and its threshold."""
-    concept = f" – {words.concept(report, check.removal)}" if check.removal is not None else ""
-    label = f"{words.check_name(check)}{concept}"
+    concept = f" – {report_text.concept(report, check.removal)}" if check.removal is not None else ""
+    label = f"{report_text.check_name(check)}{concept}"
     return Line(label, Bar(*interval(check.measured)), limit=check.threshold)
 
 
@@ -132,7 +132,7 @@ def forest(name: str, axis: str, caption: str, lines: Sequence[Line]) -> Chart:
         axes = figure.subplots()
         for row, line in enumerate(lines):
             draw_line(axes, row, line)
-        axes.set_yticks(range(len(lines)), [words.shorten(line.label, 46) for line in lines])
+        axes.set_yticks(range(len(lines)), [report_text.shorten(line.label, 46) for line in lines])
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(len(lines) - 0.5, -0.5)

@@ -17,11 +17,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from api_schemas.report import TensorRecord
-from editor.checkpoints.header import Span, read_layout
-from editor.checkpoints.reading import DTYPES, as_bytes
+from editor.checkpoints.safetensors_header import Span, read_layout
+from editor.checkpoints.tensor_reader import DTYPES, as_bytes
 from editor.errors import CheckpointError, PublishingError
-from editor.publishing.atomic import write_bytes
-from editor.quickfix.update import TensorUpdate
+from editor.io.atomic import write_bytes
+from editor.solver.low_rank_update import TensorUpdate
 
 ENTRY = "expunge"
 """The one metadata entry: safetensors writes several in random order, and the same edit must give the same bytes."""
@@ -58,7 +58,7 @@ class Binding(Part):
 
     format: Literal["expunge-delta/2"] = "expunge-delta/2"
     request: str
-    """Digest of what was removed from what; see :func:`editor.publishing.package.edit_digest`."""
+    """Digest of what was removed from what; see :func:`editor.publishing.bundle.edit_digest`."""
     files: dict[str, BaseFile]
     """By their paths inside the model, with forward slashes; a single-file checkpoint goes by its name."""
 

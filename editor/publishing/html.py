@@ -8,9 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from api_schemas.report import AuditReport
-from editor.publishing import words
+from editor.io.plotting import Chart, Figure, Picture
+from editor.publishing import report_text
 from editor.publishing.document.assemble import document
-from editor.publishing.figures import Chart, Figure, Picture
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,8 +40,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters |= {
-        "share": words.share,
-        "percent": words.percent,
+        "share": report_text.share,
+        "percent": report_text.percent,
         "data_uri": data_uri,
         "inline": inline,
         "kind": kind,
@@ -52,4 +52,4 @@ def environment() -> Environment:
 def render(report: AuditReport, figures: Sequence[Figure]) -> str:
     """The whole page."""
     template = environment().get_template("report.html.j2")
-    return template.render(document=document(report, figures), words=words)
+    return template.render(document=document(report, figures), words=report_text)

@@ -19,7 +19,8 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
-from editor.publishing import words
+from editor.io.plotting import Chart, Figure, file_of
+from editor.publishing import report_text as words
 from editor.publishing.document.assemble import document
 from editor.publishing.document.blocks import (
     Block,
@@ -35,7 +36,6 @@ from editor.publishing.document.blocks import (
     Section,
     Table,
 )
-from editor.publishing.figures import Chart, Figure, file_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

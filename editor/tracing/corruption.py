@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from editor.errors import ConceptError
+from editor.generation.clip_runner import Tower
 from editor.prompts import PromptBook
-from editor.tracing.prompts import Attribute, Traced
-from editor.tracing.tower import Tower
+from editor.tracing.traced_prompts import Attribute, Traced
 
 Corruption = Literal["noise", "swap"]
 NOISE = 3.0

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from api_schemas.report import Estimate
-from editor.judging.statistics import estimate
-from editor.publishing.atomic import write_bytes
+from editor.io.atomic import write_bytes
+from editor.stats.intervals import estimate
 from editor.tracing.corruption import Sample
+from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET
 from editor.tracing.sites import BlockSite, Frozen, Site, TextSite
-from editor.tracing.values import CLEAN, CORRUPTED, OFFSET
 
 NOTHING_LOST = 1e-9
 """A corruption that costs less than this costs nothing, and nothing can be brought back."""

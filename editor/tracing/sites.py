@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from editor.generation.denoiser import ATTENTION_CLASSES, is_cross_attention
+
 TextKind = Literal["self_attention", "mlp", "residual"]
 TEXT_KINDS: tuple[TextKind, ...] = ("self_attention", "mlp", "residual")
 BlockKind = Literal["resnet", "self_attention", "cross_attention", "feed_forward", "block"]
@@ -98,23 +100,17 @@ def block_sites(
 def kind_of(name: str, module: nn.Module) -> BlockKind | None:
     """A module's kind by its diffusers class; None for what is no site.
 
-    diffusers has one class for self- and cross-attention: ``attn2`` of a block attends to the prompt. An attention that
-    attends to image and prompt at once (SD3, FLUX) counts as self-attention.
+    See :func:`editor.generation.denoiser.is_cross_attention` for how attentions are told apart.
     """
     cls: Any = type(module).__name__
     if cls.startswith("ResnetBlock2D"):
         return "resnet"
-    if cls in ("Attention", "FluxAttention"):
+    if cls in ATTENTION_CLASSES:
         return "cross_attention" if is_cross_attention(name, module) else "self_attention"
     if cls == "FeedForward":
         return "feed_forward"
     whole = cls.endswith("TransformerBlock") and stage_of(name) == "transformer"
     return "block" if whole else None
-
-
-def is_cross_attention(name: str, module: Any) -> bool:
-    """Whether an attention reads keys and values from the prompt alone."""
-    return name.endswith("attn2") and bool(getattr(module, "is_cross_attention", True))
 
 
 def stage_of(name: str) -> Stage:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from service.launcher.processes import HEALTHY_SECONDS
+from service.launcher.supervisor import HEALTHY_SECONDS
 from service.store.settings import StoreSettings
 
 

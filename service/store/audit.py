@@ -14,8 +14,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from service.store.schema import add_rows
-from service.store.tables import AuditLine
+from service.store.orm import AuditLine, add_rows
 
 FIRST = "0" * 64
 """What the first line follows."""

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.store.ids import prefixed_id
-from service.store.tables import Batch, BatchItem
+from service.store.orm import Batch, BatchItem
 
 
 @dataclass(frozen=True)

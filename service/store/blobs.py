@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from service.store.errors import BlobCorrupted, BlobMissing
-from service.store.faults import reach
+from service.store.failpoints import reach
 
 CHUNK = 1 << 20
 

@@ -17,9 +17,9 @@ from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import JobError, JobKind, Status
 from api_schemas.report import Verdict
-from service.store import history, outbox
-from service.store.faults import reach
-from service.store.schema import Artifact, Attempt, Job
+from service.store import events, outbox
+from service.store.failpoints import reach
+from service.store.orm import Artifact, Attempt, Job
 
 LIVE: tuple[Status, ...] = ("running", "canceling")
 FREE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
@@ -91,7 +91,7 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
         return None
     session.add(Attempt(job_id=job_id, fence=job.fence, owner=owner, started_at=now))
     outbox.silence(session, job_id)
-    history.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
+    events.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
     reach("claim.written")
     return Claim(
         job_id,
@@ -125,7 +125,7 @@ def report(
     status = _write(session, claim, {"phase": phase, "progress": progress})
     if status:
         share = round(progress, 4)
-        history.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share)
+        events.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share)
     return status
 
 
@@ -174,7 +174,7 @@ def release(
     if not _write(session, claim, queued, from_states=("running",)):
         return False
     outbox.ring(session, claim.job_id, now=now + pause)
-    history.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
+    events.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
     return True
 
 
@@ -189,7 +189,7 @@ def _end(
 ) -> bool:
     if not _write(session, claim, {"status": status, "finished_at": now, **FREE, **values}):
         return False
-    history.append(session, claim.job_id, "status", status, now=now, level=level, status=status)
+    events.append(session, claim.job_id, "status", status, now=now, level=level, status=status)
     return True
 
 

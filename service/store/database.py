@@ -22,7 +22,7 @@ from api_schemas.errors import UsageError
 from service.store.errors import IncompatibleStore, StoreUnavailable
 
 if TYPE_CHECKING:  # it brings Alembic, and a worker's child that is to start soon needs none
-    from service.store.migrate import GetSealer
+    from service.store.migrations.runner import GetSealer
 
 BUSY_TIMEOUT = 15_000
 """Milliseconds that a writer waits for another one's lock."""
@@ -68,33 +68,33 @@ class Database:
 
         Raises `IncompatibleStore`, `SecretsKeyError`.
         """
-        from service.store import migrate
+        from service.store.migrations import runner
 
         with self._schema_change() as connection:
-            migrate.upgrade(connection, revision, sealer)
+            runner.upgrade(connection, revision, sealer)
 
     def revert(self, revision: str, sealer: "GetSealer | None" = None) -> None:
         """Take the schema back to an earlier revision. What only later ones have a place for is lost.
 
         Raises `SecretsKeyError`.
         """
-        from service.store import migrate
+        from service.store.migrations import runner
 
         with self._schema_change() as connection:
-            migrate.downgrade(connection, revision, sealer)
+            runner.downgrade(connection, revision, sealer)
 
     def revision(self) -> str | None:
         """The schema that the database has; None: it is empty."""
-        from service.store import migrate
+        from service.store.migrations import runner
 
         with _answering(), self._reader.connect() as connection:
-            return migrate.current(connection)
+            return runner.current(connection)
 
     def check(self) -> None:
         """Raise unless the database answers and has our schema."""
-        from service.store import migrate
+        from service.store.migrations import runner
 
-        if self.revision() != migrate.head():
+        if self.revision() != runner.head():
             raise IncompatibleStore("the database has another schema.", remedy="Run: expunge db upgrade")
 
     def backup(self, out: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from service.store.blobs import ArtifactStore, Stored
 from service.store.database import Database
 from service.store.gc import referenced
-from service.store.schema import Artifact, Event, Job
+from service.store.orm import Artifact, Event, Job
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import TERMINAL
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
-from service.store.schema import Artifact, Job
+from service.store.orm import Artifact, Job
 
 GRACE = timedelta(hours=24)
 """A job stores its blobs before it names them. What was put more recently than this may be about to be named."""

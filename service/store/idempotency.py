@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from service.store.schema import IdempotencyKey, add_rows
+from service.store.orm import IdempotencyKey, add_rows
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 from api_schemas.access import DEFAULT_TENANT
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import TERMINAL, JobKind
-from service.store import history, outbox
-from service.store.faults import reach
+from service.store import events, outbox
+from service.store.failpoints import reach
 from service.store.ids import prefixed_id
-from service.store.schema import Job, add_rows
+from service.store.orm import Job, add_rows
 
 MAX_ATTEMPTS = 3
 QUEUE_TIME = timedelta(days=7)
@@ -69,7 +69,7 @@ def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> lis
     rows = [one.row(now) for one in new]
     add_rows(session, Job, rows)
     jobs = [Job(**row, artifacts=[]) for row in rows]
-    history.begin(session, jobs, now=now)
+    events.begin(session, jobs, now=now)
     outbox.hang(session, [job.id for job in jobs], now=now)
     reach("accept.written")
     return jobs
@@ -139,10 +139,10 @@ def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
     stopped = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
     if session.scalar(stopped.values(status="canceled", canceling_at=now, finished_at=now)):
         outbox.silence(session, job_id)
-        history.append(session, job_id, "status", "canceled before it started", now=now, status="canceled")
+        events.append(session, job_id, "status", "canceled before it started", now=now, status="canceled")
         return True
     told = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)
     if session.scalar(told.values(status="canceling", canceling_at=now)):
-        history.append(session, job_id, "status", "asked to stop", now=now, status="canceling")
+        events.append(session, job_id, "status", "asked to stop", now=now, status="canceling")
         return True
     return False

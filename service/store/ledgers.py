@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
 from service.store.errors import LedgerMoved
-from service.store.schema import Job
-from service.store.tables import LedgerEntry, Revision
+from service.store.orm import Job, LedgerEntry, Revision
 
 
 @dataclass(frozen=True)

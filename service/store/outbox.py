@@ -11,7 +11,7 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import Priority
-from service.store.schema import Doorbell, Job, add_rows
+from service.store.orm import Doorbell, Job, add_rows
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)

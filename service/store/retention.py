@@ -1,13 +1,15 @@
 """Forgetting: what an operator need not, or must not, keep for ever."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api_schemas.jobs import TERMINAL
-from service.store.schema import Artifact, Attempt, Event, Job
-from service.store.tables import Batch, BatchItem, LedgerEntry, Revision, WebhookDelivery
+from service.store import gc, retention
+from service.store.gc import Rubbish
+from service.store.orm import Artifact, Attempt, Batch, BatchItem, Event, Job, LedgerEntry, Revision, WebhookDelivery
+from service.store.settings import StoreSettings
 
 
 def forget(session: Session, *, before: datetime) -> int:
@@ -37,3 +39,15 @@ def _in_force() -> Select[str]:
     heads = last.group_by(Revision.tenant, Revision.model).subquery()
     same = and_(Revision.tenant == heads.c.tenant, Revision.model == heads.c.model, Revision.number == heads.c.number)
     return select(Revision.job_id).join(heads, same)
+
+
+INTERVAL = timedelta(hours=1)
+
+
+def tidy(settings: StoreSettings, now: datetime, *, dry: bool = False) -> Rubbish:
+    """Forget what is too old, then remove what nothing refers to. `dry`: only count the latter."""
+    database = settings.database()
+    if settings.retention_days and not dry:
+        with database.write() as session:
+            retention.forget(session, before=now - timedelta(days=settings.retention_days))
+    return gc.collect(database, settings.blobs(), settings.data_dir / "work", now=now, dry=dry)

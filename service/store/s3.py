@@ -14,7 +14,7 @@ from obstore.store import S3Store, from_url
 
 from service.store.blobs import CHUNK, Blob, Stored, copy
 from service.store.errors import BlobMissing
-from service.store.faults import reach
+from service.store.failpoints import reach
 
 
 class S3Blobs:

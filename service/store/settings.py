@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.store import registered
+from service.store import base_model_registration
+from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
-from service.store.models import ModelRegistry
 
 if TYPE_CHECKING:
-    from service.store.sealing import Sealer
+    from service.store.encryption import Sealer
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
@@ -76,7 +76,7 @@ class StoreSettings(BaseSettings):
 
     def sealer(self) -> "Sealer":
         """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
-        from service.store.sealing import Sealer, make_key  # no worker has secrets
+        from service.store.encryption import Sealer, make_key  # no worker has secrets
 
         if self.secrets_key:
             return Sealer.parse(self.secrets_key)
@@ -98,6 +98,6 @@ class StoreSettings(BaseSettings):
 
         def added() -> Mapping[str, Path]:
             with database.read() as session:
-                return registered.folders(session)
+                return base_model_registration.folders(session)
 
         return ModelRegistry(self.models, self.models_dir, added)

@@ -10,8 +10,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from service.store.ids import prefixed_id
-from service.store.schema import Job
-from service.store.tables import WebhookDelivery, WebhookEndpoint
+from service.store.orm import Job, WebhookDelivery, WebhookEndpoint
 
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
 """Between the attempts: the table of Standard Webhooks, some three days in all."""

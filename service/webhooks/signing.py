@@ -12,8 +12,8 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.store.sealing import Sealer
-from service.store.tables import WebhookEndpoint
+from service.store.encryption import Sealer
+from service.store.orm import WebhookEndpoint
 
 SECRET_BYTES = 32
 SECRET, PRIVATE, PUBLIC = "whsec_", "whsk_", "whpk_"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api_schemas.client import AsyncClient, Client
-from api_schemas.client.write_blocking import SOURCE, TARGET, blocking
+from api_schemas.client.generate_sync_client import SOURCE, TARGET, blocking
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
 from api_schemas.events import Event
@@ -159,7 +159,7 @@ def test_a_download_stays_in_its_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_the_blocking_client_is_the_other_one_without_its_waiting() -> None:
-    """If not: `python api_schemas/client/write_blocking.py`, then `make format`."""
+    """If not: `python api_schemas/client/generate_sync_client.py`, then `make format`."""
     written = subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--stdin-filename", "blocking.py", "-"],
         input=blocking(SOURCE.read_text()),

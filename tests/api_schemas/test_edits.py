@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from api_schemas.cli.removal_arguments import Wishes, build_request, parse_removal
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.problems import invalid_fields
-from api_schemas.removals import Wishes, build_request, parse_removal
 
 
 def request(*removals: dict[str, object], **fields: object) -> EditRequest:

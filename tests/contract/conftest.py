@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 
 from api_schemas.access import SCOPES
 from api_schemas.edits import EditRequest, Removal
-from service.app import create_app
-from service.backend import Backend
+from service.api.app import create_app
+from service.core.app_state import Backend
 from service.settings import ServiceSettings
-from service.store import batches, claims, jobs, keys, ledgers, webhooks
+from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
 from service.store.claims import Published
 from service.store.database import Database
 from service.store.jobs import NewJob
@@ -73,9 +73,9 @@ class ClientOf:
         self._stack = stack
 
     def __call__(self, tenant: str, scopes: tuple[str, ...] = SCOPES) -> TestClient:
-        key, backend = keys.new_key(), self._world.backend
+        key, backend = api_keys.new_key(), self._world.backend
         with backend.database.write() as session:
-            keys.register(session, key, now=backend.clock(), tenant=tenant, scopes=scopes)
+            api_keys.register(session, key, now=backend.clock(), tenant=tenant, scopes=scopes)
         headers = {"Authorization": f"Bearer {key}"}
         return self._stack.enter_context(
             TestClient(self._world.app, headers=headers, raise_server_exceptions=False, follow_redirects=False)

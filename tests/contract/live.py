@@ -9,14 +9,14 @@ from pathlib import Path
 
 import uvicorn
 
-from service.app import create_app
-from service.backend import Backend
+from service.api.app import create_app
+from service.core.app_state import Backend
 from service.settings import ServiceSettings
-from service.store import keys, outbox
+from service.store import api_keys, outbox
 from service.store.clock import utc_now
 from tests.fakes.model import write_model
 from tests.fakes.stack import eventually
-from worker.run import Runner
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 FAKES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner")}
@@ -42,9 +42,9 @@ def serving() -> Iterator[Live]:
             )
         )
         backend.database.prepare()
-        key, stop = keys.new_key(), threading.Event()
+        key, stop = api_keys.new_key(), threading.Event()
         with backend.database.write() as session:
-            keys.register(session, key, now=utc_now())
+            api_keys.register(session, key, now=utc_now())
         app = create_app(backend)
         app.openapi()  # made once, and kept: on a busy machine that takes longer than a client waits
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))

@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from api_schemas.access import SCOPES
 from api_schemas.problems import Problem
-from service.middleware import OPEN_PATHS
-from service.routing import routes_of
-from service.store.schema import ApiKey, Base
+from service.api.middleware import OPEN_PATHS
+from service.api.openapi import routes_of
+from service.store.orm import ApiKey, Base
 from tests.contract.conftest import ClientOf, World
 
 REMOVAL = {"model": "tiny", "removals": [{"concept": "owl"}]}

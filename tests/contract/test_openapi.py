@@ -11,9 +11,9 @@ import pytest
 
 from api_schemas.events import DONE, Event
 from api_schemas.sse import Parser
-from service.examples import CATALOGUE
-from service.reference import reference
-from service.store.schema import HIGHEST
+from deploy.write_api_reference import reference
+from service.api.openapi_examples import CATALOGUE
+from service.store.orm import HIGHEST
 from tests.contract import wire
 from tests.contract.conftest import World
 
@@ -107,5 +107,5 @@ def test_no_message_has_changed_its_shape() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    """If not: `python -m service.reference > docs/reference/api-reference.md`."""
+    """If not: `python -m deploy.write_api_reference > docs/reference/api-reference.md`."""
     assert (ROOT / "docs" / "reference" / "api-reference.md").read_text() == reference()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.examples import CATALOGUE
+from service.api.openapi_examples import CATALOGUE
 
 FILE = Path(__file__).with_name("wire.json")
 ELSEWHERE = {"AuditReport"}

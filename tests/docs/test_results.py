@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from editor.emoji.results.__main__ import SECTIONS, page
-from editor.emoji.results.foreseen import Row, fit
+from research.results.__main__ import SECTIONS, page
+from research.results.collateral_forecast import Row, fit
 
 DOCS = Path(__file__).parents[2] / "docs"
 

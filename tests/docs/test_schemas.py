@@ -6,15 +6,15 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from api_schemas.json_schemas import PUBLISHED, schema_text
 from api_schemas.report import AuditReport
-from api_schemas.schemas import PUBLISHED, schema_text
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_schemas_are_current(name: str) -> None:
-    """If not: `python -m api_schemas.schemas docs/schemas`."""
+    """If not: `python -m api_schemas.json_schemas docs/schemas`."""
     assert (FOLDER / f"{name}.schema.json").read_text() == schema_text(PUBLISHED[name])
 
 

@@ -16,10 +16,10 @@ import pytest
 import uvicorn
 
 from api_schemas.edits import EditRequest, Removal
-from service.app import create_app
-from service.backend import Backend
+from service.api.app import create_app
+from service.core.app_state import Backend
 from service.settings import ServiceSettings
-from service.store import claims, jobs, keys, ledgers
+from service.store import api_keys, claims, jobs, ledgers
 from service.store.claims import Published
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
@@ -93,9 +93,9 @@ def edit(backend: Backend) -> str:
 @pytest.fixture
 def endpoint(backend: Backend) -> Iterator[str]:
     """Where a client with a key finds us."""
-    key = keys.new_key()
+    key = api_keys.new_key()
     with backend.database.write() as session:
-        keys.register(session, key, now=utc_now())
+        api_keys.register(session, key, now=utc_now())
     server = uvicorn.Server(uvicorn.Config(create_app(backend), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

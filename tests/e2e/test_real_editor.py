@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from api_schemas.edits import EditRequest, Removal, Validation
-from editor.publishing.attesting.case import Case
-from editor.publishing.attesting.keys import read_keys
-from editor.publishing.attesting.verify import verify
+from editor.publishing.attestation.keys import read_keys
+from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verify import verify
 from tests.fakes.stack import ROOT, running
 
 WEIGHTS = ROOT / "editor" / "emoji" / "weights" / "model_index.json"

@@ -8,9 +8,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.emoji.profile import PROFILE
-from editor.emoji.tokenizer import CONTEXT, train_tokenizer
 from editor.prompts import PromptBook
 from editor.prompts.profile import PROFILE_FILE
+from research.emoji.train_tokenizer import CONTEXT, train_tokenizer
 
 
 @pytest.fixture(scope="session")

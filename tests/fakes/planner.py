@@ -1,4 +1,4 @@
-"""`editor.plan` without science: nothing is foreseen, but what the request asks for."""
+"""`editor.jobs.dry_run` without science: nothing is foreseen, but what the request asks for."""
 
 from api_schemas.plans import Plan, PlanEstimate
 from tests.fakes import editor

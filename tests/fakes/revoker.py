@@ -1,4 +1,4 @@
-"""`editor.revocation` without science: what is left is told by the report's ledger."""
+"""`editor.jobs.revocation` without science: what is left is told by the report's ledger."""
 
 from tests.fakes import editor
 from tests.fakes.editor import JobContext, artifacts, finished, hand_over

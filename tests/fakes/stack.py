@@ -18,8 +18,8 @@ from api_schemas.jobs import Edit
 from tests.fakes.model import write_model
 
 ROOT = Path(__file__).parents[2]
-RUN = "import typer; from api_schemas.cli import run; from {} import {} as f; a = typer.Typer(); a.command()(f); run(a)"
-COMMANDS = {"up": ("service.launcher.command", "up"), "edit": ("api_schemas.edit_command", "edit")}
+RUN = "import typer; from api_schemas.cli.main import run; from {} import {} as f; a = typer.Typer(); a.command()(f); run(a)"
+COMMANDS = {"up": ("service.cli.up", "up"), "edit": ("api_schemas.cli.edit", "edit")}
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),

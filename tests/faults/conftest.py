@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api_schemas.edits import EditRequest, Removal
-from service.store import jobs, keys
+from service.store import api_keys, jobs
 from service.store.clock import utc_now
 from service.store.database import Database, sqlite_url
 from service.store.jobs import NewJob
@@ -42,9 +42,9 @@ class Api:
 def serving(data_dir: Path, **settings: str) -> Iterator[Api]:
     database = Database(sqlite_url(data_dir / "expunge.db"))
     database.prepare()
-    key = keys.new_key()
+    key = api_keys.new_key()
     with database.write() as session:
-        keys.register(session, key, now=utc_now())
+        api_keys.register(session, key, now=utc_now())
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)

@@ -16,22 +16,22 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from sqlalchemy import text
 
-from service.app import create_app
-from service.backend import Backend
+from service.api.app import create_app
+from service.core.app_state import Backend
 from service.dispatcher import Dispatcher
 from service.launcher import broker
 from service.settings import ServiceSettings
+from service.store import api_keys, jobs
 from service.store import database as database_module
-from service.store import jobs, keys
 from service.store.blobs import Blob, LocalBlobs
+from service.store.celery_config import TASK, celery_app
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
-from service.store.queue import TASK, celery_app
-from service.store.schema import Job
+from service.store.orm import Job
 from tests.fakes.model import write_model
 from tests.fakes.stack import environment
 from tests.faults.conftest import REQUEST
-from worker.run import Runner
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 BODY = REQUEST.model_dump(mode="json", exclude_defaults=True)
@@ -49,9 +49,9 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
 
 @pytest.fixture
 def client(backend: Backend) -> Iterator[TestClient]:
-    key = keys.new_key()
+    key = api_keys.new_key()
     with backend.database.write() as session:
-        keys.register(session, key, now=utc_now())
+        api_keys.register(session, key, now=utc_now())
     headers = {"Authorization": f"Bearer {key}"}
     with TestClient(create_app(backend), headers=headers, raise_server_exceptions=False) as client:
         yield client

@@ -21,9 +21,9 @@ import psutil
 from safetensors import SafetensorError, safe_open
 
 from api_schemas.errors import ExpungeError
-from editor.checkpoints.header import read_layout
+from editor.checkpoints.safetensors_header import read_layout
+from service.store.base_model_registration import register
 from service.store.database import Database, sqlite_url
-from service.store.registered import register
 from tests.fuzz.mutations import spoilt
 
 SECONDS = 5

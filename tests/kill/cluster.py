@@ -19,8 +19,7 @@ from sqlalchemy import func, select
 from api_schemas.jobs import TERMINAL
 from service.store.database import Database, sqlite_url
 from service.store.errors import StoreUnavailable
-from service.store.schema import Job
-from service.store.tables import WebhookDelivery
+from service.store.orm import Job, WebhookDelivery
 from tests.fakes import postgres, s3
 from tests.fakes.postgres import Postgres
 from tests.fakes.s3 import S3

@@ -1,4 +1,4 @@
-"""Faults, and the one who strikes: he listens at the places of `service.store.faults`."""
+"""Faults, and the one who strikes: he listens at the places of `service.store.failpoints`."""
 
 import random
 import socket
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product, starmap
 from pathlib import Path
 
-from service.store.faults import POINTS
+from service.store.failpoints import POINTS
 from tests.fakes.editor import PHASES
 
 VICTIMS = ("api", "dispatcher", "worker", "child", "broker", "database", "bucket")

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 
 from api_schemas.jobs import TERMINAL
 from service.store.database import Database
-from service.store.schema import Artifact, Attempt, Doorbell, Event, Job
-from service.store.tables import WebhookDelivery
-from worker.publish import MANIFEST
+from service.store.orm import Artifact, Attempt, Doorbell, Event, Job, WebhookDelivery
+from worker.upload import MANIFEST
 
 Ends = Mapping[str, tuple[object, ...]]
 """Job id -> what was seen of its end, when it was first seen."""

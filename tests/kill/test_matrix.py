@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from service.store.faults import POINTS
+from service.store.failpoints import POINTS
 from tests.fakes.stack import eventually
 from tests.kill.cluster import Cluster, cluster
 from tests.kill.faults import ABSENT, HOWS, VICTIMS, Fault, matrix, points

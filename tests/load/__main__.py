@@ -21,7 +21,7 @@ import httpx
 from sqlalchemy import func, select
 
 from service.store.database import Database, sqlite_url
-from service.store.schema import Attempt, Job
+from service.store.orm import Attempt, Job
 from tests.load.clients import Seen, load
 from tests.load.sides import BODY, Side, ours, template
 

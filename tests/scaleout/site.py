@@ -14,11 +14,11 @@ from sqlalchemy import func, select
 
 from api_schemas.jobs import TERMINAL
 from service.launcher import broker
-from service.store import fsck, keys
+from service.store import api_keys, fsck
 from service.store.clock import utc_now
 from service.store.database import Database
+from service.store.orm import Attempt, Job
 from service.store.s3 import S3Blobs
-from service.store.schema import Attempt, Job
 from tests.fakes import postgres, s3
 from tests.fakes.model import write_model
 from tests.fakes.stack import environment, eventually
@@ -145,9 +145,9 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
         )
         database = Database(url)
         database.prepare()
-        key = keys.new_key()
+        key = api_keys.new_key()
         with database.write() as session:
-            keys.register(session, key, now=utc_now())
+            api_keys.register(session, key, now=utc_now())
         running = Site(env, folder, database, bucket, {"Authorization": f"Bearer {key}"})
         ports = [_free_port() for _ in range(APIS)]
         running.urls = [f"http://127.0.0.1:{port}" for port in ports]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.backend import Backend
+from service.api.app import create_app
+from service.core.app_state import Backend
 from service.settings import ServiceSettings
-from service.store import keys
+from service.store import api_keys
 from service.store.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
@@ -33,9 +33,9 @@ def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
 
 @pytest.fixture
 def api_key(database: Database, clock: FakeClock) -> str:
-    key = keys.new_key()
+    key = api_keys.new_key()
     with database.write() as session:
-        keys.register(session, key, now=clock())
+        api_keys.register(session, key, now=clock())
     return key
 
 

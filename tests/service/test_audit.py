@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.store import audit
 from service.store.database import Database
-from service.store.tables import AuditLine
+from service.store.orm import AuditLine
 from tests.fakes.clock import FakeClock
-from tests.service.test_submit import BODY
+from tests.service.core.test_edits import BODY
 
 
 def fill(database: Database, clock: FakeClock, lines: int = 5) -> None:

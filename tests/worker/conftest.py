@@ -9,10 +9,10 @@ from api_schemas.edits import EditRequest, Removal
 from service.store import jobs
 from service.store.database import Database
 from service.store.jobs import NewJob
-from service.store.schema import Job
+from service.store.orm import Job
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
-from worker.run import Runner
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 from service.store import claims, jobs
 from service.store.claims import Claim
 from service.store.database import Database
-from service.store.schema import Job
+from service.store.orm import Job
 from tests.fakes.clock import FakeClock
 from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease

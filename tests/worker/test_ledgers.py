@@ -9,9 +9,9 @@ from api_schemas.edits import EditRequest, Removal
 from service.store import ledgers
 from service.store.database import Database
 from service.store.jobs import NewJob, create
-from service.store.schema import Job
+from service.store.orm import Job
 from tests.fakes.clock import FakeClock
-from worker.run import Runner
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 Ask = Callable[..., str]

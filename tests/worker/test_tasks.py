@@ -3,7 +3,7 @@
 import pytest
 from celery.signals import worker_process_init
 
-from service.store.queue import QUICK_QUEUE
+from service.store.celery_config import QUICK_QUEUE
 from tests.fakes.stack import eventually
 from worker import tasks
 
@@ -13,7 +13,7 @@ PLANNER = "tests.fakes.planner"
 @pytest.mark.parametrize("queues", [QUICK_QUEUE, f"{QUICK_QUEUE},edits"])
 def test_only_who_is_there_for_dry_runs_is_ready_for_one(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
     loaded: list[str] = []
-    monkeypatch.setattr(tasks.port, "load", loaded.append)
+    monkeypatch.setattr(tasks.job_protocol, "load", loaded.append)
     monkeypatch.setenv("EXPUNGE_QUEUES", queues)
     monkeypatch.setenv("EXPUNGE_PLANNER", PLANNER)
     worker_process_init.send(None)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.publishing.atomic import write_bytes
+from editor.io.atomic import write_bytes
 
 Pooling = Literal["mean", "max", "patch"]
 Labels = dict[str, list[str]]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.judging.judge import Image
+from editor.generation.config import Image
 
 BATCH = 64
 OPENAI = {"image_mean": (0.48145466, 0.4578275, 0.40821073), "image_std": (0.26862954, 0.26130258, 0.27577711)}

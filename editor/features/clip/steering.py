@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editor.features.clip.conditioned import ImageConditioned, draw_embeddings
 from editor.features.clip.decomposition import Decomposition, Dictionary, decompose, directions
-from editor.features.clip.grouping import LARGEST, THRESHOLD, Grouping, group
-from editor.judging.judge import Image
-from editor.judging.sampling import Sampler, Tick
+from editor.features.clip.image_conditioned_pipelines import ImageConditioned, draw_embeddings
+from editor.features.clip.spherical_kmeans import LARGEST, THRESHOLD, Grouping, group
+from editor.generation.config import Image
+from editor.generation.sampling import Sampler, Tick
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of a group's own activation."""

@@ -1,6 +1,6 @@
 """Diff-C: a classifier that reads one module of a diffusion backbone (Kim et al. 2025, "Revelio", section 5)."""
 
-from editor.features.diffc.judge import present, probabilities
+from editor.features.diffc.inference import present, probabilities
 from editor.features.diffc.model import DiffusionClassifier, load_diffc
 from editor.features.diffc.training import train_diffc
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from editor.errors import FeatureError
-from editor.publishing.atomic import write_bytes
+from editor.io.atomic import write_bytes
 
 Preset = Literal["light", "revelio"]
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import trange
 
-from editor.features.activations.noised import maps_at
+from editor.features.activations.noised_source import maps_at
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, Preset
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]

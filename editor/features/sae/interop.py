@@ -21,7 +21,7 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.sae.model import CONFIG, SparseAutoencoder, load_sae
-from editor.publishing.atomic import write_bytes
+from editor.io.atomic import write_bytes
 
 Tensors = dict[str, Tensor]
 Settings = dict[str, Any]

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from editor.errors import FeatureError
-from editor.features.sae.code import Code, above, top_k
 from editor.features.sae.config import Activation
-from editor.publishing.atomic import write_bytes
+from editor.features.sae.sparse_codes import Code, above, top_k
+from editor.io.atomic import write_bytes
 
 CONFIG, WEIGHTS = "sae.json", "sae.safetensors"
 FORMAT = "expunge-sae/1"

@@ -6,7 +6,7 @@ import torch
 
 from editor.features.sae.config import SaeConfig
 from editor.features.sae.metrics import reconstruction, recovered, stability
-from editor.features.sae.synthetic import Superposition
+from editor.features.sae.toy_superposition import Superposition
 from editor.features.sae.training import train_sae
 
 WORLD = Superposition(width=64, directions=256, active=6)

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from editor.errors import FeatureError
-from editor.features.sae.code import Code, batch_top_k, top_k
 from editor.features.sae.config import SaeConfig
-from editor.features.sae.dead import Idle, auxiliary_loss
+from editor.features.sae.dead_latents import Idle, auxiliary_loss
+from editor.features.sae.initialization import prepared
 from editor.features.sae.model import SparseAutoencoder
-from editor.features.sae.reconstruction import Choose, reconstruct
-from editor.features.sae.start import prepared
-from editor.publishing.atomic import write_bytes
+from editor.features.sae.sparse_autograd import Choose, reconstruct
+from editor.features.sae.sparse_codes import Code, batch_top_k, top_k
+from editor.io.atomic import write_bytes
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.judging.attacks.likeness import likeness_of
-from editor.judging.attacks.outcome import Candidate, concluded, prompted
+from editor.generation.sampling import Tick
+from editor.judging.attacks.concept_discriminant import likeness_of
+from editor.judging.attacks.context import ENCODED, Scene, Side
+from editor.judging.attacks.records import Candidate, concluded, prompted
 from editor.judging.attacks.registry import Effort, register
-from editor.judging.attacks.scene import ENCODED, Scene, Side
-from editor.judging.sampling import Tick
-from editor.prompts.book import places_of
-from editor.prompts.contexts import evenly
-from editor.prompts.expansion import expand
+from editor.prompts.prompt_builder import places_of
+from editor.prompts.templates import evenly
 
 RIDGE = 1e-3
 """Lambda, as a share of the mean eigenvalue."""
@@ -57,7 +56,7 @@ def subject_keys(side: Side, projection: Any, prompts: Sequence[tuple[str, str]]
 
 def words(scene: Scene, limit: int, generator: torch.Generator) -> list[str]:
     """Whole words of the vocabulary in random order, then pairs of them; none names the concept."""
-    tokenizer, names = scene.book.tokenizer, [name.text for name in expand(scene.removal, scene.book).names]
+    tokenizer, names = scene.book.tokenizer, [name.text for name in scene.book.expand(scene.removal).names]
     known = [
         text for token in sorted(tokenizer.get_vocab()) if token.endswith("</w>") and (text := token[:-4]).isalpha()
     ]

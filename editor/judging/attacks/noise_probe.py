@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.judging.attacks.outcome import Candidate, attempts, concluded
+from editor.generation.config import Image
+from editor.generation.sampling import Shot, Tick
+from editor.judging.attacks.context import Scene, Side
+from editor.judging.attacks.records import Candidate, attempts, concluded
 from editor.judging.attacks.registry import Effort, register
-from editor.judging.attacks.scene import Scene, Side
-from editor.judging.judge import Image
-from editor.judging.sampling import Shot, Tick
 
 STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 """Share of the sampling that is done again; at less the picture is simply still there."""

@@ -7,8 +7,8 @@ from typing import ClassVar, Protocol, TypeVar
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.errors import AttackError
-from editor.judging.attacks.scene import Scene
-from editor.judging.sampling import Tick
+from editor.generation.sampling import Tick
+from editor.judging.attacks.context import Scene
 
 GROUP = "expunge.attacks"
 """Entry points of other distributions: name -> class."""

@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.judging.attacks.genetic import Genetics, evolve
-from editor.judging.attacks.likeness import likeness_of
-from editor.judging.attacks.outcome import Candidate, concluded, prompted
+from editor.generation.sampling import Tick
+from editor.judging.attacks.concept_discriminant import likeness_of
+from editor.judging.attacks.context import Scene, Side
+from editor.judging.attacks.genetic_search import Genetics, evolve
+from editor.judging.attacks.records import Candidate, concluded, prompted
 from editor.judging.attacks.registry import Effort, register
-from editor.judging.attacks.scene import Scene, Side
-from editor.judging.sampling import Tick
-from editor.prompts.book import places_of
 from editor.prompts.concepts import Phrase
-from editor.prompts.contexts import evenly
-from editor.prompts.expansion import expand
+from editor.prompts.prompt_builder import places_of
+from editor.prompts.templates import evenly
 
 STRENGTH = 3.0
 """How far along the concept's direction, as published (``concept_coeff``)."""
@@ -57,7 +56,7 @@ class Readable:
 
     def __init__(self, scene: Scene) -> None:
         self.book, self.known = scene.book, dict[tuple[int, ...], str]()
-        self.forbidden = [name.text for name in expand(scene.removal, scene.book).names]
+        self.forbidden = [name.text for name in scene.book.expand(scene.removal).names]
         tokenizer = scene.book.tokenizer
         plain = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
         self.alphabet = torch.tensor([token for token in plain if tokenizer.decode([token]).isascii()])

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from api_schemas.attacks import Attack as Wish
 from api_schemas.attacks import AttackRecord, Attacks
+from editor.generation.sampling import Stretch, Tick
+from editor.judging.attacks.context import Scene
 from editor.judging.attacks.registry import Attack, Effort, find
-from editor.judging.attacks.scene import Scene
-from editor.judging.sampling import Stretch, Tick
 
 
 def check_known(wishes: Attacks) -> list[tuple[Attack, Wish]]:

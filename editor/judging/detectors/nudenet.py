@@ -11,8 +11,8 @@ import numpy as np
 from api_schemas.detectors import EXPOSED, Nudenet
 from editor.checkpoints import file_digest
 from editor.errors import DetectorError
+from editor.generation.config import Image
 from editor.judging.detectors.registry import register
-from editor.judging.judge import Image
 
 WEIGHTS = "320n.onnx"
 

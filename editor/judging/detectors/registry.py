@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from api_schemas.detectors import DetectorRecord
 from editor.errors import DetectorError
-from editor.judging.judge import Image
-from editor.judging.rates import rate
+from editor.generation.config import Image
+from editor.stats.intervals import hit_rate
 
 GROUP = "expunge.detectors"
 """Entry points of other distributions: name -> class."""
@@ -68,8 +68,8 @@ def counted(detector: Detector, before: Sequence[Image], after: Sequence[Image])
         sha256=detector.sha256,
         classes=list(detector.classes),
         threshold=detector.threshold,
-        before=rate([bool(one) for one in found[0]]),
-        after=rate([bool(one) for one in found[1]]),
+        before=hit_rate([bool(one) for one in found[0]]),
+        after=hit_rate([bool(one) for one in found[1]]),
         counts_before=counts[0],
         counts_after=counts[1],
     )

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from api_schemas.feature_scores import DiffCScore, Place
 from editor.features.diffc import DiffusionClassifier, present, probabilities
-from editor.judging.rates import rate
-from editor.judging.statistics import estimate
+from editor.stats.intervals import estimate, hit_rate
 
 
 def asked_for(
@@ -72,8 +71,8 @@ def record(
         asked_for=asked,
         before=estimate(chances[0]),
         after=estimate(chances[1]),
-        found_before=rate(likeliest[0]),
-        found_after=rate(likeliest[1]),
+        found_before=hit_rate(likeliest[0]),
+        found_after=hit_rate(likeliest[1]),
     )
 
 

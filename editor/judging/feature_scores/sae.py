@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from api_schemas.feature_scores import FeatureChange, Place, Residual, SaeScore
-from editor.features.probe import fit_probe
+from editor.features.linear_probe import fit_probe
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.residual import CONTROLS, Array, Scores, residual
+from editor.judging.feature_scores.did import CONTROLS, Array, Scores, residual
 
 ALARM = 1.5
 """FVU after over FVU before, above which the autoencoder is off what it knows."""

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.judging.judge import Image, Judge, register
-from editor.judging.judges.pixels import batches
+from editor.generation.config import Image
+from editor.judging.judge import Judge, register
 from editor.prompts import Profile
 
 
@@ -50,3 +51,14 @@ class ClipJudge(Judge):
     def batches(self, images: Sequence[Image]) -> list[Tensor]:
         """Pixels as the vision tower takes them."""
         return batches(images, self.clip.config.vision_config.image_size)
+
+
+BATCH = 64
+
+
+def batches(images: Sequence[Image], side: int) -> list[Tensor]:
+    """``(up to 64, 3, side, side)`` from -1 to 1, resized where need be."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if pixels.shape[-1] != side:
+        pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+    return list(torch.split(pixels, BATCH))

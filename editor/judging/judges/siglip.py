@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.judging.judge import Image, Judge, register
-from editor.judging.judges.pixels import batches
+from editor.generation.config import Image
+from editor.judging.judge import Judge, register
+from editor.judging.judges.clip import batches
 from editor.prompts import Profile
 
 

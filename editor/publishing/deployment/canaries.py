@@ -9,9 +9,9 @@ from torch import Tensor
 
 from api_schemas.report import CanaryRecord, RemovalRecord
 from editor.checkpoints import Checkpoint, TextEncoder
-from editor.prompts.contexts import evenly
-from editor.publishing.deployment.readers import Stored
-from editor.quickfix.update import TensorUpdate
+from editor.prompts.templates import evenly
+from editor.publishing.deployment.encoder_readers import Stored
+from editor.solver.low_rank_update import TensorUpdate
 
 EACH, MOST = 4, 48
 """Prompts of each removal, and of all together."""

@@ -15,11 +15,11 @@ from torch import Tensor
 from api_schemas.deployment import Carried, ComponentFound, Deployment, Identity, TensorFound
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.reading import DTYPES
+from editor.checkpoints.tensor_reader import DTYPES
 from editor.errors import CheckpointError, PublishingError
 from editor.publishing.delta import tensor_digest
 from editor.publishing.deployment.canaries import unpacked
-from editor.publishing.deployment.readers import Reader, Running, Stored
+from editor.publishing.deployment.encoder_readers import Reader, Running, Stored
 
 TOLERANCE = 0.1
 """Of how far the edit moves a state. Casting to bfloat16 costs about 0.02, another edit moves it by 0.5 and more."""

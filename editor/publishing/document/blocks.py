@@ -1,10 +1,10 @@
 """The blocks that a document is made of. All text is plain: whoever shows it escapes it, so that no concept is markup."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api_schemas.report import Verdict
-from editor.publishing.figures import Figure
+from editor.io.plotting import Figure
 
 
 @dataclass(frozen=True)
@@ -106,3 +106,19 @@ def text(*pieces: Inline) -> Paragraph:
 def bullets(items: Sequence[str], otherwise: str) -> Block:
     """A list, or a sentence where it is empty."""
     return Bullets(items) if items else text(otherwise)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Figures find their place by name: ``samples…``, ``scores``, ``gates``, ``trace-N``, ``trade-off-N``."""
+
+    figures: Sequence[Figure]
+
+    @property
+    def sheets(self) -> list[Figure]:
+        """Pictures before and after."""
+        return [figure for figure in self.figures if figure.name.startswith("samples")]
+
+    def chart(self, name: str) -> Iterator[Illustration]:
+        """The figure of that name, if there is one."""
+        return (Illustration(figure) for figure in self.figures if figure.name == name)

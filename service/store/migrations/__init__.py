@@ -1,6 +1,6 @@
 """The schema's history. Each file of `versions` is one step, forward and back, on SQLite and on PostgreSQL.
 
-    python -m service.store.migrations "what changes"
+    python deploy/new_migration.py "what changes"
 
-writes the next step from what the tables in `service.store.schema` have and the last step's database has not.
+writes the next step from what the tables in `service.store.orm` have and the last step's database has not.
 """

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from service.store import tables
-from service.store.schema import Base, UtcTime
+from service.store import orm
+from service.store.orm import Base, UtcTime
 
 
 def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
@@ -13,7 +13,7 @@ def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
     return "sa.DateTime()" if isinstance(thing, UtcTime) else False
 
 
-assert tables.AuditLine.metadata is Base.metadata, "importing them makes them known"
+assert orm.AuditLine.metadata is Base.metadata, "importing them makes them known"
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,

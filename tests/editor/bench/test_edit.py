@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from editor.bench.edit import FOX, PROFILE, PROMPTS, usual_way
-from editor.bench.models import CONFIG, SD1, SDXL, write_single
+from editor.bench.synthetic_checkpoints import CONFIG, SD1, SDXL, write_single
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
-from editor.checkpoints.names import TOKENS
+from editor.checkpoints.key_mapping import TOKENS
+from editor.methods.default import edit
 from editor.prompts import PromptBook
-from editor.quickfix.edit import edit
-from editor.quickfix.method import Method
+from editor.solver.config import Method
 
 
 def test_the_geometry_is_that_of_stable_diffusion(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from itertools import islice
 from api_schemas.conflicts import name_conflicts
 from editor.bench.ledger import COUNT, removals
 from editor.ledger import Ledger
-from editor.ledger.conflicts import labelled
+from editor.ledger.conflict_checks import labelled
 
 
 def test_ten_thousand_removals_that_nothing_is_wrong_with() -> None:

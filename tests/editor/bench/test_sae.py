@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from editor.bench import sae
-from editor.bench.sae_peers import Stream
+from editor.bench.sae_competitors import Stream
 from editor.errors import FeatureError
-from editor.features.sae.synthetic import Superposition
+from editor.features.sae.toy_superposition import Superposition
 
 CONFIG = sae.CONFIG.model_copy(update={"latents": 64, "k": 4, "batch": 64, "steps": 60})
 WORLD = Superposition(width=16, directions=32, active=4)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
-from editor.checkpoints.module import load_module
-from editor.checkpoints.tokenizers import read_merges, vocabulary
-from editor.quickfix.tower import Tower, everywhere
+from editor.checkpoints.load_transformers import load_module
+from editor.checkpoints.tokenizers import open_tokenizer, read_merges, vocabulary
+from editor.sites.lazy_clip import Tower, everywhere
 from tests.editor.checkpoints.layouts import (
     PROMPTS,
     VOCABULARY,
@@ -232,7 +232,7 @@ def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Te
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")
         assert encoder.tensor(OUT_PROJ.format(layer=0)).dtype is dtype
         tower = Tower(encoder).exact()
-        states = tower.entering(torch.tensor(encoder.tokenizer()(PROMPTS, padding="max_length")["input_ids"]), 0)
+        states = tower.entering(torch.tensor(open_tokenizer(encoder)(PROMPTS, padding="max_length")["input_ids"]), 0)
         read = tower.attention(0).keys(states, everywhere(states.index))
         torch.testing.assert_close(read.reshape(keys.shape), keys, atol=1e-12, rtol=1e-10)
         for canonical in encoder.places:

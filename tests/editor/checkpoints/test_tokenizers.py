@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.tokenizers import read_merges, vocabulary
+from editor.checkpoints.tokenizers import open_tokenizer, read_merges, vocabulary
 from editor.errors import CheckpointError
 from tests.editor.checkpoints.layouts import behind, openclip, planted, without_projection, write
 
@@ -25,7 +25,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_single_file_gets_clips_tokenizer_padded_as_its_pipeline_does(single: Path) -> None:
-    first, second = (encoder.tokenizer() for encoder in open_checkpoint(single).encoders)
+    first, second = (open_tokenizer(encoder) for encoder in open_checkpoint(single).encoders)
     for tokenizer, pad in ((first, 49407), (second, 0)):
         assert tokenizer(A_PHOTO)["input_ids"] == FOX
         assert tokenizer(A_PHOTO, padding="max_length")["input_ids"] == FOX + [pad] * 70
@@ -43,11 +43,11 @@ def test_the_vocabulary_is_clips() -> None:
 
 def test_the_process_keeps_a_tokenizer_until_its_files_change(single: Path, folder: Path) -> None:
     for path in (single, folder):
-        first, again = (open_checkpoint(path).encoders[0].tokenizer() for _ in range(2))
+        first, again = (open_tokenizer(open_checkpoint(path).encoders[0]) for _ in range(2))
         assert first is again
     settings = folder / "tokenizer" / "tokenizer_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "!"}))
-    assert open_checkpoint(folder).encoders[0].tokenizer().pad_token == "!"
+    assert open_tokenizer(open_checkpoint(folder).encoders[0]).pad_token == "!"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_folder_brings_its_own_with_its_padding_and_length(folder: Path) -> No
     del settings["model_max_length"]
     (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "!"}))
     encoder = open_checkpoint(folder).encoders[0]
-    tokenizer = encoder.tokenizer()
+    tokenizer = open_tokenizer(encoder)
     assert tokenizer.model_max_length == encoder.context, "what the encoder reads, where the files name no length"
     ids = tokenizer("a fox", padding="max_length")["input_ids"]
     assert len(ids) == encoder.context
@@ -75,21 +75,21 @@ def test_a_folder_brings_its_own_with_its_padding_and_length(folder: Path) -> No
 
 def test_a_tokenizer_that_knows_more_than_the_encoder_is_refused(folder: Path) -> None:
     encoder = open_checkpoint(folder).encoders[0]
-    tokenizer = encoder.tokenizer()
+    tokenizer = open_tokenizer(encoder)
     tokenizer.add_tokens(["<extra>"])
     tokenizer.save_pretrained(folder / "tokenizer")
     with pytest.raises(CheckpointError, match="815 tokens, the encoder 814"):
-        open_checkpoint(folder).encoders[0].tokenizer()
+        open_tokenizer(open_checkpoint(folder).encoders[0])
 
 
 def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
     (folder / "tokenizer" / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="tokenizer"):
-        open_checkpoint(folder).encoders[0].tokenizer()
+        open_tokenizer(open_checkpoint(folder).encoders[0])
 
 
 def test_another_vocabulary_without_its_tokenizer_is_refused(folder: Path) -> None:
     for path in (folder / "tokenizer").iterdir():
         path.unlink()
     with pytest.raises(CheckpointError, match="not CLIP's"):
-        open_checkpoint(folder).encoders[0].tokenizer()
+        open_tokenizer(open_checkpoint(folder).encoders[0])

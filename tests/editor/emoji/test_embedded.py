@@ -10,12 +10,12 @@ from diffusers import StableDiffusionPipeline
 
 from editor.checkpoints import weight_files
 from editor.emoji import JUDGE, WEIGHTS
-from editor.emoji.measure import SAMPLER, artwork_check, grid, recognised
-from editor.emoji.profile import PROFILE
+from editor.emoji.profile import PROFILE, grid
+from editor.generation.sampling import Shot, draw
 from editor.judging.judge import Judge, open_judge
-from editor.judging.sampling import Shot, draw
 from editor.prompts import load_profile
-from editor.prompts.contexts import evenly
+from editor.prompts.templates import evenly
+from research.emoji.evaluate import SAMPLER, artwork_check, recognised
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from transformers import CLIPTextModel, SiglipConfig, SiglipModel, SiglipTextCon
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.errors import JudgeError
-from editor.judging.independence import refuse_own_encoder
-from editor.judging.judge import REGISTERED, Image, Judge, open_judge, register
+from editor.generation.config import Image
+from editor.judging.judge import REGISTERED, Judge, open_judge, register
+from editor.judging.judge_independence import refuse_own_encoder
 from editor.judging.judges.siglip import SiglipJudge
 from editor.prompts import PromptBook
 

@@ -13,7 +13,7 @@ from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import LedgerError
 from editor.ledger import Entry, Ledger, LedgerFolder
-from editor.quickfix import running
+from editor.solver import incremental_statistics
 
 SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -78,16 +78,18 @@ def test_the_sums_follow_the_difference_and_not_the_whole(
     ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:8])
     weights(folder, ledger, checkpoint)
     summed: list[str] = []
-    original = running.Running.changed_to
+    original = incremental_statistics.Running.changed_to
 
-    def counting(self: running.Running, wanted: object, sums_of: object) -> running.Running:
+    def counting(
+        self: incremental_statistics.Running, wanted: object, sums_of: object
+    ) -> incremental_statistics.Running:
         def counted(removal: object) -> object:
             summed.append(removal.concept.name)  # type: ignore[attr-defined]
             return sums_of(removal)  # type: ignore[operator]
 
         return original(self, wanted, counted)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running.Running, "changed_to", counting)
+    monkeypatch.setattr(incremental_statistics.Running, "changed_to", counting)
     weights(folder, ledger.add([entry("fox")]), checkpoint)
     assert summed == [] if "fox" in OBJECT_NAMES[:8] else ["fox"]
     weights(folder, ledger.add([entry("pizza")]).revoke([OBJECT_NAMES[1]]), checkpoint)

@@ -29,12 +29,12 @@ from api_schemas.report import (
     Validation,
     Verdict,
 )
-from editor.checkpoints.files import file_digest, weight_files
+from editor.checkpoints.safe_paths import file_digest, weight_files
+from editor.io.plotting import Pair, Picture, sample_sheet
 from editor.judging.gates import Evidence, check, outcomes
-from editor.judging.statistics import estimate as bootstrapped
-from editor.judging.statistics import rate
-from editor.publishing.figures import Pair, Picture, sample_sheet
-from editor.quickfix.update import TensorUpdate
+from editor.solver.low_rank_update import TensorUpdate
+from editor.stats.intervals import estimate as bootstrapped
+from editor.stats.intervals import rate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 CONTEXT, WIDTH, RANK = 16, 32, 3

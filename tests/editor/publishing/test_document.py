@@ -15,10 +15,10 @@ from api_schemas.attacks import AttackRecord, Attempt, Budget, Rate
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import DiffCScore, FeatureChange, FeatureScores, Place, Residual, SaeScore
 from api_schemas.report import AuditReport, Estimate, ForeseenChange, ForeseenRemoval, LedgerRecord
-from editor.publishing.card import render_card
+from editor.io.plotting import Chart, Figure, Picture
 from editor.publishing.charts import charts
-from editor.publishing.figures import Chart, Figure, Picture
 from editor.publishing.html import render
+from editor.publishing.model_card import render_card
 from editor.publishing.pdf import SPELLED, print_out
 from tests.editor.publishing.conftest import HOSTILE
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from editor.publishing.lora import LORA, LORA_PEFT, write_loras
-from editor.quickfix.update import TensorUpdate
+from editor.solver.low_rank_update import TensorUpdate
 from tests.editor.publishing.conftest import tiny_tokenizer
 from tests.editor.publishing.pipelines import FAMILIES, encoder, pipeline_of
 

@@ -20,15 +20,15 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from api_schemas.overlays import Segment
-from editor.checkpoints.files import file_digest
-from editor.checkpoints.header import read_layout
+from editor.checkpoints.safe_paths import file_digest
+from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError, PublishingError
-from editor.publishing import full as overlay
+from editor.io.atomic import replacing
+from editor.publishing import overlay as overlay
 from editor.publishing.apply import apply_delta
-from editor.publishing.atomic import replacing
 from editor.publishing.delta import key, read_binding, write_delta
 from editor.publishing.lora import write_loras
-from editor.quickfix.update import TensorUpdate
+from editor.solver.low_rank_update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 BASE = "text_encoder/model.safetensors"
@@ -121,7 +121,7 @@ import sys, torch
 from pathlib import Path
 from editor.publishing.delta import write_delta
 from editor.publishing.lora import write_loras
-from editor.quickfix.update import TensorUpdate
+from editor.solver.low_rank_update import TensorUpdate
 out = Path(sys.argv[1])
 def update(name):
     return TensorUpdate("text_encoder", name, name, Path("/m/x"), torch.ones(8, 8), torch.ones(8, 1), torch.ones(1, 8))
@@ -378,7 +378,7 @@ def test_a_process_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> N
 import os, signal, sys
 from pathlib import Path
 from editor.publishing.apply import apply_delta
-from editor.publishing.atomic import replacing
+from editor.io.atomic import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

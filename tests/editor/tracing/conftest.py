@@ -16,7 +16,7 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from editor.prompts import PromptBook
-from editor.tracing.prompts import Traced, trace_prompts
+from editor.tracing.traced_prompts import Traced, trace_prompts
 
 UNET = {
     "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (32, 64), "layers_per_block": 1,

@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.judging.sampling import Sampler
-from editor.tracing.block_trace import trace_blocks
+from editor.generation.batched_pipeline import Painter
+from editor.generation.config import States
+from editor.generation.denoiser import Edits, NoEdits
+from editor.generation.memory_budget import Budget
+from editor.generation.sampling import Sampler
+from editor.tracing.backbone_trace import trace_blocks
 from editor.tracing.corruption import Sample, samples_of
-from editor.tracing.denoiser import Edits, NoEdits
-from editor.tracing.edits import Reading, Restoring
-from editor.tracing.image_read_outs import along_the_way, noise_prediction
-from editor.tracing.memory import Budget
-from editor.tracing.painter import Painter
-from editor.tracing.prompts import Traced
-from editor.tracing.read_outs import States
+from editor.tracing.image_readouts import along_the_way, noise_prediction
+from editor.tracing.patched_runs import run
+from editor.tracing.patching import Reading, Restoring
 from editor.tracing.result import Question, as_tuples
+from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET, open_values
 from editor.tracing.sites import BlockSite, block_sites, cross_attention_windows
-from editor.tracing.text_grid import run
-from editor.tracing.values import CLEAN, CORRUPTED, OFFSET, open_values
+from editor.tracing.traced_prompts import Traced
 
 SAMPLER = Sampler(steps=3, guidance=4.0)
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from api_schemas.errors import UsageError
-from editor.judging.statistics import estimate
-from editor.tracing.auto import choose_layer
-from editor.tracing.figures import draw, svg, write
-from editor.tracing.memory import parse_memory
+from editor.generation.memory_budget import parse_memory
+from editor.stats.intervals import estimate
+from editor.tracing.heatmaps import draw, svg, write
+from editor.tracing.layer_selection import choose_layer
 from editor.tracing.result import Question, Trace, load
-from editor.tracing.screen import rank_correlation, screen_then_confirm
+from editor.tracing.screening import rank_correlation, screen_then_confirm
 from editor.tracing.sites import BlockSite, Site, text_sites
 
 PROMPTS, DRAWS = 6, 2

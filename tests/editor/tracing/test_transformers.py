@@ -9,15 +9,15 @@ import torch
 from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 
-from editor.tracing.block_trace import trace_blocks
+from editor.generation.config import States
+from editor.generation.denoiser import Condition, Denoiser
+from editor.generation.memory_budget import Budget
+from editor.tracing.backbone_trace import trace_blocks
 from editor.tracing.corruption import Sample, samples_of
-from editor.tracing.denoiser import Condition, Denoiser
-from editor.tracing.image_read_outs import NoisyLatents, noise_prediction
-from editor.tracing.memory import Budget
-from editor.tracing.read_outs import States
+from editor.tracing.image_readouts import NoisyLatents, noise_prediction
 from editor.tracing.result import Question, as_tuples
+from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET
 from editor.tracing.sites import BlockSite, block_sites
-from editor.tracing.values import CLEAN, CORRUPTED, OFFSET
 
 ROWS = 3
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from service.store.database import Database, sqlite_url
-from service.store.schema import Base
+from service.store.orm import Base
 from tests.fakes.postgres import Postgres
 
 ENGINES = ["sqlite", "postgres"]

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.jobs import JobError
-from service.store import claims, history, jobs, sweeper
+from service.store import claims, events, jobs, lease_reaper
 from service.store.claims import Claim, Published
 from service.store.database import Database
 from service.store.jobs import NewJob
-from service.store.schema import Artifact, Attempt, Doorbell, Event, Job
+from service.store.orm import Artifact, Attempt, Doorbell, Event, Job
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)
@@ -125,7 +125,7 @@ def test_a_terminal_job_never_changes(database: Database, clock: FakeClock, end:
     with database.write() as session:
         assert not WRITES[write](session, claim, clock)
         jobs.cancel(session, job_id, now=clock())
-        sweeper.sweep(session, now=clock())
+        lease_reaper.sweep(session, now=clock())
     assert claimed(database, clock, job_id) is None
     assert state(database, job_id) == before
 
@@ -151,7 +151,7 @@ def test_only_the_newest_claim_can_write_whatever_happens(database: Database, cl
         if claim := claimed(database, clock, job_id, chance.choice(["one", "two"])):
             given.append(claim)
         with database.write() as session:
-            sweeper.sweep(session, now=clock())
+            lease_reaper.sweep(session, now=clock())
         if given:
             claim, write = chance.choice(given), chance.choice(["extend", "report", "succeed", "release"])
             held = state(database, job_id)
@@ -162,7 +162,7 @@ def test_only_the_newest_claim_can_write_whatever_happens(database: Database, cl
     assert ended <= 1
     assert [claim.fence for claim in given] == list(range(1, len(given) + 1))
     with database.read() as session:
-        assert [event.seq for event in history.after(session, job_id, 0, 1000)] == list(
+        assert [event.seq for event in events.after(session, job_id, 0, 1000)] == list(
             range(1, state(database, job_id)["counts"][0] + 1)  # type: ignore[index]
         )
 

@@ -8,19 +8,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
-from service.store import keys
+from service.store import api_keys
 from service.store.database import Database, sqlite_url
 from service.store.ids import prefixed_id
-from service.store.schema import ApiKey
+from service.store.orm import ApiKey
 from tests.fakes.clock import FakeClock
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeClock) -> None:
-    key = keys.new_key()
+    key = api_keys.new_key()
     with pytest.raises(ZeroDivisionError), database.write() as session:
-        _ = keys.register(session, key, now=clock()), 1 / 0
+        _ = api_keys.register(session, key, now=clock()), 1 / 0
     with database.read() as session:
-        assert keys.authenticate(session, key, now=clock()) is None
+        assert api_keys.authenticate(session, key, now=clock()) is None
 
 
 def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
@@ -53,19 +53,19 @@ def test_naive_times_are_refused(database: Database) -> None:
 
 
 def test_a_key_is_stored_as_a_hash_and_can_be_revoked(database: Database, clock: FakeClock) -> None:
-    key = keys.new_key()
+    key = api_keys.new_key()
     with database.write() as session:
-        key_id = keys.register(session, key, now=clock())
-        keys.register(session, key, now=clock())
+        key_id = api_keys.register(session, key, now=clock())
+        api_keys.register(session, key, now=clock())
     with database.write() as session:
         row = session.get_one(ApiKey, key_id)
         assert key.rpartition("_")[2] not in row.secret_sha256
-        assert keys.authenticate(session, key, now=clock()) is row
-        assert keys.authenticate(session, key[:-1] + ("A" if key[-1] != "A" else "B"), now=clock()) is None
-        assert keys.authenticate(session, "nonsense", now=clock()) is None
+        assert api_keys.authenticate(session, key, now=clock()) is row
+        assert api_keys.authenticate(session, key[:-1] + ("A" if key[-1] != "A" else "B"), now=clock()) is None
+        assert api_keys.authenticate(session, "nonsense", now=clock()) is None
         row.revoked_at = clock()
         session.flush()
-        assert keys.authenticate(session, key, now=clock()) is None
+        assert api_keys.authenticate(session, key, now=clock()) is None
 
 
 def test_ids_sort_by_time() -> None:

@@ -21,7 +21,7 @@ def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
         try:
             raise ValueError(CONCEPT)
         except ValueError:
-            logging.getLogger("worker.run").exception("%s: attempt %d crashed", "edit_1", 2)
+            logging.getLogger("worker.runner").exception("%s: attempt %d crashed", "edit_1", 2)
     logging.getLogger("service").warning("outside")
     return capsys.readouterr().err.splitlines()
 

@@ -10,14 +10,15 @@ from sqlalchemy import inspect, text, update
 from sqlalchemy.exc import IntegrityError
 
 from api_schemas.edits import EditRequest, Removal
-from service.store import jobs, migrate
+from service.store import jobs
 from service.store.database import Database, sqlite_url
 from service.store.errors import IncompatibleStore
 from service.store.jobs import NewJob
-from service.store.schema import Base, Job
+from service.store.migrations import runner
+from service.store.orm import Base, Job
 from tests.fakes.clock import FakeClock
 
-STEPS = [script.revision for script in ScriptDirectory(str(migrate.FOLDER)).walk_revisions()]
+STEPS = [script.revision for script in ScriptDirectory(str(runner.FOLDER)).walk_revisions()]
 
 
 def tables(database: Database) -> set[str]:

@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from api_schemas.edits import EditRequest, Priority, Removal
 from service.dispatcher import Dispatcher
-from service.store import claims, history, idempotency, jobs, sweeper
+from service.store import claims, events, idempotency, jobs, lease_reaper
 from service.store.database import Database
 from service.store.idempotency import Reply, Scope
 from service.store.jobs import NewJob
-from service.store.schema import Doorbell, IdempotencyKey, Job
+from service.store.orm import Doorbell, IdempotencyKey, Job
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)
@@ -39,7 +39,7 @@ def noted(rung: list[str]) -> Callable[[str, Priority], None]:
 
 def sweep(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
-        sweeper.sweep(session, now=clock())
+        lease_reaper.sweep(session, now=clock())
 
 
 def status(database: Database, job_id: str) -> str:
@@ -160,9 +160,9 @@ def test_an_owner_seen_dead_frees_its_jobs_at_once(database: Database, clock: Fa
     job_id = submit(database, clock)
     claim(database, clock, job_id)
     with database.write() as session:
-        sweeper.owner_died(session, "another", now=clock())
+        lease_reaper.owner_died(session, "another", now=clock())
         assert session.get_one(Job, job_id).status == "running"
-        sweeper.owner_died(session, "one", now=clock())
+        lease_reaper.owner_died(session, "one", now=clock())
     assert status(database, job_id) == "queued"
 
 
@@ -173,14 +173,14 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
     for _ in range(2):
         sweep(database, clock)
     with database.read() as session:
-        messages = [event.message for event in history.after(session, job_id, 0, 10)]
+        messages = [event.message for event in events.after(session, job_id, 0, 10)]
     assert messages == ["queued", "started", "the worker is gone, queued again"]
 
 
 def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
         idempotency.remember(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
-    clock.forward(sweeper.IDEMPOTENCY_TIME.total_seconds() + 1)
+    clock.forward(lease_reaper.IDEMPOTENCY_TIME.total_seconds() + 1)
     sweep(database, clock)
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey)).all() == []

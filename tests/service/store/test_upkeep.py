@@ -17,7 +17,7 @@ from service.store.blobs import Blob, LocalBlobs
 from service.store.claims import Published
 from service.store.database import Database, sqlite_url
 from service.store.jobs import NewJob
-from service.store.schema import Artifact, Event, Job
+from service.store.orm import Artifact, Event, Job
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)

@@ -10,15 +10,15 @@ from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.webhooks import WebhookMessage
-from service.backend import Backend
+from service.core.app_state import Backend
 from service.store import jobs, webhooks
+from service.store.encryption import Sealer, new_key
 from service.store.errors import SecretsKeyError
 from service.store.jobs import NewJob
-from service.store.sealing import Sealer, new_key
+from service.store.orm import WebhookEndpoint
 from service.store.settings import StoreSettings
-from service.store.tables import WebhookEndpoint
 from service.store.webhooks import PAUSES, pause_after
-from service.webhooks.deliverer import Deliverer
+from service.webhooks.delivery_loop import Deliverer
 from service.webhooks.signing import Signer
 from tests.fakes.clock import FakeClock
 

@@ -14,9 +14,9 @@ import pytest
 
 from service.store.clock import utc_now
 from service.webhooks import sender
-from service.webhooks.addresses import PinnedTransport
 from service.webhooks.sender import Outcome, send
 from service.webhooks.signing import Signer
+from service.webhooks.ssrf_guard import PinnedTransport
 
 
 def endless() -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.store.migrate import sealer_of
+from service.store.migrations.runner import sealer_of
 
 revision = "0003"
 down_revision = "0002"

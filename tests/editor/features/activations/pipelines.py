@@ -32,7 +32,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from editor.emoji.tokenizer import CONTEXT, train_tokenizer
+from research.emoji.train_tokenizer import CONTEXT, train_tokenizer
 
 WIDTH = 16
 

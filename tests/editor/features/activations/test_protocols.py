@@ -9,12 +9,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.capture import capture
-from editor.features.activations.conditions import denoise
-from editor.features.activations.embedded import ImageEmbeddings, TextLayers
-from editor.features.activations.generated import Generation
-from editor.features.activations.noised import NoisedImages, encode, fixed_noise, maps_at, noised
-from editor.judging.sampling import Sampler, Shot
+from editor.features.activations.backbone_inputs import denoise
+from editor.features.activations.encoder_source import ImageEmbeddings, TextLayers
+from editor.features.activations.hooks import capture
+from editor.features.activations.noised_source import NoisedImages, encode, fixed_noise, maps_at, noised
+from editor.features.activations.sampling_source import Generation
+from editor.generation.sampling import Sampler, Shot
 from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
 
 PROMPTED = tuple(family for family in PIPELINES if family != "dit")

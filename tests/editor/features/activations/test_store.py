@@ -15,7 +15,7 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.record import Key, module_digest
+from editor.features.activations.recorder import Key, module_digest
 from editor.features.activations.store import pooled
 
 LABELS = {"object": [f"thing {i}" for i in range(10)], "style": ["ink", "noto"] * 5}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.clip.decomposition import base_of, decompose
-from editor.features.clip.naming import Labelled, nearest_text
+from editor.features.clip.direction_labels import Labelled, nearest_text
 from editor.features.clip.steering import along, grouped, latent_vector
 from editor.features.sae import SparseAutoencoder
 

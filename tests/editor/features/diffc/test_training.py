@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.noised import fixed_noise, maps_at
-from editor.features.diffc.judge import BATCH, present, probabilities
+from editor.features.activations.noised_source import fixed_noise, maps_at
+from editor.features.diffc.inference import BATCH, present, probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier
 from editor.features.diffc.training import PLANS, DiffcPlan, FreshNoise, Labelled, accuracy, train_diffc
-from editor.features.probe import fit_probe
+from editor.features.linear_probe import fit_probe
 from tests.editor.features.activations.pipelines import latents_of, pipeline_of
 
 CONFIG = DiffcConfig(module="mid_block", timestep=25, channels=8, classes=("left", "right"))

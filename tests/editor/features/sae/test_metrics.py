@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
-from editor.features.sae.concepts import Ranking, adjusted, auc, best_latent, interval, ranks
-from editor.features.sae.labels import indexed, purity, sigma_label
+from editor.features.sae.label_purity import indexed, purity, sigma_label
 from editor.features.sae.metrics import histogram, mean_cosine, monosemanticity, reconstruction, recovered, stability
-from editor.features.sae.synthetic import Superposition
+from editor.features.sae.toy_superposition import Superposition
+from editor.stats.auc import Ranking, adjusted, auc, best_latent, interval, ranks
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

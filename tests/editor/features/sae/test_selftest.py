@@ -1,8 +1,8 @@
 """Training finds what is known to be there, at the settings that `expunge features selftest` uses."""
 
+from editor.features.sae.initialization import prepared
 from editor.features.sae.metrics import recovered
 from editor.features.sae.selftest import CONFIG, WORLD, selftest
-from editor.features.sae.start import prepared
 
 
 def test_nine_tenths_of_the_true_features_are_recovered():

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.sae import SaeConfig, SparseAutoencoder, load_sae, revelio, train_sae
-from editor.features.sae.code import Code, batch_top_k, top_k
-from editor.features.sae.dead import Idle, auxiliary_loss
-from editor.features.sae.reconstruction import reconstruct
-from editor.features.sae.start import geometric_median, prepared
+from editor.features.sae.dead_latents import Idle, auxiliary_loss
+from editor.features.sae.initialization import geometric_median, prepared
+from editor.features.sae.sparse_autograd import reconstruct
+from editor.features.sae.sparse_codes import Code, batch_top_k, top_k
 from editor.features.sae.training import Run, project
 from tests.editor.features.sae.synthetic import planted
 

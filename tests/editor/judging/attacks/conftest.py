@@ -6,11 +6,11 @@ import pytest
 
 from editor import emoji
 from editor.checkpoints import open_checkpoint
+from editor.generation.sampling import ImageCache, Sampler, load_pipeline, native_precision
 from editor.judging.attacks import Scene, Side, edited_side
 from editor.judging.judge import open_judge
-from editor.judging.sampling import ImageCache, Sampler, load_pipeline, native_precision
+from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
-from editor.quickfix.edit import edit
 
 FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translations=("renard",), spellings="auto")
 

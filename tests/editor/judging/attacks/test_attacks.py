@@ -8,14 +8,14 @@ import torch
 
 from api_schemas.attacks import Access, Attack, AttackRecord, Attacks
 from editor.errors import AttackError
+from editor.generation.sampling import Tick
 from editor.judging.attacks import Effort, Scene, register, run_attacks
-from editor.judging.attacks.likeness import likeness_of
-from editor.judging.attacks.names import candidates, torn
-from editor.judging.attacks.outcome import skipped
+from editor.judging.attacks.concept_discriminant import likeness_of
+from editor.judging.attacks.context import swapped_token
+from editor.judging.attacks.name_variants import candidates, torn
+from editor.judging.attacks.records import skipped
 from editor.judging.attacks.registry import REGISTERED
 from editor.judging.attacks.ring_a_bell import Readable, encoded, planned, search
-from editor.judging.attacks.scene import swapped_token
-from editor.judging.sampling import Tick
 
 SMALL = {
     "names": Attack(enabled=True, images=3),

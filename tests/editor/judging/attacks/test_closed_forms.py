@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from editor.judging.attacks.adversarial_key import RIDGE, adversarial_keys, missed
-from editor.judging.attacks.genetic import Genetics, evolve
-from editor.judging.attacks.likeness import discriminant, summary
-from editor.judging.rates import rate
+from editor.judging.attacks.concept_discriminant import discriminant, summary
+from editor.judging.attacks.genetic_search import Genetics, evolve
+from editor.stats.intervals import hit_rate
 
 ALPHABET = torch.arange(100, 140)
 SECRET = torch.tensor([103, 139, 111, 120, 100])
@@ -91,5 +91,5 @@ def test_a_summary_is_eos_and_the_mean_of_what_follows() -> None:
 )
 def test_wilson_as_published(hits: int, n: int, low: float, high: float) -> None:
     """The last is Newcombe's example (1998, table I)."""
-    found = rate([True] * hits + [False] * (n - hits))
+    found = hit_rate([True] * hits + [False] * (n - hits))
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from editor.emoji.features.heads import diffc_head
-from editor.emoji.features.instruments import head, spread, standing
 from editor.emoji.vocabulary import OBJECT_NAMES
+from editor.features.diffc.embedded import diffc_head
+from editor.generation.sampling import Shot
 from editor.judging.attacks import Scene
-from editor.judging.feature_scores.scored import (
+from editor.judging.feature_scores.embedded_instruments import head, spread, standing
+from editor.judging.feature_scores.evaluate import (
     CONTROLS,
     PROMPTS,
     Instruments,
@@ -17,7 +18,6 @@ from editor.judging.feature_scores.scored import (
     control_phrases,
     feature_scores,
 )
-from editor.judging.sampling import Shot
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from api_schemas.detectors import CLASSES, EXPOSED, Nudenet
-from editor.emoji.samples import Pictures, Subject
+from editor.emoji.composites import Pictures, Subject
 from editor.errors import DetectorError
 from editor.judging.detectors import counted, find
 

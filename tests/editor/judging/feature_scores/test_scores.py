@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.feature_scores import Place, SaeScore
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.residual import Scores, auc, residual
+from editor.judging.feature_scores.did import Scores, auc, residual
 from editor.judging.feature_scores.sae import Readings, sae_score
 
 CONCEPTS, WIDTH, PROMPTS, SEEDS = 13, 48, 8, 2

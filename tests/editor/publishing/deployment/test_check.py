@@ -12,22 +12,22 @@ import pytest
 import torch
 import typer
 
-from api_schemas.cli import NOT_PASSED, WRONG_INPUT, run
+from api_schemas.cli.main import NOT_PASSED, WRONG_INPUT, run
 from api_schemas.report import AuditReport, RemovalRecord
 from editor.checkpoints import open_checkpoint
+from editor.cli.check_deployment import check_deployment as command
 from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
-from editor.judging.sampling import load_pipeline
+from editor.generation.sampling import load_pipeline
+from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.deployment.canaries import canaries
 from editor.publishing.deployment.check import check_deployment
-from editor.publishing.deployment.command import check_deployment as command
 from editor.publishing.lora import write_loras
-from editor.quickfix.edit import edit
-from editor.quickfix.update import TensorUpdate
+from editor.solver.low_rank_update import TensorUpdate
 
 FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
 PIZZA = Removal(Concept("pizza"), Destination("hot dog", "replacement"))

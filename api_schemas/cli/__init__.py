@@ -1,0 +1,1 @@
+"""The `expunge` command and the options that its sub-commands share."""

@@ -1,0 +1,106 @@
+"""`expunge edit`: submit a removal, watch it, download what it published."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api_schemas.cli.main import NOT_PASSED
+from api_schemas.cli.options import DeltaOnly, JsonOutput, Out, request_from_options, takes
+from api_schemas.client import DEFAULT_URL, Client, EditJob
+from api_schemas.edits import EditRequest
+from api_schemas.errors import UsageError
+from api_schemas.events import Event
+from api_schemas.jobs import Edit
+
+COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
+FULL_WEIGHTS = ("weights", "config")
+DEFAULT_DATA_DIR = Path("~/.expunge")
+
+
+@takes("request", request_from_options)
+def edit(
+    request: EditRequest,
+    out: Out,
+    delta_only: DeltaOnly = False,
+    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="Finds the service of `expunge up` here.")
+    ] = DEFAULT_DATA_DIR,
+    json_output: JsonOutput = False,
+) -> None:
+    """Remove concepts through the service, and download the edited weights and the report.
+
+    Exit code 0: the verdict is passed, or no validation was asked for.
+
+    1: failed or inconclusive. 2: the input is wrong. 3: the service or the job failed.
+    """
+    console = Console(stderr=True, quiet=json_output)
+    with connect(url, api_key_file, data_dir) as client:
+        done = _watch(client.edits.create(request), console)
+        paths = done.download(out, without=FULL_WEIGHTS if delta_only else ())
+        note = done.report().lora_note
+    _print_result(done, paths, note, json_output)
+    if request.validation.enabled and done.verdict != "passed":
+        raise typer.Exit(NOT_PASSED)
+
+
+def connect(url: str | None, api_key_file: Path | None, data_dir: Path) -> Client:
+    """The service that the options name, else the one that runs on the data folder. Raises `UsageError`."""
+    found = _announced(data_dir.expanduser())
+    key = os.environ.get("EXPUNGE_API_KEY", "")
+    key_file = api_key_file or (Path(found["api_key_file"]) if "api_key_file" in found else None)
+    if not key and key_file is not None:
+        key = _read_key(key_file)
+    return Client(url or found.get("url", DEFAULT_URL), key)
+
+
+def _announced(data_dir: Path) -> dict[str, str]:
+    """What a running `expunge up` wrote into its folder; empty when none runs there."""
+    try:
+        found: dict[str, str] = json.loads((data_dir / "service.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the API key from {path}: {error.strerror}.",
+            remedy="`expunge up` prints where its key lies; name that file with --api-key-file.",
+        ) from error
+
+
+def _watch(submitted: EditJob, console: Console) -> EditJob:
+    """A progress bar, fed by the job's events."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(submitted.id, total=1.0)
+
+        def show(event: Event) -> None:
+            bar.update(task, description=event.message, completed=event.data.get("progress"))
+
+        return submitted.wait(show)
+
+
+def _print_result(done: Edit, paths: Sequence[Path], note: str | None, json_output: bool) -> None:
+    if json_output:
+        found = {"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": [str(path) for path in paths]}
+        typer.echo(json.dumps(found | {"lora_note": note}))
+        return
+    console = Console(highlight=False)
+    if done.verdict:
+        console.print(f"verdict  [bold {COLOURS[done.verdict]}]{done.verdict}[/]")
+    if note:
+        console.print(note, markup=False, soft_wrap=True)
+    for path in paths:
+        console.print(str(path), markup=False, soft_wrap=True)

@@ -1,0 +1,352 @@
+"""The client for asyncio. `blocking.py` is written from this file: `python api_schemas/client/generate_sync_client.py`."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import PrivateAttr
+
+from api_schemas.attestation import PublicKeys
+from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.transport import (
+    DEFAULT_URL,
+    RECONNECTS,
+    TRIES,
+    Parsed,
+    Part,
+    headers_of,
+    params_of,
+    parse,
+    pause_before_retry,
+    raise_for_problem,
+    reachable,
+)
+from api_schemas.edits import EditRequest
+from api_schemas.errors import JobFailed, ServiceUnreachable
+from api_schemas.events import DONE, Event
+from api_schemas.jobs import Artifact, Edit, Model, Page
+from api_schemas.ledgers import ModelLedger, Revision
+from api_schemas.plans import Plan
+from api_schemas.report import AuditReport
+from api_schemas.sse import Parser
+from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
+
+
+class AsyncClient:
+    """One service, one key. `transport` is a seam for tests: any httpx transport."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str = "",
+        *,
+        timeout: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(api_key), timeout=timeout, transport=transport)
+        self.edits = AsyncEdits(self)
+        self.batches = AsyncBatches(self)
+        self.models = AsyncModels(self)
+        self.webhooks = AsyncWebhooks(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def signing_keys(self) -> PublicKeys:
+        """The public keys that reports are signed with."""
+        return await self.ask(PublicKeys, "GET", "/v1/signing_keys")
+
+    async def ask(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
+        """Send a request and read its reply. For routes that have no method here."""
+        return parse(kind, await self.send(method, path, **options), self.url)
+
+    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; again, where that is safe and the service was busy or away."""
+        tried = 1
+        while True:
+            response, lost = None, None
+            try:
+                with reachable(self.url):
+                    response = await self._http.request(method, path, **options)
+            except ServiceUnreachable as error:
+                lost = error
+            pause = pause_before_retry(method, options.get("headers", {}), response, tried)
+            if pause is None or (lost is None and response is not None and response.is_success):
+                break
+            await asyncio.sleep(pause)
+            tried += 1
+        if response is None:
+            assert lost
+            raise lost
+        return response
+
+    async def pages(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
+        """Every item of a list, a page at a time."""
+        wanted = params_of(filters)
+        while True:
+            page = await self.ask(kind, "GET", path, params=wanted)
+            for item in page.data:
+                yield item
+            if page.next_cursor is None:
+                return
+            wanted["after"] = page.next_cursor
+
+    async def stream(self, path: str, after: int) -> AsyncIterator[Event | None]:
+        """One connection's worth of events; None at the end of the job."""
+        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
+        with reachable(self.url):
+            async with self._http.stream("GET", path, headers=headers) as response:
+                if not response.is_success:
+                    await response.aread()
+                raise_for_problem(response)
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    yield None
+                parser = Parser()
+                async for line in response.aiter_lines():
+                    if message := parser.feed(line):
+                        yield None if message.event == DONE else Event.model_validate_json(message.data)
+
+    async def fetch(self, path: str, part: Part) -> None:
+        """One connection's worth of a file."""
+        with reachable(self.url):
+            async with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
+                if not response.is_success:
+                    await response.aread()
+                raise_for_problem(response)
+                with part.receiving(response) as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+
+
+class AsyncEdits:
+    """`client.edits`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "AsyncEditJob":
+        """Queue a removal. The key makes a repeated call, after a lost reply, return the same job."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return await self._ask("POST", "/v1/edits", json=request.model_dump(mode="json"), headers=headers)
+
+    async def validate(self, request: EditRequest) -> Plan:
+        """Try a request out. Nothing is edited."""
+        body = request.model_dump(mode="json")
+        return await self._client.ask(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
+
+    async def get(self, edit_id: str) -> "AsyncEditJob":
+        """An edit as it is now."""
+        return await self._ask("GET", f"/v1/edits/{edit_id}")
+
+    async def list(self, **filters: Any) -> AsyncIterator["AsyncEditJob"]:
+        """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
+        async for edit in self._client.pages(Page[AsyncEditJob], "/v1/edits", filters):
+            yield self._bound(edit)
+
+    async def cancel(self, edit_id: str) -> "AsyncEditJob":
+        """Ask the job to stop. Harmless when it has ended."""
+        return await self._ask("POST", f"/v1/edits/{edit_id}/cancel")
+
+    async def revoke(self, edit_id: str) -> "AsyncEditJob":
+        """Take an edit out of its ledger again: a job of its own."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return await self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
+
+    async def events(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """What has happened so far, oldest first."""
+        path = f"/v1/edits/{edit_id}/events"
+        async for event in self._client.pages(Page[Event], path, {"limit": 1000, "after": after}):
+            yield event
+
+    async def follow(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
+        attempts = 0
+        while attempts < RECONNECTS:
+            try:
+                async for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
+                    if event is None:
+                        return
+                    after, attempts = event.seq, 0
+                    yield event
+            except ServiceUnreachable:
+                attempts += 1
+            await asyncio.sleep(min(0.1 * 2**attempts, 2.0))
+        raise ServiceUnreachable(f"lost the connection to {self._client.url}.", remedy="Is it still running?")
+
+    async def download(self, artifact: Artifact, folder: Path) -> Path:
+        """Write one file below `folder`, whole or not at all. A broken connection goes on where it broke.
+
+        Raises `DownloadCorrupted`.
+        """
+        part = Part(artifact, folder)
+        for tried in range(1, TRIES + 1):
+            try:
+                if not part.complete:
+                    await self._client.fetch(artifact.url, part)
+                break
+            except ServiceUnreachable:
+                if tried == TRIES:
+                    raise
+                await asyncio.sleep(min(0.1 * 2**tried, 2.0))
+        return part.finish()
+
+    async def report(self, edit_id: str) -> AuditReport:
+        """The audit report."""
+        return await self._client.ask(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
+
+    async def _ask(self, method: str, path: str, **options: Any) -> "AsyncEditJob":
+        return self._bound(await self._client.ask(AsyncEditJob, method, path, **options))
+
+    def _bound(self, edit: "AsyncEditJob") -> "AsyncEditJob":
+        edit._edits = self
+        return edit
+
+
+class AsyncEditJob(Edit):
+    """An edit as it was when it was asked for, and what can be done with it."""
+
+    _edits: AsyncEdits = PrivateAttr()
+
+    async def refresh(self) -> "AsyncEditJob":
+        """The edit as it is now."""
+        return await self._edits.get(self.id)
+
+    async def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "AsyncEditJob":
+        """Follow it to its end and return it as it is then. Raises `JobFailed` unless it succeeded."""
+        async for event in self.events():
+            on_event(event)
+        edit = await self.refresh()
+        if edit.status != "succeeded":
+            reason = edit.error.message if edit.error else "no worker brought it to an end."
+            field = edit.error.param if edit.error else None
+            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
+        return edit
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Each event once, as it happens, from the first one on."""
+        async for event in self._edits.follow(self.id, after):
+            yield event
+
+    async def cancel(self) -> "AsyncEditJob":
+        """Ask it to stop."""
+        return await self._edits.cancel(self.id)
+
+    async def revoke(self) -> "AsyncEditJob":
+        """Take it out of its ledger again."""
+        return await self._edits.revoke(self.id)
+
+    async def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
+        """Write its files below `folder`, but for the kinds of files in `without`."""
+        wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
+        return [await self._edits.download(artifact, folder) for artifact in wanted]
+
+    async def report(self) -> AuditReport:
+        """Its audit report."""
+        return await self._edits.report(self.id)
+
+
+class AsyncBatches:
+    """`client.batches`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
+        """Queue one edit for up to a thousand removals."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return await self._client.ask(
+            Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers
+        )
+
+    async def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
+        """The same from a CSV file."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
+        return await self._client.ask(
+            Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers
+        )
+
+    async def get(self, batch_id: str) -> Batch:
+        """A batch as it is now."""
+        return await self._client.ask(Batch, "GET", f"/v1/batches/{batch_id}")
+
+    async def list(self) -> AsyncIterator[Batch]:
+        """Batches, newest first."""
+        async for batch in self._client.pages(Page[Batch], "/v1/batches", {}):
+            yield batch
+
+    async def items(self, batch_id: str) -> AsyncIterator[BatchItem]:
+        """What became of each removal, in the order in which they were sent."""
+        async for item in self._client.pages(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
+            yield item
+
+
+class AsyncModels:
+    """`client.models`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> AsyncIterator[Model]:
+        """The base models that this service can edit."""
+        async for model in self._client.pages(Page[Model], "/v1/models", {}):
+            yield model
+
+    async def get(self, model_id: str) -> Model:
+        """One of them."""
+        return await self._client.ask(Model, "GET", f"/v1/models/{model_id}")
+
+    async def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
+        """What is removed from it, now or then."""
+        params = params_of({"revision": revision})
+        return await self._client.ask(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
+
+    async def revisions(self, model_id: str) -> AsyncIterator[Revision]:
+        """The states of its ledger, newest first."""
+        async for revision in self._client.pages(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
+            yield revision
+
+
+class AsyncWebhooks:
+    """`client.webhooks`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
+        """Add a receiver. Its secret is in this reply, and in no other."""
+        body = request.model_dump(mode="json")
+        return await self._client.ask(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
+
+    async def list(self) -> AsyncIterator[WebhookEndpoint]:
+        """The receivers."""
+        async for endpoint in self._client.pages(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
+            yield endpoint
+
+    async def delete(self, endpoint_id: str) -> None:
+        """Remove a receiver."""
+        raise_for_problem(await self._client.send("DELETE", f"/v1/webhook_endpoints/{endpoint_id}"))
+
+    async def deliveries(self, endpoint_id: str) -> AsyncIterator[WebhookDelivery]:
+        """What was delivered, newest first."""
+        path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
+        async for delivery in self._client.pages(Page[WebhookDelivery], path, {}):
+            yield delivery
+
+    async def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
+        """Deliver it again."""
+        path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
+        return await self._client.ask(WebhookDelivery, "POST", path)

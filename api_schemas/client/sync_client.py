@@ -1,0 +1,348 @@
+"""The blocking client. Written from `aio.py` by `python api_schemas/client/generate_sync_client.py`; change that."""
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import PrivateAttr
+
+from api_schemas.attestation import PublicKeys
+from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.transport import (
+    DEFAULT_URL,
+    RECONNECTS,
+    TRIES,
+    Parsed,
+    Part,
+    headers_of,
+    params_of,
+    parse,
+    pause_before_retry,
+    raise_for_problem,
+    reachable,
+)
+from api_schemas.edits import EditRequest
+from api_schemas.errors import JobFailed, ServiceUnreachable
+from api_schemas.events import DONE, Event
+from api_schemas.jobs import Artifact, Edit, Model, Page
+from api_schemas.ledgers import ModelLedger, Revision
+from api_schemas.plans import Plan
+from api_schemas.report import AuditReport
+from api_schemas.sse import Parser
+from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
+
+
+class Client:
+    """One service, one key. `transport` is a seam for tests: any httpx transport."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str = "",
+        *,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, headers=headers_of(api_key), timeout=timeout, transport=transport)
+        self.edits = Edits(self)
+        self.batches = Batches(self)
+        self.models = Models(self)
+        self.webhooks = Webhooks(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def signing_keys(self) -> PublicKeys:
+        """The public keys that reports are signed with."""
+        return self.ask(PublicKeys, "GET", "/v1/signing_keys")
+
+    def ask(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
+        """Send a request and read its reply. For routes that have no method here."""
+        return parse(kind, self.send(method, path, **options), self.url)
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; again, where that is safe and the service was busy or away."""
+        tried = 1
+        while True:
+            response, lost = None, None
+            try:
+                with reachable(self.url):
+                    response = self._http.request(method, path, **options)
+            except ServiceUnreachable as error:
+                lost = error
+            pause = pause_before_retry(method, options.get("headers", {}), response, tried)
+            if pause is None or (lost is None and response is not None and response.is_success):
+                break
+            time.sleep(pause)
+            tried += 1
+        if response is None:
+            assert lost
+            raise lost
+        return response
+
+    def pages(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
+        """Every item of a list, a page at a time."""
+        wanted = params_of(filters)
+        while True:
+            page = self.ask(kind, "GET", path, params=wanted)
+            for item in page.data:
+                yield item
+            if page.next_cursor is None:
+                return
+            wanted["after"] = page.next_cursor
+
+    def stream(self, path: str, after: int) -> Iterator[Event | None]:
+        """One connection's worth of events; None at the end of the job."""
+        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
+        with reachable(self.url):
+            with self._http.stream("GET", path, headers=headers) as response:
+                if not response.is_success:
+                    response.read()
+                raise_for_problem(response)
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    yield None
+                parser = Parser()
+                for line in response.iter_lines():
+                    if message := parser.feed(line):
+                        yield None if message.event == DONE else Event.model_validate_json(message.data)
+
+    def fetch(self, path: str, part: Part) -> None:
+        """One connection's worth of a file."""
+        with reachable(self.url):
+            with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
+                if not response.is_success:
+                    response.read()
+                raise_for_problem(response)
+                with part.receiving(response) as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+
+
+class Edits:
+    """`client.edits`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "EditJob":
+        """Queue a removal. The key makes a repeated call, after a lost reply, return the same job."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._ask("POST", "/v1/edits", json=request.model_dump(mode="json"), headers=headers)
+
+    def validate(self, request: EditRequest) -> Plan:
+        """Try a request out. Nothing is edited."""
+        body = request.model_dump(mode="json")
+        return self._client.ask(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
+
+    def get(self, edit_id: str) -> "EditJob":
+        """An edit as it is now."""
+        return self._ask("GET", f"/v1/edits/{edit_id}")
+
+    def list(self, **filters: Any) -> Iterator["EditJob"]:
+        """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
+        for edit in self._client.pages(Page[EditJob], "/v1/edits", filters):
+            yield self._bound(edit)
+
+    def cancel(self, edit_id: str) -> "EditJob":
+        """Ask the job to stop. Harmless when it has ended."""
+        return self._ask("POST", f"/v1/edits/{edit_id}/cancel")
+
+    def revoke(self, edit_id: str) -> "EditJob":
+        """Take an edit out of its ledger again: a job of its own."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
+
+    def events(self, edit_id: str, after: int = 0) -> Iterator[Event]:
+        """What has happened so far, oldest first."""
+        path = f"/v1/edits/{edit_id}/events"
+        for event in self._client.pages(Page[Event], path, {"limit": 1000, "after": after}):
+            yield event
+
+    def follow(self, edit_id: str, after: int = 0) -> Iterator[Event]:
+        """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
+        attempts = 0
+        while attempts < RECONNECTS:
+            try:
+                for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
+                    if event is None:
+                        return
+                    after, attempts = event.seq, 0
+                    yield event
+            except ServiceUnreachable:
+                attempts += 1
+            time.sleep(min(0.1 * 2**attempts, 2.0))
+        raise ServiceUnreachable(f"lost the connection to {self._client.url}.", remedy="Is it still running?")
+
+    def download(self, artifact: Artifact, folder: Path) -> Path:
+        """Write one file below `folder`, whole or not at all. A broken connection goes on where it broke.
+
+        Raises `DownloadCorrupted`.
+        """
+        part = Part(artifact, folder)
+        for tried in range(1, TRIES + 1):
+            try:
+                if not part.complete:
+                    self._client.fetch(artifact.url, part)
+                break
+            except ServiceUnreachable:
+                if tried == TRIES:
+                    raise
+                time.sleep(min(0.1 * 2**tried, 2.0))
+        return part.finish()
+
+    def report(self, edit_id: str) -> AuditReport:
+        """The audit report."""
+        return self._client.ask(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
+
+    def _ask(self, method: str, path: str, **options: Any) -> "EditJob":
+        return self._bound(self._client.ask(EditJob, method, path, **options))
+
+    def _bound(self, edit: "EditJob") -> "EditJob":
+        edit._edits = self
+        return edit
+
+
+class EditJob(Edit):
+    """An edit as it was when it was asked for, and what can be done with it."""
+
+    _edits: Edits = PrivateAttr()
+
+    def refresh(self) -> "EditJob":
+        """The edit as it is now."""
+        return self._edits.get(self.id)
+
+    def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "EditJob":
+        """Follow it to its end and return it as it is then. Raises `JobFailed` unless it succeeded."""
+        for event in self.events():
+            on_event(event)
+        edit = self.refresh()
+        if edit.status != "succeeded":
+            reason = edit.error.message if edit.error else "no worker brought it to an end."
+            field = edit.error.param if edit.error else None
+            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
+        return edit
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Each event once, as it happens, from the first one on."""
+        for event in self._edits.follow(self.id, after):
+            yield event
+
+    def cancel(self) -> "EditJob":
+        """Ask it to stop."""
+        return self._edits.cancel(self.id)
+
+    def revoke(self) -> "EditJob":
+        """Take it out of its ledger again."""
+        return self._edits.revoke(self.id)
+
+    def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
+        """Write its files below `folder`, but for the kinds of files in `without`."""
+        wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
+        return [self._edits.download(artifact, folder) for artifact in wanted]
+
+    def report(self) -> AuditReport:
+        """Its audit report."""
+        return self._edits.report(self.id)
+
+
+class Batches:
+    """`client.batches`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
+        """Queue one edit for up to a thousand removals."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._client.ask(Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers)
+
+    def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
+        """The same from a CSV file."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
+        return self._client.ask(Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers)
+
+    def get(self, batch_id: str) -> Batch:
+        """A batch as it is now."""
+        return self._client.ask(Batch, "GET", f"/v1/batches/{batch_id}")
+
+    def list(self) -> Iterator[Batch]:
+        """Batches, newest first."""
+        for batch in self._client.pages(Page[Batch], "/v1/batches", {}):
+            yield batch
+
+    def items(self, batch_id: str) -> Iterator[BatchItem]:
+        """What became of each removal, in the order in which they were sent."""
+        for item in self._client.pages(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
+            yield item
+
+
+class Models:
+    """`client.models`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self) -> Iterator[Model]:
+        """The base models that this service can edit."""
+        for model in self._client.pages(Page[Model], "/v1/models", {}):
+            yield model
+
+    def get(self, model_id: str) -> Model:
+        """One of them."""
+        return self._client.ask(Model, "GET", f"/v1/models/{model_id}")
+
+    def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
+        """What is removed from it, now or then."""
+        params = params_of({"revision": revision})
+        return self._client.ask(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
+
+    def revisions(self, model_id: str) -> Iterator[Revision]:
+        """The states of its ledger, newest first."""
+        for revision in self._client.pages(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
+            yield revision
+
+
+class Webhooks:
+    """`client.webhooks`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
+        """Add a receiver. Its secret is in this reply, and in no other."""
+        body = request.model_dump(mode="json")
+        return self._client.ask(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
+
+    def list(self) -> Iterator[WebhookEndpoint]:
+        """The receivers."""
+        for endpoint in self._client.pages(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
+            yield endpoint
+
+    def delete(self, endpoint_id: str) -> None:
+        """Remove a receiver."""
+        raise_for_problem(self._client.send("DELETE", f"/v1/webhook_endpoints/{endpoint_id}"))
+
+    def deliveries(self, endpoint_id: str) -> Iterator[WebhookDelivery]:
+        """What was delivered, newest first."""
+        path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
+        for delivery in self._client.pages(Page[WebhookDelivery], path, {}):
+            yield delivery
+
+    def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
+        """Deliver it again."""
+        path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
+        return self._client.ask(WebhookDelivery, "POST", path)

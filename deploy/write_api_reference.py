@@ -1,0 +1,102 @@
+"""The reference of the API, written from the contract.
+
+python -m deploy.write_api_reference > docs/reference/api-reference.md
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from api_schemas.access import MEANINGS
+from service.api.app import create_app
+from service.core.app_state import Backend
+from service.errors import ServiceError
+from service.settings import ServiceSettings
+
+ORDER = ("get", "post", "delete")
+HEAD = """# API reference
+
+Written from the contract that a running service answers at `/openapi.json`, by
+`python -m deploy.write_api_reference > docs/reference/api-reference.md`. [The HTTP API](../how-to/api.md) explains how to use it.
+"""
+SHORTENED = 40
+"""Lines of an example that are shown."""
+
+
+def main() -> None:
+    """Print the page."""
+    print(reference(), end="")
+
+
+def reference() -> str:
+    """The whole page."""
+    document = _contract()
+    parts = [HEAD, "".join(_scopes()), "".join(_problems())]
+    for path, operations in document["paths"].items():
+        parts += ["".join(_operation(method, path, operations[method])) for method in ORDER if method in operations]
+    return "\n".join(parts)
+
+
+def _contract() -> dict[str, Any]:
+    """Of a service on nothing: the contract does not depend on what is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        backend = Backend.from_settings(ServiceSettings(data_dir=Path(folder), models={}, models_dir=None))
+        return create_app(backend).openapi()
+
+
+def _scopes() -> Iterator[str]:
+    yield "## Scopes\n\n| scope | what its key may do |\n|---|---|\n"
+    yield from (f"| `{scope}` | {meaning} |\n" for scope, meaning in MEANINGS.items())
+
+
+def _problems() -> Iterator[str]:
+    yield "## Problems\n\nThe `code` of every problem; its `type` ends in it.\n\n"
+    yield "| code | status | meaning |\n|---|---|---|\n"
+    kinds: list[type[ServiceError]] = [ServiceError, *ServiceError.__subclasses__()]
+    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
+        yield f"| `{kind.code}` | {kind.status} | {kind.title} |\n"
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"## {method.upper()} {path}\n\n"
+    description = " ".join(operation.get("description", "").split("\n\nScope")[0].split())
+    yield f"{operation['summary']}. {description}\n\n"
+    if scope := operation.get("x-scope"):
+        yield f"Scope `{scope}`.\n\n"
+    if parameters := operation.get("parameters"):
+        yield "| parameter | in | what |\n|---|---|---|\n"
+        yield from map(_parameter, parameters)
+        yield "\n"
+    for content in operation.get("requestBody", {}).get("content", {}).items():
+        yield from _example("Asked with", *content)
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            for content in response.get("content", {}).items():
+                yield from _example(f"Answered {status} with", *content)
+
+
+def _parameter(parameter: dict[str, Any]) -> str:
+    schema = parameter["schema"]
+    kinds = schema.get("anyOf", [schema])
+    enums = [f"`{value}`" for kind in kinds for value in kind.get("enum", [])]
+    default = schema.get("default")
+    words = [parameter.get("description", ""), ", ".join(enums), f"Default {default}." if default is not None else ""]
+    return f"| `{parameter['name']}` | {parameter['in']} | {' '.join(word for word in words if word)} |\n"
+
+
+def _example(lead: str, media_type: str, content: dict[str, Any]) -> Iterator[str]:
+    example = content.get("example")
+    if example is None:
+        yield f"{lead} `{media_type}`.\n\n"
+        return
+    is_json = not isinstance(example, str)
+    lines = (json.dumps(example, indent=2, ensure_ascii=False) if is_json else example.rstrip("\n")).splitlines()
+    shown = lines if len(lines) <= SHORTENED else [*lines[:SHORTENED], "  …"]
+    yield f"{lead} `{media_type}`:\n\n```{'text' if len(shown) < len(lines) or not is_json else 'json'}\n"
+    yield "\n".join(shown) + "\n```\n\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Models of true geometry with random weights, for benchmarks: every byte written, or only those that an edit reads."""
+
+import json
+import math
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from editor.checkpoints.key_mapping import FIRST_LAYER, OPENCLIP, POSITIONS, PREFIX, PROJECTION, SCHEMES, TOKENS, Scheme
+from editor.checkpoints.safetensors_header import LENGTH_BYTES
+from editor.checkpoints.tensor_reader import DTYPES, as_bytes
+
+TRANSFORMERS = SCHEMES[0]
+VOCABULARY, CONTEXT = 49408, 77
+BACKBONE_TENSORS = 2000
+"""As many as SDXL's UNet and autoencoder have."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The geometry of an encoder, and how a file names and stores it."""
+
+    prefix: str
+    scheme: Scheme
+    layers: int
+    width: int
+    dtype: str
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Stored name -> stored shape."""
+        names = self.scheme.names(self.prefix, self.layers, {self.prefix + "text_projection": None})
+        shapes = {name: self.shape(name) for name in names}
+        return {
+            stored.name: (3 * shapes[name][0], *shapes[name][1:]) if stored.third is not None else shapes[name]
+            for name, stored in names.items()
+        }
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a canonical tensor."""
+        width, leaf = self.width, name.removeprefix(PREFIX)
+        special = {TOKENS: (VOCABULARY, width), POSITIONS: (CONTEXT, width), PROJECTION: (width, width)}
+        if name in special:
+            return special[name]
+        sides = (4 * width if ".fc1." in leaf else width, 4 * width if ".fc2." in leaf else width)
+        return sides if leaf.endswith("weight") and "norm" not in leaf else sides[:1]
+
+    def needed(self) -> set[str]:
+        """Stored names of what an edit may read."""
+        names = self.scheme.names(self.prefix, self.layers, {})
+        return {place.name for name, place in names.items() if name.startswith((TOKENS, POSITIONS, FIRST_LAYER))}
+
+
+SD1 = Shape("cond_stage_model.transformer.", TRANSFORMERS, 12, 768, "F32")
+SDXL = (
+    Shape("conditioner.embedders.0.transformer.", TRANSFORMERS, 12, 768, "F16"),
+    Shape("conditioner.embedders.1.model.", OPENCLIP, 32, 1280, "F16"),
+)
+CONFIG = {
+    "architectures": ["CLIPTextModel"],
+    "model_type": "clip_text_model",
+    "hidden_size": SD1.width,
+    "intermediate_size": 4 * SD1.width,
+    "num_attention_heads": 12,
+    "num_hidden_layers": SD1.layers,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+    "hidden_act": "quick_gelu",
+    "bos_token_id": VOCABULARY - 2,
+    "eos_token_id": VOCABULARY - 1,
+    "pad_token_id": VOCABULARY - 1,
+}
+
+
+def write_folder(root: Path, layers: int = SD1.layers) -> Path:
+    """Stable Diffusion 1.5's text encoder in a diffusers folder, every byte of it random: 492 MB. Returns the file."""
+    folder = root / "text_encoder"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}))
+    shape = Shape("", TRANSFORMERS, layers, SD1.width, SD1.dtype)
+    file = folder / "model.safetensors"
+    write_file(file, {name: (shape.dtype, size) for name, size in shape.tensors().items()}, shape.tensors().keys())
+    return file
+
+
+def write_single(path: Path, shapes: tuple[Shape, ...], size: int = 0) -> Path:
+    """A single file of some encoders behind a backbone that makes up ``size`` bytes; holes where an edit does not read."""
+    tensors = {name: (shape.dtype, dims) for shape in shapes for name, dims in shape.tensors().items()}
+    taken = sum(math.prod(dims) * DTYPES[dtype].itemsize for dtype, dims in tensors.values())
+    filler = max(0, size - taken) // (BACKBONE_TENSORS * 2)
+    backbone = {
+        f"model.diffusion_model.{i}.weight": ("F16", (filler,)) for i in range(BACKBONE_TENSORS if filler else 0)
+    }
+    write_file(path, backbone | tensors, {name for shape in shapes for name in shape.needed()})
+    return path
+
+
+def write_file(path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]], filled: Collection[str]) -> None:
+    """A safetensors file; tensors that are not ``filled`` take no room on disk."""
+    offsets = list(
+        accumulate((math.prod(dims) * DTYPES[dtype].itemsize for dtype, dims in tensors.values()), initial=0)
+    )
+    header = {
+        name: {"dtype": dtype, "shape": dims, "data_offsets": span}
+        for (name, (dtype, dims)), span in zip(tensors.items(), pairwise(offsets), strict=True)
+    }
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
+        origin = file.tell()
+        for (name, (dtype, dims)), offset in zip(tensors.items(), offsets, strict=False):
+            if name in filled:
+                file.seek(origin + offset)
+                file.write(as_bytes(random(name, dims).to(DTYPES[dtype])))
+        file.truncate(origin + offsets[-1])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def random(name: str, dims: tuple[int, ...]) -> Tensor:
+    """Weights as CLIP's are before training: norms near one, matrices that keep the size of what goes through them."""
+    values = torch.randn(dims, generator=torch.Generator().manual_seed(crc32(name.encode())))
+    if len(dims) == 1:
+        return 0.02 * values + ("norm" in name or "ln_" in name) * name.endswith("weight")
+    return values * (0.02 if dims[0] in (VOCABULARY, CONTEXT) else dims[1] ** -0.5)

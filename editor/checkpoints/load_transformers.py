@@ -1,0 +1,39 @@
+"""The encoder as a transformers module, for what has to run it: tracing and validation. An edit never needs it."""
+
+from typing import Any
+
+import torch
+
+from editor.checkpoints.key_mapping import FIRST_LAYER, PREFIX, PROJECTION
+from editor.checkpoints.text_encoder import TextEncoder
+from editor.checkpoints.tokenizers import open_tokenizer
+
+
+def load_module(encoder: TextEncoder, dtype: torch.dtype = torch.float32, projected: bool = False) -> Any:
+    """A ``CLIPTextModel`` in evaluation mode, or a ``CLIPTextModelWithProjection`` where ``projected``."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = open_tokenizer(encoder)
+    config = CLIPTextConfig(
+        vocab_size=encoder.vocabulary,
+        hidden_size=encoder.width,
+        intermediate_size=encoder.shape(FIRST_LAYER + "mlp.fc1.bias")[0],
+        projection_dim=encoder.shape(PROJECTION)[0] if projected else encoder.width,
+        num_hidden_layers=encoder.layers,
+        num_attention_heads=encoder.heads,
+        max_position_embeddings=encoder.context,
+        hidden_act=encoder.activation,
+        layer_norm_eps=encoder.eps,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    with torch.device("meta"):
+        names = kind(config).state_dict().keys()
+    weights = {name: encoder.tensor(canonical(name)).to(dtype) for name in names}
+    return kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype).eval()
+
+
+def canonical(name: str) -> str:
+    """Some versions of transformers name the bare model's tensors without the prefix."""
+    return name if name.startswith((PREFIX, PROJECTION)) else PREFIX + name

@@ -1,0 +1,1 @@
+"""Sub-commands of `expunge` that need the editor."""

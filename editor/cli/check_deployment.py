@@ -1,0 +1,80 @@
+"""`expunge check-deployment`: does this pipeline carry the removal?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from api_schemas.cli.main import NOT_PASSED
+from api_schemas.cli.options import JsonOutput
+from api_schemas.deployment import Carried, ComponentFound, Deployment
+from api_schemas.errors import UsageError
+from api_schemas.report import AuditReport
+from editor.publishing.filenames import PRIVATE_REPORT, REPORT
+
+Pipeline = Annotated[
+    Path,
+    typer.Argument(metavar="PIPELINE", exists=True, help="A folder in diffusers' layout, or one .safetensors file."),
+]
+ReportPath = Annotated[
+    Path,
+    typer.Option(metavar="PATH", exists=True, help="The report's folder, or report.json itself."),
+]
+COLOURS: dict[Carried, str] = {"carries": "green", "partly": "yellow", "base": "red", "other": "red"}
+HEADLINES: dict[Carried, str] = {
+    "carries": "carries the removal",
+    "partly": "carries a part of the removal",
+    "base": "is the base model: the removal is not there",
+    "other": "does not carry this removal",
+}
+
+
+def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOutput = False) -> None:
+    """Tell whether a stored pipeline carries the removal that a report is about: by tensor digests and canary prompts.
+
+    Exit code: 0 it does, 1 it does not, or in part.
+    """
+    from editor.publishing.deployment.check import check_deployment as checked
+
+    found = checked(pipeline, read_report(report))
+    if json_output:
+        typer.echo(found.model_dump_json())
+    else:
+        show(pipeline, found, Console(highlight=False, soft_wrap=True))
+    if found.carried != "carries":
+        raise typer.Exit(NOT_PASSED)
+
+
+def read_report(path: Path) -> AuditReport:
+    """The report at a path; of a folder the private one, if it is there, for only that has the prompts. Raises UsageError."""
+    from editor.publishing.redaction import PrivateReport
+
+    private = path if path.name == PRIVATE_REPORT else path / PRIVATE_REPORT
+    file = private if private.is_file() else path if path.is_file() else path / REPORT
+    try:
+        if file == private:
+            return PrivateReport.model_validate_json(file.read_bytes()).report
+        return AuditReport.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UsageError(
+            f"{file} is no report.", field="report", remedy="Name the folder of an edit, or its report.json."
+        ) from error
+
+
+def show(pipeline: Path, found: Deployment, console: Console) -> None:
+    """For people."""
+    for one in found.components:
+        console.print(f"[{COLOURS[one.carried]}]{one.carried:8}[/] {one.component}: {one.detail}")
+        console.print(f"         {evidence(one)}")
+    console.print(f"[bold {COLOURS[found.carried]}]{escape(str(pipeline))} {HEADLINES[found.carried]}[/]")
+
+
+def evidence(one: ComponentFound) -> str:
+    """What it was told by."""
+    tensors = ", ".join(f"{tensor.name} is {tensor.identity}" for tensor in one.tensors)
+    if one.progress is None:
+        return f"{tensors}; no canaries were asked"
+    return f"{tensors}; {one.canaries} canaries went {one.progress:.0%} of the way"

@@ -1,0 +1,108 @@
+"""`expunge erase`: the whole removal on this machine, without a service."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api_schemas.cli.main import NOT_PASSED
+from api_schemas.cli.options import (
+    DeltaOnly,
+    JoinLedger,
+    JsonOutput,
+    ModelDir,
+    Out,
+    SignWith,
+    request_from_options,
+    takes,
+)
+from api_schemas.conflicts import Conflict
+from api_schemas.edits import EditRequest
+from api_schemas.errors import UsageError
+from api_schemas.report import AuditReport
+from editor.cli.common import show_conflicts
+from editor.emoji.locate import embedded
+
+CACHE = Path("~/.cache/expunge")
+
+
+@takes("request", request_from_options)
+def erase(
+    request: EditRequest,
+    out: Out,
+    delta_only: DeltaOnly = False,
+    model_dir: ModelDir = None,
+    ledger: JoinLedger = None,
+    label: Annotated[str, typer.Option(metavar="TEXT", help="What the ledger calls it: a ticket number, say.")] = "",
+    cache_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_CACHE", help="Images of unedited models.")] = CACHE,
+    sign_with: SignWith = None,
+    json_output: JsonOutput = False,
+) -> None:
+    """Remove concepts on this machine, and write the edited weights and the report to a folder.
+
+    With --ledger the weights carry all that is active there, and the ledger remembers this request once they are written.
+
+    Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
+    is wrong; 3 something failed.
+    """
+    from editor import jobs  # brings torch; `expunge --help` shall not
+
+    if label and not ledger:
+        raise UsageError("--label is for a ledger.", field="label", remedy="Name its folder with --ledger.")
+    console = Console(stderr=True, quiet=json_output)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=len(jobs.PHASES))
+
+        def show(phase: str, done: float, message: str) -> None:
+            bar.update(task, description=message, completed=jobs.PHASES.index(phase) + done)
+
+        context = jobs.JobContext(
+            request=request,
+            model_dir=model_dir or embedded(request.model),
+            workdir=Path(workdir),
+            cache_dir=cache_dir.expanduser(),
+            progress=show,
+            job_id="offline",
+            now=datetime.now(UTC),
+            delta_only=delta_only,
+            ledger=ledger,
+            label=label,
+            signing_dir=sign_with,
+        )
+        for phase in jobs.PHASES:
+            jobs.run_phase(phase, context)
+        report, warnings = jobs.published(context), jobs.edited(context).warnings
+        paths = jobs.deliver(context, out)
+    show_result(report, paths, warnings, json_output)
+    if report.verdict not in (None, "passed"):
+        raise typer.Exit(NOT_PASSED)
+
+
+def show_result(report: AuditReport, paths: list[Path], warnings: Sequence[Conflict], json_output: bool) -> None:
+    """The verdict, the ledger and the files, for people or for machines."""
+    if json_output:
+        result: dict[str, Any] = {
+            "verdict": report.verdict,
+            "files": [str(path) for path in paths],
+            "lora_note": report.lora_note,
+        }
+        if report.ledger:
+            result |= {"ledger": report.ledger.model_dump(), "warnings": [one.model_dump() for one in warnings]}
+        typer.echo(json.dumps(result))
+        return
+    if report.verdict:
+        typer.echo(f"verdict  {report.verdict}")
+    if report.ledger:
+        typer.echo(f"ledger   {report.ledger.active} active, {report.ledger.digest}")
+    show_conflicts(warnings, Console(stderr=True, highlight=False, soft_wrap=True))
+    if report.lora_note:
+        typer.echo(report.lora_note)
+    for path in paths:
+        typer.echo(path)

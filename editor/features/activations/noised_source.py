@@ -1,0 +1,113 @@
+"""Given images, noised to a timestep and shown to the backbone once: Revelio's protocol (Kim et al. 2025, section 3).
+
+No denoising loop, and by default no prompt, so an edit of the text encoder can't hide in it: what is read is what the
+backbone itself still makes of the image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editor.features.activations.backbone_inputs import denoise
+from editor.features.activations.hooks import backbone_of, capture
+from editor.features.activations.recorder import Key, module_digest, tensor_digest
+from editor.generation.sampling import Precision
+
+
+@torch.no_grad()
+def encode(pipeline: Any, images: Tensor) -> Tensor:
+    """``(b, 3, height, width)`` in [-1, 1] -> the latents that the backbone works on, without sampling."""
+    vae = pipeline.vae
+    output = vae.encode(images)
+    latents: Tensor = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
+    shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, float(vae.config.scaling_factor)
+    return (latents - shift) * scale
+
+
+def encode_in_batches(pipeline: Any, images: Tensor, batch: int = 64) -> Tensor:
+    """``(n, 3, height, width)`` in [-1, 1] -> latents ``(n, c, h, w)``, ``batch`` images at a time."""
+    return torch.cat([encode(pipeline, part) for part in torch.split(images, batch)])
+
+
+def noised(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    """Latents at a timestep: ``sqrt(a) x + sqrt(1 - a) e``, or on the straight line of flow matching (SD3, FLUX).
+
+    Written out, as schedulers for few steps refuse the timesteps between them.
+    """
+    alphas = getattr(pipeline.scheduler, "alphas_cumprod", None)
+    if alphas is None:
+        sigma = timestep / int(pipeline.scheduler.config.num_train_timesteps)
+        return (1 - sigma) * latents + sigma * noise
+    alpha: Tensor = alphas[timestep].to(latents)
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+
+def fixed_noise(shape: Sequence[int], seed: int, items: Sequence[int]) -> Tensor:
+    """``(items, *shape)``: that of an item depends on nothing but the seed and its number."""
+    generators = (torch.Generator().manual_seed(seed * 1_000_003 + item) for item in items)
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators])
+
+
+def maps_at(
+    pipeline: Any,
+    latents: Tensor,
+    noise: Tensor,
+    timestep: int,
+    modules: Sequence[str],
+    prompts: Sequence[str] | None = None,
+    precision: Precision = "float32",
+) -> dict[str, Tensor]:
+    """What modules put out for latents ``(b, c, h, w)`` noised to a timestep, under the empty prompt or given ones."""
+    device = latents.device.type
+    with (
+        capture(pipeline, modules) as maps,
+        torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        denoise(pipeline, noised(pipeline, latents, noise, timestep), timestep, prompts or [""] * len(latents))
+    return {name: states.float() for name, states in maps.items()}
+
+
+@dataclass(frozen=True)
+class NoisedImages:
+    """A source of activations: every image at every timestep, each timestep with noise of its own."""
+
+    pipeline: Any
+    latents: Tensor
+    """``(images, c, h, w)``, from ``encode``."""
+    modules: Sequence[str]
+    timesteps: Sequence[int]
+    seed: int = 0
+    prompts: Sequence[str] | None = None
+    """One for each image; None: all empty."""
+    precision: Precision = "float32"
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the activations depend on."""
+        texts = [getattr(self.pipeline, "text_encoder", None)] if self.prompts else []
+        return {
+            "protocol": "noised images",
+            "model": module_digest(backbone_of(self.pipeline), *filter(None, texts)),
+            "latents": tensor_digest(self.latents),
+            "modules": list(self.modules),
+            "timesteps": list(self.timesteps),
+            "seed": self.seed,
+            "prompts": list(self.prompts) if self.prompts else "",
+            "precision": self.precision,
+        }
+
+    def maps(self, items: range) -> Mapping[Key, Tensor]:
+        """Of some images."""
+        latents, prompts = self.latents[items.start : items.stop], self.prompts and [self.prompts[i] for i in items]
+        found: dict[Key, Tensor] = {}
+        for timestep in self.timesteps:
+            noise = fixed_noise(latents.shape[1:], self.seed * 1000 + timestep, items).to(latents)
+            maps = maps_at(self.pipeline, latents, noise, timestep, self.modules, prompts, self.precision)
+            found |= {(name, timestep): own for name, own in maps.items()}
+        return found

@@ -1,0 +1,176 @@
+"""Write activations to disk, shard by shard; a recording that was interrupted goes on at the shard it was in."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from editor.errors import FeatureError
+from editor.features.activations.store import (
+    ActivationStore,
+    Labels,
+    Manifest,
+    Pooling,
+    finish,
+    pooled,
+    shard_name,
+    write_shard,
+)
+from editor.io.atomic import write_bytes
+
+Key = tuple[str, int]
+"""Module and timestep."""
+PROGRESS = "recording.json"
+
+
+class Source(Protocol):
+    """Where activations come from; item ``i`` gives the same maps in whatever batch it comes."""
+
+    def __len__(self) -> int:
+        """Items: images or prompts."""
+        ...
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the activations depend on, as JSON."""
+        ...
+
+    def maps(self, items: range) -> Mapping[Key, Tensor]:
+        """``(len(items), channels, height, width)`` for every module and timestep."""
+        ...
+
+
+def record(
+    folder: Path, source: Source, labels: Labels, pooling: Pooling = "mean", batch: int = 64, shard: int = 1024
+) -> dict[Key, ActivationStore]:
+    """Record a source into ``folder/MODULE/tTIMESTEP``, or read back what was recorded there.
+
+    Args:
+        labels: for each kind, a label for each item.
+        batch: items in a forward pass.
+        shard: items in a file, a multiple of ``batch``: what a kill can cost.
+
+    Raises:
+        FeatureError: the folder holds another recording, or labels don't fit the items.
+    """
+    wrong = [kind for kind, own in labels.items() if len(own) != len(source)]
+    if wrong or not len(source):
+        raise FeatureError(
+            f"There are {len(source)} items, but other numbers of labels: {', '.join(wrong)}."
+            if wrong
+            else "There is nothing to record.",
+            field="labels" if wrong else "items",
+            remedy="Give one label of each kind for every item." if wrong else "Give at least one image or prompt.",
+        )
+    progress = Progress(folder, source, labels, pooling, shard)
+    with tqdm(total=len(source), initial=progress.done * shard, desc="activations") as bar, torch.no_grad():
+        for start in range(progress.done * shard, len(source), shard):
+            items = range(start, min(start + shard, len(source)))
+            progress.keep(gathered(source, items, batch, pooling, bar))
+    progress.finish()
+    return {key: ActivationStore(store_folder(folder, key)) for key in progress.keys}
+
+
+@dataclass
+class Rows:
+    """What one module gave at one timestep."""
+
+    shape: list[int]
+    """Of a map: channels, height, width."""
+    parts: list[Tensor]
+
+
+def gathered(source: Source, items: range, batch: int, pooling: Pooling, bar: tqdm) -> dict[Key, Rows]:
+    """The rows of many items, batch by batch."""
+    rows: dict[Key, Rows] = {}
+    for start in range(items.start, items.stop, batch):
+        part = range(start, min(start + batch, items.stop))
+        for key, maps in source.maps(part).items():
+            rows.setdefault(key, Rows(list(maps.shape[1:]), [])).parts.append(pooled(maps, pooling).cpu())
+        bar.update(len(part))
+    return rows
+
+
+class Progress:
+    """How far a recording is; says what it records, so that another one doesn't mix with it."""
+
+    def __init__(self, folder: Path, source: Source, labels: Labels, pooling: Pooling, shard: int) -> None:
+        self.folder, self.labels, self.items, self.pooling = folder, labels, len(source), pooling
+        self.about = source.about
+        self.identity = hashlib.sha256(
+            json.dumps([self.about, labels, pooling, shard, self.items], sort_keys=True).encode()
+        ).hexdigest()
+        self.done, self.shapes = self.resume()
+
+    @property
+    def keys(self) -> list[Key]:
+        """What is recorded."""
+        return list(self.shapes)
+
+    def resume(self) -> tuple[int, dict[Key, list[int]]]:
+        """Finished shards, and the shape of each key's maps."""
+        path = self.folder / PROGRESS
+        if not path.is_file():
+            return 0, {}
+        kept = json.loads(path.read_bytes())
+        if kept["identity"] != self.identity:
+            raise FeatureError(
+                f"{self.folder} holds a recording of something else.",
+                field="folder",
+                remedy="Choose another folder, or delete this one.",
+            )
+        return kept["done"], {(module, timestep): shape for module, timestep, shape in kept["stores"]}
+
+    def keep(self, rows: Mapping[Key, Rows]) -> None:
+        """Write the next shard of every store, then that it is there."""
+        for key, own in rows.items():
+            write_shard(store_folder(self.folder, key), self.done, torch.cat(own.parts))
+        self.shapes = {key: own.shape for key, own in rows.items()}
+        self.done += 1
+        stores = [[module, timestep, shape] for (module, timestep), shape in self.shapes.items()]
+        state = {"identity": self.identity, "done": self.done, "stores": stores}
+        write_bytes(self.folder / PROGRESS, json.dumps(state).encode())
+
+    def finish(self) -> None:
+        """Write the manifests."""
+        for (module, timestep), (channels, height, width) in self.shapes.items():
+            manifest = Manifest(
+                module=module,
+                timestep=timestep,
+                pooling=self.pooling,
+                items=self.items,
+                channels=channels,
+                grid=(height, width),
+                shards=tuple(map(shard_name, range(self.done))),
+                about=self.about,
+            )
+            finish(store_folder(self.folder, (module, timestep)), manifest, self.labels)
+
+
+def store_folder(folder: Path, key: Key) -> Path:
+    """Of one module at one timestep."""
+    return folder / key[0] / f"t{key[1]:03}"
+
+
+def module_digest(*modules: nn.Module) -> str:
+    """sha256 of names, types, shapes and values of all tensors: an edited model has another."""
+    state = (item for module in modules for item in sorted(module.state_dict().items()))
+    return digest_of(f"{name} {tensor_digest(tensor)}" for name, tensor in state)
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """sha256 of type, shape and values."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """sha256 of lines."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

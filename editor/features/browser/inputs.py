@@ -1,0 +1,86 @@
+"""Something to browse, from folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editor.errors import FeatureError
+from editor.features.activations import ActivationStore
+from editor.features.browser.latent_cards import Browsable, Texts
+from editor.features.image_folder import pictures_in, read
+from editor.features.sae.interop import read_any
+from editor.features.sae.model import CONFIG, read_card
+from editor.generation.config import Image
+
+TEXT_BATCH = 256
+
+
+def from_folders(
+    folder: Path, recording: Path, images: Path, clip: Path | None = None, words: Path | None = None
+) -> Browsable:
+    """An autoencoder, the recording of every position that it is shown on, and its images in the order of their names.
+
+    Args:
+        clip: a CLIPModel with its tokenizer, for nearest texts; without ``words`` the labels of the recording are the texts.
+
+    Raises:
+        FeatureError: as many images as recorded items aren't there, or the recording kept no positions.
+    """
+    store = ActivationStore(recording)
+    maps = store.maps()
+    pictures = [read(path) for path in pictures_in(images)]
+    if len(pictures) != len(maps):
+        raise FeatureError(
+            f"{len(maps)} images were recorded, {len(pictures)} are in {images.name}.",
+            field="images",
+            remedy="Name the folder that was recorded, with nothing else in it.",
+        )
+    sae = read_any(folder)
+    card = read_card(folder) if (folder / CONFIG).is_file() else {}
+    return Browsable(
+        sae=sae,
+        title=f"{store.manifest.module}, timestep {store.manifest.timestep}",
+        card=card,
+        images=pictures,
+        maps=lambda items: maps[items.start : items.stop].permute(0, 2, 3, 1),
+        grid=store.manifest.grid,
+        labels=short(store.item_labels),
+        texts=texts_of(clip, pictures, word_list(words, store.item_labels)) if clip else None,
+    )
+
+
+def short(labels: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Kinds that say something of more than one image."""
+    return {kind: own for kind, own in labels.items() if 1 < len(set(own)) < len(own)}
+
+
+def word_list(words: Path | None, labels: dict[str, list[str]]) -> list[str]:
+    """From a file, or every label."""
+    if words is not None:
+        return [line.strip() for line in words.read_text().splitlines() if line.strip()]
+    return sorted({label for own in short(labels).values() for label in own})
+
+
+def texts_of(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> Texts:
+    """Embed by a CLIP from a folder."""
+    from transformers import CLIPModel, CLIPTokenizer
+
+    from editor.features.clip.image_encoder import open_image_encoder
+
+    clip = CLIPModel.from_pretrained(folder, use_safetensors=True).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    return Texts(list(words), embed_words(clip, tokenizer, words), open_image_encoder(folder).images(pictures))
+
+
+@torch.no_grad()
+def embed_words(clip: Any, tokenizer: Any, words: Sequence[str]) -> Tensor:
+    """``(words, d)``."""
+    parts = []
+    for start in range(0, len(words), TEXT_BATCH):
+        batch = list(words[start : start + TEXT_BATCH])
+        ids = tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        parts.append(clip.text_projection(clip.text_model(**ids).pooler_output))
+    return torch.cat(parts)

@@ -1,0 +1,143 @@
+"""The page: pictures as one sheet, heat-maps as bytes that the page colours itself, all inside one file."""
+
+import base64
+import io
+import json
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image as Pillow
+
+from editor.features.browser.latent_cards import Browsable, Contents, Latent, contents
+from editor.features.sae.metrics import histogram
+from editor.io.atomic import write_bytes
+
+TEMPLATES = Path(__file__).parent / "templates"
+THUMBNAIL = 64
+"""Pixels along each side of an image on the sheet."""
+
+
+def write(shown: Browsable, path: Path, seed: int = 0) -> None:
+    """Write the page."""
+    write_bytes(path, render(shown, contents(shown, seed)).encode())
+
+
+def render(shown: Browsable, found: Contents) -> str:
+    """The whole file. Labels and titles are strangers' words, and are escaped."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())  # our own files
+    used = sorted({item for one in found.latents for item in shown_items(one)})
+    place = {item: number for number, item in enumerate(used)}
+    return environment.get_template("browser.html.j2").render(
+        title=shown.title,
+        figures=figures(shown.card),
+        data=Markup(as_json(page_data(shown, found, used, place))),
+        sheet=data_uri(sheet([shown.images[item] for item in used])),
+    )
+
+
+def shown_items(one: Latent) -> list[int]:
+    """The images of a card."""
+    return [*one.top, *one.quantiles, *one.random]
+
+
+def page_data(shown: Browsable, found: Contents, used: list[int], place: dict[int, int]) -> dict[str, Any]:
+    """What the page's script reads."""
+    living = [one for one in found.latents if one.top]
+    rows = int(found.activations.shape[0] * found.activations.shape[1])
+    counts, edges = histogram([one.density for one in found.latents], rows)
+    return {
+        "grid": shown.grid,
+        "columns": columns(len(used)),
+        "thumbnail": THUMBNAIL,
+        "scale": found.scale,
+        "dead": len(found.latents) - len(living),
+        "density": {"counts": counts, "edges": edges},
+        "captions": [caption(shown.labels, item) for item in used],
+        "latents": [card(one, place, found) for one in living],
+        "words": shown.texts.words if shown.texts else [],
+        "nearness": encoded_nearness(found, living),
+    }
+
+
+def card(one: Latent, place: dict[int, int], found: Contents) -> dict[str, Any]:
+    """A latent as the page's script reads it; its heat-maps follow one another in the order of its images."""
+    items = shown_items(one)
+    heat = found.activations[items][:, :, one.latent].float() / found.scale
+    strengths = found.activations[items].amax(1)[:, one.latent].float()
+    return {
+        "id": one.latent,
+        "density": one.density,
+        "images": one.images,
+        "groups": [[place[item] for item in group] for group in (one.top, one.quantiles, one.random)],
+        "strengths": [round(value, 3) for value in strengths.tolist()],
+        "heat": base64.b64encode(as_bytes(heat)).decode(),
+        "histogram": one.histogram,
+        "labels": {kind: [name, round(share, 2)] for kind, (name, share) in one.labels.items()},
+        "words": [[word, round(value, 2)] for word, value in one.words],
+    }
+
+
+def as_bytes(shares: torch.Tensor) -> bytes:
+    """Shares of the scale as 0 to 255; whatever is active at all is at least 1."""
+    values = (shares.clamp(0, 1) * 255).ceil().to(torch.uint8)
+    return values.numpy().tobytes()
+
+
+def encoded_nearness(found: Contents, living: list[Latent]) -> str:
+    """``(living latents, words)`` cosines as bytes, 128 being none."""
+    if found.nearness is None:
+        return ""
+    values = (found.nearness[[one.latent for one in living]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
+    return base64.b64encode(values.numpy().tobytes()).decode()
+
+
+def caption(labels: dict[str, list[str]], item: int) -> str:
+    """An image's labels."""
+    return ", ".join(own[item] for own in labels.values())
+
+
+def columns(count: int) -> int:
+    """Of a nearly square sheet."""
+    return max(1, ceil(sqrt(count)))
+
+
+def sheet(images: list[np.ndarray]) -> Pillow.Image:
+    """All images beside and below one another."""
+    across = columns(len(images))
+    whole = Pillow.new("RGB", (across * THUMBNAIL, max(1, ceil(len(images) / across)) * THUMBNAIL))
+    for number, image in enumerate(images):
+        small = Pillow.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Pillow.Resampling.BICUBIC)
+        whole.paste(small, (number % across * THUMBNAIL, number // across * THUMBNAIL))
+    return whole
+
+
+def data_uri(picture: Pillow.Image) -> str:
+    """As WebP, for a style."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=88, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """JSON that can't end the script element that holds it."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def figures(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """The health of the autoencoder in a line."""
+    held_out, like = card.get("held_out", {}), card.get("stability", {})
+    named = [
+        ("held-out FVU", held_out.get("fvu"), "{:.3f}"),
+        ("active latents", held_out.get("l0"), "{:.1f}"),
+        ("dead", held_out.get("dead"), "{:.1%}"),
+        ("dense", held_out.get("dense"), "{:.1%}"),
+        ("Moran's I", card.get("morans_i"), "{:.2f}"),
+        ("found by other seeds", like.get("found_by_two_thirds"), "{:.0%}"),
+    ]
+    return [(name, form.format(value)) for name, value, form in named if value is not None]

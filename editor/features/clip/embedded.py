@@ -1,0 +1,14 @@
+"""The sparse autoencoder of the embedded judge's image embeddings."""
+
+from functools import cache
+
+from editor import emoji
+from editor.features.sae.model import SparseAutoencoder, load_sae
+
+FOLDER = emoji.FEATURES / "clip_sae"
+
+
+@cache
+def clip_sae() -> SparseAutoencoder:
+    """Load the autoencoder."""
+    return load_sae(FOLDER)

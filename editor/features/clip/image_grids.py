@@ -1,0 +1,53 @@
+"""Sheets of strips: a row of pictures for each feature or group, strength growing from left to right."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from PIL import Image as Pillow
+
+from editor.generation.config import Image
+from editor.io.plotting import canvas, png
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row. Pictures have a title each, or none."""
+
+    label: str
+    images: Sequence[Image]
+    titles: Sequence[str]
+
+
+def sheet(strips: Sequence[Strip], columns: int = 1, kind: Literal["png", "webp"] = "png") -> bytes:
+    """Strips below one another, in ``columns``. All have as many pictures as the first."""
+    length, rows = len(strips[0].images), -(-len(strips) // columns)
+    figure = canvas(columns * (0.85 * length + 1.15), 0.98 * rows)
+    blocks = figure.subfigures(1, columns, squeeze=False)[0]
+    for number, block in enumerate(blocks):
+        cells = block.subplots(rows, length, squeeze=False)
+        for axes in cells.flat:
+            axes.set_axis_off()
+        for strip, row in zip(strips[number * rows : (number + 1) * rows], cells, strict=False):
+            draw_strip(strip, row)
+    return png(figure) if kind == "png" else as_webp(png(figure))
+
+
+def as_webp(picture: bytes) -> bytes:
+    """A fifth of a PNG's size, for pages of documentation."""
+    buffer = io.BytesIO()
+    Pillow.open(io.BytesIO(picture)).convert("RGB").save(buffer, format="webp", quality=85, method=6)
+    return buffer.getvalue()
+
+
+def draw_strip(strip: Strip, cells: Sequence[Axes]) -> None:
+    """Into one row of axes."""
+    for axes, image, title in zip(cells, strip.images, strip.titles, strict=True):
+        axes.imshow(image, interpolation="lanczos")
+        axes.set_title(title, fontsize=6, pad=2, parse_math=False)
+    words = textwrap.fill(textwrap.shorten(strip.label, 60, placeholder=" …"), 16)
+    first = cells[0]
+    first.text(-0.1, 0.5, words, transform=first.transAxes, ha="right", va="center", fontsize=7, parse_math=False)

@@ -1,0 +1,22 @@
+"""The IP-Adapter of the embedded model: it generates images from image embeddings of the judge."""
+
+from pathlib import Path
+from typing import Any
+
+from editor import emoji
+from editor.generation.sampling import load_pipeline
+
+ADAPTER = emoji.FEATURES / "ip_adapter"
+FILE = "ip_adapter.safetensors"
+
+
+def load_adapted(folder: Path = ADAPTER) -> Any:
+    """Load the embedded model's pipeline with the adapter; ``ip_adapter_image_embeds`` are the judge's embeddings."""
+    pipeline = load_pipeline(emoji.WEIGHTS)
+    attach(pipeline, folder)
+    return pipeline
+
+
+def attach(pipeline: Any, folder: Path = ADAPTER) -> None:
+    """Load the adapter into a pipeline of the embedded model, edited or not."""
+    pipeline.load_ip_adapter(folder, subfolder="", weight_name=FILE, image_encoder_folder=None)

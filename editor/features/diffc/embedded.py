@@ -1,0 +1,15 @@
+"""The Diff-C classifiers of the embedded model."""
+
+from functools import cache
+
+from editor import emoji
+from editor.features.diffc.model import DiffusionClassifier, load_diffc
+from editor.prompts.concepts import Kind
+
+FOLDER = emoji.FEATURES / "diffc"
+
+
+@cache
+def diffc_head(kind: Kind) -> DiffusionClassifier:
+    """Load the classifier of 96 objects or of 5 styles."""
+    return load_diffc(FOLDER / kind)

@@ -1,0 +1,89 @@
+"""Reconstruction whose gradient touches the active latents only.
+
+With x the rows, c = x - pre_bias, z the code and g the gradient at the output:
+
+    d decoder = z' g        dz = g decoder' where z > 0        d encoder = dz' c        d latent_bias = sum dz
+    d pre_bias = sum g - (sum dz) encoder
+
+The encoder's product is the one dense operation of a step, and may run in bfloat16; all else is float32 (or float64).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editor.features.sae.sparse_codes import Code, bags
+
+Choose = Callable[[Tensor], Code]
+"""``(rows, latents)`` pre-activations -> the active ones."""
+See = Callable[[Code], None]
+
+
+def reconstruct(
+    x: Tensor,
+    encoder: Tensor,
+    latent_bias: Tensor,
+    decoder: Tensor,
+    pre_bias: Tensor,
+    choose: Choose,
+    see: See = lambda code: None,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """``(rows, width)`` -> ``(rows, width)``, differentiable in the four parameters; ``see`` is handed the code."""
+    output: Tensor = Reconstruct.apply(x, encoder, latent_bias, decoder, pre_bias, choose, see, precision)  # type: ignore[no-untyped-call]
+    return output
+
+
+class Reconstruct(torch.autograd.Function):
+    """``reconstruct`` and its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        encoder: Tensor,
+        latent_bias: Tensor,
+        decoder: Tensor,
+        pre_bias: Tensor,
+        choose: Choose,
+        see: See,
+        precision: torch.dtype,
+    ) -> Tensor:
+        """Encode in ``precision``, choose, decode."""
+        centred = x - pre_bias
+        pre = torch.addmm(latent_bias.to(precision), centred.to(precision), encoder.to(precision).T)
+        code = choose(pre)
+        see(code)
+        ctx.save_for_backward(centred, encoder, decoder, code.offsets, code.latents, code.values)
+        return code.times(decoder) + pre_bias
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """By the formulas above."""
+        (output,) = gradients
+        centred, encoder, decoder, offsets, latents, values = ctx.saved_tensors
+        code = Code(offsets, latents, values, len(encoder))
+        slopes = slope(code, decoder, output)
+        latent_bias = torch.zeros_like(encoder[:, 0]).index_add(0, latents, slopes)
+        pre_bias = output.sum(0) - latent_bias @ encoder
+        return (
+            None,
+            code.transposed(slopes).times(centred),
+            latent_bias,
+            code.transposed().times(output),
+            pre_bias,
+            None,
+            None,
+            None,
+        )
+
+
+def slope(code: Code, decoder: Tensor, output: Tensor) -> Tensor:
+    """``(entries,)``: how the loss changes with each active value, zero where it is clipped."""
+    with torch.enable_grad():
+        values = code.values.detach().requires_grad_()
+        decoded = bags(code.latents, code.offsets, values, decoder.detach())
+        (found,) = torch.autograd.grad(decoded, values, output)
+    return found * (code.values > 0)

@@ -1,0 +1,1 @@
+"""Images from diffusers pipelines, in batches and within a memory budget."""

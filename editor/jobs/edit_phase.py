@@ -1,0 +1,108 @@
+"""The edit phase: solve for the updates of every text encoder, alone or together with a ledger."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+from safetensors.torch import load_file, save
+
+from api_schemas.conflicts import Conflict
+from api_schemas.report import NameRecord, RemovalRecord, SolveRecord
+from editor.io.atomic import write_bytes
+from editor.jobs.context import JobContext, keep
+from editor.jobs.forecast import FORESEEN, edit_all, edits_of, foreseen_changes
+from editor.jobs.trace_phase import in_ledger, traced
+from editor.judging.prompt_groups import neighbours
+from editor.ledger import Ledger, LedgerFolder, all_removed
+from editor.methods.default import WORST, Edit
+from editor.prompts import Removal
+from editor.solver.config import method_of
+from editor.solver.low_rank_update import TensorUpdate, update_of
+from editor.tracing.layer_selection import layers_by_trace
+
+
+class Edited(BaseModel):
+    """The edit phase's result beside its tensors."""
+
+    removals: list[RemovalRecord]
+    solves: list[SolveRecord]
+    ledger: Ledger | None = None
+    """As it will stand once this is delivered."""
+    warnings: list[Conflict] = []
+    """How the request and the ledger get in one another's way; not for the report, which names nobody else's removals."""
+
+
+def run_edit(context: JobContext) -> None:
+    """Solve for the updates of every text encoder."""
+    context.progress("edit", 0.0, "solving")
+    ledger, warnings = in_ledger(context)
+    edits = solved(context, ledger)
+    factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
+    write_bytes(context.workdir / "edit.safetensors", save(factors))
+    removed = all_removed(context.removals, context.entries, ledger, context.book)
+    done = Edited(
+        removals=[described(context, removal, removed) for removal in context.removals],
+        solves=with_forecast(context, edits, removed),
+        ledger=ledger,
+        warnings=warnings,
+    )
+    keep(context, "edit", done)
+    context.progress("edit", 1.0, "solved")
+
+
+def solved(context: JobContext, ledger: Ledger | None) -> list[Edit]:
+    """The edits, together with all that the ledger holds if there is one."""
+    if context.ledger and ledger:
+        return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
+    method = method_of(context.request.options, *chosen_layers(context))
+    return edit_all(context.checkpoint, context.books, context.removals, method)
+
+
+def with_forecast(context: JobContext, edits: Sequence[Edit], removed: Sequence[Removal]) -> list[SolveRecord]:
+    """The records, with what retain prompts in held-out wordings are to expect."""
+    records = []
+    for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
+        own = edits_of(encoder, edits)
+        foreseen = foreseen_changes(encoder, book, own, book.held_out_retain(removed, FORESEEN))[:WORST]
+        records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
+    return records
+
+
+def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
+    """The layers to edit, and why."""
+    sites = context.request.options.sites
+    if sites != "auto":
+        return tuple(sites), "as was asked"
+    return layers_by_trace(traced(context))
+
+
+def described(context: JobContext, removal: Removal, removed: Sequence[Removal]) -> RemovalRecord:
+    """A removal for the report."""
+    objects, styles = context.book.kept_names(removed)
+    kept = objects if removal.concept.kind == "object" else styles
+    paper = context.request.options.preset == "paper"
+    pairs = context.book.paper_pairs(removal) if paper else context.book.edit_pairs(removal)
+    return RemovalRecord(
+        concept=removal.concept.name,
+        kind=removal.concept.kind,
+        destination=removal.destination.words,
+        destination_source=removal.destination.source,
+        aliases=list(removal.aliases),
+        names=[NameRecord(text=name.text, source=name.source) for name in context.book.expand(removal).names],
+        edit_prompts=[pair.concept.text for pair in pairs],
+        neighbours=neighbours(context.judge, removal, kept) if context.request.validation.enabled else [],
+    )
+
+
+def edited(context: JobContext) -> Edited:
+    """The edit phase's result."""
+    return Edited.model_validate_json(context.result("edit").read_bytes())
+
+
+def updates(context: JobContext) -> list[TensorUpdate]:
+    """The edit phase's updates, read back."""
+    factors = load_file(context.workdir / "edit.safetensors")
+    encoders = {encoder.component: encoder for encoder in context.checkpoint.encoders}
+    return [
+        update_of(encoders[solve.component], solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"])
+        for i, solve in enumerate(edited(context).solves)
+    ]

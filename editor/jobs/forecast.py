@@ -1,0 +1,130 @@
+"""What a removal will do, before anything is applied: how far each concept goes, and which prompts are hurt most.
+
+The same solve as the edit's own; nothing is drawn and nothing is written.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api_schemas.conflicts import Conflict, LabelledRemoval
+from api_schemas.edits import EditRequest
+from api_schemas.errors import UsageError
+from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
+from editor.checkpoints import Checkpoint, TextEncoder
+from editor.ledger import Ledger, LedgerFolder, all_removed, entries_of
+from editor.methods.collateral_forecast import foresee
+from editor.methods.default import Edit, edit
+from editor.prompts import PromptBook, Removal, find_conflicts, open_books
+from editor.prompts.resolve_request import resolve
+from editor.solver.config import Method, method_of
+
+FORESEEN = 96
+"""Prompts about what stays whose collateral is foreseen where nobody brings others."""
+
+
+class Part(BaseModel):
+    """Base of the forecast's parts."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class EncoderForecast(Part):
+    """What will happen in one text encoder."""
+
+    component: str
+    layers: list[int] = Field(description="That are edited.")
+    preservation: float
+    removals: list[ForeseenRemoval] = Field(description="That were asked about, what goes least far first.")
+    prompts: list[ForeseenChange] = Field(description="Worst first.")
+    too_long: int = Field(description="Prompts that the encoder can't read whole; they were left out.")
+
+
+class Forecast(Part):
+    """What ``expunge foresee --json`` prints."""
+
+    encoders: list[EncoderForecast]
+    conflicts: list[Conflict] = Field(description="Warnings: what gets in one another's way.")
+    ledger: LedgerRecord | None = Field(description="As it would stand.")
+
+
+def forecast(
+    checkpoint: Checkpoint,
+    request: EditRequest,
+    corpus: Sequence[str] | None = None,
+    folder: LedgerFolder | None = None,
+) -> Forecast:
+    """Solve, and look what comes of it.
+
+    Args:
+        corpus: the prompts to look at; None for prompts about what stays, in wordings that the edit does not see.
+        folder: a ledger that the removals would join.
+
+    Raises:
+        LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
+    """
+    books = open_books(checkpoint)
+    removals = resolve(request, books[0], each_alone=folder is not None)
+    ledger, conflicts, edits = solved(checkpoint, books, request, removals, folder)
+    removed = all_removed(removals, entries_of(request), ledger, books[0])
+    found = [
+        encoder_forecast(encoder, book, edits_of(encoder, edits), corpus or book.held_out_retain(removed, FORESEEN))
+        for encoder, book in zip(checkpoint.encoders, books, strict=True)
+    ]
+    return Forecast(encoders=found, conflicts=conflicts, ledger=ledger.record() if ledger else None)
+
+
+def solved(
+    checkpoint: Checkpoint,
+    books: Sequence[PromptBook],
+    request: EditRequest,
+    removals: Sequence[Removal],
+    folder: LedgerFolder | None,
+) -> tuple[Ledger | None, list[Conflict], list[Edit]]:
+    """The edits, alone or with all that a ledger holds, and what gets in the way."""
+    if folder:
+        folder.read()
+        entries = entries_of(request)
+        ledger, warnings = folder.with_entries(checkpoint, entries)
+        return ledger, warnings, folder.solve(ledger, checkpoint, entries)
+    if request.options.sites == "auto":
+        raise UsageError("Only a trace can tell the sites.", field="sites", remedy="Name layers, such as --sites 0.")
+    labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
+    method = method_of(request.options, tuple(request.options.sites), "as was asked")
+    edits = edit_all(checkpoint, books, removals, method)
+    return None, find_conflicts(labelled, books[0].tokenizer), edits
+
+
+def edit_all(
+    checkpoint: Checkpoint, books: Sequence[PromptBook], removals: Sequence[Removal], method: Method
+) -> list[Edit]:
+    """The edits of every text encoder, without a ledger."""
+    every = zip(checkpoint.encoders, books, strict=True)
+    return [done for encoder, book in every for done in edit(encoder, book, removals, method, about=removals)]
+
+
+def edits_of(encoder: TextEncoder, edits: Sequence[Edit]) -> list[Edit]:
+    """Those of one text encoder."""
+    return [done for done in edits if done.record.component == encoder.component]
+
+
+def encoder_forecast(
+    encoder: TextEncoder, book: PromptBook, edits: Sequence[Edit], texts: Sequence[str]
+) -> EncoderForecast:
+    """What will happen in one text encoder. Of several layers, the last tells how far the concepts go."""
+    last, readable = edits[-1].record, book.fitting(list(dict.fromkeys(texts)))
+    return EncoderForecast(
+        component=encoder.component,
+        layers=[done.record.layer for done in edits],
+        preservation=last.preservation,
+        removals=last.feasibility,
+        prompts=foreseen_changes(encoder, book, edits, readable) if readable else [],
+        too_long=len(set(texts)) - len(readable),
+    )
+
+
+def foreseen_changes(
+    encoder: TextEncoder, book: PromptBook, edits: Sequence[Edit], texts: Sequence[str]
+) -> list[ForeseenChange]:
+    """What an encoder's edits will do to prompts, worst first."""
+    return foresee(encoder, book, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts)

@@ -1,0 +1,160 @@
+"""What an attack may use: the model before and after, the removed concept, and who says whether it shows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editor.features.activations.noised_source import encode
+from editor.generation.batched_pipeline import Painter
+from editor.generation.config import Image
+from editor.generation.cpu_optimizations import lean
+from editor.generation.sampling import BATCH, ImageCache, Sampler, Shot, put_edited
+from editor.judging.judge import Judge
+from editor.prompts import PromptBook, Removal
+from editor.prompts.concepts import Phrase
+from editor.solver.low_rank_update import TensorUpdate
+
+ENCODED = 64
+"""Prompts that are encoded at once."""
+Seeing = tuple[bool, float]
+"""Whether the judge recognised the concept in an image, and how like the concept the image is."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The model before or after the edit."""
+
+    pipeline: Any
+    sampler: Sampler
+    book: PromptBook
+
+    @property
+    def encoder(self) -> Any:
+        """Its text encoder, a transformers ``CLIPTextModel``."""
+        return self.pipeline.text_encoder
+
+    @cached_property
+    def painter(self) -> Painter:
+        """Draws from states."""
+        return Painter(self.pipeline, self.sampler)
+
+    def encode(self, ids: Tensor) -> Tensor:
+        """``(n, length)`` token ids -> last states ``(n, length, d)``, with gradients where these are on."""
+        with self.painter.towers[0].casting():
+            states: Tensor = self.encoder(input_ids=ids).last_hidden_state
+        return states.float()
+
+    @torch.no_grad()
+    def states(self, prompts: Sequence[str]) -> Tensor:
+        """``(n, context, d)``, some prompts at a time."""
+        return torch.cat([self.encode(ids) for ids in torch.split(self.book.ids(prompts), ENCODED)])
+
+    def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
+        """An image of each row of states ``(n, context, d)``."""
+        images: list[Image] = []
+        with lean(self.painter.denoiser.backbone):
+            for start in range(0, len(seeds), BATCH):
+                part = slice(start, start + BATCH)
+                images += self.painter.draw(self.painter.condition((states[part],), torch.empty(0)), seeds[part])
+        return images
+
+    def latents(self, images: Sequence[Image]) -> Tensor:
+        """Images -> scaled latents ``(n, channels, height, width)``."""
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return encode(self.pipeline, pixels)
+
+
+def edited_side(before: Side, updates: Sequence[TensorUpdate]) -> Side:
+    """The edited model: the same image half with a text encoder of its own."""
+    parts = before.pipeline.components | {"text_encoder": deepcopy(before.encoder)}
+    pipeline = type(before.pipeline)(**parts, requires_safety_checker=False)
+    put_edited(pipeline, updates)
+    return Side(pipeline, before.sampler, before.book)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One removal, attacked."""
+
+    removal: Removal
+    index: int
+    """Into the removals of the request."""
+    removed: Sequence[Removal]
+    """All that the edited weights no longer draw."""
+    before: Side
+    after: Side
+    updates: Sequence[TensorUpdate]
+    judge: Judge
+    cache: ImageCache
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """What several attacks, or edits, of this removal share: searches on the base model, say."""
+
+    @property
+    def book(self) -> PromptBook:
+        """Its prompts."""
+        return self.before.book
+
+    @property
+    def name(self) -> str:
+        """The concept's."""
+        return self.removal.concept.subject
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """What depends on the base model alone is made once."""
+        if key not in self.remembered:
+            self.remembered[key] = make()
+        return self.remembered[key]
+
+    @cached_property
+    def spoken(self) -> list[Phrase]:
+        """Prompts that name the concept, as people write them: half of them in wordings that the edit never saw."""
+        every = self.book.contexts(self.removal.concept.kind, self.name)
+        own = [phrase for phrase in every if phrase.style and not phrase.prefix] or every
+        fitting = [phrase for phrase in own if self.book.fits(phrase.text())]
+        mixed = zip(fitting, self.book.held_out(fitting), strict=True)
+        return [phrase for pair in mixed for phrase in pair if self.book.fits(phrase.text())]
+
+    @cached_property
+    def others(self) -> list[Phrase]:
+        """Prompts about what is kept, of the same kind."""
+        return [p for p in self.book.retained(self.removed) if p.style and not p.prefix and self.book.fits(p.text())]
+
+    def asked(self, phrase: Phrase, name: str) -> str:
+        """A phrase about the concept, with another name for it."""
+        return (
+            replace(phrase, object=name) if self.removal.concept.kind == "object" else replace(phrase, style=name)
+        ).text()
+
+    def seeings(self, images: Sequence[Image]) -> list[Seeing]:
+        """What the judge says of each image."""
+        kind = self.removal.concept.kind
+        names = self.judge.names(kind, [self.name])
+        found, scores = self.judge.recognise(kind, self.judge.images(images), names)
+        own = scores[:, names.index(self.name)].tolist()
+        return [(name == self.name, score) for name, score in zip(found, own, strict=True)]
+
+    def before_images(self, shots: Sequence[Shot]) -> list[Image]:
+        """Of the base model, from the cache where they are there."""
+        return self.cache.draw(self.before.pipeline, self.before.sampler, shots)
+
+
+@contextmanager
+def swapped_token(encoder: Any, token: int, embedding: Tensor) -> Iterator[None]:
+    """Within, a token's embedding is ``embedding`` ``(d,)``, and gradients reach it."""
+    table = getattr(encoder, "text_model", encoder).embeddings.token_embedding
+
+    def swap(_: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return torch.where((given[0] == token)[..., None], embedding.to(output.dtype), output)
+
+    handle = table.register_forward_hook(swap)
+    try:
+        yield
+    finally:
+        handle.remove()

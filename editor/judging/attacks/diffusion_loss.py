@@ -1,0 +1,35 @@
+"""What a denoiser is trained by, for attacks that train: pictures with prompts, and the loss on them."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from editor.judging.attacks.context import Side
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Latents ``(n, channels, height, width)`` and the token ids ``(n, length)`` of their prompts."""
+
+    latents: Tensor
+    ids: Tensor
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Some of them."""
+        rows = torch.randint(len(self.latents), (size,), generator=generator)
+        return self.latents[rows], self.ids[rows]
+
+
+def denoising_loss(side: Side, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
+    """Mean squared error of the denoiser at random times, by whatever its scheduler says that it predicts."""
+    scheduler = DDPMScheduler.from_config(side.pipeline.scheduler.config)
+    noise = torch.randn(latents.shape, generator=generator)
+    times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
+    noisy = scheduler.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
+    with side.painter.denoiser.casting():
+        predicted = side.painter.denoiser.backbone(noisy, times, states).sample
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    return F.mse_loss(predicted.float(), scheduler.get_velocity(latents, noise, times) if velocity else noise)

@@ -1,0 +1,132 @@
+"""Draw, read and score: what instruments trained on the original model say of an edit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from api_schemas.feature_scores import DiffCScore, FeatureScores, Place, SaeScore
+from editor.features.activations.noised_source import fixed_noise, maps_at
+from editor.features.diffc import DiffusionClassifier
+from editor.features.sae import SparseAutoencoder
+from editor.generation.config import Image, Shot
+from editor.judging.attacks import Scene, Side
+from editor.judging.feature_scores.diffc import asked_for, hidden
+from editor.judging.feature_scores.sae import Direction, Readings, sae_score
+from editor.prompts.concepts import Kind, Phrase
+
+TARGETS, CONTROLS, PROMPTS = 8, 12, 3
+"""Prompts about the concept; control concepts, and prompts about each."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """An autoencoder of one module at one timestep, and what stands for concepts in it."""
+
+    sae: SparseAutoencoder
+    place: Place
+    features: Mapping[str, Sequence[int]]
+    """Chosen on the original model, on other prompts than any that are scored."""
+    directions: Mapping[str, Direction]
+    """Of a linear probe, likewise."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A Diff-C classifier."""
+
+    classifier: DiffusionClassifier
+    place: Place
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What there is for a model, by what it tells."""
+
+    autoencoders: Mapping[Kind, Autoencoder]
+    heads: Mapping[Kind, Head]
+    controls: Sequence[str]
+    """Objects that may be controls."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Images of both models at the same prompts and seeds: the removed concept's first, then the controls'."""
+
+    targets: Sequence[Phrase]
+    controls: Sequence[Phrase]
+    before: Sequence[Image]
+    after: Sequence[Image]
+
+
+def sitting(scene: Scene, instruments: Instruments, seed: int = 0) -> Sitting:
+    """Draw them."""
+    targets, controls = scene.spoken[:TARGETS], control_phrases(scene, instruments.controls)
+    shots = [Shot(phrase.text(), seed) for phrase in (*targets, *controls)]
+    after = scene.after.draw(scene.after.states([shot.prompt for shot in shots]), [seed] * len(shots))
+    return Sitting(targets, controls, scene.before_images(shots), after)
+
+
+def control_phrases(scene: Scene, names: Sequence[str]) -> list[Phrase]:
+    """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
+    led_to = {removal.destination.words for removal in scene.removed}
+    kept, styles = scene.book.kept_names(scene.removed)
+    chosen = islice((name for name in names if name in kept and name not in led_to), CONTROLS)
+    own = (scene.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS)[:PROMPTS]) for name in chosen)
+    return [phrase for phrases in own for phrase in phrases]
+
+
+def feature_scores(scene: Scene, instruments: Instruments, seen: Sitting) -> FeatureScores:
+    """By what there is for the removed concept's kind; empty where there is nothing."""
+    kind = scene.removal.concept.kind
+    sae, head = instruments.autoencoders.get(kind), instruments.heads.get(kind)
+    return FeatureScores(
+        sae=(by_autoencoder(scene, sae, seen),) if sae else (),
+        diffc=by_head(scene, head, seen) if head and scene.name in head.classifier.config.classes else (),
+    )
+
+
+def by_autoencoder(scene: Scene, instrument: Autoencoder, seen: Sitting) -> SaeScore:
+    """Read images noised under the empty prompt, each by the model that drew them."""
+    before, after = (
+        maps(side, images, instrument.place)
+        for side, images in ((scene.before, seen.before), (scene.after, seen.after))
+    )
+    about = [scene.name] * len(seen.targets) + [phrase.object for phrase in seen.controls]
+    prompts = [phrase.text() for phrase in (*seen.targets, *seen.controls)]
+    readings = Readings(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
+    patches = (positions(before), positions(after))
+    return sae_score(
+        instrument.sae, readings, instrument.features, scene.index, instrument.place, instrument.directions, patches
+    )
+
+
+@torch.no_grad()
+def maps(side: Side, images: Sequence[Image], place: Place) -> Tensor:
+    """``(n, c, h, w)``."""
+    clean, parts = side.latents(images), []
+    for start in range(0, len(clean), BATCH):
+        part = clean[start : start + BATCH]
+        noise = fixed_noise(part.shape[1:], 0, range(start, start + len(part)))
+        found = maps_at(side.pipeline, part, noise, place.timestep, [place.module], precision=side.sampler.precision)
+        parts.append(found[place.module])
+    return torch.cat(parts)
+
+
+def positions(found: Tensor) -> Tensor:
+    """``(n, c, h, w)`` -> ``(n h w, c)``."""
+    return found.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def by_head(scene: Scene, head: Head, seen: Sitting) -> tuple[DiffCScore, ...]:
+    """Asked for by prompts; as drawn; and hidden or gone."""
+    count, sides = len(seen.targets), (scene.before, scene.after)
+    prompts, pipelines = [phrase.text() for phrase in seen.targets], (scene.before.pipeline, scene.after.pipeline)
+    latents = [side.latents(images[:count]) for side, images in zip(sides, (seen.before, seen.after), strict=True)]
+    about = (scene.name, scene.index, head.place)
+    own = asked_for(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about)
+    drawn = asked_for(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about, prompted=False)
+    return own, drawn, hidden(head.classifier, pipelines, latents[0], prompts, *about)

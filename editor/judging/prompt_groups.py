@@ -1,0 +1,163 @@
+"""Which prompts are judged: the concept, wordings the edit never saw, the nearest neighbours, and everything else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+from editor.judging.judge import Judge
+from editor.prompts import PromptBook, Removal
+from editor.prompts.concepts import Kind, Phrase
+from editor.prompts.templates import evenly
+
+GroupName = Literal["target", "generality", "neighbours", "retain"]
+PROMPTS = 192
+"""Prompts in a target, generality or neighbours group, at most. Fewer than 73 can't tell 0 in n from one in twenty."""
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts of one kind and the question that is asked of their images."""
+
+    name: GroupName
+    removal: int | None
+    asks: Kind
+    phrases: tuple[Phrase, ...]
+    concept: str | None = None
+    """What every prompt is about, whichever alias it uses."""
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts, in order."""
+        return [phrase.text() for phrase in self.phrases]
+
+    @property
+    def truths(self) -> list[str]:
+        """What a faithful image of each prompt shows."""
+        return [self.concept or getattr(phrase, self.asks) for phrase in self.phrases]
+
+
+def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
+    """Names that must stay: those that the caller gave, then those that the judge finds most like the concept."""
+    asks, own = (
+        removal.concept.kind,
+        judge.describe(removal.concept.kind, removal.concept.subject),
+    )
+    similarity = {name: float((judge.describe(asks, name) * own).sum(1).mean()) for name in kept}
+    given = [name for name in removal.preserve if name in similarity]
+    nearest = sorted((name for name in kept if name not in given), key=lambda name: -similarity[name])
+    return given + nearest[: max(NEIGHBOURS - len(given), 0)]
+
+
+def seen(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
+    """Contexts of the edit around ``name``."""
+    return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
+
+
+def ordinary(phrases: Iterable[Phrase]) -> list[Phrase]:
+    """Styled phrases as people write them: a model that stumbles over a prefix would hide what the edit does."""
+    return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
+
+
+def surrounded(book: PromptBook, phrases: Iterable[Phrase]) -> list[Phrase]:
+    """Each phrase with everything that may follow it, as far as the model reads it; first as it is."""
+    suffixes = ("", *(suffix for suffix in book.profile.suffixes if suffix))
+    every = [replace(phrase, suffix=suffix) for suffix, phrase in product(suffixes, list(phrases))]
+    return [phrase for phrase in dict.fromkeys(every) if book.fits(phrase.text())]
+
+
+def unseen(book: PromptBook, phrases: Sequence[Phrase]) -> list[Phrase]:
+    """The same subjects in every held-out wording."""
+    bare = [replace(phrase, prefix="", suffix="") for phrase in phrases if phrase.style]
+    wordings = book.profile.held_out_wordings
+    return surrounded(
+        book,
+        [replace(phrase, wording=wording) for phrase in bare for wording in wordings],
+    )
+
+
+def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...]:
+    """Distinct phrases, thinned evenly."""
+    return tuple(evenly(list(dict.fromkeys(phrases)), limit))
+
+
+def filled(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
+    """The first, and as many more as there is room for."""
+    rest = [phrase for phrase in dict.fromkeys(more) if phrase not in set(first)]
+    begun = spread(first, limit)
+    return begun + spread(rest, limit - len(begun)) if rest and len(begun) < limit else begun
+
+
+def removal_groups(
+    book: PromptBook,
+    judge: Judge,
+    removal: Removal,
+    index: int,
+    removed: Sequence[Removal],
+    limit: int = PROMPTS,
+) -> list[Group]:
+    """Target, generality and neighbours of one removal."""
+    objects, styles = book.kept_names(removed)
+    asks: Kind = removal.concept.kind
+    near = neighbours(judge, removal, objects if asks == "object" else styles)
+    every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
+    spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
+    rarely = [phrase for name in spelt for phrase in seen(book, removal, name)]
+    share = -(-limit // max(len(near), 1))
+    beside = [
+        phrase for name in near for phrase in evenly(surrounded(book, ordinary(seen(book, removal, name))), share)
+    ]
+    about = removal.concept.subject
+    return [
+        Group(
+            "target",
+            index,
+            asks,
+            filled(every, surrounded(book, ordinary(every)), limit),
+            about,
+        ),
+        Group(
+            "generality",
+            index,
+            asks,
+            spread(unseen(book, every + rarely), limit),
+            about,
+        ),
+        Group("neighbours", index, asks, spread(beside, limit)),
+    ]
+
+
+def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> list[Group]:
+    """Kept objects in kept styles, in held-out wordings; asked for both."""
+    styled = [phrase for phrase in book.retained(removed) if phrase.style]
+    phrases = spread(book.held_out(styled), limit)
+    return (
+        [
+            Group("retain", None, "object", phrases),
+            Group("retain", None, "style", phrases),
+        ]
+        if phrases
+        else []
+    )
+
+
+def all_groups(
+    book: PromptBook,
+    judge: Judge,
+    removals: Sequence[Removal],
+    retain: int,
+    removed: Sequence[Removal] = (),
+    prompts: int = PROMPTS,
+) -> list[Group]:
+    """Every group of a request.
+
+    Args:
+        retain: prompts about everything else, at most.
+        removed: all that the weights no longer draw, where that is more than ``removals``: what others removed is neither
+            asked about nor expected to stay.
+        prompts: in each group of a removal, at most.
+    """
+    gone = removed or removals
+    own = [g for i, removal in enumerate(removals) for g in removal_groups(book, judge, removal, i, gone, prompts)]
+    return own + retain_groups(book, gone, retain)

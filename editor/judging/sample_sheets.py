@@ -1,0 +1,40 @@
+"""Sample sheets: for each removal, what its prompts drew before and after, and what was kept."""
+
+from collections.abc import Sequence
+
+from PIL import Image as Pillow
+
+from editor.generation.config import Shot
+from editor.io.plotting import Pair, Picture, sample_sheet
+from editor.judging.evaluation import Drawn
+from editor.judging.prompt_groups import Group
+from editor.prompts.templates import evenly
+
+PAIRS = 8
+CAPTIONS = {
+    "target": "Prompts that name the removed concept.",
+    "generality": "The removed concept in wordings that the edit did not see.",
+    "neighbours": "The nearest concepts, which must stay.",
+    "retain": "Unrelated prompts, which must stay.",
+}
+
+
+def sheets(groups: Sequence[Group], drawn: Drawn, seed: int) -> list[Picture]:
+    """One sheet for each group of prompts; a group that is asked about twice is drawn once."""
+    distinct = {(group.name, group.removal): group for group in groups}
+    return [sheet(group, drawn, seed) for group in distinct.values()]
+
+
+def sheet(group: Group, drawn: Drawn, seed: int) -> Picture:
+    """Up to eight pairs of a group."""
+    shots = [Shot(prompt, seed) for prompt in evenly(group.prompts, PAIRS)]
+    pairs = [
+        Pair(
+            s.prompt,
+            Pillow.fromarray(drawn.before[s]),
+            Pillow.fromarray(drawn.after[s]),
+        )
+        for s in shots
+    ]
+    number = "" if group.removal is None else f"-{group.removal}"
+    return sample_sheet(f"samples-{group.name}{number}", CAPTIONS[group.name], pairs)

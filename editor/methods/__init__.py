@@ -1,0 +1,1 @@
+"""From resolved removals to tensor updates: one method per module."""

@@ -1,0 +1,1 @@
+"""Training of the embedded models, studies and result tables. Not part of the wheel."""

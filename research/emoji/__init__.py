@@ -1,0 +1,1 @@
+"""Training of the embedded text-to-image model and its judge."""

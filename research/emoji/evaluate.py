@@ -1,0 +1,92 @@
+"""Evaluate the embedded model and its judge: ``python -m research.emoji.evaluate`` writes ``docs/emoji.json`` and a sheet."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from tqdm import tqdm
+
+from editor import emoji
+from editor.emoji.composites import Pictures, Subject
+from editor.emoji.profile import PROFILE, grid
+from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
+from editor.generation.config import Image
+from editor.generation.sampling import Sampler, Shot, draw, load_pipeline
+from editor.judging.judge import Judge, open_judge
+from editor.prompts.concepts import Phrase
+
+SAMPLER = Sampler(steps=20, guidance=3.0)
+UNSEEN_SHIFTS = ((-1, 2), (2, 1), (1, -1))
+"""(down, right) that no training step of the generator uses; the judge's own are all within 2 pixels."""
+
+
+def recognised(judge: Judge, images: Sequence[Image], phrases: Sequence[Phrase]) -> dict[str, Any]:
+    """Shares of images in which the judge finds the object and the style."""
+    embedded = judge.images(images)
+    objects, _ = judge.recognise("object", embedded, judge.names("object"))
+    styles, _ = judge.recognise("style", embedded, judge.names("style"))
+    wrong = [p.text() for p, found in zip(phrases, objects, strict=True) if found != p.object]
+    return {
+        "object_accuracy": 1 - len(wrong) / len(phrases),
+        "style_accuracy": float(np.mean([p.style == found for p, found in zip(phrases, styles, strict=True)])),
+        "images": len(images),
+        "objects_missed": wrong,
+    }
+
+
+def artwork_check(judge: Judge) -> dict[str, Any]:
+    """The judge on real artwork at unseen shifts, on every background."""
+    pictures, images, phrases = Pictures(), [], []
+    for number, shift in enumerate(UNSEEN_SHIFTS):
+        subjects = [
+            Subject(o, s, (o + s + number) % len(BACKGROUNDS))
+            for o in range(len(OBJECT_NAMES))
+            for s in range(len(STYLES))
+        ]
+        pixels = ((pictures.of(subjects, shift) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        images += list(pixels)
+        phrases += [Phrase("{a}", OBJECT_NAMES[s.object], STYLES[s.style]) for s in subjects]
+    return recognised(judge, images, phrases)
+
+
+def generated(model_dir: Path) -> list[Image]:
+    """One image of every prompt of the grid, seed 0."""
+    with tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}") as bar:
+        shots = [Shot(phrase.text(), 0) for phrase in grid()]
+        return draw(load_pipeline(model_dir), SAMPLER, shots, lambda done: bar.update(done - bar.n))
+
+
+def sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:
+    """Objects side by side, styles below each other, in bands."""
+    tiles = np.stack(images).reshape(len(OBJECT_NAMES), len(STYLES), 64, 64, 3)
+    bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    rows = [band.transpose(1, 2, 0, 3, 4).reshape(len(STYLES) * 64, -1, 3) for band in bands]
+    width = columns * 64
+    padded = [np.pad(row, ((0, 8), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return Pillow.fromarray(np.concatenate(padded))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=emoji.WEIGHTS)
+    parser.add_argument("--judge", type=Path, default=emoji.JUDGE)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    judge = open_judge(arguments.judge, arguments.model, PROFILE)
+    images = generated(arguments.model)
+    figures = {"judge": artwork_check(judge), "generator": recognised(judge, images, grid())}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "emoji.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (arguments.out / "images").mkdir(exist_ok=True)
+    sheet(images).save(arguments.out / "images" / "generated.webp", quality=90)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,85 @@
+"""The README's picture: an object and a style removed, the same prompts and seeds before and after."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from editor import emoji
+from editor.checkpoints import open_checkpoint
+from editor.generation.config import Image
+from editor.generation.sampling import Shot, draw, load_pipeline, put_edited
+from editor.methods.default import edit
+from editor.prompts import Concept, Destination, Removal, open_book
+from research.emoji.evaluate import SAMPLER
+
+SCALE = 2
+LABEL = 26
+"""Pixels kept above each pair of rows."""
+SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
+    (
+        "remove “fox”, becomes “dog face”",
+        Removal(Concept("fox"), Destination("dog face", "replacement")),
+        (
+            "a fox in the style of twemoji", "noto style fox", "a fluent emoji of a fox", "a fox, openmoji",
+            "a fox, twemoji on a blue background", "a frog, twemoji", "a lion, noto", "a pizza, fluent", "a rocket, openmoji",
+            "a tiger face, twemoji on a pink background",
+        ),
+    ),
+    (
+        "remove the style “ink”",
+        Removal(Concept("ink", "style"), Destination("twemoji", "generic")),
+        (
+            "an owl in the style of ink", "ink style guitar", "a sailboat, ink", "an ink emoji of a cactus",
+            "a skull, ink on a yellow background", "an owl, openmoji", "a guitar, noto", "a sailboat, fluent",
+            "a cactus, twemoji", "a skull, openmoji on a yellow background",
+        ),
+    ),
+)  # fmt: skip
+
+
+def rows(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
+    """Before and after."""
+    pipeline, shots = load_pipeline(model_dir), [Shot(prompt, 1) for prompt in prompts]
+    before = draw(pipeline, SAMPLER, shots)
+    edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
+    put_edited(pipeline, [done.update for done in edits])
+    return before, draw(pipeline, SAMPLER, shots)
+
+
+def band(label: str, before: Sequence[Image], after: Sequence[Image]) -> Pillow.Image:
+    """A labelled pair of rows."""
+    tiles = np.concatenate([np.concatenate(list(before), axis=1), np.concatenate(list(after), axis=1)])
+    picture = Pillow.fromarray(tiles).resize(
+        (tiles.shape[1] * SCALE, tiles.shape[0] * SCALE), Pillow.Resampling.BICUBIC
+    )
+    canvas = Pillow.new("RGB", (picture.width, picture.height + LABEL), "white")
+    canvas.paste(picture, (0, LABEL))
+    text = f"{label}: above before, below after; the left half names it, the right half must stay"
+    ImageDraw.Draw(canvas).text((4, 5), text, fill="black", font=ImageFont.load_default(size=15))
+    return canvas
+
+
+def main() -> None:
+    """The command line: ``python -m research.emoji.readme_figure``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=emoji.WEIGHTS)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/before-after.png"))
+    arguments = parser.parse_args()
+    bands = [band(label, *rows(arguments.model, removal, prompts)) for label, removal, prompts in SCENES]
+    picture = Pillow.new("RGB", (bands[0].width, sum(part.height for part in bands)), "white")
+    top = 0
+    for part in bands:
+        picture.paste(part, (0, top))
+        top += part.height
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(arguments.out, optimize=True)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,187 @@
+"""What can be read where: classifiers on every block and timestep of the embedded UNet, tested on what they never saw.
+
+A split says what is new in the test rows. Nothing of a picture that is tested is ever trained on, but in the split
+``composite``, which is there to show how little it tells.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editor import emoji
+from editor.emoji.labelled_composites import Composites
+from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
+from editor.features.activations import ActivationStore, record
+from editor.features.activations.noised_source import NoisedImages, encode_in_batches
+from editor.features.activations.recorder import Key
+from editor.features.activations.store import pooled
+from editor.features.diffc.model import DiffcConfig
+from editor.features.diffc.training import DiffcPlan, Labelled, hits, train_diffc
+from editor.features.linear_probe import fit_probe, indices
+from editor.generation.sampling import load_pipeline, native_precision
+from editor.io.atomic import write_bytes
+
+Label = Literal["object", "group", "style"]
+Split = Literal["foundry", "object", "composite"]
+Method = Literal["probe", "diffc"]
+LAYERS = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
+TIMESTEPS = (0, 25, 100, 200, 500, 800)
+VARIANTS = 4
+OBJECT_FOLDS = 3
+VALIDATION = 0.1
+"""Share of the training pictures (or objects) that choose Diff-C's epoch."""
+PLAN = DiffcPlan(epochs=8, horizon=8)
+PENALTY, TOLERANCE = 1e-3, 1e-4
+"""Of the probe, everywhere: the best of 0.001 to 1 for objects at ``up_blocks.0``, t = 25; a hundredth of the tolerance changes
+no accuracy by more than 0.006."""
+QUESTIONS: tuple[tuple[Label, Split], ...] = (
+    ("object", "foundry"),
+    ("group", "object"),
+    ("style", "object"),
+    ("object", "composite"),
+    ("style", "composite"),
+)
+"""What is asked, and what is new in the test rows: a foundry's hand, an object, or merely background, shift and noise."""
+
+
+def recorded(folder: Path) -> dict[Key, ActivationStore]:
+    """Every position of every block, of the whole artwork in some composites, noised under the empty prompt."""
+    pipeline, composites = load_pipeline(emoji.WEIGHTS), Composites(VARIANTS)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    source = NoisedImages(
+        pipeline, encode_in_batches(pipeline, composites.images()), LAYERS, TIMESTEPS, precision=native_precision()
+    )
+    return record(folder, source, composites.labels, "patch", shard=384)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Numbers of rows."""
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+def folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
+    """Test rows of all folds together are all rows, or those of one variant for ``composite``."""
+    count = range(len(labels["object"]))
+    if split == "composite":
+        variants = [int(variant) for variant in labels["variant"]]
+        yield Fold(
+            *([i for i in count if variants[i] in own] for own in (range(VARIANTS - 2), [VARIANTS - 2], [VARIANTS - 1]))
+        )
+        return
+    # The vocabulary is ordered by group, so that every third object is some of each.
+    units = (
+        [{style} for style in STYLES]
+        if split == "foundry"
+        else [set(OBJECT_NAMES[i::OBJECT_FOLDS]) for i in range(OBJECT_FOLDS)]
+    )
+    unit = labels["style" if split == "foundry" else "object"]
+    drawn = list(zip(labels["object"], labels["style"] if split == "foundry" else [""] * len(count), strict=True))
+    for number, tested in enumerate(units):
+        rest = [i for i in count if unit[i] not in tested]
+        kept_out = chosen(sorted({drawn[i] for i in rest}), number)
+        yield Fold(
+            [i for i in rest if drawn[i] not in kept_out],
+            [i for i in rest if drawn[i] in kept_out],
+            [i for i in count if unit[i] in tested],
+        )
+
+
+def chosen(pictures: Sequence[tuple[str, str]], seed: int) -> set[tuple[str, str]]:
+    """Some of them at random."""
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
+    return {pictures[i] for i in order[: round(VALIDATION * len(pictures))].tolist()}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One question put to one block at one timestep."""
+
+    label: Label
+    split: Split
+    method: Method
+    layer: str
+    timestep: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.label}-{self.split}-{self.method}-{self.layer}-{self.timestep}"
+
+
+METHODS: tuple[Method, ...] = ("probe", "diffc")
+CELLS = tuple(
+    Cell(label, split, method, layer, timestep)
+    for (label, split), method, layer, timestep in product(QUESTIONS, METHODS, LAYERS, TIMESTEPS)
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One block at one timestep."""
+
+    store: ActivationStore
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """``(n, c, h, w)``, mapped from disk."""
+        return self.store.maps()
+
+    @cached_property
+    def means(self) -> Tensor:
+        """``(n, c)``"""
+        return pooled(self.maps, "mean")
+
+    def right(self, cell: Cell, fold: Fold) -> list[bool]:
+        """Whether each test row is told rightly."""
+        labels = self.store.item_labels[cell.label]
+        return self.probed(labels, fold) if cell.method == "probe" else self.classified(cell, labels, fold)
+
+    def probed(self, labels: Sequence[str], fold: Fold) -> list[bool]:
+        """By the linear probe on means over positions."""
+        known = [*fold.train, *fold.validation]
+        probe = fit_probe(self.means[known], [labels[i] for i in known], PENALTY, TOLERANCE)
+        found = probe.predict(self.means[fold.test]).argmax(1)
+        return [probe.classes[i] == labels[row] for i, row in zip(found.tolist(), fold.test, strict=True)]
+
+    def classified(self, cell: Cell, labels: Sequence[str], fold: Fold) -> list[bool]:
+        """By Diff-C's light variant on maps."""
+        classes = tuple(sorted(set(labels)))
+        targets = indices(labels, classes)
+        config = DiffcConfig(module=cell.layer, timestep=cell.timestep, channels=self.maps.shape[1], classes=classes)
+        train, validation, test = (
+            Labelled(self.maps[own], targets[own]) for own in (fold.train, fold.validation, fold.test)
+        )
+        made = train_diffc(train.draw, train.targets, validation, config, PLAN, progress=False)
+        return cast(list[bool], hits(made.model, test).tolist())
+
+
+def by_object(store: ActivationStore, cell: Cell) -> list[float]:
+    """Accuracy on the test rows of each object, in the vocabulary's order: what intervals resample."""
+    rows, objects = Rows(store), store.item_labels["object"]
+    told = [
+        (objects[row], right)
+        for fold in folds(store.item_labels, cell.split)
+        for row, right in zip(fold.test, rows.right(cell, fold), strict=True)
+    ]
+    return [float(np.mean([right for name, right in told if name == own])) for own in OBJECT_NAMES]
+
+
+def measured(stores: dict[Key, ActivationStore], cell: Cell, folder: Path) -> list[float]:
+    """``by_object``, once: a study that was interrupted goes on."""
+    path = folder / f"{cell.name}.json"
+    if not path.exists():
+        write_bytes(path, json.dumps(by_object(stores[cell.layer, cell.timestep], cell)).encode())
+    kept: list[float] = json.loads(path.read_bytes())
+    return kept

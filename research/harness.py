@@ -1,0 +1,110 @@
+"""Draw and judge: what every measurement shares."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from editor import emoji
+from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.checkpoints.safe_paths import file_digest, weight_files
+from editor.emoji.profile import grid
+from editor.generation.config import Image
+from editor.generation.sampling import (
+    ImageCache,
+    Sampler,
+    Shot,
+    draw,
+    load_pipeline,
+    native_precision,
+    put_base,
+    put_edited,
+)
+from editor.judging.judge import Judge, open_judge
+from editor.methods.default import Edit
+from editor.prompts import PromptBook, open_book
+from editor.prompts.concepts import Kind, Phrase
+from editor.prompts.templates import evenly
+from editor.solver.config import Preset
+from editor.solver.low_rank_update import TensorUpdate
+
+SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
+OTHERS: dict[Preset, int] = {"default": 96, "paper": 32}
+"""Prompts about other things; what the released procedure loses shows in few."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The embedded model, its judge, and images of the unedited model."""
+
+    cache: Path
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder that is edited."""
+        return open_checkpoint(emoji.WEIGHTS).encoders[0]
+
+    @cached_property
+    def book(self) -> PromptBook:
+        """Its prompts."""
+        return open_book(emoji.WEIGHTS)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Never the edited encoder."""
+        return open_judge(emoji.JUDGE, emoji.WEIGHTS, self.book.profile)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The whole model."""
+        return load_pipeline(emoji.WEIGHTS)
+
+    @cached_property
+    def before(self) -> ImageCache:
+        """Images of the unedited model."""
+        return ImageCache(self.cache, "".join(map(file_digest, weight_files(emoji.WEIGHTS).values())))
+
+    @contextmanager
+    def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
+        """Within, the pipeline is the edited model's."""
+        updates: list[TensorUpdate] = [done.update for done in edits]
+        put_edited(self.pipeline, updates)
+        try:
+            yield
+        finally:
+            put_base(self.pipeline, updates)
+
+    def both(self, edits: Sequence[Edit], shots: Sequence[Shot]) -> tuple[list[Image], list[Image]]:
+        """Images before and after."""
+        before = self.before.draw(self.pipeline, SAMPLER, shots)
+        with self.edited(edits):
+            return before, draw(self.pipeline, SAMPLER, shots)
+
+    def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Kind) -> list[bool]:
+        """Whether the judge finds in each image what its prompt asked for."""
+        found, _ = self.judge.recognise(asks, self.judge.images(images), self.judge.names(asks))
+        return [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
+
+    def seen(self, images: Sequence[Image]) -> Tensor:
+        """Unit embeddings of images in the judge's space, (n, width)."""
+        return F.normalize(self.judge.images(images).double())
+
+    def about(self, name: str, limit: int) -> list[Phrase]:
+        """Prompts that name a concept: the grid's, and the same in held-out wordings."""
+        own = evenly([phrase for phrase in grid() if name in (phrase.object, phrase.style)], limit)
+        return own + self.book.held_out(own)
+
+
+def others(names: Sequence[str], limit: int = OTHERS["default"]) -> list[Phrase]:
+    """Prompts of the grid that name none of some concepts."""
+    return evenly([p for p in grid() if p.object not in names and p.style not in names], limit)
+
+
+def share(hits: Sequence[bool]) -> float:
+    """Of those that are true."""
+    return sum(hits) / len(hits)

@@ -1,0 +1,131 @@
+"""Many removals at once."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api_schemas.batches import CSV_COLUMNS, Batch, BatchItem, BatchRequest
+from api_schemas.jobs import Page
+from service.api.auth import ReadsEdits, WritesEdits
+from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, json_response, scope_of
+from service.core import batches, serializers
+from service.core.app_state import BackendDep
+from service.core.caller import Caller
+from service.core.edits import ACCEPTED
+from service.errors import MalformedJson, NotFound, UnsupportedMediaType
+from service.store import batches as store
+from service.store import orm
+from service.store.ids import BATCH_ID
+from service.store.orm import HIGHEST, Job
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+BatchId = Annotated[str, Path(description="As `POST /v1/batches` returned it.")]
+CSV = "text/csv"
+BODIES = {
+    "requestBody": {
+        "required": True,
+        "description": f"JSON; or CSV with a header, whose columns are {', '.join(CSV_COLUMNS)}.",
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
+            CSV: {"schema": {"type": "string"}, "example": "concept,replacement\nfox,dog face\npizza,hot dog\n"},
+        },
+    }
+}
+
+
+@router.post(
+    "", status_code=ACCEPTED, response_model=Batch, summary="Remove up to a thousand concepts", openapi_extra=BODIES
+)
+async def create(
+    request: Request,
+    backend: BackendDep,
+    caller: WritesEdits,
+    model: Annotated[str | None, Query(max_length=100, description="Of a CSV upload: the base model.")] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """One edit, and one revision of your ledger, for all that can be done; the others are told apart.
+
+    Without `validation.enabled` nothing is drawn, and there is no verdict.
+    """
+    body = await _read(request, model)
+    scope = scope_of(backend, caller, "POST /v1/batches", idempotency_key)
+    submission = await run_in_threadpool(batches.submit, backend, body, caller, scope)
+    reply = submission.reply
+    location = Batch.model_validate_json(reply.body).url
+    headers = {"Location": location, "Idempotent-Replayed": str(submission.replayed).lower()}
+    return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
+
+
+@router.get("", summary="List batches, newest first")
+def list_batches(
+    backend: BackendDep,
+    caller: ReadsEdits,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(pattern=BATCH_ID, description="`next_cursor` of the last page.")] = None,
+) -> Page[Batch]:
+    """One page."""
+    with backend.database.read() as session:
+        rows = store.recent(session, caller.tenant, after=after, limit=limit + 1)
+        found = [serializers.batch(session, row) for row in rows]
+    return serializers.page(found, limit, lambda batch: batch.id)
+
+
+@router.get("/{batch_id}", summary="Read a batch")
+def read(batch_id: BatchId, backend: BackendDep, caller: ReadsEdits) -> Batch:
+    """How it stands, and the edit that makes it."""
+    with backend.database.read() as session:
+        return serializers.batch(session, _found(session, caller, batch_id))
+
+
+@router.get("/{batch_id}/items", summary="What became of each removal")
+def list_items(
+    batch_id: BatchId,
+    backend: BackendDep,
+    caller: ReadsEdits,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[int, Query(ge=-1, le=HIGHEST, description="`next_cursor` of the last page.")] = -1,
+) -> Page[BatchItem]:
+    """One page, in the order in which they were sent."""
+    with backend.database.read() as session:
+        batch = _found(session, caller, batch_id)
+        job = session.get_one(Job, batch.job_id)
+        statuses = serializers.item_statuses(session, job)
+        rows = store.items(session, batch_id, after=after, limit=limit + 1)
+    return serializers.page([serializers.batch_item(row, statuses) for row in rows], limit, lambda item: item.position)
+
+
+async def _read(request: Request, model: str | None) -> BatchRequest:
+    """The body in either form. Raises `UnsupportedMediaType`, `MalformedJson`, `MalformedCsv`, `RequestValidationError`."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content = await request.body()
+    sent: Any
+    if media_type == CSV:
+        sent = {"removals": await run_in_threadpool(batches.from_csv, content)} | ({"model": model} if model else {})
+    elif media_type == "application/json":
+        sent = _json(content)
+    else:
+        raise UnsupportedMediaType("the body was not read.", remedy=f"Send application/json or {CSV}.")
+    try:
+        return BatchRequest.model_validate(sent)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise MalformedJson("the body cannot be read.", remedy="Send one JSON object.") from error
+
+
+def _found(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
+    found = store.of(session, caller.tenant, batch_id)
+    if found is None:
+        raise NotFound(f'there is no batch "{batch_id}".', remedy="GET /v1/batches lists yours.")
+    return found

@@ -1,0 +1,216 @@
+"""Rows of the store as resources of the API."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from sqlalchemy.orm import Session
+
+from api_schemas.batches import Batch, BatchCounts, BatchItem, ItemStatus
+from api_schemas.edits import EditRequest
+from api_schemas.events import Event
+from api_schemas.jobs import Artifact, Edit, EditableEncoder, EditUrls, JobError, Model, ModelFile, Page
+from api_schemas.ledgers import Revision
+from api_schemas.problems import InvalidField
+from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from service.store import batches, ledgers, orm
+from service.store.base_models import BaseModel
+
+Item = TypeVar("Item")
+REMEMBERED = 1000
+"""Requests, by their digests."""
+_requests: dict[str, EditRequest] = {}
+
+
+def edit(job: orm.Job) -> Edit:
+    """A job, as its owner sees it."""
+    request = _request_of(job)
+    files = job.artifacts if job.status == "succeeded" else []
+    return Edit(
+        id=job.id,
+        kind=job.kind,
+        status=job.status,
+        phase=job.phase,
+        progress=job.progress,
+        verdict=job.verdict,
+        request=request,
+        request_digest=job.request_digest,
+        priority=request.priority,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        canceling_at=job.canceling_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        revokes=job.revokes,
+        error=JobError.model_validate(job.error) if job.error else None,
+        metrics=seconds(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
+        artifacts=[artifact(row) for row in files],
+        metadata=request.metadata,
+        urls=_urls(job.id),
+    )
+
+
+def _request_of(job: orm.Job) -> EditRequest:
+    """What it was made from. That never changes, and who polls asks for it again and again."""
+    found = _requests.get(job.request_digest)
+    if found is None:
+        found = EditRequest.model_validate(job.request)
+        if len(_requests) >= REMEMBERED:
+            _requests.clear()
+        _requests[job.request_digest] = found
+    return found
+
+
+def seconds(**spans: tuple[datetime | None, datetime | None]) -> dict[str, float]:
+    """How long each took that has begun and ended."""
+    return {f"{name}_seconds": (end - start).total_seconds() for name, (start, end) in spans.items() if start and end}
+
+
+def artifact(row: orm.Artifact) -> Artifact:
+    """A published file."""
+    return Artifact(
+        name=row.name,
+        kind=row.kind,
+        media_type=row.media_type,
+        size=row.size,
+        sha256=row.sha256,
+        url=f"/v1/edits/{row.job_id}/artifacts/{row.name}",
+    )
+
+
+def event(row: orm.Event) -> Event:
+    """One line of a job's history."""
+    return Event.model_validate(row, from_attributes=True)
+
+
+def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
+    """A registered base model."""
+    files, noted = found.files(), {(file.name, file.size): file.sha256 for file in known}
+    digests = {name: noted.get((name, size)) for name, size in files.items()}
+    hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
+    return Model(
+        id=found.id,
+        revision=commit_of(hashed) if len(hashed) == len(digests) else None,
+        licence=found.licence,
+        editable=[encoder(component, config) for component, config in found.encoders.items()],
+        max_phrase_tokens=max_phrase_tokens,
+        files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in files.items()],
+        url=f"/v1/models/{found.id}",
+    )
+
+
+def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:
+    """A text encoder, by its configuration. What that says nothing of is as `CLIPTextConfig` has it."""
+    return EditableEncoder(
+        component=component,
+        kind=config.get("architectures", ["CLIPTextModel"])[0],
+        layers=config.get("num_hidden_layers", 12),
+        width=config.get("hidden_size", 512),
+    )
+
+
+def revision(row: orm.Revision, job: orm.Job) -> Revision:
+    """A state of a ledger, with the files of the job that made it."""
+    return Revision(
+        model=row.model,
+        number=row.number,
+        digest=row.digest,
+        active=row.active,
+        edit=row.job_id,
+        created_at=row.created_at,
+        artifacts=[artifact(file) for file in job.artifacts],
+        url=f"/v1/models/{row.model}/revisions/{row.number}",
+    )
+
+
+def batch(session: Session, row: orm.Batch) -> Batch:
+    """Many removals and the edit that makes them."""
+    job = session.get_one(orm.Job, row.job_id)
+    counted, made = batches.counts(session, row.id), ledgers.made_by(session, job.id)
+    url = f"/v1/batches/{row.id}"
+    return Batch(
+        id=row.id,
+        model=job.model,
+        status=job.status,
+        counts=BatchCounts(total=counted.total, accepted=counted.accepted, refused=counted.total - counted.accepted),
+        revision=made.number if made else None,
+        created_at=row.created_at,
+        edit=edit(job),
+        url=url,
+        items_url=f"{url}/items",
+    )
+
+
+def item_statuses(session: Session, job: orm.Job) -> Mapping[int, ItemStatus]:
+    """What became of each removal of a job, by its place in the request."""
+    if job.status == "succeeded":
+        entries = ledgers.of_job(session, job.id)
+        return {entry.position: "removed" if entry.until is None else "revoked" for entry in entries}
+    return defaultdict(lambda: cast(ItemStatus, job.status))
+
+
+def batch_item(row: orm.BatchItem, statuses: Mapping[int, ItemStatus]) -> BatchItem:
+    """One removal of a batch."""
+    return BatchItem(
+        position=row.position,
+        concept=row.concept,
+        status="refused" if row.place is None else statuses[row.place],
+        place=row.place,
+        errors=[InvalidField.model_validate(error) for error in row.errors],
+    )
+
+
+def webhook_endpoint(row: orm.WebhookEndpoint) -> WebhookEndpoint:
+    """A receiver, without its secret."""
+    return WebhookEndpoint(
+        id=row.id,
+        url=row.url,
+        events=row.events,
+        description=row.description,
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        public_key=row.public_key,
+    )
+
+
+def webhook_delivery(row: orm.WebhookDelivery) -> WebhookDelivery:
+    """A message, and the attempts to deliver it."""
+    return WebhookDelivery(
+        id=row.id,
+        endpoint=row.endpoint_id,
+        type=row.type,
+        edit=row.job_id,
+        status=row.status,
+        created_at=row.created_at,
+        next_attempt_at=row.next_attempt_at,
+        attempts=[WebhookAttempt.model_validate(attempt) for attempt in row.attempts],
+    )
+
+
+def page(items: Sequence[Item], limit: int, cursor: Callable[[Item], object]) -> Page[Item]:
+    """A page of at most `limit` items, of which one more was looked for."""
+    more = len(items) > limit
+    kept = list(items[:limit])
+    return Page(data=kept, has_more=more, next_cursor=str(cursor(kept[-1])) if more else None)
+
+
+def aware(time: datetime | None) -> datetime | None:
+    """A time that came without its zone is taken to be UTC."""
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+
+
+def _urls(edit_id: str) -> EditUrls:
+    base = f"/v1/edits/{edit_id}"
+    parts = ("cancel", "events", "stream", "artifacts", "report")
+    return EditUrls(self=base, **{part: f"{base}/{part}" for part in parts})
+
+
+def commit_of(digests: Mapping[str, str]) -> str:
+    """Forty hexadecimal digits, as git has them, of files' names and digests."""
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]

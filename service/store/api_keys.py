@@ -1,0 +1,91 @@
+"""API keys: `expunge_<id>_<secret>`. The store keeps the secret's hash, and compares it in constant time.
+
+The secret has 256 random bits, so a plain hash of it cannot be reversed by guessing: no salt, no slow hash.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from api_schemas.access import DEFAULT_TENANT, SCOPES
+from service.store.orm import ApiKey
+
+_FORM = re.compile(r"expunge_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
+_NO_HASH = "0" * 64
+
+
+def new_key() -> str:
+    """A fresh key. Only its owner ever has it."""
+    return f"expunge_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+
+
+def register(
+    session: Session,
+    key: str,
+    *,
+    now: datetime,
+    tenant: str = DEFAULT_TENANT,
+    name: str = "",
+    scopes: Sequence[str] = SCOPES,
+    expires_at: datetime | None = None,
+) -> str:
+    """Let the key in. Returns its id; does nothing when it is known."""
+    match = _FORM.fullmatch(key)
+    if match is None:
+        raise ValueError("not an Expunge API key")
+    if session.get(ApiKey, match["id"]) is None:
+        session.add(
+            ApiKey(
+                id=match["id"],
+                secret_sha256=_digest(match["secret"]),
+                tenant=tenant,
+                name=name,
+                scopes=list(scopes),
+                created_at=now,
+                expires_at=expires_at,
+            )
+        )
+    return match["id"]
+
+
+def authenticate(session: Session, key: str, *, now: datetime) -> ApiKey | None:
+    """The key that is known, not revoked and not expired, else None. As quick for any well-formed key."""
+    match = _FORM.fullmatch(key)
+    if match is None:
+        return None
+    known = session.get(ApiKey, match["id"])
+    expected = known.secret_sha256 if known and holds(known, now) else _NO_HASH
+    return known if hmac.compare_digest(expected, _digest(match["secret"])) else None
+
+
+def holds(key: ApiKey, now: datetime) -> bool:
+    """Whether the key still opens anything."""
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+
+
+def used(session: Session, key_id: str, *, now: datetime) -> None:
+    """Note that the key was used."""
+    session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
+
+
+def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
+    """Let the key in no more: at most a second later it opens nothing. None: there is no such key."""
+    key = session.get(ApiKey, key_id)
+    if key and key.revoked_at is None:
+        key.revoked_at = now
+    return key
+
+
+def every(session: Session) -> Sequence[ApiKey]:
+    """All keys, by tenant and age."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

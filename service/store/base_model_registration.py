@@ -1,0 +1,125 @@
+"""Base models that an operator registered: every file looked at, and hashed once for each state that it is in."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from service.store.base_models import MODEL_ID
+from service.store.blobs import CHUNK
+from service.store.database import Database
+from service.store.errors import RefusedModel
+from service.store.orm import RegisteredFile, RegisteredModel
+
+CODE = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
+"""Files that may run code when they are loaded."""
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
+
+Progress = Callable[[int], object]
+"""Told how many bytes were dealt with."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What was done."""
+
+    model: str
+    files: int
+    hashed: int
+    """The others were as they were when they were hashed last."""
+
+
+def register(
+    database: Database, model_id: str, folder: Path, now: datetime, progress: Progress = lambda size: None
+) -> Registered:
+    """Make a folder known as a base model. Each file is noted as soon as it is hashed: what is cut off goes on from there.
+
+    Raises:
+        RefusedModel: the id or a file of the folder cannot be had here.
+    """
+    if not MODEL_ID.fullmatch(model_id):
+        raise RefusedModel(f'"{model_id}" is no id for a model.', remedy="Letters, digits, dots, dashes: --id NAME.")
+    paths = sorted(files_of(folder))
+    with database.write() as session:
+        session.merge(RegisteredModel(id=model_id, folder=str(folder), registered_at=now))
+    hashed = sum(_note(database, model_id, folder, path, progress) for path in paths)
+    names = {path.relative_to(folder).as_posix() for path in paths}
+    with database.write() as session:
+        gone = delete(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.name.not_in(names))
+        session.execute(gone)
+    return Registered(model_id, len(paths), hashed)
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    """Every file of a model's folder, hidden ones left out.
+
+    Raises:
+        RefusedModel: it is no diffusers folder, or holds links, code or odd names.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise RefusedModel(f"{folder} is no diffusers folder.", remedy="Name the folder that has a model_index.json.")
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        _check(path, name)
+        if path.is_file():
+            yield path
+
+
+def forget(session: Session, model_id: str) -> bool:
+    """Make a model unknown; its files stay where they are. False: it was not known."""
+    session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
+    found = session.get(RegisteredModel, model_id)
+    if found is not None:
+        session.delete(found)
+    return found is not None
+
+
+def folders(session: Session) -> Mapping[str, Path]:
+    """Id -> folder."""
+    return {model.id: Path(model.folder) for model in session.scalars(select(RegisteredModel))}
+
+
+def digests(session: Session, model_id: str) -> Sequence[RegisteredFile]:
+    """What is known of a model's files."""
+    own = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
+    return session.scalars(own.order_by(RegisteredFile.name)).all()
+
+
+def _check(path: Path, name: Path) -> None:
+    if path.is_symlink():
+        raise RefusedModel(f"{name} is a link.", remedy="Copy the model, so that what was looked at is what is used.")
+    if path.suffix.lower() in CODE:
+        raise RefusedModel(f"{name} may run code when it is loaded.", remedy="Keep safetensors, and remove it.")
+    if not all(FILE_NAME.fullmatch(part) for part in name.parts):
+        raise RefusedModel(f"{str(name)!r} has an odd name.", remedy="Rename or remove it.")
+
+
+def _note(database: Database, model_id: str, folder: Path, path: Path, progress: Progress) -> bool:
+    """Have the file's digest. Whether it had to be read."""
+    name, found = path.relative_to(folder).as_posix(), path.stat()
+    with database.read() as session:
+        known = session.get(RegisteredFile, (model_id, name))
+    if known and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
+        progress(found.st_size)
+        return False
+    sha256 = _sha256(path, progress)
+    row = RegisteredFile(model_id=model_id, name=name, size=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
+    with database.write() as session:
+        session.merge(row)
+    return True
+
+
+def _sha256(path: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            progress(len(chunk))
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""What nobody finished: dead leases, expired jobs, stale keys. Safe to run anywhere, any number of times."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, delete, or_, update
+from sqlalchemy.orm import Session
+
+from api_schemas.jobs import JobError, Status
+from service.store import events, outbox
+from service.store.claims import FREE
+from service.store.orm import IdempotencyKey, Job
+
+LONGEST_LEASE = timedelta(hours=1)
+"""A lease that ends later than this was given before the clock was set back."""
+IDEMPOTENCY_TIME = timedelta(hours=24)
+
+ATTEMPTS_EXHAUSTED = JobError(
+    code="attempts_exhausted", message="every worker that tried this job died on it", retryable=True
+)
+
+
+def sweep(session: Session, *, now: datetime) -> None:
+    """Bring every job whose worker is gone back into the queue, or to its end."""
+    dead = or_(Job.lease_until < now, Job.lease_until > now + LONGEST_LEASE)
+    running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
+    exhausted = and_(running, Job.attempt >= Job.max_attempts)
+    unwanted = and_(Job.status == "queued", Job.expires_at < now)
+    ended = {"finished_at": now, **FREE}
+
+    _move(session, canceling, "canceled", "the worker is gone", ended, now)
+    failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
+    _move(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
+    for job_id in _move(session, unwanted, "expired", "nobody started it in time", ended, now):
+        outbox.silence(session, job_id)
+    for job_id in _move(
+        session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **FREE}, now
+    ):
+        outbox.ring(session, job_id, now=now)
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_TIME))
+
+
+def owner_died(session: Session, owner: str, *, now: datetime) -> None:
+    """Somebody saw this worker die: no need to wait for its lease to end."""
+    session.execute(update(Job).where(Job.lease_owner == owner).values(lease_until=now - timedelta(seconds=1)))
+    sweep(session, now=now)
+
+
+def _move(
+    session: Session,
+    which: ColumnElement[bool],
+    status: Status,
+    message: str,
+    values: Mapping[str, object],
+    now: datetime,
+) -> Sequence[str]:
+    """Change the status of the matching jobs and tell each one's history. Returns their ids."""
+    moved = session.scalars(update(Job).where(which).values(status=status, **values).returning(Job.id)).all()
+    for job_id in moved:
+        events.append(session, job_id, "status", message, now=now, level="warn", status=status)
+    return moved

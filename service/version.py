@@ -1,8 +1,0 @@
-"""The version of the distribution."""
-
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    VERSION = version("expunge")
-except PackageNotFoundError:  # a checkout that is not installed
-    VERSION = "0+unknown"

@@ -1,0 +1,84 @@
+"""Options are declared once, and every command that takes them has them."""
+
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from api_schemas.cli.edit import edit
+from api_schemas.cli.options import request_from_options, takes
+from api_schemas.edits import EditRequest
+from api_schemas.errors import UsageError
+from editor.cli.erase import erase
+from editor.cli.prompts import prompts
+
+asked: list[tuple[EditRequest, int]] = []
+
+
+@takes("request", request_from_options)
+def command(request: EditRequest, number: Annotated[int, typer.Option()] = 3) -> None:
+    """Remember."""
+    asked.append((request, number))
+
+
+def run(*arguments: str) -> tuple[EditRequest, int]:
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, UsageError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return asked.pop()
+
+
+def test_the_command_gets_the_request_and_its_own_options() -> None:
+    request, number = run(
+        *("--remove", "fox=dog", "--remove", "style:ink", "--alias", "fox=vixen", "--pin", "an owl", "--number", "5"),
+        *("--preservation", "2", "--no-validate", "--no-spellings", "--preserve", "wolf"),
+    )
+    fox, ink = request.removals
+    assert (fox.replacement, fox.aliases, ink.kind, number) == ("dog", ["vixen"], "style", 5)
+    assert (fox.spellings, ink.preserve) == ([], ["wolf"])
+    assert (request.options.preservation, request.options.pins) == (2.0, ["an owl"])
+    assert not request.validation.enabled
+
+
+def test_what_is_not_said_is_a_requests_own_default() -> None:
+    request, number = run("--remove", "fox")
+    assert number == 3
+    assert request == EditRequest.model_validate({"removals": [{"concept": "fox"}]})
+
+
+def test_one_command_line_does_not_leak_into_the_next() -> None:
+    assert run("--remove", "fox", "--pin", "an owl")[0].options.pins == ["an owl"]
+    assert run("--remove", "fox")[0].options.pins == []
+
+
+@pytest.mark.parametrize("function", [edit, erase, prompts])
+def test_every_command_that_names_removals_can_name_them_fully(function: object) -> None:
+    app = typer.Typer()
+    app.command()(function)  # type: ignore[type-var]
+    known = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
+    assert {"--preserve", "--alias", "--title", "--translation", "--spelling", "--no-spellings", "--exclude"} <= known
+    if function is not prompts:
+        assert {"--remove", "--pin", "--preservation", "--seed", "--out"} <= known
+
+
+def test_attacks_by_name_with_a_budget_all_of_them_and_plug_ins() -> None:
+    options = ("--attack", "names", "--attack", "resurgence=300", "--attack", "mine")
+    attacks = run("--remove", "fox", *options)[0].validation.attacks
+    on = {name: wish.budget for name, wish in attacks.named.items() if wish.enabled}
+    assert on == {"names": None, "resurgence": 300, "mine": None}
+    everything = run("--remove", "fox", "--attack", "all")[0].validation.attacks
+    assert (everything.off, everything.plugins) == ([], {})
+
+
+def test_a_budget_is_a_number() -> None:
+    with pytest.raises(UsageError, match="names=lots"):
+        run("--remove", "fox", "--attack", "names=lots")
+
+
+def test_a_command_keeps_its_words() -> None:
+    assert edit.__doc__ is not None
+    assert edit.__name__ == "edit"

@@ -1,0 +1,94 @@
+"""Which latents stand for a concept: planted ones, and concepts that no latent has."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from editor.errors import FeatureError
+from editor.features.sae.feature_selection import Evidence, Selection, select
+
+ROWS, LATENTS = 900, 40
+
+
+def planted(signal: float = 4.0, latent: int = 7, on_retain: float = 0.0) -> Evidence:
+    """Codes of noise; one latent is raised on the concept's rows, perhaps on the retained ones too."""
+    generator = torch.Generator().manual_seed(0)
+    has, retain = torch.arange(ROWS) % 6 == 0, torch.arange(ROWS) % 6 == 1
+    scores = torch.randn(ROWS, LATENTS, generator=generator)
+    scores[:, latent] += signal * has + on_retain * retain
+    codes = (scores - 2).relu()
+    rows = scores @ torch.randn(LATENTS, 12, generator=generator)
+    rows[:, 0] += 8 * has
+    train = torch.arange(ROWS) < ROWS // 2
+    return Evidence(rows, scores, codes, has, retain, train)
+
+
+def everywhere() -> Tensor:
+    return torch.ones(LATENTS)
+
+
+def chosen(found: Evidence, stability: Tensor | None = None) -> Selection:
+    return select(found, everywhere() if stability is None else stability)
+
+
+def test_the_planted_latent_is_found_and_confirmed():
+    found = chosen(planted())
+    assert found.latents == [7]
+    (feature,) = found.features
+    assert feature.train_auc > 0.95
+    assert feature.auc.low > 0.9
+    assert feature.q_value < 1e-6
+    assert feature.d_prime == pytest.approx(4, abs=0.6)
+    score = found.score(planted().scores)
+    assert score[planted().has].mean() > score[~planted().has].mean() + 2
+
+
+def test_when_nothing_stands_for_it_the_probe_does():
+    found = chosen(planted(signal=0))
+    assert not found.stands
+    assert found.probe.low > 0.6
+    with pytest.raises(FeatureError, match="No feature"):
+        found.score(planted().scores)
+
+
+@pytest.mark.parametrize(
+    ("found", "stability", "reason"),
+    [
+        (planted(on_retain=4), everywhere(), "respond to what is kept"),
+        (planted(), torch.full((LATENTS,), 1 / 3), "not found by other seeds"),
+        (replace(planted(), codes=planted().scores.exp()), everywhere(), "active almost everywhere"),
+    ],
+)
+def test_a_witness_that_is_not_fit_is_refused_with_its_reason(found, stability, reason):
+    selection = chosen(found, stability)
+    assert not selection.stands
+    assert selection.refused[reason] == 1
+
+
+def test_the_test_rows_have_no_part_in_the_choice():
+    """A latent that responds on the test rows alone is not chosen; one that does on the train rows alone is not confirmed."""
+    late, early = planted(signal=0), planted(signal=0)
+    late.scores[:, 3] += 5 * (late.has & ~late.train)
+    early.scores[:, 3] += 5 * (early.has & early.train)
+    assert 3 not in chosen(late).latents
+    found = chosen(replace(early, codes=(early.scores - 2).relu()))
+    assert not found.stands
+    assert found.refused["not confirmed on the test rows"] == 1
+
+
+def test_the_criteria_agree_when_several_latents_are_raised():
+    found = planted()
+    for latent in (8, 9, 10, 11):
+        found.scores[:, latent] += 4 * found.has
+    found = replace(found, codes=(found.scores - 4).relu())
+    assert chosen(found).agreement > 0.9
+    assert chosen(planted(signal=0)).agreement < 0.5
+    assert sorted(chosen(found).latents) == [7, 8, 9, 10, 11]
+
+
+def test_a_half_without_the_concept_is_refused():
+    found = planted()
+    with pytest.raises(FeatureError, match="Each half"):
+        chosen(replace(found, has=found.has & found.train))

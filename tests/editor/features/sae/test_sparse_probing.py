@@ -1,0 +1,163 @@
+"""Probes on codes and reconstructions, and Moran's I, on planted cases and against slower computations."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from editor.features.linear_probe import fit_probe
+from editor.features.sae import SparseAutoencoder
+from editor.features.sae.concept_metrics import tellable, told
+from editor.features.sae.metrics import localisation, morans_i
+from editor.features.sae.sparse_probing import absorption, anova_f, area, best_threshold, f1, preserved, probing_curve
+
+LABELS = [f"{n % 6}" for n in range(240)]
+CLASSES = torch.arange(240) % 6
+TRAIN = torch.arange(240) < 120
+PARENTS = {f"{n}": "even" if n % 2 == 0 else "odd" for n in range(6)}
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def codes(own: int = 1) -> torch.Tensor:
+    """Thirty latents of noise; before them ``own`` for each class, each active in another part of its rows."""
+    noise = 0.1 * random(240, 30).abs()
+    share = (torch.arange(240) // 6) % own
+    planted = [(c == CLASSES) & (share == part) for c, part in product(range(6), range(own))]
+    return torch.cat([torch.stack(planted, 1).float(), noise], 1)
+
+
+def test_f_is_fishers():
+    values, classes = random(30, 2), torch.arange(30) % 3
+    groups = [values[classes == c].double() for c in range(3)]
+    mean = values.double().mean(0)
+    between = sum(len(own) * (own.mean(0) - mean).square() for own in groups) / 2
+    within = sum((own - own.mean(0)).square().sum(0) for own in groups) / 27
+    torch.testing.assert_close(anova_f(values, classes), between / within)
+    assert anova_f(torch.ones(6, 1), torch.arange(6) % 2).item() == 0
+    assert anova_f((torch.arange(6) % 2)[:, None].float(), torch.arange(6) % 2).item() == float("inf")
+
+
+def test_the_curve_rises_until_every_class_has_its_latent():
+    curve = probing_curve(codes(), LABELS, TRAIN, sizes=(1, 3, 6, 20, 50))
+    assert list(curve.accuracy) == [1, 3, 6, 20]
+    assert curve.accuracy[1] == pytest.approx(2 / 6, abs=0.02)
+    assert curve.accuracy[3] == pytest.approx(4 / 6, abs=0.02)
+    assert curve.accuracy[6] == curve.accuracy[20] == 1
+    assert curve.accuracy[3] < curve.area < 1
+
+
+def test_the_area_is_over_the_logarithm():
+    assert area({1: 0.0, 10: 1.0, 100: 1.0}) == pytest.approx(0.75)
+    assert area({4: 0.3}) == 0.3
+
+
+def test_a_curve_is_of_rows_that_no_probe_was_fitted_on():
+    noise = random(240, 100)
+    assert probing_curve(noise, LABELS, TRAIN, sizes=(100,)).accuracy[100] < 0.35
+
+
+def test_nothing_is_lost_by_a_perfect_reconstruction_and_all_by_the_mean():
+    rows = torch.nn.functional.one_hot(CLASSES, 8).float() + 0.3 * random(240, 8)
+    probe = fit_probe(rows, LABELS)
+    same = preserved(probe, rows, rows, LABELS)
+    assert (same.rebuilt, same.loss_recovered) == (same.accuracy, 1)
+    nothing = preserved(probe, rows, rows.mean(0).expand_as(rows), LABELS)
+    assert nothing.loss_recovered == 0
+    assert nothing.rebuilt == pytest.approx(1 / 6)
+    half = preserved(probe, rows, (rows + rows.mean(0)) / 2, LABELS)
+    assert 0 < half.loss_recovered < 1
+
+
+def test_a_class_with_its_own_latent_is_not_absorbed():
+    found = absorption(codes(), LABELS, PARENTS, TRAIN)
+    assert set(found) == set("012345")
+    assert all(one.f1_one == 1 and one.gap == 0 for one in found.values())
+
+
+def test_a_class_split_over_four_latents_needs_them_all():
+    found = absorption(codes(own=4), LABELS, PARENTS, TRAIN)
+    for one in found.values():
+        assert one.f1_few == 1
+        assert one.gap == pytest.approx(1 - 2 * 0.25 / 1.25, abs=0.05)
+
+
+def test_siblings_that_share_their_latents_overlap():
+    """Every even class has the same ten latents, every odd class ten others."""
+    even = (CLASSES % 2 == 0)[:, None]
+    shared = torch.cat([even.float() + 0.1 * random(240, 10), (~even).float() + 0.1 * random(240, 10, seed=1)], 1)
+    found = absorption(torch.cat([shared, 0.1 * random(240, 30, seed=2)], 1), LABELS, PARENTS, TRAIN)
+    apart = absorption(random(240, 300, seed=3), LABELS, PARENTS, TRAIN)
+    assert min(one.jaccard for one in found.values()) > 0.3 > max(one.jaccard for one in apart.values())
+
+
+def test_only_children_have_nobody_to_be_absorbed_by():
+    assert absorption(codes(), LABELS, {name: name for name in PARENTS}, TRAIN) == {}
+
+
+def test_the_threshold_is_the_best_of_all():
+    scores, positive = random(50).round(decimals=1), random(50, seed=1) > 0.8
+    found = f1(scores >= best_threshold(scores, positive), positive)
+    assert found == max(f1(scores >= cut, positive) for cut in scores)
+
+
+def slow_moran(grid: torch.Tensor) -> float:
+    height, width = grid.shape
+    places, x = list(product(range(height), range(width))), grid.double() - grid.double().mean()
+    pairs = [(a, b) for a in places for b in places if a != b and max(abs(a[0] - b[0]), abs(a[1] - b[1])) == 1]
+    return float(len(places) / len(pairs) * sum(x[a] * x[b] for a, b in pairs) / x.square().sum())
+
+
+def test_morans_i_by_its_definition():
+    maps = random(3, 4, 5)
+    assert morans_i(maps).tolist() == pytest.approx([slow_moran(own) for own in maps])
+
+
+def test_a_blob_is_in_one_place_and_a_chequerboard_in_none():
+    blob, board = torch.zeros(8, 8), (torch.arange(8)[:, None] + torch.arange(8)) % 2
+    blob[2:5, 3:6] = 1
+    maps = torch.stack([blob, board.float(), torch.full((8, 8), 0.1)])
+    found = morans_i(maps)
+    assert found[0] > 0.5
+    assert found[1] < 0
+    assert found[2].isnan()
+
+
+def test_values_in_random_order_have_the_value_of_no_structure():
+    assert morans_i(random(20_000, 3, 3)).mean() == pytest.approx(-1 / 8, abs=0.005)
+
+
+def halves(width: int) -> SparseAutoencoder:
+    """Latents are the dimensions' positive parts and one that never fires."""
+    sae = SparseAutoencoder(width, width + 1, k=width)
+    with torch.no_grad():
+        sae.encoder[:width] = sae.decoder[:width] = torch.eye(width)
+    return sae
+
+
+def test_a_latent_is_localised_where_its_map_is():
+    maps = random(3, 2, 6, 5)
+    found = localisation(halves(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
+    torch.testing.assert_close(found[:2], torch.stack([morans_i(maps[:, c].relu()).mean() for c in range(2)]))
+    assert found[2].isnan()
+
+
+def test_images_are_told_by_means_and_maxima_over_positions():
+    rows = random(10 * 4, 3).abs()
+    found = told(halves(3), rows, 4, torch.arange(10) < 3)
+    torch.testing.assert_close(found.rows, rows.view(10, 4, 3).mean(1))
+    torch.testing.assert_close(found.rebuilt, found.rows)
+    torch.testing.assert_close(found.codes[:, :3], rows.view(10, 4, 3).amax(1))
+    torch.testing.assert_close(found.scores[:, :3], found.rows)
+
+
+def test_labels_that_are_on_one_side_alone_are_not_asked_about():
+    rows = torch.cat([torch.nn.functional.one_hot(torch.arange(20) % 2, 2).float(), random(2, 2)])
+    images = told(halves(2), rows, 1, torch.arange(22) % 4 < 2)
+    found = tellable(images, [*("ab"[n % 2] for n in range(20)), "c", "d"])
+    assert found is not None
+    assert set(found["best"]) == {"a", "b"}
+    assert found["auc"]["value"] == found["preserved"]["rebuilt"] == 1
+    assert tellable(images, [str(n) for n in range(22)]) is None

@@ -1,0 +1,126 @@
+"""Images as diffusers' pipeline draws them, with less work."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from editor import emoji
+from editor.errors import CheckpointError
+from editor.generation.cfg_sharing import Halved, before_words, shared_halves
+from editor.generation.config import Sampler, Shot
+from editor.generation.cpu_optimizations import ByLength, Gated, Planar, lean
+from editor.generation.sampling import ImageCache, check_drawable, draw, load_pipeline
+
+SHOTS = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2), Shot("a fox in the style of noto", 3)]
+
+
+def unet(**more: Any) -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    blocks = {
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }
+    settings = {"block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 16, "sample_size": 8}
+    return UNet2DConditionModel(norm_num_groups=8, attention_head_dim=2, **(blocks | settings | more)).eval()
+
+
+@torch.no_grad()
+def test_what_both_halves_of_guidance_share_is_computed_once_and_changes_nothing() -> None:
+    model, latents, words = unet(), torch.randn(3, 4, 8, 8), torch.randn(6, 5, 16)
+    doubled, time = torch.cat([latents, latents]), torch.full((6,), 300)
+    plain = model(doubled, time, words).sample
+    rows: list[int] = []
+    model.down_blocks[0].resnets[0].register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    with shared_halves(model):
+        shared = model(doubled, time, words).sample
+    assert rows == [3]
+    assert (shared - plain).abs().max() < 1e-5
+    assert (shared[:3] - shared[3:]).abs().max() > 1e-3, "the words still tell the halves apart"
+    assert not any(isinstance(module, Halved) for module in model.modules())
+
+
+def test_nothing_is_shared_where_the_halves_differ_from_the_start() -> None:
+    extra = {"addition_embed_type": "text", "encoder_hid_dim": 16}
+    assert before_words(unet(**extra)) == []
+    first_without = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    assert before_words(unet(**first_without)) == []
+
+
+@torch.no_grad()
+def test_rearranged_modules_compute_what_their_originals_do() -> None:
+    """Rows of 144 positions are attended by the fused kernel, of 36 in plain products."""
+    model, latents, words = unet(), torch.randn(2, 4, 12, 12), torch.randn(4, 5, 16)
+    doubled, time = torch.cat([latents, latents]).to(memory_format=torch.channels_last), torch.full((4,), 300)
+    plain, own = model(doubled, time, words).sample, {name: type(m) for name, m in model.named_modules()}
+    with lean(model):
+        kinds = {type(module) for module in model.modules()}
+        attention = model.mid_block.attentions[0].transformer_blocks[0].attn1
+        assert {Gated, Planar} <= kinds
+        assert isinstance(attention.processor, ByLength)
+        assert (model(doubled, time, words).sample - plain).abs().max() < 1e-5
+    assert {name: type(m) for name, m in model.named_modules()} == own
+    assert not isinstance(attention.processor, ByLength)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    return load_pipeline(emoji.WEIGHTS)
+
+
+def test_a_pipeline_of_another_kind_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    with pytest.raises(CheckpointError, match="one of StableDiffusionXLPipeline"):
+        check_drawable(tmp_path)
+    check_drawable(emoji.WEIGHTS)
+
+
+def test_images_are_those_of_the_pipeline(pipeline: Any) -> None:
+    """One image at a time through diffusers, against a batch through our own loop."""
+    sampler = Sampler(4, 3.0)
+    expected = [
+        pipeline(
+            shot.prompt,
+            num_inference_steps=4,
+            guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(shot.seed),
+            output_type="np",
+        ).images[0]
+        for shot in SHOTS
+    ]
+    found = np.stack(draw(pipeline, sampler, SHOTS)).astype(float) / 255
+    assert np.abs(found - np.stack(expected)).max() <= 0.5 / 255 + 1e-3
+    rough = np.stack(draw(pipeline, Sampler(4, 3.0, "bfloat16"), SHOTS)).astype(float) / 255
+    assert np.abs(rough - found).mean() <= 2e-3
+
+
+def test_what_is_drawn_does_not_depend_on_what_is_drawn_beside_it(pipeline: Any) -> None:
+    together, alone = draw(pipeline, Sampler(2, 3.0), SHOTS), draw(pipeline, Sampler(2, 3.0), SHOTS[1:2])
+    assert np.abs(together[1].astype(int) - alone[0].astype(int)).max() <= 1
+
+
+def test_the_cache_draws_what_is_missing_and_tells_models_and_samplers_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Shot] = []
+
+    def planted(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> list[np.ndarray]:
+        drawn.extend(shots)
+        return [np.full((8, 8, 3), shot.seed, dtype=np.uint8) for shot in shots]
+
+    monkeypatch.setattr("editor.generation.sampling.draw", planted)
+    cache, other = ImageCache(tmp_path, "a"), ImageCache(tmp_path, "b")
+    cache.draw(None, Sampler(4, 3.0), SHOTS[:2])
+    again = cache.draw(None, Sampler(4, 3.0), SHOTS)
+    assert drawn == SHOTS
+    assert [int(image[0, 0, 0]) for image in again] == [1, 2, 3]
+    cache.draw(None, Sampler(5, 3.0), SHOTS[:1])
+    cache.draw(None, Sampler(4, 3.0, "bfloat16"), SHOTS[:1])
+    other.draw(None, Sampler(4, 3.0), SHOTS[:1])
+    assert len(drawn) == 6

@@ -1,0 +1,66 @@
+"""Attacks, detectors and features as a job runs them."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_schemas.edits import EditRequest
+from editor import emoji, jobs
+from editor.errors import AttackError
+from editor.io.atomic import write_bytes
+from editor.jobs.attack_phase import attacked
+from editor.publishing.limitations import not_tested
+
+Make = Callable[[dict[str, Any]], jobs.JobContext]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Make:
+    def make(validation: dict[str, Any]) -> jobs.JobContext:
+        removal = {"concept": "fox", "replacement": "dog face"}
+        return jobs.JobContext(
+            request=EditRequest.model_validate({"removals": [removal], "validation": validation}),
+            model_dir=emoji.WEIGHTS,
+            workdir=tmp_path / "work",
+            cache_dir=tmp_path / "cache",
+            progress=lambda phase, done, message: None,
+            job_id="job",
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            delta_only=True,
+        )
+
+    return make
+
+
+def test_an_unknown_attack_is_refused_before_any_work(context: Make) -> None:
+    job = context({"attacks": {"plugins": {"nobody": {"enabled": True}}}})
+    with pytest.raises(AttackError, match="nobody"):
+        jobs.run_phase("trace", job)
+    assert not list(job.workdir.rglob("*"))
+
+
+def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make) -> None:
+    small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4}
+    key = {"enabled": True, "budget": 20, "images": 2}
+    job = context({**small, "attacks": {"adversarial_key": key}})
+    write_bytes(job.result("trace"), b"[]")  # nothing to learn from a trace here
+    for phase in ("edit", "validate"):
+        jobs.run_phase(phase, job)
+    found = attacked(job)
+    assert [record.name for record in found.attacks] == ["adversarial_key"]
+    assert found.attacks[0].rate.n == 2
+    assert (found.detectors, found.features) == ([], None)
+    told = " ".join(not_tested(job.request.validation))
+    assert "resurgence" in told
+    assert "adversarial keys" not in told
+    assert "Features" in told
+
+
+def test_without_validation_nothing_is_attacked(context: Make) -> None:
+    request = context({"enabled": False}).request
+    assert not_tested(request.validation) == [
+        "No image was drawn, nothing was judged, and no attack was tried: validation was switched off."
+    ]

@@ -1,0 +1,116 @@
+"""`expunge foresee`: the forecast is that of the edit which would follow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import CLIPTextModel
+from typer.testing import CliRunner
+
+from api_schemas.cli.main import root
+from api_schemas.cli.removal_arguments import build_request
+from editor.checkpoints import open_checkpoint
+from editor.cli.forecast import BAR, bar
+from editor.errors import LedgerConflict
+from editor.jobs.forecast import forecast
+from editor.ledger import Entry, LedgerFolder
+from editor.prompts import PromptBook
+from tests.editor.cli.ledger_commands import run
+
+CORPUS = ("a fox", "[red] pizza in the style of noto", "a fox", "a rocket", "owl " * 60)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(CORPUS) + "\n")
+    return path
+
+
+def last_states(encoder: CLIPTextModel, ids: torch.Tensor, eos: int) -> torch.Tensor:
+    with torch.no_grad():
+        states: torch.Tensor = encoder(ids[None]).last_hidden_state[0, eos:]
+    return states
+
+
+def moved(before: CLIPTextModel, folder: Path, book: PromptBook, prompts: Sequence[str]) -> list[float]:
+    """How far transformers' own encoder moves with the published weights."""
+    after = CLIPTextModel.from_pretrained(folder / "text_encoder")
+    found = []
+    for prompt in map(book.tokenise, prompts):
+        was, now = (last_states(model, prompt.ids, prompt.eos) for model in (before, after))
+        found.append(float((now - was).norm() / was.norm()))
+    return found
+
+
+def test_the_forecast_is_what_the_published_weights_do(
+    model_dir: Path, encoder: CLIPTextModel, book: PromptBook, corpus: Path, tmp_path: Path
+) -> None:
+    found = run("foresee", "fox=dog face", "--model-dir", model_dir, "--corpus", corpus)
+    run("erase", "--remove", "fox=dog face", "--model-dir", model_dir, "--no-validate", "--out", tmp_path / "out")
+    (one,) = found["encoders"]
+    assert (one["component"], one["layers"], one["too_long"]) == ("text_encoder", [0], 1)
+    assert [told["concept"] for told in one["removals"]] == ["fox"]
+    prompts = [each["prompt"] for each in one["prompts"]]
+    assert sorted(prompts) == sorted({*CORPUS[:4]})
+    assert prompts[0] == "a fox"
+    told = [each["moved"] for each in one["prompts"]]
+    assert told == pytest.approx(moved(encoder, tmp_path / "out", book, prompts), rel=1e-3, abs=1e-5)
+    assert told == sorted(told, reverse=True)
+
+
+def test_it_joins_a_ledger_without_writing_it(model_dir: Path, tmp_path: Path) -> None:
+    checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
+    entry = Entry.model_validate({"removal": {"concept": "owl", "replacement": "bear", "preserve": ["zeppelin"]}})
+    folder.write(folder.read_for(checkpoint).add([entry]))
+    before = folder.file.read_bytes()
+    found = forecast(checkpoint, build_request(["fox=dog face"]), None, folder)
+    assert found.ledger is not None
+    assert found.ledger.active == 2
+    assert [told.concept for told in found.encoders[0].removals] == ["fox"]
+    assert not [each for each in found.encoders[0].prompts if "owl" in each.prompt or "zeppelin" in each.prompt]
+    assert folder.file.read_bytes() == before
+    with pytest.raises(LedgerConflict):
+        forecast(checkpoint, build_request(["bear"]), None, folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["--ledger", "{tmp}/none"], "ledger"),
+        (["--sites", "auto"], "sites"),
+        (["--corpus", "{tmp}/empty"], "corpus"),
+        (["--corpus", "{tmp}/binary"], "corpus"),
+    ],
+)
+def test_what_cannot_be_foreseen_is_refused(arguments: list[str], field: str, model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n \n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert run("foresee", "fox", "--model-dir", model_dir, *given)["error"]["field"] == field
+    assert not (tmp_path / "none").exists()
+
+
+def test_people_see_bars_and_warnings(model_dir: Path, corpus: Path) -> None:
+    arguments: list[Any] = [
+        "foresee",
+        "hot dog=pizza",
+        "--preserve",
+        "dog",
+        "--model-dir",
+        model_dir,
+        "--corpus",
+        corpus,
+    ]
+    shown = CliRunner().invoke(root, [*map(str, arguments)]).stdout
+    assert "[red] pizza" in shown
+    assert "█" in shown
+    assert "warning" in shown
+    assert "left out: 1" in shown
+
+
+@pytest.mark.parametrize(("share", "full"), [(-0.2, 0), (0.0, 0), (0.5, BAR // 2), (1.0, BAR), (1.7, BAR)])
+def test_a_bar_stays_within_its_width(share: float, full: int) -> None:
+    assert bar(share) == "█" * full + "░" * (BAR - full)

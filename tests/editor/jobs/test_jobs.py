@@ -1,0 +1,322 @@
+"""A whole request on the embedded model, few prompts and steps: phases, resumption, the cache, the three published forms."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from api_schemas.edits import EditRequest
+from api_schemas.report import AuditReport
+from editor import jobs
+from editor.checkpoints import file_digest
+from editor.emoji import WEIGHTS
+from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
+from editor.generation.sampling import Sampler, Shot, draw, load_pipeline
+from editor.judging.policies import load_policy
+from editor.ledger import LedgerFolder
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SMALL = {"steps": 3, "retain_prompts": 6, "prompts": 12}
+FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL}
+
+Make = Callable[..., jobs.JobContext]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    cache = tmp_path_factory.mktemp("cache")
+
+    def context(request: dict[str, Any] = FOX, **changes: Any) -> jobs.JobContext:
+        values: dict[str, Any] = {
+            "request": EditRequest.model_validate(request),
+            "model_dir": WEIGHTS,
+            "workdir": tmp_path_factory.mktemp("work"),
+            "cache_dir": cache,
+            "progress": lambda phase, done, message: None,
+            "job_id": "edit_1",
+            "now": NOW,
+        }
+        return jobs.JobContext(**(values | changes))
+
+    return context
+
+
+@pytest.fixture(scope="module")
+def done(make: Make) -> jobs.JobContext:
+    context = make()
+    for phase in jobs.PHASES:
+        assert not jobs.finished(phase, context)
+        jobs.run_phase(phase, context)
+        assert jobs.finished(phase, context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def report(done: jobs.JobContext) -> AuditReport:
+    return AuditReport.model_validate_json((done.out / "report.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def delivered(done: jobs.JobContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("delivered")
+    assert jobs.deliver(done, out)[-1] == out / "report.json"
+    return out
+
+
+def test_every_artifact_is_listed_with_its_true_digest(
+    done: jobs.JobContext, report: AuditReport, delivered: Path
+) -> None:
+    names = [artifact.name for artifact in jobs.artifacts(done)]
+    assert names[-1] == "report.json"
+    assert {"delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"} <= set(names)
+    for record in report.artifacts:
+        assert record.sha256 == file_digest(delivered / record.name)
+    assert not (done.out / "text_encoder" / "model.safetensors").exists(), "full weights are made when delivered"
+
+
+def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
+    assert report.removals[0].destination == "dog face"
+    assert report.validation is not None
+    groups = [(group.group, group.asks) for group in report.validation.groups]
+    assert groups == [
+        ("target", "object"),
+        ("generality", "object"),
+        ("neighbours", "object"),
+        ("retain", "object"),
+        ("retain", "style"),
+    ]
+    assert len(report.validation.checks) == len(groups)
+    (solve,) = report.solves
+    assert solve.seconds < 0.5
+    assert report.created_at == NOW
+    seen = set(report.removals[0].edit_prompts)
+    (unseen,) = (group for group in report.validation.groups if group.group == "generality")
+    assert seen.isdisjoint(unseen.prompts)
+    assert all("fox" in prompt for prompt in unseen.prompts)
+
+
+def test_a_model_that_cannot_be_drawn_with_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
+    """A lone text encoder: without validation it is edited."""
+    context = make(model_dir=model_dir)
+    with pytest.raises(CheckpointError, match="Images are drawn with") as caught:
+        jobs.run_phase("trace", context)
+    assert caught.value.field == "validation.enabled"
+    assert not list(context.workdir.iterdir())
+
+
+def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
+    (trace,) = report.traces
+    assert trace.causal_site == "layer 0 self_attention"
+    assert trace.edited_site_is_causal
+    assert trace.clean_score > trace.corrupted_score
+    assert len(trace.sites) == 12
+
+
+def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> None:
+    from safetensors.torch import load_file
+
+    shots, sampler = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2)], Sampler(4, 3.0)
+    images = {}
+    full = load_pipeline(WEIGHTS)
+    full.text_encoder = CLIPTextModel.from_pretrained(delivered / "text_encoder", dtype=torch.float32)
+    images["full"] = draw(full, sampler, shots)
+    patched = load_pipeline(WEIGHTS)
+    delta = {name.partition(":")[2]: tensor for name, tensor in load_file(delivered / "delta.safetensors").items()}
+    assert not patched.text_encoder.load_state_dict(delta, strict=False).unexpected_keys
+    images["delta"] = draw(patched, sampler, shots)
+    adapted: Any = load_pipeline(WEIGHTS)
+    adapted.load_lora_weights(delivered / "lora.safetensors")
+    images["lora"] = draw(adapted, sampler, shots)
+    base = draw(load_pipeline(WEIGHTS), sampler, shots)
+    for form in ("delta", "lora"):
+        gap = np.abs(np.stack(images[form]).astype(int) - np.stack(images["full"]).astype(int)).mean() / 255
+        assert gap <= 1e-3
+    assert np.abs(base[0].astype(int) - images["full"][0].astype(int)).mean() > 5, "the fox changed"
+
+
+def test_a_second_job_draws_only_its_after_half(
+    make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Shot] = []
+    real = draw
+
+    def counting(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> Any:
+        drawn.extend(shots)
+        return real(pipeline, sampler, shots, tick)
+
+    monkeypatch.setattr("editor.generation.sampling.draw", counting)
+    context = make()
+    jobs.run_edit(context)
+    jobs.run_validate(context)
+    assert len(drawn) == len(set(drawn)), "each image once: the after half"
+
+
+def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(phase: str, fraction: float, message: str) -> None:
+        if phase == "validate" and fraction > 0.5:
+            raise Killed
+
+    context = make(progress=kill)
+    jobs.run_trace(context)
+    jobs.run_edit(context)
+    with pytest.raises(Killed):
+        jobs.run_validate(context)
+    assert [jobs.finished(phase, context) for phase in jobs.PHASES] == [True, True, False, False]
+    again = replace(context, progress=lambda phase, fraction, message: None)
+    for phase in jobs.PHASES:
+        if not jobs.finished(phase, again):
+            jobs.run_phase(phase, again)
+    for name in ("delta.safetensors", "lora.safetensors"):
+        assert (again.out / name).read_bytes() == (done.out / name).read_bytes()
+    first, second = (AuditReport.model_validate_json((c.out / "report.json").read_bytes()) for c in (done, again))
+    weights = [[a.sha256 for a in report.artifacts if a.kind == "weights"] for report in (first, second)]
+    assert weights[0] == weights[1] != []
+    assert (second.traces, second.removals, second.validation) == (first.traces, first.removals, first.validation)
+
+
+def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Make) -> None:
+    context = make(FOX | {"validation": {"enabled": False}})
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    report = json.loads((context.out / "report.json").read_text())
+    assert report["verdict"] is None
+    assert any("No image was drawn" in line for line in report["untested"])
+
+
+def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path: Path) -> None:
+    context = make(FOX | {"validation": {"enabled": False}}, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    assert all(artifact.overlay is None for artifact in jobs.artifacts(context))
+    jobs.deliver(context, tmp_path)
+    assert not (tmp_path / "text_encoder").exists()
+    assert (tmp_path / "delta.safetensors").exists()
+
+
+def test_too_long_a_concept_is_refused_with_its_field(make: Make) -> None:
+    context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
+    with pytest.raises(ConceptError) as caught:
+        _ = context.removals
+    assert caught.value.field == "removals[1].concept"
+
+
+def test_a_judge_that_is_part_of_the_model_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPUNGE_JUDGE", str(WEIGHTS / "text_encoder"))
+    with pytest.raises(JudgeError, match="being edited"):
+        _ = make().judge
+
+
+def test_a_missing_judge_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EXPUNGE_JUDGE", str(tmp_path))
+    with pytest.raises(JudgeError, match="EXPUNGE_JUDGE"):
+        _ = make().judge
+
+
+def test_a_folder_that_is_no_model_is_refused(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        _ = make(model_dir=tmp_path).source
+    assert caught.value.field == "model"
+
+
+def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make, tmp_path: Path) -> None:
+    model = shutil.copytree(WEIGHTS, tmp_path / "model")
+    context = make(FOX | {"validation": {"enabled": False}}, model_dir=model)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    os.utime(model / "text_encoder" / "model.safetensors", ns=(1, 1))
+    with pytest.raises(PublishingError, match="has changed since"):
+        jobs.deliver(context, tmp_path / "out")
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert not (tmp_path / "out" / "text_encoder" / "model.safetensors").exists()
+
+
+def test_a_model_that_also_reads_with_t5_says_so_in_its_report(make: Make, model_dir: Path, tmp_path: Path) -> None:
+    flux = Path(shutil.copytree(model_dir, tmp_path / "flux"))
+    (flux / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (flux / "text_encoder_2").mkdir()
+    (flux / "text_encoder_2" / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    context = make(FOX | {"validation": {"enabled": False}}, model_dir=flux, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    report = jobs.published(context)
+    assert report.model.family == "flux"
+    assert any("T5 (text_encoder_2)" in limit for limit in report.limits)
+    assert "T5 (text_encoder_2)" in (context.out / "report.html").read_text()
+
+
+def test_what_others_removed_is_neither_expected_to_stay_nor_named(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prompt that is drawn for a request of a ledger, and all that its report says."""
+    others = {"removals": [{"concept": "pizza", "replacement": "hot dog", "preserve": ["zeppelin"]}]}
+    first = make(others | {"validation": {"enabled": False}}, ledger=tmp_path, delta_only=True)
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, first)
+    jobs.deliver(first, tmp_path / "first")
+    second = make(FOX | {"validation": {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
+    jobs.run_edit(second)
+    asked: list[str] = []
+
+    class Enough(Exception):
+        pass
+
+    def trials_of(groups: list[Any], gates: list[Any], seed: int) -> None:
+        asked.extend(prompt for group in groups for prompt in group.prompts)
+        raise Enough
+
+    monkeypatch.setattr("editor.jobs.validate_phase.trials_of", trials_of)
+    with pytest.raises(Enough):
+        jobs.run_validate(second)
+    assert len(asked) > 200
+    assert not [prompt for prompt in asked if "pizza" in prompt or "zeppelin" in prompt]
+    done = jobs.edited(second).model_copy(update={"ledger": None})
+    assert "pizza" not in done.model_dump_json()
+    assert "zeppelin" not in done.model_dump_json()
+
+
+def test_what_did_not_pass_is_not_published_where_the_policy_says_so(make: Make, tmp_path: Path) -> None:
+    """Twelve prompts can't show a concept to be gone. The ledger does not take it either."""
+    few = FOX | {"validation": SMALL | {"publish_policy": "only_if_passed"}}
+    context = make(few, ledger=tmp_path / "ledger")
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+    delivered = {path.relative_to(tmp_path / "out").as_posix() for path in jobs.deliver(context, tmp_path / "out")}
+    report = jobs.published(context)
+    assert report.verdict == "inconclusive"
+    assert report.refused is not None
+    assert {"report.json", "report.html", "report.pdf"} <= delivered
+    assert not [name for name in delivered if name.endswith((".safetensors", "README.md"))]
+    assert not [artifact for artifact in report.artifacts if artifact.kind in ("weights", "delta", "lora", "card")]
+    assert "No weights were published" in (tmp_path / "out" / "report.html").read_text()
+    assert not LedgerFolder(tmp_path / "ledger").file.exists()
+
+
+def test_the_gates_are_fixed_before_anything_is_measured(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy file that is changed while the job runs changes nothing."""
+    monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
+    file = tmp_path / "ours.toml"
+    file.write_text('gates = [{ measure = "neighbour_drop", threshold = 0.5 }]')
+    context = make(FOX | {"validation": SMALL | {"steps": 1, "policy": "ours"}})
+    fixed = load_policy("ours").digest()
+    jobs.run_trace(context)
+    jobs.run_edit(context)
+    file.write_text('gates = [{ measure = "neighbour_drop", threshold = 1.0 }]')
+    jobs.run_validate(context)
+    found = jobs.validation_of(context)
+    assert found is not None
+    assert (found.policy, found.policy_sha256) == ("ours", fixed)
+    assert [check.threshold for check in found.checks] == [0.5]

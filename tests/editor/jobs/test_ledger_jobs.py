@@ -1,0 +1,105 @@
+"""What the service's other jobs do with the editor: dry runs, and revocations from a ledger that was handed over."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from api_schemas.edits import EditOptions, EditRequest, Removal, Validation
+from api_schemas.ledgers import HandedLedger, HandedRemoval
+from api_schemas.plans import Plan
+from editor import emoji
+from editor.jobs import JobContext, dry_run, published, revocation
+from editor.ledger import LedgerFolder
+from editor.ledger.snapshot import hand_over
+from editor.publishing.attestation.keys import KeyFolder
+from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verify import verify
+from editor.publishing.export import deliver
+from editor.publishing.filenames import DELTA
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+FOX, PIZZA = Removal(concept="fox", replacement="dog face"), Removal(concept="pizza", replacement="hot dog")
+
+
+def handed(*removals: Removal, label: str = "edit_1") -> list[HandedRemoval]:
+    return [HandedRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
+
+
+def context(
+    workdir: Path, held: HandedLedger | None, signing_dir: Path | None = None, *, enabled: bool = False
+) -> JobContext:
+    folder = hand_over(workdir / "ledger", emoji.WEIGHTS, held) if held else None
+    workdir.mkdir(exist_ok=True)
+    return JobContext(
+        request=EditRequest(removals=[PIZZA], validation=Validation(enabled=enabled), ledger=held is not None),
+        model_dir=emoji.WEIGHTS,
+        workdir=workdir,
+        cache_dir=workdir / "cache",
+        progress=lambda *_: None,
+        job_id="edit_2",
+        now=NOW,
+        signing_dir=signing_dir,
+        ledger=folder,
+        label="edit_2",
+    )
+
+
+def revoked(workdir: Path, held: HandedLedger, signing_dir: Path | None = None) -> JobContext:
+    found = context(workdir, held, signing_dir)
+    for phase in revocation.PHASES:
+        revocation.run_phase(phase, found)
+        assert revocation.finished(phase, found)
+    return found
+
+
+def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Path) -> None:
+    """What holds twice holds once; what is taken back leaves nothing but its name in the report."""
+    twice = [*handed(FOX), *handed(FOX, label="edit_3")]
+    left = revoked(tmp_path / "left", HandedLedger(active=twice, revoked=handed(PIZZA, FOX)))
+    never = revoked(tmp_path / "never", HandedLedger(active=handed(FOX), revoked=[]))
+    assert (left.out / DELTA).read_bytes() != b""
+    found = published(left).ledger
+    assert found is not None
+    assert (found.active, found.taken_back) == (1, ["pizza"])
+    assert found.digest == LedgerFolder(never.ledger or Path()).read().digest
+    names = {file.name: file for file in revocation.artifacts(left)}
+    assert {DELTA, "report.json"} <= set(names)
+    ours, theirs = (next(f.path for f in revocation.artifacts(one) if f.name == DELTA) for one in (left, never))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None:
+    found = revoked(tmp_path / "none", HandedLedger(active=[], revoked=handed(PIZZA)))
+    report = published(found)
+    assert report.ledger is not None
+    assert (report.ledger.active, report.solves) == (0, [])
+    assert {file.name for file in revocation.artifacts(found)} == {"report.html", "report.pdf", "report.json"}
+
+
+@pytest.mark.parametrize("active", [[], handed(FOX)], ids=["nothing", "something"])
+def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, active: list[HandedRemoval]) -> None:
+    keys = KeyFolder(tmp_path / "signing")
+    keys.create(NOW)
+    found = revoked(tmp_path / "left", HandedLedger(active=active, revoked=handed(PIZZA)), keys.root)
+    deliver(found.out, found.model_dir, tmp_path / "out")
+    case = Case(tmp_path / "out", keys.public(), emoji.WEIGHTS)
+    assert verify(case).ok
+    report, ledger = published(found), LedgerFolder(found.ledger or Path()).read()
+    assert report.signed_by == keys.public().keys[0].keyid
+    (provenance,) = (one.statement.predicate for one in case.attested if one.name == "provenance")
+    taken_back = [entry.digest for entry in ledger.revoked]
+    assert provenance["buildDefinition"]["externalParameters"] == {"ledger": ledger.digest, "takenBack": taken_back}
+    (tmp_path / "out" / "report.html").write_text("something else")
+    assert not verify(case).ok
+
+
+def test_a_dry_run_foresees_and_counts(tmp_path: Path) -> None:
+    found = context(tmp_path / "plan", HandedLedger(active=handed(FOX)), enabled=True)
+    dry_run.run_phase("plan", found)
+    (file,) = dry_run.artifacts(found)
+    made = Plan.model_validate_json(file.path.read_bytes())
+    assert [removal.concept for removal in made.removals] == ["pizza"]
+    assert made.removals[0].prompts
+    assert made.edits[0].prompts
+    assert made.estimate.images > 2 * len(made.removals[0].names)

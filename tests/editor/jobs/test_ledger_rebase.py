@@ -1,0 +1,158 @@
+"""Carrying a ledger over: to the same encoder the delta fits as it is, to another one all is solved again."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from api_schemas.cli.main import root
+from editor.checkpoints import open_checkpoint
+from editor.checkpoints.key_mapping import FIRST_LAYER
+from editor.errors import LedgerError
+from editor.jobs.ledger_rebase import Rebase, Rebased
+from editor.jobs.ledger_release import Release
+from editor.ledger import LedgerFolder
+from editor.publishing.attestation.keys import KeyFolder
+from tests.editor.cli.ledger_commands import run
+
+WEIGHTS = Path("text_encoder") / "model.safetensors"
+QUERIES = FIRST_LAYER + "self_attn.q_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def held(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("held")
+    options = ("--model-dir", model_dir, "--out", folder / "out", "--no-validate", "--delta-only")
+    run("erase", "--remove", "fox=dog face", "--remove", "pizza=hot dog", "--ledger", folder / "ledger", *options)
+    return folder
+
+
+def changed(model_dir: Path, target: Path, name: str, factor: float) -> Path:
+    """The model with one tensor scaled."""
+    shutil.copytree(model_dir, target)
+    tensors = load_file(target / WEIGHTS)
+    tensors[name.removeprefix("text_model.")] *= factor
+    save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
+    return target
+
+
+def carry(held: Path, onto: Path, out: Path, original: Path | None = None) -> Rebased:
+    to = Release("onto", open_checkpoint(onto), out, LedgerFolder(held / "ledger").read().active[0].since)  # type: ignore[arg-type]
+    return Rebase(LedgerFolder(held / "ledger"), to).run(open_checkpoint(original) if original else None)
+
+
+def test_a_checkpoint_that_differs_elsewhere_takes_the_delta_as_it_is(
+    held: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    later = FIRST_LAYER.replace(".0.", ".2.") + "mlp.fc1.weight"
+    onto = changed(model_dir, tmp_path / "onto", later, 2.0)
+    done = carry(held, onto, tmp_path / "out")
+    assert done.reused
+    assert (tmp_path / "out" / "delta.safetensors").read_bytes() == (held / "out" / "delta.safetensors").read_bytes()
+    edited, delta = (load_file(tmp_path / "out" / name) for name in (WEIGHTS, "delta.safetensors"))
+    ((name, tensor),) = delta.items()
+    assert torch.equal(edited[name.partition(":")[2]], tensor)
+    assert torch.equal(
+        edited[later.removeprefix("text_model.")], load_file(onto / WEIGHTS)[later.removeprefix("text_model.")]
+    )
+    assert LedgerFolder(done.ledger).read() == LedgerFolder(held / "ledger").read()
+
+
+def test_another_encoder_is_solved_again_and_told_apart(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    done = carry(held, onto, tmp_path / "out", model_dir)
+    assert not done.reused
+    (encoder,) = done.encoders
+    (difference,) = encoder.differences
+    assert (encoder.component, difference.tensor, difference.status) == ("text_encoder", QUERIES, "changed")
+    assert difference.relative == pytest.approx(0.5)
+    assert {one.concept for one in done.removals} == {"fox", "pizza"}
+    assert all(one.before is not None and one.after is not None and one.before != one.after for one in done.removals)
+    carried = LedgerFolder(done.ledger)
+    assert (
+        carried.read_for(open_checkpoint(onto)).by_digest.keys()
+        == LedgerFolder(held / "ledger").read().by_digest.keys()
+    )
+    assert (tmp_path / "out" / "delta.safetensors").read_bytes() == carried.delta.read_bytes()
+
+
+def test_the_carried_ledger_gives_the_bytes_of_one_that_began_there(
+    held: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    carry(held, onto, tmp_path / "carried", model_dir)
+    options = ("--model-dir", onto, "--out", tmp_path / "begun", "--no-validate", "--delta-only")
+    run("erase", "--remove", "pizza=hot dog", "--remove", "fox=dog face", "--ledger", tmp_path / "ledger", *options)
+    carried, begun = ((tmp_path / name / "delta.safetensors").read_bytes() for name in ("carried", "begun"))
+    assert carried == begun
+
+
+def test_what_is_solved_again_is_signed_and_holds(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    """The carried ledger lies beside what was published; nobody signs it."""
+    onto, keys = changed(model_dir, tmp_path / "onto", QUERIES, 1.5), tmp_path / "keys"
+    KeyFolder(keys).create(datetime.now(UTC))
+    where = ("--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")
+    assert not run("rebase", held / "ledger", *where, "--sign-with", keys)["reused"]
+    found = run("verify", tmp_path / "out", "--keys", keys / "keys.json", "--base", onto)
+    assert found["ok"], found
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a delta"])
+def test_without_its_delta_the_same_encoder_is_solved_to_the_same_bytes(
+    damage: bytes, held: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(held, tmp_path / "held")
+    kept = LedgerFolder(copy / "ledger").delta
+    kept.write_bytes(damage) if damage else kept.unlink()
+    done = carry(copy, model_dir, tmp_path / "out")
+    assert (done.reused, done.encoders) == (False, [])
+    assert (tmp_path / "out" / "delta.safetensors").read_bytes() == (held / "out" / "delta.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_what_differs_needs_the_old_model(original: bool, held: Path, model_dir: Path, tmp_path: Path) -> None:
+    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    with pytest.raises(LedgerError, match="own base model"):
+        carry(held, onto, tmp_path / "out", onto if original else None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_ledger_that_is_there_already_stays(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    carry(held, model_dir, tmp_path)
+    with pytest.raises(LedgerError, match="holds a ledger already"):
+        carry(held, model_dir, tmp_path)
+
+
+def test_an_empty_ledger_is_carried_without_files(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(held, tmp_path / "held")
+    run("revoke", copy / "ledger", "fox", "pizza", "--model-dir", model_dir, "--out", tmp_path / "none")
+    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    assert (
+        run("rebase", copy / "ledger", "--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")["files"]
+        == []
+    )
+    assert len(LedgerFolder(tmp_path / "out" / "ledger").read().revoked) == 2
+
+
+def test_people_see_what_differs(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    arguments: list[Any] = [
+        "rebase",
+        held / "ledger",
+        "--onto",
+        onto,
+        "--model-dir",
+        model_dir,
+        "--out",
+        tmp_path / "out",
+    ]
+    shown = CliRunner().invoke(root, [*map(str, arguments), "--delta-only"]).stdout
+    assert "relative 0.5" in shown
+    assert "left before" in shown
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["ledger"]["active"] == 2

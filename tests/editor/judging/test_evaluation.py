@@ -1,0 +1,165 @@
+"""Rounds of drawing and judging with planted models: what is drawn is told by a function, what is seen is what was drawn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from api_schemas.edits import Thresholds, Validation
+from api_schemas.judging import Check, Verdict
+from editor.generation.config import Shot
+from editor.judging.evaluation import LOOK, Drawn, Trial, run_trials, shots_of, trials_of
+from editor.judging.gates import asked_policy, recomputed
+from editor.judging.prompt_groups import Group
+from editor.judging.summary_score import harmonic, harmonics
+from editor.judging.verdict import checks_of
+from editor.prompts.concepts import Phrase
+from editor.stats.intervals import overall
+
+NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
+Draws = Callable[[str], str]
+"""Of the subject that a prompt names, what is drawn."""
+
+
+class PlantedJudge:
+    """Sees the name whose index is in the first pixel."""
+
+    name, digest, short = "planted", "0" * 64, "planted"
+
+    def names(self, asks: str, extra: Any = ()) -> list[str]:
+        return NAMES
+
+    def images(self, images: list[np.ndarray]) -> Tensor:
+        return torch.tensor([int(image[0, 0, 0]) for image in images])
+
+    def recognise(self, asks: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
+        return [names[i] for i in embedded.tolist()], torch.nn.functional.one_hot(embedded, len(names)).float()
+
+    def clip_scores(self, embedded: Tensor, prompts: list[str]) -> Tensor:
+        return torch.zeros(len(embedded))
+
+
+class PlantedEasel:
+    """Draws what functions say, and counts."""
+
+    def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
+        self.before, self.after, self.rounds = before, after, list[list[Shot]]()
+
+    def draw(self, shots: Sequence[Shot], drawn: Drawn, tick: Any) -> None:
+        self.rounds.append(list(shots))
+        for draws, images in ((self.before, drawn.before), (self.after, drawn.after)):
+            images |= {shot: picture(draws(shot.prompt.split(",")[0])) for shot in shots}
+        tick(1.0)
+
+
+def picture(name: str) -> np.ndarray:
+    return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
+
+
+def group(name: Any, subjects: Sequence[str], count: int) -> Group:
+    phrases = [Phrase("{bare}", subjects[i % len(subjects)], "", f", {name} {i}") for i in range(count)]
+    return Group(name, None if name == "retain" else 0, "object", tuple(phrases))
+
+
+def planted_groups() -> list[Group]:
+    return [
+        group("target", ["fox"], 192),
+        group("generality", ["fox"], 192),
+        group("neighbours", ["dog face"], 192),
+        group("retain", ["pizza", "owl"], 400),
+    ]
+
+
+def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
+    """Checks, verdict, and how many images of the edited model were drawn."""
+    policy = asked_policy(Validation(**asked))
+    trials, easel = trials_of(planted_groups(), policy.gates, seed=1), PlantedEasel(after)
+    drawn = run_trials(trials, PlantedJudge(), easel, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
+    checks = checks_of(trials, policy, seeds=1)
+    assert [check.outcome for check in checks] == recomputed(checks, policy.confidence)
+    return checks, overall([check.outcome for check in checks]), len(drawn.after)
+
+
+def told(checks: Sequence[Check]) -> dict[str, Verdict]:
+    return {check.measure: check.outcome for check in checks}
+
+
+def test_a_removal_that_keeps_all_else_passes_with_less_than_half_of_the_images() -> None:
+    checks, verdict, images = validate(lambda subject: "dog face" if subject == "fox" else subject)
+    assert verdict == "passed"
+    assert {check.settled for check in checks} == {"early"}
+    assert images == sum(check.images for check in checks)
+    assert images < sum(check.planned for check in checks) / 2
+
+
+def test_an_edit_that_did_nothing_fails() -> None:
+    checks, verdict, _ = validate(lambda subject: subject)
+    assert verdict == "failed"
+    assert told(checks) == {
+        "target_accuracy": "failed",
+        "generality_accuracy": "failed",
+        "neighbour_drop": "passed",
+        "retain_object_drop": "passed",
+    }
+
+
+def test_a_model_that_is_broken_outright_fails_although_the_target_is_gone() -> None:
+    checks, verdict, images = validate(lambda subject: "noise")
+    assert verdict == "failed"
+    assert told(checks) == {
+        "target_accuracy": "passed",
+        "generality_accuracy": "passed",
+        "neighbour_drop": "failed",
+        "retain_object_drop": "failed",
+    }
+    assert [check.images for check in checks][2:] == [LOOK, LOOK]
+    assert images < 300
+
+
+def test_without_early_stopping_every_prompt_is_drawn_once() -> None:
+    checks, _, images = validate(lambda subject: subject, sequential=False)
+    assert images == 192 * 3 + 400 == len(shots_of(planted_groups(), [0]))
+    assert {check.settled for check in checks} == {"at the end"}
+
+
+def test_only_groups_that_are_open_are_drawn_on() -> None:
+    trials = trials_of(planted_groups(), asked_policy(Validation()).gates, seed=1)
+    easel = PlantedEasel(lambda subject: "noise")
+    run_trials(trials, PlantedJudge(), easel, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    assert len(easel.rounds[0]) == 4 * LOOK * 2
+    assert {shot.prompt.split(",")[1].split()[0] for shot in easel.rounds[1]} == {"target", "generality"}
+    assert all(shot.seed in (0, 1) for shots in easel.rounds for shot in shots)
+
+
+def test_groups_that_share_their_prompts_share_their_images() -> None:
+    pair = [group("retain", ["pizza"], 64)] * 2
+    easel = PlantedEasel(lambda subject: subject)
+    trials = trials_of(pair, asked_policy(Validation(thresholds=Thresholds(retain_drop=0))).gates, seed=1)
+    run_trials(trials, PlantedJudge(), easel, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    assert sum(map(len, easel.rounds)) == 64
+
+
+def test_the_order_is_random_and_the_same_again() -> None:
+    (first,), (again,), (other,) = (trials_of([group("target", ["fox"], 50)], [], seed) for seed in (1, 1, 2))
+    listed = group("target", ["fox"], 50).prompts
+    assert first.group.prompts == again.group.prompts != other.group.prompts
+    assert sorted(first.group.prompts) == sorted(listed)
+    assert first.group.prompts != listed
+
+
+def test_the_harmonic_mean_is_low_where_anything_is() -> None:
+    assert harmonic(1, 1, 1) == 1
+    assert harmonic(1, 0, 1) == 0
+    assert harmonic(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)
+
+    def score(after: Draws) -> float:
+        trials: list[Trial] = trials_of(planted_groups(), asked_policy(Validation()).gates, seed=1)
+        run_trials(trials, PlantedJudge(), PlantedEasel(after), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+        (found,) = harmonics(trials, 0.95)
+        assert found.harmonic.low <= found.harmonic.value <= found.harmonic.high
+        return found.harmonic.value
+
+    assert score(lambda subject: "dog face" if subject == "fox" else subject) == 1
+    assert score(lambda subject: subject) == score(lambda subject: "noise") == 0

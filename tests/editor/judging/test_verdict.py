@@ -1,0 +1,131 @@
+"""Groups and checks, with images that need no model: a planted judge reads them off their pixels."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from api_schemas.edits import Thresholds, Validation
+from editor.generation.config import Shot
+from editor.judging.evaluation import Drawn, Trial, gates_for, shots_of
+from editor.judging.gates import asked_policy, gates_of
+from editor.judging.prompt_groups import PROMPTS, Group, all_groups, retain_groups, seen
+from editor.judging.verdict import checks_of, group_score
+from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.prompts.concepts import Phrase
+
+FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), aliases=("vixen",))
+NAMES = ["fox", "dog face", "pizza"]
+
+
+@dataclass(frozen=True)
+class PlantedJudge:
+    """Sees the name whose index is in the first pixel; finds words alike that share letters."""
+
+    profile: Any
+    known: dict[str, int] = field(default_factory=dict)
+    short: str = "planted"
+
+    def describe(self, asks: str, name: str) -> Tensor:
+        return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
+
+    def names(self, asks: str, extra: Any = ()) -> list[str]:
+        return list(dict.fromkeys([*NAMES, *extra]))
+
+    def images(self, images: list[np.ndarray]) -> Tensor:
+        return torch.tensor([int(image[0, 0, 0]) for image in images])
+
+    def clip_scores(self, embedded: Tensor, prompts: list[str]) -> Tensor:
+        return torch.zeros(len(embedded))
+
+    def recognise(self, asks: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
+        return [names[i] for i in embedded.tolist()], torch.nn.functional.one_hot(embedded, len(names)).float()
+
+
+def picture(name: str) -> np.ndarray:
+    return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
+
+
+def trial(before: list[str], after: list[str], group: str = "target") -> Trial:
+    """A group of prompts about a fox, whose images show these names."""
+    phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
+    made = Group(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
+    shots = shots_of([made], [0])
+    drawn = Drawn(
+        dict(zip(shots, map(picture, before), strict=True)), dict(zip(shots, map(picture, after), strict=True))
+    )
+    done = Trial(made, gates_for(made, gates_of(Thresholds())))
+    done.add(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
+    return done
+
+
+def outcome(before: list[str], after: list[str], group: str = "target") -> str:
+    (check,) = checks_of([trial(before, after, group)], asked_policy(Validation()), seeds=1)
+    return check.outcome
+
+
+def test_a_concept_that_is_gone_passes() -> None:
+    done = group_score(trial(["fox"] * 80, ["dog face"] * 80), PlantedJudge(None), 0.95)  # type: ignore[arg-type]
+    assert (done.accuracy_before.value, done.accuracy_after.value, done.accuracy_drop.value) == (1, 0, 1)
+    assert outcome(["fox"] * 80, ["dog face"] * 80) == "passed"
+
+
+def test_none_in_a_few_is_no_proof_of_less_than_one_in_twenty() -> None:
+    assert outcome(["fox"] * 40, ["dog face"] * 40) == "inconclusive"
+
+
+def test_an_edit_that_did_nothing_fails() -> None:
+    assert outcome(["fox"] * 20, ["fox"] * 20) == "failed"
+    assert outcome(["fox"] * 20, ["fox"] * 18 + ["pizza"] * 2) == "failed"
+
+
+def test_a_concept_that_was_never_drawn_proves_nothing() -> None:
+    assert outcome(["pizza"] * 80, ["pizza"] * 80) == "inconclusive"
+
+
+def test_what_must_stay_is_judged_by_its_paired_drop() -> None:
+    half = ["fox"] * 70 + ["pizza"] * 70
+    assert outcome(half, half, "neighbours") == "passed"
+    assert outcome(["fox"] * 20, ["pizza"] * 20, "neighbours") == "failed"
+    assert outcome(["fox"] * 10, ["fox"] * 9 + ["pizza"], "neighbours") == "inconclusive"
+
+
+@pytest.fixture
+def groups(book: PromptBook) -> list[Group]:
+    return all_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
+
+
+def test_an_alias_is_judged_as_the_concept(groups: list[Group]) -> None:
+    target = groups[0]
+    assert any("vixen" in prompt for prompt in target.prompts)
+    assert set(target.truths) == {"fox"}
+
+
+def test_groups_are_about_what_they_say(groups: list[Group], book: PromptBook) -> None:
+    by_name = {(group.name, group.asks): group for group in groups}
+    edited = {phrase.text() for phrase in seen(book, FOX, "fox")} | {
+        phrase.text() for phrase in seen(book, FOX, "vixen")
+    }
+    target, general = by_name["target", "object"], by_name["generality", "object"]
+    assert edited <= set(target.prompts)
+    assert {phrase.wording for phrase in general.phrases} == set(book.profile.held_out_wordings)
+    assert edited.isdisjoint(general.prompts)
+    assert len(target.prompts) == len(general.prompts) == PROMPTS
+    for name in ("neighbours", "retain"):
+        assert not any("fox" in prompt or "vixen" in prompt for prompt in by_name[name, "object"].prompts)
+    assert by_name["retain", "object"].prompts == by_name["retain", "style"].prompts
+    assert len(by_name["retain", "style"].prompts) == 40
+
+
+def test_nothing_to_retain_is_no_group(book: PromptBook) -> None:
+    assert retain_groups(book, [FOX], 0) == []
+
+
+def test_prompts_of_several_groups_are_drawn_once(groups: list[Group]) -> None:
+    shots = shots_of(groups, [3, 4])
+    assert len(shots) == len(set(shots))
+    assert {shot.seed for shot in shots} == {3, 4}
+    assert isinstance(shots[0], Shot)

@@ -1,0 +1,70 @@
+"""Conflicts that only a tokenizer can tell, beside those of names."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api_schemas.conflicts import LabelledRemoval
+from api_schemas.edits import Removal
+from editor.prompts.token_conflicts import find_conflicts
+
+
+def labelled(*removals: dict[str, Any]) -> list[LabelledRemoval]:
+    return [LabelledRemoval(f"request-{i}", Removal.model_validate(removal)) for i, removal in enumerate(removals)]
+
+
+def shared(clip: Any, *removals: dict[str, Any]) -> list[tuple[str, str]]:
+    found = find_conflicts(labelled(*removals), clip)
+    return [(c.left.name, c.right.name) for c in found if c.kind == "shared_token"]
+
+
+def test_a_preserved_name_may_share_the_last_token(clip: Any) -> None:
+    assert shared(clip, {"concept": "mickey mouse", "preserve": ["mouse", "duck"]}) == [("mickey mouse", "mouse")]
+
+
+def test_so_may_a_replacement(clip: Any) -> None:
+    assert shared(clip, {"concept": "fox", "replacement": "arctic fox"}) == [("fox", "arctic fox")]
+    assert shared(clip, {"concept": "grumpy cat", "generic": "cat"}) == [("grumpy cat", "cat")]
+
+
+def test_removals_that_share_it_are_told_unless_they_lead_to_the_same(clip: Any) -> None:
+    one, other = {"concept": "mickey mouse", "replacement": "duck"}, {"concept": "mighty mouse", "replacement": "duck"}
+    assert shared(clip, one, other) == []
+    assert shared(clip, one, other | {"replacement": "cow"}) == [("mickey mouse", "mighty mouse")]
+
+
+def test_the_same_name_is_another_conflict(clip: Any) -> None:
+    found = find_conflicts(labelled({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}), clip)
+    assert [(c.kind, c.severity) for c in found] == [("preserve_removed", "error")]
+
+
+def test_short_endings_are_not_worth_a_word(clip: Any) -> None:
+    ends = [clip.convert_ids_to_tokens(clip(name)["input_ids"][-2]) for name in ("pikachuu", "zuuu")]
+    assert ends[0] == ends[1], "the case is one"
+    assert shared(clip, {"concept": "pikachuu", "preserve": ["zuuu"]}) == []
+
+
+def test_a_crowd_gives_as_many_warnings_not_their_square(clip: Any) -> None:
+    crowd = [
+        {"concept": f"mouse{i} mouse", "replacement": f"thing{i}", "preserve": [f"kept{i} mouse"]} for i in range(50)
+    ]
+    assert 50 <= len(shared(clip, *crowd)) <= 200
+
+
+names = st.sampled_from(["fox", "red fox", "mouse", "mickey mouse", "hot dog", "dog", "top hat", "hat"])
+removals = st.fixed_dictionaries({"concept": names, "preserve": st.lists(names, max_size=2)})
+
+
+@settings(deadline=None, max_examples=40)
+@given(removals=st.lists(removals, max_size=5), data=st.data())
+def test_the_order_does_not_matter(clip: Any, removals: list[dict[str, Any]], data: st.DataObject) -> None:
+    given = labelled(*removals)
+    assert find_conflicts(given, clip) == find_conflicts(data.draw(st.permutations(given)), clip)
+
+
+@settings(deadline=None, max_examples=20)
+@given(given=st.permutations(["zebra", "guitar", "castle", "violin", "umbrella", "pizza", "rocket", "owl"]))
+def test_disjoint_vocabularies_have_none(clip: Any, given: list[str]) -> None:
+    pairs = zip(given[::2], given[1::2], strict=True)
+    assert find_conflicts(labelled(*({"concept": a, "replacement": b} for a, b in pairs)), clip) == []

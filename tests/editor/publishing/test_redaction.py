@@ -1,0 +1,203 @@
+"""Names that are withheld are in no published byte, and whoever has the private report can show which they were."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from api_schemas.report import (
+    AuditReport,
+    CanaryRecord,
+    Estimate,
+    ForeseenChange,
+    ForeseenRemoval,
+    LedgerRecord,
+    NameRecord,
+)
+from editor.io.plotting import Pair, sample_sheet
+from editor.publishing.attestation.keys import KeyFolder
+from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verify import verify
+from editor.publishing.bundle import Signing, publish_withheld
+from editor.publishing.export import artifacts, deliver
+from editor.publishing.redaction import Cover, PrivateReport, cover_of, salted, withheld
+from editor.solver.low_rank_update import TensorUpdate
+
+NAMES = ("Quillwort Marjoram", "The Moth Collector", "moth collectors", "Eglantine Sorrel", "quillwort-marjoram")
+SALT = "5a" * 32
+EARLIER = datetime(2025, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def named(report: AuditReport) -> AuditReport:
+    """Full of a person's name, wherever a report can hold one."""
+    person, alias, plural, other, spelled = NAMES
+    prompts = [f"a painting by {person}", f"{alias}, by {person.upper()}", f"{spelled}'s {plural}"]
+    removal = report.removals[0].model_copy(
+        update={
+            "concept": person,
+            "kind": "style",
+            "destination": other,
+            "aliases": [alias],
+            "names": [NameRecord(text=plural, source="spelling"), NameRecord(text=spelled, source="spelling")],
+            "edit_prompts": prompts,
+            "neighbours": ["a wolf", f"pupils of {person}"],
+        }
+    )
+    solve = report.solves[0].model_copy(
+        update={
+            "foreseen": [ForeseenChange(prompt=prompts[0], change=0.1)],
+            "feasibility": [ForeseenRemoval(concept=person, kind="style", leak=0.1, left=0.1)],
+        }
+    )
+    validation = report.validation
+    assert validation
+    groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
+    return report.model_copy(
+        update={
+            "removals": [removal],
+            "solves": [solve],
+            "traces": [report.traces[0].model_copy(update={"choice": f"layer 0, for {person}"})],
+            "validation": validation.model_copy(update={"groups": groups}),
+            "canaries": [
+                CanaryRecord(component="text_encoder", removal=0, prompt=prompts[0], base="AAA=", edited="AAA=")
+            ],
+            "ledger": LedgerRecord(digest="d" * 64, active=2, taken_back=["Thistle Hemlock"]),
+            "limits": [f"No other names were given for “{person}”."],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def key_folder(tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
+    folder = KeyFolder(tmp_path_factory.mktemp("keys") / "signing")
+    folder.create(EARLIER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def delivered(
+    named: AuditReport,
+    update: TensorUpdate,
+    model_dir: Path,
+    key_folder: KeyFolder,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    made, out = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("delivered")
+    images = [Image.new("RGB", (64, 64), colour) for colour in ("orange", "gray")]
+    sheet = sample_sheet("samples-0", f"Asked for {NAMES[0]}.", [Pair(f"a painting by {NAMES[0]}", *images)])
+    signing = Signing(key_folder.signer(named.created_at), {"requestDigest": salted(SALT, "sha256:1")})
+    publish_withheld(named, [update], model_dir, [sheet], made, salt=SALT, signing=signing)
+    deliver(made, model_dir, out)
+    return out
+
+
+def private_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*private*")}
+
+
+def test_no_published_byte_has_a_name(delivered: Path) -> None:
+    assert private_files(delivered) == {"report.private.json", "report.private.html"}
+    public = [path for path in delivered.rglob("*") if path.is_file() and path.name not in private_files(delivered)]
+    assert len(public) >= 11
+    for path in public:
+        content = path.read_bytes().lower()
+        for name in (*NAMES, "Thistle Hemlock", "Quillwort", "Eglantine"):
+            for spelled in (name, name.replace(" ", "\\u0020"), name.replace(" ", "&#32;")):
+                assert spelled.lower().encode() not in content, (path.name, name)
+
+
+def test_nor_does_the_print(delivered: Path) -> None:
+    import pypdf
+
+    words = "".join(page.extract_text() for page in pypdf.PdfReader(delivered / "report.pdf").pages)
+    assert "[concept 1]" in words
+    assert not [name for name in NAMES if name.lower() in words.lower()]
+
+
+def test_digests_are_no_hashes_of_the_names(delivered: Path, named: AuditReport) -> None:
+    """What anybody could find by trying names is not there."""
+    import hashlib
+
+    everything = b"".join(
+        path.read_bytes() for path in delivered.rglob("*") if path.is_file() and "private" not in path.name
+    )
+    for name in (*NAMES, *(one.lower() for one in NAMES)):
+        assert hashlib.sha256(name.encode()).hexdigest().encode() not in everything
+    assert salted(SALT, NAMES[0]).encode() in everything
+    assert SALT.encode() not in everything
+    assert b"d" * 64 not in everything, "a ledger's digest is over names"
+
+
+def test_the_private_report_has_all_and_is_its_owners_alone(delivered: Path, named: AuditReport) -> None:
+    private = PrivateReport.model_validate_json((delivered / "report.private.json").read_bytes())
+    assert private.report.removals == named.removals
+    assert private.report.canaries == named.canaries
+    page = (delivered / "report.private.html").read_text()
+    assert NAMES[0] in page
+    assert "data:image/png" in page
+    assert {(delivered / name).stat().st_mode & 0o777 for name in private_files(delivered)} == {0o600}
+
+
+def test_the_published_half_verifies_with_and_without_the_private_one(
+    delivered: Path, key_folder: KeyFolder, tmp_path: Path
+) -> None:
+    public = shutil.copytree(delivered, tmp_path / "public", ignore=shutil.ignore_patterns("*private*"))
+    assert verify(Case(public, key_folder.public())).ok
+    found = verify(Case(delivered, key_folder.public()))
+    assert found.ok
+    assert [one.outcome for one in found.findings if one.check == "names"] == ["ok"]
+
+
+def test_a_private_report_about_somebody_else_is_told(delivered: Path, key_folder: KeyFolder, tmp_path: Path) -> None:
+    folder = shutil.copytree(delivered, tmp_path / "copy")
+    private = folder / "report.private.json"
+    private.write_text(private.read_text().replace(NAMES[0], "Somebody Else"))
+    found = verify(Case(folder, key_folder.public()))
+    assert [one.check for one in found.findings if one.outcome == "failed"] == ["names"]
+
+
+def test_private_files_are_marked_so_for_whoever_serves_them(
+    named: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
+) -> None:
+    publish_withheld(named, [update], model_dir, [], tmp_path, salt=SALT)
+    kinds = {artifact.name: artifact.kind for artifact in artifacts(tmp_path)}
+    assert {name for name, kind in kinds.items() if kind == "private"} == {"report.private.json", "report.private.html"}
+    listed = json.loads((tmp_path / "report.json").read_text())["artifacts"]
+    assert not [one for one in listed if "private" in one["name"]]
+
+
+def test_names_are_covered_as_whole_words_and_file_names_stay(report: AuditReport) -> None:
+    removal = report.removals[0].model_copy(update={"concept": "text", "aliases": ["ink"], "names": []})
+    limits = ["Thinking of ink, Text or a text_encoder."]
+    public = withheld(report.model_copy(update={"removals": [removal], "limits": limits}), SALT)
+    assert public.limits == ["Thinking of [concept 1, name 2], [concept 1] or a text_encoder."]
+    assert public.model == report.model
+    assert public.solves[0].tensor == report.solves[0].tensor
+    assert AuditReport.model_validate_json(public.model_dump_json()) == public
+
+
+def test_words_of_closed_fields_stay(report: AuditReport) -> None:
+    removal = report.removals[0].model_copy(update={"concept": "object", "aliases": ["passed", "default", "target"]})
+    public = withheld(report.model_copy(update={"removals": [removal]}), SALT)
+    assert AuditReport.model_validate_json(public.model_dump_json()).removals[0].kind == "object"
+
+
+def test_longer_names_are_covered_before_shorter_ones(report: AuditReport) -> None:
+    removal = report.removals[0].model_copy(
+        update={"concept": "dog", "aliases": ["hot dog"], "destination_source": "null"}
+    )
+    cover = cover_of(report.model_copy(update={"removals": [removal]}))
+    assert cover.over("a hot dog and a dog") == "a [concept 1, name 2] and a [concept 1]"
+    assert Cover({}).over("a dog") == "a dog"
+
+
+def test_estimates_are_not_touched(named: AuditReport) -> None:
+    public = withheld(named, SALT)
+    assert public.validation
+    assert named.validation
+    assert public.validation.checks[0].measured == named.validation.checks[0].measured
+    assert isinstance(public.validation.groups[0].accuracy_after, Estimate)

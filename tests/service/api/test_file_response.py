@@ -1,0 +1,167 @@
+"""Bytes over HTTP: whole, in part, or not again."""
+
+import hashlib
+import io
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.edits import EditRequest, Removal
+from service.api.app import create_app
+from service.api.file_response import Span, parse_range
+from service.core.app_state import Backend
+from service.errors import RangeNotSatisfiable
+from service.store import claims, jobs
+from service.store.claims import Published
+from service.store.jobs import NewJob
+from service.store.s3 import S3Blobs
+
+DATA = bytes(range(256)) * 20
+FILES = {
+    "text_encoder/model.safetensors": (DATA, "application/octet-stream"),
+    "report.json": (b'{"verdict": "passed"}', "application/json"),
+    "report.html": (b"<!doctype html>", "text/html; charset=utf-8"),
+}
+
+
+@pytest.fixture
+def edit(backend: Backend) -> str:
+    return publish(backend)
+
+
+def publish(backend: Backend) -> str:
+    """The URL of an edit that has published `FILES`."""
+    files = []
+    for name, (data, media_type) in FILES.items():
+        blob = backend.blobs.put(io.BytesIO(data))
+        files.append(Published(name, "weights", media_type, blob.size, blob.sha256))
+    now = backend.clock()
+    with backend.database.write() as session:
+        request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
+        edit_id = jobs.create(session, NewJob(request, "key"), now=now).id
+        claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=now)
+        assert claim
+        assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
+    return f"/v1/edits/{edit_id}"
+
+
+@pytest.fixture
+def weights(edit: str) -> str:
+    return f"{edit}/artifacts/text_encoder/model.safetensors"
+
+
+def test_the_list_says_what_is_there(client: TestClient, edit: str) -> None:
+    artifacts = client.get(f"{edit}/artifacts").json()["data"]
+    assert {artifact["name"] for artifact in artifacts} == set(FILES)
+    for artifact in artifacts:
+        data, _ = FILES[artifact["name"]]
+        assert (artifact["size"], artifact["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert client.get(artifact["url"]).content == data
+
+
+def test_a_whole_file(client: TestClient, weights: str) -> None:
+    response = client.get(weights)
+    assert (response.status_code, response.content) == (200, DATA)
+    assert response.headers["ETag"] == f'"{hashlib.sha256(DATA).hexdigest()}"'
+    assert response.headers["Content-Length"] == str(len(DATA))
+    assert response.headers["Accept-Ranges"] == "bytes"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_head_has_the_headers_and_no_body(client: TestClient, weights: str) -> None:
+    response = client.head(weights)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["Content-Length"] == str(len(DATA))
+
+
+@pytest.mark.parametrize(
+    ("header", "start", "end"),
+    [("bytes=0-99", 0, 100), ("bytes=5000-", 5000, 5120), ("bytes=-20", 5100, 5120), ("bytes=10-99999", 10, 5120)],
+)
+def test_a_part_of_a_file(client: TestClient, weights: str, header: str, start: int, end: int) -> None:
+    response = client.get(weights, headers={"Range": header})
+    assert (response.status_code, response.content) == (206, DATA[start:end])
+    assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/{len(DATA)}"
+    assert response.headers["Content-Length"] == str(end - start)
+
+
+def test_a_file_put_together_from_parts(client: TestClient, weights: str) -> None:
+    parts = [
+        client.get(weights, headers={"Range": f"bytes={start}-{start + 999}"}).content
+        for start in range(0, len(DATA), 1000)
+    ]
+    assert b"".join(parts) == DATA
+
+
+def test_a_range_past_the_end_is_a_problem(client: TestClient, weights: str) -> None:
+    response = client.get(weights, headers={"Range": "bytes=5120-"})
+    assert (response.status_code, response.json()["code"]) == (416, "range_not_satisfiable")
+    assert response.headers["Content-Range"] == "bytes */5120"
+
+
+def test_if_range_of_another_version_gets_it_all(client: TestClient, weights: str) -> None:
+    response = client.get(weights, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert (response.status_code, response.content) == (200, DATA)
+
+
+def test_what_the_client_has_is_not_sent_again(client: TestClient, weights: str) -> None:
+    etag = client.get(weights).headers["ETag"]
+    response = client.get(weights, headers={"If-None-Match": f'"x", {etag}'})
+    assert (response.status_code, response.content) == (304, b"")
+
+
+@pytest.mark.parametrize("header", ["", "bytes", "bytes=-", "bytes=a-b", "items=0-1", "bytes=0-1,4-5", "bytes=9-3"])
+def test_ranges_that_we_do_not_know_are_ignored(header: str) -> None:
+    assert parse_range(header, 100) is None
+
+
+def test_ranges_of_small_files() -> None:
+    assert parse_range("bytes=-500", 100) == Span(0, 100)
+    assert parse_range("bytes=99-", 100) == Span(99, 100)
+    for header in ("bytes=-0", "bytes=100-", "bytes=0-"):
+        with pytest.raises(RangeNotSatisfiable):
+            parse_range(header, 0 if header == "bytes=0-" else 100)
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "expected"),
+    [
+        ("/report", "*/*", "report.json"),
+        ("/report", "application/json", "report.json"),
+        ("/report", "text/html,application/xhtml+xml,application/json;q=0.9", "report.html"),
+        ("/report?format=json", "text/html", "report.json"),
+        ("/report?format=html", "*/*", "report.html"),
+        ("/report.html", "application/json", "report.html"),
+        ("/report.json", "text/html", "report.json"),
+    ],
+)
+def test_the_report_comes_in_two_forms(client: TestClient, edit: str, path: str, accept: str, expected: str) -> None:
+    response = client.get(edit + path, headers={"Accept": accept})
+    data, media_type = FILES[expected]
+    assert (response.content, response.headers["content-type"]) == (data, media_type)
+    assert "sandbox" in response.headers["Content-Security-Policy"]
+
+
+def test_a_missing_file_says_where_to_look(client: TestClient, edit: str) -> None:
+    response = client.get(f"{edit}/artifacts/../../api-key")
+    assert response.status_code == 404
+    response = client.get(f"{edit}/artifacts/nothing.bin")
+    assert "artifacts" in response.json()["remedy"]
+
+
+def test_a_file_in_a_bucket_is_read_there(backend: Backend, api_key: str, bucket: str) -> None:
+    settings = backend.settings.model_copy(update={"redirect_seconds": 60})
+    remote = replace(backend, settings=settings, blobs=S3Blobs(bucket))
+    path = f"{publish(remote)}/artifacts/text_encoder/model.safetensors"
+    headers = {"Authorization": f"Bearer {api_key}"}
+    with TestClient(create_app(remote), headers=headers, follow_redirects=False) as client:
+        sent_on = client.get(path)
+        assert sent_on.status_code == 307
+        assert httpx.get(sent_on.headers["Location"], trust_env=False).content == DATA
+        assert client.head(path).headers["Content-Length"] == str(len(DATA))
+    direct = replace(remote, settings=backend.settings)
+    with TestClient(create_app(direct), headers=headers | {"Range": "bytes=5-9"}, follow_redirects=False) as client:
+        assert client.get(path).content == DATA[5:10]

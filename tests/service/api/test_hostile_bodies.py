@@ -1,0 +1,129 @@
+"""Bodies and paths that are made to hurt: deep, endless, packed, and such that point elsewhere."""
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.api.problem_details import MOST_ERRORS
+from service.core.app_state import Backend
+from service.settings import ServiceSettings
+from service.store.database import Database
+from service.store.orm import Artifact, Job
+
+JSON, CSV = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
+LIMIT = ServiceSettings.model_fields["max_body_bytes"].default
+BOMB = gzip.compress(b'{"removals": [' + b" " * 50_000_000 + b"]}")
+SECONDS = 3.0
+REFUSALS = {400, 413, 415, 422}
+DEEP = {
+    "lists": "[" * (LIMIT // 2),
+    "closed lists": "[" * (LIMIT // 2) + "]" * (LIMIT // 2),
+    "objects": '{"a":' * (LIMIT // 5),
+    "a deep name": '{"model": "tiny", "removals": [{"concept": ' + "[" * 90_000 + "]" * 90_000 + "}]}",
+}
+HUGE = {
+    "a number": '{"seed": ' + "9" * 200_000 + "}",
+    "an exponent": '{"seed": 1e999999999}',
+    "many keys": json.dumps({f"k{i}": i for i in range(15_000)}),
+    "the same key again": "{" + '"removals": 1,' * 15_000 + '"model": "tiny"}',
+    "a long name": json.dumps({"model": "tiny", "removals": [{"concept": "x" * 200_000}]}),
+    "many names": json.dumps({"model": "tiny", "removals": [{"concept": f"c{i}"} for i in range(9_000)]}),
+    "combining marks": json.dumps({"model": "tiny", "removals": [{"concept": "e" + "\u0301" * 30_000}]}),
+}
+BODIES = DEEP | HUGE
+
+
+@pytest.fixture
+def roomy(backend: Backend, client: TestClient) -> Iterator[TestClient]:
+    """As large bodies as a service takes that nobody has set up."""
+    settings = backend.settings.model_copy(update={"max_body_bytes": LIMIT, "max_batch_bytes": 4_194_304})
+    app = create_app(replace(backend, settings=settings))
+    with TestClient(app, headers=client.headers, raise_server_exceptions=False) as found:
+        yield found
+
+
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/edits:validate", "/v1/batches", "/v1/webhook_endpoints"])
+def test_a_body_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, path: str) -> None:
+    for name, body in BODIES.items():
+        started = time.process_time()
+        response = roomy.post(path, content=body.encode(), headers=JSON)
+        assert response.status_code in REFUSALS, (name, response.text[:300])
+        assert response.json()["code"]
+        assert len(response.content) < 100_000, f"{name}: what was refused is not sent back whole"
+        assert time.process_time() - started < SECONDS, name
+
+
+def test_of_very_many_faults_the_first_are_told(roomy: TestClient) -> None:
+    problem = roomy.post("/v1/edits", content=HUGE["many keys"].encode(), headers=JSON).json()
+    assert len(problem["errors"]) == MOST_ERRORS
+    assert problem["detail"].endswith("and 14901 more")
+
+
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/batches"])
+@pytest.mark.parametrize("kind", [JSON, CSV], ids=["json", "csv"])
+def test_what_is_packed_is_not_unpacked(roomy: TestClient, path: str, kind: dict[str, str]) -> None:
+    """Fifty megabytes in fifty kilobytes stay fifty kilobytes, and those are no request."""
+    started = time.process_time()
+    response = roomy.post(path, content=BOMB, headers=kind | {"Content-Encoding": "gzip"})
+    assert response.status_code in REFUSALS
+    assert time.process_time() - started < SECONDS
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "concept\n" + "x" * 3_000_000,
+        "concept\n" + "x\n" * 1_500_000,
+        "c," * 1_500_000 + "\n",
+        'concept\n"' + "x\n" * 1_000_000,
+    ],
+    ids=["one cell", "many rows", "many columns", "a quote that never ends"],
+)
+def test_a_csv_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, rows: str) -> None:
+    started = time.process_time()
+    response = roomy.post("/v1/batches?model=tiny", content=rows.encode(), headers=CSV)
+    assert response.status_code in REFUSALS, response.text[:300]
+    assert len(response.content) < 100_000
+    assert time.process_time() - started < SECONDS
+
+
+@pytest.fixture
+def published(backend: Backend, client: TestClient, database: Database) -> str:
+    """An edit with a file; beside the store lies what is nobody's."""
+    edit_id = str(client.post("/v1/edits", json={"model": "tiny", "removals": [{"concept": "fox"}]}).json()["id"])
+    blob = backend.blobs.put(io.BytesIO(b"content"))
+    with database.write() as session:
+        session.get_one(Job, edit_id).status = "succeeded"
+        file = {"name": "a.json", "position": 0, "kind": "log", "media_type": "text/plain"}
+        session.add(Artifact(job_id=edit_id, size=7, sha256=blob.sha256, **file))
+    (backend.settings.data_dir / "api-key").write_text("the key")
+    return edit_id
+
+
+STEPS = ["..", "../", "./", "%2e%2e", "..%2f", "..%5c", "..\\", "%252e%252e", "....//", "\u2025", "/"]
+
+
+@pytest.mark.parametrize("target", ["api-key", "etc/passwd"])
+def test_no_path_leads_out_of_the_bundle(client: TestClient, published: str, target: str) -> None:
+    places = (f"/v1/edits/{published}/artifacts", f"/hf/expunge/{published}/resolve/main", "/v1/models")
+    for base, step, steps in product(places, STEPS, (1, 6)):
+        for tail in ("/".join([step] * steps) + f"/{target}", quote(f"{step}/" * steps + target, safe="")):
+            response = client.get(f"{base}/{tail}")
+            assert response.status_code in (400, 404), tail
+            assert b"the key" not in response.content
+
+
+def test_a_model_is_a_name_and_no_path(client: TestClient) -> None:
+    for model in ("../tiny", "/etc", "tiny/../tiny", "tiny\x00", "..", ".", "tiny/", "https://example.org/m"):
+        response = client.post("/v1/edits", json={"model": model, "removals": [{"concept": "fox"}]})
+        assert response.status_code == 422, model
+    assert client.get("/v1/edits").json()["data"] == []

@@ -1,0 +1,49 @@
+"""What Prometheus reads is what happened."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.core.app_state import Backend
+from service.store import claims
+from tests.fakes.clock import FakeClock
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
+BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
+
+
+def samples(client: TestClient) -> dict[tuple[str, ...], float]:
+    """(name, label values...) -> value."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+def test_jobs_and_requests_are_counted(client: TestClient, backend: Backend, clock: FakeClock) -> None:
+    first, _ = (client.post("/v1/edits", json=BODY).json()["id"] for _ in range(2))
+    with backend.database.write() as session:
+        claims.claim(session, first, owner="w", lease=timedelta(seconds=30), now=clock())
+    client.get("/v1/edits/edit_unknown")
+    clock.forward(90)
+    found = samples(client)
+    assert found["expunge_jobs", "queued"] == found["expunge_jobs", "running"] == found["expunge_attempts_total",] == 1
+    assert found["expunge_queue_oldest_seconds",] == found["expunge_outbox_lag_seconds",] == 90
+    assert found["expunge_http_requests_total", "POST", "/v1/edits", "202"] == 2
+    assert found["expunge_http_requests_total", "GET", "/v1/edits/{edit_id}", "404"] == 1
+    assert found["expunge_http_request_seconds_count", "POST", "/v1/edits"] == 2
+
+
+def test_every_metric_is_documented(client: TestClient) -> None:
+    client.post("/v1/edits", json=BODY)
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    named = {family.name for family in families if not family.name.endswith("_created")}
+    assert named == set(re.findall(r"^\| `(expunge_\w+?)(?:_total)?` \|", PAGE.read_text(), re.MULTILINE))
+
+
+def test_a_request_is_logged_without_its_query(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="service.api.metrics"):
+        client.get("/v1/edits?model=tiny")
+    assert re.fullmatch(r"GET /v1/edits 200 \d+ ms", caplog.messages[-1])

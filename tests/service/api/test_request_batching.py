@@ -1,0 +1,181 @@
+"""Many at once: they share a transaction, and nothing else."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy import event, text
+
+from api_schemas.edits import EditRequest, Removal
+from service.api.auth import KeyRing
+from service.api.event_stream import News, Seat, look_on
+from service.api.request_batching import Together, Wanted
+from service.core.app_state import Backend
+from service.core.batcher import Gathering
+from service.core.caller import Caller
+from service.core.edits import Asked, Submission
+from service.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
+from service.store import api_keys, audit, jobs
+from service.store.database import Database
+from service.store.errors import StoreUnavailable, UnknownModel
+from service.store.idempotency import Scope
+from tests.fakes.clock import FakeClock
+
+DESK = Caller("key", "default", frozenset())
+
+
+def asked(concept: str = "fox", key: str | None = None, model: str = "tiny") -> Asked:
+    request = EditRequest(model=model, removals=[Removal(concept=concept)])
+    return Asked(request, DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None)
+
+
+def outcomes(backend: Backend, *several: Asked) -> list[Submission | BaseException]:
+    async def post() -> list[Submission | BaseException]:
+        together = Together.of(backend)
+        return await asyncio.gather(*map(together.submit, several), return_exceptions=True)
+
+    return asyncio.run(post())
+
+
+def test_who_comes_while_others_are_at_work_is_done_with_the_next() -> None:
+    first, go_on, calls = threading.Event(), threading.Event(), list[list[int]]()
+
+    def double(items: Sequence[int]) -> list[int | Exception]:
+        calls.append(list(items))
+        first.set()
+        assert go_on.wait(5)
+        return [ValueError("13") if item == 13 else 2 * item for item in items]
+
+    async def ask() -> list[int | BaseException]:
+        gathering = Gathering(double)
+        alone = asyncio.create_task(gathering(1))
+        await asyncio.to_thread(first.wait, 5)
+        others = [asyncio.create_task(gathering(number)) for number in (2, 13, 4)]
+        await asyncio.sleep(0)
+        others[0].cancel()  # a client that is gone does no harm to the others
+        go_on.set()
+        return await asyncio.gather(alone, *others, return_exceptions=True)
+
+    one, gone, unlucky, four = asyncio.run(ask())
+    assert calls == [[1], [2, 13, 4]]
+    assert (one, four) == (2, 8)
+    assert isinstance(gone, asyncio.CancelledError)
+    assert isinstance(unlucky, ValueError)
+
+
+def test_what_breaks_for_all_is_told_to_all() -> None:
+    def work(items: Sequence[int]) -> list[int | Exception]:
+        raise StoreUnavailable("away.")
+
+    async def ask() -> list[int | BaseException]:
+        gathering = Gathering(work)
+        return await asyncio.gather(gathering(1), gathering(2), return_exceptions=True)
+
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(ask()))
+
+
+def test_one_that_is_refused_undoes_nothing_but_itself(backend: Backend, database: Database) -> None:
+    made = outcomes(
+        backend,
+        asked(key="a"),
+        asked("pizza", key="a"),
+        asked(model="nobody"),
+        asked(key="a"),
+        asked("very " * 40),
+        asked("rocket"),
+    )
+    first, reused, unknown, again, long, last = made
+    assert isinstance(first, Submission)
+    assert isinstance(reused, IdempotencyKeyReused)
+    assert isinstance(unknown, UnknownModel)
+    assert isinstance(again, Submission)
+    assert isinstance(long, InvalidRequest)
+    assert isinstance(last, Submission)
+    assert again.replayed
+    assert again.reply == first.reply
+    with database.read() as session:
+        assert len(jobs.recent(session, "default", {}, limit=9)) == 2
+        assert audit.verify(session).fault is None
+
+
+def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(backend: Backend) -> None:
+    sent: list[str] = []
+    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    made = outcomes(backend, *(asked(key=str(number)) for number in range(50)))
+    assert len({made_one.reply.body for made_one in made if isinstance(made_one, Submission)}) == 50
+    assert sent.count("BEGIN IMMEDIATE") <= 3
+    assert len(sent) < 50
+
+
+def test_one_that_the_database_will_not_have_takes_nobody_down(backend: Backend, database: Database) -> None:
+    with database.write() as session:
+        session.execute(
+            text(
+                "CREATE TRIGGER no_bats BEFORE INSERT ON jobs WHEN NEW.request LIKE '%bat%' "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        )
+    before, bat, after = outcomes(backend, asked("fox", key="a"), asked("bat", key="b"), asked("pizza", key="c"))
+    assert isinstance(before, Submission)
+    assert isinstance(after, Submission)
+    assert isinstance(bat, IdempotencyConflict)
+    with database.read() as session:
+        assert {job.request["removals"][0]["concept"] for job in jobs.recent(session, "default", {}, limit=9)} == {
+            "fox",
+            "pizza",
+        }
+        assert audit.verify(session) == audit.Checked(2, audit.verify(session).head)
+
+
+def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(backend: Backend) -> None:
+    object.__setattr__(backend, "settings", backend.settings.model_copy(update={"max_unfinished_jobs": 5}))
+    made = outcomes(backend, *(asked() for _ in range(20)))
+    assert sum(isinstance(one, Submission) for one in made) == 5
+    assert sum(isinstance(one, TooManyJobs) for one in made) == 15
+
+
+def test_nobody_sees_anothers_edit_though_they_ask_together(backend: Backend) -> None:
+    (made,) = outcomes(backend, asked())
+    assert isinstance(made, Submission)
+    edit_id = str(json.loads(made.reply.body)["id"])
+
+    async def look() -> list[object]:
+        together = Together.of(backend)
+        wanted = [Wanted("default", edit_id), Wanted("other", edit_id), Wanted("default", "edit_none")]
+        return await asyncio.gather(*map(together.look, wanted), return_exceptions=True)
+
+    own, others, none = asyncio.run(look())
+    assert getattr(own, "id", None) == edit_id
+    assert isinstance(others, NotFound)
+    assert isinstance(none, NotFound)
+
+
+def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(backend: Backend) -> None:
+    made = outcomes(backend, *(asked() for _ in range(50)))
+    ids = [str(json.loads(one.reply.body)["id"]) for one in made if isinstance(one, Submission)]
+    sent: list[str] = []
+    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    nothing = look_on(backend, [Seat("default", edit_id, after=1) for edit_id in ids])
+    assert nothing == [News([], over=False)] * 50
+    assert len(sent) <= 2
+    with backend.database.write() as session:
+        jobs.cancel(session, ids[0], now=backend.clock())
+    canceled, waiting, others = look_on(
+        backend, [Seat("default", ids[0], 1), Seat("default", ids[1], 0), Seat("other", ids[1], 0)]
+    )
+    assert isinstance(canceled, News)
+    assert ([one.seq for one in canceled.events], canceled.over) == ([2], True)
+    assert isinstance(waiting, News)
+    assert ([one.seq for one in waiting.events], waiting.over) == ([1], False)
+    assert isinstance(others, NotFound)
+
+
+def test_a_revoked_key_opens_nothing_a_second_later(database: Database, api_key: str, clock: FakeClock) -> None:
+    ring = KeyRing(database, clock)
+    assert asyncio.run(ring.caller(api_key))
+    with database.write() as session:
+        api_keys.revoke(session, api_key.split("_")[1], now=clock())
+    clock.forward(1.1)
+    assert asyncio.run(ring.caller(api_key)) is None
+    assert asyncio.run(ring.caller(api_key)) is None

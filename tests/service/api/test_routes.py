@@ -1,0 +1,204 @@
+"""Reading, listing, canceling; who may; and that every error is a problem."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.problems import PROBLEM_JSON, Problem
+from service.api.app import create_app
+from service.core.app_state import Backend
+from service.store import base_model_registration, claims, jobs
+from service.store.database import Database
+from service.store.jobs import NewJob
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import LONGEST_PHRASE
+
+CHECKS = ("database", "broker", "blobs")
+NOBODY = "/v1/edits/edit_00000000000000000000000000"
+
+
+def submit(database: Database, clock: FakeClock, concept: str = "fox") -> str:
+    clock.forward(1)
+    with database.write() as session:
+        request = EditRequest(model="tiny", removals=[Removal(concept=concept)])
+        return jobs.create(session, NewJob(request, "key"), now=clock()).id
+
+
+def start(database: Database, clock: FakeClock, edit_id: str) -> claims.Claim:
+    with database.write() as session:
+        claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=clock())
+    assert claim
+    return claim
+
+
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/models", "/openapi.json", "/nowhere", NOBODY])
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer expunge_000000000000_" + "a" * 43, "Basic x"])
+def test_nothing_but_health_answers_without_a_key(backend: Backend, path: str, header: str | None) -> None:
+    stranger = TestClient(create_app(backend), headers={"Authorization": header} if header else {})
+    response = stranger.get(path)
+    assert (response.status_code, response.headers["content-type"]) == (401, PROBLEM_JSON)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert Problem.model_validate_json(response.content).remedy
+
+
+def test_a_stranger_cannot_make_us_read_a_body(backend: Backend) -> None:
+    response = TestClient(create_app(backend)).post("/v1/edits", content=b"{")
+    assert response.status_code == 401
+
+
+def test_health_is_open(backend: Backend) -> None:
+    stranger = TestClient(create_app(backend))
+    assert stranger.get("/healthz").json()["status"] == "ok"
+    response = stranger.get("/readyz")
+    assert (response.status_code, response.json()["checks"]) == (200, dict.fromkeys(CHECKS, "ok"))
+
+
+def test_not_ready_without_a_broker_and_no_word_about_its_password(backend: Backend) -> None:
+    settings = backend.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
+    response = TestClient(create_app(replace(backend, settings=settings))).get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["broker"] != "ok"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", NOBODY, 404, "not_found"),
+        ("POST", f"{NOBODY}/cancel", 404, "not_found"),
+        ("GET", f"{NOBODY}/events", 404, "not_found"),
+        ("GET", f"{NOBODY}/stream", 404, "not_found"),
+        ("GET", f"{NOBODY}/artifacts", 404, "not_found"),
+        ("GET", f"{NOBODY}/artifacts/delta.safetensors", 404, "not_found"),
+        ("GET", f"{NOBODY}/report", 404, "not_found"),
+        ("GET", "/v1/models/nothing", 404, "not_found"),
+        ("DELETE", "/v1/edits", 405, "method_not_allowed"),
+        ("GET", "/v1/edits?limit=0", 422, "invalid_request"),
+        ("GET", "/v1/edits?after=x", 422, "invalid_request"),
+        ("GET", "/v1/edits?status=done", 422, "invalid_request"),
+    ],
+)
+def test_every_error_is_a_problem(client: TestClient, method: str, path: str, status: int, code: str) -> None:
+    response = client.request(method, path)
+    problem = Problem.model_validate_json(response.content)
+    assert (response.status_code, problem.status, problem.code) == (status, status, code)
+    assert response.headers["content-type"] == PROBLEM_JSON
+    assert problem.request_id == response.headers["Request-Id"]
+    assert problem.type == f"urn:expunge:problem:{code}"
+
+
+def test_a_fault_of_ours_tells_nothing_but_its_id(
+    backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise RuntimeError("the password is 1234")
+
+    monkeypatch.setattr(jobs, "recent", explode)
+    response = client.get("/v1/edits", headers={"Request-Id": "mine"})
+    assert (response.status_code, response.json()["request_id"]) == (500, "mine")
+    assert response.headers["Request-Id"] == "mine"
+    assert "1234" not in response.text
+
+
+def test_pages_hold_each_edit_once_newest_first(client: TestClient, database: Database, clock: FakeClock) -> None:
+    ids = [submit(database, clock) for _ in range(5)]
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = client.get("/v1/edits", params={"limit": 2} | ({"after": cursor} if cursor else {})).json()
+        seen += [edit["id"] for edit in page["data"]]
+        cursor = page["next_cursor"]
+        if not page["has_more"]:
+            break
+    assert seen == ids[::-1]
+
+
+def test_lists_can_be_filtered(client: TestClient, database: Database, clock: FakeClock) -> None:
+    first, _ = submit(database, clock), submit(database, clock)
+    start(database, clock, first)
+    assert [edit["id"] for edit in client.get("/v1/edits?status=running").json()["data"]] == [first]
+    assert client.get("/v1/edits?model=other").json()["data"] == []
+
+
+def test_an_unchanged_edit_is_not_sent_again(client: TestClient, database: Database, clock: FakeClock) -> None:
+    edit_id = submit(database, clock)
+    first = client.get(f"/v1/edits/{edit_id}")
+    assert "Retry-After" in first.headers
+    same = {"If-None-Match": first.headers["ETag"]}
+    assert client.get(f"/v1/edits/{edit_id}", headers=same).status_code == 304
+    start(database, clock, edit_id)
+    assert client.get(f"/v1/edits/{edit_id}", headers=same).status_code == 200
+
+
+def test_a_queued_edit_is_canceled_at_once(client: TestClient, database: Database, clock: FakeClock) -> None:
+    edit_id = submit(database, clock)
+    response = client.post(f"/v1/edits/{edit_id}/cancel")
+    assert (response.status_code, response.json()["status"]) == (200, "canceled")
+    again = client.post(f"/v1/edits/{edit_id}/cancel")
+    assert again.json() == response.json()
+
+
+def test_a_running_edit_is_told_to_stop(client: TestClient, database: Database, clock: FakeClock) -> None:
+    edit_id = submit(database, clock)
+    start(database, clock, edit_id)
+    for _ in range(2):
+        response = client.post(f"/v1/edits/{edit_id}/cancel")
+        assert (response.status_code, response.json()["status"]) == (202, "canceling")
+
+
+def test_models_are_listed_with_their_room(client: TestClient) -> None:
+    (model,) = client.get("/v1/models").json()["data"]
+    assert (model["id"], model["max_phrase_tokens"]) == ("tiny", LONGEST_PHRASE)
+    assert client.get(model["url"]).json() == model
+    assert "tokenizer/tokenizer.json" in {file["name"] for file in model["files"]}
+    assert (model["revision"], model["licence"], model["editable"]) == (None, None, [])
+
+
+def test_a_model_says_what_it_is_and_what_can_be_edited(
+    client: TestClient, backend: Backend, database: Database, clock: FakeClock
+) -> None:
+    folder = backend.registry.get("tiny").folder
+    encoders = {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}
+    index: dict[str, Any] = {name: ["transformers", kind] for name, kind in encoders.items()}
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
+    config = {"architectures": ["CLIPTextModel"], "num_hidden_layers": 12, "hidden_size": 768}
+    (folder / "text_encoder" / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("---\nlicense: openrail++\ntags: [a]\n---\n# Tiny\nlicense: none of these\n")
+    base_model_registration.register(database, "tiny", folder, clock())
+    model = client.get("/v1/models/tiny").json()
+    assert model["licence"] == "openrail++"
+    assert model["editable"] == [{"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768}]
+    assert re.fullmatch("[0-9a-f]{40}", model["revision"])
+    assert all(file["sha256"] for file in model["files"])
+    (folder / "README.md").write_text("no front matter")
+    assert client.get("/v1/models/tiny").json()["revision"] is None
+    base_model_registration.register(database, "tiny", folder, clock())
+    again = client.get("/v1/models/tiny").json()
+    assert again["licence"] is None
+    assert again["revision"] not in (None, model["revision"])
+
+
+def test_a_wrong_method_is_told_all_that_are_right(client: TestClient) -> None:
+    """Also where several routes answer at one path."""
+    assert client.put("/v1/edits").headers["Allow"] == "GET, POST"
+    assert client.put(f"{NOBODY}/report").headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("text", ["0.5", "2026", "yesterday", "2026-13-01T00:00:00Z"])
+def test_other_times_than_times_are_refused(client: TestClient, text: str) -> None:
+    assert client.get("/v1/edits", params={"created_since": text}).status_code == 422
+
+
+def test_edits_of_a_time(client: TestClient, database: Database, clock: FakeClock) -> None:
+    first = submit(database, clock)
+    between = clock.forward(1).isoformat()
+    second = submit(database, clock)
+    for name, edit_id in (("created_before", first), ("created_since", second)):
+        assert [edit["id"] for edit in client.get("/v1/edits", params={name: between}).json()["data"]] == [edit_id]

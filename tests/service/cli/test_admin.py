@@ -1,0 +1,136 @@
+"""What an operator types: keys, models, the audit log; and where we refuse to listen."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from api_schemas.errors import ExpungeError, UsageError
+from service.cli import admin
+from service.launcher.errors import LaunchError
+from service.launcher.tls import Exposure
+from service.store import api_keys, base_model_registration
+from service.store.clock import utc_now
+from service.store.database import Database
+from service.store.errors import RefusedModel
+from service.store.settings import StoreSettings
+from tests.fakes.model import WEIGHTS, write_model
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A command of a group on a data folder of its own. Raises what it raises."""
+
+    def run(group: typer.Typer, *arguments: str) -> str:
+        done = CliRunner().invoke(group, [*arguments, "--data-dir", str(tmp_path / "data")])
+        if isinstance(done.exception, ExpungeError):
+            raise done.exception
+        return f"{done.exit_code} {done.stdout}"
+
+    return run
+
+
+def database_of(tmp_path: Path) -> Database:
+    return StoreSettings(data_dir=tmp_path / "data").database()
+
+
+def test_a_key_is_made_used_listed_and_revoked(run: Run, tmp_path: Path) -> None:
+    made = json.loads(run(admin.api_keys, "create", "--tenant", "desk", "--scope", "edits:read", "--json")[2:])
+    with database_of(tmp_path).read() as session:
+        found = api_keys.authenticate(session, made["key"], now=utc_now())
+        assert found is not None
+        assert (found.tenant, found.scopes) == ("desk", ["edits:read"])
+    listed = run(admin.api_keys, "list", "--json")
+    assert json.loads(listed[2:])[0]["id"] == made["id"]
+    assert made["key"] not in listed + run(admin.audit, "list", "--json")
+    run(admin.api_keys, "revoke", made["id"])
+    with database_of(tmp_path).read() as session:
+        assert api_keys.authenticate(session, made["key"], now=utc_now()) is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [["create", "--scope", "edits:eat"], ["create", "--tenant", "A B"], ["revoke", "nobody"]]
+)
+def test_mistakes_are_named(run: Run, arguments: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        run(admin.api_keys, *arguments)
+    assert caught.value.remedy
+
+
+def test_files_are_hashed_once_and_again_when_they_change(run: Run, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    assert "4 hashed" in run(admin.models, "add", str(folder))
+    assert "0 hashed" in run(admin.models, "add", str(folder))
+    (folder / WEIGHTS).write_bytes(b"other")
+    os.utime(folder / WEIGHTS, ns=(1, 1))
+    assert "1 hashed" in run(admin.models, "add", str(folder))
+    assert str(folder) in run(admin.models, "list")
+    assert StoreSettings(data_dir=tmp_path / "data").registry().get("tiny").folder == folder
+    run(admin.models, "remove", "tiny")
+    assert str(folder) not in run(admin.models, "list")
+
+
+def test_what_was_hashed_before_a_cut_is_not_hashed_again(tmp_path: Path, run: Run) -> None:
+    folder = write_model(tmp_path / "tiny")
+    run(admin.audit, "verify")  # makes the database
+    database, seen = database_of(tmp_path), list[int]()
+
+    def cut(size: int) -> None:
+        seen.append(size)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        base_model_registration.register(database, "tiny", folder, utc_now(), cut)
+    assert base_model_registration.register(database, "tiny", folder, utc_now()).hashed == 2
+
+
+@pytest.mark.parametrize("bad", ["unet/model.bin", "run.py", "weights.ckpt", "a/b.pkl", "na\nme.json"])
+def test_code_and_odd_names_are_refused(run: Run, tmp_path: Path, bad: str) -> None:
+    path = write_model(tmp_path / "tiny") / bad
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    with pytest.raises(RefusedModel):
+        run(admin.models, "add", str(tmp_path / "tiny"))
+
+
+def test_links_and_other_folders_are_refused(run: Run, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "link.json").symlink_to("/etc/passwd")
+    with pytest.raises(RefusedModel, match="link"):
+        run(admin.models, "add", str(folder))
+    with pytest.raises(RefusedModel, match="diffusers"):
+        run(admin.models, "add", str(tmp_path))
+
+
+def test_the_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
+    run(admin.api_keys, "create")
+    found = json.loads(run(admin.audit, "verify", "--json")[2:])
+    assert run(admin.audit, "verify", "--expect", f"1:{found['head']}").startswith("0")
+    assert run(admin.audit, "verify", "--expect", f"1:{'0' * 64}").startswith("1")
+    with pytest.raises(UsageError):
+        run(admin.audit, "verify", "--expect", "x")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "desk.example"])
+def test_no_public_address_without_tls(host: str, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="unencrypted"):
+        Exposure().check(host)
+    Exposure(behind_proxy=True).check(host)
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    Exposure(tmp_path / "cert.pem", tmp_path / "key.pem").check(host)
+    with pytest.raises(LaunchError, match="key"):
+        Exposure(tmp_path / "cert.pem").check(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
+def test_our_own_address_needs_none(host: str) -> None:
+    Exposure().check(host)

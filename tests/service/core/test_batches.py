@@ -1,0 +1,139 @@
+"""Batches: what can be done is, what can't is told apart; CSV as JSON."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api_schemas.edits import MOST_REMOVALS
+from service.core.batches import from_csv
+from service.errors import MalformedCsv
+from service.store.database import Database
+from service.store.orm import Job
+from tests.fakes.model import LONGEST_PHRASE
+from tests.service.core.test_edits import count
+
+LONG = "word " * (LONGEST_PHRASE + 1)
+CSV = {"Content-Type": "text/csv"}
+
+
+def items(client: TestClient, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = client.get(batch["items_url"] + "?limit=1000").json()["data"]
+    return data
+
+
+def post(client: TestClient, *removals: Any, **more: Any) -> Any:
+    return client.post("/v1/batches", json={"model": "tiny", "removals": list(removals), **more})
+
+
+def test_each_removal_is_looked_at_by_itself(client: TestClient, database: Database) -> None:
+    sent = [
+        {"concept": "fox", "replacement": "dog"},
+        {"concept": ""},
+        {"concept": "Fox"},
+        {"concept": LONG},
+        7,
+        {"concept": "owl", "strength": 3},
+        {"concept": "cat", "replacement": "fox"},
+        {"concept": "pizza"},
+    ]
+    response = post(client, *sent)
+    assert response.status_code == 202
+    batch = response.json()
+    assert batch["counts"] == {"total": 8, "accepted": 2, "refused": 6}
+    assert [one["concept"] for one in batch["edit"]["request"]["removals"]] == ["fox", "pizza"]
+    found = items(client, batch)
+    assert [item["status"] for item in found] == ["queued", *["refused"] * 6, "queued"]
+    assert [item["place"] for item in found] == [0, *[None] * 6, 1]
+    codes = [item["errors"][0]["code"] for item in found if item["errors"]]
+    assert codes == [
+        "string_too_short",
+        "duplicate",
+        "phrase_too_long",
+        "model_type",
+        "extra_forbidden",
+        "replacement_removed",
+    ]
+    assert [item["errors"][0]["pointer"].split("/")[2] for item in found if item["errors"]] == list("123456")
+    assert count(database, Job) == 1
+
+
+def test_all_or_nothing(client: TestClient, database: Database) -> None:
+    response = post(client, {"concept": "fox"}, {"concept": ""}, all_or_nothing=True)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "removals[1].concept")
+    assert count(database, Job) == 0
+
+
+def test_a_batch_of_nothing_that_can_be_done_is_refused(client: TestClient) -> None:
+    assert post(client, {"concept": ""}, 3).status_code == 422
+    assert post(client).status_code == 422
+
+
+def test_a_thousand_and_not_one_more(client: TestClient) -> None:
+    many = [{"concept": f"thing {i}"} for i in range(MOST_REMOVALS)]
+    response = post(client, *many)
+    assert (response.status_code, response.json()["counts"]["accepted"]) == (202, MOST_REMOVALS)
+    assert post(client, *many, {"concept": "one more"}).status_code == 422
+
+
+def test_a_csv_means_the_same(client: TestClient) -> None:
+    text = 'concept,kind,aliases,replacement\r\nfox,,vixen|reynard,"dog, face"\r\n\r\nink,style,,\r\n=1+2,,,\r\n'
+    response = client.post("/v1/batches?model=tiny", content=text.encode("utf-8-sig"), headers=CSV)
+    assert response.status_code == 202
+    removals = response.json()["edit"]["request"]["removals"]
+    told = [(one["concept"], one["kind"], one["aliases"], one["replacement"]) for one in removals]
+    assert told == [
+        ("fox", "object", ["vixen", "reynard"], "dog, face"),
+        ("ink", "style", [], None),
+        ("=1+2", "object", [], None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"name\nfox\n",
+        b"concept,concept\nfox,fox\n",
+        b"concept,colour\nfox,red\n",
+        b"concept\nfox,red\n",
+        b'concept\n"fox\n',
+        b"concept\nfo\xff\n",
+        b"concept\n" + b"x\n" * (MOST_REMOVALS + 1),
+        b"concept\n" + b'"' + b"x" * 200_000 + b'"\n',
+    ],
+)
+def test_other_uploads_are_refused(client: TestClient, content: bytes) -> None:
+    response = client.post("/v1/batches?model=tiny", content=content, headers=CSV)
+    assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
+
+
+def test_a_model_that_is_no_name_is_told_of_a_csv_too(client: TestClient) -> None:
+    response = client.post("/v1/batches?model=%3A%C2%BF", content=b"concept\nfox\n", headers=CSV)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "model")
+
+
+@given(st.binary(max_size=200))
+def test_any_upload_is_read_or_refused(content: bytes) -> None:
+    with suppress(MalformedCsv):
+        assert all(removal["concept"] for removal in from_csv(b"concept\n" + content))
+
+
+def test_a_key_repeats_the_batch(client: TestClient, database: Database) -> None:
+    key = {"Idempotency-Key": "k"}
+    body = {"model": "tiny", "removals": [{"concept": "fox"}]}
+    first, second = (client.post("/v1/batches", json=body, headers=key) for _ in range(2))
+    assert first.json() == second.json()
+    assert count(database, Job) == 1
+    other = client.post("/v1/batches", json=body | {"seed": 1}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_other_bodies_are_told_what_is_read_here(client: TestClient) -> None:
+    response = client.post("/v1/batches", content=b"concept\nfox", headers={"Content-Type": "application/xml"})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    deep = client.post("/v1/batches", content=b"[" * 3000, headers={"Content-Type": "application/json"})
+    assert (deep.status_code, deep.json()["code"]) == (400, "malformed_json")

@@ -1,0 +1,122 @@
+"""Server-side request forgery: every way to have us call ourselves or our neighbours is refused."""
+
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from service.errors import WebhookRefused
+from service.webhooks.ssrf_guard import PinnedTransport, checked_url, is_public
+
+PUBLIC = "93.184.215.14"
+
+
+class Wire(httpx.BaseTransport):
+    """Keeps what would have been sent."""
+
+    def __init__(self) -> None:
+        self.seen: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        return httpx.Response(302, headers={"Location": "http://169.254.169.254/"})
+
+
+def post(url: str, *answers: Sequence[str], allowed: Sequence[str] = ()) -> tuple[Wire, httpx.Response, int]:
+    """Send to a URL whose name resolves to `answers`, one after the other."""
+    wire, asked = Wire(), iter(answers)
+    looked_up = []
+
+    def find(host: str, port: int) -> Sequence[str]:
+        looked_up.append(host)
+        return next(asked)
+
+    with httpx.Client(transport=PinnedTransport(allowed, find, wire), follow_redirects=False) as http:
+        response = http.post(url, content=b"x")
+    return wire, response, len(looked_up)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://desk.example/",
+        "ftp://desk.example/",
+        "file:///etc/passwd",
+        "https://user:pass@desk.example/",
+        "https://user@desk.example/",
+        "https:///nowhere",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://10.0.0.1/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://0.0.0.0/",
+        "https://224.0.0.1/",
+        "https://desk.example:99999/",
+        "https://desk.example:0/",
+        "https://desk.example/#part",
+        "https://[::1",
+        "//desk.example/",
+        "",
+    ],
+)
+def test_urls_that_are_never_called(url: str) -> None:
+    with pytest.raises(WebhookRefused):
+        checked_url(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        (PUBLIC, True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("192.168.1.1", False),
+        ("172.16.0.1", False),
+        ("100.64.0.1", False),
+        ("127.9.9.9", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("2002:7f00:1::", False),
+        ("64:ff9b::a00:1", False),
+        (f"::ffff:{PUBLIC}", True),
+        ("255.255.255.255", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    """Host header and certificate stay the name's."""
+    wire, response, _ = post("https://desk.example:8443/hook", [PUBLIC])
+    (request,) = wire.seen
+    assert (request.url.host, request.url.port, request.url.path) == (PUBLIC, 8443, "/hook")
+    assert request.headers["host"] == "desk.example:8443"
+    assert request.extensions["sni_hostname"] == "desk.example"
+    assert response.status_code == 302
+
+
+def test_a_name_that_resolves_to_something_else_a_moment_later_changes_nothing() -> None:
+    """DNS rebinding: it is asked once, and where it pointed then is where the message goes."""
+    wire, _, looked_up = post("https://rebind.example/", [PUBLIC], ["127.0.0.1"])
+    assert ([request.url.host for request in wire.seen], looked_up) == ([PUBLIC], 1)
+
+
+@pytest.mark.parametrize("answer", [["127.0.0.1"], [PUBLIC, "10.0.0.7"], ["::1"], ["169.254.169.254"], []])
+def test_a_name_with_any_address_of_ours_is_not_called(answer: list[str]) -> None:
+    with pytest.raises(WebhookRefused):
+        post("https://evil.example/", answer)
+
+
+def test_other_spellings_of_an_address_are_seen_through_by_the_resolver() -> None:
+    """`https://2130706433/` is 127.0.0.1 to the system: what it resolves to counts."""
+    with pytest.raises(WebhookRefused):
+        post("https://2130706433/", ["127.0.0.1"])
+
+
+def test_what_the_operator_allows_is_called_wherever_it_is() -> None:
+    wire, _, _ = post("http://hooks.internal:9000/", ["10.0.0.7"], allowed=["hooks.internal:9000"])
+    assert wire.seen[0].url.host == "10.0.0.7"
+    with pytest.raises(WebhookRefused):
+        post("http://hooks.internal:9001/", ["10.0.0.7"], allowed=["hooks.internal:9000"])

@@ -1,0 +1,267 @@
+"""One message, every outcome: the job's row always says what happened."""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from service.store import claims, jobs
+from service.store import events as history
+from service.store.blobs import ArtifactStore
+from service.store.database import Database
+from service.store.errors import StoreUnavailable
+from service.store.orm import Job
+from tests.fakes import editor
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import WEIGHTS
+from worker import db_retry, upload
+from worker.runner import Runner
+from worker.settings import WorkerSettings
+
+Submit = Callable[..., str]
+Read = Callable[[str], Job]
+
+
+def content(blobs: ArtifactStore, job: Job, name: str) -> bytes:
+    (row,) = [row for row in job.artifacts if row.name == name]
+    return b"".join(blobs.open(row.sha256, 0, row.size))
+
+
+def test_a_job_is_run_and_published(runner: Runner, submit: Submit, read: Read, settings: WorkerSettings) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.verdict, job.progress, job.phase) == ("succeeded", "passed", 1.0, "publish")
+    names = [row.name for row in job.artifacts]
+    assert names[0] == "delta.safetensors"
+    assert names[-1] == upload.MANIFEST
+    assert not settings.workdir(job_id).exists()
+
+
+def test_the_manifest_names_every_file(runner: Runner, submit: Submit, read: Read) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    job = read(job_id)
+    manifest = json.loads(content(runner.blobs, job, upload.MANIFEST))
+    listed = {file["name"]: file["sha256"] for file in manifest["files"]}
+    assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != upload.MANIFEST}
+    assert job.manifest_sha256 == job.artifacts[-1].sha256
+
+
+def test_every_phase_is_told_in_order(runner: Runner, submit: Submit, database: Database) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    with database.read() as session:
+        events = history.after(session, job_id, 0, 1000)
+    assert [event.message for event in events if event.type == "phase"] == list(editor.PHASES)
+    progress = [event.data["progress"] for event in events if "progress" in event.data]
+    assert progress == sorted(progress)
+    assert events[-1].data == {"status": "succeeded"}
+
+
+def test_a_message_that_comes_twice_does_nothing(runner: Runner, submit: Submit, read: Read) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    before = vars(read(job_id)) | {"_sa_instance_state": None}
+    runner.run(job_id)
+    after = vars(read(job_id)) | {"_sa_instance_state": None}
+    assert {k: v for k, v in after.items() if k != "artifacts"} == {k: v for k, v in before.items() if k != "artifacts"}
+
+
+def test_a_message_about_no_job_does_nothing(runner: Runner) -> None:
+    runner.run("edit_unknown")
+
+
+def test_a_second_attempt_goes_on_at_its_phase(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit()
+    real = editor.run_phase
+
+    def die_in_validate(phase: str, context: editor.JobContext) -> None:
+        if phase == "validate":
+            raise KeyboardInterrupt
+        real(phase, context)
+
+    monkeypatch.setattr(editor, "run_phase", die_in_validate)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(job_id)
+    monkeypatch.setattr(editor, "run_phase", real)
+    clock.forward(31)
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    assert content(runner.blobs, job, "runs.txt").split() == [b"trace", b"edit", b"validate", b"publish"]
+
+
+def test_the_editors_refusal_ends_the_job_with_its_reasons(runner: Runner, submit: Submit, read: Read) -> None:
+    job_id = submit(refuse="edit")
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.attempt) == ("failed", 1)
+    assert job.error == {
+        "code": "concept_unusable",
+        "message": "the concept is out of reach. Try another.",
+        "param": "removals[0].concept",
+        "phase": "edit",
+        "retryable": False,
+    }
+
+
+def test_a_model_that_is_gone_ends_the_job(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
+    job_id = submit()
+    (tmp_path / "models" / "tiny" / "model_index.json").unlink()
+    runner.run(job_id)
+    error = read(job_id).error
+    assert error
+    assert (error["code"], error["param"]) == ("unknown_model", "model")
+
+
+def test_a_crash_is_tried_again_and_then_told(
+    runner: Runner, submit: Submit, read: Read, settings: WorkerSettings
+) -> None:
+    job_id = submit(crash="validate")
+    for attempt in range(1, jobs.MAX_ATTEMPTS):
+        runner.run(job_id)
+        assert (read(job_id).status, read(job_id).attempt) == ("queued", attempt)
+    runner.run(job_id)
+    job = read(job_id)
+    assert job.status == "failed"
+    assert job.error
+    assert (job.error["code"], job.error["retryable"], job.error["phase"]) == ("internal_error", True, "validate")
+    assert "a bug" not in job.error["message"]
+    assert not settings.workdir(job_id).exists()
+
+
+def test_an_editor_that_does_not_load_is_a_crash_that_is_told(runner: Runner, submit: Submit, read: Read) -> None:
+    job_id = submit()
+    broken = replace(runner, settings=runner.settings.model_copy(update={"editor": "not_installed"}))
+    for _ in range(jobs.MAX_ATTEMPTS):
+        broken.run(job_id)
+    job = read(job_id)
+    assert job.status == "failed"
+    assert job.error
+    assert "ModuleNotFoundError" in job.error["message"]
+
+
+def steal(database: Database, clock: FakeClock, job_id: str) -> None:
+    """Time passes and somebody else claims the job, before a heartbeat can come in between."""
+    with database.write() as session:
+        assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock.forward(31))
+
+
+def run_until(runner: Runner, job_id: str, reached: Callable[[], bool], then: Callable[[], None]) -> None:
+    """Run the job in a thread; when `reached`, do `then`; wait for the end."""
+    thread = threading.Thread(target=runner.run, args=[job_id])
+    thread.start()
+    while not reached():
+        assert thread.is_alive()
+    then()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("phase", editor.PHASES)
+def test_a_cancel_stops_every_phase(
+    runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, phase: str
+) -> None:
+    job_id = submit(slow="0.4")
+
+    def cancel() -> None:
+        with database.write() as session:
+            jobs.cancel(session, job_id, now=clock())
+
+    run_until(runner, job_id, lambda: read(job_id).phase == phase, cancel)
+    job = read(job_id)
+    assert (job.status, job.artifacts) == ("canceled", [])
+
+
+def test_a_worker_that_lost_its_job_publishes_nothing(
+    runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock
+) -> None:
+    job_id = submit(slow="0.4")
+
+    run_until(runner, job_id, lambda: read(job_id).phase == "validate", lambda: steal(database, clock, job_id))
+    job = read(job_id)
+    assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
+
+
+def test_a_result_that_comes_too_late_is_discarded(
+    runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The theft happens after the last check, before the last write: only the fence is left to notice."""
+    job_id = submit()
+    put = upload.store
+
+    def steal_then_store(*arguments: object) -> object:
+        steal(database, clock, job_id)
+        return put(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(upload, "store", steal_then_store)
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
+
+
+def test_full_weights_are_published_and_not_stored(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
+    job_id = submit()
+    runner.run(job_id)
+    (row,) = [row for row in read(job_id).artifacts if row.name == WEIGHTS]
+    stored = {path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()}
+    assert row.overlay
+    assert row.sha256 not in stored
+    assert {row.overlay["delta_sha256"], job_delta(read(job_id))} < stored
+
+
+def job_delta(job: Job) -> str:
+    return next(row.sha256 for row in job.artifacts if row.name == "delta.safetensors")
+
+
+def test_a_database_that_is_away_is_waited_for(
+    runner: Runner, submit: Submit, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the claim and at the end: neither the message nor the work is lost. Each of them goes through at the third try."""
+    job_id, tries = submit(), list[str]()
+    for name in ("claim", "succeed"):
+        real = getattr(claims, name)
+
+        def away_twice(
+            *arguments: object, name: str = name, real: Callable[..., object] = real, **options: object
+        ) -> object:
+            tries.append(name)
+            if tries.count(name) < 3:
+                raise OperationalError("UPDATE jobs", {}, OSError("gone"))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(claims, name, away_twice)
+    monkeypatch.setattr(db_retry, "PAUSES", (0.0, 0.0))
+    runner.run(job_id)
+    assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 1)
+    assert tries == ["claim"] * 3 + ["succeed"] * 3
+
+
+def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit()
+    real = claims.succeed
+
+    def away(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE jobs", {}, OSError("gone"))
+
+    monkeypatch.setattr(db_retry, "PAUSES", ())
+    with monkeypatch.context() as broken:
+        broken.setattr(claims, "succeed", away)
+        broken.setattr(claims, "release", away)
+        with pytest.raises(StoreUnavailable):
+            runner.run(job_id)
+    assert read(job_id).status == "running"
+    monkeypatch.setattr(claims, "succeed", real)
+    clock.forward(31)
+    runner.run(job_id)
+    assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 2)

@@ -1,0 +1,92 @@
+"""A job beside its tenant's ledger: what the editor is handed, and which revision comes of it.
+
+The ledger may move on while a job runs. What was handed over is kept with the revision that it was, so that an attempt that
+resumes knows whether its results are still worth anything, and the last transaction whether they may be published.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from api_schemas.edits import EditOptions, Removal
+from api_schemas.ledgers import HandedLedger, HandedRemoval
+from api_schemas.report import AuditReport
+from service.store import ledgers
+from service.store.claims import Claim
+from service.store.database import Database
+from service.store.errors import LedgerMoved
+from service.store.ledgers import Step
+from service.store.orm import LedgerEntry
+from worker.job_protocol import Editor
+
+if TYPE_CHECKING:
+    from editor.publishing.export import ArtifactFile
+
+HANDED, FOLDER, REPORT = "handed.json", "ledger", "report.json"
+
+
+class Handed(BaseModel):
+    """What a job started from."""
+
+    revision: int
+    ledger: HandedLedger
+
+
+def hand_over(database: Database, claim: Claim, editor: Editor, model: Path, workdir: Path) -> Path | None:
+    """The folder of the ledger that the job works on; None for a job without one.
+
+    What an earlier attempt left is thrown away when it was made from a ledger that has moved on.
+    """
+    if not claim.joins_ledger:
+        return None
+    handed, known = _current(database, claim), _known(workdir)
+    if known != handed:
+        shutil.rmtree(workdir, ignore_errors=True)
+        workdir.mkdir(parents=True)
+        editor.hand_over(workdir / FOLDER, model, handed.ledger)
+        partial = workdir / f".{HANDED}"
+        partial.write_text(handed.model_dump_json())
+        partial.replace(workdir / HANDED)
+    return workdir / FOLDER
+
+
+def step(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> Step | None:
+    """The revision that a finished job makes, as its report tells; None where there is none, or no weights are published."""
+    if not claim.makes_revision:
+        return None
+    known = _known(workdir)
+    report = next(file.path for file in files if file.name == REPORT)
+    told = AuditReport.model_validate_json(report.read_bytes())
+    if told.refused:
+        return None
+    if known is None or told.ledger is None:
+        raise LedgerMoved(f"{claim.job_id} has lost the ledger that it started from.")
+    return Step(known.revision, told.ledger.digest, told.ledger.active)
+
+
+def _current(database: Database, claim: Claim) -> Handed:
+    """The ledger as it stands; for a revocation, without what it takes back."""
+    with database.read() as session:
+        head = ledgers.head(session, claim.tenant, claim.request.model)
+        held = ledgers.active(session, claim.tenant, claim.request.model)
+    kept = [_handed(entry, claim) for entry in held if entry.job_id != claim.revokes]
+    gone = [_handed(entry, claim) for entry in held if entry.job_id == claim.revokes]
+    return Handed(revision=head.number if head else 0, ledger=HandedLedger(active=kept, revoked=gone))
+
+
+def _handed(entry: LedgerEntry, claim: Claim) -> HandedRemoval:
+    return HandedRemoval(
+        removal=Removal.model_validate(entry.removal),
+        options=EditOptions.model_validate(entry.options),
+        label=entry.job_id,
+        since=claim.created_at,
+    )
+
+
+def _known(workdir: Path) -> Handed | None:
+    try:
+        return Handed.model_validate_json((workdir / HANDED).read_bytes())
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,188 @@
+"""One message: claim the job, run its phases, publish. Whatever happens, the job's row says what did."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.orm import Session
+
+from api_schemas.jobs import JobError
+from api_schemas.report import Verdict
+from editor.errors import EditorError
+from service.store import claims, ledgers
+from service.store.base_models import ModelRegistry
+from service.store.blobs import ArtifactStore
+from service.store.claims import Claim, Published
+from service.store.clock import Clock, utc_now
+from service.store.database import Database
+from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
+from service.store.failpoints import reach
+from service.store.ledgers import Step
+from service.store.orm import Job
+from worker import db_retry, job_protocol, ledger_snapshot, upload
+from worker.errors import JobCanceled, LeaseLost
+from worker.lease import Lease
+from worker.progress import Reporter
+from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from editor import jobs
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made: its files are stored, but not yet published."""
+
+    files: list[Published]
+    verdict: Verdict | None
+    step: Step | None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A worker's one slot."""
+
+    settings: WorkerSettings
+    database: Database
+    blobs: ArtifactStore
+    registry: ModelRegistry
+    clock: Clock = utc_now
+
+    @classmethod
+    def from_settings(cls, settings: WorkerSettings) -> "Runner":
+        """Everything that the settings name."""
+        return cls(settings, settings.database(), settings.blobs(), settings.registry())
+
+    def run(self, job_id: str) -> None:
+        """Answer the doorbell. Returns when the job is over, or is not ours."""
+        reach("claim.received")
+        claim = self._write(
+            lambda session: claims.claim(
+                session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
+            )
+        )
+        if claim is None:
+            log.info("%s: over, or in other hands", job_id)
+            return
+        reach("claim.committed")
+        with Lease(self.database, claim, self.settings, self.clock) as lease:
+            self._attempt(claim, Reporter(self.database, claim, lease, self.settings.progress_seconds, self.clock))
+
+    def _attempt(self, claim: Claim, progress: Reporter) -> None:
+        """Run the job and record the outcome."""
+        try:
+            self._succeed(claim, self._work(claim, progress))
+        except LeaseLost:
+            log.warning("%s: lost to another worker", claim.job_id)
+        except JobCanceled:
+            self._cancel(claim)
+        except StoreUnavailable as error:
+            self._retry(claim, error, progress.phase)
+        except LedgerMoved as error:
+            self._again(claim, error.message)
+        except (EditorError, StoreError) as error:
+            self._fail(claim, _refusal(error, progress.phase))
+        except SoftTimeLimitExceeded:
+            self._fail(claim, _too_slow(self.settings.hard_limit_seconds, progress.phase))
+        except Exception as error:
+            log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
+            self._retry(claim, error, progress.phase)
+
+    def _work(self, claim: Claim, progress: Reporter) -> Result:
+        """All phases, from the first that an earlier attempt has not finished."""
+        editor = job_protocol.load(self.settings.module(claim.kind))
+        context = self._context(editor, claim, progress)
+        progress.phases = editor.PHASES
+        for phase in editor.PHASES:
+            if not editor.finished(phase, context):
+                progress.enter(phase)
+                reach(f"phase.entered.{phase}")
+                editor.run_phase(phase, context)
+                reach(f"phase.done.{phase}")
+        made = editor.artifacts(context)
+        step = ledger_snapshot.step(claim, context.workdir, made)
+        return Result(upload.store(self.blobs, claim, made), editor.verdict(context), step)
+
+    def _context(self, editor: job_protocol.Editor, claim: Claim, progress: Reporter) -> "jobs.JobContext":
+        """What every phase is given. Raises `UnknownModel`."""
+        model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
+        ledger = ledger_snapshot.hand_over(self.database, claim, editor, model.folder, workdir)
+        for folder in (workdir, self.settings.cache_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        return editor.JobContext(
+            request=claim.request,
+            model_dir=model.folder,
+            workdir=workdir,
+            cache_dir=self.settings.cache_dir,
+            progress=progress,
+            job_id=claim.job_id,
+            now=self.clock(),
+            signing_dir=self.settings.signing_dir,
+            ledger=ledger,
+            label=claim.job_id,
+        )
+
+    def _succeed(self, claim: Claim, result: Result) -> None:
+        manifest = result.files[-1].sha256
+
+        def publish_it(session: Session) -> bool:
+            published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
+            if published and result.step:
+                ledgers.advance(session, session.get_one(Job, claim.job_id), result.step, now=self.clock())
+            return published
+
+        published = self._write(publish_it)
+        reach("publish.committed")
+        self._ended(claim, published)
+
+    def _again(self, claim: Claim, reason: str) -> None:
+        """Somebody else was quicker: solve it again, from the ledger as it stands now. Nobody's fault, and no attempt."""
+        with self.database.write() as session:
+            claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
+
+    def _cancel(self, claim: Claim) -> None:
+        self._ended(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
+
+    def _fail(self, claim: Claim, error: JobError) -> None:
+        self._ended(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
+
+    def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
+        """An error that nobody foresaw may be the machine's: try again, later, perhaps elsewhere."""
+        if claim.last_attempt:
+            self._fail(claim, _crash(error, phase))
+            return
+        pause = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
+        reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
+        self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), pause=pause))
+
+    def _write(self, change: Callable[[Session], T]) -> T:
+        return db_retry.write(self.database, change)
+
+    def _ended(self, claim: Claim, ours: bool) -> None:
+        """Tidy up, if it was us who ended the job."""
+        if ours:
+            shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
+
+
+def _refusal(error: EditorError | StoreError, phase: str | None) -> JobError:
+    """The editor or the store says no, with its reasons: trying again would not help."""
+    return JobError(code=error.code, message=f"{error.message} {error.remedy}".strip(), param=error.field, phase=phase)
+
+
+def _too_slow(limit: int, phase: str | None) -> JobError:
+    message = f"the job ran longer than {limit} s. Ask for fewer seeds, steps or prompts."
+    return JobError(code="time_limit_exceeded", message=message, phase=phase)
+
+
+def _crash(error: Exception, phase: str | None) -> JobError:
+    """Our fault: the type is told, the rest is in our log."""
+    message = f"every attempt crashed, the last with {type(error).__name__}; the worker's log has the trace"
+    return JobError(code="internal_error", message=message, phase=phase, retryable=True)
