@@ -19,7 +19,7 @@ ORDER = ("get", "post", "delete")
 HEAD = """# API reference
 
 Written from the contract that a running service answers at `/openapi.json`, by
-`python -m deploy.write_api_reference > docs/reference/api-reference.md`. [The HTTP API](../how-to/api.md) explains how to use it.
+`python -m deploy.write_api_reference > docs/reference/api-reference.md`. How to use it: [the HTTP API](../how-to/api.md).
 """
 SHORTENED = 40
 """Lines of an example that are shown."""

@@ -14,7 +14,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 PAGES_OUTSIDE_DOCS = {
     "CHANGELOG.md": "changelog.md",
-    "editor/emoji/card.md": "reference/cards/emoji.md",
+    "research/emoji/card.md": "reference/cards/emoji.md",
     "editor/emoji/features/unet_sae/README.md": "reference/cards/unet_sae.md",
     "editor/emoji/features/clip_sae/README.md": "reference/cards/clip_sae.md",
     "editor/emoji/features/diffc/README.md": "reference/cards/diffc.md",

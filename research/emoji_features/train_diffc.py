@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +13,12 @@ from editor.emoji.labelled_composites import Composites
 from editor.emoji.profile import grid
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.noised_source import NoisedImages, encode, encode_in_batches
+from editor.features.activations.noised_source import NoisedImages, encode_in_batches, latents_of
 from editor.features.diffc.embedded import FOLDER
 from editor.features.diffc.inference import probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, load_diffc
 from editor.features.diffc.training import DiffcPlan, Labelled, train_diffc
 from editor.features.linear_probe import indices
-from editor.generation.config import Image
 from editor.generation.sampling import Shot, native_precision
 from editor.io.atomic import write_bytes
 from editor.prompts.concepts import Kind
@@ -37,12 +35,6 @@ VARIANTS = 12
 """Composites of each picture; the last two choose the epoch, the two before are the test."""
 PLAN = DiffcPlan(epochs=12, horizon=12)
 PROMPT_SEED = 0
-
-
-def latents_of(pipeline: Any, images: Sequence[Image]) -> Tensor:
-    """Images ``(height, width, 3)`` uint8 -> latents ``(n, 32, 8, 8)``, for ``probabilities``."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return torch.cat([encode(pipeline, part) for part in torch.split(pixels, 64)])
 
 
 def train(folder: Path) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from editor.features.activations.backbone_inputs import denoise
 from editor.features.activations.hooks import backbone_of, capture
 from editor.features.activations.recorder import Key, module_digest, tensor_digest
+from editor.generation.config import Image
 from editor.generation.sampling import Precision
 
 
@@ -111,3 +113,9 @@ class NoisedImages:
             maps = maps_at(self.pipeline, latents, noise, timestep, self.modules, prompts, self.precision)
             found |= {(name, timestep): own for name, own in maps.items()}
         return found
+
+
+def latents_of(pipeline: Any, images: Sequence[Image]) -> Tensor:
+    """Images ``(height, width, 3)`` uint8 -> latents ``(n, 32, 8, 8)``, for ``probabilities``."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.cat([encode(pipeline, part) for part in torch.split(pixels, 64)])
