@@ -7,7 +7,7 @@ BENCHMARKS := edit ledger overlay sae trace validate
 DOCS := build/docs/bin
 DOCS_READY := build/docs/.ready
 
-.PHONY: demo test check format docs kill fuzz schemathesis load scaleout bench peers clean
+.PHONY: demo test check format docs reference kill fuzz schemathesis load scaleout bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -27,6 +27,11 @@ format: $(READY)  ## put the code into the house's style
 
 docs: $(DOCS_READY)  ## build the documentation into build/site, with an environment of its own
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
+
+reference: $(READY)  ## write the generated reference pages and schemas anew from the code
+	$(BIN)/python -m deploy.reference
+	$(BIN)/python -m service.reference > docs/reference/api-reference.md
+	$(BIN)/python -m api_schemas.schemas docs/schemas
 
 kill: $(READY)  ## every process killed and stopped at every place, on each store: about two hours
 	$(BIN)/python -m tests.kill.matrix --store sqlite

@@ -1,0 +1,92 @@
+"""The settings reference: every ``EXPUNGE_*`` variable, from the settings classes and from where others are read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from deploy.reference.markdown import GENERATED, code, table
+from service.launcher.settings import LauncherSettings
+from service.settings import ServiceSettings
+from service.store.settings import StoreSettings
+from worker.settings import WorkerSettings
+
+HEAD = f"""# Settings
+
+{GENERATED}
+
+Every setting is an environment variable. A process that finds a value that it cannot use names the setting and does not start.
+Lists and mappings are written as JSON.
+"""
+SECTIONS = {
+    "Every process of the service": StoreSettings,
+    "The API": ServiceSettings,
+    "Workers": WorkerSettings,
+    "`expunge up`": LauncherSettings,
+}
+OTHERS = {
+    "EXPUNGE_API_KEY": "`expunge edit`: the API key itself, before `EXPUNGE_API_KEY_FILE`.",
+    "EXPUNGE_API_KEY_FILE": "`expunge edit`: a file with the API key.",
+    "EXPUNGE_CACHE": "`expunge erase`: where images of unedited models are cached.",
+    "EXPUNGE_FAULTS": "Tests only: a socket that decides at each failpoint whether the process stops there.",
+    "EXPUNGE_JUDGE": "The folder of the judge: a CLIP or SigLIP of transformers with its tokenizer. Empty: the embedded judge, "
+    "which recognizes emoji only.",
+    "EXPUNGE_PEERS_PYTHON": "`expunge bench sae`: a Python interpreter with other SAE packages; `make peers` creates one.",
+    "EXPUNGE_POLICIES": "A folder of policies (TOML or JSON) in addition to the built-in ones.",
+    "EXPUNGE_SIGNING_KEY": "The private signing key itself (PEM), before `EXPUNGE_SIGNING_DIR`.",
+    "EXPUNGE_TLS_CERTIFICATE": "`expunge up`: a PEM file; with it the API listens with TLS.",
+    "EXPUNGE_TLS_KEY": "`expunge up`: the PEM file with the key of that certificate.",
+    "EXPUNGE_TRUSTED_KEYS": "`expunge verify`: the public keys to trust, as `expunge keys export` prints them.",
+    "EXPUNGE_URL": "`expunge edit`: the URL of the service.",
+    "REDIS_URL": "`expunge up`: a running Redis-protocol server. Empty: one that `expunge up` starts.",
+}
+"""Variables that are read outside of the settings classes."""
+
+
+def page() -> str:
+    """Return the page."""
+    header = ("variable", "type", "default", "meaning")
+    parts = [f"## {title}\n\n{table(header, _rows(settings))}" for title, settings in SECTIONS.items()]
+    others = table(("variable", "meaning"), ((code(name), meaning) for name, meaning in OTHERS.items()))
+    return "\n".join([HEAD, *parts, f"## Other variables\n\n{others}"])
+
+
+def _rows(settings: type[StoreSettings]) -> Iterator[tuple[str, str, str, str]]:
+    """The settings of a class that its base class does not have."""
+    inherited = {} if settings is StoreSettings else StoreSettings.model_fields
+    for name, field in settings.model_fields.items():
+        if name not in inherited:
+            kind = ", ".join([_type_name(field.annotation), *_bounds(field)])
+            yield code(f"EXPUNGE_{name.upper()}"), kind, code(_default(field.default)), field.description or ""
+
+
+def _type_name(annotation: Any) -> str:
+    """The type as a reader of a shell script understands it."""
+    text = str(annotation)
+    if "Literal" in text:
+        return " or ".join(f"`{value}`" for value in annotation.__args__)
+    names = {
+        "dict": "JSON object",
+        "list": "JSON list",
+        "Path": "path",
+        "bool": "boolean",
+        "int": "integer",
+        "float": "number",
+    }
+    return next((plain for key, plain in names.items() if key in text), "text")
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    """The constraints on a number."""
+    for constraint in field.metadata:
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("le", "≤"), ("lt", "<")):
+            if (value := getattr(constraint, name, None)) is not None:
+                yield f"{sign} {value:g}"
+
+
+def _default(value: object) -> str:
+    """As it would be written in a shell."""
+    if value is None or value in ("", [], {}):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(Path(value) if isinstance(value, Path) else value)
