@@ -30,8 +30,7 @@ docs: $(DOCS_READY)  ## build the documentation into build/site, with an environ
 
 reference: $(READY)  ## write the generated reference pages and schemas anew from the code
 	$(BIN)/python -m deploy.reference
-	$(BIN)/python -m service.reference > docs/reference/api-reference.md
-	$(BIN)/python -m api_schemas.schemas docs/schemas
+	$(BIN)/python -m api_schemas.json_schemas docs/schemas
 
 kill: $(READY)  ## every process killed and stopped at every place, on each store: about two hours
 	$(BIN)/python -m tests.kill.matrix --store sqlite

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.reference import cli, errors, settings
+from deploy.reference import cli, errors, http_api, settings
 
 PAGES: dict[str, Callable[[], str]] = {
+    "api-reference.md": http_api.page,
     "cli.md": cli.page,
     "settings.md": settings.page,
     "errors.md": errors.page,

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from api_schemas.cli import root
+from api_schemas.cli.main import root
 from deploy.reference.markdown import GENERATED, code, table
 
 HEAD = f"""# Command line

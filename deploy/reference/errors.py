@@ -69,7 +69,7 @@ def _section(error: type[ExpungeError], sites: list[RaiseSite]) -> str:
         facts.insert(0, f"HTTP status {error.status}: {error.title}.")
     if error.retryable:
         facts.append("The same request may succeed later.")
-    rows = [(site.message, site.remedy) for site in dict.fromkeys(sites)]
+    rows = [(site.message, site.remedy) for site in sorted(set(sites))]
     listed = "\n" + table(("message", "what to do"), rows) if rows else ""
     return f"### {error.code}\n\n{' '.join(facts)}\n{listed}"
 

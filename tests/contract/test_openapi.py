@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,13 +10,11 @@ import pytest
 
 from api_schemas.events import DONE, Event
 from api_schemas.sse import Parser
-from deploy.write_api_reference import reference
 from service.api.openapi_examples import CATALOGUE
 from service.store.orm import HIGHEST
 from tests.contract import wire
 from tests.contract.conftest import World
 
-ROOT = Path(__file__).parents[2]
 OPEN = {"/healthz", "/readyz", "/metrics"}
 
 
@@ -104,8 +101,3 @@ def test_an_example_is_read_as_it_was_written(example: Any) -> None:
 def test_no_message_has_changed_its_shape() -> None:
     """If this was meant: `python -m tests.contract.wire > tests/contract/wire.json`."""
     assert wire.wire() == json.loads(wire.FILE.read_text())
-
-
-def test_the_reference_is_current() -> None:
-    """If not: `python -m deploy.write_api_reference > docs/reference/api-reference.md`."""
-    assert (ROOT / "docs" / "reference" / "api-reference.md").read_text() == reference()

@@ -1,7 +1,4 @@
-"""The reference of the API, written from the contract.
-
-python -m deploy.write_api_reference > docs/reference/api-reference.md
-"""
+"""The HTTP API reference, written from the contract."""
 
 import json
 import tempfile
@@ -10,28 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.access import MEANINGS
+from deploy.reference.markdown import GENERATED
 from service.api.app import create_app
 from service.core.app_state import Backend
 from service.errors import ServiceError
 from service.settings import ServiceSettings
 
 ORDER = ("get", "post", "delete")
-HEAD = """# API reference
+HEAD = f"""# API reference
 
-Written from the contract that a running service answers at `/openapi.json`, by
-`python -m deploy.write_api_reference > docs/reference/api-reference.md`. How to use it: [the HTTP API](../how-to/api.md).
+{GENERATED} It lists every operation of the contract that a running service answers at `/openapi.json`. How to use
+it: [the HTTP API](../how-to/api.md).
 """
 SHORTENED = 40
 """Lines of an example that are shown."""
 
 
-def main() -> None:
-    """Print the page."""
-    print(reference(), end="")
-
-
-def reference() -> str:
-    """The whole page."""
+def page() -> str:
+    """Return the page."""
     document = _contract()
     parts = [HEAD, "".join(_scopes()), "".join(_problems())]
     for path, operations in document["paths"].items():
@@ -96,7 +89,3 @@ def _example(lead: str, media_type: str, content: dict[str, Any]) -> Iterator[st
     shown = lines if len(lines) <= SHORTENED else [*lines[:SHORTENED], "  …"]
     yield f"{lead} `{media_type}`:\n\n```{'text' if len(shown) < len(lines) or not is_json else 'json'}\n"
     yield "\n".join(shown) + "\n```\n\n"
-
-
-if __name__ == "__main__":
-    main()
