@@ -91,7 +91,7 @@ class LabelledRemoval:
 
 
 @dataclass(frozen=True)
-class Named:
+class NameReference:
     """A phrase of a removal, and where it stands."""
 
     owner: LabelledRemoval
@@ -109,7 +109,7 @@ class Named:
         return Party(label=self.owner.label, field=self.field, name=self.text)
 
 
-Index: TypeAlias = dict[tuple[str, Words], list[Named]]
+Index: TypeAlias = dict[tuple[str, Words], list[NameReference]]
 
 
 def words_of(text: str) -> Words:
@@ -126,22 +126,22 @@ def parts_of(words: Words, longest: int) -> Iterator[Words]:
             yield words[start:stop]
 
 
-def removed_names(removal: LabelledRemoval) -> Iterator[Named]:
+def removed_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """Everything that goes with a removal."""
     for location, text in removal.removal.phrases():
         if location[0] not in ("replacement", "generic", "preserve"):
-            yield Named(removal, location_text(location), text)
+            yield NameReference(removal, location_text(location), text)
 
 
-def kept_names(removal: LabelledRemoval) -> Iterator[Named]:
+def kept_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """What a removal asks to preserve."""
-    yield from (Named(removal, f"preserve[{i}]", text) for i, text in enumerate(removal.removal.preserve))
+    yield from (NameReference(removal, f"preserve[{i}]", text) for i, text in enumerate(removal.removal.preserve))
 
 
-def destinations(removal: LabelledRemoval) -> Iterator[Named]:
+def destinations(removal: LabelledRemoval) -> Iterator[NameReference]:
     """What takes its place; a generic class counts only where there is no replacement."""
     wanted = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
-    named = [Named(removal, field, text) for field, text in wanted if text]
+    named = [NameReference(removal, field, text) for field, text in wanted if text]
     yield from named[:1]
 
 
@@ -274,7 +274,7 @@ def homonyms(index: Index) -> Iterator[Conflict]:
                 yield homonym(removed, bearers[0])
 
 
-def inside(named: Named, index: Index) -> Iterator[Named]:
+def inside(named: NameReference, index: Index) -> Iterator[NameReference]:
     """Names of other removals that are a part of this one."""
     kind, words = named.key
     for part in parts_of(words, len(words) - 1):
@@ -282,12 +282,14 @@ def inside(named: Named, index: Index) -> Iterator[Named]:
         yield from [other for other in found if other.owner.label != named.owner.label][:1]
 
 
-def homonym(removed: Named, other: Named) -> Conflict:
+def homonym(removed: NameReference, other: NameReference) -> Conflict:
     """One name is a part of the other, or reads the same."""
-    return felt("homonym", removed, other, f"{removed.party} is part of {other.party} or sounds like it")
+    return interference_warning(
+        "homonym", removed, other, f"{removed.party} is part of {other.party} or sounds like it"
+    )
 
 
-def felt(kind: ConflictKind, removed: Named, other: Named, why: str) -> Conflict:
+def interference_warning(kind: ConflictKind, removed: NameReference, other: NameReference, why: str) -> Conflict:
     """A warning: what happens to the one is felt by the other."""
     return Conflict(
         kind=kind,

@@ -44,7 +44,7 @@ class Revision(Resource):
     url: str
 
 
-class HandedRemoval(Resource):
+class SnapshotRemoval(Resource):
     """A removal as the worker hands it to the editor."""
 
     removal: Removal
@@ -53,8 +53,8 @@ class HandedRemoval(Resource):
     since: datetime
 
 
-class HandedLedger(Resource):
+class LedgerSnapshot(Resource):
     """A ledger as the worker hands it to the editor: what holds before a request, or after a revocation."""
 
-    active: list[HandedRemoval]
-    revoked: list[HandedRemoval] = Field(default_factory=list, description="What this job takes back.")
+    active: list[SnapshotRemoval]
+    revoked: list[SnapshotRemoval] = Field(default_factory=list, description="What this job takes back.")

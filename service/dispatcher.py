@@ -18,8 +18,8 @@ from service.store.celery_config import PRIORITIES, TASK, celery_app, queue_of
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
-from service.store.failpoints import reach
-from service.store.orm import Doorbell
+from service.store.failpoints import failpoint
+from service.store.orm import OutboxMessage
 from service.webhooks.delivery_loop import Deliverer
 
 RING_INTERVAL = 0.05
@@ -66,28 +66,28 @@ class Dispatcher:
             self._ring(due, priorities)
         self._deliver()
 
-    def _ring(self, bells: Sequence[Doorbell], priorities: Mapping[str, Priority]) -> None:
+    def _ring(self, bells: Sequence[OutboxMessage], priorities: Mapping[str, Priority]) -> None:
         """Send first, note it then: a crash in between rings twice, which is harmless."""
         for bell in bells:
-            reach("enqueue.due")
+            failpoint("enqueue.due")
             self._send(bell.job_id, priorities[bell.job_id])
-            reach("enqueue.sent")
+            failpoint("enqueue.sent")
         with self._database.write() as session:
             for bell in bells:
-                outbox.rang(session, bell, now=self._clock())
-        reach("enqueue.noted")
+                outbox.mark_sent(session, bell, now=self._clock())
+        failpoint("enqueue.noted")
 
     def _sweep(self) -> None:
         with self._database.write() as session:
-            lease_reaper.sweep(session, now=self._clock())
+            lease_reaper.reap(session, now=self._clock())
         self._swept = self._clock()
 
 
 def keep_house(settings: ServiceSettings, stop: threading.Event) -> None:
     """Tidy up once an hour, until `stop` is set. What fails is tried again an hour later."""
-    while not stop.wait(retention.INTERVAL.total_seconds()):
+    while not stop.wait(retention.MAINTENANCE_INTERVAL.total_seconds()):
         try:
-            log.info("tidied up: %s", retention.tidy(settings, utc_now()))
+            log.info("tidied up: %s", retention.run_maintenance(settings, utc_now()))
         except (OSError, StoreError) as error:
             log.warning("tidying up failed: %s", error)
 

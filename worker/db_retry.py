@@ -18,7 +18,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def write(database: Database, change: Callable[[Session], T]) -> T:
+def write_with_retry(database: Database, change: Callable[[Session], T]) -> T:
     """One transaction, tried again while the database is away.
 
     A commit whose answer was lost may have happened: `change` has to notice that it has been done. The fence sees to it.

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from api_schemas.ledgers import HandedLedger
+from api_schemas.ledgers import LedgerSnapshot
 from api_schemas.report import Verdict
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
 
 
-class Editor(Protocol):
+class JobModule(Protocol):
     """`editor.jobs`. Each phase is idempotent, and finished when its result lies in the workdir."""
 
     PHASES: tuple[str, ...]
@@ -28,17 +28,17 @@ class Editor(Protocol):
     def artifacts(self, context: "jobs.JobContext") -> tuple["ArtifactFile", ...]:
         """What the last phase made."""
 
-    def hand_over(self, folder: Path, model_dir: Path, held: HandedLedger) -> Path:
+    def hand_over(self, folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
         """Write the ledger that a job starts from into `folder`."""
 
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:
         """What the validation found."""
 
 
-def load(module: str) -> Editor:
+def load(module: str) -> JobModule:
     """Import the editor."""
-    return cast(Editor, importlib.import_module(module))
+    return cast(JobModule, importlib.import_module(module))
 
 
 if TYPE_CHECKING:
-    _KEEP_TO_IT: tuple[Editor, ...] = (jobs, dry_run, revocation)
+    _KEEP_TO_IT: tuple[JobModule, ...] = (jobs, dry_run, revocation)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from api_schemas.edits import EditOptions, Removal
-from api_schemas.ledgers import HandedLedger, HandedRemoval
+from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from api_schemas.report import AuditReport
 from service.store import ledgers
 from service.store.claims import Claim
 from service.store.database import Database
 from service.store.errors import LedgerMoved
-from service.store.ledgers import Step
+from service.store.ledgers import NextRevision
 from service.store.orm import LedgerEntry
-from worker.job_protocol import Editor
+from worker.job_protocol import JobModule
 
 if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 HANDED, FOLDER, REPORT = "handed.json", "ledger", "report.json"
 
 
-class Handed(BaseModel):
+class RevisionSnapshot(BaseModel):
     """What a job started from."""
 
     revision: int
-    ledger: HandedLedger
+    ledger: LedgerSnapshot
 
 
-def hand_over(database: Database, claim: Claim, editor: Editor, model: Path, workdir: Path) -> Path | None:
+def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: Path, workdir: Path) -> Path | None:
     """The folder of the ledger that the job works on; None for a job without one.
 
     What an earlier attempt left is thrown away when it was made from a ledger that has moved on.
@@ -52,7 +52,7 @@ def hand_over(database: Database, claim: Claim, editor: Editor, model: Path, wor
     return workdir / FOLDER
 
 
-def step(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> Step | None:
+def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> NextRevision | None:
     """The revision that a finished job makes, as its report tells; None where there is none, or no weights are published."""
     if not claim.makes_revision:
         return None
@@ -63,21 +63,21 @@ def step(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> Step
         return None
     if known is None or told.ledger is None:
         raise LedgerMoved(f"{claim.job_id} has lost the ledger that it started from.")
-    return Step(known.revision, told.ledger.digest, told.ledger.active)
+    return NextRevision(known.revision, told.ledger.digest, told.ledger.active)
 
 
-def _current(database: Database, claim: Claim) -> Handed:
+def _current(database: Database, claim: Claim) -> RevisionSnapshot:
     """The ledger as it stands; for a revocation, without what it takes back."""
     with database.read() as session:
         head = ledgers.head(session, claim.tenant, claim.request.model)
         held = ledgers.active(session, claim.tenant, claim.request.model)
     kept = [_handed(entry, claim) for entry in held if entry.job_id != claim.revokes]
     gone = [_handed(entry, claim) for entry in held if entry.job_id == claim.revokes]
-    return Handed(revision=head.number if head else 0, ledger=HandedLedger(active=kept, revoked=gone))
+    return RevisionSnapshot(revision=head.number if head else 0, ledger=LedgerSnapshot(active=kept, revoked=gone))
 
 
-def _handed(entry: LedgerEntry, claim: Claim) -> HandedRemoval:
-    return HandedRemoval(
+def _handed(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:
+    return SnapshotRemoval(
         removal=Removal.model_validate(entry.removal),
         options=EditOptions.model_validate(entry.options),
         label=entry.job_id,
@@ -85,8 +85,8 @@ def _handed(entry: LedgerEntry, claim: Claim) -> HandedRemoval:
     )
 
 
-def _known(workdir: Path) -> Handed | None:
+def _known(workdir: Path) -> RevisionSnapshot | None:
     try:
-        return Handed.model_validate_json((workdir / HANDED).read_bytes())
+        return RevisionSnapshot.model_validate_json((workdir / HANDED).read_bytes())
     except FileNotFoundError:
         return None

@@ -16,12 +16,12 @@ from editor.errors import EditorError
 from service.store import claims, ledgers
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore
-from service.store.claims import Claim, Published
+from service.store.claims import Claim, StoredArtifact
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
-from service.store.failpoints import reach
-from service.store.ledgers import Step
+from service.store.failpoints import failpoint
+from service.store.ledgers import NextRevision
 from service.store.orm import Job
 from worker import db_retry, job_protocol, ledger_snapshot, upload
 from worker.errors import JobCanceled, LeaseLost
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 class Result:
     """What a run made: its files are stored, but not yet published."""
 
-    files: list[Published]
+    files: list[StoredArtifact]
     verdict: Verdict | None
-    step: Step | None
+    step: NextRevision | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Answer the doorbell. Returns when the job is over, or is not ours."""
-        reach("claim.received")
+        failpoint("claim.received")
         claim = self._write(
             lambda session: claims.claim(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
@@ -72,7 +72,7 @@ class Runner:
         if claim is None:
             log.info("%s: over, or in other hands", job_id)
             return
-        reach("claim.committed")
+        failpoint("claim.committed")
         with Lease(self.database, claim, self.settings, self.clock) as lease:
             self._attempt(claim, Reporter(self.database, claim, lease, self.settings.progress_seconds, self.clock))
 
@@ -87,7 +87,7 @@ class Runner:
         except StoreUnavailable as error:
             self._retry(claim, error, progress.phase)
         except LedgerMoved as error:
-            self._again(claim, error.message)
+            self._requeue(claim, error.message)
         except (EditorError, StoreError) as error:
             self._fail(claim, _refusal(error, progress.phase))
         except SoftTimeLimitExceeded:
@@ -104,17 +104,17 @@ class Runner:
         for phase in editor.PHASES:
             if not editor.finished(phase, context):
                 progress.enter(phase)
-                reach(f"phase.entered.{phase}")
+                failpoint(f"phase.entered.{phase}")
                 editor.run_phase(phase, context)
-                reach(f"phase.done.{phase}")
+                failpoint(f"phase.done.{phase}")
         made = editor.artifacts(context)
-        step = ledger_snapshot.step(claim, context.workdir, made)
+        step = ledger_snapshot.next_revision(claim, context.workdir, made)
         return Result(upload.store(self.blobs, claim, made), editor.verdict(context), step)
 
-    def _context(self, editor: job_protocol.Editor, claim: Claim, progress: Reporter) -> "jobs.JobContext":
+    def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: Reporter) -> "jobs.JobContext":
         """What every phase is given. Raises `UnknownModel`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
-        ledger = ledger_snapshot.hand_over(self.database, claim, editor, model.folder, workdir)
+        ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
         for folder in (workdir, self.settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
         return editor.JobContext(
@@ -140,10 +140,10 @@ class Runner:
             return published
 
         published = self._write(publish_it)
-        reach("publish.committed")
+        failpoint("publish.committed")
         self._ended(claim, published)
 
-    def _again(self, claim: Claim, reason: str) -> None:
+    def _requeue(self, claim: Claim, reason: str) -> None:
         """Somebody else was quicker: solve it again, from the ledger as it stands now. Nobody's fault, and no attempt."""
         with self.database.write() as session:
             claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
@@ -164,7 +164,7 @@ class Runner:
         self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), pause=pause))
 
     def _write(self, change: Callable[[Session], T]) -> T:
-        return db_retry.write(self.database, change)
+        return db_retry.write_with_retry(self.database, change)
 
     def _ended(self, claim: Claim, ours: bool) -> None:
         """Tidy up, if it was us who ended the job."""

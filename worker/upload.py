@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from service.store.blobs import ArtifactStore
-from service.store.claims import Claim, Published
-from service.store.failpoints import reach
+from service.store.claims import Claim, StoredArtifact
+from service.store.failpoints import failpoint
 
 if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 
-def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[Published]:
+def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[StoredArtifact]:
     """Put each file, and last the manifest that names them all: it is the last of the list.
 
     Doing it again, after a crash anywhere, stores nothing twice.
     """
     published = [_put(blobs, file) for file in files]
-    reach("manifest.begun")
+    failpoint("manifest.begun")
     manifest = json.dumps(
         {
             "edit": claim.job_id,
@@ -32,14 +32,16 @@ def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -
         sort_keys=True,
     )
     blob = blobs.put(io.BytesIO(manifest.encode()))
-    reach("manifest.stored")
-    return [*published, Published(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
+    failpoint("manifest.stored")
+    return [*published, StoredArtifact(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
 
 
-def _put(blobs: ArtifactStore, file: "ArtifactFile") -> Published:
+def _put(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:
     """Store a file; of one that is put together from base and delta, nothing but how: the delta is a file of its own."""
     if made := file.overlay:
-        return Published(file.name, file.kind, file.media_type, made.size, made.sha256, made.model_dump(mode="json"))
+        return StoredArtifact(
+            file.name, file.kind, file.media_type, made.size, made.sha256, made.model_dump(mode="json")
+        )
     with file.path.open("rb") as source:
         blob = blobs.put(source)
-    return Published(file.name, file.kind, file.media_type, blob.size, blob.sha256)
+    return StoredArtifact(file.name, file.kind, file.media_type, blob.size, blob.sha256)

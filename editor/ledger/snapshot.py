@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from api_schemas.ledgers import HandedLedger, HandedRemoval
+from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from editor.checkpoints import open_checkpoint
 from editor.ledger import Entry, Ledger, LedgerFolder
 from editor.ledger.store import base_of
 
 
-def hand_over(folder: Path, model_dir: Path, held: HandedLedger) -> Path:
+def hand_over(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     """Write the ledger of a base model into a folder, for the phases of a job, and return that folder.
 
     What two edits asked for alike holds once.
@@ -23,6 +23,6 @@ def hand_over(folder: Path, model_dir: Path, held: HandedLedger) -> Path:
     return folder
 
 
-def entries(removals: Iterable[HandedRemoval]) -> list[Entry]:
+def entries(removals: Iterable[SnapshotRemoval]) -> list[Entry]:
     """As ledgers have them."""
     return [Entry(removal=one.removal, options=one.options, label=one.label, since=one.since) for one in removals]

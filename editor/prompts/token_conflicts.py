@@ -13,10 +13,10 @@ from typing import Any
 from api_schemas.conflicts import (
     Conflict,
     LabelledRemoval,
-    Named,
+    NameReference,
     destinations,
-    felt,
     in_order,
+    interference_warning,
     kept_names,
     name_conflicts,
     removed_names,
@@ -32,8 +32,8 @@ SHORTEST = 3
 class Sharing:
     """All that end in one token."""
 
-    removed: list[Named]
-    kept: list[Named]
+    removed: list[NameReference]
+    kept: list[NameReference]
 
 
 def find_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> list[Conflict]:
@@ -57,7 +57,9 @@ def shared_tokens(removals: Sequence[LabelledRemoval], tokenizer: Any) -> Iterat
             yield from (shared_token(left, right, text) for left, right in neighbours(sharing))
 
 
-def by_last_token(removed: Sequence[Named], kept: Sequence[Named], tokenizer: Any) -> dict[int, Sharing]:
+def by_last_token(
+    removed: Sequence[NameReference], kept: Sequence[NameReference], tokenizer: Any
+) -> dict[int, Sharing]:
     """Who ends in which token."""
     sharing: dict[int, Sharing] = defaultdict(lambda: Sharing([], []))
     endings = last_tokens([last_word(named) for named in (*removed, *kept)], tokenizer)
@@ -68,7 +70,7 @@ def by_last_token(removed: Sequence[Named], kept: Sequence[Named], tokenizer: An
     return sharing
 
 
-def last_word(named: Named) -> str:
+def last_word(named: NameReference) -> str:
     """The last word of what is keyed: byte pairs never reach across words."""
     return Concept(named.text, named.owner.removal.kind).subject.rpartition(" ")[2]
 
@@ -81,7 +83,7 @@ def last_tokens(words: Sequence[str], tokenizer: Any) -> list[int]:
     return [last[word] for word in words]
 
 
-def neighbours(sharing: Sharing) -> Iterator[tuple[Named, Named]]:
+def neighbours(sharing: Sharing) -> Iterator[tuple[NameReference, NameReference]]:
     """Pairs that lead to different places and are not the very same name, which is another conflict."""
     kept = ((sharing.removed[0], other) for other in sharing.kept if sharing.removed)
     removed = (
@@ -92,6 +94,8 @@ def neighbours(sharing: Sharing) -> Iterator[tuple[Named, Named]]:
     return (pair for pair in chain(kept, removed) if words_of(pair[0].text) != words_of(pair[1].text))
 
 
-def shared_token(left: Named, right: Named, token: str) -> Conflict:
+def shared_token(left: NameReference, right: NameReference, token: str) -> Conflict:
     """Their keys in the first layer are mostly the same."""
-    return felt("shared_token", left, right, f"{left.party} and {right.party} end in the same token, {token!r}")
+    return interference_warning(
+        "shared_token", left, right, f"{left.party} and {right.party} end in the same token, {token!r}"
+    )

@@ -17,7 +17,7 @@ from service.core.app_state import Backend
 from service.core.batcher import Gathering
 from service.errors import NotFound, no_edit
 from service.store import events as history
-from service.store.events import Standing
+from service.store.events import EventHead
 
 BATCH = 200
 KEEPALIVE_SECONDS = 15.0
@@ -52,14 +52,14 @@ def look_on(backend: Backend, seats: Sequence[Seat]) -> list[News | Exception]:
     Outcomes that are raised: `NotFound`.
     """
     with backend.database.read() as session:
-        standings = history.standings(session, {seat.edit_id for seat in seats})
+        standings = history.event_heads(session, {seat.edit_id for seat in seats})
         return [_news(session, seat, standings.get((seat.tenant, seat.edit_id))) for seat in seats]
 
 
-def _news(session: Session, seat: Seat, standing: Standing | None) -> News | NotFound:
+def _news(session: Session, seat: Seat, standing: EventHead | None) -> News | NotFound:
     if standing is None:
         return no_edit(seat.edit_id)
-    rows = history.after(session, seat.edit_id, seat.after, BATCH) if standing.last > seat.after else []
+    rows = history.after(session, seat.edit_id, seat.after, BATCH) if standing.last_seq > seat.after else []
     return News([serializers.event(row) for row in rows], standing.status in TERMINAL and len(rows) < BATCH)
 
 

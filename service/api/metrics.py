@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.store.clock import Clock
 from service.store.database import Database
-from service.store.orm import Artifact, Attempt, Doorbell, Job, WebhookDelivery
+from service.store.orm import Artifact, Attempt, Job, OutboxMessage, WebhookDelivery
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class StoreCollector(Collector):
         return self._since(session.scalar(select(func.min(Job.queued_at)).where(Job.status == "queued")))
 
     def _due(self, session: Session) -> float:
-        return self._since(session.scalar(select(func.min(Doorbell.due_at))))
+        return self._since(session.scalar(select(func.min(OutboxMessage.due_at))))
 
     def _since(self, then: datetime | None) -> float:
         return max(0.0, (self._clock() - then).total_seconds()) if then else 0.0

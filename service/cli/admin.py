@@ -196,5 +196,5 @@ def _database(data_dir: Path) -> Database:
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()
-    database.prepare(sealer=settings.sealer)
+    database.prepare(sealer=settings.secret_box)
     return database

@@ -33,7 +33,7 @@ def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     settings = _settings(data_dir)
     database = settings.database()
     found = database.revision()
-    database.prepare(sealer=settings.sealer)
+    database.prepare(sealer=settings.secret_box)
     typer.echo(f"{found or 'empty'} -> {database.revision()}")
 
 
@@ -74,10 +74,10 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     The service may run meanwhile. Keys that came before still open what copies of the database have.
     """
     settings = _settings(data_dir)
-    sealer = settings.sealer()
+    sealer = settings.secret_box()
     if not settings.secrets_key:
         encryption.rotate(settings.secrets_file)
-        sealer = settings.sealer()
+        sealer = settings.secret_box()
     with settings.database().write() as session:
         sealed = encryption.seal_again(session, sealer)
     typer.echo(f"{sealed} receivers' secrets are sealed again")
@@ -115,7 +115,7 @@ def gc(
     The service does so by itself every hour.
     """
     settings = StoreSettings(data_dir=data_dir)
-    rubbish = retention.tidy(settings, utc_now(), dry=dry_run)
+    rubbish = retention.run_maintenance(settings, utc_now(), dry_run=dry_run)
     if json_output:
         typer.echo(json.dumps(asdict(rubbish)))
     else:

@@ -20,8 +20,8 @@ from service.core.quotas import Room
 from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, ServiceError
 from service.store import audit, idempotency, jobs
 from service.store import ledgers as ledger_store
-from service.store.audit import Deed
-from service.store.failpoints import reach
+from service.store.audit import AuditEntry
+from service.store.failpoints import failpoint
 from service.store.idempotency import Reply, Scope
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -75,10 +75,10 @@ def once(backend: Backend, work: Work, fingerprint: str, scope: Scope | None) ->
 
     Raises `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
-    reach("accept.begun")
+    failpoint("accept.begun")
     with one_at_a_time(), backend.database.write() as session:
         submission = _once(backend, session, work, fingerprint, scope)
-    reach("accept.committed")
+    failpoint("accept.committed")
     return submission
 
 
@@ -144,10 +144,10 @@ def submit_all(backend: Backend, asked: Sequence[Asked]) -> list[Outcome]:
     `IdempotencyConflict`.
     """
     outcomes: dict[Asked, Outcome] = {one: refusal for one in asked if (refusal := _refusal(backend, one))}
-    reach("accept.begun")
+    failpoint("accept.begun")
     with backend.database.write() as session:
         outcomes |= _submit(backend, session, [one for one in asked if one not in outcomes])
-    reach("accept.committed")
+    failpoint("accept.committed")
     return [outcomes[one] for one in asked]
 
 
@@ -230,6 +230,6 @@ def _create(backend: Backend, session: Session, new: Sequence[NewJob]) -> list[J
     return made
 
 
-def _creation(job: Job, new: NewJob) -> Deed:
+def _creation(job: Job, new: NewJob) -> AuditEntry:
     noted = {"model": job.model, "request": job.request_digest, "ledger": new.request.ledger}
-    return Deed(job.tenant, job.api_key_id, "edit.create", job.id, noted)
+    return AuditEntry(job.tenant, job.api_key_id, "edit.create", job.id, noted)

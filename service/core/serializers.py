@@ -16,7 +16,7 @@ from api_schemas.ledgers import Revision
 from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, orm
-from service.store.base_models import BaseModel
+from service.store.base_models import RegisteredModel
 
 Item = TypeVar("Item")
 REMEMBERED = 1000
@@ -88,7 +88,7 @@ def event(row: orm.Event) -> Event:
     return Event.model_validate(row, from_attributes=True)
 
 
-def model(found: BaseModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
+def model(found: RegisteredModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
     """A registered base model."""
     files, noted = found.files(), {(file.name, file.size): file.sha256 for file in known}
     digests = {name: noted.get((name, size)) for name, size in files.items()}

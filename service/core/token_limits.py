@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from api_schemas.edits import EditRequest
 from api_schemas.problems import InvalidField, Location, invalid_field
 from service.errors import InvalidRequest
-from service.store.base_models import BaseModel, ModelRegistry
+from service.store.base_models import ModelRegistry, RegisteredModel
 
 BOS_AND_EOS = 2
 TEMPLATE_ROOM = 8
@@ -22,7 +22,7 @@ class PhraseCheck:
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
 
-    def limit(self, model: BaseModel) -> int | None:
+    def limit(self, model: RegisteredModel) -> int | None:
         """The most tokens that a phrase may have. None: the model ships no tokenizer that we can run."""
         return model.context_length - BOS_AND_EOS - TEMPLATE_ROOM if model.tokenizer_file else None
 

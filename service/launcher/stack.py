@@ -65,7 +65,7 @@ def running(options: Options, stop: threading.Event) -> Iterator[tuple[dict[str,
             database = settings.database()
             if not settings.secrets_key:
                 encryption.make_key(settings.secrets_file)
-            database.prepare(sealer=settings.sealer)
+            database.prepare(sealer=settings.secret_box)
             folder.key(database)
             _register_embedded(settings, database)
             _make_signing_key(settings, folder)
@@ -166,7 +166,7 @@ def _programs(
 
     def free_jobs(name: str) -> None:
         with suppress(StoreUnavailable), database.write() as session:  # then their lease ends, by and by
-            lease_reaper.owner_died(session, name, now=utc_now())
+            lease_reaper.expire_leases_of(session, name, now=utc_now())
 
     return [
         Program("dispatcher", [sys.executable, "-m", "service.dispatcher"], env),

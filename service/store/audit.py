@@ -36,7 +36,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditEntry:
     """What was done, for whom, by whom and to what."""
 
     tenant: str
@@ -50,10 +50,10 @@ def record(
     session: Session, tenant: str, actor: str, action: str, target: str, *, now: datetime, **details: Any
 ) -> None:
     """Add a line, in the transaction that does what it says. Call it last: others wait until that ends."""
-    record_all(session, [Deed(tenant, actor, action, target, details)], now=now)
+    record_all(session, [AuditEntry(tenant, actor, action, target, details)], now=now)
 
 
-def record_all(session: Session, deeds: Sequence[Deed], *, now: datetime) -> None:
+def record_all(session: Session, deeds: Sequence[AuditEntry], *, now: datetime) -> None:
     """A line for each, in order."""
     if not deeds:
         return
@@ -67,7 +67,7 @@ def record_all(session: Session, deeds: Sequence[Deed], *, now: datetime) -> Non
     add_rows(session, AuditLine, rows)
 
 
-def digest(seq: int, at: datetime, deed: Deed, previous: str) -> str:
+def digest(seq: int, at: datetime, deed: AuditEntry, previous: str) -> str:
     """sha256 over a line in canonical JSON, the hash before it included."""
     content = [seq, at.isoformat(timespec="microseconds"), *vars(deed).values(), previous]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -92,8 +92,8 @@ def verify(session: Session, expected: tuple[int, str] | None = None) -> Checked
     return Checked(number, head)
 
 
-def _deed(line: AuditLine) -> Deed:
-    return Deed(line.tenant, line.actor, line.action, line.target, line.details)
+def _deed(line: AuditLine) -> AuditEntry:
+    return AuditEntry(line.tenant, line.actor, line.action, line.target, line.details)
 
 
 def every(session: Session) -> Iterator[AuditLine]:

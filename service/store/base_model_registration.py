@@ -14,7 +14,7 @@ from service.store.base_models import MODEL_ID
 from service.store.blobs import CHUNK
 from service.store.database import Database
 from service.store.errors import RefusedModel
-from service.store.orm import RegisteredFile, RegisteredModel
+from service.store.orm import ModelRegistration, RegisteredFile
 
 CODE = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
 """Files that may run code when they are loaded."""
@@ -46,7 +46,7 @@ def register(
         raise RefusedModel(f'"{model_id}" is no id for a model.', remedy="Letters, digits, dots, dashes: --id NAME.")
     paths = sorted(files_of(folder))
     with database.write() as session:
-        session.merge(RegisteredModel(id=model_id, folder=str(folder), registered_at=now))
+        session.merge(ModelRegistration(id=model_id, folder=str(folder), registered_at=now))
     hashed = sum(_note(database, model_id, folder, path, progress) for path in paths)
     names = {path.relative_to(folder).as_posix() for path in paths}
     with database.write() as session:
@@ -75,7 +75,7 @@ def files_of(folder: Path) -> Iterator[Path]:
 def forget(session: Session, model_id: str) -> bool:
     """Make a model unknown; its files stay where they are. False: it was not known."""
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
-    found = session.get(RegisteredModel, model_id)
+    found = session.get(ModelRegistration, model_id)
     if found is not None:
         session.delete(found)
     return found is not None
@@ -83,7 +83,7 @@ def forget(session: Session, model_id: str) -> bool:
 
 def folders(session: Session) -> Mapping[str, Path]:
     """Id -> folder."""
-    return {model.id: Path(model.folder) for model in session.scalars(select(RegisteredModel))}
+    return {model.id: Path(model.folder) for model in session.scalars(select(ModelRegistration))}
 
 
 def digests(session: Session, model_id: str) -> Sequence[RegisteredFile]:

@@ -21,7 +21,7 @@ MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class RegisteredModel:
     """A diffusers folder."""
 
     id: str
@@ -72,15 +72,15 @@ class ModelRegistry:
         self._named = dict(named)
         self._folder = folder
         self._added = added
-        self._seen: dict[str, tuple[float, BaseModel]] = {}
+        self._seen: dict[str, tuple[float, RegisteredModel]] = {}
 
-    def all(self) -> list[BaseModel]:
+    def all(self) -> list[RegisteredModel]:
         """Every registered model whose folder is there, by id."""
         beside = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
         found = {**beside, **self._added(), **self._named}
-        return [BaseModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
+        return [RegisteredModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
 
-    def get(self, model_id: str) -> BaseModel:
+    def get(self, model_id: str) -> RegisteredModel:
         """What was found a moment ago, if it is still there. Raises `UnknownModel`."""
         looked, model = self._seen.get(model_id, (-math.inf, None))
         if model is None or time.monotonic() - looked > REMEMBERED or not _is_model(model_id, model.folder):
@@ -88,10 +88,10 @@ class ModelRegistry:
             self._seen[model_id] = time.monotonic(), model
         return model
 
-    def _look_up(self, model_id: str) -> BaseModel:
+    def _look_up(self, model_id: str) -> RegisteredModel:
         folder = self._named.get(model_id) or self._added().get(model_id) or (self._folder and self._folder / model_id)
         if folder and _is_model(model_id, folder):
-            return BaseModel(model_id, folder)
+            return RegisteredModel(model_id, folder)
         known = ", ".join(model.id for model in self.all()) or "none"
         raise UnknownModel(
             f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from service.store.errors import BlobCorrupted, BlobMissing
-from service.store.failpoints import reach
+from service.store.failpoints import failpoint
 
 CHUNK = 1 << 20
 
@@ -77,10 +77,10 @@ class LocalBlobs:
         try:
             with staged.open("xb") as file:
                 blob = copy(source, file)
-                reach("blob.written")
+                failpoint("blob.written")
                 file.flush()
                 os.fsync(file.fileno())
-            reach("blob.synced")
+            failpoint("blob.synced")
             self._publish(staged, blob)
         finally:
             staged.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ class LocalBlobs:
                 return
             _make_durable_folder(target.parent)
             staged.rename(target)
-        reach("blob.renamed")
+        failpoint("blob.renamed")
         _sync_folder(target.parent)
 
     @contextmanager

@@ -18,7 +18,7 @@ from api_schemas.events import EventType, Level
 from api_schemas.jobs import JobError, JobKind, Status
 from api_schemas.report import Verdict
 from service.store import events, outbox
-from service.store.failpoints import reach
+from service.store.failpoints import failpoint
 from service.store.orm import Artifact, Attempt, Job
 
 LIVE: tuple[Status, ...] = ("running", "canceling")
@@ -56,7 +56,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Published:
+class StoredArtifact:
     """A file that lies in the blob store, or whose overlay's delta does, ready to be named by the job."""
 
     name: str
@@ -90,9 +90,9 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     if job is None:
         return None
     session.add(Attempt(job_id=job_id, fence=job.fence, owner=owner, started_at=now))
-    outbox.silence(session, job_id)
+    outbox.discard(session, job_id)
     events.append(session, job_id, "status", "started", now=now, status="running", attempt=job.attempt)
-    reach("claim.written")
+    failpoint("claim.written")
     return Claim(
         job_id,
         job.fence,
@@ -132,7 +132,7 @@ def report(
 def succeed(
     session: Session,
     claim: Claim,
-    files: Sequence[Published],
+    files: Sequence[StoredArtifact],
     manifest_sha256: str,
     verdict: Verdict | None,
     *,
@@ -148,7 +148,7 @@ def succeed(
         rows = enumerate(files)
         session.add_all(Artifact(job_id=claim.job_id, position=index, **vars(file)) for index, file in rows)
         session.flush()
-        reach("publish.written")
+        failpoint("publish.written")
     return ended
 
 
@@ -173,7 +173,7 @@ def release(
     queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **FREE}
     if not _write(session, claim, queued, from_states=("running",)):
         return False
-    outbox.ring(session, claim.job_id, now=now + pause)
+    outbox.enqueue(session, claim.job_id, now=now + pause)
     events.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
     return True
 

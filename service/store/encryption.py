@@ -22,7 +22,7 @@ REMEDY = "Set EXPUNGE_SECRETS_KEY, the same for every API and dispatcher: `expun
 
 
 @dataclass(frozen=True)
-class Sealer:
+class SecretBox:
     """The first key seals; all of them open."""
 
     keys: tuple[str, ...]
@@ -35,12 +35,12 @@ class Sealer:
             raise SecretsKeyError("no key to seal secrets with can be read.", remedy=REMEDY) from error
 
     @classmethod
-    def parse(cls, text: str) -> "Sealer":
+    def parse(cls, text: str) -> "SecretBox":
         """Keys, separated by commas or line breaks."""
         return cls(tuple(text.replace(",", " ").split()))
 
     @classmethod
-    def read(cls, file: Path) -> "Sealer":
+    def read(cls, file: Path) -> "SecretBox":
         """The keys of a file: one a line, the newest first."""
         return cls.parse(file.read_text("ascii") if file.is_file() else "")
 
@@ -81,10 +81,10 @@ def make_key(file: Path) -> None:
 
 def rotate(file: Path) -> None:
     """Put a fresh key in front of those of a file. The others still open what they sealed."""
-    _staged(file, [new_key(), *Sealer.read(file).keys]).replace(file)
+    _staged(file, [new_key(), *SecretBox.read(file).keys]).replace(file)
 
 
-def seal_again(session: Session, sealer: Sealer) -> int:
+def seal_again(session: Session, sealer: SecretBox) -> int:
     """Have every secret under the first key. Returns how many receivers there are. Raises `SecretsKeyError`."""
     rows = session.scalars(select(WebhookEndpoint)).all()
     for row in rows:

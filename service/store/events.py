@@ -11,17 +11,17 @@ from sqlalchemy.orm import Session, lazyload
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import TERMINAL, Status
 from service.store import audit, webhooks
-from service.store.audit import Deed
+from service.store.audit import AuditEntry
 from service.store.orm import Event, Job, add_row, add_rows
 
 _LAST = select(func.max(Event.seq)).where(Event.job_id == bindparam("job_id"))
 
 
-def begin(session: Session, jobs: Sequence[Job], *, now: datetime) -> None:
+def append_first(session: Session, jobs: Sequence[Job], *, now: datetime) -> None:
     """The first event of new jobs."""
     queued = {"level": "info", "type": "status", "message": "queued", "data": {"status": "queued"}}
     add_rows(session, Event, [{"job_id": job.id, "seq": 1, "created_at": now, **queued} for job in jobs])
-    _tell(session, jobs, "queued", now)
+    _notify_subscribers(session, jobs, "queued", now)
 
 
 def append(
@@ -40,36 +40,36 @@ def append(
     add_row(session, Event, job_id=job_id, seq=last + 1, created_at=now, **values)
     if kind == "status":
         job = session.get_one(Job, job_id, populate_existing=True, options=[lazyload(Job.artifacts)])
-        _tell(session, [job], data["status"], now)
+        _notify_subscribers(session, [job], data["status"], now)
 
 
-def _tell(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
+def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
     """Whoever wants to know: receivers of webhooks, and at the end the audit log."""
     edits = [job for job in jobs if job.kind != "plan"]
     webhooks.announce(session, edits, status, now=now)
     if status in TERMINAL:
-        audit.record_all(session, [_ending(job, status) for job in edits], now=now)
+        audit.record_all(session, [_audit_entry(job, status) for job in edits], now=now)
 
 
-def _ending(job: Job, status: Status) -> Deed:
+def _audit_entry(job: Job, status: Status) -> AuditEntry:
     noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
-    return Deed(job.tenant, "service", f"edit.{status}", job.id, noted)
+    return AuditEntry(job.tenant, "service", f"edit.{status}", job.id, noted)
 
 
 @dataclass(frozen=True)
-class Standing:
+class EventHead:
     """How far a job is."""
 
     status: Status
-    last: int
+    last_seq: int
     """The number of its last event."""
 
 
-def standings(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], Standing]:
+def event_heads(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], EventHead]:
     """(tenant, id) -> how far each of these edits is. Dry runs are none."""
     last = select(func.max(Event.seq)).where(Event.job_id == Job.id).scalar_subquery()
     rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(Job.id.in_(job_ids), Job.kind != "plan"))
-    return {(tenant, job_id): Standing(status, last or 0) for tenant, job_id, status, last in rows}
+    return {(tenant, job_id): EventHead(status, last or 0) for tenant, job_id, status, last in rows}
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:

@@ -38,7 +38,7 @@ POINTS = (
 """In the order in which a job passes them. Those of phases are followed by the phase's name: `phase.done.trace`."""
 
 
-def reach(point: str) -> None:
+def failpoint(point: str) -> None:
     """This process has come to `point`. Returns when nothing, or something else, has happened."""
     if LISTENER:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as wire:

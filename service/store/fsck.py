@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.store.blobs import ArtifactStore, Stored
 from service.store.database import Database
-from service.store.gc import referenced
+from service.store.gc import referenced_digests
 from service.store.orm import Artifact, Event, Job
 
 
@@ -42,7 +42,7 @@ def inspect(
         progress: is told the bytes that were hashed, blob by blob.
     """
     with database.read() as session:  # before the listing: what is named now lies there already
-        needed = referenced(session)
+        needed = referenced_digests(session)
         findings = [*_histories(session), *_manifests(session)]
         jobs = session.scalar(select(func.count()).select_from(Job)) or 0
     stored = [found for found in blobs.each() if found.sha256]

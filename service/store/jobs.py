@@ -19,7 +19,7 @@ from api_schemas.access import DEFAULT_TENANT
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import TERMINAL, JobKind
 from service.store import events, outbox
-from service.store.failpoints import reach
+from service.store.failpoints import failpoint
 from service.store.ids import prefixed_id
 from service.store.orm import Job, add_rows
 
@@ -69,9 +69,9 @@ def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> lis
     rows = [one.row(now) for one in new]
     add_rows(session, Job, rows)
     jobs = [Job(**row, artifacts=[]) for row in rows]
-    events.begin(session, jobs, now=now)
-    outbox.hang(session, [job.id for job in jobs], now=now)
-    reach("accept.written")
+    events.append_first(session, jobs, now=now)
+    outbox.enqueue_all(session, [job.id for job in jobs], now=now)
+    failpoint("accept.written")
     return jobs
 
 
@@ -138,7 +138,7 @@ def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
     """A queued job is canceled at once; a running one is told to stop. A terminal one stays as it is: False."""
     stopped = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
     if session.scalar(stopped.values(status="canceled", canceling_at=now, finished_at=now)):
-        outbox.silence(session, job_id)
+        outbox.discard(session, job_id)
         events.append(session, job_id, "status", "canceled before it started", now=now, status="canceled")
         return True
     told = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)

@@ -11,42 +11,42 @@ from service.store import events, outbox
 from service.store.claims import FREE
 from service.store.orm import IdempotencyKey, Job
 
-LONGEST_LEASE = timedelta(hours=1)
+MAX_LEASE = timedelta(hours=1)
 """A lease that ends later than this was given before the clock was set back."""
-IDEMPOTENCY_TIME = timedelta(hours=24)
+IDEMPOTENCY_RETENTION = timedelta(hours=24)
 
 ATTEMPTS_EXHAUSTED = JobError(
     code="attempts_exhausted", message="every worker that tried this job died on it", retryable=True
 )
 
 
-def sweep(session: Session, *, now: datetime) -> None:
+def reap(session: Session, *, now: datetime) -> None:
     """Bring every job whose worker is gone back into the queue, or to its end."""
-    dead = or_(Job.lease_until < now, Job.lease_until > now + LONGEST_LEASE)
+    dead = or_(Job.lease_until < now, Job.lease_until > now + MAX_LEASE)
     running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
     exhausted = and_(running, Job.attempt >= Job.max_attempts)
     unwanted = and_(Job.status == "queued", Job.expires_at < now)
     ended = {"finished_at": now, **FREE}
 
-    _move(session, canceling, "canceled", "the worker is gone", ended, now)
+    _transition(session, canceling, "canceled", "the worker is gone", ended, now)
     failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
-    _move(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
-    for job_id in _move(session, unwanted, "expired", "nobody started it in time", ended, now):
-        outbox.silence(session, job_id)
-    for job_id in _move(
+    _transition(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
+    for job_id in _transition(session, unwanted, "expired", "nobody started it in time", ended, now):
+        outbox.discard(session, job_id)
+    for job_id in _transition(
         session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **FREE}, now
     ):
-        outbox.ring(session, job_id, now=now)
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_TIME))
+        outbox.enqueue(session, job_id, now=now)
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_RETENTION))
 
 
-def owner_died(session: Session, owner: str, *, now: datetime) -> None:
+def expire_leases_of(session: Session, owner: str, *, now: datetime) -> None:
     """Somebody saw this worker die: no need to wait for its lease to end."""
     session.execute(update(Job).where(Job.lease_owner == owner).values(lease_until=now - timedelta(seconds=1)))
-    sweep(session, now=now)
+    reap(session, now=now)
 
 
-def _move(
+def _transition(
     session: Session,
     which: ColumnElement[bool],
     status: Status,

@@ -18,10 +18,10 @@ from service.store.orm import Job, LedgerEntry, Revision
 
 
 @dataclass(frozen=True)
-class Step:
+class NextRevision:
     """From one revision to the next: what a job is about to do to a ledger."""
 
-    found: int
+    base_revision: int
     """The revision that it was computed from."""
     digest: str
     active: int
@@ -66,16 +66,16 @@ def of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
     return session.scalars(select(LedgerEntry).where(LedgerEntry.job_id == job_id).order_by(LedgerEntry.position)).all()
 
 
-def advance(session: Session, job: Job, step: Step, *, now: datetime) -> None:
+def advance(session: Session, job: Job, step: NextRevision, *, now: datetime) -> None:
     """Add the revision that a job has made, in the transaction that ends the job.
 
     Raises:
         LedgerMoved: another job was quicker.
     """
     last = head(session, job.tenant, job.model)
-    if (last.number if last else 0) != step.found:
-        raise LedgerMoved(f"the ledger of {job.model} has moved on from revision {step.found}.")
-    number = step.found + 1
+    if (last.number if last else 0) != step.base_revision:
+        raise LedgerMoved(f"the ledger of {job.model} has moved on from revision {step.base_revision}.")
+    number = step.base_revision + 1
     session.add(
         Revision(
             tenant=job.tenant,

@@ -160,7 +160,7 @@ class Event(Base):
     data: Mapped[dict[str, Any]]
 
 
-class Doorbell(Base):
+class OutboxMessage(Base):
     """The outbox: a job that a worker has still to be told about. Removed when one claims it."""
 
     __tablename__ = "outbox"
@@ -292,7 +292,7 @@ class WebhookDelivery(Base):
     attempts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
-class RegisteredModel(Base):
+class ModelRegistration(Base):
     """A base model that an operator registered: its folder, and each file's size, time and digest."""
 
     __tablename__ = "registered_models"

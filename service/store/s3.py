@@ -14,7 +14,7 @@ from obstore.store import S3Store, from_url
 
 from service.store.blobs import CHUNK, Blob, Stored, copy
 from service.store.errors import BlobMissing
-from service.store.failpoints import reach
+from service.store.failpoints import failpoint
 
 
 class S3Blobs:
@@ -30,10 +30,10 @@ class S3Blobs:
         """
         with tempfile.TemporaryFile() as staged:
             blob = copy(source, staged)
-            reach("blob.written")
+            failpoint("blob.written")
             staged.seek(0)
             obstore.put(self._store, _key(blob.sha256), staged)
-        reach("blob.renamed")
+        failpoint("blob.renamed")
         return blob
 
     def open(self, sha256: str, start: int, end: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
 
 if TYPE_CHECKING:
-    from service.store.encryption import Sealer
+    from service.store.encryption import SecretBox
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
@@ -74,15 +74,15 @@ class StoreSettings(BaseSettings):
         """Where the keys lie that secrets are sealed with, unless `secrets_key` has them."""
         return self.data_dir / "secrets.key"
 
-    def sealer(self) -> "Sealer":
+    def secret_box(self) -> "SecretBox":
         """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
-        from service.store.encryption import Sealer, make_key  # no worker has secrets
+        from service.store.encryption import SecretBox, make_key  # no worker has secrets
 
         if self.secrets_key:
-            return Sealer.parse(self.secrets_key)
+            return SecretBox.parse(self.secrets_key)
         if not self.database_url:  # one folder holds everything: whoever comes first makes the key
             make_key(self.secrets_file)
-        return Sealer.read(self.secrets_file)
+        return SecretBox.read(self.secrets_file)
 
     def blobs(self) -> ArtifactStore:
         """The artifact store that these settings name."""

@@ -12,8 +12,8 @@ from service.settings import ServiceSettings
 from service.store import webhooks
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from service.store.encryption import Sealer
-from service.store.failpoints import reach
+from service.store.encryption import SecretBox
+from service.store.failpoints import failpoint
 from service.webhooks.sender import GONE, send
 from service.webhooks.signing import Signer
 from service.webhooks.ssrf_guard import PinnedTransport
@@ -29,7 +29,7 @@ class Deliverer:
 
     database: Database
     transport: httpx.BaseTransport
-    sealer: Callable[[], Sealer]
+    sealer: Callable[[], SecretBox]
     """Asked at each attempt: keys may change meanwhile."""
     clock: Clock = utc_now
     senders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SENDERS, "webhooks"))
@@ -38,7 +38,7 @@ class Deliverer:
     @classmethod
     def from_settings(cls, settings: ServiceSettings) -> "Deliverer":
         """One that calls public receivers, and those that the operator allows."""
-        return cls(settings.database(), PinnedTransport(settings.webhook_allowed_hosts), settings.sealer)
+        return cls(settings.database(), PinnedTransport(settings.webhook_allowed_hosts), settings.secret_box)
 
     def step(self) -> None:
         """Hand what is due to the senders. Returns at once."""
@@ -69,11 +69,11 @@ class Deliverer:
         if taken is None:
             return
         delivery, endpoint = taken
-        reach("webhook.taken")
+        failpoint("webhook.taken")
         started = self.clock()
         signer = Signer.opened(endpoint, self.sealer())
         outcome = send(self.transport, endpoint.url, signer, delivery.id, delivery.body.encode(), started)
-        reach("webhook.sent")
+        failpoint("webhook.sent")
         attempt = WebhookAttempt.model_validate(asdict(outcome) | {"at": started})
         with self.database.write() as session:
             webhooks.settle(
@@ -85,5 +85,5 @@ class Deliverer:
                 wait=outcome.retry_after,
                 now=self.clock(),
             )
-        reach("webhook.noted")
+        failpoint("webhook.noted")
         log.info("%s: %s", delivery_id, outcome.status_code or outcome.error)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.store.encryption import Sealer
+from service.store.encryption import SecretBox
 from service.store.orm import WebhookEndpoint
 
 SECRET_BYTES = 32
@@ -34,11 +34,11 @@ class Signer:
         return cls(_encoded(SECRET, secrets.token_bytes(SECRET_BYTES)), _encoded(PRIVATE, secrets.token_bytes(32)))
 
     @classmethod
-    def opened(cls, row: WebhookEndpoint, sealer: Sealer) -> "Signer":
+    def opened(cls, row: WebhookEndpoint, sealer: SecretBox) -> "Signer":
         """A receiver's, as they lie in the database. Raises `SecretsKeyError`."""
         return cls(sealer.open(row.secret), sealer.open(row.private_key))
 
-    def sealed(self, sealer: Sealer) -> dict[str, str]:
+    def sealed(self, sealer: SecretBox) -> dict[str, str]:
         """What of them may lie in the database, by column."""
         private_key = sealer.seal(self.private_key)
         return {"secret": sealer.seal(self.secret), "private_key": private_key, "public_key": self.public_key}

@@ -17,10 +17,10 @@ from service.api.app import create_app
 from service.core.app_state import Backend
 from service.settings import ServiceSettings
 from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.database import Database
 from service.store.jobs import NewJob
-from service.store.ledgers import Step
+from service.store.ledgers import NextRevision
 from service.webhooks.signing import Signer
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
@@ -87,7 +87,7 @@ def _furnish(world: World) -> None:
     backend, now = world.backend, world.backend.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_published(backend, name, f"{name} of {SECRET}") for name in FILES]
-    sealed = Signer.new().sealed(backend.settings.sealer())
+    sealed = Signer.new().sealed(backend.settings.secret_box())
     with backend.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
         endpoint = webhooks.add(session, "one", now=now, **wishes, **sealed)
@@ -97,7 +97,7 @@ def _furnish(world: World) -> None:
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
-        ledgers.advance(session, job, Step(0, "d" * 64, 1), now=now)
+        ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
         (delivery,) = webhooks.deliveries(session, endpoint.id, after=None, limit=1)
     world.owned = {
         "edit_id": job.id,
@@ -123,6 +123,6 @@ FILES = {
 }
 
 
-def _published(backend: Backend, name: str, content: str) -> Published:
+def _published(backend: Backend, name: str, content: str) -> StoredArtifact:
     blob = backend.blobs.put(io.BytesIO(content.encode()))
-    return Published(name, "delta", FILES[name], blob.size, blob.sha256)
+    return StoredArtifact(name, "delta", FILES[name], blob.size, blob.sha256)

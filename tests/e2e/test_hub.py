@@ -20,10 +20,10 @@ from service.api.app import create_app
 from service.core.app_state import Backend
 from service.settings import ServiceSettings
 from service.store import api_keys, claims, jobs, ledgers
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
-from service.store.ledgers import Step
+from service.store.ledgers import NextRevision
 from tests.fakes.stack import ROOT, eventually
 
 WEIGHTS = ROOT / "editor" / "emoji" / "weights"
@@ -79,14 +79,14 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 def edit(backend: Backend) -> str:
     """An edit that has published an edited text encoder, as the ledger's first revision."""
     blob, now = backend.blobs.put(io.BytesIO(edited_text_encoder())), utc_now()
-    files = [Published(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
+    files = [StoredArtifact(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
     with backend.database.write() as session:
         request = EditRequest(removals=[Removal(concept="fox")], ledger=True)
         job = jobs.create(session, NewJob(request, "key"), now=now)
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
-        ledgers.advance(session, job, Step(0, "d" * 64, 1), now=now)
+        ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
     return job.id
 
 

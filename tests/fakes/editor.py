@@ -15,7 +15,7 @@ from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Verdict
-from api_schemas.ledgers import HandedLedger
+from api_schemas.ledgers import LedgerSnapshot
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import AuditReport, LedgerRecord, ModelRecord, SolveRecord
 from editor.errors import ConceptError
@@ -70,7 +70,7 @@ def run_phase(phase: str, context: JobContext) -> None:
     (context.workdir / phase).write_text("done")
 
 
-def hand_over(folder: Path, model_dir: Path, held: HandedLedger) -> Path:
+def hand_over(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     """A ledger without science: its digest is that of the names that it holds."""
     folder.mkdir(parents=True)
     (folder / "ledger.json").write_text(held.model_dump_json())
@@ -80,7 +80,7 @@ def hand_over(folder: Path, model_dir: Path, held: HandedLedger) -> Path:
 def ledger_record(context: JobContext, joining: list[str]) -> LedgerRecord | None:
     if context.ledger is None:
         return None
-    held = HandedLedger.model_validate_json((context.ledger / "ledger.json").read_bytes())
+    held = LedgerSnapshot.model_validate_json((context.ledger / "ledger.json").read_bytes())
     names = sorted({one.removal.concept for one in held.active} | set(joining))
     back = [one.removal.concept for one in held.revoked if one.removal.concept not in names]
     return LedgerRecord(digest=sha256(repr(names).encode()).hexdigest(), active=len(names), taken_back=back)

@@ -12,7 +12,7 @@ import psutil
 from service.server import DRAIN_SECONDS
 from service.store import claims
 from service.store.blobs import LocalBlobs
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.clock import utc_now
 from tests.fakes.stack import eventually
 from tests.faults.conftest import Api
@@ -28,7 +28,7 @@ def publish(api: Api, size: int) -> str:
     with api.database.write() as session:
         claim = claims.claim(session, job_id, owner="w", lease=timedelta(seconds=30), now=utc_now())
         assert claim
-        file = Published("weights", "weights", "application/octet-stream", blob.size, blob.sha256)
+        file = StoredArtifact("weights", "weights", "application/octet-stream", blob.size, blob.sha256)
         assert claims.succeed(session, claim, [file], "0" * 64, None, now=utc_now())
     return f"{api.url}/v1/edits/{job_id}/artifacts/weights"
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.jobs import TERMINAL
 from service.store.database import Database
-from service.store.orm import Artifact, Attempt, Doorbell, Event, Job, WebhookDelivery
+from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, WebhookDelivery
 from worker.upload import MANIFEST
 
 Ends = Mapping[str, tuple[object, ...]]
@@ -86,7 +86,7 @@ def _history(session: Session, job: Job) -> Iterator[str]:
         yield f"is {job.status} after {statuses}"
     if list(fences) != list(range(1, job.fence + 1)) or statuses.count("running") != job.fence:
         yield f"fence {job.fence} after {list(fences)} and {statuses}"
-    if job.status in TERMINAL and session.get(Doorbell, job.id):
+    if job.status in TERMINAL and session.get(OutboxMessage, job.id):
         yield "somebody rings for it although it is over"
 
 

@@ -10,7 +10,7 @@ from service.core import serializers
 from service.core.app_state import Backend, BackendDep
 from service.errors import NotFound
 from service.store.base_model_registration import digests
-from service.store.base_models import BaseModel
+from service.store.base_models import RegisteredModel
 from service.store.errors import UnknownModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -30,7 +30,7 @@ def read_model(model_id: ModelId, backend: BackendDep, caller: ReadsModels) -> M
     return _resource(backend, registered(backend, model_id))
 
 
-def registered(backend: Backend, model_id: str) -> BaseModel:
+def registered(backend: Backend, model_id: str) -> RegisteredModel:
     """The model of an id. Raises `NotFound`."""
     try:
         return backend.registry.get(model_id)
@@ -38,7 +38,7 @@ def registered(backend: Backend, model_id: str) -> BaseModel:
         raise NotFound(error.message, remedy=error.remedy) from error
 
 
-def _resource(backend: Backend, model: BaseModel) -> Model:
+def _resource(backend: Backend, model: RegisteredModel) -> Model:
     with backend.database.read() as session:
         known = digests(session, model.id)
     return serializers.model(model, backend.phrases.limit(model), known)

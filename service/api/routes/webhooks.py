@@ -28,7 +28,7 @@ def create(body: WebhookEndpointRequest, backend: BackendDep, caller: WritesWebh
     """Its secret is told in this reply, and never again."""
     checked_url(body.url, backend.settings.webhook_allowed_hosts)
     signer, now = Signer.new(), backend.clock()
-    sealed = signer.sealed(backend.settings.sealer())
+    sealed = signer.sealed(backend.settings.secret_box())
     with backend.database.write() as session:
         row = webhooks.add(session, caller.tenant, now=now, **body.model_dump(), **sealed)
         _note(session, caller, "webhook.create", row.id, backend)

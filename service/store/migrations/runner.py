@@ -13,10 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from service.store.encryption import Sealer
+from service.store.encryption import SecretBox
 from service.store.errors import IncompatibleStore, SecretsKeyError
 
-GetSealer = Callable[[], Sealer]
+GetSealer = Callable[[], SecretBox]
 """Asked only where there are secrets. Raises `SecretsKeyError`."""
 
 FOLDER = Path(__file__).parent
@@ -49,7 +49,7 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def sealer_of(context: MigrationContext) -> Sealer:
+def sealer_of(context: MigrationContext) -> SecretBox:
     """What a step seals secrets with, and opens them. Raises `SecretsKeyError`."""
     assert context.config
     get: GetSealer | None = context.config.attributes["sealer"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.edits import EditOptions, EditRequest, Removal, Validation
-from api_schemas.ledgers import HandedLedger, HandedRemoval
+from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from api_schemas.plans import Plan
 from editor import emoji
 from editor.jobs import JobContext, dry_run, published, revocation
@@ -22,12 +22,12 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FOX, PIZZA = Removal(concept="fox", replacement="dog face"), Removal(concept="pizza", replacement="hot dog")
 
 
-def handed(*removals: Removal, label: str = "edit_1") -> list[HandedRemoval]:
-    return [HandedRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
+def handed(*removals: Removal, label: str = "edit_1") -> list[SnapshotRemoval]:
+    return [SnapshotRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
 
 
 def context(
-    workdir: Path, held: HandedLedger | None, signing_dir: Path | None = None, *, enabled: bool = False
+    workdir: Path, held: LedgerSnapshot | None, signing_dir: Path | None = None, *, enabled: bool = False
 ) -> JobContext:
     folder = hand_over(workdir / "ledger", emoji.WEIGHTS, held) if held else None
     workdir.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def context(
     )
 
 
-def revoked(workdir: Path, held: HandedLedger, signing_dir: Path | None = None) -> JobContext:
+def revoked(workdir: Path, held: LedgerSnapshot, signing_dir: Path | None = None) -> JobContext:
     found = context(workdir, held, signing_dir)
     for phase in revocation.PHASES:
         revocation.run_phase(phase, found)
@@ -56,8 +56,8 @@ def revoked(workdir: Path, held: HandedLedger, signing_dir: Path | None = None) 
 def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Path) -> None:
     """What holds twice holds once; what is taken back leaves nothing but its name in the report."""
     twice = [*handed(FOX), *handed(FOX, label="edit_3")]
-    left = revoked(tmp_path / "left", HandedLedger(active=twice, revoked=handed(PIZZA, FOX)))
-    never = revoked(tmp_path / "never", HandedLedger(active=handed(FOX), revoked=[]))
+    left = revoked(tmp_path / "left", LedgerSnapshot(active=twice, revoked=handed(PIZZA, FOX)))
+    never = revoked(tmp_path / "never", LedgerSnapshot(active=handed(FOX), revoked=[]))
     assert (left.out / DELTA).read_bytes() != b""
     found = published(left).ledger
     assert found is not None
@@ -70,7 +70,7 @@ def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Pa
 
 
 def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None:
-    found = revoked(tmp_path / "none", HandedLedger(active=[], revoked=handed(PIZZA)))
+    found = revoked(tmp_path / "none", LedgerSnapshot(active=[], revoked=handed(PIZZA)))
     report = published(found)
     assert report.ledger is not None
     assert (report.ledger.active, report.solves) == (0, [])
@@ -78,10 +78,10 @@ def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("active", [[], handed(FOX)], ids=["nothing", "something"])
-def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, active: list[HandedRemoval]) -> None:
+def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, active: list[SnapshotRemoval]) -> None:
     keys = KeyFolder(tmp_path / "signing")
     keys.create(NOW)
-    found = revoked(tmp_path / "left", HandedLedger(active=active, revoked=handed(PIZZA)), keys.root)
+    found = revoked(tmp_path / "left", LedgerSnapshot(active=active, revoked=handed(PIZZA)), keys.root)
     deliver(found.out, found.model_dir, tmp_path / "out")
     case = Case(tmp_path / "out", keys.public(), emoji.WEIGHTS)
     assert verify(case).ok
@@ -95,7 +95,7 @@ def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, acti
 
 
 def test_a_dry_run_foresees_and_counts(tmp_path: Path) -> None:
-    found = context(tmp_path / "plan", HandedLedger(active=handed(FOX)), enabled=True)
+    found = context(tmp_path / "plan", LedgerSnapshot(active=handed(FOX)), enabled=True)
     dry_run.run_phase("plan", found)
     (file,) = dry_run.artifacts(found)
     made = Plan.model_validate_json(file.path.read_bytes())

@@ -15,7 +15,7 @@ from service.api.file_response import Span, parse_range
 from service.core.app_state import Backend
 from service.errors import RangeNotSatisfiable
 from service.store import claims, jobs
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
 from service.store.s3 import S3Blobs
 
@@ -37,7 +37,7 @@ def publish(backend: Backend) -> str:
     files = []
     for name, (data, media_type) in FILES.items():
         blob = backend.blobs.put(io.BytesIO(data))
-        files.append(Published(name, "weights", media_type, blob.size, blob.sha256))
+        files.append(StoredArtifact(name, "weights", media_type, blob.size, blob.sha256))
     now = backend.clock()
     with backend.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])

@@ -13,7 +13,7 @@ from api_schemas.problems import PROBLEM_JSON, Problem
 from service.api.app import create_app
 from service.core.app_state import Backend
 from service.store.database import Database
-from service.store.orm import Doorbell, Event, IdempotencyKey, Job
+from service.store.orm import Event, IdempotencyKey, Job, OutboxMessage
 from tests.fakes.model import LONGEST_PHRASE
 
 BODY: dict[str, Any] = {"model": "tiny", "removals": [{"concept": "fox", "replacement": "dog face"}]}
@@ -36,7 +36,7 @@ def test_a_good_request_is_queued(client: TestClient, database: Database) -> Non
     assert response.headers["Location"] == edit.urls.self == f"/v1/edits/{edit.id}"
     assert (edit.status, edit.attempt, edit.request.validation.seeds) == ("queued", 0, 1)
     assert client.get(edit.urls.self).json() == response.json()
-    assert (count(database, Job), count(database, Doorbell), count(database, Event)) == (1, 1, 1)
+    assert (count(database, Job), count(database, OutboxMessage), count(database, Event)) == (1, 1, 1)
 
 
 LONG = "word " * (LONGEST_PHRASE + 1)
@@ -83,7 +83,7 @@ def test_bad_input_names_the_field_and_queues_nothing(client: TestClient, databa
     problem = Problem.model_validate_json(response.content)
     assert [(error.field, error.code) for error in problem.errors] == [(field, code)]
     assert all(error.remedy and error.message for error in problem.errors)
-    assert (count(database, Job), count(database, Doorbell)) == (0, 0)
+    assert (count(database, Job), count(database, OutboxMessage)) == (0, 0)
 
 
 def test_every_bad_field_is_named(client: TestClient) -> None:

@@ -20,7 +20,7 @@ from service.core.overlay_reader import OverlayFiles
 from service.errors import BaseModelChanged
 from service.store import claims, jobs
 from service.store.blobs import LocalBlobs
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
 from tests.fakes.model import WEIGHTS
 
@@ -68,8 +68,8 @@ def weights(backend: Backend, base: Path) -> str:
     blob, made, now = backend.blobs.put(io.BytesIO(DELTA)), overlay_of(base), backend.clock()
     stream = "application/octet-stream"
     files = [
-        Published("delta.safetensors", "delta", stream, blob.size, blob.sha256),
-        Published(WEIGHTS, "weights", stream, made.size, made.sha256, made.model_dump(mode="json")),
+        StoredArtifact("delta.safetensors", "delta", stream, blob.size, blob.sha256),
+        StoredArtifact(WEIGHTS, "weights", stream, made.size, made.sha256, made.model_dump(mode="json")),
     ]
     with backend.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])

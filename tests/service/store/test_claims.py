@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.jobs import JobError
 from service.store import claims, events, jobs, lease_reaper
-from service.store.claims import Claim, Published
+from service.store.claims import Claim, StoredArtifact
 from service.store.database import Database
 from service.store.jobs import NewJob
-from service.store.orm import Artifact, Attempt, Doorbell, Event, Job
+from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)
 REQUEST = EditRequest(model="tiny", removals=[Removal(concept="fox")])
-FILE = Published("delta.safetensors", "weights", "application/octet-stream", 1, "a" * 64)
+FILE = StoredArtifact("delta.safetensors", "weights", "application/octet-stream", 1, "a" * 64)
 
 Write = Callable[[Session, Claim, FakeClock], object]
 
@@ -53,7 +53,7 @@ def state(database: Database, job_id: str) -> dict[str, object]:
         row = {column.name: getattr(job, column.name) for column in Job.__table__.columns}
         counts = [
             session.scalar(select(func.count()).select_from(table).where(table.job_id == job_id))
-            for table in (Event, Artifact, Attempt, Doorbell)
+            for table in (Event, Artifact, Attempt, OutboxMessage)
         ]
         return row | {"counts": counts}
 
@@ -70,7 +70,7 @@ def test_a_claim_answers_the_doorbell(database: Database, clock: FakeClock) -> N
     job_id = submitted(database, clock)
     claimed(database, clock, job_id)
     with database.read() as session:
-        assert session.get(Doorbell, job_id) is None
+        assert session.get(OutboxMessage, job_id) is None
 
 
 def test_an_expired_lease_can_be_claimed_by_another(database: Database, clock: FakeClock) -> None:
@@ -125,7 +125,7 @@ def test_a_terminal_job_never_changes(database: Database, clock: FakeClock, end:
     with database.write() as session:
         assert not WRITES[write](session, claim, clock)
         jobs.cancel(session, job_id, now=clock())
-        lease_reaper.sweep(session, now=clock())
+        lease_reaper.reap(session, now=clock())
     assert claimed(database, clock, job_id) is None
     assert state(database, job_id) == before
 
@@ -151,7 +151,7 @@ def test_only_the_newest_claim_can_write_whatever_happens(database: Database, cl
         if claim := claimed(database, clock, job_id, chance.choice(["one", "two"])):
             given.append(claim)
         with database.write() as session:
-            lease_reaper.sweep(session, now=clock())
+            lease_reaper.reap(session, now=clock())
         if given:
             claim, write = chance.choice(given), chance.choice(["extend", "report", "succeed", "release"])
             held = state(database, job_id)
@@ -175,7 +175,7 @@ def test_release_puts_the_job_back_with_a_bell_for_later(database: Database, clo
         assert claims.release(session, claim, "crashed", now=clock(), pause=timedelta(seconds=5))
     with database.read() as session:
         assert session.get_one(Job, job_id).status == "queued"
-        assert session.get_one(Doorbell, job_id).due_at == clock() + timedelta(seconds=5)
+        assert session.get_one(OutboxMessage, job_id).due_at == clock() + timedelta(seconds=5)
 
 
 def test_release_does_not_undo_a_cancel(database: Database, clock: FakeClock) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from service.cli.store import secrets
 from service.store.database import Database
-from service.store.encryption import Sealer, make_key, new_key, rotate, seal_again
+from service.store.encryption import SecretBox, make_key, new_key, rotate, seal_again
 from service.store.errors import SecretsKeyError
 from service.store.settings import StoreSettings
 from service.store.webhooks import add
@@ -42,7 +42,7 @@ def old(empty: Database) -> Database:
 
 
 def test_an_upgrade_seals_what_is_there_and_a_step_back_opens_it(old: Database) -> None:
-    sealer = Sealer((new_key(),))
+    sealer = SecretBox((new_key(),))
     old.prepare(sealer=lambda: sealer)
     found = row(old)
     assert {name: sealer.open(found[name]) for name in PLAIN} == PLAIN
@@ -62,34 +62,34 @@ def test_an_upgrade_without_a_key_has_not_happened(old: Database) -> None:
 
 def test_a_key_can_be_replaced(database: Database, clock: FakeClock) -> None:
     first, second = new_key(), new_key()
-    sealed = {name: Sealer((first,)).seal(secret) for name, secret in PLAIN.items()}
+    sealed = {name: SecretBox((first,)).seal(secret) for name, secret in PLAIN.items()}
     with database.write() as session:
         wishes = {"url": "https://desk.example", "events": [], "description": "", "public_key": ""}
         add(session, "one", now=clock(), **wishes, **sealed)
     with database.write() as session:
-        assert seal_again(session, Sealer((second, first))) == 1
+        assert seal_again(session, SecretBox((second, first))) == 1
     found = row(database)
-    assert {name: Sealer((second,)).open(found[name]) for name in PLAIN} == PLAIN
+    assert {name: SecretBox((second,)).open(found[name]) for name in PLAIN} == PLAIN
     with pytest.raises(SecretsKeyError):
-        Sealer((first,)).open(found["secret"])
+        SecretBox((first,)).open(found["secret"])
 
 
 def test_the_same_secret_is_never_sealed_alike() -> None:
-    sealer = Sealer((new_key(),))
+    sealer = SecretBox((new_key(),))
     assert sealer.seal("x") != sealer.seal("x")
 
 
 @pytest.mark.parametrize("text", ["", "short", ",", "ä" * 44, "A" * 43])
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(SecretsKeyError, match="no key") as caught:
-        Sealer.parse(text)
+        SecretBox.parse(text)
     assert "expunge secrets new" in caught.value.remedy
 
 
 def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
     with ThreadPoolExecutor(8) as several:
-        found = set(several.map(lambda _: (make_key(file), Sealer.read(file))[1], range(32)))
+        found = set(several.map(lambda _: (make_key(file), SecretBox.read(file))[1], range(32)))
     assert len(found) == 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
@@ -98,10 +98,10 @@ def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
 def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
     make_key(file)
-    before = Sealer.read(file)
+    before = SecretBox.read(file)
     sealed = before.seal("x")
     rotate(file)
-    after = Sealer.read(file)
+    after = SecretBox.read(file)
     assert after.keys[1:] == before.keys
     assert after.open(sealed) == "x"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -110,12 +110,12 @@ def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
 
 
 def test_one_folder_makes_its_own_key_and_a_shared_database_wants_one(tmp_path: Path) -> None:
-    assert StoreSettings(data_dir=tmp_path).sealer() == Sealer.read(tmp_path / "secrets.key")
+    assert StoreSettings(data_dir=tmp_path).secret_box() == SecretBox.read(tmp_path / "secrets.key")
     key = new_key()
     shared: dict[str, Any] = {"data_dir": tmp_path / "another", "database_url": "postgresql://nowhere/x"}
     with pytest.raises(SecretsKeyError, match="no key"):
-        StoreSettings(**shared).sealer()
-    assert StoreSettings(**shared, secrets_key=f"{key},{new_key()}").sealer().keys[0] == key
+        StoreSettings(**shared).secret_box()
+    assert StoreSettings(**shared, secrets_key=f"{key},{new_key()}").secret_box().keys[0] == key
 
 
 def test_the_operator_changes_the_key_beside_a_running_service(
@@ -125,16 +125,16 @@ def test_the_operator_changes_the_key_beside_a_running_service(
     settings = StoreSettings()
     database = settings.database()
     database.prepare()
-    first = settings.sealer()
+    first = settings.secret_box()
     with database.write() as session:
         wishes = {"url": "https://desk.example", "events": [], "description": "", "public_key": ""}
         add(session, "one", now=clock(), **wishes, **{name: first.seal(secret) for name, secret in PLAIN.items()})
     assert CliRunner().invoke(secrets, ["rotate"]).output == "1 receivers' secrets are sealed again\n"
-    assert settings.sealer().keys[1:] == first.keys
+    assert settings.secret_box().keys[1:] == first.keys
     with pytest.raises(SecretsKeyError):
         first.open(row(database)["secret"])
     brought = CliRunner().invoke(secrets, ["new"]).output.strip()
-    monkeypatch.setenv("EXPUNGE_SECRETS_KEY", ",".join([brought, *settings.sealer().keys]))
+    monkeypatch.setenv("EXPUNGE_SECRETS_KEY", ",".join([brought, *settings.secret_box().keys]))
     assert CliRunner().invoke(secrets, ["rotate"]).exit_code == 0
-    assert Sealer((brought,)).open(row(database)["secret"]) == PLAIN["secret"]
+    assert SecretBox((brought,)).open(row(database)["secret"]) == PLAIN["secret"]
     database.close()

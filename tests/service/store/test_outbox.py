@@ -14,7 +14,7 @@ from service.store import claims, events, idempotency, jobs, lease_reaper
 from service.store.database import Database
 from service.store.idempotency import Reply, Scope
 from service.store.jobs import NewJob
-from service.store.orm import Doorbell, IdempotencyKey, Job
+from service.store.orm import IdempotencyKey, Job, OutboxMessage
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)
@@ -39,7 +39,7 @@ def noted(rung: list[str]) -> Callable[[str, Priority], None]:
 
 def sweep(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
-        lease_reaper.sweep(session, now=clock())
+        lease_reaper.reap(session, now=clock())
 
 
 def status(database: Database, job_id: str) -> str:
@@ -153,16 +153,16 @@ def test_a_job_that_nobody_starts_expires(database: Database, clock: FakeClock) 
     sweep(database, clock)
     assert status(database, job_id) == "expired"
     with database.read() as session:
-        assert session.get(Doorbell, job_id) is None
+        assert session.get(OutboxMessage, job_id) is None
 
 
 def test_an_owner_seen_dead_frees_its_jobs_at_once(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
     with database.write() as session:
-        lease_reaper.owner_died(session, "another", now=clock())
+        lease_reaper.expire_leases_of(session, "another", now=clock())
         assert session.get_one(Job, job_id).status == "running"
-        lease_reaper.owner_died(session, "one", now=clock())
+        lease_reaper.expire_leases_of(session, "one", now=clock())
     assert status(database, job_id) == "queued"
 
 
@@ -180,7 +180,7 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
 def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
         idempotency.remember(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
-    clock.forward(lease_reaper.IDEMPOTENCY_TIME.total_seconds() + 1)
+    clock.forward(lease_reaper.IDEMPOTENCY_RETENTION.total_seconds() + 1)
     sweep(database, clock)
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey)).all() == []

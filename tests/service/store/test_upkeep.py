@@ -14,7 +14,7 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import UsageError
 from service.store import claims, fsck, gc, jobs, ledgers, retention
 from service.store.blobs import Blob, LocalBlobs
-from service.store.claims import Published
+from service.store.claims import StoredArtifact
 from service.store.database import Database, sqlite_url
 from service.store.jobs import NewJob
 from service.store.orm import Artifact, Event, Job
@@ -39,13 +39,13 @@ def put(blobs: LocalBlobs, content: str, at: datetime) -> Blob:
 def finish(database: Database, blobs: LocalBlobs, clock: FakeClock) -> Make:
     """A job that has published a delta, full weights made of it, and a manifest."""
 
-    def finish(name: str = "a", step: ledgers.Step | None = None) -> str:
+    def finish(name: str = "a", step: ledgers.NextRevision | None = None) -> str:
         delta, manifest = put(blobs, f"delta {name}", clock()), put(blobs, f"manifest {name}", clock())
-        file = Published("delta", "delta", "x", delta.size, delta.sha256)
+        file = StoredArtifact("delta", "delta", "x", delta.size, delta.sha256)
         files = [
             file,
             replace(file, name="weights", sha256="f" * 64, overlay={"delta_sha256": delta.sha256}),
-            Published("manifest.json", "manifest", "x", manifest.size, manifest.sha256),
+            StoredArtifact("manifest.json", "manifest", "x", manifest.size, manifest.sha256),
         ]
         with database.write() as session:
             job = jobs.create(
@@ -76,9 +76,9 @@ def test_only_what_is_old_and_referred_to_by_nothing_is_collected(
     work = tmp_path / "work"
     for name in (job_id, "edit_gone"):
         (work / name).mkdir(parents=True)
-    now = clock.forward(gc.GRACE.total_seconds() + 1)
+    now = clock.forward(gc.GRACE_PERIOD.total_seconds() + 1)
     young = put(blobs, "of a job that is about to name it", now)
-    dry = gc.collect(database, blobs, work, now=now, dry=True)
+    dry = gc.collect(database, blobs, work, now=now, dry_run=True)
     assert stored(blobs) == needed | {old.sha256, young.sha256, ""}
     assert gc.collect(database, blobs, work, now=now) == dry
     assert (dry.blobs, dry.folders) == (2, 2)
@@ -101,8 +101,8 @@ def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
     database: Database, blobs: LocalBlobs, clock: FakeClock, finish: Make, tmp_path: Path
 ) -> None:
     plain = finish("a")
-    first = finish("b", ledgers.Step(found=0, digest="b", active=1))
-    last = finish("c", ledgers.Step(found=1, digest="c", active=2))
+    first = finish("b", ledgers.NextRevision(base_revision=0, digest="b", active=1))
+    last = finish("c", ledgers.NextRevision(base_revision=1, digest="c", active=2))
     with database.write() as session:
         waiting = jobs.create(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "k"), now=clock()
@@ -110,12 +110,12 @@ def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
     now = clock.forward(3600)
     young = finish("d")
     with database.write() as session:
-        assert retention.forget(session, before=now) == 1
+        assert retention.delete_old_jobs(session, before=now) == 1
     with database.read() as session:
         kept = {job_id: len(session.get_one(Job, job_id).artifacts) for job_id in (first, last, waiting, young)}
         assert session.get(Job, plain) is None
     assert kept == {first: 0, last: 3, waiting: 0, young: 3}
-    gc.collect(database, blobs, tmp_path / "work", now=clock.forward(gc.GRACE.total_seconds() + 3601))
+    gc.collect(database, blobs, tmp_path / "work", now=clock.forward(gc.GRACE_PERIOD.total_seconds() + 3601))
     assert len(stored(blobs)) == 4
     assert fsck.inspect(database, blobs).findings == []
 

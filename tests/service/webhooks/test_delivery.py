@@ -12,7 +12,7 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.webhooks import WebhookMessage
 from service.core.app_state import Backend
 from service.store import jobs, webhooks
-from service.store.encryption import Sealer, new_key
+from service.store.encryption import SecretBox, new_key
 from service.store.errors import SecretsKeyError
 from service.store.jobs import NewJob
 from service.store.orm import WebhookEndpoint
@@ -32,7 +32,7 @@ def reply(status: int, content: bytes = b"", headers: dict[str, str] | None = No
 
 
 def deliverer(backend: Backend, answer: Answer) -> Deliverer:
-    return Deliverer(backend.database, httpx.MockTransport(answer), backend.settings.sealer, backend.clock)
+    return Deliverer(backend.database, httpx.MockTransport(answer), backend.settings.secret_box, backend.clock)
 
 
 def add(client: TestClient, *events: str) -> str:
@@ -226,7 +226,7 @@ def test_secrets_lie_sealed(backend: Backend, client: TestClient) -> None:
     made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
     with backend.database.read() as session:
         row = session.get_one(WebhookEndpoint, made["id"])
-    told = Signer.opened(row, backend.settings.sealer())
+    told = Signer.opened(row, backend.settings.secret_box())
     assert (told.secret, told.public_key) == (made["secret"], made["public_key"])
     on_disk = b"".join(path.read_bytes() for path in backend.settings.data_dir.glob("expunge.db*"))
     assert row.id.encode() in on_disk
@@ -253,7 +253,7 @@ def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
 def test_no_receiver_is_added_where_its_secret_cannot_be_sealed(
     backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StoreSettings, "sealer", lambda self: Sealer(()))
+    monkeypatch.setattr(StoreSettings, "sealer", lambda self: SecretBox(()))
     response = client.post("/v1/webhook_endpoints", json={"url": URL})
     assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
