@@ -253,7 +253,7 @@ def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
 def test_no_receiver_is_added_where_its_secret_cannot_be_sealed(
     backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StoreSettings, "sealer", lambda self: SecretBox(()))
+    monkeypatch.setattr(StoreSettings, "secret_box", lambda self: SecretBox(()))
     response = client.post("/v1/webhook_endpoints", json={"url": URL})
     assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
