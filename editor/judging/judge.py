@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,12 +13,12 @@ from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
 from editor.judging.judge_independence import refuse_own_encoder
+from editor.judging.plugins import JUDGES, load
 from editor.prompts import Profile
 from editor.prompts.concepts import Kind
 from editor.prompts.templates import class_prompts
 
-GROUP = "expunge.judges"
-"""Entry points of judges: the ``model_type`` of a folder's config.json -> class."""
+WEIGHTS = "model.safetensors"
 
 
 class Judge(ABC):
@@ -79,17 +78,6 @@ class Judge(ABC):
         return 100 * (embedded * self.texts(prompts).to(embedded)).sum(1).clamp(min=0)
 
 
-WEIGHTS = "model.safetensors"
-Class = TypeVar("Class", bound=type[Judge])
-REGISTERED: dict[str, Callable[[Path, Profile], Judge]] = {}
-
-
-def register(judge: Class) -> Class:
-    """Make a class known under its ``model_type``."""
-    REGISTERED[judge.model_type] = judge
-    return judge
-
-
 def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
     """Load the judge.
 
@@ -107,13 +95,6 @@ def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
 
 
 def judge_class(model_type: str) -> Callable[[Path, Profile], Judge]:
-    """The registered class, or what an installed distribution brings. Raises JudgeError: there is none."""
-    from editor.judging import judges  # registers the built-in ones, which import this module
-
-    if model_type in REGISTERED:
-        return REGISTERED[model_type]
-    for entry in entry_points(group=GROUP, name=model_type):
-        found: Callable[[Path, Profile], Judge] = entry.load()
-        return found
-    known = ", ".join(sorted({*judges.BUILT_IN, *REGISTERED, *entry_points(group=GROUP).names}))
-    raise JudgeError(f"Nobody knows how to judge with a {model_type!r} model.", remedy=f"Known are {known}.")
+    """Return the judge class for the ``model_type`` of a folder's ``config.json``. Raises JudgeError if there is none."""
+    found: Callable[[Path, Profile], Judge] = load(JUDGES, model_type)
+    return found

@@ -7,7 +7,7 @@ import pytest
 
 from api_schemas.attacks import TITLES
 from api_schemas.detectors import EXPOSED, Nudenet
-from editor.judging.attacks import find
+from editor.judging.attacks import load_attack
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "attacks.md").read_text()
 ROWS = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", PAGE, re.MULTILINE))
@@ -19,7 +19,7 @@ def test_every_attack_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", TITLES)
 def test_budgets_are_the_codes(name: str) -> None:
-    attack = find(name)
+    attack = load_attack(name)
     numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", ROWS[name])]
     assert numbers == [number for number in (attack.default_budget, attack.published_budget) if number]
 

@@ -1,31 +1,7 @@
-"""Attacks on an edit: attempts to make the edited model draw what was removed, each with a budget and a seed."""
+"""Attacks on an edit: attempts to make the edited model generate what was removed, each with a budget and a seed."""
 
-from editor.judging.attacks import (
-    adversarial_key,
-    concept_inversion,
-    fine_tuning,
-    name_variants,
-    noise_probe,
-    ring_a_bell,
-)
+from editor.judging.attacks.attack import Attack, Effort, load_attack
 from editor.judging.attacks.context import Scene, Side, edited_side
-from editor.judging.attacks.registry import Attack, Effort, find, register
 from editor.judging.attacks.run import check_known, run_attacks
 
-__all__ = [
-    "Attack",
-    "Effort",
-    "Scene",
-    "Side",
-    "adversarial_key",
-    "check_known",
-    "concept_inversion",
-    "edited_side",
-    "find",
-    "fine_tuning",
-    "name_variants",
-    "noise_probe",
-    "register",
-    "ring_a_bell",
-    "run_attacks",
-]
+__all__ = ["Attack", "Effort", "Scene", "Side", "check_known", "edited_side", "load_attack", "run_attacks"]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.concept_discriminant import likeness_of
 from editor.judging.attacks.context import ENCODED, Scene, Side
 from editor.judging.attacks.records import Candidate, concluded, prompted
-from editor.judging.attacks.registry import Effort, register
 from editor.prompts.prompt_builder import places_of
 from editor.prompts.templates import evenly
 
@@ -67,7 +67,6 @@ def words(scene: Scene, limit: int, generator: torch.Generator) -> list[str]:
     return single + [pair for pair in pairs if not any(places_of(name, pair) for name in names)]
 
 
-@register
 class AdversarialKey:
     """At the first edited layer."""
 

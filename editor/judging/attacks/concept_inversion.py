@@ -14,11 +14,11 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Shot, Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.concept_discriminant import likeness_of, summary
 from editor.judging.attacks.context import Scene, swapped_token
 from editor.judging.attacks.diffusion_loss import Pictures, denoising_loss
 from editor.judging.attacks.records import Candidate, attempts, concluded
-from editor.judging.attacks.registry import Effort, register
 from editor.prompts.templates import evenly
 
 BATCH = 4
@@ -57,7 +57,7 @@ def learn(scene: Scene, loss_of: Loss, effort: Effort, tick: Tick) -> Tensor:
     return learned
 
 
-class Inversion:
+class ConceptInversion:
     """Learn a token, then ask for it in prompts that it was not learned in."""
 
     name: ClassVar[str]
@@ -93,8 +93,7 @@ class Inversion:
         raise NotImplementedError
 
 
-@register
-class FromText(Inversion):
+class TextInversion(ConceptInversion):
     """The surrogate that needs no image: match the original encoder's states."""
 
     name: ClassVar[str] = "inversion_text"
@@ -117,8 +116,7 @@ class FromText(Inversion):
         return loss_of
 
 
-@register
-class FromImages(Inversion):
+class ImageInversion(ConceptInversion):
     """As published, from images of the concept that the base model draws."""
 
     name: ClassVar[str] = "inversion_images"

@@ -11,11 +11,11 @@ import torch
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Shot, Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.concept_discriminant import likeness_of
 from editor.judging.attacks.context import Scene, Side
 from editor.judging.attacks.diffusion_loss import Pictures, denoising_loss
 from editor.judging.attacks.records import Candidate, attempts, concluded
-from editor.judging.attacks.registry import Effort, register
 from editor.prompts.templates import evenly
 
 PICTURES, BATCH = 32, 8
@@ -52,7 +52,6 @@ def copied(side: Side) -> Side:
     return Side(pipeline, side.sampler, side.book)
 
 
-@register
 class Resurgence:
     """Fine-tune, then ask for the concept by its name."""
 

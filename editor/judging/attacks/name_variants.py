@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.concept_discriminant import likeness_of
 from editor.judging.attacks.context import Scene
 from editor.judging.attacks.records import Candidate, concluded, prompted, skipped
-from editor.judging.attacks.registry import Effort, register
 from editor.prompts.concepts import Concept
 from editor.prompts.spelling_variants import spellings
 
@@ -34,8 +34,7 @@ def candidates(scene: Scene) -> list[str]:
     return [name for name in dict.fromkeys([*covered, *made, *torn(scene.name)]) if name not in meant]
 
 
-@register
-class Names:
+class NameVariants:
     """Screened in text space on the edited encoder; the likest are drawn by both models."""
 
     name: ClassVar[str] = "names"
@@ -65,8 +64,7 @@ class Names:
         return concluded(self, scene, effort, prompted(scene, chosen), spent=len(fitting), tried=len(fitting))
 
 
-@register
-class Languages(Names):
+class TranslatedNames(NameVariants):
     """The names that the request gives in other languages."""
 
     name: ClassVar[str] = "languages"

@@ -14,9 +14,9 @@ from torch import Tensor
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.config import Image
 from editor.generation.sampling import Shot, Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.context import Scene, Side
 from editor.judging.attacks.records import Candidate, attempts, concluded
-from editor.judging.attacks.registry import Effort, register
 
 STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 """Share of the sampling that is done again; at less the picture is simply still there."""
@@ -40,7 +40,6 @@ def restored(side: Side, latents: Tensor, prompt: str, strength: float, seed: in
     return side.painter.decode(latents)
 
 
-@register
 class NoiseProbe:
     """At several strengths, beside the base model."""
 

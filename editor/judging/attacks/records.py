@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from api_schemas.attacks import AttackRecord, Attempt, Budget
 from editor.generation.config import Image
 from editor.generation.sampling import Shot
+from editor.judging.attacks.attack import Attack, Effort
 from editor.judging.attacks.context import Scene
-from editor.judging.attacks.registry import Attack, Effort
 from editor.stats.intervals import hit_rate
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
+from editor.judging.attacks.attack import Effort
 from editor.judging.attacks.concept_discriminant import likeness_of
 from editor.judging.attacks.context import Scene, Side
 from editor.judging.attacks.genetic_search import Genetics, evolve
 from editor.judging.attacks.records import Candidate, concluded, prompted
-from editor.judging.attacks.registry import Effort, register
 from editor.prompts.concepts import Phrase
 from editor.prompts.prompt_builder import places_of
 from editor.prompts.templates import evenly
@@ -112,8 +112,7 @@ class Distance:
         return losses.masked_fill(torch.tensor([not text for text in texts]), torch.inf)
 
 
-@register
-class Transfer:
+class RingABellTransfer:
     """Searched on the original encoder: by somebody who has not seen the edited one."""
 
     name: ClassVar[str] = "ring_a_bell_transfer"
@@ -143,8 +142,7 @@ class Transfer:
         return texts
 
 
-@register
-class Adaptive(Transfer):
+class RingABellAdaptive(RingABellTransfer):
     """Searched on the edited encoder: by somebody who has the published weights."""
 
     name: ClassVar[str] = "ring_a_bell_adaptive"

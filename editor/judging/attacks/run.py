@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from api_schemas.attacks import Attack as Wish
 from api_schemas.attacks import AttackRecord, Attacks
 from editor.generation.sampling import Stretch, Tick
+from editor.judging.attacks.attack import Attack, Effort, load_attack
 from editor.judging.attacks.context import Scene
-from editor.judging.attacks.registry import Attack, Effort, find
 
 
 def check_known(wishes: Attacks) -> list[tuple[Attack, Wish]]:
@@ -15,7 +15,7 @@ def check_known(wishes: Attacks) -> list[tuple[Attack, Wish]]:
     Raises:
         AttackError: nobody registered one of them.
     """
-    return [(find(name), wish) for name, wish in wishes.named.items() if wish.enabled]
+    return [(load_attack(name), wish) for name, wish in wishes.named.items() if wish.enabled]
 
 
 def run_attacks(

@@ -1,13 +1,12 @@
-"""Detectors for one kind of content; each is a file with one registered class."""
+"""Detectors of one kind of content, one class a file."""
 
 from api_schemas.detectors import Detectors
-from editor.judging.detectors import nudenet
-from editor.judging.detectors.registry import Detector, counted, find, register
+from editor.judging.detectors.detector import Detector, counted, detector_class
 
-__all__ = ["Detector", "counted", "find", "nudenet", "register", "wanted"]
+__all__ = ["Detector", "counted", "detector_class", "wanted"]
 
 
 def wanted(wishes: Detectors) -> list[Detector]:
-    """Those that are on. Raises DetectorError: one is not installed here."""
+    """Return the detectors that a request switches on. Raises DetectorError: one is not installed."""
     wish = wishes.nudenet
-    return [find("nudenet")(wish.classes, wish.threshold)] if wish.enabled else []
+    return [detector_class("nudenet")(wish.classes, wish.threshold)] if wish.enabled else []

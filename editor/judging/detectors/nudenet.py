@@ -12,12 +12,10 @@ from api_schemas.detectors import EXPOSED, Nudenet
 from editor.checkpoints import file_digest
 from editor.errors import DetectorError
 from editor.generation.config import Image
-from editor.judging.detectors.registry import register
 
 WEIGHTS = "320n.onnx"
 
 
-@register
 class NudeNet:
     """``classes`` with a score of at least ``threshold`` count; see docs/attacks.md for what others count."""
 

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.generation.config import Image
-from editor.judging.judge import Judge, register
+from editor.judging.judge import Judge
 from editor.prompts import Profile
 
 
-@register
 class ClipJudge(Judge):
     """``CLIPModel``, weights in float32."""
 

@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.generation.config import Image
-from editor.judging.judge import Judge, register
+from editor.judging.judge import Judge
 from editor.judging.judges.clip import batches
 from editor.prompts import Profile
 
 
-@register
 class SiglipJudge(Judge):
     """``SiglipModel``, weights in float32. It reads texts padded to its full context, as it was trained."""
 

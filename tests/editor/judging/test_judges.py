@@ -14,11 +14,11 @@ from transformers import CLIPTextModel, SiglipConfig, SiglipModel, SiglipTextCon
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.errors import JudgeError
-from editor.generation.config import Image
-from editor.judging.judge import REGISTERED, Judge, open_judge, register
+from editor.judging.judge import open_judge
 from editor.judging.judge_independence import refuse_own_encoder
 from editor.judging.judges.siglip import SiglipJudge
 from editor.prompts import PromptBook
+from tests.editor.judging.conftest import InstallPlugin
 
 
 def half(tensor: Tensor) -> Tensor:
@@ -94,29 +94,34 @@ def test_another_kind_of_model_judges_as_well(
     assert [layer.shape for layer in judge.patches([np.zeros((32, 32, 3), dtype=np.uint8)])] == [(1, 16, 16)] * 2
 
 
-def test_a_registered_class_judges_folders_of_its_kind(
-    book: PromptBook, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+PLANTED_JUDGE = """
+import torch
+from editor.judging.judge import Judge
+
+class Planted(Judge):
+    model_type = "planted"
+
+    def texts(self, texts):
+        return torch.ones(len(texts), 1)
+
+    def images(self, images):
+        return torch.ones(len(images), 1)
+
+    def patches(self, images):
+        return []
+"""
+
+
+def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
+    book: PromptBook, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
 ) -> None:
-    monkeypatch.setattr("editor.judging.judge.REGISTERED", REGISTERED.copy())
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "oracle"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "planted"}))
     save_file({"x": torch.randn(2, 2)}, tmp_path / "model.safetensors")
-    with pytest.raises(JudgeError, match="oracle"):
+    with pytest.raises(JudgeError, match="planted"):
         open_judge(tmp_path, model_dir, book.profile)
-
-    @register
-    class Oracle(Judge):
-        model_type = "oracle"
-
-        def texts(self, texts: Any) -> Tensor:
-            return torch.ones(len(texts), 1)
-
-        def images(self, images: list[Image]) -> Tensor:  # type: ignore[override]
-            return torch.ones(len(images), 1)
-
-        def patches(self, images: list[Image]) -> list[Tensor]:  # type: ignore[override]
-            return []
-
-    assert isinstance(open_judge(tmp_path, model_dir, book.profile), Oracle)
+    install_plugin("expunge.judges", "planted", PLANTED_JUDGE)
+    judge = open_judge(tmp_path, model_dir, book.profile)
+    assert judge.texts(["a fox"]).shape == (1, 1)
 
 
 def test_an_encoder_of_transformers_is_read_as_the_checkpoint_reads_it(model_dir: Path, tmp_path: Path) -> None:

@@ -1,21 +1,17 @@
 """Every attack on the embedded model, with small budgets."""
 
-from typing import ClassVar
-
 import numpy as np
 import pytest
 import torch
 
-from api_schemas.attacks import Access, Attack, AttackRecord, Attacks
+from api_schemas.attacks import Attack, AttackRecord, Attacks
 from editor.errors import AttackError
-from editor.generation.sampling import Tick
-from editor.judging.attacks import Effort, Scene, register, run_attacks
+from editor.judging.attacks import Effort, Scene, run_attacks
 from editor.judging.attacks.concept_discriminant import likeness_of
 from editor.judging.attacks.context import swapped_token
 from editor.judging.attacks.name_variants import candidates, torn
-from editor.judging.attacks.records import skipped
-from editor.judging.attacks.registry import REGISTERED
 from editor.judging.attacks.ring_a_bell import Readable, encoded, planned, search
+from tests.editor.judging.conftest import InstallPlugin
 
 SMALL = {
     "names": Attack(enabled=True, images=3),
@@ -46,7 +42,6 @@ def records(scene: Scene) -> dict[str, AttackRecord]:
 
 def test_every_attack_of_the_request_is_registered_and_ran(records: dict[str, AttackRecord]) -> None:
     assert list(records) == list(Attacks().named) == list(SMALL)
-    assert set(SMALL) <= set(REGISTERED)
 
 
 def test_budgets_are_kept_and_told(records: dict[str, AttackRecord]) -> None:
@@ -84,30 +79,29 @@ def test_the_same_seed_gives_the_same_record(scene: Scene, records: dict[str, At
     assert again == [records["adversarial_key"]]
 
 
-def test_a_plug_in_is_found_by_name_and_an_unknown_one_refused(scene: Scene) -> None:
-    @register
-    class Planted:
-        name: ClassVar[str] = "planted"
-        access: ClassVar[Access] = "prompts"
-        unit: ClassVar[str] = "nothing"
-        default_budget: ClassVar[int] = 7
-        published_budget: ClassVar[int | None] = None
-        source: ClassVar[str] = "this test"
-        tells: ClassVar[str] = "nothing"
+PLANTED_ATTACK = """
+from editor.judging.attacks.records import skipped
 
-        def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
-            return skipped(self, scene, effort, f"{effort.budget} and {effort.seed}")
+class Planted:
+    name, access, unit, default_budget, published_budget = "planted", "prompts", "nothing", 7, None
+    source = tells = "this test"
 
-    try:
-        (record,) = run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True, seed=5)}), seed=0)
-        assert record.skipped == "7 and 5"
-        assert (record.rate, record.strongest) == (None, None)
-    finally:
-        REGISTERED.pop("planted")
+    def run(self, scene, effort, tick):
+        return skipped(self, scene, effort, f"{effort.budget} and {effort.seed}")
+"""
+
+
+def test_an_attack_of_another_distribution_runs_and_an_unknown_one_is_refused(
+    scene: Scene, install_plugin: InstallPlugin
+) -> None:
     with pytest.raises(AttackError) as caught:
         run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True)}), seed=0)
     assert caught.value.field == "validation.attacks.plugins.planted"
     assert "resurgence" in str(caught.value.remedy)
+    install_plugin("expunge.attacks", "planted", PLANTED_ATTACK)
+    (record,) = run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True, seed=5)}), seed=0)
+    assert record.skipped == "7 and 5"
+    assert (record.rate, record.strongest) == (None, None)
 
 
 def test_what_is_off_is_not_run(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api_schemas.detectors import CLASSES, EXPOSED, Nudenet
 from editor.emoji.composites import Pictures, Subject
 from editor.errors import DetectorError
-from editor.judging.detectors import counted, find
+from editor.judging.detectors import counted, detector_class
 
 INSTALLED = find_spec("nudenet") is not None
 
@@ -50,13 +50,13 @@ def test_an_unknown_class_and_a_threshold_below_the_floor_are_refused() -> None:
 
 def test_an_unknown_detector_is_refused() -> None:
     with pytest.raises(DetectorError, match="no detector 'nobody'"):
-        find("nobody")
+        detector_class("nobody")
 
 
 @pytest.mark.skipif(INSTALLED, reason="nudenet is installed")
 def test_what_is_not_installed_says_what_to_install() -> None:
     with pytest.raises(DetectorError) as caught:
-        find("nudenet")()
+        detector_class("nudenet")()
     assert "expunge[nudenet]" in str(caught.value.remedy)
 
 
@@ -67,7 +67,7 @@ def test_nudenet_finds_nothing_in_harmless_pictures() -> None:
     assert set(module.__dict__["__labels"]) == CLASSES
     pixels = Pictures().of([Subject(0, 0, 0), Subject(1, 1, 1)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
-    detector = find("nudenet")(threshold=0.2)
+    detector = detector_class("nudenet")(threshold=0.2)
     record = counted(detector, images, images[::-1])
     assert (record.before.hits, record.after.hits, record.before.n) == (0, 0, 2)
     assert (record.classes, record.version[:2], len(record.sha256)) == (list(EXPOSED), "3.", 64)
@@ -80,7 +80,7 @@ def test_nudenet_gives_what_the_package_gives_for_a_file(tmp_path) -> None:  # t
 
     pixels = Pictures().of([Subject(i, 0, 0) for i in range(12)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
-    ours = find("nudenet")(classes=sorted(CLASSES), threshold=0.2).detect(images)
+    ours = detector_class("nudenet")(classes=sorted(CLASSES), threshold=0.2).detect(images)
     for number, (image, found) in enumerate(zip(images, ours, strict=True)):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         assert found == {one["class"] for one in NudeDetector().detect(str(tmp_path / f"{number}.png"))}

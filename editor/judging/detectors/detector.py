@@ -2,16 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 from api_schemas.detectors import DetectorRecord
-from editor.errors import DetectorError
 from editor.generation.config import Image
+from editor.judging.plugins import DETECTORS, load
 from editor.stats.intervals import hit_rate
-
-GROUP = "expunge.detectors"
-"""Entry points of other distributions: name -> class."""
 
 
 class Detector(Protocol):
@@ -30,32 +26,10 @@ class Detector(Protocol):
         ...
 
 
-Class = TypeVar("Class", bound=Callable[..., Any])
-REGISTERED: dict[str, Callable[..., Detector]] = {}
-
-
-def register(detector: Class) -> Class:
-    """Make a class known under its ``name``."""
-    REGISTERED[detector.name] = detector  # type: ignore[attr-defined]
-    return detector
-
-
-def find(name: str) -> Callable[..., Detector]:
-    """The class of a name: a built-in one, or one that an installed distribution brings.
-
-    Raises:
-        DetectorError: there is none.
-    """
-    if name in REGISTERED:
-        return REGISTERED[name]
-    for entry in entry_points(group=GROUP, name=name):
-        found: Callable[..., Detector] = entry.load()
-        return found
-    raise DetectorError(
-        f"There is no detector {name!r}.",
-        field="validation.detectors",
-        remedy="Install the distribution that brings it.",
-    )
+def detector_class(name: str) -> Callable[..., Detector]:
+    """Return the detector class of a name. Raises DetectorError: no installed distribution declares it."""
+    found: Callable[..., Detector] = load(DETECTORS, name)
+    return found
 
 
 def counted(detector: Detector, before: Sequence[Image], after: Sequence[Image]) -> DetectorRecord:

@@ -1,0 +1,52 @@
+"""The loader of judges, attacks and detectors."""
+
+import pytest
+
+from api_schemas.attacks import TITLES
+from api_schemas.detectors import Detectors
+from editor.errors import AttackError, DetectorError, EditorError, JudgeError
+from editor.judging.judges.clip import ClipJudge
+from editor.judging.plugins import ATTACKS, DETECTORS, JUDGES, PluginGroup, list_names, load
+from tests.editor.judging.conftest import InstallPlugin
+
+PLANTED = "class Planted:\n    pass\n"
+
+
+def test_built_in_plugins_are_declared() -> None:
+    assert list_names(JUDGES) == ["clip", "siglip"]
+    assert set(list_names(ATTACKS)) == set(TITLES)
+    assert list_names(DETECTORS) == list(Detectors.model_fields)
+
+
+@pytest.mark.parametrize("group", [JUDGES, ATTACKS, DETECTORS])
+def test_every_declared_class_can_be_imported(group: PluginGroup) -> None:
+    for name in list_names(group):
+        assert name == getattr(load(group, name), "model_type" if group is JUDGES else "name")
+
+
+def test_another_distribution_adds_a_plugin(install_plugin: InstallPlugin) -> None:
+    install_plugin("expunge.attacks", "planted", PLANTED)
+    assert "planted" in list_names(ATTACKS)
+    assert load(ATTACKS, "planted").__module__ == "planted_plugin"
+
+
+def test_another_distribution_does_not_replace_a_built_in_plugin(install_plugin: InstallPlugin) -> None:
+    install_plugin("expunge.judges", "clip", PLANTED)
+    assert load(JUDGES, "clip") is ClipJudge
+
+
+@pytest.mark.parametrize(
+    ("group", "error", "field", "known"),
+    [
+        (JUDGES, JudgeError, None, "clip, siglip"),
+        (ATTACKS, AttackError, "validation.attacks.plugins.absent", "resurgence"),
+        (DETECTORS, DetectorError, "validation.detectors", "nudenet"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_known_names(
+    group: PluginGroup, error: type[EditorError], field: str | None, known: str
+) -> None:
+    with pytest.raises(error, match="'absent'") as caught:
+        load(group, "absent")
+    assert caught.value.field == field
+    assert known in str(caught.value.remedy)
