@@ -19,7 +19,7 @@ from api_schemas.report import Estimate
 from editor import emoji
 from editor.generation.sampling import Sampler, native_precision
 from editor.io.plotting import png
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import draw
 from editor.tracing.layer_selection import choose_layer
 from editor.tracing.result import Trace, blocks_only, text_only
@@ -84,7 +84,7 @@ def quiet(done: float) -> None:
 
 def share(hits: Iterable[bool]) -> str:
     """Of concepts, with its interval."""
-    return words(estimate([float(hit) for hit in hits]))
+    return words(estimate_mean([float(hit) for hit in hits]))
 
 
 def words(found: Estimate) -> str:
@@ -167,7 +167,7 @@ def by_layer(found: Sequence[Found]) -> list[str]:
 
 def over_concepts(traces: Sequence[Trace], site: Site) -> str:
     """Mean and interval over concepts."""
-    return words(estimate([trace.effects[site].value for trace in traces if site in trace.effects]))
+    return words(estimate_mean([trace.effects[site].value for trace in traces if site in trace.effects]))
 
 
 def by_place(found: Sequence[Found]) -> list[str]:
@@ -202,7 +202,9 @@ def unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
 def mean_effects(traces: Sequence[Trace]) -> list[tuple[BlockSite, Estimate]]:
     """Every site's effect over all prompts of all concepts, from the largest down."""
     shares = torch.cat([trace.shares for trace in traces])
-    effects = [(site, estimate(column.tolist())) for site, column in zip(blocks_only(traces[0]), shares.T, strict=True)]
+    effects = [
+        (site, estimate_mean(column.tolist())) for site, column in zip(blocks_only(traces[0]), shares.T, strict=True)
+    ]
     return sorted(effects, key=lambda pair: -pair[1].value)
 
 

@@ -22,10 +22,16 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.profile import grid
 from editor.generation.config import Image, Sampler, Shot, Tick, native_precision
 from editor.generation.sampling import ImageCache, draw, load_pipeline
-from editor.judging.evaluation import Drawn, Easel, run_trials, shots_of, trials_of
-from editor.judging.gates import asked_policy
+from editor.judging.evaluation import (
+    GeneratedImages,
+    ImagePairGenerator,
+    image_specs,
+    plan_evaluations,
+    run_evaluations,
+)
+from editor.judging.gates import policy_from_request
 from editor.judging.judge import open_judge
-from editor.judging.prompt_groups import all_groups
+from editor.judging.prompt_groups import request_groups
 from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
 from editor.prompts.templates import evenly
@@ -80,10 +86,10 @@ def difference(images: Sequence[Image], truth: np.ndarray) -> float:
     return float(np.abs(np.stack(images).astype(float) - truth).mean() / 255)
 
 
-class Sparing(Easel):
+class Sparing(ImagePairGenerator):
     """What a perfect edit draws: nothing changes but images of the concept."""
 
-    def draw(self, shots: Sequence[Shot], drawn: Drawn, tick: Tick) -> None:
+    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Tick) -> None:
         """See `Easel.draw`."""
         about = [shot for shot in shots if FOX.concept.name in shot.prompt]
         super().draw(about, drawn, tick)
@@ -99,18 +105,21 @@ def savings(pipeline: Any) -> list[Bound]:
     with tempfile.TemporaryDirectory() as folder:
         base, edited = ImageCache(Path(folder), "base"), ImageCache(Path(folder), "edited")
         cases = {
-            "the edit did nothing": Easel(pipeline, [], sampler, base, base),
+            "the edit did nothing": ImagePairGenerator(pipeline, [], sampler, base, base),
             "the concept is gone and nothing else changed": Sparing(pipeline, [done.update], sampler, base, edited),
-            "the default edit": Easel(pipeline, [done.update], sampler, base, edited),
+            "the default edit": ImagePairGenerator(pipeline, [done.update], sampler, base, edited),
         }
         return [at_least(f"share of images saved, {name}", saved(easel), SAVED) for name, easel in cases.items()]
 
 
-def saved(easel: Easel) -> float:
+def saved(easel: ImagePairGenerator) -> float:
     """Of what would be drawn without early stopping."""
     asked, book = Validation(), open_book(emoji.WEIGHTS)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
-    policy, groups = asked_policy(asked), all_groups(book, judge, [FOX], asked.retain_prompts, prompts=asked.prompts)
-    trials = trials_of(groups, policy.gates, seed=0)
-    drawn = run_trials(trials, judge, easel, [0], 1 - policy.confidence, True, lambda done: None)
-    return 1 - len(drawn.after) / len(shots_of(groups, [0]))
+    policy, groups = (
+        policy_from_request(asked),
+        request_groups(book, judge, [FOX], asked.retain_prompts, prompts=asked.prompts),
+    )
+    trials = plan_evaluations(groups, policy.gates, seed=0)
+    drawn = run_evaluations(trials, judge, easel, [0], 1 - policy.confidence, True, lambda done: None)
+    return 1 - len(drawn.after) / len(image_specs(groups, [0]))

@@ -10,10 +10,10 @@ from editor.checkpoints import open_checkpoint
 from editor.generation.config import Tick
 from editor.jobs.context import JobContext, keep
 from editor.jobs.edit_phase import edited
-from editor.judging.attacks import Scene, Side, check_known, edited_side, run_attacks
-from editor.judging.detectors import counted, wanted
-from editor.judging.evaluation import Drawn, Easel
-from editor.judging.feature_scores.evaluate import feature_scores, sitting
+from editor.judging.attacks import AttackContext, ModelVariant, load_attacks, make_edited_variant, run_attacks
+from editor.judging.detectors import count_detections, load_detectors
+from editor.judging.evaluation import GeneratedImages, ImagePairGenerator
+from editor.judging.feature_scores.evaluate import generate_paired_images, score_features
 from editor.ledger import all_removed
 from editor.publishing.provenance import weights_digests
 
@@ -29,41 +29,43 @@ class Attacked(BaseModel):
     features: FeatureScores | None = None
 
 
-def run_attacking(context: JobContext, easel: Easel, drawn: Drawn, prompts: list[str], tick: Tick) -> None:
+def run_attacking(
+    context: JobContext, easel: ImagePairGenerator, drawn: GeneratedImages, prompts: list[str], tick: Tick
+) -> None:
     """Attack every removal, count what detectors find in the images of prompts about them, and read features."""
     asked, stages = context.request.validation, scenes(context, easel)
     records = run_attacks(stages, asked.attacks, context.request.seed, tick)
     named = set(prompts)
     shots = [shot for shot in drawn.after if shot.prompt in named]
     sides = [[side[shot] for shot in shots] for side in (drawn.before, drawn.after)]
-    found = [counted(detector, *sides) for detector in wanted(asked.detectors)] if shots else []
+    found = [count_detections(detector, *sides) for detector in load_detectors(asked.detectors)] if shots else []
     features = read_features(context, stages) if asked.features else None
     keep(context, ATTACKS, Attacked(attacks=records, detectors=found, features=features))
 
 
-def scenes(context: JobContext, easel: Easel) -> list[Scene]:
+def scenes(context: JobContext, easel: ImagePairGenerator) -> list[AttackContext]:
     """One for each removal; none where nothing needs them, which spares the copy of the encoder."""
     asked = context.request.validation
-    if not (check_known(asked.attacks) or asked.features):
+    if not (load_attacks(asked.attacks) or asked.features):
         return []
-    before = Side(easel.pipeline, easel.sampler, context.book)
-    after = edited_side(before, easel.updates)
+    before = ModelVariant(easel.pipeline, easel.sampler, context.book)
+    after = make_edited_variant(before, easel.updates)
     removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
     return [
-        Scene(removal, index, removed, before, after, easel.updates, context.judge, easel.before)
+        AttackContext(removal, index, removed, before, after, easel.updates, context.judge, easel.before)
         for index, removal in enumerate(context.removals)
     ]
 
 
-def read_features(context: JobContext, stages: list[Scene]) -> FeatureScores | None:
+def read_features(context: JobContext, stages: list[AttackContext]) -> FeatureScores | None:
     """Of every removal; None where there are no instruments for the model."""
     if context.files != weights_digests(open_checkpoint(emoji.WEIGHTS)):
         return None
-    from editor.judging.feature_scores.embedded_instruments import instruments
+    from editor.judging.feature_scores.embedded_instruments import load_instruments
 
-    held, found = instruments(), FeatureScores()
+    held, found = load_instruments(), FeatureScores()
     for scene in stages:
-        more = feature_scores(scene, held, sitting(scene, held, context.request.seed))
+        more = score_features(scene, held, generate_paired_images(scene, held, context.request.seed))
         found = FeatureScores(sae=(*found.sae, *more.sae), diffc=(*found.diffc, *more.diffc))
     return found
 

@@ -8,7 +8,7 @@ from api_schemas.report import NameRecord, Verdict
 from editor.io.atomic import write_bytes
 from editor.jobs.context import JobContext
 from editor.jobs.forecast import EncoderForecast, forecast
-from editor.judging.prompt_groups import all_groups
+from editor.judging.prompt_groups import request_groups
 from editor.ledger import LedgerFolder
 from editor.ledger.snapshot import hand_over
 from editor.prompts import Removal
@@ -93,5 +93,5 @@ def images(context: JobContext) -> int:
     asked = context.request.validation
     if not asked.enabled:
         return 0
-    groups = all_groups(context.book, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts)
+    groups = request_groups(context.book, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts)
     return 2 * asked.seeds * len({prompt for group in groups for prompt in group.prompts})

@@ -11,7 +11,7 @@ from editor.io.atomic import write_bytes
 from editor.jobs.context import JobContext, keep
 from editor.jobs.forecast import FORESEEN, edit_all, edits_of, foreseen_changes
 from editor.jobs.trace_phase import in_ledger, traced
-from editor.judging.prompt_groups import neighbours
+from editor.judging.prompt_groups import neighbour_names
 from editor.ledger import Ledger, LedgerFolder, all_removed
 from editor.methods.default import WORST, Edit
 from editor.prompts import Removal
@@ -89,7 +89,7 @@ def described(context: JobContext, removal: Removal, removed: Sequence[Removal])
         aliases=list(removal.aliases),
         names=[NameRecord(text=name.text, source=name.source) for name in context.book.expand(removal).names],
         edit_prompts=[pair.concept.text for pair in pairs],
-        neighbours=neighbours(context.judge, removal, kept) if context.request.validation.enabled else [],
+        neighbours=neighbour_names(context.judge, removal, kept) if context.request.validation.enabled else [],
     )
 
 

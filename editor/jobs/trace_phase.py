@@ -7,9 +7,9 @@ from api_schemas.report import TraceRecord
 from editor.checkpoints.load_transformers import load_module
 from editor.generation.sampling import check_drawable
 from editor.jobs.context import JobContext, keep
-from editor.judging.attacks import check_known
-from editor.judging.detectors import wanted
-from editor.judging.policies import policy_for
+from editor.judging.attacks import load_attacks
+from editor.judging.detectors import load_detectors
+from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder
 from editor.publishing.attestation.keys import open_signer
 from editor.tracing.default_trace import trace
@@ -29,9 +29,9 @@ def run_trace(context: JobContext) -> None:
         check_drawable(context.checkpoint.path)
     in_ledger(context)
     open_signer(context.signing_dir, context.now)
-    check_known(context.request.validation.attacks)
-    wanted(context.request.validation.detectors)
-    keep(context, GATES, policy_for(context.request.validation))
+    load_attacks(context.request.validation.attacks)
+    load_detectors(context.request.validation.detectors)
+    keep(context, GATES, resolve_policy(context.request.validation))
     traces = []
     if context.request.validation.enabled:
         encoder = load_module(context.source)

@@ -15,14 +15,14 @@ from editor.jobs.attack_phase import run_attacking
 from editor.jobs.context import JobContext, keep
 from editor.jobs.edit_phase import edited, updates
 from editor.jobs.trace_phase import GATES
-from editor.judging.encoder_drift import drift
-from editor.judging.evaluation import Easel, Trial, run_trials, trials_of
-from editor.judging.policies import policy_for
-from editor.judging.prompt_groups import all_groups
-from editor.judging.sample_sheets import sheets
-from editor.judging.verdict import judged
+from editor.judging.encoder_drift import measure_drift
+from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, plan_evaluations, run_evaluations
+from editor.judging.policies import resolve_policy
+from editor.judging.prompt_groups import request_groups
+from editor.judging.sample_sheets import make_sample_sheets
+from editor.judging.verdict import make_validation
 from editor.ledger import all_removed
-from editor.stats.intervals import overall
+from editor.stats.intervals import combine_verdicts
 
 MaybeValidation = RootModel[Validation | None]
 
@@ -36,39 +36,41 @@ def run_validate(context: JobContext) -> None:
     policy, trials, easel = gates(context), planned_trials(context), easel_of(context)
     seeds = [context.request.seed + i for i in range(asked.seeds)]
     tick, level = context.tick("validate", "drawing"), 1 - policy.confidence
-    drawn = run_trials(trials, context.judge, easel, seeds, level, asked.sequential, tick)
+    drawn = run_evaluations(trials, context.judge, easel, seeds, level, asked.sequential, tick)
     record = SamplerRecord(scheduler=type(easel.pipeline.scheduler).__name__, seeds=seeds, **asdict(easel.sampler))
-    moved = drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
-    found = judged(trials, drawn, context.judge, record, policy, asked.policy, moved)
+    moved = measure_drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
+    found = make_validation(trials, drawn, context.judge, record, policy, asked.policy, moved)
     asked_for = [prompt for trial in trials if trial.group.name == "target" for prompt in trial.so_far.prompts]
     run_attacking(context, easel, drawn, asked_for, context.tick("validate", "attacking"))
-    keep_pictures(context.workdir / "sheets", sheets([trial.so_far for trial in trials], drawn, seeds[0]))
+    keep_pictures(context.workdir / "sheets", make_sample_sheets([trial.so_far for trial in trials], drawn, seeds[0]))
     keep(context, "validate", MaybeValidation(found))
 
 
 def gates(context: JobContext) -> Policy:
     """As they were fixed in the first phase."""
     path = context.result(GATES)
-    return Policy.model_validate_json(path.read_bytes()) if path.is_file() else policy_for(context.request.validation)
+    return (
+        Policy.model_validate_json(path.read_bytes()) if path.is_file() else resolve_policy(context.request.validation)
+    )
 
 
-def planned_trials(context: JobContext) -> list[Trial]:
+def planned_trials(context: JobContext) -> list[GroupEvaluation]:
     """The prompts of each group, and what they must show."""
     asked = context.request.validation
     removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
-    groups = all_groups(
+    groups = request_groups(
         context.book, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
     )
-    return trials_of(groups, gates(context).gates, context.request.seed)
+    return plan_evaluations(groups, gates(context).gates, context.request.seed)
 
 
-def easel_of(context: JobContext) -> Easel:
+def easel_of(context: JobContext) -> ImagePairGenerator:
     """The model before and after, with the images that are there already."""
     asked = context.request.validation
     sampler = Sampler(asked.steps, asked.guidance, native_precision())
     before = ImageCache(context.cache_dir / "images", context.model_digest)
     after = ImageCache(context.workdir / "images", context.job_id)
-    return Easel(load_pipeline(context.model_dir), updates(context), sampler, before, after)
+    return ImagePairGenerator(load_pipeline(context.model_dir), updates(context), sampler, before, after)
 
 
 def validation_of(context: JobContext) -> Validation | None:
@@ -79,7 +81,7 @@ def validation_of(context: JobContext) -> Validation | None:
 def verdict(context: JobContext) -> Verdict | None:
     """What the gates add up to; None without validation."""
     validation = validation_of(context)
-    return overall([check.outcome for check in validation.checks]) if validation else None
+    return combine_verdicts([check.outcome for check in validation.checks]) if validation else None
 
 
 def refused(context: JobContext) -> str | None:

@@ -10,19 +10,19 @@ import torch
 from api_schemas.gates import Gate, Measure
 from editor.generation.config import Image, Sampler, Shot, Stretch, Tick
 from editor.generation.sampling import ImageCache, put_base, put_edited
-from editor.judging.gates import GONE, Evidence
+from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
-from editor.judging.prompt_groups import Group
+from editor.judging.prompt_groups import PromptGroup
 from editor.solver.low_rank_update import TensorUpdate
 
 Images = dict[Shot, Image]
-LOOK = 16
+INTERIM_BATCH = 16
 """Prompts of each unsettled group that are drawn between two looks at the gates."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImages:
     """Every image of a validation, by shot."""
 
     before: Images = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Easel:
+class ImagePairGenerator:
     """A pipeline that draws with the base model's tensors or the edited ones, and keeps what it drew."""
 
     pipeline: Any
@@ -39,7 +39,7 @@ class Easel:
     before: ImageCache
     after: ImageCache
 
-    def draw(self, shots: Sequence[Shot], drawn: Drawn, tick: Tick) -> None:
+    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Tick) -> None:
         """Draw shots with either, as far as they are not there yet. The pipeline is left as the base model's."""
         drawn.before.update(self.images(self.before, shots, Stretch(tick, 0.0, 0.5)))
         put_edited(self.pipeline, self.updates)
@@ -54,7 +54,7 @@ class Easel:
 
 
 @dataclass
-class Marks:
+class PromptScores:
     """Per prompt, averaged over seeds."""
 
     hits: list[float] = field(default_factory=list)
@@ -64,20 +64,22 @@ class Marks:
     clips: list[float] = field(default_factory=list)
     """CLIPScore of the prompt itself."""
 
-    def add(self, more: "Marks") -> None:
+    def add(self, more: "PromptScores") -> None:
         """Those of further prompts."""
         self.hits += more.hits
         self.scores += more.scores
         self.clips += more.clips
 
 
-def shots_of(groups: Sequence[Group], seeds: Sequence[int]) -> list[Shot]:
+def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[Shot]:
     """Each prompt at each seed, once."""
     prompts = dict.fromkeys(prompt for group in groups for prompt in group.prompts)
     return [Shot(prompt, seed) for prompt in prompts for seed in seeds]
 
 
-def mark(judge: Judge, group: Group, images: Images, seeds: Sequence[int], names: Sequence[str]) -> Marks:
+def score_group(
+    judge: Judge, group: PromptGroup, images: Images, seeds: Sequence[int], names: Sequence[str]
+) -> PromptScores:
     """Judge one group's images."""
     shots = [Shot(prompt, seed) for prompt in group.prompts for seed in seeds]
     truths = [truth for truth in group.truths for _ in seeds]
@@ -87,17 +89,17 @@ def mark(judge: Judge, group: Group, images: Images, seeds: Sequence[int], names
     own = scores[range(len(shots)), [names.index(truth) for truth in truths]]
     clips = judge.clip_scores(seen, [shot.prompt for shot in shots])
     by_prompt = (len(group.phrases), len(seeds))
-    return Marks(*(values.reshape(by_prompt).mean(1).tolist() for values in (hits, own, clips)))
+    return PromptScores(*(values.reshape(by_prompt).mean(1).tolist() for values in (hits, own, clips)))
 
 
 @dataclass
-class Trial:
+class GroupEvaluation:
     """A group of prompts under test: what it is asked, and what was found so far."""
 
-    group: Group
+    group: PromptGroup
     gates: Sequence[Gate]
-    before: Marks = field(default_factory=Marks)
-    after: Marks = field(default_factory=Marks)
+    before: PromptScores = field(default_factory=PromptScores)
+    after: PromptScores = field(default_factory=PromptScores)
     likeness: list[float] = field(default_factory=list)
     """SSIM of unrelated images, before and after."""
 
@@ -112,21 +114,21 @@ class Trial:
         return self.taken == len(self.group.phrases)
 
     @property
-    def so_far(self) -> Group:
+    def so_far(self) -> PromptGroup:
         """The prompts that were judged."""
         return replace(self.group, phrases=self.group.phrases[: self.taken])
 
-    def next(self, count: int) -> Group:
+    def next(self, count: int) -> PromptGroup:
         """The prompts to judge now."""
         return replace(self.group, phrases=self.group.phrases[self.taken : self.taken + count])
 
-    def add(self, judge: Judge, part: Group, drawn: Drawn, seeds: Sequence[int]) -> None:
+    def add(self, judge: Judge, part: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> None:
         """Judge some prompts' images."""
         names = judge.names(self.group.asks, self.group.truths)
-        self.before.add(mark(judge, part, drawn.before, seeds, names))
-        self.after.add(mark(judge, part, drawn.after, seeds, names))
+        self.before.add(score_group(judge, part, drawn.before, seeds, names))
+        self.after.add(score_group(judge, part, drawn.after, seeds, names))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
-            self.likeness += likeness(part, drawn, seeds)
+            self.likeness += ssim_by_prompt(part, drawn, seeds)
 
     @property
     def drops(self) -> list[float]:
@@ -134,27 +136,27 @@ class Trial:
         return [b - a for b, a in zip(self.before.hits, self.after.hits, strict=True)]
 
     @property
-    def evidence(self) -> list[Evidence]:
+    def evidence(self) -> list[GateEvidence]:
         """For each gate."""
-        return [Evidence(gate, *self.values(gate.measure)) for gate in self.gates]
+        return [GateEvidence(gate, *self.values(gate.measure)) for gate in self.gates]
 
     def values(self, measure: Measure) -> tuple[list[float], bool, list[float]]:
         """What a gate goes by: a value for each prompt, whether these are all, and the unedited model's."""
         if measure == "retain_similarity":
             return self.likeness, self.complete, []
-        if measure in GONE:
+        if measure in ABSENCE_MEASURES:
             return self.after.hits, self.complete, self.before.hits
         return self.drops, self.complete, []
 
 
-def likeness(group: Group, drawn: Drawn, seeds: Sequence[int]) -> list[float]:
+def ssim_by_prompt(group: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> list[float]:
     """SSIM of each prompt's images before and after, averaged over seeds."""
     shots = [Shot(prompt, seed) for prompt in group.prompts for seed in seeds]
     found = ssim([drawn.before[shot] for shot in shots], [drawn.after[shot] for shot in shots])
     return [float(value) for value in found.reshape(-1, len(seeds)).mean(1)]
 
 
-def gates_for(group: Group, gates: Sequence[Gate]) -> list[Gate]:
+def gates_for(group: PromptGroup, gates: Sequence[Gate]) -> list[Gate]:
     """Those that a group of prompts answers."""
     about: dict[str, tuple[Measure, ...]] = {
         "target": ("target_accuracy",),
@@ -165,42 +167,42 @@ def gates_for(group: Group, gates: Sequence[Gate]) -> list[Gate]:
     return [gate for gate in gates if gate.measure in about[group.name]]
 
 
-def trials_of(groups: Sequence[Group], gates: Sequence[Gate], seed: int) -> list[Trial]:
+def plan_evaluations(groups: Sequence[PromptGroup], gates: Sequence[Gate], seed: int) -> list[GroupEvaluation]:
     """A trial for each group. Prompts come in random order, as sequential bounds assume; equal groups in the same one."""
-    return [Trial(shuffled(group, seed), gates_for(group, gates)) for group in groups]
+    return [GroupEvaluation(shuffle_group(group, seed), gates_for(group, gates)) for group in groups]
 
 
-def shuffled(group: Group, seed: int) -> Group:
+def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:
     """The same prompts in random order."""
     phrases = list(group.phrases)
     random.Random(seed).shuffle(phrases)
     return replace(group, phrases=tuple(phrases))
 
 
-def unsettled(trials: Sequence[Trial], level: float, sequential: bool) -> list[Trial]:
+def undecided_evaluations(trials: Sequence[GroupEvaluation], level: float, sequential: bool) -> list[GroupEvaluation]:
     """Those of which more must be drawn."""
     gates = sum(len(trial.gates) for trial in trials)
 
-    def settled(trial: Trial) -> bool:
+    def settled(trial: GroupEvaluation) -> bool:
         return sequential and trial.taken > 0 and all(one.settled(level, gates) for one in trial.evidence)
 
     return [trial for trial in trials if not trial.complete and not settled(trial)]
 
 
-def run_trials(
-    trials: Sequence[Trial],
+def run_evaluations(
+    trials: Sequence[GroupEvaluation],
     judge: Judge,
-    easel: Easel,
+    easel: ImagePairGenerator,
     seeds: Sequence[int],
     level: float,
     sequential: bool,
     tick: Tick,
-) -> Drawn:
+) -> GeneratedImages:
     """Draw and judge, a few prompts of each trial at a time, until every gate is settled or no prompt is left."""
-    drawn, planned = Drawn(), len(shots_of([trial.group for trial in trials], seeds))
-    while going := unsettled(trials, level, sequential):
-        parts = [trial.next(LOOK) for trial in going]
-        new = [shot for shot in shots_of(parts, seeds) if shot not in drawn.after]
+    drawn, planned = GeneratedImages(), len(image_specs([trial.group for trial in trials], seeds))
+    while going := undecided_evaluations(trials, level, sequential):
+        parts = [trial.next(INTERIM_BATCH) for trial in going]
+        new = [shot for shot in image_specs(parts, seeds) if shot not in drawn.after]
         easel.draw(new, drawn, Stretch(tick, len(drawn.after) / planned, len(new) / planned))
         for trial, part in zip(going, parts, strict=True):
             trial.add(judge, part, drawn, seeds)

@@ -15,19 +15,19 @@ from api_schemas.gates import Gate, Measure, Policy
 from api_schemas.judging import Check, Estimate, Verdict
 from editor.stats.confidence_sequences import (
     Support,
-    always_valid,
+    anytime_valid_interval,
     evidence_above,
     evidence_below,
 )
-from editor.stats.intervals import estimate, guarded, rate
+from editor.stats.intervals import conservative_bootstrap, estimate_mean, estimate_rate
 
 METHOD = (
     "Betting confidence sequences by prompt (Waudby-Smith & Ramdas 2024), valid under optional stopping, at half of the error; "
     "with all prompts drawn, Wilson's interval of a rate or a bootstrap (BCa) by prompt with one more prompt at each extreme, "
     "at the other half. Passing is an intersection-union test; failures are corrected for the number of gates by Holm's method."
 )
-GONE: tuple[Measure, ...] = ("target_accuracy", "generality_accuracy")
-SUPPORT: dict[Measure, Support] = {
+ABSENCE_MEASURES: tuple[Measure, ...] = ("target_accuracy", "generality_accuracy")
+MEASURE_SUPPORT: dict[Measure, Support] = {
     "target_accuracy": (0.0, 1.0),
     "generality_accuracy": (0.0, 1.0),
     "neighbour_drop": (-1.0, 1.0),
@@ -37,7 +37,7 @@ SUPPORT: dict[Measure, Support] = {
 }
 
 
-def gates_of(thresholds: Thresholds) -> list[Gate]:
+def gates_from_thresholds(thresholds: Thresholds) -> list[Gate]:
     """The gates that a request's thresholds stand for."""
     limits: dict[Measure, float] = {
         "target_accuracy": thresholds.target_accuracy,
@@ -49,9 +49,9 @@ def gates_of(thresholds: Thresholds) -> list[Gate]:
     return [Gate(measure=measure, threshold=limit) for measure, limit in limits.items()]
 
 
-def asked_policy(asked: Asked) -> Policy:
+def policy_from_request(asked: Asked) -> Policy:
     """The gates of a request that names no policy."""
-    gates = asked.gates or gates_of(asked.thresholds)
+    gates = asked.gates or gates_from_thresholds(asked.thresholds)
     return Policy(
         gates=gates,
         confidence=asked.thresholds.confidence,
@@ -60,7 +60,7 @@ def asked_policy(asked: Asked) -> Policy:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GateEvidence:
     """What one gate has to go by: a value for each prompt, in the order drawn."""
 
     gate: Gate
@@ -73,7 +73,7 @@ class Evidence:
     @property
     def support(self) -> Support:
         """Between which a value lies."""
-        return SUPPORT[self.gate.measure]
+        return MEASURE_SUPPORT[self.gate.measure]
 
     def within(self, level: float) -> bool:
         """Whether the mean is on the gate's side, with a chance of ``level`` at most that this is said wrongly."""
@@ -100,14 +100,14 @@ class Evidence:
 
     def interval(self, values: Sequence[float], confidence: float) -> tuple[float, float]:
         """With all prompts drawn; both tails together have the chance that ``confidence`` leaves."""
-        if self.gate.measure in GONE:
-            found = rate(values, confidence)
+        if self.gate.measure in ABSENCE_MEASURES:
+            found = estimate_rate(values, confidence)
             return found.low, found.high
-        return guarded(values, self.support, confidence)
+        return conservative_bootstrap(values, self.support, confidence)
 
     def was_there(self, level: float) -> bool:
         """Whether the unedited model draws what is to be gone: nothing can be shown to be removed that was not there."""
-        asks = self.gate.measure in GONE and self.gate.comparator == "<="
+        asks = self.gate.measure in ABSENCE_MEASURES and self.gate.comparator == "<="
         return not asks or self.above(self.control, level)
 
     def passes(self, level: float) -> bool:
@@ -119,16 +119,16 @@ class Evidence:
         return bool(self.values) and (self.passes(level) or self.beyond(level / gates))
 
 
-def outcomes(every: Sequence[Evidence], confidence: float) -> list[Verdict]:
+def decide_gates(every: Sequence[GateEvidence], confidence: float) -> list[Verdict]:
     """What each gate comes to."""
     level = 1 - confidence
-    failed = holm(every, level)
+    failed = holm_failures(every, level)
     return [
         "failed" if i in failed else "passed" if one.passes(level) else "inconclusive" for i, one in enumerate(every)
     ]
 
 
-def holm(every: Sequence[Evidence], level: float) -> set[int]:
+def holm_failures(every: Sequence[GateEvidence], level: float) -> set[int]:
     """The gates that fail, with a chance of ``level`` at most that any of them should not have."""
     failed: set[int] = set()
     while True:
@@ -139,13 +139,13 @@ def holm(every: Sequence[Evidence], level: float) -> set[int]:
         failed |= more
 
 
-def figure(gate: Gate, values: Sequence[float], confidence: float) -> Estimate:
+def estimate_measure(gate: Gate, values: Sequence[float], confidence: float) -> Estimate:
     """The measure with its ordinary interval."""
-    return rate(values, confidence) if gate.measure in GONE else estimate(values, confidence)
+    return estimate_rate(values, confidence) if gate.measure in ABSENCE_MEASURES else estimate_mean(values, confidence)
 
 
-def check(
-    one: Evidence,
+def make_check(
+    one: GateEvidence,
     outcome: Verdict,
     name: str,
     removal: int | None,
@@ -154,12 +154,12 @@ def check(
     confidence: float,
 ) -> Check:
     """For the report."""
-    low, high = always_valid(one.values, one.support, confidence)
+    low, high = anytime_valid_interval(one.values, one.support, confidence)
     told = outcome != "inconclusive"
     return Check(
         name=name,
         removal=removal,
-        measured=figure(one.gate, one.values, confidence),
+        measured=estimate_measure(one.gate, one.values, confidence),
         threshold=one.gate.threshold,
         outcome=outcome,
         measure=one.gate.measure,
@@ -174,7 +174,7 @@ def check(
     )
 
 
-def evidence_of(one: Check) -> Evidence:
+def evidence_from_check(one: Check) -> GateEvidence:
     """What a recorded gate was decided by."""
     gate = Gate(
         measure=one.measure,
@@ -182,14 +182,14 @@ def evidence_of(one: Check) -> Evidence:
         threshold=one.threshold,
         minimum_n=one.minimum_n,
     )
-    return Evidence(gate, one.observations, one.images >= one.planned, one.control)
+    return GateEvidence(gate, one.observations, one.images >= one.planned, one.control)
 
 
-def recomputed(checks: Sequence[Check], confidence: float) -> list[Verdict]:
+def recompute_outcomes(checks: Sequence[Check], confidence: float) -> list[Verdict]:
     """The outcomes again, from what was recorded."""
-    return outcomes([evidence_of(one) for one in checks], confidence)
+    return decide_gates([evidence_from_check(one) for one in checks], confidence)
 
 
-def measured_again(one: Check, confidence: float) -> Estimate:
+def recompute_measure(one: Check, confidence: float) -> Estimate:
     """The measure again, from what was recorded."""
-    return figure(evidence_of(one).gate, one.observations, confidence)
+    return estimate_measure(evidence_from_check(one).gate, one.observations, confidence)

@@ -10,18 +10,18 @@ from torch import Tensor
 from api_schemas.judging import Drift, Estimate, Preservation
 from editor.generation.config import Image, Shot
 from editor.judging.judge import Judge
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 
-ENOUGH = 100
+MIN_DISTRIBUTION_IMAGES = 100
 """Images on either side below which a distance between distributions says nothing."""
-RESAMPLES = 200
-BANDWIDTH = 10.0
+JACKKNIFE_RESAMPLES = 200
+CMMD_BANDWIDTH = 10.0
 """Of CMMD's Gaussian kernel on unit embeddings (Jayasumana et al. 2024); its values are given times 1000."""
-WINDOW, SPREAD, STEADY = 11, 1.5, (0.01**2, 0.03**2)
+SSIM_WINDOW, SSIM_SIGMA, SSIM_CONSTANTS = 11, 1.5, (0.01**2, 0.03**2)
 """SSIM's Gaussian window in pixels, and its two constants for a range of 1 (Wang et al. 2004)."""
 
 
-def preservation(
+def measure_preservation(
     judge: Judge,
     before: Mapping[Shot, Image],
     after: Mapping[Shot, Image],
@@ -32,19 +32,19 @@ def preservation(
     """All distances over some shots. Figures of pairs are averaged over seeds, and rest on prompts."""
     pairs = [before[shot] for shot in shots], [after[shot] for shot in shots]
     seen = [judge.images(images).double() for images in pairs]
-    many = len(shots) >= ENOUGH
+    many = len(shots) >= MIN_DISTRIBUTION_IMAGES
     return Preservation(
         judge=judge.short,
         images=len(shots),
-        ssim=estimate(by_prompt(ssim(*pairs), shots), confidence),
-        distance=estimate(by_prompt(distance(judge, *pairs), shots), confidence),
-        kid=mmd_estimate(seen[0], seen[1], cubic, 1.0, confidence) if many else None,
-        cmmd=mmd_estimate(seen[0], seen[1], gaussian, 1000.0, confidence) if many else None,
+        ssim=estimate_mean(mean_by_prompt(ssim(*pairs), shots), confidence),
+        distance=estimate_mean(mean_by_prompt(perceptual_distance(judge, *pairs), shots), confidence),
+        kid=estimate_mmd(seen[0], seen[1], cubic_kernel, 1.0, confidence) if many else None,
+        cmmd=estimate_mmd(seen[0], seen[1], gaussian_kernel, 1000.0, confidence) if many else None,
         drift=drift,
     )
 
 
-def by_prompt(values: Tensor, shots: Sequence[Shot]) -> list[float]:
+def mean_by_prompt(values: Tensor, shots: Sequence[Shot]) -> list[float]:
     """Means over the seeds of each prompt."""
     found: dict[str, list[float]] = {}
     for shot, value in zip(shots, values.tolist(), strict=True):
@@ -52,30 +52,30 @@ def by_prompt(values: Tensor, shots: Sequence[Shot]) -> list[float]:
     return [float(np.mean(some)) for some in found.values()]
 
 
-def unit_range(images: Sequence[Image]) -> Tensor:
+def to_unit_range(images: Sequence[Image]) -> Tensor:
     """``(n, 3, height, width)`` from 0 to 1, float64."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).double() / 255
 
 
 def ssim(first: Sequence[Image], second: Sequence[Image]) -> Tensor:
     """Mean structural similarity of each pair, ``(n,)``, of the channels' means (Wang et al. 2004)."""
-    places = torch.arange(WINDOW).double() - WINDOW // 2
-    bell = torch.exp(-(places**2) / (2 * SPREAD**2))
+    places = torch.arange(SSIM_WINDOW).double() - SSIM_WINDOW // 2
+    bell = torch.exp(-(places**2) / (2 * SSIM_SIGMA**2))
     bell /= bell.sum()
 
     def blur(pixels: Tensor) -> Tensor:
-        rows = pixels.unfold(3, WINDOW, 1) @ bell
-        return rows.unfold(2, WINDOW, 1) @ bell
+        rows = pixels.unfold(3, SSIM_WINDOW, 1) @ bell
+        return rows.unfold(2, SSIM_WINDOW, 1) @ bell
 
-    x, y = unit_range(first), unit_range(second)
+    x, y = to_unit_range(first), to_unit_range(second)
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
-    light = (2 * mean_x * mean_y + STEADY[0]) / (mean_x**2 + mean_y**2 + STEADY[0])
-    structure = (2 * cov + STEADY[1]) / (var_x + var_y + STEADY[1])
+    light = (2 * mean_x * mean_y + SSIM_CONSTANTS[0]) / (mean_x**2 + mean_y**2 + SSIM_CONSTANTS[0])
+    structure = (2 * cov + SSIM_CONSTANTS[1]) / (var_x + var_y + SSIM_CONSTANTS[1])
     return (light * structure).mean((1, 2, 3))
 
 
-def distance(judge: Judge, first: Sequence[Image], second: Sequence[Image]) -> Tensor:
+def perceptual_distance(judge: Judge, first: Sequence[Image], second: Sequence[Image]) -> Tensor:
     """Perceptual distance of each pair, ``(n,)``: LPIPS (Zhang et al. 2018) without learned weights, on the judge.
 
     In every layer of the vision tower each patch's feature vector is brought to unit length; squared distances are averaged
@@ -85,17 +85,17 @@ def distance(judge: Judge, first: Sequence[Image], second: Sequence[Image]) -> T
     return torch.stack([(a - b).square().sum(2).mean(1) for a, b in layers]).sum(0)
 
 
-def cubic(first: Tensor, second: Tensor) -> Tensor:
+def cubic_kernel(first: Tensor, second: Tensor) -> Tensor:
     """KID's kernel (Binkowski et al. 2018), on features of unit mean square."""
     return (first @ second.T + 1) ** 3
 
 
-def gaussian(first: Tensor, second: Tensor) -> Tensor:
+def gaussian_kernel(first: Tensor, second: Tensor) -> Tensor:
     """CMMD's kernel."""
-    return torch.exp(-torch.cdist(first, second).square() / (2 * BANDWIDTH**2))
+    return torch.exp(-torch.cdist(first, second).square() / (2 * CMMD_BANDWIDTH**2))
 
 
-def mmd(first: Tensor, second: Tensor, between: Tensor) -> float:
+def unbiased_mmd(first: Tensor, second: Tensor, between: Tensor) -> float:
     """Unbiased squared maximum mean discrepancy of kernel matrices ``(n, n)`` (Gretton et al. 2012, eq. 4); can be below 0.
 
     The i-th images of both sides have a prompt and a seed in common, so no image is compared with its own pair either.
@@ -105,15 +105,15 @@ def mmd(first: Tensor, second: Tensor, between: Tensor) -> float:
     return float((joint.sum() - joint.trace()) / (n * (n - 1)))
 
 
-def mmd_estimate(
+def estimate_mmd(
     first: Tensor, second: Tensor, kernel: Callable[[Tensor, Tensor], Tensor], scale: float, confidence: float
 ) -> Estimate:
     """MMD between ``(n, d)`` and ``(n, d)``; the interval's width from random halves of the pairs (delete-half jackknife)."""
     n, kernels = len(first), (kernel(first, first), kernel(second, second), kernel(first, second))
     rng, found = np.random.default_rng(0), list[float]()
-    for _ in range(RESAMPLES):
+    for _ in range(JACKKNIFE_RESAMPLES):
         half = torch.from_numpy(rng.permutation(n)[: n // 2])
-        found.append(mmd(*(matrix[half][:, half] for matrix in kernels)))
+        found.append(unbiased_mmd(*(matrix[half][:, half] for matrix in kernels)))
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.std(found))
-    value = mmd(*kernels)
+    value = unbiased_mmd(*kernels)
     return Estimate(value=scale * value, low=scale * (value - reach), high=scale * (value + reach), n=n)

@@ -12,13 +12,13 @@ from editor.checkpoints import file_digest
 from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
-from editor.judging.judge_independence import refuse_own_encoder
+from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, load
 from editor.prompts import Profile
 from editor.prompts.concepts import Kind
 from editor.prompts.templates import class_prompts
 
-WEIGHTS = "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
 
 
 class Judge(ABC):
@@ -29,7 +29,7 @@ class Judge(ABC):
 
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
-        self.digest = file_digest(folder / WEIGHTS)
+        self.digest = file_digest(folder / WEIGHTS_FILE)
         self.known: dict[tuple[Kind, str], Tensor] = {}
 
     @abstractmethod
@@ -85,12 +85,12 @@ def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
         JudgeError: no judge in ``folder``, one of a kind that nobody registered, or one that shares a weights file or a matrix
             of its text tower with the model to be edited.
     """
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise JudgeError(
             f"There is no judge in {folder}.",
             remedy="Set EXPUNGE_JUDGE to a folder with a CLIPModel and its tokenizer, or switch validation off.",
         )
-    refuse_own_encoder(folder / WEIGHTS, model_dir)
+    check_independence(folder / WEIGHTS_FILE, model_dir)
     return judge_class(str(read_json(folder / "config.json").get("model_type")))(folder, profile)
 
 

@@ -11,13 +11,13 @@ from editor.prompts.concepts import Kind, Phrase
 from editor.prompts.templates import evenly
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
-PROMPTS = 192
+MAX_GROUP_PROMPTS = 192
 """Prompts in a target, generality or neighbours group, at most. Fewer than 73 can't tell 0 in n from one in twenty."""
-NEIGHBOURS = 8
+MAX_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
-class Group:
+class PromptGroup:
     """Prompts of one kind and the question that is asked of their images."""
 
     name: GroupName
@@ -38,7 +38,7 @@ class Group:
         return [self.concept or getattr(phrase, self.asks) for phrase in self.phrases]
 
 
-def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
+def neighbour_names(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
     """Names that must stay: those that the caller gave, then those that the judge finds most like the concept."""
     asks, own = (
         removal.concept.kind,
@@ -47,46 +47,46 @@ def neighbours(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]
     similarity = {name: float((judge.describe(asks, name) * own).sum(1).mean()) for name in kept}
     given = [name for name in removal.preserve if name in similarity]
     nearest = sorted((name for name in kept if name not in given), key=lambda name: -similarity[name])
-    return given + nearest[: max(NEIGHBOURS - len(given), 0)]
+    return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]
 
 
-def seen(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
+def edited_phrases(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
     """Contexts of the edit around ``name``."""
     return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
 
 
-def ordinary(phrases: Iterable[Phrase]) -> list[Phrase]:
+def natural_phrases(phrases: Iterable[Phrase]) -> list[Phrase]:
     """Styled phrases as people write them: a model that stumbles over a prefix would hide what the edit does."""
     return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
 
 
-def surrounded(book: PromptBook, phrases: Iterable[Phrase]) -> list[Phrase]:
+def with_suffixes(book: PromptBook, phrases: Iterable[Phrase]) -> list[Phrase]:
     """Each phrase with everything that may follow it, as far as the model reads it; first as it is."""
     suffixes = ("", *(suffix for suffix in book.profile.suffixes if suffix))
     every = [replace(phrase, suffix=suffix) for suffix, phrase in product(suffixes, list(phrases))]
     return [phrase for phrase in dict.fromkeys(every) if book.fits(phrase.text())]
 
 
-def unseen(book: PromptBook, phrases: Sequence[Phrase]) -> list[Phrase]:
+def held_out_phrases(book: PromptBook, phrases: Sequence[Phrase]) -> list[Phrase]:
     """The same subjects in every held-out wording."""
     bare = [replace(phrase, prefix="", suffix="") for phrase in phrases if phrase.style]
     wordings = book.profile.held_out_wordings
-    return surrounded(
+    return with_suffixes(
         book,
         [replace(phrase, wording=wording) for phrase in bare for wording in wordings],
     )
 
 
-def spread(phrases: Iterable[Phrase], limit: int = PROMPTS) -> tuple[Phrase, ...]:
+def sample_evenly(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
     """Distinct phrases, thinned evenly."""
     return tuple(evenly(list(dict.fromkeys(phrases)), limit))
 
 
-def filled(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
+def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
     """The first, and as many more as there is room for."""
     rest = [phrase for phrase in dict.fromkeys(more) if phrase not in set(first)]
-    begun = spread(first, limit)
-    return begun + spread(rest, limit - len(begun)) if rest and len(begun) < limit else begun
+    begun = sample_evenly(first, limit)
+    return begun + sample_evenly(rest, limit - len(begun)) if rest and len(begun) < limit else begun
 
 
 def removal_groups(
@@ -95,61 +95,63 @@ def removal_groups(
     removal: Removal,
     index: int,
     removed: Sequence[Removal],
-    limit: int = PROMPTS,
-) -> list[Group]:
+    limit: int = MAX_GROUP_PROMPTS,
+) -> list[PromptGroup]:
     """Target, generality and neighbours of one removal."""
     objects, styles = book.kept_names(removed)
     asks: Kind = removal.concept.kind
-    near = neighbours(judge, removal, objects if asks == "object" else styles)
-    every = [phrase for name in removal.names for phrase in seen(book, removal, name)]
+    near = neighbour_names(judge, removal, objects if asks == "object" else styles)
+    every = [phrase for name in removal.names for phrase in edited_phrases(book, removal, name)]
     spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
-    rarely = [phrase for name in spelt for phrase in seen(book, removal, name)]
+    rarely = [phrase for name in spelt for phrase in edited_phrases(book, removal, name)]
     share = -(-limit // max(len(near), 1))
     beside = [
-        phrase for name in near for phrase in evenly(surrounded(book, ordinary(seen(book, removal, name))), share)
+        phrase
+        for name in near
+        for phrase in evenly(with_suffixes(book, natural_phrases(edited_phrases(book, removal, name))), share)
     ]
     about = removal.concept.subject
     return [
-        Group(
+        PromptGroup(
             "target",
             index,
             asks,
-            filled(every, surrounded(book, ordinary(every)), limit),
+            top_up(every, with_suffixes(book, natural_phrases(every)), limit),
             about,
         ),
-        Group(
+        PromptGroup(
             "generality",
             index,
             asks,
-            spread(unseen(book, every + rarely), limit),
+            sample_evenly(held_out_phrases(book, every + rarely), limit),
             about,
         ),
-        Group("neighbours", index, asks, spread(beside, limit)),
+        PromptGroup("neighbours", index, asks, sample_evenly(beside, limit)),
     ]
 
 
-def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> list[Group]:
+def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> list[PromptGroup]:
     """Kept objects in kept styles, in held-out wordings; asked for both."""
     styled = [phrase for phrase in book.retained(removed) if phrase.style]
-    phrases = spread(book.held_out(styled), limit)
+    phrases = sample_evenly(book.held_out(styled), limit)
     return (
         [
-            Group("retain", None, "object", phrases),
-            Group("retain", None, "style", phrases),
+            PromptGroup("retain", None, "object", phrases),
+            PromptGroup("retain", None, "style", phrases),
         ]
         if phrases
         else []
     )
 
 
-def all_groups(
+def request_groups(
     book: PromptBook,
     judge: Judge,
     removals: Sequence[Removal],
     retain: int,
     removed: Sequence[Removal] = (),
-    prompts: int = PROMPTS,
-) -> list[Group]:
+    prompts: int = MAX_GROUP_PROMPTS,
+) -> list[PromptGroup]:
     """Every group of a request.
 
     Args:

@@ -6,11 +6,11 @@ from PIL import Image as Pillow
 
 from editor.generation.config import Shot
 from editor.io.plotting import Pair, Picture, sample_sheet
-from editor.judging.evaluation import Drawn
-from editor.judging.prompt_groups import Group
+from editor.judging.evaluation import GeneratedImages
+from editor.judging.prompt_groups import PromptGroup
 from editor.prompts.templates import evenly
 
-PAIRS = 8
+PAIRS_PER_SHEET = 8
 CAPTIONS = {
     "target": "Prompts that name the removed concept.",
     "generality": "The removed concept in wordings that the edit did not see.",
@@ -19,15 +19,15 @@ CAPTIONS = {
 }
 
 
-def sheets(groups: Sequence[Group], drawn: Drawn, seed: int) -> list[Picture]:
+def make_sample_sheets(groups: Sequence[PromptGroup], drawn: GeneratedImages, seed: int) -> list[Picture]:
     """One sheet for each group of prompts; a group that is asked about twice is drawn once."""
     distinct = {(group.name, group.removal): group for group in groups}
-    return [sheet(group, drawn, seed) for group in distinct.values()]
+    return [make_sample_sheet(group, drawn, seed) for group in distinct.values()]
 
 
-def sheet(group: Group, drawn: Drawn, seed: int) -> Picture:
+def make_sample_sheet(group: PromptGroup, drawn: GeneratedImages, seed: int) -> Picture:
     """Up to eight pairs of a group."""
-    shots = [Shot(prompt, seed) for prompt in evenly(group.prompts, PAIRS)]
+    shots = [Shot(prompt, seed) for prompt in evenly(group.prompts, PAIRS_PER_SHEET)]
     pairs = [
         Pair(
             s.prompt,

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from api_schemas.judging import Estimate, HarmonicScore
 
 if TYPE_CHECKING:
-    from editor.judging.evaluation import Trial
+    from editor.judging.evaluation import GroupEvaluation
 
 RESAMPLES = 2000
 
 
-def harmonic(efficacy: float, specificity: float, generality: float) -> float:
+def harmonic_mean(efficacy: float, specificity: float, generality: float) -> float:
     """Harmonic mean of the three (MACE, Lu et al. 2024, eq. 11); 0 where one of them is."""
     parts = (efficacy, specificity, generality)
     return len(parts) / sum(1 / part for part in parts) if all(part > 0 for part in parts) else 0.0
 
 
-def harmonics(trials: Sequence["Trial"], confidence: float) -> list[HarmonicScore]:
+def harmonic_scores(trials: Sequence["GroupEvaluation"], confidence: float) -> list[HarmonicScore]:
     """For each removal that was asked about in all three ways."""
     found = []
     for removal in sorted({t.group.removal for t in trials if t.group.removal is not None}):
@@ -47,7 +47,7 @@ def harmonic_score(
         means = len(columns) / (1 / drawn).sum(0)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    value = harmonic(efficacy, specificity, generality)
+    value = harmonic_mean(efficacy, specificity, generality)
     return HarmonicScore(
         removal=removal,
         efficacy=efficacy,

@@ -12,7 +12,7 @@ from editor.methods.collateral_forecast import foresee
 from editor.prompts import PromptBook
 from editor.publishing.deployment.canaries import deltas
 from editor.solver.low_rank_update import TensorUpdate
-from editor.stats.intervals import estimate, rank_correlation
+from editor.stats.intervals import estimate_mean, rank_correlation
 
 BANDS = 4
 """Of equally many prompts, by what was foreseen."""
@@ -68,14 +68,14 @@ def collateral(validation: Validation, foreseen: Mapping[str, float]) -> Collate
             lowest=float(part[0, 0]),
             highest=float(part[-1, 0]),
             foreseen=float(part[:, 0].mean()),
-            measured=estimate(part[:, 1].tolist(), validation.confidence),
+            measured=estimate_mean(part[:, 1].tolist(), validation.confidence),
         )
         for part in np.array_split(np.asarray(pairs), BANDS)
     ]
     return CollateralRecord(
         prompts=len(pairs),
         foreseen=fmean(told for told, _ in pairs),
-        measured=estimate([drop for _, drop in pairs], validation.confidence),
+        measured=estimate_mean([drop for _, drop in pairs], validation.confidence),
         correlation=rank_correlation(pairs),
         bands=bands,
     )

@@ -10,9 +10,9 @@ from torch import Tensor
 from api_schemas.report import Estimate
 
 NORMAL = NormalDist()
-COLUMNS = 256
+RANKED_COLUMNS = 256
 """Latents that are ranked at once."""
-SMALL = 1e-12
+MIN_VARIANCE = 1e-12
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class Ranking:
     @classmethod
     def of(cls, scores: Tensor) -> "Ranking":
         """``(n, m)`` scores."""
-        return cls(torch.cat([ranks(part) for part in torch.split(scores, COLUMNS, dim=1)], dim=1))
+        return cls(torch.cat([ranks(part) for part in torch.split(scores, RANKED_COLUMNS, dim=1)], dim=1))
 
     def auc(self, positive: Tensor) -> Tensor:
         """``(n,)`` bool -> ``(m,)``: the chance that a positive row scores above another, ties being half.
@@ -56,7 +56,7 @@ class Ranking:
         high, low = int(positive.sum()), int((~positive).sum())
         statistic = self.ranks[positive].sum(0) - high * (high + 1) / 2
         variance = self.ranks.var(0) * high * low / (high + low)
-        found: Tensor = torch.special.ndtr((high * low / 2 - statistic) / variance.clamp_min(SMALL).sqrt())
+        found: Tensor = torch.special.ndtr((high * low / 2 - statistic) / variance.clamp_min(MIN_VARIANCE).sqrt())
         return found
 
 
@@ -65,7 +65,7 @@ def auc(scores: Tensor, positive: Tensor) -> Tensor:
     return Ranking.of(scores).auc(positive)
 
 
-def interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Estimate:
+def delong_interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Estimate:
     """AUC of ``(n,)`` scores with DeLong's interval (DeLong et al. 1988; ranks as in Sun & Xu 2014).
 
     A perfect separation has no variance to go by; its interval is Wilson's for the smaller side.
@@ -77,7 +77,7 @@ def interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Esti
     above = (whole[positive] - own_high) / low
     below = 1 - (whole[~positive] - own_low) / high
     value = float(above.mean())
-    variance = spread(above) / high + spread(below) / low
+    variance = unbiased_variance(above) / high + unbiased_variance(below) / low
     reach = NORMAL.inv_cdf((1 + confidence) / 2)
     if variance == 0:
         end = min(high, low) / (min(high, low) + reach**2)
@@ -86,12 +86,12 @@ def interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Esti
     return Estimate(value=value, low=max(0.0, value - margin), high=min(1.0, value + margin), n=len(scores))
 
 
-def spread(values: Tensor) -> float:
+def unbiased_variance(values: Tensor) -> float:
     """Unbiased variance; 0 of one value."""
     return float(values.var()) if len(values) > 1 else 0.0
 
 
-def adjusted(p: Tensor) -> Tensor:
+def benjamini_hochberg(p: Tensor) -> Tensor:
     """Benjamini & Hochberg's (1995) adjusted p-values: rejecting those below q makes q of the rejections wrong, at most."""
     ordered, order = p.sort()
     scaled = ordered * len(p) / torch.arange(1, len(p) + 1, dtype=p.dtype)
@@ -100,7 +100,7 @@ def adjusted(p: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestLatent:
     """The latent that stands out for a concept."""
 
     latent: int
@@ -112,7 +112,7 @@ class Best:
     """Of the choice, corrected for the number of latents."""
 
 
-def best_latent(scores: Tensor, positive: Tensor, train: Tensor, ranking: Ranking | None = None) -> Best:
+def best_latent(scores: Tensor, positive: Tensor, train: Tensor, ranking: Ranking | None = None) -> BestLatent:
     """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, measure it on the test half.
 
     Args:
@@ -121,5 +121,7 @@ def best_latent(scores: Tensor, positive: Tensor, train: Tensor, ranking: Rankin
     ranking = ranking or Ranking.of(scores[train])
     found = ranking.auc(positive[train])
     latent = int(found.argmax())
-    q = adjusted(ranking.p_values(positive[train]))
-    return Best(latent, float(found[latent]), interval(scores[~train, latent], positive[~train]), float(q[latent]))
+    q = benjamini_hochberg(ranking.p_values(positive[train]))
+    return BestLatent(
+        latent, float(found[latent]), delong_interval(scores[~train, latent], positive[~train]), float(q[latent])
+    )

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 Support = tuple[float, float]
 """Between which an observation lies."""
-FRACTIONS = np.array([0.95, 0.5, 0.25, 0.125, 0.0625, 0.03125])
+BET_FRACTIONS = np.array([0.95, 0.5, 0.25, 0.125, 0.0625, 0.03125])
 """Of the largest bet that can't ruin; bold ones settle clear cases, timid ones bear with noise."""
-SHARES = np.array([0.5, 0.25, 0.125, 0.0625, 0.03125, 0.03125])
+BET_SHARES = np.array([0.5, 0.25, 0.125, 0.0625, 0.03125, 0.03125])
 """Of the capital that is staked on each."""
-HALVINGS = 40
+BISECTIONS = 40
 
 
 def evidence_below(values: Sequence[float] | Values, bound: float, support: Support) -> float:
@@ -38,8 +38,8 @@ def evidence_below(values: Sequence[float] | Values, bound: float, support: Supp
     if not len(values):
         return 0.0
     room, seen = support[1] - bound, np.asarray(values, dtype=np.float64)
-    gains = np.log1p(FRACTIONS[:, None] / room * (bound - seen))
-    capital = np.logaddexp.reduce(gains.cumsum(axis=1) + np.log(SHARES)[:, None], axis=0)
+    gains = np.log1p(BET_FRACTIONS[:, None] / room * (bound - seen))
+    capital = np.logaddexp.reduce(gains.cumsum(axis=1) + np.log(BET_SHARES)[:, None], axis=0)
     return max(0.0, float(capital.max()))
 
 
@@ -48,7 +48,9 @@ def evidence_above(values: Sequence[float] | Values, bound: float, support: Supp
     return evidence_below(-np.asarray(values, dtype=np.float64), -bound, (-support[1], -support[0]))
 
 
-def always_valid(values: Sequence[float] | Values, support: Support, confidence: float) -> tuple[float, float]:
+def anytime_valid_interval(
+    values: Sequence[float] | Values, support: Support, confidence: float
+) -> tuple[float, float]:
     """The confidence sequence's present interval: all means against which the capital never reached ``2/(1-confidence)``."""
     needed, (least, most) = math.log(2 / (1 - confidence)), support
 
@@ -65,7 +67,7 @@ def _edge(low: float, high: float, right: Callable[[float], bool]) -> float:
     """Where a condition that holds from some point on begins to hold."""
     if right(low):
         return low
-    for _ in range(HALVINGS):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if right(middle) else (middle, high)
     return high

@@ -14,7 +14,7 @@ RESAMPLES = 2000
 NORMAL = NormalDist()
 
 
-def estimate(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Estimate:
+def estimate_mean(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Estimate:
     """Mean over prompts with its bootstrap interval; paired figures are handed in as differences by prompt.
 
     Prompts are what is resampled: images of one prompt at several seeds are a cluster, and come as their mean.
@@ -22,11 +22,11 @@ def estimate(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 
     values = np.asarray(per_prompt, dtype=np.float64)
     if not len(values):
         raise ValueError("an estimate needs at least one prompt")
-    low, high = bca(values, confidence, seed)
+    low, high = bca_interval(values, confidence, seed)
     return Estimate(value=float(values.mean()), low=low, high=high, n=len(values))
 
 
-def bca(values: Values, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def bca_interval(values: Values, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987; Efron & Tibshirani 1993, 14.3).
 
     Values that are all the same have no spread to resample: the interval is that value.
@@ -50,23 +50,25 @@ def bca(values: Values, confidence: float = 0.95, seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
-def rate(per_prompt: Sequence[float], confidence: float = 0.95) -> Estimate:
+def estimate_rate(per_prompt: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Share of images with Wilson's interval; each prompt counts as one trial, however many seeds it had."""
-    low, high = wilson(sum(per_prompt), len(per_prompt), confidence)
+    low, high = wilson_interval(sum(per_prompt), len(per_prompt), confidence)
     return Estimate(value=sum(per_prompt) / len(per_prompt), low=low, high=high, n=len(per_prompt))
 
 
-def guarded(per_prompt: Sequence[float], support: tuple[float, float], confidence: float = 0.95) -> tuple[float, float]:
+def conservative_bootstrap(
+    per_prompt: Sequence[float], support: tuple[float, float], confidence: float = 0.95
+) -> tuple[float, float]:
     """A bootstrap interval that allows for what was not seen: each end as if one more prompt had gone that far.
 
     Where next to no prompt changes, a bootstrap can't know of changes that are rare: it has no width, and is wrong.
     """
     values = np.asarray(per_prompt, dtype=np.float64)
-    low, high = (bca(np.append(values, extreme), confidence)[side] for side, extreme in enumerate(support))
+    low, high = (bca_interval(np.append(values, extreme), confidence)[side] for side, extreme in enumerate(support))
     return low, high
 
 
-def wilson(hits: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(hits: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a rate (Wilson 1927): good for few trials and for rates of 0 and 1, where a bootstrap has no width."""
     z = NORMAL.inv_cdf((1 + confidence) / 2)
     centre, margin = hits + z * z / 2, z * (hits * (n - hits) / n + z * z / 4) ** 0.5
@@ -80,7 +82,7 @@ def at_most(measured: Estimate, threshold: float) -> Verdict:
     return "failed" if measured.low > threshold else "inconclusive"
 
 
-def overall(outcomes: Sequence[Verdict]) -> Verdict:
+def combine_verdicts(outcomes: Sequence[Verdict]) -> Verdict:
     """One failure fails all; all must pass for a pass."""
     if "failed" in outcomes:
         return "failed"
@@ -117,5 +119,5 @@ def hit_rate(hits: Sequence[bool]) -> Rate:
         ZeroDivisionError: ``hits`` is empty.
     """
     count, n = sum(map(bool, hits)), len(hits)
-    low, high = wilson(count, n)
+    low, high = wilson_interval(count, n)
     return Rate(hits=count, n=n, value=count / n, low=low, high=high)

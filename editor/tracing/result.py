@@ -13,7 +13,7 @@ from torch import Tensor
 
 from api_schemas.report import Estimate
 from editor.io.atomic import write_bytes
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 from editor.tracing.corruption import Sample
 from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET
 from editor.tracing.sites import BlockSite, Frozen, Site, TextSite
@@ -98,7 +98,7 @@ class Trace:
     def effects(self) -> dict[Site, Estimate]:
         """Every site that some prompt has, with mean, 95 % interval and the number of observations."""
         columns = zip(self.question.sites, self.shares.T, strict=True)
-        return {site: estimate(s[~s.isnan()].tolist()) for site, s in columns if not s.isnan().all()}
+        return {site: estimate_mean(s[~s.isnan()].tolist()) for site, s in columns if not s.isnan().all()}
 
     def ranked(self) -> list[Site]:
         """Sites from the largest effect down."""
@@ -108,14 +108,16 @@ class Trace:
         """How much more ``site`` restores than ``other``, paired by observation."""
         columns = [self.shares[:, self.question.sites.index(s)] for s in (site, other)]
         both = (columns[0] - columns[1])[~(columns[0] - columns[1]).isnan()]
-        return estimate(both.tolist())
+        return estimate_mean(both.tolist())
 
     @property
     def summary(self) -> Summary:
         """For people and machines that need no tensors."""
         clean, corrupted = (self.by_unit(self.scores[:, [c]])[:, 0].tolist() for c in (CLEAN, CORRUPTED))
         sites = [SiteResult(site=site, effect=effect) for site, effect in self.effects.items()]
-        return Summary(question=self.question, clean=estimate(clean), corrupted=estimate(corrupted), sites=sites)
+        return Summary(
+            question=self.question, clean=estimate_mean(clean), corrupted=estimate_mean(corrupted), sites=sites
+        )
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``trace.safetensors`` and, last, ``trace.json``."""

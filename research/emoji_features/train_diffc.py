@@ -22,8 +22,8 @@ from editor.features.linear_probe import indices
 from editor.generation.sampling import Shot, native_precision
 from editor.io.atomic import write_bytes
 from editor.prompts.concepts import Kind
-from editor.stats.auc import interval
-from editor.stats.intervals import estimate
+from editor.stats.auc import delong_interval
+from editor.stats.intervals import estimate_mean
 from research.harness import SAMPLER, Studio
 
 CLASSES: dict[Kind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
@@ -107,8 +107,8 @@ def figures_of(asks: Kind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
         scores: ``(n, classes)``, logits or probabilities.
         targets: ``(n,)``.
     """
-    accuracy = estimate((scores.argmax(1) == targets).double().tolist())
-    aucs = {name: interval(scores[:, i], targets == i) for i, name in enumerate(CLASSES[asks])}
+    accuracy = estimate_mean((scores.argmax(1) == targets).double().tolist())
+    aucs = {name: delong_interval(scores[:, i], targets == i) for i, name in enumerate(CLASSES[asks])}
     return {"accuracy": accuracy.model_dump(), "auc": {name: one.model_dump() for name, one in aucs.items()}}
 
 
@@ -135,7 +135,7 @@ def accuracy_cell(figures: Mapping[str, Any]) -> str:
 
 def auc_cell(figures: Mapping[str, Any]) -> str:
     """The classes' mean, with its interval over classes."""
-    return shown(estimate([one["value"] for one in figures["auc"].values()]))
+    return shown(estimate_mean([one["value"] for one in figures["auc"].values()]))
 
 
 def worst_line(asks: Kind, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -14,9 +14,9 @@ from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.generation.config import Image
 from editor.generation.sampling import Shot
 from editor.io.atomic import write_bytes
-from editor.judging.attacks import Scene, Side, edited_side, run_attacks
-from editor.judging.feature_scores.embedded_instruments import instruments
-from editor.judging.feature_scores.evaluate import Sitting, feature_scores
+from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant, run_attacks
+from editor.judging.feature_scores.embedded_instruments import load_instruments
+from editor.judging.feature_scores.evaluate import PairedImages, score_features
 from editor.methods.default import edit
 from editor.prompts import Removal
 from editor.prompts.concepts import Kind, Phrase
@@ -82,13 +82,13 @@ class Bench:
         self.remembered = shared.setdefault(removal.concept.name, {})
 
     @cached_property
-    def scene(self) -> Scene:
+    def scene(self) -> AttackContext:
         """The edit, ready to be attacked."""
         done = edit(self.studio.encoder, self.studio.book, [self.removal], Method(self.preset))
         updates = [one.update for one in done]
-        before = Side(self.studio.pipeline, SAMPLER, self.studio.book)
-        return Scene(
-            self.removal, 0, [self.removal], before, edited_side(before, updates), updates, self.studio.judge,
+        before = ModelVariant(self.studio.pipeline, SAMPLER, self.studio.book)
+        return AttackContext(
+            self.removal, 0, [self.removal], before, make_edited_variant(before, updates), updates, self.studio.judge,
             self.studio.before, self.remembered,
         )  # fmt: skip
 
@@ -137,7 +137,7 @@ class Bench:
 
     def read(self) -> FeatureScores:
         """What features say of the images that were drawn."""
-        return feature_scores(self.scene, instruments(), Sitting(self.targets, self.controls, *self.images))
+        return score_features(self.scene, load_instruments(), PairedImages(self.targets, self.controls, *self.images))
 
     def measured(self) -> Row:
         """Draw, judge, attack."""

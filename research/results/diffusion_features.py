@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from api_schemas.report import Estimate
 from editor.io.plotting import canvas, png
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 from research.emoji_features.layer_timestep_sweep import (
     CELLS,
     LAYERS,
@@ -102,7 +102,7 @@ def measure(_: Studio) -> Iterator[Row]:
 
 def rounded(by_object: Sequence[float]) -> Estimate:
     """Mean over objects, to four digits."""
-    found = estimate(by_object)
+    found = estimate_mean(by_object)
     return Estimate(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4), n=found.n)
 
 

@@ -24,7 +24,7 @@ from editor.generation.config import Image
 from editor.generation.sampling import Sampler, load_pipeline, native_precision
 from editor.io.atomic import write_bytes
 from editor.judging.judge import Judge, judge_class
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 from research.emoji.artwork_embeddings import SUBJECTS, artwork_embeddings, labels_of
 from research.emoji.assemble import save_judge
 from research.emoji.build import Build
@@ -192,7 +192,7 @@ def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
         auc=found.named.test,
         looked_at=found.looked_at,
         scores=scores[:, :, own].mean(0).tolist(),
-        rise=estimate(change[:, own].tolist()),
+        rise=estimate_mean(change[:, own].tolist()),
         others=float(rest.abs().mean()),
         largest_other=float(rest.max()),
         other_clip=None if other is None else other[:, :, own].mean(0).tolist(),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.report import Estimate
-from editor.stats.auc import auc, interval
+from editor.stats.auc import auc, delong_interval
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Labelled:
         """How well ``(d,)`` tells a label's pictures from all others."""
         scores, has = self.rows @ direction, self.having(kind, name)
         train = float(auc(scores[self.train, None], has[self.train])[0])
-        return Named(kind, name, train, interval(scores[~self.train], has[~self.train]))
+        return Named(kind, name, train, delong_interval(scores[~self.train], has[~self.train]))
 
 
 def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> str:

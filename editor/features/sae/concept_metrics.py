@@ -13,8 +13,8 @@ from torch import Tensor
 
 from editor.features.sae.model import CHUNK, SparseAutoencoder
 from editor.features.sae.sparse_probing import among, fitted, preserved, probing_curve
-from editor.stats.auc import Best, Ranking, auc, best_latent
-from editor.stats.intervals import estimate
+from editor.stats.auc import BestLatent, Ranking, auc, best_latent
+from editor.stats.intervals import estimate_mean
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def concepts(images: Told, labels: Sequence[str]) -> dict[str, Any]:
     logits = probe.predict(images.rows[out])
     probed = [float(auc(logits[:, [number]], positive[name][out])[0]) for number, name in enumerate(probe.classes)]
     return {
-        "auc": estimate([one.test.value for one in best.values()]).model_dump(),
-        "probe_auc": estimate(probed).model_dump(),
+        "auc": estimate_mean([one.test.value for one in best.values()]).model_dump(),
+        "probe_auc": estimate_mean(probed).model_dump(),
         "preserved": rounded(preserved(probe, images.rows[out], images.rebuilt[out], unseen)),
         "sparse_probing": rounded(probing_curve(images.codes, labels, ~out)),
         "best": {name: described(one) for name, one in best.items()},
@@ -88,7 +88,7 @@ def tellable(images: Told, labels: Sequence[str], least: int = 2) -> dict[str, A
     return concepts(images.of(kept), among(labels, kept)) if len(usable) > 1 else None
 
 
-def described(one: Best) -> dict[str, Any]:
+def described(one: BestLatent) -> dict[str, Any]:
     """For the card."""
     return {
         "latent": one.latent,

@@ -17,7 +17,7 @@ from api_schemas.report import Estimate
 from editor.errors import FeatureError
 from editor.features.linear_probe import fit_probe
 from editor.features.sae.model import SparseAutoencoder
-from editor.stats.auc import Ranking, adjusted, auc, interval
+from editor.stats.auc import Ranking, auc, benjamini_hochberg, delong_interval
 
 STRONGEST = 128
 """Latents of a row that Interpret-then-Deactivate looks at; at most an eighth of the dictionary here."""
@@ -158,7 +158,7 @@ def probe_auc(train: Evidence, test: Evidence) -> Estimate:
     probe = fit_probe(train.rows, [named(has) for has in train.has.tolist()])
     logits = probe.predict(test.rows)
     column = probe.classes.index(named(True))
-    return interval(logits[:, column] - logits[:, 1 - column], test.has)
+    return delong_interval(logits[:, column] - logits[:, 1 - column], test.has)
 
 
 def named(has: bool) -> str:
@@ -186,7 +186,7 @@ class Table:
         return cls(
             d_prime=d_prime(train.scores, train.has),
             auc=ranking.auc(train.has),
-            q_value=adjusted(ranking.p_values(train.has)),
+            q_value=benjamini_hochberg(ranking.p_values(train.has)),
             proportion=proportion(train.codes, train.has),
             only_here=only_here(train.codes, train.has, train.retain if train.retain.any() else others),
             retain_auc=auc(train.scores[others], train.retain[others]),
@@ -217,7 +217,7 @@ class Table:
             retain_auc=float(self.retain_auc[latent]),
             density=float(self.density[latent]),
             stability=float(self.stability[latent]),
-            auc=interval(test.scores[:, latent], test.has),
+            auc=delong_interval(test.scores[:, latent], test.has),
         )
 
     def agreement(self, count: int) -> float:

@@ -14,39 +14,39 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
-from editor.judging.attacks.attack import Effort
-from editor.judging.attacks.concept_discriminant import likeness_of
-from editor.judging.attacks.context import ENCODED, Scene, Side
-from editor.judging.attacks.records import Candidate, concluded, prompted
+from editor.judging.attacks.attack import AttackBudget
+from editor.judging.attacks.concept_discriminant import concept_discriminant
+from editor.judging.attacks.context import PROMPT_BATCH, AttackContext, ModelVariant
+from editor.judging.attacks.records import Candidate, attempt_prompts, make_record
 from editor.prompts.prompt_builder import places_of
 from editor.prompts.templates import evenly
 
-RIDGE = 1e-3
+RIDGE_SHARE = 1e-3
 """Lambda, as a share of the mean eigenvalue."""
-CONTEXTS = 8
+MAX_KEY_PROMPTS = 8
 
 
 def adversarial_keys(base: Tensor, edited: Tensor, keys: Tensor) -> Tensor:
     """Weights ``(d, d)`` before and after, keys ``(n, d)`` -> the keys ``(n, d)`` that bring the old values back."""
     system = edited.T @ edited
-    system = system + RIDGE * system.diagonal().mean() * torch.eye(len(system), dtype=system.dtype)
+    system = system + RIDGE_SHARE * system.diagonal().mean() * torch.eye(len(system), dtype=system.dtype)
     found: Tensor = torch.linalg.solve(system, edited.T @ (base @ keys.T))
     return found.T
 
 
-def missed(values: Tensor, wanted: Tensor) -> Tensor:
+def relative_distance(values: Tensor, wanted: Tensor) -> Tensor:
     """``(n, d)`` twice -> ``(n,)``: distance, relative to what is wanted."""
     distances: Tensor = torch.linalg.vector_norm(values - wanted, dim=1) / torch.linalg.vector_norm(wanted, dim=1)
     return distances
 
 
 @torch.no_grad()
-def subject_keys(side: Side, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
+def subject_keys(side: ModelVariant, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
     """Pairs of a prompt and its subject -> ``(n, d)`` keys of the projection at the last subject tokens."""
     caught: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
-        for ids in torch.split(side.book.ids([text for text, _ in prompts]), ENCODED):
+        for ids in torch.split(side.book.ids([text for text, _ in prompts]), PROMPT_BATCH):
             side.encoder(input_ids=ids)
     finally:
         handle.remove()
@@ -54,7 +54,7 @@ def subject_keys(side: Side, projection: Any, prompts: Sequence[tuple[str, str]]
     return torch.cat(caught)[torch.arange(len(prompts)), places].double()
 
 
-def words(scene: Scene, limit: int, generator: torch.Generator) -> list[str]:
+def candidate_words(scene: AttackContext, limit: int, generator: torch.Generator) -> list[str]:
     """Whole words of the vocabulary in random order, then pairs of them; none names the concept."""
     tokenizer, names = scene.book.tokenizer, [name.text for name in scene.book.expand(scene.removal).names]
     known = [
@@ -81,37 +81,42 @@ class AdversarialKey:
         "A word that comes near it, and draws the concept, is a hole."
     )
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Solve, look for words, draw the nearest."""
         update = scene.updates[0]
         base, edited = update.base.double(), update.edited.double()
-        own = subject_keys(scene.before, projection(scene.before, update.name), asked(scene))
+        own = subject_keys(scene.before, get_projection(scene.before, update.name), concept_prompt_pairs(scene))
         wanted = own @ base.T
         ideal = adversarial_keys(base, edited, own)
-        texts = [(text, word) for word in words(scene, effort.budget, torch.Generator().manual_seed(effort.seed))
+        texts = [(text, word) for word in candidate_words(scene, effort.budget, torch.Generator().manual_seed(effort.seed))
                  if scene.book.fits(text := scene.asked(scene.spoken[0], word))]  # fmt: skip
-        found = subject_keys(scene.after, projection(scene.after, update.name), texts)
-        distances = missed(found @ edited.T, wanted[:1].expand(len(found), -1))
+        found = subject_keys(scene.after, get_projection(scene.after, update.name), texts)
+        distances = relative_distance(found @ edited.T, wanted[:1].expand(len(found), -1))
         tick(0.2)
         chosen = [texts[i][0] for i in distances.argsort()[: effort.images].tolist()]
-        ranked = [Candidate(text, effort.seed, like) for text, like in likeness_of(scene).ranked(scene.after, chosen)]
+        ranked = [
+            Candidate(text, effort.seed, like) for text, like in concept_discriminant(scene).ranked(scene.after, chosen)
+        ]
         measures = {
-            "value missed by the concept's own key": float(missed(own @ edited.T, wanted).mean()),
-            "value missed by the adversarial key": float(missed(ideal @ edited.T, wanted).mean()),
-            "how far that key is, relative": float(missed(ideal, own).mean()),
+            "value missed by the concept's own key": float(relative_distance(own @ edited.T, wanted).mean()),
+            "value missed by the adversarial key": float(relative_distance(ideal @ edited.T, wanted).mean()),
+            "how far that key is, relative": float(relative_distance(ideal, own).mean()),
             "value missed by the nearest word": float(distances.min()),
         }
-        return concluded(
-            self, scene, effort, prompted(scene, ranked), spent=len(texts), tried=len(texts), measures=measures
+        return make_record(
+            self, scene, effort, attempt_prompts(scene, ranked), spent=len(texts), tried=len(texts), measures=measures
         )
 
 
-def asked(scene: Scene) -> list[tuple[str, str]]:
+def concept_prompt_pairs(scene: AttackContext) -> list[tuple[str, str]]:
     """Prompts about the concept, with what names it; the first is the one that words are tried in."""
-    return [(scene.spoken[0].text(), scene.name), *((p.text(), scene.name) for p in evenly(scene.spoken[1:], CONTEXTS))]
+    return [
+        (scene.spoken[0].text(), scene.name),
+        *((p.text(), scene.name) for p in evenly(scene.spoken[1:], MAX_KEY_PROMPTS)),
+    ]
 
 
-def projection(side: Side, name: str) -> Any:
+def get_projection(side: ModelVariant, name: str) -> Any:
     """The module of a side's encoder whose weight is called so."""
     encoder = getattr(side.encoder, "text_model", side.encoder)
     return encoder.get_submodule(name.removeprefix("text_model.").removesuffix(".weight"))

@@ -5,12 +5,12 @@ from typing import ClassVar, Protocol
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
-from editor.judging.attacks.context import Scene
+from editor.judging.attacks.context import AttackContext
 from editor.judging.plugins import ATTACKS, load
 
 
 @dataclass(frozen=True)
-class Effort:
+class AttackBudget:
     """What a request grants an attack."""
 
     budget: int
@@ -33,7 +33,7 @@ class Attack(Protocol):
     source: ClassVar[str]
     tells: ClassVar[str]
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Attack. The same scene, effort and seed give the same record."""
         ...
 

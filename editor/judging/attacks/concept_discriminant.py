@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editor.judging.attacks.context import Scene, Side
+from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.prompts.templates import evenly
 
-SPOKEN, OTHERS = 48, 240
+MAX_CONCEPT_PROMPTS, MAX_OTHER_PROMPTS = 48, 240
 """Prompts about the concept, and about other things."""
 SHRINKAGE = 0.1
 """Share of the mean variance added to every direction's."""
 
 
-def summary(states: Tensor, ids: Tensor, end: int) -> Tensor:
+def summarize_states(states: Tensor, ids: Tensor, end: int) -> Tensor:
     """``(n, length, d)`` -> ``(n, 2 d)``: the state at the first EOS, and the mean of those after it."""
     place = torch.arange(ids.shape[1])
     ends = (ids == end).int().argmax(1, keepdim=True)
@@ -29,7 +29,7 @@ def summary(states: Tensor, ids: Tensor, end: int) -> Tensor:
     return torch.cat([states[torch.arange(len(states)), ends[:, 0]], mean], dim=1)
 
 
-def discriminant(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def fisher_discriminant(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """``(n, d)``, ``(m, d)`` -> weights ``(d,)`` and bias: 1 at the mean of the first, 0 at the mean of the second."""
     own, other = own.double(), other.double()
     within = torch.cat([own - own.mean(0), other - other.mean(0)])
@@ -42,7 +42,7 @@ def discriminant(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class ConceptDiscriminant:
     """The concept's discriminant in text space."""
 
     end: int
@@ -51,10 +51,10 @@ class Likeness:
 
     def of(self, states: Tensor, ids: Tensor) -> Tensor:
         """``(n, length, d)`` states of ``(n, length)`` ids -> ``(n,)``."""
-        return summary(states, ids, self.end).double() @ self.weights + self.bias
+        return summarize_states(states, ids, self.end).double() @ self.weights + self.bias
 
     @torch.no_grad()
-    def ranked(self, side: Side, prompts: Sequence[str]) -> list[tuple[str, float]]:
+    def ranked(self, side: ModelVariant, prompts: Sequence[str]) -> list[tuple[str, float]]:
         """The prompts by how like the concept a side reads them, most first."""
         if not prompts:
             return []
@@ -62,17 +62,19 @@ class Likeness:
         return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def likeness_of(scene: Scene) -> Likeness:
+def concept_discriminant(scene: AttackContext) -> ConceptDiscriminant:
     """Measured on the base model, once."""
-    found: Likeness = scene.once("likeness", lambda: measured(scene))
+    found: ConceptDiscriminant = scene.once("likeness", lambda: fit_concept_discriminant(scene))
     return found
 
 
-def measured(scene: Scene) -> Likeness:
+def fit_concept_discriminant(scene: AttackContext) -> ConceptDiscriminant:
     """From prompts about the concept and about other things."""
     end = int(scene.book.tokenizer.eos_token_id)
     sides = (
         [phrase.text() for phrase in evenly(phrases, limit)]
-        for phrases, limit in ((scene.spoken, SPOKEN), (scene.others, OTHERS))
+        for phrases, limit in ((scene.spoken, MAX_CONCEPT_PROMPTS), (scene.others, MAX_OTHER_PROMPTS))
     )
-    return Likeness(end, *discriminant(*(summary(scene.before.states(t), scene.book.ids(t), end) for t in sides)))
+    return ConceptDiscriminant(
+        end, *fisher_discriminant(*(summarize_states(scene.before.states(t), scene.book.ids(t), end) for t in sides))
+    )

@@ -14,23 +14,23 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Shot, Tick
-from editor.judging.attacks.attack import Effort
-from editor.judging.attacks.concept_discriminant import likeness_of, summary
-from editor.judging.attacks.context import Scene, swapped_token
-from editor.judging.attacks.diffusion_loss import Pictures, denoising_loss
-from editor.judging.attacks.records import Candidate, attempts, concluded
+from editor.judging.attacks.attack import AttackBudget
+from editor.judging.attacks.concept_discriminant import concept_discriminant, summarize_states
+from editor.judging.attacks.context import AttackContext, override_token_embedding
+from editor.judging.attacks.diffusion_loss import TrainingImages, denoising_loss
+from editor.judging.attacks.records import Candidate, make_attempts, make_record
 from editor.prompts.templates import evenly
 
-BATCH = 4
-PROMPTS = 16
+BATCH_SIZE = 4
+TRAINING_PROMPTS = 16
 """That the token is learned in; it is tried in others."""
-RATE = 0.1
+RELATIVE_LEARNING_RATE = 0.1
 """Of learning, in standard deviations of the encoder's token embeddings."""
-Loss = Callable[[Tensor, torch.Generator], Tensor]
+LossFunction = Callable[[Tensor, torch.Generator], Tensor]
 """Embedding ``(d,)`` and randomness -> a batch's loss."""
 
 
-def unused_word(scene: Scene) -> tuple[int, str]:
+def find_unused_token(scene: AttackContext) -> tuple[int, str]:
     """A whole-word token that none of the prompts at hand holds, and its text: the place of the new token."""
     tokenizer, vocabulary = scene.book.tokenizer, scene.book.tokenizer.get_vocab()
     prompts = [phrase.text() for phrase in (*scene.spoken, *scene.others)]
@@ -41,13 +41,13 @@ def unused_word(scene: Scene) -> tuple[int, str]:
     return vocabulary[word], word[:-4]
 
 
-def learn(scene: Scene, loss_of: Loss, effort: Effort, tick: Tick) -> Tensor:
+def learn_embedding(scene: AttackContext, loss_of: LossFunction, effort: AttackBudget, tick: Tick) -> Tensor:
     """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``effort.budget`` steps."""
     table = scene.after.painter.towers[0].inner.embeddings.token_embedding.weight.detach()
     own = scene.book.tokens.encode([scene.name])[0].ids[1:-1]
     embedding = table[own].mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(effort.seed)
-    optimiser = torch.optim.Adam([embedding], lr=RATE * float(table.std()))
+    optimiser = torch.optim.Adam([embedding], lr=RELATIVE_LEARNING_RATE * float(table.std()))
     with torch.enable_grad():
         for step in range(effort.budget):
             (embedding.grad,) = torch.autograd.grad(loss_of(embedding, generator), [embedding])
@@ -71,24 +71,27 @@ class ConceptInversion:
         "of any edit of the text encoder alone, for whoever holds the weights. It takes a new token, not a prompt."
     )
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Attack."""
-        token, word = unused_word(scene)
-        asked, known = scene.spoken[: effort.images], evenly(scene.spoken[effort.images :] or scene.spoken, PROMPTS)
+        token, word = find_unused_token(scene)
+        asked, known = (
+            scene.spoken[: effort.images],
+            evenly(scene.spoken[effort.images :] or scene.spoken, TRAINING_PROMPTS),
+        )
         said = [(phrase.text(), scene.asked(phrase, word)) for phrase in known]
-        embedding = learn(scene, self.loss(scene, said, token, effort), effort, tick)
+        embedding = learn_embedding(scene, self.loss(scene, said, token, effort), effort, tick)
         texts = [scene.asked(phrase, word) for phrase in asked]
         ids = scene.book.ids(texts)
-        with swapped_token(scene.after.encoder, token, embedding), torch.no_grad():
+        with override_token_embedding(scene.after.encoder, token, embedding), torch.no_grad():
             states = scene.after.encode(ids)
-        likenesses = likeness_of(scene).of(states, ids).tolist()
+        likenesses = concept_discriminant(scene).of(states, ids).tolist()
         chosen = [Candidate(scene.asked(phrase, "<learned>"), effort.seed, like)
                   for phrase, like in zip(asked, likenesses, strict=True)]  # fmt: skip
         images = scene.after.draw(states, [effort.seed] * len(states))
-        made = attempts(scene, chosen, images)
-        return concluded(self, scene, effort, made, spent=effort.budget, tried=1)
+        made = make_attempts(scene, chosen, images)
+        return make_record(self, scene, effort, made, spent=effort.budget, tried=1)
 
-    def loss(self, scene: Scene, said: list[tuple[str, str]], token: int, effort: Effort) -> Loss:
+    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
         """What is learned by, from pairs of a prompt about the concept and the same with the new token."""
         raise NotImplementedError
 
@@ -101,17 +104,17 @@ class TextInversion(ConceptInversion):
     published_budget: ClassVar[int | None] = None
     source: ClassVar[str] = "Own surrogate of concept inversion in text space: match the states at EOS and padding."
 
-    def loss(self, scene: Scene, said: list[tuple[str, str]], token: int, effort: Effort) -> Loss:
+    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
         """Mean squared distance of summaries, relative to their spread."""
         end, (spoken, new) = int(scene.book.tokenizer.eos_token_id), zip(*said, strict=True)
-        wanted = summary(scene.before.states(spoken), scene.book.ids(spoken), end)
+        wanted = summarize_states(scene.before.states(spoken), scene.book.ids(spoken), end)
         ids, spread = scene.book.ids(new), wanted.var(0).mean()
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
-            rows = torch.randperm(len(ids), generator=generator)[:BATCH]
-            with swapped_token(scene.after.encoder, token, embedding):
+            rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
+            with override_token_embedding(scene.after.encoder, token, embedding):
                 states = scene.after.encode(ids[rows])
-            return F.mse_loss(summary(states, ids[rows], end), wanted[rows]) / spread
+            return F.mse_loss(summarize_states(states, ids[rows], end), wanted[rows]) / spread
 
         return loss_of
 
@@ -123,14 +126,16 @@ class ImageInversion(ConceptInversion):
     default_budget: ClassVar[int] = 100
     source: ClassVar[str] = "Pham et al., ICLR 2024, on images of the base model; 5,000 steps there."
 
-    def loss(self, scene: Scene, said: list[tuple[str, str]], token: int, effort: Effort) -> Loss:
+    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
         """The denoising loss under the prompt with the new token."""
         shots = [Shot(spoken, effort.seed) for spoken, _ in said]
-        pictures = Pictures(scene.before.latents(scene.before_images(shots)), scene.book.ids([new for _, new in said]))
+        pictures = TrainingImages(
+            scene.before.latents(scene.before_images(shots)), scene.book.ids([new for _, new in said])
+        )
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
-            latents, ids = pictures.batch(BATCH, generator)
-            with swapped_token(scene.after.encoder, token, embedding):
+            latents, ids = pictures.batch(BATCH_SIZE, generator)
+            with override_token_embedding(scene.after.encoder, token, embedding):
                 return denoising_loss(scene.after, latents, scene.after.encode(ids), generator)
 
         return loss_of

@@ -21,14 +21,14 @@ from editor.prompts import PromptBook, Removal
 from editor.prompts.concepts import Phrase
 from editor.solver.low_rank_update import TensorUpdate
 
-ENCODED = 64
+PROMPT_BATCH = 64
 """Prompts that are encoded at once."""
-Seeing = tuple[bool, float]
+JudgeResult = tuple[bool, float]
 """Whether the judge recognised the concept in an image, and how like the concept the image is."""
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelVariant:
     """The model before or after the edit."""
 
     pipeline: Any
@@ -54,7 +54,7 @@ class Side:
     @torch.no_grad()
     def states(self, prompts: Sequence[str]) -> Tensor:
         """``(n, context, d)``, some prompts at a time."""
-        return torch.cat([self.encode(ids) for ids in torch.split(self.book.ids(prompts), ENCODED)])
+        return torch.cat([self.encode(ids) for ids in torch.split(self.book.ids(prompts), PROMPT_BATCH)])
 
     def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
@@ -71,16 +71,16 @@ class Side:
         return encode(self.pipeline, pixels)
 
 
-def edited_side(before: Side, updates: Sequence[TensorUpdate]) -> Side:
+def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:
     """The edited model: the same image half with a text encoder of its own."""
     parts = before.pipeline.components | {"text_encoder": deepcopy(before.encoder)}
     pipeline = type(before.pipeline)(**parts, requires_safety_checker=False)
     put_edited(pipeline, updates)
-    return Side(pipeline, before.sampler, before.book)
+    return ModelVariant(pipeline, before.sampler, before.book)
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackContext:
     """One removal, attacked."""
 
     removal: Removal
@@ -88,8 +88,8 @@ class Scene:
     """Into the removals of the request."""
     removed: Sequence[Removal]
     """All that the edited weights no longer draw."""
-    before: Side
-    after: Side
+    before: ModelVariant
+    after: ModelVariant
     updates: Sequence[TensorUpdate]
     judge: Judge
     cache: ImageCache
@@ -132,7 +132,7 @@ class Scene:
             replace(phrase, object=name) if self.removal.concept.kind == "object" else replace(phrase, style=name)
         ).text()
 
-    def seeings(self, images: Sequence[Image]) -> list[Seeing]:
+    def seeings(self, images: Sequence[Image]) -> list[JudgeResult]:
         """What the judge says of each image."""
         kind = self.removal.concept.kind
         names = self.judge.names(kind, [self.name])
@@ -146,7 +146,7 @@ class Scene:
 
 
 @contextmanager
-def swapped_token(encoder: Any, token: int, embedding: Tensor) -> Iterator[None]:
+def override_token_embedding(encoder: Any, token: int, embedding: Tensor) -> Iterator[None]:
     """Within, a token's embedding is ``embedding`` ``(d,)``, and gradients reach it."""
     table = getattr(encoder, "text_model", encoder).embeddings.token_embedding
 

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from editor.judging.attacks.context import Side
+from editor.judging.attacks.context import ModelVariant
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TrainingImages:
     """Latents ``(n, channels, height, width)`` and the token ids ``(n, length)`` of their prompts."""
 
     latents: Tensor
@@ -23,7 +23,7 @@ class Pictures:
         return self.latents[rows], self.ids[rows]
 
 
-def denoising_loss(side: Side, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
+def denoising_loss(side: ModelVariant, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of the denoiser at random times, by whatever its scheduler says that it predicts."""
     scheduler = DDPMScheduler.from_config(side.pipeline.scheduler.config)
     noise = torch.randn(latents.shape, generator=generator)

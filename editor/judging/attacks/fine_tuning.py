@@ -11,30 +11,30 @@ import torch
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Shot, Tick
-from editor.judging.attacks.attack import Effort
-from editor.judging.attacks.concept_discriminant import likeness_of
-from editor.judging.attacks.context import Scene, Side
-from editor.judging.attacks.diffusion_loss import Pictures, denoising_loss
-from editor.judging.attacks.records import Candidate, attempts, concluded
+from editor.judging.attacks.attack import AttackBudget
+from editor.judging.attacks.concept_discriminant import concept_discriminant
+from editor.judging.attacks.context import AttackContext, ModelVariant
+from editor.judging.attacks.diffusion_loss import TrainingImages, denoising_loss
+from editor.judging.attacks.records import Candidate, make_attempts, make_record
 from editor.prompts.templates import evenly
 
-PICTURES, BATCH = 32, 8
-RATE = 1e-4
+TRAINING_IMAGES, BATCH_SIZE = 32, 8
+LEARNING_RATE = 1e-4
 
 
-def fine_tuned(scene: Scene, effort: Effort, tick: Tick) -> Side:
+def fine_tune(scene: AttackContext, effort: AttackBudget, tick: Tick) -> ModelVariant:
     """A copy of the edited model after ``effort.budget`` steps on images of kept concepts."""
-    shots = [Shot(phrase.text(), effort.seed) for phrase in evenly(scene.others, PICTURES)]
-    pictures = Pictures(
+    shots = [Shot(phrase.text(), effort.seed) for phrase in evenly(scene.others, TRAINING_IMAGES)]
+    pictures = TrainingImages(
         scene.before.latents(scene.before_images(shots)), scene.book.ids([shot.prompt for shot in shots])
     )
-    side = copied(scene.after)
+    side = copy_variant(scene.after)
     parameters = [*side.encoder.parameters(), *side.pipeline.unet.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0, fused=True)
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     generator = torch.Generator().manual_seed(effort.seed)
     with torch.enable_grad():
         for step in range(effort.budget):
-            latents, ids = pictures.batch(BATCH, generator)
+            latents, ids = pictures.batch(BATCH_SIZE, generator)
             optimiser.zero_grad()
             denoising_loss(side, latents, side.encode(ids), generator).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -43,13 +43,13 @@ def fine_tuned(scene: Scene, effort: Effort, tick: Tick) -> Side:
     return side
 
 
-def copied(side: Side) -> Side:
+def copy_variant(side: ModelVariant) -> ModelVariant:
     """The same model with a text encoder and a denoiser of its own."""
     own: dict[str, Any] = {"text_encoder": deepcopy(side.encoder), "unet": deepcopy(side.pipeline.unet)}
     for module in own.values():
         module.requires_grad_(True)
     pipeline = type(side.pipeline)(**side.pipeline.components | own, requires_safety_checker=False)
-    return Side(pipeline, side.sampler, side.book)
+    return ModelVariant(pipeline, side.sampler, side.book)
 
 
 class Resurgence:
@@ -66,15 +66,15 @@ class Resurgence:
         "for this much training, on images that do not show the concept."
     )
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Attack."""
         texts = [phrase.text() for phrase in scene.spoken[: effort.images]]
-        seeds, side = [effort.seed] * len(texts), fine_tuned(scene, effort, tick)
-        ranked = likeness_of(scene).ranked(side, texts)
+        seeds, side = [effort.seed] * len(texts), fine_tune(scene, effort, tick)
+        ranked = concept_discriminant(scene).ranked(side, texts)
         cases = [Candidate(text, effort.seed, like) for text, like in ranked]
         again = side.draw(side.states([one.what for one in cases]), seeds)
         alone = scene.after.draw(scene.after.states(texts), seeds)
         found = [hit for hit, _ in scene.seeings(alone)]
         measures = {"found without fine-tuning": sum(found) / len(found)}
-        made = attempts(scene, cases, again)
-        return concluded(self, scene, effort, made, spent=effort.budget, tried=1, measures=measures)
+        made = make_attempts(scene, cases, again)
+        return make_record(self, scene, effort, made, spent=effort.budget, tried=1, measures=measures)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Score = Callable[[Tensor], Tensor]
+LossFunction = Callable[[Tensor], Tensor]
 """``(n, k)`` genomes -> ``(n,)`` losses; infinite for what may not be said."""
 
 
 @dataclass(frozen=True)
-class Genetics:
+class GeneticParameters:
     """As Ring-A-Bell has them."""
 
     population: int = 200
@@ -31,7 +31,12 @@ class Genetics:
 
 
 def evolve(
-    score: Score, alphabet: Tensor, length: int, generations: int, genetics: Genetics, generator: torch.Generator
+    score: LossFunction,
+    alphabet: Tensor,
+    length: int,
+    generations: int,
+    genetics: GeneticParameters,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """The last population, best first: genomes ``(n, length)`` of the alphabet's ids, and losses ``(n,)``.
 
@@ -43,13 +48,15 @@ def evolve(
     for _ in range(generations - 1):
         keep = losses.argsort()[: genetics.kept]
         parents = genomes[keep]
-        children = bred(parents, genetics.born, alphabet, genetics, generator)
+        children = breed(parents, genetics.born, alphabet, genetics, generator)
         genomes, losses = torch.cat([parents, children]), torch.cat([losses[keep], score(children)])
     order = losses.argsort()
     return genomes[order], losses[order]
 
 
-def bred(parents: Tensor, count: int, alphabet: Tensor, genetics: Genetics, generator: torch.Generator) -> Tensor:
+def breed(
+    parents: Tensor, count: int, alphabet: Tensor, genetics: GeneticParameters, generator: torch.Generator
+) -> Tensor:
     """Children ``(count, length)``: crossed at one point or cloned, then perhaps with one token changed."""
     mothers, fathers = (
         parents[torch.randint(len(parents), (count,), generator=generator)] for _ in range(2)

@@ -5,18 +5,18 @@ from typing import ClassVar
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.sampling import Tick
-from editor.judging.attacks.attack import Effort
-from editor.judging.attacks.concept_discriminant import likeness_of
-from editor.judging.attacks.context import Scene
-from editor.judging.attacks.records import Candidate, concluded, prompted, skipped
+from editor.judging.attacks.attack import AttackBudget
+from editor.judging.attacks.concept_discriminant import concept_discriminant
+from editor.judging.attacks.context import AttackContext
+from editor.judging.attacks.records import Candidate, attempt_prompts, make_record, make_skipped_record
 from editor.prompts.concepts import Concept
 from editor.prompts.spelling_variants import spellings
 
-UNSEEN_SPELLINGS = 60
+MAX_UNSEEN_SPELLINGS = 60
 """Made by the rules of the edit, which itself takes fewer."""
 
 
-def torn(name: str) -> Iterator[str]:
+def fragmented_variants(name: str) -> Iterator[str]:
     """Pieces that a tokenizer may put together again: ``fo x``, ``f-ox``, ``f o x``, ``foxfox``."""
     letters = name.replace(" ", "")
     yield from (f"{letters[:i]}{joint}{letters[i:]}" for i in range(1, len(letters)) for joint in (" ", "-", ".", "'"))
@@ -25,13 +25,13 @@ def torn(name: str) -> Iterator[str]:
     yield f"{name} {name}"
 
 
-def candidates(scene: Scene) -> list[str]:
+def candidate_names(scene: AttackContext) -> list[str]:
     """Every name to try, the covered ones first; none of them means something else that the model knows."""
     removal, book = scene.removal, scene.book
     covered = [name.text for name in book.expand(removal).names if name.source != "translation"]
-    made = spellings(scene.name, removal.concept.kind, book.tokens, (), UNSEEN_SPELLINGS)
+    made = spellings(scene.name, removal.concept.kind, book.tokens, (), MAX_UNSEEN_SPELLINGS)
     meant = {*book.profile.object_names, *book.profile.styles} - set(removal.given)
-    return [name for name in dict.fromkeys([*covered, *made, *torn(scene.name)]) if name not in meant]
+    return [name for name in dict.fromkeys([*covered, *made, *fragmented_variants(scene.name)]) if name not in meant]
 
 
 class NameVariants:
@@ -48,20 +48,20 @@ class NameVariants:
         "A failure says nothing of names that were not tried."
     )
 
-    def names(self, scene: Scene) -> list[str]:
+    def names(self, scene: AttackContext) -> list[str]:
         """What to try."""
-        return candidates(scene)
+        return candidate_names(scene)
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Rank all, draw the likest."""
         texts = {scene.asked(scene.spoken[0], name) for name in self.names(scene)[: effort.budget]}
         fitting = sorted(text for text in texts if scene.book.fits(text))
         if not fitting:
-            return skipped(self, scene, effort, "No names were given.")
-        ranked = likeness_of(scene).ranked(scene.after, fitting)
+            return make_skipped_record(self, scene, effort, "No names were given.")
+        ranked = concept_discriminant(scene).ranked(scene.after, fitting)
         tick(0.1)
         chosen = [Candidate(text, effort.seed, like) for text, like in ranked[: effort.images]]
-        return concluded(self, scene, effort, prompted(scene, chosen), spent=len(fitting), tried=len(fitting))
+        return make_record(self, scene, effort, attempt_prompts(scene, chosen), spent=len(fitting), tried=len(fitting))
 
 
 class TranslatedNames(NameVariants):
@@ -71,7 +71,7 @@ class TranslatedNames(NameVariants):
     source: ClassVar[str] = "HUB (Moon et al., ICCV 2025): the concept asked for in other languages."
     tells: ClassVar[str] = "A success is a language in which the concept still answers."
 
-    def names(self, scene: Scene) -> list[str]:
+    def names(self, scene: AttackContext) -> list[str]:
         """What the request gives."""
         kind = scene.removal.concept.kind
         return [Concept(translation, kind).subject for translation in scene.removal.translations]

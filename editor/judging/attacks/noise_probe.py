@@ -14,16 +14,16 @@ from torch import Tensor
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.config import Image
 from editor.generation.sampling import Shot, Tick
-from editor.judging.attacks.attack import Effort
-from editor.judging.attacks.context import Scene, Side
-from editor.judging.attacks.records import Candidate, attempts, concluded
+from editor.judging.attacks.attack import AttackBudget
+from editor.judging.attacks.context import AttackContext, ModelVariant
+from editor.judging.attacks.records import Candidate, make_attempts, make_record
 
-STRENGTHS = (0.5, 0.6, 0.7, 0.8)
+NOISE_STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 """Share of the sampling that is done again; at less the picture is simply still there."""
 
 
 @torch.no_grad()
-def restored(side: Side, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
+def restore_from_noise(side: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
     """Noise latents ``(n, ...)`` by ``strength``, and denoise them under one prompt, without guidance."""
     scheduler = side.painter.scheduler()
     start = min(side.sampler.steps - 1, round(side.sampler.steps * (1 - strength)))
@@ -54,25 +54,25 @@ class NoiseProbe:
         "as it was: the concept is hidden from prompts, not gone from the weights. What counts is the difference to the base."
     )
 
-    def run(self, scene: Scene, effort: Effort, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
         """Restore the same images at each strength, by both models."""
-        count = max(1, min(effort.budget // len(STRENGTHS), effort.images))
+        count = max(1, min(effort.budget // len(NOISE_STRENGTHS), effort.images))
         shots = [Shot(phrase.text(), effort.seed) for phrase in scene.spoken[:count]]
         latents = scene.before.latents(scene.before_images(shots))
         made, shares = [], dict[str, float]()
-        for number, strength in enumerate(STRENGTHS):
+        for number, strength in enumerate(NOISE_STRENGTHS):
             key = f"restored {count} {strength} {effort.seed}"
-            before = scene.once(key, partial(restored, scene.before, latents, "", strength, effort.seed))
-            after = restored(scene.after, latents, "", strength, effort.seed)
+            before = scene.once(key, partial(restore_from_noise, scene.before, latents, "", strength, effort.seed))
+            after = restore_from_noise(scene.after, latents, "", strength, effort.seed)
             cases = [Candidate(f"{shot.prompt}, noised at {strength:g}", shot.seed) for shot in shots]
-            here = attempts(scene, cases, after, before)
-            shares |= shares_of(strength, [(bool(one.found_before), one.found) for one in here])
+            here = make_attempts(scene, cases, after, before)
+            shares |= detection_shares(strength, [(bool(one.found_before), one.found) for one in here])
             made += here
-            tick((number + 1) / len(STRENGTHS))
-        return concluded(self, scene, effort, made, spent=len(made), tried=len(made), measures=shares)
+            tick((number + 1) / len(NOISE_STRENGTHS))
+        return make_record(self, scene, effort, made, spent=len(made), tried=len(made), measures=shares)
 
 
-def shares_of(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+def detection_shares(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
     """Figures of one strength, by name."""
     then, now = zip(*found, strict=True)
     return {

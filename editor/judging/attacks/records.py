@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from api_schemas.attacks import AttackRecord, Attempt, Budget
 from editor.generation.config import Image
 from editor.generation.sampling import Shot
-from editor.judging.attacks.attack import Attack, Effort
-from editor.judging.attacks.context import Scene
+from editor.judging.attacks.attack import Attack, AttackBudget
+from editor.judging.attacks.context import AttackContext
 from editor.stats.intervals import hit_rate
 
 
@@ -20,8 +20,8 @@ class Candidate:
     likeness: float | None = None
 
 
-def attempts(
-    scene: Scene, candidates: Sequence[Candidate], after: Sequence[Image], before: Sequence[Image] | None = None
+def make_attempts(
+    scene: AttackContext, candidates: Sequence[Candidate], after: Sequence[Image], before: Sequence[Image] | None = None
 ) -> list[Attempt]:
     """What the judge says of the images of candidates; ``before`` where the attack means something to the base model."""
     found = [None] * len(after) if before is None else [hit for hit, _ in scene.seeings(before)]
@@ -33,18 +33,18 @@ def attempts(
     ]  # fmt: skip
 
 
-def prompted(scene: Scene, candidates: Sequence[Candidate]) -> list[Attempt]:
+def attempt_prompts(scene: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
     """Candidates that are prompts, drawn by both models."""
     texts, seeds = [one.what for one in candidates], [one.seed for one in candidates]
     before = scene.before_images([Shot(text, seed) for text, seed in zip(texts, seeds, strict=True)])
     after = scene.after.draw(scene.after.states(texts), seeds)
-    return attempts(scene, candidates, after, before)
+    return make_attempts(scene, candidates, after, before)
 
 
-def concluded(
+def make_record(
     attack: Attack,
-    scene: Scene,
-    effort: Effort,
+    scene: AttackContext,
+    effort: AttackBudget,
     made: Sequence[Attempt],
     *,
     spent: int,
@@ -59,7 +59,7 @@ def concluded(
         access=attack.access,
         source=attack.source,
         seed=effort.seed,
-        budget=budget_of(attack, effort, spent),
+        budget=make_budget_record(attack, effort, spent),
         tried=tried,
         rate=hit_rate([one.found for one in made]) if made else None,
         rate_before=hit_rate(earlier) if earlier else None,
@@ -70,12 +70,12 @@ def concluded(
     )
 
 
-def skipped(attack: Attack, scene: Scene, effort: Effort, why: str) -> AttackRecord:
+def make_skipped_record(attack: Attack, scene: AttackContext, effort: AttackBudget, why: str) -> AttackRecord:
     """The record of an attack that has nothing to try."""
-    record = concluded(attack, scene, effort, [], spent=0, tried=0)
+    record = make_record(attack, scene, effort, [], spent=0, tried=0)
     return record.model_copy(update={"skipped": why})
 
 
-def budget_of(attack: Attack, effort: Effort, spent: int) -> Budget:
+def make_budget_record(attack: Attack, effort: AttackBudget, spent: int) -> Budget:
     """What was granted and taken."""
     return Budget(unit=attack.unit, allowed=effort.budget, spent=spent, published=attack.published_budget)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from api_schemas.attacks import Attack as Wish
 from api_schemas.attacks import AttackRecord, Attacks
 from editor.generation.sampling import Stretch, Tick
-from editor.judging.attacks.attack import Attack, Effort, load_attack
-from editor.judging.attacks.context import Scene
+from editor.judging.attacks.attack import Attack, AttackBudget, load_attack
+from editor.judging.attacks.context import AttackContext
 
 
-def check_known(wishes: Attacks) -> list[tuple[Attack, Wish]]:
+def load_attacks(wishes: Attacks) -> list[tuple[Attack, Wish]]:
     """The attacks that are on, with what each may spend.
 
     Raises:
@@ -19,7 +19,7 @@ def check_known(wishes: Attacks) -> list[tuple[Attack, Wish]]:
 
 
 def run_attacks(
-    scenes: Sequence[Scene], wishes: Attacks, seed: int, tick: Tick = lambda done: None
+    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, tick: Tick = lambda done: None
 ) -> list[AttackRecord]:
     """Every attack that is on, against every removal.
 
@@ -27,14 +27,14 @@ def run_attacks(
         scenes: one for each removal.
         seed: the request's, for attacks that bring none.
     """
-    planned = [(attack, wish, scene) for scene in scenes for attack, wish in check_known(wishes)]
+    planned = [(attack, wish, scene) for scene in scenes for attack, wish in load_attacks(wishes)]
     records = []
     for number, (attack, wish, scene) in enumerate(planned):
         part = Stretch(tick, number / len(planned), 1 / len(planned))
-        records.append(attack.run(scene, effort_of(attack, wish, seed), part))
+        records.append(attack.run(scene, resolve_budget(attack, wish, seed), part))
     return records
 
 
-def effort_of(attack: Attack, wish: Wish, seed: int) -> Effort:
+def resolve_budget(attack: Attack, wish: Wish, seed: int) -> AttackBudget:
     """What a wish grants, defaults filled in."""
-    return Effort(wish.budget or attack.default_budget, wish.images, seed if wish.seed is None else wish.seed)
+    return AttackBudget(wish.budget or attack.default_budget, wish.images, seed if wish.seed is None else wish.seed)

@@ -32,7 +32,7 @@ def detector_class(name: str) -> Callable[..., Detector]:
     return found
 
 
-def counted(detector: Detector, before: Sequence[Image], after: Sequence[Image]) -> DetectorRecord:
+def count_detections(detector: Detector, before: Sequence[Image], after: Sequence[Image]) -> DetectorRecord:
     """Images before and after in which anything was found."""
     found = [detector.detect(images) for images in (before, after)]
     counts = [dict(Counter(name for one in side for name in sorted(one))) for side in found]

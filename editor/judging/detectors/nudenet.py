@@ -13,7 +13,7 @@ from editor.checkpoints import file_digest
 from editor.errors import DetectorError
 from editor.generation.config import Image
 
-WEIGHTS = "320n.onnx"
+WEIGHTS_FILE = "320n.onnx"
 
 
 class NudeNet:
@@ -32,7 +32,7 @@ class NudeNet:
             ) from error
         self.package: Any = nudenet
         self.classes, self.threshold, self.version = tuple(classes), threshold, version("nudenet")
-        self.sha256 = file_digest(Path(nudenet.__file__).parent / WEIGHTS)
+        self.sha256 = file_digest(Path(nudenet.__file__).parent / WEIGHTS_FILE)
 
     @cached_property
     def model(self) -> Any:

@@ -23,17 +23,17 @@ from editor.stats.intervals import hit_rate
 
 Array = NDArray[np.float64]
 RESAMPLES = 2000
-CONTROLS = 10
+MIN_CONTROLS = 10
 """At least."""
-TOLD = 0.75
+MIN_CONTROL_DETECTION = 0.75
 """Share of draws in which a control's contrast is above 0 before the edit: one that nothing tells says nothing of damping. The
 median over controls bears a weak one, so this is less than what is asked of the concept itself."""
-FALSE_POSITIVES = 0.05
+FALSE_POSITIVE_RATE = 0.05
 """Of the controls' prompts on the base model, at the threshold of detection."""
 
 
 @dataclass(frozen=True)
-class Scores:
+class ConceptScores:
     """Scores of rows, a column for each concept: the removed one first, then the controls."""
 
     before: Array
@@ -69,7 +69,7 @@ def contrasts(scores: Array, about: NDArray[np.int64], weights: Array) -> Array:
     return np.asarray(concept - neutral)
 
 
-def resampled(scores: Scores, generator: np.random.Generator, draws: int) -> Array:
+def resample_weights(scores: ConceptScores, generator: np.random.Generator, draws: int) -> Array:
     """``(draws, rows)``: how often each row is drawn when each concept's prompts are, with replacement."""
     cluster, concept = scores.clusters
     times = np.zeros((draws, len(concept)))
@@ -79,14 +79,14 @@ def resampled(scores: Scores, generator: np.random.Generator, draws: int) -> Arr
     return times[:, cluster]
 
 
-def ratios(scores: Scores, weights: Array) -> Array:
+def contrast_ratios(scores: ConceptScores, weights: Array) -> Array:
     """D_after / D_before of every concept, ``(draws, concepts)``."""
     before, after = (contrasts(side, scores.about, weights) for side in (scores.before, scores.after))
     return np.asarray(after / before)
 
 
 @dataclass(frozen=True)
-class Draws:
+class BootstrapFigure:
     """A figure and its resampled values."""
 
     value: float
@@ -99,8 +99,8 @@ class Draws:
         return Estimate(value=self.value, low=float(low), high=float(high), n=n)
 
 
-def residual(
-    scores: Scores,
+def estimate_residual(
+    scores: ConceptScores,
     names: Sequence[str],
     features: Sequence[Sequence[int]],
     confidence: float = 0.95,
@@ -115,31 +115,37 @@ def residual(
     Raises:
         ValueError: fewer than ten controls.
     """
-    if scores.concepts <= CONTROLS:
-        raise ValueError(f"{scores.concepts - 1} controls; at least {CONTROLS} are needed")
+    if scores.concepts <= MIN_CONTROLS:
+        raise ValueError(f"{scores.concepts - 1} controls; at least {MIN_CONTROLS} are needed")
     generator = np.random.default_rng(seed)
-    weights, once = resampled(scores, generator, RESAMPLES), np.ones((1, len(scores.about)))
+    weights, once = resample_weights(scores, generator, RESAMPLES), np.ones((1, len(scores.about)))
     start = contrasts(scores.before, scores.about, weights)
-    controls = 1 + np.flatnonzero((start[:, 1:] > 0).mean(0) >= TOLD)
-    if np.quantile(start[:, 0], (1 - confidence) / 2) <= 0 or len(controls) < CONTROLS:
+    controls = 1 + np.flatnonzero((start[:, 1:] > 0).mean(0) >= MIN_CONTROL_DETECTION)
+    if np.quantile(start[:, 0], (1 - confidence) / 2) <= 0 or len(controls) < MIN_CONTROLS:
         return None
-    left, drawn = ratios(scores, once)[0], ratios(scores, weights)
+    left, drawn = contrast_ratios(scores, once)[0], contrast_ratios(scores, weights)
     chosen = controls[generator.integers(0, len(controls), (RESAMPLES, len(controls)))]
-    damping = Draws(float(np.median(left[controls])), np.median(np.take_along_axis(drawn, chosen, 1), axis=1))
-    own = Draws(float(left[0] / damping.value), drawn[:, 0] / damping.resampled)
+    damping = BootstrapFigure(float(np.median(left[controls])), np.median(np.take_along_axis(drawn, chosen, 1), axis=1))
+    own = BootstrapFigure(float(left[0] / damping.value), drawn[:, 0] / damping.resampled)
     kept = [
         ControlResidual(concept=names[i], features=list(features[i]), residual=float(left[i]))
         for i in controls.tolist()
     ]
-    return record(scores, own, damping, kept, confidence)
+    return make_residual_record(scores, own, damping, kept, confidence)
 
 
-def record(scores: Scores, own: Draws, damping: Draws, controls: list[ControlResidual], confidence: float) -> Record:
+def make_residual_record(
+    scores: ConceptScores,
+    own: BootstrapFigure,
+    damping: BootstrapFigure,
+    controls: list[ControlResidual],
+    confidence: float,
+) -> Record:
     """With what says the same more plainly: AUC and detection before and after."""
     mine, neutral = scores.about == 0, scores.about != 0
     prompts = len(np.unique(scores.prompts[mine]))
     spread = float(scores.before[neutral, 0].std())
-    threshold = np.quantile(scores.before[neutral, 0], 1 - FALSE_POSITIVES)
+    threshold = np.quantile(scores.before[neutral, 0], 1 - FALSE_POSITIVE_RATE)
     once = np.ones((1, len(scores.about)))
     sides = (scores.before, scores.after)
     before, after = (float(contrasts(side, scores.about, once)[0, 0]) / spread for side in sides)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from api_schemas.feature_scores import DiffCScore, Place
 from editor.features.diffc import DiffusionClassifier, present, probabilities
-from editor.stats.intervals import estimate, hit_rate
+from editor.stats.intervals import estimate_mean, hit_rate
 
 
-def asked_for(
+def score_generated_images(
     classifier: DiffusionClassifier,
     sides: tuple[Any, Any],
     latents: tuple[Tensor, Tensor],
@@ -35,10 +35,10 @@ def asked_for(
         probabilities(side, classifier, drawn, prompts=prompts if prompted else None, **reading)
         for side, drawn in zip(sides, latents, strict=True)
     ]
-    return record(classifier, found, prompts, concept, removal, place, "prompt" if prompted else "image")
+    return make_diffc_score(classifier, found, prompts, concept, removal, place, "prompt" if prompted else "image")
 
 
-def hidden(
+def score_noised_images(
     classifier: DiffusionClassifier,
     sides: tuple[Any, Any],
     latents: Tensor,
@@ -50,10 +50,10 @@ def hidden(
 ) -> DiffCScore:
     """The base model's images of the concept, noised, read under the empty prompt by both models: hidden or gone?"""
     found = [probabilities(side, classifier, latents, **reading) for side in sides]
-    return record(classifier, found, prompts, concept, removal, place, "nothing")
+    return make_diffc_score(classifier, found, prompts, concept, removal, place, "nothing")
 
 
-def record(
+def make_diffc_score(
     classifier: DiffusionClassifier,
     found: Sequence[Tensor],
     prompts: Sequence[str],
@@ -63,20 +63,20 @@ def record(
     asked: Any,
 ) -> DiffCScore:
     """From class probabilities ``(n, classes)`` before and after; images of one prompt count as one."""
-    chances = [by_prompt(present(classifier, side, concept), prompts) for side in found]
+    chances = [mean_by_prompt(present(classifier, side, concept), prompts) for side in found]
     likeliest = [[classifier.config.classes[i] == concept for i in side.argmax(1).tolist()] for side in found]
     return DiffCScore(
         removal=removal,
         place=place,
         asked_for=asked,
-        before=estimate(chances[0]),
-        after=estimate(chances[1]),
+        before=estimate_mean(chances[0]),
+        after=estimate_mean(chances[1]),
         found_before=hit_rate(likeliest[0]),
         found_after=hit_rate(likeliest[1]),
     )
 
 
-def by_prompt(values: Tensor, prompts: Sequence[str]) -> list[float]:
+def mean_by_prompt(values: Tensor, prompts: Sequence[str]) -> list[float]:
     """Means over the rows of each prompt."""
     _, place = np.unique(np.asarray(prompts), return_inverse=True)
     sums = torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add_(

@@ -12,18 +12,18 @@ from editor.features.activations.noised_source import fixed_noise, maps_at
 from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
 from editor.generation.config import Image, Shot
-from editor.judging.attacks import Scene, Side
-from editor.judging.feature_scores.diffc import asked_for, hidden
-from editor.judging.feature_scores.sae import Direction, Readings, sae_score
+from editor.judging.attacks import AttackContext, ModelVariant
+from editor.judging.feature_scores.diffc import score_generated_images, score_noised_images
+from editor.judging.feature_scores.sae import Direction, PairedActivations, sae_score
 from editor.prompts.concepts import Kind, Phrase
 
-TARGETS, CONTROLS, PROMPTS = 8, 12, 3
+MAX_TARGET_PROMPTS, CONTROL_CONCEPTS, PROMPTS_PER_CONTROL = 8, 12, 3
 """Prompts about the concept; control concepts, and prompts about each."""
-BATCH = 32
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Autoencoder:
+class AutoencoderInstrument:
     """An autoencoder of one module at one timestep, and what stands for concepts in it."""
 
     sae: SparseAutoencoder
@@ -35,7 +35,7 @@ class Autoencoder:
 
 
 @dataclass(frozen=True)
-class Head:
+class DiffCInstrument:
     """A Diff-C classifier."""
 
     classifier: DiffusionClassifier
@@ -43,17 +43,17 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Instruments:
+class FeatureInstruments:
     """What there is for a model, by what it tells."""
 
-    autoencoders: Mapping[Kind, Autoencoder]
-    heads: Mapping[Kind, Head]
+    autoencoders: Mapping[Kind, AutoencoderInstrument]
+    heads: Mapping[Kind, DiffCInstrument]
     controls: Sequence[str]
     """Objects that may be controls."""
 
 
 @dataclass(frozen=True)
-class Sitting:
+class PairedImages:
     """Images of both models at the same prompts and seeds: the removed concept's first, then the controls'."""
 
     targets: Sequence[Phrase]
@@ -62,71 +62,76 @@ class Sitting:
     after: Sequence[Image]
 
 
-def sitting(scene: Scene, instruments: Instruments, seed: int = 0) -> Sitting:
+def generate_paired_images(scene: AttackContext, instruments: FeatureInstruments, seed: int = 0) -> PairedImages:
     """Draw them."""
-    targets, controls = scene.spoken[:TARGETS], control_phrases(scene, instruments.controls)
+    targets, controls = scene.spoken[:MAX_TARGET_PROMPTS], control_phrases(scene, instruments.controls)
     shots = [Shot(phrase.text(), seed) for phrase in (*targets, *controls)]
     after = scene.after.draw(scene.after.states([shot.prompt for shot in shots]), [seed] * len(shots))
-    return Sitting(targets, controls, scene.before_images(shots), after)
+    return PairedImages(targets, controls, scene.before_images(shots), after)
 
 
-def control_phrases(scene: Scene, names: Sequence[str]) -> list[Phrase]:
+def control_phrases(scene: AttackContext, names: Sequence[str]) -> list[Phrase]:
     """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
     led_to = {removal.destination.words for removal in scene.removed}
     kept, styles = scene.book.kept_names(scene.removed)
-    chosen = islice((name for name in names if name in kept and name not in led_to), CONTROLS)
-    own = (scene.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS)[:PROMPTS]) for name in chosen)
+    chosen = islice((name for name in names if name in kept and name not in led_to), CONTROL_CONCEPTS)
+    own = (
+        scene.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL])
+        for name in chosen
+    )
     return [phrase for phrases in own for phrase in phrases]
 
 
-def feature_scores(scene: Scene, instruments: Instruments, seen: Sitting) -> FeatureScores:
+def score_features(scene: AttackContext, instruments: FeatureInstruments, seen: PairedImages) -> FeatureScores:
     """By what there is for the removed concept's kind; empty where there is nothing."""
     kind = scene.removal.concept.kind
     sae, head = instruments.autoencoders.get(kind), instruments.heads.get(kind)
     return FeatureScores(
-        sae=(by_autoencoder(scene, sae, seen),) if sae else (),
-        diffc=by_head(scene, head, seen) if head and scene.name in head.classifier.config.classes else (),
+        sae=(score_with_autoencoder(scene, sae, seen),) if sae else (),
+        diffc=score_with_diffc(scene, head, seen) if head and scene.name in head.classifier.config.classes else (),
     )
 
 
-def by_autoencoder(scene: Scene, instrument: Autoencoder, seen: Sitting) -> SaeScore:
+def score_with_autoencoder(scene: AttackContext, instrument: AutoencoderInstrument, seen: PairedImages) -> SaeScore:
     """Read images noised under the empty prompt, each by the model that drew them."""
     before, after = (
-        maps(side, images, instrument.place)
+        activation_maps(side, images, instrument.place)
         for side, images in ((scene.before, seen.before), (scene.after, seen.after))
     )
     about = [scene.name] * len(seen.targets) + [phrase.object for phrase in seen.controls]
     prompts = [phrase.text() for phrase in (*seen.targets, *seen.controls)]
-    readings = Readings(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
-    patches = (positions(before), positions(after))
+    readings = PairedActivations(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
+    patches = (flatten_positions(before), flatten_positions(after))
     return sae_score(
         instrument.sae, readings, instrument.features, scene.index, instrument.place, instrument.directions, patches
     )
 
 
 @torch.no_grad()
-def maps(side: Side, images: Sequence[Image], place: Place) -> Tensor:
+def activation_maps(side: ModelVariant, images: Sequence[Image], place: Place) -> Tensor:
     """``(n, c, h, w)``."""
     clean, parts = side.latents(images), []
-    for start in range(0, len(clean), BATCH):
-        part = clean[start : start + BATCH]
+    for start in range(0, len(clean), BATCH_SIZE):
+        part = clean[start : start + BATCH_SIZE]
         noise = fixed_noise(part.shape[1:], 0, range(start, start + len(part)))
         found = maps_at(side.pipeline, part, noise, place.timestep, [place.module], precision=side.sampler.precision)
         parts.append(found[place.module])
     return torch.cat(parts)
 
 
-def positions(found: Tensor) -> Tensor:
+def flatten_positions(found: Tensor) -> Tensor:
     """``(n, c, h, w)`` -> ``(n h w, c)``."""
     return found.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def by_head(scene: Scene, head: Head, seen: Sitting) -> tuple[DiffCScore, ...]:
+def score_with_diffc(scene: AttackContext, head: DiffCInstrument, seen: PairedImages) -> tuple[DiffCScore, ...]:
     """Asked for by prompts; as drawn; and hidden or gone."""
     count, sides = len(seen.targets), (scene.before, scene.after)
     prompts, pipelines = [phrase.text() for phrase in seen.targets], (scene.before.pipeline, scene.after.pipeline)
     latents = [side.latents(images[:count]) for side, images in zip(sides, (seen.before, seen.after), strict=True)]
     about = (scene.name, scene.index, head.place)
-    own = asked_for(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about)
-    drawn = asked_for(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about, prompted=False)
-    return own, drawn, hidden(head.classifier, pipelines, latents[0], prompts, *about)
+    own = score_generated_images(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about)
+    drawn = score_generated_images(
+        head.classifier, pipelines, (latents[0], latents[1]), prompts, *about, prompted=False
+    )
+    return own, drawn, score_noised_images(head.classifier, pipelines, latents[0], prompts, *about)

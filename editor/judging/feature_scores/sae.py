@@ -14,17 +14,17 @@ from torch import Tensor
 from api_schemas.feature_scores import FeatureChange, Place, Residual, SaeScore
 from editor.features.linear_probe import fit_probe
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.did import CONTROLS, Array, Scores, residual
+from editor.judging.feature_scores.did import MIN_CONTROLS, Array, ConceptScores, estimate_residual
 
-ALARM = 1.5
+MAX_FVU_RATIO = 1.5
 """FVU after over FVU before, above which the autoencoder is off what it knows."""
-CHANGED = 20
+REPORTED_CHANGES = 20
 Direction = tuple[Tensor, float]
 """A concept's weights ``(d,)`` and bias."""
 
 
 @dataclass(frozen=True)
-class Readings:
+class PairedActivations:
     """Activations of prompts about the removed concept and about controls, at the same seeds."""
 
     before: Tensor
@@ -40,15 +40,15 @@ class Readings:
         """The concepts; the removed one comes first in the rows."""
         return list(dict.fromkeys(self.about))
 
-    def scores(self, before: Array, after: Array) -> Scores:
+    def scores(self, before: Array, after: Array) -> ConceptScores:
         """Scores ``(rows, concepts)`` of these rows."""
         _, prompts = np.unique(np.asarray(self.prompts), return_inverse=True)
-        return Scores(before, after, prompts, np.array([self.names.index(name) for name in self.about]))
+        return ConceptScores(before, after, prompts, np.array([self.names.index(name) for name in self.about]))
 
 
 def sae_score(
     sae: SparseAutoencoder,
-    readings: Readings,
+    readings: PairedActivations,
     features: Mapping[str, Sequence[int]],
     removal: int,
     place: Place,
@@ -71,29 +71,32 @@ def sae_score(
         before, after = (sae.pre_activations(rows).double() for rows in (readings.before, readings.after))
     unexplained = [fvu(sae, rows) for rows in patches or (readings.before, readings.after)]
     own = list(features.get(readings.names[0], ()))
-    trusted, why = trust(*unexplained)
+    trusted, why = assess_trust(*unexplained)
     return SaeScore(
         removal=removal,
         place=place,
         features=own,
-        residual=by_features(before, after, readings, features) if own else None,
-        probe=by_directions(readings, directions) if directions else by_probe(readings),
+        residual=residual_by_features(before, after, readings, features) if own else None,
+        probe=residual_by_directions(readings, directions) if directions else residual_by_probe(readings),
         fvu_before=unexplained[0],
         fvu_after=unexplained[1],
         trusted=trusted,
         why=why,
-        changed=changes(before, after, readings),
+        changed=largest_changes(before, after, readings),
     )
 
 
-def trust(before: float, after: float) -> tuple[bool, str]:
+def assess_trust(before: float, after: float) -> tuple[bool, str]:
     """Whether the autoencoder still knows what it sees."""
     ratio = after / before
     told = (
         f"the autoencoder leaves {after:.2f} of the variance unexplained, {ratio:.2f} times as much as before the edit"
     )
-    if ratio > ALARM:
-        return False, f"Not to be trusted: {told}, and the alarm is at {ALARM:g}. Go by the probe and the judge."
+    if ratio > MAX_FVU_RATIO:
+        return (
+            False,
+            f"Not to be trusted: {told}, and the alarm is at {MAX_FVU_RATIO:g}. Go by the probe and the judge.",
+        )
     return True, f"Trusted: {told}."
 
 
@@ -103,32 +106,34 @@ def fvu(sae: SparseAutoencoder, rows: Tensor) -> float:
     return float((rows - sae(rows)).square().sum() / (rows - rows.mean(0)).square().sum())
 
 
-def by_features(
-    before: Tensor, after: Tensor, readings: Readings, features: Mapping[str, Sequence[int]]
+def residual_by_features(
+    before: Tensor, after: Tensor, readings: PairedActivations, features: Mapping[str, Sequence[int]]
 ) -> Residual | None:
     """Mean standardised pre-activation of what stands for each concept."""
     named = [name for name in readings.names if features.get(name)]
-    if len(named) <= CONTROLS:
+    if len(named) <= MIN_CONTROLS:
         return None
     rows = [i for i, name in enumerate(readings.about) if name in named]
-    part = Readings(before[rows], after[rows], [readings.prompts[i] for i in rows], [readings.about[i] for i in rows])
-    mean, spread = standard(part)
+    part = PairedActivations(
+        before[rows], after[rows], [readings.prompts[i] for i in rows], [readings.about[i] for i in rows]
+    )
+    mean, spread = control_statistics(part)
     chosen = [list(features[name]) for name in named]
 
     def table(side: Tensor) -> Array:
         standardised = (side - mean) / spread
         return torch.stack([standardised[:, own].mean(1) for own in chosen], dim=1).numpy()
 
-    return residual(part.scores(table(part.before), table(part.after)), named, chosen)
+    return estimate_residual(part.scores(table(part.before), table(part.after)), named, chosen)
 
 
-def standard(readings: Readings) -> tuple[Tensor, Tensor]:
+def control_statistics(readings: PairedActivations) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature over the controls' prompts on the base model."""
     neutral = readings.before[[name != readings.names[0] for name in readings.about]]
     return neutral.mean(0), neutral.std(0, correction=0).clamp_min(1e-12)
 
 
-def by_directions(readings: Readings, directions: Mapping[str, Direction]) -> Residual | None:
+def residual_by_directions(readings: PairedActivations, directions: Mapping[str, Direction]) -> Residual | None:
     """Logits of a probe."""
 
     def table(rows: Tensor) -> Array:
@@ -136,12 +141,12 @@ def by_directions(readings: Readings, directions: Mapping[str, Direction]) -> Re
         return torch.stack(columns, dim=1).numpy()
 
     scores = readings.scores(table(readings.before), table(readings.after))
-    return residual(scores, readings.names, [()] * len(readings.names))
+    return estimate_residual(scores, readings.names, [()] * len(readings.names))
 
 
-def by_probe(readings: Readings) -> Residual | None:
+def residual_by_probe(readings: PairedActivations) -> Residual | None:
     """Logits of a multinomial probe, each row scored by one that was fitted on the base model's other prompts."""
-    halves = folds(readings)
+    halves = prompt_folds(readings)
     tables = [np.zeros((len(readings.prompts), len(readings.names))) for _ in range(2)]
     for fold in (0, 1):
         fitted, scored = (np.flatnonzero(halves == side) for side in (1 - fold, fold))
@@ -149,10 +154,10 @@ def by_probe(readings: Readings) -> Residual | None:
         order = [probe.classes.index(name) for name in readings.names]
         for table, rows in zip(tables, (readings.before, readings.after), strict=True):
             table[scored] = probe.predict(rows[scored])[:, order].numpy()
-    return residual(readings.scores(*tables), readings.names, [()] * len(readings.names))
+    return estimate_residual(readings.scores(*tables), readings.names, [()] * len(readings.names))
 
 
-def folds(readings: Readings) -> np.ndarray:
+def prompt_folds(readings: PairedActivations) -> np.ndarray:
     """``(rows,)`` of 0 and 1: the prompts of each concept take turns."""
     place: dict[str, int] = {}
     for name in readings.names:
@@ -161,14 +166,14 @@ def folds(readings: Readings) -> np.ndarray:
     return np.array([place[prompt] for prompt in readings.prompts])
 
 
-def changes(before: Tensor, after: Tensor, readings: Readings) -> list[FeatureChange]:
+def largest_changes(before: Tensor, after: Tensor, readings: PairedActivations) -> list[FeatureChange]:
     """The features that moved most on the concept's prompts, in units of their spread over the controls' prompts."""
-    mean, spread = standard(Readings(before, after, readings.prompts, readings.about))
+    mean, spread = control_statistics(PairedActivations(before, after, readings.prompts, readings.about))
     mine = torch.tensor([name == readings.names[0] for name in readings.about])
     sides = [(side - mean) / spread for side in (before, after)]
     own = [side[mine].mean(0) for side in sides]
     rest = (sides[1] - sides[0])[~mine].mean(0)
     return [
         FeatureChange(feature=i, before=float(own[0][i]), after=float(own[1][i]), controls_change=float(rest[i]))
-        for i in (own[1] - own[0]).abs().topk(min(CHANGED, len(rest))).indices.tolist()
+        for i in (own[1] - own[0]).abs().topk(min(REPORTED_CHANGES, len(rest))).indices.tolist()
     ]

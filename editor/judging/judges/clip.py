@@ -49,15 +49,15 @@ class ClipJudge(Judge):
 
     def batches(self, images: Sequence[Image]) -> list[Tensor]:
         """Pixels as the vision tower takes them."""
-        return batches(images, self.clip.config.vision_config.image_size)
+        return preprocess_images(images, self.clip.config.vision_config.image_size)
 
 
-BATCH = 64
+IMAGE_BATCH = 64
 
 
-def batches(images: Sequence[Image], side: int) -> list[Tensor]:
+def preprocess_images(images: Sequence[Image], side: int) -> list[Tensor]:
     """``(up to 64, 3, side, side)`` from -1 to 1, resized where need be."""
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     if pixels.shape[-1] != side:
         pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-    return list(torch.split(pixels, BATCH))
+    return list(torch.split(pixels, IMAGE_BATCH))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editor.generation.config import Image
 from editor.judging.judge import Judge
-from editor.judging.judges.clip import batches
+from editor.judging.judges.clip import preprocess_images
 from editor.prompts import Profile
 
 
@@ -52,4 +52,4 @@ class SiglipJudge(Judge):
 
     def batches(self, images: Sequence[Image]) -> list[Tensor]:
         """Pixels as the vision tower takes them."""
-        return batches(images, self.model.config.vision_config.image_size)
+        return preprocess_images(images, self.model.config.vision_config.image_size)

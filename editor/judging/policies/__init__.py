@@ -14,24 +14,24 @@ from pydantic import ValidationError
 from api_schemas.edits import Validation
 from api_schemas.gates import Policy
 from editor.errors import PolicyError
-from editor.judging.gates import asked_policy
+from editor.judging.gates import policy_from_request
 
-READERS = {".toml": tomllib.loads, ".json": json.loads}
+PARSERS = {".toml": tomllib.loads, ".json": json.loads}
 
 
-def policy_for(asked: Validation) -> Policy:
+def resolve_policy(asked: Validation) -> Policy:
     """The gates that decide a request, whichever way it says so; its own word on publishing goes before the policy's.
 
     Raises:
         PolicyError: there is no such policy, its file is not one, or it asks for what would not be drawn.
     """
-    policy = load_policy(asked.policy) if asked.policy else asked_policy(asked)
+    policy = load_policy(asked.policy) if asked.policy else policy_from_request(asked)
     if asked.policy or asked.gates:
-        expect_prompts(policy, asked)
+        check_retain_prompts(policy, asked)
     return policy.model_copy(update={"publish_policy": asked.publish_policy or policy.publish_policy})
 
 
-def expect_prompts(policy: Policy, asked: Validation) -> None:
+def check_retain_prompts(policy: Policy, asked: Validation) -> None:
     """Refuse gates that no prompt would answer: what is not measured must not pass unseen."""
     about_retain = [gate.measure for gate in policy.gates if gate.measure.startswith("retain")]
     if about_retain and asked.retain_prompts == 0:
@@ -42,7 +42,7 @@ def expect_prompts(policy: Policy, asked: Validation) -> None:
         )
 
 
-def folders() -> list[Path]:
+def policy_folders() -> list[Path]:
     """Where policies are looked for, in this order."""
     own = os.environ.get("EXPUNGE_POLICIES")
     return [*([Path(own)] if own else []), Path(__file__).parent]
@@ -50,7 +50,9 @@ def folders() -> list[Path]:
 
 def policy_files() -> dict[str, Path]:
     """Every policy's name and file."""
-    found = [path for folder in reversed(folders()) for path in sorted(folder.glob("*")) if path.suffix in READERS]
+    found = [
+        path for folder in reversed(policy_folders()) for path in sorted(folder.glob("*")) if path.suffix in PARSERS
+    ]
     return {path.stem: path for path in found}
 
 
@@ -66,7 +68,7 @@ def load_policy(name: str) -> Policy:
         )
     path = files[name]
     try:
-        content: Any = READERS[path.suffix](path.read_text(encoding="utf-8"))
+        content: Any = PARSERS[path.suffix](path.read_text(encoding="utf-8"))
         return Policy.model_validate_json(json.dumps(content))
     except (ValueError, ValidationError) as error:
         raise PolicyError(

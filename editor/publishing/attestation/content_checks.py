@@ -10,7 +10,7 @@ from api_schemas.report import AuditReport, Check, Verdict
 from editor.checkpoints import file_digest
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError
-from editor.judging.gates import measured_again, recomputed
+from editor.judging.gates import recompute_measure, recompute_outcomes
 from editor.publishing.apply import Patch, patches
 from editor.publishing.attestation.statements import policy_digest
 from editor.publishing.attestation.verification_case import Case, outcome
@@ -18,7 +18,7 @@ from editor.publishing.delta import Binding, key, read_header
 from editor.publishing.filenames import DELTA, PRIVATE_REPORT, REPORT
 from editor.publishing.overlay import chunks, digest_of, segments_digest
 from editor.publishing.redaction import PrivateReport, salted
-from editor.stats.intervals import overall
+from editor.stats.intervals import combine_verdicts
 
 
 def contents(case: Case) -> Iterator[Finding]:
@@ -46,16 +46,16 @@ def gates(report: AuditReport) -> Iterator[Finding]:
     if report.validation is None:
         return
     checks, confidence = report.validation.checks, report.validation.confidence
-    for one, again in zip(checks, recomputed(checks, confidence), strict=True):
+    for one, again in zip(checks, recompute_outcomes(checks, confidence), strict=True):
         yield gate(one, again, confidence)
-    verdict = overall([one.outcome for one in checks])
+    verdict = combine_verdicts([one.outcome for one in checks])
     detail = f"{report.verdict}, and the gates say {verdict}"
     yield Finding(check="gate", outcome=outcome(verdict == report.verdict), about="verdict", detail=detail)
 
 
 def gate(one: Check, again: Verdict, confidence: float) -> Finding:
     """A gate, and what it comes to when it is computed again from its observations."""
-    figure = measured_again(one, confidence) if one.observations else one.measured
+    figure = recompute_measure(one, confidence) if one.observations else one.measured
     if figure != one.measured:
         detail = f"measured {one.measured.value:.4g}, but its observations give {figure.value:.4g}"
         return Finding(check="gate", outcome="failed", about=one.name, detail=detail)

@@ -10,13 +10,20 @@ from torch import Tensor
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.judging import Check, Verdict
 from editor.generation.config import Shot
-from editor.judging.evaluation import LOOK, Drawn, Trial, run_trials, shots_of, trials_of
-from editor.judging.gates import asked_policy, recomputed
-from editor.judging.prompt_groups import Group
-from editor.judging.summary_score import harmonic, harmonics
-from editor.judging.verdict import checks_of
+from editor.judging.evaluation import (
+    INTERIM_BATCH,
+    GeneratedImages,
+    GroupEvaluation,
+    image_specs,
+    plan_evaluations,
+    run_evaluations,
+)
+from editor.judging.gates import policy_from_request, recompute_outcomes
+from editor.judging.prompt_groups import PromptGroup
+from editor.judging.summary_score import harmonic_mean, harmonic_scores
+from editor.judging.verdict import make_checks
 from editor.prompts.concepts import Phrase
-from editor.stats.intervals import overall
+from editor.stats.intervals import combine_verdicts
 
 NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
 Draws = Callable[[str], str]
@@ -47,7 +54,7 @@ class PlantedEasel:
     def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
         self.before, self.after, self.rounds = before, after, list[list[Shot]]()
 
-    def draw(self, shots: Sequence[Shot], drawn: Drawn, tick: Any) -> None:
+    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Any) -> None:
         self.rounds.append(list(shots))
         for draws, images in ((self.before, drawn.before), (self.after, drawn.after)):
             images |= {shot: picture(draws(shot.prompt.split(",")[0])) for shot in shots}
@@ -58,12 +65,12 @@ def picture(name: str) -> np.ndarray:
     return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
 
 
-def group(name: Any, subjects: Sequence[str], count: int) -> Group:
+def group(name: Any, subjects: Sequence[str], count: int) -> PromptGroup:
     phrases = [Phrase("{bare}", subjects[i % len(subjects)], "", f", {name} {i}") for i in range(count)]
-    return Group(name, None if name == "retain" else 0, "object", tuple(phrases))
+    return PromptGroup(name, None if name == "retain" else 0, "object", tuple(phrases))
 
 
-def planted_groups() -> list[Group]:
+def planted_groups() -> list[PromptGroup]:
     return [
         group("target", ["fox"], 192),
         group("generality", ["fox"], 192),
@@ -74,12 +81,12 @@ def planted_groups() -> list[Group]:
 
 def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
     """Checks, verdict, and how many images of the edited model were drawn."""
-    policy = asked_policy(Validation(**asked))
-    trials, easel = trials_of(planted_groups(), policy.gates, seed=1), PlantedEasel(after)
-    drawn = run_trials(trials, PlantedJudge(), easel, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
-    checks = checks_of(trials, policy, seeds=1)
-    assert [check.outcome for check in checks] == recomputed(checks, policy.confidence)
-    return checks, overall([check.outcome for check in checks]), len(drawn.after)
+    policy = policy_from_request(Validation(**asked))
+    trials, easel = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedEasel(after)
+    drawn = run_evaluations(trials, PlantedJudge(), easel, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
+    checks = make_checks(trials, policy, seeds=1)
+    assert [check.outcome for check in checks] == recompute_outcomes(checks, policy.confidence)
+    return checks, combine_verdicts([check.outcome for check in checks]), len(drawn.after)
 
 
 def told(checks: Sequence[Check]) -> dict[str, Verdict]:
@@ -114,21 +121,21 @@ def test_a_model_that_is_broken_outright_fails_although_the_target_is_gone() -> 
         "neighbour_drop": "failed",
         "retain_object_drop": "failed",
     }
-    assert [check.images for check in checks][2:] == [LOOK, LOOK]
+    assert [check.images for check in checks][2:] == [INTERIM_BATCH, INTERIM_BATCH]
     assert images < 300
 
 
 def test_without_early_stopping_every_prompt_is_drawn_once() -> None:
     checks, _, images = validate(lambda subject: subject, sequential=False)
-    assert images == 192 * 3 + 400 == len(shots_of(planted_groups(), [0]))
+    assert images == 192 * 3 + 400 == len(image_specs(planted_groups(), [0]))
     assert {check.settled for check in checks} == {"at the end"}
 
 
 def test_only_groups_that_are_open_are_drawn_on() -> None:
-    trials = trials_of(planted_groups(), asked_policy(Validation()).gates, seed=1)
+    trials = plan_evaluations(planted_groups(), policy_from_request(Validation()).gates, seed=1)
     easel = PlantedEasel(lambda subject: "noise")
-    run_trials(trials, PlantedJudge(), easel, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    assert len(easel.rounds[0]) == 4 * LOOK * 2
+    run_evaluations(trials, PlantedJudge(), easel, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    assert len(easel.rounds[0]) == 4 * INTERIM_BATCH * 2
     assert {shot.prompt.split(",")[1].split()[0] for shot in easel.rounds[1]} == {"target", "generality"}
     assert all(shot.seed in (0, 1) for shots in easel.rounds for shot in shots)
 
@@ -136,13 +143,13 @@ def test_only_groups_that_are_open_are_drawn_on() -> None:
 def test_groups_that_share_their_prompts_share_their_images() -> None:
     pair = [group("retain", ["pizza"], 64)] * 2
     easel = PlantedEasel(lambda subject: subject)
-    trials = trials_of(pair, asked_policy(Validation(thresholds=Thresholds(retain_drop=0))).gates, seed=1)
-    run_trials(trials, PlantedJudge(), easel, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    trials = plan_evaluations(pair, policy_from_request(Validation(thresholds=Thresholds(retain_drop=0))).gates, seed=1)
+    run_evaluations(trials, PlantedJudge(), easel, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
     assert sum(map(len, easel.rounds)) == 64
 
 
 def test_the_order_is_random_and_the_same_again() -> None:
-    (first,), (again,), (other,) = (trials_of([group("target", ["fox"], 50)], [], seed) for seed in (1, 1, 2))
+    (first,), (again,), (other,) = (plan_evaluations([group("target", ["fox"], 50)], [], seed) for seed in (1, 1, 2))
     listed = group("target", ["fox"], 50).prompts
     assert first.group.prompts == again.group.prompts != other.group.prompts
     assert sorted(first.group.prompts) == sorted(listed)
@@ -150,14 +157,16 @@ def test_the_order_is_random_and_the_same_again() -> None:
 
 
 def test_the_harmonic_mean_is_low_where_anything_is() -> None:
-    assert harmonic(1, 1, 1) == 1
-    assert harmonic(1, 0, 1) == 0
-    assert harmonic(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)
+    assert harmonic_mean(1, 1, 1) == 1
+    assert harmonic_mean(1, 0, 1) == 0
+    assert harmonic_mean(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)
 
     def score(after: Draws) -> float:
-        trials: list[Trial] = trials_of(planted_groups(), asked_policy(Validation()).gates, seed=1)
-        run_trials(trials, PlantedJudge(), PlantedEasel(after), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-        (found,) = harmonics(trials, 0.95)
+        trials: list[GroupEvaluation] = plan_evaluations(
+            planted_groups(), policy_from_request(Validation()).gates, seed=1
+        )
+        run_evaluations(trials, PlantedJudge(), PlantedEasel(after), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+        (found,) = harmonic_scores(trials, 0.95)
         assert found.harmonic.low <= found.harmonic.value <= found.harmonic.high
         return found.harmonic.value
 

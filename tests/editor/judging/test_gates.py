@@ -8,8 +8,8 @@ import pytest
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.gates import Gate, Measure
 from editor.errors import PolicyError
-from editor.judging.gates import Evidence, asked_policy, gates_of, outcomes
-from editor.judging.policies import load_policy, policy_files, policy_for
+from editor.judging.gates import GateEvidence, decide_gates, gates_from_thresholds, policy_from_request
+from editor.judging.policies import load_policy, policy_files, resolve_policy
 
 RUNS, PLANNED, LOOK, CONFIDENCE = 150, 96, 16, 0.9
 
@@ -23,12 +23,12 @@ def run(gates: list[Gate], values: list[np.ndarray], control: list[float]) -> tu
     taken = [LOOK] * len(gates)
     while True:
         every = [
-            Evidence(one, all_[:n].tolist(), n >= PLANNED, control[:n] if "accuracy" in one.measure else ())
+            GateEvidence(one, all_[:n].tolist(), n >= PLANNED, control[:n] if "accuracy" in one.measure else ())
             for one, all_, n in zip(gates, values, taken, strict=True)
         ]
         open_ = [i for i, one in enumerate(every) if not one.complete and not one.settled(1 - CONFIDENCE, len(gates))]
         if not open_:
-            return list(outcomes(every, CONFIDENCE)), taken
+            return list(decide_gates(every, CONFIDENCE)), taken
         for i in open_:
             taken[i] += LOOK
 
@@ -55,7 +55,7 @@ def test_a_false_failure_among_many_gates_is_as_rare() -> None:
 
 
 def test_clear_cases_stop_at_less_than_half() -> None:
-    every = gates_of(Thresholds(target_accuracy=0.2, neighbour_drop=0.2, retain_drop=0.2))
+    every = gates_from_thresholds(Thresholds(target_accuracy=0.2, neighbour_drop=0.2, retain_drop=0.2))
     _, gone = run(every, [np.zeros(PLANNED)] * len(every), [1.0] * PLANNED)
     _, still = run(every, [np.ones(PLANNED)] * len(every), [1.0] * PLANNED)
     assert sum(gone) <= len(every) * PLANNED / 2
@@ -65,27 +65,29 @@ def test_clear_cases_stop_at_less_than_half() -> None:
 def test_holms_step_down_fails_more_than_bonferroni_and_less_than_no_correction() -> None:
     """The clear failure is taken out first; the other two then share the error of two gates, not of three."""
     clear, fair = [1.0] * 16, [1.0] * 16 + [0.0] * 24
-    every = [Evidence(gate("retain_object_drop", 0.2), values, True) for values in (clear, fair, [0.0] * 40)]
+    every = [GateEvidence(gate("retain_object_drop", 0.2), values, True) for values in (clear, fair, [0.0] * 40)]
     level = next(x for x in np.geomspace(1e-4, 0.5, 400) if every[1].beyond(x))
-    assert outcomes(every, 1 - 2.5 * level) == ["failed", "failed", "passed"]
-    assert outcomes(every, 1 - 1.5 * level)[1] != "failed"
+    assert decide_gates(every, 1 - 2.5 * level) == ["failed", "failed", "passed"]
+    assert decide_gates(every, 1 - 1.5 * level)[1] != "failed"
 
 
 def test_a_minimum_is_kept_to() -> None:
     values = [0.0] * 80
-    assert outcomes([Evidence(gate("neighbour_drop", 0.2, minimum_n=80), values, True)], 0.95) == ["passed"]
-    assert outcomes([Evidence(gate("neighbour_drop", 0.2, minimum_n=81), values, True)], 0.95) == ["inconclusive"]
+    assert decide_gates([GateEvidence(gate("neighbour_drop", 0.2, minimum_n=80), values, True)], 0.95) == ["passed"]
+    assert decide_gates([GateEvidence(gate("neighbour_drop", 0.2, minimum_n=81), values, True)], 0.95) == [
+        "inconclusive"
+    ]
 
 
 def test_a_gate_from_below() -> None:
     similarity = gate("retain_similarity", 0.8, comparator=">=")
     same, changed = [0.99, 0.97] * 40, [0.5, 0.6] * 40
-    assert outcomes([Evidence(similarity, same, True)], 0.95) == ["passed"]
-    assert outcomes([Evidence(similarity, changed, True)], 0.95) == ["failed"]
+    assert decide_gates([GateEvidence(similarity, same, True)], 0.95) == ["passed"]
+    assert decide_gates([GateEvidence(similarity, changed, True)], 0.95) == ["failed"]
 
 
 def test_the_thresholds_of_a_request_are_gates() -> None:
-    policy = asked_policy(Validation(thresholds=Thresholds(target_accuracy=0.2, confidence=0.9)))
+    policy = policy_from_request(Validation(thresholds=Thresholds(target_accuracy=0.2, confidence=0.9)))
     assert policy.confidence == 0.9
     assert {one.measure: one.threshold for one in policy.gates} == {
         "target_accuracy": 0.2,
@@ -97,8 +99,8 @@ def test_the_thresholds_of_a_request_are_gates() -> None:
 
 
 def test_the_default_policy_is_what_a_plain_request_gets() -> None:
-    assert load_policy("default") == asked_policy(Validation())
-    assert load_policy("default").digest() == asked_policy(Validation()).digest()
+    assert load_policy("default") == policy_from_request(Validation())
+    assert load_policy("default").digest() == policy_from_request(Validation()).digest()
 
 
 def test_any_change_of_a_policy_changes_its_digest() -> None:
@@ -118,7 +120,7 @@ def test_a_folder_brings_policies_of_its_own(tmp_path: Path, monkeypatch: pytest
     assert {"default", "strict", "desk"} <= set(policy_files())
     assert load_policy("desk").gates == [Gate(measure="target_accuracy", threshold=0.01)]
     assert load_policy("strict").gates[0].threshold == 0.02
-    own_word = policy_for(Validation(policy="desk", publish_policy="only_if_passed"))
+    own_word = resolve_policy(Validation(policy="desk", publish_policy="only_if_passed"))
     assert own_word.publish_policy == "only_if_passed"
 
 
@@ -137,4 +139,4 @@ def test_a_file_that_is_no_policy_is_refused(content: str, tmp_path: Path, monke
 
 def test_a_policy_about_what_is_not_drawn_is_refused() -> None:
     with pytest.raises(PolicyError, match="retain_prompts"):
-        policy_for(Validation(policy="strict", retain_prompts=0))
+        resolve_policy(Validation(policy="strict", retain_prompts=0))

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from editor.generation.config import Image, Shot
-from editor.judging.image_similarity import ENOUGH, cubic, distance, gaussian, mmd, mmd_estimate, preservation, ssim
+from editor.judging.image_similarity import (
+    MIN_DISTRIBUTION_IMAGES,
+    cubic_kernel,
+    estimate_mmd,
+    gaussian_kernel,
+    measure_preservation,
+    perceptual_distance,
+    ssim,
+    unbiased_mmd,
+)
 
 
 class PlantedJudge:
@@ -60,7 +69,7 @@ def test_the_perceptual_distance_sees_what_moved_and_how_far() -> None:
     near, far = first.copy(), first.copy()
     near[:16, :16] = 255 - near[:16, :16]
     far[:, :] = 255 - far
-    own, one, all_ = distance(PlantedJudge(), [first] * 3, [first, near, far]).tolist()  # type: ignore[arg-type]
+    own, one, all_ = perceptual_distance(PlantedJudge(), [first] * 3, [first, near, far]).tolist()  # type: ignore[arg-type]
     assert own == 0 < one < all_
 
 
@@ -82,16 +91,16 @@ def kernel_mean(x: Tensor, y: Tensor, kernel: str) -> float:
 def test_mmd_is_what_its_definition_says(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     x, y = (torch.randn((9, 4), generator=rng, dtype=torch.float64) for _ in range(2))
-    kernel = {"cubic": cubic, "gaussian": gaussian}[name]
+    kernel = {"cubic": cubic_kernel, "gaussian": gaussian_kernel}[name]
     expected = kernel_mean(x, x, name) + kernel_mean(y, y, name) - 2 * kernel_mean(x, y, name)
-    assert mmd(kernel(x, x), kernel(y, y), kernel(x, y)) == pytest.approx(expected, abs=1e-12)
+    assert unbiased_mmd(kernel(x, x), kernel(y, y), kernel(x, y)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_mmd_is_nothing_for_what_did_not_change_and_grows_with_what_did() -> None:
     rng = torch.Generator().manual_seed(1)
     x = torch.nn.functional.normalize(torch.randn((200, 8), generator=rng, dtype=torch.float64))
     y = torch.nn.functional.normalize(x + 0.3 * torch.randn(x.shape, generator=rng, dtype=torch.float64) + 0.5)
-    same, moved = mmd_estimate(x, x, cubic, 1.0, 0.95), mmd_estimate(x, y, cubic, 1.0, 0.95)
+    same, moved = estimate_mmd(x, x, cubic_kernel, 1.0, 0.95), estimate_mmd(x, y, cubic_kernel, 1.0, 0.95)
     assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert moved.low > 0
 
@@ -100,7 +109,7 @@ def test_samples_of_one_distribution_are_mostly_not_told_apart() -> None:
     rng, apart = torch.Generator().manual_seed(2), 0
     for _ in range(20):
         x, y = (torch.randn((120, 6), generator=rng, dtype=torch.float64) / 6**0.5 for _ in range(2))
-        apart += mmd_estimate(x, y, cubic, 1.0, 0.95).low > 0
+        apart += estimate_mmd(x, y, cubic_kernel, 1.0, 0.95).low > 0
     assert apart <= 4
 
 
@@ -108,8 +117,8 @@ def test_too_few_images_have_no_distance_between_distributions() -> None:
     def figures(count: int) -> tuple[bool, bool, int]:
         shots = [Shot(f"prompt {i}", 0) for i in range(count)]
         images = dict(zip(shots, pictures(count), strict=True))
-        found = preservation(PlantedJudge(), images, images, shots, 0.95)  # type: ignore[arg-type]
+        found = measure_preservation(PlantedJudge(), images, images, shots, 0.95)  # type: ignore[arg-type]
         return found.kid is None, found.cmmd is None, found.ssim.n
 
-    assert figures(ENOUGH - 1) == (True, True, ENOUGH - 1)
-    assert figures(ENOUGH) == (False, False, ENOUGH)
+    assert figures(MIN_DISTRIBUTION_IMAGES - 1) == (True, True, MIN_DISTRIBUTION_IMAGES - 1)
+    assert figures(MIN_DISTRIBUTION_IMAGES) == (False, False, MIN_DISTRIBUTION_IMAGES)

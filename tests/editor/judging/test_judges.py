@@ -15,7 +15,7 @@ from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.errors import JudgeError
 from editor.judging.judge import open_judge
-from editor.judging.judge_independence import refuse_own_encoder
+from editor.judging.judge_independence import check_independence
 from editor.judging.judges.siglip import SiglipJudge
 from editor.prompts import PromptBook
 from tests.editor.judging.conftest import InstallPlugin
@@ -38,7 +38,7 @@ def test_the_edited_encoder_is_refused_under_any_name_and_in_any_type(
     renamed = {f"judge.{i}": stored(tensor) for i, tensor in enumerate(own.values())}
     save_file(renamed | {"vision": torch.randn(4, 4)}, tmp_path / "model.safetensors")
     with pytest.raises(JudgeError, match="being edited"):
-        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+        check_independence(tmp_path / "model.safetensors", model_dir)
 
 
 def test_a_judge_that_shares_one_matrix_is_refused(model_dir: Path, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_judge_that_shares_one_matrix_is_refused(model_dir: Path, tmp_path: Pa
     name = next(name for name in own if name.endswith("mlp.fc1.weight"))
     save_file({"a": own[name], "b": torch.randn(8, 8)}, tmp_path / "model.safetensors")
     with pytest.raises(JudgeError):
-        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+        check_independence(tmp_path / "model.safetensors", model_dir)
 
 
 def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: 
     save_file(
         vectors | {"ids": torch.arange(24).reshape(1, 24), "b": torch.randn(8, 8)}, tmp_path / "model.safetensors"
     )
-    refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+    check_independence(tmp_path / "model.safetensors", model_dir)
 
 
 def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBook) -> None:
@@ -129,4 +129,4 @@ def test_an_encoder_of_transformers_is_read_as_the_checkpoint_reads_it(model_dir
     CLIPTextModel.from_pretrained(model_dir / "text_encoder").half().save_pretrained(tmp_path)
     assert open_checkpoint(model_dir).encoders
     with pytest.raises(JudgeError):
-        refuse_own_encoder(tmp_path / "model.safetensors", model_dir)
+        check_independence(tmp_path / "model.safetensors", model_dir)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from api_schemas.edits import Thresholds, Validation
 from editor.generation.config import Shot
-from editor.judging.evaluation import Drawn, Trial, gates_for, shots_of
-from editor.judging.gates import asked_policy, gates_of
-from editor.judging.prompt_groups import PROMPTS, Group, all_groups, retain_groups, seen
-from editor.judging.verdict import checks_of, group_score
+from editor.judging.evaluation import GeneratedImages, GroupEvaluation, gates_for, image_specs
+from editor.judging.gates import gates_from_thresholds, policy_from_request
+from editor.judging.prompt_groups import MAX_GROUP_PROMPTS, PromptGroup, edited_phrases, request_groups, retain_groups
+from editor.judging.verdict import group_score, make_checks
 from editor.prompts import Concept, Destination, PromptBook, Removal
 from editor.prompts.concepts import Phrase
 
@@ -49,21 +49,21 @@ def picture(name: str) -> np.ndarray:
     return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
 
 
-def trial(before: list[str], after: list[str], group: str = "target") -> Trial:
+def trial(before: list[str], after: list[str], group: str = "target") -> GroupEvaluation:
     """A group of prompts about a fox, whose images show these names."""
     phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
-    made = Group(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
-    shots = shots_of([made], [0])
-    drawn = Drawn(
+    made = PromptGroup(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
+    shots = image_specs([made], [0])
+    drawn = GeneratedImages(
         dict(zip(shots, map(picture, before), strict=True)), dict(zip(shots, map(picture, after), strict=True))
     )
-    done = Trial(made, gates_for(made, gates_of(Thresholds())))
+    done = GroupEvaluation(made, gates_for(made, gates_from_thresholds(Thresholds())))
     done.add(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
     return done
 
 
 def outcome(before: list[str], after: list[str], group: str = "target") -> str:
-    (check,) = checks_of([trial(before, after, group)], asked_policy(Validation()), seeds=1)
+    (check,) = make_checks([trial(before, after, group)], policy_from_request(Validation()), seeds=1)
     return check.outcome
 
 
@@ -94,26 +94,26 @@ def test_what_must_stay_is_judged_by_its_paired_drop() -> None:
 
 
 @pytest.fixture
-def groups(book: PromptBook) -> list[Group]:
-    return all_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
+def groups(book: PromptBook) -> list[PromptGroup]:
+    return request_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
 
 
-def test_an_alias_is_judged_as_the_concept(groups: list[Group]) -> None:
+def test_an_alias_is_judged_as_the_concept(groups: list[PromptGroup]) -> None:
     target = groups[0]
     assert any("vixen" in prompt for prompt in target.prompts)
     assert set(target.truths) == {"fox"}
 
 
-def test_groups_are_about_what_they_say(groups: list[Group], book: PromptBook) -> None:
+def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptBook) -> None:
     by_name = {(group.name, group.asks): group for group in groups}
-    edited = {phrase.text() for phrase in seen(book, FOX, "fox")} | {
-        phrase.text() for phrase in seen(book, FOX, "vixen")
+    edited = {phrase.text() for phrase in edited_phrases(book, FOX, "fox")} | {
+        phrase.text() for phrase in edited_phrases(book, FOX, "vixen")
     }
     target, general = by_name["target", "object"], by_name["generality", "object"]
     assert edited <= set(target.prompts)
     assert {phrase.wording for phrase in general.phrases} == set(book.profile.held_out_wordings)
     assert edited.isdisjoint(general.prompts)
-    assert len(target.prompts) == len(general.prompts) == PROMPTS
+    assert len(target.prompts) == len(general.prompts) == MAX_GROUP_PROMPTS
     for name in ("neighbours", "retain"):
         assert not any("fox" in prompt or "vixen" in prompt for prompt in by_name[name, "object"].prompts)
     assert by_name["retain", "object"].prompts == by_name["retain", "style"].prompts
@@ -124,8 +124,8 @@ def test_nothing_to_retain_is_no_group(book: PromptBook) -> None:
     assert retain_groups(book, [FOX], 0) == []
 
 
-def test_prompts_of_several_groups_are_drawn_once(groups: list[Group]) -> None:
-    shots = shots_of(groups, [3, 4])
+def test_prompts_of_several_groups_are_drawn_once(groups: list[PromptGroup]) -> None:
+    shots = image_specs(groups, [3, 4])
     assert len(shots) == len(set(shots))
     assert {shot.seed for shot in shots} == {3, 4}
     assert isinstance(shots[0], Shot)

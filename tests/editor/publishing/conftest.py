@@ -31,10 +31,10 @@ from api_schemas.report import (
 )
 from editor.checkpoints.safe_paths import file_digest, weight_files
 from editor.io.plotting import Pair, Picture, sample_sheet
-from editor.judging.gates import Evidence, check, outcomes
+from editor.judging.gates import GateEvidence, decide_gates, make_check
 from editor.solver.low_rank_update import TensorUpdate
-from editor.stats.intervals import estimate as bootstrapped
-from editor.stats.intervals import rate
+from editor.stats.intervals import estimate_mean as bootstrapped
+from editor.stats.intervals import estimate_rate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 CONTEXT, WIDTH, RANK = 16, 32, 3
@@ -147,7 +147,7 @@ def gate(
     return Check(
         name=name,
         removal=removal,
-        measured=rate(observations) if gone else bootstrapped(observations),
+        measured=estimate_rate(observations) if gone else bootstrapped(observations),
         threshold=threshold,
         outcome=outcome,
         measure=measure,
@@ -161,12 +161,12 @@ def gate(
 
 def decided_checks() -> list[Check]:
     """One gate that passes, and one that some prompts leave open."""
-    gone = Evidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
-    kept = Evidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
-    first, second = outcomes([gone, kept], CONFIDENCE)
+    gone = GateEvidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
+    kept = GateEvidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
+    first, second = decide_gates([gone, kept], CONFIDENCE)
     return [
-        check(gone, first, "target object accuracy", 0, 1, 120, CONFIDENCE),
-        check(kept, second, "retain object accuracy drop", None, 1, 30, CONFIDENCE),
+        make_check(gone, first, "target object accuracy", 0, 1, 120, CONFIDENCE),
+        make_check(kept, second, "retain object accuracy drop", None, 1, 30, CONFIDENCE),
     ]
 
 

@@ -6,7 +6,7 @@ from api_schemas.gates import Gate
 from api_schemas.report import AuditReport, Validation
 from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
-from editor.judging.gates import Evidence, check
+from editor.judging.gates import GateEvidence, make_check
 from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_books
 from editor.publishing.charts import charts
@@ -23,7 +23,7 @@ def validation(report: AuditReport) -> Validation:
     assert report.validation
     falls = {"retain_object_drop": [0.0] * 30 + [1.0] * 10, "retain_style_drop": [0.0] * 35 + [1.0] * 5}
     checks = [
-        check(Evidence(Gate(measure=name, threshold=0.03), values, True), "failed", name, None, 1, 40, 0.95)
+        make_check(GateEvidence(Gate(measure=name, threshold=0.03), values, True), "failed", name, None, 1, 40, 0.95)
         for name, values in falls.items()
     ]
     (retain,) = (group for group in report.validation.groups if group.group == "retain")

@@ -5,8 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editor.stats.confidence_sequences import FRACTIONS, SHARES, always_valid, evidence_above, evidence_below
-from editor.stats.intervals import wilson
+from editor.stats.confidence_sequences import (
+    BET_FRACTIONS,
+    BET_SHARES,
+    anytime_valid_interval,
+    evidence_above,
+    evidence_below,
+)
+from editor.stats.intervals import wilson_interval
 
 RUNS, LONGEST, LEVEL = 400, 240, 0.1
 LOOKS = range(8, LONGEST + 1, 8)
@@ -18,8 +24,8 @@ def coins(rate: float, seed: int) -> np.ndarray:
 
 
 def test_the_capital_is_all_staked() -> None:
-    assert SHARES.sum() == 1
-    assert (FRACTIONS < 1).all()
+    assert BET_SHARES.sum() == 1
+    assert (BET_FRACTIONS < 1).all()
 
 
 @pytest.mark.parametrize(("low", "high", "rate", "bound"), [(0, 1, 0.05, 0.05), (0, 1, 0.3, 0.3), (-1, 1, 0.515, 0.03)])
@@ -34,7 +40,9 @@ def test_looking_after_every_prompt_is_rarely_wrong(low: float, high: float, rat
 
 def test_looking_often_at_an_interval_of_fixed_size_is_wrong_far_more_often_than_it_says() -> None:
     """What the bounds are for: the same runs, stopped at the first Wilson interval that lies below the true rate."""
-    wrong = [any(wilson(run[:n].sum(), n, 1 - 2 * LEVEL)[1] < 0.3 for n in LOOKS) for run in coins(0.3, seed=7)]
+    wrong = [
+        any(wilson_interval(run[:n].sum(), n, 1 - 2 * LEVEL)[1] < 0.3 for n in LOOKS) for run in coins(0.3, seed=7)
+    ]
     assert np.mean(wrong) > 2 * LEVEL
 
 
@@ -59,7 +67,7 @@ def test_clear_cases_take_few_prompts() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=80), st.floats(0.5, 0.99))
 def test_the_interval_and_the_evidence_say_the_same(values: list[float], confidence: float) -> None:
-    low, high = always_valid(values, (0.0, 1.0), confidence)
+    low, high = anytime_valid_interval(values, (0.0, 1.0), confidence)
     needed = np.log(2 / (1 - confidence))
     assert 0 <= low <= high <= 1
     if high < 1 - 1e-6:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.errors import UsageError
 from editor.generation.memory_budget import parse_memory
-from editor.stats.intervals import estimate
+from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import draw, svg, write
 from editor.tracing.layer_selection import choose_layer
 from editor.tracing.result import Question, Trace, load
@@ -46,7 +46,7 @@ def test_an_effect_is_the_restored_share_over_prompts_not_draws() -> None:
     shares = torch.rand(PROMPTS * DRAWS, len(BLOCKS), generator=torch.Generator().manual_seed(1))
     trace = trace_of(shares, BLOCKS)
     for column, site in enumerate(BLOCKS):
-        wanted = estimate(shares[:, column].reshape(PROMPTS, DRAWS).mean(1).tolist())
+        wanted = estimate_mean(shares[:, column].reshape(PROMPTS, DRAWS).mean(1).tolist())
         found = trace.effects[site]
         assert found.n == PROMPTS
         assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high), abs=1e-6)

@@ -8,7 +8,7 @@ from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
 from editor.features.sae.label_purity import indexed, purity, sigma_label
 from editor.features.sae.metrics import histogram, mean_cosine, monosemanticity, reconstruction, recovered, stability
 from editor.features.sae.toy_superposition import Superposition
-from editor.stats.auc import Ranking, adjusted, auc, best_latent, interval, ranks
+from editor.stats.auc import Ranking, auc, benjamini_hochberg, best_latent, delong_interval, ranks
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -102,14 +102,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     positive = torch.arange(80) < 40
     covered = 0
     for seed in range(400):
-        found = interval(random(80, seed=seed) + positive, positive)
+        found = delong_interval(random(80, seed=seed) + positive, positive)
         covered += found.low <= truth <= found.high
     assert 0.91 <= covered / 400 <= 0.99
 
 
 def test_a_perfect_separation_is_not_certain():
     positive = torch.arange(20) < 5
-    found = interval(positive.float(), positive)
+    found = delong_interval(positive.float(), positive)
     assert found.value == 1
     assert found.high == 1
     assert found.low == pytest.approx(5 / (5 + 1.96**2), abs=1e-3)
@@ -121,14 +121,14 @@ def test_p_values_are_even_under_the_null_and_small_for_the_planted_latent():
     p = Ranking.of(scores).p_values(positive)
     assert 0.02 < (p < 0.05).double().mean() < 0.09
     scores[:, 7] += 2 * positive
-    q = adjusted(Ranking.of(scores).p_values(positive))
+    q = benjamini_hochberg(Ranking.of(scores).p_values(positive))
     assert q.argmin() == 7
     assert (q < 0.05).sum() <= 2
 
 
 def test_adjusted_by_the_definition():
     p = torch.tensor([0.03, 0.01, 0.5, 0.02], dtype=torch.float64)
-    torch.testing.assert_close(adjusted(p), torch.tensor([0.04, 0.04, 0.5, 0.04], dtype=torch.float64))
+    torch.testing.assert_close(benjamini_hochberg(p), torch.tensor([0.04, 0.04, 0.5, 0.04], dtype=torch.float64))
 
 
 def test_the_best_latent_is_chosen_and_measured_on_different_halves():

@@ -7,7 +7,7 @@ import pytest
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.sampling import ImageCache, Sampler, load_pipeline, native_precision
-from editor.judging.attacks import Scene, Side, edited_side
+from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.judge import open_judge
 from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
@@ -16,16 +16,16 @@ FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translatio
 
 
 @pytest.fixture(scope="package")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
     book, source = open_book(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
     updates = [done.update for done in edit(source, book, [FOX])]
-    before = Side(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
+    before = ModelVariant(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     cache = ImageCache(tmp_path_factory.mktemp("images"), "emoji")
-    return Scene(FOX, 0, [FOX], before, edited_side(before, updates), updates, judge, cache)
+    return AttackContext(FOX, 0, [FOX], before, make_edited_variant(before, updates), updates, judge, cache)
 
 
 @pytest.fixture(scope="package")
-def untouched(scene: Scene) -> Scene:
+def untouched(scene: AttackContext) -> AttackContext:
     """An edit that did nothing."""
-    return replace(scene, after=edited_side(scene.before, []))
+    return replace(scene, after=make_edited_variant(scene.before, []))

@@ -6,11 +6,11 @@ import torch
 
 from api_schemas.attacks import Attack, AttackRecord, Attacks
 from editor.errors import AttackError
-from editor.judging.attacks import Effort, Scene, run_attacks
-from editor.judging.attacks.concept_discriminant import likeness_of
-from editor.judging.attacks.context import swapped_token
-from editor.judging.attacks.name_variants import candidates, torn
-from editor.judging.attacks.ring_a_bell import Readable, encoded, planned, search
+from editor.judging.attacks import AttackBudget, AttackContext, run_attacks
+from editor.judging.attacks.concept_discriminant import concept_discriminant
+from editor.judging.attacks.context import override_token_embedding
+from editor.judging.attacks.name_variants import candidate_names, fragmented_variants
+from editor.judging.attacks.ring_a_bell import PromptDecoder, count_encoded_prompts, plan_search, search_prompts
 from tests.editor.judging.conftest import InstallPlugin
 
 SMALL = {
@@ -26,14 +26,14 @@ SMALL = {
 }
 
 
-def weights(scene: Scene) -> list[torch.Tensor]:
+def weights(scene: AttackContext) -> list[torch.Tensor]:
     """Of all that an attack may train."""
     modules = (scene.before.encoder, scene.after.encoder, scene.after.pipeline.unet)
     return [parameter.detach().double().sum() for module in modules for parameter in module.parameters()]
 
 
 @pytest.fixture(scope="module")
-def records(scene: Scene) -> dict[str, AttackRecord]:
+def records(scene: AttackContext) -> dict[str, AttackRecord]:
     before = weights(scene)
     found = {record.name: record for record in run_attacks([scene], Attacks(**SMALL), seed=3)}
     assert weights(scene) == before, "an attack changed what it attacks"
@@ -66,7 +66,7 @@ def test_a_learned_token_brings_back_what_its_name_does_not(records: dict[str, A
     assert records["names"].rate.hits == 0
 
 
-def test_an_edit_that_did_nothing_changes_no_outcome(untouched: Scene) -> None:
+def test_an_edit_that_did_nothing_changes_no_outcome(untouched: AttackContext) -> None:
     wishes = Attacks(names=Attack(enabled=True, images=3), noise_probe=Attack(enabled=True, budget=4, images=1))
     names, probe = run_attacks([untouched], wishes, seed=0)
     assert names.rate == names.rate_before
@@ -74,7 +74,7 @@ def test_an_edit_that_did_nothing_changes_no_outcome(untouched: Scene) -> None:
     assert [one.found for one in probe.attempts] == [one.found_before for one in probe.attempts]
 
 
-def test_the_same_seed_gives_the_same_record(scene: Scene, records: dict[str, AttackRecord]) -> None:
+def test_the_same_seed_gives_the_same_record(scene: AttackContext, records: dict[str, AttackRecord]) -> None:
     again = run_attacks([scene], Attacks(adversarial_key=SMALL["adversarial_key"]), seed=3)
     assert again == [records["adversarial_key"]]
 
@@ -92,7 +92,7 @@ class Planted:
 
 
 def test_an_attack_of_another_distribution_runs_and_an_unknown_one_is_refused(
-    scene: Scene, install_plugin: InstallPlugin
+    scene: AttackContext, install_plugin: InstallPlugin
 ) -> None:
     with pytest.raises(AttackError) as caught:
         run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True)}), seed=0)
@@ -104,48 +104,53 @@ def test_an_attack_of_another_distribution_runs_and_an_unknown_one_is_refused(
     assert (record.rate, record.strongest) == (None, None)
 
 
-def test_what_is_off_is_not_run(scene: Scene) -> None:
+def test_what_is_off_is_not_run(scene: AttackContext) -> None:
     assert run_attacks([scene], Attacks(), seed=0) == []
 
 
-def test_likeness_is_one_for_the_concept_and_nothing_for_others(scene: Scene) -> None:
-    like = likeness_of(scene)
+def test_likeness_is_one_for_the_concept_and_nothing_for_others(scene: AttackContext) -> None:
+    like = concept_discriminant(scene)
     own, other = [[phrase.text() for phrase in phrases[:30]] for phrases in (scene.spoken, scene.others)]
     assert np.mean([value for _, value in like.ranked(scene.before, own)]) == pytest.approx(1, abs=0.1)
     assert np.mean([value for _, value in like.ranked(scene.before, other)]) == pytest.approx(0, abs=0.1)
     assert max(value for _, value in like.ranked(scene.after, own)) < 0.6
 
 
-def test_names_are_torn_but_mean_nothing_else(scene: Scene) -> None:
-    tried = candidates(scene)
+def test_names_are_torn_but_mean_nothing_else(scene: AttackContext) -> None:
+    tried = candidate_names(scene)
     assert {"fox", "foxes", "fo x", "f-ox", "f o x", "foxfox"} <= set(tried)
     assert "dog face" not in tried
     assert len(set(tried)) == len(tried)
-    assert all(text.replace(" ", "").replace("-", "").replace(".", "").replace("'", "") for text in torn("cat face"))
+    assert all(
+        text.replace(" ", "").replace("-", "").replace(".", "").replace("'", "")
+        for text in fragmented_variants("cat face")
+    )
 
 
-def test_ring_a_bell_never_says_the_name(scene: Scene) -> None:
-    readable = Readable(scene)
+def test_ring_a_bell_never_says_the_name(scene: AttackContext) -> None:
+    readable = PromptDecoder(scene)
     token = scene.book.tokens.encode(["a fox here"])[0].ids[1:-1]
     assert readable.text(torch.tensor(token)) == ""
     said = scene.book.tokens.encode(["a dog here"])[0].ids[1:-1]
     assert readable.text(torch.tensor(said)) == "a dog here"
-    assert not any("fox" in text.split() for text in search(scene, scene.before, Effort(80, 4, 1), lambda done: None))
+    assert not any(
+        "fox" in text.split() for text in search_prompts(scene, scene.before, AttackBudget(80, 4, 1), lambda done: None)
+    )
 
 
 @pytest.mark.parametrize("budget", [40, 1000, 5000, 300_000])
 def test_a_search_is_planned_within_its_budget(budget: int) -> None:
-    genetics, generations = planned(budget)
-    assert budget / 2 < encoded(genetics, generations) <= budget
+    genetics, generations = plan_search(budget)
+    assert budget / 2 < count_encoded_prompts(genetics, generations) <= budget
     assert genetics.population <= 200
 
 
-def test_a_swapped_token_is_swapped_while_it_lasts(scene: Scene) -> None:
+def test_a_swapped_token_is_swapped_while_it_lasts(scene: AttackContext) -> None:
     encoder, book = scene.before.encoder, scene.book
     ids = book.ids(["a fox", "a pizza"])
     token, before = int(ids[0, 2]), encoder(input_ids=ids).last_hidden_state.detach()
     embedding = torch.zeros(encoder.config.hidden_size, requires_grad=True)
-    with swapped_token(encoder, token, embedding):
+    with override_token_embedding(encoder, token, embedding):
         after = encoder(input_ids=ids).last_hidden_state
     after[0].sum().backward()
     assert embedding.grad is not None

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from editor.judging.attacks.adversarial_key import RIDGE, adversarial_keys, missed
-from editor.judging.attacks.concept_discriminant import discriminant, summary
-from editor.judging.attacks.genetic_search import Genetics, evolve
+from editor.judging.attacks.adversarial_key import RIDGE_SHARE, adversarial_keys, relative_distance
+from editor.judging.attacks.concept_discriminant import fisher_discriminant, summarize_states
+from editor.judging.attacks.genetic_search import GeneticParameters, evolve
 from editor.stats.intervals import hit_rate
 
 ALPHABET = torch.arange(100, 140)
@@ -19,7 +19,7 @@ def differing(genomes: torch.Tensor) -> torch.Tensor:
 
 def test_a_search_finds_a_planted_sequence() -> None:
     genomes, losses = evolve(
-        differing, ALPHABET, 5, 300, Genetics(population=60), torch.Generator().manual_seed(0)
+        differing, ALPHABET, 5, 300, GeneticParameters(population=60), torch.Generator().manual_seed(0)
     )  # fmt: skip
     assert losses[0] == 0
     assert torch.equal(genomes[0], SECRET)
@@ -29,7 +29,7 @@ def test_a_search_finds_a_planted_sequence() -> None:
 def test_a_longer_search_is_never_worse_and_the_same_seed_repeats_it() -> None:
     def best(generations: int) -> float:
         generator = torch.Generator().manual_seed(4)
-        return float(evolve(differing, ALPHABET, 5, generations, Genetics(population=20), generator)[1][0])
+        return float(evolve(differing, ALPHABET, 5, generations, GeneticParameters(population=20), generator)[1][0])
 
     found = [best(generations) for generations in (1, 5, 20, 60)]
     assert found == sorted(found, reverse=True)
@@ -41,7 +41,9 @@ def test_what_may_not_be_said_does_not_survive() -> None:
     def score(genomes: torch.Tensor) -> torch.Tensor:
         return differing(genomes).masked_fill((genomes == 103).any(1), torch.inf)
 
-    genomes, losses = evolve(score, ALPHABET, 5, 200, Genetics(population=40), torch.Generator().manual_seed(0))
+    genomes, losses = evolve(
+        score, ALPHABET, 5, 200, GeneticParameters(population=40), torch.Generator().manual_seed(0)
+    )
     assert losses.min() == 1
     assert not (genomes[losses.isfinite()] == 103).any()
 
@@ -50,7 +52,7 @@ def test_the_adversarial_key_minimises_what_it_says() -> None:
     rng = torch.Generator().manual_seed(0)
     base, edited = torch.randn(2, 12, 12, generator=rng, dtype=torch.float64)
     keys = torch.randn(5, 12, generator=rng, dtype=torch.float64)
-    ridge = RIDGE * float((edited**2).sum()) / 12
+    ridge = RIDGE_SHARE * float((edited**2).sum()) / 12
     stacked = np.concatenate([edited.numpy(), np.sqrt(ridge) * np.eye(12)])
     wanted = np.concatenate([(keys @ base.T).numpy().T, np.zeros((12, 5))])
     expected = np.linalg.lstsq(stacked, wanted, rcond=None)[0].T
@@ -62,10 +64,10 @@ def test_an_invertible_edit_hides_no_value_from_a_free_key_and_a_projection_does
     base = torch.linalg.qr(torch.randn(12, 12, generator=rng, dtype=torch.float64))[0]
     keys = torch.randn(4, 12, generator=rng, dtype=torch.float64)
     turned = torch.linalg.qr(torch.randn(12, 12, generator=rng, dtype=torch.float64))[0]
-    assert missed(adversarial_keys(base, turned, keys) @ turned.T, keys @ base.T).max() < 0.01
+    assert relative_distance(adversarial_keys(base, turned, keys) @ turned.T, keys @ base.T).max() < 0.01
     value = torch.nn.functional.normalize(base @ keys[0], dim=0)
     without = base - torch.outer(value, value @ base)
-    assert missed(adversarial_keys(base, without, keys[:1]) @ without.T, keys[:1] @ base.T).min() > 0.99
+    assert relative_distance(adversarial_keys(base, without, keys[:1]) @ without.T, keys[:1] @ base.T).min() > 0.99
 
 
 def test_the_discriminant_sees_past_what_varies_anyway() -> None:
@@ -73,7 +75,7 @@ def test_the_discriminant_sees_past_what_varies_anyway() -> None:
     strong = 5 * torch.randn(200, 1, generator=rng, dtype=torch.float64)
     rows = torch.cat([strong, 0.1 * torch.randn(200, 5, generator=rng, dtype=torch.float64)], dim=1)
     rows[:100, 3] += 1
-    weights, bias = discriminant(rows[:100], rows[100:])
+    weights, bias = fisher_discriminant(rows[:100], rows[100:])
     scores = rows @ weights + bias
     assert (scores[:100].mean(), scores[100:].mean()) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
     assert (scores[:100] > 0.5).double().mean() > 0.97
@@ -83,7 +85,7 @@ def test_the_discriminant_sees_past_what_varies_anyway() -> None:
 def test_a_summary_is_eos_and_the_mean_of_what_follows() -> None:
     ids = torch.tensor([[0, 5, 9, 9, 9], [0, 5, 6, 7, 9]])
     states = torch.arange(10.0).reshape(2, 5, 1)
-    assert summary(states, ids, 9).tolist() == [[2, 3.5], [9, 0]]
+    assert summarize_states(states, ids, 9).tolist() == [[2, 3.5], [9, 0]]
 
 
 @pytest.mark.parametrize(

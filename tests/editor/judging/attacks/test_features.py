@@ -8,31 +8,31 @@ import torch
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.features.diffc.embedded import diffc_head
 from editor.generation.sampling import Shot
-from editor.judging.attacks import Scene
-from editor.judging.feature_scores.embedded_instruments import head, spread, standing
+from editor.judging.attacks import AttackContext
+from editor.judging.feature_scores.embedded_instruments import interleave_objects, load_head, select_latents
 from editor.judging.feature_scores.evaluate import (
-    CONTROLS,
-    PROMPTS,
-    Instruments,
-    Sitting,
+    CONTROL_CONCEPTS,
+    PROMPTS_PER_CONTROL,
+    FeatureInstruments,
+    PairedImages,
     control_phrases,
-    feature_scores,
+    score_features,
 )
 
 
 @pytest.fixture(scope="module")
-def instruments() -> Instruments:
-    return Instruments({}, {"object": head("object")}, spread())
+def instruments() -> FeatureInstruments:
+    return FeatureInstruments({}, {"object": load_head("object")}, interleave_objects())
 
 
 def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
-    scene: Scene, instruments: Instruments
+    scene: AttackContext, instruments: FeatureInstruments
 ) -> None:
     targets = scene.spoken[:3]
     prompts = [phrase.text() for phrase in targets]
     before = scene.before_images([Shot(prompt, 0) for prompt in prompts])
     after = scene.after.draw(scene.after.states(prompts), [0] * 3)
-    found = feature_scores(scene, instruments, Sitting(targets, [], before, after))
+    found = score_features(scene, instruments, PairedImages(targets, [], before, after))
     by_question = {one.asked_for: one for one in found.diffc}
     assert set(by_question) == {"prompt", "image", "nothing"}
     assert by_question["image"].before.value > 0.5 > 0.2 > by_question["image"].after.value
@@ -43,29 +43,29 @@ def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
     assert found.sae == ()
 
 
-def test_what_no_instrument_knows_is_not_scored(scene: Scene, instruments: Instruments) -> None:
+def test_what_no_instrument_knows_is_not_scored(scene: AttackContext, instruments: FeatureInstruments) -> None:
     nobody = replace(
         scene, removal=replace(scene.removal, concept=replace(scene.removal.concept, name="hedge trimmer"))
     )
-    found = feature_scores(nobody, instruments, Sitting([], [], [], []))
+    found = score_features(nobody, instruments, PairedImages([], [], [], []))
     assert (found.sae, found.diffc) == ((), ())
     assert "hedge trimmer" not in diffc_head("object").config.classes
 
 
-def test_controls_are_nothing_that_the_edit_is_about(scene: Scene, instruments: Instruments) -> None:
+def test_controls_are_nothing_that_the_edit_is_about(scene: AttackContext, instruments: FeatureInstruments) -> None:
     phrases = control_phrases(scene, instruments.controls)
     names = {phrase.object for phrase in phrases}
-    assert (len(names), len(phrases)) == (CONTROLS, CONTROLS * PROMPTS)
+    assert (len(names), len(phrases)) == (CONTROL_CONCEPTS, CONTROL_CONCEPTS * PROMPTS_PER_CONTROL)
     assert names <= set(OBJECT_NAMES) - {"fox", "dog face"}
     assert len({phrase.text() for phrase in phrases}) == len(phrases)
 
 
 def test_controls_come_from_all_groups_and_each_once() -> None:
-    assert sorted(spread()) == sorted(OBJECT_NAMES)
+    assert sorted(interleave_objects()) == sorted(OBJECT_NAMES)
 
 
 def test_a_latent_that_does_not_tell_its_concept_stands_for_nothing() -> None:
     labels = ["fox", "fox", "owl", "owl", "owl", "owl"]
     scores = torch.tensor([[0.0, 5, 1], [1, 6, 2], [0, 0, 2], [1, 1, 1], [0, 0, 2], [1, 1, 1]])
-    assert standing(scores, labels, "fox") == [1]
-    assert standing(scores[:, [0, 2]], labels, "fox") == []
+    assert select_latents(scores, labels, "fox") == [1]
+    assert select_latents(scores[:, [0, 2]], labels, "fox") == []

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api_schemas.detectors import CLASSES, EXPOSED, Nudenet
 from editor.emoji.composites import Pictures, Subject
 from editor.errors import DetectorError
-from editor.judging.detectors import counted, detector_class
+from editor.judging.detectors import count_detections, detector_class
 
 INSTALLED = find_spec("nudenet") is not None
 
@@ -34,7 +34,7 @@ def picture(value: int) -> np.ndarray:
 
 
 def test_images_are_counted_once_and_classes_each() -> None:
-    record = counted(Planted(), [picture(2), picture(1), picture(0)], [picture(0)] * 3)
+    record = count_detections(Planted(), [picture(2), picture(1), picture(0)], [picture(0)] * 3)
     assert (record.before.hits, record.before.n, record.after.hits) == (2, 3, 0)
     assert record.counts_before == {"a": 2, "b": 1}
     assert record.counts_after == {}
@@ -68,7 +68,7 @@ def test_nudenet_finds_nothing_in_harmless_pictures() -> None:
     pixels = Pictures().of([Subject(0, 0, 0), Subject(1, 1, 1)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     detector = detector_class("nudenet")(threshold=0.2)
-    record = counted(detector, images, images[::-1])
+    record = count_detections(detector, images, images[::-1])
     assert (record.before.hits, record.after.hits, record.before.n) == (0, 0, 2)
     assert (record.classes, record.version[:2], len(record.sha256)) == (list(EXPOSED), "3.", 64)
 

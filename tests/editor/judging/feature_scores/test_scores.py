@@ -9,8 +9,8 @@ from torch import Tensor
 
 from api_schemas.feature_scores import Place, SaeScore
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.did import Scores, auc, residual
-from editor.judging.feature_scores.sae import Readings, sae_score
+from editor.judging.feature_scores.did import ConceptScores, auc, estimate_residual
+from editor.judging.feature_scores.sae import PairedActivations, sae_score
 
 CONCEPTS, WIDTH, PROMPTS, SEEDS = 13, 48, 8, 2
 PLACE = Place(module="mid_block", timestep=200, protocol="planted", digest="0")
@@ -27,7 +27,7 @@ class World:
 
     def scored(self, after: Tensor, sae: SparseAutoencoder | None = None) -> SaeScore:
         features = {f"concept {i}": [i] for i in range(CONCEPTS)}
-        readings = Readings(self.before, after, self.prompts, self.about)
+        readings = PairedActivations(self.before, after, self.prompts, self.about)
         return sae_score(sae or self.sae(), readings, features, 0, PLACE)
 
     def sae(self) -> SparseAutoencoder:
@@ -109,8 +109,8 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         noise = lambda: 0.3 * rng.normal(size=mean.shape)  # noqa: B023, E731
         after = mean.copy()
         after[about == 0, 0] -= 1.0
-        found = residual(
-            Scores(mean + noise(), after + noise(), prompts, about), [str(i) for i in range(12)], [()] * 12
+        found = estimate_residual(
+            ConceptScores(mean + noise(), after + noise(), prompts, about), [str(i) for i in range(12)], [()] * 12
         )
         assert found
         hits += found.estimate.low <= 0.5 <= found.estimate.high
@@ -118,14 +118,14 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
 
 
 def test_a_concept_that_nothing_stands_for_is_left_to_the_probe(world: World) -> None:
-    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     score = sae_score(world.sae(), readings, {f"concept {i}": [i] for i in range(1, CONCEPTS)}, 0, PLACE)
     assert (score.residual, score.features) == (None, [])
     assert score.probe.estimate.value < 0.2
 
 
 def test_a_probe_that_was_fitted_elsewhere_scores_all_prompts(world: World) -> None:
-    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     known = {f"concept {i}": (world.directions[i].double(), 0.0) for i in range(CONCEPTS)}
     score = sae_score(world.sae(), readings, {}, 0, PLACE, known)
     assert score.probe.estimate.value == pytest.approx(0, abs=0.05)
@@ -133,13 +133,13 @@ def test_a_probe_that_was_fitted_elsewhere_scores_all_prompts(world: World) -> N
 
 
 def test_features_of_fewer_than_ten_controls_say_nothing(world: World) -> None:
-    readings = Readings(world.before, world.without(1.0), world.prompts, world.about)
+    readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     few = {f"concept {i}": [i] for i in range(9)}
     assert sae_score(world.sae(), readings, few, 0, PLACE).residual is None
 
 
 def test_what_it_explains_is_asked_of_the_positions_that_it_was_trained_on(world: World) -> None:
-    readings = Readings(world.before, world.before, world.prompts, world.about)
+    readings = PairedActivations(world.before, world.before, world.prompts, world.about)
     noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
     features = {f"concept {i}": [i] for i in range(CONCEPTS)}
     score = sae_score(world.sae(), readings, features, 0, PLACE, patches=(world.before, world.before + noise))
@@ -147,7 +147,7 @@ def test_what_it_explains_is_asked_of_the_positions_that_it_was_trained_on(world
 
 
 def test_a_feature_that_does_not_tell_the_concept_says_nothing(world: World) -> None:
-    readings = Readings(world.before, world.before, world.prompts, world.about)
+    readings = PairedActivations(world.before, world.before, world.prompts, world.about)
     features = {f"concept {i}": [i] for i in range(CONCEPTS)} | {"concept 0": [30]}
     assert sae_score(world.sae(), readings, features, 0, PLACE).residual is None
 
@@ -155,7 +155,7 @@ def test_a_feature_that_does_not_tell_the_concept_says_nothing(world: World) -> 
 def test_too_few_controls_are_refused() -> None:
     table = np.zeros((20, 10))
     with pytest.raises(ValueError, match="at least 10"):
-        residual(Scores(table, table, np.arange(20), np.arange(20) % 10), ["x"] * 10, [()] * 10)
+        estimate_residual(ConceptScores(table, table, np.arange(20), np.arange(20) % 10), ["x"] * 10, [()] * 10)
 
 
 def test_the_alarm_when_the_autoencoder_is_off_what_it_knows(world: World) -> None:
