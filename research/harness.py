@@ -14,17 +14,8 @@ from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.safe_paths import file_digest, weight_files
 from editor.emoji.profile import grid
-from editor.generation.config import Image
-from editor.generation.sampling import (
-    ImageCache,
-    Sampler,
-    Shot,
-    draw,
-    load_pipeline,
-    native_precision,
-    put_base,
-    put_edited,
-)
+from editor.generation.config import Image, ImageSpec, Sampler, native_precision
+from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
 from editor.judging.judge import Judge, open_judge
 from editor.methods.default import Edit
 from editor.prompts import PromptBook, open_book
@@ -73,17 +64,17 @@ class Studio:
     def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
         """Within, the pipeline is the edited model's."""
         updates: list[TensorUpdate] = [done.update for done in edits]
-        put_edited(self.pipeline, updates)
+        apply_updates(self.pipeline, updates)
         try:
             yield
         finally:
-            put_base(self.pipeline, updates)
+            revert_updates(self.pipeline, updates)
 
-    def both(self, edits: Sequence[Edit], shots: Sequence[Shot]) -> tuple[list[Image], list[Image]]:
+    def both(self, edits: Sequence[Edit], shots: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
         """Images before and after."""
-        before = self.before.draw(self.pipeline, SAMPLER, shots)
+        before = self.before.generate(self.pipeline, SAMPLER, shots)
         with self.edited(edits):
-            return before, draw(self.pipeline, SAMPLER, shots)
+            return before, generate_images(self.pipeline, SAMPLER, shots)
 
     def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Kind) -> list[bool]:
         """Whether the judge finds in each image what its prompt asked for."""

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from api_schemas.report import Estimate
 from editor import emoji
-from editor.generation.sampling import Sampler, native_precision
+from editor.generation.config import Sampler, native_precision
 from editor.io.plotting import png
 from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import draw

@@ -15,9 +15,10 @@ from torch import Tensor
 from editor import emoji
 from editor.bench.baseline_tracer import Clean, clean_run, restored_run
 from editor.bench.outcome import Measure, Outcome, at_least, at_most, side_by_side
-from editor.generation.clip_runner import Tower
-from editor.generation.memory_budget import Budget
-from editor.generation.sampling import Precision, Sampler, load_pipeline, native_precision
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import Precision, Sampler, native_precision
+from editor.generation.memory_budget import MemoryBudget
+from editor.generation.sampling import load_pipeline
 from editor.tracing.corruption import Sample, noisy, samples_of
 from editor.tracing.encoder_trace import TextModel, trace_text
 from editor.tracing.readouts import Distance, ReadOut
@@ -153,13 +154,13 @@ class Setting:
 
 def text_grid(precision: Precision) -> Compared:
     """Every token x layer x kind, padding as one token; all 77 states are read."""
-    prompts, tower = one_prompt(), Tower(sd15(), precision=precision)
+    prompts, tower = one_prompt(), CLIPTextRunner(sd15(), precision=precision)
     places = [*(Place(str(i), at(77, i, i + 1)) for i in range(END + 1)), roles(prompts)[-1]]
     model = TextModel((tower,), (prompts,), places, lambda t, p, s: noisy(t, p, s, 0.1, 0))
     samples, sites = samples_of(1, 1), text_sites(tower.depth, range(len(places)))
     corrupted, clean = model.corrupt(tower, prompts, samples), clean_run(tower.encoder, prompts.ids)[1]
     setting = Setting(model, samples, sites, Distance(model.clean()), clean, corrupted)
-    ours = lambda: trace_text(model, samples, setting.question(), setting.read_out, Budget())  # noqa: E731
+    ours = lambda: trace_text(model, samples, setting.question(), setting.read_out, MemoryBudget())  # noqa: E731
     return compared(ours, setting.score, sampled(sites, PLAIN_RUNS))
 
 
@@ -186,7 +187,7 @@ def image_grid(precision: Precision) -> Compared:
         image = (drawn[0] * 255).round().astype("uint8")
         return float(bench.judge.images([image])[0] @ reader.directions[0])
 
-    ours = lambda: trace_text(bench.model, bench.samples, setting.question(), reader, Budget())  # noqa: E731
+    ours = lambda: trace_text(bench.model, bench.samples, setting.question(), reader, MemoryBudget())  # noqa: E731
     return compared(ours, plain, sampled(sites, PLAIN_IMAGES))
 
 

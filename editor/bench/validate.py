@@ -20,8 +20,9 @@ from editor import emoji
 from editor.bench.outcome import Bound, Outcome, at_least, at_most, side_by_side
 from editor.checkpoints import open_checkpoint
 from editor.emoji.profile import grid
-from editor.generation.config import Image, Sampler, Shot, Tick, native_precision
-from editor.generation.sampling import ImageCache, draw, load_pipeline
+from editor.generation.config import Image, ImageSpec, Sampler, native_precision
+from editor.generation.sampling import ImageCache, generate_images, load_pipeline
+from editor.io.progress import ProgressCallback
 from editor.judging.evaluation import (
     GeneratedImages,
     ImagePairGenerator,
@@ -44,7 +45,9 @@ FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
 def run() -> Outcome:
     """All figures. Both sides have run before they are timed."""
     pipeline, shots = load_pipeline(emoji.WEIGHTS), shots_to_draw()
-    own, full = (partial(draw, pipeline, Sampler(STEPS, GUIDANCE, p)) for p in (native_precision(), "float32"))
+    own, full = (
+        partial(generate_images, pipeline, Sampler(STEPS, GUIDANCE, p)) for p in (native_precision(), "float32")
+    )
     peer = partial(plain_loop, pipeline, shots)
     truth = np.stack(peer())
     apart = {name: difference(side(shots), truth) for name, side in (("float32", full), (native_precision(), own))}
@@ -60,13 +63,13 @@ def run() -> Outcome:
     return Outcome(name="validate", ours=native[0], peer=native[1], ratio=native[2], bounds=bounds)
 
 
-def shots_to_draw() -> list[Shot]:
+def shots_to_draw() -> list[ImageSpec]:
     """Prompts spread over objects and styles, each at one seed."""
-    return [Shot(phrase.text(), 0) for phrase in evenly(grid(), IMAGES)]
+    return [ImageSpec(phrase.text(), 0) for phrase in evenly(grid(), IMAGES)]
 
 
 @torch.inference_mode()
-def plain_loop(pipeline: Any, shots: Sequence[Shot]) -> list[Image]:
+def plain_loop(pipeline: Any, shots: Sequence[ImageSpec]) -> list[Image]:
     """What one would write first."""
     images = [
         pipeline(
@@ -89,8 +92,8 @@ def difference(images: Sequence[Image], truth: np.ndarray) -> float:
 class Sparing(ImagePairGenerator):
     """What a perfect edit draws: nothing changes but images of the concept."""
 
-    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Tick) -> None:
-        """See `Easel.draw`."""
+    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
+        """See `ImagePairGenerator.draw`."""
         about = [shot for shot in shots if FOX.concept.name in shot.prompt]
         super().draw(about, drawn, tick)
         others = self.images(self.before, [shot for shot in shots if shot not in drawn.after], tick)

@@ -16,8 +16,8 @@ from editor.features.clip import embedded as embedded_clip
 from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.sae.embedded import FOLDER, SITES, unet_sae
 from editor.features.sae.model import read_card
-from editor.generation.config import Image
-from editor.generation.sampling import load_pipeline, native_precision
+from editor.generation.config import Image, native_precision
+from editor.generation.sampling import load_pipeline
 from editor.judging.judge import open_judge
 
 VARIANTS = 2

@@ -15,8 +15,9 @@ from rich.table import Table
 from api_schemas.cli.options import JsonOutput, ModelId, Seed
 from api_schemas.errors import UsageError
 from editor.emoji.locate import embedded
-from editor.generation.memory_budget import Budget, parse_memory
-from editor.generation.sampling import Sampler, Tick, native_precision
+from editor.generation.config import Sampler, native_precision
+from editor.generation.memory_budget import MemoryBudget, parse_memory
+from editor.io.progress import ProgressCallback
 from editor.jobs import judge_folder
 from editor.tracing.heatmaps import write
 from editor.tracing.layer_selection import Choice, choose_layer
@@ -76,7 +77,7 @@ def trace(
         padding=padding,
         encoder=encoder,
         sampler=Sampler(steps, guidance, native_precision()),
-        budget=Budget(parse_memory(memory)),
+        budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )
     bench = Workbench(model_dir or embedded(model), judge_folder(), options, model_dir.name if model_dir else model)
@@ -98,7 +99,7 @@ def run_and_show(bench: Workbench, confirm: int, out: Path | None, json_output: 
 
 
 @contextmanager
-def progress(*, quiet: bool, description: str = "tracing") -> Iterator[Tick]:
+def progress(*, quiet: bool, description: str = "tracing") -> Iterator[ProgressCallback]:
     """A bar on standard error; what it yields is told the finished fraction."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:

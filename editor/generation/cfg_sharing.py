@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from editor.generation.denoiser import replaced
+from editor.generation.denoiser import override_attribute
 
 
-class Halved(nn.Module):
+class DeduplicatedModule(nn.Module):
     """A module whose input's two halves are equal: runs on the first, and gives its output twice."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -32,7 +32,7 @@ class Halved(nn.Module):
         return torch.cat([output, output])
 
 
-def before_words(unet: Any) -> list[str]:
+def unconditioned_modules(unet: Any) -> list[str]:
     """Modules that run before the first cross-attention, on latents and time alone; none where another input differs."""
     first = unet.down_blocks[0]
     if unet.config.addition_embed_type is not None or not hasattr(first, "attentions"):
@@ -43,11 +43,11 @@ def before_words(unet: Any) -> list[str]:
 
 
 @contextmanager
-def shared_halves(unet: Any) -> Iterator[None]:
+def share_cfg_halves(unet: Any) -> Iterator[None]:
     """Within, a batch whose halves are equal latents at one time is computed once until the first cross-attention."""
     with ExitStack() as stack:
-        for path in before_words(unet):
+        for path in unconditioned_modules(unet):
             parent, _, name = path.rpartition(".")
             module = unet.get_submodule(path)
-            stack.enter_context(replaced(unet.get_submodule(parent), name, Halved(module)))
+            stack.enter_context(override_attribute(unet.get_submodule(parent), name, DeduplicatedModule(module)))
         yield

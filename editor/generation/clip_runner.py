@@ -17,7 +17,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Tower:
+class CLIPTextRunner:
     """A transformers ``CLIPTextModel`` or ``CLIPTextModelWithProjection``, and which of its states the image half reads."""
 
     encoder: Any
@@ -28,40 +28,40 @@ class Tower:
     """Of products; states and sums stay float32."""
 
     @property
-    def inner(self) -> Any:
+    def text_model(self) -> Any:
         """transformers 5 has no ``text_model`` level in a ``CLIPTextModel``."""
         return getattr(self.encoder, "text_model", self.encoder)
 
     @property
     def depth(self) -> int:
         """Layers that the output depends on."""
-        return len(self.inner.encoder.layers) - (self.output == "penultimate")
+        return len(self.text_model.encoder.layers) - (self.output == "penultimate")
 
     @property
     def width(self) -> int:
         """Of the residual stream."""
-        return int(self.inner.final_layer_norm.weight.shape[0])
+        return int(self.text_model.final_layer_norm.weight.shape[0])
 
     def layer(self, index: int) -> Any:
         """One of its layers."""
-        return self.inner.encoder.layers[index]
+        return self.text_model.encoder.layers[index]
 
-    def casting(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         """Within, products are made in the tower's precision."""
-        device = self.inner.final_layer_norm.weight.device.type
+        device = self.text_model.final_layer_norm.weight.device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
         """``(n, length)`` -> token plus position embeddings ``(n, length, width)``."""
-        embedded: Tensor = self.inner.embeddings(ids)
+        embedded: Tensor = self.text_model.embeddings(ids)
         return embedded
 
     def attention(self, index: int, hidden: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
         """Self-attention output ``(rows, new, width)`` of a layer, for the positions after ``past``; and their keys, values."""
         layer = self.layer(index)
         attn, normed = layer.self_attn, layer.layer_norm1(hidden)
-        query, key, value = (heads(proj(normed), attn) for proj in (attn.q_proj, attn.k_proj, attn.v_proj))
+        query, key, value = (split_heads(proj(normed), attn) for proj in (attn.q_proj, attn.k_proj, attn.v_proj))
         own = (key, value)
         if past is not None:
             key, value = (torch.cat([before, new], dim=2) for before, new in zip(past, own, strict=True))
@@ -76,27 +76,27 @@ class Tower:
         output: Tensor = layer.mlp(layer.layer_norm2(hidden))
         return output
 
-    def finish(self, hidden: Tensor) -> Tensor:
+    def output_states(self, hidden: Tensor) -> Tensor:
         """The states that the image half reads."""
-        finished: Tensor = hidden if self.output == "penultimate" else self.inner.final_layer_norm(hidden)
+        finished: Tensor = hidden if self.output == "penultimate" else self.text_model.final_layer_norm(hidden)
         return finished.float()
 
     @property
-    def projected(self) -> int:
+    def projection_dim(self) -> int:
         """Width of the pooled embedding of a ``CLIPTextModelWithProjection``."""
         return int(self.encoder.text_projection.weight.shape[0])
 
     @torch.no_grad()
-    def pooled(self, states: Tensor, ends: Tensor) -> Tensor:
+    def pooled_embeddings(self, states: Tensor, ends: Tensor) -> Tensor:
         """``(rows, projected)`` from penultimate ``states`` and EOS positions ``(rows,)``: SDXL's second condition."""
         attended, _ = self.attention(self.depth, states)
         middle = states + attended
-        last = self.inner.final_layer_norm(middle + self.mlp(self.depth, middle))
+        last = self.text_model.final_layer_norm(middle + self.mlp(self.depth, middle))
         embedded: Tensor = self.encoder.text_projection(last[torch.arange(len(last)), ends])
         return embedded
 
 
-def heads(projected: Tensor, attn: Any) -> Tensor:
+def split_heads(projected: Tensor, attn: Any) -> Tensor:
     """``(rows, positions, width)`` -> ``(rows, heads, positions, width / heads)``."""
     rows, positions, width = projected.shape
     return projected.view(rows, positions, attn.num_heads, width // attn.num_heads).transpose(1, 2)

@@ -1,6 +1,5 @@
 """What is to be drawn, and how."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,12 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Tick = Callable[[float], None]
-"""Told the finished fraction; may raise to stop."""
-
 
 @dataclass(frozen=True)
-class Shot:
+class ImageSpec:
     """One image to draw."""
 
     prompt: str
@@ -37,22 +33,9 @@ class Sampler:
     precision: Precision = "float32"
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a longer progress: from ``start``, ``share`` of the whole long."""
-
-    tick: Tick
-    start: float
-    share: float
-
-    def __call__(self, done: float) -> None:
-        """Tell the whole's fraction."""
-        self.tick(self.start + self.share * done)
-
-
 Image = np.ndarray
 """(height, width, 3) uint8."""
 
 
-States = tuple[Tensor, ...]
+EncoderStates = tuple[Tensor, ...]
 """One ``(rows, positions, width)`` for each text encoder of the model."""

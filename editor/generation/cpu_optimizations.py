@@ -14,54 +14,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editor.generation.cfg_sharing import shared_halves
-from editor.generation.denoiser import replaced
+from editor.generation.cfg_sharing import share_cfg_halves
+from editor.generation.denoiser import override_attribute
 
-SHORT = 64
+MAX_UNFUSED_POSITIONS = 64
 """Positions up to which attention is quicker in plain products: the scores of all heads stay in the cache."""
-LANES = 16
+VECTOR_LANES = 16
 """Channels of a group from which torch vectorises its normalisation over channels that lie last."""
 
 
 @contextmanager
-def lean(unet: Any) -> Iterator[None]:
+def cpu_fast_path(unet: Any) -> Iterator[None]:
     """Within, a batch whose halves are equal latents at one time takes less work."""
     with ExitStack() as stack:
         if unet.device.type == "cpu":
-            stack.enter_context(rearranged(unet))
-        stack.enter_context(shared_halves(unet))
+            stack.enter_context(replace_cpu_modules(unet))
+        stack.enter_context(share_cfg_halves(unet))
         yield
 
 
 @contextmanager
-def rearranged(unet: Any) -> Iterator[None]:
+def replace_cpu_modules(unet: Any) -> Iterator[None]:
     """Within, modules and attention are replaced by what computes the same sooner on a processor."""
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
     with ExitStack() as stack:
         for parent in list(unet.modules()):
             if type(fused := getattr(parent, "processor", None)) is AttnProcessor2_0:
-                stack.enter_context(replaced(parent, "processor", ByLength(AttnProcessor(), fused)))
-                stack.enter_context(replaced(parent, "get_attention_scores", partial(scores, parent.scale)))
+                stack.enter_context(
+                    override_attribute(parent, "processor", LengthDispatchedAttnProcessor(AttnProcessor(), fused))
+                )
+                stack.enter_context(
+                    override_attribute(parent, "get_attention_scores", partial(attention_scores, parent.scale))
+                )
             for name, child in list(parent.named_children()):
-                if sooner := substitute(child):
-                    stack.enter_context(replaced(parent, name, sooner))
+                if sooner := find_cpu_equivalent(child):
+                    stack.enter_context(override_attribute(parent, name, sooner))
         yield
 
 
-def substitute(module: nn.Module) -> nn.Module | None:
+def find_cpu_equivalent(module: nn.Module) -> nn.Module | None:
     """What computes the same sooner, if anything does."""
     from diffusers.models.activations import GEGLU
 
     if type(module) is GEGLU:
-        return Gated(module)
-    if type(module) is nn.GroupNorm and module.num_channels // module.num_groups % LANES:
-        return Planar(module)
+        return SplitGEGLU(module)
+    if type(module) is nn.GroupNorm and module.num_channels // module.num_groups % VECTOR_LANES:
+        return ContiguousGroupNorm(module)
     return None
 
 
 @dataclass(frozen=True)
-class ByLength:
+class LengthDispatchedAttnProcessor:
     """An attention processor of diffusers: plain products where positions are few, the fused kernel elsewhere."""
 
     plain: Any
@@ -70,12 +74,12 @@ class ByLength:
     def __call__(self, attention: Any, hidden_states: Tensor, *inputs: Any, **options: Any) -> Tensor:
         """States ``(rows, positions, d)`` or maps ``(rows, d, height, width)``, laid out as they came."""
         positions = hidden_states.shape[1] if hidden_states.dim() == 3 else hidden_states[0, 0].numel()
-        processor = self.plain if positions <= SHORT else self.fused
+        processor = self.plain if positions <= MAX_UNFUSED_POSITIONS else self.fused
         output: Tensor = processor(attention, hidden_states, *inputs, **options)
         return output
 
 
-def scores(scale: float, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention_scores(scale: float, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
     """``(rows, n, d)``, ``(rows, m, d)`` -> ``(rows, n, m)``: the softmax in float32 without a copy of what it reads.
 
     A mask, ``(rows, 1 or n, m)``, is added before it.
@@ -86,7 +90,7 @@ def scores(scale: float, queries: Tensor, keys: Tensor, mask: Tensor | None = No
         return masked.softmax(2, dtype=torch.float32).to(queries.dtype)
 
 
-class Gated(nn.Module):
+class SplitGEGLU(nn.Module):
     """GEGLU as two products: each lies whole in memory, where the halves of one are strided."""
 
     def __init__(self, own: Any) -> None:
@@ -95,15 +99,15 @@ class Gated(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``(..., d)`` -> ``(..., inner)``."""
-        values, gates = (F.linear(states, *half) for half in self.halves())
+        values, gates = (F.linear(states, *half) for half in self.split_parameters())
         return values * F.gelu(gates)
 
-    def halves(self) -> Iterator[tuple[Tensor, ...]]:
+    def split_parameters(self) -> Iterator[tuple[Tensor, ...]]:
         """The weight, and the bias where there is one, of values and of gates."""
         return zip(*(parameter.chunk(2) for parameter in self.proj.parameters()), strict=True)
 
 
-class Planar(nn.Module):
+class ContiguousGroupNorm(nn.Module):
     """Group normalisation of maps whose channels lie last, done with them first."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from editor.generation.config import Precision
 
-Condition = dict[str, Any]
+Conditioning = dict[str, Any]
 """Keyword arguments of the backbone: tensors with a row for each run, perhaps in dictionaries."""
 
 
@@ -19,24 +19,24 @@ ATTENTION_CLASSES = ("Attention", "FluxAttention")
 """Attention modules of diffusers."""
 
 
-class Edits(Protocol):
+class Intervention(Protocol):
     """What is done to a batch while it runs through the backbone."""
 
     step: int
     """Set by whoever samples."""
 
-    def applied(self, backbone: nn.Module, first: int) -> AbstractContextManager[None]:
+    def apply(self, backbone: nn.Module, first: int) -> AbstractContextManager[None]:
         """Within, the rows from ``first`` on, the conditional ones, are edited; earlier rows never."""
 
 
 @dataclass
-class NoEdits:
+class NoIntervention:
     """Plain runs."""
 
     step: int = 0
 
     @contextmanager
-    def applied(self, backbone: nn.Module, first: int) -> Iterator[None]:
+    def apply(self, backbone: nn.Module, first: int) -> Iterator[None]:
         """Nothing is done."""
         yield
 
@@ -46,41 +46,43 @@ class Denoiser:
     """A ``UNet2DConditionModel``, or a transformer: SD3, FLUX, PixArt, DiT."""
 
     backbone: Any
-    shared: Mapping[str, Any] = field(default_factory=dict)
+    shared_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments that all rows have in common."""
     precision: Precision = "float32"
 
-    def casting(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         """Within, products are made in the denoiser's precision; weights are cast once in the outermost such block."""
         device = next(self.backbone.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
-    def predict(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+    def predict(self, latents: Tensor, timestep: Tensor, condition: Conditioning) -> Tensor:
         """Noise prediction ``(rows, channels, height, width)``, or as the backbone packs it, at one timestep."""
         times = timestep.expand(len(latents))
-        with self.casting():
-            output: Tensor = self.backbone(latents, timestep=times, return_dict=False, **condition, **self.shared)[0]
+        with self.autocast():
+            output: Tensor = self.backbone(
+                latents, timestep=times, return_dict=False, **condition, **self.shared_kwargs
+            )[0]
         return output.float()
 
 
-def joined(first: Condition, second: Condition) -> Condition:
+def concat_conditioning(first: Conditioning, second: Conditioning) -> Conditioning:
     """The rows of both."""
     return {name: join(first[name], second[name]) for name in first}
 
 
 def join(first: Any, second: Any) -> Any:
     """One argument's rows of both."""
-    return joined(first, second) if isinstance(first, dict) else torch.cat([first, second])
+    return concat_conditioning(first, second) if isinstance(first, dict) else torch.cat([first, second])
 
 
-def rows_of(condition: Condition, rows: Any) -> Condition:
+def select_rows(condition: Conditioning, rows: Any) -> Conditioning:
     """Some rows."""
-    chosen: Condition = tree_map(lambda tensor: tensor[rows], condition)
+    chosen: Conditioning = tree_map(lambda tensor: tensor[rows], condition)
     return chosen
 
 
-class Remembered(nn.Module):
+class CachedProjection(nn.Module):
     """A projection that knows its last input: the prompt's keys and values are the same in every step."""
 
     def __init__(self, projection: nn.Module) -> None:
@@ -107,18 +109,18 @@ def is_cross_attention(name: str, module: Any) -> bool:
 
 
 @contextmanager
-def remembering(backbone: nn.Module) -> Iterator[None]:
+def cache_cross_attention_kv(backbone: nn.Module) -> Iterator[None]:
     """Within, cross-attention projects a prompt's keys and values once, not in every step."""
     layers = [module for name, module in backbone.named_modules() if is_cross_attention(name, module)]
     with ExitStack() as stack:
         for layer in layers:
             for name in ("to_k", "to_v"):
-                stack.enter_context(replaced(layer, name, Remembered(getattr(layer, name))))
+                stack.enter_context(override_attribute(layer, name, CachedProjection(getattr(layer, name))))
         yield
 
 
 @contextmanager
-def replaced(parent: nn.Module, name: str, child: Any) -> Iterator[None]:
+def override_attribute(parent: nn.Module, name: str, child: Any) -> Iterator[None]:
     """Within, something else takes the place of a child, or of another attribute."""
     own = getattr(parent, name)
     setattr(parent, name, child)

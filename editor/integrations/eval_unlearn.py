@@ -68,14 +68,14 @@ class ExpungeTechnique:
 def edited_pipeline(config: Config) -> Any:
     """The base model with the edit in it."""
     from editor import emoji
-    from editor.generation.sampling import load_pipeline, put_edited
+    from editor.generation.sampling import apply_updates, load_pipeline
 
     folder = Path(config.model_dir) if config.model_dir else emoji.WEIGHTS
     pipeline = load_pipeline(folder)
     if config.delta:
         put_delta(pipeline, folder, config)
     else:
-        put_edited(pipeline, updates_for(folder, config))
+        apply_updates(pipeline, updates_for(folder, config))
     return pipeline
 
 

@@ -7,7 +7,7 @@ from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from editor import emoji
 from editor.checkpoints import open_checkpoint
-from editor.generation.config import Tick
+from editor.io.progress import ProgressCallback
 from editor.jobs.context import JobContext, keep
 from editor.jobs.edit_phase import edited
 from editor.judging.attacks import AttackContext, ModelVariant, load_attacks, make_edited_variant, run_attacks
@@ -30,7 +30,7 @@ class Attacked(BaseModel):
 
 
 def run_attacking(
-    context: JobContext, easel: ImagePairGenerator, drawn: GeneratedImages, prompts: list[str], tick: Tick
+    context: JobContext, easel: ImagePairGenerator, drawn: GeneratedImages, prompts: list[str], tick: ProgressCallback
 ) -> None:
     """Attack every removal, count what detectors find in the images of prompts about them, and read features."""
     asked, stages = context.request.validation, scenes(context, easel)

@@ -5,7 +5,7 @@ from pydantic import RootModel
 from api_schemas.conflicts import Conflict
 from api_schemas.report import TraceRecord
 from editor.checkpoints.load_transformers import load_module
-from editor.generation.sampling import check_drawable
+from editor.generation.sampling import check_supported_pipeline
 from editor.jobs.context import JobContext, keep
 from editor.judging.attacks import load_attacks
 from editor.judging.detectors import load_detectors
@@ -26,7 +26,7 @@ def run_trace(context: JobContext) -> None:
     and attacks and detectors that are not installed here.
     """
     if context.request.validation.enabled:
-        check_drawable(context.checkpoint.path)
+        check_supported_pipeline(context.checkpoint.path)
     in_ledger(context)
     open_signer(context.signing_dir, context.now)
     load_attacks(context.request.validation.attacks)

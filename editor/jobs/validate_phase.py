@@ -8,7 +8,8 @@ from pydantic import RootModel
 
 from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord, Validation, Verdict
-from editor.generation.sampling import ImageCache, Sampler, load_pipeline, native_precision
+from editor.generation.config import Sampler, native_precision
+from editor.generation.sampling import ImageCache, load_pipeline
 from editor.io.atomic import write_bytes
 from editor.io.plotting import Picture
 from editor.jobs.attack_phase import run_attacking

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.judging import Drift
-from editor.generation.sampling import put_base, put_edited
+from editor.generation.sampling import apply_updates, revert_updates
 from editor.judging.prompt_groups import PromptGroup
 from editor.solver.low_rank_update import TensorUpdate
 
@@ -22,11 +22,11 @@ def measure_drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequen
     if not prompts:
         return None
     before = final_states(pipeline, ["", *prompts])
-    put_edited(pipeline, updates)
+    apply_updates(pipeline, updates)
     try:
         after = final_states(pipeline, ["", *prompts])
     finally:
-        put_base(pipeline, updates)
+        revert_updates(pipeline, updates)
     moved = relative_change(before[:, 1:], after[:, 1:])
     return Drift(
         prompts=len(prompts),

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 
 from api_schemas.gates import Gate, Measure
-from editor.generation.config import Image, Sampler, Shot, Stretch, Tick
-from editor.generation.sampling import ImageCache, put_base, put_edited
+from editor.generation.config import Image, ImageSpec, Sampler
+from editor.generation.sampling import ImageCache, apply_updates, revert_updates
+from editor.io.progress import ProgressCallback, SubProgress
 from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
 from editor.solver.low_rank_update import TensorUpdate
 
-Images = dict[Shot, Image]
+Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16
 """Prompts of each unsettled group that are drawn between two looks at the gates."""
 
@@ -39,18 +40,18 @@ class ImagePairGenerator:
     before: ImageCache
     after: ImageCache
 
-    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Tick) -> None:
+    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
         """Draw shots with either, as far as they are not there yet. The pipeline is left as the base model's."""
-        drawn.before.update(self.images(self.before, shots, Stretch(tick, 0.0, 0.5)))
-        put_edited(self.pipeline, self.updates)
+        drawn.before.update(self.images(self.before, shots, SubProgress(tick, 0.0, 0.5)))
+        apply_updates(self.pipeline, self.updates)
         try:
-            drawn.after.update(self.images(self.after, shots, Stretch(tick, 0.5, 0.5)))
+            drawn.after.update(self.images(self.after, shots, SubProgress(tick, 0.5, 0.5)))
         finally:
-            put_base(self.pipeline, self.updates)
+            revert_updates(self.pipeline, self.updates)
 
-    def images(self, cache: ImageCache, shots: Sequence[Shot], tick: Tick) -> Images:
+    def images(self, cache: ImageCache, shots: Sequence[ImageSpec], tick: ProgressCallback) -> Images:
         """By shot."""
-        return dict(zip(shots, cache.draw(self.pipeline, self.sampler, shots, tick), strict=True))
+        return dict(zip(shots, cache.generate(self.pipeline, self.sampler, shots, tick), strict=True))
 
 
 @dataclass
@@ -71,17 +72,17 @@ class PromptScores:
         self.clips += more.clips
 
 
-def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[Shot]:
+def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
     """Each prompt at each seed, once."""
     prompts = dict.fromkeys(prompt for group in groups for prompt in group.prompts)
-    return [Shot(prompt, seed) for prompt in prompts for seed in seeds]
+    return [ImageSpec(prompt, seed) for prompt in prompts for seed in seeds]
 
 
 def score_group(
     judge: Judge, group: PromptGroup, images: Images, seeds: Sequence[int], names: Sequence[str]
 ) -> PromptScores:
     """Judge one group's images."""
-    shots = [Shot(prompt, seed) for prompt in group.prompts for seed in seeds]
+    shots = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
     truths = [truth for truth in group.truths for _ in seeds]
     seen = judge.images([images[shot] for shot in shots])
     chosen, scores = judge.recognise(group.asks, seen, names)
@@ -151,7 +152,7 @@ class GroupEvaluation:
 
 def ssim_by_prompt(group: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> list[float]:
     """SSIM of each prompt's images before and after, averaged over seeds."""
-    shots = [Shot(prompt, seed) for prompt in group.prompts for seed in seeds]
+    shots = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
     found = ssim([drawn.before[shot] for shot in shots], [drawn.after[shot] for shot in shots])
     return [float(value) for value in found.reshape(-1, len(seeds)).mean(1)]
 
@@ -196,14 +197,14 @@ def run_evaluations(
     seeds: Sequence[int],
     level: float,
     sequential: bool,
-    tick: Tick,
+    tick: ProgressCallback,
 ) -> GeneratedImages:
     """Draw and judge, a few prompts of each trial at a time, until every gate is settled or no prompt is left."""
     drawn, planned = GeneratedImages(), len(image_specs([trial.group for trial in trials], seeds))
     while going := undecided_evaluations(trials, level, sequential):
         parts = [trial.next(INTERIM_BATCH) for trial in going]
         new = [shot for shot in image_specs(parts, seeds) if shot not in drawn.after]
-        easel.draw(new, drawn, Stretch(tick, len(drawn.after) / planned, len(new) / planned))
+        easel.draw(new, drawn, SubProgress(tick, len(drawn.after) / planned, len(new) / planned))
         for trial, part in zip(going, parts, strict=True):
             trial.add(judge, part, drawn, seeds)
     tick(1.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.judging import Drift, Estimate, Preservation
-from editor.generation.config import Image, Shot
+from editor.generation.config import Image, ImageSpec
 from editor.judging.judge import Judge
 from editor.stats.intervals import estimate_mean
 
@@ -23,9 +23,9 @@ SSIM_WINDOW, SSIM_SIGMA, SSIM_CONSTANTS = 11, 1.5, (0.01**2, 0.03**2)
 
 def measure_preservation(
     judge: Judge,
-    before: Mapping[Shot, Image],
-    after: Mapping[Shot, Image],
-    shots: Sequence[Shot],
+    before: Mapping[ImageSpec, Image],
+    after: Mapping[ImageSpec, Image],
+    shots: Sequence[ImageSpec],
     confidence: float,
     drift: Drift | None = None,
 ) -> Preservation:
@@ -44,7 +44,7 @@ def measure_preservation(
     )
 
 
-def mean_by_prompt(values: Tensor, shots: Sequence[Shot]) -> list[float]:
+def mean_by_prompt(values: Tensor, shots: Sequence[ImageSpec]) -> list[float]:
     """Means over the seeds of each prompt."""
     found: dict[str, list[float]] = {}
     for shot, value in zip(shots, values.tolist(), strict=True):

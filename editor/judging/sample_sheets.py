@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image as Pillow
 
-from editor.generation.config import Shot
+from editor.generation.config import ImageSpec
 from editor.io.plotting import Pair, Picture, sample_sheet
 from editor.judging.evaluation import GeneratedImages
 from editor.judging.prompt_groups import PromptGroup
@@ -27,7 +27,7 @@ def make_sample_sheets(groups: Sequence[PromptGroup], drawn: GeneratedImages, se
 
 def make_sample_sheet(group: PromptGroup, drawn: GeneratedImages, seed: int) -> Picture:
     """Up to eight pairs of a group."""
-    shots = [Shot(prompt, seed) for prompt in evenly(group.prompts, PAIRS_PER_SHEET)]
+    shots = [ImageSpec(prompt, seed) for prompt in evenly(group.prompts, PAIRS_PER_SHEET)]
     pairs = [
         Pair(
             s.prompt,

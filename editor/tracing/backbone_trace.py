@@ -11,13 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from editor.generation.config import States
-from editor.generation.denoiser import Edits
-from editor.generation.memory_budget import Budget
+from editor.generation.config import EncoderStates
+from editor.generation.denoiser import Intervention
+from editor.generation.memory_budget import MemoryBudget
+from editor.io.progress import ProgressCallback, no_progress
 from editor.tracing.corruption import Sample
 from editor.tracing.patching import Reading, Restoring
 from editor.tracing.result import Question, Trace
-from editor.tracing.score_store import CLEAN, OFFSET, Cell, Tick, Values, measure, open_values
+from editor.tracing.score_store import CLEAN, OFFSET, Cell, Values, measure, open_values
 from editor.tracing.sites import BlockSite
 
 
@@ -28,10 +29,10 @@ class ImageReadOut(Protocol):
     def name(self) -> str:
         """What was read, in words."""
 
-    def rows(self, budget: Budget) -> int:
+    def rows(self, budget: MemoryBudget) -> int:
         """How many runs it takes at once."""
 
-    def scores(self, states: States, samples: Sequence[Sample], edits: Edits | None = None) -> Tensor:
+    def scores(self, states: EncoderStates, samples: Sequence[Sample], edits: Intervention | None = None) -> Tensor:
         """``(rows,)``: one score for each run."""
 
 
@@ -39,8 +40,8 @@ class ImageReadOut(Protocol):
 class Runs:
     """Clean and corrupted states of every sample; ``(samples, ...)`` each."""
 
-    clean: States
-    corrupted: States
+    clean: EncoderStates
+    corrupted: EncoderStates
     samples: Sequence[Sample]
     sites: Sequence[BlockSite]
 
@@ -63,7 +64,7 @@ class Runs:
         edits = Reading(sites, self.clean[0][chosen])
         return read_out.scores(self.states(cells), [self.samples[sample] for sample, _ in cells], edits)
 
-    def states(self, cells: Sequence[Cell]) -> States:
+    def states(self, cells: Sequence[Cell]) -> EncoderStates:
         """Clean states for clean runs, else corrupted ones."""
         chosen = torch.tensor([sample for sample, _ in cells])
         clean = torch.tensor([column == CLEAN for _, column in cells])
@@ -74,14 +75,14 @@ class Runs:
 
 
 def trace_blocks(
-    clean: States,
-    corrupted: States,
+    clean: EncoderStates,
+    corrupted: EncoderStates,
     samples: Sequence[Sample],
     question: Question,
     read_out: ImageReadOut,
-    budget: Budget,
+    budget: MemoryBudget,
     values: Values | None = None,
-    tick: Tick = lambda done: None,
+    tick: ProgressCallback = no_progress,
     *,
     direct: bool = False,
 ) -> Trace:

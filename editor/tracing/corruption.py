@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from editor.errors import ConceptError
-from editor.generation.clip_runner import Tower
+from editor.generation.clip_runner import CLIPTextRunner
 from editor.prompts import PromptBook
 from editor.tracing.traced_prompts import Attribute, Traced
 
@@ -32,12 +32,12 @@ def samples_of(prompts: int, draws: int, seeds: Sequence[int] = (0,)) -> list[Sa
     return [Sample(p, d, s) for p in range(prompts) for d in range(draws) for s in seeds]
 
 
-def deviation(tower: Tower, ids: Tensor, spans: Tensor) -> float:
+def deviation(tower: CLIPTextRunner, ids: Tensor, spans: Tensor) -> float:
     """Standard deviation over all entries of the embeddings of the marked tokens."""
     return float(tower.embed(ids)[spans].float().std())
 
 
-def noisy(tower: Tower, prompts: Traced, samples: Sequence[Sample], sigma: float, seed: int) -> Tensor:
+def noisy(tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample], sigma: float, seed: int) -> Tensor:
     """``(samples, context, width)``: Gaussian noise of deviation ``sigma`` on the span.
 
     The noise depends on seed, prompt and draw alone: neither batches nor the length that is computed change it.
@@ -53,7 +53,7 @@ def noise(shape: Sequence[int], sample: Sample, seed: int) -> Tensor:
     return torch.randn(tuple(shape), generator=generator)
 
 
-def swapped(tower: Tower, prompts: Traced, samples: Sequence[Sample], donors: Sequence[Tensor]) -> Tensor:
+def swapped(tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample], donors: Sequence[Tensor]) -> Tensor:
     """``(samples, context, width)``: the span's tokens are those of a donor, one donor a draw."""
     ids = prompts.ids[index(samples)].clone()
     for row, sample in zip(ids, samples, strict=True):

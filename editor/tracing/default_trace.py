@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from api_schemas.report import SiteEffect, TraceRecord
-from editor.generation.clip_runner import Tower
-from editor.generation.memory_budget import Budget
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
 from editor.prompts import PromptBook, Removal
 from editor.tracing.corruption import NOISE, deviation, noisy, samples_of
@@ -36,7 +36,7 @@ def trace(
     tick: Callable[[float], None] = lambda done: None,
 ) -> TraceRecord:
     """Trace one removal's concept."""
-    concept, tower = removals[index].concept, Tower(encoder)
+    concept, tower = removals[index].concept, CLIPTextRunner(encoder)
     prompts = trace_prompts(book, concept.kind, concept.subject, PROMPTS)
     read_out = linear_judge(tower, book, judge, prompts, removals)
     sigma, samples = NOISE * deviation(tower, prompts.ids, prompts.spans), samples_of(len(prompts.texts), DRAWS)
@@ -54,7 +54,7 @@ def trace(
         samples=as_tuples(samples),
         sites=tuple(text_sites(tower.depth, [0], ("self_attention", "mlp"))),
     )
-    return recorded(trace_text(model, samples, question, read_out, Budget(), tick=tick), index)
+    return recorded(trace_text(model, samples, question, read_out, MemoryBudget(), tick=tick), index)
 
 
 def recorded(trace: Trace, index: int) -> TraceRecord:

@@ -7,19 +7,19 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from editor.generation.clip_runner import Tower
-from editor.generation.config import States
-from editor.generation.memory_budget import Budget
-from editor.generation.sampling import Stretch
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import EncoderStates
+from editor.generation.memory_budget import MemoryBudget
+from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.tracing.corruption import Sample, index
 from editor.tracing.patched_runs import TextGrid, run, text_grid
 from editor.tracing.readouts import ReadOut
 from editor.tracing.result import Question, Trace
-from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET, Cell, Tick, Values, measure, open_values
+from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET, Cell, Values, measure, open_values
 from editor.tracing.sites import TextSite
 from editor.tracing.traced_prompts import Place, Traced
 
-Corrupt = Callable[[Tower, Traced, Sequence[Sample]], Tensor]
+Corrupt = Callable[[CLIPTextRunner, Traced, Sequence[Sample]], Tensor]
 """Corrupted embeddings ``(samples, context, width)``."""
 
 
@@ -27,7 +27,7 @@ Corrupt = Callable[[Tower, Traced, Sequence[Sample]], Tensor]
 class TextModel:
     """The text encoders that are traced together, each with the prompts as its own tokenizer has them."""
 
-    towers: tuple[Tower, ...]
+    towers: tuple[CLIPTextRunner, ...]
     prompts: tuple[Traced, ...]
     places: Sequence[Place]
     """Over the prompts; token positions are the same for every encoder."""
@@ -45,7 +45,7 @@ class TextModel:
             for tower, p in zip(self.towers, self.prompts, strict=True)
         )
 
-    def clean(self) -> States:
+    def clean(self) -> EncoderStates:
         """The clean states of all prompts, padding included."""
         pairs = zip(self.towers, self.prompts, strict=True)
         return tuple(run(tower, tower.embed(prompts.ids)).states for tower, prompts in pairs)
@@ -70,7 +70,7 @@ class Slab:
         """The sample that a cell is about."""
         return self.samples[cell[0] - self.first]
 
-    def states(self, cells: Sequence[Cell]) -> States:
+    def states(self, cells: Sequence[Cell]) -> EncoderStates:
         """What the cells' runs hand on, for each encoder."""
         return tuple(self.of_tower(tower, cells) for tower in range(len(self.grids)))
 
@@ -120,9 +120,9 @@ def trace_text(
     samples: Sequence[Sample],
     question: Question,
     read_out: ReadOut,
-    budget: Budget,
+    budget: MemoryBudget,
     values: Values | None = None,
-    tick: Tick = lambda done: None,
+    tick: ProgressCallback = no_progress,
 ) -> Trace:
     """Score every site of the question in every sample.
 
@@ -133,16 +133,16 @@ def trace_text(
     sites = [site for site in question.sites if isinstance(site, TextSite)]
     values = values or open_values(len(samples), len(sites))
     length = model.length(read_out.whole)
-    at_once, total = budget.samples(model.towers, length), len(samples)
-    rows = min(budget.text_rows(model.towers, length), read_out.rows(budget))
+    at_once, total = budget.max_samples(model.towers, length), len(samples)
+    rows = min(budget.text_batch_size(model.towers, length), read_out.rows(budget))
     for first in range(0, total, at_once):
         part = samples[first : first + at_once]
         slab = Slab(model.grids(part, length), part, first, sites, model.places)
-        measure_slab(slab, values, read_out, rows, Stretch(tick, first / total, len(part) / total))
+        measure_slab(slab, values, read_out, rows, SubProgress(tick, first / total, len(part) / total))
     return Trace(question, values.scores)
 
 
-def measure_slab(slab: Slab, values: Values, read_out: ReadOut, rows: int, tick: Tick) -> None:
+def measure_slab(slab: Slab, values: Values, read_out: ReadOut, rows: int, tick: ProgressCallback) -> None:
     """Measure what needs a run; where restoring moves nothing, the corrupted run's score holds."""
     cells = slab.cells()
     moving = sorted(filter(slab.moves, cells), key=slab.start)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from editor.generation.clip_runner import KeysValues, Tower
+from editor.generation.clip_runner import CLIPTextRunner, KeysValues
 from editor.tracing.sites import TEXT_KINDS, TextKind, TextSite
 from editor.tracing.traced_prompts import Place
 
@@ -31,10 +31,10 @@ class Run:
 
 
 @torch.no_grad()
-def run(tower: Tower, embedded: Tensor) -> Run:
+def run(tower: CLIPTextRunner, embedded: Tensor) -> Run:
     """Run embeddings ``(rows, positions, width)`` through the encoder, and keep everything."""
     inputs, attention, mlp, past = [embedded], [], [], []
-    with tower.casting():
+    with tower.autocast():
         for layer in range(tower.depth):
             attended, keys_values = tower.attention(layer, inputs[-1])
             middle = inputs[-1] + attended
@@ -43,7 +43,7 @@ def run(tower: Tower, embedded: Tensor) -> Run:
             attention.append(attended)
             mlp.append(output)
             past.append(keys_values)
-        return Run(inputs, attention, mlp, past, tower.finish(inputs[-1]))
+        return Run(inputs, attention, mlp, past, tower.output_states(inputs[-1]))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rows:
 class TextGrid:
     """The clean and the corrupted run of one encoder, from which restored runs start."""
 
-    tower: Tower
+    tower: CLIPTextRunner
     clean: Run
     """Of the prompts."""
     corrupted: Run
@@ -92,7 +92,7 @@ class TextGrid:
         for i in sorted(range(len(cells)), key=lambda i: cells[i][1].layer):
             groups[self.first(*cells[i])].append(i)
         out = self.corrupted.states[torch.tensor([sample for sample, _ in cells])]
-        with self.tower.casting():
+        with self.tower.autocast():
             for first, members in groups.items():
                 out[members, first:] = self.resumed(first, self.rows([cells[i] for i in members]))
         return out
@@ -123,7 +123,7 @@ class TextGrid:
                 hidden[:before] = self.through(layer, first, hidden[:before], pick(rows, slice(before)))
             if after > before:
                 hidden[before:after] = self.entered(layer, pick(rows, slice(before, after)))[:, first:]
-        return self.tower.finish(hidden)
+        return self.tower.output_states(hidden)
 
     def through(self, layer: int, first: int, hidden: Tensor, rows: Rows) -> Tensor:
         """The residual stream after a layer that comes after the rows' first."""
@@ -162,7 +162,7 @@ def pick(rows: Rows, chosen: slice) -> Rows:
 
 
 def text_grid(
-    tower: Tower,
+    tower: CLIPTextRunner,
     ids: Tensor,
     spans: Tensor,
     corrupted: Tensor,

@@ -27,7 +27,7 @@ class Restoring:
     step: int = 0
 
     @contextmanager
-    def applied(self, backbone: nn.Module, first: int) -> Iterator[None]:
+    def apply(self, backbone: nn.Module, first: int) -> Iterator[None]:
         """Hook the modules of all sites."""
         rows: dict[str, list[int]] = defaultdict(list)
         for row, site in enumerate(self.sites):
@@ -73,7 +73,7 @@ class Reading:
     step: int = 0
 
     @contextmanager
-    def applied(self, backbone: nn.Module, first: int) -> Iterator[None]:
+    def apply(self, backbone: nn.Module, first: int) -> Iterator[None]:
         """Hook the layers of all sites."""
         names = {name for site in self.sites if site for name in site.modules}
         handles = [

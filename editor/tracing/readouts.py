@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.generation.clip_runner import Tower
-from editor.generation.config import States
-from editor.generation.memory_budget import Budget
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import EncoderStates
+from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
 from editor.prompts import PromptBook, Removal
 from editor.tracing.corruption import Sample
@@ -38,10 +38,10 @@ class ReadOut(Protocol):
     def whole(self) -> bool:
         """Whether it reads padding too; else nothing after EOS is computed."""
 
-    def rows(self, budget: Budget) -> int:
+    def rows(self, budget: MemoryBudget) -> int:
         """How many runs it takes at once."""
 
-    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
         """``(rows,)``: one score for each run."""
 
 
@@ -49,16 +49,16 @@ class ReadOut(Protocol):
 class Distance:
     """Text space: minus the Euclidean distance to the clean states of all positions, padding too: what the UNet reads."""
 
-    clean: States
+    clean: EncoderStates
     """Of the prompts."""
     name: str = "distance in text space"
     whole: bool = True
 
-    def rows(self, budget: Budget) -> int:
+    def rows(self, budget: MemoryBudget) -> int:
         """Any number."""
         return MANY
 
-    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
         """``(rows,)``"""
         prompts = torch.tensor([sample.prompt for sample in samples])
         pairs = zip(states, self.clean, strict=True)
@@ -98,11 +98,11 @@ class LinearJudge:
     name: str = "judge, linear in text space"
     whole: bool = True
 
-    def rows(self, budget: Budget) -> int:
+    def rows(self, budget: MemoryBudget) -> int:
         """Any number."""
         return MANY
 
-    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
         """``(rows,)``"""
         prompts = torch.tensor([sample.prompt for sample in samples])
         embedded = F.normalize(summary(states[0], self.ends[prompts]) @ self.matrix, dim=1)
@@ -120,7 +120,7 @@ def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Ten
 
 @torch.no_grad()
 def linear_judge(
-    tower: Tower, book: PromptBook, judge: Judge, prompts: Traced, removals: Sequence[Removal] = ()
+    tower: CLIPTextRunner, book: PromptBook, judge: Judge, prompts: Traced, removals: Sequence[Removal] = ()
 ) -> LinearJudge:
     """The read-out, fitted on the traced prompts and on prompts of everything that no removal names."""
     kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))

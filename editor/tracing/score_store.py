@@ -10,14 +10,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from editor.io.atomic import write_bytes
+from editor.io.progress import ProgressCallback
 
 CLEAN, CORRUPTED = 0, 1
 """The first two columns; site ``i`` is column ``i + OFFSET``."""
 OFFSET = 2
 Cell = tuple[int, int]
 """Sample and column."""
-Tick = Callable[[float], None]
-"""Told the finished fraction after every batch; may raise to stop."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def read(path: Path, fingerprint: str) -> Tensor | None:
 
 
 def measure(
-    values: Values, cells: Sequence[Cell], batch: int, score: Callable[[Sequence[Cell]], Tensor], tick: Tick
+    values: Values, cells: Sequence[Cell], batch: int, score: Callable[[Sequence[Cell]], Tensor], tick: ProgressCallback
 ) -> None:
     """Score what is missing, batch after batch. ``tick`` may raise: what is finished stays."""
     todo = values.missing(cells)

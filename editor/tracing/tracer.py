@@ -14,12 +14,13 @@ from api_schemas.errors import UsageError
 from editor.checkpoints import Checkpoint, file_digest, open_checkpoint, weight_files
 from editor.checkpoints.load_transformers import load_module
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.generation.batched_pipeline import Painter
-from editor.generation.clip_runner import Tower
-from editor.generation.config import States
-from editor.generation.denoiser import Condition
-from editor.generation.memory_budget import Budget
-from editor.generation.sampling import Sampler, Tick, load_pipeline
+from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import EncoderStates, Sampler
+from editor.generation.denoiser import Conditioning
+from editor.generation.memory_budget import MemoryBudget
+from editor.generation.sampling import load_pipeline
+from editor.io.progress import ProgressCallback
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import PromptBook, load_profile
 from editor.tracing.backbone_trace import ImageReadOut, trace_blocks
@@ -68,7 +69,7 @@ class Options:
     encoder: str = "all"
     """``text_encoder``, ``text_encoder_2`` or all of them together."""
     sampler: Sampler = field(default_factory=lambda: Sampler(steps=20, guidance=3.0))
-    budget: Budget = field(default_factory=Budget)
+    budget: MemoryBudget = field(default_factory=MemoryBudget)
     seed: int = 0
 
 
@@ -99,14 +100,14 @@ class Workbench:
         return tuple(PromptBook(open_tokenizer(encoder), load_profile(folder)) for encoder in chosen)
 
     @cached_property
-    def towers(self) -> tuple[Tower, ...]:
+    def towers(self) -> tuple[CLIPTextRunner, ...]:
         """The traced encoders; those of the pipeline where images are drawn."""
         if self.needs_images:
-            return self.painter.towers
+            return self.painter.encoders
         output: Literal["final", "penultimate"] = "penultimate" if self.checkpoint.family in PENULTIMATE else "final"
         encoders = [e for e in self.checkpoint.encoders if self.options.encoder in ("all", e.component)]
         return tuple(
-            Tower(load_module(encoder), output, encoder.component, self.options.sampler.precision)
+            CLIPTextRunner(load_module(encoder), output, encoder.component, self.options.sampler.precision)
             for encoder in encoders
         )
 
@@ -116,7 +117,7 @@ class Workbench:
         return self.options.where != "text" or self.options.read_out in ("noise", "images")
 
     @cached_property
-    def painter(self) -> Painter:
+    def painter(self) -> BatchedPipeline:
         """The pipeline, taken apart."""
         family = self.checkpoint.family
         if not self.model_path.is_dir() or family not in ("stable-diffusion-1", "stable-diffusion-2", "sdxl"):
@@ -127,7 +128,7 @@ class Workbench:
             )
         if self.options.encoder != "all":
             raise UsageError("Images take all encoders together.", field="encoder", remedy="Leave --encoder out.")
-        return Painter(opened_pipeline(self.model_path, family == "sdxl"), self.options.sampler)
+        return BatchedPipeline(opened_pipeline(self.model_path, family == "sdxl"), self.options.sampler)
 
     @cached_property
     def judge(self) -> Judge:
@@ -169,7 +170,7 @@ class Workbench:
         """Tokens to swap in."""
         return donors_for(self.books[0], self.options.attribute, self.prompts[0], self.options.draws)
 
-    def corrupt(self, tower: Tower, prompts: Traced, samples: Sequence[Sample]) -> Tensor:
+    def corrupt(self, tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample]) -> Tensor:
         """Corrupted embeddings ``(samples, context, width)``."""
         if self.options.corruption == "swap":
             return swapped(tower, prompts, samples, self.donors)
@@ -221,11 +222,11 @@ class Workbench:
             f"noise, {NOISE:g} standard deviations" if self.options.corruption == "noise" else "another value's tokens"
         )
 
-    def condition(self, states: States, samples: Sequence[Sample]) -> Condition:
+    def condition(self, states: EncoderStates, samples: Sequence[Sample]) -> Conditioning:
         """What the UNet is given for runs of these samples."""
-        return self.painter.condition(states, self.prompts[0].ends[index(samples)])
+        return self.painter.conditioning_from_states(states, self.prompts[0].ends[index(samples)])
 
-    def read_out(self, name: ReadOutName, clean: States) -> ReadOut | ImageReadOut:
+    def read_out(self, name: ReadOutName, clean: EncoderStates) -> ReadOut | ImageReadOut:
         """A read-out by name.
 
         Args:
@@ -234,10 +235,10 @@ class Workbench:
         if name == "images":
             return Images(self.painter, self.judge, self.condition, directions(self.judge, self.prompts[0]))
         if name == "noise":
-            rows = self.painter.rows(self.options.budget)
+            rows = self.painter.batch_size(self.options.budget)
             noisy_latents = along_the_way(self.painter, self.condition(clean, self.samples), self.samples, rows)
             return noise_prediction(
-                self.painter.denoiser, self.condition, clean, self.samples, noisy_latents, self.painter.rows
+                self.painter.denoiser, self.condition, clean, self.samples, noisy_latents, self.painter.batch_size
             )
         return self.text_read_out(name)
 
@@ -250,7 +251,7 @@ class Workbench:
         return linear_judge(self.towers[0], self.books[0], self.judge, self.prompts[0])
 
     @torch.no_grad()
-    def clean_and_corrupted(self) -> tuple[States, States]:
+    def clean_and_corrupted(self) -> tuple[EncoderStates, EncoderStates]:
         """States ``(samples, ...)`` of both runs; for the direct effect, of the other prompts and of the prompts."""
         clean = tuple(states[index(self.samples)] for states in self.model.clean())
         if self.options.where == "cross-attention":
@@ -258,7 +259,7 @@ class Workbench:
         grids = self.model.grids(self.samples, self.model.length(whole=True))
         return clean, tuple(grid.corrupted.states for grid in grids)
 
-    def others(self) -> States:
+    def others(self) -> EncoderStates:
         """States ``(samples, ...)`` of the same prompts about another value, another one in each draw."""
         if len(self.towers) > 1:
             raise UsageError("The direct effect is traced for models with one text encoder.", field="sites")
@@ -269,7 +270,7 @@ class Workbench:
 
     def trace(
         self,
-        tick: Tick,
+        tick: ProgressCallback,
         out: Path | None = None,
         sites: Sequence[Site] | None = None,
         read_out: ReadOutName | None = None,
@@ -289,7 +290,7 @@ class Workbench:
             direct=self.options.where == "cross-attention",
         ))  # fmt: skip
 
-    def trace_text(self, name: ReadOutName, sites: Sequence[Site], tick: Tick, out: Path | None) -> Trace:
+    def trace_text(self, name: ReadOutName, sites: Sequence[Site], tick: ProgressCallback, out: Path | None) -> Trace:
         """Trace sites of the text encoders."""
         clean = tuple(states[index(self.samples)] for states in self.model.clean()) if name == "noise" else ()
         reader: Any = self.read_out(name, clean)

@@ -15,8 +15,8 @@ from editor import emoji
 from editor.emoji.composites import Pictures, Subject
 from editor.emoji.profile import PROFILE, grid
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
-from editor.generation.config import Image
-from editor.generation.sampling import Sampler, Shot, draw, load_pipeline
+from editor.generation.config import Image, ImageSpec, Sampler
+from editor.generation.sampling import generate_images, load_pipeline
 from editor.judging.judge import Judge, open_judge
 from editor.prompts.concepts import Phrase
 
@@ -57,8 +57,8 @@ def artwork_check(judge: Judge) -> dict[str, Any]:
 def generated(model_dir: Path) -> list[Image]:
     """One image of every prompt of the grid, seed 0."""
     with tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        shots = [Shot(phrase.text(), 0) for phrase in grid()]
-        return draw(load_pipeline(model_dir), SAMPLER, shots, lambda done: bar.update(done - bar.n))
+        shots = [ImageSpec(phrase.text(), 0) for phrase in grid()]
+        return generate_images(load_pipeline(model_dir), SAMPLER, shots, lambda done: bar.update(done - bar.n))
 
 
 def sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:

@@ -11,8 +11,8 @@ from PIL import ImageDraw, ImageFont
 
 from editor import emoji
 from editor.checkpoints import open_checkpoint
-from editor.generation.config import Image
-from editor.generation.sampling import Shot, draw, load_pipeline, put_edited
+from editor.generation.config import Image, ImageSpec
+from editor.generation.sampling import apply_updates, generate_images, load_pipeline
 from editor.methods.default import edit
 from editor.prompts import Concept, Destination, Removal, open_book
 from research.emoji.evaluate import SAMPLER
@@ -44,11 +44,11 @@ SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
 
 def rows(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
     """Before and after."""
-    pipeline, shots = load_pipeline(model_dir), [Shot(prompt, 1) for prompt in prompts]
-    before = draw(pipeline, SAMPLER, shots)
+    pipeline, shots = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
+    before = generate_images(pipeline, SAMPLER, shots)
     edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
-    put_edited(pipeline, [done.update for done in edits])
-    return before, draw(pipeline, SAMPLER, shots)
+    apply_updates(pipeline, [done.update for done in edits])
+    return before, generate_images(pipeline, SAMPLER, shots)
 
 
 def band(label: str, before: Sequence[Image], after: Sequence[Image]) -> Pillow.Image:

@@ -26,7 +26,8 @@ from editor.features.activations.store import pooled
 from editor.features.diffc.model import DiffcConfig
 from editor.features.diffc.training import DiffcPlan, Labelled, hits, train_diffc
 from editor.features.linear_probe import fit_probe, indices
-from editor.generation.sampling import load_pipeline, native_precision
+from editor.generation.config import native_precision
+from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
 
 Label = Literal["object", "group", "style"]

@@ -19,7 +19,7 @@ from editor.features.diffc.inference import probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, load_diffc
 from editor.features.diffc.training import DiffcPlan, Labelled, train_diffc
 from editor.features.linear_probe import indices
-from editor.generation.sampling import Shot, native_precision
+from editor.generation.config import ImageSpec, native_precision
 from editor.io.atomic import write_bytes
 from editor.prompts.concepts import Kind
 from editor.stats.auc import delong_interval
@@ -89,7 +89,7 @@ def generated(studio: Studio, asks: Kind) -> dict[str, Any]:
     """Accuracy on images that the embedded model draws of every object in every style, with and without their prompts."""
     phrases = grid()
     texts = [phrase.text() for phrase in phrases]
-    images = studio.before.draw(studio.pipeline, SAMPLER, [Shot(text, 0) for text in texts])
+    images = studio.before.generate(studio.pipeline, SAMPLER, [ImageSpec(text, 0) for text in texts])
     latents, head = latents_of(studio.pipeline, images), load_diffc(FOLDER / asks)
     targets = indices([getattr(phrase, asks) for phrase in phrases], CLASSES[asks])
 

@@ -21,7 +21,8 @@ from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
 from editor.features.sae.concept_metrics import concepts, told
 from editor.features.sae.embedded import FOLDER, SITES
 from editor.features.sae.metrics import Reconstruction, localisation, reconstruction
-from editor.generation.sampling import load_pipeline, native_precision
+from editor.generation.config import native_precision
+from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
 from research.emoji_features.card_tables import absorbed, agreement, concept_cells
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel
 from api_schemas.attacks import Attack, AttackRecord, Attacks, Rate
 from api_schemas.feature_scores import FeatureScores, Residual
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
-from editor.generation.config import Image
-from editor.generation.sampling import Shot
+from editor.generation.config import Image, ImageSpec
 from editor.io.atomic import write_bytes
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant, run_attacks
 from editor.judging.feature_scores.embedded_instruments import load_instruments
@@ -109,7 +108,7 @@ class Bench:
         """Of targets and controls, before and after; kept on disk, as features are read from them later."""
         path = self.folder / f"{self.name}.npz"
         if not path.exists():
-            shots = [Shot(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
+            shots = [ImageSpec(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
             before = self.scene.before_images(shots)
             after = self.scene.after.draw(self.scene.after.states([s.prompt for s in shots]), [s.seed for s in shots])
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from editor.emoji.vocabulary import OBJECT_NAMES
-from editor.generation.sampling import Shot
+from editor.generation.config import ImageSpec
 from editor.methods.collateral_forecast import foresee, predicted_drop
 from editor.methods.default import edit
 from editor.prompts.templates import evenly
@@ -48,7 +48,7 @@ def row(studio: Studio, count: int, preservation: float | None) -> Row:
     delta = done.update.up @ done.update.down
     foreseen = {one.prompt: one for one in foresee(studio.encoder, studio.book, {0: delta}, texts)}
     every = [phrase for phrase in phrases for _ in range(SEEDS)]
-    before, after = studio.both([done], [Shot(text, seed) for text in texts for seed in range(SEEDS)])
+    before, after = studio.both([done], [ImageSpec(text, seed) for text in texts for seed in range(SEEDS)])
     damage = 1 - (studio.seen(before) * studio.seen(after)).sum(1)
     was, still = (torch.tensor(studio.hits(images, every, "object")) for images in (before, after))
     return Row(

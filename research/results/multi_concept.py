@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from editor.emoji.vocabulary import OBJECT_NAMES
-from editor.generation.sampling import Shot
+from editor.generation.config import ImageSpec
 from editor.methods.default import edit
 from editor.prompts.templates import evenly
 from editor.solver.config import Method, Preset
@@ -43,7 +43,7 @@ def row(studio: Studio, preset: Preset, count: int) -> Row:
     (done,) = edit(studio.encoder, studio.book, removals_of(names), Method(preset))
     named, rest = [studio.about(name, PROMPTS[preset]) for name in names], others(names, OTHERS[preset])
     phrases = [phrase for own in named for phrase in own]
-    before, after = studio.both([done], [Shot(phrase.text(), 0) for phrase in phrases + rest])
+    before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in phrases + rest])
     first, then = (studio.hits(images[: len(phrases)], phrases, "object") for images in (before, after))
     found = {name: share([hit for hit, p in zip(then, phrases, strict=True) if p.object == name]) for name in names}
     fell = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from editor.generation.sampling import Shot
+from editor.generation.config import ImageSpec
 from editor.methods.default import edit
 from editor.prompts import Concept, PromptBook, Removal, destination_of
 from editor.prompts.concepts import Kind
@@ -52,7 +52,7 @@ def row(studio: Studio, preset: Preset, removal: Removal) -> Row:
     (done,) = edit(studio.encoder, studio.book, [removal], Method(preset))
     name, kind = removal.concept.name, removal.concept.kind
     named, rest = studio.about(name, PROMPTS), others([name], OTHERS[preset])
-    before, after = studio.both([done], [Shot(phrase.text(), 0) for phrase in named + rest])
+    before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in named + rest])
     count = len(named)
     fell = {
         asks: share(studio.hits(before[count:], rest, asks)) - share(studio.hits(after[count:], rest, asks))

@@ -20,8 +20,8 @@ from editor.features.clip.image_conditioned_pipelines import draw_embeddings, im
 from editor.features.clip.image_grids import Strip, sheet
 from editor.features.clip.ip_adapter import attach
 from editor.features.clip.steering import along, grouped
-from editor.generation.config import Image
-from editor.generation.sampling import Sampler, load_pipeline, native_precision
+from editor.generation.config import Image, Sampler, native_precision
+from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
 from editor.judging.judge import Judge, judge_class
 from editor.stats.intervals import estimate_mean

@@ -15,8 +15,7 @@ from torch import Tensor
 from editor.features.activations.backbone_inputs import denoise
 from editor.features.activations.hooks import backbone_of, capture
 from editor.features.activations.recorder import Key, module_digest, tensor_digest
-from editor.generation.config import Image
-from editor.generation.sampling import Precision
+from editor.generation.config import Image, Precision
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editor.features.activations.hooks import backbone_of, capture, removing
 from editor.features.activations.recorder import Key, module_digest
-from editor.generation.sampling import Sampler, Shot
+from editor.generation.config import ImageSpec, Sampler
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Generation:
     """A source of activations: what modules put out in some steps of drawing each shot."""
 
     pipeline: Any
-    shots: Sequence[Shot]
+    shots: Sequence[ImageSpec]
     sampler: Sampler
     modules: Sequence[str]
     steps: Sequence[int]

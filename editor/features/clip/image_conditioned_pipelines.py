@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.generation.config import Image
-from editor.generation.sampling import BATCH, Sampler, Tick
+from editor.generation.config import Image, Sampler
+from editor.generation.sampling import BATCH_SIZE
+from editor.io.progress import ProgressCallback, no_progress
 
 
 class ImageConditioned(Protocol):
@@ -125,7 +126,7 @@ def draw_embeddings(
     sampler: Sampler,
     embeddings: Tensor,
     seeds: Sequence[int],
-    tick: Tick = lambda done: None,
+    tick: ProgressCallback = no_progress,
 ) -> list[Image]:
     """One picture for each row of ``(n, width)``; what a batch holds besides does not matter.
 
@@ -139,8 +140,8 @@ def draw_embeddings(
             remedy="Use the CLIP whose embeddings the pipeline was trained on.",
         )
     images: list[Image] = []
-    for start in range(0, len(seeds), BATCH):
-        part = slice(start, start + BATCH)
+    for start in range(0, len(seeds), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
         images += model.batch(embeddings[part], seeds[part], sampler)
         tick(len(images) / len(seeds))
     return images

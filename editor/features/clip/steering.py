@@ -9,8 +9,8 @@ from torch import Tensor
 from editor.features.clip.decomposition import Decomposition, Dictionary, decompose, directions
 from editor.features.clip.image_conditioned_pipelines import ImageConditioned, draw_embeddings
 from editor.features.clip.spherical_kmeans import LARGEST, THRESHOLD, Grouping, group
-from editor.generation.config import Image
-from editor.generation.sampling import Sampler, Tick
+from editor.generation.config import Image, Sampler
+from editor.io.progress import ProgressCallback, no_progress
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of a group's own activation."""
@@ -55,7 +55,7 @@ class Easel:
     sampler: Sampler
     seed: int = 0
 
-    def draw(self, embeddings: Tensor, tick: Tick = lambda done: None) -> list[Image]:
+    def draw(self, embeddings: Tensor, tick: ProgressCallback = no_progress) -> list[Image]:
         """One picture for each row of ``(n, d)``."""
         return draw_embeddings(self.model, self.sampler, embeddings, [self.seed] * len(embeddings), tick)
 

@@ -17,7 +17,7 @@ from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
 from editor.features.clip.steering import Easel, Grouped, grouped
 from editor.features.image_folder import read
 from editor.features.sae import SparseAutoencoder, load_sae
-from editor.generation.sampling import Sampler, native_precision
+from editor.generation.config import Sampler, native_precision
 
 
 @dataclass(frozen=True)

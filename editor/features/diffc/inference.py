@@ -9,7 +9,7 @@ from torch import Tensor
 from editor.errors import FeatureError
 from editor.features.activations.noised_source import fixed_noise, maps_at
 from editor.features.diffc.model import DiffusionClassifier
-from editor.generation.sampling import Precision
+from editor.generation.config import Precision
 
 BATCH = 64
 

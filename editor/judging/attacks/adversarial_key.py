@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Tick
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import PROMPT_BATCH, AttackContext, ModelVariant
@@ -81,7 +81,7 @@ class AdversarialKey:
         "A word that comes near it, and draws the concept, is a hole."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Solve, look for words, draw the nearest."""
         update = scene.updates[0]
         base, edited = update.base.double(), update.edited.double()

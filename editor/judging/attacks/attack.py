@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Tick
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.context import AttackContext
 from editor.judging.plugins import ATTACKS, load
 
@@ -33,7 +33,7 @@ class Attack(Protocol):
     source: ClassVar[str]
     tells: ClassVar[str]
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Attack. The same scene, effort and seed give the same record."""
         ...
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Shot, Tick
+from editor.generation.config import ImageSpec
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant, summarize_states
 from editor.judging.attacks.context import AttackContext, override_token_embedding
@@ -41,9 +42,11 @@ def find_unused_token(scene: AttackContext) -> tuple[int, str]:
     return vocabulary[word], word[:-4]
 
 
-def learn_embedding(scene: AttackContext, loss_of: LossFunction, effort: AttackBudget, tick: Tick) -> Tensor:
+def learn_embedding(
+    scene: AttackContext, loss_of: LossFunction, effort: AttackBudget, tick: ProgressCallback
+) -> Tensor:
     """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``effort.budget`` steps."""
-    table = scene.after.painter.towers[0].inner.embeddings.token_embedding.weight.detach()
+    table = scene.after.painter.encoders[0].text_model.embeddings.token_embedding.weight.detach()
     own = scene.book.tokens.encode([scene.name])[0].ids[1:-1]
     embedding = table[own].mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(effort.seed)
@@ -71,7 +74,7 @@ class ConceptInversion:
         "of any edit of the text encoder alone, for whoever holds the weights. It takes a new token, not a prompt."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Attack."""
         token, word = find_unused_token(scene)
         asked, known = (
@@ -128,7 +131,7 @@ class ImageInversion(ConceptInversion):
 
     def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
         """The denoising loss under the prompt with the new token."""
-        shots = [Shot(spoken, effort.seed) for spoken, _ in said]
+        shots = [ImageSpec(spoken, effort.seed) for spoken, _ in said]
         pictures = TrainingImages(
             scene.before.latents(scene.before_images(shots)), scene.book.ids([new for _, new in said])
         )

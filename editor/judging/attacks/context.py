@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from editor.features.activations.noised_source import encode
-from editor.generation.batched_pipeline import Painter
-from editor.generation.config import Image
-from editor.generation.cpu_optimizations import lean
-from editor.generation.sampling import BATCH, ImageCache, Sampler, Shot, put_edited
+from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.config import Image, ImageSpec, Sampler
+from editor.generation.cpu_optimizations import cpu_fast_path
+from editor.generation.sampling import BATCH_SIZE, ImageCache, apply_updates
 from editor.judging.judge import Judge
 from editor.prompts import PromptBook, Removal
 from editor.prompts.concepts import Phrase
@@ -41,13 +41,13 @@ class ModelVariant:
         return self.pipeline.text_encoder
 
     @cached_property
-    def painter(self) -> Painter:
+    def painter(self) -> BatchedPipeline:
         """Draws from states."""
-        return Painter(self.pipeline, self.sampler)
+        return BatchedPipeline(self.pipeline, self.sampler)
 
     def encode(self, ids: Tensor) -> Tensor:
         """``(n, length)`` token ids -> last states ``(n, length, d)``, with gradients where these are on."""
-        with self.painter.towers[0].casting():
+        with self.painter.encoders[0].autocast():
             states: Tensor = self.encoder(input_ids=ids).last_hidden_state
         return states.float()
 
@@ -59,10 +59,12 @@ class ModelVariant:
     def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
         images: list[Image] = []
-        with lean(self.painter.denoiser.backbone):
-            for start in range(0, len(seeds), BATCH):
-                part = slice(start, start + BATCH)
-                images += self.painter.draw(self.painter.condition((states[part],), torch.empty(0)), seeds[part])
+        with cpu_fast_path(self.painter.denoiser.backbone):
+            for start in range(0, len(seeds), BATCH_SIZE):
+                part = slice(start, start + BATCH_SIZE)
+                images += self.painter.generate(
+                    self.painter.conditioning_from_states((states[part],), torch.empty(0)), seeds[part]
+                )
         return images
 
     def latents(self, images: Sequence[Image]) -> Tensor:
@@ -75,7 +77,7 @@ def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -
     """The edited model: the same image half with a text encoder of its own."""
     parts = before.pipeline.components | {"text_encoder": deepcopy(before.encoder)}
     pipeline = type(before.pipeline)(**parts, requires_safety_checker=False)
-    put_edited(pipeline, updates)
+    apply_updates(pipeline, updates)
     return ModelVariant(pipeline, before.sampler, before.book)
 
 
@@ -140,9 +142,9 @@ class AttackContext:
         own = scores[:, names.index(self.name)].tolist()
         return [(name == self.name, score) for name, score in zip(found, own, strict=True)]
 
-    def before_images(self, shots: Sequence[Shot]) -> list[Image]:
+    def before_images(self, shots: Sequence[ImageSpec]) -> list[Image]:
         """Of the base model, from the cache where they are there."""
-        return self.cache.draw(self.before.pipeline, self.before.sampler, shots)
+        return self.cache.generate(self.before.pipeline, self.before.sampler, shots)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def denoising_loss(side: ModelVariant, latents: Tensor, states: Tensor, generato
     noise = torch.randn(latents.shape, generator=generator)
     times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
     noisy = scheduler.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
-    with side.painter.denoiser.casting():
+    with side.painter.denoiser.autocast():
         predicted = side.painter.denoiser.backbone(noisy, times, states).sample
     velocity = scheduler.config.prediction_type == "v_prediction"
     return F.mse_loss(predicted.float(), scheduler.get_velocity(latents, noise, times) if velocity else noise)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Shot, Tick
+from editor.generation.config import ImageSpec
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext, ModelVariant
@@ -22,9 +23,9 @@ TRAINING_IMAGES, BATCH_SIZE = 32, 8
 LEARNING_RATE = 1e-4
 
 
-def fine_tune(scene: AttackContext, effort: AttackBudget, tick: Tick) -> ModelVariant:
+def fine_tune(scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> ModelVariant:
     """A copy of the edited model after ``effort.budget`` steps on images of kept concepts."""
-    shots = [Shot(phrase.text(), effort.seed) for phrase in evenly(scene.others, TRAINING_IMAGES)]
+    shots = [ImageSpec(phrase.text(), effort.seed) for phrase in evenly(scene.others, TRAINING_IMAGES)]
     pictures = TrainingImages(
         scene.before.latents(scene.before_images(shots)), scene.book.ids([shot.prompt for shot in shots])
     )
@@ -66,7 +67,7 @@ class Resurgence:
         "for this much training, on images that do not show the concept."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Attack."""
         texts = [phrase.text() for phrase in scene.spoken[: effort.images]]
         seeds, side = [effort.seed] * len(texts), fine_tune(scene, effort, tick)

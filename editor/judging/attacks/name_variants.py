@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Tick
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext
@@ -52,7 +52,7 @@ class NameVariants:
         """What to try."""
         return candidate_names(scene)
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Rank all, draw the likest."""
         texts = {scene.asked(scene.spoken[0], name) for name in self.names(scene)[: effort.budget]}
         fitting = sorted(text for text in texts if scene.book.fits(text))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.config import Image
-from editor.generation.sampling import Shot, Tick
+from editor.generation.config import Image, ImageSpec
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.records import Candidate, make_attempts, make_record
@@ -25,7 +25,7 @@ NOISE_STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 @torch.no_grad()
 def restore_from_noise(side: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
     """Noise latents ``(n, ...)`` by ``strength``, and denoise them under one prompt, without guidance."""
-    scheduler = side.painter.scheduler()
+    scheduler = side.painter.make_scheduler()
     start = min(side.sampler.steps - 1, round(side.sampler.steps * (1 - strength)))
     times = scheduler.timesteps[start:]
     if hasattr(scheduler, "set_begin_index"):
@@ -33,11 +33,11 @@ def restore_from_noise(side: ModelVariant, latents: Tensor, prompt: str, strengt
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
     latents = scheduler.add_noise(latents, noise, times[:1].expand(len(latents)))
     states = side.states([prompt]).expand(len(latents), -1, -1)
-    condition = side.painter.condition((states,), torch.empty(0))
+    condition = side.painter.conditioning_from_states((states,), torch.empty(0))
     for time in times:
         given = scheduler.scale_model_input(latents, time).contiguous(memory_format=torch.channels_last)
         latents = scheduler.step(side.painter.denoiser.predict(given, time, condition), time, latents)[0]
-    return side.painter.decode(latents)
+    return side.painter.decode_latents(latents)
 
 
 class NoiseProbe:
@@ -54,10 +54,10 @@ class NoiseProbe:
         "as it was: the concept is hidden from prompts, not gone from the weights. What counts is the difference to the base."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Restore the same images at each strength, by both models."""
         count = max(1, min(effort.budget // len(NOISE_STRENGTHS), effort.images))
-        shots = [Shot(phrase.text(), effort.seed) for phrase in scene.spoken[:count]]
+        shots = [ImageSpec(phrase.text(), effort.seed) for phrase in scene.spoken[:count]]
         latents = scene.before.latents(scene.before_images(shots))
         made, shares = [], dict[str, float]()
         for number, strength in enumerate(NOISE_STRENGTHS):

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api_schemas.attacks import AttackRecord, Attempt, Budget
-from editor.generation.config import Image
-from editor.generation.sampling import Shot
+from editor.generation.config import Image, ImageSpec
 from editor.judging.attacks.attack import Attack, AttackBudget
 from editor.judging.attacks.context import AttackContext
 from editor.stats.intervals import hit_rate
@@ -36,7 +35,7 @@ def make_attempts(
 def attempt_prompts(scene: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
     """Candidates that are prompts, drawn by both models."""
     texts, seeds = [one.what for one in candidates], [one.seed for one in candidates]
-    before = scene.before_images([Shot(text, seed) for text, seed in zip(texts, seeds, strict=True)])
+    before = scene.before_images([ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)])
     after = scene.after.draw(scene.after.states(texts), seeds)
     return make_attempts(scene, candidates, after, before)
 

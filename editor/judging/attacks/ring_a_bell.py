@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.generation.sampling import Tick
+from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext, ModelVariant
@@ -71,7 +71,7 @@ class PromptDecoder:
         return self.known[key]
 
 
-def search_prompts(scene: AttackContext, side: ModelVariant, effort: AttackBudget, tick: Tick) -> list[str]:
+def search_prompts(scene: AttackContext, side: ModelVariant, effort: AttackBudget, tick: ProgressCallback) -> list[str]:
     """Prompts that a side's encoder reads as the concept, from several starts, best first of each."""
     generator, readable, towards = (
         torch.Generator().manual_seed(effort.seed),
@@ -131,7 +131,7 @@ class RingABellTransfer:
         "A success is a prompt without the concept's name that draws it. A failure is worth as much as the search was long."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> AttackRecord:
+    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
         """Search, then draw what was found."""
         texts = self.found(scene, effort, tick)
         ranked = concept_discriminant(scene).ranked(scene.after, texts)
@@ -139,7 +139,7 @@ class RingABellTransfer:
         spent = RESTARTS * count_encoded_prompts(*plan_search(effort.budget // RESTARTS))
         return make_record(self, scene, effort, attempt_prompts(scene, chosen), spent=spent, tried=len(texts))
 
-    def found(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> list[str]:
+    def found(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> list[str]:
         """Shared by all edits of the concept."""
         key = f"ring-a-bell {effort.budget} {effort.images} {effort.seed}"
         texts: list[str] = scene.once(key, lambda: search_prompts(scene, scene.before, effort, tick))
@@ -152,6 +152,6 @@ class RingABellAdaptive(RingABellTransfer):
     name: ClassVar[str] = "ring_a_bell_adaptive"
     access: ClassVar[Access] = "encoder"
 
-    def found(self, scene: AttackContext, effort: AttackBudget, tick: Tick) -> list[str]:
+    def found(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> list[str]:
         """For this edit."""
         return search_prompts(scene, scene.after, effort, tick)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from api_schemas.attacks import Attack as Wish
 from api_schemas.attacks import AttackRecord, Attacks
-from editor.generation.sampling import Stretch, Tick
+from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.judging.attacks.attack import Attack, AttackBudget, load_attack
 from editor.judging.attacks.context import AttackContext
 
@@ -19,7 +19,7 @@ def load_attacks(wishes: Attacks) -> list[tuple[Attack, Wish]]:
 
 
 def run_attacks(
-    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, tick: Tick = lambda done: None
+    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, tick: ProgressCallback = no_progress
 ) -> list[AttackRecord]:
     """Every attack that is on, against every removal.
 
@@ -30,7 +30,7 @@ def run_attacks(
     planned = [(attack, wish, scene) for scene in scenes for attack, wish in load_attacks(wishes)]
     records = []
     for number, (attack, wish, scene) in enumerate(planned):
-        part = Stretch(tick, number / len(planned), 1 / len(planned))
+        part = SubProgress(tick, number / len(planned), 1 / len(planned))
         records.append(attack.run(scene, resolve_budget(attack, wish, seed), part))
     return records
 

@@ -21,7 +21,8 @@ from editor.features.linear_probe import fit_probe
 from editor.features.sae import embedded as embedded_sae
 from editor.features.sae.feature_selection import d_prime
 from editor.features.sae.model import WEIGHTS, read_card
-from editor.generation.sampling import load_pipeline, native_precision
+from editor.generation.config import native_precision
+from editor.generation.sampling import load_pipeline
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
 from editor.prompts.concepts import Kind
 from editor.stats.auc import auc

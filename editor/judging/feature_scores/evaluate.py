@@ -11,7 +11,7 @@ from api_schemas.feature_scores import DiffCScore, FeatureScores, Place, SaeScor
 from editor.features.activations.noised_source import fixed_noise, maps_at
 from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
-from editor.generation.config import Image, Shot
+from editor.generation.config import Image, ImageSpec
 from editor.judging.attacks import AttackContext, ModelVariant
 from editor.judging.feature_scores.diffc import score_generated_images, score_noised_images
 from editor.judging.feature_scores.sae import Direction, PairedActivations, sae_score
@@ -65,7 +65,7 @@ class PairedImages:
 def generate_paired_images(scene: AttackContext, instruments: FeatureInstruments, seed: int = 0) -> PairedImages:
     """Draw them."""
     targets, controls = scene.spoken[:MAX_TARGET_PROMPTS], control_phrases(scene, instruments.controls)
-    shots = [Shot(phrase.text(), seed) for phrase in (*targets, *controls)]
+    shots = [ImageSpec(phrase.text(), seed) for phrase in (*targets, *controls)]
     after = scene.after.draw(scene.after.states([shot.prompt for shot in shots]), [seed] * len(shots))
     return PairedImages(targets, controls, scene.before_images(shots), after)
 

@@ -10,12 +10,21 @@ from diffusers import UNet2DConditionModel
 
 from editor import emoji
 from editor.errors import CheckpointError
-from editor.generation.cfg_sharing import Halved, before_words, shared_halves
-from editor.generation.config import Sampler, Shot
-from editor.generation.cpu_optimizations import ByLength, Gated, Planar, lean
-from editor.generation.sampling import ImageCache, check_drawable, draw, load_pipeline
+from editor.generation.cfg_sharing import DeduplicatedModule, share_cfg_halves, unconditioned_modules
+from editor.generation.config import ImageSpec, Sampler
+from editor.generation.cpu_optimizations import (
+    ContiguousGroupNorm,
+    LengthDispatchedAttnProcessor,
+    SplitGEGLU,
+    cpu_fast_path,
+)
+from editor.generation.sampling import ImageCache, check_supported_pipeline, generate_images, load_pipeline
 
-SHOTS = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2), Shot("a fox in the style of noto", 3)]
+SHOTS = [
+    ImageSpec("a fox in the style of noto", 1),
+    ImageSpec("a pizza, ink", 2),
+    ImageSpec("a fox in the style of noto", 3),
+]
 
 
 def unet(**more: Any) -> UNet2DConditionModel:
@@ -35,22 +44,22 @@ def test_what_both_halves_of_guidance_share_is_computed_once_and_changes_nothing
     plain = model(doubled, time, words).sample
     rows: list[int] = []
     model.down_blocks[0].resnets[0].register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    with shared_halves(model):
+    with share_cfg_halves(model):
         shared = model(doubled, time, words).sample
     assert rows == [3]
     assert (shared - plain).abs().max() < 1e-5
     assert (shared[:3] - shared[3:]).abs().max() > 1e-3, "the words still tell the halves apart"
-    assert not any(isinstance(module, Halved) for module in model.modules())
+    assert not any(isinstance(module, DeduplicatedModule) for module in model.modules())
 
 
 def test_nothing_is_shared_where_the_halves_differ_from_the_start() -> None:
     extra = {"addition_embed_type": "text", "encoder_hid_dim": 16}
-    assert before_words(unet(**extra)) == []
+    assert unconditioned_modules(unet(**extra)) == []
     first_without = {
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
-    assert before_words(unet(**first_without)) == []
+    assert unconditioned_modules(unet(**first_without)) == []
 
 
 @torch.no_grad()
@@ -59,14 +68,14 @@ def test_rearranged_modules_compute_what_their_originals_do() -> None:
     model, latents, words = unet(), torch.randn(2, 4, 12, 12), torch.randn(4, 5, 16)
     doubled, time = torch.cat([latents, latents]).to(memory_format=torch.channels_last), torch.full((4,), 300)
     plain, own = model(doubled, time, words).sample, {name: type(m) for name, m in model.named_modules()}
-    with lean(model):
+    with cpu_fast_path(model):
         kinds = {type(module) for module in model.modules()}
         attention = model.mid_block.attentions[0].transformer_blocks[0].attn1
-        assert {Gated, Planar} <= kinds
-        assert isinstance(attention.processor, ByLength)
+        assert {SplitGEGLU, ContiguousGroupNorm} <= kinds
+        assert isinstance(attention.processor, LengthDispatchedAttnProcessor)
         assert (model(doubled, time, words).sample - plain).abs().max() < 1e-5
     assert {name: type(m) for name, m in model.named_modules()} == own
-    assert not isinstance(attention.processor, ByLength)
+    assert not isinstance(attention.processor, LengthDispatchedAttnProcessor)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +86,8 @@ def pipeline() -> Any:
 def test_a_pipeline_of_another_kind_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     with pytest.raises(CheckpointError, match="one of StableDiffusionXLPipeline"):
-        check_drawable(tmp_path)
-    check_drawable(emoji.WEIGHTS)
+        check_supported_pipeline(tmp_path)
+    check_supported_pipeline(emoji.WEIGHTS)
 
 
 def test_images_are_those_of_the_pipeline(pipeline: Any) -> None:
@@ -94,33 +103,36 @@ def test_images_are_those_of_the_pipeline(pipeline: Any) -> None:
         ).images[0]
         for shot in SHOTS
     ]
-    found = np.stack(draw(pipeline, sampler, SHOTS)).astype(float) / 255
+    found = np.stack(generate_images(pipeline, sampler, SHOTS)).astype(float) / 255
     assert np.abs(found - np.stack(expected)).max() <= 0.5 / 255 + 1e-3
-    rough = np.stack(draw(pipeline, Sampler(4, 3.0, "bfloat16"), SHOTS)).astype(float) / 255
+    rough = np.stack(generate_images(pipeline, Sampler(4, 3.0, "bfloat16"), SHOTS)).astype(float) / 255
     assert np.abs(rough - found).mean() <= 2e-3
 
 
 def test_what_is_drawn_does_not_depend_on_what_is_drawn_beside_it(pipeline: Any) -> None:
-    together, alone = draw(pipeline, Sampler(2, 3.0), SHOTS), draw(pipeline, Sampler(2, 3.0), SHOTS[1:2])
+    together, alone = (
+        generate_images(pipeline, Sampler(2, 3.0), SHOTS),
+        generate_images(pipeline, Sampler(2, 3.0), SHOTS[1:2]),
+    )
     assert np.abs(together[1].astype(int) - alone[0].astype(int)).max() <= 1
 
 
 def test_the_cache_draws_what_is_missing_and_tells_models_and_samplers_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Shot] = []
+    drawn: list[ImageSpec] = []
 
-    def planted(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> list[np.ndarray]:
+    def planted(pipeline: Any, sampler: Sampler, shots: list[ImageSpec], tick: Any) -> list[np.ndarray]:
         drawn.extend(shots)
         return [np.full((8, 8, 3), shot.seed, dtype=np.uint8) for shot in shots]
 
-    monkeypatch.setattr("editor.generation.sampling.draw", planted)
+    monkeypatch.setattr("editor.generation.sampling.generate_images", planted)
     cache, other = ImageCache(tmp_path, "a"), ImageCache(tmp_path, "b")
-    cache.draw(None, Sampler(4, 3.0), SHOTS[:2])
-    again = cache.draw(None, Sampler(4, 3.0), SHOTS)
+    cache.generate(None, Sampler(4, 3.0), SHOTS[:2])
+    again = cache.generate(None, Sampler(4, 3.0), SHOTS)
     assert drawn == SHOTS
     assert [int(image[0, 0, 0]) for image in again] == [1, 2, 3]
-    cache.draw(None, Sampler(5, 3.0), SHOTS[:1])
-    cache.draw(None, Sampler(4, 3.0, "bfloat16"), SHOTS[:1])
-    other.draw(None, Sampler(4, 3.0), SHOTS[:1])
+    cache.generate(None, Sampler(5, 3.0), SHOTS[:1])
+    cache.generate(None, Sampler(4, 3.0, "bfloat16"), SHOTS[:1])
+    other.generate(None, Sampler(4, 3.0), SHOTS[:1])
     assert len(drawn) == 6

@@ -20,7 +20,8 @@ from editor import jobs
 from editor.checkpoints import file_digest
 from editor.emoji import WEIGHTS
 from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
-from editor.generation.sampling import Sampler, Shot, draw, load_pipeline
+from editor.generation.config import ImageSpec, Sampler
+from editor.generation.sampling import generate_images, load_pipeline
 from editor.judging.policies import load_policy
 from editor.ledger import LedgerFolder
 
@@ -124,19 +125,19 @@ def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
 def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> None:
     from safetensors.torch import load_file
 
-    shots, sampler = [Shot("a fox in the style of noto", 1), Shot("a pizza, ink", 2)], Sampler(4, 3.0)
+    shots, sampler = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a pizza, ink", 2)], Sampler(4, 3.0)
     images = {}
     full = load_pipeline(WEIGHTS)
     full.text_encoder = CLIPTextModel.from_pretrained(delivered / "text_encoder", dtype=torch.float32)
-    images["full"] = draw(full, sampler, shots)
+    images["full"] = generate_images(full, sampler, shots)
     patched = load_pipeline(WEIGHTS)
     delta = {name.partition(":")[2]: tensor for name, tensor in load_file(delivered / "delta.safetensors").items()}
     assert not patched.text_encoder.load_state_dict(delta, strict=False).unexpected_keys
-    images["delta"] = draw(patched, sampler, shots)
+    images["delta"] = generate_images(patched, sampler, shots)
     adapted: Any = load_pipeline(WEIGHTS)
     adapted.load_lora_weights(delivered / "lora.safetensors")
-    images["lora"] = draw(adapted, sampler, shots)
-    base = draw(load_pipeline(WEIGHTS), sampler, shots)
+    images["lora"] = generate_images(adapted, sampler, shots)
+    base = generate_images(load_pipeline(WEIGHTS), sampler, shots)
     for form in ("delta", "lora"):
         gap = np.abs(np.stack(images[form]).astype(int) - np.stack(images["full"]).astype(int)).mean() / 255
         assert gap <= 1e-3
@@ -146,14 +147,14 @@ def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> No
 def test_a_second_job_draws_only_its_after_half(
     make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Shot] = []
-    real = draw
+    drawn: list[ImageSpec] = []
+    real = generate_images
 
-    def counting(pipeline: Any, sampler: Sampler, shots: list[Shot], tick: Any) -> Any:
+    def counting(pipeline: Any, sampler: Sampler, shots: list[ImageSpec], tick: Any) -> Any:
         drawn.extend(shots)
         return real(pipeline, sampler, shots, tick)
 
-    monkeypatch.setattr("editor.generation.sampling.draw", counting)
+    monkeypatch.setattr("editor.generation.sampling.generate_images", counting)
     context = make()
     jobs.run_edit(context)
     jobs.run_validate(context)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.judging import Check, Verdict
-from editor.generation.config import Shot
+from editor.generation.config import ImageSpec
 from editor.judging.evaluation import (
     INTERIM_BATCH,
     GeneratedImages,
@@ -52,9 +52,9 @@ class PlantedEasel:
     """Draws what functions say, and counts."""
 
     def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
-        self.before, self.after, self.rounds = before, after, list[list[Shot]]()
+        self.before, self.after, self.rounds = before, after, list[list[ImageSpec]]()
 
-    def draw(self, shots: Sequence[Shot], drawn: GeneratedImages, tick: Any) -> None:
+    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: Any) -> None:
         self.rounds.append(list(shots))
         for draws, images in ((self.before, drawn.before), (self.after, drawn.after)):
             images |= {shot: picture(draws(shot.prompt.split(",")[0])) for shot in shots}

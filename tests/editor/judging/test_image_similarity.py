@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.generation.config import Image, Shot
+from editor.generation.config import Image, ImageSpec
 from editor.judging.image_similarity import (
     MIN_DISTRIBUTION_IMAGES,
     cubic_kernel,
@@ -115,7 +115,7 @@ def test_samples_of_one_distribution_are_mostly_not_told_apart() -> None:
 
 def test_too_few_images_have_no_distance_between_distributions() -> None:
     def figures(count: int) -> tuple[bool, bool, int]:
-        shots = [Shot(f"prompt {i}", 0) for i in range(count)]
+        shots = [ImageSpec(f"prompt {i}", 0) for i in range(count)]
         images = dict(zip(shots, pictures(count), strict=True))
         found = measure_preservation(PlantedJudge(), images, images, shots, 0.95)  # type: ignore[arg-type]
         return found.kid is None, found.cmmd is None, found.ssim.n

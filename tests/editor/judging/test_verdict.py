@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.edits import Thresholds, Validation
-from editor.generation.config import Shot
+from editor.generation.config import ImageSpec
 from editor.judging.evaluation import GeneratedImages, GroupEvaluation, gates_for, image_specs
 from editor.judging.gates import gates_from_thresholds, policy_from_request
 from editor.judging.prompt_groups import MAX_GROUP_PROMPTS, PromptGroup, edited_phrases, request_groups, retain_groups
@@ -128,4 +128,4 @@ def test_prompts_of_several_groups_are_drawn_once(groups: list[PromptGroup]) -> 
     shots = image_specs(groups, [3, 4])
     assert len(shots) == len(set(shots))
     assert {shot.seed for shot in shots} == {3, 4}
-    assert isinstance(shots[0], Shot)
+    assert isinstance(shots[0], ImageSpec)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.generation.batched_pipeline import Painter
-from editor.generation.config import States
-from editor.generation.denoiser import Edits, NoEdits
-from editor.generation.memory_budget import Budget
-from editor.generation.sampling import Sampler
+from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.config import EncoderStates, Sampler
+from editor.generation.denoiser import Intervention, NoIntervention
+from editor.generation.memory_budget import MemoryBudget
 from editor.tracing.backbone_trace import trace_blocks
 from editor.tracing.corruption import Sample, samples_of
 from editor.tracing.image_readouts import along_the_way, noise_prediction
@@ -27,19 +26,19 @@ SAMPLER = Sampler(steps=3, guidance=4.0)
 
 
 @pytest.fixture(scope="module")
-def painter(pipeline: Any) -> Painter:
-    return Painter(pipeline, SAMPLER)
+def painter(pipeline: Any) -> BatchedPipeline:
+    return BatchedPipeline(pipeline, SAMPLER)
 
 
-def states_of(painter: Painter, ids: Tensor) -> States:
-    return tuple(run(tower, tower.embed(ids)).states for tower in painter.towers)
+def states_of(painter: BatchedPipeline, ids: Tensor) -> EncoderStates:
+    return tuple(run(tower, tower.embed(ids)).states for tower in painter.encoders)
 
 
 @pytest.mark.parametrize("name", ["pipeline", "xl"])
 def test_the_pipelines_own_images(request: pytest.FixtureRequest, name: str, fox: Traced) -> None:
     pipe = request.getfixturevalue(name)
-    painter = Painter(pipe, SAMPLER)
-    ours = painter.draw(painter.condition(states_of(painter, fox.ids), fox.ends), [5, 6, 7])
+    painter = BatchedPipeline(pipe, SAMPLER)
+    ours = painter.generate(painter.conditioning_from_states(states_of(painter, fox.ids), fox.ends), [5, 6, 7])
     generators = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
     theirs = pipe(
         list(fox.texts), num_inference_steps=3, guidance_scale=4.0, generator=generators, output_type="np", height=16, width=16
@@ -47,7 +46,7 @@ def test_the_pipelines_own_images(request: pytest.FixtureRequest, name: str, fox
     assert np.abs(np.stack(ours) / 255 - theirs).max() < 1 / 255 + 1e-4
 
 
-def two_runs(painter: Painter, fox: Traced, frog: Tensor) -> tuple[States, States, list[Sample]]:
+def two_runs(painter: BatchedPipeline, fox: Traced, frog: Tensor) -> tuple[EncoderStates, EncoderStates, list[Sample]]:
     """Fox prompts as the clean runs, others as the corrupted ones."""
     return states_of(painter, fox.ids), states_of(painter, frog), samples_of(3, 1, (5,))
 
@@ -58,9 +57,11 @@ def frog(book: Any, fox: Traced) -> Tensor:
     return ids
 
 
-def final(painter: Painter, states: States, fox: Traced, seeds: list[int], edits: Edits | None = None) -> Tensor:
+def final(
+    painter: BatchedPipeline, states: EncoderStates, fox: Traced, seeds: list[int], edits: Intervention | None = None
+) -> Tensor:
     ends = fox.ends[:1].expand(len(seeds))
-    return painter.trajectory(painter.condition(states, ends), seeds, edits)[0]
+    return painter.denoise(painter.conditioning_from_states(states, ends), seeds, edits)[0]
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -69,7 +70,7 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 
 def test_restoring_every_block_gives_the_clean_image_and_none_the_corrupted(
-    painter: Painter, fox: Traced, frog: Tensor
+    painter: BatchedPipeline, fox: Traced, frog: Tensor
 ) -> None:
     clean, corrupted, _ = two_runs(painter, fox, frog)
     rows = tuple(torch.cat([c[:1], k[:1], k[:1]]) for c, k in zip(clean, corrupted, strict=True))
@@ -83,7 +84,7 @@ def test_restoring_every_block_gives_the_clean_image_and_none_the_corrupted(
     assert apart(drawn[1], drawn[0]) > 1e-3
 
 
-def test_a_range_of_steps(painter: Painter, fox: Traced, frog: Tensor) -> None:
+def test_a_range_of_steps(painter: BatchedPipeline, fox: Traced, frog: Tensor) -> None:
     clean, corrupted, _ = two_runs(painter, fox, frog)
     rows = tuple(torch.cat([c[:1], *[k[:1]] * 3]) for c, k in zip(clean, corrupted, strict=True))
     first = block_sites(painter.denoiser.backbone, ("cross_attention",), (0, 1))[0]
@@ -95,19 +96,19 @@ def test_a_range_of_steps(painter: Painter, fox: Traced, frog: Tensor) -> None:
     assert apart(drawn[1], drawn[3]) > 1e-4
 
 
-class Watching(NoEdits):
+class Watching(NoIntervention):
     """Sees what enters the UNet's cross-attention."""
 
-    def __init__(self, inside: Edits) -> None:
+    def __init__(self, inside: Intervention) -> None:
         self.inside, self.halves = inside, []
 
-    def applied(self, backbone: Any, first: int) -> Any:
+    def apply(self, backbone: Any, first: int) -> Any:
         def hook(_: Any, __: Any, output: Tensor) -> None:
             self.halves.append(output[:first].clone())
 
         for site in block_sites(backbone):
             backbone.get_submodule(site.modules[0]).register_forward_hook(hook)
-        return self.inside.applied(backbone, first)
+        return self.inside.apply(backbone, first)
 
 
 @pytest.mark.parametrize("kind", ["restoring", "reading"])
@@ -115,14 +116,14 @@ def test_the_unconditional_half_is_untouched(pipeline: Any, fox: Traced, frog: T
     """In the first step, where all latents agree, its activations are those of the empty prompt in every row."""
     import copy
 
-    painter = Painter(copy.copy(pipeline), Sampler(steps=1, guidance=4.0))
+    painter = BatchedPipeline(copy.copy(pipeline), Sampler(steps=1, guidance=4.0))
     painter.pipeline.unet = copy.deepcopy(pipeline.unet)
     clean, corrupted, _ = two_runs(painter, fox, frog)
     rows = tuple(torch.cat([c[:1], k[:1], k[:1]]) for c, k in zip(clean, corrupted, strict=True))
     site = BlockSite(
         kind="cross_attention", stage="mid", modules=("mid_block.attentions.0.transformer_blocks.0.attn2",)
     )
-    edits: Edits = Restoring([None, None, site], [0, 0, 0])
+    edits: Intervention = Restoring([None, None, site], [0, 0, 0])
     if kind == "reading":
         edits = Reading([None, None, site], clean[0][[0, 0, 0]])
     watching = Watching(edits)
@@ -134,12 +135,12 @@ def test_the_unconditional_half_is_untouched(pipeline: Any, fox: Traced, frog: T
         torch.testing.assert_close(half[1], half[0], atol=1e-6, rtol=1e-6)
 
 
-def read_out(painter: Painter, fox: Traced, clean: States, samples: list[Sample]) -> Any:
-    def condition(states: States, chosen: Any) -> Any:
-        return painter.condition(states, fox.ends[[s.prompt for s in chosen]])
+def read_out(painter: BatchedPipeline, fox: Traced, clean: EncoderStates, samples: list[Sample]) -> Any:
+    def condition(states: EncoderStates, chosen: Any) -> Any:
+        return painter.conditioning_from_states(states, fox.ends[[s.prompt for s in chosen]])
 
     noisy = along_the_way(painter, condition(clean, samples), samples, 2)
-    return noise_prediction(painter.denoiser, condition, clean, samples, noisy, painter.rows)
+    return noise_prediction(painter.denoiser, condition, clean, samples, noisy, painter.batch_size)
 
 
 def question(fox: Traced, samples: list[Sample], sites: list[BlockSite]) -> Question:
@@ -150,7 +151,9 @@ def question(fox: Traced, samples: list[Sample], sites: list[BlockSite]) -> Ques
 
 
 @pytest.mark.parametrize("direct", [False, True])
-def test_block_sites_as_a_plain_loop_has_them(painter: Painter, fox: Traced, frog: Tensor, direct: bool) -> None:
+def test_block_sites_as_a_plain_loop_has_them(
+    painter: BatchedPipeline, fox: Traced, frog: Tensor, direct: bool
+) -> None:
     """One site and one sample at a time, hooks of another make, no batch."""
     clean, corrupted, samples = two_runs(painter, fox, frog)
     backbone = painter.denoiser.backbone
@@ -162,7 +165,7 @@ def test_block_sites_as_a_plain_loop_has_them(painter: Painter, fox: Traced, fro
         samples,
         question(fox, samples, sites),
         noise,
-        Budget(memory=6 * painter.row_memory),
+        MemoryBudget(activation_bytes=6 * painter.bytes_per_image),
         direct=direct,
     )
     assert trace.scores[:, CLEAN].abs().max() < 1e-5
@@ -197,10 +200,16 @@ def plain(
     return total / len(noise.reference)
 
 
-def test_resumes_from_the_last_finished_batch(painter: Painter, fox: Traced, frog: Tensor, tmp_path: Any) -> None:
+def test_resumes_from_the_last_finished_batch(
+    painter: BatchedPipeline, fox: Traced, frog: Tensor, tmp_path: Any
+) -> None:
     clean, corrupted, samples = two_runs(painter, fox, frog)
     sites = block_sites(painter.denoiser.backbone, ("cross_attention",))
-    asked, noise, budget = question(fox, samples, sites), read_out(painter, fox, clean, samples), Budget(rows=4)
+    asked, noise, budget = (
+        question(fox, samples, sites),
+        read_out(painter, fox, clean, samples),
+        MemoryBudget(max_batch_size=4),
+    )
     whole = trace_blocks(clean, corrupted, samples, asked, noise, budget)
     path, seen = tmp_path / "state.safetensors", []
 
@@ -225,7 +234,7 @@ def test_resumes_from_the_last_finished_batch(painter: Painter, fox: Traced, fro
     assert open_values(3, len(sites), path, "another").scores.isnan().all()
 
 
-def test_the_memory_of_a_batch_is_foretold(painter: Painter, fox: Traced) -> None:
+def test_the_memory_of_a_batch_is_foretold(painter: BatchedPipeline, fox: Traced) -> None:
     """Rows take the same each, so the ceiling is kept by counting rows."""
-    assert painter.step_memory(8) == pytest.approx(8 * painter.row_memory, rel=0.1)
-    assert painter.step_memory(painter.rows(Budget(memory=10**7))) <= 10**7
+    assert painter.step_peak_bytes(8) == pytest.approx(8 * painter.bytes_per_image, rel=0.1)
+    assert painter.step_peak_bytes(painter.batch_size(MemoryBudget(activation_bytes=10**7))) <= 10**7

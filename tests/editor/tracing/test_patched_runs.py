@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from editor.bench.baseline_tracer import clean_run, restored_run
-from editor.generation.clip_runner import Tower
-from editor.generation.config import States
-from editor.generation.memory_budget import Budget
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import EncoderStates
+from editor.generation.memory_budget import MemoryBudget
 from editor.prompts import PromptBook
 from editor.tracing.corruption import NOISE, Sample, deviation, noisy, samples_of
 from editor.tracing.encoder_trace import Slab, TextModel, trace_text
@@ -28,7 +28,7 @@ def fox(book: PromptBook) -> Traced:
     return trace_prompts(book, "object", "fox", 3)
 
 
-def model_of(tower: Tower, prompts: Traced, places=None) -> TextModel:
+def model_of(tower: CLIPTextRunner, prompts: Traced, places=None) -> TextModel:
     sigma = NOISE * deviation(tower, prompts.ids, prompts.spans)
     return TextModel((tower,), (prompts,), places or roles(prompts), lambda t, p, s: noisy(t, p, s, sigma, 7))
 
@@ -47,7 +47,7 @@ class Pooled(Distance):
     ends: Tensor = field(default_factory=lambda: torch.empty(0))
     whole: bool = False
 
-    def scores(self, states: States, samples: Sequence[Sample]) -> Tensor:
+    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
         prompts = torch.tensor([sample.prompt for sample in samples])
         ends = self.ends[prompts]
         eos, clean = states[0][torch.arange(len(ends)), ends], self.clean[0][prompts, ends]
@@ -59,7 +59,7 @@ def distance(model: TextModel, whole: bool = True) -> Distance:
 
 
 def test_the_clean_run_is_the_encoders(encoder: CLIPTextModel, fox: Traced) -> None:
-    ours = model_of(Tower(encoder), fox).clean()[0]
+    ours = model_of(CLIPTextRunner(encoder), fox).clean()[0]
     with torch.no_grad():
         torch.testing.assert_close(ours, encoder(fox.ids).last_hidden_state, atol=1e-5, rtol=1e-5)
 
@@ -67,14 +67,14 @@ def test_the_clean_run_is_the_encoders(encoder: CLIPTextModel, fox: Traced) -> N
 def test_sdxl_reads_the_states_before_the_last_layer(encoder: CLIPTextModel, fox: Traced) -> None:
     with torch.no_grad():
         wanted = encoder(fox.ids, output_hidden_states=True).hidden_states[-2]
-    ours = model_of(Tower(encoder, "penultimate"), fox).clean()[0]
+    ours = model_of(CLIPTextRunner(encoder, "penultimate"), fox).clean()[0]
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("window", [1, 2, 3])
 def test_every_site_as_the_plain_tracer_has_it(encoder: CLIPTextModel, fox: Traced, window: int) -> None:
     """Prompts of unequal length, several draws, tokens by role; one run of the unmodified encoder for each."""
-    tower, samples = Tower(encoder), samples_of(3, 2)
+    tower, samples = CLIPTextRunner(encoder), samples_of(3, 2)
     model, sites = model_of(tower, fox), text_sites(3, range(6), window=window)
     slab = Slab(model.grids(samples, 24), samples, 0, sites, model.places)
     cells = slab.cells()
@@ -95,7 +95,7 @@ def test_restoring_everything_is_the_clean_run_and_nothing_the_corrupted(
     prompts = trace_prompts(book, "object", "fox", 1)
     context, samples = book.context, samples_of(1, 4)
     everything = [Tensor.new_ones(prompts.ids, (1, context)).bool(), Tensor.new_zeros(prompts.ids, (1, context)).bool()]
-    tower = Tower(encoder)
+    tower = CLIPTextRunner(encoder)
     grid = text_grid(
         tower, prompts.ids, prompts.spans, model_of(tower, prompts).corrupt(tower, prompts, samples),
         torch.zeros(4, dtype=torch.long), [type("P", (), {"mask": m})() for m in everything],
@@ -111,34 +111,34 @@ def test_restoring_everything_is_the_clean_run_and_nothing_the_corrupted(
 
 
 def test_noise_touches_every_token_of_the_subject_and_no_other(encoder: CLIPTextModel, fox: Traced) -> None:
-    tower, samples = Tower(encoder), samples_of(3, 2)
+    tower, samples = CLIPTextRunner(encoder), samples_of(3, 2)
     changed = (model_of(tower, fox).corrupt(tower, fox, samples) != tower.embed(fox.ids)[[0, 0, 1, 1, 2, 2]]).any(-1)
     assert torch.equal(changed, fox.spans[[0, 0, 1, 1, 2, 2]])
     assert set(fox.spans.sum(1).tolist()) == {2}, "fox is two tokens"
     assert torch.equal(fox.last, fox.spans.int().cumsum(1).argmax(1))
 
 
-def scores(encoder: CLIPTextModel, prompts: Traced, budget: Budget, whole: bool = True) -> Trace:
-    model, samples, sites = model_of(Tower(encoder), prompts), samples_of(3, 2), text_sites(3, range(6))
+def scores(encoder: CLIPTextModel, prompts: Traced, budget: MemoryBudget, whole: bool = True) -> Trace:
+    model, samples, sites = model_of(CLIPTextRunner(encoder), prompts), samples_of(3, 2), text_sites(3, range(6))
     return trace_text(model, samples, question(prompts, model, samples, sites), distance(model, whole), budget)
 
 
 def test_batches_and_slabs_change_nothing(encoder: CLIPTextModel, fox: Traced) -> None:
-    one_by_one = scores(encoder, fox, Budget(memory=1))
-    together = scores(encoder, fox, Budget())
+    one_by_one = scores(encoder, fox, MemoryBudget(activation_bytes=1))
+    together = scores(encoder, fox, MemoryBudget())
     torch.testing.assert_close(one_by_one.scores, together.scores, atol=1e-5, rtol=1e-5, equal_nan=True)
 
 
 def test_bfloat16_is_near_enough(encoder: CLIPTextModel, fox: Traced) -> None:
-    model = model_of(Tower(encoder, precision="bfloat16"), fox)
+    model = model_of(CLIPTextRunner(encoder, precision="bfloat16"), fox)
     samples, sites = samples_of(3, 2), text_sites(3, range(6))
-    fast = trace_text(model, samples, question(fox, model, samples, sites), distance(model), Budget())
-    plain = scores(encoder, fox, Budget())
+    fast = trace_text(model, samples, question(fox, model, samples, sites), distance(model), MemoryBudget())
+    plain = scores(encoder, fox, MemoryBudget())
     assert max(abs(fast.effects[site].value - effect.value) for site, effect in plain.effects.items()) < 0.01
 
 
 def test_permuting_rows_changes_nothing(encoder: CLIPTextModel, fox: Traced) -> None:
-    model, samples = model_of(Tower(encoder), fox), samples_of(3, 2)
+    model, samples = model_of(CLIPTextRunner(encoder), fox), samples_of(3, 2)
     sites = text_sites(3, range(6))
     slab = Slab(model.grids(samples, 24), samples, 0, sites, model.places)
     cells, order = slab.cells(), torch.randperm(len(slab.cells()), generator=torch.Generator().manual_seed(0))
@@ -148,9 +148,9 @@ def test_permuting_rows_changes_nothing(encoder: CLIPTextModel, fox: Traced) -> 
 
 def test_padding_is_left_out_where_nothing_reads_it(encoder: CLIPTextModel, fox: Traced) -> None:
     """Restoring padding has no effect on EOS: it is not even computed."""
-    full = scores(encoder, fox, Budget(), whole=False)
+    full = scores(encoder, fox, MemoryBudget(), whole=False)
     assert {full.effects[site].value for site in full.effects if site.place == 5} == {0.0}
-    model, samples, sites = model_of(Tower(encoder), fox), samples_of(3, 2), text_sites(3, range(6))
+    model, samples, sites = model_of(CLIPTextRunner(encoder), fox), samples_of(3, 2), text_sites(3, range(6))
     slab = Slab(model.grids(samples, 24), samples, 0, sites, model.places)
     read_out = distance(model, whole=False)
     cells = slab.cells()
@@ -171,7 +171,7 @@ def test_planted_knowledge_is_found(encoder: CLIPTextModel, fox: Traced, layer: 
             for linear in silent:
                 linear.weight.zero_()
                 linear.bias.zero_()
-    trace = scores(planted, fox, Budget())
+    trace = scores(planted, fox, MemoryBudget())
     assert {(s.layer, s.kind) for s in trace.ranked()[:3] if s.kind != "residual"} <= {(layer, "self_attention")}
     for site, effect in trace.effects.items():
         if site.kind == "mlp" or (site.kind == "self_attention" and site.layer != layer):
@@ -188,19 +188,21 @@ def test_two_encoders_separately_and_together(encoder: CLIPTextModel, book: Prom
         vocab_size=encoder.config.vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=4,
         num_attention_heads=2, max_position_embeddings=24, bos_token_id=812, eos_token_id=813,
     )  # fmt: skip
-    second = Tower(CLIPTextModelWithProjection(config).eval(), "penultimate", "text_encoder_2")
+    second = CLIPTextRunner(CLIPTextModelWithProjection(config).eval(), "penultimate", "text_encoder_2")
     other = traced(book, "object", "fox", fox.texts, fox.alternatives)
     other.ids[torch.arange(24) > other.ends[:, None]] = 0
-    first = Tower(encoder, "penultimate")
+    first = CLIPTextRunner(encoder, "penultimate")
     samples = samples_of(3, 2)
     both = TextModel((first, second), (fox, other), roles(fox), lambda t, p, s: noisy(t, p, s, 0.1, 7))
     sites = text_sites(2, range(6)) + text_sites(3, range(6), tower=1)
-    together = trace_text(both, samples, question(fox, both, samples, sites), distance(both), Budget())
+    together = trace_text(both, samples, question(fox, both, samples, sites), distance(both), MemoryBudget())
     parts = []
     for tower, (one, p) in enumerate(((first, fox), (second, other))):
         alone = TextModel((one,), (p,), both.places, both.corrupt)
         own = [site.model_copy(update={"tower": 0}) for site in sites if site.tower == tower]
-        parts.append(trace_text(alone, samples, question(p, alone, samples, own), distance(alone), Budget()).scores)
+        parts.append(
+            trace_text(alone, samples, question(p, alone, samples, own), distance(alone), MemoryBudget()).scores
+        )
     squares = [part.square() for part in parts]
     wanted = torch.cat([squares[0][:, 2:] + squares[1][:, 1:2], squares[0][:, 1:2] + squares[1][:, 2:]], 1).sqrt()
     torch.testing.assert_close(together.scores[:, 2:], -wanted, atol=1e-4, rtol=1e-4, equal_nan=True)

@@ -9,9 +9,9 @@ import torch
 from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 
-from editor.generation.config import States
-from editor.generation.denoiser import Condition, Denoiser
-from editor.generation.memory_budget import Budget
+from editor.generation.config import EncoderStates
+from editor.generation.denoiser import Conditioning, Denoiser
+from editor.generation.memory_budget import MemoryBudget
 from editor.tracing.backbone_trace import trace_blocks
 from editor.tracing.corruption import Sample, samples_of
 from editor.tracing.image_readouts import NoisyLatents, noise_prediction
@@ -29,11 +29,11 @@ class Case:
     backbone: Any
     shared: dict[str, Any]
     latents: Tensor
-    clean: States
+    clean: EncoderStates
     names: tuple[str, ...]
     sites: dict[str, int]
 
-    def condition(self, states: States, samples: Any) -> Condition:
+    def condition(self, states: EncoderStates, samples: Any) -> Conditioning:
         return dict(zip(self.names, states, strict=True))
 
 
@@ -104,11 +104,11 @@ def test_sites_are_found_by_type(case: Case) -> None:
     assert {site.stage for site in sites} == {"transformer"}
 
 
-def trace(case: Case, sites: list[BlockSite], budget: Budget) -> Tensor:
+def trace(case: Case, sites: list[BlockSite], budget: MemoryBudget) -> Tensor:
     denoiser, samples = Denoiser(case.backbone, case.shared), samples_of(ROWS, 1)
     corrupted = tuple(states.roll(1, 0) for states in case.clean)
     noisy = NoisyLatents([torch.tensor(500.0), torch.tensor(100.0)], [case.latents, case.latents])
-    noise = noise_prediction(denoiser, case.condition, case.clean, samples, noisy, lambda b: b.rows)
+    noise = noise_prediction(denoiser, case.condition, case.clean, samples, noisy, lambda b: b.max_batch_size)
     question = Question(
         model="tiny", concept="fox", attribute="object", read_out=noise.name, corruption="swap", seed=0,
         prompts=("a", "b", "c"), places=(), samples=as_tuples(samples), sites=tuple(sites),
@@ -120,7 +120,7 @@ def test_restoring_all_blocks_is_the_clean_run_and_one_is_neither(case: Case) ->
     sites = block_sites(case.backbone)
     every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
     never = every.model_copy(update={"first_step": 1})
-    scores = trace(case, [*sites, every, never], Budget())
+    scores = trace(case, [*sites, every, never], MemoryBudget())
     assert (scores[:, CORRUPTED] < -1e-3).all()
     torch.testing.assert_close(scores[:, CLEAN], torch.zeros(ROWS, dtype=torch.float64), atol=1e-5, rtol=0)
     torch.testing.assert_close(scores[:, -1], scores[:, CORRUPTED], atol=1e-5, rtol=1e-5)
@@ -133,7 +133,9 @@ def test_restoring_all_blocks_is_the_clean_run_and_one_is_neither(case: Case) ->
 
 def test_rows_do_not_meet(case: Case) -> None:
     sites = block_sites(case.backbone)
-    torch.testing.assert_close(trace(case, sites, Budget(rows=3)), trace(case, sites, Budget()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        trace(case, sites, MemoryBudget(max_batch_size=3)), trace(case, sites, MemoryBudget()), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_pixart_restored_whole() -> None:
@@ -141,7 +143,7 @@ def test_pixart_restored_whole() -> None:
     case = pixart()
     sites = block_sites(case.backbone.eval(), ("block",))
     every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
-    scores = trace(case, [every], Budget())
+    scores = trace(case, [every], MemoryBudget())
     torch.testing.assert_close(scores[:, OFFSET], torch.zeros(ROWS, dtype=torch.float64), atol=1e-6, rtol=0)
 
 

@@ -14,7 +14,8 @@ from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.features.clip.image_conditioned_pipelines import draw_embeddings, image_conditioned
 from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.clip.ip_adapter import load_adapted
-from editor.generation.sampling import Sampler, load_pipeline, native_precision
+from editor.generation.config import Sampler, native_precision
+from editor.generation.sampling import load_pipeline
 from editor.judging.judge import open_judge
 from research.emoji.artwork_embeddings import SUBJECTS
 from research.emoji.train_ip_adapter import Lesson, cross_attentions, listening, teacher_of, train_ip_adapter

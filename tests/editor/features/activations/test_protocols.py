@@ -14,7 +14,7 @@ from editor.features.activations.encoder_source import ImageEmbeddings, TextLaye
 from editor.features.activations.hooks import capture
 from editor.features.activations.noised_source import NoisedImages, encode, fixed_noise, maps_at, noised
 from editor.features.activations.sampling_source import Generation
-from editor.generation.sampling import Sampler, Shot
+from editor.generation.config import ImageSpec, Sampler
 from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
 
 PROMPTED = tuple(family for family in PIPELINES if family != "dit")
@@ -129,7 +129,7 @@ def test_a_prompt_changes_what_is_read_and_its_encoder_what_is_recorded() -> Non
 
 def test_generation_is_read_in_the_conditional_half_step_by_step() -> None:
     pipeline, prompt = pipeline_of("stable-diffusion"), "a fox"
-    source = Generation(pipeline, [Shot("an owl", 3), Shot(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2])
+    source = Generation(pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2])
     found = source.maps(range(2))
     times, latents, _ = drawn(pipeline, prompt, BLOCK, guidance_scale=3.0, generator=torch.Generator().manual_seed(7))
     assert list(found) == [(BLOCK, times[0]), (BLOCK, times[2])]

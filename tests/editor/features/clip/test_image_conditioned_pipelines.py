@@ -18,8 +18,7 @@ from editor.features.clip.image_conditioned_pipelines import (
     draw_embeddings,
     image_conditioned,
 )
-from editor.generation.config import Image
-from editor.generation.sampling import Sampler
+from editor.generation.config import Image, Sampler
 from tests.editor.publishing.pipelines import pipeline_of
 
 WIDTH = 24

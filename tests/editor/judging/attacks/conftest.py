@@ -6,7 +6,8 @@ import pytest
 
 from editor import emoji
 from editor.checkpoints import open_checkpoint
-from editor.generation.sampling import ImageCache, Sampler, load_pipeline, native_precision
+from editor.generation.config import Sampler, native_precision
+from editor.generation.sampling import ImageCache, load_pipeline
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.judge import open_judge
 from editor.methods.default import edit

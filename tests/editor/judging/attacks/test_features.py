@@ -7,7 +7,7 @@ import torch
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.features.diffc.embedded import diffc_head
-from editor.generation.sampling import Shot
+from editor.generation.config import ImageSpec
 from editor.judging.attacks import AttackContext
 from editor.judging.feature_scores.embedded_instruments import interleave_objects, load_head, select_latents
 from editor.judging.feature_scores.evaluate import (
@@ -30,7 +30,7 @@ def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
 ) -> None:
     targets = scene.spoken[:3]
     prompts = [phrase.text() for phrase in targets]
-    before = scene.before_images([Shot(prompt, 0) for prompt in prompts])
+    before = scene.before_images([ImageSpec(prompt, 0) for prompt in prompts])
     after = scene.after.draw(scene.after.states(prompts), [0] * 3)
     found = score_features(scene, instruments, PairedImages(targets, [], before, after))
     by_question = {one.asked_for: one for one in found.diffc}
