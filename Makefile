@@ -26,7 +26,7 @@ format: $(READY)  ## put the code into the house's style
 	$(BIN)/ruff format .
 
 docs: $(DOCS_READY)  ## build the documentation into build/site, with an environment of its own
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
 
 reference: $(READY)  ## write the generated reference pages and schemas anew from the code
 	$(BIN)/python -m deploy.reference

@@ -14,6 +14,9 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 PAGES_OUTSIDE_DOCS = {
     "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "conduct.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "research/emoji/card.md": "reference/cards/emoji.md",
     "editor/emoji/features/unet_sae/README.md": "reference/cards/unet_sae.md",
     "editor/emoji/features/clip_sae/README.md": "reference/cards/clip_sae.md",

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -72,10 +72,12 @@ def test_commands_exist(line: str) -> None:
     elif Path(program).name == "expunge":
         check_options(*arguments)
     else:
-        assert program in {"cd", "cp", "pip"} or Path(program).name.startswith("python")
+        assert program in {"cd", "cp", "export", "pip"} or Path(program).name.startswith("python")
 
 
 def check_options(name: str, *arguments: str) -> None:
+    if name == "--help":
+        return
     found = command(name)
     if commands := getattr(found, "commands", None):  # a group
         found = commands[arguments[0]]
@@ -152,6 +154,23 @@ def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("*/*.md")}
     assert {page for page in pages if f"({page})" not in index and not page.startswith("decisions/0")} == set()
+
+
+def test_contributing_lists_every_make_target() -> None:
+    listed = set(re.findall(r"^\| `make ([a-z-]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    assert listed == make_targets()
+
+
+def test_install_page_lists_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == set(extras)
+
+
+def test_version_of_the_citation_is_current() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 def test_continuous_integration_runs_what_the_readme_says() -> None:
