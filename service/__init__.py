@@ -1,5 +1,4 @@
-"""The HTTP side: routes, auth, idempotency, streams, downloads, and the one-command launcher.
+"""The HTTP service: API, dispatcher, webhooks, launcher and store.
 
-Imports neither torch, nor editor, nor worker: it sends a task by name. `service.store` is shared with
-the worker.
+It imports neither torch, nor `editor`, nor `worker`: Celery tasks are sent by name. `service.store` is shared with the worker.
 """

@@ -1,4 +1,4 @@
-"""Rings the doorbells that are due, and sweeps up what nobody finished. Any number may run; one is enough.
+"""Send outbox messages that are due to the broker, deliver webhooks and reap expired leases. Any number may run; one is enough.
 
 python -m service.dispatcher
 """
@@ -22,16 +22,20 @@ from service.store.failpoints import failpoint
 from service.store.orm import OutboxMessage
 from service.webhooks.delivery_loop import Deliverer
 
-RING_INTERVAL = 0.05
-"""Seconds between two looks: what a job waits for before a worker hears of it. A look costs half a millisecond."""
-SWEEP_INTERVAL = timedelta(seconds=2)
+POLL_SECONDS = 0.05
+"""Seconds between two polls, which delay the start of a job. A poll costs half a millisecond."""
+REAP_INTERVAL = timedelta(seconds=2)
 
 log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """`send` takes a job's id and priority to the broker, and raises `OperationalError` when it cannot; `deliver` begins
-    with the webhooks that are due."""
+    """Moves due messages from the outbox to the broker.
+
+    Args:
+        send: Sends the id and priority of a job to the broker. Raises `OperationalError` if the broker is unavailable.
+        deliver: Starts the delivery of webhooks that are due.
+    """
 
     def __init__(
         self,
@@ -44,63 +48,65 @@ class Dispatcher:
         self._send = send
         self._deliver = deliver
         self._clock = clock
-        self._swept: datetime | None = None
+        self._reaped_at: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. A broker or a database that is away is waited for: the outbox keeps what is due."""
-        while not stop.wait(RING_INTERVAL):
+        """Dispatch until `stop` is set. While the broker or the database is unavailable, messages stay in the outbox."""
+        while not stop.wait(POLL_SECONDS):
             try:
-                self.step()
+                self.run_once()
             except (OperationalError, StoreUnavailable) as error:
-                log.warning("the broker or the database is away: %s", error)
+                log.warning("The broker or the database is unavailable: %s", error)
                 stop.wait(1.0)
 
-    def step(self) -> None:
-        """One round."""
-        if self._swept is None or abs(self._clock() - self._swept) >= SWEEP_INTERVAL:  # clocks are also set back
-            self._sweep()
+    def run_once(self) -> None:
+        """Reap expired leases, send due messages and start due deliveries."""
+        if (
+            self._reaped_at is None or abs(self._clock() - self._reaped_at) >= REAP_INTERVAL
+        ):  # abs: the clock may be set back
+            self._reap_leases()
         with self._database.read() as session:
             due = outbox.due(session, now=self._clock())
             priorities = outbox.priorities(session, due) if due else {}
         if due:
-            self._ring(due, priorities)
+            self._send_due(due, priorities)
         self._deliver()
 
-    def _ring(self, bells: Sequence[OutboxMessage], priorities: Mapping[str, Priority]) -> None:
-        """Send first, note it then: a crash in between rings twice, which is harmless."""
-        for bell in bells:
+    def _send_due(self, messages: Sequence[OutboxMessage], priorities: Mapping[str, Priority]) -> None:
+        """Send first, then record it: after a crash in between a message is sent twice, which is harmless."""
+        for message in messages:
             failpoint("enqueue.due")
-            self._send(bell.job_id, priorities[bell.job_id])
+            self._send(message.job_id, priorities[message.job_id])
             failpoint("enqueue.sent")
         with self._database.write() as session:
-            for bell in bells:
-                outbox.mark_sent(session, bell, now=self._clock())
+            for message in messages:
+                outbox.mark_sent(session, message, now=self._clock())
         failpoint("enqueue.noted")
 
-    def _sweep(self) -> None:
+    def _reap_leases(self) -> None:
         with self._database.write() as session:
             lease_reaper.reap(session, now=self._clock())
-        self._swept = self._clock()
+        self._reaped_at = self._clock()
 
 
-def keep_house(settings: ServiceSettings, stop: threading.Event) -> None:
-    """Tidy up once an hour, until `stop` is set. What fails is tried again an hour later."""
+def run_maintenance_loop(settings: ServiceSettings, stop: threading.Event) -> None:
+    """Run the maintenance once an hour until `stop` is set. A failed run is repeated an hour later."""
     while not stop.wait(retention.MAINTENANCE_INTERVAL.total_seconds()):
         try:
-            log.info("tidied up: %s", retention.run_maintenance(settings, utc_now()))
+            log.info("Maintenance finished: %s", retention.run_maintenance(settings, utc_now()))
         except (OSError, StoreError) as error:
-            log.warning("tidying up failed: %s", error)
+            log.warning("Maintenance failed: %s", error)
 
 
 def main() -> None:
-    """Dispatch until SIGTERM or SIGINT."""
+    """Run the dispatcher until SIGTERM or SIGINT."""
     settings = ServiceSettings()
     logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     app = celery_app(settings)
-    threading.Thread(target=keep_house, args=[settings, stop], daemon=True).start()
+    threading.Thread(target=run_maintenance_loop, args=[settings, stop], daemon=True).start()
     database = settings.database()
 
     def send(job_id: str, priority: Priority) -> None:

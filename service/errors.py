@@ -1,6 +1,6 @@
-"""What a route answers when it cannot do what was asked. Part of the tree in `api_schemas.errors`.
+"""Errors of the HTTP API, part of the tree in `api_schemas.errors`.
 
-Each class is one problem type: its `code`, HTTP `status` and `title` are fixed and documented.
+Each class is one problem type (RFC 9457). Its `code`, HTTP `status` and `title` are fixed and documented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from api_schemas.problems import InvalidField
 
 
 class ServiceError(ExpungeError):
-    """Root of what a route may raise. `errors` names single fields, `conflicts` both parties of each."""
+    """Root of the errors of the API. `errors` lists invalid fields, `conflicts` the parties of each conflict."""
 
     code = "internal_error"
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "The service failed"
+    title: ClassVar[str] = "Internal error"
 
     def __init__(
         self,
@@ -34,149 +34,149 @@ class ServiceError(ExpungeError):
 
 
 class MalformedJson(ServiceError):
-    """The body is not JSON."""
+    """The body is not valid JSON."""
 
     code, status, title = "malformed_json", 400, "The body is not valid JSON"
 
 
 class MalformedCsv(ServiceError):
-    """The upload is not the CSV that is read here."""
+    """The upload is not valid CSV."""
 
     code, status, title = "malformed_csv", 422, "The upload is not valid CSV"
 
 
 class InvalidIdempotencyKey(ServiceError):
-    """The Idempotency-Key header cannot be used."""
+    """The Idempotency-Key header is malformed."""
 
-    code, status, title = "invalid_idempotency_key", 400, "The Idempotency-Key is not usable"
+    code, status, title = "invalid_idempotency_key", 400, "The Idempotency-Key is malformed"
 
 
 class IdempotencyKeyRequired(ServiceError):
-    """The operator wants one with every request that makes a job."""
+    """The server requires an Idempotency-Key with requests that create a job."""
 
-    code, status, title = "idempotency_key_required", 400, "An Idempotency-Key is needed"
+    code, status, title = "idempotency_key_required", 400, "An Idempotency-Key is required"
 
 
 class Unauthorized(ServiceError):
-    """No API key, or an unknown one."""
+    """The request has no valid API key."""
 
-    code, status, title = "unauthorized", 401, "An API key is needed"
+    code, status, title = "unauthorized", 401, "A valid API key is required"
 
 
 class Forbidden(ServiceError):
-    """The key is known, and not for this."""
+    """The API key lacks the scope that the route requires."""
 
     code, status, title = "forbidden", 403, "The API key does not allow this"
 
 
 class NotFound(ServiceError):
-    """Nothing is there."""
+    """The requested resource does not exist."""
 
     code, status, title = "not_found", 404, "Not found"
 
 
-def no_edit(edit_id: str) -> NotFound:
-    """For who asks for what is not there, or not his."""
-    return NotFound(f'there is no edit "{edit_id}".', remedy="GET /v1/edits lists yours.")
+def edit_not_found(edit_id: str) -> NotFound:
+    """Return the error for an edit that does not exist or belongs to another tenant."""
+    return NotFound(f'There is no edit "{edit_id}".', remedy="GET /v1/edits lists your edits.")
 
 
 class MethodNotAllowed(ServiceError):
-    """The path is there, the method is not."""
+    """The resource does not support the HTTP method."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
 class LedgerConflict(ServiceError):
-    """The request contradicts what the model's ledger holds, or is behind it."""
+    """The request conflicts with active removals of the model's ledger."""
 
-    code, status, title = "ledger_conflict", 409, "The ledger holds something else"
+    code, status, title = "ledger_conflict", 409, "The request conflicts with the ledger"
 
 
 class NotRevocable(ServiceError):
-    """Nothing that this edit removed holds any more, or ever did."""
+    """The edit has no active removals that could be revoked."""
 
     code, status, title = "not_revocable", 409, "There is nothing to revoke"
 
 
 class IdempotencyConflict(ServiceError):
-    """The same key is in flight."""
+    """Another request with the same key is being processed."""
 
     code, status, title = "idempotency_conflict", 409, "The same Idempotency-Key is being processed"
 
 
 class BodyTooLarge(ServiceError):
-    """The body is over the limit."""
+    """The body exceeds the size limit."""
 
     code, status, title = "body_too_large", 413, "The body is too large"
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is declared as something else than what is read here."""
+    """The media type of the body is not supported."""
 
-    code, status, title = "unsupported_media_type", 415, "The body has the wrong media type"
+    code, status, title = "unsupported_media_type", 415, "The media type of the body is not supported"
 
 
 class RangeNotSatisfiable(ServiceError):
-    """The Range header asks for bytes that are not there."""
+    """The Range header requests bytes beyond the end of the file."""
 
     code, status, title = "range_not_satisfiable", 416, "The range is not satisfiable"
 
 
 class InvalidRequest(ServiceError):
-    """The request is well-formed and makes no sense."""
+    """The request is well-formed but invalid."""
 
     code, status, title = "invalid_request", 422, "The request is not valid"
 
 
 class WebhookRefused(ServiceError):
-    """A receiver that we do not call."""
+    """The webhook URL resolves to a forbidden address."""
 
-    code, status, title = "webhook_refused", 422, "The receiver cannot be used"
+    code, status, title = "webhook_refused", 422, "The webhook URL is not allowed"
 
 
 class TooManyRequests(ServiceError):
-    """Over the rate limit."""
+    """The API key exceeded its rate limit."""
 
     code, status, title = "too_many_requests", 429, "Too many requests"
 
 
 class TooManyJobs(ServiceError):
-    """The tenant's queue is full."""
+    """The tenant has reached its quota of unfinished jobs."""
 
-    code, status, title = "too_many_jobs", 429, "Too many jobs are waiting"
+    code, status, title = "too_many_jobs", 429, "Too many unfinished jobs"
 
 
 class PlanTimeout(ServiceError):
-    """No worker answered a dry run in time."""
+    """No worker finished the dry run in time."""
 
-    code, status, title = "plan_timeout", 503, "No worker had time for a dry run"
+    code, status, title = "plan_timeout", 503, "The dry run timed out"
 
 
 class PlanRefused(ServiceError):
-    """The worker looked, and the request itself would fail."""
+    """The dry run found that the job would fail."""
 
     code, status, title = "plan_refused", 422, "The request would fail"
 
 
 class BaseModelChanged(ServiceError):
-    """Full weights cannot be put together: the base model is not the one that was edited."""
+    """Full weights cannot be assembled, because the base model is not the one that was edited."""
 
-    code, status, title = "base_model_changed", 503, "The base model is not the one that was edited"
+    code, status, title = "base_model_changed", 503, "The base model has changed"
 
 
 class ServiceUnavailable(ServiceError):
-    """The store does not answer. Nothing was accepted that is not told; a POST is safe to repeat under its key."""
+    """The store is unavailable. A POST can be repeated safely with the same Idempotency-Key."""
 
-    code, status, title = "service_unavailable", 503, "The store does not answer"
+    code, status, title = "service_unavailable", 503, "The store is unavailable"
 
 
 class SecretsUnavailable(ServiceError):
-    """The operator has set no key that secrets are sealed with."""
+    """The server has no key to encrypt secrets with."""
 
-    code, status, title = "secrets_unavailable", 503, "Secrets cannot be kept"
+    code, status, title = "secrets_unavailable", 503, "Secrets cannot be stored"
 
 
 class IdempotencyKeyReused(ServiceError):
-    """The key was used before, with another body."""
+    """The key was already used with a different request body."""
 
-    code, status, title = "idempotency_key_reused", 422, "The Idempotency-Key was used for another request"
+    code, status, title = "idempotency_key_reused", 422, "The Idempotency-Key was already used for another request"

@@ -1,8 +1,8 @@
-"""The API as a process.
+"""The API server process.
 
     python -m service.server [--host H] [--port P] [--fd N] [--tls-certificate C --tls-key K] [--behind-proxy]
 
-`--fd` takes over a socket that somebody else has bound: the launcher keeps it open while we restart.
+`--fd` inherits a bound socket: the launcher keeps it open while the server restarts.
 """
 
 import argparse
@@ -15,63 +15,63 @@ from types import FrameType
 import uvicorn
 
 from service.api.app import create_app
-from service.core.app_state import Backend
-from service.launcher.tls import Exposure
+from service.core.app_state import AppState
+from service.launcher.tls import ListenPolicy
 from service.settings import ServiceSettings
 from service.store import logs
 
 DRAIN_SECONDS = 5
-THREADS_TURN = 0.0005
-"""Seconds that the event loop may keep a thread from going on that comes back from the database. Python's own 5 ms, at
-each of a transaction's statements, is most of what a POST takes under load."""
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""For `sys.setswitchinterval`. The default of 5 ms delays threads that return from the database and dominates the latency of a
+POST under load."""
 
 
 class _Server(uvicorn.Server):
-    """Tells open streams that we are about to stop, before uvicorn waits for them to end."""
+    """Ends open event streams when the server is stopped, before uvicorn waits for them."""
 
-    def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
+    def __init__(self, config: uvicorn.Config, app_state: AppState) -> None:
         super().__init__(config)
-        self._backend = backend
+        self._app_state = app_state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._backend.closing.set()
+        self._app_state.shutting_down.set()
         super().handle_exit(sig, frame)
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    options = _options()
-    exposure = Exposure(options.tls_certificate, options.tls_key, options.behind_proxy)
-    if options.fd is None:  # else the launcher has looked
-        exposure.check(options.host)
+    options = _parse_arguments()
+    listen_policy = ListenPolicy(options.tls_certificate, options.tls_key, options.behind_proxy)
+    if options.fd is None:  # otherwise the launcher has checked it
+        listen_policy.check(options.host)
     settings = ServiceSettings()
     logs.configure(settings)
-    backend = Backend.from_settings(settings)
+    app_state = AppState.from_settings(settings)
     config = uvicorn.Config(
-        create_app(backend),
+        create_app(app_state),
         host=options.host,
         port=options.port,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
-        access_log=False,  # ours has no query: it may name a concept
+        access_log=False,  # our own log leaves out the query, which can name a concept
         log_config=None,
-        ssl_certfile=exposure.certificate,
-        ssl_keyfile=exposure.key,
+        ssl_certfile=listen_policy.certificate,
+        ssl_keyfile=listen_policy.key,
     )
-    _spare_the_collector()
-    sys.setswitchinterval(THREADS_TURN)
+    _tune_gc()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     sockets = [socket.socket(fileno=options.fd)] if options.fd is not None else None
-    _Server(config, backend).run(sockets)
+    _Server(config, app_state).run(sockets)
 
 
-def _spare_the_collector() -> None:
-    """What is there now stays. A request leaves hardly a cycle behind: looking for them less often halves what it costs."""
+def _tune_gc() -> None:
+    """Collect garbage less often: requests create few reference cycles, and this halves the cost of collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
-def _options() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m service.server")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8484)

@@ -9,7 +9,7 @@ from typing import Any
 from api_schemas.access import MEANINGS
 from deploy.reference.markdown import GENERATED
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.errors import ServiceError
 from service.settings import ServiceSettings
 
@@ -33,10 +33,10 @@ def page() -> str:
 
 
 def _contract() -> dict[str, Any]:
-    """Of a service on nothing: the contract does not depend on what is there."""
+    """Return the OpenAPI document of an empty service; it does not depend on the data."""
     with tempfile.TemporaryDirectory() as folder:
-        backend = Backend.from_settings(ServiceSettings(data_dir=Path(folder), models={}, models_dir=None))
-        return create_app(backend).openapi()
+        app_state = AppState.from_settings(ServiceSettings(data_dir=Path(folder), models={}, models_dir=None))
+        return create_app(app_state).openapi()
 
 
 def _scopes() -> Iterator[str]:
@@ -45,7 +45,7 @@ def _scopes() -> Iterator[str]:
 
 
 def _problems() -> Iterator[str]:
-    yield "## Problems\n\nThe `code` of every problem; its `type` ends in it.\n\n"
+    yield "## Problems\n\nEvery error response has one of these codes; its `type` is `urn:expunge:problem:<code>`.\n\n"
     yield "| code | status | meaning |\n|---|---|---|\n"
     kinds: list[type[ServiceError]] = [ServiceError, *ServiceError.__subclasses__()]
     for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
@@ -63,11 +63,11 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
         yield from map(_parameter, parameters)
         yield "\n"
     for content in operation.get("requestBody", {}).get("content", {}).items():
-        yield from _example("Asked with", *content)
+        yield from _example("Request body", *content)
     for status, response in operation["responses"].items():
         if status.startswith("2"):
             for content in response.get("content", {}).items():
-                yield from _example(f"Answered {status} with", *content)
+                yield from _example(f"Response {status}", *content)
 
 
 def _parameter(parameter: dict[str, Any]) -> str:

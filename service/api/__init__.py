@@ -1,1 +1,1 @@
-"""The HTTP API."""
+"""The HTTP API: routes, authentication, middleware, event streams and downloads."""

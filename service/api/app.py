@@ -1,14 +1,14 @@
-"""The application: middleware outside, routes inside."""
+"""Build the FastAPI application: routes, error handlers and middleware."""
 
 from fastapi import FastAPI
 
 from api_schemas.problems import Problem
 from service.api import openapi, problem_details
-from service.api.auth import KeyRing
-from service.api.metrics import Measure, Metrics
-from service.api.middleware import LimitBody, LimitRate, RequestId, RequireApiKey
-from service.api.rate_limit import RateLimit
-from service.api.request_batching import Together
+from service.api.auth import Authenticator
+from service.api.metrics import Metrics, MetricsMiddleware
+from service.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RateLimitMiddleware, RequestIdMiddleware
+from service.api.rate_limit import RateLimiter
+from service.api.request_batching import BatchedCalls
 from service.api.routes import (
     artifacts,
     audit,
@@ -23,14 +23,14 @@ from service.api.routes import (
     models,
     webhooks,
 )
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.settings import VERSION
 
 PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
 
 
-def create_app(backend: Backend) -> FastAPI:
-    """The API on top of `backend`. The interactive pages are off: they load scripts from elsewhere."""
+def create_app(app_state: AppState) -> FastAPI:
+    """Create the application. FastAPI's interactive pages are off, because they load scripts from other hosts."""
     app = FastAPI(
         title="Expunge",
         version=VERSION,
@@ -39,19 +39,21 @@ def create_app(backend: Backend) -> FastAPI:
         redoc_url=None,
         responses={"4XX": PROBLEM, "5XX": PROBLEM},
     )
-    app.state.backend = backend
-    app.state.together = Together.of(backend)
+    app.state.app_state = app_state
+    app.state.batched_calls = BatchedCalls.from_app_state(app_state)
     problem_details.install(app)
     app.include_router(health.router)
     for module in (dry_runs, edits, events, artifacts, batches, models, ledger, webhooks, audit, hub, metrics):
         app.include_router(module.router)
-    # The last one added is the outermost.
     openapi.install(app)
-    settings = backend.settings
-    app.add_middleware(LimitBody, limit=settings.max_body_bytes, larger={"/v1/batches": settings.max_batch_bytes})
-    app.add_middleware(LimitRate, limit=RateLimit(backend.settings.rate_limit))
-    app.add_middleware(RequireApiKey, keys=KeyRing(backend.database, backend.clock))
-    app.state.metrics = Metrics(backend.database, backend.clock)
-    app.add_middleware(Measure, metrics=app.state.metrics)
-    app.add_middleware(RequestId)
+    settings = app_state.settings
+    # Middleware that is added last runs first.
+    app.add_middleware(
+        BodyLimitMiddleware, limit=settings.max_body_bytes, limit_by_path={"/v1/batches": settings.max_batch_bytes}
+    )
+    app.add_middleware(RateLimitMiddleware, limiter=RateLimiter(settings.rate_limit))
+    app.add_middleware(ApiKeyMiddleware, authenticator=Authenticator(app_state.database, app_state.clock))
+    app.state.metrics = Metrics(app_state.database, app_state.clock)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestIdMiddleware)
     return app

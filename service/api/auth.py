@@ -1,4 +1,4 @@
-"""Who asks, and whether they may. Each route names the scope that it needs; a test sees that none forgets to."""
+"""API keys and scopes. Each route names the scope that it requires; a contract test checks that none is missing."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, cast
@@ -13,57 +13,57 @@ from service.store import api_keys
 from service.store.clock import Clock
 from service.store.database import Database
 
-REMEMBERED = timedelta(seconds=1)
-"""How long a key is believed without another look: a revoked one opens nothing after that."""
-NOTED_EVERY = timedelta(minutes=1)
-"""How closely the last use of a key is known: a write for every request would be too dear."""
+CACHE_LIFETIME = timedelta(seconds=1)
+"""How long a successful authentication is cached; a revoked key stops working within this time."""
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+"""Resolution of `last_used_at`: a database write for each request would be too expensive."""
 
 
-class KeyRing:
-    """Whom each key stands for. A key that was looked up a moment ago is not looked up again."""
+class Authenticator:
+    """Authenticates API keys against the database and caches the result for `CACHE_LIFETIME`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._known: dict[str, tuple[Caller, datetime]] = {}
+        self._cache: dict[str, tuple[Caller, datetime]] = {}
 
-    async def caller(self, key: str) -> Caller | None:
-        """Whom a key stands for that holds now."""
+    async def authenticate(self, key: str) -> Caller | None:
+        """Return the caller of a valid key, or None."""
         now = self._clock()
-        found, seen = self._known.get(key, (None, now))
-        if found is None or not now - REMEMBERED <= seen <= now:
-            found = await run_in_threadpool(self._look_up, key, now)
-            self._remember(key, found, now)
-        return found
+        caller, cached_at = self._cache.get(key, (None, now))
+        if caller is None or not now - CACHE_LIFETIME <= cached_at <= now:
+            caller = await run_in_threadpool(self._authenticate, key, now)
+            self._store(key, caller, now)
+        return caller
 
-    def _remember(self, key: str, found: Caller | None, now: datetime) -> None:
-        """Only keys that hold, so that nobody fills the memory with others."""
-        if found is None:
-            self._known.pop(key, None)
+    def _store(self, key: str, caller: Caller | None, now: datetime) -> None:
+        """Cache valid keys only, so that invalid ones cannot fill the memory."""
+        if caller is None:
+            self._cache.pop(key, None)
         else:
-            self._known[key] = found, now
+            self._cache[key] = caller, now
 
-    def _look_up(self, key: str, now: datetime) -> Caller | None:
+    def _authenticate(self, key: str, now: datetime) -> Caller | None:
         with self._database.read() as session:
-            found = api_keys.authenticate(session, key, now=now)
-        if found is None:
+            row = api_keys.authenticate(session, key, now=now)
+        if row is None:
             return None
-        if found.last_used_at is None or now - found.last_used_at > NOTED_EVERY:
+        if row.last_used_at is None or now - row.last_used_at > LAST_USED_RESOLUTION:
             with self._database.write() as session:
-                api_keys.used(session, found.id, now=now)
-        return Caller(found.id, found.tenant, frozenset(found.scopes))
+                api_keys.used(session, row.id, now=now)
+        return Caller(row.id, row.tenant, frozenset(row.scopes))
 
 
-async def caller(request: Request, needed: SecurityScopes) -> Caller:
-    """Whose key came with the request: the middleware has checked it. Raises `Forbidden`."""
-    found = cast(Caller, request.state.caller)
-    missing = [scope for scope in needed.scopes if scope not in found.scopes]
+async def caller(request: Request, required: SecurityScopes) -> Caller:
+    """Return the caller, whom the middleware has authenticated. Raises `Forbidden` if a required scope is missing."""
+    authenticated = cast(Caller, request.state.caller)
+    missing = [scope for scope in required.scopes if scope not in authenticated.scopes]
     if missing:
         raise Forbidden(
-            f"the key {found.key_id} has no scope {missing[0]}.",
-            remedy=f"Have the operator make one with: expunge api-keys create --scope {missing[0]}",
+            f"The API key {authenticated.key_id} does not have the scope {missing[0]}.",
+            remedy=f"Ask the operator for a key made with: expunge api-keys create --scope {missing[0]}",
         )
-    return found
+    return authenticated
 
 
 ReadsEdits = Annotated[Caller, Security(caller, scopes=["edits:read"])]

@@ -1,4 +1,4 @@
-"""Following a job: the events table, read again and again. Any process that writes there is heard."""
+"""Server-sent events of a job, polled from the events table, so that events of any process are delivered."""
 
 import asyncio
 import time
@@ -13,78 +13,83 @@ from api_schemas.events import DONE, Event, EventType
 from api_schemas.jobs import TERMINAL
 from service.api.openapi_examples import EVENT
 from service.core import serializers
-from service.core.app_state import Backend
-from service.core.batcher import Gathering
-from service.errors import NotFound, no_edit
+from service.core.app_state import AppState
+from service.core.batcher import Batcher
+from service.errors import NotFound, edit_not_found
 from service.store import events as history
 from service.store.events import EventHead
 
-BATCH = 200
+EVENTS_PER_POLL = 200
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
-_LAST = format_sse_event(event=DONE, data_str="{}")
+_DONE_MESSAGE = format_sse_event(event=DONE, data_str="{}")
 
 
 @dataclass(frozen=True)
-class News:
-    """What one look found. `over`: nothing will follow."""
+class EventBatch:
+    """New events of an edit. `complete`: no events will follow."""
 
     events: list[Event]
-    over: bool
+    complete: bool
 
 
 @dataclass(frozen=True)
-class Seat:
-    """Whose edit is followed, and how far its reader is."""
+class StreamCursor:
+    """The edit that a client follows, and the last event that it has."""
 
     tenant: str
     edit_id: str
     after: int
 
-    def later(self, news: News) -> "Seat":
-        """When that has been read."""
-        return replace(self, after=news.events[-1].seq) if news.events else self
+    def advance(self, batch: EventBatch) -> "StreamCursor":
+        """Return the cursor after the batch."""
+        return replace(self, after=batch.events[-1].seq) if batch.events else self
 
 
-def look_on(backend: Backend, seats: Sequence[Seat]) -> list[News | Exception]:
-    """What is new for each. Most looks find nothing, and all of those cost one statement together.
-
-    Outcomes that are raised: `NotFound`.
-    """
-    with backend.database.read() as session:
-        standings = history.event_heads(session, {seat.edit_id for seat in seats})
-        return [_news(session, seat, standings.get((seat.tenant, seat.edit_id))) for seat in seats]
+def poll_events(app_state: AppState, cursors: Sequence[StreamCursor]) -> list[EventBatch | Exception]:
+    """Return the new events for each cursor, or `NotFound`. Cursors without new events cost one statement in total."""
+    with app_state.database.read() as session:
+        standings = history.event_heads(session, {cursor.edit_id for cursor in cursors})
+        return [_read_batch(session, cursor, standings.get((cursor.tenant, cursor.edit_id))) for cursor in cursors]
 
 
-def _news(session: Session, seat: Seat, standing: EventHead | None) -> News | NotFound:
+def _read_batch(session: Session, cursor: StreamCursor, standing: EventHead | None) -> EventBatch | NotFound:
     if standing is None:
-        return no_edit(seat.edit_id)
-    rows = history.after(session, seat.edit_id, seat.after, BATCH) if standing.last_seq > seat.after else []
-    return News([serializers.event(row) for row in rows], standing.status in TERMINAL and len(rows) < BATCH)
+        return edit_not_found(cursor.edit_id)
+    rows = (
+        history.after(session, cursor.edit_id, cursor.after, EVENTS_PER_POLL)
+        if standing.last_seq > cursor.after
+        else []
+    )
+    return EventBatch(
+        [serializers.event(row) for row in rows], standing.status in TERMINAL and len(rows) < EVENTS_PER_POLL
+    )
 
 
-async def tail(backend: Backend, follow: Gathering[Seat, News], seat: Seat, news: News) -> AsyncIterator[bytes]:
-    """Messages, from `news` on, until the job is over, the connection is old, or the service stops."""
-    settings = backend.settings
+async def stream_events(
+    app_state: AppState, follow: Batcher[StreamCursor, EventBatch], cursor: StreamCursor, batch: EventBatch
+) -> AsyncIterator[bytes]:
+    """Yield messages, beginning with `batch`, until the job ends, the stream reaches its time limit or the service stops."""
+    settings = app_state.settings
     end = time.monotonic() + settings.stream_limit_seconds
     quiet_since = time.monotonic()
     yield format_sse_event(retry=RETRY_MILLISECONDS)
     while True:
-        for event in news.events:
+        for event in batch.events:
             yield _message(event)
-        if news.over:
-            yield _LAST
+        if batch.complete:
+            yield _DONE_MESSAGE
             return
-        if time.monotonic() > end or backend.closing.is_set():
+        if time.monotonic() > end or app_state.shutting_down.is_set():
             return
-        if news.events:
+        if batch.events:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > KEEPALIVE_SECONDS:
             yield KEEPALIVE_COMMENT
             quiet_since = time.monotonic()
-        seat = seat.later(news)
+        cursor = cursor.advance(batch)
         await asyncio.sleep(settings.stream_poll_seconds)
-        news = await follow(seat)
+        batch = await follow(cursor)
 
 
 def _message(event: Event) -> bytes:
@@ -97,13 +102,13 @@ _DATA = {
     "contentSchema": {"$ref": "#/components/schemas/Event"},
 }
 
-MESSAGES: dict[str, Any] = {
+STREAM_CONTENT: dict[str, Any] = {
     "text/event-stream": {
         "itemSchema": {
             "oneOf": [
                 {
                     "type": "object",
-                    "description": "An event of the history.",
+                    "description": "An event of the job.",
                     "required": ["id", "event", "data"],
                     "properties": {
                         "id": {"type": "string", "pattern": "^[1-9][0-9]*$"},
@@ -119,7 +124,7 @@ MESSAGES: dict[str, Any] = {
                 },
             ]
         },
-        "example": (_message(EVENT) + _LAST).decode(),
+        "example": (_message(EVENT) + _DONE_MESSAGE).decode(),
     }
 }
-"""What is sent, as the contract describes it."""
+"""The messages of a stream, for the OpenAPI document."""

@@ -1,7 +1,7 @@
-"""Edits as repositories of a Hugging Face Hub: the base model's files, with those of the edit in their places.
+"""Edits as Hugging Face Hub repositories: the base model's files, with those of the edit in their place.
 
-`expunge/<edit>` is one edit; `expunge/<model>` is what your ledger of a model makes of it, whose revisions are the ledger's
-numbers (`main`: the last one). A commit is named by what all files hash to, so another content is another commit.
+`expunge/<edit>` is one edit. `expunge/<model>` is the model with your ledger applied; its revisions are the ledger's revision
+numbers, and `main` is the latest one. A commit id is a digest over all files, so other contents have another commit id.
 """
 
 import mimetypes
@@ -11,9 +11,9 @@ from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 
-from service.api.file_response import Content
-from service.core.digest_cache import FileDigests, state_of
-from service.core.serializers import commit_of
+from service.api.file_response import RangeReader
+from service.core.digest_cache import DigestCache, file_state
+from service.core.serializers import commit_hash
 from service.errors import BaseModelChanged, NotFound
 from service.store.blobs import CHUNK
 from service.store.orm import RegisteredFile
@@ -30,89 +30,95 @@ class HubFile:
     size: int
     sha256: str
     media_type: str
-    content: Content
+    content: RangeReader
 
 
 @dataclass(frozen=True)
 class Repository:
-    """All files of one revision."""
+    """The files of one revision."""
 
     id: str
     files: dict[str, HubFile]
 
     @cached_property
     def commit(self) -> str:
-        """What all its files hash to."""
-        return commit_of({name: file.sha256 for name, file in self.files.items()})
+        """The digest over all files."""
+        return commit_hash({name: file.sha256 for name, file in self.files.items()})
 
-    def at(self, revision: str) -> "Repository":
-        """Itself, where `revision` is this commit. Raises `RevisionNotFound`."""
+    def require_commit(self, revision: str) -> "Repository":
+        """Return itself if `revision` is its commit id. Raises `NotFound`."""
         if revision != self.commit:
-            raise no_revision(self.id, revision)
+            raise revision_not_found(self.id, revision)
         return self
 
     def file(self, name: str) -> HubFile:
-        """One of the files. Raises `NotFound`, in the words that the Hub's clients know."""
+        """Return a file. Raises `NotFound` with the error code that Hub clients expect."""
         try:
             return self.files[name]
         except KeyError:
             raise NotFound(
-                f"{self.id} has no such file.",
-                remedy="The repository's tree lists them.",
+                f"{self.id} has no file {name}.",
+                remedy="The repository's tree lists its files.",
                 headers={"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"},
             ) from None
 
 
-def base_files(folder: Path, digests: FileDigests, known: Sequence[RegisteredFile] = ()) -> Iterator[HubFile]:
-    """The files of a base model that a pipeline may want. No links, nothing hidden, nothing that is code or a pickle.
+def list_base_files(folder: Path, digests: DigestCache, known: Sequence[RegisteredFile] = ()) -> Iterator[HubFile]:
+    """Yield the files of a base model that a pipeline can load. Links, hidden files, code and pickles are left out.
 
     Args:
-        known: what was noted when the model was registered; other files are hashed.
+        known: Digests from the model's registration. Files that are not among them are hashed.
     """
-    noted = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
+    registered = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.suffix in PUBLIC and not path.is_symlink() and not any(part.startswith(".") for part in name.parts):
-            found = path.stat()
-            sha256 = noted.get((name.as_posix(), found.st_size, found.st_mtime_ns))
+        if (
+            path.suffix in PUBLIC_SUFFIXES
+            and not path.is_symlink()
+            and not any(part.startswith(".") for part in name.parts)
+        ):
+            stat = path.stat()
+            sha256 = registered.get((name.as_posix(), stat.st_size, stat.st_mtime_ns))
             with path.open("rb") as file:
-                yield _base_file(path, name.as_posix(), sha256 or digests.of(file))
+                yield _base_file(path, name.as_posix(), sha256 or digests.sha256(file))
 
 
-PUBLIC = {".safetensors", ".json", ".txt", ".model", ".md"}
+PUBLIC_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".md"}
 
 
 def _base_file(path: Path, name: str, sha256: str) -> HubFile:
     def content(start: int, end: int) -> Iterator[bytes]:
         file = path.open("rb")
-        return _chunks(file, name, start, end)
+        return _read_range(file, name, start, end)
 
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return HubFile(name, path.stat().st_size, sha256, media_type, content)
 
 
-def _chunks(file: BufferedReader, name: str, start: int, end: int) -> Iterator[bytes]:
-    """Raises `BaseModelChanged` when the file changes meanwhile: a reply that breaks off is better than wrong bytes."""
+def _read_range(file: BufferedReader, name: str, start: int, end: int) -> Iterator[bytes]:
+    """Read a range in chunks. Raises `BaseModelChanged` if the file changes: an aborted response is better than wrong bytes."""
     with file:
-        state = state_of(file)
+        state = file_state(file)
         file.seek(start)
         while start < end:
             chunk = file.read(min(CHUNK, end - start))
-            if not chunk or state_of(file) != state:
-                raise BaseModelChanged(f"the base model's file {name} has changed while it was read.")
+            if not chunk or file_state(file) != state:
+                raise BaseModelChanged(f"The base model's file {name} changed while it was read.", remedy="Try again.")
             start += len(chunk)
             yield chunk
 
 
-def no_repository(name: str) -> NotFound:
-    """Nothing is called so, or nothing that this key may see."""
+def repository_not_found(name: str) -> NotFound:
+    """Return the error for a repository that does not exist or is not visible to the caller."""
     headers = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
     return NotFound(
-        f"there is no repository {name}.", remedy=f"Ask for {NAMESPACE}/<edit> or {NAMESPACE}/<model>.", headers=headers
+        f"There is no repository {name}.", remedy=f"Use {NAMESPACE}/<edit> or {NAMESPACE}/<model>.", headers=headers
     )
 
 
-def no_revision(name: str, revision: str) -> NotFound:
-    """The repository is there, the revision is not."""
+def revision_not_found(name: str, revision: str) -> NotFound:
+    """Return the error for a revision that does not exist."""
     headers = {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Revision not found"}
-    return NotFound(f"{name} has no revision {revision}.", remedy=f"Ask for {MAIN}.", headers=headers)
+    return NotFound(
+        f"{name} has no revision {revision}.", remedy=f"Use {MAIN} for the latest revision.", headers=headers
+    )

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests as this process saw them, jobs as the database has them."""
+"""Prometheus metrics: HTTP requests of this process, and jobs from the database."""
 
 import logging
 import time
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Metrics:
-    """The registry of one application."""
+    """The metrics of one application and their registry."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        self.requests = Counter("expunge_http_requests", "Requests answered.", labels, registry=self.registry)
+        self.requests = Counter("expunge_http_requests", "HTTP requests.", labels, registry=self.registry)
         self.seconds = Histogram(
             "expunge_http_request_seconds",
-            "From a request to the end of its answer.",
+            "Time from a request to the end of its response.",
             labels[:2],
             registry=self.registry,
         )
@@ -36,79 +36,83 @@ class Metrics:
 
 
 class StoreCollector(Collector):
-    """Reads the database when it is asked, so that any API process tells about all workers."""
+    """Reads the database on each scrape, so that any API process reports all workers."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def describe(self) -> list[Metric]:
-        """Nothing in advance: registering must not need a database."""
+        """Return no descriptions: registration must not access the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All of it, from one consistent view."""
+        """Yield all metrics, from one transaction."""
         with self._database.read() as session:
-            yield _by_status("expunge_jobs", "Jobs by status.", session, Job)
-            yield _by_status("expunge_webhook_deliveries", "Webhook messages by status.", session, WebhookDelivery)
-            yield _age(
-                "expunge_queue_oldest_seconds", "How long the job waits that waits longest.", self._oldest(session)
+            yield _status_gauge("expunge_jobs", "Jobs by status.", session, Job)
+            yield _status_gauge("expunge_webhook_deliveries", "Webhook messages by status.", session, WebhookDelivery)
+            yield _age_gauge(
+                "expunge_queue_oldest_seconds",
+                "Age of the oldest queued job.",
+                self._oldest_queued_seconds(session),
             )
-            yield _age(
-                "expunge_outbox_lag_seconds", "How long the doorbell is due that is due longest.", self._due(session)
+            yield _age_gauge(
+                "expunge_outbox_lag_seconds",
+                "Age of the oldest undelivered outbox message.",
+                self._outbox_lag_seconds(session),
             )
             attempts = session.scalar(select(func.count()).select_from(Attempt)) or 0
-            yield CounterMetricFamily("expunge_attempts", "Claims of jobs by workers.", attempts)
+            yield CounterMetricFamily("expunge_attempts", "Jobs claimed by workers.", attempts)
             size = session.scalar(select(func.sum(Artifact.size)).where(Artifact.overlay.is_(None))) or 0
-            yield GaugeMetricFamily("expunge_artifact_bytes", "Published bytes that are stored.", float(size))
+            yield GaugeMetricFamily("expunge_artifact_bytes", "Bytes of published artifacts in the store.", float(size))
 
-    def _oldest(self, session: Session) -> float:
-        return self._since(session.scalar(select(func.min(Job.queued_at)).where(Job.status == "queued")))
+    def _oldest_queued_seconds(self, session: Session) -> float:
+        return self._seconds_since(session.scalar(select(func.min(Job.queued_at)).where(Job.status == "queued")))
 
-    def _due(self, session: Session) -> float:
-        return self._since(session.scalar(select(func.min(OutboxMessage.due_at))))
+    def _outbox_lag_seconds(self, session: Session) -> float:
+        return self._seconds_since(session.scalar(select(func.min(OutboxMessage.due_at))))
 
-    def _since(self, then: datetime | None) -> float:
+    def _seconds_since(self, then: datetime | None) -> float:
         return max(0.0, (self._clock() - then).total_seconds()) if then else 0.0
 
 
-class Measure:
-    """Counts and times each request under its route's template, and logs a line about it: no query, no body."""
+class MetricsMiddleware:
+    """Counts and times requests by route template, and logs each without its query and body."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and look at the clock before and after."""
+        """Forward the request and measure its duration."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started, status = time.perf_counter(), 500
 
-        async def send_seen(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            return await self._app(scope, receive, send_seen)
+            return await self._app(scope, receive, send_and_note_status)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
+            self._observe(scope, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
         log.info("%s %s %d %.0f ms", method, scope["path"], status, 1000 * seconds)
 
 
-def _by_status(name: str, text: str, session: Session, table: type[Job] | type[WebhookDelivery]) -> Metric:
+def _status_gauge(name: str, text: str, session: Session, table: type[Job] | type[WebhookDelivery]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=["status"])
     for status, count in session.execute(select(table.status, func.count()).group_by(table.status)):
         family.add_metric([status], count)
     return family
 
 
-def _age(name: str, text: str, seconds: float) -> Metric:
+def _age_gauge(name: str, text: str, seconds: float) -> Metric:
     return GaugeMetricFamily(name, text, seconds)

@@ -1,4 +1,4 @@
-"""One example of everything that crosses the wire: for the contract, its reference, and the tests that hold its shape."""
+"""One example of each resource, for the OpenAPI document, the API reference and the contract tests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,13 +72,15 @@ CONFLICT = Conflict(
     severity="error",
     left=Party(label="removals[0]", field="replacement", name="fox"),
     right=Party(label=f"{EDIT_ID}.removals[0]", field="concept", name="fox"),
-    message="removals[0].replacement “fox” shall take a place, but fox is removed",
-    remedy="Choose a replacement that stays.",
+    message="removals[0].replacement “fox” is itself removed",
+    remedy="Choose a replacement that is not removed.",
 )
-EVENT = Event(seq=3, created_at=NOW, type="progress", message="drawing", data={"phase": "validate", "progress": 0.4})
+EVENT = Event(
+    seq=3, created_at=NOW, type="progress", message="generating images", data={"phase": "validate", "progress": 0.4}
+)
 ATTEMPT = WebhookAttempt(at=NOW, status_code=204, error=None, seconds=0.083, reply="")
 
-CATALOGUE: tuple[BaseModel, ...] = (
+EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     REQUEST,
     EDIT,
     ARTIFACT,
@@ -95,7 +97,7 @@ CATALOGUE: tuple[BaseModel, ...] = (
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",
-        title="The ledger holds something else",
+        title="The request conflicts with the ledger",
         status=409,
         detail=f"{CONFLICT.message}.",
         instance="/v1/edits",
@@ -208,9 +210,9 @@ CATALOGUE: tuple[BaseModel, ...] = (
 )
 EXAMPLES: dict[str, Any] = {
     type(one).__name__: one.model_dump(mode="json", by_alias=True, exclude_unset=isinstance(one, Request))
-    for one in CATALOGUE
+    for one in EXAMPLE_MODELS
 }
-"""By the name of the schema; what is sent, without what may be left out."""
+"""Examples by schema name. Requests omit fields that have their default."""
 
 REPOSITORY = {
     "id": f"expunge/{EDIT_ID}",
@@ -238,7 +240,7 @@ MANIFEST = {
     "request_digest": REQUEST.digest(),
     "files": [ARTIFACT.model_dump(include={"name", "kind", "media_type", "size", "sha256"}) | {"overlay": None}],
 }
-BY_PATH: dict[str, Any] = {
+EXAMPLES_BY_PATH: dict[str, Any] = {
     "/v1/edits/{edit_id}/artifacts/{name}": MANIFEST,
     "/v1/models/{model_id}/revisions/{number}/artifacts/{name}": MANIFEST,
     "/hf/{namespace}/{repo}/resolve/{revision}/{name}": {"architectures": ["CLIPTextModel"], "hidden_size": 768},
@@ -246,9 +248,9 @@ BY_PATH: dict[str, Any] = {
     "/hf/api/models/{namespace}/{repo}/revision/{revision}": REPOSITORY,
     "/hf/api/models/{namespace}/{repo}/tree/{revision}": TREE,
 }
-"""Of replies that no schema of ours describes: files, and what is the Hub's."""
+"""Examples of responses without a schema of ours: files, and the Hub's resources."""
 
 
-def page_of(example: Any) -> dict[str, Any]:
-    """A list with one item."""
+def example_page(example: Any) -> dict[str, Any]:
+    """Return a page with one item."""
     return {"object": "list", "data": [example], "has_more": False, "next_cursor": None}

@@ -1,4 +1,4 @@
-"""How often a key may ask: a fixed window per key, counted in this process (`limits`)."""
+"""Rate limit per API key: a fixed window, counted in this process (`limits`)."""
 
 import math
 import time
@@ -11,20 +11,20 @@ from limits.strategies import FixedWindowRateLimiter
 from service.errors import TooManyRequests
 
 
-class RateLimit:
-    """One limit for each key. `rule` is as in `600/minute`; empty: no limit."""
+class RateLimiter:
+    """Limits the requests of each key. `rule` is, for example, `600/minute`; an empty rule means no limit."""
 
     def __init__(self, rule: str, storage: str = "memory://", clock: Callable[[], float] = time.time) -> None:
         self._item: RateLimitItem | None = parse(rule) if rule else None
         self._limiter = FixedWindowRateLimiter(storage_from_string(storage))
         self._clock = clock
 
-    def hit(self, who: str) -> Mapping[str, str]:
-        """Count a request, and tell where its sender stands: `RateLimit-*` headers. Raises `TooManyRequests`."""
+    def hit(self, key_id: str) -> Mapping[str, str]:
+        """Count a request and return the `RateLimit-*` headers of its reply. Raises `TooManyRequests`."""
         if self._item is None:
             return {}
-        allowed = self._limiter.hit(self._item, who)
-        window = self._limiter.get_window_stats(self._item, who)
+        allowed = self._limiter.hit(self._item, key_id)
+        window = self._limiter.get_window_stats(self._item, key_id)
         seconds = max(1, math.ceil(window.reset_time - self._clock()))
         headers = {
             "RateLimit-Limit": str(self._item.amount),
@@ -33,8 +33,8 @@ class RateLimit:
         }
         if not allowed:
             raise TooManyRequests(
-                f"more than {self._item} came with this key.",
-                remedy=f"Wait {seconds} s; follow a job by its stream instead of asking again and again.",
+                f"This API key exceeded its rate limit of {self._item}.",
+                remedy=f"Wait {seconds} s. Follow jobs by their event stream instead of polling.",
                 headers={**headers, "Retry-After": str(seconds)},
             )
         return headers

@@ -1,58 +1,47 @@
-"""What a crowd of clients does most, posting edits, asking how they stand and following them: who come together share a
-transaction."""
+"""Request coalescing: concurrent POST, GET and event-stream calls are grouped into one database transaction each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, cast
 
-from fastapi import Depends, Request
-
-from service.api.event_stream import News, Seat, look_on
+from service.api.event_stream import EventBatch, StreamCursor, poll_events
 from service.core import edits
-from service.core.app_state import Backend
-from service.core.batcher import Gathering
-from service.core.edits import Asked, Submission
-from service.errors import no_edit
+from service.core.app_state import AppState
+from service.core.batcher import Batcher
+from service.core.edits import PendingEdit, Submission
+from service.errors import edit_not_found
 from service.store import jobs
 from service.store.orm import Job
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An edit that somebody asks for."""
+class EditKey:
+    """The tenant and the id of an edit."""
 
     tenant: str
     edit_id: str
 
 
 @dataclass(frozen=True)
-class Together:
-    """One application's."""
+class BatchedCalls:
+    """The batched calls of one application."""
 
-    submit: Gathering[Asked, Submission]
-    look: Gathering[Wanted, Job]
-    follow: Gathering[Seat, News]
+    submit_edit: Batcher[PendingEdit, Submission]
+    get_job: Batcher[EditKey, Job]
+    poll_events: Batcher[StreamCursor, EventBatch]
 
     @classmethod
-    def of(cls, backend: Backend) -> "Together":
-        """On top of `backend`."""
+    def from_app_state(cls, app_state: AppState) -> "BatchedCalls":
+        """Create the batchers of an application."""
         return cls(
-            Gathering(partial(edits.submit_all, backend)),
-            Gathering(partial(look_up, backend)),
-            Gathering(partial(look_on, backend)),
+            Batcher(partial(edits.submit_all, app_state)),
+            Batcher(partial(get_jobs, app_state)),
+            Batcher(partial(poll_events, app_state)),
         )
 
 
-def look_up(backend: Backend, wanted: Sequence[Wanted]) -> list[Job | Exception]:
-    """Each as it is now. Outcomes that are raised: `NotFound`."""
-    with backend.database.read() as session:
-        rows = {(job.tenant, job.id): job for job in jobs.edits(session, {one.edit_id for one in wanted})}
-    return [rows.get((one.tenant, one.edit_id)) or no_edit(one.edit_id) for one in wanted]
-
-
-async def _together(request: Request) -> Together:
-    return cast(Together, request.app.state.together)
-
-
-TogetherDep = Annotated[Together, Depends(_together)]
+def get_jobs(app_state: AppState, keys: Sequence[EditKey]) -> list[Job | Exception]:
+    """Load the jobs in one transaction; an edit that does not exist gives `NotFound`."""
+    with app_state.database.read() as session:
+        rows = {(job.tenant, job.id): job for job in jobs.edits(session, {key.edit_id for key in keys})}
+    return [rows.get((key.tenant, key.edit_id)) or edit_not_found(key.edit_id) for key in keys]

@@ -1,1 +1,1 @@
-"""Sub-commands of `expunge` for operators."""
+"""Sub-commands of `expunge` for operators: API keys, models, audit log, database and the launcher."""

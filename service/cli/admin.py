@@ -1,6 +1,6 @@
-"""What an operator does at the database itself: `expunge api-keys`, `expunge models`, `expunge audit`.
+"""Commands that administer the database directly: `expunge api-keys`, `expunge models`, `expunge audit`.
 
-There are no routes for this: who may run a command on the machine needs no key.
+There are no HTTP routes for these. They require access to the machine, and no API key.
 """
 
 import json
@@ -25,45 +25,46 @@ from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
 
-OPERATOR = "operator"
-"""Who the audit log says it was."""
+OPERATOR_ACTOR = "operator"
+"""The actor of these commands in the audit log."""
 
-api_keys = typer.Typer(help="API keys: who may do what, and for whom.", no_args_is_help=True, add_completion=False)
-models = typer.Typer(help="The base models that this service knows.", no_args_is_help=True, add_completion=False)
-audit = typer.Typer(help="The audit log: who did what.", no_args_is_help=True, add_completion=False)
+api_keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
+models = typer.Typer(help="Register, list and remove base models.", no_args_is_help=True, add_completion=False)
+audit = typer.Typer(help="List and verify the audit log.", no_args_is_help=True, add_completion=False)
 
 DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
 
 
 @api_keys.command("create")
 def create_key(
-    tenant: Annotated[str, typer.Option(help="Whose edits, files and ledgers it opens.")] = DEFAULT_TENANT,
-    scope: Annotated[list[str], typer.Option(help="What it may do; repeat it. Left out: everything.")] = [],  # noqa: B006
-    name: Annotated[str, typer.Option(help="Your own note.")] = "",
-    days: Annotated[float, typer.Option(min=0, help="How long it holds. 0: until it is revoked.")] = 0,
+    tenant: Annotated[
+        str, typer.Option(help="The tenant whose edits, files and ledgers the key gives access to.")
+    ] = DEFAULT_TENANT,
+    scope: Annotated[list[str], typer.Option(help="A scope of the key; may be repeated. Default: all scopes.")] = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="A note for your own use.")] = "",
+    days: Annotated[float, typer.Option(min=0, help="Days until the key expires. 0: never.")] = 0,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
-    """Make a key, and print it. It cannot be printed again: only its hash is kept."""
+    """Create an API key and print it. It is shown only once, because only its hash is stored."""
     _check_tenant(tenant)
-    scopes, now, key = _scopes(scope), utc_now(), keys.new_key()
+    scopes, now, key = _validate_scopes(scope), utc_now(), keys.new_key()
     expires_at = now + timedelta(days=days) if days else None
     with _database(data_dir).write() as session:
-        wishes: dict[str, Any] = {"tenant": tenant, "name": name, "scopes": scopes, "expires_at": expires_at}
-        key_id = keys.register(session, key, now=now, **wishes)
-        audit_log.record(session, tenant, OPERATOR, "api_key.create", key_id, now=now, scopes=scopes)
+        key_id = keys.register(session, key, now=now, tenant=tenant, name=name, scopes=scopes, expires_at=expires_at)
+        audit_log.record(session, tenant, OPERATOR_ACTOR, "api_key.create", key_id, now=now, scopes=scopes)
     typer.echo(json.dumps({"id": key_id, "key": key}) if json_output else key)
 
 
 @api_keys.command("list")
 def list_keys(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
-    """All keys, of all tenants, never the keys themselves."""
+    """List the API keys of all tenants, without the keys themselves."""
     with _database(data_dir).read() as session:
-        found = [ApiKeyRecord.model_validate(key, from_attributes=True) for key in keys.every(session)]
+        records = [ApiKeyRecord.model_validate(key, from_attributes=True) for key in keys.every(session)]
     if json_output:
-        return _print_json(found)
-    table = Table("id", "tenant", "name", "scopes", "holds until", "last used", box=None, pad_edge=False)
-    for key in found:
+        return _print_json(records)
+    table = Table("id", "tenant", "name", "scopes", "valid until", "last used", box=None, pad_edge=False)
+    for key in records:
         until = key.revoked_at or key.expires_at
         scopes = "all" if set(key.scopes) == set(SCOPES) else " ".join(key.scopes)
         table.add_row(
@@ -78,66 +79,71 @@ def list_keys(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = Fa
 
 @api_keys.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="As `expunge api-keys list` tells it.")],
+    key_id: Annotated[str, typer.Argument(help="The id from `expunge api-keys list`.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Let a key in no more, from its next request on."""
+    """Revoke an API key. It stops working within a second."""
     with _database(data_dir).write() as session:
-        found = keys.revoke(session, key_id, now=utc_now())
-        if found is None:
-            raise UsageError(f"there is no key {key_id}.", field="key_id", remedy="See `expunge api-keys list`.")
-        audit_log.record(session, found.tenant, OPERATOR, "api_key.revoke", key_id, now=utc_now())
-    typer.echo(f"{key_id} is revoked")
+        record = keys.revoke(session, key_id, now=utc_now())
+        if record is None:
+            raise UsageError(f"There is no API key {key_id}.", field="key_id", remedy="See `expunge api-keys list`.")
+        audit_log.record(session, record.tenant, OPERATOR_ACTOR, "api_key.revoke", key_id, now=utc_now())
+    typer.echo(f"API key {key_id} is revoked.")
 
 
 @models.command("add")
 def add_model(
-    path: Annotated[Path, typer.Argument(help="A diffusers folder: safetensors, no code.")],
-    name: Annotated[str, typer.Option("--id", help="What requests call it. Left out: the folder's name.")] = "",
+    path: Annotated[Path, typer.Argument(help="A diffusers folder with safetensors weights and no code.")],
+    name: Annotated[
+        str, typer.Option("--id", help="The id of the model in requests. Default: the folder's name.")
+    ] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
-    """Make a base model known. Each file is hashed once, and again only when it has changed."""
+    """Register a base model. Its files are hashed, and on later runs only those that have changed."""
     folder = path.expanduser().absolute()
     database, total = _database(data_dir), sum(file.stat().st_size for file in base_model_registration.files_of(folder))
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json_output, transient=True) as bar:
-        task = bar.add_task("hashing", total=total)
-        done = base_model_registration.register(
+        task = bar.add_task("Hashing", total=total)
+        result = base_model_registration.register(
             database, name or folder.name, folder, utc_now(), lambda size: bar.advance(task, size)
         )
     with database.write() as session:
-        counted = {"files": done.files, "hashed": done.hashed}
-        audit_log.record(session, DEFAULT_TENANT, OPERATOR, "model.add", done.model, now=utc_now(), **counted)
-    typer.echo(json.dumps(vars(done)) if json_output else f"{done.model}: {done.files} files, {done.hashed} hashed")
+        counts = {"files": result.files, "hashed": result.hashed}
+        audit_log.record(session, DEFAULT_TENANT, OPERATOR_ACTOR, "model.add", result.model, now=utc_now(), **counts)
+    message = f"{result.model}: {result.files} files, {result.hashed} hashed"
+    typer.echo(json.dumps(vars(result)) if json_output else message)
 
 
 @models.command("list")
 def list_models(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
-    """The base models that were added, and those that settings name."""
-    found = StoreSettings(data_dir=data_dir).registry().all()
+    """List the base models: registered ones and those of the settings."""
+    registered = StoreSettings(data_dir=data_dir).registry().all()
     if json_output:
-        typer.echo(json.dumps([{"id": model.id, "folder": str(model.folder)} for model in found]))
+        typer.echo(json.dumps([{"id": model.id, "folder": str(model.folder)} for model in registered]))
     else:
-        for model in found:
+        for model in registered:
             typer.echo(f"{model.id:<24} {model.folder}")
 
 
 @models.command("remove")
 def remove_model(
-    model_id: Annotated[str, typer.Argument(help="Its id.")], data_dir: DataDir = DEFAULT_DATA_DIR
+    model_id: Annotated[str, typer.Argument(help="The id of the model.")], data_dir: DataDir = DEFAULT_DATA_DIR
 ) -> None:
-    """Make a base model unknown. Its files stay, and so does what was published of it, but for full weights."""
+    """Remove a base model from the registry. Its files stay, and so do its published edits, except full weights."""
     with _database(data_dir).write() as session:
         if not base_model_registration.forget(session, model_id):
-            raise UsageError(f"no model {model_id} was added.", field="model_id", remedy="See `expunge models list`.")
-        audit_log.record(session, DEFAULT_TENANT, OPERATOR, "model.remove", model_id, now=utc_now())
-    typer.echo(f"{model_id} is removed")
+            raise UsageError(
+                f"The model {model_id} is not registered.", field="model_id", remedy="See `expunge models list`."
+            )
+        audit_log.record(session, DEFAULT_TENANT, OPERATOR_ACTOR, "model.remove", model_id, now=utc_now())
+    typer.echo(f"Model {model_id} is removed.")
 
 
 @audit.command("list")
 def list_audit(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
-    """Every line, oldest first, as JSON or for people."""
+    """List the audit log, oldest line first."""
     with _database(data_dir).read() as session:
         for row in audit_log.every(session):
             if json_output:
@@ -148,43 +154,55 @@ def list_audit(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = F
 
 @audit.command("verify")
 def verify_audit(
-    expect: Annotated[str, typer.Option(metavar="SEQ:HASH", help="A line that was there once.")] = "",
+    expect: Annotated[
+        str, typer.Option(metavar="SEQ:HASH", help="A checkpoint that an earlier `expunge audit verify` printed.")
+    ] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
-    """Look at the whole chain. Note what it prints somewhere else: it finds lines that were cut off later.
+    """Verify the hash chain of the audit log.
 
-    Exit code: 0 nothing was changed; 1 something was.
+    Store the printed checkpoint on another machine: with --expect it reveals lines that were cut off at the end.
+
+    Exit code: 0 the log is intact; 1 it was changed.
     """
     with _database(data_dir).read() as session:
-        found = audit_log.verify(session, _noted(expect))
+        check = audit_log.verify(session, _parse_checkpoint(expect))
     if json_output:
-        typer.echo(json.dumps(vars(found)))
+        typer.echo(json.dumps(vars(check)))
     else:
-        typer.echo(found.fault or f"{found.lines} lines, nothing was changed. Note: {found.lines}:{found.head}")
-    if found.fault:
+        typer.echo(check.fault or f"{check.lines} lines, intact. Checkpoint: {check.lines}:{check.head}")
+    if check.fault:
         raise typer.Exit(1)
 
 
-def _noted(text: str) -> tuple[int, str] | None:
+def _parse_checkpoint(text: str) -> tuple[int, str] | None:
     number, _, digest = text.partition(":")
     if not text:
         return None
     if not (number.isdecimal() and len(digest) == 64):
-        raise UsageError(f'"{text}" is no line.', field="expect", remedy="Give what `expunge audit verify` printed.")
+        raise UsageError(
+            f"'{text}' is not an audit checkpoint.",
+            field="expect",
+            remedy="Pass the checkpoint that `expunge audit verify` printed, SEQ:HASH.",
+        )
     return int(number), digest
 
 
-def _scopes(wanted: list[str]) -> list[str]:
-    unknown = sorted(set(wanted) - set(SCOPES))
+def _validate_scopes(scopes: list[str]) -> list[str]:
+    unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:
-        raise UsageError(f"there is no scope {unknown[0]}.", field="scope", remedy=f"Known: {', '.join(SCOPES)}.")
-    return sorted(set(wanted), key=lambda scope: SCOPES.index(scope)) if wanted else list(SCOPES)
+        raise UsageError(f"Unknown scope '{unknown[0]}'.", field="scope", remedy=f"Known scopes: {', '.join(SCOPES)}.")
+    return sorted(set(scopes), key=lambda scope: SCOPES.index(scope)) if scopes else list(SCOPES)
 
 
 def _check_tenant(tenant: str) -> None:
     if not TENANT.fullmatch(tenant):
-        raise UsageError(f'"{tenant}" is no tenant.', field="tenant", remedy="Small letters, digits and dashes.")
+        raise UsageError(
+            f"'{tenant}' is not a valid tenant name.",
+            field="tenant",
+            remedy="Use lower-case letters, digits and dashes.",
+        )
 
 
 def _print_json(records: list[Any]) -> None:
@@ -192,7 +210,7 @@ def _print_json(records: list[Any]) -> None:
 
 
 def _database(data_dir: Path) -> Database:
-    """The one that the settings name, at this version's schema."""
+    """Open the database of the settings and upgrade its schema if necessary."""
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()

@@ -16,9 +16,9 @@ from service.store.clock import utc_now
 from service.store.migrations import runner
 from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
 
-db = typer.Typer(help="The database: its schema.", no_args_is_help=True, add_completion=False)
+db = typer.Typer(help="Upgrade, inspect and back up the database.", no_args_is_help=True, add_completion=False)
 secrets = typer.Typer(
-    help="The keys that secrets in the database are sealed with.", no_args_is_help=True, add_completion=False
+    help="Manage the keys that encrypt secrets in the database.", no_args_is_help=True, add_completion=False
 )
 
 DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
@@ -26,52 +26,53 @@ DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data
 
 @db.command()
 def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Bring the database to the schema of this version. Does nothing where it has it.
+    """Upgrade the database schema to this version, if necessary.
 
-    `EXPUNGE_DATABASE_URL` names a database elsewhere than in the data folder.
+    Set `EXPUNGE_DATABASE_URL` for a database outside the data folder.
     """
     settings = _settings(data_dir)
     database = settings.database()
-    found = database.revision()
+    previous = database.revision()
     database.prepare(sealer=settings.secret_box)
-    typer.echo(f"{found or 'empty'} -> {database.revision()}")
+    typer.echo(f"Schema revision: {previous or 'empty'} -> {database.revision()}")
 
 
 @db.command()
 def status(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
-    """Say which schema the database has, and which one this version needs.
+    """Print the schema revision of the database and the one that this version requires.
 
-    Exit code: 0 the same; 1 `expunge db upgrade` has something to do.
+    Exit code: 0 they are the same; 1 `expunge db upgrade` is necessary.
     """
-    found, needed = _settings(data_dir).database().revision(), runner.head()
+    current, required = _settings(data_dir).database().revision(), runner.head()
     if json_output:
-        typer.echo(json.dumps({"found": found, "needed": needed}))
+        typer.echo(json.dumps({"found": current, "needed": required}))
     else:
-        typer.echo(f"found {found or 'none'}, needed {needed}")
-    if found != needed:
+        typer.echo(f"Schema revision: {current or 'none'}. Required: {required}.")
+    if current != required:
         raise typer.Exit(1)
 
 
 @db.command()
 def backup(
-    out: Annotated[Path, typer.Argument(help="A file that is not there yet.")], data_dir: DataDir = DEFAULT_DATA_DIR
+    out: Annotated[Path, typer.Argument(help="The backup file, which must not exist yet.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Copy the SQLite database as it is at one moment, beside a running service. Copy the blobs after it."""
+    """Back up the SQLite database consistently while the service runs. Copy the blobs after it."""
     _settings(data_dir).database().backup(out)
-    typer.echo(f"{out.stat().st_size} bytes")
+    typer.echo(f"Wrote {out} ({out.stat().st_size} bytes).")
 
 
 @secrets.command()
 def new() -> None:
-    """Print a fresh key, for `EXPUNGE_SECRETS_KEY`."""
+    """Print a new key for `EXPUNGE_SECRETS_KEY`."""
     typer.echo(encryption.new_key())
 
 
 @secrets.command()
 def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Seal everything again, under a fresh key in the data folder's file, or under the first of EXPUNGE_SECRETS_KEY.
+    """Re-encrypt all secrets with a new key in the data folder, or with the first key of EXPUNGE_SECRETS_KEY.
 
-    The service may run meanwhile. Keys that came before still open what copies of the database have.
+    The service may keep running. Earlier keys can still decrypt the secrets in copies of the database.
     """
     settings = _settings(data_dir)
     sealer = settings.secret_box()
@@ -80,46 +81,49 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
         sealer = settings.secret_box()
     with settings.database().write() as session:
         sealed = encryption.seal_again(session, sealer)
-    typer.echo(f"{sealed} receivers' secrets are sealed again")
+    typer.echo(f"Re-encrypted the secrets of {sealed} webhook endpoints.")
 
 
 def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
-    """Hash every stored file again, follow every reference, count every history.
+    """Check the store: hash every blob and check all references and event sequences.
 
-    Exit code: 0 all is well; 1 something is missing or not what it was.
+    Exit code: 0 the store is intact; 1 something is missing or corrupt.
     """
     settings = StoreSettings(data_dir=data_dir)
     with Progress(console=Console(stderr=True), disable=json_output, transient=True) as bar:
-        task = bar.add_task("hashing", total=None)
-        found = fsck_.inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
+        task = bar.add_task("Hashing", total=None)
+        report = fsck_.inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
     if json_output:
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(asdict(report)))
     else:
-        for finding in found.findings:
+        for finding in report.findings:
             typer.echo(f"{finding.code:<10} {finding.subject}: {finding.detail}")
         typer.echo(
-            f"{found.jobs} jobs, {found.blobs} blobs, {found.size} bytes; {found.unreferenced} blobs are referred to by "
-            f"nothing; {len(found.findings)} findings"
+            f"{report.jobs} jobs, {report.blobs} blobs ({report.size} bytes), {report.unreferenced} unreferenced blobs, "
+            f"{len(report.findings)} findings"
         )
-    if found.findings:
+    if report.findings:
         raise typer.Exit(1)
 
 
 def gc(
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be deleted, without deleting it.")
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
-    """Forget ended jobs that are older than EXPUNGE_RETENTION_DAYS, and remove what nothing refers to.
+    """Delete finished jobs that are older than EXPUNGE_RETENTION_DAYS, and files that are no longer referenced.
 
-    The service does so by itself every hour.
+    The service does this every hour.
     """
     settings = StoreSettings(data_dir=data_dir)
-    rubbish = retention.run_maintenance(settings, utc_now(), dry_run=dry_run)
+    garbage = retention.run_maintenance(settings, utc_now(), dry_run=dry_run)
     if json_output:
-        typer.echo(json.dumps(asdict(rubbish)))
+        typer.echo(json.dumps(asdict(garbage)))
     else:
-        typer.echo(f"{rubbish.blobs} blobs with {rubbish.size} bytes, {rubbish.folders} working folders")
+        verb = "Would delete" if dry_run else "Deleted"
+        typer.echo(f"{verb} {garbage.blobs} blobs ({garbage.size} bytes) and {garbage.folders} working folders.")
 
 
 def _settings(data_dir: Path) -> StoreSettings:

@@ -9,46 +9,46 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.launcher.stack import Options, running
-from service.launcher.tls import Exposure
+from service.launcher.stack import LaunchOptions, run_stack
+from service.launcher.tls import ListenPolicy
 from service.store.settings import DEFAULT_DATA_DIR
 
 
 def up(
-    data_dir: Annotated[
-        Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="Everything is kept in here.")
-    ] = DEFAULT_DATA_DIR,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8484,
+    data_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")] = DEFAULT_DATA_DIR,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 selects a free one.")] = 8484,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     tls_certificate: Annotated[
-        Path | None, typer.Option(envvar="EXPUNGE_TLS_CERTIFICATE", help="PEM file: encrypt what comes here.")
+        Path | None, typer.Option(envvar="EXPUNGE_TLS_CERTIFICATE", help="TLS certificate, a PEM file.")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(envvar="EXPUNGE_TLS_KEY", help="PEM file with its key.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="EXPUNGE_TLS_KEY", help="Private key, a PEM file.")] = None,
     behind_proxy: Annotated[
         bool,
-        typer.Option(help="Listen where others may reach it, unencrypted: a proxy or a private network protects it."),
+        typer.Option(
+            help="Allow unencrypted connections from other machines: a proxy or private network protects them."
+        ),
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
-    """Start the whole service on one data folder: broker, worker, dispatcher and API."""
+    """Run the whole service on one data folder: broker, workers, dispatcher and API."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    exposure = Exposure(tls_certificate, tls_key, behind_proxy)
-    options = Options(data_dir.expanduser().absolute(), host, port, exposure)
-    with running(options, stop) as (found, supervisor):
+    listen_policy = ListenPolicy(tls_certificate, tls_key, behind_proxy)
+    options = LaunchOptions(data_dir.expanduser().absolute(), host, port, listen_policy)
+    with run_stack(options, stop) as (announcement, supervisor):
         if not stop.is_set():
-            _announce(found, json_output)
+            _print_announcement(announcement, json_output)
         supervisor.watch(stop)
 
 
-def _announce(found: dict[str, str | int], json_output: bool) -> None:
+def _print_announcement(announcement: dict[str, str | int], json_output: bool) -> None:
     if json_output:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(announcement))
         return
     console = Console(highlight=False)
-    console.print(f"[bold green]Expunge is up[/] at [bold]{found['url']}[/]", soft_wrap=True)
-    console.print(f"API key      {found['api_key_file']}", soft_wrap=True)
-    console.print(f"data folder  {found['data_dir']}", soft_wrap=True)
+    console.print(f"[bold green]Expunge is running[/] at [bold]{announcement['url']}[/]", soft_wrap=True)
+    console.print(f"API key      {announcement['api_key_file']}", soft_wrap=True)
+    console.print(f"data folder  {announcement['data_dir']}", soft_wrap=True)
     console.print('Try          expunge edit --remove "fox=dog face" --out fox-free', soft_wrap=True)
-    console.print("Ctrl-C stops everything.")
+    console.print("Press Ctrl-C to stop.")

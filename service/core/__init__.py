@@ -1,1 +1,1 @@
-"""What the API does, without HTTP."""
+"""What the service does, independent of HTTP: accepting requests, conflicts, quotas, dry runs and overlays."""

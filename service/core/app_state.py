@@ -1,14 +1,11 @@
-"""What a route works with, built once per application."""
+"""The application state: the store, the model registry and the caches that all requests share."""
 
 import threading
 from dataclasses import dataclass, field
-from typing import Annotated, cast
 
-from fastapi import Depends, Request
-
-from service.core.digest_cache import FileDigests
-from service.core.overlay_reader import OverlayFiles
-from service.core.token_limits import PhraseCheck
+from service.core.digest_cache import DigestCache
+from service.core.overlay_reader import OverlayReader
+from service.core.token_limits import TokenLimitValidator
 from service.settings import ServiceSettings
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore
@@ -17,30 +14,23 @@ from service.store.database import Database
 
 
 @dataclass(frozen=True)
-class Backend:
-    """The store and its neighbours. `closing` is set when the process is about to stop: streams end."""
+class AppState:
+    """Created once per application. `shutting_down` is set when the process is about to stop, which ends event streams."""
 
     settings: ServiceSettings
     database: Database
     blobs: ArtifactStore
     registry: ModelRegistry
-    phrases: PhraseCheck
-    overlays: OverlayFiles
-    digests: FileDigests
+    token_limits: TokenLimitValidator
+    overlays: OverlayReader
+    digests: DigestCache
     clock: Clock = utc_now
-    closing: threading.Event = field(default_factory=threading.Event)
+    shutting_down: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def from_settings(cls, settings: ServiceSettings, clock: Clock = utc_now) -> "Backend":
-        """Everything that the settings name."""
+    def from_settings(cls, settings: ServiceSettings, clock: Clock = utc_now) -> "AppState":
+        """Connect to the database, blobs and models that the settings name."""
         registry, blobs = settings.registry(), settings.blobs()
-        digests = FileDigests()
-        phrases, overlays = PhraseCheck(registry), OverlayFiles(blobs, digests)
-        return cls(settings, settings.database(), blobs, registry, phrases, overlays, digests, clock=clock)
-
-
-async def _backend(request: Request) -> Backend:
-    return cast(Backend, request.app.state.backend)
-
-
-BackendDep = Annotated[Backend, Depends(_backend)]
+        digests = DigestCache()
+        token_limits, overlays = TokenLimitValidator(registry), OverlayReader(blobs, digests)
+        return cls(settings, settings.database(), blobs, registry, token_limits, overlays, digests, clock=clock)

@@ -1,4 +1,4 @@
-"""Calls that come while others are at work are done together, next: a crowd of clients costs a few transactions."""
+"""Group concurrent calls into batches, so that many clients cost a few transactions."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,59 +8,62 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST = 64
-"""Calls that are done together: no one waits for more than so many others."""
+MAX_BATCH_SIZE = 64
+"""Calls in one batch, which bounds how long a call waits for the others."""
 
 
-class Gathering(Generic[T, R]):
-    """A function of many items, to be called with one at a time from an event loop; it runs in a thread of its own.
+class Batcher(Generic[T, R]):
+    """Call a function of many items with one item at a time.
 
-    `work` returns an outcome for each item, in order: an exception is raised where that item came from. What it raises itself
-    is raised everywhere.
+    Calls that arrive while a batch is running form the next batch. Batches run one after the other in a thread.
+
+    Args:
+        work: Takes a sequence of items and returns a result for each, in order. An exception among the results is raised to
+            the caller of that item; an exception that `work` raises is raised to all callers of the batch.
     """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R | Exception]]) -> None:
         self._work = work
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._busy = False
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gathering")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
 
     async def __call__(self, item: T) -> R:
-        """Its outcome."""
+        """Add an item to the next batch and return its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._begin, loop)  # so that all whose requests have been read by then are among the first
+            # The next loop iteration: requests that have been read by then join the first batch.
+            loop.call_soon(self._start_next, loop)
         return await future
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the thread work on those who wait, and go on until nobody does."""
-        together, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        self._busy = bool(together)
-        if together:
-            work = self._thread.submit(self._work, [item for item, _ in together])
-            futures = [future for _, future in together]
-            work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._end, loop, futures, done))
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._waiting = self._waiting[:MAX_BATCH_SIZE], self._waiting[MAX_BATCH_SIZE:]
+        self._busy = bool(batch)
+        if batch:
+            work = self._thread.submit(self._work, [item for item, _ in batch])
+            futures = [future for _, future in batch]
+            work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, loop, futures, done))
 
-    def _end(
+    def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
         futures: Sequence["asyncio.Future[R]"],
         done: "Future[Sequence[R | Exception]]",
     ) -> None:
-        self._begin(loop)
+        self._start_next(loop)
         error = done.exception()
-        outcomes = [error] * len(futures) if error else done.result()
-        for future, outcome in zip(futures, outcomes, strict=True):
-            _settle(future, outcome)
+        results = [error] * len(futures) if error else done.result()
+        for future, result in zip(futures, results, strict=True):
+            _resolve(future, result)
 
 
-def _settle(future: "asyncio.Future[R]", outcome: R | BaseException) -> None:
-    if future.done():  # whoever asked is gone
+def _resolve(future: "asyncio.Future[R]", result: R | BaseException) -> None:
+    if future.done():  # the caller was canceled
         return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
+    if isinstance(result, BaseException):
+        future.set_exception(result)
     else:
-        future.set_result(outcome)
+        future.set_result(result)

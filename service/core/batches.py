@@ -1,9 +1,12 @@
-"""Sorting a batch: each removal is looked at by itself and beside the others; what can be done becomes one edit."""
+"""Batches: each removal is validated on its own and against the others, and the valid ones become one edit."""
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,171 +16,209 @@ from api_schemas.batches import CSV_COLUMNS, BatchRequest
 from api_schemas.edits import MOST_REMOVALS, EditRequest, Removal
 from api_schemas.problems import InvalidField, invalid_field, invalid_fields
 from service.core import edits, ledger_conflicts, serializers
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.edits import ACCEPTED, Submission
-from service.core.ledger_conflicts import NEW
+from service.core.edits import Acceptance, PendingJob, Submission
+from service.core.ledger_conflicts import REQUEST_LABEL
+from service.core.quotas import JobQuota
 from service.errors import InvalidRequest, MalformedCsv
-from service.store import audit, batches
-from service.store import ledgers as ledger_store
-from service.store.idempotency import Reply, Scope
-from service.store.orm import LedgerEntry
+from service.store import batches, ledgers
+from service.store.audit import AuditEntry
+from service.store.idempotency import Scope
+from service.store.jobs import NewJob
+from service.store.orm import Job, LedgerEntry
 
-SEVERAL = {"aliases", "titles", "preserve", "exclude"}
-SEPARATOR = "|"
-SHOWN = 200
+MULTI_VALUE_COLUMNS = {"aliases", "titles", "preserve", "exclude"}
+VALUE_SEPARATOR = "|"
+MAX_CONCEPT_CHARACTERS = 200
+"""Characters of a concept that are stored with the item of a batch."""
 
 
 @dataclass
-class Item:
-    """One removal as it was sent, and what is wrong with it."""
+class BatchCandidate:
+    """A removal as it was sent, its parsed form while it is valid, and its errors."""
 
     position: int
-    sent: Any
+    raw: Any
     removal: Removal | None = None
     errors: list[InvalidField] = field(default_factory=list)
 
     @property
     def concept(self) -> str:
-        """As far as it can be told."""
-        named = self.sent.get("concept") if isinstance(self.sent, Mapping) else None
-        return named[:SHOWN].encode(errors="replace").decode().replace("\x00", " ") if isinstance(named, str) else ""
+        """The name of the concept, or an empty string if the removal is too malformed to have one."""
+        named = self.raw.get("concept") if isinstance(self.raw, Mapping) else None
+        if not isinstance(named, str):
+            return ""
+        return named[:MAX_CONCEPT_CHARACTERS].encode(errors="replace").decode().replace("\x00", " ")
 
-    def refuse(self, code: str, message: str, remedy: str, part: str = "concept") -> None:
-        """Take it out."""
+    def reject(self, code: str, message: str, remedy: str, part: str = "concept") -> None:
+        """Add an error and exclude the removal from the edit."""
         where = ("removals", self.position, part)
         self.errors.append(invalid_field(where, code=code, message=message, remedy=remedy))
         self.removal = None
 
 
-def submit(backend: Backend, request: BatchRequest, caller: Caller, scope: Scope | None) -> Submission:
-    """Queue one edit for all that can be done.
+@dataclass(frozen=True, eq=False)
+class PendingBatch(PendingJob):
+    """A POST of a batch. `candidates` are its removals after validation."""
 
-    Raises:
-        InvalidRequest: nothing can be, or something can't and `all_or_nothing` is set.
-        UnknownModel, TooManyJobs, IdempotencyKeyReused, IdempotencyConflict: as for an edit.
-    """
-    fingerprint = edits.digest_of(request)
-    backend.registry.get(request.model)
+    request: BatchRequest
+    candidates: list[BatchCandidate]
 
-    def work(session: Session) -> Reply:
-        held = ledger_store.active(session, caller.tenant, request.model)
-        found = sort(backend, request, held)
-        edit = _edit(request, found)
-        job = edits.accept(backend, session, edit, caller)
-        now = backend.clock()
-        batch = batches.create(session, caller.tenant, job.id, now=now)
-        places = iter(range(len(found)))
-        for item in found:
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the canonical JSON."""
+        canonical = json.dumps(self.request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return f"sha256:{hashlib.sha256(canonical.encode(errors='surrogatepass')).hexdigest()}"
+
+    def admit(self, session: Session, quota: JobQuota) -> NewJob:
+        """Raise `InvalidRequest`, `LedgerConflict`, `TooManyJobs`."""
+        reject_conflicts(ledgers.active(session, self.caller.tenant, self.request.model), self.candidates)
+        edit = _build_edit_request(self.request, self.candidates)
+        edits.check_admission(session, quota, edit, self.caller)
+        return self.new_job(edit)
+
+    def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
+        """Store the items and reply with the batch."""
+        batch = batches.create(session, self.caller.tenant, job.id, now=now)
+        places = iter(range(len(self.candidates)))
+        for item in self.candidates:
             errors = [error.model_dump() for error in item.errors]
             batches.add(session, batch, item.position, item.concept, next(places) if item.removal else None, errors)
         session.flush()
-        counted = {"total": len(found), "accepted": len(edit.removals), "edit": job.id}
-        audit.record(session, caller.tenant, caller.key_id, "batch.create", batch.id, now=now, **counted)
-        return Reply(fingerprint, ACCEPTED, serializers.batch(session, batch).model_dump_json())
+        accepted = sum(item.removal is not None for item in self.candidates)
+        details = {"total": len(self.candidates), "accepted": accepted, "edit": job.id}
+        entry = AuditEntry(self.caller.tenant, self.caller.key_id, "batch.create", batch.id, details)
+        return Acceptance(serializers.batch(session, batch).model_dump_json(), [edits.creation_entry(job), entry])
 
-    return edits.once(backend, work, fingerprint, scope)
+
+def submit(app_state: AppState, request: BatchRequest, caller: Caller, scope: Scope | None) -> Submission:
+    """Queue one edit for all valid removals of a batch.
+
+    Raises:
+        InvalidRequest: No removal is valid, or one is invalid and `all_or_nothing` is set.
+        UnknownModel, TooManyJobs, IdempotencyKeyReused, IdempotencyConflict: As for a single edit.
+    """
+    app_state.registry.get(request.model)
+    return edits.submit(app_state, PendingBatch(caller, scope, request, validate_removals(app_state, request)))
 
 
-def sort(backend: Backend, request: BatchRequest, held: Sequence[LedgerEntry]) -> list[Item]:
-    """What is wrong with each removal, if anything is: by itself, beside earlier ones, beside what holds."""
-    items = [_read(position, sent) for position, sent in enumerate(request.removals)]
-    _refuse_repeated(items)
-    _refuse_long(backend, request, items)
-    while contradictions := ledger_conflicts.contradictions(held, [item.removal for item in items if item.removal]):
-        accepted = [item for item in items if item.removal]
-        for conflict in contradictions:
-            labels = (conflict.left.label, conflict.right.label)
-            last = max(int(label.removeprefix(f"{NEW}[").rstrip("]")) for label in labels if label.startswith(NEW))
-            if accepted[last].removal:
-                accepted[last].refuse(conflict.kind, conflict.message, conflict.remedy)
+def validate_removals(app_state: AppState, request: BatchRequest) -> list[BatchCandidate]:
+    """Parse the removals, and reject those that are malformed, duplicates or too long for the model."""
+    items = [_parse_removal(position, raw) for position, raw in enumerate(request.removals)]
+    _reject_duplicates(items)
+    _reject_too_long(app_state, request, items)
     return items
 
 
-def _read(position: int, sent: Any) -> Item:
-    item = Item(position, sent)
+def reject_conflicts(active: Sequence[LedgerEntry], items: Sequence[BatchCandidate]) -> None:
+    """Reject removals that contradict the ledger's active removals or an earlier removal of the batch."""
+    while True:
+        accepted = [item for item in items if item.removal]
+        conflicts = ledger_conflicts.find_conflicts(active, [item.removal for item in accepted if item.removal])
+        if not conflicts:
+            return
+        for conflict in conflicts:
+            labels = (conflict.left.label, conflict.right.label)
+            last = accepted[max(_index_of(label) for label in labels if label.startswith(REQUEST_LABEL))]
+            if last.removal:
+                last.reject(conflict.kind, conflict.message, conflict.remedy)
+
+
+def _index_of(label: str) -> int:
+    return int(label.removeprefix(f"{REQUEST_LABEL}[").rstrip("]"))
+
+
+def _parse_removal(position: int, raw: Any) -> BatchCandidate:
+    item = BatchCandidate(position, raw)
     try:
-        item.removal = Removal.model_validate(sent)
+        item.removal = Removal.model_validate(raw)
     except ValidationError as error:
         located = (dict(one, loc=("removals", position, *one["loc"])) for one in error.errors())
         item.errors = invalid_fields(located)
     return item
 
 
-def _refuse_repeated(items: Iterable[Item]) -> None:
+def _reject_duplicates(items: Iterable[BatchCandidate]) -> None:
     first: dict[tuple[str, str], int] = {}
     for item in items:
         if item.removal and (earlier := first.setdefault(item.removal.key, item.position)) != item.position:
-            item.refuse("duplicate", f"is the same as removals[{earlier}]", "Send it once.")
+            item.reject("duplicate", f"repeats removals[{earlier}]", "Send each removal once.")
 
 
-def _refuse_long(backend: Backend, request: BatchRequest, items: Iterable[Item]) -> None:
+def _reject_too_long(app_state: AppState, request: BatchRequest, items: Iterable[BatchCandidate]) -> None:
     for item in items:
         if item.removal is None:
             continue
-        alone = EditRequest(model=request.model, removals=[item.removal])
+        single = EditRequest(model=request.model, removals=[item.removal])
         try:
-            backend.phrases.check(alone)
+            app_state.token_limits.check(single)
         except InvalidRequest as error:
-            for found in error.errors:
-                item.refuse(found.code, found.message, found.remedy, found.field.removeprefix("removals[0]."))
+            for invalid in error.errors:
+                item.reject(invalid.code, invalid.message, invalid.remedy, invalid.field.removeprefix("removals[0]."))
 
 
-def _edit(request: BatchRequest, items: Sequence[Item]) -> EditRequest:
-    """The one request that makes all of them. Raises `InvalidRequest`."""
+def _build_edit_request(request: BatchRequest, items: Sequence[BatchCandidate]) -> EditRequest:
+    """Return the edit that makes all valid removals. Raises `InvalidRequest`."""
     accepted = [item.removal for item in items if item.removal]
-    refused = [error for item in items for error in item.errors]
-    if not accepted or (refused and request.all_or_nothing):
+    errors = [error for item in items for error in item.errors]
+    if not accepted or (errors and request.all_or_nothing):
         raise InvalidRequest(
-            f"{len(items) - len(accepted)} of {len(items)} removals can't be done.",
+            f"{len(items) - len(accepted)} of {len(items)} removals are invalid.",
             remedy="Correct the named fields.",
-            errors=refused,
+            errors=errors,
         )
     shared = request.model_dump(include={"model", "options", "validation", "seed", "metadata"})
     try:
         return EditRequest.model_validate(shared | {"removals": [one.model_dump() for one in accepted], "ledger": True})
     except ValidationError as error:
-        raise InvalidRequest("the batch makes no sense as a whole.", errors=invalid_fields(error.errors())) from error
+        raise InvalidRequest("The batch is invalid.", errors=invalid_fields(error.errors())) from error
 
 
-def from_csv(content: bytes) -> list[dict[str, Any]]:
-    """The removals of a CSV upload: UTF-8, a header with some of `CSV_COLUMNS`, a row each.
+def parse_csv(content: bytes) -> list[dict[str, Any]]:
+    """Return the removals of a CSV upload: UTF-8, with a header of `CSV_COLUMNS` names and one removal a row.
 
-    Cells are text and nothing else: what would be a formula in a spreadsheet is a name here.
+    Cells are read as plain text: a spreadsheet formula is just a name.
 
     Raises:
-        MalformedCsv: it is none, or has unknown columns, or too many rows.
+        MalformedCsv: The upload is not valid CSV, has unknown columns or has too many rows.
     """
     try:
         rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
         _check_header(header)
-        found = []
+        removals = []
         for number, row in enumerate((row for row in rows if any(cell.strip() for cell in row)), start=1):
             _check_row(header, row, number)
-            found.append(_removal(dict(zip(header, row, strict=True))))
+            removals.append(_parse_cells(dict(zip(header, row, strict=True))))
     except (UnicodeDecodeError, csv.Error) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise MalformedCsv(f"the upload cannot be read: {reason}.", remedy="Send RFC 4180 CSV in UTF-8.") from error
-    return found
+        raise MalformedCsv(f"The upload cannot be parsed: {reason}.", remedy="Send RFC 4180 CSV in UTF-8.") from error
+    return removals
 
 
 def _check_header(header: Sequence[str]) -> None:
     unknown = [name for name in header if name not in CSV_COLUMNS]
     if "concept" not in header or unknown or len(set(header)) < len(header):
-        raise MalformedCsv("the first line must name the columns, each once.", remedy=f"Use {', '.join(CSV_COLUMNS)}.")
+        raise MalformedCsv(
+            "The first line must name the columns, each once, and include `concept`.",
+            remedy=f"Known columns: {', '.join(CSV_COLUMNS)}.",
+        )
 
 
 def _check_row(header: Sequence[str], row: Sequence[str], number: int) -> None:
     if number > MOST_REMOVALS:
-        raise MalformedCsv(f"there are more than {MOST_REMOVALS} rows.", remedy="Send several batches.")
+        raise MalformedCsv(f"The upload has more than {MOST_REMOVALS} rows.", remedy="Split it into several batches.")
     if len(row) != len(header):
-        raise MalformedCsv(f"row {number} has {len(row)} cells, not {len(header)}.", remedy="Quote cells with commas.")
+        raise MalformedCsv(
+            f"Row {number} has {len(row)} cells, but the header has {len(header)}.",
+            remedy="Quote cells that contain commas.",
+        )
 
 
-def _removal(cells: Mapping[str, str]) -> dict[str, Any]:
+def _parse_cells(cells: Mapping[str, str]) -> dict[str, Any]:
     filled = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
     return {
-        name: [part.strip() for part in cell.split(SEPARATOR)] if name in SEVERAL else cell
+        name: [part.strip() for part in cell.split(VALUE_SEPARATOR)] if name in MULTI_VALUE_COLUMNS else cell
         for name, cell in filled.items()
     }

@@ -1,109 +1,105 @@
-"""Dry runs: a worker looks at a request on the quick queue, while its sender waits."""
+"""Dry runs: a worker on the quick queue evaluates a request while the client waits."""
 
 import asyncio
+import json
 import statistics
 import time
 
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import JobError
 from api_schemas.plans import Plan
 from api_schemas.problems import InvalidField
-from service.core import ledger_conflicts
-from service.core.app_state import Backend
+from service.core import edits
+from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.edits import PendingDryRun
 from service.errors import PlanRefused, PlanTimeout
 from service.store import jobs
-from service.store.jobs import NewJob
 from service.store.orm import Job
 
-PLAN = "plan.json"
+PLAN_FILE = "plan.json"
 POLL_SECONDS = 0.1
-CONTEXTS = 40
-"""Prompts about each removal that a validation draws, roughly."""
+PROMPTS_PER_REMOVAL = 40
+"""Prompts about each removal that validation generates images for, approximately."""
 
 
-async def plan(backend: Backend, request: EditRequest, caller: Caller) -> Plan:
-    """What the request would do.
+async def plan(app_state: AppState, request: EditRequest, caller: Caller) -> Plan:
+    """Return what the request would do.
 
     Raises:
-        InvalidRequest, LedgerConflict: as `POST /v1/edits` would.
-        PlanRefused: the worker would refuse it.
-        PlanTimeout: no worker had time.
+        InvalidRequest, LedgerConflict: As `POST /v1/edits` would.
+        PlanRefused: The job would fail.
+        PlanTimeout: No worker answered in time.
     """
-    job = await run_in_threadpool(_queue, backend, request, caller)
-    end = time.monotonic() + backend.settings.plan_seconds
+    job = await asyncio.to_thread(_create_job, app_state, request, caller)
+    end = time.monotonic() + app_state.settings.plan_seconds
     while job.status in ("queued", "running"):
-        if time.monotonic() > end or backend.closing.is_set():
-            await run_in_threadpool(_cancel, backend, job)
+        if time.monotonic() > end or app_state.shutting_down.is_set():
+            await asyncio.to_thread(_cancel, app_state, job)
             raise PlanTimeout(
-                f"no worker answered within {backend.settings.plan_seconds:g} s.",
-                remedy="Try again, or send the request itself: it is checked then too.",
+                f"No worker finished the dry run within {app_state.settings.plan_seconds:g} s.",
+                remedy="Try again later, or send the request itself, which is checked in the same way.",
                 headers={"Retry-After": "10"},
             )
         await asyncio.sleep(POLL_SECONDS)
-        job = await run_in_threadpool(_look, backend, job)
-    return await run_in_threadpool(_result, backend, job)
+        job = await asyncio.to_thread(_load_job, app_state, job.id)
+    return await asyncio.to_thread(_load_plan, app_state, job)
 
 
-def _queue(backend: Backend, request: EditRequest, caller: Caller) -> Job:
-    backend.phrases.check(request)
-    now = backend.clock()
-    with backend.database.write() as session:
-        if request.ledger:
-            ledger_conflicts.refuse_conflicts(session, caller.tenant, request)
-        return jobs.create(session, NewJob(request, caller.key_id, caller.tenant, "plan"), now=now)
+def _create_job(app_state: AppState, request: EditRequest, caller: Caller) -> Job:
+    submission = edits.submit(app_state, PendingDryRun(caller, request))
+    return _load_job(app_state, json.loads(submission.reply.body)["id"])
 
 
-def _look(backend: Backend, job: Job) -> Job:
-    with backend.database.read() as session:
-        return session.get_one(Job, job.id)
+def _load_job(app_state: AppState, job_id: str) -> Job:
+    with app_state.database.read() as session:
+        return session.get_one(Job, job_id)
 
 
-def _cancel(backend: Backend, job: Job) -> None:
-    with backend.database.write() as session:
-        jobs.cancel(session, job.id, now=backend.clock())
+def _cancel(app_state: AppState, job: Job) -> None:
+    with app_state.database.write() as session:
+        jobs.cancel(session, job.id, now=app_state.clock())
 
 
-def _result(backend: Backend, job: Job) -> Plan:
+def _load_plan(app_state: AppState, job: Job) -> Plan:
     if job.status != "succeeded":
-        error = JobError.model_validate(job.error) if job.error else None
-        raise _refused(error)
-    (row,) = (row for row in job.artifacts if row.name == PLAN)
-    made = Plan.model_validate_json(b"".join(backend.blobs.open(row.sha256, 0, row.size)))
-    with backend.database.read() as session:
-        seconds = estimated_seconds(session, made.request)
-    return made.model_copy(update={"estimate": made.estimate.model_copy(update={"seconds": seconds})})
+        raise _plan_refused(JobError.model_validate(job.error) if job.error else None)
+    (row,) = (row for row in job.artifacts if row.name == PLAN_FILE)
+    stored = Plan.model_validate_json(b"".join(app_state.blobs.open(row.sha256, 0, row.size)))
+    with app_state.database.read() as session:
+        seconds = estimate_seconds(session, stored.request)
+    return stored.model_copy(update={"estimate": stored.estimate.model_copy(update={"seconds": seconds})})
 
 
-def estimated_seconds(session: Session, request: EditRequest) -> float | None:
-    """By what the latest jobs of the model took for as much work; None: there were none."""
-    done = jobs.recent(session, None, {"model": request.model, "status": "succeeded", "kind": "removal"}, limit=20)
-    speeds = [
-        (job.finished_at - job.started_at).total_seconds() / work_of(EditRequest.model_validate(job.request))
-        for job in done
+def estimate_seconds(session: Session, request: EditRequest) -> float | None:
+    """Estimate the run time from the latest jobs of the model; None if there are none."""
+    recent = jobs.recent(session, None, {"model": request.model, "status": "succeeded", "kind": "removal"}, limit=20)
+    seconds_per_step = [
+        (job.finished_at - job.started_at).total_seconds()
+        / count_sampler_steps(EditRequest.model_validate(job.request))
+        for job in recent
         if job.finished_at and job.started_at
     ]
-    return round(statistics.median(speeds) * work_of(request), 1) if speeds else None
+    return round(statistics.median(seconds_per_step) * count_sampler_steps(request), 1) if seconds_per_step else None
 
 
-def work_of(request: EditRequest) -> float:
-    """How much there is to do, in sampler steps of one image; an edit without validation counts as one image."""
-    asked = request.validation
-    prompts = asked.retain_prompts + CONTEXTS * len(request.removals) if asked.enabled else 0
-    return float(asked.steps * (1 + prompts * asked.seeds))
+def count_sampler_steps(request: EditRequest) -> float:
+    """Return the work of a request in sampler steps. An edit without validation counts as one image."""
+    validation = request.validation
+    prompts = validation.retain_prompts + PROMPTS_PER_REMOVAL * len(request.removals) if validation.enabled else 0
+    return float(validation.steps * (1 + prompts * validation.seeds))
 
 
-def _refused(error: JobError | None) -> PlanRefused:
+def _plan_refused(error: JobError | None) -> PlanRefused:
     if error is None:
-        return PlanRefused("the dry run was stopped.", remedy="Try again.")
-    return PlanRefused(error.message, remedy="The job would fail just so.", errors=_fields(error))
+        return PlanRefused("The dry run was stopped.", remedy="Try again.")
+    return PlanRefused(error.message, remedy="The job would fail with the same error.", errors=_invalid_fields(error))
 
 
-def _fields(error: JobError) -> list[InvalidField]:
-    """The request's field that is to blame, if one is: `removals[0].concept`, and `/removals/0/concept`."""
+def _invalid_fields(error: JobError) -> list[InvalidField]:
+    """Return the field of the request that caused the error, if there is one."""
     if error.param is None:
         return []
     pointer = "/" + error.param.replace("[", "/").replace("]", "").replace(".", "/")

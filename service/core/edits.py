@@ -1,25 +1,27 @@
-"""Accepting a request, once: whatever the network does, one Idempotency-Key makes one job."""
+"""Accept POST requests that create a job: edits, batches, revocations and dry runs.
 
-import hashlib
+All of them take the same path, in one transaction: look up the Idempotency-Key, check admission (ledger conflicts and job
+quota), create the job with its outbox message and audit entries, and remember the reply under the key. Only accepted requests
+are remembered: a request that was refused can be corrected and sent again under its key.
+"""
+
 import json
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
 from service.core import ledger_conflicts, serializers
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.quotas import Room
+from service.core.quotas import JobQuota
 from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, ServiceError
-from service.store import audit, idempotency, jobs
-from service.store import ledgers as ledger_store
+from service.store import audit, idempotency, jobs, ledgers
 from service.store.audit import AuditEntry
 from service.store.failpoints import failpoint
 from service.store.idempotency import Reply, Scope
@@ -28,208 +30,245 @@ from service.store.orm import Job
 
 ACCEPTED = 202
 
-Work = Callable[[Session], Reply]
-"""What is done once, in one transaction, and what is answered to it."""
-
 
 @dataclass(frozen=True)
 class Submission:
-    """The reply to a POST, and whether it was given before."""
+    """The reply to an accepted POST, and whether it repeats an earlier reply."""
 
     reply: Reply
     replayed: bool
 
 
-def revoke(backend: Backend, found: Job, caller: Caller, scope: Scope | None) -> Submission:
-    """Queue the job that takes an edit out of its ledger, or return the one that does so already.
+@dataclass(frozen=True)
+class Acceptance:
+    """The JSON body of the reply to an accepted request, and the audit entries of its new job."""
 
-    Raises `NotRevocable`, `TooManyJobs`, `IdempotencyKeyReused`, `IdempotencyConflict`.
+    body: str
+    audit_entries: Sequence[AuditEntry] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PendingJob(ABC):
+    """A POST that waits to be accepted. `scope` identifies its Idempotency-Key, if it has one."""
+
+    caller: Caller
+    scope: Scope | None
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of the request: two requests under the same key must have the same one."""
+
+    def validate(self, app_state: AppState) -> None:  # noqa: B027
+        """Raise errors that can be found without the database, before the transaction begins."""
+
+    @abstractmethod
+    def admit(self, session: Session, quota: JobQuota) -> NewJob | Job:
+        """Return the job to create, or the existing job that already does what is requested. Raises `ServiceError`."""
+
+    @abstractmethod
+    def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
+        """Store what belongs to the job besides the job itself, and return the reply's body and the audit entries."""
+
+    def new_job(self, request: EditRequest) -> NewJob:
+        """Return a removal job for the caller."""
+        return NewJob(request, self.caller.key_id, self.caller.tenant)
+
+
+@dataclass(frozen=True, eq=False)
+class PendingEdit(PendingJob):
+    """A POST of one edit."""
+
+    request: EditRequest
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the request."""
+        return self.request.digest()
+
+    def validate(self, app_state: AppState) -> None:
+        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long."""
+        app_state.token_limits.check(self.request)
+
+    def admit(self, session: Session, quota: JobQuota) -> NewJob:
+        """Raise `LedgerConflict`, `InvalidRequest`, `TooManyJobs`."""
+        check_admission(session, quota, self.request, self.caller)
+        return self.new_job(self.request)
+
+    def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
+        """Reply with the edit."""
+        return Acceptance(serializers.edit(job).model_dump_json(), [creation_entry(job)])
+
+
+@dataclass(frozen=True, eq=False)
+class PendingRevocation(PendingJob):
+    """A POST that revokes an edit."""
+
+    edit: Job
+
+    @property
+    def fingerprint(self) -> str:
+        """The id of the edit: the request has no body."""
+        return f"revoke:{self.edit.id}"
+
+    def admit(self, session: Session, quota: JobQuota) -> NewJob | Job:
+        """Return a job that takes the edit out of its ledger, or the one that already does. Raises `NotRevocable`,
+        `TooManyJobs`."""
+        if existing := jobs.revocation_of(session, self.edit.id):
+            return existing
+        if not any(entry.until is None for entry in ledgers.of_job(session, self.edit.id)):
+            raise NotRevocable(
+                f'Edit "{self.edit.id}" has no active removals in a ledger.',
+                remedy="Only an edit that succeeded with `ledger` set can be revoked, and only once.",
+            )
+        quota.reserve(self.caller.tenant)
+        request = EditRequest.model_validate(self.edit.request)
+        return NewJob(request, self.caller.key_id, self.caller.tenant, "revocation", self.edit.id)
+
+    def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
+        """Reply with the revocation's job."""
+        entry = AuditEntry(self.caller.tenant, self.caller.key_id, "edit.revoke", self.edit.id, {"revocation": job.id})
+        return Acceptance(serializers.edit(job).model_dump_json(), [entry])
+
+
+@dataclass(frozen=True, eq=False)
+class PendingDryRun(PendingJob):
+    """A POST that asks a worker for a plan. Nobody waits for its reply but the request itself, so it has no key."""
+
+    request: EditRequest
+    scope: Scope | None = field(default=None, init=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the request."""
+        return self.request.digest()
+
+    def validate(self, app_state: AppState) -> None:
+        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long."""
+        app_state.token_limits.check(self.request)
+
+    def admit(self, session: Session, quota: JobQuota) -> NewJob:
+        """Raise `LedgerConflict`, `InvalidRequest`. A dry run needs no place in the quota."""
+        if self.request.ledger:
+            ledger_conflicts.check_conflicts(session, self.caller.tenant, self.request)
+        return NewJob(self.request, self.caller.key_id, self.caller.tenant, "plan")
+
+    def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
+        """Reply with the id of the job. A dry run changes nothing, so it leaves no audit entry."""
+        return Acceptance(json.dumps({"id": job.id}))
+
+
+def check_admission(session: Session, quota: JobQuota, request: EditRequest, caller: Caller) -> None:
+    """Raise `LedgerConflict`, `InvalidRequest` or `TooManyJobs` if the request cannot be accepted at present."""
+    if request.ledger:
+        ledger_conflicts.check_conflicts(session, caller.tenant, request)
+    quota.reserve(caller.tenant)
+
+
+def creation_entry(job: Job) -> AuditEntry:
+    """Return the audit entry of a new edit."""
+    details = {"model": job.model, "request": job.request_digest, "ledger": job.request["ledger"]}
+    return AuditEntry(job.tenant, job.api_key_id, "edit.create", job.id, details)
+
+
+def submit(app_state: AppState, pending: PendingJob) -> Submission:
+    """Accept one request. Raises what `submit_all` returns for it."""
+    (outcome,) = submit_all(app_state, [pending])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def submit_all(app_state: AppState, pending: Sequence[PendingJob]) -> list[Submission | Exception]:
+    """Accept requests in one transaction. A request that is refused does not affect the others.
+
+    Returns, for each request, its `Submission` or the reason for its refusal: `UnknownModel`, `InvalidRequest`,
+    `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
-    fingerprint = f"revoke:{found.id}"
-
-    def work(session: Session) -> Reply:
-        job = jobs.revocation_of(session, found.id) or _revocation(backend, session, found, caller)
-        return Reply(fingerprint, ACCEPTED, serializers.edit(job).model_dump_json())
-
-    return once(backend, work, fingerprint, scope)
-
-
-def _revocation(backend: Backend, session: Session, found: Job, caller: Caller) -> Job:
-    if not any(entry.until is None for entry in ledger_store.of_job(session, found.id)):
-        raise NotRevocable(
-            f'nothing of edit "{found.id}" holds in a ledger.',
-            remedy="Only an edit that succeeded with `ledger` set can be revoked, and only once.",
-        )
-    Room(backend, session).take(caller.tenant)
-    now, request = backend.clock(), EditRequest.model_validate(found.request)
-    job = jobs.create(session, NewJob(request, caller.key_id, caller.tenant, "revocation", found.id), now=now)
-    audit.record(session, caller.tenant, caller.key_id, "edit.revoke", found.id, now=now, revocation=job.id)
-    return job
-
-
-def once(backend: Backend, work: Work, fingerprint: str, scope: Scope | None) -> Submission:
-    """Do it, or repeat what was answered when the same was asked under the same key.
-
-    Only acceptances are remembered: a request that was refused queued nothing, and may be corrected and
-    sent again under its key.
-
-    Raises `IdempotencyKeyReused`, `IdempotencyConflict`.
-    """
+    outcomes: dict[PendingJob, Submission | Exception] = {}
+    for one in pending:
+        try:
+            one.validate(app_state)
+        except Exception as error:
+            outcomes[one] = error
     failpoint("accept.begun")
-    with one_at_a_time(), backend.database.write() as session:
-        submission = _once(backend, session, work, fingerprint, scope)
+    with app_state.database.write() as session:
+        outcomes |= _accept_all(app_state, session, [one for one in pending if one not in outcomes])
     failpoint("accept.committed")
-    return submission
+    return [outcomes[one] for one in pending]
+
+
+def _accept_all(
+    app_state: AppState, session: Session, pending: Sequence[PendingJob]
+) -> dict[PendingJob, Submission | Exception]:
+    """Accept the whole group at once; if that fails, accept the requests one by one to isolate the failing one."""
+    try:
+        with session.begin_nested(), _map_key_collisions():
+            return _accept_group(app_state, session, pending)
+    except (OperationalError, InterfaceError):  # the database itself failed, so the transaction is lost
+        raise
+    except Exception as error:
+        if len(pending) == 1:
+            return {pending[0]: error}
+    return {key: outcome for one in pending for key, outcome in _accept_all(app_state, session, [one]).items()}
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Two that came at once under the same key: the other one is through. Raises `IdempotencyConflict`."""
+def _map_key_collisions() -> Iterator[None]:
+    """Raise `IdempotencyConflict` when another process has stored a reply under the same key in the meantime."""
     try:
         yield
     except IntegrityError as error:
         raise IdempotencyConflict(
-            "another request with this key is in flight.",
-            remedy="Send it again in a second.",
+            "Another request with this Idempotency-Key is being processed.",
+            remedy="Send the request again in a second.",
             headers={"Retry-After": "1"},
         ) from error
 
 
-def _once(backend: Backend, session: Session, work: Work, fingerprint: str, scope: Scope | None) -> Submission:
-    if scope and (earlier := idempotency.find(session, [scope])):
-        return replay(earlier[scope], fingerprint)
-    reply = work(session)
-    if scope:
-        idempotency.remember(session, {scope: reply}, now=backend.clock())
-    return Submission(reply, replayed=False)
+def _accept_group(
+    app_state: AppState, session: Session, pending: Sequence[PendingJob]
+) -> dict[PendingJob, Submission | Exception]:
+    remembered = idempotency.find(session, {one.scope for one in pending if one.scope})
+    quota = JobQuota(session, app_state.settings.max_unfinished_jobs)
+    outcomes: dict[PendingJob, Submission | Exception] = {}
+    admitted: dict[PendingJob, NewJob | Job] = {}
+    scopes: set[Scope] = set()
+    repeated: list[PendingJob] = []
+    for one in pending:
+        try:
+            if one.scope in remembered:
+                outcomes[one] = _replay(remembered[one.scope], one.fingerprint)
+            elif one.scope in scopes:
+                repeated.append(one)
+            else:
+                admitted[one] = one.admit(session, quota)
+                scopes |= {one.scope} if one.scope else set()
+        except ServiceError as error:
+            outcomes[one] = error
+    outcomes |= _create(app_state, session, admitted)
+    return outcomes | (_accept_group(app_state, session, repeated) if repeated else {})
 
 
-def replay(earlier: Reply, fingerprint: str) -> Submission:
-    """What was answered before. Raises `IdempotencyKeyReused`."""
+def _replay(earlier: Reply, fingerprint: str) -> Submission:
     if earlier.fingerprint != fingerprint:
         raise IdempotencyKeyReused(
-            "the key came first with another body.", remedy="Use a fresh key for each new request."
+            "This Idempotency-Key was already used with a different request body.",
+            remedy="Use a new key for each new request.",
         )
     return Submission(earlier, replayed=True)
 
 
-def digest_of(request: BaseModel) -> str:
-    """What makes two bodies the same one: their canonical JSON."""
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode(errors='surrogatepass')).hexdigest()}"
-
-
-T = TypeVar("T")
-
-
-Outcome = Submission | Exception
-"""What came of a POST. An exception is raised for the one who sent it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A POST of an edit."""
-
-    request: EditRequest
-    caller: Caller
-    scope: Scope | None
-
-
-def submit_all(backend: Backend, asked: Sequence[Asked]) -> list[Outcome]:
-    """Queue a job for each, or repeat what was answered to the same key and the same body, all in one transaction.
-
-    One that is refused undoes nothing but itself. Nobody is answered before all are on disk.
-
-    Outcomes that are raised: `UnknownModel`, `InvalidRequest`, `LedgerConflict`, `TooManyJobs`, `IdempotencyKeyReused`,
-    `IdempotencyConflict`.
-    """
-    outcomes: dict[Asked, Outcome] = {one: refusal for one in asked if (refusal := _refusal(backend, one))}
-    failpoint("accept.begun")
-    with backend.database.write() as session:
-        outcomes |= _submit(backend, session, [one for one in asked if one not in outcomes])
-    failpoint("accept.committed")
-    return [outcomes[one] for one in asked]
-
-
-def _refusal(backend: Backend, asked: Asked) -> Exception | None:
-    """What can be found wrong without holding the database up."""
-    try:
-        backend.phrases.check(asked.request)
-    except Exception as error:
-        return error
-    return None
-
-
-def _submit(backend: Backend, session: Session, asked: Sequence[Asked]) -> dict[Asked, Outcome]:
-    """A crowd by a few statements. Where they fail, each by its own, to learn whose fault it is."""
-    try:
-        with session.begin_nested(), one_at_a_time():
-            return _submit_together(backend, session, asked)
-    except (OperationalError, InterfaceError):  # the database itself: nothing of all this holds
-        raise
-    except Exception as error:
-        if len(asked) == 1:
-            return {asked[0]: error}
-    return {one: outcome for each in asked for one, outcome in _submit(backend, session, [each]).items()}
-
-
-def _submit_together(backend: Backend, session: Session, asked: Sequence[Asked]) -> dict[Asked, Outcome]:
-    given = idempotency.find(session, {one.scope for one in asked if one.scope})
-    room, outcomes = Room(backend, session), dict[Asked, Outcome]()
-    new, again = dict[Scope | Asked, Asked](), list[Asked]()
-    for one in asked:
-        if one.scope in given:
-            outcomes[one] = _or_error(partial(replay, given[one.scope], one.request.digest()))
-        elif one.scope in new:
-            again.append(one)
-        elif misfit := _or_error(partial(_fit, session, room, one.request, one.caller)):
-            outcomes[one] = misfit
-        else:
-            new[one.scope or one] = one
-    outcomes |= _accept(backend, session, list(new.values()))
-    return outcomes | (_submit_together(backend, session, again) if again else {})
-
-
-def _or_error(work: Callable[[], T]) -> T | ServiceError:
-    try:
-        return work()
-    except ServiceError as error:
-        return error
-
-
-def _fit(session: Session, room: Room, request: EditRequest, caller: Caller) -> None:
-    """Raise what is wrong with it beside what is there."""
-    if request.ledger:
-        ledger_conflicts.refuse_conflicts(session, caller.tenant, request)
-    room.take(caller.tenant)
-
-
-def _accept(backend: Backend, session: Session, asked: Sequence[Asked]) -> dict[Asked, Outcome]:
-    """A job for each, and its reply under its key."""
-    made = _create(backend, session, [NewJob(one.request, one.caller.key_id, one.caller.tenant) for one in asked])
-    replies = {one: _reply(job) for one, job in zip(asked, made, strict=True)}
-    kept = {one.scope: reply for one, reply in replies.items() if one.scope}
-    idempotency.remember(session, kept, now=backend.clock())
+def _create(
+    app_state: AppState, session: Session, admitted: dict[PendingJob, NewJob | Job]
+) -> dict[PendingJob, Submission | Exception]:
+    """Create the jobs and their audit entries, and remember the replies."""
+    now = app_state.clock()
+    new = {one: job for one, job in admitted.items() if isinstance(job, NewJob)}
+    created = dict(zip(new, jobs.create_all(session, list(new.values()), now=now), strict=True))
+    existing = {one: job for one, job in admitted.items() if isinstance(job, Job)}
+    acceptances = {one: one.complete(session, job, now) for one, job in (created | existing).items()}
+    replies = {one: Reply(one.fingerprint, ACCEPTED, done.body) for one, done in acceptances.items()}
+    idempotency.remember(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
+    audit.record_all(session, [entry for one in created for entry in acceptances[one].audit_entries], now=now)
     return {one: Submission(reply, replayed=False) for one, reply in replies.items()}
-
-
-def _reply(job: Job) -> Reply:
-    return Reply(job.request_digest, ACCEPTED, serializers.edit(job).model_dump_json())
-
-
-def accept(backend: Backend, session: Session, request: EditRequest, caller: Caller) -> Job:
-    """A new job, if there is room for one and the ledger has nothing against it."""
-    _fit(session, Room(backend, session), request, caller)
-    return _create(backend, session, [NewJob(request, caller.key_id, caller.tenant)])[0]
-
-
-def _create(backend: Backend, session: Session, new: Sequence[NewJob]) -> list[Job]:
-    now = backend.clock()
-    made = jobs.create_all(session, new, now=now)
-    audit.record_all(session, [_creation(job, one) for job, one in zip(made, new, strict=True)], now=now)
-    return made
-
-
-def _creation(job: Job, new: NewJob) -> AuditEntry:
-    noted = {"model": job.model, "request": job.request_digest, "ledger": new.request.ledger}
-    return AuditEntry(job.tenant, job.api_key_id, "edit.create", job.id, noted)

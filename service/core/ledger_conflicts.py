@@ -1,4 +1,4 @@
-"""A request beside what a ledger holds already: contradictions are told before anything is queued."""
+"""Conflicts between a request and the removals that are active in a ledger, found before anything is queued."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,67 +12,63 @@ from service.errors import InvalidRequest, LedgerConflict
 from service.store import ledgers
 from service.store.orm import LedgerEntry
 
-NEW = "removals"
-"""What conflicts call the removals of the request at hand; those that hold are called by their edit."""
+REQUEST_LABEL = "removals"
+"""Label of a new request's removals in conflicts; the ledger's removals are labelled with their edit."""
 
 
-def refuse_conflicts(session: Session, tenant: str, request: EditRequest) -> None:
+def check_conflicts(session: Session, tenant: str, request: EditRequest) -> None:
     """Raise unless a request can join the tenant's ledger of its model.
 
-    Only names are looked at here; the worker has the tokenizer, and looks again.
+    Only names are compared here. The worker, which has the tokenizer, checks again.
 
     Raises:
-        LedgerConflict: it contradicts what holds; both parties are named.
-        InvalidRequest: it asks for another aim than those that hold.
+        LedgerConflict: The request contradicts an active removal; both are named.
+        InvalidRequest: The request has another aim than the active removals.
     """
-    held = ledgers.active(session, tenant, request.model)
-    _refuse_other_aim(held, request)
-    if found := contradictions(held, request.removals, request.options.pins):
+    active = ledgers.active(session, tenant, request.model)
+    _check_aim(active, request)
+    if conflicts := find_conflicts(active, request.removals, request.options.pins):
         raise LedgerConflict(
-            f"{found[0].message}.",
-            remedy=f"{found[0].remedy} GET /v1/models/{request.model}/ledger lists what holds.",
-            conflicts=found,
+            f"{conflicts[0].message}.",
+            remedy=f"{conflicts[0].remedy} GET /v1/models/{request.model}/ledger lists the active removals.",
+            conflicts=conflicts,
         )
 
 
-def contradictions(
-    held: Sequence[LedgerEntry], removals: Sequence[Removal], pins: Sequence[str] = ()
+def find_conflicts(
+    active: Sequence[LedgerEntry], removals: Sequence[Removal], pins: Sequence[str] = ()
 ) -> list[Conflict]:
-    """The errors among the conflicts that one of the new removals is a party of."""
+    """Return the conflicts of severity `error` that involve at least one of the new removals."""
     new = [
-        LabelledRemoval(f"{NEW}[{place}]", removal, tuple(pins) if place == 0 else ())
-        for place, removal in enumerate(removals)
+        LabelledRemoval(f"{REQUEST_LABEL}[{index}]", removal, tuple(pins) if index == 0 else ())
+        for index, removal in enumerate(removals)
     ]
     labels = {one.label for one in new}
     return [
         conflict
-        for conflict in name_conflicts([*labelled(held), *new])
+        for conflict in name_conflicts([*_label_entries(active), *new])
         if conflict.severity == "error" and {conflict.left.label, conflict.right.label} & labels
     ]
 
 
-def labelled(held: Sequence[LedgerEntry]) -> list[LabelledRemoval]:
-    """What holds, called by the edit that brought it; an edit's pins go with its first removal."""
-    found = []
-    for job_id, entries in groupby(held, key=lambda entry: entry.job_id):
-        pins = True
-        for entry in entries:
-            options = EditOptions.model_validate(entry.options)
+def _label_entries(active: Sequence[LedgerEntry]) -> list[LabelledRemoval]:
+    """Label the active removals with their edit. An edit's pins belong to its first removal."""
+    labelled = []
+    for job_id, entries in groupby(active, key=lambda entry: entry.job_id):
+        for index, entry in enumerate(entries):
+            pins = EditOptions.model_validate(entry.options).pins if index == 0 else []
             label = f"{job_id}.removals[{entry.position}]"
-            found.append(
-                LabelledRemoval(label, Removal.model_validate(entry.removal), tuple(options.pins) if pins else ())
-            )
-            pins = False
-    return found
+            labelled.append(LabelledRemoval(label, Removal.model_validate(entry.removal), tuple(pins)))
+    return labelled
 
 
-def _refuse_other_aim(held: Sequence[LedgerEntry], request: EditRequest) -> None:
-    aims = {EditOptions.model_validate(entry.options).aim for entry in held}
+def _check_aim(active: Sequence[LedgerEntry], request: EditRequest) -> None:
+    aims = {EditOptions.model_validate(entry.options).aim for entry in active}
     if aims - {request.options.aim}:
-        field = invalid_field(
+        invalid = invalid_field(
             ("options", "aim"),
             code="another_aim",
-            message=f"all removals of a ledger have one aim; those that hold have {sorted(aims)[0]}",
-            remedy="Use that one.",
+            message=f"all removals of a ledger must have the same aim; the active ones have {sorted(aims)[0]}",
+            remedy="Use that aim.",
         )
-        raise InvalidRequest("the request cannot join the ledger.", errors=[field])
+        raise InvalidRequest("The request cannot join the ledger.", errors=[invalid])

@@ -1,30 +1,29 @@
-"""How many unfinished jobs a tenant may have."""
+"""The quota of unfinished jobs per tenant."""
 
 from sqlalchemy.orm import Session
 
-from service.core.app_state import Backend
 from service.errors import TooManyJobs
 from service.store import jobs
 
 
-class Room:
-    """How many more jobs each tenant may have unfinished, as of one transaction."""
+class JobQuota:
+    """Counts the unfinished jobs of tenants within one transaction. A `limit` of 0 means no limit."""
 
-    def __init__(self, backend: Backend, session: Session) -> None:
-        self._limit = backend.settings.max_unfinished_jobs
+    def __init__(self, session: Session, limit: int) -> None:
+        self._limit = limit
         self._session = session
         self._left: dict[str, int] = {}
 
-    def take(self, tenant: str) -> None:
-        """For one more. Raises `TooManyJobs`."""
+    def reserve(self, tenant: str) -> None:
+        """Reserve a place for one more job. Raises `TooManyJobs`."""
         if not self._limit:
             return
         if tenant not in self._left:
             self._left[tenant] = self._limit - jobs.unfinished(self._session, tenant)
         if self._left[tenant] <= 0:
             raise TooManyJobs(
-                f"{self._limit} jobs of yours are not finished yet.",
-                remedy="Wait for some, cancel some, or put many removals into one batch.",
+                f"You have {self._limit} unfinished jobs, which is the limit.",
+                remedy="Wait for jobs to finish, cancel some, or send several removals as one batch.",
                 headers={"Retry-After": "60"},
             )
         self._left[tenant] -= 1

@@ -1,4 +1,4 @@
-"""Rows of the store as resources of the API."""
+"""Convert database rows to API resources."""
 
 import hashlib
 from collections import defaultdict
@@ -19,14 +19,14 @@ from service.store import batches, ledgers, orm
 from service.store.base_models import RegisteredModel
 
 Item = TypeVar("Item")
-REMEMBERED = 1000
-"""Requests, by their digests."""
-_requests: dict[str, EditRequest] = {}
+MAX_CACHED_REQUESTS = 1000
+"""Parsed requests that are cached by digest."""
+_request_cache: dict[str, EditRequest] = {}
 
 
 def edit(job: orm.Job) -> Edit:
-    """A job, as its owner sees it."""
-    request = _request_of(job)
+    """Return a job as its owner sees it."""
+    request = _parse_request(job)
     files = job.artifacts if job.status == "succeeded" else []
     return Edit(
         id=job.id,
@@ -48,31 +48,31 @@ def edit(job: orm.Job) -> Edit:
         expires_at=job.expires_at,
         revokes=job.revokes,
         error=JobError.model_validate(job.error) if job.error else None,
-        metrics=seconds(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
+        metrics=durations(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
         artifacts=[artifact(row) for row in files],
         metadata=request.metadata,
         urls=_urls(job.id),
     )
 
 
-def _request_of(job: orm.Job) -> EditRequest:
-    """What it was made from. That never changes, and who polls asks for it again and again."""
-    found = _requests.get(job.request_digest)
-    if found is None:
-        found = EditRequest.model_validate(job.request)
-        if len(_requests) >= REMEMBERED:
-            _requests.clear()
-        _requests[job.request_digest] = found
-    return found
+def _parse_request(job: orm.Job) -> EditRequest:
+    """Return the job's request. It never changes, so it is cached for clients that poll."""
+    request = _request_cache.get(job.request_digest)
+    if request is None:
+        request = EditRequest.model_validate(job.request)
+        if len(_request_cache) >= MAX_CACHED_REQUESTS:
+            _request_cache.clear()
+        _request_cache[job.request_digest] = request
+    return request
 
 
-def seconds(**spans: tuple[datetime | None, datetime | None]) -> dict[str, float]:
-    """How long each took that has begun and ended."""
+def durations(**spans: tuple[datetime | None, datetime | None]) -> dict[str, float]:
+    """Return the seconds of each span that has begun and ended."""
     return {f"{name}_seconds": (end - start).total_seconds() for name, (start, end) in spans.items() if start and end}
 
 
 def artifact(row: orm.Artifact) -> Artifact:
-    """A published file."""
+    """Return a published file."""
     return Artifact(
         name=row.name,
         kind=row.kind,
@@ -84,28 +84,28 @@ def artifact(row: orm.Artifact) -> Artifact:
 
 
 def event(row: orm.Event) -> Event:
-    """One line of a job's history."""
+    """Return an event of a job."""
     return Event.model_validate(row, from_attributes=True)
 
 
-def model(found: RegisteredModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
-    """A registered base model."""
-    files, noted = found.files(), {(file.name, file.size): file.sha256 for file in known}
-    digests = {name: noted.get((name, size)) for name, size in files.items()}
+def model(registered: RegisteredModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
+    """Return a registered base model. Files that changed since the registration have no digest."""
+    files, sha256_of = registered.files(), {(file.name, file.size): file.sha256 for file in known}
+    digests = {name: sha256_of.get((name, size)) for name, size in files.items()}
     hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
     return Model(
-        id=found.id,
-        revision=commit_of(hashed) if len(hashed) == len(digests) else None,
-        licence=found.licence,
-        editable=[encoder(component, config) for component, config in found.encoders.items()],
+        id=registered.id,
+        revision=commit_hash(hashed) if len(hashed) == len(digests) else None,
+        licence=registered.licence,
+        editable=[encoder(component, config) for component, config in registered.encoders.items()],
         max_phrase_tokens=max_phrase_tokens,
         files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in files.items()],
-        url=f"/v1/models/{found.id}",
+        url=f"/v1/models/{registered.id}",
     )
 
 
 def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:
-    """A text encoder, by its configuration. What that says nothing of is as `CLIPTextConfig` has it."""
+    """Return a text encoder. Values that its configuration lacks default to those of `CLIPTextConfig`."""
     return EditableEncoder(
         component=component,
         kind=config.get("architectures", ["CLIPTextModel"])[0],
@@ -115,7 +115,7 @@ def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:
 
 
 def revision(row: orm.Revision, job: orm.Job) -> Revision:
-    """A state of a ledger, with the files of the job that made it."""
+    """Return a ledger revision with the files of the job that made it."""
     return Revision(
         model=row.model,
         number=row.number,
@@ -129,15 +129,15 @@ def revision(row: orm.Revision, job: orm.Job) -> Revision:
 
 
 def batch(session: Session, row: orm.Batch) -> Batch:
-    """Many removals and the edit that makes them."""
+    """Return a batch with the edit that makes its removals."""
     job = session.get_one(orm.Job, row.job_id)
-    counted, made = batches.counts(session, row.id), ledgers.made_by(session, job.id)
+    counts, made = batches.counts(session, row.id), ledgers.made_by(session, job.id)
     url = f"/v1/batches/{row.id}"
     return Batch(
         id=row.id,
         model=job.model,
         status=job.status,
-        counts=BatchCounts(total=counted.total, accepted=counted.accepted, refused=counted.total - counted.accepted),
+        counts=BatchCounts(total=counts.total, accepted=counts.accepted, refused=counts.total - counts.accepted),
         revision=made.number if made else None,
         created_at=row.created_at,
         edit=edit(job),
@@ -147,7 +147,7 @@ def batch(session: Session, row: orm.Batch) -> Batch:
 
 
 def item_statuses(session: Session, job: orm.Job) -> Mapping[int, ItemStatus]:
-    """What became of each removal of a job, by its place in the request."""
+    """Return the status of each removal of a job by its index in the request."""
     if job.status == "succeeded":
         entries = ledgers.of_job(session, job.id)
         return {entry.position: "removed" if entry.until is None else "revoked" for entry in entries}
@@ -155,7 +155,7 @@ def item_statuses(session: Session, job: orm.Job) -> Mapping[int, ItemStatus]:
 
 
 def batch_item(row: orm.BatchItem, statuses: Mapping[int, ItemStatus]) -> BatchItem:
-    """One removal of a batch."""
+    """Return one removal of a batch."""
     return BatchItem(
         position=row.position,
         concept=row.concept,
@@ -166,7 +166,7 @@ def batch_item(row: orm.BatchItem, statuses: Mapping[int, ItemStatus]) -> BatchI
 
 
 def webhook_endpoint(row: orm.WebhookEndpoint) -> WebhookEndpoint:
-    """A receiver, without its secret."""
+    """Return a webhook endpoint without its secret."""
     return WebhookEndpoint(
         id=row.id,
         url=row.url,
@@ -179,7 +179,7 @@ def webhook_endpoint(row: orm.WebhookEndpoint) -> WebhookEndpoint:
 
 
 def webhook_delivery(row: orm.WebhookDelivery) -> WebhookDelivery:
-    """A message, and the attempts to deliver it."""
+    """Return a webhook message and the attempts to deliver it."""
     return WebhookDelivery(
         id=row.id,
         endpoint=row.endpoint_id,
@@ -193,14 +193,14 @@ def webhook_delivery(row: orm.WebhookDelivery) -> WebhookDelivery:
 
 
 def page(items: Sequence[Item], limit: int, cursor: Callable[[Item], object]) -> Page[Item]:
-    """A page of at most `limit` items, of which one more was looked for."""
-    more = len(items) > limit
-    kept = list(items[:limit])
-    return Page(data=kept, has_more=more, next_cursor=str(cursor(kept[-1])) if more else None)
+    """Return a page of at most `limit` items. Callers load `limit + 1` items, so that `has_more` is known."""
+    has_more = len(items) > limit
+    data = list(items[:limit])
+    return Page(data=data, has_more=has_more, next_cursor=str(cursor(data[-1])) if has_more else None)
 
 
-def aware(time: datetime | None) -> datetime | None:
-    """A time that came without its zone is taken to be UTC."""
+def assume_utc(time: datetime | None) -> datetime | None:
+    """Return the time with a zone; a time without one is UTC."""
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
@@ -210,7 +210,7 @@ def _urls(edit_id: str) -> EditUrls:
     return EditUrls(self=base, **{part: f"{base}/{part}" for part in parts})
 
 
-def commit_of(digests: Mapping[str, str]) -> str:
-    """Forty hexadecimal digits, as git has them, of files' names and digests."""
+def commit_hash(digests: Mapping[str, str]) -> str:
+    """Return a commit id for a set of files: 40 hexadecimal digits over their names and digests."""
     lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]

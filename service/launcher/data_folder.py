@@ -1,4 +1,4 @@
-"""The data folder: who may use it, where things lie in it, and the key that opens its service."""
+"""The data folder: its lock, its paths and its API key."""
 
 import fcntl
 import json
@@ -14,44 +14,44 @@ from service.store import api_keys
 from service.store.clock import utc_now
 from service.store.database import Database
 
-LONGEST_SOCKET_PATH = 100
-"""Bytes; the kernel allows 108 on Linux, 104 on macOS."""
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel allows 108 bytes on Linux and 104 on macOS."""
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """One Expunge instance's folder."""
+    """The folder of one Expunge instance."""
 
     root: Path
 
     @property
-    def key_file(self) -> Path:
-        """The API key of whoever may read the folder: mode 0600."""
+    def api_key_file(self) -> Path:
+        """The file with the admin API key, mode 0600."""
         return self.root / "api-key"
 
     @property
     def service_file(self) -> Path:
-        """What a client needs to find the running service. There while it runs."""
+        """The file with the URL of the service, which exists while it runs."""
         return self.root / "service.json"
 
     @property
     def broker_dir(self) -> Path:
-        """The broker's append-only file, and its socket unless that path is too long."""
+        """The folder of the broker's append-only file, and of its socket unless that path is too long."""
         return self.root / "broker"
 
     @property
     def log_dir(self) -> Path:
-        """One file for each process."""
+        """The folder of the logs, one file for each process."""
         return self.root / "logs"
 
     @property
     def signing_dir(self) -> Path:
-        """The keys that sign what is published, made at the first start."""
+        """The folder of the signing keys, which are made at the first start."""
         return self.root / "signing"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Create the folder and keep everybody else out. Raises `LaunchError` when somebody is in."""
+    def lock(self) -> Iterator[None]:
+        """Create the folder and lock it. Raises `LaunchError` if another process has locked it."""
         for folder in (self.root, self.broker_dir, self.log_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.root / "lock").open("a+") as lock:
@@ -59,23 +59,23 @@ class DataFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise LaunchError(
-                    f"another expunge up runs on {self.root}.",
-                    remedy="Stop it, or choose another folder with --data-dir.",
+                    f"Another `expunge up` is running on {self.root}.",
+                    remedy="Stop it, or use another folder with --data-dir.",
                 ) from error
             yield
 
-    def key(self, database: Database) -> None:
-        """Have a key file, and let its key in."""
-        if not self.key_file.exists():
-            _write_private(self.key_file, api_keys.new_key() + "\n")
+    def ensure_api_key(self, database: Database) -> None:
+        """Create the key file if there is none, and register its key."""
+        if not self.api_key_file.exists():
+            _write_private(self.api_key_file, api_keys.new_key() + "\n")
         with database.write() as session:
-            api_keys.register(session, self.key_file.read_text().strip(), now=utc_now())
+            api_keys.register(session, self.api_key_file.read_text().strip(), now=utc_now())
 
     @contextmanager
     def socket_path(self) -> Iterator[Path]:
-        """Where the broker's socket goes: into a short temporary folder when this one's path is long."""
+        """Yield the path of the broker's socket: in a temporary folder if the path in this one would be too long."""
         path = self.broker_dir / "broker.sock"
-        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             path.unlink(missing_ok=True)
             yield path
             return
@@ -83,11 +83,11 @@ class DataFolder:
             yield Path(short) / "broker.sock"
 
     @contextmanager
-    def announced(self, url: str) -> Iterator[dict[str, str | int]]:
-        """Tell clients on this machine where the service is, for as long as it runs."""
+    def announce(self, url: str) -> Iterator[dict[str, str | int]]:
+        """Write `service_file` for clients on this machine, and remove it when the service stops."""
         found: dict[str, str | int] = {
             "url": url,
-            "api_key_file": str(self.key_file),
+            "api_key_file": str(self.api_key_file),
             "data_dir": str(self.root),
             "pid": os.getpid(),
         }
@@ -99,7 +99,7 @@ class DataFolder:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable by others, not for a moment."""
+    """Write a file atomically, readable by its owner only from the start."""
     partial = path.with_name(f".{path.name}.part")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

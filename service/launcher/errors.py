@@ -1,9 +1,9 @@
-"""Why the stack does not start. Part of the tree in `api_schemas.errors`."""
+"""Errors of `expunge up`, part of the tree in `api_schemas.errors`."""
 
 from api_schemas.errors import ExpungeError
 
 
 class LaunchError(ExpungeError):
-    """The stack cannot start, or cannot stay up."""
+    """The service cannot start, or one of its processes keeps failing."""
 
     code = "launch_failed"

@@ -1,4 +1,4 @@
-"""Settings of `expunge up`, on top of those of the store."""
+"""Settings of `expunge up`, in addition to those of the store."""
 
 from pydantic import Field
 
@@ -7,14 +7,14 @@ from service.store.settings import StoreSettings
 
 
 class LauncherSettings(StoreSettings):
-    """Read from `EXPUNGE_*` variables."""
+    """Settings that are read from `EXPUNGE_*` variables."""
 
     quick_worker: bool = Field(
         default=True,
-        description="Whether `expunge up` runs a second worker, for dry runs, so that they need not wait for edits.",
+        description="Run a second worker for dry runs, so that they do not wait for edits.",
     )
     healthy_seconds: float = Field(
         default=HEALTHY_SECONDS,
         ge=0,
-        description="A process of `expunge up` that lived this long is not in a crash loop.",
+        description="Run time in seconds after which a process no longer counts as crash-looping.",
     )

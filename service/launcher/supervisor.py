@@ -1,4 +1,4 @@
-"""Child processes that are restarted when they die and are gone when we are."""
+"""Supervise child processes: restart them when they exit, and stop them when the launcher ends."""
 
 import ctypes
 import os
@@ -16,39 +16,44 @@ from service.launcher.errors import LaunchError
 
 POLL_SECONDS = 0.1
 HEALTHY_SECONDS = 30.0
-MAX_QUICK_DEATHS = 5
-LONGEST_PAUSE = 10.0
+MAX_QUICK_EXITS = 5
+MAX_RESTART_DELAY_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `before_start` is called when no earlier run is alive any more; `nice`: how far others go before it."""
+    """A command to supervise.
+
+    `before_start` is called before each start, when no earlier process of the program is alive.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
-    grace: float = 8.0
+    grace_seconds: float = 8.0
     pass_fds: Sequence[int] = ()
     nice: int = 0
     before_start: Callable[[], None] = lambda: None
 
 
 @dataclass
-class Child:
-    """A program, running or about to be. One that lived for `healthy_seconds` is not in a crash loop."""
+class ChildProcess:
+    """A program and its process. One that ran for `healthy_seconds` does not count as crash-looping."""
 
     program: Program
     log_dir: Path
     healthy_seconds: float = HEALTHY_SECONDS
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
-    quick_deaths: int = 0
+    quick_exits: int = 0
     restart_at: float = 0.0
 
     def start(self) -> None:
-        """Run it in a group of its own, so that Ctrl-C reaches only us; in our session, as between sessions `nice` counts for
-        nothing where Linux groups processes by them."""
+        """Start the process in its own process group, so that Ctrl-C reaches only the launcher.
+
+        It stays in the launcher's session: with autogrouping, Linux ignores `nice` between sessions.
+        """
         self.program.before_start()
         self.started_at = time.monotonic()
         with self.log_file.open("ab") as log:
@@ -60,97 +65,98 @@ class Child:
                 stderr=subprocess.STDOUT,
                 pass_fds=self.program.pass_fds,
                 process_group=0,
-                preexec_fn=_dies_with_us(self.program.nice),  # we have one thread when we fork
+                preexec_fn=_set_parent_death_signal(self.program.nice),  # safe: the launcher has a single thread
             )
 
-    def tend(self) -> None:
-        """Restart it if it died, after a pause that grows. Raises `LaunchError` when it keeps dying."""
+    def poll(self) -> None:
+        """Restart the process if it exited, with exponential backoff. Raises `LaunchError` if it keeps exiting."""
         if self.process is not None and self.process.poll() is not None:
-            self._bury(self.process)
+            self._handle_exit(self.process)
         if self.process is None and time.monotonic() >= self.restart_at:
             self.start()
 
     def stop(self) -> None:
-        """End it: politely, then by force, with all that it started."""
+        """Terminate the process, and kill it and its descendants after `grace_seconds`."""
         if self.process is None:
             return
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.program.grace)
+            self.process.wait(self.program.grace_seconds)
         _kill_group(self.process)
         self.process = None
 
     @property
     def log_file(self) -> Path:
-        """What it prints."""
+        """The file with its output."""
         return self.log_dir / f"{self.program.name}.log"
 
-    def _bury(self, process: "subprocess.Popen[bytes]") -> None:
+    def _handle_exit(self, process: "subprocess.Popen[bytes]") -> None:
         _kill_group(process)
-        lived = time.monotonic() - self.started_at
-        self.quick_deaths = 0 if lived > self.healthy_seconds else self.quick_deaths + 1
+        run_seconds = time.monotonic() - self.started_at
+        self.quick_exits = 0 if run_seconds > self.healthy_seconds else self.quick_exits + 1
         self.process = None
-        if self.quick_deaths > MAX_QUICK_DEATHS:
+        if self.quick_exits > MAX_QUICK_EXITS:
             raise LaunchError(
-                f"the {self.program.name} keeps dying (exit {process.returncode}). Its log ends:\n{self._tail()}\n",
-                remedy=f"The whole log is {self.log_file}",
+                f"The {self.program.name} process keeps exiting (status {process.returncode}). "
+                f"Its log ends:\n{self._log_tail()}\n",
+                remedy=f"The complete log is {self.log_file}.",
             )
-        self.restart_at = time.monotonic() + min(0.25 * 2**self.quick_deaths, LONGEST_PAUSE)
+        self.restart_at = time.monotonic() + min(0.25 * 2**self.quick_exits, MAX_RESTART_DELAY_SECONDS)
 
-    def _tail(self) -> str:
+    def _log_tail(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-10:])
 
 
 class Supervisor:
-    """Children in the order of their start; they stop in the reverse of it.
+    """Starts processes in order and stops them in reverse order.
 
-    A child that lived for `healthy_seconds` is not in a crash loop.
+    A process that ran for `healthy_seconds` does not count as crash-looping.
     """
 
     def __init__(self, log_dir: Path, healthy_seconds: float = HEALTHY_SECONDS) -> None:
         self._log_dir = log_dir
         self._healthy_seconds = healthy_seconds
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
 
     def start(self, program: Program) -> None:
-        """Start one more, and tend it from now on."""
-        child = Child(program, self._log_dir, self._healthy_seconds)
+        """Start a program and supervise it."""
+        child = ChildProcess(program, self._log_dir, self._healthy_seconds)
         self._children.append(child)
         child.start()
 
-    def tend(self) -> None:
-        """Restart who died. Raises `LaunchError` when somebody keeps dying."""
+    def poll(self) -> None:
+        """Restart processes that exited. Raises `LaunchError` if one keeps exiting."""
         for child in self._children:
-            child.tend()
+            child.poll()
 
     def watch(self, stop: threading.Event) -> None:
-        """Tend the children until `stop` is set."""
+        """Supervise the processes until `stop` is set."""
         while not stop.wait(POLL_SECONDS):
-            self.tend()
+            self.poll()
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all processes."""
         for child in reversed(self._children):
             child.stop()
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Whatever is left of a child and of its children."""
+    """Kill the process and its descendants."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _dies_with_us(nice: int) -> Callable[[], None] | None:
-    """Have the kernel kill the child when we die, however we die, and let others go before it. Linux only."""
+def _set_parent_death_signal(nice: int) -> Callable[[], None] | None:
+    """Return a function that sets the child's niceness and has the kernel kill it when the launcher dies. Linux only."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
-    def arrange() -> None:
+    def configure_child() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.nice(nice)
-        if os.getppid() != parent:  # we died before the kernel knew
+        if os.getppid() != parent:  # the launcher died before prctl took effect
             os._exit(1)
 
-    return arrange
+    return configure_child

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from api_schemas.access import SCOPES
 from api_schemas.edits import EditRequest, Removal
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
 from service.store.claims import StoredArtifact
@@ -33,7 +33,7 @@ SECRET = "quokka"
 class World:
     """A service, and what there is in it."""
 
-    backend: Backend
+    app_state: AppState
     app: FastAPI
     owned: dict[str, str] = field(default_factory=dict)
     """Path parameters that name something of tenant `one`."""
@@ -53,8 +53,8 @@ def world(tmp_path: Path, database: Database, clock: FakeClock) -> World:
         rate_limit="",
         webhook_allowed_hosts=["receiver.test:80"],
     )
-    backend = Backend.from_settings(settings, clock=clock)
-    found = World(backend, create_app(backend))
+    app_state = AppState.from_settings(settings, clock=clock)
+    found = World(app_state, create_app(app_state))
     _furnish(found)
     return found
 
@@ -73,9 +73,9 @@ class ClientOf:
         self._stack = stack
 
     def __call__(self, tenant: str, scopes: tuple[str, ...] = SCOPES) -> TestClient:
-        key, backend = api_keys.new_key(), self._world.backend
-        with backend.database.write() as session:
-            api_keys.register(session, key, now=backend.clock(), tenant=tenant, scopes=scopes)
+        key, app_state = api_keys.new_key(), self._world.app_state
+        with app_state.database.write() as session:
+            api_keys.register(session, key, now=app_state.clock(), tenant=tenant, scopes=scopes)
         headers = {"Authorization": f"Bearer {key}"}
         return self._stack.enter_context(
             TestClient(self._world.app, headers=headers, raise_server_exceptions=False, follow_redirects=False)
@@ -84,11 +84,11 @@ class ClientOf:
 
 def _furnish(world: World) -> None:
     """An edit that has joined a ledger and published, a batch, a receiver and a message to it."""
-    backend, now = world.backend, world.backend.clock()
+    app_state, now = world.app_state, world.app_state.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
-    files = [_published(backend, name, f"{name} of {SECRET}") for name in FILES]
-    sealed = Signer.new().sealed(backend.settings.secret_box())
-    with backend.database.write() as session:
+    files = [_published(app_state, name, f"{name} of {SECRET}") for name in FILES]
+    sealed = Signer.new().sealed(app_state.settings.secret_box())
+    with app_state.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
         endpoint = webhooks.add(session, "one", now=now, **wishes, **sealed)
         job = jobs.create(session, NewJob(request, "key", tenant="one"), now=now)
@@ -123,6 +123,6 @@ FILES = {
 }
 
 
-def _published(backend: Backend, name: str, content: str) -> StoredArtifact:
-    blob = backend.blobs.put(io.BytesIO(content.encode()))
+def _published(app_state: AppState, name: str, content: str) -> StoredArtifact:
+    blob = app_state.blobs.put(io.BytesIO(content.encode()))
     return StoredArtifact(name, "delta", FILES[name], blob.size, blob.sha256)

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from api_schemas.access import SCOPES
 from api_schemas.problems import Problem
-from service.api.middleware import OPEN_PATHS
-from service.api.openapi import routes_of
+from service.api.middleware import PUBLIC_PATHS
+from service.api.openapi import iter_routes
 from service.store.orm import ApiKey, Base
 from tests.contract.conftest import ClientOf, World
 
@@ -33,8 +33,8 @@ OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/openapi.json", "/v1/sign
 def operations(world: World) -> Iterator[tuple[str, str]]:
     """Method and path template of everything that the application answers."""
 
-    found = {(method, route.path) for route in routes_of(world.app) for method in route.methods}
-    yield from sorted(one for one in found if one[1] not in OPEN_PATHS)
+    found = {(method, route.path) for route in iter_routes(world.app) for method in route.methods}
+    yield from sorted(one for one in found if one[1] not in PUBLIC_PATHS)
 
 
 def call(client: TestClient, world: World, method: str, template: str) -> Any:
@@ -45,7 +45,7 @@ def call(client: TestClient, world: World, method: str, template: str) -> Any:
 
 def rows_of(world: World, tenant: str) -> dict[str, list[Any]]:
     """Everything in the tables that is a tenant's."""
-    with world.backend.database.read() as session:
+    with world.app_state.database.read() as session:
         return {
             name: [tuple(row) for row in session.execute(select(table).where(table.c.tenant == tenant))]
             for name, table in Base.metadata.tables.items()
@@ -55,7 +55,7 @@ def rows_of(world: World, tenant: str) -> dict[str, list[Any]]:
 
 def test_there_are_routes_to_look_at(world: World) -> None:
     paths = {path for _, path in operations(world)}
-    documented = {path for path in world.app.openapi()["paths"] if path not in OPEN_PATHS}
+    documented = {path for path in world.app.openapi()["paths"] if path not in PUBLIC_PATHS}
     assert documented <= {path.replace(":path}", "}") for path in paths}
     assert len(paths) > 25
 
@@ -110,9 +110,9 @@ def test_another_tenant_sees_and_changes_nothing(world: World, client_of: Client
 @pytest.mark.parametrize("seconds", [0, 3600])
 def test_a_key_ends_when_it_says(world: World, client_of: ClientOf, seconds: int) -> None:
     client = client_of("one")
-    with world.backend.database.write() as session:
+    with world.app_state.database.write() as session:
         key_id = re.search(r"expunge_([0-9a-f]{12})", client.headers["Authorization"])
         assert key_id
         key = session.get_one(ApiKey, key_id[1])
-        key.expires_at = world.backend.clock() + timedelta(seconds=seconds)
+        key.expires_at = world.app_state.clock() + timedelta(seconds=seconds)
     assert client.get("/v1/edits").status_code == (200 if seconds else 401)

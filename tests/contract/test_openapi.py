@@ -10,7 +10,7 @@ import pytest
 
 from api_schemas.events import DONE, Event
 from api_schemas.sse import Parser
-from service.api.openapi_examples import CATALOGUE
+from service.api.openapi_examples import EXAMPLE_MODELS
 from service.store.orm import HIGHEST
 from tests.contract import wire
 from tests.contract.conftest import World
@@ -93,7 +93,7 @@ def test_errors_are_problems(contract: dict[str, Any]) -> None:
             assert list(operation["responses"][status]["content"]) == ["application/problem+json"], name
 
 
-@pytest.mark.parametrize("example", CATALOGUE, ids=lambda example: type(example).__name__)
+@pytest.mark.parametrize("example", EXAMPLE_MODELS, ids=lambda example: type(example).__name__)
 def test_an_example_is_read_as_it_was_written(example: Any) -> None:
     assert type(example).model_validate_json(example.model_dump_json(by_alias=True)) == example
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.api.openapi_examples import CATALOGUE
+from service.api.openapi_examples import EXAMPLE_MODELS
 
 FILE = Path(__file__).with_name("wire.json")
 ELSEWHERE = {"AuditReport"}
@@ -14,7 +14,7 @@ ELSEWHERE = {"AuditReport"}
 
 def wire() -> dict[str, Any]:
     """Each message with all its fields, by the name of its schema."""
-    named = {type(one).__name__: one.model_dump(mode="json", by_alias=True) for one in CATALOGUE}
+    named = {type(one).__name__: one.model_dump(mode="json", by_alias=True) for one in EXAMPLE_MODELS}
     return {name: named[name] for name in sorted(set(named) - ELSEWHERE)}
 
 

@@ -17,7 +17,7 @@ import uvicorn
 
 from api_schemas.edits import EditRequest, Removal
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store import api_keys, claims, jobs, ledgers
 from service.store.claims import StoredArtifact
@@ -66,21 +66,21 @@ def edited_text_encoder() -> bytes:
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
+def app_state(tmp_path: Path) -> Iterator[AppState]:
     settings = ServiceSettings(data_dir=tmp_path / "data", broker_url="memory://", models={"emoji": WEIGHTS})
     settings.data_dir.mkdir()
-    backend = Backend.from_settings(settings)
-    backend.database.prepare()
-    yield backend
-    backend.database.close()
+    app_state = AppState.from_settings(settings)
+    app_state.database.prepare()
+    yield app_state
+    app_state.database.close()
 
 
 @pytest.fixture
-def edit(backend: Backend) -> str:
+def edit(app_state: AppState) -> str:
     """An edit that has published an edited text encoder, as the ledger's first revision."""
-    blob, now = backend.blobs.put(io.BytesIO(edited_text_encoder())), utc_now()
+    blob, now = app_state.blobs.put(io.BytesIO(edited_text_encoder())), utc_now()
     files = [StoredArtifact(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         request = EditRequest(removals=[Removal(concept="fox")], ledger=True)
         job = jobs.create(session, NewJob(request, "key"), now=now)
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
@@ -91,12 +91,12 @@ def edit(backend: Backend) -> str:
 
 
 @pytest.fixture
-def endpoint(backend: Backend) -> Iterator[str]:
+def endpoint(app_state: AppState) -> Iterator[str]:
     """Where a client with a key finds us."""
     key = api_keys.new_key()
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         api_keys.register(session, key, now=utc_now())
-    server = uvicorn.Server(uvicorn.Config(create_app(backend), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(app_state), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     eventually(lambda: server.started)

@@ -115,7 +115,7 @@ def test_a_second_instance_is_refused(stack: Stack) -> None:
     second = command("up", "--data-dir", stack.data_dir, "--port", "0")
     done = subprocess.run(second, env=environment(), capture_output=True, text=True, timeout=30)
     assert done.returncode == 3
-    assert "another expunge up" in done.stderr
+    assert "Another `expunge up`" in done.stderr
 
 
 def test_a_taken_port_is_refused(stack: Stack, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.dispatcher import Dispatcher
 from service.launcher import broker
 from service.settings import ServiceSettings
@@ -38,28 +38,30 @@ BODY = REQUEST.model_dump(mode="json", exclude_defaults=True)
 
 
 @pytest.fixture
-def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+def app_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppState]:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 200)
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
-    backend = Backend.from_settings(ServiceSettings(data_dir=tmp_path, broker_url="memory://", models=models))
-    backend.database.prepare()
-    yield backend
-    backend.database.close()
+    app_state = AppState.from_settings(ServiceSettings(data_dir=tmp_path, broker_url="memory://", models=models))
+    app_state.database.prepare()
+    yield app_state
+    app_state.database.close()
 
 
 @pytest.fixture
-def client(backend: Backend) -> Iterator[TestClient]:
+def client(app_state: AppState) -> Iterator[TestClient]:
     key = api_keys.new_key()
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         api_keys.register(session, key, now=utc_now())
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(backend), headers=headers, raise_server_exceptions=False) as client:
+    with TestClient(create_app(app_state), headers=headers, raise_server_exceptions=False) as client:
         yield client
 
 
-def test_a_locked_database_refuses_writes_in_time_and_is_read_meanwhile(backend: Backend, client: TestClient) -> None:
+def test_a_locked_database_refuses_writes_in_time_and_is_read_meanwhile(
+    app_state: AppState, client: TestClient
+) -> None:
     accepted = client.post("/v1/edits", json=BODY).json()["id"]
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         session.execute(text("SELECT 1"))  # BEGIN IMMEDIATE
         refused = client.post("/v1/edits", json=BODY, headers={"Idempotency-Key": "k"})
         assert client.get(f"/v1/edits/{accepted}").status_code == 200
@@ -69,18 +71,18 @@ def test_a_locked_database_refuses_writes_in_time_and_is_read_meanwhile(backend:
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "false")
 
 
-def test_a_full_database_refuses_and_goes_on_when_there_is_room(backend: Backend, client: TestClient) -> None:
+def test_a_full_database_refuses_and_goes_on_when_there_is_room(app_state: AppState, client: TestClient) -> None:
     """SQLITE_FULL, by the engine's own limit: what a full disk is to it."""
     accepted = client.post("/v1/edits", json=BODY).json()["id"]
     before = len(client.get("/v1/edits").json()["data"])
-    with backend.database.engine.connect() as connection:
+    with app_state.database.engine.connect() as connection:
         connection.execute(text(f"PRAGMA max_page_count={connection.scalar(text('PRAGMA page_count'))}"))
     long = BODY | {"metadata": {f"key{n}": "x" * 500 for n in range(16)}}
     replies = [client.post("/v1/edits", json=long) for _ in range(3)]
     assert {(reply.status_code, reply.json().get("code")) for reply in replies[1:]} == {(503, "service_unavailable")}
     assert client.get(f"/v1/edits/{accepted}").status_code == 200
     assert len(client.get("/v1/edits").json()["data"]) <= before + 1
-    backend.database.close()  # connections of their own limits are gone
+    app_state.database.close()  # connections of their own limits are gone
     assert client.post("/v1/edits", json=long).status_code == 202
 
 
@@ -103,18 +105,18 @@ class HalfRead(io.BytesIO):
         return super().read(10)
 
 
-def test_a_full_blob_folder_costs_an_attempt_and_leaves_nothing_behind(backend: Backend, tmp_path: Path) -> None:
-    settings = WorkerSettings(data_dir=tmp_path, editor="tests.fakes.editor", models=backend.settings.models)
+def test_a_full_blob_folder_costs_an_attempt_and_leaves_nothing_behind(app_state: AppState, tmp_path: Path) -> None:
+    settings = WorkerSettings(data_dir=tmp_path, editor="tests.fakes.editor", models=app_state.settings.models)
     blobs = FullDisk(tmp_path / "blobs")
-    runner = Runner(settings, backend.database, blobs, settings.registry())
-    with backend.database.write() as session:
+    runner = Runner(settings, app_state.database, blobs, settings.registry())
+    with app_state.database.write() as session:
         job_id = jobs.create(session, NewJob(REQUEST, "key"), now=utc_now()).id
     runner.run(job_id)
-    with backend.database.read() as session:
+    with app_state.database.read() as session:
         assert session.get_one(Job, job_id).status == "queued"
     assert list(blobs.each()) == []
     runner.run(job_id)
-    with backend.database.read() as session:
+    with app_state.database.read() as session:
         job = session.get_one(Job, job_id)
     assert (job.status, job.attempt) == ("succeeded", 2)
 
@@ -148,15 +150,15 @@ def small_broker(tmp_path: Path) -> Iterator[Redis]:
 
 
 def test_a_broker_without_memory_delays_jobs_and_loses_none(
-    backend: Backend, small_broker: Redis, tmp_path: Path
+    app_state: AppState, small_broker: Redis, tmp_path: Path
 ) -> None:
     app = celery_app(ServiceSettings(broker_url=broker.url(tmp_path / "b.sock")))
-    dispatcher = Dispatcher(backend.database, lambda job_id, _: app.send_task(TASK, kwargs={"job_id": job_id}))
+    dispatcher = Dispatcher(app_state.database, lambda job_id, _: app.send_task(TASK, kwargs={"job_id": job_id}))
     small_broker.config_set("maxmemory", 1)
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())
     with pytest.raises(OperationalError):
-        dispatcher.step()
+        dispatcher.run_once()
     stop = threading.Event()
     thread = threading.Thread(target=dispatcher.run, args=[stop])
     thread.start()

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store import api_keys
 from service.store.database import Database
@@ -17,7 +17,7 @@ from tests.fakes.model import write_model
 
 
 @pytest.fixture
-def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
+def app_state(tmp_path: Path, database: Database, clock: FakeClock) -> AppState:
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
     settings = ServiceSettings(
         data_dir=tmp_path,
@@ -28,7 +28,7 @@ def backend(tmp_path: Path, database: Database, clock: FakeClock) -> Backend:
         rate_limit="",
         stream_poll_seconds=0.01,
     )
-    return Backend.from_settings(settings, clock=clock)
+    return AppState.from_settings(settings, clock=clock)
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def api_key(database: Database, clock: FakeClock) -> str:
 
 
 @pytest.fixture
-def client(backend: Backend, api_key: str) -> Iterator[TestClient]:
+def client(app_state: AppState, api_key: str) -> Iterator[TestClient]:
     headers = {"Authorization": f"Bearer {api_key}"}
-    with TestClient(create_app(backend), headers=headers, raise_server_exceptions=False) as client:
+    with TestClient(create_app(app_state), headers=headers, raise_server_exceptions=False) as client:
         yield client
 
 

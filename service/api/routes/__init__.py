@@ -1,1 +1,1 @@
-"""The routes: some lines of wiring each. What they do lies beside this package."""
+"""The routes of the HTTP API."""

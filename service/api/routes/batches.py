@@ -1,4 +1,4 @@
-"""Many removals at once."""
+"""Create and read batches of removals."""
 
 import json
 from typing import Annotated, Any
@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from api_schemas.batches import CSV_COLUMNS, Batch, BatchItem, BatchRequest
 from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits, WritesEdits
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, json_response, scope_of
+from service.api.dependencies import AppStateDep
+from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.core import batches, serializers
-from service.core.app_state import BackendDep
 from service.core.caller import Caller
 from service.core.edits import ACCEPTED
 from service.errors import MalformedJson, NotFound, UnsupportedMediaType
@@ -25,12 +25,12 @@ from service.store.orm import HIGHEST, Job
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-BatchId = Annotated[str, Path(description="As `POST /v1/batches` returned it.")]
+BatchId = Annotated[str, Path(description="The id that `POST /v1/batches` returned.")]
 CSV = "text/csv"
-BODIES = {
+REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "description": f"JSON; or CSV with a header, whose columns are {', '.join(CSV_COLUMNS)}.",
+        "description": f"JSON, or CSV with a header. CSV columns: {', '.join(CSV_COLUMNS)}.",
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
             CSV: {"schema": {"type": "string"}, "example": "concept,replacement\nfox,dog face\npizza,hot dog\n"},
@@ -40,22 +40,27 @@ BODIES = {
 
 
 @router.post(
-    "", status_code=ACCEPTED, response_model=Batch, summary="Remove up to a thousand concepts", openapi_extra=BODIES
+    "",
+    status_code=ACCEPTED,
+    response_model=Batch,
+    summary="Remove up to a thousand concepts",
+    openapi_extra=REQUEST_BODY,
 )
 async def create(
     request: Request,
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: WritesEdits,
-    model: Annotated[str | None, Query(max_length=100, description="Of a CSV upload: the base model.")] = None,
+    model: Annotated[str | None, Query(max_length=100, description="The base model of a CSV upload.")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """One edit, and one revision of your ledger, for all that can be done; the others are told apart.
+    """Items are validated independently. Rejected items are listed at `items_url`; the rest form one edit and one revision of
+    your ledger.
 
-    Without `validation.enabled` nothing is drawn, and there is no verdict.
+    Without `validation.enabled` no images are generated and there is no verdict.
     """
-    body = await _read(request, model)
-    scope = scope_of(backend, caller, "POST /v1/batches", idempotency_key)
-    submission = await run_in_threadpool(batches.submit, backend, body, caller, scope)
+    body = await _parse_body(request, model)
+    scope = idempotency_scope(app_state, caller, "POST /v1/batches", idempotency_key)
+    submission = await run_in_threadpool(batches.submit, app_state, body, caller, scope)
     reply = submission.reply
     location = Batch.model_validate_json(reply.body).url
     headers = {"Location": location, "Idempotent-Replayed": str(submission.replayed).lower()}
@@ -64,68 +69,73 @@ async def create(
 
 @router.get("", summary="List batches, newest first")
 def list_batches(
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(pattern=BATCH_ID, description="`next_cursor` of the last page.")] = None,
+    after: Annotated[str | None, Query(pattern=BATCH_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Batch]:
-    """One page."""
-    with backend.database.read() as session:
+    """Return a page of batches."""
+    with app_state.database.read() as session:
         rows = store.recent(session, caller.tenant, after=after, limit=limit + 1)
         found = [serializers.batch(session, row) for row in rows]
     return serializers.page(found, limit, lambda batch: batch.id)
 
 
 @router.get("/{batch_id}", summary="Read a batch")
-def read(batch_id: BatchId, backend: BackendDep, caller: ReadsEdits) -> Batch:
-    """How it stands, and the edit that makes it."""
-    with backend.database.read() as session:
-        return serializers.batch(session, _found(session, caller, batch_id))
+def read(batch_id: BatchId, app_state: AppStateDep, caller: ReadsEdits) -> Batch:
+    """Return the status of the batch and its edit."""
+    with app_state.database.read() as session:
+        return serializers.batch(session, _get_batch(session, caller, batch_id))
 
 
-@router.get("/{batch_id}/items", summary="What became of each removal")
+@router.get("/{batch_id}/items", summary="List the items of a batch")
 def list_items(
     batch_id: BatchId,
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int, Query(ge=-1, le=HIGHEST, description="`next_cursor` of the last page.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=HIGHEST, description="`next_cursor` of the previous page.")] = -1,
 ) -> Page[BatchItem]:
-    """One page, in the order in which they were sent."""
-    with backend.database.read() as session:
-        batch = _found(session, caller, batch_id)
+    """Return a page of items in the order in which they were sent."""
+    with app_state.database.read() as session:
+        batch = _get_batch(session, caller, batch_id)
         job = session.get_one(Job, batch.job_id)
         statuses = serializers.item_statuses(session, job)
         rows = store.items(session, batch_id, after=after, limit=limit + 1)
     return serializers.page([serializers.batch_item(row, statuses) for row in rows], limit, lambda item: item.position)
 
 
-async def _read(request: Request, model: str | None) -> BatchRequest:
-    """The body in either form. Raises `UnsupportedMediaType`, `MalformedJson`, `MalformedCsv`, `RequestValidationError`."""
+async def _parse_body(request: Request, model: str | None) -> BatchRequest:
+    """Parse a JSON or CSV body.
+
+    Raises `UnsupportedMediaType`, `MalformedJson`, `MalformedCsv`, `RequestValidationError`.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     content = await request.body()
     sent: Any
     if media_type == CSV:
-        sent = {"removals": await run_in_threadpool(batches.from_csv, content)} | ({"model": model} if model else {})
+        sent = {"removals": await run_in_threadpool(batches.parse_csv, content)} | ({"model": model} if model else {})
     elif media_type == "application/json":
-        sent = _json(content)
+        sent = _parse_json(content)
     else:
-        raise UnsupportedMediaType("the body was not read.", remedy=f"Send application/json or {CSV}.")
+        raise UnsupportedMediaType(
+            f"The media type {media_type or '(none)'} is not supported.", remedy=f"Send application/json or {CSV}."
+        )
     try:
         return BatchRequest.model_validate(sent)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
 
 
-def _json(content: bytes) -> Any:
+def _parse_json(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise MalformedJson("the body cannot be read.", remedy="Send one JSON object.") from error
+        raise MalformedJson("The body cannot be parsed.", remedy="Send one JSON object.") from error
 
 
-def _found(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
+def _get_batch(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
     found = store.of(session, caller.tenant, batch_id)
     if found is None:
-        raise NotFound(f'there is no batch "{batch_id}".', remedy="GET /v1/batches lists yours.")
+        raise NotFound(f'There is no batch "{batch_id}".', remedy="GET /v1/batches lists your batches.")
     return found

@@ -1,20 +1,20 @@
-"""Trying a request out."""
+"""Dry runs of a request."""
 
 from fastapi import APIRouter
 
 from api_schemas.edits import EditRequest
 from api_schemas.plans import Plan
 from service.api.auth import WritesEdits
+from service.api.dependencies import AppStateDep
 from service.core import dry_runs
-from service.core.app_state import BackendDep
 
 router = APIRouter(prefix="/v1", tags=["edits"])
 
 
-@router.post("/edits:validate", summary="Try a request out")
-async def validate(body: EditRequest, backend: BackendDep, caller: WritesEdits) -> Plan:
-    """What it would cover, run into, cost and hurt, as a worker sees it. Nothing is edited.
+@router.post("/edits:validate", summary="Dry-run a request")
+async def validate(body: EditRequest, app_state: AppStateDep, caller: WritesEdits) -> Plan:
+    """A worker reports which prompts the request would cover, its conflicts, its cost and its side effects. Nothing is edited.
 
-    Refused as `POST /v1/edits` would refuse it, and as the job itself would fail.
+    Fails with the errors of `POST /v1/edits`, and with those that the job itself would have.
     """
-    return await dry_runs.plan(backend, body, caller)
+    return await dry_runs.plan(app_state, body, caller)

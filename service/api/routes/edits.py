@@ -16,13 +16,14 @@ from api_schemas.edits import EditRequest
 from api_schemas.jobs import Edit, JobKind, Page, Status
 from api_schemas.report import Verdict
 from service.api.auth import ReadsEdits, WritesEdits
-from service.api.file_response import NOTHING_NEW, matches
-from service.api.request_batching import Together, TogetherDep, Wanted
+from service.api.dependencies import AppStateDep, BatchedCallsDep
+from service.api.file_response import NOT_MODIFIED, etag_matches
+from service.api.request_batching import BatchedCalls, EditKey
 from service.core import edits, serializers
-from service.core.app_state import Backend, BackendDep
+from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.edits import Asked, Submission
-from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey, no_edit
+from service.core.edits import PendingEdit, PendingRevocation, Submission
+from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey, edit_not_found
 from service.store import audit, jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
@@ -31,36 +32,39 @@ from service.store.orm import Job
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 RETRY_AFTER = {"Retry-After": "2"}
-ENDED: dict[str, Any] = {"model": Edit, "description": "It ended while you waited, as `Prefer` wished."}
-WAIT = re.compile(r"\bwait=(\d{1,3})\b")
-LONGEST_WAIT = 60
+FINISHED_RESPONSE: dict[str, Any] = {
+    "model": Edit,
+    "description": "The job ended within the time that `Prefer: wait` gave it.",
+}
+WAIT_PREFERENCE = re.compile(r"\bwait=(\d{1,3})\b")
+MAX_WAIT_SECONDS = 60
 
 
-def _written_out(text: str) -> str:
-    """Numbers are no times here, though they are to pydantic."""
+def _require_iso_8601(text: str) -> str:
+    """Reject numbers, which pydantic would accept as timestamps."""
     if not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text):
-        raise ValueError("write it as in 2026-05-01T12:00:00Z")
+        raise ValueError("must be an ISO 8601 time such as 2026-05-01T12:00:00Z")
     return text
 
 
-Time = Annotated[datetime, BeforeValidator(_written_out)]
-EditId = Annotated[str, Path(description="As `POST /v1/edits` returned it.")]
+Timestamp = Annotated[datetime, BeforeValidator(_require_iso_8601)]
+EditId = Annotated[str, Path(description="The id that `POST /v1/edits` returned.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="Repeat safely: one key, one job. The operator may have made it a must.",
+        description="Makes the request idempotent. Required if the server sets `EXPUNGE_REQUIRE_IDEMPOTENCY_KEY`.",
         json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     ),
 ]
 Prefer = Annotated[
-    str | None, Header(description="`wait=N`: answer when the job has ended, or after N seconds (60 at most).")
+    str | None, Header(description="`wait=N`: respond when the job has ended, or after N seconds (60 at most).")
 ]
 
 
-def found(job: Job | None, edit_id: str) -> Job:
-    """The job, or `NotFound`."""
+def job_or_404(job: Job | None, edit_id: str) -> Job:
+    """Return the job. Raises `NotFound` if it is None."""
     if job is None:
-        raise no_edit(edit_id)
+        raise edit_not_found(edit_id)
     return job
 
 
@@ -69,69 +73,67 @@ def found(job: Job | None, edit_id: str) -> Job:
     status_code=edits.ACCEPTED,
     response_model=Edit,
     summary="Remove concepts from a model",
-    responses={200: ENDED},
+    responses={200: FINISHED_RESPONSE},
 )
 async def create(
     body: EditRequest,
-    backend: BackendDep,
-    together: TogetherDep,
+    app_state: AppStateDep,
+    batched_calls: BatchedCallsDep,
     caller: WritesEdits,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """Check the request and queue the job. Sent again with the same key, it returns the same job.
+    """Validate the request and queue a job. A repeated request with the same Idempotency-Key returns the same job.
 
-    With `Prefer: wait=N`, 200 and the job as it ended, if it ended in time.
+    With `Prefer: wait=N` the response is 200 and the finished job, if it ends in time.
     """
-    scope = scope_of(backend, caller, "POST /v1/edits", idempotency_key)
-    submission = await together.submit(Asked(body, caller, scope))
-    return await answered(backend, together, caller, submission, prefer)
+    scope = idempotency_scope(app_state, caller, "POST /v1/edits", idempotency_key)
+    submission = await batched_calls.submit_edit(PendingEdit(caller, scope, body))
+    return await submission_response(app_state, batched_calls, caller, submission, prefer)
 
 
 @router.get("", summary="List edits, newest first")
 def list_edits(
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(pattern=EDIT_ID, description="`next_cursor` of the last page.")] = None,
+    after: Annotated[str | None, Query(pattern=EDIT_ID, description="`next_cursor` of the previous page.")] = None,
     status: Annotated[Status | None, Query()] = None,
     model: Annotated[str | None, Query(max_length=100)] = None,
     verdict: Annotated[Verdict | None, Query()] = None,
     kind: Annotated[JobKind | None, Query()] = None,
-    request_digest: Annotated[
-        str | None, Query(max_length=71, description="Edits that asked for the very same.")
-    ] = None,
-    created_since: Annotated[Time | None, Query(description="Made then or later.")] = None,
-    created_before: Annotated[Time | None, Query(description="Made earlier.")] = None,
+    request_digest: Annotated[str | None, Query(max_length=71, description="Only edits with the same request.")] = None,
+    created_since: Annotated[Timestamp | None, Query(description="Only edits created at this time or later.")] = None,
+    created_before: Annotated[Timestamp | None, Query(description="Only edits created before this time.")] = None,
 ) -> Page[Edit]:
-    """One page. There is no filter by concept: what is in a URL ends up in logs, and names of concepts must not."""
-    wanted = {"status": status, "model": model, "verdict": verdict, "kind": kind, "request_digest": request_digest}
-    since, until = serializers.aware(created_since), serializers.aware(created_before)
-    with backend.database.read() as session:
-        rows = jobs.recent(session, caller.tenant, wanted, limit=limit + 1, after=after, since=since, until=until)
+    """Return a page of edits. There is no filter by concept, because URLs are logged and concept names must not be."""
+    filters = {"status": status, "model": model, "verdict": verdict, "kind": kind, "request_digest": request_digest}
+    since, until = serializers.assume_utc(created_since), serializers.assume_utc(created_before)
+    with app_state.database.read() as session:
+        rows = jobs.recent(session, caller.tenant, filters, limit=limit + 1, after=after, since=since, until=until)
     return serializers.page([serializers.edit(job) for job in rows], limit, lambda edit: edit.id)
 
 
-@router.get("/{edit_id}", response_model=Edit, summary="Read an edit", responses={304: NOTHING_NEW})
-async def read(edit_id: EditId, request: Request, together: TogetherDep, caller: ReadsEdits) -> Response:
-    """The job as it is now; 304 when the client's `If-None-Match` is still true."""
-    edit = serializers.edit(await together.look(Wanted(caller.tenant, edit_id)))
+@router.get("/{edit_id}", response_model=Edit, summary="Read an edit", responses={304: NOT_MODIFIED})
+async def read(edit_id: EditId, request: Request, batched_calls: BatchedCallsDep, caller: ReadsEdits) -> Response:
+    """Return the current state of the edit, or 304 if `If-None-Match` still matches."""
+    edit = serializers.edit(await batched_calls.get_job(EditKey(caller.tenant, edit_id)))
     body = edit.model_dump_json()
     headers = {"ETag": f'"{hashlib.sha256(body.encode()).hexdigest()}"', "Cache-Control": "private, no-cache"}
-    if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if etag_matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return json_response(body, 200, headers if edit.finished else headers | RETRY_AFTER)
 
 
-@router.post("/{edit_id}/cancel", response_model=Edit, summary="Stop an edit", responses={202: {"model": Edit}})
-def cancel(edit_id: EditId, backend: BackendDep, caller: WritesEdits) -> Response:
-    """202: it will stop soon. 200: it has ended, now or before; nothing changes any more."""
-    now = backend.clock()
-    with backend.database.write() as session:
-        found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+@router.post("/{edit_id}/cancel", response_model=Edit, summary="Cancel an edit", responses={202: {"model": Edit}})
+def cancel(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> Response:
+    """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
+    now = app_state.clock()
+    with app_state.database.write() as session:
+        job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
         if jobs.cancel(session, edit_id, now=now):
             audit.record(session, caller.tenant, caller.key_id, "edit.cancel", edit_id, now=now)
-    edit = _load(backend, caller, edit_id)
+    edit = _load_edit(app_state, caller, edit_id)
     return json_response(edit.model_dump_json(), 200 if edit.finished else 202)
 
 
@@ -139,76 +141,80 @@ def cancel(edit_id: EditId, backend: BackendDep, caller: WritesEdits) -> Respons
     "/{edit_id}/revoke",
     status_code=edits.ACCEPTED,
     response_model=Edit,
-    summary="Take an edit out of the ledger",
-    responses={200: ENDED},
+    summary="Revoke an edit",
+    responses={200: FINISHED_RESPONSE},
 )
 async def revoke(
     edit_id: EditId,
-    backend: BackendDep,
-    together: TogetherDep,
+    app_state: AppStateDep,
+    batched_calls: BatchedCallsDep,
     caller: WritesEdits,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """A job of its own: the ledger's next revision, solved from the original model over what still holds.
+    """Create a job that undoes the edit. It solves the ledger's next revision from the original model and the other removals.
 
-    The weights then are those of a ledger that never had it. Asked again, it answers the same job.
+    The resulting weights are the same as if the edit had never been made. A repeated request returns the same job.
     """
-    scope = scope_of(backend, caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
-    submission = await run_in_threadpool(_revoke, backend, caller, edit_id, scope)
-    return await answered(backend, together, caller, submission, prefer)
+    scope = idempotency_scope(app_state, caller, f"POST /v1/edits/{edit_id}/revoke", idempotency_key)
+    submission = await run_in_threadpool(_revoke, app_state, caller, edit_id, scope)
+    return await submission_response(app_state, batched_calls, caller, submission, prefer)
 
 
-def _revoke(backend: Backend, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
-    with backend.database.read() as session:
-        job = found(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
-    return edits.revoke(backend, job, caller, scope)
+def _revoke(app_state: AppState, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
+    with app_state.database.read() as session:
+        job = job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+    return edits.submit(app_state, PendingRevocation(caller, scope, job))
 
 
-async def answered(
-    backend: Backend, together: Together, caller: Caller, submission: Submission, prefer: str | None
+async def submission_response(
+    app_state: AppState, batched_calls: BatchedCalls, caller: Caller, submission: Submission, prefer: str | None
 ) -> Response:
-    """The reply to a submission, when the client wants it."""
+    """Return the response to a submission, after the wait that the client prefers."""
     reply = submission.reply
     edit_id = json.loads(reply.body)["id"]
     headers = {"Location": f"/v1/edits/{edit_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
-    wish = WAIT.search(prefer or "")
-    if wish is None:
+    preference = WAIT_PREFERENCE.search(prefer or "")
+    if preference is None:
         return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
-    seconds = min(int(wish[1]), LONGEST_WAIT)
-    edit = await _ended(backend, together, Wanted(caller.tenant, edit_id), seconds)
+    seconds = min(int(preference[1]), MAX_WAIT_SECONDS)
+    edit = await _wait_until_finished(app_state, batched_calls, EditKey(caller.tenant, edit_id), seconds)
     headers |= {"Preference-Applied": f"wait={seconds}"}
     body = edit.model_dump_json()
     return json_response(body, 200, headers) if edit.finished else json_response(body, 202, headers | RETRY_AFTER)
 
 
-async def _ended(backend: Backend, together: Together, wanted: Wanted, seconds: int) -> Edit:
-    """The edit when it has ended, or as it is after so many seconds."""
+async def _wait_until_finished(app_state: AppState, batched_calls: BatchedCalls, key: EditKey, seconds: int) -> Edit:
+    """Return the edit when it has ended, or its state after `seconds`."""
     end = time.monotonic() + seconds
     while True:
-        edit = serializers.edit(await together.look(wanted))
+        edit = serializers.edit(await batched_calls.get_job(key))
         left = end - time.monotonic()
-        if edit.finished or left <= 0 or backend.closing.is_set():
+        if edit.finished or left <= 0 or app_state.shutting_down.is_set():
             return edit
-        await asyncio.sleep(min(backend.settings.stream_poll_seconds, left))
+        await asyncio.sleep(min(app_state.settings.stream_poll_seconds, left))
 
 
-def _load(backend: Backend, caller: Caller, edit_id: str) -> Edit:
-    with backend.database.read() as session:
-        return serializers.edit(found(jobs.edit_of(session, caller.tenant, edit_id), edit_id))
+def _load_edit(app_state: AppState, caller: Caller, edit_id: str) -> Edit:
+    with app_state.database.read() as session:
+        return serializers.edit(job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id))
 
 
 def json_response(body: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    """A body that is JSON already."""
+    """Return a response whose body is serialized JSON."""
     return Response(body, status, headers, "application/json")
 
 
-def scope_of(backend: Backend, caller: Caller, route: str, key: str | None) -> Scope | None:
-    """What makes two uses of an Idempotency-Key the same. Raises `InvalidIdempotencyKey`, `IdempotencyKeyRequired`."""
-    if key is None and backend.settings.require_idempotency_key:
-        raise IdempotencyKeyRequired("the request has no Idempotency-Key.", remedy="Send a UUID of your own with it.")
+def idempotency_scope(app_state: AppState, caller: Caller, route: str, key: str | None) -> Scope | None:
+    """Return the scope of an Idempotency-Key. Raises `InvalidIdempotencyKey`, `IdempotencyKeyRequired`."""
+    if key is None and app_state.settings.require_idempotency_key:
+        raise IdempotencyKeyRequired(
+            "The request has no Idempotency-Key.", remedy="Send a new UUID in the Idempotency-Key header."
+        )
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not key.isprintable() or not key.isascii():
-        raise InvalidIdempotencyKey("1 to 255 printable ASCII characters are allowed.", remedy="Send a UUID.")
+        raise InvalidIdempotencyKey(
+            "The Idempotency-Key must have 1 to 255 printable ASCII characters.", remedy="Send a new UUID."
+        )
     return Scope(caller.key_id, route, key)

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it do its work? Open to everybody: an orchestrator has no key."""
+"""Liveness and readiness. No API key is required, because orchestrators have none."""
 
 from collections.abc import Callable
 
@@ -6,25 +6,26 @@ from fastapi import APIRouter, Response
 from kombu import Connection
 
 from api_schemas.jobs import Health
-from service.core.app_state import Backend, BackendDep
+from service.api.dependencies import AppStateDep
+from service.core.app_state import AppState
 from service.settings import VERSION
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Alive")
+@router.get("/healthz", summary="Liveness")
 def healthz() -> Health:
-    """The process answers."""
+    """Return 200 while the process responds."""
     return Health(status="ok", version=VERSION)
 
 
-@router.get("/readyz", summary="Ready", responses={503: {"model": Health}})
-def readyz(response: Response, backend: BackendDep) -> Health:
-    """The database, the broker and the artifact store answer: what is accepted now will be done."""
+@router.get("/readyz", summary="Readiness", responses={503: {"model": Health}})
+def readyz(response: Response, app_state: AppStateDep) -> Health:
+    """Return 200 if the database, the broker and the artifact store respond, else 503."""
     checks = {
-        "database": _outcome(backend.database.check),
-        "broker": _outcome(lambda: _reach_broker(backend)),
-        "blobs": _outcome(backend.blobs.check),
+        "database": _outcome(app_state.database.check),
+        "broker": _outcome(lambda: _reach_broker(app_state)),
+        "blobs": _outcome(app_state.blobs.check),
     }
     ready = all(outcome == "ok" for outcome in checks.values())
     response.status_code = 200 if ready else 503
@@ -32,7 +33,7 @@ def readyz(response: Response, backend: BackendDep) -> Health:
 
 
 def _outcome(check: Callable[[], object]) -> str:
-    """`ok`, or the kind of failure; its text may hold a password."""
+    """Return `ok` or the type of the error. Its text is left out, because it can contain a password."""
     try:
         check()
     except Exception as error:
@@ -40,6 +41,6 @@ def _outcome(check: Callable[[], object]) -> str:
     return "ok"
 
 
-def _reach_broker(backend: Backend) -> None:
-    with Connection(backend.settings.broker_url, transport_options={"socket_connect_timeout": 2}) as connection:
+def _reach_broker(app_state: AppState) -> None:
+    with Connection(app_state.settings.broker_url, transport_options={"socket_connect_timeout": 2}) as connection:
         connection.ensure_connection(max_retries=1, timeout=2)

@@ -1,4 +1,4 @@
-"""What holds for a model by now, the revisions that led there, and the weights of each."""
+"""The ledger of a model: active removals, revisions and the files of each revision."""
 
 from typing import Annotated
 
@@ -9,11 +9,12 @@ from api_schemas.edits import EditOptions, Removal
 from api_schemas.jobs import Page
 from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from service.api.auth import ReadsArtifacts, ReadsLedger
-from service.api.file_response import ANY_FILE, replies
-from service.api.routes.artifacts import FileName, download_of
-from service.api.routes.models import ModelId, registered
+from service.api.dependencies import AppStateDep
+from service.api.file_response import ANY_CONTENT, download_responses
+from service.api.routes.artifacts import FileName, artifact_response
+from service.api.routes.models import ModelId, get_model
 from service.core import serializers
-from service.core.app_state import Backend, BackendDep
+from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import NotFound
 from service.store import ledgers, orm
@@ -21,49 +22,51 @@ from service.store.orm import HIGHEST, Job
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"])
 
-Number = Annotated[int, Path(ge=1, le=HIGHEST, description="1, 2, 3 …")]
+Number = Annotated[int, Path(ge=1, le=HIGHEST, description="Revision number, from 1.")]
 
 
-@router.get("/ledger", summary="What is removed from a model")
+@router.get("/ledger", summary="List the active removals of a model")
 def read_ledger(
     model_id: ModelId,
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsLedger,
-    revision: Annotated[int | None, Query(ge=1, le=HIGHEST, description="As it was then; left out: as it is.")] = None,
+    revision: Annotated[
+        int | None, Query(ge=1, le=HIGHEST, description="The revision to list; by default the latest.")
+    ] = None,
 ) -> ModelLedger:
-    """Every removal that holds, and the edit that asked for it."""
-    registered(backend, model_id)
-    with backend.database.read() as session:
-        at = _revision(session, caller, model_id, revision)
-        held = ledgers.active(session, caller.tenant, model_id, at.number) if at else []
+    """Return the active removals and the edit of each; with `?revision=N`, those that were active in revision N."""
+    get_model(app_state, model_id)
+    with app_state.database.read() as session:
+        at = _find_revision(session, caller, model_id, revision)
+        active = ledgers.active(session, caller.tenant, model_id, at.number) if at else []
     return ModelLedger(
         model=model_id,
         revision=at.number if at else 0,
         digest=at.digest if at else None,
-        removals=[_removal(entry) for entry in held],
+        removals=[_ledger_removal(entry) for entry in active],
     )
 
 
 @router.get("/revisions", summary="List a ledger's revisions, newest first")
 def list_revisions(
     model_id: ModelId,
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsLedger,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[int | None, Query(ge=1, le=HIGHEST, description="`next_cursor` of the last page.")] = None,
+    after: Annotated[int | None, Query(ge=1, le=HIGHEST, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Revision]:
-    """One page."""
-    registered(backend, model_id)
-    with backend.database.read() as session:
+    """Return a page of revisions."""
+    get_model(app_state, model_id)
+    with app_state.database.read() as session:
         rows = ledgers.revisions(session, caller.tenant, model_id, before=after, limit=limit + 1)
         found = [serializers.revision(row, session.get_one(Job, row.job_id)) for row in rows]
     return serializers.page(found, limit, lambda revision: revision.number)
 
 
 @router.get("/revisions/{number}", summary="Read a revision")
-def read_revision(model_id: ModelId, number: Number, backend: BackendDep, caller: ReadsLedger) -> Revision:
-    """It never changes."""
-    row, job = revision_of(backend, caller, model_id, number)
+def read_revision(model_id: ModelId, number: Number, app_state: AppStateDep, caller: ReadsLedger) -> Revision:
+    """Return a revision. Revisions never change."""
+    row, job = get_revision(app_state, caller, model_id, number)
     return serializers.revision(row, job)
 
 
@@ -72,36 +75,39 @@ def read_revision(model_id: ModelId, number: Number, backend: BackendDep, caller
     "/revisions/{number}/artifacts/{name:path}",
     summary="Download a revision's file",
     response_class=Response,
-    responses=replies(ANY_FILE),
+    responses=download_responses(ANY_CONTENT),
 )
 def read_revision_file(
-    model_id: ModelId, number: Number, name: FileName, request: Request, backend: BackendDep, caller: ReadsArtifacts
+    model_id: ModelId, number: Number, name: FileName, request: Request, app_state: AppStateDep, caller: ReadsArtifacts
 ) -> Response:
-    """Weights, delta, report: the files of the edit that made the revision."""
-    _, job = revision_of(backend, caller, model_id, number)
-    return download_of(backend, job, name, request)
+    """Return a file of the edit that made the revision: weights, delta or report."""
+    _, job = get_revision(app_state, caller, model_id, number)
+    return artifact_response(app_state, job, name, request)
 
 
-def revision_of(backend: Backend, caller: Caller, model_id: str, number: int) -> tuple[orm.Revision, Job]:
-    """A revision of the caller's own ledger, and the job that made it. Raises `NotFound`."""
-    registered(backend, model_id)
-    with backend.database.read() as session:
-        row = _revision(session, caller, model_id, number)
-        assert row, "asked for by number"
+def get_revision(app_state: AppState, caller: Caller, model_id: str, number: int) -> tuple[orm.Revision, Job]:
+    """Return a revision of the caller's ledger and the job that made it. Raises `NotFound`."""
+    get_model(app_state, model_id)
+    with app_state.database.read() as session:
+        row = _find_revision(session, caller, model_id, number)
+        assert row, "a numbered revision is found or raises NotFound"
         return row, session.get_one(Job, row.job_id)
 
 
-def _revision(session: Session, caller: Caller, model_id: str, number: int | None) -> orm.Revision | None:
-    """A certain revision, or the last one; None: there is none yet. Raises `NotFound`."""
+def _find_revision(session: Session, caller: Caller, model_id: str, number: int | None) -> orm.Revision | None:
+    """Return a revision, or the latest one, which is None if there is none yet. Raises `NotFound`."""
     if number is None:
         return ledgers.head(session, caller.tenant, model_id)
     row = ledgers.revision(session, caller.tenant, model_id, number)
     if row is None:
-        raise NotFound(f"the ledger of {model_id} has no revision {number}.", remedy="GET …/revisions lists them.")
+        raise NotFound(
+            f"The ledger of {model_id} has no revision {number}.",
+            remedy=f"GET /v1/models/{model_id}/revisions lists them.",
+        )
     return row
 
 
-def _removal(entry: orm.LedgerEntry) -> LedgerRemoval:
+def _ledger_removal(entry: orm.LedgerEntry) -> LedgerRemoval:
     return LedgerRemoval(
         edit=entry.job_id,
         position=entry.position,

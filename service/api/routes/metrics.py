@@ -1,4 +1,4 @@
-"""For the operator's Prometheus."""
+"""Prometheus metrics."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,6 +11,6 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", include_in_schema=False, response_class=Response)
 def read_metrics(request: Request, caller: ReadsMetrics) -> Response:
-    """In Prometheus' text format."""
+    """Return the metrics in the Prometheus text format."""
     metrics: Metrics = request.app.state.metrics
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

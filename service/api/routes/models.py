@@ -1,4 +1,4 @@
-"""The base models that can be edited here."""
+"""The registered base models."""
 
 from typing import Annotated
 
@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path
 
 from api_schemas.jobs import Model, Page
 from service.api.auth import ReadsModels
+from service.api.dependencies import AppStateDep
 from service.core import serializers
-from service.core.app_state import Backend, BackendDep
+from service.core.app_state import AppState
 from service.errors import NotFound
 from service.store.base_model_registration import digests
 from service.store.base_models import RegisteredModel
@@ -15,30 +16,30 @@ from service.store.errors import UnknownModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-ModelId = Annotated[str, Path(description="As `GET /v1/models` lists it.", examples=["emoji"])]
+ModelId = Annotated[str, Path(description="The id in `GET /v1/models`.", examples=["emoji"])]
 
 
 @router.get("", summary="List the base models")
-def list_models(backend: BackendDep, caller: ReadsModels) -> Page[Model]:
-    """All of them."""
-    return Page[Model](data=[_resource(backend, model) for model in backend.registry.all()])
+def list_models(app_state: AppStateDep, caller: ReadsModels) -> Page[Model]:
+    """Return all base models."""
+    return Page[Model](data=[_model_resource(app_state, model) for model in app_state.registry.all()])
 
 
 @router.get("/{model_id}", summary="Read a base model")
-def read_model(model_id: ModelId, backend: BackendDep, caller: ReadsModels) -> Model:
-    """One of them."""
-    return _resource(backend, registered(backend, model_id))
+def read_model(model_id: ModelId, app_state: AppStateDep, caller: ReadsModels) -> Model:
+    """Return a base model."""
+    return _model_resource(app_state, get_model(app_state, model_id))
 
 
-def registered(backend: Backend, model_id: str) -> RegisteredModel:
-    """The model of an id. Raises `NotFound`."""
+def get_model(app_state: AppState, model_id: str) -> RegisteredModel:
+    """Return the model with this id. Raises `NotFound`."""
     try:
-        return backend.registry.get(model_id)
+        return app_state.registry.get(model_id)
     except UnknownModel as error:
         raise NotFound(error.message, remedy=error.remedy) from error
 
 
-def _resource(backend: Backend, model: RegisteredModel) -> Model:
-    with backend.database.read() as session:
+def _model_resource(app_state: AppState, model: RegisteredModel) -> Model:
+    with app_state.database.read() as session:
         known = digests(session, model.id)
-    return serializers.model(model, backend.phrases.limit(model), known)
+    return serializers.model(model, app_state.token_limits.max_phrase_tokens(model), known)

@@ -1,4 +1,4 @@
-"""Who is told what happens to edits: endpoints, what was delivered to them, and delivering again."""
+"""Webhook endpoints and their deliveries."""
 
 from typing import Annotated
 
@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import Page
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
 from service.api.auth import ReadsWebhooks, WritesWebhooks
+from service.api.dependencies import AppStateDep
 from service.core import serializers
-from service.core.app_state import Backend, BackendDep
+from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import NotFound
 from service.store import audit, orm, webhooks
@@ -19,83 +20,87 @@ from service.webhooks.ssrf_guard import checked_url
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"])
 
-EndpointId = Annotated[str, Path(description="As `POST /v1/webhook_endpoints` returned it.")]
+EndpointId = Annotated[str, Path(description="The id that `POST /v1/webhook_endpoints` returned.")]
 DeliveryId = Annotated[str, Path(description="The `webhook-id` of the message.")]
 
 
-@router.post("", status_code=201, summary="Add a receiver")
-def create(body: WebhookEndpointRequest, backend: BackendDep, caller: WritesWebhooks) -> WebhookEndpoint:
-    """Its secret is told in this reply, and never again."""
-    checked_url(body.url, backend.settings.webhook_allowed_hosts)
-    signer, now = Signer.new(), backend.clock()
-    sealed = signer.sealed(backend.settings.secret_box())
-    with backend.database.write() as session:
+@router.post("", status_code=201, summary="Create a webhook endpoint")
+def create(body: WebhookEndpointRequest, app_state: AppStateDep, caller: WritesWebhooks) -> WebhookEndpoint:
+    """Create an endpoint. Its secret is returned in this response only."""
+    checked_url(body.url, app_state.settings.webhook_allowed_hosts)
+    signer, now = Signer.new(), app_state.clock()
+    sealed = signer.sealed(app_state.settings.secret_box())
+    with app_state.database.write() as session:
         row = webhooks.add(session, caller.tenant, now=now, **body.model_dump(), **sealed)
-        _note(session, caller, "webhook.create", row.id, backend)
+        _record_audit(session, caller, "webhook.create", row.id, app_state)
     return serializers.webhook_endpoint(row).model_copy(update={"secret": signer.secret})
 
 
-@router.get("", summary="List the receivers")
-def list_endpoints(backend: BackendDep, caller: ReadsWebhooks) -> Page[WebhookEndpoint]:
-    """All of them, oldest first."""
-    with backend.database.read() as session:
+@router.get("", summary="List the webhook endpoints")
+def list_endpoints(app_state: AppStateDep, caller: ReadsWebhooks) -> Page[WebhookEndpoint]:
+    """Return all endpoints, oldest first."""
+    with app_state.database.read() as session:
         rows = webhooks.endpoints(session, caller.tenant)
     return Page[WebhookEndpoint](data=[serializers.webhook_endpoint(row) for row in rows])
 
 
-@router.get("/{endpoint_id}", summary="Read a receiver")
-def read(endpoint_id: EndpointId, backend: BackendDep, caller: ReadsWebhooks) -> WebhookEndpoint:
-    """One of them, without its secret."""
-    with backend.database.read() as session:
-        return serializers.webhook_endpoint(_endpoint(session, caller, endpoint_id))
+@router.get("/{endpoint_id}", summary="Read a webhook endpoint")
+def read(endpoint_id: EndpointId, app_state: AppStateDep, caller: ReadsWebhooks) -> WebhookEndpoint:
+    """Return an endpoint without its secret."""
+    with app_state.database.read() as session:
+        return serializers.webhook_endpoint(_get_endpoint(session, caller, endpoint_id))
 
 
-@router.delete("/{endpoint_id}", status_code=204, response_class=Response, summary="Remove a receiver")
-def delete(endpoint_id: EndpointId, backend: BackendDep, caller: WritesWebhooks) -> None:
-    """It is told nothing more, not even what is due."""
-    with backend.database.write() as session:
-        webhooks.remove(session, _endpoint(session, caller, endpoint_id), now=backend.clock())
-        _note(session, caller, "webhook.delete", endpoint_id, backend)
+@router.delete("/{endpoint_id}", status_code=204, response_class=Response, summary="Delete a webhook endpoint")
+def delete(endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks) -> None:
+    """Delete an endpoint. Messages that are due are not delivered any more."""
+    with app_state.database.write() as session:
+        webhooks.remove(session, _get_endpoint(session, caller, endpoint_id), now=app_state.clock())
+        _record_audit(session, caller, "webhook.delete", endpoint_id, app_state)
 
 
-@router.get("/{endpoint_id}/deliveries", summary="What was delivered, newest first")
+@router.get("/{endpoint_id}/deliveries", summary="List deliveries, newest first")
 def list_deliveries(
     endpoint_id: EndpointId,
-    backend: BackendDep,
+    app_state: AppStateDep,
     caller: ReadsWebhooks,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(pattern=DELIVERY_ID, description="`next_cursor` of the last page.")] = None,
+    after: Annotated[str | None, Query(pattern=DELIVERY_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[WebhookDelivery]:
-    """One page, with every attempt."""
-    with backend.database.read() as session:
-        _endpoint(session, caller, endpoint_id)
+    """Return a page of messages with their delivery attempts."""
+    with app_state.database.read() as session:
+        _get_endpoint(session, caller, endpoint_id)
         rows = webhooks.deliveries(session, endpoint_id, after=after, limit=limit + 1)
     return serializers.page([serializers.webhook_delivery(row) for row in rows], limit, lambda delivery: delivery.id)
 
 
-@router.post("/{endpoint_id}/deliveries/{delivery_id}/redeliver", status_code=202, summary="Deliver again")
+@router.post("/{endpoint_id}/deliveries/{delivery_id}/redeliver", status_code=202, summary="Redeliver a message")
 def redeliver(
-    endpoint_id: EndpointId, delivery_id: DeliveryId, backend: BackendDep, caller: WritesWebhooks
+    endpoint_id: EndpointId, delivery_id: DeliveryId, app_state: AppStateDep, caller: WritesWebhooks
 ) -> WebhookDelivery:
-    """The same message under the same id, as soon as may be; then by the table again, should it fail."""
-    with backend.database.write() as session:
-        _endpoint(session, caller, endpoint_id)
+    """Send the same message with the same id again, as soon as possible. If that fails, the retry schedule starts over."""
+    with app_state.database.write() as session:
+        _get_endpoint(session, caller, endpoint_id)
         row = webhooks.delivery(session, endpoint_id, delivery_id)
         if row is None:
-            raise NotFound(f'there is no delivery "{delivery_id}".', remedy="GET …/deliveries lists them.")
-        webhooks.redeliver(session, row, now=backend.clock())
-        _note(session, caller, "webhook.redeliver", delivery_id, backend)
+            raise NotFound(
+                f'There is no delivery "{delivery_id}".',
+                remedy=f"GET /v1/webhook_endpoints/{endpoint_id}/deliveries lists them.",
+            )
+        webhooks.redeliver(session, row, now=app_state.clock())
+        _record_audit(session, caller, "webhook.redeliver", delivery_id, app_state)
         return serializers.webhook_delivery(row)
 
 
-def _endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:
+def _get_endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:
     found = webhooks.endpoint(session, caller.tenant, endpoint_id)
     if found is None:
         raise NotFound(
-            f'there is no webhook endpoint "{endpoint_id}".', remedy="GET /v1/webhook_endpoints lists yours."
+            f'There is no webhook endpoint "{endpoint_id}".',
+            remedy="GET /v1/webhook_endpoints lists your endpoints.",
         )
     return found
 
 
-def _note(session: Session, caller: Caller, action: str, target: str, backend: Backend) -> None:
-    audit.record(session, caller.tenant, caller.key_id, action, target, now=backend.clock())
+def _record_audit(session: Session, caller: Caller, action: str, target: str, app_state: AppState) -> None:
+    audit.record(session, caller.tenant, caller.key_id, action, target, now=app_state.clock())

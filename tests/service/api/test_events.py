@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.events import DONE
 from api_schemas.sse import Message, Parser
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store import claims, jobs
 from service.store.database import Database
 from service.store.jobs import NewJob
@@ -67,10 +67,10 @@ def test_after_the_end_there_is_nothing_to_reconnect_for(
     assert client.get(f"/v1/edits/{edit_id}/stream", headers={"Last-Event-ID": "8"}).status_code == 204
 
 
-def test_a_stopping_service_ends_its_streams(backend: Backend, client: TestClient, clock: FakeClock) -> None:
-    with backend.database.write() as session:
+def test_a_stopping_service_ends_its_streams(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+    with app_state.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
         edit_id = jobs.create(session, NewJob(request, "key"), now=clock()).id
-    backend.closing.set()
+    app_state.shutting_down.set()
     (event,) = read(client, edit_id)
     assert event.event == "status"

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
 from service.api.app import create_app
-from service.api.file_response import Span, parse_range
-from service.core.app_state import Backend
+from service.api.file_response import ByteRange, parse_range
+from service.core.app_state import AppState
 from service.errors import RangeNotSatisfiable
 from service.store import claims, jobs
 from service.store.claims import StoredArtifact
@@ -28,18 +28,18 @@ FILES = {
 
 
 @pytest.fixture
-def edit(backend: Backend) -> str:
-    return publish(backend)
+def edit(app_state: AppState) -> str:
+    return publish(app_state)
 
 
-def publish(backend: Backend) -> str:
+def publish(app_state: AppState) -> str:
     """The URL of an edit that has published `FILES`."""
     files = []
     for name, (data, media_type) in FILES.items():
-        blob = backend.blobs.put(io.BytesIO(data))
+        blob = app_state.blobs.put(io.BytesIO(data))
         files.append(StoredArtifact(name, "weights", media_type, blob.size, blob.sha256))
-    now = backend.clock()
-    with backend.database.write() as session:
+    now = app_state.clock()
+    with app_state.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
         edit_id = jobs.create(session, NewJob(request, "key"), now=now).id
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=now)
@@ -119,8 +119,8 @@ def test_ranges_that_we_do_not_know_are_ignored(header: str) -> None:
 
 
 def test_ranges_of_small_files() -> None:
-    assert parse_range("bytes=-500", 100) == Span(0, 100)
-    assert parse_range("bytes=99-", 100) == Span(99, 100)
+    assert parse_range("bytes=-500", 100) == ByteRange(0, 100)
+    assert parse_range("bytes=99-", 100) == ByteRange(99, 100)
     for header in ("bytes=-0", "bytes=100-", "bytes=0-"):
         with pytest.raises(RangeNotSatisfiable):
             parse_range(header, 0 if header == "bytes=0-" else 100)
@@ -152,9 +152,9 @@ def test_a_missing_file_says_where_to_look(client: TestClient, edit: str) -> Non
     assert "artifacts" in response.json()["remedy"]
 
 
-def test_a_file_in_a_bucket_is_read_there(backend: Backend, api_key: str, bucket: str) -> None:
-    settings = backend.settings.model_copy(update={"redirect_seconds": 60})
-    remote = replace(backend, settings=settings, blobs=S3Blobs(bucket))
+def test_a_file_in_a_bucket_is_read_there(app_state: AppState, api_key: str, bucket: str) -> None:
+    settings = app_state.settings.model_copy(update={"redirect_seconds": 60})
+    remote = replace(app_state, settings=settings, blobs=S3Blobs(bucket))
     path = f"{publish(remote)}/artifacts/text_encoder/model.safetensors"
     headers = {"Authorization": f"Bearer {api_key}"}
     with TestClient(create_app(remote), headers=headers, follow_redirects=False) as client:
@@ -162,6 +162,6 @@ def test_a_file_in_a_bucket_is_read_there(backend: Backend, api_key: str, bucket
         assert sent_on.status_code == 307
         assert httpx.get(sent_on.headers["Location"], trust_env=False).content == DATA
         assert client.head(path).headers["Content-Length"] == str(len(DATA))
-    direct = replace(remote, settings=backend.settings)
+    direct = replace(remote, settings=app_state.settings)
     with TestClient(create_app(direct), headers=headers | {"Range": "bytes=5-9"}, follow_redirects=False) as client:
         assert client.get(path).content == DATA[5:10]

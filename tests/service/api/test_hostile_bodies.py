@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.problem_details import MOST_ERRORS
-from service.core.app_state import Backend
+from service.api.problem_details import MAX_REPORTED_ERRORS
+from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store.database import Database
 from service.store.orm import Artifact, Job
@@ -43,10 +43,10 @@ BODIES = DEEP | HUGE
 
 
 @pytest.fixture
-def roomy(backend: Backend, client: TestClient) -> Iterator[TestClient]:
+def roomy(app_state: AppState, client: TestClient) -> Iterator[TestClient]:
     """As large bodies as a service takes that nobody has set up."""
-    settings = backend.settings.model_copy(update={"max_body_bytes": LIMIT, "max_batch_bytes": 4_194_304})
-    app = create_app(replace(backend, settings=settings))
+    settings = app_state.settings.model_copy(update={"max_body_bytes": LIMIT, "max_batch_bytes": 4_194_304})
+    app = create_app(replace(app_state, settings=settings))
     with TestClient(app, headers=client.headers, raise_server_exceptions=False) as found:
         yield found
 
@@ -64,7 +64,7 @@ def test_a_body_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, path: st
 
 def test_of_very_many_faults_the_first_are_told(roomy: TestClient) -> None:
     problem = roomy.post("/v1/edits", content=HUGE["many keys"].encode(), headers=JSON).json()
-    assert len(problem["errors"]) == MOST_ERRORS
+    assert len(problem["errors"]) == MAX_REPORTED_ERRORS
     assert problem["detail"].endswith("and 14901 more")
 
 
@@ -97,15 +97,15 @@ def test_a_csv_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, rows: str
 
 
 @pytest.fixture
-def published(backend: Backend, client: TestClient, database: Database) -> str:
+def published(app_state: AppState, client: TestClient, database: Database) -> str:
     """An edit with a file; beside the store lies what is nobody's."""
     edit_id = str(client.post("/v1/edits", json={"model": "tiny", "removals": [{"concept": "fox"}]}).json()["id"])
-    blob = backend.blobs.put(io.BytesIO(b"content"))
+    blob = app_state.blobs.put(io.BytesIO(b"content"))
     with database.write() as session:
         session.get_one(Job, edit_id).status = "succeeded"
         file = {"name": "a.json", "position": 0, "kind": "log", "media_type": "text/plain"}
         session.add(Artifact(job_id=edit_id, size=7, sha256=blob.sha256, **file))
-    (backend.settings.data_dir / "api-key").write_text("the key")
+    (app_state.settings.data_dir / "api-key").write_text("the key")
     return edit_id
 
 
@@ -116,9 +116,9 @@ STEPS = ["..", "../", "./", "%2e%2e", "..%2f", "..%5c", "..\\", "%252e%252e", ".
 def test_no_path_leads_out_of_the_bundle(client: TestClient, published: str, target: str) -> None:
     places = (f"/v1/edits/{published}/artifacts", f"/hf/expunge/{published}/resolve/main", "/v1/models")
     for base, step, steps in product(places, STEPS, (1, 6)):
-        for tail in ("/".join([step] * steps) + f"/{target}", quote(f"{step}/" * steps + target, safe="")):
-            response = client.get(f"{base}/{tail}")
-            assert response.status_code in (400, 404), tail
+        for stream_events in ("/".join([step] * steps) + f"/{target}", quote(f"{step}/" * steps + target, safe="")):
+            response = client.get(f"{base}/{stream_events}")
+            assert response.status_code in (400, 404), stream_events
             assert b"the key" not in response.content
 
 

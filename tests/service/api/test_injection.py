@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store import logs
 from service.store.database import Database
 from service.store.orm import Artifact, Job
@@ -44,11 +44,11 @@ def test_a_header_with_a_line_break_makes_no_other(client: TestClient, name: str
     [("a\r\nSet-Cookie: owned=1", 404), ("b\nc", 404), ('d"; filename="e', 200), ("f\x00g", 200)],
 )
 def test_a_published_files_name_makes_no_header(
-    client: TestClient, backend: Backend, database: Database, clock: FakeClock, name: str, status: int
+    client: TestClient, app_state: AppState, database: Database, clock: FakeClock, name: str, status: int
 ) -> None:
     """No route has a line break in it, so what is named with one can't be asked for."""
     edit_id = client.post("/v1/edits", json=BODY).json()["id"]
-    blob = backend.blobs.put(io.BytesIO(b"content"))
+    blob = app_state.blobs.put(io.BytesIO(b"content"))
     with database.write() as session:
         session.get_one(Job, edit_id).status = "succeeded"
         row = Artifact(
@@ -63,9 +63,9 @@ def test_a_published_files_name_makes_no_header(
 
 
 def test_a_path_with_a_line_break_stays_one_line_of_the_log(
-    client: TestClient, backend: Backend, capsys: pytest.CaptureFixture[str]
+    client: TestClient, app_state: AppState, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure(backend.settings)
+    logs.configure(app_state.settings)
     client.get("/v1/edits/x%0Aforged%20line", headers={"User-Agent": b"a\nforged line"})
     written = [line for line in capsys.readouterr().err.splitlines() if "[service.api.metrics]" in line]
     assert len(written) == 1

@@ -8,11 +8,11 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store import claims
 from tests.fakes.clock import FakeClock
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "operations.md"
 BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
 
 
@@ -22,9 +22,9 @@ def samples(client: TestClient) -> dict[tuple[str, ...], float]:
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 
 
-def test_jobs_and_requests_are_counted(client: TestClient, backend: Backend, clock: FakeClock) -> None:
+def test_jobs_and_requests_are_counted(client: TestClient, app_state: AppState, clock: FakeClock) -> None:
     first, _ = (client.post("/v1/edits", json=BODY).json()["id"] for _ in range(2))
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         claims.claim(session, first, owner="w", lease=timedelta(seconds=30), now=clock())
     client.get("/v1/edits/edit_unknown")
     clock.forward(90)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from sqlalchemy import event, text
 
 from api_schemas.edits import EditRequest, Removal
-from service.api.auth import KeyRing
-from service.api.event_stream import News, Seat, look_on
-from service.api.request_batching import Together, Wanted
-from service.core.app_state import Backend
-from service.core.batcher import Gathering
+from service.api.auth import Authenticator
+from service.api.event_stream import EventBatch, StreamCursor, poll_events
+from service.api.request_batching import BatchedCalls, EditKey
+from service.core.app_state import AppState
+from service.core.batcher import Batcher
 from service.core.caller import Caller
-from service.core.edits import Asked, Submission
+from service.core.edits import PendingEdit, Submission
 from service.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
 from service.store import api_keys, audit, jobs
 from service.store.database import Database
@@ -25,15 +25,15 @@ from tests.fakes.clock import FakeClock
 DESK = Caller("key", "default", frozenset())
 
 
-def asked(concept: str = "fox", key: str | None = None, model: str = "tiny") -> Asked:
+def asked(concept: str = "fox", key: str | None = None, model: str = "tiny") -> PendingEdit:
     request = EditRequest(model=model, removals=[Removal(concept=concept)])
-    return Asked(request, DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None)
+    return PendingEdit(DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None, request)
 
 
-def outcomes(backend: Backend, *several: Asked) -> list[Submission | BaseException]:
+def outcomes(app_state: AppState, *several: PendingEdit) -> list[Submission | BaseException]:
     async def post() -> list[Submission | BaseException]:
-        together = Together.of(backend)
-        return await asyncio.gather(*map(together.submit, several), return_exceptions=True)
+        batched_calls = BatchedCalls.from_app_state(app_state)
+        return await asyncio.gather(*map(batched_calls.submit_edit, several), return_exceptions=True)
 
     return asyncio.run(post())
 
@@ -48,7 +48,7 @@ def test_who_comes_while_others_are_at_work_is_done_with_the_next() -> None:
         return [ValueError("13") if item == 13 else 2 * item for item in items]
 
     async def ask() -> list[int | BaseException]:
-        gathering = Gathering(double)
+        gathering = Batcher(double)
         alone = asyncio.create_task(gathering(1))
         await asyncio.to_thread(first.wait, 5)
         others = [asyncio.create_task(gathering(number)) for number in (2, 13, 4)]
@@ -69,15 +69,15 @@ def test_what_breaks_for_all_is_told_to_all() -> None:
         raise StoreUnavailable("away.")
 
     async def ask() -> list[int | BaseException]:
-        gathering = Gathering(work)
+        gathering = Batcher(work)
         return await asyncio.gather(gathering(1), gathering(2), return_exceptions=True)
 
     assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(ask()))
 
 
-def test_one_that_is_refused_undoes_nothing_but_itself(backend: Backend, database: Database) -> None:
+def test_one_that_is_refused_undoes_nothing_but_itself(app_state: AppState, database: Database) -> None:
     made = outcomes(
-        backend,
+        app_state,
         asked(key="a"),
         asked("pizza", key="a"),
         asked(model="nobody"),
@@ -99,16 +99,16 @@ def test_one_that_is_refused_undoes_nothing_but_itself(backend: Backend, databas
         assert audit.verify(session).fault is None
 
 
-def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(backend: Backend) -> None:
+def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(app_state: AppState) -> None:
     sent: list[str] = []
-    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    made = outcomes(backend, *(asked(key=str(number)) for number in range(50)))
+    event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    made = outcomes(app_state, *(asked(key=str(number)) for number in range(50)))
     assert len({made_one.reply.body for made_one in made if isinstance(made_one, Submission)}) == 50
     assert sent.count("BEGIN IMMEDIATE") <= 3
     assert len(sent) < 50
 
 
-def test_one_that_the_database_will_not_have_takes_nobody_down(backend: Backend, database: Database) -> None:
+def test_one_that_the_database_will_not_have_takes_nobody_down(app_state: AppState, database: Database) -> None:
     with database.write() as session:
         session.execute(
             text(
@@ -116,7 +116,7 @@ def test_one_that_the_database_will_not_have_takes_nobody_down(backend: Backend,
                 "BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
         )
-    before, bat, after = outcomes(backend, asked("fox", key="a"), asked("bat", key="b"), asked("pizza", key="c"))
+    before, bat, after = outcomes(app_state, asked("fox", key="a"), asked("bat", key="b"), asked("pizza", key="c"))
     assert isinstance(before, Submission)
     assert isinstance(after, Submission)
     assert isinstance(bat, IdempotencyConflict)
@@ -128,22 +128,22 @@ def test_one_that_the_database_will_not_have_takes_nobody_down(backend: Backend,
         assert audit.verify(session) == audit.Checked(2, audit.verify(session).head)
 
 
-def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(backend: Backend) -> None:
-    object.__setattr__(backend, "settings", backend.settings.model_copy(update={"max_unfinished_jobs": 5}))
-    made = outcomes(backend, *(asked() for _ in range(20)))
+def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(app_state: AppState) -> None:
+    object.__setattr__(app_state, "settings", app_state.settings.model_copy(update={"max_unfinished_jobs": 5}))
+    made = outcomes(app_state, *(asked() for _ in range(20)))
     assert sum(isinstance(one, Submission) for one in made) == 5
     assert sum(isinstance(one, TooManyJobs) for one in made) == 15
 
 
-def test_nobody_sees_anothers_edit_though_they_ask_together(backend: Backend) -> None:
-    (made,) = outcomes(backend, asked())
+def test_nobody_sees_anothers_edit_though_they_ask_together(app_state: AppState) -> None:
+    (made,) = outcomes(app_state, asked())
     assert isinstance(made, Submission)
     edit_id = str(json.loads(made.reply.body)["id"])
 
     async def look() -> list[object]:
-        together = Together.of(backend)
-        wanted = [Wanted("default", edit_id), Wanted("other", edit_id), Wanted("default", "edit_none")]
-        return await asyncio.gather(*map(together.look, wanted), return_exceptions=True)
+        batched_calls = BatchedCalls.from_app_state(app_state)
+        wanted = [EditKey("default", edit_id), EditKey("other", edit_id), EditKey("default", "edit_none")]
+        return await asyncio.gather(*map(batched_calls.get_job, wanted), return_exceptions=True)
 
     own, others, none = asyncio.run(look())
     assert getattr(own, "id", None) == edit_id
@@ -151,31 +151,32 @@ def test_nobody_sees_anothers_edit_though_they_ask_together(backend: Backend) ->
     assert isinstance(none, NotFound)
 
 
-def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(backend: Backend) -> None:
-    made = outcomes(backend, *(asked() for _ in range(50)))
+def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(app_state: AppState) -> None:
+    made = outcomes(app_state, *(asked() for _ in range(50)))
     ids = [str(json.loads(one.reply.body)["id"]) for one in made if isinstance(one, Submission)]
     sent: list[str] = []
-    event.listen(backend.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    nothing = look_on(backend, [Seat("default", edit_id, after=1) for edit_id in ids])
-    assert nothing == [News([], over=False)] * 50
+    event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    nothing = poll_events(app_state, [StreamCursor("default", edit_id, after=1) for edit_id in ids])
+    assert nothing == [EventBatch([], complete=False)] * 50
     assert len(sent) <= 2
-    with backend.database.write() as session:
-        jobs.cancel(session, ids[0], now=backend.clock())
-    canceled, waiting, others = look_on(
-        backend, [Seat("default", ids[0], 1), Seat("default", ids[1], 0), Seat("other", ids[1], 0)]
+    with app_state.database.write() as session:
+        jobs.cancel(session, ids[0], now=app_state.clock())
+    canceled, waiting, others = poll_events(
+        app_state,
+        [StreamCursor("default", ids[0], 1), StreamCursor("default", ids[1], 0), StreamCursor("other", ids[1], 0)],
     )
-    assert isinstance(canceled, News)
-    assert ([one.seq for one in canceled.events], canceled.over) == ([2], True)
-    assert isinstance(waiting, News)
-    assert ([one.seq for one in waiting.events], waiting.over) == ([1], False)
+    assert isinstance(canceled, EventBatch)
+    assert ([one.seq for one in canceled.events], canceled.complete) == ([2], True)
+    assert isinstance(waiting, EventBatch)
+    assert ([one.seq for one in waiting.events], waiting.complete) == ([1], False)
     assert isinstance(others, NotFound)
 
 
 def test_a_revoked_key_opens_nothing_a_second_later(database: Database, api_key: str, clock: FakeClock) -> None:
-    ring = KeyRing(database, clock)
-    assert asyncio.run(ring.caller(api_key))
+    ring = Authenticator(database, clock)
+    assert asyncio.run(ring.authenticate(api_key))
     with database.write() as session:
         api_keys.revoke(session, api_key.split("_")[1], now=clock())
     clock.forward(1.1)
-    assert asyncio.run(ring.caller(api_key)) is None
-    assert asyncio.run(ring.caller(api_key)) is None
+    assert asyncio.run(ring.authenticate(api_key)) is None
+    assert asyncio.run(ring.authenticate(api_key)) is None

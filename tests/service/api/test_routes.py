@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.problems import PROBLEM_JSON, Problem
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store import base_model_registration, claims, jobs
 from service.store.database import Database
 from service.store.jobs import NewJob
@@ -39,29 +39,29 @@ def start(database: Database, clock: FakeClock, edit_id: str) -> claims.Claim:
 
 @pytest.mark.parametrize("path", ["/v1/edits", "/v1/models", "/openapi.json", "/nowhere", NOBODY])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer expunge_000000000000_" + "a" * 43, "Basic x"])
-def test_nothing_but_health_answers_without_a_key(backend: Backend, path: str, header: str | None) -> None:
-    stranger = TestClient(create_app(backend), headers={"Authorization": header} if header else {})
+def test_nothing_but_health_answers_without_a_key(app_state: AppState, path: str, header: str | None) -> None:
+    stranger = TestClient(create_app(app_state), headers={"Authorization": header} if header else {})
     response = stranger.get(path)
     assert (response.status_code, response.headers["content-type"]) == (401, PROBLEM_JSON)
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert Problem.model_validate_json(response.content).remedy
 
 
-def test_a_stranger_cannot_make_us_read_a_body(backend: Backend) -> None:
-    response = TestClient(create_app(backend)).post("/v1/edits", content=b"{")
+def test_a_stranger_cannot_make_us_read_a_body(app_state: AppState) -> None:
+    response = TestClient(create_app(app_state)).post("/v1/edits", content=b"{")
     assert response.status_code == 401
 
 
-def test_health_is_open(backend: Backend) -> None:
-    stranger = TestClient(create_app(backend))
+def test_health_is_open(app_state: AppState) -> None:
+    stranger = TestClient(create_app(app_state))
     assert stranger.get("/healthz").json()["status"] == "ok"
     response = stranger.get("/readyz")
     assert (response.status_code, response.json()["checks"]) == (200, dict.fromkeys(CHECKS, "ok"))
 
 
-def test_not_ready_without_a_broker_and_no_word_about_its_password(backend: Backend) -> None:
-    settings = backend.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
-    response = TestClient(create_app(replace(backend, settings=settings))).get("/readyz")
+def test_not_ready_without_a_broker_and_no_word_about_its_password(app_state: AppState) -> None:
+    settings = app_state.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
+    response = TestClient(create_app(replace(app_state, settings=settings))).get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"]["broker"] != "ok"
     assert "secret" not in response.text
@@ -95,7 +95,7 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
 
 
 def test_a_fault_of_ours_tells_nothing_but_its_id(
-    backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    app_state: AppState, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("the password is 1234")
@@ -162,9 +162,9 @@ def test_models_are_listed_with_their_room(client: TestClient) -> None:
 
 
 def test_a_model_says_what_it_is_and_what_can_be_edited(
-    client: TestClient, backend: Backend, database: Database, clock: FakeClock
+    client: TestClient, app_state: AppState, database: Database, clock: FakeClock
 ) -> None:
-    folder = backend.registry.get("tiny").folder
+    folder = app_state.registry.get("tiny").folder
     encoders = {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}
     index: dict[str, Any] = {name: ["transformers", kind] for name, kind in encoders.items()}
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))

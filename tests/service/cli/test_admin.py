@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from api_schemas.errors import ExpungeError, UsageError
 from service.cli import admin
 from service.launcher.errors import LaunchError
-from service.launcher.tls import Exposure
+from service.launcher.tls import ListenPolicy
 from service.store import api_keys, base_model_registration
 from service.store.clock import utc_now
 from service.store.database import Database
@@ -122,15 +122,15 @@ def test_the_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "desk.example"])
 def test_no_public_address_without_tls(host: str, tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="unencrypted"):
-        Exposure().check(host)
-    Exposure(behind_proxy=True).check(host)
+        ListenPolicy().check(host)
+    ListenPolicy(behind_proxy=True).check(host)
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).touch()
-    Exposure(tmp_path / "cert.pem", tmp_path / "key.pem").check(host)
+    ListenPolicy(tmp_path / "cert.pem", tmp_path / "key.pem").check(host)
     with pytest.raises(LaunchError, match="key"):
-        Exposure(tmp_path / "cert.pem").check(host)
+        ListenPolicy(tmp_path / "cert.pem").check(host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_our_own_address_needs_none(host: str) -> None:
-    Exposure().check(host)
+    ListenPolicy().check(host)

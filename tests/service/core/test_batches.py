@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_schemas.edits import MOST_REMOVALS
-from service.core.batches import from_csv
+from service.core.batches import parse_csv
 from service.errors import MalformedCsv
 from service.store.database import Database
 from service.store.orm import Job
@@ -119,7 +119,7 @@ def test_a_model_that_is_no_name_is_told_of_a_csv_too(client: TestClient) -> Non
 @given(st.binary(max_size=200))
 def test_any_upload_is_read_or_refused(content: bytes) -> None:
     with suppress(MalformedCsv):
-        assert all(removal["concept"] for removal in from_csv(b"concept\n" + content))
+        assert all(removal["concept"] for removal in parse_csv(b"concept\n" + content))
 
 
 def test_a_key_repeats_the_batch(client: TestClient, database: Database) -> None:

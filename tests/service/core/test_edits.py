@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from api_schemas.jobs import Edit
 from api_schemas.problems import PROBLEM_JSON, Problem
 from service.api.app import create_app
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store.database import Database
 from service.store.orm import Event, IdempotencyKey, Job, OutboxMessage
 from tests.fakes.model import LONGEST_PHRASE
@@ -167,8 +167,8 @@ def test_an_unusable_key_is_refused(client: TestClient, key: str) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")
 
 
-def test_an_operator_may_make_the_key_a_must(backend: Backend, client: TestClient, database: Database) -> None:
-    strict = replace(backend, settings=backend.settings.model_copy(update={"require_idempotency_key": True}))
+def test_an_operator_may_make_the_key_a_must(app_state: AppState, client: TestClient, database: Database) -> None:
+    strict = replace(app_state, settings=app_state.settings.model_copy(update={"require_idempotency_key": True}))
     edit_id = client.post("/v1/edits", json=BODY).json()["id"]
     with TestClient(create_app(strict), headers=client.headers) as wary:
         for path, body in (("/v1/edits", BODY), ("/v1/batches", BODY), (f"/v1/edits/{edit_id}/revoke", None)):

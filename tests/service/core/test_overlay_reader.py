@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.overlays import Overlay, Segment
 from service.core import digest_cache
-from service.core.app_state import Backend
-from service.core.overlay_reader import OverlayFiles
+from service.core.app_state import AppState
+from service.core.overlay_reader import OverlayReader
 from service.errors import BaseModelChanged
 from service.store import claims, jobs
 from service.store.blobs import LocalBlobs
@@ -55,23 +55,23 @@ def overlay_of(base: Path) -> Overlay:
 
 
 @pytest.fixture
-def base(backend: Backend) -> Path:
-    path = backend.registry.get("tiny").folder / WEIGHTS
+def base(app_state: AppState) -> Path:
+    path = app_state.registry.get("tiny").folder / WEIGHTS
     path.write_bytes(BASE)
     os.utime(path, ns=(10**18, 10**18))  # long ago: a change shows in the time, however soon it comes
     return path
 
 
 @pytest.fixture
-def weights(backend: Backend, base: Path) -> str:
+def weights(app_state: AppState, base: Path) -> str:
     """The URL of full weights that were published as an overlay."""
-    blob, made, now = backend.blobs.put(io.BytesIO(DELTA)), overlay_of(base), backend.clock()
+    blob, made, now = app_state.blobs.put(io.BytesIO(DELTA)), overlay_of(base), app_state.clock()
     stream = "application/octet-stream"
     files = [
         StoredArtifact("delta.safetensors", "delta", stream, blob.size, blob.sha256),
         StoredArtifact(WEIGHTS, "weights", stream, made.size, made.sha256, made.model_dump(mode="json")),
     ]
-    with backend.database.write() as session:
+    with app_state.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
         edit_id = jobs.create(session, NewJob(request, "key"), now=now).id
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=now)
@@ -112,9 +112,9 @@ def test_head_range_if_range_and_if_none_match(client: TestClient, weights: str)
     assert client.get(weights, headers={"Range": f"bytes={len(FULL)}-"}).status_code == 416
 
 
-def test_nothing_but_the_delta_is_stored(backend: Backend, weights: str) -> None:
-    assert isinstance(backend.blobs, LocalBlobs)
-    stored = [path for path in backend.blobs.path("00").parent.parent.rglob("*") if path.is_file()]
+def test_nothing_but_the_delta_is_stored(app_state: AppState, weights: str) -> None:
+    assert isinstance(app_state.blobs, LocalBlobs)
+    stored = [path for path in app_state.blobs.path("00").parent.parent.rglob("*") if path.is_file()]
     assert [path.name for path in stored] == [sha256(DELTA)]
 
 
@@ -168,7 +168,7 @@ def test_the_same_base_of_another_time_is_hashed_once(
 def test_a_base_that_changes_meanwhile_breaks_the_reply_off(base: Path, tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
-    parts = OverlayFiles(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
+    parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
     assert next(parts) == FULL[:1000]
     flip_a_bit(base)
     with pytest.raises(BaseModelChanged):
@@ -179,7 +179,7 @@ def test_a_base_that_is_replaced_meanwhile_does_not_matter(base: Path, tmp_path:
     """A rename leaves the open file as it is."""
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
-    parts = OverlayFiles(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
+    parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
     other = tmp_path / "other"
     other.write_bytes(b"y" * len(BASE))
     other.replace(base)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.launcher import broker
-from service.launcher.data_folder import LONGEST_SOCKET_PATH, DataFolder
+from service.launcher.data_folder import MAX_SOCKET_PATH_BYTES, DataFolder
 from service.launcher.errors import LaunchError
 from service.store import api_keys
 from service.store.clock import utc_now
@@ -15,19 +15,19 @@ from service.store.database import Database
 
 def test_a_second_instance_is_refused(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
-    with folder.locked(), pytest.raises(LaunchError, match="another expunge up"), folder.locked():
+    with folder.lock(), pytest.raises(LaunchError, match="Another `expunge up`"), folder.lock():
         pass
-    with folder.locked():
+    with folder.lock():
         pass
 
 
 def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, database: Database) -> None:
     folder = DataFolder(tmp_path)
-    folder.key(database)
-    key = folder.key_file.read_text()
-    assert stat.S_IMODE(folder.key_file.stat().st_mode) == 0o600
-    folder.key(database)
-    assert folder.key_file.read_text() == key
+    folder.ensure_api_key(database)
+    key = folder.api_key_file.read_text()
+    assert stat.S_IMODE(folder.api_key_file.stat().st_mode) == 0o600
+    folder.ensure_api_key(database)
+    assert folder.api_key_file.read_text() == key
     with database.read() as session:
         assert api_keys.authenticate(session, key.strip(), now=utc_now())
 
@@ -35,14 +35,14 @@ def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, databa
 def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     deep = DataFolder(tmp_path / ("d" * 120))
     with deep.socket_path() as path:
-        assert len(str(path)) < LONGEST_SOCKET_PATH
+        assert len(str(path)) < MAX_SOCKET_PATH_BYTES
         assert path.parent.stat().st_mode & 0o077 == 0
     assert not path.parent.exists()
 
 
 def test_a_service_is_announced_while_it_runs(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    with folder.announced("http://x"):
+    with folder.announce("http://x"):
         assert '"http://x"' in folder.service_file.read_text()
     assert not folder.service_file.exists()
 

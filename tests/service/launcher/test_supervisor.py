@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.launcher.errors import LaunchError
-from service.launcher.supervisor import Child, Program, Supervisor
+from service.launcher.supervisor import ChildProcess, Program, Supervisor
 
 FOREVER = "import time; time.sleep(60)"
 
@@ -42,14 +42,14 @@ def pid_in(path: Path) -> int:
 
 def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     starts: list[int] = []
-    child = Child(program(FOREVER, before_start=lambda: starts.append(1)), tmp_path)
+    child = ChildProcess(program(FOREVER, before_start=lambda: starts.append(1)), tmp_path)
     child.start()
     assert child.process
     first = child.process.pid
     os.kill(first, signal.SIGKILL)
 
     def restarted() -> bool:
-        child.tend()
+        child.poll()
         return child.process is not None and child.process.pid != first
 
     eventually(restarted)
@@ -58,12 +58,12 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_child_that_keeps_dying_ends_it_all_and_shows_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.launcher.supervisor.LONGEST_PAUSE", 0.0)
-    child = Child(program("raise SystemExit('no such thing')"), tmp_path)
+    monkeypatch.setattr("service.launcher.supervisor.MAX_RESTART_DELAY_SECONDS", 0.0)
+    child = ChildProcess(program("raise SystemExit('no such thing')"), tmp_path)
     child.start()
 
     def give_up() -> bool:
-        child.tend()
+        child.poll()
         return False
 
     with pytest.raises(LaunchError, match="no such thing"):
@@ -79,7 +79,7 @@ print(child.pid, file=open({str(tmp_path / "pid")!r}, "w"))
 time.sleep(60)
 """
     supervisor = Supervisor(tmp_path)
-    supervisor.start(program(code, grace=0.1))
+    supervisor.start(program(code, grace_seconds=0.1))
     grandchild = pid_in(tmp_path / "pid")
     supervisor.stop()
     eventually(lambda: not alive(grandchild))
@@ -90,8 +90,8 @@ def test_children_die_with_a_killed_launcher(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 from pathlib import Path
-from service.launcher.supervisor import Child, Program
-child = Child(Program("child", [sys.executable, "-c", {FOREVER!r}], os.environ), Path({str(tmp_path)!r}))
+from service.launcher.supervisor import ChildProcess, Program
+child = ChildProcess(Program("child", [sys.executable, "-c", {FOREVER!r}], os.environ), Path({str(tmp_path)!r}))
 child.start()
 print(child.process.pid, file=open({str(tmp_path / "pid")!r}, "w"))
 time.sleep(60)

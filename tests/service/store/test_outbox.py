@@ -51,12 +51,12 @@ def test_a_submitted_job_is_rung_once_then_rarely(database: Database, clock: Fak
     job_id, rung = submit(database, clock), list[str]()
     dispatcher = Dispatcher(database, noted(rung), clock)
     for _ in range(3):
-        dispatcher.step()
+        dispatcher.run_once()
     assert rung == [job_id]
     for pause in (30, 60, 120):
         clock.forward(pause)
-        dispatcher.step()
-        dispatcher.step()
+        dispatcher.run_once()
+        dispatcher.run_once()
     assert rung == [job_id] * 4
 
 
@@ -70,7 +70,7 @@ def test_each_is_rung_with_its_priority(database: Database, clock: FakeClock) ->
         old = jobs.create(session, NewJob(request, "key"), now=clock())
         old.request = {name: value for name, value in old.request.items() if name != "priority"}
         session.merge(old)
-    Dispatcher(database, rung.__setitem__, clock).step()
+    Dispatcher(database, rung.__setitem__, clock).run_once()
     assert rung.pop(old.id) == "normal"
     assert sorted(rung.values()) == sorted(asked)
 
@@ -78,7 +78,7 @@ def test_each_is_rung_with_its_priority(database: Database, clock: FakeClock) ->
 def test_nobody_rings_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
-    Dispatcher(database, noted(rung), clock).step()
+    Dispatcher(database, noted(rung), clock).run_once()
     assert rung == []
 
 
@@ -89,8 +89,8 @@ def test_a_broker_that_is_away_loses_nothing(database: Database, clock: FakeCloc
         raise OperationalError
 
     with pytest.raises(OperationalError):
-        Dispatcher(database, away, clock).step()
-    Dispatcher(database, noted(rung), clock).step()
+        Dispatcher(database, away, clock).run_once()
+    Dispatcher(database, noted(rung), clock).run_once()
     assert rung == [job_id]
 
 
@@ -102,8 +102,8 @@ def test_a_crash_between_ringing_and_noting_it_rings_twice(database: Database, c
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Dispatcher(database, crash, clock).step()
-    Dispatcher(database, noted(rung), clock).step()
+        Dispatcher(database, crash, clock).run_once()
+    Dispatcher(database, noted(rung), clock).run_once()
     assert rung == [job_id] * 2
 
 
@@ -111,7 +111,7 @@ def test_a_dead_lease_goes_back_into_the_queue_and_rings(database: Database, clo
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
     clock.forward(31)
-    Dispatcher(database, noted(rung), clock).step()
+    Dispatcher(database, noted(rung), clock).run_once()
     assert status(database, job_id) == "queued"
     assert rung == [job_id]
 
@@ -192,13 +192,13 @@ def test_a_clock_that_jumps_costs_no_job(database: Database, clock: FakeClock, h
     waiting, rung = submit(database, clock), list[str]()
     orphan = submit(database, clock)
     dispatcher = Dispatcher(database, noted(rung), clock)
-    dispatcher.step()
+    dispatcher.run_once()
     claim(database, clock, orphan)
     clock.forward(hours * 3600)
     rung.clear()
     for _ in range(62):
         clock.forward(60)
-        dispatcher.step()
+        dispatcher.run_once()
     assert waiting in rung
     assert orphan in rung
     assert status(database, orphan) == "queued"

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.webhooks import WebhookMessage
-from service.core.app_state import Backend
+from service.core.app_state import AppState
 from service.store import jobs, webhooks
 from service.store.encryption import SecretBox, new_key
 from service.store.errors import SecretsKeyError
@@ -31,8 +31,8 @@ def reply(status: int, content: bytes = b"", headers: dict[str, str] | None = No
     return httpx.Response(status, headers=headers, content=iter([content]))
 
 
-def deliverer(backend: Backend, answer: Answer) -> Deliverer:
-    return Deliverer(backend.database, httpx.MockTransport(answer), backend.settings.secret_box, backend.clock)
+def deliverer(app_state: AppState, answer: Answer) -> Deliverer:
+    return Deliverer(app_state.database, httpx.MockTransport(answer), app_state.settings.secret_box, app_state.clock)
 
 
 def add(client: TestClient, *events: str) -> str:
@@ -40,18 +40,18 @@ def add(client: TestClient, *events: str) -> str:
     return str(client.post("/v1/webhook_endpoints", json=body).json()["id"])
 
 
-def cancel_one(backend: Backend) -> str:
-    with backend.database.write() as session:
+def cancel_one(app_state: AppState) -> str:
+    with app_state.database.write() as session:
         job = jobs.create(
-            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=backend.clock()
+            session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=app_state.clock()
         )
-        jobs.cancel(session, job.id, now=backend.clock())
+        jobs.cancel(session, job.id, now=app_state.clock())
     return job.id
 
 
-def due(backend: Backend) -> list[str]:
-    with backend.database.read() as session:
-        return list(webhooks.due(session, now=backend.clock()))
+def due(app_state: AppState) -> list[str]:
+    with app_state.database.read() as session:
+        return list(webhooks.due(session, now=app_state.clock()))
 
 
 def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
@@ -59,38 +59,38 @@ def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
     return data
 
 
-def test_a_message_says_how_the_edit_stands_and_not_what_it_removes(backend: Backend, client: TestClient) -> None:
+def test_a_message_says_how_the_edit_stands_and_not_what_it_removes(app_state: AppState, client: TestClient) -> None:
     add(client)
-    edit_id, seen = cancel_one(backend), list[httpx.Request]()
-    for message in due(backend):
-        deliverer(backend, lambda request: seen.append(request) or reply(204)).deliver(message)  # type: ignore[func-returns-value]
+    edit_id, seen = cancel_one(app_state), list[httpx.Request]()
+    for message in due(app_state):
+        deliverer(app_state, lambda request: seen.append(request) or reply(204)).deliver(message)  # type: ignore[func-returns-value]
     (request,) = seen
     told = WebhookMessage.model_validate_json(request.content)
     assert (told.type, told.data.id, told.data.status) == ("edit.canceled", edit_id, "canceled")
     assert b"fox" not in request.content
-    assert due(backend) == []
+    assert due(app_state) == []
 
 
-def test_only_wanted_events_are_told(backend: Backend, client: TestClient) -> None:
+def test_only_wanted_events_are_told(app_state: AppState, client: TestClient) -> None:
     all_of_them, ends = add(client, "edit.queued", "edit.canceled"), add(client)
-    cancel_one(backend)
+    cancel_one(app_state)
     assert {str(one["type"]) for one in log(client, all_of_them)} == {"edit.canceled", "edit.queued"}
     assert [one["type"] for one in log(client, ends)] == ["edit.canceled"]
 
 
-def test_attempts_follow_the_table_and_then_end(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+def test_attempts_follow_the_table_and_then_end(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     endpoint = add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
-    failing = deliverer(backend, lambda request: reply(500, content=b"x" * 9000))
+    cancel_one(app_state)
+    (message,) = due(app_state)
+    failing = deliverer(app_state, lambda request: reply(500, content=b"x" * 9000))
     for pause in PAUSES:
         failing.deliver(message)
         clock.forward(pause.total_seconds() - 1)
-        assert due(backend) == []
+        assert due(app_state) == []
         clock.forward(1 + pause.total_seconds() * 0.1)
-        assert due(backend) == [message]
+        assert due(app_state) == [message]
     failing.deliver(message)
-    assert due(backend) == []
+    assert due(app_state) == []
     (delivery,) = log(client, endpoint)
     assert delivery["status"] == "failed"
     assert isinstance(delivery["attempts"], list)
@@ -106,107 +106,107 @@ def test_the_table_is_that_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 500, 503])
-def test_nothing_but_success_counts(backend: Backend, client: TestClient, status: int) -> None:
+def test_nothing_but_success_counts(app_state: AppState, client: TestClient, status: int) -> None:
     add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
+    cancel_one(app_state)
+    (message,) = due(app_state)
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(str(request.url))
         return reply(status, headers={"Location": "https://other.example/"})
 
-    deliverer(backend, answer).deliver(message)
+    deliverer(app_state, answer).deliver(message)
     assert asked == [URL]
-    assert due(backend) == []
+    assert due(app_state) == []
 
 
-def test_a_receiver_may_ask_for_more_time(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+def test_a_receiver_may_ask_for_more_time(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
-    deliverer(backend, lambda request: reply(429, headers={"Retry-After": "600"})).deliver(message)
+    cancel_one(app_state)
+    (message,) = due(app_state)
+    deliverer(app_state, lambda request: reply(429, headers={"Retry-After": "600"})).deliver(message)
     clock.forward(599)
-    assert due(backend) == []
+    assert due(app_state) == []
     clock.forward(1)
-    assert due(backend) == [message]
+    assert due(app_state) == [message]
 
 
-def test_who_answers_gone_is_asked_no_more(backend: Backend, client: TestClient) -> None:
+def test_who_answers_gone_is_asked_no_more(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client, "edit.queued", "edit.canceled")
-    cancel_one(backend)
-    deliverer(backend, lambda request: reply(410)).deliver(due(backend)[0])
-    assert due(backend) == []
+    cancel_one(app_state)
+    deliverer(app_state, lambda request: reply(410)).deliver(due(app_state)[0])
+    assert due(app_state) == []
     assert client.get(f"/v1/webhook_endpoints/{endpoint}").json()["disabled_at"] is not None
-    cancel_one(backend)
-    assert due(backend) == []
+    cancel_one(app_state)
+    assert due(app_state) == []
 
 
-def test_no_answer_is_noted_without_details_of_our_network(backend: Backend, client: TestClient) -> None:
+def test_no_answer_is_noted_without_details_of_our_network(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
-    cancel_one(backend)
+    cancel_one(app_state)
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("10.0.0.7 refused")
 
-    deliverer(backend, refuse).deliver(due(backend)[0])
+    deliverer(app_state, refuse).deliver(due(app_state)[0])
     (delivery,) = log(client, endpoint)
     assert isinstance(delivery["attempts"], list)
     assert delivery["attempts"][0]["error"] == "ConnectError"
     assert "10.0.0.7" not in json.dumps(delivery)
 
 
-def test_two_senders_make_one_attempt(backend: Backend, client: TestClient) -> None:
+def test_two_senders_make_one_attempt(app_state: AppState, client: TestClient) -> None:
     add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
+    cancel_one(app_state)
+    (message,) = due(app_state)
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        deliverer(backend, answer).deliver(message)
+        deliverer(app_state, answer).deliver(message)
         return reply(204)
 
-    deliverer(backend, answer).deliver(message)
+    deliverer(app_state, answer).deliver(message)
     assert len(seen) == 1
 
 
-def test_a_sender_that_dies_is_replaced(backend: Backend, client: TestClient, clock: FakeClock) -> None:
+def test_a_sender_that_dies_is_replaced(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
+    cancel_one(app_state)
+    (message,) = due(app_state)
 
     def die(request: httpx.Request) -> httpx.Response:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        deliverer(backend, die).deliver(message)
-    assert due(backend) == []
+        deliverer(app_state, die).deliver(message)
+    assert due(app_state) == []
     clock.forward(60)
-    assert due(backend) == [message]
+    assert due(app_state) == [message]
 
 
-def test_delivering_again_keeps_the_id(backend: Backend, client: TestClient) -> None:
+def test_delivering_again_keeps_the_id(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
-    cancel_one(backend)
+    cancel_one(app_state)
     ids: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         ids.append(request.headers["webhook-id"])
         return reply(200)
 
-    deliverer(backend, answer).deliver(due(backend)[0])
+    deliverer(app_state, answer).deliver(due(app_state)[0])
     again = client.post(f"/v1/webhook_endpoints/{endpoint}/deliveries/{ids[0]}/redeliver")
     assert (again.status_code, again.json()["status"]) == (202, "pending")
-    deliverer(backend, answer).deliver(due(backend)[0])
+    deliverer(app_state, answer).deliver(due(app_state)[0])
     assert ids[0] == ids[1]
 
 
-def test_a_receiver_that_is_removed_is_told_nothing_more(backend: Backend, client: TestClient) -> None:
+def test_a_receiver_that_is_removed_is_told_nothing_more(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
-    cancel_one(backend)
+    cancel_one(app_state)
     assert client.delete(f"/v1/webhook_endpoints/{endpoint}").status_code == 204
-    assert due(backend) == []
+    assert due(app_state) == []
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
 
 
@@ -222,36 +222,36 @@ def test_a_receiver_of_ours_is_refused(client: TestClient) -> None:
     assert (response.status_code, response.json()["code"]) == (422, "webhook_refused")
 
 
-def test_secrets_lie_sealed(backend: Backend, client: TestClient) -> None:
+def test_secrets_lie_sealed(app_state: AppState, client: TestClient) -> None:
     made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
-    with backend.database.read() as session:
+    with app_state.database.read() as session:
         row = session.get_one(WebhookEndpoint, made["id"])
-    told = Signer.opened(row, backend.settings.secret_box())
+    told = Signer.opened(row, app_state.settings.secret_box())
     assert (told.secret, told.public_key) == (made["secret"], made["public_key"])
-    on_disk = b"".join(path.read_bytes() for path in backend.settings.data_dir.glob("expunge.db*"))
+    on_disk = b"".join(path.read_bytes() for path in app_state.settings.data_dir.glob("expunge.db*"))
     assert row.id.encode() in on_disk
     assert not any(secret.encode() in on_disk for secret in (told.secret, told.private_key))
 
 
 def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
-    backend: Backend, client: TestClient, clock: FakeClock
+    app_state: AppState, client: TestClient, clock: FakeClock
 ) -> None:
     add(client)
-    cancel_one(backend)
-    (message,) = due(backend)
-    keys = backend.settings.secrets_file
+    cancel_one(app_state)
+    (message,) = due(app_state)
+    keys = app_state.settings.secrets_file
     away = keys.rename(keys.with_suffix(".away"))
     keys.write_text(new_key())
     with pytest.raises(SecretsKeyError):
-        deliverer(backend, lambda request: reply(204)).deliver(message)
+        deliverer(app_state, lambda request: reply(204)).deliver(message)
     away.rename(keys)
     clock.forward(60)
-    deliverer(backend, lambda request: reply(204)).deliver(message)
-    assert due(backend) == []
+    deliverer(app_state, lambda request: reply(204)).deliver(message)
+    assert due(app_state) == []
 
 
 def test_no_receiver_is_added_where_its_secret_cannot_be_sealed(
-    backend: Backend, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    app_state: AppState, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoreSettings, "secret_box", lambda self: SecretBox(()))
     response = client.post("/v1/webhook_endpoints", json={"url": URL})
