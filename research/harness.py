@@ -13,7 +13,7 @@ from torch import Tensor
 from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.safe_paths import file_digest, weight_files
-from editor.emoji.profile import grid
+from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
 from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
 from editor.judging.judge import Judge, open_judge
@@ -87,13 +87,13 @@ class Studio:
 
     def about(self, name: str, limit: int) -> list[Phrase]:
         """Prompts that name a concept: the grid's, and the same in held-out wordings."""
-        own = evenly([phrase for phrase in grid() if name in (phrase.object, phrase.style)], limit)
+        own = evenly([phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit)
         return own + self.book.held_out(own)
 
 
 def others(names: Sequence[str], limit: int = OTHERS["default"]) -> list[Phrase]:
     """Prompts of the grid that name none of some concepts."""
-    return evenly([p for p in grid() if p.object not in names and p.style not in names], limit)
+    return evenly([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
 
 
 def share(hits: Sequence[bool]) -> float:

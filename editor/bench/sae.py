@@ -27,14 +27,14 @@ from editor.bench.baseline_sae import train_plainly
 from editor.bench.outcome import Bound, Outcome, at_least, at_most, measure
 from editor.errors import FeatureError
 from editor.features.sae.config import SaeConfig
-from editor.features.sae.initialization import scale
-from editor.features.sae.toy_superposition import Superposition
-from editor.features.sae.training import Run
+from editor.features.sae.initialization import input_scale
+from editor.features.sae.toy_superposition import ToySuperposition
+from editor.features.sae.training import SaeTrainer
 
 CONFIG = SaeConfig(latents=5120, k=32, batch=512, steps=150, learning_rate=3.5e-3)
 """The rate is best for each side at a fifth of the width, of 0.002, 0.004, 0.008 and 0.016, over the root of five: the entries
 of unit rows shrink so with the width."""
-WORLD = Superposition(width=1280, directions=5120, active=32, spread=2.0)
+WORLD = ToySuperposition(width=1280, directions=5120, active=32, spread=2.0)
 """Frequencies over decades, as features of real models have them. Were all about equally rare, no side would come below the
 error of an untrained dictionary in so few steps, and errors would tell nothing."""
 ROWS, HELD_OUT = 20_480, 2048
@@ -71,7 +71,7 @@ class Data:
         return float((self.held_out - reconstructed).square().sum() / self.held_out.square().sum())
 
 
-def run(config: SaeConfig = CONFIG, world: Superposition = WORLD, rows: int = ROWS) -> Outcome:
+def run(config: SaeConfig = CONFIG, world: ToySuperposition = WORLD, rows: int = ROWS) -> Outcome:
     """All sides, one after the other."""
     torch.set_num_threads(1)
     data = prepare(world, rows)
@@ -104,19 +104,19 @@ def in_time(ours: Side, peers: Mapping[str, Side]) -> Bound:
     return at_most(f"held-out FVU after {len(ours.seconds)} steps, in the time of the fastest other", ours.fvu, best)
 
 
-def prepare(world: Superposition, rows: int) -> Data:
+def prepare(world: ToySuperposition, rows: int) -> Data:
     """Centred and scaled by the rows to train on."""
     drawn, held_out = world.rows(rows, part=1), world.rows(HELD_OUT, part=2)
-    mean, factor = drawn.mean(0), scale(drawn)
+    mean, factor = drawn.mean(0), input_scale(drawn)
     return Data((drawn - mean) * factor, (held_out - mean) * factor)
 
 
 def train_ours(data: Data, config: SaeConfig) -> Side:
     """Our training loop, step by step."""
-    training = Run(data.rows, config, torch.device("cpu"))
+    training = SaeTrainer(data.rows, config, torch.device("cpu"))
     clock = [time.process_time()]
     for _ in range(config.steps):
-        training.advance()
+        training.train_step()
         clock.append(time.process_time())
     with torch.no_grad():
         return Side(differences(clock), data.fvu(training.sae(data.held_out)))

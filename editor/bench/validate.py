@@ -19,7 +19,7 @@ from api_schemas.edits import Validation
 from editor import emoji
 from editor.bench.outcome import Bound, Outcome, at_least, at_most, side_by_side
 from editor.checkpoints import open_checkpoint
-from editor.emoji.profile import grid
+from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
 from editor.generation.sampling import ImageCache, generate_images, load_pipeline
 from editor.io.progress import ProgressCallback
@@ -65,7 +65,7 @@ def run() -> Outcome:
 
 def shots_to_draw() -> list[ImageSpec]:
     """Prompts spread over objects and styles, each at one seed."""
-    return [ImageSpec(phrase.text(), 0) for phrase in evenly(grid(), IMAGES)]
+    return [ImageSpec(phrase.text(), 0) for phrase in evenly(styled_object_phrases(), IMAGES)]
 
 
 @torch.inference_mode()

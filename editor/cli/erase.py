@@ -27,7 +27,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
 from editor.cli.common import show_conflicts
-from editor.emoji.locate import embedded
+from editor.emoji.locate import embedded_model_folder
 
 CACHE = Path("~/.cache/expunge")
 
@@ -65,7 +65,7 @@ def erase(
 
         context = jobs.JobContext(
             request=request,
-            model_dir=model_dir or embedded(request.model),
+            model_dir=model_dir or embedded_model_folder(request.model),
             workdir=Path(workdir),
             cache_dir=cache_dir.expanduser(),
             progress=show,

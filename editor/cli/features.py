@@ -61,10 +61,10 @@ def train(
     json_output: JsonOutput = False,
 ) -> None:
     """Train an autoencoder and measure it on images that it did not see."""
-    from editor.features.sae.dataset import measured, recorded, split
+    from editor.features.sae.dataset import evaluate_sae, held_out_rows, load_dataset
 
     computed = device_of(device)
-    found = recorded(recording)
+    found = load_dataset(recording)
     chosen = {
         "latents": latents, "k": k, "activation": activation, "steps": steps, "batch": batch,
         "learning_rate": learning_rate, "l1": l1, "seed": seed,
@@ -72,7 +72,7 @@ def train(
     config = configured(
         preset, found.rows.shape[1], {name: value for name, value in chosen.items() if value is not None}
     )
-    card = run_training(found, split(found, held_out, seed), config, out, computed, measured)
+    card = run_training(found, held_out_rows(found, held_out, seed), config, out, computed, evaluate_sae)
     show_card(card, json_output)
 
 
@@ -82,9 +82,9 @@ def configured(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
     Raises:
         UsageError: a choice means nothing.
     """
-    from editor.features.sae import SaeConfig, revelio
+    from editor.features.sae import SaeConfig, revelio_config
 
-    base = revelio(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=SMALL_K)
+    base = revelio_config(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=SMALL_K)
     try:
         return SaeConfig.model_validate(base.model_dump() | chosen)
     except ValidationError as error:
@@ -118,12 +118,12 @@ def run_training(
 ) -> dict[str, Any]:
     """Train, measure, write."""
     from editor.features.sae import train_sae
-    from editor.features.sae.training import CHECKPOINT
+    from editor.features.sae.training import CHECKPOINT_FILE
 
     done = train_sae(found.rows[~held_out], config, folder=out, device=device)
-    card: dict[str, Any] = found.about | {"training": config.model_dump()} | measured(done.sae, found, held_out)
+    card: dict[str, Any] = found.provenance | {"training": config.model_dump()} | measured(done.sae, found, held_out)
     done.sae.save(out, card)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
     return card
 
 
@@ -158,19 +158,19 @@ def write_page(
     folder: Path, page: Path, recording: Path | None, images: Path | None, clip: Path | None, words: Path | None
 ) -> None:
     """The browser, from the embedded artwork or from what is named."""
-    from editor.features.browser import write
-    from editor.features.browser.inputs import from_folders
+    from editor.features.browser import write_browser_page
+    from editor.features.browser.inputs import load_browser_input
 
     if str(folder).startswith(EMBEDDED):
         from editor.cli.features_browser import embedded
 
-        write(embedded(str(folder).removeprefix(EMBEDDED)), page)
+        write_browser_page(embedded(str(folder).removeprefix(EMBEDDED)), page)
         return
     if recording is None or images is None:
         raise UsageError(
             "A page shows images.", field="recording", remedy="Name the recorded activations and the folder of images."
         )
-    write(from_folders(folder, recording, images, clip, words), page)
+    write_browser_page(load_browser_input(folder, recording, images, clip, words), page)
 
 
 @features.command()
@@ -194,7 +194,7 @@ def selftest(seed: Annotated[int, typer.Option(min=0)] = 0, json_output: JsonOut
     """Train on rows whose features are known, and count how many are found. Exit code 1: fewer than nine tenths."""
     import json
 
-    from editor.features.sae.selftest import selftest as run
+    from editor.features.sae.selftest import run_selftest as run
 
     found = run(seed, quiet=json_output)
     lines = [f"{name:<12}{value:.4f}" for name, value in asdict(found).items()]
@@ -211,7 +211,11 @@ def located(folder: Path) -> Path:
     from editor.features.sae import embedded as embedded_sae
 
     name = str(folder).removeprefix(EMBEDDED)
-    return embedded_clip.FOLDER if name == embedded_clip.FOLDER.name else embedded_sae.FOLDER / name
+    return (
+        embedded_clip.CLIP_SAE_FOLDER
+        if name == embedded_clip.CLIP_SAE_FOLDER.name
+        else embedded_sae.UNET_SAE_FOLDER / name
+    )
 
 
 def show_card(card: dict[str, Any], json_output: bool) -> None:

@@ -44,9 +44,9 @@ def studio_from_options(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Any:
     """What is looked at; by default the embedded model and its judge."""
-    from editor.features.clip.workspace import Source
+    from editor.features.clip.workspace import SessionPaths
 
-    return Source(clip, sae, model_dir, adapter, words).open(steps, guidance, seed)
+    return SessionPaths(clip, sae, model_dir, adapter, words).open(steps, guidance, seed)
 
 
 @takes("studio", studio_from_options)
@@ -58,11 +58,11 @@ def group(
     json_output: JsonOutput = False,
 ) -> None:
     """Take a picture apart into groups of features, heaviest first; --out draws each."""
-    found = studio.grouped(picture, threshold, studio.easel.seed)
+    found = studio.group_image(picture, threshold, studio.renderer.seed)
     rows = described(studio, found)
     if out is not None:
         labels = [f"{row['group']} {row['nearest']}" for row in rows]
-        write(out, [strip(studio, label, found.vector(n), STRENGTHS) for n, label in enumerate(labels)])
+        write(out, [strip(studio, label, found.group_vector(n), STRENGTHS) for n, label in enumerate(labels)])
     tell(rows, json_output)
 
 
@@ -97,32 +97,34 @@ def steer(
     """Draw a picture with some of its groups scaled. Groups are numbered as `group` numbers them."""
     import torch
 
-    from editor.features.clip.image_grids import Strip
-    from editor.features.clip.workspace import scales
-    from editor.features.image_folder import read
+    from editor.features.clip.image_grids import ImageStrip
+    from editor.features.clip.workspace import parse_scales
+    from editor.features.image_folder import read_image
 
-    found = studio.grouped(picture, threshold, studio.easel.seed)
-    steered = found.steered(scales(scale, len(found.grouping)))
-    images = [read(picture), *studio.easel.draw(torch.stack([found.parts.embedding, steered]))]
-    write(out, [Strip("", images, ("picture", "drawn again", "steered"))])
+    found = studio.group_image(picture, threshold, studio.renderer.seed)
+    steered = found.steer(parse_scales(scale, len(found.grouping)))
+    images = [read_image(picture), *studio.renderer.render(torch.stack([found.decomposition.embedding, steered]))]
+    write(out, [ImageStrip("", images, ("picture", "drawn again", "steered"))])
     tell(described(studio, found), json_output)
 
 
 def strip(studio: Any, label: str, vector: Any, factors: str) -> Any:
     """One feature or group, drawn on nothing in particular."""
-    from editor.features.clip.image_grids import Strip
-    from editor.features.clip.workspace import strengths
+    from editor.features.clip.image_grids import ImageStrip
+    from editor.features.clip.workspace import parse_strengths
 
-    each = strengths(factors)
-    return Strip(label, studio.easel.icon(vector, studio.base, each), [f"{factor:g}" for factor in each])
+    each = parse_strengths(factors)
+    return ImageStrip(
+        label, studio.renderer.render_icon(vector, studio.base_embedding, each), [f"{factor:g}" for factor in each]
+    )
 
 
 def write(out: Path, strips: list[Any]) -> None:
     """A sheet."""
-    from editor.features.clip.image_grids import sheet
+    from editor.features.clip.image_grids import render_strips
     from editor.io.atomic import write_bytes
 
-    write_bytes(out, sheet(strips))
+    write_bytes(out, render_strips(strips))
     typer.echo(out, err=True)
 
 
@@ -134,8 +136,8 @@ def described(studio: Any, found: Any) -> list[dict[str, Any]]:
         {
             "group": number + 1,
             "mass": round(mass, 4),
-            "features": found.parts.features[list(members)].tolist(),
-            "nearest": nearest_text(found.vector(number), studio.texts),
+            "features": found.decomposition.latents[list(members)].tolist(),
+            "nearest": nearest_text(found.group_vector(number), studio.texts),
         }
         for number, (members, mass) in enumerate(zip(found.grouping.members, found.grouping.masses, strict=True))
     ]

@@ -9,7 +9,7 @@ import typer
 from api_schemas.cli.options import JsonOutput
 
 if TYPE_CHECKING:
-    from editor.features.activations.recorder import Source
+    from editor.features.activations.recorder import ActivationSource
 
 BATCH = 16
 """Pictures that are encoded at once."""
@@ -46,11 +46,11 @@ def record(
 ) -> None:
     """Show a folder of pictures to a model and keep what its modules put out, for `expunge features train`."""
     from editor.features.activations.recorder import record, store_folder
-    from editor.features.image_folder import labels_of, pictures_in
+    from editor.features.image_folder import folder_labels, list_images
 
-    files = pictures_in(pictures)
+    files = list_images(pictures)
     source = embedded(clip, files) if clip else noised(model_dir, files, module, timestep, size, seed)
-    stores = record(out, source, labels_of(pictures, files), "mean" if clip else pooling)
+    stores = record(out, source, folder_labels(pictures, files), "mean" if clip else pooling)
     rows = [
         {"folder": str(store_folder(out, key)), "rows": len(store.rows()), "width": store.manifest.channels}
         for key, store in stores.items()
@@ -59,16 +59,16 @@ def record(
     typer.echo(json.dumps({"recordings": rows}) if json_output else "\n".join(lines))
 
 
-def embedded(clip: Path, files: list[Path]) -> "Source":
+def embedded(clip: Path, files: list[Path]) -> "ActivationSource":
     """Embeddings of pictures."""
     from editor.features.activations.encoder_source import ImageEmbeddings
     from editor.features.clip.image_encoder import open_image_encoder
-    from editor.features.image_folder import squares
+    from editor.features.image_folder import read_square_images
 
     encoder = open_image_encoder(clip)
-    pixels = squares(files, encoder.side)
+    pixels = read_square_images(files, encoder.image_size)
     return ImageEmbeddings(
-        encoder.images, encoder.clip, list((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        encoder.embed_images, encoder.clip, list((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
     )
 
 
@@ -79,16 +79,14 @@ def noised(
     timesteps: list[int] | None,
     size: int | None,
     seed: int,
-) -> "Source":
+) -> "ActivationSource":
     """Pictures noised to timesteps, under the empty prompt."""
-    import torch
-
-    from editor.features.activations.noised_source import NoisedImages, encode
-    from editor.features.image_folder import squares
+    from editor.features.activations.noised_source import NoisedImages, encode_pixels
+    from editor.features.image_folder import read_square_images
 
     pipeline = generator(model)
-    pixels = squares(files, size or side(pipeline)) * 2 - 1
-    latents = torch.cat([encode(pipeline, part) for part in torch.split(pixels, BATCH)])
+    pixels = read_square_images(files, size or side(pipeline)) * 2 - 1
+    latents = encode_pixels(pipeline, pixels, BATCH)
     return NoisedImages(pipeline, latents, modules or ["mid_block"], timesteps or [25], seed)
 
 

@@ -21,7 +21,7 @@ from api_schemas.cli.options import (
 from api_schemas.cli.removal_arguments import SYNTAX, Wishes, build_request
 from api_schemas.errors import UsageError
 from editor.cli.common import show_conflicts
-from editor.emoji.locate import embedded
+from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
     from editor.jobs.forecast import EncoderForecast, Forecast
@@ -58,7 +58,7 @@ def foresee(
 
     with Console(stderr=True, quiet=json_output).status("solving"):
         folder = LedgerFolder(ledger) if ledger else None
-        found = forecast(open_checkpoint(model_dir or embedded(model)), request, texts, folder)
+        found = forecast(open_checkpoint(model_dir or embedded_model_folder(model)), request, texts, folder)
     if json_output:
         typer.echo(found.model_dump_json())
     else:

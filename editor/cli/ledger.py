@@ -14,7 +14,7 @@ from api_schemas.cli.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, 
 from api_schemas.conflicts import Conflict, name_conflicts
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.cli.common import show_conflicts
-from editor.emoji.locate import embedded
+from editor.emoji.locate import embedded_model_folder
 from editor.ledger.entry import SHOWN_DIGEST, Entry
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def revoke(
 
     console = Console(stderr=True, quiet=json_output)
     with console.status("solving for what stays"):
-        checkpoint, now = open_checkpoint(model_dir or embedded(model)), datetime.now(UTC)
+        checkpoint, now = open_checkpoint(model_dir or embedded_model_folder(model)), datetime.now(UTC)
         to = ledger_release.Release(model, checkpoint, out, now, delta_only, open_signer(sign_with, now))
         done = ledger_release.revoke(LedgerFolder(folder), names, to)
     if json_output:
@@ -183,7 +183,7 @@ def rebase(
     with console.status("comparing and solving"):
         now = datetime.now(UTC)
         to = Release(onto.name, open_checkpoint(onto), out, now, delta_only, open_signer(sign_with, now))
-        original = open_checkpoint(model_dir or embedded(model))
+        original = open_checkpoint(model_dir or embedded_model_folder(model))
         done = Rebase(LedgerFolder(folder), to).run(original)
     if json_output:
         typer.echo(done.model_dump_json())

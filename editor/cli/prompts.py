@@ -60,11 +60,11 @@ def prompts(
     Leave names out with --exclude; the same options belong to `expunge edit` and `expunge erase`.
     """
     request = build_request(remove, wishes, model=model)
-    from editor.emoji.locate import embedded
+    from editor.emoji.locate import embedded_model_folder
     from editor.prompts import find_conflicts, open_book
     from editor.prompts.resolve_request import resolve
 
-    book = open_book(model_dir or embedded(model))
+    book = open_book(model_dir or embedded_model_folder(model))
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     found = Review(
         removals=[review(removal, book) for removal in resolve(request, book)],

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from api_schemas.cli.options import JsonOutput, ModelId, Seed
 from api_schemas.errors import UsageError
-from editor.emoji.locate import embedded
+from editor.emoji.locate import embedded_model_folder
 from editor.generation.config import Sampler, native_precision
 from editor.generation.memory_budget import MemoryBudget, parse_memory
 from editor.io.progress import ProgressCallback
@@ -80,7 +80,9 @@ def trace(
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )
-    bench = Workbench(model_dir or embedded(model), judge_folder(), options, model_dir.name if model_dir else model)
+    bench = Workbench(
+        model_dir or embedded_model_folder(model), judge_folder(), options, model_dir.name if model_dir else model
+    )
     run_and_show(bench, confirm, out, json_output)
 
 

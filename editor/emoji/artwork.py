@@ -33,7 +33,7 @@ def background_colours() -> Tensor:
     return torch.tensor(list(BACKGROUNDS.values()), dtype=torch.float32) / 255
 
 
-def shifted(pictures: Tensor, shift: tuple[int, int]) -> Tensor:
+def shift_pictures(pictures: Tensor, shift: tuple[int, int]) -> Tensor:
     """Move RGBA pictures by (down, right) pixels; what enters is transparent. The artwork keeps a margin of 2 pixels."""
     down, right = shift
     moved = torch.roll(pictures, shifts=(down, right), dims=(-2, -1))
@@ -44,7 +44,7 @@ def shifted(pictures: Tensor, shift: tuple[int, int]) -> Tensor:
     return moved
 
 
-def composite(pictures: Tensor, colours: Tensor) -> Tensor:
+def composite_on(pictures: Tensor, colours: Tensor) -> Tensor:
     """Lay ``(n, 4, h, w)`` RGBA pictures over ``(n, 3)`` colours: ``(n, 3, h, w)`` RGB in [-1, 1]."""
     rgb, alpha = pictures[:, :3], pictures[:, 3:]
     return (rgb * alpha + colours[:, :, None, None] * (1 - alpha)) * 2 - 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editor.emoji.artwork import background_colours, composite, load_sheet, shifted
+from editor.emoji.artwork import background_colours, composite_on, load_sheet, shift_pictures
 from editor.emoji.vocabulary import (
     BACKGROUNDS,
     DEFAULT_STYLE,
@@ -42,13 +42,13 @@ class Subject:
         return caption(wording, OBJECT_NAMES[self.object], STYLES[self.style], tuple(BACKGROUNDS)[self.background])
 
 
-class Pictures:
+class Artwork:
     """The artwork in memory, composited on demand."""
 
     def __init__(self) -> None:
         self.sheet, self.colours = load_sheet(), background_colours()
 
-    def of(self, subjects: list[Subject], shift: tuple[int, int] = (0, 0)) -> Tensor:
+    def render(self, subjects: list[Subject], shift: tuple[int, int] = (0, 0)) -> Tensor:
         """``(n, 3, 64, 64)`` in [-1, 1]."""
         rgba = torch.stack([self.sheet[s.object, s.style] for s in subjects])
-        return composite(shifted(rgba, shift), self.colours[[s.background for s in subjects]])
+        return composite_on(shift_pictures(rgba, shift), self.colours[[s.background for s in subjects]])

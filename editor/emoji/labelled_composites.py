@@ -6,14 +6,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from editor.emoji.composites import SHIFTS, Pictures, Subject
+from editor.emoji.composites import SHIFTS, Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, OBJECTS, STYLES
 
-GROUP_OF = {name: group for group, names in OBJECTS.items() for name in names}
+OBJECT_GROUPS = {name: group for group, names in OBJECTS.items() for name in names}
 
 
 @dataclass(frozen=True)
-class Composites:
+class LabelledComposites:
     """``objects x styles x variants`` items in that order; a variant is a background and a shift, drawn evenly."""
 
     variants: int
@@ -22,7 +22,7 @@ class Composites:
     @cached_property
     def subjects(self) -> list[Subject]:
         """Which picture on which background."""
-        backgrounds = iter(torch.randint(len(BACKGROUNDS), (len(self),), generator=self.generator(0)).tolist())
+        backgrounds = iter(torch.randint(len(BACKGROUNDS), (len(self),), generator=self.generator_for(0)).tolist())
         return [
             Subject(o, s, next(backgrounds))
             for o in range(len(OBJECT_NAMES))
@@ -30,7 +30,7 @@ class Composites:
             for _ in range(self.variants)
         ]
 
-    def generator(self, what: int) -> torch.Generator:
+    def generator_for(self, what: int) -> torch.Generator:
         """Of backgrounds (0) and shifts (1)."""
         return torch.Generator().manual_seed(2 * self.seed + what)
 
@@ -43,7 +43,7 @@ class Composites:
         backgrounds = tuple(BACKGROUNDS)
         return {
             "object": [OBJECT_NAMES[s.object] for s in self.subjects],
-            "group": [GROUP_OF[OBJECT_NAMES[s.object]] for s in self.subjects],
+            "group": [OBJECT_GROUPS[OBJECT_NAMES[s.object]] for s in self.subjects],
             "style": [STYLES[s.style] for s in self.subjects],
             "background": [backgrounds[s.background] for s in self.subjects],
             "variant": [str(i % self.variants) for i in range(len(self))],
@@ -51,9 +51,9 @@ class Composites:
 
     def images(self) -> Tensor:
         """``(items, 3, 64, 64)`` in [-1, 1]."""
-        pictures, images = Pictures(), torch.empty(len(self), 3, 64, 64)
-        moves = torch.randint(len(SHIFTS), (len(self),), generator=self.generator(1))
+        pictures, images = Artwork(), torch.empty(len(self), 3, 64, 64)
+        moves = torch.randint(len(SHIFTS), (len(self),), generator=self.generator_for(1))
         for number, shift in enumerate(SHIFTS):
             chosen = (moves == number).nonzero()[:, 0].tolist()
-            images[chosen] = pictures.of([self.subjects[i] for i in chosen], shift)
+            images[chosen] = pictures.render([self.subjects[i] for i in chosen], shift)
         return images

@@ -5,7 +5,7 @@ from pathlib import Path
 from api_schemas.errors import UsageError
 
 
-def embedded(model: str) -> Path:
+def embedded_model_folder(model: str) -> Path:
     """The folder of a model that ships with the package."""
     from editor.emoji import WEIGHTS
 

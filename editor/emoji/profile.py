@@ -29,7 +29,7 @@ PROFILE = Profile(
 )
 
 
-def grid() -> list[Phrase]:
+def styled_object_phrases() -> list[Phrase]:
     """Every object in every style, on white, wordings taking turns."""
     wordings = cycle(STYLED_WORDINGS)
     return [Phrase(next(wordings), name, style) for name in OBJECT_NAMES for style in STYLES]

@@ -12,32 +12,32 @@ from torch import Tensor
 from api_schemas.errors import UsageError
 from editor.errors import FeatureError
 
-KINDS = {".png", ".jpg", ".jpeg", ".webp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """All files of pictures in a folder and below, by name.
 
     Raises:
         FeatureError: there is none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in KINDS)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise FeatureError(
             f"There is no picture in {folder.name}.",
             field="images",
-            remedy=f"Name a folder of {', '.join(sorted(KINDS))}.",
+            remedy=f"Name a folder of {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
     return found
 
 
-def labels_of(folder: Path, pictures: Sequence[Path]) -> dict[str, list[str]]:
+def folder_labels(folder: Path, pictures: Sequence[Path]) -> dict[str, list[str]]:
     """``folder``: the sub-folder that each lies in; nothing where some lie in none."""
     places = [picture.relative_to(folder).parts for picture in pictures]
     return {"folder": [place[0] for place in places]} if all(len(place) > 1 for place in places) else {}
 
 
-def read(picture: Path) -> np.ndarray:
+def read_image(picture: Path) -> np.ndarray:
     """A picture's pixels, (height, width, 3) uint8; transparent ones on white.
 
     Raises:
@@ -53,12 +53,12 @@ def read(picture: Path) -> np.ndarray:
     return np.asarray(Pillow.alpha_composite(canvas, image).convert("RGB"))
 
 
-def squares(pictures: Sequence[Path], side: int) -> Tensor:
+def read_square_images(pictures: Sequence[Path], side: int) -> Tensor:
     """``(n, 3, side, side)`` in [0, 1]: the middle of each, scaled."""
-    return torch.cat([square(read(picture), side) for picture in pictures])
+    return torch.cat([crop_square(read_image(picture), side) for picture in pictures])
 
 
-def square(pixels: np.ndarray, side: int) -> Tensor:
+def crop_square(pixels: np.ndarray, side: int) -> Tensor:
     """``(height, width, 3)`` uint8 -> ``(1, 3, side, side)``."""
     height, width = pixels.shape[:2]
     least = min(height, width)

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-ITERATIONS = 200
-TOLERANCE = 1e-6
+MAX_ITERATIONS = 200
+GRADIENT_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,16 @@ class LinearProbe:
     """``(classes,)``"""
     classes: tuple[str, ...]
 
-    def predict(self, rows: Tensor) -> Tensor:
+    def logits(self, rows: Tensor) -> Tensor:
         """``(n, d)`` -> logits ``(n, classes)``."""
         return rows.double() @ self.weight.T + self.bias
 
     def accuracy(self, rows: Tensor, labels: Sequence[str]) -> float:
         """Share of rows whose class has the highest logit."""
-        return float((self.predict(rows).argmax(1) == indices(labels, self.classes)).double().mean())
+        return float((self.logits(rows).argmax(1) == class_indices(labels, self.classes)).double().mean())
 
 
-def indices(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
+def class_indices(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
     """``(n,)`` places of labels among the classes.
 
     Raises:
@@ -50,7 +49,9 @@ def indices(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
     return torch.tensor([places[label] for label in labels])
 
 
-def fit_probe(rows: Tensor, labels: Sequence[str], penalty: float = 1e-2, tolerance: float = TOLERANCE) -> LinearProbe:
+def fit_probe(
+    rows: Tensor, labels: Sequence[str], penalty: float = 1e-2, tolerance: float = GRADIENT_TOLERANCE
+) -> LinearProbe:
     """Minimise mean cross-entropy + ``penalty / 2 * |W|^2`` over standardised rows, by L-BFGS in float64.
 
     Args:
@@ -65,18 +66,20 @@ def fit_probe(rows: Tensor, labels: Sequence[str], penalty: float = 1e-2, tolera
     classes = tuple(sorted(set(labels)))
     if len(classes) < 2:
         raise FeatureError("A probe needs at least two classes.", field="labels", remedy="Label what it is not, too.")
-    x, targets = rows.double(), indices(labels, classes)
+    x, targets = rows.double(), class_indices(labels, classes)
     mean, scale = x.mean(0), x.std(0, correction=0).clamp_min(1e-12)
-    weight, bias = minimise((x - mean) / scale, targets, len(classes), penalty, tolerance)
+    weight, bias = fit_standardized((x - mean) / scale, targets, len(classes), penalty, tolerance)
     weight = weight / scale
     return LinearProbe(weight, bias - weight @ mean, classes)
 
 
-def minimise(x: Tensor, targets: Tensor, classes: int, penalty: float, tolerance: float) -> tuple[Tensor, Tensor]:
+def fit_standardized(
+    x: Tensor, targets: Tensor, classes: int, penalty: float, tolerance: float
+) -> tuple[Tensor, Tensor]:
     """Weights ``(classes, d)`` and biases of the minimum, which is unique up to a shift of all biases."""
     both = torch.zeros(classes, x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS(
-        [both], max_iter=ITERATIONS, tolerance_grad=tolerance, history_size=20, line_search_fn="strong_wolfe"
+        [both], max_iter=MAX_ITERATIONS, tolerance_grad=tolerance, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
@@ -89,23 +92,3 @@ def minimise(x: Tensor, targets: Tensor, classes: int, penalty: float, tolerance
     with torch.enable_grad():
         solver.step(loss)  # type: ignore[no-untyped-call]
     return both.detach()[:, :-1], both.detach()[:, -1]
-
-
-def fit_best(
-    rows: Tensor,
-    labels: Sequence[str],
-    validation: Sequence[int],
-    penalties: Sequence[float] = PENALTIES,
-    tolerance: float = TOLERANCE,
-) -> LinearProbe:
-    """Choose the penalty by accuracy on some rows that are kept out for it, then fit on all.
-
-    Args:
-        validation: numbers of the rows to keep out, unlike the rest in what shall not matter.
-    """
-    out = set(validation)
-    rest = [i for i in range(len(labels)) if i not in out]
-    x, y = rows[rest], [labels[i] for i in rest]
-    check = (rows[list(validation)], [labels[i] for i in validation])
-    best = max(penalties, key=lambda penalty: (fit_probe(x, y, penalty, tolerance).accuracy(*check), penalty))
-    return fit_probe(rows, labels, best, tolerance)

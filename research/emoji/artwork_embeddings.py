@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from editor import emoji
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
 from editor.io.atomic import write_bytes
@@ -23,13 +23,13 @@ SUBJECTS = tuple(
 
 def embed_artwork(encoder: ImageEncoder, variants: int = VARIANTS, seed: int = 0) -> Tensor:
     """``(subjects, variants, d)``; of each subject the first is clean and in place."""
-    pictures, generator = Pictures(), torch.Generator().manual_seed(seed)
+    pictures, generator = Artwork(), torch.Generator().manual_seed(seed)
     one_background = len(OBJECT_NAMES) * len(STYLES)
 
     def embedded(subjects: tuple[Subject, ...], variant: int) -> Tensor:
         shift = wide_shift(generator) if variant else (0, 0)
-        pixels = pictures.of(list(subjects), shift)
-        return encoder.embed(((rough(pixels, generator) if variant else pixels) + 1) / 2)
+        pixels = pictures.render(list(subjects), shift)
+        return encoder.embed_pixels(((rough(pixels, generator) if variant else pixels) + 1) / 2)
 
     parts = [SUBJECTS[i : i + one_background] for i in range(0, len(SUBJECTS), one_background)]
     return torch.cat(

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from editor.checkpoints import open_checkpoint
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
 from editor.methods.default import edit
@@ -74,7 +74,7 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
     book, source = PromptBook(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
-        seen = clip.vision_model(pixel_values=Pictures().of(subjects)).pooler_output
+        seen = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
         gallery = F.normalize(clip.visual_projection(seen))
     before, curve = found(clip, book, gallery), []
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight

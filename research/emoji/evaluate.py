@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from tqdm import tqdm
 
 from editor import emoji
-from editor.emoji.composites import Pictures, Subject
-from editor.emoji.profile import PROFILE, grid
+from editor.emoji.composites import Artwork, Subject
+from editor.emoji.profile import PROFILE, styled_object_phrases
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.sampling import generate_images, load_pipeline
@@ -41,14 +41,14 @@ def recognised(judge: Judge, images: Sequence[Image], phrases: Sequence[Phrase])
 
 def artwork_check(judge: Judge) -> dict[str, Any]:
     """The judge on real artwork at unseen shifts, on every background."""
-    pictures, images, phrases = Pictures(), [], []
+    pictures, images, phrases = Artwork(), [], []
     for number, shift in enumerate(UNSEEN_SHIFTS):
         subjects = [
             Subject(o, s, (o + s + number) % len(BACKGROUNDS))
             for o in range(len(OBJECT_NAMES))
             for s in range(len(STYLES))
         ]
-        pixels = ((pictures.of(subjects, shift) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        pixels = ((pictures.render(subjects, shift) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
         images += list(pixels)
         phrases += [Phrase("{a}", OBJECT_NAMES[s.object], STYLES[s.style]) for s in subjects]
     return recognised(judge, images, phrases)
@@ -57,7 +57,7 @@ def artwork_check(judge: Judge) -> dict[str, Any]:
 def generated(model_dir: Path) -> list[Image]:
     """One image of every prompt of the grid, seed 0."""
     with tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        shots = [ImageSpec(phrase.text(), 0) for phrase in grid()]
+        shots = [ImageSpec(phrase.text(), 0) for phrase in styled_object_phrases()]
         return generate_images(load_pipeline(model_dir), SAMPLER, shots, lambda done: bar.update(done - bar.n))
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     judge = open_judge(arguments.judge, arguments.model, PROFILE)
     images = generated(arguments.model)
-    figures = {"judge": artwork_check(judge), "generator": recognised(judge, images, grid())}
+    figures = {"judge": artwork_check(judge), "generator": recognised(judge, images, styled_object_phrases())}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "emoji.json").write_text(json.dumps(figures, indent=2) + "\n")
     (arguments.out / "images").mkdir(exist_ok=True)

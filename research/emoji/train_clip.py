@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from editor.emoji.artwork import SIZE
-from editor.emoji.composites import SHIFTS, Pictures, Subject
+from editor.emoji.composites import SHIFTS, Artwork, Subject
 from research.emoji.random_subjects import random_subjects
 from research.emoji.train_tokenizer import CONTEXT
 from research.emoji.training_loop import Plan, autocast, train
@@ -131,12 +131,12 @@ def train_clip(
     batch: Callable[[int, torch.Generator], list[Subject]] = random_subjects,
 ) -> CLIPModel:
     """Train one CLIP on random captions and composites."""
-    pictures, clip = Pictures(), build(shape, tokenizer, plan.seed)
+    pictures, clip = Artwork(), build(shape, tokenizer, plan.seed)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         subjects = batch(plan.batch, generator)
         ids = tokens(tokenizer, [subject.caption(generator) for subject in subjects])
-        return contrastive_loss(clip, ids, augment(pictures.of(subjects, shift(generator)), generator))
+        return contrastive_loss(clip, ids, augment(pictures.render(subjects, shift(generator)), generator))
 
     train(name, clip, plan, loss_of, folder)
     return clip

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from editor import emoji
-from editor.emoji.composites import Pictures, Subject
-from editor.features.clip.ip_adapter import ADAPTER, FILE
+from editor.emoji.composites import Artwork, Subject
+from editor.features.clip.ip_adapter import ADAPTER_FILE, ADAPTER_FOLDER
 from editor.generation.sampling import load_pipeline
 from research.emoji.artwork_embeddings import SUBJECTS, artwork_embeddings
 from research.emoji.train_unet import SCHEDULE, Prompts, random_times
@@ -119,7 +119,7 @@ class Teacher:
     autoencoder: AutoencoderTiny
     prompts: Prompts
     unet: UNet2DConditionModel
-    pictures: Pictures
+    pictures: Artwork
     scheduler: DDPMScheduler
 
     @torch.no_grad()
@@ -136,7 +136,7 @@ class Teacher:
 
     def batch(self, subjects: list[Subject], generator: torch.Generator) -> list[Lesson]:
         """Of every attention, on noised artwork under its caption."""
-        clean = self.autoencoder.encoder(self.pictures.of(subjects)) * SCALING
+        clean = self.autoencoder.encoder(self.pictures.render(subjects)) * SCALING
         times = random_times(len(subjects), generator)
         noisy = self.scheduler.add_noise(clean, torch.randn(clean.shape, generator=generator), times)
         states = self.prompts.states([subject.caption(generator) for subject in subjects])
@@ -190,12 +190,12 @@ def teacher_of(pipeline: Any) -> Teacher:
     unet = pipeline.unet.requires_grad_(False).to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder, {})
-    return Teacher(pipeline.vae, prompts, unet, Pictures(), DDPMScheduler(**SCHEDULE))
+    return Teacher(pipeline.vae, prompts, unet, Artwork(), DDPMScheduler(**SCHEDULE))
 
 
-def save_adapter(adapter: Adapter, folder: Path = ADAPTER) -> None:
+def save_adapter(adapter: Adapter, folder: Path = ADAPTER_FOLDER) -> None:
     """Write the weights in float16, and the card."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().half().contiguous() for name, tensor in adapter.state().items()}
-    save_file(tensors, folder / FILE, {"format": "pt"})
+    save_file(tensors, folder / ADAPTER_FILE, {"format": "pt"})
     shutil.copyfile(CARD, folder / "README.md")

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from research.emoji.random_subjects import random_subjects
 from research.emoji.train_vae import LATENT_CHANNELS, SCALING
@@ -51,10 +51,10 @@ def build(seed: int, text_width: int) -> UNet2DConditionModel:
 @torch.no_grad()
 def encode_artwork(autoencoder: AutoencoderTiny) -> Tensor:
     """Scaled latents of every picture, unshifted: ``(backgrounds, objects * styles, 32, 8, 8)``."""
-    pictures = Pictures()
+    pictures = Artwork()
     pairs = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     return torch.stack([
-        autoencoder.encoder(pictures.of([Subject(o, s, background) for o, s in pairs])) * SCALING
+        autoencoder.encoder(pictures.render([Subject(o, s, background) for o, s in pairs])) * SCALING
         for background in range(len(BACKGROUNDS))
     ])  # fmt: skip
 

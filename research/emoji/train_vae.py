@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from editor.emoji.composites import Pictures
+from editor.emoji.composites import Artwork
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from research.emoji.random_subjects import random_subjects
 from research.emoji.train_clip import wide_shift
@@ -109,7 +109,7 @@ def with_encoder(seed: int) -> AutoencoderTiny:
     """The model with its encoder written and its decoder random."""
     model = build(seed)
     everything = random_subjects(len(OBJECT_NAMES) * len(STYLES), torch.Generator().manual_seed(seed))
-    write_encoder(model, Pictures().of(everything))
+    write_encoder(model, Artwork().render(everything))
     model.encoder.requires_grad_(False)
     return model
 
@@ -121,10 +121,10 @@ def rare_shift(generator: torch.Generator) -> tuple[int, int]:
 
 def train_autoencoder(folder: Path, plan: Plan = PLAN) -> AutoencoderTiny:
     """Train the decoder on composites, most of them where the denoiser will put them."""
-    pictures, model = Pictures(), with_encoder(plan.seed)
+    pictures, model = Artwork(), with_encoder(plan.seed)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        target = pictures.of(random_subjects(plan.batch, generator), rare_shift(generator))
+        target = pictures.render(random_subjects(plan.batch, generator), rare_shift(generator))
         target = target.to(memory_format=torch.channels_last)
         with torch.no_grad():
             latents = model.encoder(target)

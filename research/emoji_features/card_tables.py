@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import Estimate
-from editor.emoji.labelled_composites import GROUP_OF
+from editor.emoji.labelled_composites import OBJECT_GROUPS
 from editor.features.sae import SparseAutoencoder
-from editor.features.sae.metrics import Reconstruction, stability, stable_share
+from editor.features.sae.metrics import ReconstructionMetrics, stability, stable_share
 from editor.features.sae.sparse_probing import absorption
 
 SPARSE_SIZES = (1, 10, 100)
 """Of the sparse probing curve: what the card shows."""
 
 
-def agreement(found: Reconstruction, saes: Sequence[SparseAutoencoder]) -> dict[str, float]:
+def agreement(found: ReconstructionMetrics, saes: Sequence[SparseAutoencoder]) -> dict[str, float]:
     """Of the first autoencoder's living latents with other seeds' latents."""
     first, *others = (sae.decoder.detach() for sae in saes)
     alive = torch.tensor(found.density) > 0
@@ -30,7 +30,7 @@ def agreement(found: Reconstruction, saes: Sequence[SparseAutoencoder]) -> dict[
 
 def absorbed(codes: Tensor, objects: Sequence[str], train: Tensor) -> dict[str, float]:
     """Means over objects, those of the same group being siblings."""
-    found = absorption(codes, objects, GROUP_OF, train).values()
+    found = absorption(codes, objects, OBJECT_GROUPS, train).values()
     each = ((one.jaccard, one.f1_one, one.f1_few) for one in found)
     return dict(zip(("jaccard", "f1_one", "f1_few"), map(fmean, zip(*each, strict=True)), strict=True))
 

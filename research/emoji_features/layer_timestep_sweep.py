@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from editor import emoji
-from editor.emoji.labelled_composites import Composites
+from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.noised_source import NoisedImages, encode_in_batches
-from editor.features.activations.recorder import Key
-from editor.features.activations.store import pooled
+from editor.features.activations.noised_source import NoisedImages, encode_pixels
+from editor.features.activations.recorder import StoreKey
+from editor.features.activations.store import pool_maps
 from editor.features.diffc.model import DiffcConfig
-from editor.features.diffc.training import DiffcPlan, Labelled, hits, train_diffc
-from editor.features.linear_probe import fit_probe, indices
+from editor.features.diffc.training import DiffcTrainingConfig, LabelledMaps, correct_predictions, train_diffc
+from editor.features.linear_probe import class_indices, fit_probe
 from editor.generation.config import native_precision
 from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
@@ -39,7 +39,7 @@ VARIANTS = 4
 OBJECT_FOLDS = 3
 VALIDATION = 0.1
 """Share of the training pictures (or objects) that choose Diff-C's epoch."""
-PLAN = DiffcPlan(epochs=8, horizon=8)
+PLAN = DiffcTrainingConfig(epochs=8, cosine_epochs=8)
 PENALTY, TOLERANCE = 1e-3, 1e-4
 """Of the probe, everywhere: the best of 0.001 to 1 for objects at ``up_blocks.0``, t = 25; a hundredth of the tolerance changes
 no accuracy by more than 0.006."""
@@ -53,12 +53,12 @@ QUESTIONS: tuple[tuple[Label, Split], ...] = (
 """What is asked, and what is new in the test rows: a foundry's hand, an object, or merely background, shift and noise."""
 
 
-def recorded(folder: Path) -> dict[Key, ActivationStore]:
+def recorded(folder: Path) -> dict[StoreKey, ActivationStore]:
     """Every position of every block, of the whole artwork in some composites, noised under the empty prompt."""
-    pipeline, composites = load_pipeline(emoji.WEIGHTS), Composites(VARIANTS)
+    pipeline, composites = load_pipeline(emoji.WEIGHTS), LabelledComposites(VARIANTS)
     pipeline.unet.to(memory_format=torch.channels_last)
     source = NoisedImages(
-        pipeline, encode_in_batches(pipeline, composites.images()), LAYERS, TIMESTEPS, precision=native_precision()
+        pipeline, encode_pixels(pipeline, composites.images()), LAYERS, TIMESTEPS, precision=native_precision()
     )
     return record(folder, source, composites.labels, "patch", shard=384)
 
@@ -142,7 +142,7 @@ class Rows:
     @cached_property
     def means(self) -> Tensor:
         """``(n, c)``"""
-        return pooled(self.maps, "mean")
+        return pool_maps(self.maps, "mean")
 
     def right(self, cell: Cell, fold: Fold) -> list[bool]:
         """Whether each test row is told rightly."""
@@ -153,19 +153,19 @@ class Rows:
         """By the linear probe on means over positions."""
         known = [*fold.train, *fold.validation]
         probe = fit_probe(self.means[known], [labels[i] for i in known], PENALTY, TOLERANCE)
-        found = probe.predict(self.means[fold.test]).argmax(1)
+        found = probe.logits(self.means[fold.test]).argmax(1)
         return [probe.classes[i] == labels[row] for i, row in zip(found.tolist(), fold.test, strict=True)]
 
     def classified(self, cell: Cell, labels: Sequence[str], fold: Fold) -> list[bool]:
         """By Diff-C's light variant on maps."""
         classes = tuple(sorted(set(labels)))
-        targets = indices(labels, classes)
+        targets = class_indices(labels, classes)
         config = DiffcConfig(module=cell.layer, timestep=cell.timestep, channels=self.maps.shape[1], classes=classes)
         train, validation, test = (
-            Labelled(self.maps[own], targets[own]) for own in (fold.train, fold.validation, fold.test)
+            LabelledMaps(self.maps[own], targets[own]) for own in (fold.train, fold.validation, fold.test)
         )
-        made = train_diffc(train.draw, train.targets, validation, config, PLAN, progress=False)
-        return cast(list[bool], hits(made.model, test).tolist())
+        made = train_diffc(train.load, train.targets, validation, config, PLAN, progress=False)
+        return cast(list[bool], correct_predictions(made.model, test).tolist())
 
 
 def by_object(store: ActivationStore, cell: Cell) -> list[float]:
@@ -179,7 +179,7 @@ def by_object(store: ActivationStore, cell: Cell) -> list[float]:
     return [float(np.mean([right for name, right in told if name == own])) for own in OBJECT_NAMES]
 
 
-def measured(stores: dict[Key, ActivationStore], cell: Cell, folder: Path) -> list[float]:
+def measured(stores: dict[StoreKey, ActivationStore], cell: Cell, folder: Path) -> list[float]:
     """``by_object``, once: a study that was interrupted goes on."""
     path = folder / f"{cell.name}.json"
     if not path.exists():

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editor.features.clip.embedded import FOLDER
+from editor.features.clip.embedded import CLIP_SAE_FOLDER
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
-from editor.features.sae.concept_metrics import concepts, told
-from editor.features.sae.metrics import reconstruction
+from editor.features.sae.concept_metrics import concept_metrics, encode_images
+from editor.features.sae.metrics import reconstruction_metrics
 from editor.io.atomic import write_bytes
 from research.emoji.artwork_embeddings import artwork_embeddings, labels_of
 from research.emoji_features.card_tables import absorbed, agreement, concept_cells
@@ -36,8 +36,8 @@ def train(folder: Path) -> None:
     saes = [trained(rows[~out], CONFIG, folder / f"clip_sae-{seed}", seed) for seed in SEEDS]
     sparse = trained(rows[~out], SPARSE, folder / "clip_sae-relu", 0)
     card = measured(rows[out], saes) | {"relu": figures(sparse, rows[out])} | telling(saes[0], embedded)
-    saes[0].save(FOLDER, card, torch.float16)
-    write_bytes(FOLDER / "README.md", readme(card).encode())
+    saes[0].save(CLIP_SAE_FOLDER, card, torch.float16)
+    write_bytes(CLIP_SAE_FOLDER / "README.md", readme(card).encode())
 
 
 def trained(rows: Tensor, config: SaeConfig, folder: Path, seed: int) -> SparseAutoencoder:
@@ -47,7 +47,7 @@ def trained(rows: Tensor, config: SaeConfig, folder: Path, seed: int) -> SparseA
 
 def figures(sae: SparseAutoencoder, rows: Tensor) -> dict[str, float]:
     """Of held-out rows."""
-    return {key: value for key, value in asdict(reconstruction(sae, rows)).items() if key != "density"}
+    return {key: value for key, value in asdict(reconstruction_metrics(sae, rows)).items() if key != "density"}
 
 
 def measured(rows: Tensor, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
@@ -56,17 +56,17 @@ def measured(rows: Tensor, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
         "training": CONFIG.model_dump(),
         "held_out": figures(saes[0], rows),
         "fvu_by_seed": [figures(sae, rows)["fvu"] for sae in saes],
-        "stability": agreement(reconstruction(saes[0], rows), saes),
+        "stability": agreement(reconstruction_metrics(saes[0], rows), saes),
     }
 
 
 def telling(sae: SparseAutoencoder, embedded: Tensor) -> dict[str, Any]:
     """How well labels are told, on a few variants of every picture."""
     rows, labels = embedded[:, :TOLD_BY].flatten(0, 1), labels_of(TOLD_BY)
-    images = told(sae, rows, 1, held_out(labels))
+    images = encode_images(sae, rows, 1, held_out(labels))
     return {
-        "concepts": {kind: concepts(images, names) for kind, names in labels.items()},
-        "absorption": absorbed(images.codes, labels["object"], ~images.out),
+        "concepts": {kind: concept_metrics(images, names) for kind, names in labels.items()},
+        "absorption": absorbed(images.codes, labels["object"], ~images.held_out),
     }
 
 

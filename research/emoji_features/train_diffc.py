@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import Estimate
-from editor.emoji.labelled_composites import Composites
-from editor.emoji.profile import grid
+from editor.emoji.labelled_composites import LabelledComposites
+from editor.emoji.profile import styled_object_phrases
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.noised_source import NoisedImages, encode_in_batches, latents_of
-from editor.features.diffc.embedded import FOLDER
+from editor.features.activations.noised_source import NoisedImages, encode_images, encode_pixels
+from editor.features.diffc.embedded import DIFFC_FOLDER
 from editor.features.diffc.inference import probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, load_diffc
-from editor.features.diffc.training import DiffcPlan, Labelled, train_diffc
-from editor.features.linear_probe import indices
+from editor.features.diffc.training import DiffcTrainingConfig, LabelledMaps, train_diffc
+from editor.features.linear_probe import class_indices
 from editor.generation.config import ImageSpec, native_precision
 from editor.io.atomic import write_bytes
 from editor.prompts.concepts import Kind
@@ -33,15 +33,15 @@ SHOWN = 5
 """Classes that the card names, those that are told worst."""
 VARIANTS = 12
 """Composites of each picture; the last two choose the epoch, the two before are the test."""
-PLAN = DiffcPlan(epochs=12, horizon=12)
+PLAN = DiffcTrainingConfig(epochs=12, cosine_epochs=12)
 PROMPT_SEED = 0
 
 
 def train(folder: Path) -> None:
     """Train both, measure them, and write weights and card; recordings go to ``folder`` and are reused."""
     studio = Studio(folder.parent / "images")
-    composites = Composites(VARIANTS)
-    latents, figures = encode_in_batches(studio.pipeline, composites.images()), {}
+    composites = LabelledComposites(VARIANTS)
+    latents, figures = encode_pixels(studio.pipeline, composites.images()), {}
     for asks, (module, timestep) in READS.items():
         source = NoisedImages(
             studio.pipeline,
@@ -53,13 +53,13 @@ def train(folder: Path) -> None:
         )
         (store,) = record(folder / "heads" / asks, source, composites.labels, "patch").values()
         head, own = trained(asks, store)
-        head.save(FOLDER / asks, half=True)
+        head.save(DIFFC_FOLDER / asks, half=True)
         figures[asks] = own | generated(studio, asks)
-    write_bytes(FOLDER / "card.json", (json.dumps(figures, indent=1) + "\n").encode())
-    write_bytes(FOLDER / "README.md", card(figures).encode())
+    write_bytes(DIFFC_FOLDER / "card.json", (json.dumps(figures, indent=1) + "\n").encode())
+    write_bytes(DIFFC_FOLDER / "README.md", card(figures).encode())
 
 
-def distracting(composites: Composites) -> list[str]:
+def distracting(composites: LabelledComposites) -> list[str]:
     """For every other composite the empty prompt, else one about anything: the picture is to be told, not the prompt."""
     generator = torch.Generator().manual_seed(PROMPT_SEED)
     others = [composites.subjects[i] for i in torch.randperm(len(composites), generator=generator).tolist()]
@@ -71,27 +71,27 @@ def distracting(composites: Composites) -> list[str]:
 
 def trained(asks: Kind, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
     """On all pictures; and its accuracy on composites that it did not see."""
-    targets = indices(store.item_labels[asks], CLASSES[asks])
+    targets = class_indices(store.item_labels[asks], CLASSES[asks])
     variant = torch.tensor([int(number) for number in store.item_labels["variant"]])
     rows = [variant < VARIANTS - 4, variant >= VARIANTS - 2, (variant // 2) == VARIANTS // 2 - 2]
-    train, validation, test = (Labelled(store.maps()[own], targets[own]) for own in rows)
+    train, validation, test = (LabelledMaps(store.maps()[own], targets[own]) for own in rows)
     config = DiffcConfig(
         module=store.manifest.module,
         timestep=store.manifest.timestep,
         channels=store.manifest.channels,
         classes=CLASSES[asks],
     )
-    head = train_diffc(train.draw, train.targets, validation, config, PLAN).model
-    return head, {"composites": figures_of(asks, head.predict(test.maps), test.targets)}
+    head = train_diffc(train.load, train.targets, validation, config, PLAN).model
+    return head, {"composites": figures_of(asks, head.logits(test.maps), test.targets)}
 
 
 def generated(studio: Studio, asks: Kind) -> dict[str, Any]:
     """Accuracy on images that the embedded model draws of every object in every style, with and without their prompts."""
-    phrases = grid()
+    phrases = styled_object_phrases()
     texts = [phrase.text() for phrase in phrases]
     images = studio.before.generate(studio.pipeline, SAMPLER, [ImageSpec(text, 0) for text in texts])
-    latents, head = latents_of(studio.pipeline, images), load_diffc(FOLDER / asks)
-    targets = indices([getattr(phrase, asks) for phrase in phrases], CLASSES[asks])
+    latents, head = encode_images(studio.pipeline, images), load_diffc(DIFFC_FOLDER / asks)
+    targets = class_indices([getattr(phrase, asks) for phrase in phrases], CLASSES[asks])
 
     def told(prompts: Sequence[str] | None) -> dict[str, Any]:
         found = probabilities(studio.pipeline, head, latents, prompts=prompts, precision=native_precision())

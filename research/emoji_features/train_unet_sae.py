@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from editor import emoji
-from editor.emoji.labelled_composites import Composites
+from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.noised_source import NoisedImages, encode_in_batches
+from editor.features.activations.noised_source import NoisedImages, encode_pixels
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
-from editor.features.sae.concept_metrics import concepts, told
-from editor.features.sae.embedded import FOLDER, SITES
-from editor.features.sae.metrics import Reconstruction, localisation, reconstruction
+from editor.features.sae.concept_metrics import concept_metrics, encode_images
+from editor.features.sae.embedded import BLOCK_TIMESTEPS, UNET_SAE_FOLDER
+from editor.features.sae.metrics import ReconstructionMetrics, mean_morans_i, reconstruction_metrics
 from editor.generation.config import native_precision
 from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
@@ -39,20 +39,23 @@ def train(folder: Path) -> None:
         saes = [trained(store, seed, folder / "unet_sae" / f"{module}-{seed}") for seed in SEEDS]
         about = {"module": module, "timestep": timestep, "recording": store.manifest.about}
         cards[module] = about | measured(store, saes)
-        saes[0].save(FOLDER / module, cards[module], torch.float16)
-    write_bytes(FOLDER / "README.md", readme(cards).encode())
+        saes[0].save(UNET_SAE_FOLDER / module, cards[module], torch.float16)
+    write_bytes(UNET_SAE_FOLDER / "README.md", readme(cards).encode())
 
 
 def recordings(folder: Path) -> dict[tuple[str, int], ActivationStore]:
     """Every position of every composite."""
-    pipeline, composites = load_pipeline(emoji.WEIGHTS), Composites(VARIANTS)
+    pipeline, composites = load_pipeline(emoji.WEIGHTS), LabelledComposites(VARIANTS)
     pipeline.unet.to(memory_format=torch.channels_last)
-    modules, timesteps = [module for module, _ in SITES], sorted({timestep for _, timestep in SITES})
+    modules, timesteps = (
+        [module for module, _ in BLOCK_TIMESTEPS],
+        sorted({timestep for _, timestep in BLOCK_TIMESTEPS}),
+    )
     source = NoisedImages(
-        pipeline, encode_in_batches(pipeline, composites.images()), modules, timesteps, precision=native_precision()
+        pipeline, encode_pixels(pipeline, composites.images()), modules, timesteps, precision=native_precision()
     )
     stores = record(folder / "unet_sae" / "recordings", source, composites.labels, "patch", shard=960)
-    return {site: stores[site] for site in SITES}
+    return {site: stores[site] for site in BLOCK_TIMESTEPS}
 
 
 def held_out(labels: dict[str, list[str]]) -> Tensor:
@@ -63,23 +66,23 @@ def held_out(labels: dict[str, list[str]]) -> Tensor:
 
 def trained(store: ActivationStore, seed: int, folder: Path) -> SparseAutoencoder:
     """On the positions of the pictures that are not held out."""
-    keep = (~held_out(store.item_labels)).repeat_interleave(store.manifest.per_item)
+    keep = (~held_out(store.item_labels)).repeat_interleave(store.manifest.rows_per_item)
     return train_sae(store.rows()[keep], CONFIG.model_copy(update={"seed": seed}), folder=folder).sae
 
 
 def measured(store: ActivationStore, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
     """The card's figures, of the first autoencoder; the others tell how far a seed decides."""
-    out, each, first = held_out(store.item_labels), store.manifest.per_item, saes[0]
+    out, each, first = held_out(store.item_labels), store.manifest.rows_per_item, saes[0]
     rows = store.rows()[out.repeat_interleave(each)]
-    found = [reconstruction(sae, rows) for sae in saes]
-    images = told(first, store.rows(), each, out)
+    found = [reconstruction_metrics(sae, rows) for sae in saes]
+    images = encode_images(first, store.rows(), each, out)
     return {
         "training": CONFIG.model_dump(),
         "held_out": {key: value for key, value in asdict(found[0]).items() if key != "density"},
         "fvu_by_seed": [one.fvu for one in found],
         "stability": agreement(found[0], saes),
-        "morans_i": float(localisation(first, rows, store.manifest.grid).nanmean()),
-        "concepts": {kind: concepts(images, store.item_labels[kind]) for kind in KINDS},
+        "morans_i": float(mean_morans_i(first, rows, store.manifest.grid).nanmean()),
+        "concepts": {kind: concept_metrics(images, store.item_labels[kind]) for kind in KINDS},
         "absorption": absorbed(images.codes, store.item_labels["object"], ~out),
     }
 
@@ -96,7 +99,7 @@ def readme(cards: dict[str, dict[str, Any]]) -> str:
 
 def line(module: str, card: dict[str, Any]) -> str:
     """A row of the first table."""
-    figures = Reconstruction(**card["held_out"], density=[])
+    figures = ReconstructionMetrics(**card["held_out"], density=[])
     seeds = ", ".join(f"{fvu:.3f}" for fvu in card["fvu_by_seed"])
     like = card["stability"]
     cells = (

@@ -14,12 +14,12 @@ from api_schemas.report import Estimate
 from editor import emoji
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
-from editor.features.clip.direction_labels import Labelled, Named
+from editor.features.clip.direction_labels import DirectionLabel, LabelledEmbeddings
 from editor.features.clip.embedded import clip_sae
-from editor.features.clip.image_conditioned_pipelines import draw_embeddings, image_conditioned
-from editor.features.clip.image_grids import Strip, sheet
-from editor.features.clip.ip_adapter import attach
-from editor.features.clip.steering import along, grouped
+from editor.features.clip.image_conditioned_pipelines import generate_from_embeddings, image_conditioned_pipeline
+from editor.features.clip.image_grids import ImageStrip, render_strips
+from editor.features.clip.ip_adapter import attach_adapter
+from editor.features.clip.steering import add_scaled, group_embedding
 from editor.generation.config import Image, Sampler, native_precision
 from editor.generation.sampling import load_pipeline
 from editor.io.atomic import write_bytes
@@ -81,7 +81,7 @@ def rising(scores: Sequence[float]) -> bool:
 class Found:
     """A group that stands for its picture's object."""
 
-    named: Named
+    named: DirectionLabel
     picture: str
     mass: float
     embedding: Tensor
@@ -106,17 +106,19 @@ class Trial:
         return artwork_embeddings(CACHE)
 
     @cached_property
-    def labelled(self) -> Labelled:
+    def labelled(self) -> LabelledEmbeddings:
         """The whole artwork, clean and rough."""
         labels = labels_of(TOLD_BY)
-        return Labelled(self.embedded[:, :TOLD_BY].flatten(0, 1), {"object": labels["object"]}, ~held_out(labels))
+        return LabelledEmbeddings(
+            self.embedded[:, :TOLD_BY].flatten(0, 1), {"object": labels["object"]}, ~held_out(labels)
+        )
 
     def groups(self) -> list[Found]:
         """One of each picture, until there are enough: pictures of which no group stands for the object are passed over."""
         found: list[Found] = []
         for looked_at, place in enumerate(places(), 1):
             best = self.best(place, looked_at)
-            if best.named.test.value >= LEAST_AUC:
+            if best.named.test_auc.value >= LEAST_AUC:
                 found.append(best)
             if len(found) == GROUPS:
                 break
@@ -124,19 +126,27 @@ class Trial:
 
     def best(self, place: int, looked_at: int) -> Found:
         """The group of a picture that adds most along what the picture's object has over the others."""
-        own, name = grouped(clip_sae(), self.embedded[place, 0], THRESHOLD), OBJECT_NAMES[SUBJECTS[place].object]
-        towards = self.labelled.excess("object", name)
-        best = max(range(len(own.grouping)), key=lambda number: float(own.vector(number) @ towards))
-        told = self.labelled.told(own.vector(best), "object", name)
+        own, name = (
+            group_embedding(clip_sae(), self.embedded[place, 0], THRESHOLD),
+            OBJECT_NAMES[SUBJECTS[place].object],
+        )
+        towards = self.labelled.mean_difference("object", name)
+        best = max(range(len(own.grouping)), key=lambda number: float(own.group_vector(number) @ towards))
+        told = self.labelled.score_label(own.group_vector(best), "object", name)
         return Found(
-            told, described(place), own.grouping.masses[best], own.parts.embedding, own.vector(best), looked_at
+            told,
+            described(place),
+            own.grouping.masses[best],
+            own.decomposition.embedding,
+            own.group_vector(best),
+            looked_at,
         )
 
     def drawn(self, found: Found) -> list[Image]:
         """A group's own picture at all strengths, from one seed after the other."""
-        embeddings = along(found.vector, found.without(), STRENGTHS).repeat(SEEDS, 1)
+        embeddings = add_scaled(found.vector, found.without(), STRENGTHS).repeat(SEEDS, 1)
         seeds = [seed for seed in range(SEEDS) for _ in STRENGTHS]
-        return draw_embeddings(image_conditioned(self.pipeline), SAMPLER, embeddings, seeds)
+        return generate_from_embeddings(image_conditioned_pipeline(self.pipeline), SAMPLER, embeddings, seeds)
 
     def scores(self, judge: Judge, images: Sequence[Image]) -> Tensor:
         """``(seeds, strengths, objects)`` similarities, float64."""
@@ -171,13 +181,15 @@ def other_judge() -> Judge | None:
 def measure(studio: Studio) -> Iterator[Row]:
     """Every row; writes the sheet."""
     pipeline = load_pipeline(emoji.WEIGHTS)
-    attach(pipeline)
+    attach_adapter(pipeline)
     trial, other, strips = Trial(pipeline, studio.judge), other_judge(), []
     for found in trial.groups():
         images = trial.drawn(found)
-        strips.append(Strip(found.named.name, images[: len(STRENGTHS)], [f"{strength:g}" for strength in STRENGTHS]))
+        strips.append(
+            ImageStrip(found.named.name, images[: len(STRENGTHS)], [f"{strength:g}" for strength in STRENGTHS])
+        )
         yield row(found, trial.scores(trial.judge, images), trial.scores(other, images) if other else None)
-    write_bytes(SHEET, sheet(strips, columns=2, kind="webp"))
+    write_bytes(SHEET, render_strips(strips, columns=2, kind="webp"))
 
 
 def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
@@ -189,7 +201,7 @@ def row(found: Found, scores: Tensor, other: Tensor | None) -> Row:
         concept=found.named.name,
         picture=found.picture,
         mass=found.mass,
-        auc=found.named.test,
+        auc=found.named.test_auc,
         looked_at=found.looked_at,
         scores=scores[:, :, own].mean(0).tolist(),
         rise=estimate_mean(change[:, own].tolist()),

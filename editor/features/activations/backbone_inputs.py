@@ -9,13 +9,13 @@ from torch import Tensor
 from editor.errors import FeatureError
 from editor.features.activations.hooks import backbone_of
 
-Arguments = dict[str, Any]
+ForwardArguments = dict[str, Any]
 """Of the backbone's forward."""
-Family = Callable[[Any, Tensor, Tensor, list[str]], Arguments]
+InputBuilder = Callable[[Any, Tensor, Tensor, list[str]], ForwardArguments]
 """Pipeline, noisy latents, timesteps ``(b,)`` and prompts -> arguments beside latents and timesteps, or in their place."""
 
 
-def denoise(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[str]) -> None:
+def run_backbone(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[str]) -> None:
     """One forward pass of the backbone, for the sake of what its modules put out.
 
     Args:
@@ -27,23 +27,23 @@ def denoise(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[str])
         FeatureError: no such pipeline is known.
     """
     times = torch.full((len(noisy),), timestep, device=noisy.device)
-    given = {"timestep": times} | known(pipeline)(pipeline, noisy, times, list(prompts))
+    given = {"timestep": times} | input_builder_of(pipeline)(pipeline, noisy, times, list(prompts))
     backbone_of(pipeline)(given.pop("hidden_states", noisy), return_dict=False, **given)
 
 
-def known(pipeline: Any) -> Family:
+def input_builder_of(pipeline: Any) -> InputBuilder:
     """How this pipeline's backbone is told."""
     name = type(backbone_of(pipeline)).__name__
-    if name not in FAMILIES:
+    if name not in INPUT_BUILDERS:
         raise FeatureError(
             f"Nobody knows how to give a prompt to a {name}.",
             field="pipeline",
-            remedy=f"Use a pipeline with one of {', '.join(FAMILIES)}, or capture its modules while you run it.",
+            remedy=f"Use a pipeline with one of {', '.join(INPUT_BUILDERS)}, or capture its modules while you run it.",
         )
-    return FAMILIES[name]
+    return INPUT_BUILDERS[name]
 
 
-def unet(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arguments:
+def unet_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """Stable Diffusion; XL also wants a pooled embedding, and the image's size without cropping."""
     distinct = list(dict.fromkeys(prompts))
     rows = [distinct.index(prompt) for prompt in prompts]
@@ -58,13 +58,13 @@ def unet(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arg
     return {"encoder_hidden_states": states[rows], "added_cond_kwargs": added}
 
 
-def sd3(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arguments:
+def sd3_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """Stable Diffusion 3."""
     states, _, pooled, _ = pipeline.encode_prompt(prompts, None, None, do_classifier_free_guidance=False)
     return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
 
-def flux(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arguments:
+def flux_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """FLUX: 2 x 2 latents are a token; positions are told; time runs from 0 to 1."""
     states, pooled, text_ids = pipeline.encode_prompt(prompts, None)
     batch, channels, height, width = noisy.shape
@@ -80,7 +80,7 @@ def flux(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arg
     }
 
 
-def pixart(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arguments:
+def pixart_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """PixArt at its usual size."""
     states, mask, *_ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False)
     return {
@@ -90,7 +90,7 @@ def pixart(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> A
     }
 
 
-def dit(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Arguments:
+def dit_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """DiT knows classes, not prompts; the one after the last means none."""
     if any(prompts):
         raise FeatureError("DiT reads no prompts.", field="prompts", remedy="Leave prompts out.")
@@ -98,10 +98,10 @@ def dit(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> Argu
     return {"class_labels": torch.full((len(noisy),), none, device=noisy.device)}
 
 
-FAMILIES: dict[str, Family] = {
-    "UNet2DConditionModel": unet,
-    "SD3Transformer2DModel": sd3,
-    "FluxTransformer2DModel": flux,
-    "PixArtTransformer2DModel": pixart,
-    "DiTTransformer2DModel": dit,
+INPUT_BUILDERS: dict[str, InputBuilder] = {
+    "UNet2DConditionModel": unet_inputs,
+    "SD3Transformer2DModel": sd3_inputs,
+    "FluxTransformer2DModel": flux_inputs,
+    "PixArtTransformer2DModel": pixart_inputs,
+    "DiTTransformer2DModel": dit_inputs,
 }

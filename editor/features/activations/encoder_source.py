@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from editor.features.activations.recorder import Key, module_digest
+from editor.features.activations.recorder import StoreKey, module_digest
 from editor.generation.config import Image
 
 
@@ -24,33 +24,33 @@ class TextLayers:
     tokenizer: Any
     prompts: Sequence[str]
     layers: Sequence[int]
-    where: Literal["tokens", "end"] = "end"
+    position: Literal["tokens", "end"] = "end"
     """All positions, padding too; or the end of the text alone, which pooling would drown in padding."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the activations depend on."""
         return {
             "protocol": "text encoder",
             "model": module_digest(self.encoder),
             "layers": list(self.layers),
-            "where": self.where,
+            "where": self.position,
             "prompts": list(self.prompts),
         }
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Of some prompts."""
         texts = [self.prompts[i] for i in items]
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         states = self.encoder(input_ids=ids, output_hidden_states=True).hidden_states
-        return {(f"layers.{layer}", 0): self.placed(states[layer + 1], ids) for layer in self.layers}
+        return {(f"layers.{layer}", 0): self.to_maps(states[layer + 1], ids) for layer in self.layers}
 
-    def placed(self, states: Tensor, ids: Tensor) -> Tensor:
+    def to_maps(self, states: Tensor, ids: Tensor) -> Tensor:
         """``(b, tokens, width)`` -> ``(b, width, 1, tokens or 1)``."""
-        if self.where == "tokens":
+        if self.position == "tokens":
             return states.transpose(1, 2)[:, :, None]
         ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)  # the first: CLIP pads with the same token
         return states[range(len(ids)), ends][:, :, None, None]
@@ -71,7 +71,7 @@ class ImageEmbeddings:
         return len(self.images)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the activations depend on."""
         pictures = hashlib.sha256()
         for image in self.images:
@@ -82,7 +82,7 @@ class ImageEmbeddings:
             "images": pictures.hexdigest(),
         }
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Of some images."""
         with torch.no_grad():
             return {(self.name, 0): self.embed([self.images[i] for i in items])[:, :, None, None]}

@@ -37,17 +37,17 @@ def capture(model: Any, names: Sequence[str], grid: Grid | None = None) -> Itera
     """
     backbone = backbone_of(model)
     maps: dict[str, Tensor] = {}
-    view = View(grid)
+    view = SpatialLayout(grid)
     with ExitStack() as hooks:
-        hooks.enter_context(removing(backbone.register_forward_pre_hook(view.look, with_kwargs=True)))
+        hooks.enter_context(remove_on_exit(backbone.register_forward_pre_hook(view.observe_input, with_kwargs=True)))
         for name in names:
-            module = named(backbone, name)
-            hooks.enter_context(removing(module.register_forward_hook(keeping(maps, name, view))))
+            module = module_by_name(backbone, name)
+            hooks.enter_context(remove_on_exit(module.register_forward_hook(capture_hook(maps, name, view))))
         yield maps
 
 
 @contextmanager
-def removing(handle: Any) -> Iterator[None]:
+def remove_on_exit(handle: Any) -> Iterator[None]:
     """A hook's handle as a context."""
     try:
         yield
@@ -55,11 +55,11 @@ def removing(handle: Any) -> Iterator[None]:
         handle.remove()
 
 
-def keeping(maps: dict[str, Tensor], name: str, view: "View") -> Any:
+def capture_hook(maps: dict[str, Tensor], name: str, view: "SpatialLayout") -> Any:
     """A forward hook that puts a module's map into ``maps``."""
 
     def hook(module: nn.Module, _: Any, output: Any) -> None:
-        maps[name] = view.map(name, image_part(module, output))
+        maps[name] = view.to_map(name, image_output(module, output))
 
     return hook
 
@@ -72,7 +72,7 @@ def backbone_of(model: Any) -> nn.Module:
     return backbone
 
 
-def named(backbone: nn.Module, name: str) -> nn.Module:
+def module_by_name(backbone: nn.Module, name: str) -> nn.Module:
     """A module by name; the error suggests what is alike."""
     modules = dict(backbone.named_modules())
     if name not in modules:
@@ -86,7 +86,7 @@ def named(backbone: nn.Module, name: str) -> nn.Module:
     return found
 
 
-def image_part(module: nn.Module, output: Any) -> Tensor:
+def image_output(module: nn.Module, output: Any) -> Tensor:
     """The image's half of what a module puts out.
 
     Blocks of multimodal transformers give (text, image); all else that gives several gives the image first: attention
@@ -95,19 +95,19 @@ def image_part(module: nn.Module, output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if hasattr(output, "sample"):
-        return image_part(module, output.sample)
+        return image_output(module, output.sample)
     found: Tensor = output[-1 if type(module).__name__.endswith("TransformerBlock") else 0]
     return found
 
 
 @dataclass
-class View:
+class SpatialLayout:
     """How the backbone's present input lies in space."""
 
     grid: Grid | None
     aspect: Grid | None = None
 
-    def look(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def observe_input(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """A forward pre-hook of the backbone: latents give the aspect, FLUX's image positions the grid itself."""
         latents = arguments[0] if arguments else named.get("sample", named.get("hidden_states"))
         if isinstance(latents, Tensor) and latents.ndim == 4:
@@ -118,26 +118,26 @@ class View:
             )
             self.aspect = (rows, columns)
 
-    def map(self, name: str, states: Tensor) -> Tensor:
+    def to_map(self, name: str, states: Tensor) -> Tensor:
         """``(b, c, h, w)`` of maps, or of tokens ``(b, n, c)``."""
         if states.ndim == 4:
             return states
-        grid = (self.grid or grid_of(states.shape[1], self.aspect)) if states.ndim == 3 else None
+        grid = (self.grid or infer_grid(states.shape[1], self.aspect)) if states.ndim == 3 else None
         if grid is None or grid[0] * grid[1] != states.shape[1]:
             raise FeatureError(
                 f"What {name} puts out, of shape {tuple(states.shape)}, is no map of the image.",
                 field="modules",
                 remedy="Name a block, a resnet or an attention; or hand in the grid of its tokens.",
             )
-        return token_map(states, grid)
+        return tokens_to_map(states, grid)
 
 
-def token_map(tokens: Tensor, grid: Grid) -> Tensor:
+def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """``(b, h * w, c)``, row by row, -> ``(b, c, h, w)``."""
     return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
-def grid_of(tokens: int, aspect: Grid | None) -> Grid | None:
+def infer_grid(tokens: int, aspect: Grid | None) -> Grid | None:
     """The grid of so many tokens with the aspect of the latents; None where there is none. A square is the last guess."""
     height, width = aspect or (1, 1)
     rows = round(sqrt(tokens * height / width))

@@ -12,28 +12,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editor.features.activations.backbone_inputs import denoise
+from editor.features.activations.backbone_inputs import run_backbone
 from editor.features.activations.hooks import backbone_of, capture
-from editor.features.activations.recorder import Key, module_digest, tensor_digest
+from editor.features.activations.recorder import StoreKey, module_digest, tensor_digest
 from editor.generation.config import Image, Precision
 
 
 @torch.no_grad()
-def encode(pipeline: Any, images: Tensor) -> Tensor:
-    """``(b, 3, height, width)`` in [-1, 1] -> the latents that the backbone works on, without sampling."""
-    vae = pipeline.vae
-    output = vae.encode(images)
+def encode_pixels(pipeline: Any, pixels: Tensor, batch_size: int = 64) -> Tensor:
+    """Encode ``(n, 3, height, width)`` pixels in [-1, 1] as the latents that the backbone works on.
+
+    The mode of the VAE's posterior is used, so the result is deterministic.
+    """
+    config = pipeline.vae.config
+    shift, scale = getattr(config, "shift_factor", None) or 0.0, float(config.scaling_factor)
+    return torch.cat([(posterior_mode(pipeline.vae, part) - shift) * scale for part in torch.split(pixels, batch_size)])
+
+
+def posterior_mode(vae: Any, pixels: Tensor) -> Tensor:
+    """Return the VAE's latents of ``(b, 3, height, width)`` pixels, unscaled and without sampling."""
+    output = vae.encode(pixels)
     latents: Tensor = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
-    shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, float(vae.config.scaling_factor)
-    return (latents - shift) * scale
+    return latents
 
 
-def encode_in_batches(pipeline: Any, images: Tensor, batch: int = 64) -> Tensor:
-    """``(n, 3, height, width)`` in [-1, 1] -> latents ``(n, c, h, w)``, ``batch`` images at a time."""
-    return torch.cat([encode(pipeline, part) for part in torch.split(images, batch)])
+def encode_images(pipeline: Any, images: Sequence[Image]) -> Tensor:
+    """Encode ``(height, width, 3)`` uint8 images of one size as latents ``(n, c, h, w)``."""
+    return encode_pixels(pipeline, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
 
-def noised(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+def add_noise(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
     """Latents at a timestep: ``sqrt(a) x + sqrt(1 - a) e``, or on the straight line of flow matching (SD3, FLUX).
 
     Written out, as schedulers for few steps refuse the timesteps between them.
@@ -46,13 +54,13 @@ def noised(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tens
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
-def fixed_noise(shape: Sequence[int], seed: int, items: Sequence[int]) -> Tensor:
+def seeded_noise(shape: Sequence[int], seed: int, items: Sequence[int]) -> Tensor:
     """``(items, *shape)``: that of an item depends on nothing but the seed and its number."""
     generators = (torch.Generator().manual_seed(seed * 1_000_003 + item) for item in items)
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators])
 
 
-def maps_at(
+def activations_at_timestep(
     pipeline: Any,
     latents: Tensor,
     noise: Tensor,
@@ -67,7 +75,7 @@ def maps_at(
         capture(pipeline, modules) as maps,
         torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
     ):
-        denoise(pipeline, noised(pipeline, latents, noise, timestep), timestep, prompts or [""] * len(latents))
+        run_backbone(pipeline, add_noise(pipeline, latents, noise, timestep), timestep, prompts or [""] * len(latents))
     return {name: states.float() for name, states in maps.items()}
 
 
@@ -89,7 +97,7 @@ class NoisedImages:
         return len(self.latents)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the activations depend on."""
         texts = [getattr(self.pipeline, "text_encoder", None)] if self.prompts else []
         return {
@@ -103,18 +111,14 @@ class NoisedImages:
             "precision": self.precision,
         }
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Of some images."""
         latents, prompts = self.latents[items.start : items.stop], self.prompts and [self.prompts[i] for i in items]
-        found: dict[Key, Tensor] = {}
+        found: dict[StoreKey, Tensor] = {}
         for timestep in self.timesteps:
-            noise = fixed_noise(latents.shape[1:], self.seed * 1000 + timestep, items).to(latents)
-            maps = maps_at(self.pipeline, latents, noise, timestep, self.modules, prompts, self.precision)
+            noise = seeded_noise(latents.shape[1:], self.seed * 1000 + timestep, items).to(latents)
+            maps = activations_at_timestep(
+                self.pipeline, latents, noise, timestep, self.modules, prompts, self.precision
+            )
             found |= {(name, timestep): own for name, own in maps.items()}
         return found
-
-
-def latents_of(pipeline: Any, images: Sequence[Image]) -> Tensor:
-    """Images ``(height, width, 3)`` uint8 -> latents ``(n, 32, 8, 8)``, for ``probabilities``."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return torch.cat([encode(pipeline, part) for part in torch.split(pixels, 64)])

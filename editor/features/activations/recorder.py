@@ -15,21 +15,21 @@ from editor.errors import FeatureError
 from editor.features.activations.store import (
     ActivationStore,
     Labels,
-    Manifest,
     Pooling,
-    finish,
-    pooled,
+    StoreManifest,
+    pool_maps,
     shard_name,
+    write_manifest,
     write_shard,
 )
 from editor.io.atomic import write_bytes
 
-Key = tuple[str, int]
+StoreKey = tuple[str, int]
 """Module and timestep."""
-PROGRESS = "recording.json"
+PROGRESS_FILE = "recording.json"
 
 
-class Source(Protocol):
+class ActivationSource(Protocol):
     """Where activations come from; item ``i`` gives the same maps in whatever batch it comes."""
 
     def __len__(self) -> int:
@@ -37,18 +37,23 @@ class Source(Protocol):
         ...
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the activations depend on, as JSON."""
         ...
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """``(len(items), channels, height, width)`` for every module and timestep."""
         ...
 
 
 def record(
-    folder: Path, source: Source, labels: Labels, pooling: Pooling = "mean", batch: int = 64, shard: int = 1024
-) -> dict[Key, ActivationStore]:
+    folder: Path,
+    source: ActivationSource,
+    labels: Labels,
+    pooling: Pooling = "mean",
+    batch: int = 64,
+    shard: int = 1024,
+) -> dict[StoreKey, ActivationStore]:
     """Record a source into ``folder/MODULE/tTIMESTEP``, or read back what was recorded there.
 
     Args:
@@ -68,17 +73,17 @@ def record(
             field="labels" if wrong else "items",
             remedy="Give one label of each kind for every item." if wrong else "Give at least one image or prompt.",
         )
-    progress = Progress(folder, source, labels, pooling, shard)
-    with tqdm(total=len(source), initial=progress.done * shard, desc="activations") as bar, torch.no_grad():
-        for start in range(progress.done * shard, len(source), shard):
+    progress = RecordingProgress(folder, source, labels, pooling, shard)
+    with tqdm(total=len(source), initial=progress.finished_shards * shard, desc="activations") as bar, torch.no_grad():
+        for start in range(progress.finished_shards * shard, len(source), shard):
             items = range(start, min(start + shard, len(source)))
-            progress.keep(gathered(source, items, batch, pooling, bar))
-    progress.finish()
+            progress.append_shard(collect_rows(source, items, batch, pooling, bar))
+    progress.write_manifests()
     return {key: ActivationStore(store_folder(folder, key)) for key in progress.keys}
 
 
 @dataclass
-class Rows:
+class ModuleRows:
     """What one module gave at one timestep."""
 
     shape: list[int]
@@ -86,36 +91,38 @@ class Rows:
     parts: list[Tensor]
 
 
-def gathered(source: Source, items: range, batch: int, pooling: Pooling, bar: tqdm) -> dict[Key, Rows]:
+def collect_rows(
+    source: ActivationSource, items: range, batch: int, pooling: Pooling, bar: tqdm
+) -> dict[StoreKey, ModuleRows]:
     """The rows of many items, batch by batch."""
-    rows: dict[Key, Rows] = {}
+    rows: dict[StoreKey, ModuleRows] = {}
     for start in range(items.start, items.stop, batch):
         part = range(start, min(start + batch, items.stop))
         for key, maps in source.maps(part).items():
-            rows.setdefault(key, Rows(list(maps.shape[1:]), [])).parts.append(pooled(maps, pooling).cpu())
+            rows.setdefault(key, ModuleRows(list(maps.shape[1:]), [])).parts.append(pool_maps(maps, pooling).cpu())
         bar.update(len(part))
     return rows
 
 
-class Progress:
+class RecordingProgress:
     """How far a recording is; says what it records, so that another one doesn't mix with it."""
 
-    def __init__(self, folder: Path, source: Source, labels: Labels, pooling: Pooling, shard: int) -> None:
+    def __init__(self, folder: Path, source: ActivationSource, labels: Labels, pooling: Pooling, shard: int) -> None:
         self.folder, self.labels, self.items, self.pooling = folder, labels, len(source), pooling
-        self.about = source.about
+        self.provenance = source.provenance
         self.identity = hashlib.sha256(
-            json.dumps([self.about, labels, pooling, shard, self.items], sort_keys=True).encode()
+            json.dumps([self.provenance, labels, pooling, shard, self.items], sort_keys=True).encode()
         ).hexdigest()
-        self.done, self.shapes = self.resume()
+        self.finished_shards, self.shapes = self.read_progress()
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> list[StoreKey]:
         """What is recorded."""
         return list(self.shapes)
 
-    def resume(self) -> tuple[int, dict[Key, list[int]]]:
+    def read_progress(self) -> tuple[int, dict[StoreKey, list[int]]]:
         """Finished shards, and the shape of each key's maps."""
-        path = self.folder / PROGRESS
+        path = self.folder / PROGRESS_FILE
         if not path.is_file():
             return 0, {}
         kept = json.loads(path.read_bytes())
@@ -127,33 +134,33 @@ class Progress:
             )
         return kept["done"], {(module, timestep): shape for module, timestep, shape in kept["stores"]}
 
-    def keep(self, rows: Mapping[Key, Rows]) -> None:
+    def append_shard(self, rows: Mapping[StoreKey, ModuleRows]) -> None:
         """Write the next shard of every store, then that it is there."""
         for key, own in rows.items():
-            write_shard(store_folder(self.folder, key), self.done, torch.cat(own.parts))
+            write_shard(store_folder(self.folder, key), self.finished_shards, torch.cat(own.parts))
         self.shapes = {key: own.shape for key, own in rows.items()}
-        self.done += 1
+        self.finished_shards += 1
         stores = [[module, timestep, shape] for (module, timestep), shape in self.shapes.items()]
-        state = {"identity": self.identity, "done": self.done, "stores": stores}
-        write_bytes(self.folder / PROGRESS, json.dumps(state).encode())
+        state = {"identity": self.identity, "done": self.finished_shards, "stores": stores}
+        write_bytes(self.folder / PROGRESS_FILE, json.dumps(state).encode())
 
-    def finish(self) -> None:
+    def write_manifests(self) -> None:
         """Write the manifests."""
         for (module, timestep), (channels, height, width) in self.shapes.items():
-            manifest = Manifest(
+            manifest = StoreManifest(
                 module=module,
                 timestep=timestep,
                 pooling=self.pooling,
                 items=self.items,
                 channels=channels,
                 grid=(height, width),
-                shards=tuple(map(shard_name, range(self.done))),
-                about=self.about,
+                shards=tuple(map(shard_name, range(self.finished_shards))),
+                about=self.provenance,
             )
-            finish(store_folder(self.folder, (module, timestep)), manifest, self.labels)
+            write_manifest(store_folder(self.folder, (module, timestep)), manifest, self.labels)
 
 
-def store_folder(folder: Path, key: Key) -> Path:
+def store_folder(folder: Path, key: StoreKey) -> Path:
     """Of one module at one timestep."""
     return folder / key[0] / f"t{key[1]:03}"
 
@@ -161,7 +168,7 @@ def store_folder(folder: Path, key: Key) -> Path:
 def module_digest(*modules: nn.Module) -> str:
     """sha256 of names, types, shapes and values of all tensors: an edited model has another."""
     state = (item for module in modules for item in sorted(module.state_dict().items()))
-    return digest_of(f"{name} {tensor_digest(tensor)}" for name, tensor in state)
+    return digest_lines(f"{name} {tensor_digest(tensor)}" for name, tensor in state)
 
 
 def tensor_digest(tensor: Tensor) -> str:
@@ -171,6 +178,6 @@ def tensor_digest(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def digest_of(lines: Iterable[str]) -> str:
+def digest_lines(lines: Iterable[str]) -> str:
     """sha256 of lines."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editor.features.activations.hooks import backbone_of, capture, removing
-from editor.features.activations.recorder import Key, module_digest
+from editor.features.activations.hooks import backbone_of, capture, remove_on_exit
+from editor.features.activations.recorder import StoreKey, module_digest
 from editor.generation.config import ImageSpec, Sampler
 
 
 @dataclass(frozen=True)
-class Generation:
+class GenerationSteps:
     """A source of activations: what modules put out in some steps of drawing each shot."""
 
     pipeline: Any
@@ -29,7 +29,7 @@ class Generation:
         return len(self.shots)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the activations depend on."""
         encoder = getattr(self.pipeline, "text_encoder", None)
         return {
@@ -41,13 +41,13 @@ class Generation:
             "shots": [[shot.prompt, shot.seed] for shot in self.shots],
         }
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Of some shots. Each has a generator of its own, so the batch doesn't matter."""
         shots = [self.shots[i] for i in items]
         casting = torch.autocast(
             self.pipeline.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"
         )
-        with capture(self.pipeline, self.modules) as maps, self.kept(maps, len(shots)) as found, casting:
+        with capture(self.pipeline, self.modules) as maps, self.collect_steps(maps, len(shots)) as found, casting:
             self.pipeline(
                 [shot.prompt for shot in shots],
                 num_inference_steps=self.sampler.steps,
@@ -58,9 +58,9 @@ class Generation:
         return found
 
     @contextmanager
-    def kept(self, maps: Mapping[str, Tensor], rows: int) -> Iterator[dict[Key, Tensor]]:
+    def collect_steps(self, maps: Mapping[str, Tensor], rows: int) -> Iterator[dict[StoreKey, Tensor]]:
         """Within, the wanted steps' maps are kept. A step is a forward pass: not every pipeline has callbacks."""
-        found: dict[Key, Tensor] = {}
+        found: dict[StoreKey, Tensor] = {}
         passes = count()
 
         def after(*_: Any) -> None:
@@ -69,5 +69,5 @@ class Generation:
                 # Guidance puts the unconditional rows first.
                 found.update({(name, timestep): own[-rows:].float() for name, own in maps.items()})
 
-        with removing(backbone_of(self.pipeline).register_forward_hook(after)):
+        with remove_on_exit(backbone_of(self.pipeline).register_forward_hook(after)):
             yield found

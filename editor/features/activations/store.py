@@ -18,10 +18,10 @@ from editor.io.atomic import write_bytes
 Pooling = Literal["mean", "max", "patch"]
 Labels = dict[str, list[str]]
 """Kind of label (object, style, prompt, seed, ...) -> one for each item."""
-MANIFEST, LABELS = "manifest.json", "labels.json"
+MANIFEST_FILE, LABELS_FILE = "manifest.json", "labels.json"
 
 
-class Manifest(BaseModel):
+class StoreManifest(BaseModel):
     """What the rows of one store are. Written last: a store without it is not finished."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,12 +39,12 @@ class Manifest(BaseModel):
     """What else the activations depend on: protocol, model digest, seed, prompt."""
 
     @property
-    def per_item(self) -> int:
+    def rows_per_item(self) -> int:
         """Rows of an item."""
         return self.grid[0] * self.grid[1] if self.pooling == "patch" else 1
 
 
-def pooled(maps: Tensor, pooling: Pooling) -> Tensor:
+def pool_maps(maps: Tensor, pooling: Pooling) -> Tensor:
     """``(b, c, h, w)`` -> ``(rows, c)`` float32: a row for each item, or for each position of each item, row by row."""
     if pooling == "patch":
         return maps.float().flatten(2).transpose(1, 2).flatten(0, 1).contiguous()
@@ -61,10 +61,10 @@ def shard_name(index: int) -> str:
     return f"rows-{index:05}.safetensors"
 
 
-def finish(folder: Path, manifest: Manifest, labels: Labels) -> None:
+def write_manifest(folder: Path, manifest: StoreManifest, labels: Labels) -> None:
     """Write the labels, then the manifest."""
-    write_bytes(folder / LABELS, json.dumps(labels).encode())
-    write_bytes(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+    write_bytes(folder / LABELS_FILE, json.dumps(labels).encode())
+    write_bytes(folder / MANIFEST_FILE, manifest.model_dump_json(indent=1).encode())
 
 
 class ActivationStore:
@@ -75,31 +75,31 @@ class ActivationStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / MANIFEST).is_file():
+        if not (folder / MANIFEST_FILE).is_file():
             raise FeatureError(
                 f"There is no finished recording of activations in {folder}.",
                 field="folder",
                 remedy="Record it, or run the recording again: it goes on where it stopped.",
             )
         self.folder = folder
-        self.manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        self.item_labels: Labels = json.loads((folder / LABELS).read_bytes())
+        self.manifest = StoreManifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        self.item_labels: Labels = json.loads((folder / LABELS_FILE).read_bytes())
 
     @cached_property
-    def labels(self) -> Labels:
+    def row_labels(self) -> Labels:
         """For each row."""
-        each = self.manifest.per_item
+        each = self.manifest.rows_per_item
         return {kind: [label for label in own for _ in range(each)] for kind, own in self.item_labels.items()}
 
     def rows(self) -> Tensor:
         """``(rows, channels)`` float32, mapped from disk: only what is read takes memory. Not to be written to."""
-        return self.mapped
+        return self.mapped_rows
 
     @cached_property
-    def mapped(self) -> Tensor:
+    def mapped_rows(self) -> Tensor:
         """One shard is mapped as it is, several through a scratch file beside them, which the system drops at the end."""
         shards = [read_shard(self.folder / name) for name in self.manifest.shards]
-        return shards[0] if len(shards) == 1 else joined(shards, self.folder)
+        return shards[0] if len(shards) == 1 else concatenate_shards(shards, self.folder)
 
     def maps(self) -> Tensor:
         """``(items, channels, height, width)``, of a store that keeps every position.
@@ -119,7 +119,7 @@ def read_shard(path: Path) -> Tensor:
     return rows
 
 
-def joined(shards: list[Tensor], folder: Path) -> Tensor:
+def concatenate_shards(shards: list[Tensor], folder: Path) -> Tensor:
     """One mapped tensor of all."""
     shape = (sum(map(len, shards)), shards[0].shape[1])
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".rows-") as scratch:

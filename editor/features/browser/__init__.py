@@ -1,6 +1,6 @@
 """The feature browser: one HTML file for an autoencoder, which needs no network."""
 
-from editor.features.browser.latent_cards import Browsable
-from editor.features.browser.page import write
+from editor.features.browser.latent_cards import BrowserInput
+from editor.features.browser.page import write_browser_page
 
-__all__ = ["Browsable", "write"]
+__all__ = ["BrowserInput", "write_browser_page"]

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore
-from editor.features.browser.latent_cards import Browsable, Texts
-from editor.features.image_folder import pictures_in, read
+from editor.features.browser.latent_cards import BrowserInput, TextEmbeddings
+from editor.features.image_folder import list_images, read_image
 from editor.features.sae.interop import read_any
-from editor.features.sae.model import CONFIG, read_card
+from editor.features.sae.model import CONFIG_FILE, read_card
 from editor.generation.config import Image
 
 TEXT_BATCH = 256
 
 
-def from_folders(
+def load_browser_input(
     folder: Path, recording: Path, images: Path, clip: Path | None = None, words: Path | None = None
-) -> Browsable:
+) -> BrowserInput:
     """An autoencoder, the recording of every position that it is shown on, and its images in the order of their names.
 
     Args:
@@ -31,7 +31,7 @@ def from_folders(
     """
     store = ActivationStore(recording)
     maps = store.maps()
-    pictures = [read(path) for path in pictures_in(images)]
+    pictures = [read_image(path) for path in list_images(images)]
     if len(pictures) != len(maps):
         raise FeatureError(
             f"{len(maps)} images were recorded, {len(pictures)} are in {images.name}.",
@@ -39,32 +39,32 @@ def from_folders(
             remedy="Name the folder that was recorded, with nothing else in it.",
         )
     sae = read_any(folder)
-    card = read_card(folder) if (folder / CONFIG).is_file() else {}
-    return Browsable(
+    card = read_card(folder) if (folder / CONFIG_FILE).is_file() else {}
+    return BrowserInput(
         sae=sae,
         title=f"{store.manifest.module}, timestep {store.manifest.timestep}",
         card=card,
         images=pictures,
         maps=lambda items: maps[items.start : items.stop].permute(0, 2, 3, 1),
         grid=store.manifest.grid,
-        labels=short(store.item_labels),
-        texts=texts_of(clip, pictures, word_list(words, store.item_labels)) if clip else None,
+        labels=shared_labels(store.item_labels),
+        texts=embed_texts(clip, pictures, read_words(words, store.item_labels)) if clip else None,
     )
 
 
-def short(labels: dict[str, list[str]]) -> dict[str, list[str]]:
+def shared_labels(labels: dict[str, list[str]]) -> dict[str, list[str]]:
     """Kinds that say something of more than one image."""
     return {kind: own for kind, own in labels.items() if 1 < len(set(own)) < len(own)}
 
 
-def word_list(words: Path | None, labels: dict[str, list[str]]) -> list[str]:
+def read_words(words: Path | None, labels: dict[str, list[str]]) -> list[str]:
     """From a file, or every label."""
     if words is not None:
         return [line.strip() for line in words.read_text().splitlines() if line.strip()]
-    return sorted({label for own in short(labels).values() for label in own})
+    return sorted({label for own in shared_labels(labels).values() for label in own})
 
 
-def texts_of(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> Texts:
+def embed_texts(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> TextEmbeddings:
     """Embed by a CLIP from a folder."""
     from transformers import CLIPModel, CLIPTokenizer
 
@@ -72,7 +72,9 @@ def texts_of(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> T
 
     clip = CLIPModel.from_pretrained(folder, use_safetensors=True).eval()
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    return Texts(list(words), embed_words(clip, tokenizer, words), open_image_encoder(folder).images(pictures))
+    return TextEmbeddings(
+        list(words), embed_words(clip, tokenizer, words), open_image_encoder(folder).embed_images(pictures)
+    )
 
 
 @torch.no_grad()

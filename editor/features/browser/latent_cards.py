@@ -11,24 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.features.sae.label_purity import indexed, purity
+from editor.features.sae.label_purity import index_labels, latent_purity
 from editor.features.sae.model import SparseAutoencoder
 from editor.generation.config import Image
 
-TOP, RANDOM = 8, 8
+TOP_IMAGES, RANDOM_IMAGES = 8, 8
 QUANTILES = (0.95, 0.9, 0.8, 0.7, 0.5, 0.4, 0.25, 0.1)
-TEXTS = 5
-PURE = 10
+NEAREST_TEXTS = 5
+LABELLED_IMAGES = 10
 """Strongest images that a latent's texts are nearest to, and that its labels are counted in."""
-BINS = 20
+HISTOGRAM_BINS = 20
 SCALE_QUANTILE = 0.999
 """Of all positive activations: where the one colour scale of a page ends."""
-ITEMS = 64
+BATCH_IMAGES = 64
 """Images that are encoded at once."""
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextEmbeddings:
     """Words that a latent may be near to, and a CLIP's embeddings of them and of the images."""
 
     words: list[str]
@@ -37,19 +37,19 @@ class Texts:
     of_images: Tensor
     """``(items, d)``"""
 
-    def nearness(self, strengths: Tensor) -> Tensor:
+    def similarity(self, strengths: Tensor) -> Tensor:
         """``(items, latents)`` -> cosines ``(latents, words)``, of the mean of a latent's strongest images.
 
         Both kinds of embeddings are centred: all images lie on one side of the sphere and all texts on another.
         """
-        least = strengths.topk(min(PURE, len(strengths)), dim=0).values[-1]
+        least = strengths.topk(min(LABELLED_IMAGES, len(strengths)), dim=0).values[-1]
         weights = strengths * (strengths >= least)
         images, words = (F.normalize(kind - kind.mean(0)) for kind in (self.of_images, self.of_words))
         return F.normalize(weights.T @ images) @ words.T
 
 
 @dataclass(frozen=True)
-class Browsable:
+class BrowserInput:
     """An autoencoder and images that it can be shown on."""
 
     sae: SparseAutoencoder
@@ -60,11 +60,11 @@ class Browsable:
     """Some of the items -> ``(items, height, width, channels)`` activations."""
     grid: tuple[int, int]
     labels: dict[str, list[str]]
-    texts: Texts | None = None
+    texts: TextEmbeddings | None = None
 
 
 @dataclass(frozen=True)
-class Latent:
+class LatentCard:
     """One card of the page. Images are numbers into the sheet; strengths are the largest activation over positions."""
 
     latent: int
@@ -83,26 +83,26 @@ class Latent:
 
 
 @dataclass(frozen=True)
-class Contents:
+class BrowserContents:
     """All of a page."""
 
-    latents: list[Latent]
+    latents: list[LatentCard]
     activations: Tensor
     """``(items, positions, latents)`` float16."""
     scale: float
     """Where the colours end."""
-    nearness: Tensor | None
+    similarity: Tensor | None
     """``(latents, words)`` cosines, for the search."""
 
 
 @torch.no_grad()
-def contents(shown: Browsable, seed: int = 0) -> Contents:
+def build_contents(shown: BrowserInput, seed: int = 0) -> BrowserContents:
     """Encode all images, and choose what to show."""
-    activations = encoded(shown)
+    activations = encode_images(shown)
     strengths = activations.amax(1).float()
-    scale = top_of_scale(activations)
-    nearness = shown.texts.nearness(strengths) if shown.texts else None
-    labels = {kind: purities(strengths, own) for kind, own in shown.labels.items()}
+    scale = color_scale_maximum(activations)
+    nearness = shown.texts.similarity(strengths) if shown.texts else None
+    labels = {kind: dominant_labels(strengths, own) for kind, own in shown.labels.items()}
     words = nearest_words(shown.texts.words, nearness) if shown.texts and nearness is not None else []
     generator = torch.Generator().manual_seed(seed)
     latents = []
@@ -111,63 +111,63 @@ def contents(shown: Browsable, seed: int = 0) -> Contents:
         order = own.argsort(descending=True, stable=True)
         order = order[own[order] > 0]
         latents.append(
-            Latent(
+            LatentCard(
                 latent=latent,
                 density=float((activations[:, :, latent] > 0).double().mean()),
                 images=len(order) / len(own),
-                top=order[:TOP].tolist(),
-                quantiles=at_quantiles(order),
-                random=order[torch.randperm(len(order), generator=generator)[:RANDOM]].tolist(),
-                histogram=histogram(activations[:, :, latent].float(), scale),
-                labels={kind: found[latent] for kind, found in labels.items() if len(order) >= PURE},
+                top=order[:TOP_IMAGES].tolist(),
+                quantiles=quantile_images(order),
+                random=order[torch.randperm(len(order), generator=generator)[:RANDOM_IMAGES]].tolist(),
+                histogram=activation_histogram(activations[:, :, latent].float(), scale),
+                labels={kind: found[latent] for kind, found in labels.items() if len(order) >= LABELLED_IMAGES},
                 words=words[latent] if words and len(order) else [],
             )
         )
-    return Contents(latents, activations, scale, nearness)
+    return BrowserContents(latents, activations, scale, nearness)
 
 
-def encoded(shown: Browsable) -> Tensor:
+def encode_images(shown: BrowserInput) -> Tensor:
     """``(items, positions, latents)`` float16."""
     height, width = shown.grid
     parts = []
-    for start in range(0, len(shown.images), ITEMS):
-        maps = shown.maps(range(start, min(start + ITEMS, len(shown.images))))
+    for start in range(0, len(shown.images), BATCH_IMAGES):
+        maps = shown.maps(range(start, min(start + BATCH_IMAGES, len(shown.images))))
         codes = shown.sae.encode(maps.flatten(0, 2))
         parts.append(codes.half().view(len(maps), height * width, -1))
     return torch.cat(parts)
 
 
-def top_of_scale(activations: Tensor) -> float:
+def color_scale_maximum(activations: Tensor) -> float:
     """Over all latents and images, so that a weak latent looks weak."""
     positive = activations[activations > 0].float()
     rank = max(1, round(SCALE_QUANTILE * len(positive)))
     return float(positive.kthvalue(rank).values) if len(positive) else 1.0
 
 
-def at_quantiles(order: Tensor) -> list[int]:
+def quantile_images(order: Tensor) -> list[int]:
     """Images that a latent is active in, at fixed shares of their order; ``order`` is strongest first."""
     count = len(order)
-    if count <= TOP:
+    if count <= TOP_IMAGES:
         return []
     return order[[min(count - 1, int((1 - quantile) * count)) for quantile in QUANTILES]].tolist()
 
 
-def histogram(values: Tensor, scale: float) -> list[int]:
+def activation_histogram(values: Tensor, scale: float) -> list[int]:
     """Positive activations in even bins; what lies beyond the scale is in the last."""
     positive = values[values > 0].clamp_max(scale)
-    return torch.histc(positive, BINS, 0, scale).long().tolist() if len(positive) else [0] * BINS
+    return torch.histc(positive, HISTOGRAM_BINS, 0, scale).long().tolist() if len(positive) else [0] * HISTOGRAM_BINS
 
 
-def purities(strengths: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
+def dominant_labels(strengths: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
     """For each latent the label that most of its strongest images have, and the share that has it."""
-    numbers, names = indexed(labels)
-    found = purity(strengths, numbers, PURE)
+    numbers, names = index_labels(labels)
+    found = latent_purity(strengths, numbers, LABELLED_IMAGES)
     return [(names[label], share) for label, share in zip(found.label.tolist(), found.purity.tolist(), strict=True)]
 
 
 def nearest_words(words: Sequence[str], nearness: Tensor) -> list[list[tuple[str, float]]]:
     """For each latent."""
-    best = nearness.topk(min(TEXTS, len(words)), dim=1)
+    best = nearness.topk(min(NEAREST_TEXTS, len(words)), dim=1)
     return [
         [(words[index], value) for index, value in zip(indices, values, strict=True)]
         for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -13,61 +13,61 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image as Pillow
 
-from editor.features.browser.latent_cards import Browsable, Contents, Latent, contents
-from editor.features.sae.metrics import histogram
+from editor.features.browser.latent_cards import BrowserContents, BrowserInput, LatentCard, build_contents
+from editor.features.sae.metrics import density_histogram
 from editor.io.atomic import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
-THUMBNAIL = 64
+THUMBNAIL_PIXELS = 64
 """Pixels along each side of an image on the sheet."""
 
 
-def write(shown: Browsable, path: Path, seed: int = 0) -> None:
+def write_browser_page(shown: BrowserInput, path: Path, seed: int = 0) -> None:
     """Write the page."""
-    write_bytes(path, render(shown, contents(shown, seed)).encode())
+    write_bytes(path, render_page(shown, build_contents(shown, seed)).encode())
 
 
-def render(shown: Browsable, found: Contents) -> str:
+def render_page(shown: BrowserInput, found: BrowserContents) -> str:
     """The whole file. Labels and titles are strangers' words, and are escaped."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())  # our own files
-    used = sorted({item for one in found.latents for item in shown_items(one)})
+    used = sorted({item for one in found.latents for item in card_images(one)})
     place = {item: number for number, item in enumerate(used)}
     return environment.get_template("browser.html.j2").render(
         title=shown.title,
-        figures=figures(shown.card),
-        data=Markup(as_json(page_data(shown, found, used, place))),
-        sheet=data_uri(sheet([shown.images[item] for item in used])),
+        figures=summary_figures(shown.card),
+        data=Markup(script_json(page_data(shown, found, used, place))),
+        sheet=data_uri(image_sheet([shown.images[item] for item in used])),
     )
 
 
-def shown_items(one: Latent) -> list[int]:
+def card_images(one: LatentCard) -> list[int]:
     """The images of a card."""
     return [*one.top, *one.quantiles, *one.random]
 
 
-def page_data(shown: Browsable, found: Contents, used: list[int], place: dict[int, int]) -> dict[str, Any]:
+def page_data(shown: BrowserInput, found: BrowserContents, used: list[int], place: dict[int, int]) -> dict[str, Any]:
     """What the page's script reads."""
     living = [one for one in found.latents if one.top]
     rows = int(found.activations.shape[0] * found.activations.shape[1])
-    counts, edges = histogram([one.density for one in found.latents], rows)
+    counts, edges = density_histogram([one.density for one in found.latents], rows)
     return {
         "grid": shown.grid,
-        "columns": columns(len(used)),
-        "thumbnail": THUMBNAIL,
+        "columns": sheet_columns(len(used)),
+        "thumbnail": THUMBNAIL_PIXELS,
         "scale": found.scale,
         "dead": len(found.latents) - len(living),
         "density": {"counts": counts, "edges": edges},
         "captions": [caption(shown.labels, item) for item in used],
-        "latents": [card(one, place, found) for one in living],
+        "latents": [card_data(one, place, found) for one in living],
         "words": shown.texts.words if shown.texts else [],
-        "nearness": encoded_nearness(found, living),
+        "nearness": encode_similarity(found, living),
     }
 
 
-def card(one: Latent, place: dict[int, int], found: Contents) -> dict[str, Any]:
+def card_data(one: LatentCard, place: dict[int, int], found: BrowserContents) -> dict[str, Any]:
     """A latent as the page's script reads it; its heat-maps follow one another in the order of its images."""
-    items = shown_items(one)
+    items = card_images(one)
     heat = found.activations[items][:, :, one.latent].float() / found.scale
     strengths = found.activations[items].amax(1)[:, one.latent].float()
     return {
@@ -76,24 +76,24 @@ def card(one: Latent, place: dict[int, int], found: Contents) -> dict[str, Any]:
         "images": one.images,
         "groups": [[place[item] for item in group] for group in (one.top, one.quantiles, one.random)],
         "strengths": [round(value, 3) for value in strengths.tolist()],
-        "heat": base64.b64encode(as_bytes(heat)).decode(),
+        "heat": base64.b64encode(heatmap_bytes(heat)).decode(),
         "histogram": one.histogram,
         "labels": {kind: [name, round(share, 2)] for kind, (name, share) in one.labels.items()},
         "words": [[word, round(value, 2)] for word, value in one.words],
     }
 
 
-def as_bytes(shares: torch.Tensor) -> bytes:
+def heatmap_bytes(shares: torch.Tensor) -> bytes:
     """Shares of the scale as 0 to 255; whatever is active at all is at least 1."""
     values = (shares.clamp(0, 1) * 255).ceil().to(torch.uint8)
     return values.numpy().tobytes()
 
 
-def encoded_nearness(found: Contents, living: list[Latent]) -> str:
+def encode_similarity(found: BrowserContents, living: list[LatentCard]) -> str:
     """``(living latents, words)`` cosines as bytes, 128 being none."""
-    if found.nearness is None:
+    if found.similarity is None:
         return ""
-    values = (found.nearness[[one.latent for one in living]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
+    values = (found.similarity[[one.latent for one in living]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
     return base64.b64encode(values.numpy().tobytes()).decode()
 
 
@@ -102,18 +102,18 @@ def caption(labels: dict[str, list[str]], item: int) -> str:
     return ", ".join(own[item] for own in labels.values())
 
 
-def columns(count: int) -> int:
+def sheet_columns(count: int) -> int:
     """Of a nearly square sheet."""
     return max(1, ceil(sqrt(count)))
 
 
-def sheet(images: list[np.ndarray]) -> Pillow.Image:
+def image_sheet(images: list[np.ndarray]) -> Pillow.Image:
     """All images beside and below one another."""
-    across = columns(len(images))
-    whole = Pillow.new("RGB", (across * THUMBNAIL, max(1, ceil(len(images) / across)) * THUMBNAIL))
+    across = sheet_columns(len(images))
+    whole = Pillow.new("RGB", (across * THUMBNAIL_PIXELS, max(1, ceil(len(images) / across)) * THUMBNAIL_PIXELS))
     for number, image in enumerate(images):
-        small = Pillow.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Pillow.Resampling.BICUBIC)
-        whole.paste(small, (number % across * THUMBNAIL, number // across * THUMBNAIL))
+        small = Pillow.fromarray(image).resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Pillow.Resampling.BICUBIC)
+        whole.paste(small, (number % across * THUMBNAIL_PIXELS, number // across * THUMBNAIL_PIXELS))
     return whole
 
 
@@ -124,12 +124,12 @@ def data_uri(picture: Pillow.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def as_json(data: dict[str, Any]) -> str:
+def script_json(data: dict[str, Any]) -> str:
     """JSON that can't end the script element that holds it."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def figures(card: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_figures(card: dict[str, Any]) -> list[tuple[str, str]]:
     """The health of the autoencoder in a line."""
     held_out, like = card.get("held_out", {}), card.get("stability", {})
     named = [

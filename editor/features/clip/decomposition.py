@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Dictionary(Protocol):
+class SparseDictionary(Protocol):
     """What is asked of a sparse autoencoder. ``decode`` is affine in the code."""
 
     def encode(self, x: Tensor) -> Tensor:
@@ -24,42 +24,42 @@ class Decomposition:
 
     embedding: Tensor
     """``(d,)``."""
-    features: Tensor
+    latents: Tensor
     """``(m,)`` latents."""
     activations: Tensor
     """``(m,)``, positive."""
     directions: Tensor
     """``(m, d)``: what a unit of each feature adds to the embedding."""
 
-    def steered(self, scales: Tensor) -> Tensor:
+    def steer(self, scales: Tensor) -> Tensor:
         """``(..., m)`` factors of the activations -> ``(..., d)`` embeddings.
 
         This is decode(scaled code) + (embedding - decode(code)), the reconstruction error added back: decoding is affine.
         """
         return self.embedding + ((scales - 1) * self.activations) @ self.directions
 
-    def part(self, members: Sequence[int]) -> Tensor:
+    def contribution(self, members: Sequence[int]) -> Tensor:
         """``(d,)``: what some of the features, by their place here, add to the embedding."""
         index = torch.tensor(members)
         return self.activations[index] @ self.directions[index]
 
 
 @torch.no_grad()
-def directions(sae: Dictionary, latents: Tensor, width: int) -> Tensor:
+def decoder_directions(sae: SparseDictionary, latents: Tensor, width: int) -> Tensor:
     """``(m, d)``: what a unit of each latent adds to a decoded embedding."""
     units = torch.zeros(len(latents), width).scatter_(1, latents[:, None], 1.0)
-    return sae.decode(units) - base_of(sae, width)
+    return sae.decode(units) - base_embedding(sae, width)
 
 
 @torch.no_grad()
-def base_of(sae: Dictionary, width: int) -> Tensor:
+def base_embedding(sae: SparseDictionary, width: int) -> Tensor:
     """``(d,)``: what the empty code decodes to, the embedding of nothing in particular."""
     return sae.decode(torch.zeros(1, width))[0]
 
 
 @torch.no_grad()
-def decompose(sae: Dictionary, embedding: Tensor) -> Decomposition:
+def decompose(sae: SparseDictionary, embedding: Tensor) -> Decomposition:
     """The active features of one ``(d,)`` embedding."""
     code = sae.encode(embedding[None])[0]
     latents = code.argsort(descending=True, stable=True)[: int((code > 0).sum())]
-    return Decomposition(embedding, latents, code[latents], directions(sae, latents, len(code)))
+    return Decomposition(embedding, latents, code[latents], decoder_directions(sae, latents, len(code)))

@@ -12,19 +12,19 @@ from editor.stats.auc import auc, delong_interval
 
 
 @dataclass(frozen=True)
-class Named:
+class DirectionLabel:
     """A label, and how well a direction tells its pictures from all others."""
 
     kind: str
     name: str
-    train: float
+    train_auc: float
     """AUC on the pictures that directions are chosen by."""
-    test: Estimate
+    test_auc: Estimate
     """AUC on the others, with its interval."""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledEmbeddings:
     """Embeddings of pictures of which it is known what they show."""
 
     rows: Tensor
@@ -34,28 +34,31 @@ class Labelled:
     train: Tensor
     """``(n,)`` bool."""
 
-    def having(self, kind: str, name: str) -> Tensor:
+    def has_label(self, kind: str, name: str) -> Tensor:
         """``(n,)`` bool."""
         return torch.tensor([label == name for label in self.labels[kind]])
 
-    def names(self) -> list[tuple[str, str]]:
+    def all_labels(self) -> list[tuple[str, str]]:
         """Every kind and label."""
         return [(kind, name) for kind, labels in self.labels.items() for name in sorted(set(labels))]
 
-    def name_of(self, direction: Tensor) -> Named:
+    def best_label(self, direction: Tensor) -> DirectionLabel:
         """The label whose pictures lie furthest along ``(d,)``, chosen on the train half, measured on the other."""
-        return max((self.told(direction, kind, name) for kind, name in self.names()), key=lambda told: told.train)
+        return max(
+            (self.score_label(direction, kind, name) for kind, name in self.all_labels()),
+            key=lambda told: told.train_auc,
+        )
 
-    def excess(self, kind: str, name: str) -> Tensor:
+    def mean_difference(self, kind: str, name: str) -> Tensor:
         """``(d,)``: the mean of a label's training pictures less that of all others."""
-        rows, has = self.rows[self.train], self.having(kind, name)[self.train]
+        rows, has = self.rows[self.train], self.has_label(kind, name)[self.train]
         return rows[has].mean(0) - rows[~has].mean(0)
 
-    def told(self, direction: Tensor, kind: str, name: str) -> Named:
+    def score_label(self, direction: Tensor, kind: str, name: str) -> DirectionLabel:
         """How well ``(d,)`` tells a label's pictures from all others."""
-        scores, has = self.rows @ direction, self.having(kind, name)
+        scores, has = self.rows @ direction, self.has_label(kind, name)
         train = float(auc(scores[self.train, None], has[self.train])[0])
-        return Named(kind, name, train, delong_interval(scores[~self.train], has[~self.train]))
+        return DirectionLabel(kind, name, train, delong_interval(scores[~self.train], has[~self.train]))
 
 
 def nearest_text(direction: Tensor, texts: Mapping[str, Tensor]) -> str:

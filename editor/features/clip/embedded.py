@@ -5,10 +5,10 @@ from functools import cache
 from editor import emoji
 from editor.features.sae.model import SparseAutoencoder, load_sae
 
-FOLDER = emoji.FEATURES / "clip_sae"
+CLIP_SAE_FOLDER = emoji.FEATURES / "clip_sae"
 
 
 @cache
 def clip_sae() -> SparseAutoencoder:
     """Load the autoencoder."""
-    return load_sae(FOLDER)
+    return load_sae(CLIP_SAE_FOLDER)

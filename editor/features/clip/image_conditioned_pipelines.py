@@ -15,19 +15,19 @@ from editor.generation.sampling import BATCH_SIZE
 from editor.io.progress import ProgressCallback, no_progress
 
 
-class ImageConditioned(Protocol):
+class ImageConditionedPipeline(Protocol):
     """Draws from image embeddings alone."""
 
     @property
     def width(self) -> int:
         """Of the embeddings."""
 
-    def batch(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
+    def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
         """One picture for each row of ``(n, width)``, each with a seed of its own."""
 
 
 @dataclass(frozen=True)
-class IpAdapted:
+class IPAdapterPipeline:
     """Stable Diffusion 1.x, 2.x or XL with one IP-Adapter that reads pooled embeddings."""
 
     pipeline: Any
@@ -39,18 +39,18 @@ class IpAdapted:
         """What the adapter's projection takes."""
         return int(self.pipeline.unet.encoder_hid_proj.image_projection_layers[0].image_embeds.in_features)
 
-    def batch(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
+    def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
         """Guided away from the zero embedding, as diffusers guides."""
         images = embeddings[:, None].to(self.pipeline.unet.device, self.pipeline.unet.dtype)
         guided = [torch.zeros_like(images), images] if sampler.guidance > 1 else [images]
         each = [torch.cat(guided)]
-        with one_each(self.pipeline, each):
+        with per_image_embeddings(self.pipeline, each):
             given = {"prompt": [self.prompt] * len(seeds), "ip_adapter_image_embeds": each}
-            return call(self.pipeline, given, seeds, sampler)
+            return call_pipeline(self.pipeline, given, seeds, sampler)
 
 
 @contextmanager
-def one_each(pipeline: Any, embeddings: list[Tensor]) -> Iterator[None]:
+def per_image_embeddings(pipeline: Any, embeddings: list[Tensor]) -> Iterator[None]:
     """Within, each picture of a batch has its own embedding.
 
     diffusers repeats what it is given for every picture of the batch, so that all of them would see all embeddings.
@@ -63,11 +63,11 @@ def one_each(pipeline: Any, embeddings: list[Tensor]) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Kandinsky:
+class KandinskyDecoder:
     """The decoder of Kandinsky 2.2, whose only condition is the image embedding."""
 
     pipeline: Any
-    negative: Tensor
+    negative_embedding: Tensor
     """``(width,)``: the embedding of an image of zeros, as the prior's ``get_zero_embed`` makes it."""
 
     @property
@@ -75,21 +75,21 @@ class Kandinsky:
         """What the denoiser projects."""
         return int(self.pipeline.unet.config.encoder_hid_dim)
 
-    def batch(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
+    def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
         """At the size that the denoiser was trained on."""
         unet = self.pipeline.unet
         side = unet.config.sample_size * self.pipeline.movq_scale_factor
         images = embeddings.to(unet.device, unet.dtype)
         given = {
             "image_embeds": images,
-            "negative_image_embeds": self.negative.to(images).expand_as(images),
+            "negative_image_embeds": self.negative_embedding.to(images).expand_as(images),
             "height": side,
             "width": side,
         }
-        return call(self.pipeline, given, seeds, sampler)
+        return call_pipeline(self.pipeline, given, seeds, sampler)
 
 
-def call(pipeline: Any, given: dict[str, Any], seeds: Sequence[int], sampler: Sampler) -> list[Image]:
+def call_pipeline(pipeline: Any, given: dict[str, Any], seeds: Sequence[int], sampler: Sampler) -> list[Image]:
     """Run a pipeline of diffusers."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sampler.precision == "bfloat16"):
         output = pipeline(
@@ -102,17 +102,17 @@ def call(pipeline: Any, given: dict[str, Any], seeds: Sequence[int], sampler: Sa
     return list((output.images * 255).round().astype(np.uint8))
 
 
-def image_conditioned(pipeline: Any, negative: Tensor | None = None) -> ImageConditioned:
+def image_conditioned_pipeline(pipeline: Any, negative: Tensor | None = None) -> ImageConditionedPipeline:
     """The way to draw from embeddings that a loaded pipeline has.
 
     Raises:
         FeatureError: it has none, or one that reads patches of a picture in place of its embedding.
     """
     if hasattr(pipeline, "movq") and negative is not None:
-        return Kandinsky(pipeline, negative)
+        return KandinskyDecoder(pipeline, negative)
     layers = getattr(getattr(pipeline.unet, "encoder_hid_proj", None), "image_projection_layers", [])
     if len(layers) == 1 and hasattr(layers[0], "image_embeds"):
-        return IpAdapted(pipeline)
+        return IPAdapterPipeline(pipeline)
     raise FeatureError(
         "This pipeline draws from no image embedding.",
         field="model",
@@ -121,8 +121,8 @@ def image_conditioned(pipeline: Any, negative: Tensor | None = None) -> ImageCon
     )
 
 
-def draw_embeddings(
-    model: ImageConditioned,
+def generate_from_embeddings(
+    model: ImageConditionedPipeline,
     sampler: Sampler,
     embeddings: Tensor,
     seeds: Sequence[int],
@@ -142,6 +142,6 @@ def draw_embeddings(
     images: list[Image] = []
     for start in range(0, len(seeds), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
-        images += model.batch(embeddings[part], seeds[part], sampler)
+        images += model.generate(embeddings[part], seeds[part], sampler)
         tick(len(images) / len(seeds))
     return images

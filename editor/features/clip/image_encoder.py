@@ -14,10 +14,13 @@ from torch import Tensor
 from editor.errors import FeatureError
 from editor.generation.config import Image
 
-BATCH = 64
-OPENAI = {"image_mean": (0.48145466, 0.4578275, 0.40821073), "image_std": (0.26862954, 0.26130258, 0.27577711)}
+BATCH_SIZE = 64
+OPENAI_NORMALIZATION = {
+    "image_mean": (0.48145466, 0.4578275, 0.40821073),
+    "image_std": (0.26862954, 0.26130258, 0.27577711),
+}
 """What a CLIP without a preprocessor's settings was trained on."""
-SETTINGS = "preprocessor_config.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ImageEncoder:
 
     clip: Any
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    std: tuple[float, ...]
 
     @property
     def width(self) -> int:
@@ -34,22 +37,22 @@ class ImageEncoder:
         return int(self.clip.config.projection_dim)
 
     @property
-    def side(self) -> int:
+    def image_size(self) -> int:
         """Pixels, of the square that it sees."""
         return int(self.clip.vision_model.config.image_size)
 
     @torch.no_grad()
-    def embed(self, pixels: Tensor) -> Tensor:
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
         """``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
-        mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation))
-        ready = (self.fitted(pixels) - mean) / deviation
-        pooled = [self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(ready, BATCH)]
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        ready = (self.resize_and_crop(pixels) - mean) / deviation
+        pooled = [self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(ready, BATCH_SIZE)]
         embedded: Tensor = self.clip.visual_projection(torch.cat(pooled))
         return embedded
 
-    def fitted(self, pixels: Tensor) -> Tensor:
+    def resize_and_crop(self, pixels: Tensor) -> Tensor:
         """The shorter side scaled to the model's, the middle cut out."""
-        side = self.side
+        side = self.image_size
         height, width = pixels.shape[-2:]
         if (height, width) == (side, side):
             return pixels
@@ -60,15 +63,15 @@ class ImageEncoder:
         return scaled[..., top : top + side, left : left + side]
 
     @torch.no_grad()
-    def nothing(self) -> Tensor:
+    def zero_embedding(self) -> Tensor:
         """``(d,)``: the embedding of pixels that are zero after normalising, Kandinsky's negative."""
-        pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, self.side, self.side)).pooler_output
+        pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, self.image_size, self.image_size)).pooler_output
         embedded: Tensor = self.clip.visual_projection(pooled)[0]
         return embedded
 
-    def images(self, images: Sequence[Image]) -> Tensor:
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
         """``(n, d)`` of pictures of one size."""
-        return self.embed(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
+        return self.embed_pixels(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
 
 
 def open_image_encoder(folder: Path) -> ImageEncoder:
@@ -80,7 +83,7 @@ def open_image_encoder(folder: Path) -> ImageEncoder:
     from transformers import CLIPModel, CLIPVisionModelWithProjection
 
     classes = {"clip": CLIPModel, "clip_vision_model": CLIPVisionModelWithProjection}
-    kind = values_of(folder / "config.json").get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in classes or not (folder / "model.safetensors").is_file():
         raise FeatureError(
             f"There is no CLIP in {folder.name}.",
@@ -88,11 +91,11 @@ def open_image_encoder(folder: Path) -> ImageEncoder:
             remedy="Give a folder with config.json and model.safetensors.",
         )
     clip = classes[kind].from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-    settings = OPENAI | values_of(folder / SETTINGS)
+    settings = OPENAI_NORMALIZATION | read_json(folder / PREPROCESSOR_FILE)
     return ImageEncoder(clip, tuple(settings["image_mean"]), tuple(settings["image_std"]))
 
 
-def values_of(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """A JSON file's object; empty where there is none."""
     values: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return values

@@ -14,7 +14,7 @@ from editor.io.plotting import canvas, png
 
 
 @dataclass(frozen=True)
-class Strip:
+class ImageStrip:
     """One row. Pictures have a title each, or none."""
 
     label: str
@@ -22,7 +22,7 @@ class Strip:
     titles: Sequence[str]
 
 
-def sheet(strips: Sequence[Strip], columns: int = 1, kind: Literal["png", "webp"] = "png") -> bytes:
+def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal["png", "webp"] = "png") -> bytes:
     """Strips below one another, in ``columns``. All have as many pictures as the first."""
     length, rows = len(strips[0].images), -(-len(strips) // columns)
     figure = canvas(columns * (0.85 * length + 1.15), 0.98 * rows)
@@ -33,17 +33,17 @@ def sheet(strips: Sequence[Strip], columns: int = 1, kind: Literal["png", "webp"
             axes.set_axis_off()
         for strip, row in zip(strips[number * rows : (number + 1) * rows], cells, strict=False):
             draw_strip(strip, row)
-    return png(figure) if kind == "png" else as_webp(png(figure))
+    return png(figure) if kind == "png" else png_to_webp(png(figure))
 
 
-def as_webp(picture: bytes) -> bytes:
+def png_to_webp(picture: bytes) -> bytes:
     """A fifth of a PNG's size, for pages of documentation."""
     buffer = io.BytesIO()
     Pillow.open(io.BytesIO(picture)).convert("RGB").save(buffer, format="webp", quality=85, method=6)
     return buffer.getvalue()
 
 
-def draw_strip(strip: Strip, cells: Sequence[Axes]) -> None:
+def draw_strip(strip: ImageStrip, cells: Sequence[Axes]) -> None:
     """Into one row of axes."""
     for axes, image, title in zip(cells, strip.images, strip.titles, strict=True):
         axes.imshow(image, interpolation="lanczos")

@@ -6,17 +6,17 @@ from typing import Any
 from editor import emoji
 from editor.generation.sampling import load_pipeline
 
-ADAPTER = emoji.FEATURES / "ip_adapter"
-FILE = "ip_adapter.safetensors"
+ADAPTER_FOLDER = emoji.FEATURES / "ip_adapter"
+ADAPTER_FILE = "ip_adapter.safetensors"
 
 
-def load_adapted(folder: Path = ADAPTER) -> Any:
+def load_adapted_pipeline(folder: Path = ADAPTER_FOLDER) -> Any:
     """Load the embedded model's pipeline with the adapter; ``ip_adapter_image_embeds`` are the judge's embeddings."""
     pipeline = load_pipeline(emoji.WEIGHTS)
-    attach(pipeline, folder)
+    attach_adapter(pipeline, folder)
     return pipeline
 
 
-def attach(pipeline: Any, folder: Path = ADAPTER) -> None:
+def attach_adapter(pipeline: Any, folder: Path = ADAPTER_FOLDER) -> None:
     """Load the adapter into a pipeline of the embedded model, edited or not."""
-    pipeline.load_ip_adapter(folder, subfolder="", weight_name=FILE, image_encoder_folder=None)
+    pipeline.load_ip_adapter(folder, subfolder="", weight_name=ADAPTER_FILE, image_encoder_folder=None)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 
-LARGEST = 20
-THRESHOLD = 0.05
+MAX_GROUPS = 20
+MIN_GROUP_SHARE = 0.05
 RESTARTS = 10
-ROUNDS = 100
-ROUNDING = 1e-9
+MAX_ITERATIONS = 100
+SHARE_TOLERANCE = 1e-9
 """A sum of shares may miss the threshold by this."""
 
 
@@ -34,8 +34,12 @@ class Grouping:
         return len(self.members)
 
 
-def group(
-    directions: Tensor, activations: Tensor, threshold: float = THRESHOLD, largest: int = LARGEST, seed: int = 0
+def group_directions(
+    directions: Tensor,
+    activations: Tensor,
+    threshold: float = MIN_GROUP_SHARE,
+    max_groups: int = MAX_GROUPS,
+    seed: int = 0,
 ) -> Grouping:
     """Group features by direction.
 
@@ -48,17 +52,17 @@ def group(
     Raises:
         FeatureError: no features, a weight or a direction is zero or not finite, or the threshold isn't a share.
     """
-    units, weights = checked(directions, activations, threshold)
+    units, weights = normalize_inputs(directions, activations, threshold)
     options = [
-        in_order(labels, weights)
-        for k in range(1, min(largest, len(weights)) + 1)
+        sort_clusters(labels, weights)
+        for k in range(1, min(max_groups, len(weights)) + 1)
         for labels in [spherical_k_means(units, weights, k, seed)]
     ]
-    fitting = (option for option in options if min(option.masses) >= threshold - ROUNDING)
+    fitting = (option for option in options if min(option.masses) >= threshold - SHARE_TOLERANCE)
     return max(fitting, key=len)  # one group alone holds everything
 
 
-def checked(directions: Tensor, activations: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def normalize_inputs(directions: Tensor, activations: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Unit directions and weights that sum to 1, in float64."""
     lengths, weights = directions.double().norm(dim=1), activations.double()
     usable = len(weights) > 0 and bool((lengths > 0).all() & (weights > 0).all())
@@ -76,7 +80,7 @@ def checked(directions: Tensor, activations: Tensor, threshold: float) -> tuple[
     return F.normalize(directions.double()), weights / weights.sum()
 
 
-def in_order(labels: Tensor, weights: Tensor) -> Grouping:
+def sort_clusters(labels: Tensor, weights: Tensor) -> Grouping:
     """Clusters by mass, members by weight; ties by row."""
     clusters = [torch.nonzero(labels == label).flatten() for label in labels.unique().tolist()]  # type: ignore[no-untyped-call]
     sorted_clusters = [rows[weights[rows].argsort(descending=True, stable=True)] for rows in clusters]
@@ -93,22 +97,22 @@ def spherical_k_means(units: Tensor, weights: Tensor, k: int, seed: int, restart
     of the length of their weighted resultant.
     """
     generator = torch.Generator().manual_seed(seed)
-    runs = [lloyd(units, weights, drawn_apart(units, weights, k, generator)) for _ in range(restarts)]
+    runs = [lloyd(units, weights, kmeans_plusplus(units, weights, k, generator)) for _ in range(restarts)]
     return max(runs, key=lambda labels: coherence(units, weights, labels))
 
 
 def coherence(units: Tensor, weights: Tensor, labels: Tensor) -> float:
     """The objective of spherical k-means."""
-    return float(resultants(units, weights, labels).norm(dim=1).sum())
+    return float(cluster_sums(units, weights, labels).norm(dim=1).sum())
 
 
-def resultants(units: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+def cluster_sums(units: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
     """``(k, d)``: the weighted sum of each cluster."""
     k = int(labels.max()) + 1
     return torch.zeros(k, units.shape[1], dtype=units.dtype).index_add_(0, labels, weights[:, None] * units)
 
 
-def drawn_apart(units: Tensor, weights: Tensor, k: int, generator: torch.Generator) -> Tensor:
+def kmeans_plusplus(units: Tensor, weights: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """``(k, d)`` centres among the rows, each drawn by weight times distance from the nearest drawn before."""
     chosen = [int(torch.multinomial(weights, 1, generator=generator))]
     while len(chosen) < k:
@@ -124,9 +128,9 @@ def drawn_apart(units: Tensor, weights: Tensor, k: int, generator: torch.Generat
 def lloyd(units: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
     """Assign rows and move centres until nothing moves; a cluster that loses all its rows is gone."""
     labels = (units @ centres.T).argmax(1)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         _, labels = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        centres = F.normalize(resultants(units, weights, labels))
+        centres = F.normalize(cluster_sums(units, weights, labels))
         moved = (units @ centres.T).argmax(1)
         if torch.equal(moved, labels):
             break

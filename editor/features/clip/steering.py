@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editor.features.clip.decomposition import Decomposition, Dictionary, decompose, directions
-from editor.features.clip.image_conditioned_pipelines import ImageConditioned, draw_embeddings
-from editor.features.clip.spherical_kmeans import LARGEST, THRESHOLD, Grouping, group
+from editor.features.clip.decomposition import Decomposition, SparseDictionary, decoder_directions, decompose
+from editor.features.clip.image_conditioned_pipelines import ImageConditionedPipeline, generate_from_embeddings
+from editor.features.clip.spherical_kmeans import MAX_GROUPS, MIN_GROUP_SHARE, Grouping, group_directions
 from editor.generation.config import Image, Sampler
 from editor.io.progress import ProgressCallback, no_progress
 
@@ -17,61 +17,65 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupedEmbedding:
     """A picture's embedding as groups of features."""
 
-    parts: Decomposition
+    decomposition: Decomposition
     grouping: Grouping
 
-    def vector(self, number: int) -> Tensor:
+    def group_vector(self, number: int) -> Tensor:
         """``(d,)``: what a group adds to the embedding."""
-        return self.parts.part(self.grouping.members[number])
+        return self.decomposition.contribution(self.grouping.members[number])
 
-    def steered(self, scales: Sequence[float]) -> Tensor:
+    def steer(self, scales: Sequence[float]) -> Tensor:
         """``(d,)``: the embedding with each group scaled; what no feature explains stays."""
-        factors = torch.ones(len(self.parts.features))
+        factors = torch.ones(len(self.decomposition.latents))
         for members, scale in zip(self.grouping.members, scales, strict=True):
             factors[list(members)] = scale
-        return self.parts.steered(factors)
+        return self.decomposition.steer(factors)
 
 
-def grouped(
-    sae: Dictionary, embedding: Tensor, threshold: float = THRESHOLD, largest: int = LARGEST, seed: int = 0
-) -> Grouped:
+def group_embedding(
+    sae: SparseDictionary,
+    embedding: Tensor,
+    threshold: float = MIN_GROUP_SHARE,
+    max_groups: int = MAX_GROUPS,
+    seed: int = 0,
+) -> GroupedEmbedding:
     """Decompose a ``(d,)`` embedding and group its features.
 
     Raises:
         FeatureError: no feature is active in it.
     """
     parts = decompose(sae, embedding)
-    return Grouped(parts, group(parts.directions, parts.activations, threshold, largest, seed))
+    return GroupedEmbedding(parts, group_directions(parts.directions, parts.activations, threshold, max_groups, seed))
 
 
 @dataclass(frozen=True)
-class Easel:
+class EmbeddingRenderer:
     """A pipeline with its settings, and one seed: pictures differ by their embeddings alone."""
 
-    model: ImageConditioned
+    pipeline: ImageConditionedPipeline
     sampler: Sampler
     seed: int = 0
 
-    def draw(self, embeddings: Tensor, tick: ProgressCallback = no_progress) -> list[Image]:
+    def render(self, embeddings: Tensor, tick: ProgressCallback = no_progress) -> list[Image]:
         """One picture for each row of ``(n, d)``."""
-        return draw_embeddings(self.model, self.sampler, embeddings, [self.seed] * len(embeddings), tick)
+        return generate_from_embeddings(self.pipeline, self.sampler, embeddings, [self.seed] * len(embeddings), tick)
 
-    def icon(self, vector: Tensor, base: Tensor, strengths: Sequence[float] = STRENGTHS) -> list[Image]:
+    def render_icon(self, vector: Tensor, base: Tensor, strengths: Sequence[float] = STRENGTHS) -> list[Image]:
         """A direction drawn on a base embedding, ``(d,)`` both, in growing strength.
 
         Daujotas' icons are this at one strength: "E + base_embed".
         """
-        return self.draw(along(vector, base, strengths))
+        return self.render(add_scaled(vector, base, strengths))
 
 
-def along(vector: Tensor, base: Tensor, strengths: Sequence[float]) -> Tensor:
+def add_scaled(vector: Tensor, base: Tensor, strengths: Sequence[float]) -> Tensor:
     """``(..., strengths, d)``: ``(..., d)`` bases with growing shares of a vector added."""
     return base[..., None, :] + torch.tensor(strengths)[:, None] * vector
 
 
-def latent_vector(sae: Dictionary, latent: int, width: int, activation: float = 1.0) -> Tensor:
+def latent_vector(sae: SparseDictionary, latent: int, width: int, activation: float = 1.0) -> Tensor:
     """``(d,)``: what one latent of a dictionary of ``width`` adds at an activation."""
-    return activation * directions(sae, torch.tensor([latent]), width)[0]
+    return activation * decoder_directions(sae, torch.tensor([latent]), width)[0]

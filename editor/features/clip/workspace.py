@@ -11,37 +11,37 @@ from torch import Tensor
 
 from api_schemas.errors import UsageError
 from editor.errors import FeatureError
-from editor.features.clip.decomposition import base_of
-from editor.features.clip.image_conditioned_pipelines import image_conditioned
+from editor.features.clip.decomposition import base_embedding
+from editor.features.clip.image_conditioned_pipelines import image_conditioned_pipeline
 from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
-from editor.features.clip.steering import Easel, Grouped, grouped
-from editor.features.image_folder import read
+from editor.features.clip.steering import EmbeddingRenderer, GroupedEmbedding, group_embedding
+from editor.features.image_folder import read_image
 from editor.features.sae import SparseAutoencoder, load_sae
 from editor.generation.config import Sampler, native_precision
 
 
 @dataclass(frozen=True)
-class Studio:
+class SteeringSession:
     """Embeddings, features and pictures of one embedding space."""
 
     encoder: ImageEncoder
     sae: SparseAutoencoder
-    easel: Easel
+    renderer: EmbeddingRenderer
     texts: Mapping[str, Tensor]
     """Names that a group may be near to, and their embeddings, ``(d,)``."""
 
     @property
-    def base(self) -> Tensor:
+    def base_embedding(self) -> Tensor:
         """``(d,)``: the embedding of nothing in particular."""
-        return base_of(self.sae, self.sae.latents)
+        return base_embedding(self.sae, self.sae.latents)
 
-    def grouped(self, picture: Path, threshold: float, seed: int) -> Grouped:
+    def group_image(self, picture: Path, threshold: float, seed: int) -> GroupedEmbedding:
         """A picture's features in groups."""
-        return grouped(self.sae, self.encoder.images([read(picture)])[0], threshold, seed=seed)
+        return group_embedding(self.sae, self.encoder.embed_images([read_image(picture)])[0], threshold, seed=seed)
 
 
 @dataclass(frozen=True)
-class Source:
+class SessionPaths:
     """Where the parts lie; what is not given is the embedded model's."""
 
     clip: Path | None = None
@@ -50,7 +50,7 @@ class Source:
     adapter: Path | None = None
     words: Path | None = None
 
-    def open(self, steps: int, guidance: float, seed: int) -> Studio:
+    def open(self, steps: int, guidance: float, seed: int) -> SteeringSession:
         """Load them.
 
         Raises:
@@ -60,31 +60,33 @@ class Source:
         sampler = Sampler(steps, guidance, native_precision())
         if self.clip and self.sae and self.model:
             encoder = open_image_encoder(self.clip)
-            model = image_conditioned(open_pipeline(self.model, self.adapter), encoder.nothing())
+            model = image_conditioned_pipeline(open_pipeline(self.model, self.adapter), encoder.zero_embedding())
             words = self.words.read_text().split("\n") if self.words else []
             texts = embed_texts(encoder, self.clip, {word.strip(): [word] for word in words if word.strip()})
-            return Studio(encoder, load_sae(self.sae), Easel(model, sampler, seed), texts)
+            return SteeringSession(encoder, load_sae(self.sae), EmbeddingRenderer(model, sampler, seed), texts)
         if self.clip or self.sae or self.model or self.adapter:
             raise UsageError(
                 "A CLIP, an autoencoder of its embeddings and a model that draws from them belong together.",
                 field="clip",
                 remedy="Name all of --clip, --sae and --model-dir, or none.",
             )
-        return embedded(sampler, seed)
+        return embedded_session(sampler, seed)
 
 
-def embedded(sampler: Sampler, seed: int) -> Studio:
+def embedded_session(sampler: Sampler, seed: int) -> SteeringSession:
     """The judge, and emoji with its adapter."""
     from editor import emoji
     from editor.emoji.profile import PROFILE
     from editor.features.clip.embedded import clip_sae
-    from editor.features.clip.ip_adapter import load_adapted
+    from editor.features.clip.ip_adapter import load_adapted_pipeline
     from editor.prompts.templates import class_prompts
 
-    encoder, model = open_image_encoder(emoji.JUDGE), image_conditioned(load_adapted())
+    encoder, model = open_image_encoder(emoji.JUDGE), image_conditioned_pipeline(load_adapted_pipeline())
     names = {name: class_prompts(PROFILE, "object", name) for name in PROFILE.object_names}
     names |= {name: class_prompts(PROFILE, "style", name) for name in PROFILE.styles}
-    return Studio(encoder, clip_sae(), Easel(model, sampler, seed), embed_texts(encoder, emoji.JUDGE, names))
+    return SteeringSession(
+        encoder, clip_sae(), EmbeddingRenderer(model, sampler, seed), embed_texts(encoder, emoji.JUDGE, names)
+    )
 
 
 @torch.no_grad()
@@ -126,7 +128,7 @@ def open_pipeline(model: Path, adapter: Path | None) -> Any:
     return pipeline
 
 
-def scales(wishes: Sequence[str], groups: int) -> list[float]:
+def parse_scales(wishes: Sequence[str], groups: int) -> list[float]:
     """``["2=1.5"]`` -> a factor for each group, counted from 1.
 
     Raises:
@@ -145,7 +147,7 @@ def scales(wishes: Sequence[str], groups: int) -> list[float]:
     return factors
 
 
-def strengths(text: str) -> tuple[float, ...]:
+def parse_strengths(text: str) -> tuple[float, ...]:
     """``"0,1,2"`` -> numbers.
 
     Raises:

@@ -1,7 +1,7 @@
 """Diff-C: a classifier that reads one module of a diffusion backbone (Kim et al. 2025, "Revelio", section 5)."""
 
-from editor.features.diffc.inference import present, probabilities
+from editor.features.diffc.inference import class_probability, probabilities
 from editor.features.diffc.model import DiffusionClassifier, load_diffc
 from editor.features.diffc.training import train_diffc
 
-__all__ = ["DiffusionClassifier", "load_diffc", "present", "probabilities", "train_diffc"]
+__all__ = ["DiffusionClassifier", "class_probability", "load_diffc", "probabilities", "train_diffc"]

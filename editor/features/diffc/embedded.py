@@ -6,10 +6,10 @@ from editor import emoji
 from editor.features.diffc.model import DiffusionClassifier, load_diffc
 from editor.prompts.concepts import Kind
 
-FOLDER = emoji.FEATURES / "diffc"
+DIFFC_FOLDER = emoji.FEATURES / "diffc"
 
 
 @cache
-def diffc_head(kind: Kind) -> DiffusionClassifier:
+def diffc_classifier(kind: Kind) -> DiffusionClassifier:
     """Load the classifier of 96 objects or of 5 styles."""
-    return load_diffc(FOLDER / kind)
+    return load_diffc(DIFFC_FOLDER / kind)

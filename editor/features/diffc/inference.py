@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.noised_source import fixed_noise, maps_at
+from editor.features.activations.noised_source import activations_at_timestep, seeded_noise
 from editor.features.diffc.model import DiffusionClassifier
 from editor.generation.config import Precision
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
 @torch.no_grad()
@@ -38,19 +38,21 @@ def probabilities(
         ``(n, classes)``, float64, rows sum to one.
     """
     config, parts = classifier.config, []
-    for start in range(0, len(latents), BATCH):
-        clean = latents[start : start + BATCH]
-        items, own = range(start, start + len(clean)), prompts and prompts[start : start + BATCH]
+    for start in range(0, len(latents), BATCH_SIZE):
+        clean = latents[start : start + BATCH_SIZE]
+        items, own = range(start, start + len(clean)), prompts and prompts[start : start + BATCH_SIZE]
         total = torch.zeros(len(clean), len(config.classes), dtype=torch.float64)
         for draw in range(draws):
-            noise = fixed_noise(clean.shape[1:], seed * 1000 + draw, items).to(clean)
-            maps = maps_at(pipeline, clean, noise, config.timestep, [config.module], own, precision)[config.module]
-            total += classifier.predict(maps).double().softmax(1).cpu()
+            noise = seeded_noise(clean.shape[1:], seed * 1000 + draw, items).to(clean)
+            maps = activations_at_timestep(pipeline, clean, noise, config.timestep, [config.module], own, precision)[
+                config.module
+            ]
+            total += classifier.logits(maps).double().softmax(1).cpu()
         parts.append(total / draws)
     return torch.cat(parts)
 
 
-def present(classifier: DiffusionClassifier, found: Tensor, name: str) -> Tensor:
+def class_probability(classifier: DiffusionClassifier, found: Tensor, name: str) -> Tensor:
     """``(n,)`` probability that each image shows a class, of what ``probabilities`` found.
 
     Raises:

@@ -15,7 +15,7 @@ from editor.errors import FeatureError
 from editor.io.atomic import write_bytes
 
 Preset = Literal["light", "revelio"]
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DiffusionClassifier(nn.Module):
         layers: list[nn.Module] = [nn.BatchNorm2d(config.channels, affine=False)]
         width = config.channels
         for convolution in PRESETS[config.preset]:
-            layers += block(width, convolution, config.dropout)
+            layers += conv_block(width, convolution, config.dropout)
             width = convolution.width
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
@@ -69,7 +69,7 @@ class DiffusionClassifier(nn.Module):
         return logits
 
     @torch.no_grad()
-    def predict(self, maps: Tensor) -> Tensor:
+    def logits(self, maps: Tensor) -> Tensor:
         """Logits ``(b, classes)`` in evaluation mode, which is left on."""
         logits: Tensor = self.eval()(maps.to(next(self.parameters())))
         return logits
@@ -79,11 +79,11 @@ class DiffusionClassifier(nn.Module):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         if half:
             tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-        write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        write_bytes(folder / CONFIG, (self.config.model_dump_json(indent=1) + "\n").encode())
+        write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+        write_bytes(folder / CONFIG_FILE, (self.config.model_dump_json(indent=1) + "\n").encode())
 
 
-def block(width: int, convolution: Convolution, dropout: float) -> list[nn.Module]:
+def conv_block(width: int, convolution: Convolution, dropout: float) -> list[nn.Module]:
     """Convolution, batch norm, ReLU, dropout of whole channels."""
     padding = convolution.kernel // 2
     return [
@@ -101,12 +101,12 @@ def load_diffc(folder: Path) -> DiffusionClassifier:
         FeatureError: there is none, or its files don't fit each other.
     """
     try:
-        model = DiffusionClassifier(DiffcConfig(**json.loads((folder / CONFIG).read_bytes())))
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model = DiffusionClassifier(DiffcConfig(**json.loads((folder / CONFIG_FILE).read_bytes())))
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, ValueError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
         raise FeatureError(
             f"{folder} holds no Diff-C classifier that can be read: {type(error).__name__}.",
             field="folder",
-            remedy=f"Name a folder with {CONFIG} and {WEIGHTS}, both of one classifier.",
+            remedy=f"Name a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, both of one classifier.",
         ) from error
     return model.eval()

@@ -14,21 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import trange
 
-from editor.features.activations.noised_source import maps_at
+from editor.features.activations.noised_source import activations_at_timestep
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, Preset
 
-Draw = Callable[[Tensor, torch.Generator], Tensor]
+MapLoader = Callable[[Tensor, torch.Generator], Tensor]
 """Item numbers -> their maps; the generator is for what is drawn anew each time."""
 
 
 @dataclass(frozen=True)
-class DiffcPlan:
+class DiffcTrainingConfig:
     """How to train."""
 
     epochs: int = 15
     batch: int = 64
     learning_rate: float = 2e-3
-    horizon: int = 15
+    cosine_epochs: int = 15
     """Epochs in which the cosine comes to zero."""
     weight_decay: float = 0.01
     patience: int | None = 5
@@ -36,20 +36,20 @@ class DiffcPlan:
     seed: int = 0
 
 
-PLANS: dict[Preset, DiffcPlan] = {
-    "light": DiffcPlan(),
-    "revelio": DiffcPlan(epochs=30, batch=16, learning_rate=1e-4, horizon=90, patience=None),
+TRAINING_CONFIGS: dict[Preset, DiffcTrainingConfig] = {
+    "light": DiffcTrainingConfig(),
+    "revelio": DiffcTrainingConfig(epochs=30, batch=16, learning_rate=1e-4, cosine_epochs=90, patience=None),
 }
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledMaps:
     """Maps ``(n, channels, h, w)``, perhaps mapped from disk, and class numbers ``(n,)``."""
 
     maps: Tensor
     targets: Tensor
 
-    def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
+    def load(self, items: Tensor, generator: torch.Generator) -> Tensor:
         """As they are."""
         return self.maps[items]
 
@@ -63,16 +63,16 @@ class FreshNoise:
     module: str
     timestep: int
 
-    def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
+    def load(self, items: Tensor, generator: torch.Generator) -> Tensor:
         """Under the empty prompt."""
         clean = self.latents[items]
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         with torch.no_grad():
-            return maps_at(self.pipeline, clean, noise, self.timestep, [self.module])[self.module]
+            return activations_at_timestep(self.pipeline, clean, noise, self.timestep, [self.module])[self.module]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedDiffc:
     """The classifier of the best epoch."""
 
     model: DiffusionClassifier
@@ -84,13 +84,13 @@ class Trained:
 
 
 def train_diffc(
-    draw: Draw,
+    draw: MapLoader,
     targets: Tensor,
-    validation: Labelled,
+    validation: LabelledMaps,
     config: DiffcConfig,
-    plan: DiffcPlan | None = None,
+    plan: DiffcTrainingConfig | None = None,
     progress: bool = True,
-) -> Trained:
+) -> TrainedDiffc:
     """Train on items 0 to n - 1; the same seed gives the same classifier.
 
     Args:
@@ -99,36 +99,36 @@ def train_diffc(
         validation: chooses the epoch; must share no picture with training or test.
         plan: by default the preset's.
     """
-    plan = plan or PLANS[config.preset]
+    plan = plan or TRAINING_CONFIGS[config.preset]
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        run = Run(DiffusionClassifier(config), plan)
+        run = DiffcTrainer(DiffusionClassifier(config), plan)
         for epoch in (bar := trange(plan.epochs, desc="Diff-C", disable=not progress)):
-            run.epoch(draw, targets)
-            run.judge(epoch, validation)
+            run.train_epoch(draw, targets)
+            run.validate(epoch, validation)
             bar.set_postfix(validation=f"{run.history[-1]:.3f}", refresh=False)
             if plan.patience is not None and epoch - run.best_epoch >= plan.patience:
                 break
     run.model.load_state_dict(run.best)
-    return Trained(run.model.eval(), run.history[run.best_epoch], run.best_epoch, tuple(run.history))
+    return TrainedDiffc(run.model.eval(), run.history[run.best_epoch], run.best_epoch, tuple(run.history))
 
 
-class Run:
+class DiffcTrainer:
     """A classifier in training."""
 
-    def __init__(self, model: DiffusionClassifier, plan: DiffcPlan) -> None:
-        self.model, self.plan, self.history = model, plan, list[float]()
+    def __init__(self, model: DiffusionClassifier, plan: DiffcTrainingConfig) -> None:
+        self.model, self.config, self.history = model, plan, list[float]()
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, plan.horizon)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, plan.cosine_epochs)
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.best_epoch, self.best = 0, deepcopy(model.state_dict())
 
-    def epoch(self, draw: Draw, targets: Tensor) -> None:
+    def train_epoch(self, draw: MapLoader, targets: Tensor) -> None:
         """Every item once, in random order. A last batch of one is left out: batch norm can't take it."""
         self.model.train()
-        for items in torch.split(torch.randperm(len(targets), generator=self.generator), self.plan.batch):
+        for items in torch.split(torch.randperm(len(targets), generator=self.generator), self.config.batch):
             if len(items) > 1:
                 with torch.enable_grad():
                     loss = F.cross_entropy(self.model(draw(items, self.generator)), targets[items])
@@ -137,19 +137,19 @@ class Run:
                 self.optimiser.step()
         self.schedule.step()
 
-    def judge(self, epoch: int, validation: Labelled) -> None:
+    def validate(self, epoch: int, validation: LabelledMaps) -> None:
         """Remember the weights where they are better than before."""
         self.history.append(accuracy(self.model, validation))
         if epoch == 0 or self.history[-1] > self.history[self.best_epoch]:
             self.best_epoch, self.best = epoch, deepcopy(self.model.state_dict())
 
 
-def accuracy(model: DiffusionClassifier, items: Labelled, batch: int = 256) -> float:
+def accuracy(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) -> float:
     """Share of items whose class has the highest logit."""
-    return float(hits(model, items, batch).double().mean())
+    return float(correct_predictions(model, items, batch).double().mean())
 
 
-def hits(model: DiffusionClassifier, items: Labelled, batch: int = 256) -> Tensor:
+def correct_predictions(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) -> Tensor:
     """``(n,)``: whether each item's class has the highest logit."""
-    found = torch.cat([model.predict(part).argmax(1) for part in torch.split(items.maps, batch)])
+    found = torch.cat([model.logits(part).argmax(1) for part in torch.split(items.maps, batch)])
     return found == items.targets

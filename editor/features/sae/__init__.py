@@ -1,7 +1,7 @@
 """k-sparse autoencoders: training, metrics, selection of features, exchange with other tools, a page to look at."""
 
-from editor.features.sae.config import SaeConfig, revelio
+from editor.features.sae.config import SaeConfig, revelio_config
 from editor.features.sae.model import SparseAutoencoder, load_sae
-from editor.features.sae.training import Trained, train_sae
+from editor.features.sae.training import TrainedSae, train_sae
 
-__all__ = ["SaeConfig", "SparseAutoencoder", "Trained", "load_sae", "revelio", "train_sae"]
+__all__ = ["SaeConfig", "SparseAutoencoder", "TrainedSae", "load_sae", "revelio_config", "train_sae"]

@@ -55,22 +55,22 @@ class SaeConfig(BaseModel):
     )
 
     @property
-    def warm_steps(self) -> int:
+    def warmup_steps(self) -> int:
         """Steps of linear warm-up."""
         return max(1, self.steps // 20) if self.warmup is None else self.warmup
 
-    def rate(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0: up, constant, down."""
-        up = (step + 1) / max(1, self.warm_steps)
+        up = (step + 1) / max(1, self.warmup_steps)
         down = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * min(1.0, up, down if self.decay else 1.0)
 
-    def dead_rows(self, rows: int) -> int:
+    def dead_window(self, rows: int) -> int:
         """Rows after which a latent that did not fire counts as dead."""
         return self.dead_after or max(2 * rows, 50 * self.batch)
 
 
-def revelio(width: int, seed: int = 0) -> SaeConfig:
+def revelio_config(width: int, seed: int = 0) -> SaeConfig:
     """The settings of Revelio (Kim et al. 2025, arXiv 2411.16725), for parity; ``width`` is that of the rows.
 
     Its normalised error is the FVU of the batch, which is our loss too. What it lacks for small data: 64 times as many

@@ -11,25 +11,25 @@ from torch import Tensor
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore
 from editor.features.activations.store import Labels
-from editor.features.sae.concept_metrics import tellable, told
-from editor.features.sae.metrics import localisation, reconstruction
+from editor.features.sae.concept_metrics import concept_metrics_if_enough, encode_images
+from editor.features.sae.metrics import mean_morans_i, reconstruction_metrics
 from editor.features.sae.model import SparseAutoencoder
 
 
 @dataclass(frozen=True)
-class Recorded:
+class ActivationDataset:
     """Rows, how many of them belong to one image, and what they are."""
 
     rows: Tensor
-    per_item: int
-    about: dict[str, Any]
+    rows_per_item: int
+    provenance: dict[str, Any]
     labels: Labels = field(default_factory=dict)
     """Of the images, by kind."""
     grid: tuple[int, int] = (1, 1)
     """Height and width of a map; 1 where positions were not kept."""
 
 
-def recorded(path: Path) -> Recorded:
+def load_dataset(path: Path) -> ActivationDataset:
     """Read either form.
 
     Raises:
@@ -39,18 +39,18 @@ def recorded(path: Path) -> Recorded:
         store = ActivationStore(path)
         manifest = store.manifest
         about = {"module": manifest.module, "timestep": manifest.timestep, "recording": manifest.about}
-        grid = manifest.grid if manifest.per_item > 1 else (1, 1)
-        return Recorded(store.rows(), manifest.per_item, about, store.item_labels, grid)
+        grid = manifest.grid if manifest.rows_per_item > 1 else (1, 1)
+        return ActivationDataset(store.rows(), manifest.rows_per_item, about, store.item_labels, grid)
     try:
         with safe_open(path, "pt") as file:
-            return Recorded(two_dimensional(file.get_tensor("rows")), 1, {"module": path.stem})
+            return ActivationDataset(require_two_dimensional(file.get_tensor("rows")), 1, {"module": path.stem})
     except (OSError, SafetensorError) as error:
         raise FeatureError(
             f"{path.name} holds no rows.", field="recording", remedy="It is a safetensors file with a tensor `rows`."
         ) from error
 
 
-def two_dimensional(rows: Tensor) -> Tensor:
+def require_two_dimensional(rows: Tensor) -> Tensor:
     """As they are.
 
     Raises:
@@ -63,26 +63,28 @@ def two_dimensional(rows: Tensor) -> Tensor:
     return rows
 
 
-def split(found: Recorded, share: float, seed: int) -> Tensor:
+def held_out_rows(found: ActivationDataset, share: float, seed: int) -> Tensor:
     """``(rows,)`` bool: the rows of the images that are held out."""
-    items = len(found.rows) // found.per_item
+    items = len(found.rows) // found.rows_per_item
     order = torch.randperm(items, generator=torch.Generator().manual_seed(seed))
     out = torch.zeros(items, dtype=torch.bool)
     out[order[: max(1, round(share * items))]] = True
-    return out.repeat_interleave(found.per_item)
+    return out.repeat_interleave(found.rows_per_item)
 
 
-def measured(sae: SparseAutoencoder, found: Recorded, held_out: Tensor) -> dict[str, Any]:
+def evaluate_sae(sae: SparseAutoencoder, found: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
     """Of rows that were not trained on: the error; where there are maps, Moran's I; and what labels are told by."""
     rows = found.rows[held_out]
-    figures = asdict(reconstruction(sae, rows))
+    figures = asdict(reconstruction_metrics(sae, rows))
     del figures["density"]
-    place = {"morans_i": float(localisation(sae, rows, found.grid).nanmean())} if found.per_item > 1 else {}
-    return {"held_out": figures, **place, "concepts": labels_told(sae, found, held_out)}
+    place = {"morans_i": float(mean_morans_i(sae, rows, found.grid).nanmean())} if found.rows_per_item > 1 else {}
+    return {"held_out": figures, **place, "concepts": label_metrics(sae, found, held_out)}
 
 
-def labels_told(sae: SparseAutoencoder, found: Recorded, held_out: Tensor) -> dict[str, Any]:
+def label_metrics(sae: SparseAutoencoder, found: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
     """By kind; of kinds that hardly two images share (prompts, seeds) nothing can be said."""
-    images = told(sae, found.rows, found.per_item, held_out[:: found.per_item]) if found.labels else None
-    kinds = {kind: tellable(images, labels) for kind, labels in found.labels.items()} if images else {}
+    images = (
+        encode_images(sae, found.rows, found.rows_per_item, held_out[:: found.rows_per_item]) if found.labels else None
+    )
+    kinds = {kind: concept_metrics_if_enough(images, labels) for kind, labels in found.labels.items()} if images else {}
     return {kind: figures for kind, figures in kinds.items() if figures}

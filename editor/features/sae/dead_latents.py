@@ -9,24 +9,24 @@ from torch import Tensor
 
 from editor.features.sae.model import SparseAutoencoder
 
-LARGEST = 256
+MAX_AUXILIARY_K = 256
 
 
-class Idle:
+class DeadLatentTracker:
     """For each latent the rows since it last fired."""
 
     def __init__(self, latents: int, window: int, device: torch.device) -> None:
-        self.rows, self.window = torch.zeros(latents, dtype=torch.int64, device=device), window
+        self.rows_since_active, self.window = torch.zeros(latents, dtype=torch.int64, device=device), window
 
-    def see(self, fired: Tensor, rows: int) -> None:
+    def update(self, fired: Tensor, rows: int) -> None:
         """Count a batch; ``fired`` is ``(latents,)``."""
-        self.rows += rows
-        self.rows[fired > 0] = 0
+        self.rows_since_active += rows
+        self.rows_since_active[fired > 0] = 0
 
     @property
     def dead(self) -> Tensor:
         """Indices of latents that have been silent for longer than the window."""
-        return (self.rows > self.window).nonzero().flatten()
+        return (self.rows_since_active > self.window).nonzero().flatten()
 
 
 def auxiliary_loss(sae: SparseAutoencoder, x: Tensor, residual: Tensor, dead: Tensor, k: int | None) -> Tensor:
@@ -39,7 +39,7 @@ def auxiliary_loss(sae: SparseAutoencoder, x: Tensor, residual: Tensor, dead: Te
     """
     if not len(dead):
         return x.new_zeros(())
-    wanted = k or min(sae.width // 2, LARGEST)
+    wanted = k or min(sae.width // 2, MAX_AUXILIARY_K)
     taken = min(wanted, len(dead))
     pre = torch.addmm(sae.latent_bias[dead], x - sae.pre_bias.detach(), sae.encoder[dead].T)
     values, chosen = pre.topk(taken, dim=1, sorted=False)

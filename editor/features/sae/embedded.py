@@ -5,12 +5,12 @@ from functools import cache
 from editor import emoji
 from editor.features.sae.model import SparseAutoencoder, load_sae
 
-FOLDER = emoji.FEATURES / "unet_sae"
-SITES = (("mid_block", 25), ("up_blocks.0", 25))
+UNET_SAE_FOLDER = emoji.FEATURES / "unet_sae"
+BLOCK_TIMESTEPS = (("mid_block", 25), ("up_blocks.0", 25))
 """Block and timestep of each: objects and styles can be read best there (docs on diffusion features)."""
 
 
 @cache
 def unet_sae(module: str) -> SparseAutoencoder:
     """Load the autoencoder of ``module``: ``mid_block`` or ``up_blocks.0``."""
-    return load_sae(FOLDER / module)
+    return load_sae(UNET_SAE_FOLDER / module)

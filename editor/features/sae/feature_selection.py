@@ -19,13 +19,13 @@ from editor.features.linear_probe import fit_probe
 from editor.features.sae.model import SparseAutoencoder
 from editor.stats.auc import Ranking, auc, benjamini_hochberg, delong_interval
 
-STRONGEST = 128
+MAX_STRONGEST = 128
 """Latents of a row that Interpret-then-Deactivate looks at; at most an eighth of the dictionary here."""
-SMALL = 1e-8
+EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class Criteria:
+class SelectionCriteria:
     """What a latent must be to stand for a concept."""
 
     at_most: int = 5
@@ -39,7 +39,7 @@ class Criteria:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ConceptActivations:
     """Rows of the unedited model, one for each image or prompt."""
 
     rows: Tensor
@@ -55,13 +55,13 @@ class Evidence:
     train: Tensor
     """``(n,)`` bool; the rest confirms."""
 
-    def on(self, chosen: Tensor) -> "Evidence":
+    def select_rows(self, chosen: Tensor) -> "ConceptActivations":
         """Some rows of it."""
-        return Evidence(*(part[chosen] for part in vars(self).values()))
+        return ConceptActivations(*(part[chosen] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
-class Feature:
+class ConceptLatent:
     """A latent that stands for the concept."""
 
     latent: int
@@ -76,28 +76,28 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Selection:
+class LatentSelection:
     """What was found."""
 
-    features: tuple[Feature, ...]
+    concept_latents: tuple[ConceptLatent, ...]
     probe: Estimate
     """AUC of the linear probe on the test rows: what a supervised reading of the same rows gives."""
     agreement: float
     """Mean overlap (Jaccard) of the best latents by the four criteria."""
-    refused: dict[str, int]
+    rejected: dict[str, int]
     """Why latents of a sufficient AUC were not taken, and how many."""
     centre: tuple[float, ...]
     scale: tuple[float, ...]
 
     @property
-    def stands(self) -> bool:
+    def has_latents(self) -> bool:
         """Whether any latent stands for the concept; else score by the probe."""
-        return bool(self.features)
+        return bool(self.concept_latents)
 
     @property
     def latents(self) -> list[int]:
         """Best first."""
-        return [feature.latent for feature in self.features]
+        return [feature.latent for feature in self.concept_latents]
 
     def score(self, scores: Tensor) -> Tensor:
         """``(n, latents)`` pre-activations -> ``(n,)``: the mean of the standardised latents that were chosen.
@@ -105,19 +105,23 @@ class Selection:
         Raises:
             FeatureError: none was.
         """
-        if not self.stands:
+        if not self.has_latents:
             raise FeatureError("No feature stands for the concept.", remedy="Score by the linear probe.")
         chosen = scores[:, self.latents].double()
         return ((chosen - torch.tensor(self.centre)) / torch.tensor(self.scale)).mean(1)
 
 
-def evidence(sae: SparseAutoencoder, rows: Tensor, has: Tensor, retain: Tensor, train: Tensor) -> Evidence:
+def encode_concept_rows(
+    sae: SparseAutoencoder, rows: Tensor, has: Tensor, retain: Tensor, train: Tensor
+) -> ConceptActivations:
     """Encode ``(n, width)`` rows."""
     with torch.no_grad():
-        return Evidence(rows, sae.pre_activations(rows), sae.encode(rows), has, retain & ~has, train)
+        return ConceptActivations(rows, sae.pre_activations(rows), sae.encode(rows), has, retain & ~has, train)
 
 
-def select(found: Evidence, stability: Tensor, criteria: Criteria = Criteria()) -> Selection:
+def select_latents(
+    found: ConceptActivations, stability: Tensor, criteria: SelectionCriteria = SelectionCriteria()
+) -> LatentSelection:
     """Choose by the train rows, confirm by the test rows.
 
     Args:
@@ -126,7 +130,7 @@ def select(found: Evidence, stability: Tensor, criteria: Criteria = Criteria()) 
     Raises:
         FeatureError: the concept is in no row or all rows of a half.
     """
-    train, test = found.on(found.train), found.on(~found.train)
+    train, test = found.select_rows(found.train), found.select_rows(~found.train)
     for half in (train, test):
         if not half.has.any() or half.has.all():
             raise FeatureError(
@@ -134,72 +138,74 @@ def select(found: Evidence, stability: Tensor, criteria: Criteria = Criteria()) 
                 field="has",
                 remedy="Record more prompts of both kinds.",
             )
-    table = Table.of(train, stability)
-    passing, refused = table.judged(criteria)
-    features = [feature for latent in passing[: criteria.at_most] if confirmed(feature := table.feature(latent, test))]
+    table = LatentScores.compute(train, stability)
+    passing, refused = table.apply_criteria(criteria)
+    features = [
+        feature for latent in passing[: criteria.at_most] if is_confirmed(feature := table.measure(latent, test))
+    ]
     chosen = train.scores[:, [feature.latent for feature in features]].double()
-    return Selection(
-        features=tuple(features),
+    return LatentSelection(
+        concept_latents=tuple(features),
         probe=probe_auc(train, test),
         agreement=table.agreement(criteria.at_most),
-        refused=refused | {"not confirmed on the test rows": len(passing[: criteria.at_most]) - len(features)},
+        rejected=refused | {"not confirmed on the test rows": len(passing[: criteria.at_most]) - len(features)},
         centre=tuple(chosen.mean(0).tolist()),
-        scale=tuple(max(SMALL, float(column.std())) for column in chosen.T),
+        scale=tuple(max(EPSILON, float(column.std())) for column in chosen.T),
     )
 
 
-def confirmed(feature: Feature) -> bool:
+def is_confirmed(feature: ConceptLatent) -> bool:
     """The whole interval on the test rows lies above chance."""
     return feature.auc.low > 0.5
 
 
-def probe_auc(train: Evidence, test: Evidence) -> Estimate:
+def probe_auc(train: ConceptActivations, test: ConceptActivations) -> Estimate:
     """A logistic probe on the raw rows."""
-    probe = fit_probe(train.rows, [named(has) for has in train.has.tolist()])
-    logits = probe.predict(test.rows)
-    column = probe.classes.index(named(True))
+    probe = fit_probe(train.rows, [class_name(has) for has in train.has.tolist()])
+    logits = probe.logits(test.rows)
+    column = probe.classes.index(class_name(True))
     return delong_interval(logits[:, column] - logits[:, 1 - column], test.has)
 
 
-def named(has: bool) -> str:
+def class_name(has: bool) -> str:
     """The probe's two classes."""
     return "concept" if has else "other"
 
 
 @dataclass(frozen=True)
-class Table:
+class LatentScores:
     """The criteria for every latent: each ``(latents,)``."""
 
     d_prime: Tensor
     auc: Tensor
     q_value: Tensor
     proportion: Tensor
-    only_here: Tensor
+    set_difference: Tensor
     retain_auc: Tensor
     density: Tensor
     stability: Tensor
 
     @classmethod
-    def of(cls, train: Evidence, stability: Tensor) -> "Table":
+    def compute(cls, train: ConceptActivations, stability: Tensor) -> "LatentScores":
         """Computed on the train rows."""
         others, ranking = ~train.has, Ranking.of(train.scores)
         return cls(
             d_prime=d_prime(train.scores, train.has),
             auc=ranking.auc(train.has),
             q_value=benjamini_hochberg(ranking.p_values(train.has)),
-            proportion=proportion(train.codes, train.has),
-            only_here=only_here(train.codes, train.has, train.retain if train.retain.any() else others),
+            proportion=proportion_score(train.codes, train.has),
+            set_difference=set_difference(train.codes, train.has, train.retain if train.retain.any() else others),
             retain_auc=auc(train.scores[others], train.retain[others]),
             density=(train.codes > 0).double().mean(0),
             stability=stability,
         )
 
-    def judged(self, criteria: Criteria) -> tuple[list[int], dict[str, int]]:
+    def apply_criteria(self, criteria: SelectionCriteria) -> tuple[list[int], dict[str, int]]:
         """Latents that fit, best AUC first; and why others that tell the concept do not."""
         telling = (self.auc >= criteria.auc) & (self.q_value <= criteria.false_discoveries)
         faults = {
             "respond to what is kept": self.retain_auc > criteria.retain_auc,
-            "not found by other seeds": self.stability < criteria.stable_in - SMALL,
+            "not found by other seeds": self.stability < criteria.stable_in - EPSILON,
             "active almost everywhere": self.density > criteria.density,
         }
         refused = {reason: int((telling & fault).sum()) for reason, fault in faults.items()}
@@ -207,9 +213,9 @@ class Table:
         order = self.auc.argsort(descending=True, stable=True)
         return [latent for latent in order.tolist() if fit[latent]], refused
 
-    def feature(self, latent: int, test: Evidence) -> Feature:
+    def measure(self, latent: int, test: ConceptActivations) -> ConceptLatent:
         """One latent, measured on the test rows."""
-        return Feature(
+        return ConceptLatent(
             latent=latent,
             d_prime=float(self.d_prime[latent]),
             train_auc=float(self.auc[latent]),
@@ -223,8 +229,8 @@ class Table:
     def agreement(self, count: int) -> float:
         """Overlap of the ``count`` best by each criterion; those of the set difference come in the order of their AUC."""
         best = [set(values.topk(count).indices.tolist()) for values in (self.d_prime, self.auc, self.proportion)]
-        only = self.auc.masked_fill(~self.only_here, -1).topk(count).indices
-        best.append({latent for latent in only.tolist() if self.only_here[latent]})
+        only = self.auc.masked_fill(~self.set_difference, -1).topk(count).indices
+        best.append({latent for latent in only.tolist() if self.set_difference[latent]})
         return mean([len(one & other) / max(1, len(one | other)) for one, other in combinations(best, 2)])
 
 
@@ -237,22 +243,22 @@ def d_prime(scores: Tensor, has: Tensor) -> Tensor:
     """Difference of the means over the pooled standard deviation."""
     with_it, without = scores[has].double(), scores[~has].double()
     pooled = ((with_it.var(0, correction=0) + without.var(0, correction=0)) / 2).sqrt()
-    return (with_it.mean(0) - without.mean(0)) / pooled.clamp_min(SMALL)
+    return (with_it.mean(0) - without.mean(0)) / pooled.clamp_min(EPSILON)
 
 
-def proportion(codes: Tensor, has: Tensor) -> Tensor:
+def proportion_score(codes: Tensor, has: Tensor) -> Tensor:
     """SAeUron's score: a latent's share of all activity on the concept, less its share elsewhere."""
     with_it, without = codes[has].double().mean(0), codes[~has].double().mean(0)
-    return with_it / (with_it.sum() + SMALL) - without / (without.sum() + SMALL)
+    return with_it / (with_it.sum() + EPSILON) - without / (without.sum() + EPSILON)
 
 
-def only_here(codes: Tensor, has: Tensor, elsewhere: Tensor) -> Tensor:
+def set_difference(codes: Tensor, has: Tensor, elsewhere: Tensor) -> Tensor:
     """``(latents,)`` bool: among the strongest of some row with the concept, and of no row elsewhere."""
-    count = max(1, min(STRONGEST, codes.shape[1] // 8))
-    return strongest(codes[has], count) & ~strongest(codes[elsewhere], count)
+    count = max(1, min(MAX_STRONGEST, codes.shape[1] // 8))
+    return among_strongest(codes[has], count) & ~among_strongest(codes[elsewhere], count)
 
 
-def strongest(codes: Tensor, count: int) -> Tensor:
+def among_strongest(codes: Tensor, count: int) -> Tensor:
     """``(latents,)`` bool: active and among the ``count`` largest of any row."""
     values, latents = codes.topk(count, dim=1)
     return torch.zeros(codes.shape[1], dtype=torch.bool).index_fill_(0, latents[values > 0], True)

@@ -7,39 +7,39 @@ from torch import Tensor, nn
 from editor.features.sae.config import SaeConfig
 from editor.features.sae.model import SparseAutoencoder
 
-SAMPLE = 32_768
+MAX_SAMPLE_ROWS = 32_768
 """Rows that the statistics are taken from, at most."""
 
 
-def prepared(rows: Tensor, config: SaeConfig) -> SparseAutoencoder:
+def initialize_sae(rows: Tensor, config: SaeConfig) -> SparseAutoencoder:
     """An autoencoder for ``(n, width)`` rows, before its first step."""
     generator = torch.Generator().manual_seed(config.seed)
     sae = SparseAutoencoder(rows.shape[1], config.latents, config.k, config.activation)
-    sample = rows[torch.randperm(len(rows), generator=generator)[:SAMPLE].sort().values].double()
+    sample = rows[torch.randperm(len(rows), generator=generator)[:MAX_SAMPLE_ROWS].sort().values].double()
     with torch.no_grad():
         if config.scaled:
             sae.mean.copy_(sample.mean(0))
-            sae.scale.copy_(scale(sample))
+            sae.scale.copy_(input_scale(sample))
         sample = (sample - sae.mean) * sae.scale
         sae.pre_bias.copy_(geometric_median(sample) if config.centre == "geometric_median" else sample.mean(0))
-        sae.decoder.copy_(directions(config, sae.decoder.shape, generator))
-        sae.encoder.copy_(sae.decoder if config.tied else kaiming(sae.encoder.shape, generator))
+        sae.decoder.copy_(random_directions(config, sae.decoder.shape, generator))
+        sae.encoder.copy_(sae.decoder if config.tied else kaiming_rows(sae.encoder.shape, generator))
     return sae
 
 
-def scale(sample: Tensor) -> Tensor:
+def input_scale(sample: Tensor) -> Tensor:
     """One factor that brings the mean square norm of the centred rows to their width; 1 for rows without variance."""
     spread = (sample - sample.mean(0)).square().sum(1).mean()
     return torch.sqrt(sample.shape[1] / spread) if spread > 0 else torch.ones_like(spread)
 
 
-def directions(config: SaeConfig, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def random_directions(config: SaeConfig, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Random unit rows."""
-    drawn = torch.randn(shape, generator=generator) if config.tied else kaiming(shape, generator)
+    drawn = torch.randn(shape, generator=generator) if config.tied else kaiming_rows(shape, generator)
     return F.normalize(drawn)
 
 
-def kaiming(shape: torch.Size, generator: torch.Generator) -> Tensor:
+def kaiming_rows(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Uniform rows with the variance that keeps a layer's scale (He et al. 2015)."""
     drawn: Tensor = nn.init.kaiming_uniform_(torch.empty(shape), generator=generator)
     return drawn

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.sae.model import CONFIG, SparseAutoencoder, load_sae
+from editor.features.sae.model import CONFIG_FILE, SparseAutoencoder, load_sae
 from editor.io.atomic import write_bytes
 
 Tensors = dict[str, Tensor]
@@ -39,7 +39,7 @@ class Layout:
     read: Callable[[Settings, Tensors], SparseAutoencoder]
 
 
-def folded(sae: SparseAutoencoder) -> SparseAutoencoder:
+def fold_normalization(sae: SparseAutoencoder) -> SparseAutoencoder:
     """The same function of raw rows with mean 0 and scale 1."""
     plain = SparseAutoencoder(sae.width, sae.latents, sae.k, sae.activation)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def folded(sae: SparseAutoencoder) -> SparseAutoencoder:
     return plain
 
 
-def built(
+def sae_from_tensors(
     encoder: Tensor, latent_bias: Tensor, decoder: Tensor, pre_bias: Tensor, k: int, activation: Any = "topk"
 ) -> SparseAutoencoder:
     """One of ours from its tensors, in float32."""
@@ -92,16 +92,16 @@ def write_saelens(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 def read_saelens(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
     """topk, jumprelu and standard; decoder norms and a bias that the encoder does not see are folded in."""
     activation = {theirs: mine for mine, theirs in ARCHITECTURES.items()}.get(settings["architecture"])
-    require(activation is not None, f"the architecture {settings['architecture']}")
+    require_supported(activation is not None, f"the architecture {settings['architecture']}")
     for key in ("normalize_activations", "reshape_activations"):
-        require(settings.get(key, "none") == "none", f"{key}: {settings.get(key)}")
+        require_supported(settings.get(key, "none") == "none", f"{key}: {settings.get(key)}")
     encoder, latent_bias, decoder = tensors["W_enc"].T, tensors["b_enc"], tensors["W_dec"]
     if settings.get("rescale_acts_by_decoder_norm"):
         norms = decoder.norm(dim=1)
         encoder, latent_bias, decoder = encoder * norms[:, None], latent_bias * norms, decoder / norms[:, None]
     if not settings.get("apply_b_dec_to_input", True):
         latent_bias = latent_bias + encoder @ tensors["b_dec"]
-    sae = built(encoder, latent_bias, decoder, tensors["b_dec"], settings.get("k", 1), activation)
+    sae = sae_from_tensors(encoder, latent_bias, decoder, tensors["b_dec"], settings.get("k", 1), activation)
     if "threshold" in tensors:
         sae.threshold.copy_(tensors["threshold"])
     return sae
@@ -109,7 +109,7 @@ def read_saelens(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
 
 def write_sparsify(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
     """As sparsify 1.3 saves a SparseCoder."""
-    only_topk(sae, "sparsify")
+    require_topk(sae, "sparsify")
     settings = {
         "activation": "topk",
         "expansion_factor": max(1, sae.latents // sae.width),
@@ -127,16 +127,16 @@ def write_sparsify(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 
 def read_sparsify(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
     """A TopK coder of a model onto itself."""
-    require(settings.get("activation", "topk") == "topk", f"the activation {settings.get('activation')}")
-    require(not settings.get("transcode") and not settings.get("skip_connection"), "a transcoder")
-    return built(
+    require_supported(settings.get("activation", "topk") == "topk", f"the activation {settings.get('activation')}")
+    require_supported(not settings.get("transcode") and not settings.get("skip_connection"), "a transcoder")
+    return sae_from_tensors(
         tensors["encoder.weight"], tensors["encoder.bias"], tensors["W_dec"], tensors["b_dec"], int(settings["k"])
     )
 
 
 def write_openai(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
     """openai/sparse_autoencoder's names, with the settings that sdxl-unbox constructs it from."""
-    only_topk(sae, "openai")
+    require_topk(sae, "openai")
     settings = {
         "n_dirs_local": sae.latents,
         "d_model": sae.width,
@@ -156,7 +156,7 @@ def write_openai(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 
 def read_openai(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
     """Its statistics of dead latents are left behind."""
-    return built(
+    return sae_from_tensors(
         tensors["encoder.weight"],
         tensors["latent_bias"],
         tensors["decoder.weight"].T,
@@ -178,8 +178,8 @@ def write_layout(sae: SparseAutoencoder, folder: Path, layout: str) -> None:
     Raises:
         FeatureError: the layout is unknown, or can't hold this kind of autoencoder.
     """
-    form = known(layout)
-    settings, tensors = form.write(folded(sae))
+    form = layout_by_name(layout)
+    settings, tensors = form.write(fold_normalization(sae))
     ready = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     write_bytes(folder / form.weights, save(ready))
     write_bytes(folder / form.config, json.dumps(settings, indent=1).encode())
@@ -191,11 +191,11 @@ def read_any(folder: Path) -> SparseAutoencoder:
     Raises:
         FeatureError: none is there, the files don't fit, or they are pickled.
     """
-    if (folder / CONFIG).is_file():
+    if (folder / CONFIG_FILE).is_file():
         return load_sae(folder)
     for form in LAYOUTS.values():
         if (folder / form.weights).is_file():
-            return read_form(form, folder)
+            return read_layout(form, folder)
     pickled = sorted(path.name for path in folder.glob("*.p*t*")) if folder.is_dir() else []
     if pickled:
         raise FeatureError(
@@ -206,7 +206,7 @@ def read_any(folder: Path) -> SparseAutoencoder:
     return load_sae(folder)
 
 
-def read_form(form: Layout, folder: Path) -> SparseAutoencoder:
+def read_layout(form: Layout, folder: Path) -> SparseAutoencoder:
     """From a folder in a known layout."""
     try:
         settings = json.loads((folder / form.config).read_text())
@@ -220,7 +220,7 @@ def read_form(form: Layout, folder: Path) -> SparseAutoencoder:
         ) from error
 
 
-def known(layout: str) -> Layout:
+def layout_by_name(layout: str) -> Layout:
     """By name."""
     if layout not in LAYOUTS:
         raise FeatureError(
@@ -229,7 +229,7 @@ def known(layout: str) -> Layout:
     return LAYOUTS[layout]
 
 
-def require(holds: bool, what: str) -> None:
+def require_supported(holds: bool, what: str) -> None:
     """Refuse what we have no equal of."""
     if not holds:
         raise FeatureError(
@@ -237,7 +237,7 @@ def require(holds: bool, what: str) -> None:
         )
 
 
-def only_topk(sae: SparseAutoencoder, layout: str) -> None:
+def require_topk(sae: SparseAutoencoder, layout: str) -> None:
     """Two of the layouts know nothing else."""
     if sae.activation != "topk":
         raise FeatureError(

@@ -7,14 +7,14 @@ from math import log
 import torch
 from torch import Tensor
 
-TOP = 10
-SIGMA_FIRES = 10
+TOP_ROWS = 10
+SIGMA_MIN_ACTIVE_ROWS = 10
 """Revelio ranks only latents with more positive pre-activations than this."""
 PERMUTATIONS = 1000
 
 
 @dataclass(frozen=True)
-class Purity:
+class LatentPurity:
     """For each latent, from its strongest images. All are ``(latents,)``."""
 
     purity: Tensor
@@ -27,14 +27,14 @@ class Purity:
     """Share of random sets of as many images that are as pure or purer (add-one)."""
 
 
-def indexed(labels: Sequence[str]) -> tuple[Tensor, list[str]]:
+def index_labels(labels: Sequence[str]) -> tuple[Tensor, list[str]]:
     """Labels as numbers, and the names in alphabetic order."""
     names = sorted(set(labels))
     number = {name: index for index, name in enumerate(names)}
     return torch.tensor([number[label] for label in labels]), names
 
 
-def purity(activations: Tensor, labels: Tensor, top: int = TOP, seed: int = 0) -> Purity:
+def latent_purity(activations: Tensor, labels: Tensor, top: int = TOP_ROWS, seed: int = 0) -> LatentPurity:
     """Of ``(n, latents)`` activations and ``(n,)`` labels; the null is what random labels would give."""
     classes = int(labels.max()) + 1
     strongest = activations.topk(min(top, len(activations)), dim=0).indices.T
@@ -43,7 +43,7 @@ def purity(activations: Tensor, labels: Tensor, top: int = TOP, seed: int = 0) -
     found, label = shares.max(1)
     null = random_purity(labels, classes, strongest.shape[1], seed)
     as_pure = (null[None] >= found[:, None] - 1e-12).sum(1)
-    return Purity(found, entropy(shares, classes), label, (as_pure + 1).double() / (len(null) + 1))
+    return LatentPurity(found, normalized_entropy(shares, classes), label, (as_pure + 1).double() / (len(null) + 1))
 
 
 def random_purity(labels: Tensor, classes: int, top: int, seed: int) -> Tensor:
@@ -60,7 +60,7 @@ def class_counts(labels: Tensor, classes: int) -> Tensor:
     )
 
 
-def entropy(shares: Tensor, classes: int) -> Tensor:
+def normalized_entropy(shares: Tensor, classes: int) -> Tensor:
     """Of ``(n, classes)`` shares, over log(classes)."""
     return -torch.xlogy(shares, shares).sum(1) / log(max(classes, 2))
 
@@ -80,6 +80,6 @@ def sigma_label(pre_activations: Tensor, labels: Tensor, count: int = 1000) -> f
     active = pre_activations.relu()
     fires = (active > 0).sum(0)
     mean = active.sum(0) / fires.clamp_min(1)
-    ranked = (mean * (fires > SIGMA_FIRES)).argsort(descending=True, stable=True)[:count]
-    strongest = active[:, ranked].topk(TOP, dim=0).indices
+    ranked = (mean * (fires > SIGMA_MIN_ACTIVE_ROWS)).argsort(descending=True, stable=True)[:count]
+    strongest = active[:, ranked].topk(TOP_ROWS, dim=0).indices
     return float(labels[strongest].double().std(0).mean())

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.features.sae.model import CHUNK, SparseAutoencoder
+from editor.features.sae.model import CHUNK_ROWS, SparseAutoencoder
 
-DENSE = 0.1
+DENSE_THRESHOLD = 0.1
 """A latent active in more than this share of the rows is called dense: it tells little apart."""
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class ReconstructionMetrics:
     """On rows that the autoencoder was not trained on."""
 
     rows: int
@@ -32,7 +32,7 @@ class Reconstruction:
 
 
 @torch.no_grad()
-def reconstruction(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | None = None) -> Reconstruction:
+def reconstruction_metrics(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | None = None) -> ReconstructionMetrics:
     """Measure on ``(n, width)`` held-out rows.
 
     Args:
@@ -41,27 +41,27 @@ def reconstruction(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | None = N
     centre = sae.mean if mean is None else mean
     left = spread = cosine = 0.0
     fired = torch.zeros(sae.latents, dtype=torch.int64)
-    for x in torch.split(rows, CHUNK):
+    for x in torch.split(rows, CHUNK_ROWS):
         x = x.to(sae.mean)
-        code = sae.code(x)
-        output = sae.restored(code.times(sae.decoder))
+        code = sae.encode_sparse(x)
+        output = sae.denormalize(code.matmul(sae.decoder))
         left += float((x - output).double().square().sum())
         spread += float((x - centre).double().square().sum())
         cosine += float(F.cosine_similarity(x - centre, output - centre, dim=1).double().sum())
-        fired += code.fired()
+        fired += code.firing_counts()
     density = fired.double() / len(rows)
-    return Reconstruction(
+    return ReconstructionMetrics(
         rows=len(rows),
         fvu=left / spread,
         cosine=cosine / len(rows),
         l0=int(fired.sum()) / len(rows),
         dead=float((fired == 0).double().mean()),
-        dense=float((density > DENSE).double().mean()),
+        dense=float((density > DENSE_THRESHOLD).double().mean()),
         density=density.tolist(),
     )
 
 
-def histogram(density: list[float], rows: int, bins: int = 24) -> tuple[list[int], list[float]]:
+def density_histogram(density: list[float], rows: int, bins: int = 24) -> tuple[list[int], list[float]]:
     """Living latents by log10 of their density, from once in all rows to always: counts and the bins' edges."""
     edges = torch.linspace(-torch.log10(torch.tensor(float(rows))).item(), 0, bins + 1)
     values = torch.tensor([share for share in density if share > 0]).log10()
@@ -85,7 +85,7 @@ def stable_share(decoder: Tensor, others: list[Tensor], threshold: float = 0.7) 
     return torch.stack([(unit @ F.normalize(other).T).amax(1) >= threshold for other in others]).double().mean(0)
 
 
-def recovered(decoder: Tensor, truth: Tensor, threshold: float = 0.9) -> float:
+def recovered_share(decoder: Tensor, truth: Tensor, threshold: float = 0.9) -> float:
     """Share of the true directions that some decoder row has, by cosine."""
     return float(((F.normalize(truth) @ F.normalize(decoder).T).amax(1) > threshold).double().mean())
 
@@ -110,7 +110,7 @@ def monosemanticity(activations: Tensor, embeddings: Tensor) -> Tensor:
     return score.masked_fill(pairs <= 1e-12, torch.nan)
 
 
-def mean_cosine(embeddings: Tensor) -> float:
+def mean_pairwise_cosine(embeddings: Tensor) -> float:
     """Of all pairs of different images."""
     unit = F.normalize(embeddings.double())
     count = len(unit)
@@ -125,18 +125,18 @@ def morans_i(maps: Tensor) -> Tensor:
     """
     x = maps.double() - maps.double().mean((1, 2), keepdim=True)
     squares = x.square().sum((1, 2))
-    found = x[0].numel() / around(torch.ones_like(x[:1])).sum() * (x * around(x)).sum((1, 2)) / squares
+    found = x[0].numel() / neighbor_sums(torch.ones_like(x[:1])).sum() * (x * neighbor_sums(x)).sum((1, 2)) / squares
     return found.masked_fill(squares <= torch.finfo(maps.dtype).eps * maps.double().square().sum((1, 2)), torch.nan)
 
 
-def around(maps: Tensor) -> Tensor:
+def neighbor_sums(maps: Tensor) -> Tensor:
     """``(n, h, w)``: at each position the sum of its neighbours, up to eight."""
     sums: Tensor = 9 * F.avg_pool2d(maps[:, None], 3, stride=1, padding=1)[:, 0]
     return sums - maps
 
 
 @torch.no_grad()
-def localisation(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) -> Tensor:
+def mean_morans_i(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) -> Tensor:
     """``(latents,)``: mean over the images in which a latent's map is not flat; NaN where there is none.
 
     Args:
@@ -145,7 +145,7 @@ def localisation(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) ->
     """
     total, count = (torch.zeros(sae.latents, dtype=torch.float64) for _ in range(2))
     positions = grid[0] * grid[1]
-    for part in torch.split(rows, max(1, CHUNK // positions) * positions):
+    for part in torch.split(rows, max(1, CHUNK_ROWS // positions) * positions):
         maps = sae.encode(part).reshape(-1, positions, sae.latents).transpose(1, 2)
         found = morans_i(maps.reshape(-1, *grid)).reshape(-1, sae.latents)
         total += found.nansum(0)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from editor.errors import FeatureError
 from editor.features.sae.config import Activation
-from editor.features.sae.sparse_codes import Code, above, top_k
+from editor.features.sae.sparse_codes import SparseCode, above_threshold, top_k
 from editor.io.atomic import write_bytes
 
-CONFIG, WEIGHTS = "sae.json", "sae.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = "sae.json", "sae.safetensors"
 FORMAT = "expunge-sae/1"
-CHUNK = 4096
+CHUNK_ROWS = 4096
 """Rows that are encoded at once."""
 
 
@@ -58,34 +58,34 @@ class SparseAutoencoder(nn.Module):
         """Size of the dictionary."""
         return self.encoder.shape[0]
 
-    def normalised(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """``(n, width)`` rows as the loss sees them: mean square norm ``width``."""
         return (x.to(self.mean) - self.mean) * self.scale
 
     def pre_activations(self, x: Tensor) -> Tensor:
         """``(n, latents)``, dense and signed: what a concept is scored by. A code is censored by its competition."""
-        return torch.addmm(self.latent_bias, self.normalised(x) - self.pre_bias, self.encoder.T)
+        return torch.addmm(self.latent_bias, self.normalize(x) - self.pre_bias, self.encoder.T)
 
-    def code(self, x: Tensor) -> Code:
+    def encode_sparse(self, x: Tensor) -> SparseCode:
         """The active latents of each row."""
         pre = self.pre_activations(x)
-        return top_k(pre, self.k) if self.activation == "topk" else above(pre, self.threshold)
+        return top_k(pre, self.k) if self.activation == "topk" else above_threshold(pre, self.threshold)
 
     def encode(self, x: Tensor) -> Tensor:
         """``(n, latents)``: the code, dense."""
-        return self.code(x).dense()
+        return self.encode_sparse(x).dense()
 
     def decode(self, z: Tensor) -> Tensor:
         """``(n, latents)`` -> ``(n, width)`` rows in the units of the data."""
-        return self.restored(z @ self.decoder)
+        return self.denormalize(z @ self.decoder)
 
-    def restored(self, decoded: Tensor) -> Tensor:
+    def denormalize(self, decoded: Tensor) -> Tensor:
         """Back from what the loss sees to the units of the data."""
         return (decoded + self.pre_bias) / self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct ``(n, width)`` rows."""
-        return self.restored(self.code(x).times(self.decoder))
+        return self.denormalize(self.encode_sparse(x).matmul(self.decoder))
 
     def save(self, folder: Path, card: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32) -> None:
         """Write ``sae.safetensors`` and ``sae.json``; ``card`` says what it was trained on and how well it does."""
@@ -94,8 +94,8 @@ class SparseAutoencoder(nn.Module):
             for name, value in self.state_dict().items()
         }
         about = {"format": FORMAT, "activation": self.activation, "k": self.k, "card": card or {}}
-        write_bytes(folder / WEIGHTS, save(tensors))
-        write_bytes(folder / CONFIG, json.dumps(about, indent=1).encode())
+        write_bytes(folder / WEIGHTS_FILE, save(tensors))
+        write_bytes(folder / CONFIG_FILE, json.dumps(about, indent=1).encode())
 
 
 def load_sae(folder: Path) -> SparseAutoencoder:
@@ -105,8 +105,8 @@ def load_sae(folder: Path) -> SparseAutoencoder:
         FeatureError: no such files in the folder, or others.
     """
     try:
-        about = json.loads((folder / CONFIG).read_text())
-        tensors = {name: value.float() for name, value in load_file(folder / WEIGHTS).items()}
+        about = json.loads((folder / CONFIG_FILE).read_text())
+        tensors = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
         latents, width = tensors["encoder"].shape
         sae = SparseAutoencoder(width, latents, about["k"], about["activation"])
         sae.load_state_dict(tensors)
@@ -114,12 +114,12 @@ def load_sae(folder: Path) -> SparseAutoencoder:
         raise FeatureError(
             f"There is no readable sparse autoencoder in {folder.name}.",
             field="folder",
-            remedy=f"It holds {CONFIG} and {WEIGHTS}, as `expunge features train` writes them.",
+            remedy=f"It holds {CONFIG_FILE} and {WEIGHTS_FILE}, as `expunge features train` writes them.",
         ) from error
     return sae.eval()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """What the autoencoder says of itself."""
-    card: dict[str, Any] = json.loads((folder / CONFIG).read_text())["card"]
+    card: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())["card"]
     return card

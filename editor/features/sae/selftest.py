@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import torch
 
 from editor.features.sae.config import SaeConfig
-from editor.features.sae.metrics import reconstruction, recovered, stability
-from editor.features.sae.toy_superposition import Superposition
+from editor.features.sae.metrics import reconstruction_metrics, recovered_share, stability
+from editor.features.sae.toy_superposition import ToySuperposition
 from editor.features.sae.training import train_sae
 
-WORLD = Superposition(width=64, directions=256, active=6)
-CONFIG = SaeConfig(latents=256, k=8, steps=4000, batch=512, learning_rate=2e-3)
-ROWS, HELD_OUT = 16_000, 4000
-ENOUGH = 0.9
+TOY_DATA = ToySuperposition(width=64, directions=256, active=6)
+SELFTEST_CONFIG = SaeConfig(latents=256, k=8, steps=4000, batch=512, learning_rate=2e-3)
+TRAINING_ROWS, HELD_OUT_ROWS = 16_000, 4000
+MIN_RECOVERED = 0.9
 
 
 @dataclass(frozen=True)
-class Finding:
+class SelfTestResult:
     """What one training found."""
 
     recovered: float
@@ -31,19 +31,21 @@ class Finding:
     @property
     def ok(self) -> bool:
         """Whether enough was found."""
-        return self.recovered >= ENOUGH
+        return self.recovered >= MIN_RECOVERED
 
 
-def selftest(seed: int = 0, world: Superposition = WORLD, config: SaeConfig = CONFIG, quiet: bool = False) -> Finding:
+def run_selftest(
+    seed: int = 0, data: ToySuperposition = TOY_DATA, config: SaeConfig = SELFTEST_CONFIG, quiet: bool = False
+) -> SelfTestResult:
     """Train on rows of the world and compare with its truth. Deterministic given the seed."""
-    rows, truth = world.rows(ROWS), world.truth()
+    rows, truth = data.rows(TRAINING_ROWS), data.true_directions()
     sae = train_sae(rows, config.model_copy(update={"seed": seed}), quiet=quiet).sae
     with torch.no_grad():
-        unseen = reconstruction(sae, world.rows(HELD_OUT, part=2))
-        return Finding(
-            recovered=recovered(sae.decoder, truth),
+        unseen = reconstruction_metrics(sae, data.rows(HELD_OUT_ROWS, part=2))
+        return SelfTestResult(
+            recovered=recovered_share(sae.decoder, truth),
             fvu=unseen.fvu,
-            fvu_train=reconstruction(sae, rows[:HELD_OUT]).fvu,
+            fvu_train=reconstruction_metrics(sae, rows[:HELD_OUT_ROWS]).fvu,
             dead=unseen.dead,
             mean_cosine=float(stability(truth, [sae.decoder]).mean()),
         )

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editor.features.sae.sparse_codes import Code, bags
+from editor.features.sae.sparse_codes import SparseCode, bag_sums
 
-Choose = Callable[[Tensor], Code]
+LatentSelector = Callable[[Tensor], SparseCode]
 """``(rows, latents)`` pre-activations -> the active ones."""
-See = Callable[[Code], None]
+CodeObserver = Callable[[SparseCode], None]
 
 
 def reconstruct(
@@ -27,16 +27,16 @@ def reconstruct(
     latent_bias: Tensor,
     decoder: Tensor,
     pre_bias: Tensor,
-    choose: Choose,
-    see: See = lambda code: None,
+    select: LatentSelector,
+    observe: CodeObserver = lambda code: None,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """``(rows, width)`` -> ``(rows, width)``, differentiable in the four parameters; ``see`` is handed the code."""
-    output: Tensor = Reconstruct.apply(x, encoder, latent_bias, decoder, pre_bias, choose, see, precision)  # type: ignore[no-untyped-call]
+    output: Tensor = SparseReconstruction.apply(x, encoder, latent_bias, decoder, pre_bias, select, observe, precision)  # type: ignore[no-untyped-call]
     return output
 
 
-class Reconstruct(torch.autograd.Function):
+class SparseReconstruction(torch.autograd.Function):
     """``reconstruct`` and its gradient."""
 
     @staticmethod
@@ -47,8 +47,8 @@ class Reconstruct(torch.autograd.Function):
         latent_bias: Tensor,
         decoder: Tensor,
         pre_bias: Tensor,
-        choose: Choose,
-        see: See,
+        choose: LatentSelector,
+        see: CodeObserver,
         precision: torch.dtype,
     ) -> Tensor:
         """Encode in ``precision``, choose, decode."""
@@ -57,22 +57,22 @@ class Reconstruct(torch.autograd.Function):
         code = choose(pre)
         see(code)
         ctx.save_for_backward(centred, encoder, decoder, code.offsets, code.latents, code.values)
-        return code.times(decoder) + pre_bias
+        return code.matmul(decoder) + pre_bias
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """By the formulas above."""
         (output,) = gradients
         centred, encoder, decoder, offsets, latents, values = ctx.saved_tensors
-        code = Code(offsets, latents, values, len(encoder))
-        slopes = slope(code, decoder, output)
+        code = SparseCode(offsets, latents, values, len(encoder))
+        slopes = code_gradient(code, decoder, output)
         latent_bias = torch.zeros_like(encoder[:, 0]).index_add(0, latents, slopes)
         pre_bias = output.sum(0) - latent_bias @ encoder
         return (
             None,
-            code.transposed(slopes).times(centred),
+            code.transpose(slopes).matmul(centred),
             latent_bias,
-            code.transposed().times(output),
+            code.transpose().matmul(output),
             pre_bias,
             None,
             None,
@@ -80,10 +80,10 @@ class Reconstruct(torch.autograd.Function):
         )
 
 
-def slope(code: Code, decoder: Tensor, output: Tensor) -> Tensor:
+def code_gradient(code: SparseCode, decoder: Tensor, output: Tensor) -> Tensor:
     """``(entries,)``: how the loss changes with each active value, zero where it is clipped."""
     with torch.enable_grad():
         values = code.values.detach().requires_grad_()
-        decoded = bags(code.latents, code.offsets, values, decoder.detach())
+        decoded = bag_sums(code.latents, code.offsets, values, decoder.detach())
         (found,) = torch.autograd.grad(decoded, values, output)
     return found * (code.values > 0)

@@ -13,18 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.features.linear_probe import LinearProbe, fit_probe, indices
-from editor.features.sae.label_purity import indexed
+from editor.features.linear_probe import LinearProbe, class_indices, fit_probe
+from editor.features.sae.label_purity import index_labels
 
-SIZES = (1, 5, 10, 20, 50, 100)
+PROBE_SIZES = (1, 5, 10, 20, 50, 100)
 """Latents of the sparse probing curve."""
-OWN, FEW = 10, 4
+OWN_LATENTS, FEW_LATENTS = 10, 4
 """Latents that are a class's own, for comparing with its siblings'; and latents of the larger of two probes."""
-PENALTY, TOLERANCE = 1e-3, 1e-4
+PROBE_PENALTY, PROBE_TOLERANCE = 1e-3, 1e-4
 
 
 @dataclass(frozen=True)
-class Preserved:
+class PreservedAccuracy:
     """How a probe of the rows reads their reconstructions."""
 
     accuracy: float
@@ -35,15 +35,15 @@ class Preserved:
     """(L(mean) - L(x')) / (L(mean) - L(x)), L the cross-entropy: 1 all of it, 0 no more than the mean row tells."""
 
 
-def preserved(probe: LinearProbe, rows: Tensor, rebuilt: Tensor, labels: Sequence[str]) -> Preserved:
+def preserved_accuracy(probe: LinearProbe, rows: Tensor, rebuilt: Tensor, labels: Sequence[str]) -> PreservedAccuracy:
     """Of ``(n, d)`` held-out rows and their reconstructions."""
 
     def loss(x: Tensor) -> float:
-        return float(F.cross_entropy(probe.predict(x), indices(labels, probe.classes)))
+        return float(F.cross_entropy(probe.logits(x), class_indices(labels, probe.classes)))
 
     nothing, own = loss(rows.mean(0).expand_as(rows)), loss(rows)
     recovered = (nothing - loss(rebuilt)) / (nothing - own)
-    return Preserved(probe.accuracy(rows, labels), probe.accuracy(rebuilt, labels), recovered)
+    return PreservedAccuracy(probe.accuracy(rows, labels), probe.accuracy(rebuilt, labels), recovered)
 
 
 def anova_f(values: Tensor, classes: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def anova_f(values: Tensor, classes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ProbingCurve:
     """Accuracy of a probe by the number of latents that it may look at, the most telling first."""
 
     accuracy: dict[int, float]
@@ -69,7 +69,9 @@ class Curve:
     """Under the curve over the logarithm of the number, as a share of what perfect accuracy would give."""
 
 
-def probing_curve(codes: Tensor, labels: Sequence[str], train: Tensor, sizes: Sequence[int] = SIZES) -> Curve:
+def probing_curve(
+    codes: Tensor, labels: Sequence[str], train: Tensor, sizes: Sequence[int] = PROBE_SIZES
+) -> ProbingCurve:
     """Latents are ranked by F, and probes fitted, on the training rows; accuracies are of the others.
 
     Args:
@@ -77,26 +79,28 @@ def probing_curve(codes: Tensor, labels: Sequence[str], train: Tensor, sizes: Se
         train: ``(n,)`` bool.
         sizes: ascending; those beyond the number of latents are left out.
     """
-    numbers, _ = indexed(labels)
+    numbers, _ = index_labels(labels)
     order = anova_f(codes[train], numbers[train]).argsort(descending=True, stable=True)
     accuracy = {}
     for size in (size for size in sizes if size <= codes.shape[1]):
         few = codes[:, order[:size]]
-        accuracy[size] = fitted(few[train], among(labels, train)).accuracy(few[~train], among(labels, ~train))
-    return Curve(accuracy, area(accuracy))
+        accuracy[size] = fit_concept_probe(few[train], select_labels(labels, train)).accuracy(
+            few[~train], select_labels(labels, ~train)
+        )
+    return ProbingCurve(accuracy, normalized_area(accuracy))
 
 
-def fitted(rows: Tensor, labels: Sequence[str]) -> LinearProbe:
+def fit_concept_probe(rows: Tensor, labels: Sequence[str]) -> LinearProbe:
     """The probe of all these measures."""
-    return fit_probe(rows, labels, PENALTY, TOLERANCE)
+    return fit_probe(rows, labels, PROBE_PENALTY, PROBE_TOLERANCE)
 
 
-def among(labels: Sequence[str], chosen: Tensor) -> list[str]:
+def select_labels(labels: Sequence[str], chosen: Tensor) -> list[str]:
     """Those of the chosen rows."""
     return [label for label, own in zip(labels, chosen.tolist(), strict=True) if own]
 
 
-def area(accuracy: Mapping[int, float]) -> float:
+def normalized_area(accuracy: Mapping[int, float]) -> float:
     """By trapezia over log size, divided by the width; of one point its height."""
     steps = list(pairwise(accuracy.items()))
     if not steps:
@@ -130,31 +134,31 @@ def absorption(
         codes: ``(n, latents)``.
         train: ``(n,)`` bool.
     """
-    numbers, names = indexed(labels)
-    order = {name: telling(codes[train], numbers[train] == place) for place, name in enumerate(names)}
-    own = {name: set(latents[:OWN].tolist()) for name, latents in order.items()}
+    numbers, names = index_labels(labels)
+    order = {name: rank_latents(codes[train], numbers[train] == place) for place, name in enumerate(names)}
+    own = {name: set(latents[:OWN_LATENTS].tolist()) for name, latents in order.items()}
     found = {}
     for place, name in enumerate(names):
         siblings = [other for other in names if other != name and parents[other] == parents[name]]
         if siblings:
             shared = [len(own[name] & own[other]) / len(own[name] | own[other]) for other in siblings]
-            one, few = (f1_of(codes[:, order[name][:size]], numbers == place, train) for size in (1, FEW))
+            one, few = (probe_f1(codes[:, order[name][:size]], numbers == place, train) for size in (1, FEW_LATENTS))
             found[name] = Absorption(sum(shared) / len(shared), one, few)
     return found
 
 
-def telling(codes: Tensor, positive: Tensor) -> Tensor:
+def rank_latents(codes: Tensor, positive: Tensor) -> Tensor:
     """Latents by F, the most telling first; those that are stronger without the class come last."""
     stronger = codes[positive].mean(0) > codes[~positive].mean(0)
     return (anova_f(codes, positive.long()) * stronger.double().mul(2).sub(1)).argsort(descending=True, stable=True)
 
 
-def f1_of(values: Tensor, positive: Tensor, train: Tensor) -> float:
+def probe_f1(values: Tensor, positive: Tensor, train: Tensor) -> float:
     """F1 on the other rows, of a probe whose threshold is the best of the training rows: classes are rare."""
-    probe = fitted(values[train], [str(own) for own in positive[train].tolist()])
-    scores = probe.predict(values)[:, probe.classes.index("True")]
+    probe = fit_concept_probe(values[train], [str(own) for own in positive[train].tolist()])
+    scores = probe.logits(values)[:, probe.classes.index("True")]
     threshold = best_threshold(scores[train], positive[train])
-    return f1(scores[~train] >= threshold, positive[~train])
+    return f1_score(scores[~train] >= threshold, positive[~train])
 
 
 def best_threshold(scores: Tensor, positive: Tensor) -> Tensor:
@@ -167,7 +171,7 @@ def best_threshold(scores: Tensor, positive: Tensor) -> Tensor:
     return cuts[(2 * hits / (called + int(positive.sum())) * apart).argmax()]
 
 
-def f1(called: Tensor, positive: Tensor) -> float:
+def f1_score(called: Tensor, positive: Tensor) -> float:
     """2 hits / (called + positive); 0 where both are none."""
     both = int(called.sum()) + int(positive.sum())
     return 2 * int((called & positive).sum()) / both if both else 0.0

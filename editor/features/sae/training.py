@@ -21,25 +21,25 @@ from tqdm import tqdm
 
 from editor.errors import FeatureError
 from editor.features.sae.config import SaeConfig
-from editor.features.sae.dead_latents import Idle, auxiliary_loss
-from editor.features.sae.initialization import prepared
+from editor.features.sae.dead_latents import DeadLatentTracker, auxiliary_loss
+from editor.features.sae.initialization import initialize_sae
 from editor.features.sae.model import SparseAutoencoder
-from editor.features.sae.sparse_autograd import Choose, reconstruct
-from editor.features.sae.sparse_codes import Code, batch_top_k, top_k
+from editor.features.sae.sparse_autograd import LatentSelector, reconstruct
+from editor.features.sae.sparse_codes import SparseCode, batch_top_k, top_k
 from editor.io.atomic import write_bytes
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 THRESHOLD_DECAY = 0.99
 """Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
-EPSILON = 6.25e-10
+ADAM_EPSILON = 6.25e-10
 """Added to the roots of Adam's mean squares."""
-FINGERPRINTED = 1024
+FINGERPRINT_ROWS = 1024
 """Rows by which a checkpoint knows what it was trained on."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSae:
     """The autoencoder, and how its training went."""
 
     sae: SparseAutoencoder
@@ -57,7 +57,7 @@ def train_sae(
     folder: Path | None = None,
     device: str | torch.device = "cpu",
     quiet: bool = False,
-) -> Trained:
+) -> TrainedSae:
     """Train on ``(n, width)`` rows, which may be memory-mapped and of any floating type.
 
     Args:
@@ -67,25 +67,25 @@ def train_sae(
     Raises:
         FeatureError: too few rows, or rows that are not finite.
     """
-    check(rows, config)
-    run = Run(rows, config, torch.device(device))
-    checkpoint = folder / CHECKPOINT if folder else None
+    validate_rows(rows, config)
+    run = SaeTrainer(rows, config, torch.device(device))
+    checkpoint = folder / CHECKPOINT_FILE if folder else None
     if checkpoint and checkpoint.exists():
         run.resume(checkpoint)
     saved = time.monotonic()
     with tqdm(total=config.steps, initial=run.step, desc="sae", mininterval=2, disable=quiet) as bar:
         while run.step < config.steps:
-            loss = run.advance()
+            loss = run.train_step()
             bar.update()
             if run.step % 50 == 0:
-                bar.set_postfix(fvu=f"{float(loss):.4f}", dead=len(run.idle.dead), refresh=False)
+                bar.set_postfix(fvu=f"{float(loss):.4f}", dead=len(run.dead_latents.dead), refresh=False)
             if checkpoint and (time.monotonic() - saved > CHECKPOINT_SECONDS or run.step == config.steps):
                 run.save(checkpoint)
                 saved = time.monotonic()
-    return Trained(run.sae.eval().cpu(), config, torch.stack(run.losses).tolist(), len(run.idle.dead))
+    return TrainedSae(run.sae.eval().cpu(), config, torch.stack(run.losses).tolist(), len(run.dead_latents.dead))
 
 
-def check(rows: Tensor, config: SaeConfig) -> None:
+def validate_rows(rows: Tensor, config: SaeConfig) -> None:
     """Refuse what can't be trained on."""
     if rows.dim() != 2 or len(rows) < 2:
         raise FeatureError("Training needs at least two rows.", field="rows", remedy="Record more activations.")
@@ -93,7 +93,7 @@ def check(rows: Tensor, config: SaeConfig) -> None:
         raise FeatureError("Some activations are not finite.", field="rows", remedy="Record them in float32.")
 
 
-def batches(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
+def batch_indices(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
     """Indices of the rows of each step from ``start`` on: a new permutation each epoch, its remainder left out."""
     size = min(config.batch, rows)
     per_epoch = rows // size
@@ -103,75 +103,75 @@ def batches(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
         yield from torch.split(order, size)[first:per_epoch]
 
 
-def native(config: SaeConfig, device: torch.device) -> torch.dtype:
+def compute_dtype(config: SaeConfig, device: torch.device) -> torch.dtype:
     """What the encoder's product is computed in."""
     has = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if config.precision == "bfloat16" or (config.precision == "auto" and has) else torch.float32
 
 
-class Run:
+class SaeTrainer:
     """An autoencoder in training."""
 
     def __init__(self, rows: Tensor, config: SaeConfig, device: torch.device) -> None:
         self.rows, self.config, self.device, self.step = rows, config, device, 0
-        self.sae = prepared(rows, config).to(device)
-        self.precision = native(config, device)
-        self.idle = Idle(config.latents, config.dead_rows(len(rows)), device)
+        self.sae = initialize_sae(rows, config).to(device)
+        self.precision = compute_dtype(config, device)
+        self.dead_latents = DeadLatentTracker(config.latents, config.dead_window(len(rows)), device)
         decays = config.momentum, config.squares
-        self.optimiser = torch.optim.Adam(self.sae.parameters(), config.learning_rate, decays, EPSILON, fused=True)
-        self.batches = batches(len(rows), config, 0)
+        self.optimiser = torch.optim.Adam(self.sae.parameters(), config.learning_rate, decays, ADAM_EPSILON, fused=True)
+        self.batches = batch_indices(len(rows), config, 0)
         self.losses: list[Tensor] = []
 
-    def advance(self) -> Tensor:
+    def train_step(self) -> Tensor:
         """One step; returns the FVU of its batch."""
-        x = self.sae.normalised(self.rows[next(self.batches)].to(self.device))
-        output, penalty = self.dense(x) if self.config.activation == "relu" else self.sparse(x)
+        x = self.sae.normalize(self.rows[next(self.batches)].to(self.device))
+        output, penalty = self.reconstruct_dense(x) if self.config.activation == "relu" else self.reconstruct_sparse(x)
         error = (x - output).square().sum() / (x - x.mean(0)).square().sum().clamp_min(torch.finfo(x.dtype).tiny)
         loss = error + penalty
         if self.config.auxiliary:
-            dead = self.idle.dead
+            dead = self.dead_latents.dead
             loss = loss + self.config.auxiliary * auxiliary_loss(self.sae, x, x - output, dead, self.config.auxiliary_k)
-        self.update(loss)
+        self.apply_gradients(loss)
         self.losses.append(error.detach().cpu())
         return error.detach()
 
-    def sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct_sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruct from the active latents; no penalty."""
         sae = self.sae
         select = top_k if self.config.activation == "topk" else batch_top_k
-        choose: Choose = partial(select, k=self.config.k)
+        choose: LatentSelector = partial(select, k=self.config.k)
         output = reconstruct(
-            x, sae.encoder, sae.latent_bias, sae.decoder, sae.pre_bias, choose, self.see, self.precision
+            x, sae.encoder, sae.latent_bias, sae.decoder, sae.pre_bias, choose, self.observe_code, self.precision
         )
         return output, x.new_zeros(())
 
-    def see(self, code: Code) -> None:
+    def observe_code(self, code: SparseCode) -> None:
         """Count who fired; for BatchTopK follow the least active value."""
-        self.idle.see(code.fired(), len(code.offsets))
+        self.dead_latents.update(code.firing_counts(), len(code.offsets))
         if self.config.activation == "batchtopk":
             active = code.values[code.values > 0]
             least = active.min().expand_as(self.sae.threshold) if len(active) else self.sae.threshold
             self.sae.threshold.lerp_(least, max(1 - THRESHOLD_DECAY, 1 / (self.step + 1)))
 
-    def dense(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct_dense(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """ReLU: hundreds of latents are active, so plain products; the penalty weighs each by its decoder row's norm."""
         sae = self.sae
         z = torch.addmm(sae.latent_bias, x - sae.pre_bias, sae.encoder.T).relu()
-        self.idle.see((z > 0).sum(0), len(x))
+        self.dead_latents.update((z > 0).sum(0), len(x))
         penalty = (z @ sae.decoder.norm(dim=1)).mean() / sae.width
         return z @ sae.decoder + sae.pre_bias, self.config.l1 * penalty
 
-    def update(self, loss: Tensor) -> None:
+    def apply_gradients(self, loss: Tensor) -> None:
         """Follow the gradient; decoder rows of k-sparse codes stay on the unit sphere."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         unit = self.config.activation != "relu"
         if unit:
-            project(self.sae.decoder)
+            project_gradient(self.sae.decoder)
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.clip)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.rate(self.step)
+            group["lr"] = self.config.learning_rate_at(self.step)
         self.optimiser.step()
         if unit:
             with torch.no_grad():
@@ -183,13 +183,13 @@ class Run:
         tensors = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{key}": value for key, value in state.items()}
-        tensors |= {"idle": self.idle.rows, "losses": torch.stack(self.losses)}
-        about = {"step": str(self.step), "of": self.identity()}
+        tensors |= {"idle": self.dead_latents.rows_since_active, "losses": torch.stack(self.losses)}
+        about = {"step": str(self.step), "of": self.fingerprint()}
         write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata=about))
 
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """Of the configuration and the rows, some of which stand for all."""
-        some = self.rows[:: max(1, len(self.rows) // FINGERPRINTED)].float().contiguous()
+        some = self.rows[:: max(1, len(self.rows) // FINGERPRINT_ROWS)].float().contiguous()
         digest = hashlib.sha256(some.numpy().tobytes()).hexdigest()
         return json.dumps([self.config.model_dump(), list(self.rows.shape), digest])
 
@@ -198,27 +198,27 @@ class Run:
         with safe_open(path, "pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
-        if about["of"] != self.identity():
+        if about["of"] != self.fingerprint():
             raise FeatureError(
                 f"{path} is of another configuration or other rows.",
                 field="folder",
                 remedy="Choose another folder, or remove it.",
             )
         self.step, self.losses = int(about["step"]), list(tensors["losses"])
-        self.idle.rows.copy_(tensors["idle"])
+        self.dead_latents.rows_since_active.copy_(tensors["idle"])
         self.sae.load_state_dict({n.removeprefix("sae."): t for n, t in tensors.items() if n.startswith("sae.")})
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments(tensors)})
-        self.batches = batches(len(self.rows), self.config, self.step)
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimizer_state(tensors)})
+        self.batches = batch_indices(len(self.rows), self.config, self.step)
 
 
-def project(decoder: nn.Parameter) -> None:
+def project_gradient(decoder: nn.Parameter) -> None:
     """Take from the gradient what would only change the rows' length; the rows are of unit length."""
     assert decoder.grad is not None
     along = torch.einsum("nd,nd->n", decoder.grad, decoder.detach())
     decoder.grad.addcmul_(decoder.detach(), along[:, None], value=-1)
 
 
-def moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """The optimiser's state, by parameter."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editor.features.activations.noised_source import encode
+from editor.features.activations.noised_source import encode_pixels
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
@@ -70,7 +70,7 @@ class ModelVariant:
     def latents(self, images: Sequence[Image]) -> Tensor:
         """Images -> scaled latents ``(n, channels, height, width)``."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return encode(self.pipeline, pixels)
+        return encode_pixels(self.pipeline, pixels)
 
 
 def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.feature_scores import DiffCScore, Place
-from editor.features.diffc import DiffusionClassifier, present, probabilities
+from editor.features.diffc import DiffusionClassifier, class_probability, probabilities
 from editor.stats.intervals import estimate_mean, hit_rate
 
 
@@ -63,7 +63,7 @@ def make_diffc_score(
     asked: Any,
 ) -> DiffCScore:
     """From class probabilities ``(n, classes)`` before and after; images of one prompt count as one."""
-    chances = [mean_by_prompt(present(classifier, side, concept), prompts) for side in found]
+    chances = [mean_by_prompt(class_probability(classifier, side, concept), prompts) for side in found]
     likeliest = [[classifier.config.classes[i] == concept for i in side.argmax(1).tolist()] for side in found]
     return DiffCScore(
         removal=removal,

@@ -13,14 +13,14 @@ from torch import Tensor
 from api_schemas.feature_scores import Place
 from editor import emoji
 from editor.checkpoints import file_digest
-from editor.emoji.labelled_composites import Composites
+from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import OBJECTS
-from editor.features.activations.noised_source import encode_in_batches, fixed_noise, maps_at
+from editor.features.activations.noised_source import activations_at_timestep, encode_pixels, seeded_noise
 from editor.features.diffc import embedded as embedded_diffc
 from editor.features.linear_probe import fit_probe
 from editor.features.sae import embedded as embedded_sae
 from editor.features.sae.feature_selection import d_prime
-from editor.features.sae.model import WEIGHTS, read_card
+from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
 from editor.generation.sampling import load_pipeline
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
@@ -47,14 +47,14 @@ def load_instruments() -> FeatureInstruments:
 
 def is_available(module: str) -> bool:
     """Whether there is an autoencoder of it."""
-    return (embedded_sae.FOLDER / module / WEIGHTS).is_file()
+    return (embedded_sae.UNET_SAE_FOLDER / module / WEIGHTS_FILE).is_file()
 
 
 @cache
 def load_autoencoder(module: str) -> AutoencoderInstrument:
     """One site's, with the latents that stand for objects and styles, and a probe's directions for each."""
-    folder, sae = embedded_sae.FOLDER / module, embedded_sae.unet_sae(module)
-    timestep, artwork = int(read_card(folder)["timestep"]), Composites(ARTWORK_VARIANTS, seed=1)
+    folder, sae = embedded_sae.UNET_SAE_FOLDER / module, embedded_sae.unet_sae(module)
+    timestep, artwork = int(read_card(folder)["timestep"]), LabelledComposites(ARTWORK_VARIANTS, seed=1)
     rows, stands, directions = (
         pooled_activations(module, timestep),
         dict[str, list[int]](),
@@ -66,7 +66,7 @@ def load_autoencoder(module: str) -> AutoencoderInstrument:
         probe = fit_probe(rows, artwork.labels[kind])
         directions |= {n: (probe.weight[i], float(probe.bias[i])) for i, n in enumerate(probe.classes)}
         stands |= {name: select_latents(scores, artwork.labels[kind], name) for name in probe.classes}
-    place = Place(module=module, timestep=timestep, protocol=PROTOCOL, digest=file_digest(folder / WEIGHTS))
+    place = Place(module=module, timestep=timestep, protocol=PROTOCOL, digest=file_digest(folder / WEIGHTS_FILE))
     return AutoencoderInstrument(sae, place, stands, directions)
 
 
@@ -74,7 +74,7 @@ def load_autoencoder(module: str) -> AutoencoderInstrument:
 def artwork_latents() -> tuple[object, Tensor]:
     """The pipeline, and the latents of every picture."""
     pipeline = load_pipeline(emoji.WEIGHTS)
-    return pipeline, encode_in_batches(pipeline, Composites(ARTWORK_VARIANTS, seed=1).images())
+    return pipeline, encode_pixels(pipeline, LabelledComposites(ARTWORK_VARIANTS, seed=1).images())
 
 
 @torch.no_grad()
@@ -84,9 +84,11 @@ def pooled_activations(module: str, timestep: int) -> Tensor:
     parts = []
     for start in range(0, len(latents), BATCH_SIZE):
         part = latents[start : start + BATCH_SIZE]
-        noise = fixed_noise(part.shape[1:], 1, range(start, start + len(part)))
+        noise = seeded_noise(part.shape[1:], 1, range(start, start + len(part)))
         parts.append(
-            maps_at(pipeline, part, noise, timestep, [module], precision=native_precision())[module].mean((2, 3))
+            activations_at_timestep(pipeline, part, noise, timestep, [module], precision=native_precision())[
+                module
+            ].mean((2, 3))
         )
     return torch.cat(parts)
 
@@ -101,7 +103,10 @@ def select_latents(scores: Tensor, labels: Sequence[str], name: str) -> list[int
 
 def load_head(asks: Kind) -> DiffCInstrument:
     """A Diff-C classifier."""
-    classifier, weights = embedded_diffc.diffc_head(asks), Path(embedded_diffc.FOLDER / asks / "model.safetensors")
+    classifier, weights = (
+        embedded_diffc.diffc_classifier(asks),
+        Path(embedded_diffc.DIFFC_FOLDER / asks / "model.safetensors"),
+    )
     config = classifier.config
     place = Place(module=config.module, timestep=config.timestep, protocol=PROTOCOL, digest=file_digest(weights))
     return DiffCInstrument(classifier, place)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.feature_scores import DiffCScore, FeatureScores, Place, SaeScore
-from editor.features.activations.noised_source import fixed_noise, maps_at
+from editor.features.activations.noised_source import activations_at_timestep, seeded_noise
 from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
 from editor.generation.config import Image, ImageSpec
@@ -113,8 +113,10 @@ def activation_maps(side: ModelVariant, images: Sequence[Image], place: Place) -
     clean, parts = side.latents(images), []
     for start in range(0, len(clean), BATCH_SIZE):
         part = clean[start : start + BATCH_SIZE]
-        noise = fixed_noise(part.shape[1:], 0, range(start, start + len(part)))
-        found = maps_at(side.pipeline, part, noise, place.timestep, [place.module], precision=side.sampler.precision)
+        noise = seeded_noise(part.shape[1:], 0, range(start, start + len(part)))
+        found = activations_at_timestep(
+            side.pipeline, part, noise, place.timestep, [place.module], precision=side.sampler.precision
+        )
         parts.append(found[place.module])
     return torch.cat(parts)
 

@@ -153,7 +153,7 @@ def residual_by_probe(readings: PairedActivations) -> Residual | None:
         probe = fit_probe(readings.before[fitted], [readings.about[i] for i in fitted.tolist()])
         order = [probe.classes.index(name) for name in readings.names]
         for table, rows in zip(tables, (readings.before, readings.after), strict=True):
-            table[scored] = probe.predict(rows[scored])[:, order].numpy()
+            table[scored] = probe.logits(rows[scored])[:, order].numpy()
     return estimate_residual(readings.scores(*tables), readings.names, [()] * len(readings.names))
 
 

@@ -6,10 +6,10 @@ import torch
 from editor.bench import sae
 from editor.bench.sae_competitors import Stream
 from editor.errors import FeatureError
-from editor.features.sae.toy_superposition import Superposition
+from editor.features.sae.toy_superposition import ToySuperposition
 
 CONFIG = sae.CONFIG.model_copy(update={"latents": 64, "k": 4, "batch": 64, "steps": 60})
-WORLD = Superposition(width=16, directions=32, active=4)
+WORLD = ToySuperposition(width=16, directions=32, active=4)
 
 
 def test_all_sides_learn_from_the_same_rows():

@@ -10,16 +10,16 @@ from typer.testing import CliRunner
 
 from api_schemas.errors import UsageError
 from editor.cli.features import features
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import FeatureError
-from editor.features.clip.workspace import Source, open_pipeline, scales, strengths
-from editor.features.image_folder import read
+from editor.features.clip.workspace import SessionPaths, open_pipeline, parse_scales, parse_strengths
+from editor.features.image_folder import read_image
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pixels = Pictures().of([Subject(OBJECT_NAMES.index("fox"), 2, 2)])[0]
+    pixels = Artwork().render([Subject(OBJECT_NAMES.index("fox"), 2, 2)])[0]
     file = tmp_path_factory.mktemp("picture") / "fox.png"
     Image.fromarray(((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(file)
     return file
@@ -48,26 +48,26 @@ def test_a_single_feature_is_drawn(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_groups() -> None:
-    assert scales(["2=1.5", "1=0"], 3) == [0.0, 1.5, 1.0]
-    assert strengths("0,0.5,2") == (0.0, 0.5, 2.0)
+    assert parse_scales(["2=1.5", "1=0"], 3) == [0.0, 1.5, 1.0]
+    assert parse_strengths("0,0.5,2") == (0.0, 0.5, 2.0)
     for wish in ("2", "x=1", "4=1", "0=1", "1=much"):
         with pytest.raises(UsageError):
-            scales([wish], 3)
+            parse_scales([wish], 3)
     with pytest.raises(UsageError):
-        strengths("0,much")
+        parse_strengths("0,much")
 
 
 def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="belong together"):
-        Source(clip=tmp_path).open(1, 1.0, 0)
+        SessionPaths(clip=tmp_path).open(1, 1.0, 0)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UsageError):
-        read(tmp_path / "text.png")
+        read_image(tmp_path / "text.png")
 
 
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 2), (200, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert np.array_equal(read(tmp_path / "clear.png"), np.full((2, 4, 3), 255, np.uint8))
+    assert np.array_equal(read_image(tmp_path / "clear.png"), np.full((2, 4, 3), 255, np.uint8))
 
 
 def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 from api_schemas.errors import UsageError
 from editor import emoji
 from editor.cli.features import features
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import STYLES
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore
-from editor.features.activations.noised_source import encode
-from editor.features.activations.store import pooled
+from editor.features.activations.noised_source import encode_pixels
+from editor.features.activations.store import pool_maps
 from editor.features.clip.image_encoder import open_image_encoder
-from editor.features.image_folder import labels_of, pictures_in, read, square
+from editor.features.image_folder import crop_square, folder_labels, list_images, read_image
 from editor.generation.sampling import load_pipeline
 
 ASKED = (1, 4)
@@ -38,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for style in ASKED:
         (folder / STYLES[style]).mkdir()
-        for number, pixels in enumerate(Pictures().of([Subject(thing, style, 0) for thing in range(12)])):
+        for number, pixels in enumerate(Artwork().render([Subject(thing, style, 0) for thing in range(12)])):
             image = ((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
             Image.fromarray(image).save(folder / STYLES[style] / f"{number:02}.png")
     return folder
@@ -63,35 +63,35 @@ def test_what_is_recorded_is_what_the_model_makes_of_the_pictures(pictures: Path
     """Latents of the file's own pixels: without noise the first block gives the same."""
     run("record", pictures, tmp_path, "--module", "conv_in", "--timestep", 0, "--pooling", "mean", "--json")
     pipeline, store = load_pipeline(emoji.WEIGHTS), ActivationStore(tmp_path / "conv_in" / "t000")
-    pixels = torch.from_numpy(np.array(read(pictures_in(pictures)[5]))).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(read_image(list_images(pictures)[5]))).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
-        expected = pooled(pipeline.unet.conv_in(encode(pipeline, pixels)), "mean")[0]
+        expected = pool_maps(pipeline.unet.conv_in(encode_pixels(pipeline, pixels)), "mean")[0]
     assert torch.nn.functional.cosine_similarity(store.rows()[5], expected, dim=0) > 0.98
 
 
 def test_embeddings_of_any_clip_can_be_recorded(pictures: Path, tmp_path: Path) -> None:
     said = json.loads(run("record", pictures, tmp_path, "--clip", emoji.JUDGE, "--json"))
     store = ActivationStore(Path(said["recordings"][0]["folder"]))
-    own = open_image_encoder(emoji.JUDGE).images([read(pictures_in(pictures)[7])])[0]
+    own = open_image_encoder(emoji.JUDGE).embed_images([read_image(list_images(pictures)[7])])[0]
     torch.testing.assert_close(store.rows()[7], own, rtol=1e-3, atol=1e-3)
 
 
 def test_pictures_are_cut_square_in_the_middle() -> None:
     wide = np.zeros((4, 12, 3), dtype=np.uint8)
     wide[:, 4:8] = 255
-    assert square(wide, 8).min() == pytest.approx(1)
-    assert square(wide, 8).shape == (1, 3, 8, 8)
+    assert crop_square(wide, 8).min() == pytest.approx(1)
+    assert crop_square(wide, 8).shape == (1, 3, 8, 8)
 
 
 def test_labels_are_folders_where_all_lie_in_one(tmp_path: Path) -> None:
     places = [tmp_path / "a" / "1.png", tmp_path / "b" / "c" / "2.png"]
-    assert labels_of(tmp_path, places) == {"folder": ["a", "b"]}
-    assert labels_of(tmp_path, [*places, tmp_path / "3.png"]) == {}
+    assert folder_labels(tmp_path, places) == {"folder": ["a", "b"]}
+    assert folder_labels(tmp_path, [*places, tmp_path / "3.png"]) == {}
 
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="no picture"):
-        pictures_in(tmp_path)
+        list_images(tmp_path)
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="can be read"):
-        read(pictures_in(tmp_path)[0])
+        read_image(list_images(tmp_path)[0])

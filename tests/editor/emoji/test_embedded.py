@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from editor.checkpoints import weight_files
 from editor.emoji import JUDGE, WEIGHTS
-from editor.emoji.profile import PROFILE, grid
+from editor.emoji.profile import PROFILE, styled_object_phrases
 from editor.generation.config import ImageSpec
 from editor.generation.sampling import generate_images
 from editor.judging.judge import Judge, open_judge
@@ -59,7 +59,7 @@ def test_the_judge_knows_the_artwork(judge: Judge) -> None:
 
 def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -> None:
     """A sample of the whole measurement in docs/emoji.md, with room for chance: 60 prompts of 480."""
-    phrases = evenly(grid(), 60)
+    phrases = evenly(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
     figures = recognised(judge, images, phrases)
     assert figures["object_accuracy"] >= 0.85
@@ -67,7 +67,7 @@ def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -
 
 
 def test_an_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
-    shots = [ImageSpec(phrase.text(), 5) for phrase in islice(grid(), 3)]
+    shots = [ImageSpec(phrase.text(), 5) for phrase in islice(styled_object_phrases(), 3)]
     together = generate_images(pipeline, SAMPLER, shots)
     (alone,) = generate_images(pipeline, SAMPLER, shots[1:2])
     assert np.abs(together[1].astype(int) - alone.astype(int)).max() <= 2, "of 255"

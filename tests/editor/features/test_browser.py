@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from editor.errors import FeatureError
-from editor.features.activations.store import Manifest, finish, write_shard
-from editor.features.browser import Browsable, write
-from editor.features.browser.inputs import from_folders
-from editor.features.browser.latent_cards import Texts, contents, top_of_scale
+from editor.features.activations.store import StoreManifest, write_manifest, write_shard
+from editor.features.browser import BrowserInput, write_browser_page
+from editor.features.browser.inputs import load_browser_input
+from editor.features.browser.latent_cards import TextEmbeddings, build_contents, color_scale_maximum
 from editor.features.sae import SparseAutoencoder
 
 ITEMS, SIDE, WIDTH = 30, 2, 6
@@ -40,11 +40,11 @@ def dictionary() -> SparseAutoencoder:
     return sae
 
 
-def browsable(title: str = "a block") -> Browsable:
+def browsable(title: str = "a block") -> BrowserInput:
     maps = activations()
     images = [np.full((8, 8, 3), 8 * number, dtype=np.uint8) for number in range(ITEMS)]
     direction = torch.eye(2)
-    return Browsable(
+    return BrowserInput(
         sae=dictionary(),
         title=title,
         card={"held_out": {"fvu": 0.25}},
@@ -52,12 +52,14 @@ def browsable(title: str = "a block") -> Browsable:
         maps=lambda items: maps[items.start : items.stop],
         grid=(SIDE, SIDE),
         labels={"object": ["fox" if number < 10 else "</script><b>" for number in range(ITEMS)]},
-        texts=Texts(["a fox", "a stone"], direction, direction[[0 if number < 10 else 1 for number in range(ITEMS)]]),
+        texts=TextEmbeddings(
+            ["a fox", "a stone"], direction, direction[[0 if number < 10 else 1 for number in range(ITEMS)]]
+        ),
     )
 
 
 def test_the_planted_latent_shows_its_images_labels_and_words():
-    found = contents(browsable())
+    found = build_contents(browsable())
     first = found.latents[0]
     assert first.top == [0, 1, 2, 3, 4, 5, 6, 7]
     assert first.labels["object"] == ("fox", 1.0)
@@ -71,7 +73,7 @@ def test_a_latent_of_few_images_has_no_label_from_images_where_it_is_silent():
     maps = activations()
     maps[..., 5] = 0
     maps[20, 0, 0, 5] = 2
-    found = contents(replace(shown, maps=lambda items: maps[items.start : items.stop])).latents[5]
+    found = build_contents(replace(shown, maps=lambda items: maps[items.start : items.stop])).latents[5]
     assert found.top == [20]
     assert found.labels == {}
     assert found.words[0][0] == "a stone"
@@ -79,8 +81,8 @@ def test_a_latent_of_few_images_has_no_label_from_images_where_it_is_silent():
 
 def test_one_colour_scale_for_all():
     values = torch.cat([torch.full((1, 5, 1), 2.0), torch.full((1, 5, 1), 0.5)], dim=2)
-    assert top_of_scale(values) == 2.0
-    assert top_of_scale(torch.zeros(1, 2, 3)) == 1.0
+    assert color_scale_maximum(values) == 2.0
+    assert color_scale_maximum(torch.zeros(1, 2, 3)) == 1.0
 
 
 class Reader(HTMLParser):
@@ -101,7 +103,7 @@ class Reader(HTMLParser):
 
 
 def test_the_file_stands_alone_and_holds_what_was_measured(tmp_path: Path):
-    write(browsable("<b>mine</b>"), tmp_path / "page.html")
+    write_browser_page(browsable("<b>mine</b>"), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     reader = Reader()
     reader.feed(text)
@@ -119,32 +121,32 @@ def test_the_file_stands_alone_and_holds_what_was_measured(tmp_path: Path):
 
 
 def test_a_page_is_the_same_each_time(tmp_path: Path):
-    write(browsable(), tmp_path / "one.html")
-    write(browsable(), tmp_path / "two.html")
+    write_browser_page(browsable(), tmp_path / "one.html")
+    write_browser_page(browsable(), tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
-def folders(tmp_path: Path, count: int) -> Browsable:
+def folders(tmp_path: Path, count: int) -> BrowserInput:
     (tmp_path / "images").mkdir()
     for number in range(count):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / f"{number:02}.png")
     rows = activations().flatten(0, 2)
     write_shard(tmp_path / "store", 0, rows)
-    manifest = Manifest(
+    manifest = StoreManifest(
         module="mid_block", timestep=25, pooling="patch", items=ITEMS, channels=WIDTH, grid=(SIDE, SIDE),
         shards=("rows-00000.safetensors",), about={},
     )  # fmt: skip
     labels = {"object": ["fox"] * 10 + ["other"] * 20, "seed": [str(number) for number in range(ITEMS)]}
-    finish(tmp_path / "store", manifest, labels)
+    write_manifest(tmp_path / "store", manifest, labels)
     dictionary().save(tmp_path / "sae", {"held_out": {"fvu": 0.5}})
-    return from_folders(tmp_path / "sae", tmp_path / "store", tmp_path / "images")
+    return load_browser_input(tmp_path / "sae", tmp_path / "store", tmp_path / "images")
 
 
 def test_a_page_from_folders(tmp_path: Path):
     shown = folders(tmp_path, ITEMS)
     torch.testing.assert_close(shown.maps(range(3, 5)), activations()[3:5])
     assert list(shown.labels) == ["object"]
-    assert contents(shown).latents[0].top[0] == 0
+    assert build_contents(shown).latents[0].top[0] == 0
 
 
 def test_images_that_are_not_the_recorded_ones_are_refused(tmp_path: Path):

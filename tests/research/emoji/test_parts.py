@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editor.emoji.artwork import SHEET, background_colours, composite, load_sheet, shifted
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.artwork import SHEET, background_colours, composite_on, load_sheet, shift_pictures
+from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import (
     HELD_OUT_WORDINGS,
     OBJECT_NAMES,
@@ -81,7 +81,9 @@ def test_the_artwork_is_small_and_complete() -> None:
 
 def test_no_two_styles_of_an_object_look_the_same() -> None:
     sheet = load_sheet()
-    flat = composite(sheet.flatten(0, 1), torch.ones(len(sheet) * len(STYLES), 3)).reshape(len(sheet), len(STYLES), -1)
+    flat = composite_on(sheet.flatten(0, 1), torch.ones(len(sheet) * len(STYLES), 3)).reshape(
+        len(sheet), len(STYLES), -1
+    )
     gaps = (flat[:, :, None] - flat[:, None]).abs().mean(-1) + torch.eye(len(STYLES))
     assert float(gaps.min()) > 0.015
 
@@ -89,10 +91,10 @@ def test_no_two_styles_of_an_object_look_the_same() -> None:
 def test_shifts_lose_nothing_and_let_background_in() -> None:
     picture = load_sheet()[:1, 1]
     for shift in ((2, 0), (-2, 0), (0, 2), (0, -2)):
-        moved = shifted(picture, shift)
+        moved = shift_pictures(picture, shift)
         assert float(moved[:, 3].sum()) == pytest.approx(float(picture[:, 3].sum()))
     blue = background_colours()[1:2]
-    corner = composite(shifted(picture, (2, 2)), blue)[0, :, 0, 0]
+    corner = composite_on(shift_pictures(picture, (2, 2)), blue)[0, :, 0, 0]
     torch.testing.assert_close(corner, blue[0] * 2 - 1)
 
 
@@ -136,10 +138,10 @@ def test_padding_after_eos_does_not_change_what_is_pooled() -> None:
 
 def test_the_encoder_is_the_principal_component_code() -> None:
     """The strided convolutions against PCA of unfolded patches, on images the code was not fitted on."""
-    model, pictures = with_encoder(0), Pictures()
-    fitted = pictures.of(random_subjects(480, torch.Generator().manual_seed(0)))
+    model, pictures = with_encoder(0), Artwork()
+    fitted = pictures.render(random_subjects(480, torch.Generator().manual_seed(0)))
     mean, components, deviations = principal_components((fitted + 1) / 2)
-    image = pictures.of([Subject(3, 2, 4)], (1, -2))
+    image = pictures.render([Subject(3, 2, 4)], (1, -2))
     patches = F.unfold((image + 1) / 2, 8, stride=8)[0].double()
     wanted = deviations**EQUALISING
     scale = wanted / wanted.square().mean().sqrt() / deviations

@@ -8,12 +8,12 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from editor import emoji
-from editor.emoji.composites import Pictures
+from editor.emoji.composites import Artwork
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import OBJECT_NAMES
-from editor.features.clip.image_conditioned_pipelines import draw_embeddings, image_conditioned
+from editor.features.clip.image_conditioned_pipelines import generate_from_embeddings, image_conditioned_pipeline
 from editor.features.clip.image_encoder import open_image_encoder
-from editor.features.clip.ip_adapter import load_adapted
+from editor.features.clip.ip_adapter import load_adapted_pipeline
 from editor.generation.config import Sampler, native_precision
 from editor.generation.sampling import load_pipeline
 from editor.judging.judge import open_judge
@@ -26,12 +26,12 @@ SHOWN = [SUBJECTS[place] for place in (0, 37, 122, 203, 310, 404)]
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
-    return load_adapted()
+    return load_adapted_pipeline()
 
 
 @pytest.fixture(scope="module")
 def embedded() -> torch.Tensor:
-    return open_image_encoder(emoji.JUDGE).embed((Pictures().of(SHOWN) + 1) / 2)
+    return open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(SHOWN) + 1) / 2)
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def test_the_adapter_is_trained_for_what_diffusers_does_with_it(pipeline: Any, e
 
 def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None:
     sampler = Sampler(10, 2.0, native_precision())
-    images = draw_embeddings(image_conditioned(pipeline), sampler, embedded, range(len(SHOWN)))
+    images = generate_from_embeddings(image_conditioned_pipeline(pipeline), sampler, embedded, range(len(SHOWN)))
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
     found, _ = judge.recognise("object", judge.images(images), judge.names("object"))
     hits = sum(OBJECT_NAMES[subject.object] == name for subject, name in zip(SHOWN, found, strict=True))
@@ -66,7 +66,7 @@ def test_training_learns_what_captions_say(tmp_path: Path) -> None:
     """On a few pictures, the share that is missed falls by more than half; without a picture nothing is added."""
     teacher = teacher_of(load_pipeline(emoji.WEIGHTS))
     few = SUBJECTS[:6]
-    embedded = open_image_encoder(emoji.JUDGE).embed((Pictures().of(list(few)) + 1) / 2)[:, None]
+    embedded = open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(list(few)) + 1) / 2)[:, None]
 
     def missed(steps: int) -> float:
         plan = Plan(steps=steps, batch=12, learning_rate=3e-3, warmup=5, averaging=0.5)

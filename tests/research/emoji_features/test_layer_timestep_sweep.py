@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from editor.emoji.artwork import background_colours
-from editor.emoji.labelled_composites import Composites
+from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, OBJECTS, STYLES
 from research.emoji_features.layer_timestep_sweep import (
     CELLS,
@@ -17,7 +17,7 @@ from research.emoji_features.layer_timestep_sweep import (
     folds,
 )
 
-LABELS = Composites(VARIANTS).labels
+LABELS = LabelledComposites(VARIANTS).labels
 ROWS = range(len(LABELS["object"]))
 
 
@@ -60,7 +60,7 @@ def test_every_question_is_put_to_every_place() -> None:
 
 
 def test_composites_look_as_they_are_labelled() -> None:
-    composites = Composites(2, seed=1)
+    composites = LabelledComposites(2, seed=1)
     images, labels = composites.images(), composites.labels
     assert len(images) == 2 * len(OBJECT_NAMES) * len(STYLES)
     colours = dict(zip(BACKGROUNDS, background_colours() * 2 - 1, strict=True))
@@ -73,5 +73,5 @@ def test_composites_look_as_they_are_labelled() -> None:
 
 
 def test_composites_repeat_with_their_seed() -> None:
-    first, again, other = (Composites(1, seed).labels["background"] for seed in (0, 0, 1))
+    first, again, other = (LabelledComposites(1, seed).labels["background"] for seed in (0, 0, 1))
     assert first == again != other

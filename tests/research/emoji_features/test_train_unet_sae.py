@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from editor import emoji
-from editor.emoji.labelled_composites import Composites
+from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import STYLES
-from editor.features.activations.noised_source import NoisedImages, encode
-from editor.features.activations.store import pooled
+from editor.features.activations.noised_source import NoisedImages, encode_pixels
+from editor.features.activations.store import pool_maps
 from editor.features.sae import embedded
-from editor.features.sae.metrics import reconstruction
+from editor.features.sae.metrics import reconstruction_metrics
 from editor.features.sae.model import read_card
 from editor.generation.sampling import load_pipeline
 from research.emoji_features import __main__ as steps
@@ -27,43 +27,43 @@ LIMIT = 10_000_000
 @pytest.fixture(scope="module")
 def maps() -> dict[str, torch.Tensor]:
     """Maps of one new composite of each held-out picture, by block."""
-    composites = Composites(1, seed=7)
+    composites = LabelledComposites(1, seed=7)
     out = shipped.held_out(composites.labels)
     pipeline = load_pipeline(emoji.WEIGHTS)
-    latents = encode(pipeline, composites.images()[out])
-    modules, timesteps = zip(*embedded.SITES, strict=True)
+    latents = encode_pixels(pipeline, composites.images()[out])
+    modules, timesteps = zip(*embedded.BLOCK_TIMESTEPS, strict=True)
     source = NoisedImages(pipeline, latents, modules, sorted(set(timesteps)))
     with torch.no_grad():
         found = source.maps(range(len(latents)))
-    return {module: found[module, timestep] for module, timestep in embedded.SITES}
+    return {module: found[module, timestep] for module, timestep in embedded.BLOCK_TIMESTEPS}
 
 
-@pytest.mark.parametrize("module", [module for module, _ in embedded.SITES])
+@pytest.mark.parametrize("module", [module for module, _ in embedded.BLOCK_TIMESTEPS])
 def test_the_card_tells_the_error_on_what_was_held_out(maps: dict[str, torch.Tensor], module: str):
-    card = read_card(embedded.FOLDER / module)["held_out"]
+    card = read_card(embedded.UNET_SAE_FOLDER / module)["held_out"]
     sae = embedded.unet_sae(module)
-    found = reconstruction(sae, pooled(maps[module], "patch"))
+    found = reconstruction_metrics(sae, pool_maps(maps[module], "patch"))
     assert found.fvu == pytest.approx(card["fvu"], abs=0.03)
     assert found.cosine == pytest.approx(card["cosine"], abs=0.02)
     assert found.l0 == card["l0"]
 
 
-@pytest.mark.parametrize("module", [module for module, _ in embedded.SITES])
+@pytest.mark.parametrize("module", [module for module, _ in embedded.BLOCK_TIMESTEPS])
 def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, torch.Tensor], module: str):
     """Counted pair by pair, for the background that the card is surest of."""
-    best = read_card(embedded.FOLDER / module)["concepts"]["background"]["best"]
+    best = read_card(embedded.UNET_SAE_FOLDER / module)["concepts"]["background"]["best"]
     name = max(best, key=lambda colour: best[colour]["auc"])
-    composites = Composites(1, seed=7)
+    composites = LabelledComposites(1, seed=7)
     out = shipped.held_out(composites.labels).tolist()
     has = torch.tensor([b == name for b, held in zip(composites.labels["background"], out, strict=True) if held])
     with torch.no_grad():
-        scores = embedded.unet_sae(module).pre_activations(pooled(maps[module], "mean"))[:, best[name]["latent"]]
+        scores = embedded.unet_sae(module).pre_activations(pool_maps(maps[module], "mean"))[:, best[name]["latent"]]
     pairs = scores[has][:, None] > scores[~has][None]
     assert pairs.double().mean() > best[name]["auc"] - 0.12
 
 
 def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
-    composites = Composites(2)
+    composites = LabelledComposites(2)
     pairs = list(zip(composites.labels["object"], composites.labels["style"], strict=True))
     kept = [pairs[item] for item in shipped.held_out(composites.labels).nonzero().flatten().tolist()]
     assert set(Counter(thing for thing, _ in kept).values()) == {2}
@@ -73,7 +73,7 @@ def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
 
 
 def test_all_that_ships_is_small():
-    folder = Path(embedded.FOLDER).parent
+    folder = Path(embedded.UNET_SAE_FOLDER).parent
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= LIMIT
 
 
@@ -91,7 +91,7 @@ def test_all_takes_every_step_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_read_me_has_the_card_s_figures():
-    text = (embedded.FOLDER / "README.md").read_text()
-    for module, _ in embedded.SITES:
-        card = json.loads((embedded.FOLDER / module / "sae.json").read_text())["card"]
+    text = (embedded.UNET_SAE_FOLDER / "README.md").read_text()
+    for module, _ in embedded.BLOCK_TIMESTEPS:
+        card = json.loads((embedded.UNET_SAE_FOLDER / module / "sae.json").read_text())["card"]
         assert shipped.line(module, card) in text

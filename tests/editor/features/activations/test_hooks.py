@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.backbone_inputs import denoise
-from editor.features.activations.hooks import backbone_of, capture, grid_of, token_map
+from editor.features.activations.backbone_inputs import run_backbone
+from editor.features.activations.hooks import backbone_of, capture, infer_grid, tokens_to_map
 from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
 
 TRANSFORMERS = ("sd3", "flux", "pixart", "dit")
@@ -26,7 +26,7 @@ def pipeline(family: str) -> Any:
 
 def run(pipeline: Any, latents: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     with torch.no_grad(), capture(pipeline, names) as maps:
-        denoise(pipeline, latents, 200, [""] * len(latents))
+        run_backbone(pipeline, latents, 200, [""] * len(latents))
         return dict(maps)
 
 
@@ -69,7 +69,7 @@ def test_planted_tokens_come_out_at_their_row_column_and_channel(family: str, pi
 
 def test_a_view_would_scramble_what_the_map_keeps() -> None:
     tokens = torch.arange(2 * 6 * 4).reshape(2, 6, 4)
-    maps = token_map(tokens, (2, 3))
+    maps = tokens_to_map(tokens, (2, 3))
     assert not torch.equal(maps, tokens.view(2, 4, 2, 3))
     assert torch.equal(maps[1, :, 1, 2], tokens[1, 5])
 
@@ -81,7 +81,7 @@ def test_a_view_would_scramble_what_the_map_keeps() -> None:
 def test_a_grid_has_the_aspect_or_there_is_none(
     tokens: int, aspect: tuple[int, int] | None, grid: tuple[int, int] | None
 ) -> None:
-    assert grid_of(tokens, aspect) == grid
+    assert infer_grid(tokens, aspect) == grid
 
 
 def test_inner_modules_of_a_unet_give_maps_too() -> None:

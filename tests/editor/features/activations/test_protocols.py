@@ -9,11 +9,17 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.backbone_inputs import denoise
+from editor.features.activations.backbone_inputs import run_backbone
 from editor.features.activations.encoder_source import ImageEmbeddings, TextLayers
 from editor.features.activations.hooks import capture
-from editor.features.activations.noised_source import NoisedImages, encode, fixed_noise, maps_at, noised
-from editor.features.activations.sampling_source import Generation
+from editor.features.activations.noised_source import (
+    NoisedImages,
+    activations_at_timestep,
+    add_noise,
+    encode_pixels,
+    seeded_noise,
+)
+from editor.features.activations.sampling_source import GenerationSteps
 from editor.generation.config import ImageSpec, Sampler
 from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
 
@@ -53,7 +59,7 @@ def test_the_backbone_is_given_what_the_pipeline_gives_it(family: str) -> None:
     off = 3.5 if family == "flux" else 1.0
     times, _, maps = drawn(pipeline, "a fox", block, latents=given, guidance_scale=off, **size, **extra)
     with torch.no_grad(), capture(pipeline, [block]) as found:
-        denoise(pipeline, first, times[0], ["a fox"])
+        run_backbone(pipeline, first, times[0], ["a fox"])
     torch.testing.assert_close(found[block], maps[0], rtol=1e-4, atol=1e-5)
 
 
@@ -63,16 +69,16 @@ def test_dit_is_told_no_class_and_reads_no_prompts() -> None:
     handle = pipeline.transformer.register_forward_pre_hook(
         lambda _, __, named: seen.append(named["class_labels"]), with_kwargs=True
     )
-    denoise(pipeline, latents, 10, [""])
+    run_backbone(pipeline, latents, 10, [""])
     handle.remove()
     assert seen[0].tolist() == [10]  # of ten classes
     with pytest.raises(FeatureError, match="no prompts"):
-        denoise(pipeline, latents, 10, ["a fox"])
+        run_backbone(pipeline, latents, 10, ["a fox"])
 
 
 def test_an_unknown_backbone_is_refused() -> None:
     with pytest.raises(FeatureError, match="Linear"):
-        denoise(torch.nn.Linear(1, 1), torch.zeros(1, 4, 8, 8), 0, [""])
+        run_backbone(torch.nn.Linear(1, 1), torch.zeros(1, 4, 8, 8), 0, [""])
 
 
 @pytest.mark.parametrize("timestep", [0, 25, 500, 999])
@@ -80,7 +86,7 @@ def test_noising_is_the_schedulers_own(timestep: int) -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
     noise = torch.randn_like(clean)
     expected = pipeline.scheduler.add_noise(clean, noise, torch.tensor([timestep, timestep]))
-    torch.testing.assert_close(noised(pipeline, clean, noise, timestep), expected)
+    torch.testing.assert_close(add_noise(pipeline, clean, noise, timestep), expected)
 
 
 def test_flow_matching_is_noised_along_a_straight_line() -> None:
@@ -88,7 +94,7 @@ def test_flow_matching_is_noised_along_a_straight_line() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler()
     noise, timestep = torch.randn_like(clean), scheduler.timesteps[300]
     expected = scheduler.scale_noise(clean, timestep[None], noise)
-    torch.testing.assert_close(noised(pipeline, clean, noise, int(timestep)), expected)
+    torch.testing.assert_close(add_noise(pipeline, clean, noise, int(timestep)), expected)
 
 
 def test_images_are_encoded_without_sampling() -> None:
@@ -96,14 +102,14 @@ def test_images_are_encoded_without_sampling() -> None:
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     moments = pipeline.vae.quant_conv(pipeline.vae.encoder(image))
     expected = moments[:, :4] * pipeline.vae.config.scaling_factor
-    torch.testing.assert_close(encode(pipeline, image), expected)
+    torch.testing.assert_close(encode_pixels(pipeline, image), expected)
 
 
 def test_the_noise_of_an_item_does_not_depend_on_its_batch() -> None:
-    every = fixed_noise((4, 2, 2), 0, range(6))
-    assert torch.equal(fixed_noise((4, 2, 2), 0, range(3, 5)), every[3:5])
+    every = seeded_noise((4, 2, 2), 0, range(6))
+    assert torch.equal(seeded_noise((4, 2, 2), 0, range(3, 5)), every[3:5])
     assert len({tuple(own.flatten().tolist()) for own in every}) == 6
-    assert not torch.equal(fixed_noise((4, 2, 2), 1, range(6)), every)
+    assert not torch.equal(seeded_noise((4, 2, 2), 1, range(6)), every)
 
 
 def test_images_give_the_same_maps_in_any_batch_and_other_noise_at_other_timesteps() -> None:
@@ -119,22 +125,24 @@ def test_images_give_the_same_maps_in_any_batch_and_other_noise_at_other_timeste
 def test_a_prompt_changes_what_is_read_and_its_encoder_what_is_recorded() -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
     noise = torch.randn_like(clean)
-    empty = maps_at(pipeline, clean, noise, 25, [BLOCK])[BLOCK]
-    one = maps_at(pipeline, clean, noise, 25, [BLOCK], ["a fox", ""])[BLOCK]
+    empty = activations_at_timestep(pipeline, clean, noise, 25, [BLOCK])[BLOCK]
+    one = activations_at_timestep(pipeline, clean, noise, 25, [BLOCK], ["a fox", ""])[BLOCK]
     assert not torch.allclose(one[0], empty[0], atol=1e-4)
     torch.testing.assert_close(one[1], empty[1], rtol=1e-4, atol=1e-5)
-    silent, told = (NoisedImages(pipeline, clean, [BLOCK], [25], prompts=p).about for p in (None, ["a fox", ""]))
+    silent, told = (NoisedImages(pipeline, clean, [BLOCK], [25], prompts=p).provenance for p in (None, ["a fox", ""]))
     assert silent["model"] != told["model"]
 
 
 def test_generation_is_read_in_the_conditional_half_step_by_step() -> None:
     pipeline, prompt = pipeline_of("stable-diffusion"), "a fox"
-    source = Generation(pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2])
+    source = GenerationSteps(
+        pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2]
+    )
     found = source.maps(range(2))
     times, latents, _ = drawn(pipeline, prompt, BLOCK, guidance_scale=3.0, generator=torch.Generator().manual_seed(7))
     assert list(found) == [(BLOCK, times[0]), (BLOCK, times[2])]
     with torch.no_grad(), capture(pipeline, [BLOCK]) as seen:
-        denoise(pipeline, latents[1], times[2], [prompt])
+        run_backbone(pipeline, latents[1], times[2], [prompt])
     torch.testing.assert_close(found[BLOCK, times[2]][1:], seen[BLOCK], rtol=1e-3, atol=1e-4)
 
 
@@ -171,4 +179,4 @@ def test_image_embeddings_are_points() -> None:
     (found,) = source.maps(range(1, 3)).values()
     assert found.shape == (2, 5, 1, 1)
     torch.testing.assert_close(found[0, :, 0, 0], module(torch.full((3,), 2.0)))
-    assert source.about != ImageEmbeddings(source.embed, module, images[::-1]).about
+    assert source.provenance != ImageEmbeddings(source.embed, module, images[::-1]).provenance

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations import ActivationStore, record
-from editor.features.activations.recorder import Key, module_digest
-from editor.features.activations.store import pooled
+from editor.features.activations.recorder import StoreKey, module_digest
+from editor.features.activations.store import pool_maps
 
 LABELS = {"object": [f"thing {i}" for i in range(10)], "style": ["ink", "noto"] * 5}
 
@@ -34,10 +34,10 @@ class Planted:
         return 10
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         return {"protocol": "planted", "seed": self.seed}
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         if self.fail_at is not None and self.fail_at in items:
             raise KeyboardInterrupt
         self.asked += items
@@ -58,7 +58,7 @@ def test_maps_rows_and_labels_come_back(tmp_path: Path, shard: int) -> None:
     assert len(store.manifest.shards) == -(-10 // shard)
     assert store.rows().shape == (80, 3)
     assert store.rows().dtype == torch.float32
-    assert store.labels["object"][8 * 3 : 8 * 4] == ["thing 3"] * 8
+    assert store.row_labels["object"][8 * 3 : 8 * 4] == ["thing 3"] * 8
     for item in range(10):
         assert torch.equal(store.maps()[item], planted(item, 200))
 
@@ -69,7 +69,7 @@ def test_batches_and_shards_change_nothing(tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("stores")
     store = record(folder, Planted(), LABELS, "mean", batch, shard)["block", 25]
     assert torch.equal(store.rows(), torch.stack([planted(i, 25).mean((1, 2)) for i in range(10)]))
-    assert store.labels == LABELS
+    assert store.row_labels == LABELS
 
 
 @pytest.mark.parametrize("fail_at", range(10))
@@ -117,9 +117,9 @@ def test_labels_must_fit_the_items(tmp_path: Path) -> None:
 
 def test_pooling() -> None:
     maps = torch.randn(2, 3, 4, 5)
-    assert torch.equal(pooled(maps, "patch")[1 * 20 + 2 * 5 + 3], maps[1, :, 2, 3])
-    torch.testing.assert_close(pooled(maps, "mean"), maps.flatten(2).mean(2))
-    assert torch.equal(pooled(maps, "max"), maps.flatten(2).amax(2))
+    assert torch.equal(pool_maps(maps, "patch")[1 * 20 + 2 * 5 + 3], maps[1, :, 2, 3])
+    torch.testing.assert_close(pool_maps(maps, "mean"), maps.flatten(2).mean(2))
+    assert torch.equal(pool_maps(maps, "max"), maps.flatten(2).amax(2))
 
 
 def test_pooled_activations_have_no_maps(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_pooled_activations_have_no_maps(tmp_path: Path) -> None:
 class Wide(Planted):
     """40 MB."""
 
-    def maps(self, items: range) -> Mapping[Key, Tensor]:
+    def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         return {("block", 0): torch.ones(len(items), 1_000_000, 1, 1)}
 
 

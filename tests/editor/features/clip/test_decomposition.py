@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.clip.decomposition import base_of, decompose
-from editor.features.clip.direction_labels import Labelled, nearest_text
-from editor.features.clip.steering import along, grouped, latent_vector
+from editor.features.clip.decomposition import base_embedding, decompose
+from editor.features.clip.direction_labels import LabelledEmbeddings, nearest_text
+from editor.features.clip.steering import add_scaled, group_embedding, latent_vector
 from editor.features.sae import SparseAutoencoder
 
 WIDTH, LATENTS = 12, 40
@@ -31,30 +31,30 @@ def embedding() -> Tensor:
 
 def test_a_decomposition_holds_the_code_strongest_first(sae: SparseAutoencoder, embedding: Tensor) -> None:
     parts, code = decompose(sae, embedding), sae.encode(embedding[None])[0]
-    assert set(parts.features.tolist()) == set(torch.nonzero(code).flatten().tolist())
+    assert set(parts.latents.tolist()) == set(torch.nonzero(code).flatten().tolist())
     assert parts.activations.tolist() == sorted(code[code > 0].tolist(), reverse=True)
-    whole = base_of(sae, LATENTS) + parts.part(range(len(parts.features)))
+    whole = base_embedding(sae, LATENTS) + parts.contribution(range(len(parts.latents)))
     torch.testing.assert_close(whole, sae.decode(code[None])[0], rtol=1e-4, atol=1e-4)
 
 
 def test_steering_adds_the_reconstruction_error_back(sae: SparseAutoencoder, embedding: Tensor) -> None:
-    found = grouped(sae, embedding, threshold=0.2)
+    found = group_embedding(sae, embedding, threshold=0.2)
     scales = [2.0, *[0.5] * (len(found.grouping) - 1)]
     code = sae.encode(embedding[None])
     scaled = code.clone()
     for members, scale in zip(found.grouping.members, scales, strict=True):
-        scaled[0, found.parts.features[list(members)]] *= scale
+        scaled[0, found.decomposition.latents[list(members)]] *= scale
     with torch.no_grad():
         expected = sae.decode(scaled)[0] + (embedding - sae.decode(code)[0])
-    torch.testing.assert_close(found.steered(scales), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.steer(scales), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, embedding, atol=0.1)
-    torch.testing.assert_close(found.steered([1.0] * len(scales)), embedding)
+    torch.testing.assert_close(found.steer([1.0] * len(scales)), embedding)
 
 
 def test_a_group_taken_out_and_put_back(sae: SparseAutoencoder, embedding: Tensor) -> None:
-    found = grouped(sae, embedding, threshold=0.2)
-    without = found.steered([0.0, *[1.0] * (len(found.grouping) - 1)])
-    raised = along(found.vector(0), without, (0.0, 1.0))
+    found = group_embedding(sae, embedding, threshold=0.2)
+    without = found.steer([0.0, *[1.0] * (len(found.grouping) - 1)])
+    raised = add_scaled(found.group_vector(0), without, (0.0, 1.0))
     torch.testing.assert_close(raised[1], embedding, rtol=1e-4, atol=1e-4)
 
 
@@ -67,7 +67,7 @@ def test_a_picture_without_features_is_refused(sae: SparseAutoencoder, embedding
     with torch.no_grad():
         sae.latent_bias.fill_(-1e6)
     with pytest.raises(FeatureError):
-        grouped(sae, embedding)
+        group_embedding(sae, embedding)
 
 
 def test_a_direction_is_named_by_pictures_and_by_texts() -> None:
@@ -76,11 +76,13 @@ def test_a_direction_is_named_by_pictures_and_by_texts() -> None:
     axes = torch.eye(8)[:4]
     labels = ["fox", "owl", "sun", "key"] * 25
     rows = 3 * axes.repeat(25, 1) + torch.randn(100, 8, generator=generator)
-    labelled = Labelled(rows, {"object": labels, "noise": ["a", "a", "b", "b", "a"] * 20}, torch.arange(100) < 50)
-    named = labelled.name_of(axes[2] + 0.2 * axes[1])
+    labelled = LabelledEmbeddings(
+        rows, {"object": labels, "noise": ["a", "a", "b", "b", "a"] * 20}, torch.arange(100) < 50
+    )
+    named = labelled.best_label(axes[2] + 0.2 * axes[1])
     assert (named.kind, named.name) == ("object", "sun")
-    assert named.test.value > 0.9
-    assert named.test.low < named.test.value <= named.test.high
+    assert named.test_auc.value > 0.9
+    assert named.test_auc.low < named.test_auc.value <= named.test_auc.high
     common = 10 * torch.ones(8)
     texts = {name: common + axis for name, axis in zip(labels[:4], axes, strict=True)}
     assert nearest_text(axes[3] + 0.2 * axes[0], texts) == "key"

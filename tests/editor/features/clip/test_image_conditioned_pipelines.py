@@ -12,11 +12,11 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.clip.image_conditioned_pipelines import (
-    ImageConditioned,
-    IpAdapted,
-    Kandinsky,
-    draw_embeddings,
-    image_conditioned,
+    ImageConditionedPipeline,
+    IPAdapterPipeline,
+    KandinskyDecoder,
+    generate_from_embeddings,
+    image_conditioned_pipeline,
 )
 from editor.generation.config import Image, Sampler
 from tests.editor.publishing.pipelines import pipeline_of
@@ -84,10 +84,10 @@ def kandinsky() -> Any:
 
 
 @pytest.fixture(params=["stable-diffusion-1", "sdxl", "kandinsky"])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> ImageConditioned:
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> ImageConditionedPipeline:
     if request.param == "kandinsky":
-        return image_conditioned(kandinsky(), torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)))
-    return image_conditioned(adapted(request.param, tmp_path))
+        return image_conditioned_pipeline(kandinsky(), torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)))
+    return image_conditioned_pipeline(adapted(request.param, tmp_path))
 
 
 def embeddings(count: int = 3) -> Tensor:
@@ -98,26 +98,26 @@ def distance(one: Image, other: Image) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
-def test_each_picture_of_a_batch_shows_its_own_embedding(model: ImageConditioned) -> None:
+def test_each_picture_of_a_batch_shows_its_own_embedding(model: ImageConditionedPipeline) -> None:
     """diffusers would show every picture all embeddings of the batch."""
     given = embeddings()
-    together = draw_embeddings(model, SAMPLER, given, [5, 6, 7])
-    alone = [draw_embeddings(model, SAMPLER, given[[i]], [5 + i])[0] for i in range(3)]
+    together = generate_from_embeddings(model, SAMPLER, given, [5, 6, 7])
+    alone = [generate_from_embeddings(model, SAMPLER, given[[i]], [5 + i])[0] for i in range(3)]
     assert all(distance(one, other) <= ONE_LEVEL for one, other in zip(together, alone, strict=True))
-    same_seed = draw_embeddings(model, SAMPLER, given, [5, 5, 5])
+    same_seed = generate_from_embeddings(model, SAMPLER, given, [5, 5, 5])
     assert distance(same_seed[0], same_seed[1]) > ONE_LEVEL
 
 
-def test_another_width_is_refused(model: ImageConditioned) -> None:
+def test_another_width_is_refused(model: ImageConditionedPipeline) -> None:
     with pytest.raises(FeatureError, match=str(WIDTH)):
-        draw_embeddings(model, SAMPLER, torch.zeros(1, WIDTH + 1), [0])
+        generate_from_embeddings(model, SAMPLER, torch.zeros(1, WIDTH + 1), [0])
 
 
 @pytest.mark.parametrize("prompt", ["", "a fox"])
 @pytest.mark.parametrize("family", ["stable-diffusion-1", "sdxl"])
 def test_a_picture_is_what_diffusers_draws(family: str, prompt: str, tmp_path: Path) -> None:
     pipeline, (given,) = adapted(family, tmp_path), embeddings(1)
-    (ours,) = draw_embeddings(IpAdapted(pipeline, prompt), SAMPLER, given[None], [5])
+    (ours,) = generate_from_embeddings(IPAdapterPipeline(pipeline, prompt), SAMPLER, given[None], [5])
     theirs = pipeline(
         prompt=prompt,
         ip_adapter_image_embeds=[torch.stack([torch.zeros(1, WIDTH), given[None]])],
@@ -134,7 +134,7 @@ def test_prompt_and_picture_both_count(tmp_path: Path) -> None:
 
     def drawn(prompt: str, scale: float, given: Tensor) -> Image:
         pipeline.set_ip_adapter_scale(scale)
-        return draw_embeddings(IpAdapted(pipeline, prompt), SAMPLER, given, [5])[0]
+        return generate_from_embeddings(IPAdapterPipeline(pipeline, prompt), SAMPLER, given, [5])[0]
 
     one, other = embeddings(2).split(1)
     both = drawn("a fox", 1.0, one)
@@ -146,7 +146,7 @@ def test_prompt_and_picture_both_count(tmp_path: Path) -> None:
 def test_kandinsky_is_guided_away_from_its_negative() -> None:
     pipeline, given = kandinsky(), embeddings(1)
     one, other = (
-        draw_embeddings(Kandinsky(pipeline, negative), SAMPLER, given, [5])[0]
+        generate_from_embeddings(KandinskyDecoder(pipeline, negative), SAMPLER, given, [5])[0]
         for negative in (torch.zeros(WIDTH), 3 * torch.ones(WIDTH))
     )
     assert distance(one, other) > ONE_LEVEL
@@ -155,6 +155,6 @@ def test_kandinsky_is_guided_away_from_its_negative() -> None:
 
 def test_a_pipeline_without_image_embeddings_is_refused() -> None:
     with pytest.raises(FeatureError, match="no image embedding"):
-        image_conditioned(pipeline_of("stable-diffusion-1"))
+        image_conditioned_pipeline(pipeline_of("stable-diffusion-1"))
     with pytest.raises(FeatureError):
-        image_conditioned(kandinsky())  # without its negative
+        image_conditioned_pipeline(kandinsky())  # without its negative

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.clip.spherical_kmeans import Grouping, group
+from editor.features.clip.spherical_kmeans import Grouping, group_directions
 
 
 def planted(sizes: list[int], noise: float, seed: int = 0) -> tuple[Tensor, Tensor, list[set[int]]]:
@@ -53,22 +53,22 @@ def test_it_finds_what_an_exhaustive_search_finds(seed: int, threshold: float) -
     directions, activations = torch.randn(6, 4, generator=generator), torch.rand(6, generator=generator) + 0.1
     expected = best_by_search(directions, activations, threshold)
     assert expected is not None
-    assert as_sets(group(directions, activations, threshold)) == as_sets(expected)
+    assert as_sets(group_directions(directions, activations, threshold)) == as_sets(expected)
 
 
 def test_planted_clusters_are_found_whatever_the_lengths() -> None:
     directions, activations, truth = planted([5, 4, 6, 3], noise=0.05)
-    found = group(directions, activations, threshold=0.1)
+    found = group_directions(directions, activations, threshold=0.1)
     assert as_sets(found) == {frozenset(one) for one in truth}
 
 
 def test_the_largest_number_of_groups_that_weigh_enough() -> None:
     """Ten orthogonal features: as many groups as the threshold lets each feature, or pair, be."""
     directions = torch.eye(10)
-    assert len(group(directions, torch.ones(10), threshold=0.1)) == 10
-    assert len(group(directions, torch.ones(10), threshold=0.11)) <= 5
-    assert len(group(directions, torch.ones(10), threshold=1.0)) == 1
-    assert len(group(directions, torch.ones(10), threshold=0.01, largest=3)) == 3
+    assert len(group_directions(directions, torch.ones(10), threshold=0.1)) == 10
+    assert len(group_directions(directions, torch.ones(10), threshold=0.11)) <= 5
+    assert len(group_directions(directions, torch.ones(10), threshold=1.0)) == 1
+    assert len(group_directions(directions, torch.ones(10), threshold=0.01, max_groups=3)) == 3
 
 
 @st.composite
@@ -82,13 +82,13 @@ def features(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 @given(features(), st.floats(0.01, 1.0), st.floats(0.001, 1000))
 def test_properties(case: tuple[Tensor, Tensor], threshold: float, scale: float) -> None:
     directions, activations = case
-    found = group(directions, activations, threshold)
+    found = group_directions(directions, activations, threshold)
     assert sorted(row for members in found.members for row in members) == list(range(len(activations)))
     assert sum(found.masses) == pytest.approx(1)
     assert min(found.masses) >= threshold - 1e-9
     assert list(found.masses) == sorted(found.masses, reverse=True)
-    assert found == group(directions, activations, threshold), "the same seed, the same groups"
-    rescaled = group(directions, activations * scale, threshold)
+    assert found == group_directions(directions, activations, threshold), "the same seed, the same groups"
+    rescaled = group_directions(directions, activations * scale, threshold)
     assert as_sets(rescaled) == as_sets(found), "the threshold is a share"
 
 
@@ -96,7 +96,7 @@ def test_properties(case: tuple[Tensor, Tensor], threshold: float, scale: float)
 @given(features(), st.integers(0, 1000))
 def test_no_feature_is_nearer_to_another_group(case: tuple[Tensor, Tensor], seed: int) -> None:
     directions, activations = case
-    found = group(directions, activations, 0.05, seed=seed)
+    found = group_directions(directions, activations, 0.05, seed=seed)
     units = F.normalize(directions.double())
     centres = F.normalize(
         torch.stack([(activations[list(m)].double()[:, None] * units[list(m)]).sum(0) for m in found.members])
@@ -119,4 +119,4 @@ def test_no_feature_is_nearer_to_another_group(case: tuple[Tensor, Tensor], seed
 )
 def test_what_can_not_be_grouped_is_refused(directions: Tensor, activations: Tensor, threshold: float) -> None:
     with pytest.raises(FeatureError):
-        group(directions, activations, threshold)
+        group_directions(directions, activations, threshold)

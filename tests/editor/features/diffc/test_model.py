@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from editor.errors import FeatureError
-from editor.features.diffc.model import CONFIG, WEIGHTS, DiffcConfig, DiffusionClassifier, Preset, load_diffc
+from editor.features.diffc.model import CONFIG_FILE, WEIGHTS_FILE, DiffcConfig, DiffusionClassifier, Preset, load_diffc
 
 
 def config(preset: Preset = "light", channels: int = 12, classes: int = 4) -> DiffcConfig:
@@ -51,9 +51,9 @@ def test_maps_of_any_size_are_read(size: tuple[int, int]) -> None:
 def test_prediction_leaves_the_classifier_as_it_is() -> None:
     model, maps = DiffusionClassifier(config()).train(), torch.randn(3, 12, 4, 4)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    first = model.predict(maps)
+    first = model.logits(maps)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    torch.testing.assert_close(model.predict(maps[:1]), first[:1])
+    torch.testing.assert_close(model.logits(maps[:1]), first[:1])
     assert not first.requires_grad
 
 
@@ -65,19 +65,19 @@ def test_a_saved_classifier_says_the_same(tmp_path: Path, half: bool, tolerance:
     read = load_diffc(tmp_path)
     assert read.config == model.config
     assert not read.training
-    torch.testing.assert_close(read.predict(maps), model.predict(maps), rtol=0, atol=tolerance)
-    assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS}
+    torch.testing.assert_close(read.logits(maps), model.logits(maps), rtol=0, atol=tolerance)
+    assert {path.name for path in tmp_path.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="no Diff-C"):
         load_diffc(tmp_path)
     DiffusionClassifier(config()).save(tmp_path)
-    (tmp_path / CONFIG).write_text(config(classes=5).model_dump_json())
+    (tmp_path / CONFIG_FILE).write_text(config(classes=5).model_dump_json())
     with pytest.raises(FeatureError, match="no Diff-C"):
         load_diffc(tmp_path)
     DiffusionClassifier(config()).save(tmp_path)
-    weights = (tmp_path / WEIGHTS).read_bytes()
-    (tmp_path / WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    weights = (tmp_path / WEIGHTS_FILE).read_bytes()
+    (tmp_path / WEIGHTS_FILE).write_bytes(weights[: len(weights) // 2])
     with pytest.raises(FeatureError, match="no Diff-C"):
         load_diffc(tmp_path)

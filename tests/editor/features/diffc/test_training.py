@@ -7,18 +7,25 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.activations.noised_source import fixed_noise, maps_at
-from editor.features.diffc.inference import BATCH, present, probabilities
+from editor.features.activations.noised_source import activations_at_timestep, seeded_noise
+from editor.features.diffc.inference import BATCH_SIZE, class_probability, probabilities
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier
-from editor.features.diffc.training import PLANS, DiffcPlan, FreshNoise, Labelled, accuracy, train_diffc
+from editor.features.diffc.training import (
+    TRAINING_CONFIGS,
+    DiffcTrainingConfig,
+    FreshNoise,
+    LabelledMaps,
+    accuracy,
+    train_diffc,
+)
 from editor.features.linear_probe import fit_probe
 from tests.editor.features.activations.pipelines import latents_of, pipeline_of
 
 CONFIG = DiffcConfig(module="mid_block", timestep=25, channels=8, classes=("left", "right"))
-PLAN = DiffcPlan(epochs=6, horizon=6, batch=16)
+PLAN = DiffcTrainingConfig(epochs=6, cosine_epochs=6, batch=16)
 
 
-def arranged(n: int, seed: int) -> Labelled:
+def arranged(n: int, seed: int) -> LabelledMaps:
     """The same two patches in every map; which is left of which is the class, so that the mean tells nothing."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(2, (n,), generator=generator)
@@ -28,45 +35,47 @@ def arranged(n: int, seed: int) -> Labelled:
         first, second = (column, column + 1) if side == 0 else (column + 1, column)
         maps[item, :4, row, first] += 3
         maps[item, 4:, row, second] += 3
-    return Labelled(maps, targets)
+    return LabelledMaps(maps, targets)
 
 
 @pytest.fixture(scope="module")
-def train() -> Labelled:
+def train() -> LabelledMaps:
     return arranged(400, 0)
 
 
 @pytest.fixture(scope="module")
-def validation() -> Labelled:
+def validation() -> LabelledMaps:
     return arranged(100, 1)
 
 
-def test_an_arrangement_that_the_mean_does_not_hold_is_learned(train: Labelled, validation: Labelled) -> None:
+def test_an_arrangement_that_the_mean_does_not_hold_is_learned(train: LabelledMaps, validation: LabelledMaps) -> None:
     test = arranged(200, 2)
-    trained = train_diffc(train.draw, train.targets, validation, CONFIG, PLAN, progress=False)
+    trained = train_diffc(train.load, train.targets, validation, CONFIG, PLAN, progress=False)
     assert accuracy(trained.model, test) > 0.9
     names = [[CONFIG.classes[i] for i in own.targets.tolist()] for own in (train, test)]
     assert fit_probe(train.maps.mean((2, 3)), names[0]).accuracy(test.maps.mean((2, 3)), names[1]) < 0.6
 
 
-def test_the_epoch_is_the_best_of_the_validation_split(train: Labelled, validation: Labelled) -> None:
-    trained = train_diffc(train.draw, train.targets, validation, CONFIG, PLAN, progress=False)
+def test_the_epoch_is_the_best_of_the_validation_split(train: LabelledMaps, validation: LabelledMaps) -> None:
+    trained = train_diffc(train.load, train.targets, validation, CONFIG, PLAN, progress=False)
     assert trained.accuracy == max(trained.history) == trained.history[trained.epoch]
     assert accuracy(trained.model, validation) == trained.accuracy
 
 
-def test_training_stops_where_validation_does_not_improve(train: Labelled, validation: Labelled) -> None:
-    reversed_labels = Labelled(validation.maps, 1 - validation.targets)
+def test_training_stops_where_validation_does_not_improve(train: LabelledMaps, validation: LabelledMaps) -> None:
+    reversed_labels = LabelledMaps(validation.maps, 1 - validation.targets)
     plan = replace(PLAN, epochs=30, patience=2)
-    trained = train_diffc(train.draw, train.targets, reversed_labels, CONFIG, plan, progress=False)
+    trained = train_diffc(train.load, train.targets, reversed_labels, CONFIG, plan, progress=False)
     assert len(trained.history) == trained.epoch + 3 < 30
 
 
-def test_a_seed_decides_everything_and_leaves_the_callers_randomness(train: Labelled, validation: Labelled) -> None:
+def test_a_seed_decides_everything_and_leaves_the_callers_randomness(
+    train: LabelledMaps, validation: LabelledMaps
+) -> None:
     config, plan = CONFIG.model_copy(update={"dropout": 0.2}), replace(PLAN, epochs=2)
 
     def weights(seed: int) -> dict[str, Tensor]:
-        made = train_diffc(train.draw, train.targets, validation, config, replace(plan, seed=seed), progress=False)
+        made = train_diffc(train.load, train.targets, validation, config, replace(plan, seed=seed), progress=False)
         return made.model.state_dict()
 
     torch.manual_seed(5)
@@ -79,20 +88,20 @@ def test_a_seed_decides_everything_and_leaves_the_callers_randomness(train: Labe
 
 
 def test_revelios_plan_is_the_released_one() -> None:
-    plan = PLANS["revelio"]
-    assert (plan.epochs, plan.horizon, plan.batch, plan.learning_rate, plan.patience) == (30, 90, 16, 1e-4, None)
+    plan = TRAINING_CONFIGS["revelio"]
+    assert (plan.epochs, plan.cosine_epochs, plan.batch, plan.learning_rate, plan.patience) == (30, 90, 16, 1e-4, None)
 
 
 def test_fresh_noise_is_new_for_every_batch_and_repeats_with_the_seed() -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 4)
     fresh, generator = FreshNoise(pipeline, clean, "mid_block", 200), torch.Generator()
     items = torch.tensor([2, 0])
-    first, second = (fresh.draw(items, generator.manual_seed(0)) for _ in range(2))
+    first, second = (fresh.load(items, generator.manual_seed(0)) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.allclose(fresh.draw(items, generator), first)
+    assert not torch.allclose(fresh.load(items, generator), first)
     noise = torch.randn(2, *clean.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = maps_at(pipeline, clean[items], noise, 200, ["mid_block"])["mid_block"]
+        expected = activations_at_timestep(pipeline, clean[items], noise, 200, ["mid_block"])["mid_block"]
     torch.testing.assert_close(first, expected)
 
 
@@ -110,15 +119,17 @@ def test_probabilities_are_the_mean_over_noise(classifier: DiffusionClassifier) 
     torch.testing.assert_close(found.sum(1), torch.ones(3, dtype=torch.float64))
     with torch.no_grad():
         alone = [
-            maps_at(pipeline, clean[1:2], fixed_noise(clean.shape[1:], 3000 + draw, [1]), 200, ["mid_block"])
+            activations_at_timestep(
+                pipeline, clean[1:2], seeded_noise(clean.shape[1:], 3000 + draw, [1]), 200, ["mid_block"]
+            )
             for draw in range(2)
         ]
-    expected = sum(classifier.predict(maps["mid_block"]).double().softmax(1)[0] for maps in alone) / 2
+    expected = sum(classifier.logits(maps["mid_block"]).double().softmax(1)[0] for maps in alone) / 2
     torch.testing.assert_close(found[1], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_probabilities_do_not_depend_on_what_else_is_asked(classifier: DiffusionClassifier) -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", BATCH + 2)
+    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", BATCH_SIZE + 2)
     whole = probabilities(pipeline, classifier, clean, draws=1)
     torch.testing.assert_close(whole[:2], probabilities(pipeline, classifier, clean[:2], draws=1), rtol=1e-4, atol=1e-6)
     told = probabilities(pipeline, classifier, clean[:2], prompts=["a fox", ""], draws=1)
@@ -128,6 +139,6 @@ def test_probabilities_do_not_depend_on_what_else_is_asked(classifier: Diffusion
 
 def test_a_class_is_asked_for_by_name(classifier: DiffusionClassifier) -> None:
     found = torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64)
-    assert present(classifier, found, "owl").tolist() == [0.7]
+    assert class_probability(classifier, found, "owl").tolist() == [0.7]
     with pytest.raises(FeatureError, match="no such class"):
-        present(classifier, found, "guitar")
+        class_probability(classifier, found, "guitar")

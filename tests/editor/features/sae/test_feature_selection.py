@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.sae.feature_selection import Evidence, Selection, select
+from editor.features.sae.feature_selection import ConceptActivations, LatentSelection, select_latents
 
 ROWS, LATENTS = 900, 40
 
 
-def planted(signal: float = 4.0, latent: int = 7, on_retain: float = 0.0) -> Evidence:
+def planted(signal: float = 4.0, latent: int = 7, on_retain: float = 0.0) -> ConceptActivations:
     """Codes of noise; one latent is raised on the concept's rows, perhaps on the retained ones too."""
     generator = torch.Generator().manual_seed(0)
     has, retain = torch.arange(ROWS) % 6 == 0, torch.arange(ROWS) % 6 == 1
@@ -22,21 +22,21 @@ def planted(signal: float = 4.0, latent: int = 7, on_retain: float = 0.0) -> Evi
     rows = scores @ torch.randn(LATENTS, 12, generator=generator)
     rows[:, 0] += 8 * has
     train = torch.arange(ROWS) < ROWS // 2
-    return Evidence(rows, scores, codes, has, retain, train)
+    return ConceptActivations(rows, scores, codes, has, retain, train)
 
 
 def everywhere() -> Tensor:
     return torch.ones(LATENTS)
 
 
-def chosen(found: Evidence, stability: Tensor | None = None) -> Selection:
-    return select(found, everywhere() if stability is None else stability)
+def chosen(found: ConceptActivations, stability: Tensor | None = None) -> LatentSelection:
+    return select_latents(found, everywhere() if stability is None else stability)
 
 
 def test_the_planted_latent_is_found_and_confirmed():
     found = chosen(planted())
     assert found.latents == [7]
-    (feature,) = found.features
+    (feature,) = found.concept_latents
     assert feature.train_auc > 0.95
     assert feature.auc.low > 0.9
     assert feature.q_value < 1e-6
@@ -47,7 +47,7 @@ def test_the_planted_latent_is_found_and_confirmed():
 
 def test_when_nothing_stands_for_it_the_probe_does():
     found = chosen(planted(signal=0))
-    assert not found.stands
+    assert not found.has_latents
     assert found.probe.low > 0.6
     with pytest.raises(FeatureError, match="No feature"):
         found.score(planted().scores)
@@ -63,8 +63,8 @@ def test_when_nothing_stands_for_it_the_probe_does():
 )
 def test_a_witness_that_is_not_fit_is_refused_with_its_reason(found, stability, reason):
     selection = chosen(found, stability)
-    assert not selection.stands
-    assert selection.refused[reason] == 1
+    assert not selection.has_latents
+    assert selection.rejected[reason] == 1
 
 
 def test_the_test_rows_have_no_part_in_the_choice():
@@ -74,8 +74,8 @@ def test_the_test_rows_have_no_part_in_the_choice():
     early.scores[:, 3] += 5 * (early.has & early.train)
     assert 3 not in chosen(late).latents
     found = chosen(replace(early, codes=(early.scores - 2).relu()))
-    assert not found.stands
-    assert found.refused["not confirmed on the test rows"] == 1
+    assert not found.has_latents
+    assert found.rejected["not confirmed on the test rows"] == 1
 
 
 def test_the_criteria_agree_when_several_latents_are_raised():

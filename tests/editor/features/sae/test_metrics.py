@@ -5,9 +5,16 @@ import torch
 import torch.nn.functional as F
 
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
-from editor.features.sae.label_purity import indexed, purity, sigma_label
-from editor.features.sae.metrics import histogram, mean_cosine, monosemanticity, reconstruction, recovered, stability
-from editor.features.sae.toy_superposition import Superposition
+from editor.features.sae.label_purity import index_labels, latent_purity, sigma_label
+from editor.features.sae.metrics import (
+    density_histogram,
+    mean_pairwise_cosine,
+    monosemanticity,
+    reconstruction_metrics,
+    recovered_share,
+    stability,
+)
+from editor.features.sae.toy_superposition import ToySuperposition
 from editor.stats.auc import Ranking, auc, benjamini_hochberg, best_latent, delong_interval, ranks
 
 
@@ -28,7 +35,7 @@ def identity(width: int = 4) -> SparseAutoencoder:
 
 
 def test_a_perfect_autoencoder_leaves_nothing():
-    found = reconstruction(identity(), 10 + random(500, 4))
+    found = reconstruction_metrics(identity(), 10 + random(500, 4))
     assert found.fvu < 1e-10
     assert found.cosine == pytest.approx(1)
     assert found.l0 == pytest.approx(4)
@@ -41,7 +48,7 @@ def test_one_that_says_the_mean_leaves_everything():
     sae = identity()
     with torch.no_grad():
         sae.decoder.zero_()
-    assert reconstruction(sae, 10 + random(100, 4)).fvu == pytest.approx(1)
+    assert reconstruction_metrics(sae, 10 + random(100, 4)).fvu == pytest.approx(1)
 
 
 def test_the_error_is_counted_from_the_mean_of_the_training_rows():
@@ -49,20 +56,20 @@ def test_the_error_is_counted_from_the_mean_of_the_training_rows():
     sae = identity()
     with torch.no_grad():
         sae.decoder.mul_(0.5)
-    assert reconstruction(sae, rows).fvu == pytest.approx(0.25)
-    assert reconstruction(sae, rows, mean=torch.full((4,), 11.5)).fvu == pytest.approx(4)
+    assert reconstruction_metrics(sae, rows).fvu == pytest.approx(0.25)
+    assert reconstruction_metrics(sae, rows, mean=torch.full((4,), 11.5)).fvu == pytest.approx(4)
 
 
 def test_the_density_histogram_counts_the_living():
-    counts, edges = histogram([0.0, 0.01, 0.01, 1.0], rows=100, bins=2)
+    counts, edges = density_histogram([0.0, 0.01, 0.01, 1.0], rows=100, bins=2)
     assert counts == [2, 1]
     assert edges == pytest.approx([-2, -1, 0])
 
 
 def test_directions_are_recovered_whatever_their_order():
     truth = F.normalize(random(20, 16))
-    assert recovered(truth[torch.randperm(20)] * 3, truth) == 1
-    assert recovered(truth[:5], truth) == pytest.approx(0.25)
+    assert recovered_share(truth[torch.randperm(20)] * 3, truth) == 1
+    assert recovered_share(truth[:5], truth) == pytest.approx(0.25)
     assert stability(truth, [truth.flip(0), truth[:10], truth])[:10].min() > 0.999
     assert stability(truth, [truth[:10]])[10:].max() < 0.999
 
@@ -75,7 +82,7 @@ def test_monosemanticity_is_the_mean_over_pairs():
     weight = weights[pairs[:, 0]] * weights[pairs[:, 1]]
     cosine = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1, keepdim=True)
     torch.testing.assert_close(monosemanticity(activations, embeddings), (weight * cosine).sum(0) / weight.sum(0))
-    assert mean_cosine(embeddings) == pytest.approx(cosine.mean().item())
+    assert mean_pairwise_cosine(embeddings) == pytest.approx(cosine.mean().item())
 
 
 def test_a_latent_that_responds_to_one_image_has_no_monosemanticity():
@@ -141,14 +148,14 @@ def test_the_best_latent_is_chosen_and_measured_on_different_halves():
 
 
 def test_purity_knows_the_pure_and_does_not_depend_on_the_numbering():
-    labels, names = indexed([f"class {n % 5}" for n in range(200)])
+    labels, names = index_labels([f"class {n % 5}" for n in range(200)])
     activations = random(200, 40).abs()
     activations[:, 0] += 5 * (labels == 3)
-    found = purity(activations, labels)
+    found = latent_purity(activations, labels)
     assert (found.purity[0], found.entropy[0], names[found.label[0]]) == (1, 0, "class 3")
     assert found.p_value[0] < 0.01
     assert (found.p_value[1:] < 0.05).double().mean() < 0.15
-    shuffled = purity(activations, torch.tensor([4, 2, 0, 1, 3])[labels])
+    shuffled = latent_purity(activations, torch.tensor([4, 2, 0, 1, 3])[labels])
     torch.testing.assert_close(shuffled.purity, found.purity)
     torch.testing.assert_close(shuffled.entropy, found.entropy)
 
@@ -172,8 +179,8 @@ def test_sigma_label_as_revelio_computes_it():
 
 def test_held_out_error_shows_what_the_training_error_hides():
     """More latents than rows: nearly perfect on what was seen, poor on what was not."""
-    world = Superposition(width=16, directions=40, active=4)
+    world = ToySuperposition(width=16, directions=40, active=4)
     rows = world.rows(60)
     sae = train_sae(rows, SaeConfig(latents=128, k=6, steps=800, batch=60), quiet=True).sae
-    seen, unseen = reconstruction(sae, rows).fvu, reconstruction(sae, world.rows(300, part=2)).fvu
+    seen, unseen = reconstruction_metrics(sae, rows).fvu, reconstruction_metrics(sae, world.rows(300, part=2)).fvu
     assert unseen > 2 * seen

@@ -7,9 +7,17 @@ import torch
 
 from editor.features.linear_probe import fit_probe
 from editor.features.sae import SparseAutoencoder
-from editor.features.sae.concept_metrics import tellable, told
-from editor.features.sae.metrics import localisation, morans_i
-from editor.features.sae.sparse_probing import absorption, anova_f, area, best_threshold, f1, preserved, probing_curve
+from editor.features.sae.concept_metrics import concept_metrics_if_enough, encode_images
+from editor.features.sae.metrics import mean_morans_i, morans_i
+from editor.features.sae.sparse_probing import (
+    absorption,
+    anova_f,
+    best_threshold,
+    f1_score,
+    normalized_area,
+    preserved_accuracy,
+    probing_curve,
+)
 
 LABELS = [f"{n % 6}" for n in range(240)]
 CLASSES = torch.arange(240) % 6
@@ -50,8 +58,8 @@ def test_the_curve_rises_until_every_class_has_its_latent():
 
 
 def test_the_area_is_over_the_logarithm():
-    assert area({1: 0.0, 10: 1.0, 100: 1.0}) == pytest.approx(0.75)
-    assert area({4: 0.3}) == 0.3
+    assert normalized_area({1: 0.0, 10: 1.0, 100: 1.0}) == pytest.approx(0.75)
+    assert normalized_area({4: 0.3}) == 0.3
 
 
 def test_a_curve_is_of_rows_that_no_probe_was_fitted_on():
@@ -62,12 +70,12 @@ def test_a_curve_is_of_rows_that_no_probe_was_fitted_on():
 def test_nothing_is_lost_by_a_perfect_reconstruction_and_all_by_the_mean():
     rows = torch.nn.functional.one_hot(CLASSES, 8).float() + 0.3 * random(240, 8)
     probe = fit_probe(rows, LABELS)
-    same = preserved(probe, rows, rows, LABELS)
+    same = preserved_accuracy(probe, rows, rows, LABELS)
     assert (same.rebuilt, same.loss_recovered) == (same.accuracy, 1)
-    nothing = preserved(probe, rows, rows.mean(0).expand_as(rows), LABELS)
+    nothing = preserved_accuracy(probe, rows, rows.mean(0).expand_as(rows), LABELS)
     assert nothing.loss_recovered == 0
     assert nothing.rebuilt == pytest.approx(1 / 6)
-    half = preserved(probe, rows, (rows + rows.mean(0)) / 2, LABELS)
+    half = preserved_accuracy(probe, rows, (rows + rows.mean(0)) / 2, LABELS)
     assert 0 < half.loss_recovered < 1
 
 
@@ -99,8 +107,8 @@ def test_only_children_have_nobody_to_be_absorbed_by():
 
 def test_the_threshold_is_the_best_of_all():
     scores, positive = random(50).round(decimals=1), random(50, seed=1) > 0.8
-    found = f1(scores >= best_threshold(scores, positive), positive)
-    assert found == max(f1(scores >= cut, positive) for cut in scores)
+    found = f1_score(scores >= best_threshold(scores, positive), positive)
+    assert found == max(f1_score(scores >= cut, positive) for cut in scores)
 
 
 def slow_moran(grid: torch.Tensor) -> float:
@@ -139,25 +147,25 @@ def halves(width: int) -> SparseAutoencoder:
 
 def test_a_latent_is_localised_where_its_map_is():
     maps = random(3, 2, 6, 5)
-    found = localisation(halves(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
+    found = mean_morans_i(halves(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
     torch.testing.assert_close(found[:2], torch.stack([morans_i(maps[:, c].relu()).mean() for c in range(2)]))
     assert found[2].isnan()
 
 
 def test_images_are_told_by_means_and_maxima_over_positions():
     rows = random(10 * 4, 3).abs()
-    found = told(halves(3), rows, 4, torch.arange(10) < 3)
+    found = encode_images(halves(3), rows, 4, torch.arange(10) < 3)
     torch.testing.assert_close(found.rows, rows.view(10, 4, 3).mean(1))
-    torch.testing.assert_close(found.rebuilt, found.rows)
+    torch.testing.assert_close(found.reconstructed, found.rows)
     torch.testing.assert_close(found.codes[:, :3], rows.view(10, 4, 3).amax(1))
-    torch.testing.assert_close(found.scores[:, :3], found.rows)
+    torch.testing.assert_close(found.pre_activations[:, :3], found.rows)
 
 
 def test_labels_that_are_on_one_side_alone_are_not_asked_about():
     rows = torch.cat([torch.nn.functional.one_hot(torch.arange(20) % 2, 2).float(), random(2, 2)])
-    images = told(halves(2), rows, 1, torch.arange(22) % 4 < 2)
-    found = tellable(images, [*("ab"[n % 2] for n in range(20)), "c", "d"])
+    images = encode_images(halves(2), rows, 1, torch.arange(22) % 4 < 2)
+    found = concept_metrics_if_enough(images, [*("ab"[n % 2] for n in range(20)), "c", "d"])
     assert found is not None
     assert set(found["best"]) == {"a", "b"}
     assert found["auc"]["value"] == found["preserved"]["rebuilt"] == 1
-    assert tellable(images, [str(n) for n in range(22)]) is None
+    assert concept_metrics_if_enough(images, [str(n) for n in range(22)]) is None

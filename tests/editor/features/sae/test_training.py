@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.errors import FeatureError
-from editor.features.sae import SaeConfig, SparseAutoencoder, load_sae, revelio, train_sae
-from editor.features.sae.dead_latents import Idle, auxiliary_loss
-from editor.features.sae.initialization import geometric_median, prepared
+from editor.features.sae import SaeConfig, SparseAutoencoder, load_sae, revelio_config, train_sae
+from editor.features.sae.dead_latents import DeadLatentTracker, auxiliary_loss
+from editor.features.sae.initialization import geometric_median, initialize_sae
 from editor.features.sae.sparse_autograd import reconstruct
-from editor.features.sae.sparse_codes import Code, batch_top_k, top_k
-from editor.features.sae.training import Run, project
+from editor.features.sae.sparse_codes import SparseCode, batch_top_k, top_k
+from editor.features.sae.training import SaeTrainer, project_gradient
 from tests.editor.features.sae.synthetic import planted
 
 SMALL = SaeConfig(latents=32, k=3, steps=60, batch=64, precision="float32")
@@ -49,8 +49,8 @@ def test_codes_are_the_largest_values():
     assert batch_top_k(pre, 1).dense().tolist() == [[3, 0, 2, 0], [0, 0, 0, 0]]
     code = batch_top_k(pre, 1)
     matrix = torch.arange(8.0).view(4, 2)
-    torch.testing.assert_close(code.times(matrix), code.dense() @ matrix)
-    torch.testing.assert_close(code.transposed().dense(), code.dense().T)
+    torch.testing.assert_close(code.matmul(matrix), code.dense() @ matrix)
+    torch.testing.assert_close(code.transpose().dense(), code.dense().T)
 
 
 def test_dead_latents_learn_the_residual_and_not_its_negative():
@@ -76,22 +76,22 @@ def test_dead_latents_learn_the_residual_and_not_its_negative():
 
 
 def test_a_latent_is_dead_after_the_window_and_alive_when_it_fires():
-    idle = Idle(3, window=10, device=torch.device("cpu"))
+    idle = DeadLatentTracker(3, window=10, device=torch.device("cpu"))
     for _ in range(3):
-        idle.see(torch.tensor([1, 0, 0]), rows=4)
+        idle.update(torch.tensor([1, 0, 0]), rows=4)
     assert idle.dead.tolist() == [1, 2]
-    idle.see(torch.tensor([0, 5, 0]), rows=4)
+    idle.update(torch.tensor([0, 5, 0]), rows=4)
     assert idle.dead.tolist() == [2]
 
 
 def test_the_dead_window_fits_small_data():
     config = SaeConfig(latents=8, k=2, batch=100)
-    assert (config.dead_rows(200), config.dead_rows(10_000)) == (5000, 20_000)
+    assert (config.dead_window(200), config.dead_window(10_000)) == (5000, 20_000)
 
 
 def test_rates_rise_stay_and_fall():
     config = SaeConfig(latents=8, k=2, steps=100, learning_rate=1.0)
-    rates = [config.rate(step) for step in range(100)]
+    rates = [config.learning_rate_at(step) for step in range(100)]
     assert rates[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
     assert rates[79:] == pytest.approx([1.0, *(1 - n / 20 for n in range(20))])
 
@@ -108,16 +108,16 @@ def test_the_bias_starts_at_the_geometric_median_which_ignores_how_far_outliers_
 
 def test_rows_are_scaled_to_their_width():
     rows, _ = planted(500)
-    sae = prepared(rows * 40, SMALL)
-    assert sae.normalised(rows * 40).square().sum(1).mean().item() == pytest.approx(16, rel=1e-4)
+    sae = initialize_sae(rows * 40, SMALL)
+    assert sae.normalize(rows * 40).square().sum(1).mean().item() == pytest.approx(16, rel=1e-4)
 
 
 def test_decoder_rows_stay_on_the_sphere_and_move_along_it():
     rows, _ = planted(300)
-    run = Run(rows, SMALL, torch.device("cpu"))
-    run.advance()
+    run = SaeTrainer(rows, SMALL, torch.device("cpu"))
+    run.train_step()
     run.sae.decoder.grad = torch.randn(run.sae.decoder.shape)
-    project(run.sae.decoder)
+    project_gradient(run.sae.decoder)
     along = (run.sae.decoder * run.sae.decoder.grad).sum(1)
     assert along.abs().max() < 1e-5
     assert (run.sae.decoder.norm(dim=1) - 1).abs().max() < 1e-6
@@ -135,9 +135,9 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, activation)
     rows, _ = planted(300)
     config = SMALL.model_copy(update={"activation": activation})
     whole = train_sae(rows, config, quiet=True)
-    first = Run(rows, config, torch.device("cpu"))
+    first = SaeTrainer(rows, config, torch.device("cpu"))
     for _ in range(23):
-        first.advance()
+        first.train_step()
     first.save(tmp_path / "checkpoint.safetensors")
     resumed = train_sae(rows, config, folder=tmp_path, quiet=True)
     assert resumed.losses == whole.losses
@@ -181,11 +181,15 @@ def test_relu_trades_activity_for_error():
 
 
 def test_parity_settings_say_what_they_are():
-    config = revelio(1280)
+    config = revelio_config(1280)
     assert (config.latents, config.k, config.batch, config.steps) == (81_920, 32, 8192, 10_240)
     assert (config.momentum, config.squares) == (0.9, 0.999)
-    assert (config.rate(0), config.rate(499), config.rate(10_239)) == (4e-4 / 500, 4e-4, 4e-4)
-    sae = prepared(planted(50)[0], config.model_copy(update={"latents": 8, "k": 2}))
+    assert (config.learning_rate_at(0), config.learning_rate_at(499), config.learning_rate_at(10_239)) == (
+        4e-4 / 500,
+        4e-4,
+        4e-4,
+    )
+    sae = initialize_sae(planted(50)[0], config.model_copy(update={"latents": 8, "k": 2}))
     assert not torch.equal(sae.encoder, sae.decoder)
 
 
@@ -195,6 +199,6 @@ def test_reading_what_is_not_an_autoencoder_says_so(tmp_path: Path):
 
 
 def test_a_code_counts_its_rows():
-    code = Code(torch.tensor([0, 2, 2]), torch.tensor([1, 0, 1]), torch.tensor([1.0, 0.0, 2.0]), 3)
-    assert code.rows.tolist() == [0, 0, 2]
-    assert code.fired().tolist() == [0, 2, 0]
+    code = SparseCode(torch.tensor([0, 2, 2]), torch.tensor([1, 0, 1]), torch.tensor([1.0, 0.0, 2.0]), 3)
+    assert code.row_indices.tolist() == [0, 0, 2]
+    assert code.firing_counts().tolist() == [0, 2, 0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from editor.emoji.vocabulary import OBJECT_NAMES
-from editor.features.diffc.embedded import diffc_head
+from editor.features.diffc.embedded import diffc_classifier
 from editor.generation.config import ImageSpec
 from editor.judging.attacks import AttackContext
 from editor.judging.feature_scores.embedded_instruments import interleave_objects, load_head, select_latents
@@ -49,7 +49,7 @@ def test_what_no_instrument_knows_is_not_scored(scene: AttackContext, instrument
     )
     found = score_features(nobody, instruments, PairedImages([], [], [], []))
     assert (found.sae, found.diffc) == ((), ())
-    assert "hedge trimmer" not in diffc_head("object").config.classes
+    assert "hedge trimmer" not in diffc_classifier("object").config.classes
 
 
 def test_controls_are_nothing_that_the_edit_is_about(scene: AttackContext, instruments: FeatureInstruments) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from api_schemas.detectors import CLASSES, EXPOSED, Nudenet
-from editor.emoji.composites import Pictures, Subject
+from editor.emoji.composites import Artwork, Subject
 from editor.errors import DetectorError
 from editor.judging.detectors import count_detections, detector_class
 
@@ -65,7 +65,7 @@ def test_nudenet_finds_nothing_in_harmless_pictures() -> None:
     import nudenet.nudenet as module
 
     assert set(module.__dict__["__labels"]) == CLASSES
-    pixels = Pictures().of([Subject(0, 0, 0), Subject(1, 1, 1)])
+    pixels = Artwork().render([Subject(0, 0, 0), Subject(1, 1, 1)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     detector = detector_class("nudenet")(threshold=0.2)
     record = count_detections(detector, images, images[::-1])
@@ -78,7 +78,7 @@ def test_nudenet_gives_what_the_package_gives_for_a_file(tmp_path) -> None:  # t
     from nudenet import NudeDetector
     from PIL import Image
 
-    pixels = Pictures().of([Subject(i, 0, 0) for i in range(12)])
+    pixels = Artwork().render([Subject(i, 0, 0) for i in range(12)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     ours = detector_class("nudenet")(classes=sorted(CLASSES), threshold=0.2).detect(images)
     for number, (image, found) in enumerate(zip(images, ours, strict=True)):
