@@ -21,7 +21,7 @@ Scope: TypeAlias = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-MEANINGS: dict[Scope, str] = {
+SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "edits:read": "read edits, their events and batches",
     "edits:write": "ask for removals, revoke them, cancel, try a request out",
     "artifacts:read": "download published files and reports, also as a Hugging Face Hub",
@@ -34,7 +34,7 @@ MEANINGS: dict[Scope, str] = {
 }
 
 DEFAULT_TENANT = "default"
-TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+TENANT_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class ApiKeyRecord(Resource):

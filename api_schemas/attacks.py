@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from api_schemas.base import Part, Request
+from api_schemas.base import ReportModel, Request
 
 
 class Attack(Request):
@@ -18,49 +18,50 @@ class Attack(Request):
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Left out: the request's.")
 
 
-ON = Attack(enabled=True)
-OFF = Attack()
+ENABLED = Attack(enabled=True)
+DISABLED = Attack()
 PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class Attacks(Request):
     """Which attacks are run. What is off is listed in the report as not tested."""
 
-    names: Attack = Field(default=OFF, description="Aliases, works and spellings, covered by the edit or not.")
-    languages: Attack = Field(default=OFF, description="The given names in other languages.")
+    names: Attack = Field(default=DISABLED, description="Aliases, works and spellings, covered by the edit or not.")
+    languages: Attack = Field(default=DISABLED, description="The given names in other languages.")
     ring_a_bell_transfer: Attack = Field(
-        default=OFF, description="Ring-A-Bell: prompts found by a genetic search on the original encoder."
+        default=DISABLED, description="Ring-A-Bell: prompts found by a genetic search on the original encoder."
     )
-    ring_a_bell_adaptive: Attack = Field(default=OFF, description="Ring-A-Bell: searched on the edited encoder.")
+    ring_a_bell_adaptive: Attack = Field(default=DISABLED, description="Ring-A-Bell: searched on the edited encoder.")
     adversarial_key: Attack = Field(
-        default=OFF,
+        default=DISABLED,
         description="The key that the edited projection turns into the concept's old value, in closed form.",
     )
     inversion_text: Attack = Field(
-        default=OFF, description="Concept inversion: a new token, learned through the edited encoder, without images."
+        default=DISABLED,
+        description="Concept inversion: a new token, learned through the edited encoder, without images.",
     )
     inversion_images: Attack = Field(
-        default=OFF, description="Concept inversion: a new token, learned from images of the concept."
+        default=DISABLED, description="Concept inversion: a new token, learned from images of the concept."
     )
     noise_probe: Attack = Field(
-        default=OFF, description="From noised images of the concept, under the empty prompt: hidden or gone?"
+        default=DISABLED, description="From noised images of the concept, under the empty prompt: hidden or gone?"
     )
-    resurgence: Attack = Field(default=OFF, description="Fine-tuning on unrelated images, then asking again.")
+    resurgence: Attack = Field(default=DISABLED, description="Fine-tuning on unrelated images, then asking again.")
     plugins: dict[PluginName, Attack] = Field(default={}, max_length=20, description="Attacks that others registered.")
 
     @property
-    def off(self) -> list[str]:
+    def disabled_titles(self) -> list[str]:
         """Titles of the built-in attacks that are not run."""
-        return [title for name, title in TITLES.items() if not getattr(self, name).enabled]
+        return [title for name, title in ATTACK_TITLES.items() if not getattr(self, name).enabled]
 
     @property
-    def named(self) -> dict[str, Attack]:
+    def by_name(self) -> dict[str, Attack]:
         """Every attack's wish by name, plug-ins last."""
         built_in = {name: getattr(self, name) for name in type(self).model_fields if name != "plugins"}
         return built_in | self.plugins
 
 
-TITLES = {
+ATTACK_TITLES = {
     "names": "other names and spellings",
     "languages": "names in other languages",
     "ring_a_bell_transfer": "Ring-A-Bell from the original encoder",
@@ -74,7 +75,7 @@ TITLES = {
 """What people call the built-in attacks."""
 
 
-class Rate(Part):
+class Rate(ReportModel):
     """A share of images, with Wilson's score interval."""
 
     hits: int
@@ -88,7 +89,7 @@ Access = Literal["prompts", "encoder", "weights"]
 """What the attacker holds: the service alone; the text encoders, edited and original; all weights."""
 
 
-class Budget(Part):
+class Budget(ReportModel):
     """What an attack was allowed, and what it took."""
 
     unit: str = Field(description="What is counted, as in `prompts encoded`.")
@@ -97,7 +98,7 @@ class Budget(Part):
     published: int | None = Field(description="What the attack's authors spend; None where there is no such figure.")
 
 
-class Attempt(Part):
+class Attempt(ReportModel):
     """One thing that was tried."""
 
     what: str = Field(description="The prompt, or what was done.")
@@ -110,7 +111,7 @@ class Attempt(Part):
     score: float = Field(description="The judge's similarity of that image to the concept, cosine.")
 
 
-class AttackRecord(Part):
+class AttackRecord(ReportModel):
     """One attack on one removal."""
 
     name: str

@@ -17,7 +17,7 @@ REMOVAL = "urn:expunge:predicate:concept-removal:v1"
 BUILD_TYPE = "urn:expunge:build:edit:v1"
 
 
-def _decoded(value: Any) -> Any:
+def _decode_base64(value: Any) -> Any:
     """Base64 in either alphabet, as DSSE allows; bytes as they are."""
     if not isinstance(value, str):
         return value
@@ -26,32 +26,32 @@ def _decoded(value: Any) -> Any:
 
 Base64 = Annotated[
     bytes,
-    BeforeValidator(_decoded),
+    BeforeValidator(_decode_base64),
     PlainSerializer(lambda content: base64.b64encode(content).decode(), return_type=str, when_used="json"),
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Signed(BaseModel):
+class SignedModel(BaseModel):
     """Base of all that is signed: immutable, in camel case. Unknown fields are ignored, as in-toto demands."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class Digest(Signed):
+class Digest(SignedModel):
     """in-toto's digest set, with the one algorithm that is used here."""
 
     sha256: Sha256
 
 
-class Subject(Signed):
+class Subject(SignedModel):
     """A published file."""
 
     name: str
     digest: Digest
 
 
-class Statement(Signed):
+class Statement(SignedModel):
     """An in-toto Statement v1."""
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field("https://in-toto.io/Statement/v1", alias="_type")
@@ -60,14 +60,14 @@ class Statement(Signed):
     predicate: dict[str, Any]
 
 
-class Signature(Signed):
+class Signature(SignedModel):
     """DSSE: a signature over the envelope's payload. The key's id is a hint, never a proof."""
 
     keyid: str = ""
     sig: Base64
 
 
-class Envelope(Signed):
+class Envelope(SignedModel):
     """DSSE v1."""
 
     payload: Base64
@@ -75,7 +75,7 @@ class Envelope(Signed):
     signatures: list[Signature] = Field(min_length=1)
 
 
-class SignedRemoval(Signed):
+class SignedRemoval(SignedModel):
     """A removed concept. The digest is salted where names are withheld, so that nobody can guess it."""
 
     kind: Literal["object", "style"]
@@ -83,7 +83,7 @@ class SignedRemoval(Signed):
     concept: str | None = Field(description="Null where names are withheld.")
 
 
-class SignedTensor(Signed):
+class SignedTensor(SignedModel):
     """A tensor that was replaced; digests of its bytes as the files hold them."""
 
     component: str
@@ -92,7 +92,7 @@ class SignedTensor(Signed):
     edited: Digest
 
 
-class SignedGate(Signed):
+class SignedGate(SignedModel):
     """A threshold and what came of it. Numbers are decimal strings: they mean the same to every reader."""
 
     name: str
@@ -104,7 +104,7 @@ class SignedGate(Signed):
     outcome: str
 
 
-class ConceptRemoval(Signed):
+class ConceptRemoval(SignedModel):
     """Our predicate, version 1: what was removed from what, and how it was judged."""
 
     job_id: str
@@ -120,7 +120,7 @@ class ConceptRemoval(Signed):
     non_claims: list[str] = Field(description="What this does not cover, and what was not tested.")
 
 
-class PublicKey(Signed):
+class PublicKey(SignedModel):
     """An Ed25519 key that signs, or used to."""
 
     keyid: Sha256 = Field(description="SHA-256 of the key's SubjectPublicKeyInfo.")
@@ -130,13 +130,13 @@ class PublicKey(Signed):
     not_after: AwareDatetime | None = Field(None, description="Signs nothing from then on; what it signed stays good.")
     revoked_at: AwareDatetime | None = Field(None, description="Nothing that it signed is good any more, whenever.")
 
-    def usable(self, at: datetime) -> bool:
+    def is_valid_at(self, at: datetime) -> bool:
         """Whether a signature made then is good."""
         ended = self.not_after is not None and at >= self.not_after
         return self.revoked_at is None and self.not_before <= at and not ended
 
 
-class PublicKeys(Signed):
+class PublicKeys(SignedModel):
     """The rotation list: what `expunge keys export` writes and `expunge verify --keys` reads."""
 
     keys: list[PublicKey]

@@ -20,13 +20,13 @@ class Resource(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Part(BaseModel):
+class ReportModel(BaseModel):
     """Base of the report's parts: immutable, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def refuse(code: LiteralString, message: LiteralString, remedy: str, **values: str) -> PydanticCustomError:
+def field_error(code: LiteralString, message: LiteralString, remedy: str, **values: str) -> PydanticCustomError:
     """A validation error that also says what to do.
 
     `values` fill the `{name}` holes of the message. `problems.invalid_fields` reads the remedy.
@@ -34,19 +34,19 @@ def refuse(code: LiteralString, message: LiteralString, remedy: str, **values: s
     return PydanticCustomError(code, message, {"remedy": remedy, **values})
 
 
-def one_line(text: str) -> str:
+def normalize_text(text: str) -> str:
     """NFC, blanks collapsed: two spellings that look alike must be the same concept."""
     if any(unicodedata.category(char) in {"Cc", "Cs"} and not char.isspace() for char in text):
-        raise refuse("control_character", "contains a control character", "Send plain text.")
+        raise field_error("control_character", "contains a control character", "Send plain text.")
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
 
 
 Phrase = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(normalize_text)
 ]
 """Words as a prompt would hold them: 1 to 200 characters, one line, NFC."""
 
 Prompt = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(one_line)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(normalize_text)
 ]
 """A whole prompt: 1 to 1,000 characters, one line, NFC."""

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from api_schemas.base import Request, Resource
-from api_schemas.edits import MOST_REMOVALS, EditOptions, Metadata, ModelName, Validation
+from api_schemas.edits import MAX_REMOVALS, EditOptions, Metadata, ModelName, Validation
 from api_schemas.jobs import Edit, Status
 from api_schemas.problems import InvalidField
 
@@ -23,7 +23,7 @@ class BatchRequest(Request):
     model: ModelName = "emoji"
     removals: list[Any] = Field(
         min_length=1,
-        max_length=MOST_REMOVALS,
+        max_length=MAX_REMOVALS,
         description="As in `POST /v1/edits`.",
         examples=[[{"concept": "fox", "replacement": "dog face"}, {"concept": "ink", "kind": "style"}]],
         json_schema_extra={"items": {"type": "object"}},

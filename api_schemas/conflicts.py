@@ -87,7 +87,7 @@ class LabelledRemoval:
     @property
     def destination(self) -> Words:
         """What takes the concept's place; nothing for the null concept."""
-        return words_of(self.removal.replacement or self.removal.generic or "")
+        return normalize_words(self.removal.replacement or self.removal.generic or "")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class NameReference:
     @property
     def key(self) -> tuple[str, Words]:
         """What it collides by: an object and a style may share a name."""
-        return self.owner.removal.kind, words_of(self.text)
+        return self.owner.removal.kind, normalize_words(self.text)
 
     @property
     def party(self) -> Party:
@@ -109,17 +109,17 @@ class NameReference:
         return Party(label=self.owner.label, field=self.field, name=self.text)
 
 
-Index: TypeAlias = dict[tuple[str, Words], list[NameReference]]
+NameIndex: TypeAlias = dict[tuple[str, Words], list[NameReference]]
 
 
-def words_of(text: str) -> Words:
+def normalize_words(text: str) -> Words:
     """Case, accents' encoding, hyphens and a leading article make no difference."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     words = tuple(re.findall(r"\w+|[^\w\s'’-]", folded)) or (folded,)
     return words[1:] if len(words) > 1 and words[0] in ARTICLES else words
 
 
-def parts_of(words: Words, longest: int) -> Iterator[Words]:
+def subsequences(words: Words, longest: int) -> Iterator[Words]:
     """Every run of at most ``longest`` words."""
     for start in range(len(words)):
         for stop in range(start + 1, min(start + longest, len(words)) + 1):
@@ -133,12 +133,12 @@ def removed_names(removal: LabelledRemoval) -> Iterator[NameReference]:
             yield NameReference(removal, location_text(location), text)
 
 
-def kept_names(removal: LabelledRemoval) -> Iterator[NameReference]:
+def preserved_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """What a removal asks to preserve."""
     yield from (NameReference(removal, f"preserve[{i}]", text) for i, text in enumerate(removal.removal.preserve))
 
 
-def destinations(removal: LabelledRemoval) -> Iterator[NameReference]:
+def replacement_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """What takes its place; a generic class counts only where there is no replacement."""
     wanted = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
     named = [NameReference(removal, field, text) for field, text in wanted if text]
@@ -150,31 +150,35 @@ def location_text(location: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
 
 
-def name_index(removals: Iterable[LabelledRemoval]) -> Index:
+def name_index(removals: Iterable[LabelledRemoval]) -> NameIndex:
     """Each name with all that bring it, in the order of their labels."""
-    index: Index = defaultdict(list)
+    index: NameIndex = defaultdict(list)
     for removal in sorted(removals, key=lambda removal: removal.label):
         for named in removed_names(removal):
             index[named.key].append(named)
     return dict(index)
 
 
-def name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
+def find_name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
     """All conflicts between names, errors first; the order of ``removals`` does not matter."""
     index = name_index(removals)
-    found = [*shared_names(index), *removed_destinations(index, removals), *removed_but_kept(index, removals)]
+    found = [
+        *find_shared_names(index),
+        *find_removed_replacements(index, removals),
+        *find_removed_preserved(index, removals),
+    ]
     pins = ((removal.label, pin) for removal in removals for pin in enumerate(removal.pins))
-    pinned = [conflict for label, pin in pins for conflict in removed_but_pinned(index, *pin, label)]
-    return in_order([*found, *pinned, *homonyms(index)])
+    pinned = [conflict for label, pin in pins for conflict in find_removed_pins(index, *pin, label)]
+    return sort_conflicts([*found, *pinned, *find_homonyms(index)])
 
 
-def in_order(conflicts: Iterable[Conflict]) -> list[Conflict]:
+def sort_conflicts(conflicts: Iterable[Conflict]) -> list[Conflict]:
     """Errors first, then by kind and parties; each once."""
     unique = {(c.severity, c.kind, str(c.left), str(c.right)): c for c in conflicts}
     return [unique[key] for key in sorted(unique)]
 
 
-def shared_names(index: Index) -> Iterator[Conflict]:
+def find_shared_names(index: NameIndex) -> Iterator[Conflict]:
     """Two removals of the same name: a contradiction unless both lead to the same place."""
     for bearers in index.values():
         for left, right in pairwise({named.owner.label: named for named in reversed(bearers)}.values()):
@@ -192,12 +196,12 @@ def shared_names(index: Index) -> Iterator[Conflict]:
             )
 
 
-def removed_destinations(index: Index, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
+def find_removed_replacements(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
     """Replacements that are themselves removed."""
     hits = [
         (wanted, index[wanted.key][0])
         for removal in removals
-        for wanted in destinations(removal)
+        for wanted in replacement_names(removal)
         if wanted.key in index
     ]
     edges = {wanted.owner.label: removed.owner.label for wanted, removed in hits}
@@ -231,9 +235,9 @@ def cycle_members(following: dict[str, str]) -> set[str]:
     return members
 
 
-def removed_but_kept(index: Index, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
+def find_removed_preserved(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
     """Concepts to preserve that are removed, or that have a removed name in theirs."""
-    for kept in (named for removal in removals for named in kept_names(removal)):
+    for kept in (named for removal in removals for named in preserved_names(removal)):
         if kept.key in index:
             removed = index[kept.key][0]
             yield Conflict(
@@ -245,14 +249,14 @@ def removed_but_kept(index: Index, removals: Iterable[LabelledRemoval]) -> Itera
                 remedy="Drop one of the two.",
             )
         else:
-            yield from (homonym(removed, kept) for removed in inside(kept, index))
+            yield from (homonym_warning(removed, kept) for removed in contained_names(kept, index))
 
 
-def removed_but_pinned(index: Index, place: int, pin: str, label: str = "") -> Iterator[Conflict]:
+def find_removed_pins(index: NameIndex, place: int, pin: str, label: str = "") -> Iterator[Conflict]:
     """Names in a prompt that must not change. ``label``: whose prompt it is; a request's own has none."""
     party = Party(label=label, field=f"options.pins[{place}]", name=pin)
     longest = max((len(words) for _, words in index), default=0)
-    names = ((kind, part) for part in parts_of(words_of(pin), longest) for kind in ("object", "style"))
+    names = ((kind, part) for part in subsequences(normalize_words(pin), longest) for kind in ("object", "style"))
     for removed in (index[name][0] for name in names if name in index):
         yield Conflict(
             kind="pin_removed",
@@ -264,25 +268,25 @@ def removed_but_pinned(index: Index, place: int, pin: str, label: str = "") -> I
         )
 
 
-def homonyms(index: Index) -> Iterator[Conflict]:
+def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
     """The same name for an object and a style, and names inside other names, that lead to different places."""
     for (kind, words), bearers in index.items():
         if kind == "object" and ("style", words) in index:
-            yield homonym(bearers[0], index["style", words][0])
-        for removed in inside(bearers[0], index):
+            yield homonym_warning(bearers[0], index["style", words][0])
+        for removed in contained_names(bearers[0], index):
             if removed.owner.destination != bearers[0].owner.destination:
-                yield homonym(removed, bearers[0])
+                yield homonym_warning(removed, bearers[0])
 
 
-def inside(named: NameReference, index: Index) -> Iterator[NameReference]:
+def contained_names(named: NameReference, index: NameIndex) -> Iterator[NameReference]:
     """Names of other removals that are a part of this one."""
     kind, words = named.key
-    for part in parts_of(words, len(words) - 1):
+    for part in subsequences(words, len(words) - 1):
         found = index.get((kind, part), [])
         yield from [other for other in found if other.owner.label != named.owner.label][:1]
 
 
-def homonym(removed: NameReference, other: NameReference) -> Conflict:
+def homonym_warning(removed: NameReference, other: NameReference) -> Conflict:
     """One name is a part of the other, or reads the same."""
     return interference_warning(
         "homonym", removed, other, f"{removed.party} is part of {other.party} or sounds like it"

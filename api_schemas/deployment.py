@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from api_schemas.base import Part
+from api_schemas.base import ReportModel
 
-Carried = Literal["carries", "partly", "base", "other"]
+EditPresence = Literal["carries", "partly", "base", "other"]
 """The edit; a part of it, as of a LoRA at another scale or of one encoder of two; the base model; something else."""
 Identity = Literal["edited", "base", "other", "unknown"]
 
 
-class TensorFound(Part):
+class TensorFound(ReportModel):
     """A tensor that the edit replaced, as the pipeline has it."""
 
     name: str
@@ -20,11 +20,11 @@ class TensorFound(Part):
     )
 
 
-class ComponentFound(Part):
+class ComponentFound(ReportModel):
     """One text encoder."""
 
     component: str
-    carried: Carried
+    carried: EditPresence
     tensors: list[TensorFound]
     canaries: int = Field(description="Prompts that it was asked.")
     progress: float | None = Field(None, description="Median share of the way from base to edit; 1 is all of it.")
@@ -34,8 +34,8 @@ class ComponentFound(Part):
     detail: str
 
 
-class Deployment(Part):
+class Deployment(ReportModel):
     """The whole pipeline."""
 
-    carried: Carried
+    carried: EditPresence
     components: list[ComponentFound]

@@ -19,24 +19,24 @@ from pydantic import (
 )
 
 from api_schemas.attacks import Attacks
-from api_schemas.base import Phrase, Prompt, Request, refuse
-from api_schemas.conflicts import Conflict, LabelledRemoval, name_conflicts, name_index, removed_but_pinned
+from api_schemas.base import Phrase, Prompt, Request, field_error
+from api_schemas.conflicts import Conflict, LabelledRemoval, find_name_conflicts, find_removed_pins, name_index
 from api_schemas.detectors import Detectors
 from api_schemas.gates import Gate, PolicyName, PublishPolicy
 
 
-def _auto_or_positive(value: Any) -> Any:
+def _check_preservation(value: Any) -> Any:
     """One clear error instead of one for each member of the union."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value == "auto" or (number and math.isfinite(value) and value > 0):
         return value
-    raise refuse("preservation", 'must be a number above 0, or "auto"', 'Leave it out, or send "auto".')
+    raise field_error("preservation", 'must be a number above 0, or "auto"', 'Leave it out, or send "auto".')
 
 
-def _ascending(layers: list[int]) -> list[int]:
+def _check_layer_order(layers: list[int]) -> list[int]:
     """Each layer is solved with the earlier ones edited."""
     if layers != sorted(set(layers)):
-        raise refuse("sites", "must name each layer once, first to last", "Send them in order, such as [0, 1].")
+        raise field_error("sites", "must name each layer once, first to last", "Send them in order, such as [0, 1].")
     return layers
 
 
@@ -52,7 +52,9 @@ Spellings = Annotated[
 Layer = Annotated[int, Field(ge=0, lt=64)]
 Sites = Annotated[
     Annotated[Literal["auto"], Tag("[auto]")]
-    | Annotated[Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_ascending), Tag("[list]")],
+    | Annotated[
+        Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_check_layer_order), Tag("[list]")
+    ],
     Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
 ]
 
@@ -117,7 +119,7 @@ class Removal(Request):
     @classmethod
     def _differs_from_concept(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and value.casefold() == str(info.data.get("concept", "")).casefold():
-            raise refuse("same_as_concept", "is the concept itself", "Name something else, or leave it out.")
+            raise field_error("same_as_concept", "is the concept itself", "Name something else, or leave it out.")
         return value
 
     @property
@@ -148,7 +150,7 @@ class EditOptions(Request):
         description="`default`: our solve, with preservation. `paper`: the published procedure to the "
         "letter, for comparison.",
     )
-    preservation: Annotated[float | Literal["auto"], BeforeValidator(_auto_or_positive)] = Field(
+    preservation: Annotated[float | Literal["auto"], BeforeValidator(_check_preservation)] = Field(
         default="auto",
         description="Weight of everything that must stay, above 0. More keeps more and removes less. `auto` "
         "searches for it on held-out prompts.",
@@ -242,14 +244,14 @@ class Validation(Request):
     @classmethod
     def _one_source(cls, gates: list[Gate] | None, info: ValidationInfo) -> list[Gate] | None:
         if gates and info.data.get("policy"):
-            raise refuse("two_policies", "can't be given beside a policy", "Send gates or a policy, not both.")
+            raise field_error("two_policies", "can't be given beside a policy", "Send gates or a policy, not both.")
         return gates
 
     @field_validator("publish_policy")
     @classmethod
     def _needs_a_verdict(cls, asked: PublishPolicy | None, info: ValidationInfo) -> PublishPolicy | None:
         if asked == "only_if_passed" and not info.data.get("enabled", True):
-            raise refuse("no_verdict", "needs a verdict, and validation is off", "Switch validation on.")
+            raise field_error("no_verdict", "needs a verdict, and validation is off", "Switch validation on.")
         return asked
 
 
@@ -261,7 +263,7 @@ def _refuse_errors(conflicts: Iterable[Conflict]) -> None:
     """Raise for the first conflict that nothing but the caller can solve."""
     for conflict in conflicts:
         if conflict.severity == "error":
-            raise refuse("contradiction", "{conflict}", conflict.remedy, conflict=conflict.message)
+            raise field_error("contradiction", "{conflict}", conflict.remedy, conflict=conflict.message)
 
 
 ModelName = Annotated[
@@ -280,7 +282,7 @@ Metadata = Annotated[
     Field(max_length=16, description="Your own labels, kept with the job: at most 16, of 64 and 512 characters."),
 ]
 
-MOST_REMOVALS = 1000
+MAX_REMOVALS = 1000
 """In one request."""
 
 
@@ -289,7 +291,7 @@ class EditRequest(Request):
 
     model: ModelName = "emoji"
     removals: list[Removal] = Field(
-        min_length=1, max_length=MOST_REMOVALS, description="The concepts to remove, together."
+        min_length=1, max_length=MAX_REMOVALS, description="The concepts to remove, together."
     )
     ledger: bool = Field(
         default=False,
@@ -316,14 +318,14 @@ class EditRequest(Request):
     def _no_duplicates(cls, removals: list[Removal]) -> list[Removal]:
         ((_, concept), count), *_ = Counter(removal.key for removal in removals).most_common(1)
         if count > 1:
-            raise refuse("duplicate", 'names "{concept}" twice', "Name each concept once.", concept=concept)
+            raise field_error("duplicate", 'names "{concept}" twice', "Name each concept once.", concept=concept)
         return removals
 
     @field_validator("removals")
     @classmethod
     def _no_contradictions(cls, removals: list[Removal]) -> list[Removal]:
         """What is removed can neither be kept nor be drawn in the place of something else."""
-        _refuse_errors(name_conflicts(_labelled(removals)))
+        _refuse_errors(find_name_conflicts(_labelled(removals)))
         return removals
 
     @field_validator("options")
@@ -332,15 +334,15 @@ class EditRequest(Request):
         """What must not change can't name what is removed."""
         index = name_index(_labelled(info.data.get("removals", [])))
         for place, pin in enumerate(options.pins):
-            _refuse_errors(removed_but_pinned(index, place, pin))
+            _refuse_errors(find_removed_pins(index, place, pin))
         return options
 
     @field_validator("options")
     @classmethod
-    def _adds_up(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
+    def _fits_ledger(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
         """A ledger is a sum over the original first layer."""
         if info.data.get("ledger") and (options.preset == "paper" or options.sites != [0]):
-            raise refuse("ledger_options", "do not add up in a ledger", "Leave preset and sites out.")
+            raise field_error("ledger_options", "do not add up in a ledger", "Leave preset and sites out.")
         return options
 
     def digest(self) -> str:

@@ -51,7 +51,7 @@ class ExpungeError(Exception):
         """The message, with its remedy: what a terminal shows."""
         return f"{self.message} {self.remedy}".rstrip()
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON: what `--json` prints."""
         return {"code": self.code, "message": self.message, "field": self.field, "remedy": self.remedy}
 

@@ -10,7 +10,7 @@ from api_schemas.base import Resource
 EventType: TypeAlias = Literal["status", "phase", "progress"]
 Level: TypeAlias = Literal["info", "warn", "error"]
 
-DONE = "done"
+STREAM_END = "done"
 """Name of the stream's last message: nothing is left to reconnect for. It is no event of the history."""
 
 

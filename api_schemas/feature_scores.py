@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 
 from api_schemas.attacks import Rate
-from api_schemas.base import Part
+from api_schemas.base import ReportModel
 from api_schemas.judging import Estimate
 
 
-class ControlResidual(Part):
+class ControlResidual(ReportModel):
     """How much of a kept concept's signal is left: it should be all."""
 
     concept: str
@@ -17,7 +17,7 @@ class ControlResidual(Part):
     residual: float = Field(description="D_after / D_before, before the common damping is divided out.")
 
 
-class Residual(Part):
+class Residual(ReportModel):
     """What is left of a concept's signal: 1 untouched, 0 gone, below 0 over-suppressed.
 
     D is the mean score of the concept's prompts less that of prompts about the controls, all read from the same model: what
@@ -38,7 +38,7 @@ class Residual(Part):
     controls: list[ControlResidual]
 
 
-class FeatureChange(Part):
+class FeatureChange(ReportModel):
     """One feature of the concept's prompts, before and after: where did it go?"""
 
     feature: int
@@ -52,7 +52,7 @@ class FeatureChange(Part):
         return self.after - self.before
 
 
-class Place(Part):
+class Place(ReportModel):
     """Where in the model features were read."""
 
     module: str
@@ -61,7 +61,7 @@ class Place(Part):
     digest: str = Field(description="Of the instrument's files.")
 
 
-class SaeScore(Part):
+class SaeScore(ReportModel):
     """An edit as a sparse autoencoder sees it that was trained on the original model."""
 
     removal: int = Field(description="Index into the removals.")
@@ -76,7 +76,7 @@ class SaeScore(Part):
     changed: list[FeatureChange] = Field(description="The features that rose or fell most, the largest change first.")
 
 
-class DiffCScore(Part):
+class DiffCScore(ReportModel):
     """Whether a classifier of diffusion features finds the concept."""
 
     removal: int
@@ -91,7 +91,7 @@ class DiffCScore(Part):
     found_after: Rate
 
 
-class FeatureScores(Part):
+class FeatureScores(ReportModel):
     """All of them, for one edit."""
 
     sae: tuple[SaeScore, ...] = ()

@@ -12,7 +12,7 @@ from api_schemas.report import Verdict
 Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
 """`queued -> running -> succeeded | failed`; `canceling -> canceled`; `expired`: never started in time."""
 
-TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
+TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """States that never change again."""
 
 JobKind: TypeAlias = Literal["removal", "revocation", "plan"]
@@ -87,7 +87,7 @@ class Edit(Resource):
     @property
     def finished(self) -> bool:
         """Whether the status is terminal."""
-        return self.status in TERMINAL
+        return self.status in TERMINAL_STATUSES
 
 
 class ModelFile(Resource):

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from api_schemas.base import Part
+from api_schemas.base import ReportModel
 from api_schemas.gates import Comparator, Measure, PublishPolicy
 
 Verdict = Literal["passed", "failed", "inconclusive"]
 
 
-class Estimate(Part):
+class Estimate(ReportModel):
     """A measured figure with its confidence interval."""
 
     value: float
@@ -19,7 +19,7 @@ class Estimate(Part):
     n: int = Field(description="Number of prompts the figure rests on.")
 
 
-class GroupScore(Part):
+class GroupScore(ReportModel):
     """A group of prompts judged before and after the edit at the same seeds."""
 
     group: Literal["target", "generality", "neighbours", "retain"]
@@ -36,7 +36,7 @@ class GroupScore(Part):
     clip_after: Estimate | None = None
 
 
-class Check(Part):
+class Check(ReportModel):
     """A gate, fixed before the run, and what came of it."""
 
     name: str
@@ -62,7 +62,7 @@ class Check(Part):
     )
 
 
-class HarmonicScore(Part):
+class HarmonicScore(ReportModel):
     """One figure for a removal: the harmonic mean of efficacy, specificity and generality (MACE, CVPR 2024)."""
 
     removal: int
@@ -72,7 +72,7 @@ class HarmonicScore(Part):
     harmonic: Estimate
 
 
-class Drift(Part):
+class Drift(ReportModel):
     """How far the text encoder's last states move, relative to their norm."""
 
     prompts: int = Field(description="About what must stay; in wordings that the edit never saw.")
@@ -83,7 +83,7 @@ class Drift(Part):
     null_prompt: float = Field(description="Of the empty prompt, which guidance leans on.")
 
 
-class Preservation(Part):
+class Preservation(ReportModel):
     """Images of unrelated prompts before and after, at the same seeds."""
 
     judge: str = Field(description="Whose features the distances are in.")
@@ -98,7 +98,7 @@ class Preservation(Part):
     drift: Drift | None = None
 
 
-class JudgeRecord(Part):
+class JudgeRecord(ReportModel):
     """Who judged. Never the edited encoder."""
 
     id: str
@@ -106,7 +106,7 @@ class JudgeRecord(Part):
     shares_weights_with_model: bool
 
 
-class SamplerRecord(Part):
+class SamplerRecord(ReportModel):
     """How the images were drawn."""
 
     scheduler: str
@@ -116,7 +116,7 @@ class SamplerRecord(Part):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the arithmetic; weights are float32.")
 
 
-class Validation(Part):
+class Validation(ReportModel):
     """Images before and after, judged."""
 
     judge: JudgeRecord

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 Source = Literal["base", "delta"]
 
 
-class Part(BaseModel):
+class OverlayModel(BaseModel):
     """Base of an overlay's parts: immutable, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Segment(Part):
+class Segment(OverlayModel):
     """Bytes ``start`` to ``end`` (exclusive) of the base file or of the delta."""
 
     source: Source
@@ -32,7 +32,7 @@ class Segment(Part):
         return self.end - self.start
 
 
-class Overlay(Part):
+class Overlay(OverlayModel):
     """One published file: its segments in order, and the base file as it was when the digest was taken."""
 
     base: str = Field(description="The base file's path inside the model, with forward slashes.")

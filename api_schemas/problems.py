@@ -13,7 +13,7 @@ PROBLEM_JSON = "application/problem+json"
 
 Location: TypeAlias = Sequence[str | int]
 
-NO_FIELDS = {"[key]", "[auto]", "[list]"}
+NON_FIELD_LOCATIONS = {"[key]", "[auto]", "[list]"}
 """Parts of pydantic's locations that name no field: a mapping's key itself, the member of a union."""
 
 REMEDIES = {
@@ -89,7 +89,7 @@ def invalid_fields(errors: Iterable[Mapping[str, Any]]) -> list[InvalidField]:
     """Pydantic's error list as ours. The caller strips any prefix (`body`) from the locations first."""
     return [
         invalid_field(
-            [part for part in error["loc"] if part not in NO_FIELDS],
+            [part for part in error["loc"] if part not in NON_FIELD_LOCATIONS],
             code=error["type"],
             message=error["msg"],
             remedy=error.get("ctx", {}).get("remedy") or REMEDIES.get(error["type"], DEFAULT_REMEDY),

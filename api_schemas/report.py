@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from api_schemas.attacks import AttackRecord
-from api_schemas.base import Part
+from api_schemas.base import ReportModel
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
@@ -22,7 +22,7 @@ from api_schemas.judging import Verdict as Verdict
 SiteKind = Literal["self_attention", "mlp"]
 
 
-class ModelRecord(Part):
+class ModelRecord(ReportModel):
     """The base model, pinned by the digests of its files."""
 
     id: str
@@ -33,14 +33,14 @@ class ModelRecord(Part):
 NameSource = Literal["concept", "alias", "title", "translation", "spelling"]
 
 
-class NameRecord(Part):
+class NameRecord(ReportModel):
     """A name that the edit covers."""
 
     text: str
     source: NameSource
 
 
-class RemovalRecord(Part):
+class RemovalRecord(ReportModel):
     """One removed concept, as the edit understood it."""
 
     concept: str
@@ -56,7 +56,7 @@ class RemovalRecord(Part):
     neighbours: list[str] = Field(description="Nearest concepts, held in place by the preservation term and tested.")
 
 
-class TradeOffPoint(Part):
+class TradeOffPoint(ReportModel):
     """One preservation weight tried in text space on held-out prompts."""
 
     preservation: float
@@ -70,7 +70,7 @@ class TradeOffPoint(Part):
     predicted_retain_p95: float = Field(description="95th percentile of that drift.")
 
 
-class ForeseenChange(Part):
+class ForeseenChange(ReportModel):
     """What an edit will do to a prompt, told before anything is drawn."""
 
     prompt: str
@@ -81,7 +81,7 @@ class ForeseenChange(Part):
     )
 
 
-class ForeseenRemoval(Part):
+class ForeseenRemoval(ReportModel):
     """How far a concept will go, told before anything is drawn."""
 
     concept: str
@@ -91,7 +91,7 @@ class ForeseenRemoval(Part):
     left: float = Field(description="Share of the way that the update leaves, all removals together.")
 
 
-class SolveRecord(Part):
+class SolveRecord(ReportModel):
     """The closed-form update of one tensor."""
 
     preset: Literal["default", "paper"]
@@ -115,7 +115,7 @@ class SolveRecord(Part):
     trade_off: list[TradeOffPoint]
 
 
-class TensorRecord(Part):
+class TensorRecord(ReportModel):
     """A tensor that was replaced, by digests of its bytes: in the precision of the files, and cast to others.
 
     A deployment may have cast the weights; it carries the edit all the same.
@@ -128,7 +128,7 @@ class TensorRecord(Part):
     edited: dict[str, str] = Field(description="dtype -> sha256 of the edited tensor's bytes in it.")
 
 
-class CanaryRecord(Part):
+class CanaryRecord(ReportModel):
     """A prompt, and what a text encoder makes of it with and without the edit: tells whether a deployment carries it."""
 
     component: str
@@ -140,7 +140,7 @@ class CanaryRecord(Part):
     edited: str = Field(description="The same with the edit.")
 
 
-class CollateralBand(Part):
+class CollateralBand(ReportModel):
     """Prompts of which much the same was foreseen."""
 
     lowest: float = Field(description="Least forecast of the band: chance that a prompt loses what it asks for.")
@@ -149,7 +149,7 @@ class CollateralBand(Part):
     measured: Estimate = Field(description="Mean fall of the judge's accuracy.")
 
 
-class CollateralRecord(Part):
+class CollateralRecord(ReportModel):
     """What was foreseen of prompts about what must stay, against what was measured on their pictures."""
 
     prompts: int
@@ -159,7 +159,7 @@ class CollateralRecord(Part):
     bands: list[CollateralBand] = Field(description="Least foreseen first.")
 
 
-class LedgerRecord(Part):
+class LedgerRecord(ReportModel):
     """The ledger that an edit belongs to: its weights carry all that is active in it."""
 
     digest: str = Field(description="Of base model and active set: equal digests mean byte-identical weights.")
@@ -167,7 +167,7 @@ class LedgerRecord(Part):
     taken_back: list[str] = Field([], description="Concepts that this edit no longer removes.")
 
 
-class SiteEffect(Part):
+class SiteEffect(ReportModel):
     """The restored share of the judge's score when one site is put back from the clean run."""
 
     layer: int
@@ -175,7 +175,7 @@ class SiteEffect(Part):
     effect: Estimate
 
 
-class TraceRecord(Part):
+class TraceRecord(ReportModel):
     """Causal mediation analysis of the text encoder at the last subject token."""
 
     removal: int = Field(description="Index into the removals.")
@@ -194,7 +194,7 @@ class TraceRecord(Part):
     chosen_layer: int = Field(0, description="That layer.")
 
 
-class ArtifactRecord(Part):
+class ArtifactRecord(ReportModel):
     """A published file."""
 
     name: str
@@ -203,7 +203,7 @@ class ArtifactRecord(Part):
     sha256: str
 
 
-class AuditReport(Part):
+class AuditReport(ReportModel):
     """The whole report. `verdict` is None when validation was not asked for."""
 
     schema_version: Literal["1"] = "1"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Message:
+class StreamMessage:
     """One message of a stream."""
 
     event: str
@@ -13,14 +13,14 @@ class Message:
 
 
 @dataclass
-class Parser:
+class EventStreamParser:
     """Lines, without their ends, go in one by one; a message comes out with the line that ends it."""
 
     _event: str = "message"
     _data: list[str] = field(default_factory=list)
     _last_id: str = ""
 
-    def feed(self, line: str) -> Message | None:
+    def feed(self, line: str) -> StreamMessage | None:
         """Take a line. Comments (pings) and unknown fields are skipped."""
         if not line:
             return self._end()
@@ -34,7 +34,7 @@ class Parser:
             self._last_id = value
         return None
 
-    def _end(self) -> Message | None:
-        message = Message(self._event, "\n".join(self._data), self._last_id) if self._data else None
+    def _end(self) -> StreamMessage | None:
+        message = StreamMessage(self._event, "\n".join(self._data), self._last_id) if self._data else None
         self._event, self._data = "message", []
         return message

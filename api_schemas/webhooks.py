@@ -5,17 +5,17 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from api_schemas.base import Request, Resource, one_line
+from api_schemas.base import Request, Resource, normalize_text
 
 WebhookEvent: TypeAlias = Literal[
     "edit.queued", "edit.running", "edit.canceling", "edit.succeeded", "edit.failed", "edit.canceled", "edit.expired"
 ]
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
-ENDED: tuple[WebhookEvent, ...] = ("edit.succeeded", "edit.failed", "edit.canceled", "edit.expired")
+TERMINAL_EVENTS: tuple[WebhookEvent, ...] = ("edit.succeeded", "edit.failed", "edit.canceled", "edit.expired")
 
 DeliveryStatus: TypeAlias = Literal["pending", "delivered", "failed"]
 
-Description = Annotated[str, StringConstraints(max_length=200), AfterValidator(one_line)]
+Description = Annotated[str, StringConstraints(max_length=200), AfterValidator(normalize_text)]
 
 
 class WebhookEndpointRequest(Request):
@@ -28,7 +28,7 @@ class WebhookEndpointRequest(Request):
         examples=["https://desk.example/expunge"],
     )
     events: list[WebhookEvent] = Field(
-        default=list(ENDED), min_length=1, max_length=len(EVENTS), description="What to be told."
+        default=list(TERMINAL_EVENTS), min_length=1, max_length=len(EVENTS), description="What to be told."
     )
     description: Description = Field(default="", description="Your own note.")
 

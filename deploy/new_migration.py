@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import command
 
 from service.store.database import Database, sqlite_url
-from service.store.migrations.runner import FOLDER, script_config
+from service.store.migrations.runner import SCRIPT_FOLDER, script_config
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         database.prepare()
         with database.engine.begin() as connection:
             config = script_config(connection)
-            number = len(list((FOLDER / "versions").glob("v*.py"))) + 1
+            number = len(list((SCRIPT_FOLDER / "versions").glob("v*.py"))) + 1
             command.revision(config, message, autogenerate=True, rev_id=f"{number:04}")
 
 

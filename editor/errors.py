@@ -62,7 +62,7 @@ class LedgerConflict(LedgerError):
 
     def described(self) -> dict[str, Any]:
         """With every conflict."""
-        return super().described() | {"conflicts": [conflict.model_dump() for conflict in self.conflicts]}
+        return super().to_dict() | {"conflicts": [conflict.model_dump() for conflict in self.conflicts]}
 
 
 class AttackError(EditorError):

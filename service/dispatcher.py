@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from api_schemas.edits import Priority
 from service.settings import ServiceSettings
 from service.store import lease_reaper, logs, outbox, retention
-from service.store.celery_config import PRIORITIES, TASK, celery_app, queue_of
+from service.store.celery_config import BROKER_PRIORITIES, TASK_NAME, celery_app, queue_for
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
@@ -110,7 +110,9 @@ def main() -> None:
     database = settings.database()
 
     def send(job_id: str, priority: Priority) -> None:
-        app.send_task(TASK, kwargs={"job_id": job_id}, queue=queue_of(job_id), priority=PRIORITIES[priority])
+        app.send_task(
+            TASK_NAME, kwargs={"job_id": job_id}, queue=queue_for(job_id), priority=BROKER_PRIORITIES[priority]
+        )
 
     deliverer = Deliverer.from_settings(settings)
     Dispatcher(database, send, deliver=deliverer.step).run(stop)

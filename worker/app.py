@@ -5,7 +5,7 @@ from celery import Celery
 from service.store.celery_config import celery_app
 from worker.settings import WorkerSettings
 
-SOFT_LIMIT_MARGIN = 60
+SOFT_LIMIT_MARGIN_SECONDS = 60
 """Seconds between the exception that lets a job end in order, and the kill."""
 
 
@@ -27,6 +27,6 @@ def create_app(settings: WorkerSettings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_time_limit=settings.hard_limit_seconds,
-        task_soft_time_limit=settings.hard_limit_seconds - SOFT_LIMIT_MARGIN,
+        task_soft_time_limit=settings.hard_limit_seconds - SOFT_LIMIT_MARGIN_SECONDS,
     )
     return app

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds."""
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def write_with_retry(database: Database, change: Callable[[Session], T]) -> T:
     Raises:
         StoreUnavailable: it stays away.
     """
-    for pause in PAUSES:
+    for pause in RETRY_DELAYS_SECONDS:
         try:
             return _once(database, change)
         except StoreUnavailable as error:

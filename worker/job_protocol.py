@@ -41,4 +41,4 @@ def load(module: str) -> JobModule:
 
 
 if TYPE_CHECKING:
-    _KEEP_TO_IT: tuple[JobModule, ...] = (jobs, dry_run, revocation)
+    _CHECKED_MODULES: tuple[JobModule, ...] = (jobs, dry_run, revocation)

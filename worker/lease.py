@@ -38,8 +38,8 @@ class Lease:
         self._clock = clock
         self._exit_process = exit_process
         self._status: Status | None = "running"
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job_id}", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._heartbeat_loop, name=f"lease-{claim.job_id}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,10 +48,10 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
-    def observe(self, status: Status | None) -> None:
+    def update_status(self, status: Status | None) -> None:
         """A fenced write has returned the job's status: raise if the work has to stop.
 
         Raises `LeaseLost`, `JobCanceled`.
@@ -66,20 +66,20 @@ class Lease:
         if self._status == "canceling":
             raise JobCanceled(f"{self._claim.job_id} is to stop.")
 
-    def _keep(self) -> None:
+    def _heartbeat_loop(self) -> None:
         silent = 0.0
-        while not self._over.wait(self._settings.heartbeat_seconds):
-            self._beat()
+        while not self._stopped.wait(self._settings.heartbeat_seconds):
+            self._extend()
             silent = silent + self._settings.heartbeat_seconds if self._status == "canceling" else 0.0
             if silent > self._settings.cancel_grace_seconds:
                 self._abandon()
                 return
 
-    def _beat(self) -> None:
+    def _extend(self) -> None:
         """Extend the lease. A database that is away for a moment is no reason to give up."""
         try:
             with self._database.write() as session:
-                self._status = claims.extend(session, self._claim, lease=self._settings.lease, now=self._clock())
+                self._status = claims.extend_lease(session, self._claim, lease=self._settings.lease, now=self._clock())
         except Exception:
             log.exception("%s: the heartbeat failed", self._claim.job_id)
 

@@ -24,7 +24,7 @@ from worker.job_protocol import JobModule
 if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
 
-HANDED, FOLDER, REPORT = "handed.json", "ledger", "report.json"
+SNAPSHOT_FILE, LEDGER_FOLDER, REPORT_FILE = "handed.json", "ledger", "report.json"
 
 
 class RevisionSnapshot(BaseModel):
@@ -39,25 +39,25 @@ def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: P
 
     What an earlier attempt left is thrown away when it was made from a ledger that has moved on.
     """
-    if not claim.joins_ledger:
+    if not claim.uses_ledger:
         return None
-    handed, known = _current(database, claim), _known(workdir)
+    handed, known = _current_snapshot(database, claim), _stored_snapshot(workdir)
     if known != handed:
         shutil.rmtree(workdir, ignore_errors=True)
         workdir.mkdir(parents=True)
-        editor.hand_over(workdir / FOLDER, model, handed.ledger)
-        partial = workdir / f".{HANDED}"
+        editor.hand_over(workdir / LEDGER_FOLDER, model, handed.ledger)
+        partial = workdir / f".{SNAPSHOT_FILE}"
         partial.write_text(handed.model_dump_json())
-        partial.replace(workdir / HANDED)
-    return workdir / FOLDER
+        partial.replace(workdir / SNAPSHOT_FILE)
+    return workdir / LEDGER_FOLDER
 
 
 def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> NextRevision | None:
     """The revision that a finished job makes, as its report tells; None where there is none, or no weights are published."""
-    if not claim.makes_revision:
+    if not claim.creates_revision:
         return None
-    known = _known(workdir)
-    report = next(file.path for file in files if file.name == REPORT)
+    known = _stored_snapshot(workdir)
+    report = next(file.path for file in files if file.name == REPORT_FILE)
     told = AuditReport.model_validate_json(report.read_bytes())
     if told.refused:
         return None
@@ -66,17 +66,17 @@ def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]"
     return NextRevision(known.revision, told.ledger.digest, told.ledger.active)
 
 
-def _current(database: Database, claim: Claim) -> RevisionSnapshot:
+def _current_snapshot(database: Database, claim: Claim) -> RevisionSnapshot:
     """The ledger as it stands; for a revocation, without what it takes back."""
     with database.read() as session:
         head = ledgers.head(session, claim.tenant, claim.request.model)
-        held = ledgers.active(session, claim.tenant, claim.request.model)
-    kept = [_handed(entry, claim) for entry in held if entry.job_id != claim.revokes]
-    gone = [_handed(entry, claim) for entry in held if entry.job_id == claim.revokes]
+        held = ledgers.active_entries(session, claim.tenant, claim.request.model)
+    kept = [_snapshot_removal(entry, claim) for entry in held if entry.job_id != claim.revokes]
+    gone = [_snapshot_removal(entry, claim) for entry in held if entry.job_id == claim.revokes]
     return RevisionSnapshot(revision=head.number if head else 0, ledger=LedgerSnapshot(active=kept, revoked=gone))
 
 
-def _handed(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:
+def _snapshot_removal(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:
     return SnapshotRemoval(
         removal=Removal.model_validate(entry.removal),
         options=EditOptions.model_validate(entry.options),
@@ -85,8 +85,8 @@ def _handed(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:
     )
 
 
-def _known(workdir: Path) -> RevisionSnapshot | None:
+def _stored_snapshot(workdir: Path) -> RevisionSnapshot | None:
     try:
-        return RevisionSnapshot.model_validate_json((workdir / HANDED).read_bytes())
+        return RevisionSnapshot.model_validate_json((workdir / SNAPSHOT_FILE).read_bytes())
     except FileNotFoundError:
         return None

@@ -10,11 +10,11 @@ from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from worker.lease import Lease
 
-SHARES = {"trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
+PHASE_SHARES = {"trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
 """How much of a job's time each phase takes, roughly. A phase that is not named counts like `edit`."""
 
 
-class Reporter:
+class ProgressReporter:
     """The editor's `progress` callback. Checks the lease at each call, writes once in `interval` seconds."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Reporter:
         self._clock = clock
         self._written = -float("inf")
 
-    def enter(self, phase: str) -> None:
+    def start_phase(self, phase: str) -> None:
         """A phase begins. Always written."""
         self.phase = phase
         self._write("phase", phase, 0.0, phase)
@@ -47,14 +47,16 @@ class Reporter:
 
     def _write(self, kind: EventType, phase: str, fraction: float, message: str) -> None:
         self._written = time.monotonic()
-        done = overall(self.phases, phase, fraction)
+        done = overall_progress(self.phases, phase, fraction)
         with self._database.write() as session:
-            status = claims.report(session, self._claim, kind, message, phase=phase, progress=done, now=self._clock())
-        self._lease.observe(status)
+            status = claims.report_progress(
+                session, self._claim, kind, message, phase=phase, progress=done, now=self._clock()
+            )
+        self._lease.update_status(status)
 
 
-def overall(phases: Sequence[str], phase: str, fraction: float) -> float:
+def overall_progress(phases: Sequence[str], phase: str, fraction: float) -> float:
     """The share of the whole job that is done when `fraction` of `phase` is."""
-    shares = {name: SHARES.get(name, SHARES["edit"]) for name in phases}
+    shares = {name: PHASE_SHARES.get(name, PHASE_SHARES["edit"]) for name in phases}
     before = sum(shares[name] for name in phases[: phases.index(phase)])
     return min(1.0, (before + shares[phase] * min(max(fraction, 0.0), 1.0)) / sum(shares.values()))

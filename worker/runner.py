@@ -26,7 +26,7 @@ from service.store.orm import Job
 from worker import db_retry, job_protocol, ledger_snapshot, upload
 from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease
-from worker.progress import Reporter
+from worker.progress import ProgressReporter
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """What a run made: its files are stored, but not yet published."""
 
     files: list[StoredArtifact]
@@ -74,12 +74,14 @@ class Runner:
             return
         failpoint("claim.committed")
         with Lease(self.database, claim, self.settings, self.clock) as lease:
-            self._attempt(claim, Reporter(self.database, claim, lease, self.settings.progress_seconds, self.clock))
+            self._attempt(
+                claim, ProgressReporter(self.database, claim, lease, self.settings.progress_seconds, self.clock)
+            )
 
-    def _attempt(self, claim: Claim, progress: Reporter) -> None:
+    def _attempt(self, claim: Claim, progress: ProgressReporter) -> None:
         """Run the job and record the outcome."""
         try:
-            self._succeed(claim, self._work(claim, progress))
+            self._succeed(claim, self._run_phases(claim, progress))
         except LeaseLost:
             log.warning("%s: lost to another worker", claim.job_id)
         except JobCanceled:
@@ -89,29 +91,29 @@ class Runner:
         except LedgerMoved as error:
             self._requeue(claim, error.message)
         except (EditorError, StoreError) as error:
-            self._fail(claim, _refusal(error, progress.phase))
+            self._fail(claim, _refused_error(error, progress.phase))
         except SoftTimeLimitExceeded:
-            self._fail(claim, _too_slow(self.settings.hard_limit_seconds, progress.phase))
+            self._fail(claim, _time_limit_error(self.settings.hard_limit_seconds, progress.phase))
         except Exception as error:
             log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
             self._retry(claim, error, progress.phase)
 
-    def _work(self, claim: Claim, progress: Reporter) -> Result:
+    def _run_phases(self, claim: Claim, progress: ProgressReporter) -> RunResult:
         """All phases, from the first that an earlier attempt has not finished."""
         editor = job_protocol.load(self.settings.module(claim.kind))
         context = self._context(editor, claim, progress)
         progress.phases = editor.PHASES
         for phase in editor.PHASES:
             if not editor.finished(phase, context):
-                progress.enter(phase)
+                progress.start_phase(phase)
                 failpoint(f"phase.entered.{phase}")
                 editor.run_phase(phase, context)
                 failpoint(f"phase.done.{phase}")
         made = editor.artifacts(context)
         step = ledger_snapshot.next_revision(claim, context.workdir, made)
-        return Result(upload.store(self.blobs, claim, made), editor.verdict(context), step)
+        return RunResult(upload.store_artifacts(self.blobs, claim, made), editor.verdict(context), step)
 
-    def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: Reporter) -> "jobs.JobContext":
+    def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
         """What every phase is given. Raises `UnknownModel`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
         ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
@@ -130,7 +132,7 @@ class Runner:
             label=claim.job_id,
         )
 
-    def _succeed(self, claim: Claim, result: Result) -> None:
+    def _succeed(self, claim: Claim, result: RunResult) -> None:
         manifest = result.files[-1].sha256
 
         def publish_it(session: Session) -> bool:
@@ -141,7 +143,7 @@ class Runner:
 
         published = self._write(publish_it)
         failpoint("publish.committed")
-        self._ended(claim, published)
+        self._clean_up(claim, published)
 
     def _requeue(self, claim: Claim, reason: str) -> None:
         """Somebody else was quicker: solve it again, from the ledger as it stands now. Nobody's fault, and no attempt."""
@@ -149,15 +151,15 @@ class Runner:
             claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
 
     def _cancel(self, claim: Claim) -> None:
-        self._ended(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
+        self._clean_up(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
 
     def _fail(self, claim: Claim, error: JobError) -> None:
-        self._ended(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
+        self._clean_up(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
 
     def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
         """An error that nobody foresaw may be the machine's: try again, later, perhaps elsewhere."""
-        if claim.last_attempt:
-            self._fail(claim, _crash(error, phase))
+        if claim.is_last_attempt:
+            self._fail(claim, _crash_error(error, phase))
             return
         pause = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
         reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
@@ -166,23 +168,23 @@ class Runner:
     def _write(self, change: Callable[[Session], T]) -> T:
         return db_retry.write_with_retry(self.database, change)
 
-    def _ended(self, claim: Claim, ours: bool) -> None:
+    def _clean_up(self, claim: Claim, ours: bool) -> None:
         """Tidy up, if it was us who ended the job."""
         if ours:
             shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
 
 
-def _refusal(error: EditorError | StoreError, phase: str | None) -> JobError:
+def _refused_error(error: EditorError | StoreError, phase: str | None) -> JobError:
     """The editor or the store says no, with its reasons: trying again would not help."""
     return JobError(code=error.code, message=f"{error.message} {error.remedy}".strip(), param=error.field, phase=phase)
 
 
-def _too_slow(limit: int, phase: str | None) -> JobError:
+def _time_limit_error(limit: int, phase: str | None) -> JobError:
     message = f"the job ran longer than {limit} s. Ask for fewer seeds, steps or prompts."
     return JobError(code="time_limit_exceeded", message=message, phase=phase)
 
 
-def _crash(error: Exception, phase: str | None) -> JobError:
+def _crash_error(error: Exception, phase: str | None) -> JobError:
     """Our fault: the type is told, the rest is in our log."""
     message = f"every attempt crashed, the last with {type(error).__name__}; the worker's log has the trace"
     return JobError(code="internal_error", message=message, phase=phase, retryable=True)

@@ -7,7 +7,7 @@ from celery import shared_task
 from celery.signals import worker_process_init
 
 from service.store import logs
-from service.store.celery_config import QUICK_QUEUE, TASK
+from service.store.celery_config import PLAN_QUEUE, TASK_NAME
 from worker import job_protocol
 from worker.runner import Runner
 from worker.settings import WorkerSettings
@@ -19,17 +19,17 @@ def _run_edit(job_id: str) -> None:
         _runner().run(job_id)
 
 
-run_edit = shared_task(name=TASK)(_run_edit)
+run_edit = shared_task(name=TASK_NAME)(_run_edit)
 
 
-def _make_ready(**_: object) -> None:
+def _preload_planner(**_: object) -> None:
     """A child that makes dry runs and nothing else imports torch while nobody waits: it takes seconds."""
     settings = WorkerSettings()
-    if settings.queues == QUICK_QUEUE:
+    if settings.queues == PLAN_QUEUE:
         threading.Thread(target=job_protocol.load, args=[settings.planner], daemon=True).start()
 
 
-worker_process_init.connect(_make_ready)
+worker_process_init.connect(_preload_planner)
 
 
 @lru_cache(maxsize=1)

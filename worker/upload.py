@@ -12,15 +12,15 @@ from service.store.failpoints import failpoint
 if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
 
-MANIFEST = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 
 
-def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[StoredArtifact]:
+def store_artifacts(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[StoredArtifact]:
     """Put each file, and last the manifest that names them all: it is the last of the list.
 
     Doing it again, after a crash anywhere, stores nothing twice.
     """
-    published = [_put(blobs, file) for file in files]
+    published = [_store_file(blobs, file) for file in files]
     failpoint("manifest.begun")
     manifest = json.dumps(
         {
@@ -33,10 +33,10 @@ def store(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -
     )
     blob = blobs.put(io.BytesIO(manifest.encode()))
     failpoint("manifest.stored")
-    return [*published, StoredArtifact(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
+    return [*published, StoredArtifact(MANIFEST_NAME, "manifest", "application/json", blob.size, blob.sha256)]
 
 
-def _put(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:
+def _store_file(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:
     """Store a file; of one that is put together from base and delta, nothing but how: the delta is a file of its own."""
     if made := file.overlay:
         return StoredArtifact(

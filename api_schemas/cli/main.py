@@ -77,7 +77,7 @@ def describe(error: ExpungeError) -> dict[str, Any]:
     """An error as JSON; a service's problem as it came."""
     if isinstance(error, ServiceProblem):
         return error.problem.model_dump()
-    return error.described()
+    return error.to_dict()
 
 
 def _command(entry: EntryPoint) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from api_schemas.attacks import TITLES
+from api_schemas.attacks import ATTACK_TITLES
 from api_schemas.cli.removal_arguments import SYNTAX, Wishes, build_request
 from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
@@ -65,7 +65,7 @@ RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="At most this 
 AttackNames = Annotated[
     list[str],
     typer.Option(
-        "--attack", metavar="NAME[=BUDGET]", help=f"Attack the edit: all, or {', '.join(TITLES)}. Repeatable."
+        "--attack", metavar="NAME[=BUDGET]", help=f"Attack the edit: all, or {', '.join(ATTACK_TITLES)}. Repeatable."
     ),
 ]
 ReadFeatures = Annotated[bool, typer.Option("--features", help="Score features inside of the model before and after.")]
@@ -207,8 +207,8 @@ def _attacks(texts: list[str]) -> dict[str, Any]:
         if budget and not budget.isdigit():
             raise UsageError(f'--attack "{text}" has no whole number for a budget.', remedy="Write NAME=BUDGET.")
         wish = {"enabled": True} | ({"budget": int(budget)} if budget else {})
-        for one in TITLES if name == "all" else (name,):
-            (asked if one in TITLES else asked["plugins"])[one] = wish
+        for one in ATTACK_TITLES if name == "all" else (name,):
+            (asked if one in ATTACK_TITLES else asked["plugins"])[one] = wish
     return asked
 
 

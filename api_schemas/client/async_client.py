@@ -1,4 +1,4 @@
-"""The client for asyncio. `blocking.py` is written from this file: `python api_schemas/client/generate_sync_client.py`."""
+"""The asynchronous client. `sync_client.py` is generated from it by `generate_sync_client.py`."""
 
 import asyncio
 import uuid
@@ -14,25 +14,25 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    RECONNECTS,
-    TRIES,
+    MAX_RECONNECTS,
+    MAX_TRIES,
     Parsed,
-    Part,
-    headers_of,
-    params_of,
+    PartialDownload,
+    auth_headers,
     parse,
-    pause_before_retry,
+    query_params,
     raise_for_problem,
-    reachable,
+    retry_delay,
+    translate_transport_errors,
 )
 from api_schemas.edits import EditRequest
 from api_schemas.errors import JobFailed, ServiceUnreachable
-from api_schemas.events import DONE, Event
+from api_schemas.events import STREAM_END, Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
-from api_schemas.sse import Parser
+from api_schemas.sse import EventStreamParser
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
 
 
@@ -48,7 +48,9 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(api_key), timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=auth_headers(api_key), timeout=timeout, transport=transport
+        )
         self.edits = AsyncEdits(self)
         self.batches = AsyncBatches(self)
         self.models = AsyncModels(self)
@@ -68,9 +70,9 @@ class AsyncClient:
 
     async def signing_keys(self) -> PublicKeys:
         """The public keys that reports are signed with."""
-        return await self.ask(PublicKeys, "GET", "/v1/signing_keys")
+        return await self.request(PublicKeys, "GET", "/v1/signing_keys")
 
-    async def ask(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
+    async def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
         """Send a request and read its reply. For routes that have no method here."""
         return parse(kind, await self.send(method, path, **options), self.url)
 
@@ -80,11 +82,11 @@ class AsyncClient:
         while True:
             response, lost = None, None
             try:
-                with reachable(self.url):
+                with translate_transport_errors(self.url):
                     response = await self._http.request(method, path, **options)
             except ServiceUnreachable as error:
                 lost = error
-            pause = pause_before_retry(method, options.get("headers", {}), response, tried)
+            pause = retry_delay(method, options.get("headers", {}), response, tried)
             if pause is None or (lost is None and response is not None and response.is_success):
                 break
             await asyncio.sleep(pause)
@@ -94,11 +96,11 @@ class AsyncClient:
             raise lost
         return response
 
-    async def pages(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
+    async def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
         """Every item of a list, a page at a time."""
-        wanted = params_of(filters)
+        wanted = query_params(filters)
         while True:
-            page = await self.ask(kind, "GET", path, params=wanted)
+            page = await self.request(kind, "GET", path, params=wanted)
             for item in page.data:
                 yield item
             if page.next_cursor is None:
@@ -108,21 +110,21 @@ class AsyncClient:
     async def stream(self, path: str, after: int) -> AsyncIterator[Event | None]:
         """One connection's worth of events; None at the end of the job."""
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with reachable(self.url):
+        with translate_transport_errors(self.url):
             async with self._http.stream("GET", path, headers=headers) as response:
                 if not response.is_success:
                     await response.aread()
                 raise_for_problem(response)
                 if response.status_code == httpx.codes.NO_CONTENT:
                     yield None
-                parser = Parser()
+                parser = EventStreamParser()
                 async for line in response.aiter_lines():
                     if message := parser.feed(line):
-                        yield None if message.event == DONE else Event.model_validate_json(message.data)
+                        yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
 
-    async def fetch(self, path: str, part: Part) -> None:
+    async def download_part(self, path: str, part: PartialDownload) -> None:
         """One connection's worth of a file."""
-        with reachable(self.url):
+        with translate_transport_errors(self.url):
             async with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
                 if not response.is_success:
                     await response.aread()
@@ -146,7 +148,7 @@ class AsyncEdits:
     async def validate(self, request: EditRequest) -> Plan:
         """Try a request out. Nothing is edited."""
         body = request.model_dump(mode="json")
-        return await self._client.ask(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
+        return await self._client.request(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
 
     async def get(self, edit_id: str) -> "AsyncEditJob":
         """An edit as it is now."""
@@ -154,7 +156,7 @@ class AsyncEdits:
 
     async def list(self, **filters: Any) -> AsyncIterator["AsyncEditJob"]:
         """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
-        async for edit in self._client.pages(Page[AsyncEditJob], "/v1/edits", filters):
+        async for edit in self._client.paginate(Page[AsyncEditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
     async def cancel(self, edit_id: str) -> "AsyncEditJob":
@@ -169,13 +171,13 @@ class AsyncEdits:
     async def events(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
         """What has happened so far, oldest first."""
         path = f"/v1/edits/{edit_id}/events"
-        async for event in self._client.pages(Page[Event], path, {"limit": 1000, "after": after}):
+        async for event in self._client.paginate(Page[Event], path, {"limit": 1000, "after": after}):
             yield event
 
     async def follow(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
         attempts = 0
-        while attempts < RECONNECTS:
+        while attempts < MAX_RECONNECTS:
             try:
                 async for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
                     if event is None:
@@ -192,24 +194,24 @@ class AsyncEdits:
 
         Raises `DownloadCorrupted`.
         """
-        part = Part(artifact, folder)
-        for tried in range(1, TRIES + 1):
+        part = PartialDownload(artifact, folder)
+        for tried in range(1, MAX_TRIES + 1):
             try:
                 if not part.complete:
-                    await self._client.fetch(artifact.url, part)
+                    await self._client.download_part(artifact.url, part)
                 break
             except ServiceUnreachable:
-                if tried == TRIES:
+                if tried == MAX_TRIES:
                     raise
                 await asyncio.sleep(min(0.1 * 2**tried, 2.0))
         return part.finish()
 
     async def report(self, edit_id: str) -> AuditReport:
         """The audit report."""
-        return await self._client.ask(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
+        return await self._client.request(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
 
     async def _ask(self, method: str, path: str, **options: Any) -> "AsyncEditJob":
-        return self._bound(await self._client.ask(AsyncEditJob, method, path, **options))
+        return self._bound(await self._client.request(AsyncEditJob, method, path, **options))
 
     def _bound(self, edit: "AsyncEditJob") -> "AsyncEditJob":
         edit._edits = self
@@ -268,29 +270,29 @@ class AsyncBatches:
     async def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for up to a thousand removals."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return await self._client.ask(
+        return await self._client.request(
             Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers
         )
 
     async def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
         """The same from a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
-        return await self._client.ask(
+        return await self._client.request(
             Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers
         )
 
     async def get(self, batch_id: str) -> Batch:
         """A batch as it is now."""
-        return await self._client.ask(Batch, "GET", f"/v1/batches/{batch_id}")
+        return await self._client.request(Batch, "GET", f"/v1/batches/{batch_id}")
 
     async def list(self) -> AsyncIterator[Batch]:
         """Batches, newest first."""
-        async for batch in self._client.pages(Page[Batch], "/v1/batches", {}):
+        async for batch in self._client.paginate(Page[Batch], "/v1/batches", {}):
             yield batch
 
     async def items(self, batch_id: str) -> AsyncIterator[BatchItem]:
         """What became of each removal, in the order in which they were sent."""
-        async for item in self._client.pages(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
+        async for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
 
 
@@ -302,21 +304,21 @@ class AsyncModels:
 
     async def list(self) -> AsyncIterator[Model]:
         """The base models that this service can edit."""
-        async for model in self._client.pages(Page[Model], "/v1/models", {}):
+        async for model in self._client.paginate(Page[Model], "/v1/models", {}):
             yield model
 
     async def get(self, model_id: str) -> Model:
         """One of them."""
-        return await self._client.ask(Model, "GET", f"/v1/models/{model_id}")
+        return await self._client.request(Model, "GET", f"/v1/models/{model_id}")
 
     async def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
         """What is removed from it, now or then."""
-        params = params_of({"revision": revision})
-        return await self._client.ask(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
+        params = query_params({"revision": revision})
+        return await self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
 
     async def revisions(self, model_id: str) -> AsyncIterator[Revision]:
         """The states of its ledger, newest first."""
-        async for revision in self._client.pages(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
+        async for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
 
 
@@ -329,11 +331,11 @@ class AsyncWebhooks:
     async def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
         """Add a receiver. Its secret is in this reply, and in no other."""
         body = request.model_dump(mode="json")
-        return await self._client.ask(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
+        return await self._client.request(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
 
     async def list(self) -> AsyncIterator[WebhookEndpoint]:
         """The receivers."""
-        async for endpoint in self._client.pages(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
+        async for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
 
     async def delete(self, endpoint_id: str) -> None:
@@ -343,10 +345,10 @@ class AsyncWebhooks:
     async def deliveries(self, endpoint_id: str) -> AsyncIterator[WebhookDelivery]:
         """What was delivered, newest first."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
-        async for delivery in self._client.pages(Page[WebhookDelivery], path, {}):
+        async for delivery in self._client.paginate(Page[WebhookDelivery], path, {}):
             yield delivery
 
     async def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
         """Deliver it again."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
-        return await self._client.ask(WebhookDelivery, "POST", path)
+        return await self._client.request(WebhookDelivery, "POST", path)

@@ -1,4 +1,4 @@
-"""The blocking client, written from the one for asyncio, so that the two can't differ.
+"""Generate the synchronous client from the asynchronous one, so that the two cannot differ.
 
 python api_schemas/client/generate_sync_client.py
 """
@@ -6,9 +6,13 @@ python api_schemas/client/generate_sync_client.py
 import re
 from pathlib import Path
 
-SOURCE, TARGET = (Path(__file__).with_name(name) for name in ("aio.py", "blocking.py"))
-HEAD = '"""The blocking client. Written from `aio.py` by `python api_schemas/client/generate_sync_client.py`; change that."""\n'
-WORDS = (
+SOURCE, TARGET = (Path(__file__).with_name(name) for name in ("async_client.py", "sync_client.py"))
+HEADER = '''"""The synchronous client.
+
+Generated from `async_client.py` by `python api_schemas/client/generate_sync_client.py`. Edit that file instead.
+"""
+'''
+REPLACEMENTS = (
     (r"import AsyncIterator, (Callable, Collection), (Sequence)$", r"import \1, Iterator, \2"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
@@ -22,13 +26,13 @@ WORDS = (
 )
 
 
-def blocking(source: str) -> str:
-    """The source without its waiting."""
+def make_sync(source: str) -> str:
+    """Return the source with `async` and `await` removed and the names of the synchronous classes."""
     body = source.partition('"""\n')[2]
-    for pattern, word in WORDS:
-        body = re.sub(pattern, word, body, flags=re.MULTILINE)
-    return HEAD + body
+    for pattern, replacement in REPLACEMENTS:
+        body = re.sub(pattern, replacement, body, flags=re.MULTILINE)
+    return HEADER + body
 
 
 if __name__ == "__main__":
-    TARGET.write_text(blocking(SOURCE.read_text()))
+    TARGET.write_text(make_sync(SOURCE.read_text()))

@@ -1,4 +1,7 @@
-"""The blocking client. Written from `aio.py` by `python api_schemas/client/generate_sync_client.py`; change that."""
+"""The synchronous client.
+
+Generated from `async_client.py` by `python api_schemas/client/generate_sync_client.py`. Edit that file instead.
+"""
 
 import time
 import uuid
@@ -14,25 +17,25 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    RECONNECTS,
-    TRIES,
+    MAX_RECONNECTS,
+    MAX_TRIES,
     Parsed,
-    Part,
-    headers_of,
-    params_of,
+    PartialDownload,
+    auth_headers,
     parse,
-    pause_before_retry,
+    query_params,
     raise_for_problem,
-    reachable,
+    retry_delay,
+    translate_transport_errors,
 )
 from api_schemas.edits import EditRequest
 from api_schemas.errors import JobFailed, ServiceUnreachable
-from api_schemas.events import DONE, Event
+from api_schemas.events import STREAM_END, Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
-from api_schemas.sse import Parser
+from api_schemas.sse import EventStreamParser
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
 
 
@@ -48,7 +51,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, headers=headers_of(api_key), timeout=timeout, transport=transport)
+        self._http = httpx.Client(base_url=url, headers=auth_headers(api_key), timeout=timeout, transport=transport)
         self.edits = Edits(self)
         self.batches = Batches(self)
         self.models = Models(self)
@@ -68,9 +71,9 @@ class Client:
 
     def signing_keys(self) -> PublicKeys:
         """The public keys that reports are signed with."""
-        return self.ask(PublicKeys, "GET", "/v1/signing_keys")
+        return self.request(PublicKeys, "GET", "/v1/signing_keys")
 
-    def ask(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
+    def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
         """Send a request and read its reply. For routes that have no method here."""
         return parse(kind, self.send(method, path, **options), self.url)
 
@@ -80,11 +83,11 @@ class Client:
         while True:
             response, lost = None, None
             try:
-                with reachable(self.url):
+                with translate_transport_errors(self.url):
                     response = self._http.request(method, path, **options)
             except ServiceUnreachable as error:
                 lost = error
-            pause = pause_before_retry(method, options.get("headers", {}), response, tried)
+            pause = retry_delay(method, options.get("headers", {}), response, tried)
             if pause is None or (lost is None and response is not None and response.is_success):
                 break
             time.sleep(pause)
@@ -94,11 +97,11 @@ class Client:
             raise lost
         return response
 
-    def pages(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
+    def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
         """Every item of a list, a page at a time."""
-        wanted = params_of(filters)
+        wanted = query_params(filters)
         while True:
-            page = self.ask(kind, "GET", path, params=wanted)
+            page = self.request(kind, "GET", path, params=wanted)
             for item in page.data:
                 yield item
             if page.next_cursor is None:
@@ -108,21 +111,21 @@ class Client:
     def stream(self, path: str, after: int) -> Iterator[Event | None]:
         """One connection's worth of events; None at the end of the job."""
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with reachable(self.url):
+        with translate_transport_errors(self.url):
             with self._http.stream("GET", path, headers=headers) as response:
                 if not response.is_success:
                     response.read()
                 raise_for_problem(response)
                 if response.status_code == httpx.codes.NO_CONTENT:
                     yield None
-                parser = Parser()
+                parser = EventStreamParser()
                 for line in response.iter_lines():
                     if message := parser.feed(line):
-                        yield None if message.event == DONE else Event.model_validate_json(message.data)
+                        yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
 
-    def fetch(self, path: str, part: Part) -> None:
+    def download_part(self, path: str, part: PartialDownload) -> None:
         """One connection's worth of a file."""
-        with reachable(self.url):
+        with translate_transport_errors(self.url):
             with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
                 if not response.is_success:
                     response.read()
@@ -146,7 +149,7 @@ class Edits:
     def validate(self, request: EditRequest) -> Plan:
         """Try a request out. Nothing is edited."""
         body = request.model_dump(mode="json")
-        return self._client.ask(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
+        return self._client.request(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
 
     def get(self, edit_id: str) -> "EditJob":
         """An edit as it is now."""
@@ -154,7 +157,7 @@ class Edits:
 
     def list(self, **filters: Any) -> Iterator["EditJob"]:
         """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
-        for edit in self._client.pages(Page[EditJob], "/v1/edits", filters):
+        for edit in self._client.paginate(Page[EditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
     def cancel(self, edit_id: str) -> "EditJob":
@@ -169,13 +172,13 @@ class Edits:
     def events(self, edit_id: str, after: int = 0) -> Iterator[Event]:
         """What has happened so far, oldest first."""
         path = f"/v1/edits/{edit_id}/events"
-        for event in self._client.pages(Page[Event], path, {"limit": 1000, "after": after}):
+        for event in self._client.paginate(Page[Event], path, {"limit": 1000, "after": after}):
             yield event
 
     def follow(self, edit_id: str, after: int = 0) -> Iterator[Event]:
         """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
         attempts = 0
-        while attempts < RECONNECTS:
+        while attempts < MAX_RECONNECTS:
             try:
                 for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
                     if event is None:
@@ -192,24 +195,24 @@ class Edits:
 
         Raises `DownloadCorrupted`.
         """
-        part = Part(artifact, folder)
-        for tried in range(1, TRIES + 1):
+        part = PartialDownload(artifact, folder)
+        for tried in range(1, MAX_TRIES + 1):
             try:
                 if not part.complete:
-                    self._client.fetch(artifact.url, part)
+                    self._client.download_part(artifact.url, part)
                 break
             except ServiceUnreachable:
-                if tried == TRIES:
+                if tried == MAX_TRIES:
                     raise
                 time.sleep(min(0.1 * 2**tried, 2.0))
         return part.finish()
 
     def report(self, edit_id: str) -> AuditReport:
         """The audit report."""
-        return self._client.ask(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
+        return self._client.request(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
 
     def _ask(self, method: str, path: str, **options: Any) -> "EditJob":
-        return self._bound(self._client.ask(EditJob, method, path, **options))
+        return self._bound(self._client.request(EditJob, method, path, **options))
 
     def _bound(self, edit: "EditJob") -> "EditJob":
         edit._edits = self
@@ -268,25 +271,25 @@ class Batches:
     def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for up to a thousand removals."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return self._client.ask(Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers)
+        return self._client.request(Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers)
 
     def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
         """The same from a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
-        return self._client.ask(Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers)
+        return self._client.request(Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers)
 
     def get(self, batch_id: str) -> Batch:
         """A batch as it is now."""
-        return self._client.ask(Batch, "GET", f"/v1/batches/{batch_id}")
+        return self._client.request(Batch, "GET", f"/v1/batches/{batch_id}")
 
     def list(self) -> Iterator[Batch]:
         """Batches, newest first."""
-        for batch in self._client.pages(Page[Batch], "/v1/batches", {}):
+        for batch in self._client.paginate(Page[Batch], "/v1/batches", {}):
             yield batch
 
     def items(self, batch_id: str) -> Iterator[BatchItem]:
         """What became of each removal, in the order in which they were sent."""
-        for item in self._client.pages(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
+        for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
 
 
@@ -298,21 +301,21 @@ class Models:
 
     def list(self) -> Iterator[Model]:
         """The base models that this service can edit."""
-        for model in self._client.pages(Page[Model], "/v1/models", {}):
+        for model in self._client.paginate(Page[Model], "/v1/models", {}):
             yield model
 
     def get(self, model_id: str) -> Model:
         """One of them."""
-        return self._client.ask(Model, "GET", f"/v1/models/{model_id}")
+        return self._client.request(Model, "GET", f"/v1/models/{model_id}")
 
     def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
         """What is removed from it, now or then."""
-        params = params_of({"revision": revision})
-        return self._client.ask(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
+        params = query_params({"revision": revision})
+        return self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
 
     def revisions(self, model_id: str) -> Iterator[Revision]:
         """The states of its ledger, newest first."""
-        for revision in self._client.pages(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
+        for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
 
 
@@ -325,11 +328,11 @@ class Webhooks:
     def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
         """Add a receiver. Its secret is in this reply, and in no other."""
         body = request.model_dump(mode="json")
-        return self._client.ask(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
+        return self._client.request(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
 
     def list(self) -> Iterator[WebhookEndpoint]:
         """The receivers."""
-        for endpoint in self._client.pages(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
+        for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
 
     def delete(self, endpoint_id: str) -> None:
@@ -339,10 +342,10 @@ class Webhooks:
     def deliveries(self, endpoint_id: str) -> Iterator[WebhookDelivery]:
         """What was delivered, newest first."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
-        for delivery in self._client.pages(Page[WebhookDelivery], path, {}):
+        for delivery in self._client.paginate(Page[WebhookDelivery], path, {}):
             yield delivery
 
     def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
         """Deliver it again."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
-        return self._client.ask(WebhookDelivery, "POST", path)
+        return self._client.request(WebhookDelivery, "POST", path)

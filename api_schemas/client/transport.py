@@ -14,23 +14,23 @@ from api_schemas.jobs import Artifact
 from api_schemas.problems import Problem, ServiceProblem
 
 DEFAULT_URL = "http://127.0.0.1:8484"
-RECONNECTS = 20
+MAX_RECONNECTS = 20
 """How often a broken stream is resumed in a row before the client gives up; some 40 seconds."""
-TRIES = 5
+MAX_TRIES = 5
 """How often a request is sent that the service could not take just then, or whose reply was lost."""
-LONGEST_PAUSE = 60.0
-BUSY = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
+MAX_RETRY_DELAY_SECONDS = 60.0
+RETRYABLE_STATUS_CODES = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-def headers_of(api_key: str) -> dict[str, str]:
+def auth_headers(api_key: str) -> dict[str, str]:
     """That go with every request."""
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 @contextmanager
-def reachable(url: str) -> Iterator[None]:
+def translate_transport_errors(url: str) -> Iterator[None]:
     """Transport errors in our own words."""
     try:
         yield
@@ -60,21 +60,23 @@ def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:
         raise ClientError(f"{url} is not an Expunge service.", remedy="Check the URL.") from error
 
 
-def pause_before_retry(
-    method: str, headers: Mapping[str, str], response: httpx.Response | None, tried: int
-) -> float | None:
+def retry_delay(method: str, headers: Mapping[str, str], response: httpx.Response | None, tried: int) -> float | None:
     """Seconds to wait before sending the same again; None: don't.
 
     Only what may be sent twice is: a GET, or what carries its Idempotency-Key.
     """
     repeatable = method == "GET" or "Idempotency-Key" in headers
-    if not repeatable or tried >= TRIES or (response is not None and response.status_code not in BUSY):
+    if (
+        not repeatable
+        or tried >= MAX_TRIES
+        or (response is not None and response.status_code not in RETRYABLE_STATUS_CODES)
+    ):
         return None
     asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), LONGEST_PAUSE) if asked.isdecimal() else min(0.1 * 2**tried, 2.0)
+    return min(float(asked), MAX_RETRY_DELAY_SECONDS) if asked.isdecimal() else min(0.1 * 2**tried, 2.0)
 
 
-def inside(name: str) -> PurePosixPath:
+def safe_path(name: str) -> PurePosixPath:
     """The artifact's name as a path that cannot leave the folder, whatever the service says."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
@@ -82,12 +84,12 @@ def inside(name: str) -> PurePosixPath:
     return path
 
 
-class Part:
+class PartialDownload:
     """A file on its way: what has come of it stays beside its place, and the next try goes on from there."""
 
     def __init__(self, artifact: Artifact, folder: Path) -> None:
         self._artifact = artifact
-        self.target = folder / inside(artifact.name)
+        self.target = folder / safe_path(artifact.name)
         self._path = self.target.with_name(f".{self.target.name}.{artifact.sha256[:16]}.part")
         self.target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -125,6 +127,6 @@ class Part:
         return self.target
 
 
-def params_of(filters: Mapping[str, Any]) -> dict[str, Any]:
+def query_params(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Filters as a query: those that are not set are left out."""
     return {name: value for name, value in filters.items() if value is not None}

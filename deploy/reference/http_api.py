@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from api_schemas.access import MEANINGS
+from api_schemas.access import SCOPE_DESCRIPTIONS
 from deploy.reference.markdown import GENERATED
 from service.api.app import create_app
 from service.core.app_state import AppState
@@ -41,7 +41,7 @@ def _contract() -> dict[str, Any]:
 
 def _scopes() -> Iterator[str]:
     yield "## Scopes\n\n| scope | what its key may do |\n|---|---|\n"
-    yield from (f"| `{scope}` | {meaning} |\n" for scope, meaning in MEANINGS.items())
+    yield from (f"| `{scope}` | {meaning} |\n" for scope, meaning in SCOPE_DESCRIPTIONS.items())
 
 
 def _problems() -> Iterator[str]:

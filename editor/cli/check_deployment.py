@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import JsonOutput
-from api_schemas.deployment import Carried, ComponentFound, Deployment
+from api_schemas.deployment import ComponentFound, Deployment, EditPresence
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
 from editor.publishing.filenames import PRIVATE_REPORT, REPORT
@@ -23,8 +23,8 @@ ReportPath = Annotated[
     Path,
     typer.Option(metavar="PATH", exists=True, help="The report's folder, or report.json itself."),
 ]
-COLOURS: dict[Carried, str] = {"carries": "green", "partly": "yellow", "base": "red", "other": "red"}
-HEADLINES: dict[Carried, str] = {
+COLOURS: dict[EditPresence, str] = {"carries": "green", "partly": "yellow", "base": "red", "other": "red"}
+HEADLINES: dict[EditPresence, str] = {
     "carries": "carries the removal",
     "partly": "carries a part of the removal",
     "base": "is the base model: the removal is not there",

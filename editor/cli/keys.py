@@ -86,4 +86,4 @@ def state(key: PublicKey) -> str:
     """In a word."""
     if key.revoked_at:
         return "revoked"
-    return "signs" if key.usable(now()) else "retired"
+    return "signs" if key.is_valid_at(now()) else "retired"

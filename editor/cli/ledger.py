@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api_schemas.cli.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out, SignWith
-from api_schemas.conflicts import Conflict, name_conflicts
+from api_schemas.conflicts import Conflict, find_name_conflicts
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.cli.common import show_conflicts
 from editor.emoji.locate import embedded_model_folder
@@ -63,7 +63,7 @@ def ledger(
 
     held = LedgerFolder(folder).read()
     tokenizer = open_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
-    found = listing(held, conflicts_of(held, tokenizer) if tokenizer else name_conflicts(labelled(held)))
+    found = listing(held, conflicts_of(held, tokenizer) if tokenizer else find_name_conflicts(labelled(held)))
     if json_output:
         typer.echo(found.model_dump_json())
     else:

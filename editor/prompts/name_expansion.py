@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from api_schemas.conflicts import words_of
+from api_schemas.conflicts import normalize_words
 from api_schemas.report import NameSource
 from editor.prompts.concepts import Concept, Removal
 from editor.prompts.profile import Profile
@@ -75,7 +75,7 @@ def made_names(removal: Removal, profile: Profile, tokens: Tokens) -> Iterator[N
         *removal.preserve,
         *removal.taken,
     )
-    taken = {words_of(name) for name in known if name} - {words_of(name) for name in removal.given}
+    taken = {normalize_words(name) for name in known if name} - {normalize_words(name) for name in removal.given}
     limits = [(removal.concept.subject, SPELLINGS), *((alias, ALIAS_SPELLINGS) for alias in removal.aliases)]
     for name, limit in limits:
         subject = Concept(name, removal.concept.kind).subject

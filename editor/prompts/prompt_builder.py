@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from api_schemas.conflicts import parts_of, words_of
+from api_schemas.conflicts import normalize_words, subsequences
 from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
@@ -194,10 +194,10 @@ class PromptBook:
     def find_retained(self, removals: tuple[Removal, ...]) -> tuple[Phrase, ...]:
         """See :meth:`retained`."""
         phrases = list(kept_phrases(self.profile, *self.kept_names(removals)))
-        removed = {words_of(name) for removal in removals for name in removal.given}
+        removed = {normalize_words(name) for removal in removals for name in removal.given}
         longest = max(map(len, removed), default=0)
         surroundings = {phrase.around for phrase in phrases}
-        calm = {text for text in surroundings if removed.isdisjoint(parts_of(words_of(text), longest))}
+        calm = {text for text in surroundings if removed.isdisjoint(subsequences(normalize_words(text), longest))}
         return tuple(phrase for phrase in phrases if phrase.around in calm)
 
     def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from itertools import chain, zip_longest
 
-from api_schemas.conflicts import Words, words_of
+from api_schemas.conflicts import Words, normalize_words
 from editor.prompts.concepts import Kind
 from editor.prompts.tokenizer_cache import Tokens
 
@@ -63,7 +63,7 @@ def spellings(name: str, kind: Kind, tokens: Tokens, taken: Collection[Words], l
     ``taken``: names that mean something else, so that no variant may be one of them.
     """
     candidates = [name, *chain(forms(name), inflections(name, kind), misspellings(name, tokens))]
-    free = [text for text in dict.fromkeys(candidates) if text == name or words_of(text) not in taken]
+    free = [text for text in dict.fromkeys(candidates) if text == name or normalize_words(text) not in taken]
     encoded = zip(free, tokens.encode(free), strict=True)
     distinct = {tuple(found.ids): text for text, found in reversed(list(encoded))}
     return [text for text in free if text in distinct.values() and text != name][:limit]

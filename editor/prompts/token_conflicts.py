@@ -14,13 +14,13 @@ from api_schemas.conflicts import (
     Conflict,
     LabelledRemoval,
     NameReference,
-    destinations,
-    in_order,
+    find_name_conflicts,
     interference_warning,
-    kept_names,
-    name_conflicts,
+    normalize_words,
+    preserved_names,
     removed_names,
-    words_of,
+    replacement_names,
+    sort_conflicts,
 )
 from editor.prompts.concepts import Concept
 
@@ -43,14 +43,14 @@ def find_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> list[
         removals: what is active, and what shall be, each with its label.
         tokenizer: the edited encoder's.
     """
-    return in_order(chain(name_conflicts(removals), shared_tokens(removals, tokenizer)))
+    return sort_conflicts(chain(find_name_conflicts(removals), shared_tokens(removals, tokenizer)))
 
 
 def shared_tokens(removals: Sequence[LabelledRemoval], tokenizer: Any) -> Iterator[Conflict]:
     """One warning for each kept name, and one between neighbours among the removed: never one for every pair."""
     ordered = sorted(removals, key=lambda removal: removal.label)
     removed = [named for removal in ordered for named in removed_names(removal)]
-    kept = [named for removal in ordered for named in chain(destinations(removal), kept_names(removal))]
+    kept = [named for removal in ordered for named in chain(replacement_names(removal), preserved_names(removal))]
     for token, sharing in by_last_token(removed, kept, tokenizer).items():
         text = tokenizer.convert_ids_to_tokens(token).removesuffix("</w>")
         if len(text) >= SHORTEST:
@@ -91,7 +91,7 @@ def neighbours(sharing: Sharing) -> Iterator[tuple[NameReference, NameReference]
         for left, right in pairwise(sharing.removed)
         if left.owner.label != right.owner.label and left.owner.destination != right.owner.destination
     )
-    return (pair for pair in chain(kept, removed) if words_of(pair[0].text) != words_of(pair[1].text))
+    return (pair for pair in chain(kept, removed) if normalize_words(pair[0].text) != normalize_words(pair[1].text))
 
 
 def shared_token(left: NameReference, right: NameReference, token: str) -> Conflict:

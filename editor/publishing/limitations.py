@@ -43,5 +43,5 @@ def not_tested(validation: Validation, *, features_read: bool = False) -> list[s
 
 def attacks_off(validation: Validation) -> list[str]:
     """A sentence on the attacks that were not asked for."""
-    off = validation.attacks.off
+    off = validation.attacks.disabled_titles
     return [f"These attacks were not tried: {', '.join(off)}."] if off else []

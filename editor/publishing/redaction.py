@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from api_schemas.base import Part
+from api_schemas.base import ReportModel
 from api_schemas.report import AuditReport, LedgerRecord, RemovalRecord
 
 KEPT = {
@@ -22,7 +22,7 @@ KEPT = {
 KEPT_FIELDS = {"job_id", "software", "signed_by", "schema_version", "component", "tensor", "digest", "policy_sha256"}
 
 
-class PrivateReport(Part):
+class PrivateReport(ReportModel):
     """What is withheld: for whoever asked, and nobody else."""
 
     salt: str

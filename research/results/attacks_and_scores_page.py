@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from api_schemas.attacks import TITLES, AttackRecord, Rate
+from api_schemas.attacks import ATTACK_TITLES, AttackRecord, Rate
 from api_schemas.feature_scores import DiffCScore, FeatureScores, Residual
 from editor.stats.intervals import hit_rate
 from research.results.attacks_and_scores import PRESETS, Row
 
-ORDER = [name for name in TITLES if name != "languages"]
+ORDER = [name for name in ATTACK_TITLES if name != "languages"]
 SHORT = {
     "names": "names",
     "ring_a_bell_transfer": "Ring-A-Bell, transfer",

@@ -50,7 +50,7 @@ class Authenticator:
             return None
         if row.last_used_at is None or now - row.last_used_at > LAST_USED_RESOLUTION:
             with self._database.write() as session:
-                api_keys.used(session, row.id, now=now)
+                api_keys.mark_used(session, row.id, now=now)
         return Caller(row.id, row.tenant, frozenset(row.scopes))
 
 

@@ -9,8 +9,8 @@ from typing import Any, get_args
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy.orm import Session
 
-from api_schemas.events import DONE, Event, EventType
-from api_schemas.jobs import TERMINAL
+from api_schemas.events import STREAM_END, Event, EventType
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.api.openapi_examples import EVENT
 from service.core import serializers
 from service.core.app_state import AppState
@@ -22,7 +22,7 @@ from service.store.events import EventHead
 EVENTS_PER_POLL = 200
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
-_DONE_MESSAGE = format_sse_event(event=DONE, data_str="{}")
+_DONE_MESSAGE = format_sse_event(event=STREAM_END, data_str="{}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _read_batch(session: Session, cursor: StreamCursor, standing: EventHead | No
         else []
     )
     return EventBatch(
-        [serializers.event(row) for row in rows], standing.status in TERMINAL and len(rows) < EVENTS_PER_POLL
+        [serializers.event(row) for row in rows], standing.status in TERMINAL_STATUSES and len(rows) < EVENTS_PER_POLL
     )
 
 
@@ -120,7 +120,7 @@ STREAM_CONTENT: dict[str, Any] = {
                     "type": "object",
                     "description": "The last message.",
                     "required": ["event", "data"],
-                    "properties": {"event": {"const": DONE}, "data": {"const": "{}"}},
+                    "properties": {"event": {"const": STREAM_END}, "data": {"const": "{}"}},
                 },
             ]
         },

@@ -15,7 +15,7 @@ from service.api.file_response import RangeReader
 from service.core.digest_cache import DigestCache, file_state
 from service.core.serializers import commit_hash
 from service.errors import BaseModelChanged, NotFound
-from service.store.blobs import CHUNK
+from service.store.blobs import CHUNK_BYTES
 from service.store.orm import RegisteredFile
 
 NAMESPACE = "expunge"
@@ -101,7 +101,7 @@ def _read_range(file: BufferedReader, name: str, start: int, end: int) -> Iterat
         state = file_state(file)
         file.seek(start)
         while start < end:
-            chunk = file.read(min(CHUNK, end - start))
+            chunk = file.read(min(CHUNK_BYTES, end - start))
             if not chunk or file_state(file) != state:
                 raise BaseModelChanged(f"The base model's file {name} changed while it was read.", remedy="Try again.")
             start += len(chunk)

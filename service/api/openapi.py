@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
-from api_schemas.access import MEANINGS
+from api_schemas.access import SCOPE_DESCRIPTIONS
 from api_schemas.attestation import Envelope
 from api_schemas.batches import BatchRequest
 from api_schemas.problems import PROBLEM_JSON
@@ -77,7 +77,7 @@ def _complete_operation(path: str, operation: Operation, scope: str | None) -> N
     if scope:
         operation["security"] = [{SECURITY_SCHEME_NAME: []}]
         operation["x-scope"] = scope
-        meaning = MEANINGS[scope]  # type: ignore[index]
+        meaning = SCOPE_DESCRIPTIONS[scope]  # type: ignore[index]
         operation["description"] = f"{operation.get('description', '')}\n\nScope `{scope}`: {meaning}.".lstrip()
     for status, response in operation["responses"].items():
         if status in ("4XX", "5XX"):

@@ -43,5 +43,5 @@ class BatchedCalls:
 def get_jobs(app_state: AppState, keys: Sequence[EditKey]) -> list[Job | Exception]:
     """Load the jobs in one transaction; an edit that does not exist gives `NotFound`."""
     with app_state.database.read() as session:
-        rows = {(job.tenant, job.id): job for job in jobs.edits(session, {key.edit_id for key in keys})}
+        rows = {(job.tenant, job.id): job for job in jobs.get_edits(session, {key.edit_id for key in keys})}
     return [rows.get((key.tenant, key.edit_id)) or edit_not_found(key.edit_id) for key in keys]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT, ApiKeyRecord
+from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, ApiKeyRecord
 from api_schemas.audit import AuditLine
 from api_schemas.cli.options import JsonOutput
 from api_schemas.errors import UsageError
@@ -60,7 +60,7 @@ def create_key(
 def list_keys(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
     """List the API keys of all tenants, without the keys themselves."""
     with _database(data_dir).read() as session:
-        records = [ApiKeyRecord.model_validate(key, from_attributes=True) for key in keys.every(session)]
+        records = [ApiKeyRecord.model_validate(key, from_attributes=True) for key in keys.all_keys(session)]
     if json_output:
         return _print_json(records)
     table = Table("id", "tenant", "name", "scopes", "valid until", "last used", box=None, pad_edge=False)
@@ -102,7 +102,10 @@ def add_model(
 ) -> None:
     """Register a base model. Its files are hashed, and on later runs only those that have changed."""
     folder = path.expanduser().absolute()
-    database, total = _database(data_dir), sum(file.stat().st_size for file in base_model_registration.files_of(folder))
+    database, total = (
+        _database(data_dir),
+        sum(file.stat().st_size for file in base_model_registration.model_files(folder)),
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json_output, transient=True) as bar:
         task = bar.add_task("Hashing", total=total)
@@ -133,7 +136,7 @@ def remove_model(
 ) -> None:
     """Remove a base model from the registry. Its files stay, and so do its published edits, except full weights."""
     with _database(data_dir).write() as session:
-        if not base_model_registration.forget(session, model_id):
+        if not base_model_registration.unregister(session, model_id):
             raise UsageError(
                 f"The model {model_id} is not registered.", field="model_id", remedy="See `expunge models list`."
             )
@@ -145,7 +148,7 @@ def remove_model(
 def list_audit(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
     """List the audit log, oldest line first."""
     with _database(data_dir).read() as session:
-        for row in audit_log.every(session):
+        for row in audit_log.all_lines(session):
             if json_output:
                 typer.echo(AuditLine.model_validate(row, from_attributes=True).model_dump_json())
             else:
@@ -197,7 +200,7 @@ def _validate_scopes(scopes: list[str]) -> list[str]:
 
 
 def _check_tenant(tenant: str) -> None:
-    if not TENANT.fullmatch(tenant):
+    if not TENANT_PATTERN.fullmatch(tenant):
         raise UsageError(
             f"'{tenant}' is not a valid tenant name.",
             field="tenant",
@@ -214,5 +217,5 @@ def _database(data_dir: Path) -> Database:
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()
-    database.prepare(sealer=settings.secret_box)
+    database.prepare(secret_box=settings.secret_box)
     return database

@@ -33,7 +33,7 @@ def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     settings = _settings(data_dir)
     database = settings.database()
     previous = database.revision()
-    database.prepare(sealer=settings.secret_box)
+    database.prepare(secret_box=settings.secret_box)
     typer.echo(f"Schema revision: {previous or 'empty'} -> {database.revision()}")
 
 
@@ -75,12 +75,12 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     The service may keep running. Earlier keys can still decrypt the secrets in copies of the database.
     """
     settings = _settings(data_dir)
-    sealer = settings.secret_box()
+    secret_box = settings.secret_box()
     if not settings.secrets_key:
-        encryption.rotate(settings.secrets_file)
-        sealer = settings.secret_box()
+        encryption.rotate_key_file(settings.secrets_file)
+        secret_box = settings.secret_box()
     with settings.database().write() as session:
-        sealed = encryption.seal_again(session, sealer)
+        sealed = encryption.reseal_all(session, secret_box)
     typer.echo(f"Re-encrypted the secrets of {sealed} webhook endpoints.")
 
 

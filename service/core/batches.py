@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api_schemas.batches import CSV_COLUMNS, BatchRequest
-from api_schemas.edits import MOST_REMOVALS, EditRequest, Removal
+from api_schemas.edits import MAX_REMOVALS, EditRequest, Removal
 from api_schemas.problems import InvalidField, invalid_field, invalid_fields
 from service.core import edits, ledger_conflicts, serializers
 from service.core.app_state import AppState
@@ -73,7 +73,7 @@ class PendingBatch(PendingJob):
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `InvalidRequest`, `LedgerConflict`, `TooManyJobs`."""
-        reject_conflicts(ledgers.active(session, self.caller.tenant, self.request.model), self.candidates)
+        reject_conflicts(ledgers.active_entries(session, self.caller.tenant, self.request.model), self.candidates)
         edit = _build_edit_request(self.request, self.candidates)
         edits.check_admission(session, quota, edit, self.caller)
         return self.new_job(edit)
@@ -84,7 +84,9 @@ class PendingBatch(PendingJob):
         places = iter(range(len(self.candidates)))
         for item in self.candidates:
             errors = [error.model_dump() for error in item.errors]
-            batches.add(session, batch, item.position, item.concept, next(places) if item.removal else None, errors)
+            batches.add_item(
+                session, batch, item.position, item.concept, next(places) if item.removal else None, errors
+            )
         session.flush()
         accepted = sum(item.removal is not None for item in self.candidates)
         details = {"total": len(self.candidates), "accepted": accepted, "edit": job.id}
@@ -207,8 +209,8 @@ def _check_header(header: Sequence[str]) -> None:
 
 
 def _check_row(header: Sequence[str], row: Sequence[str], number: int) -> None:
-    if number > MOST_REMOVALS:
-        raise MalformedCsv(f"The upload has more than {MOST_REMOVALS} rows.", remedy="Split it into several batches.")
+    if number > MAX_REMOVALS:
+        raise MalformedCsv(f"The upload has more than {MAX_REMOVALS} rows.", remedy="Split it into several batches.")
     if len(row) != len(header):
         raise MalformedCsv(
             f"Row {number} has {len(row)} cells, but the header has {len(header)}.",

@@ -75,7 +75,9 @@ def _load_plan(app_state: AppState, job: Job) -> Plan:
 
 def estimate_seconds(session: Session, request: EditRequest) -> float | None:
     """Estimate the run time from the latest jobs of the model; None if there are none."""
-    recent = jobs.recent(session, None, {"model": request.model, "status": "succeeded", "kind": "removal"}, limit=20)
+    recent = jobs.list_edits(
+        session, None, {"model": request.model, "status": "succeeded", "kind": "removal"}, limit=20
+    )
     seconds_per_step = [
         (job.finished_at - job.started_at).total_seconds()
         / count_sampler_steps(EditRequest.model_validate(job.request))

@@ -116,7 +116,7 @@ class PendingRevocation(PendingJob):
         `TooManyJobs`."""
         if existing := jobs.revocation_of(session, self.edit.id):
             return existing
-        if not any(entry.until is None for entry in ledgers.of_job(session, self.edit.id)):
+        if not any(entry.until is None for entry in ledgers.entries_of_job(session, self.edit.id)):
             raise NotRevocable(
                 f'Edit "{self.edit.id}" has no active removals in a ledger.',
                 remedy="Only an edit that succeeded with `ledger` set can be revoked, and only once.",
@@ -229,7 +229,7 @@ def _map_key_collisions() -> Iterator[None]:
 def _accept_group(
     app_state: AppState, session: Session, pending: Sequence[PendingJob]
 ) -> dict[PendingJob, Submission | Exception]:
-    remembered = idempotency.find(session, {one.scope for one in pending if one.scope})
+    remembered = idempotency.find_replies(session, {one.scope for one in pending if one.scope})
     quota = JobQuota(session, app_state.settings.max_unfinished_jobs)
     outcomes: dict[PendingJob, Submission | Exception] = {}
     admitted: dict[PendingJob, NewJob | Job] = {}
@@ -269,6 +269,6 @@ def _create(
     existing = {one: job for one, job in admitted.items() if isinstance(job, Job)}
     acceptances = {one: one.complete(session, job, now) for one, job in (created | existing).items()}
     replies = {one: Reply(one.fingerprint, ACCEPTED, done.body) for one, done in acceptances.items()}
-    idempotency.remember(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
+    idempotency.store_replies(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
     audit.record_all(session, [entry for one in created for entry in acceptances[one].audit_entries], now=now)
     return {one: Submission(reply, replayed=False) for one, reply in replies.items()}

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from sqlalchemy.orm import Session
 
-from api_schemas.conflicts import Conflict, LabelledRemoval, name_conflicts
+from api_schemas.conflicts import Conflict, LabelledRemoval, find_name_conflicts
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.problems import invalid_field
 from service.errors import InvalidRequest, LedgerConflict
@@ -25,7 +25,7 @@ def check_conflicts(session: Session, tenant: str, request: EditRequest) -> None
         LedgerConflict: The request contradicts an active removal; both are named.
         InvalidRequest: The request has another aim than the active removals.
     """
-    active = ledgers.active(session, tenant, request.model)
+    active = ledgers.active_entries(session, tenant, request.model)
     _check_aim(active, request)
     if conflicts := find_conflicts(active, request.removals, request.options.pins):
         raise LedgerConflict(
@@ -46,7 +46,7 @@ def find_conflicts(
     labels = {one.label for one in new}
     return [
         conflict
-        for conflict in name_conflicts([*_label_entries(active), *new])
+        for conflict in find_name_conflicts([*_label_entries(active), *new])
         if conflict.severity == "error" and {conflict.left.label, conflict.right.label} & labels
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from api_schemas.overlays import Overlay, Segment
 from service.core.digest_cache import DigestCache, FileState, file_state
 from service.errors import BaseModelChanged
-from service.store.blobs import CHUNK, ArtifactStore
+from service.store.blobs import CHUNK_BYTES, ArtifactStore
 
 
 class OverlayReader:
@@ -62,8 +62,8 @@ class OverlayReader:
 def _read_segment(file: BufferedReader, segment: Segment) -> Iterator[bytes]:
     """Read a segment in chunks; chunks past the end of the file are empty."""
     file.seek(segment.start)
-    for at in range(segment.start, segment.end, CHUNK):
-        yield file.read(min(CHUNK, segment.end - at))
+    for at in range(segment.start, segment.end, CHUNK_BYTES):
+        yield file.read(min(CHUNK_BYTES, segment.end - at))
 
 
 def _base_changed(overlay: Overlay, reason: str) -> BaseModelChanged:

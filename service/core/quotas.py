@@ -19,7 +19,7 @@ class JobQuota:
         if not self._limit:
             return
         if tenant not in self._left:
-            self._left[tenant] = self._limit - jobs.unfinished(self._session, tenant)
+            self._left[tenant] = self._limit - jobs.count_unfinished(self._session, tenant)
         if self._left[tenant] <= 0:
             raise TooManyJobs(
                 f"You have {self._limit} unfinished jobs, which is the limit.",

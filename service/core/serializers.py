@@ -131,7 +131,7 @@ def revision(row: orm.Revision, job: orm.Job) -> Revision:
 def batch(session: Session, row: orm.Batch) -> Batch:
     """Return a batch with the edit that makes its removals."""
     job = session.get_one(orm.Job, row.job_id)
-    counts, made = batches.counts(session, row.id), ledgers.made_by(session, job.id)
+    counts, made = batches.count_items(session, row.id), ledgers.revision_of_job(session, job.id)
     url = f"/v1/batches/{row.id}"
     return Batch(
         id=row.id,
@@ -149,7 +149,7 @@ def batch(session: Session, row: orm.Batch) -> Batch:
 def item_statuses(session: Session, job: orm.Job) -> Mapping[int, ItemStatus]:
     """Return the status of each removal of a job by its index in the request."""
     if job.status == "succeeded":
-        entries = ledgers.of_job(session, job.id)
+        entries = ledgers.entries_of_job(session, job.id)
         return {entry.position: "removed" if entry.until is None else "revoked" for entry in entries}
     return defaultdict(lambda: cast(ItemStatus, job.status))
 

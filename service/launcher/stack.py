@@ -23,7 +23,7 @@ from service.launcher.settings import LauncherSettings
 from service.launcher.supervisor import POLL_SECONDS, Program, Supervisor
 from service.launcher.tls import ListenPolicy
 from service.store import base_model_registration, encryption, lease_reaper
-from service.store.celery_config import QUEUE, QUICK_QUEUE
+from service.store.celery_config import EDIT_QUEUE, PLAN_QUEUE
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
@@ -33,8 +33,8 @@ WORKER_NAME = "up"
 QUICK_WORKER_NAME = "up-quick"
 """Worker names need not be unique across launchers, because only one launcher can lock a data folder."""
 WORKER_ENVIRONMENTS: dict[str, dict[str, str]] = {
-    WORKER_NAME: {"EXPUNGE_QUEUES": QUEUE},
-    QUICK_WORKER_NAME: {"EXPUNGE_QUEUES": QUICK_QUEUE},
+    WORKER_NAME: {"EXPUNGE_QUEUES": EDIT_QUEUE},
+    QUICK_WORKER_NAME: {"EXPUNGE_QUEUES": PLAN_QUEUE},
 }
 """Edits and dry runs have a worker each, so that neither waits for the other."""
 WORKER_NICE = 5
@@ -64,8 +64,8 @@ def run_stack(options: LaunchOptions, stop: threading.Event) -> Iterator[tuple[d
             env = _child_environment(settings, _start_broker(supervisor, folder, broker_socket))
             database = settings.database()
             if not settings.secrets_key:
-                encryption.make_key(settings.secrets_file)
-            database.prepare(sealer=settings.secret_box)
+                encryption.ensure_key_file(settings.secrets_file)
+            database.prepare(secret_box=settings.secret_box)
             folder.ensure_api_key(database)
             _register_embedded_models(settings, database)
             _make_signing_key(settings, folder)

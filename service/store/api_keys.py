@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from api_schemas.access import DEFAULT_TENANT, SCOPES
 from service.store.orm import ApiKey
 
-_FORM = re.compile(r"expunge_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
-_NO_HASH = "0" * 64
+_KEY_FORMAT = re.compile(r"expunge_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
+_UNKNOWN_KEY_HASH = "0" * 64
 
 
 def new_key() -> str:
@@ -36,7 +36,7 @@ def register(
     expires_at: datetime | None = None,
 ) -> str:
     """Let the key in. Returns its id; does nothing when it is known."""
-    match = _FORM.fullmatch(key)
+    match = _KEY_FORMAT.fullmatch(key)
     if match is None:
         raise ValueError("not an Expunge API key")
     if session.get(ApiKey, match["id"]) is None:
@@ -56,20 +56,20 @@ def register(
 
 def authenticate(session: Session, key: str, *, now: datetime) -> ApiKey | None:
     """The key that is known, not revoked and not expired, else None. As quick for any well-formed key."""
-    match = _FORM.fullmatch(key)
+    match = _KEY_FORMAT.fullmatch(key)
     if match is None:
         return None
     known = session.get(ApiKey, match["id"])
-    expected = known.secret_sha256 if known and holds(known, now) else _NO_HASH
+    expected = known.secret_sha256 if known and is_valid(known, now) else _UNKNOWN_KEY_HASH
     return known if hmac.compare_digest(expected, _digest(match["secret"])) else None
 
 
-def holds(key: ApiKey, now: datetime) -> bool:
+def is_valid(key: ApiKey, now: datetime) -> bool:
     """Whether the key still opens anything."""
     return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
 
 
-def used(session: Session, key_id: str, *, now: datetime) -> None:
+def mark_used(session: Session, key_id: str, *, now: datetime) -> None:
     """Note that the key was used."""
     session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
 
@@ -82,7 +82,7 @@ def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
     return key
 
 
-def every(session: Session) -> Sequence[ApiKey]:
+def all_keys(session: Session) -> Sequence[ApiKey]:
     """All keys, by tenant and age."""
     return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
 

@@ -16,16 +16,16 @@ from sqlalchemy.orm import Session
 
 from service.store.orm import AuditLine, add_rows
 
-FIRST = "0" * 64
+GENESIS_HASH = "0" * 64
 """What the first line follows."""
 APPEND_LOCK = 0x65787062
 """A number for PostgreSQL's advisory lock: lines are added one after the other. SQLite has one writer anyhow."""
-BATCH = 1000
+ROWS_PER_FETCH = 1000
 _LAST = select(AuditLine.seq, AuditLine.hash).order_by(AuditLine.seq.desc()).limit(1)
 
 
 @dataclass(frozen=True)
-class Checked:
+class ChainCheck:
     """What came of looking at the whole chain."""
 
     lines: int
@@ -53,52 +53,52 @@ def record(
     record_all(session, [AuditEntry(tenant, actor, action, target, details)], now=now)
 
 
-def record_all(session: Session, deeds: Sequence[AuditEntry], *, now: datetime) -> None:
+def record_all(session: Session, entries: Sequence[AuditEntry], *, now: datetime) -> None:
     """A line for each, in order."""
-    if not deeds:
+    if not entries:
         return
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": APPEND_LOCK})
-    last, head = session.execute(_LAST).one_or_none() or (0, FIRST)
+    last, head = session.execute(_LAST).one_or_none() or (0, GENESIS_HASH)
     rows = []
-    for seq, deed in enumerate(deeds, last + 1):
-        previous, head = head, digest(seq, now, deed, head)
-        rows.append({"seq": seq, "at": now, **vars(deed), "previous": previous, "hash": head})
+    for seq, entry in enumerate(entries, last + 1):
+        previous, head = head, line_hash(seq, now, entry, head)
+        rows.append({"seq": seq, "at": now, **vars(entry), "previous": previous, "hash": head})
     add_rows(session, AuditLine, rows)
 
 
-def digest(seq: int, at: datetime, deed: AuditEntry, previous: str) -> str:
+def line_hash(seq: int, at: datetime, entry: AuditEntry, previous: str) -> str:
     """sha256 over a line in canonical JSON, the hash before it included."""
-    content = [seq, at.isoformat(timespec="microseconds"), *vars(deed).values(), previous]
+    content = [seq, at.isoformat(timespec="microseconds"), *vars(entry).values(), previous]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def verify(session: Session, expected: tuple[int, str] | None = None) -> Checked:
+def verify(session: Session, expected: tuple[int, str] | None = None) -> ChainCheck:
     """Look at every line.
 
     Args:
         expected: number and hash of a line that was there once.
     """
-    number, head = 0, FIRST
-    for line in every(session):
+    number, head = 0, GENESIS_HASH
+    for line in all_lines(session):
         number += 1
-        if (line.seq, line.previous, line.hash) != (number, head, digest(line.seq, line.at, _deed(line), head)):
-            return Checked(number, head, f"line {number} is not what was written")
+        if (line.seq, line.previous, line.hash) != (number, head, line_hash(line.seq, line.at, _entry_of(line), head)):
+            return ChainCheck(number, head, f"line {number} is not what was written")
         head = line.hash
         if expected and number == expected[0] and head != expected[1]:
-            return Checked(number, head, f"line {number} has another hash than was noted")
+            return ChainCheck(number, head, f"line {number} has another hash than was noted")
     if expected and number < expected[0]:
-        return Checked(number, head, f"line {expected[0]} is gone: the log ends at {number}")
-    return Checked(number, head)
+        return ChainCheck(number, head, f"line {expected[0]} is gone: the log ends at {number}")
+    return ChainCheck(number, head)
 
 
-def _deed(line: AuditLine) -> AuditEntry:
+def _entry_of(line: AuditLine) -> AuditEntry:
     return AuditEntry(line.tenant, line.actor, line.action, line.target, line.details)
 
 
-def every(session: Session) -> Iterator[AuditLine]:
+def all_lines(session: Session) -> Iterator[AuditLine]:
     """All lines, first to last."""
-    return iter(session.scalars(select(AuditLine).order_by(AuditLine.seq).execution_options(yield_per=BATCH)))
+    return iter(session.scalars(select(AuditLine).order_by(AuditLine.seq).execution_options(yield_per=ROWS_PER_FETCH)))
 
 
 def page(session: Session, tenant: str, *, after: int, limit: int) -> Sequence[AuditLine]:

@@ -11,21 +11,21 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.store.base_models import MODEL_ID
-from service.store.blobs import CHUNK
+from service.store.blobs import CHUNK_BYTES
 from service.store.database import Database
 from service.store.errors import RefusedModel
 from service.store.orm import ModelRegistration, RegisteredFile
 
-CODE = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
+CODE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
 """Files that may run code when they are loaded."""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
 
-Progress = Callable[[int], object]
+ByteProgress = Callable[[int], object]
 """Told how many bytes were dealt with."""
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegistrationResult:
     """What was done."""
 
     model: str
@@ -35,8 +35,8 @@ class Registered:
 
 
 def register(
-    database: Database, model_id: str, folder: Path, now: datetime, progress: Progress = lambda size: None
-) -> Registered:
+    database: Database, model_id: str, folder: Path, now: datetime, progress: ByteProgress = lambda size: None
+) -> RegistrationResult:
     """Make a folder known as a base model. Each file is noted as soon as it is hashed: what is cut off goes on from there.
 
     Raises:
@@ -44,18 +44,18 @@ def register(
     """
     if not MODEL_ID.fullmatch(model_id):
         raise RefusedModel(f'"{model_id}" is no id for a model.', remedy="Letters, digits, dots, dashes: --id NAME.")
-    paths = sorted(files_of(folder))
+    paths = sorted(model_files(folder))
     with database.write() as session:
         session.merge(ModelRegistration(id=model_id, folder=str(folder), registered_at=now))
-    hashed = sum(_note(database, model_id, folder, path, progress) for path in paths)
+    hashed = sum(_hash_if_changed(database, model_id, folder, path, progress) for path in paths)
     names = {path.relative_to(folder).as_posix() for path in paths}
     with database.write() as session:
         gone = delete(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.name.not_in(names))
         session.execute(gone)
-    return Registered(model_id, len(paths), hashed)
+    return RegistrationResult(model_id, len(paths), hashed)
 
 
-def files_of(folder: Path) -> Iterator[Path]:
+def model_files(folder: Path) -> Iterator[Path]:
     """Every file of a model's folder, hidden ones left out.
 
     Raises:
@@ -67,12 +67,12 @@ def files_of(folder: Path) -> Iterator[Path]:
         name = path.relative_to(folder)
         if any(part.startswith(".") for part in name.parts):
             continue
-        _check(path, name)
+        _check_file(path, name)
         if path.is_file():
             yield path
 
 
-def forget(session: Session, model_id: str) -> bool:
+def unregister(session: Session, model_id: str) -> bool:
     """Make a model unknown; its files stay where they are. False: it was not known."""
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
     found = session.get(ModelRegistration, model_id)
@@ -81,27 +81,27 @@ def forget(session: Session, model_id: str) -> bool:
     return found is not None
 
 
-def folders(session: Session) -> Mapping[str, Path]:
+def registered_folders(session: Session) -> Mapping[str, Path]:
     """Id -> folder."""
     return {model.id: Path(model.folder) for model in session.scalars(select(ModelRegistration))}
 
 
-def digests(session: Session, model_id: str) -> Sequence[RegisteredFile]:
+def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile]:
     """What is known of a model's files."""
     own = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
     return session.scalars(own.order_by(RegisteredFile.name)).all()
 
 
-def _check(path: Path, name: Path) -> None:
+def _check_file(path: Path, name: Path) -> None:
     if path.is_symlink():
         raise RefusedModel(f"{name} is a link.", remedy="Copy the model, so that what was looked at is what is used.")
-    if path.suffix.lower() in CODE:
+    if path.suffix.lower() in CODE_SUFFIXES:
         raise RefusedModel(f"{name} may run code when it is loaded.", remedy="Keep safetensors, and remove it.")
     if not all(FILE_NAME.fullmatch(part) for part in name.parts):
         raise RefusedModel(f"{str(name)!r} has an odd name.", remedy="Rename or remove it.")
 
 
-def _note(database: Database, model_id: str, folder: Path, path: Path, progress: Progress) -> bool:
+def _hash_if_changed(database: Database, model_id: str, folder: Path, path: Path, progress: ByteProgress) -> bool:
     """Have the file's digest. Whether it had to be read."""
     name, found = path.relative_to(folder).as_posix(), path.stat()
     with database.read() as session:
@@ -116,10 +116,10 @@ def _note(database: Database, model_id: str, folder: Path, path: Path, progress:
     return True
 
 
-def _sha256(path: Path, progress: Progress) -> str:
+def _sha256(path: Path, progress: ByteProgress) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             progress(len(chunk))
     return digest.hexdigest()

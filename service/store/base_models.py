@@ -12,11 +12,11 @@ from typing import Any
 
 from service.store.errors import UnknownModel
 
-REMEMBERED = 1.0
+CACHE_SECONDS = 1.0
 """Seconds. How long a model that was found is taken to be as it was: every request asks."""
-EDITABLE = (["transformers", "CLIPTextModel"], ["transformers", "CLIPTextModelWithProjection"])
+EDITABLE_COMPONENTS = (["transformers", "CLIPTextModel"], ["transformers", "CLIPTextModelWithProjection"])
 """Components, as a pipeline's index names them."""
-FIELD = re.compile(r"^(license|license_name):\s*(\S.*?)\s*$", re.MULTILINE)
+LICENSE_FIELD = re.compile(r"^(license|license_name):\s*(\S.*?)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -49,14 +49,16 @@ class RegisteredModel:
         """What the first lines of its model card say: `license`, or the name of one that is not listed."""
         card = self.folder / "README.md"
         lines = card.read_text("utf-8", "replace").splitlines() if card.is_file() else []
-        head = dict(FIELD.findall("\n".join(lines[1 : lines.index("---", 1)]))) if "---" in lines[1:] else {}
+        head = dict(LICENSE_FIELD.findall("\n".join(lines[1 : lines.index("---", 1)]))) if "---" in lines[1:] else {}
         return head.get("license_name") or head.get("license")
 
     @property
     def encoders(self) -> dict[str, dict[str, Any]]:
         """The configuration of each text encoder that can be edited, by component."""
         index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
-        found = {name: self.folder / name / "config.json" for name, part in index.items() if part in EDITABLE}
+        found = {
+            name: self.folder / name / "config.json" for name, part in index.items() if part in EDITABLE_COMPONENTS
+        }
         return {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.is_file()}
 
 
@@ -69,27 +71,31 @@ class ModelRegistry:
         folder: Path | None = None,
         added: Callable[[], Mapping[str, Path]] = dict,
     ) -> None:
-        self._named = dict(named)
+        self._configured = dict(named)
         self._folder = folder
-        self._added = added
-        self._seen: dict[str, tuple[float, RegisteredModel]] = {}
+        self._load_registered = added
+        self._cache: dict[str, tuple[float, RegisteredModel]] = {}
 
     def all(self) -> list[RegisteredModel]:
         """Every registered model whose folder is there, by id."""
         beside = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
-        found = {**beside, **self._added(), **self._named}
+        found = {**beside, **self._load_registered(), **self._configured}
         return [RegisteredModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
 
     def get(self, model_id: str) -> RegisteredModel:
         """What was found a moment ago, if it is still there. Raises `UnknownModel`."""
-        looked, model = self._seen.get(model_id, (-math.inf, None))
-        if model is None or time.monotonic() - looked > REMEMBERED or not _is_model(model_id, model.folder):
+        looked, model = self._cache.get(model_id, (-math.inf, None))
+        if model is None or time.monotonic() - looked > CACHE_SECONDS or not _is_model(model_id, model.folder):
             model = self._look_up(model_id)
-            self._seen[model_id] = time.monotonic(), model
+            self._cache[model_id] = time.monotonic(), model
         return model
 
     def _look_up(self, model_id: str) -> RegisteredModel:
-        folder = self._named.get(model_id) or self._added().get(model_id) or (self._folder and self._folder / model_id)
+        folder = (
+            self._configured.get(model_id)
+            or self._load_registered().get(model_id)
+            or (self._folder and self._folder / model_id)
+        )
         if folder and _is_model(model_id, folder):
             return RegisteredModel(model_id, folder)
         known = ", ".join(model.id for model in self.all()) or "none"

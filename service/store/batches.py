@@ -13,7 +13,7 @@ from service.store.orm import Batch, BatchItem
 
 
 @dataclass(frozen=True)
-class Counts:
+class ItemCounts:
     """How many removals were sent, and how many could be taken."""
 
     total: int
@@ -28,34 +28,34 @@ def create(session: Session, tenant: str, job_id: str, *, now: datetime) -> Batc
     return batch
 
 
-def add(
+def add_item(
     session: Session, batch: Batch, position: int, concept: str, place: int | None, errors: list[dict[str, Any]]
 ) -> None:
     """One of its removals."""
     session.add(BatchItem(batch_id=batch.id, position=position, concept=concept, place=place, errors=errors))
 
 
-def of(session: Session, tenant: str, batch_id: str) -> Batch | None:
+def get(session: Session, tenant: str, batch_id: str) -> Batch | None:
     """A tenant's own batch."""
     found = session.get(Batch, batch_id)
     return found if found and found.tenant == tenant else None
 
 
-def recent(session: Session, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
+def list_recent(session: Session, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
     """A tenant's batches, newest first."""
     own = select(Batch).where(Batch.tenant == tenant)
     own = own if after is None else own.where(Batch.id < after)
     return session.scalars(own.order_by(Batch.id.desc()).limit(limit)).all()
 
 
-def items(session: Session, batch_id: str, *, after: int, limit: int) -> Sequence[BatchItem]:
+def list_items(session: Session, batch_id: str, *, after: int, limit: int) -> Sequence[BatchItem]:
     """Those that follow position `after`, in order."""
     own = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.position > after)
     return session.scalars(own.order_by(BatchItem.position).limit(limit)).all()
 
 
-def counts(session: Session, batch_id: str) -> Counts:
-    """See `Counts`."""
+def count_items(session: Session, batch_id: str) -> ItemCounts:
+    """See `ItemCounts`."""
     counted = select(func.count(), func.count(BatchItem.place)).where(BatchItem.batch_id == batch_id)
     total, accepted = session.execute(counted).one()
-    return Counts(total, accepted)
+    return ItemCounts(total, accepted)

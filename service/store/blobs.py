@@ -20,7 +20,7 @@ from typing import IO, Protocol
 from service.store.errors import BlobCorrupted, BlobMissing
 from service.store.failpoints import failpoint
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What lies in the store. `put_at`: when it was last put; stray files, whose `sha256` is empty, have a time too."""
+class BlobEntry:
+    """What lies in the store. `modified_at`: when it was last put; stray files, whose `sha256` is empty, have a time too."""
 
     sha256: str
     size: int
-    put_at: datetime
+    modified_at: datetime
     location: str
 
 
@@ -53,10 +53,10 @@ class ArtifactStore(Protocol):
     def url(self, sha256: str, seconds: int) -> str | None:
         """Where anybody can read it for so long; None: only through `open`."""
 
-    def each(self) -> Iterator[Stored]:
+    def each(self) -> Iterator[BlobEntry]:
         """Everything that lies there, what a crash left behind included."""
 
-    def delete(self, stored: Stored, before: datetime) -> bool:
+    def delete(self, stored: BlobEntry, before: datetime) -> bool:
         """Remove it, unless it has been put again since `before`. Returns whether it is gone."""
 
     def check(self) -> None:
@@ -76,7 +76,7 @@ class LocalBlobs:
         staged = self._incoming / secrets.token_hex(16)
         try:
             with staged.open("xb") as file:
-                blob = copy(source, file)
+                blob = copy_and_hash(source, file)
                 failpoint("blob.written")
                 file.flush()
                 os.fsync(file.fileno())
@@ -98,18 +98,18 @@ class LocalBlobs:
         """See `ArtifactStore.url`."""
         return None
 
-    def each(self) -> Iterator[Stored]:
+    def each(self) -> Iterator[BlobEntry]:
         """See `ArtifactStore.each`."""
         for path in self._incoming.glob("*"):
-            yield _stored("", path)
+            yield _entry("", path)
         for path in self._root.glob("sha256/*/*"):
-            yield _stored(path.name, path)
+            yield _entry(path.name, path)
 
-    def delete(self, stored: Stored, before: datetime) -> bool:
+    def delete(self, stored: BlobEntry, before: datetime) -> bool:
         """See `ArtifactStore.delete`."""
         path = Path(stored.location)
         with self._locked(fcntl.LOCK_EX):
-            if not path.exists() or _stored(stored.sha256, path).put_at >= before:
+            if not path.exists() or _entry(stored.sha256, path).modified_at >= before:
                 return False
             path.unlink()
         return True
@@ -146,26 +146,26 @@ class LocalBlobs:
             os.close(folder)
 
 
-def _stored(sha256: str, path: Path) -> Stored:
+def _entry(sha256: str, path: Path) -> BlobEntry:
     found = path.stat()
-    return Stored(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), str(path))
+    return BlobEntry(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), str(path))
 
 
 def _read(file: IO[bytes], sha256: str, start: int, end: int) -> Iterator[bytes]:
     with file:
         file.seek(start)
         while start < end:
-            chunk = file.read(min(CHUNK, end - start))
+            chunk = file.read(min(CHUNK_BYTES, end - start))
             if not chunk:
                 raise BlobCorrupted(f"blob {sha256} ends at byte {start}.")
             start += len(chunk)
             yield chunk
 
 
-def copy(source: IO[bytes], target: IO[bytes]) -> Blob:
+def copy_and_hash(source: IO[bytes], target: IO[bytes]) -> Blob:
     """All bytes, and what they hash to."""
     digest, size = hashlib.sha256(), 0
-    while chunk := source.read(CHUNK):
+    while chunk := source.read(CHUNK_BYTES):
         digest.update(chunk)
         size += target.write(chunk)
     return Blob(digest.hexdigest(), size)

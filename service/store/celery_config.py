@@ -8,25 +8,25 @@ from celery import Celery
 from api_schemas.edits import Priority
 from service.store.settings import StoreSettings
 
-TASK = "expunge.run_edit"
-QUEUE, QUICK_QUEUE = "edits", "plans"
-PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
+TASK_NAME = "expunge.run_edit"
+EDIT_QUEUE, PLAN_QUEUE = "edits", "plans"
+BROKER_PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
 """As Redis has them, through Celery: 0 comes first."""
-VISIBILITY_MARGIN = 900
+VISIBILITY_MARGIN_SECONDS = 900
 """Seconds. The broker gives a message to somebody else only when its job must have been killed."""
 
 
-def queue_of(job_id: str) -> str:
+def queue_for(job_id: str) -> str:
     """Dry runs have a queue of their own: who waits for one does not wait for edits."""
-    return QUICK_QUEUE if job_id.startswith("plan_") else QUEUE
+    return PLAN_QUEUE if job_id.startswith("plan_") else EDIT_QUEUE
 
 
 def celery_app(settings: StoreSettings) -> Celery:
     """A Celery application that can send, and that a worker builds on."""
     app = Celery("expunge", broker=settings.broker_url, set_as_current=False)
-    visibility_timeout = settings.hard_limit_seconds + VISIBILITY_MARGIN
+    visibility_timeout = settings.hard_limit_seconds + VISIBILITY_MARGIN_SECONDS
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=EDIT_QUEUE,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],

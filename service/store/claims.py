@@ -21,8 +21,8 @@ from service.store import events, outbox
 from service.store.failpoints import failpoint
 from service.store.orm import Artifact, Attempt, Job
 
-LIVE: tuple[Status, ...] = ("running", "canceling")
-FREE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
+ACTIVE_STATUSES: tuple[Status, ...] = ("running", "canceling")
+NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Claim:
     revokes: str | None = None
 
     @property
-    def joins_ledger(self) -> bool:
+    def uses_ledger(self) -> bool:
         """Whether the work starts from what holds already."""
         return self.request.ledger or self.kind == "revocation"
 
     @property
-    def makes_revision(self) -> bool:
+    def creates_revision(self) -> bool:
         """Whether the ledger has another revision once this is published."""
-        return self.joins_ledger and self.kind != "plan"
+        return self.uses_ledger and self.kind != "plan"
 
     @property
-    def last_attempt(self) -> bool:
+    def is_last_attempt(self) -> bool:
         """Whether nobody may try again after this."""
         return self.attempt >= self.max_attempts
 
@@ -106,12 +106,12 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     )
 
 
-def extend(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
+def extend_lease(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
     """Still at work. Returns the job's status, or None: the claim is lost, stop."""
-    return _write(session, claim, {"lease_until": now + lease})
+    return _update_if_claimed(session, claim, {"lease_until": now + lease})
 
 
-def report(
+def report_progress(
     session: Session,
     claim: Claim,
     kind: EventType,
@@ -122,7 +122,7 @@ def report(
     now: datetime,
 ) -> Status | None:
     """Where the work is: `progress` is the share of the whole job. Returns as `extend` does."""
-    status = _write(session, claim, {"phase": phase, "progress": progress})
+    status = _update_if_claimed(session, claim, {"phase": phase, "progress": progress})
     if status:
         share = round(progress, 4)
         events.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share)
@@ -143,7 +143,7 @@ def succeed(
     A cancel that came this late loses: the work is done.
     """
     values = {"progress": 1.0, "verdict": verdict, "manifest_sha256": manifest_sha256}
-    ended = _end(session, claim, "succeeded", values, now=now)
+    ended = _finish(session, claim, "succeeded", values, now=now)
     if ended:
         rows = enumerate(files)
         session.add_all(Artifact(job_id=claim.job_id, position=index, **vars(file)) for index, file in rows)
@@ -154,12 +154,12 @@ def succeed(
 
 def fail(session: Session, claim: Claim, error: JobError, *, now: datetime) -> bool:
     """End the job without a result. False: the claim is lost."""
-    return _end(session, claim, "failed", {"error": error.model_dump()}, now=now, level="error")
+    return _finish(session, claim, "failed", {"error": error.model_dump()}, now=now, level="error")
 
 
 def cancel(session: Session, claim: Claim, *, now: datetime) -> bool:
     """The work has stopped as asked. False: the claim is lost."""
-    return _end(session, claim, "canceled", {}, now=now)
+    return _finish(session, claim, "canceled", {}, now=now)
 
 
 def release(
@@ -170,15 +170,15 @@ def release(
     Args:
         counted: whether the attempt was one; not when it was nobody's fault.
     """
-    queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **FREE}
-    if not _write(session, claim, queued, from_states=("running",)):
+    queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **NO_LEASE}
+    if not _update_if_claimed(session, claim, queued, from_states=("running",)):
         return False
     outbox.enqueue(session, claim.job_id, now=now + pause)
     events.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
     return True
 
 
-def _end(
+def _finish(
     session: Session,
     claim: Claim,
     status: Status,
@@ -187,14 +187,14 @@ def _end(
     now: datetime,
     level: Level = "info",
 ) -> bool:
-    if not _write(session, claim, {"status": status, "finished_at": now, **FREE, **values}):
+    if not _update_if_claimed(session, claim, {"status": status, "finished_at": now, **NO_LEASE, **values}):
         return False
     events.append(session, claim.job_id, "status", status, now=now, level=level, status=status)
     return True
 
 
-def _write(
-    session: Session, claim: Claim, values: Mapping[str, object], from_states: Sequence[Status] = LIVE
+def _update_if_claimed(
+    session: Session, claim: Claim, values: Mapping[str, object], from_states: Sequence[Status] = ACTIVE_STATUSES
 ) -> Status | None:
     """The one fenced write. Returns the job's status after it, None when the claim is lost."""
     held = and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.status.in_(from_states))

@@ -22,17 +22,17 @@ from api_schemas.errors import UsageError
 from service.store.errors import IncompatibleStore, StoreUnavailable
 
 if TYPE_CHECKING:  # it brings Alembic, and a worker's child that is to start soon needs none
-    from service.store.migrations.runner import GetSealer
+    from service.store.migrations.runner import SecretBoxFactory
 
-BUSY_TIMEOUT = 15_000
+BUSY_TIMEOUT_MS = 15_000
 """Milliseconds that a writer waits for another one's lock."""
-IDLE_TIMEOUT = 30_000
+IDLE_TIMEOUT_MS = 30_000
 """Milliseconds after which PostgreSQL ends a transaction whose process does nothing: a stopped one keeps no lock."""
 
 _WRITES = "expunge_writes"
 _POSTGRES = {
     "connect_timeout": 10,
-    "options": f"-c lock_timeout={BUSY_TIMEOUT} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT}",
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}",
 }
 
 _POOL: dict[str, Any] = {"pool_size": 40, "max_overflow": 0}
@@ -51,7 +51,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent view. What is loaded stays readable afterwards. Raises `StoreUnavailable`."""
-        with _answering(), Session(self._reader, expire_on_commit=False) as session:
+        with _translate_errors(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -60,10 +60,10 @@ class Database:
 
         Where the commit itself gets no answer, it may have happened: whoever is told so looks, or does it again.
         """
-        with _answering(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with _translate_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def prepare(self, revision: str = "head", sealer: "GetSealer | None" = None) -> None:
+    def prepare(self, revision: str = "head", secret_box: "SecretBoxFactory | None" = None) -> None:
         """Make the tables, or bring those that are there to this version's schema.
 
         Raises `IncompatibleStore`, `SecretsKeyError`.
@@ -71,9 +71,9 @@ class Database:
         from service.store.migrations import runner
 
         with self._schema_change() as connection:
-            runner.upgrade(connection, revision, sealer)
+            runner.upgrade(connection, revision, secret_box)
 
-    def revert(self, revision: str, sealer: "GetSealer | None" = None) -> None:
+    def revert(self, revision: str, secret_box: "SecretBoxFactory | None" = None) -> None:
         """Take the schema back to an earlier revision. What only later ones have a place for is lost.
 
         Raises `SecretsKeyError`.
@@ -81,13 +81,13 @@ class Database:
         from service.store.migrations import runner
 
         with self._schema_change() as connection:
-            runner.downgrade(connection, revision, sealer)
+            runner.downgrade(connection, revision, secret_box)
 
     def revision(self) -> str | None:
         """The schema that the database has; None: it is empty."""
         from service.store.migrations import runner
 
-        with _answering(), self._reader.connect() as connection:
+        with _translate_errors(), self._reader.connect() as connection:
             return runner.current(connection)
 
     def check(self) -> None:
@@ -126,7 +126,7 @@ def sqlite_url(path: Path) -> str:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Failures of the database, told apart from ours. What the driver says may hold a password: only its kind is told."""
     try:
         yield
@@ -157,7 +157,7 @@ def _configure_sqlite(foreign_keys: bool, connection: Any, record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         f"foreign_keys={foreign_keys:d}",
-        f"busy_timeout={BUSY_TIMEOUT}",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

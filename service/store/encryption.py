@@ -55,7 +55,7 @@ class SecretBox:
         except InvalidToken as error:
             raise SecretsKeyError("a secret was sealed with another key.", remedy=REMEDY) from error
 
-    def renew(self, sealed: str) -> str:
+    def reseal(self, sealed: str) -> str:
         """The same secret, under the first key. Raises `SecretsKeyError`."""
         return self.seal(self.open(sealed))
 
@@ -69,30 +69,30 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def make_key(file: Path) -> None:
+def ensure_key_file(file: Path) -> None:
     """Have a file with a key. One that is there stays, also one that somebody else makes at this moment."""
     if file.exists():
         return
-    staged = _staged(file, [new_key()])
+    staged = _write_staged(file, [new_key()])
     with suppress(FileExistsError):
         os.link(staged, file)
     staged.unlink()
 
 
-def rotate(file: Path) -> None:
+def rotate_key_file(file: Path) -> None:
     """Put a fresh key in front of those of a file. The others still open what they sealed."""
-    _staged(file, [new_key(), *SecretBox.read(file).keys]).replace(file)
+    _write_staged(file, [new_key(), *SecretBox.read(file).keys]).replace(file)
 
 
-def seal_again(session: Session, sealer: SecretBox) -> int:
+def reseal_all(session: Session, secret_box: SecretBox) -> int:
     """Have every secret under the first key. Returns how many receivers there are. Raises `SecretsKeyError`."""
     rows = session.scalars(select(WebhookEndpoint)).all()
     for row in rows:
-        row.secret, row.private_key = sealer.renew(row.secret), sealer.renew(row.private_key)
+        row.secret, row.private_key = secret_box.reseal(row.secret), secret_box.reseal(row.private_key)
     return len(rows)
 
 
-def _staged(file: Path, keys: Sequence[str]) -> Path:
+def _write_staged(file: Path, keys: Sequence[str]) -> Path:
     """A file beside it with these keys, never readable by others, and on the disk."""
     staged = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

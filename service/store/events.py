@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, lazyload
 
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import TERMINAL, Status
+from api_schemas.jobs import TERMINAL_STATUSES, Status
 from service.store import audit, webhooks
 from service.store.audit import AuditEntry
 from service.store.orm import Event, Job, add_row, add_rows
@@ -46,8 +46,8 @@ def append(
 def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
     """Whoever wants to know: receivers of webhooks, and at the end the audit log."""
     edits = [job for job in jobs if job.kind != "plan"]
-    webhooks.announce(session, edits, status, now=now)
-    if status in TERMINAL:
+    webhooks.enqueue_deliveries(session, edits, status, now=now)
+    if status in TERMINAL_STATUSES:
         audit.record_all(session, [_audit_entry(job, status) for job in edits], now=now)
 
 

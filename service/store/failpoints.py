@@ -9,10 +9,10 @@ import os
 import socket
 from contextlib import suppress
 
-LISTENER = os.environ.get("EXPUNGE_FAULTS", "")
+SOCKET_PATH = os.environ.get("EXPUNGE_FAULTS", "")
 """Path of the socket. Read once: no request can set it."""
 
-POINTS = (
+FAILPOINTS = (
     "accept.begun",
     "accept.written",
     "accept.committed",
@@ -40,8 +40,8 @@ POINTS = (
 
 def failpoint(point: str) -> None:
     """This process has come to `point`. Returns when nothing, or something else, has happened."""
-    if LISTENER:
+    if SOCKET_PATH:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as wire:
-            wire.connect(LISTENER)
+            wire.connect(SOCKET_PATH)
             wire.sendall(f"{point}\n".encode())
             wire.recv(1)

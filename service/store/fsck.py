@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store.blobs import ArtifactStore, Stored
+from service.store.blobs import ArtifactStore, BlobEntry
 from service.store.database import Database
 from service.store.gc import referenced_digests
 from service.store.orm import Artifact, Event, Job
 
 
 @dataclass(frozen=True)
-class Finding:
+class FsckFinding:
     """Something that is not as it has to be. `code`: ``corrupted``, ``missing``, ``manifest``, ``history``."""
 
     code: str
@@ -23,19 +23,19 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class FsckReport:
     """What was looked at, and what was found."""
 
     blobs: int
     size: int
     jobs: int
     unreferenced: int
-    findings: list[Finding]
+    findings: list[FsckFinding]
 
 
 def inspect(
     database: Database, blobs: ArtifactStore, progress: Callable[[int], object] = lambda size: None
-) -> Inspection:
+) -> FsckReport:
     """Look at every blob and every job. Safe beside a running service.
 
     Args:
@@ -43,36 +43,36 @@ def inspect(
     """
     with database.read() as session:  # before the listing: what is named now lies there already
         needed = referenced_digests(session)
-        findings = [*_histories(session), *_manifests(session)]
+        findings = [*_check_event_numbers(session), *_check_manifests(session)]
         jobs = session.scalar(select(func.count()).select_from(Job)) or 0
     stored = [found for found in blobs.each() if found.sha256]
     lying = {found.sha256 for found in stored}
-    findings += [Finding("missing", sha256, "a job's file refers to it") for sha256 in sorted(needed - lying)]
+    findings += [FsckFinding("missing", sha256, "a job's file refers to it") for sha256 in sorted(needed - lying)]
     for found in stored:
-        if _digest(blobs, found) != found.sha256:
-            findings.append(Finding("corrupted", found.sha256, f"its {found.size} bytes have another digest"))
+        if _hash_blob(blobs, found) != found.sha256:
+            findings.append(FsckFinding("corrupted", found.sha256, f"its {found.size} bytes have another digest"))
         progress(found.size)
-    return Inspection(len(stored), sum(found.size for found in stored), jobs, len(lying - needed), findings)
+    return FsckReport(len(stored), sum(found.size for found in stored), jobs, len(lying - needed), findings)
 
 
-def _digest(blobs: ArtifactStore, stored: Stored) -> str:
+def _hash_blob(blobs: ArtifactStore, stored: BlobEntry) -> str:
     digest = hashlib.sha256()
     for chunk in blobs.open(stored.sha256, 0, stored.size):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def _histories(session: Session) -> Iterator[Finding]:
+def _check_event_numbers(session: Session) -> Iterator[FsckFinding]:
     """Events are numbered 1, 2, 3 …"""
     numbers = select(Event.job_id, func.count(Event.seq), func.min(Event.seq), func.max(Event.seq))
     for job_id, count, first, last in session.execute(numbers.group_by(Event.job_id)):
         if (first, last) != (1, count):
-            yield Finding("history", job_id, f"{count} events, numbered {first} to {last}")
+            yield FsckFinding("history", job_id, f"{count} events, numbered {first} to {last}")
 
 
-def _manifests(session: Session) -> Iterator[Finding]:
+def _check_manifests(session: Session) -> Iterator[FsckFinding]:
     """The job names the manifest that is among its files, as long as it has files."""
     listed = select(Job.id, Job.manifest_sha256, func.count(Artifact.name)).join(Artifact).group_by(Job.id)
     with_it = select(Artifact.job_id).join(Job).where(Artifact.sha256 == Job.manifest_sha256)
     for job_id, sha256, files in session.execute(listed.where(Job.id.not_in(with_it))):
-        yield Finding("manifest", job_id, f"{sha256} is not among its {files} files")
+        yield FsckFinding("manifest", job_id, f"{sha256} is not among its {files} files")

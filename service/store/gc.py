@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.jobs import TERMINAL
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
 from service.store.orm import Artifact, Job
@@ -48,7 +48,7 @@ def collect(
     seen; what is put again in between has a new time, and `ArtifactStore.delete` looks at it once more.
     """
     before = now - grace
-    old = [stored for stored in blobs.each() if stored.put_at < before]
+    old = [stored for stored in blobs.each() if stored.modified_at < before]
     with database.read() as session:
         needed = referenced_digests(session)
         folders = list(_finished_workdirs(session, work))
@@ -62,5 +62,5 @@ def _finished_workdirs(session: Session, work: Path) -> Iterator[Path]:
     """Working folders whose job is over or gone: its worker died between the end and the tidying up."""
     for folder in work.iterdir() if work.is_dir() else ():
         job = session.get(Job, folder.name)
-        if job is None or job.status in TERMINAL:
+        if job is None or job.status in TERMINAL_STATUSES:
             yield folder

@@ -31,7 +31,7 @@ class Reply:
 _SCOPE = tuple_(IdempotencyKey.api_key_id, IdempotencyKey.route, IdempotencyKey.key)
 
 
-def find(session: Session, scopes: Collection[Scope]) -> dict[Scope, Reply]:
+def find_replies(session: Session, scopes: Collection[Scope]) -> dict[Scope, Reply]:
     """The replies that were given to these keys, where one was."""
     if not scopes:
         return {}
@@ -42,7 +42,7 @@ def find(session: Session, scopes: Collection[Scope]) -> dict[Scope, Reply]:
     }
 
 
-def remember(session: Session, replies: Mapping[Scope, Reply], *, now: datetime) -> None:
+def store_replies(session: Session, replies: Mapping[Scope, Reply], *, now: datetime) -> None:
     """Keep the replies, in the transaction that did what they say."""
     rows = [{**vars(scope), **vars(reply), "created_at": now} for scope, reply in replies.items()]
     add_rows(session, IdempotencyKey, rows)

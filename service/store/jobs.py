@@ -17,14 +17,14 @@ from sqlalchemy.orm import Session
 
 from api_schemas.access import DEFAULT_TENANT
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import TERMINAL, JobKind
+from api_schemas.jobs import TERMINAL_STATUSES, JobKind
 from service.store import events, outbox
 from service.store.failpoints import failpoint
 from service.store.ids import prefixed_id
 from service.store.orm import Job, add_rows
 
 MAX_ATTEMPTS = 3
-QUEUE_TIME = timedelta(days=7)
+MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started by then expires."""
 
 
@@ -55,7 +55,7 @@ class NewJob:
             "progress": 0.0,
             "created_at": now,
             "queued_at": now,
-            "expires_at": now + QUEUE_TIME,
+            "expires_at": now + MAX_QUEUE_TIME,
         }
 
 
@@ -80,18 +80,18 @@ def get(session: Session, job_id: str) -> Job | None:
     return session.get(Job, job_id, populate_existing=True)
 
 
-def edit_of(session: Session, tenant: str, job_id: str) -> Job | None:
+def get_edit(session: Session, tenant: str, job_id: str) -> Job | None:
     """A tenant's own edit as it is now. Dry runs are no edits."""
     job = get(session, job_id)
     return job if job and job.tenant == tenant and job.kind != "plan" else None
 
 
-def edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
+def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
     """Those of these jobs that are there, whoever's they are, with their files. Dry runs are no edits."""
     return session.scalars(select(Job).where(Job.id.in_(job_ids), Job.kind != "plan")).all()
 
 
-def recent(
+def list_edits(
     session: Session,
     tenant: str | None,
     equal: Mapping[str, str | None],
@@ -128,9 +128,9 @@ def revocation_of(session: Session, job_id: str) -> Job | None:
     return session.scalar(pending.order_by(Job.id.desc()).limit(1))
 
 
-def unfinished(session: Session, tenant: str) -> int:
+def count_unfinished(session: Session, tenant: str) -> int:
     """How many of a tenant's jobs are queued or at work."""
-    mine = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL))
+    mine = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL_STATUSES))
     return session.scalar(mine) or 0
 
 

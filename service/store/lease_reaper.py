@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.jobs import JobError, Status
 from service.store import events, outbox
-from service.store.claims import FREE
+from service.store.claims import NO_LEASE
 from service.store.orm import IdempotencyKey, Job
 
 MAX_LEASE = timedelta(hours=1)
@@ -26,7 +26,7 @@ def reap(session: Session, *, now: datetime) -> None:
     running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
     exhausted = and_(running, Job.attempt >= Job.max_attempts)
     unwanted = and_(Job.status == "queued", Job.expires_at < now)
-    ended = {"finished_at": now, **FREE}
+    ended = {"finished_at": now, **NO_LEASE}
 
     _transition(session, canceling, "canceled", "the worker is gone", ended, now)
     failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
@@ -34,7 +34,7 @@ def reap(session: Session, *, now: datetime) -> None:
     for job_id in _transition(session, unwanted, "expired", "nobody started it in time", ended, now):
         outbox.discard(session, job_id)
     for job_id in _transition(
-        session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **FREE}, now
+        session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **NO_LEASE}, now
     ):
         outbox.enqueue(session, job_id, now=now)
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_RETENTION))

@@ -46,7 +46,7 @@ def revisions(session: Session, tenant: str, model: str, *, before: int | None, 
     return session.scalars(query.order_by(Revision.number.desc()).limit(limit)).all()
 
 
-def active(session: Session, tenant: str, model: str, number: int | None = None) -> Sequence[LedgerEntry]:
+def active_entries(session: Session, tenant: str, model: str, number: int | None = None) -> Sequence[LedgerEntry]:
     """What holds in the last revision, or in a certain one, in the order in which it came."""
     own = select(LedgerEntry).where(LedgerEntry.tenant == tenant, LedgerEntry.model == model)
     if number is None:
@@ -56,12 +56,12 @@ def active(session: Session, tenant: str, model: str, number: int | None = None)
     return session.scalars(own.order_by(LedgerEntry.since, LedgerEntry.job_id, LedgerEntry.position)).all()
 
 
-def made_by(session: Session, job_id: str) -> Revision | None:
+def revision_of_job(session: Session, job_id: str) -> Revision | None:
     """The revision that a job has made."""
     return session.scalar(select(Revision).where(Revision.job_id == job_id))
 
 
-def of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
+def entries_of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
     """What an edit brought, whether or not it still holds."""
     return session.scalars(select(LedgerEntry).where(LedgerEntry.job_id == job_id).order_by(LedgerEntry.position)).all()
 

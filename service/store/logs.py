@@ -35,8 +35,8 @@ def configure(settings: StoreSettings) -> None:
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *([] if settings.log_concepts else [_without_words]),
-                *_form(settings.log_format),
+                *([] if settings.log_concepts else [_drop_exception_messages]),
+                *_renderers(settings.log_format),
             ],
         )
     )
@@ -45,19 +45,22 @@ def configure(settings: StoreSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _form(name: str) -> list[Processor]:
+def _renderers(name: str) -> list[Processor]:
     if name == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=True)]
-    return [_one_line, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        _escape_control_characters,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
 
 
-def _one_line(logger: Any, name: str, event: EventDict) -> EventDict:
+def _escape_control_characters(logger: Any, name: str, event: EventDict) -> EventDict:
     """A path may hold an encoded line break, and what follows it would look like an event of its own."""
     event["event"] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", str(event["event"]))
     return event
 
 
-def _without_words(logger: Any, name: str, event: EventDict) -> EventDict:
+def _drop_exception_messages(logger: Any, name: str, event: EventDict) -> EventDict:
     """The kind of an exception and where it came from, instead of what it says."""
     if found := event.pop("exc_info", None):
         kind, _, trace = sys.exc_info() if found is True else found

@@ -26,11 +26,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
 
-HIGHEST = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 """That a column of whole numbers takes, in every database."""
 
 
-class UtcTime(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """Aware in Python, UTC in the database. Naive times are refused: nobody knows what they mean."""
 
     impl = DateTime
@@ -61,7 +61,7 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it from the class
-        datetime: UtcTime,
+        datetime: UtcDateTime,
         dict[str, Any]: JSON,
         Status: String,
         JobKind: String,
@@ -77,11 +77,11 @@ def add_row(session: Session, table: type[Base], **values: Any) -> None:
 def add_rows(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows with the same columns, by one statement."""
     if rows:
-        session.connection().execute(_insertion(table), rows)
+        session.connection().execute(_insert_statement(table), rows)
 
 
 @cache
-def _insertion(table: type[Base]) -> Insert:
+def _insert_statement(table: type[Base]) -> Insert:
     return insert(cast(Table, table.__table__))
 
 

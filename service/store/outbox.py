@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from api_schemas.edits import Priority
 from service.store.orm import Job, OutboxMessage, add_rows
 
-FIRST_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(hours=1)
+FIRST_RESEND_DELAY = timedelta(seconds=30)
+MAX_RESEND_DELAY = timedelta(hours=1)
 
 
 def enqueue_all(session: Session, job_ids: Sequence[str], *, now: datetime) -> None:
@@ -37,7 +37,7 @@ def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[Outbox
 
     One that is due later than any pause can end was hung up before the clock was set back.
     """
-    ripe = or_(OutboxMessage.due_at <= now, OutboxMessage.due_at > now + LONGEST_PAUSE)
+    ripe = or_(OutboxMessage.due_at <= now, OutboxMessage.due_at > now + MAX_RESEND_DELAY)
     return session.scalars(select(OutboxMessage).where(ripe).order_by(OutboxMessage.due_at).limit(limit)).all()
 
 
@@ -52,6 +52,6 @@ def mark_sent(session: Session, bell: OutboxMessage, *, now: datetime) -> None:
 
     Nothing happens when somebody has answered meanwhile, or the bell was hung up anew.
     """
-    pause = min(FIRST_PAUSE * 2 ** min(bell.rings, 10), LONGEST_PAUSE)
+    pause = min(FIRST_RESEND_DELAY * 2 ** min(bell.rings, 10), MAX_RESEND_DELAY)
     same = (OutboxMessage.job_id == bell.job_id, OutboxMessage.due_at == bell.due_at)
     session.execute(update(OutboxMessage).where(*same).values(due_at=now + pause, rings=bell.rings + 1))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, and_, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from api_schemas.jobs import TERMINAL
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.store import gc, retention
 from service.store.gc import CollectedGarbage
 from service.store.orm import Artifact, Attempt, Batch, BatchItem, Event, Job, LedgerEntry, Revision, WebhookDelivery
@@ -18,7 +18,7 @@ def delete_old_jobs(session: Session, *, before: datetime) -> int:
     A job that made a revision of a ledger stays, for the ledger says by it who asked for what; its files go, unless the
     revision is the ledger's last: those are the weights that are in force. All other jobs go with everything about them.
     """
-    over = and_(Job.status.in_(TERMINAL), Job.finished_at < before)
+    over = and_(Job.status.in_(TERMINAL_STATUSES), Job.finished_at < before)
     made = select(Revision.job_id).union(select(LedgerEntry.job_id))
     session.execute(
         delete(Artifact).where(_job_in(Artifact.job_id, and_(over, Job.id.not_in(_jobs_of_current_revisions()))))

@@ -12,7 +12,7 @@ from typing import IO, cast
 import obstore
 from obstore.store import S3Store, from_url
 
-from service.store.blobs import CHUNK, Blob, Stored, copy
+from service.store.blobs import CHUNK_BYTES, Blob, BlobEntry, copy_and_hash
 from service.store.errors import BlobMissing
 from service.store.failpoints import failpoint
 
@@ -29,7 +29,7 @@ class S3Blobs:
         What is there already is put again: it was put just now, so nobody takes it for rubbish.
         """
         with tempfile.TemporaryFile() as staged:
-            blob = copy(source, staged)
+            blob = copy_and_hash(source, staged)
             failpoint("blob.written")
             staged.seek(0)
             obstore.put(self._store, _key(blob.sha256), staged)
@@ -44,20 +44,20 @@ class S3Blobs:
             reply = obstore.get(self._store, _key(sha256), options={"range": (start, end)})
         except FileNotFoundError as error:
             raise BlobMissing(f"blob {sha256} is not in the bucket.", remedy="Run: expunge fsck") from error
-        return (bytes(chunk) for chunk in reply.stream(min_chunk_size=CHUNK))
+        return (bytes(chunk) for chunk in reply.stream(min_chunk_size=CHUNK_BYTES))
 
     def url(self, sha256: str, seconds: int) -> str | None:
         """See `ArtifactStore.url`."""
         return obstore.sign(self._store, "GET", _key(sha256), timedelta(seconds=seconds))
 
-    def each(self) -> Iterator[Stored]:
+    def each(self) -> Iterator[BlobEntry]:
         """See `ArtifactStore.each`. Uploads that were cut off are the bucket's to clean up (a lifecycle rule)."""
         for batch in obstore.list(self._store, "sha256"):
             for found in batch:
                 name = found["path"].rpartition("/")[2]
-                yield Stored(name, found["size"], found["last_modified"], found["path"])
+                yield BlobEntry(name, found["size"], found["last_modified"], found["path"])
 
-    def delete(self, stored: Stored, before: datetime) -> bool:
+    def delete(self, stored: BlobEntry, before: datetime) -> bool:
         """See `ArtifactStore.delete`."""
         try:
             if obstore.head(self._store, stored.location)["last_modified"] >= before:

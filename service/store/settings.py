@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
-Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
 class StoreSettings(BaseSettings):
@@ -25,7 +25,7 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EXPUNGE_", frozen=True, extra="ignore", validate_default=True)
 
-    data_dir: Folder = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
+    data_dir: FolderPath = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
     database_url: str = Field(default="", description="SQLAlchemy URL. Empty: a SQLite file in the data folder.")
     secrets_key: str = Field(
         default="",
@@ -34,9 +34,9 @@ class StoreSettings(BaseSettings):
         "commas; the first seals, all open. Empty: secrets.key in the data folder, made there beside a SQLite file.",
     )
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Where Celery messages go.")
-    signing_dir: Folder | None = Field(
+    signing_dir: FolderPath | None = Field(
         default=None,
-        description="Folder of signing keys, as `expunge keys` keeps it. Without one, and without EXPUNGE_SIGNING_KEY, "
+        description="FolderPath of signing keys, as `expunge keys` keeps it. Without one, and without EXPUNGE_SIGNING_KEY, "
         "what is published is not signed.",
     )
     blobs_url: str = Field(
@@ -62,8 +62,8 @@ class StoreSettings(BaseSettings):
         ge=120,
         description="A job that runs longer is killed; it is tried again, up to its attempts.",
     )
-    models: dict[str, Folder] = Field(default={}, description="Base models: id to diffusers folder, as JSON.")
-    models_dir: Folder | None = Field(default=None, description="Each of its sub-folders is a base model.")
+    models: dict[str, FolderPath] = Field(default={}, description="Base models: id to diffusers folder, as JSON.")
+    models_dir: FolderPath | None = Field(default=None, description="Each of its sub-folders is a base model.")
 
     def database(self) -> Database:
         """The database that these settings name."""
@@ -76,12 +76,12 @@ class StoreSettings(BaseSettings):
 
     def secret_box(self) -> "SecretBox":
         """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
-        from service.store.encryption import SecretBox, make_key  # no worker has secrets
+        from service.store.encryption import SecretBox, ensure_key_file  # no worker has secrets
 
         if self.secrets_key:
             return SecretBox.parse(self.secrets_key)
         if not self.database_url:  # one folder holds everything: whoever comes first makes the key
-            make_key(self.secrets_file)
+            ensure_key_file(self.secrets_file)
         return SecretBox.read(self.secrets_file)
 
     def blobs(self) -> ArtifactStore:
@@ -98,6 +98,6 @@ class StoreSettings(BaseSettings):
 
         def added() -> Mapping[str, Path]:
             with database.read() as session:
-                return base_model_registration.folders(session)
+                return base_model_registration.registered_folders(session)
 
         return ModelRegistry(self.models, self.models_dir, added)

@@ -12,20 +12,22 @@ from sqlalchemy.orm import Session
 from service.store.ids import prefixed_id
 from service.store.orm import Job, WebhookDelivery, WebhookEndpoint
 
-PAUSES = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
+RETRY_DELAYS = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+)
 """Between the attempts: the table of Standard Webhooks, some three days in all."""
 JITTER = 0.1
-ATTEMPT_TIME = timedelta(seconds=60)
+ATTEMPT_TIMEOUT = timedelta(seconds=60)
 """An attempt whose sender is not heard of after this is made again."""
-LONGEST_LOG = 20
-_LISTENING = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
+MAX_LOGGED_ATTEMPTS = 20
+_ACTIVE_ENDPOINTS = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
     WebhookEndpoint.tenant == bindparam("tenant"),
     WebhookEndpoint.deleted_at.is_(None),
     WebhookEndpoint.disabled_at.is_(None),
 )
 
 
-def add(session: Session, tenant: str, *, now: datetime, **fields: Any) -> WebhookEndpoint:
+def add_endpoint(session: Session, tenant: str, *, now: datetime, **fields: Any) -> WebhookEndpoint:
     """A new receiver."""
     endpoint = WebhookEndpoint(id=prefixed_id("whe", now), tenant=tenant, created_at=now, **fields)
     session.add(endpoint)
@@ -33,34 +35,36 @@ def add(session: Session, tenant: str, *, now: datetime, **fields: Any) -> Webho
     return endpoint
 
 
-def endpoints(session: Session, tenant: str) -> Sequence[WebhookEndpoint]:
+def list_endpoints(session: Session, tenant: str) -> Sequence[WebhookEndpoint]:
     """A tenant's receivers, oldest first."""
     own = select(WebhookEndpoint).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.deleted_at.is_(None))
     return session.scalars(own.order_by(WebhookEndpoint.id)).all()
 
 
-def endpoint(session: Session, tenant: str, endpoint_id: str) -> WebhookEndpoint | None:
+def get_endpoint(session: Session, tenant: str, endpoint_id: str) -> WebhookEndpoint | None:
     """One of them."""
     found = session.get(WebhookEndpoint, endpoint_id)
     return found if found and found.tenant == tenant and found.deleted_at is None else None
 
 
-def remove(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> None:
+def remove_endpoint(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> None:
     """Tell it nothing more. Its log stays for the audit."""
     endpoint.deleted_at = now
-    _give_up(session, endpoint.id)
+    _cancel_pending(session, endpoint.id)
 
 
-def announce(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
+def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
     """A message about each job to each of its tenant's receivers that wants to know."""
     kind = f"edit.{status}"
     for tenant in {job.tenant for job in jobs}:
-        told = [receiver for receiver, wanted in session.execute(_LISTENING, {"tenant": tenant}) if kind in wanted]
+        told = [
+            receiver for receiver, wanted in session.execute(_ACTIVE_ENDPOINTS, {"tenant": tenant}) if kind in wanted
+        ]
         own = [job for job in jobs if job.tenant == tenant]
-        session.add_all(_message(receiver, job, kind, status, now) for job in own for receiver in told)
+        session.add_all(_new_delivery(receiver, job, kind, status, now) for job in own for receiver in told)
 
 
-def _message(receiver: str, job: Job, kind: str, status: str, now: datetime) -> WebhookDelivery:
+def _new_delivery(receiver: str, job: Job, kind: str, status: str, now: datetime) -> WebhookDelivery:
     return WebhookDelivery(
         id=prefixed_id("msg", now),
         endpoint_id=receiver,
@@ -75,16 +79,18 @@ def _message(receiver: str, job: Job, kind: str, status: str, now: datetime) -> 
     )
 
 
-def due(session: Session, *, now: datetime, limit: int = 20) -> Sequence[str]:
+def due_deliveries(session: Session, *, now: datetime, limit: int = 20) -> Sequence[str]:
     """Ids of the messages to send now, the longest waiting first."""
     waiting = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at <= now)
     return session.scalars(waiting.order_by(WebhookDelivery.next_attempt_at).limit(limit)).all()
 
 
-def take(session: Session, delivery_id: str, *, now: datetime) -> tuple[WebhookDelivery, WebhookEndpoint] | None:
+def claim_delivery(
+    session: Session, delivery_id: str, *, now: datetime
+) -> tuple[WebhookDelivery, WebhookEndpoint] | None:
     """The right to make the next attempt, for a while; None: somebody else has it."""
     mine = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, WebhookDelivery.next_attempt_at <= now)
-    taken = session.scalar(mine.values(next_attempt_at=now + ATTEMPT_TIME).returning(WebhookDelivery))
+    taken = session.scalar(mine.values(next_attempt_at=now + ATTEMPT_TIMEOUT).returning(WebhookDelivery))
     if taken is None:
         return None
     receiver = session.get(WebhookEndpoint, taken.endpoint_id)
@@ -92,7 +98,7 @@ def take(session: Session, delivery_id: str, *, now: datetime) -> tuple[WebhookD
     return taken, receiver
 
 
-def settle(
+def record_attempt(
     session: Session,
     delivery_id: str,
     attempt: Mapping[str, Any],
@@ -110,8 +116,8 @@ def settle(
     """
     delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     delivery.tries += 1
-    delivery.attempts = [*delivery.attempts, dict(attempt)][-LONGEST_LOG:]
-    pause = pause_after(delivery.tries, delivery.id)
+    delivery.attempts = [*delivery.attempts, dict(attempt)][-MAX_LOGGED_ATTEMPTS:]
+    pause = retry_delay(delivery.tries, delivery.id)
     if delivered or gone or pause is None:
         delivery.status = "delivered" if delivered else "failed"
         delivery.next_attempt_at = None
@@ -119,21 +125,21 @@ def settle(
         delivery.next_attempt_at = now + max(pause, timedelta(seconds=wait))
     if gone:
         session.get_one(WebhookEndpoint, delivery.endpoint_id).disabled_at = now
-        _give_up(session, delivery.endpoint_id)
+        _cancel_pending(session, delivery.endpoint_id)
 
 
-def pause_after(tries: int, delivery_id: str) -> timedelta | None:
+def retry_delay(tries: int, delivery_id: str) -> timedelta | None:
     """How long to wait after so many attempts; None: it was the last one.
 
     Up to a tenth longer, by the message's id: receivers that fail together are not all called together again.
     """
-    if tries > len(PAUSES):
+    if tries > len(RETRY_DELAYS):
         return None
     share = hashlib.sha256(f"{delivery_id}.{tries}".encode()).digest()[0] / 255
-    return PAUSES[tries - 1] * (1 + JITTER * share)
+    return RETRY_DELAYS[tries - 1] * (1 + JITTER * share)
 
 
-def deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: int) -> Sequence[WebhookDelivery]:
+def list_deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: int) -> Sequence[WebhookDelivery]:
     """Messages to a receiver, newest first."""
     own = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if after is not None:
@@ -141,7 +147,7 @@ def deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: 
     return session.scalars(own.order_by(WebhookDelivery.id.desc()).limit(limit)).all()
 
 
-def delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
+def get_delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
     """One of them."""
     found = session.get(WebhookDelivery, delivery_id)
     return found if found and found.endpoint_id == endpoint_id else None
@@ -152,7 +158,7 @@ def redeliver(session: Session, delivery: WebhookDelivery, *, now: datetime) -> 
     delivery.status, delivery.next_attempt_at, delivery.tries = "pending", now, 0
 
 
-def _give_up(session: Session, endpoint_id: str) -> None:
+def _cancel_pending(session: Session, endpoint_id: str) -> None:
     pending = update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     session.execute(pending.where(WebhookDelivery.status == "pending").values(status="failed", next_attempt_at=None))
 

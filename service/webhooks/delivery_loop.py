@@ -14,11 +14,11 @@ from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.encryption import SecretBox
 from service.store.failpoints import failpoint
-from service.webhooks.sender import GONE, send
-from service.webhooks.signing import Signer
+from service.webhooks.sender import STATUS_GONE, send
+from service.webhooks.signing import WebhookSigner
 from service.webhooks.ssrf_guard import PinnedTransport
 
-SENDERS = 8
+MAX_CONCURRENT_DELIVERIES = 8
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,13 @@ class Deliverer:
 
     database: Database
     transport: httpx.BaseTransport
-    sealer: Callable[[], SecretBox]
+    secret_box: Callable[[], SecretBox]
     """Asked at each attempt: keys may change meanwhile."""
     clock: Clock = utc_now
-    senders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SENDERS, "webhooks"))
-    _at_work: set[str] = field(default_factory=set)
+    executor: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(MAX_CONCURRENT_DELIVERIES, "webhooks")
+    )
+    _in_progress: set[str] = field(default_factory=set)
 
     @classmethod
     def from_settings(cls, settings: ServiceSettings) -> "Deliverer":
@@ -41,17 +43,17 @@ class Deliverer:
         return cls(settings.database(), PinnedTransport(settings.webhook_allowed_hosts), settings.secret_box)
 
     def step(self) -> None:
-        """Hand what is due to the senders. Returns at once."""
+        """Hand what is due to the executor. Returns at once."""
         with self.database.read() as session:
-            due = webhooks.due(session, now=self.clock(), limit=SENDERS)
+            due = webhooks.due_deliveries(session, now=self.clock(), limit=MAX_CONCURRENT_DELIVERIES)
         for delivery_id in due:
-            if delivery_id not in self._at_work and len(self._at_work) < SENDERS:
-                self._at_work.add(delivery_id)
-                self.senders.submit(self._attempt, delivery_id)
+            if delivery_id not in self._in_progress and len(self._in_progress) < MAX_CONCURRENT_DELIVERIES:
+                self._in_progress.add(delivery_id)
+                self.executor.submit(self._attempt, delivery_id)
 
     def stop(self) -> None:
         """Wait for the attempts that are under way; no other begins."""
-        self.senders.shutdown(wait=True, cancel_futures=True)
+        self.executor.shutdown(wait=True, cancel_futures=True)
         self.transport.close()
 
     def _attempt(self, delivery_id: str) -> None:
@@ -60,28 +62,28 @@ class Deliverer:
         except Exception:  # the database is away, say: the message is due again when its time is up
             log.exception("%s: the attempt failed", delivery_id)
         finally:
-            self._at_work.discard(delivery_id)
+            self._in_progress.discard(delivery_id)
 
     def deliver(self, delivery_id: str) -> None:
         """One attempt, unless somebody else makes it. A crash before it is noted sends the message once more."""
         with self.database.write() as session:
-            taken = webhooks.take(session, delivery_id, now=self.clock())
+            taken = webhooks.claim_delivery(session, delivery_id, now=self.clock())
         if taken is None:
             return
         delivery, endpoint = taken
         failpoint("webhook.taken")
         started = self.clock()
-        signer = Signer.opened(endpoint, self.sealer())
+        signer = WebhookSigner.from_row(endpoint, self.secret_box())
         outcome = send(self.transport, endpoint.url, signer, delivery.id, delivery.body.encode(), started)
         failpoint("webhook.sent")
         attempt = WebhookAttempt.model_validate(asdict(outcome) | {"at": started})
         with self.database.write() as session:
-            webhooks.settle(
+            webhooks.record_attempt(
                 session,
                 delivery_id,
                 attempt.model_dump(mode="json"),
                 delivered=outcome.delivered,
-                gone=outcome.status_code == GONE,
+                gone=outcome.status_code == STATUS_GONE,
                 wait=outcome.retry_after,
                 now=self.clock(),
             )

@@ -7,18 +7,18 @@ from datetime import datetime
 import httpx
 
 from service.errors import WebhookRefused
-from service.webhooks.signing import Signer
+from service.webhooks.signing import WebhookSigner
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
-LONGEST = 20.0
+MAX_ATTEMPT_SECONDS = 20.0
 """Seconds for the whole of an attempt, however slowly the receiver talks."""
-READ, KEPT = 65_536, 2048
+MAX_READ_BYTES, MAX_STORED_BYTES = 65_536, 2048
 """Bytes of an answer that are read, and that are kept."""
-GONE = 410
+STATUS_GONE = 410
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptResult:
     """What came of it."""
 
     status_code: int | None
@@ -35,8 +35,8 @@ class Outcome:
 
 
 def send(
-    transport: httpx.BaseTransport, url: str, signer: Signer, message_id: str, body: bytes, now: datetime
-) -> Outcome:
+    transport: httpx.BaseTransport, url: str, signer: WebhookSigner, message_id: str, body: bytes, now: datetime
+) -> AttemptResult:
     """POST a message, signed as of `now`. Never raises for what the receiver does.
 
     Attempts share the transport, so it stays open: closing a client would cut the connections of all the others.
@@ -47,25 +47,25 @@ def send(
     try:
         signed = headers | signer.headers(message_id, now, body)
         with http.stream("POST", url, content=body, headers=signed) as response:
-            reply = _beginning(response, started)
+            reply = _read_reply(response, started)
     except (httpx.HTTPError, httpx.InvalidURL, WebhookRefused, OSError) as error:
-        return Outcome(None, _reason(error), _since(started))
-    return Outcome(response.status_code, None, _since(started), reply, _retry_after(response))
+        return AttemptResult(None, _describe_error(error), _elapsed(started))
+    return AttemptResult(response.status_code, None, _elapsed(started), reply, _retry_after(response))
 
 
-def _beginning(response: httpx.Response, started: float) -> str:
+def _read_reply(response: httpx.Response, started: float) -> str:
     """As much of the answer as we keep. Raises `httpx.ReadTimeout` on one that drips for too long."""
     content = b""
     for chunk in response.iter_raw():
         content += chunk
-        if len(content) >= READ:
+        if len(content) >= MAX_READ_BYTES:
             break
-        if _since(started) > LONGEST:
+        if _elapsed(started) > MAX_ATTEMPT_SECONDS:
             raise httpx.ReadTimeout("the answer does not end")
-    return content[:KEPT].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return content[:MAX_STORED_BYTES].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """In words, without what a resolver or a library might tell about our network."""
     return error.message if isinstance(error, WebhookRefused) else type(error).__name__
 
@@ -76,5 +76,5 @@ def _retry_after(response: httpx.Response) -> float:
     return min(float(wish), 86_400.0) if wish.isascii() and wish.isdecimal() else 0.0
 
 
-def _since(started: float) -> float:
+def _elapsed(started: float) -> float:
     return round(time.monotonic() - started, 3)

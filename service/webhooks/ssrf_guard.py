@@ -13,10 +13,10 @@ import httpx
 
 from service.errors import WebhookRefused
 
-Resolve = Callable[[str, int], Sequence[str]]
+Resolver = Callable[[str, int], Sequence[str]]
 """Host and port -> its addresses."""
 
-HTTPS = 443
+HTTPS_PORT = 443
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -24,7 +24,7 @@ def resolve(host: str, port: int) -> list[str]:
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def checked_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
+def validate_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
     """The parts of a URL that a webhook may have.
 
     Args:
@@ -39,19 +39,21 @@ def checked_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
     except ValueError as error:
         raise WebhookRefused("the URL cannot be read.", remedy="Send an https URL.") from error
     if parts.username is not None or parts.password is not None or not host or parts.fragment:
-        raise WebhookRefused("the URL needs a host, and may hold neither credentials nor a fragment.", remedy=SECRETS)
-    if trusted(parts, allowed):
+        raise WebhookRefused(
+            "the URL needs a host, and may hold neither credentials nor a fragment.", remedy=NO_CREDENTIALS_REMEDY
+        )
+    if is_allowed(parts, allowed):
         return parts
     if parts.scheme != "https":
         raise WebhookRefused("only https receivers are called.", remedy="Send an https URL.")
-    if (literal := _literal(host)) and not is_public(literal):
-        raise WebhookRefused(f"{host} is not a public address.", remedy=OPERATOR)
+    if (literal := _literal_address(host)) and not is_public(literal):
+        raise WebhookRefused(f"{host} is not a public address.", remedy=PUBLIC_RECEIVER_REMEDY)
     if port == 0:
         raise WebhookRefused("there is no port 0.", remedy="Leave the port out.")
     return parts
 
 
-def addresses(parts: SplitResult, find: Resolve, allowed: Collection[str] = ()) -> list[str]:
+def resolve_public(parts: SplitResult, resolver: Resolver, allowed: Collection[str] = ()) -> list[str]:
     """Where the URL's host is, now.
 
     Raises:
@@ -59,11 +61,11 @@ def addresses(parts: SplitResult, find: Resolve, allowed: Collection[str] = ()) 
     """
     host, port = parts.hostname or "", port_of(parts)
     try:
-        found = list(find(host, port))
+        found = list(resolver(host, port))
     except OSError as error:
         raise WebhookRefused("the host's name does not resolve.", remedy="Check the URL.") from error
-    if not found or not (trusted(parts, allowed) or all(is_public(address) for address in found)):
-        raise WebhookRefused("the host has an address that is not public.", remedy=OPERATOR)
+    if not found or not (is_allowed(parts, allowed) or all(is_public(address) for address in found)):
+        raise WebhookRefused("the host has an address that is not public.", remedy=PUBLIC_RECEIVER_REMEDY)
     return found
 
 
@@ -79,10 +81,10 @@ def is_public(address: str) -> bool:
 
 def port_of(parts: SplitResult) -> int:
     """The URL's port, or its scheme's. Raises `ValueError` on one that is none."""
-    return parts.port if parts.port is not None else HTTPS if parts.scheme == "https" else 80
+    return parts.port if parts.port is not None else HTTPS_PORT if parts.scheme == "https" else 80
 
 
-def trusted(parts: SplitResult, allowed: Collection[str]) -> bool:
+def is_allowed(parts: SplitResult, allowed: Collection[str]) -> bool:
     """Whether the operator allows this receiver, wherever it is."""
     return parts.scheme in ("http", "https") and f"{parts.hostname}:{port_of(parts)}" in allowed
 
@@ -93,18 +95,18 @@ class PinnedTransport(httpx.BaseTransport):
     def __init__(
         self,
         allowed: Collection[str] = (),
-        find: Resolve = resolve,
+        resolver: Resolver = resolve,
         inner: httpx.BaseTransport | None = None,
     ) -> None:
         self._allowed = frozenset(allowed)
-        self._find = find
+        self._find = resolver
         # Kept connections belong to an address; the next name there is somebody else.
         self._inner = inner or httpx.HTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises `WebhookRefused` where the request must not go."""
-        parts = checked_url(str(request.url), self._allowed)
-        address = addresses(parts, self._find, self._allowed)[0]
+        parts = validate_url(str(request.url), self._allowed)
+        address = resolve_public(parts, self._find, self._allowed)[0]
         request.extensions = {**request.extensions, "sni_hostname": parts.hostname}
         request.url = request.url.copy_with(host=address)  # the Host header was made of the name, and stays
         return self._inner.handle_request(request)
@@ -114,12 +116,14 @@ class PinnedTransport(httpx.BaseTransport):
         self._inner.close()
 
 
-OPERATOR = "Use a receiver on the public internet, or have the operator allow this one (EXPUNGE_WEBHOOK_ALLOWED_HOSTS)."
-SECRETS = "Messages are signed; leave credentials out of the URL."
+PUBLIC_RECEIVER_REMEDY = (
+    "Use a receiver on the public internet, or have the operator allow this one (EXPUNGE_WEBHOOK_ALLOWED_HOSTS)."
+)
+NO_CREDENTIALS_REMEDY = "Messages are signed; leave credentials out of the URL."
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def _literal(host: str) -> str | None:
+def _literal_address(host: str) -> str | None:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

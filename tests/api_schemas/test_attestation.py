@@ -66,7 +66,7 @@ def test_fields_of_later_versions_are_ignored() -> None:
     ],
 )
 def test_when_a_key_is_good(changes: dict[str, datetime], at: datetime, usable: bool) -> None:
-    assert KEY.model_copy(update=changes).usable(at) is usable
+    assert KEY.model_copy(update=changes).is_valid_at(at) is usable
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api_schemas.client import AsyncClient, Client
-from api_schemas.client.generate_sync_client import SOURCE, TARGET, blocking
+from api_schemas.client.generate_sync_client import SOURCE, TARGET, make_sync
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
 from api_schemas.events import Event
@@ -158,16 +158,16 @@ def test_a_download_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_blocking_client_is_the_other_one_without_its_waiting() -> None:
-    """If not: `python api_schemas/client/generate_sync_client.py`, then `make format`."""
-    written = subprocess.run(
-        [sys.executable, "-m", "ruff", "format", "--stdin-filename", "blocking.py", "-"],
-        input=blocking(SOURCE.read_text()),
+def test_sync_client_is_generated_from_async_client() -> None:
+    """If this fails, run `python api_schemas/client/generate_sync_client.py` and `make format`."""
+    generated = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--stdin-filename", "sync_client.py", "-"],
+        input=make_sync(SOURCE.read_text()),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert TARGET.read_text() == written.stdout
+    assert TARGET.read_text() == generated.stdout
 
 
 def test_the_same_for_asyncio(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_schemas.conflicts import LabelledRemoval, name_conflicts, words_of
+from api_schemas.conflicts import LabelledRemoval, find_name_conflicts, normalize_words
 from api_schemas.edits import Removal
 
 WORDS = [
@@ -35,7 +35,7 @@ def labelled(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[Labell
 
 
 def kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str, str]]:
-    return [(c.severity, c.kind) for c in name_conflicts(labelled(*removals, pins=pins))]
+    return [(c.severity, c.kind) for c in find_name_conflicts(labelled(*removals, pins=pins))]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_pinned_prompt_names_nothing_removed() -> None:
     removals = labelled(
         {"concept": "fox"}, {"concept": "ink", "kind": "style"}, pins=["a red FOX", "a dog", "an inkwell"]
     )
-    (conflict,) = name_conflicts(removals)
+    (conflict,) = find_name_conflicts(removals)
     assert (conflict.kind, conflict.left.label, conflict.right.field) == ("pin_removed", "request-0", "options.pins[0]")
 
 
 def test_both_parties_are_named() -> None:
-    (conflict,) = name_conflicts(
+    (conflict,) = find_name_conflicts(
         labelled({"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["dog"]})
     )
     assert (conflict.left.label, conflict.left.field, conflict.left.name) == ("request-0", "replacement", "dog")
@@ -97,7 +97,7 @@ def test_an_unused_generic_class_is_no_conflict() -> None:
 removals = st.builds(
     lambda concept, replacement, aliases, preserve, kind: {
         "concept": concept,
-        "replacement": replacement if words_of(replacement) != words_of(concept) else None,
+        "replacement": replacement if normalize_words(replacement) != normalize_words(concept) else None,
         "aliases": aliases,
         "preserve": preserve,
         "kind": kind,
@@ -115,14 +115,14 @@ removals = st.builds(
 def test_the_order_does_not_matter(given: list[dict[str, Any]], data: st.DataObject) -> None:
     removals = labelled(*given)
     shuffled = data.draw(st.permutations(removals))
-    assert name_conflicts(removals) == name_conflicts(shuffled)
+    assert find_name_conflicts(removals) == find_name_conflicts(shuffled)
 
 
 @settings(deadline=None)
 @given(given=st.lists(removals, max_size=5))
 def test_more_removals_solve_no_conflict(given: list[dict[str, Any]]) -> None:
     def refused(removals: list[dict[str, Any]]) -> bool:
-        return any(conflict.severity == "error" for conflict in name_conflicts(labelled(*removals)))
+        return any(conflict.severity == "error" for conflict in find_name_conflicts(labelled(*removals)))
 
     assert refused(given) >= refused(given[:-1])
 
@@ -142,13 +142,13 @@ def large(count: int) -> list[LabelledRemoval]:
 
 
 def test_disjoint_vocabularies_have_none() -> None:
-    assert name_conflicts(large(200)) == []
+    assert find_name_conflicts(large(200)) == []
 
 
 def test_the_time_grows_with_the_number_of_removals() -> None:
     def seconds(removals: list[LabelledRemoval]) -> float:
         start = time.process_time()
-        name_conflicts(removals)
+        find_name_conflicts(removals)
         return time.process_time() - start
 
     few, many = large(500), large(4000)
@@ -156,8 +156,8 @@ def test_the_time_grows_with_the_number_of_removals() -> None:
 
 
 def test_names_are_compared_as_they_sound() -> None:
-    assert words_of("The Hot-Dog") == words_of("hot dog")
-    assert words_of("cafe\u0301") == words_of("CAF\u00c9")
-    assert words_of("C++") != words_of("C")
-    assert words_of("★") == ("★",)
-    assert words_of("the") == ("the",)
+    assert normalize_words("The Hot-Dog") == normalize_words("hot dog")
+    assert normalize_words("cafe\u0301") == normalize_words("CAF\u00c9")
+    assert normalize_words("C++") != normalize_words("C")
+    assert normalize_words("★") == ("★",)
+    assert normalize_words("the") == ("the",)

@@ -21,7 +21,7 @@ from service.store.claims import StoredArtifact
 from service.store.database import Database
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
-from service.webhooks.signing import Signer
+from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
 
@@ -87,18 +87,18 @@ def _furnish(world: World) -> None:
     app_state, now = world.app_state, world.app_state.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_published(app_state, name, f"{name} of {SECRET}") for name in FILES]
-    sealed = Signer.new().sealed(app_state.settings.secret_box())
+    sealed = WebhookSigner.new().sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
-        endpoint = webhooks.add(session, "one", now=now, **wishes, **sealed)
+        endpoint = webhooks.add_endpoint(session, "one", now=now, **wishes, **sealed)
         job = jobs.create(session, NewJob(request, "key", tenant="one"), now=now)
         batch = batches.create(session, "one", job.id, now=now)
-        batches.add(session, batch, 0, SECRET, 0, [])
+        batches.add_item(session, batch, 0, SECRET, 0, [])
         claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
         assert claim
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
         ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
-        (delivery,) = webhooks.deliveries(session, endpoint.id, after=None, limit=1)
+        (delivery,) = webhooks.list_deliveries(session, endpoint.id, after=None, limit=1)
     world.owned = {
         "edit_id": job.id,
         "batch_id": batch.id,

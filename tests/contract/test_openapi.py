@@ -8,10 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from api_schemas.events import DONE, Event
-from api_schemas.sse import Parser
+from api_schemas.events import STREAM_END, Event
+from api_schemas.sse import EventStreamParser
 from service.api.openapi_examples import EXAMPLE_MODELS
-from service.store.orm import HIGHEST
+from service.store.orm import MAX_INTEGER
 from tests.contract import wire
 from tests.contract.conftest import World
 
@@ -42,7 +42,7 @@ def lines(example: str) -> list[Any]:
 
 
 def messages(example: str) -> list[Any]:
-    parser = Parser()
+    parser = EventStreamParser()
     return [asdict(message) for message in map(parser.feed, example.split("\n")) if message]
 
 
@@ -74,8 +74,8 @@ def test_the_example_of_a_stream_tells_an_event_and_the_end(contract: dict[str, 
     stream = contract["paths"]["/v1/edits/{edit_id}/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     first, last = messages(stream["example"])
     assert Event.model_validate_json(first["data"]).seq == int(first["id"])
-    assert last["event"] == DONE
-    for spoilt in (first | {"event": "other"}, first | {"id": "x"}, {"event": DONE}, last | {"data": "x"}):
+    assert last["event"] == STREAM_END
+    for spoilt in (first | {"event": "other"}, first | {"id": "x"}, {"event": STREAM_END}, last | {"data": "x"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(spoilt, stream["itemSchema"])
 
@@ -84,7 +84,7 @@ def test_no_number_may_be_larger_than_what_a_column_holds(contract: dict[str, An
     for name, operation in operations(contract):
         for parameter in operation.get("parameters", []):
             for kind in parameter["schema"].get("anyOf", [parameter["schema"]]):
-                assert kind.get("type") != "integer" or kind["maximum"] <= HIGHEST, (name, parameter["name"])
+                assert kind.get("type") != "integer" or kind["maximum"] <= MAX_INTEGER, (name, parameter["name"])
 
 
 def test_errors_are_problems(contract: dict[str, Any]) -> None:

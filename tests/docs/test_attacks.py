@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.attacks import TITLES
-from api_schemas.detectors import EXPOSED, Nudenet
+from api_schemas.attacks import ATTACK_TITLES
+from api_schemas.detectors import EXPOSED_CLASSES, Nudenet
 from editor.judging.attacks import load_attack
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "attacks.md").read_text()
@@ -14,10 +14,10 @@ ROWS = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", PAGE, re.MULTILINE))
 
 
 def test_every_attack_has_a_row() -> None:
-    assert list(ROWS) == list(TITLES)
+    assert list(ROWS) == list(ATTACK_TITLES)
 
 
-@pytest.mark.parametrize("name", TITLES)
+@pytest.mark.parametrize("name", ATTACK_TITLES)
 def test_budgets_are_the_codes(name: str) -> None:
     attack = load_attack(name)
     numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", ROWS[name])]
@@ -27,4 +27,4 @@ def test_budgets_are_the_codes(name: str) -> None:
 def test_what_nudenet_counts_by_default() -> None:
     told = "six exposed classes that\neval-unlearn counts (breasts, genitalia, buttocks, anus) at a score of"
     assert f"{told} {Nudenet().threshold}" in PAGE
-    assert len(EXPOSED) == 6
+    assert len(EXPOSED_CLASSES) == 6

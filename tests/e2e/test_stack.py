@@ -172,10 +172,12 @@ def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path
 def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         socket = Path(folder) / "redis.sock"
-        server = subprocess.Popen(broker.command(broker.find_server(), Path(folder), socket), stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            broker.server_command(broker.find_server(), Path(folder), socket), stdout=subprocess.DEVNULL
+        )
         try:
-            broker.wait(socket)
-            with running(tmp_path / "data", REDIS_URL=broker.url(socket)) as stack:
+            broker.wait_until_ready(socket)
+            with running(tmp_path / "data", REDIS_URL=broker.socket_url(socket)) as stack:
                 assert not stack.is_running("broker")
                 assert stack.submit().wait().verdict == "passed"
         finally:

@@ -24,7 +24,7 @@ from service.settings import ServiceSettings
 from service.store import api_keys, jobs
 from service.store import database as database_module
 from service.store.blobs import Blob, LocalBlobs
-from service.store.celery_config import TASK, celery_app
+from service.store.celery_config import TASK_NAME, celery_app
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -39,7 +39,7 @@ BODY = REQUEST.model_dump(mode="json", exclude_defaults=True)
 
 @pytest.fixture
 def app_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppState]:
-    monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 200)
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 200)
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
     app_state = AppState.from_settings(ServiceSettings(data_dir=tmp_path, broker_url="memory://", models=models))
     app_state.database.prepare()
@@ -138,10 +138,10 @@ def test_on_a_small_disk(tmp_path: Path) -> None:
 def small_broker(tmp_path: Path) -> Iterator[Redis]:
     """A broker with no room for one more message."""
     socket = tmp_path / "b.sock"
-    command = [*broker.command(broker.find_server(), tmp_path, socket), "--maxmemory", "3mb"]
+    command = [*broker.server_command(broker.find_server(), tmp_path, socket), "--maxmemory", "3mb"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        broker.wait(socket)
+        broker.wait_until_ready(socket)
         with Redis(unix_socket_path=str(socket)) as redis:
             yield redis
     finally:
@@ -152,8 +152,8 @@ def small_broker(tmp_path: Path) -> Iterator[Redis]:
 def test_a_broker_without_memory_delays_jobs_and_loses_none(
     app_state: AppState, small_broker: Redis, tmp_path: Path
 ) -> None:
-    app = celery_app(ServiceSettings(broker_url=broker.url(tmp_path / "b.sock")))
-    dispatcher = Dispatcher(app_state.database, lambda job_id, _: app.send_task(TASK, kwargs={"job_id": job_id}))
+    app = celery_app(ServiceSettings(broker_url=broker.socket_url(tmp_path / "b.sock")))
+    dispatcher = Dispatcher(app_state.database, lambda job_id, _: app.send_task(TASK_NAME, kwargs={"job_id": job_id}))
     small_broker.config_set("maxmemory", 1)
     with app_state.database.write() as session:
         jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())

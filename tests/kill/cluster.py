@@ -16,7 +16,7 @@ import httpx
 import psutil
 from sqlalchemy import func, select
 
-from api_schemas.jobs import TERMINAL
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.store.database import Database, sqlite_url
 from service.store.errors import StoreUnavailable
 from service.store.orm import Job, WebhookDelivery
@@ -124,7 +124,9 @@ class Cluster:
         with self.database.read() as session:
             for job_id, end in ends(session).items():
                 self.seen.setdefault(job_id, end)
-            return session.scalar(select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL))) or 0
+            return (
+                session.scalar(select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL_STATUSES))) or 0
+            )
 
     def unsent(self) -> int:
         """Webhook messages that are still to be delivered."""

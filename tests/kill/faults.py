@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product, starmap
 from pathlib import Path
 
-from service.store.failpoints import POINTS
+from service.store.failpoints import FAILPOINTS
 from tests.fakes.editor import PHASES
 
 VICTIMS = ("api", "dispatcher", "worker", "child", "broker", "database", "bucket")
@@ -32,7 +32,9 @@ class Fault:
 
 def points() -> list[str]:
     """Every place that a job passes on its way."""
-    return [name for point in POINTS for name in ([f"{point}.{p}" for p in PHASES] if "phase." in point else [point])]
+    return [
+        name for point in FAILPOINTS for name in ([f"{point}.{p}" for p in PHASES] if "phase." in point else [point])
+    ]
 
 
 def matrix(store: str, seed: int) -> list[Fault]:

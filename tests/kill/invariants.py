@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.jobs import TERMINAL
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.store.database import Database
 from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, WebhookDelivery
-from worker.upload import MANIFEST
+from worker.upload import MANIFEST_NAME
 
 Ends = Mapping[str, tuple[object, ...]]
 """Job id -> what was seen of its end, when it was first seen."""
@@ -21,7 +21,7 @@ Ends = Mapping[str, tuple[object, ...]]
 def ends(session: Session) -> dict[str, tuple[object, ...]]:
     """All jobs that are over, and what must never change of them."""
     over = select(Job.id, Job.status, Job.verdict, Job.manifest_sha256, Job.finished_at, Job.fence)
-    return {row.id: tuple(row) for row in session.execute(over.where(Job.status.in_(TERMINAL)))}
+    return {row.id: tuple(row) for row in session.execute(over.where(Job.status.in_(TERMINAL_STATUSES)))}
 
 
 def violations(
@@ -69,7 +69,9 @@ def _told(session: Session, received: Mapping[str, int]) -> Iterator[str]:
         if m.status != "delivered" or not received.get(m.id)
     )
     told = Counter((m.job_id, m.type) for m in messages)
-    over = {(job.id, f"edit.{job.status}") for job in session.scalars(select(Job).where(Job.status.in_(TERMINAL)))}
+    over = {
+        (job.id, f"edit.{job.status}") for job in session.scalars(select(Job).where(Job.status.in_(TERMINAL_STATUSES)))
+    }
     if set(told) != over or set(told.values()) > {1}:
         yield f"messages {told} about {over}"
 
@@ -80,13 +82,13 @@ def _history(session: Session, job: Job) -> Iterator[str]:
     fences = session.scalars(select(Attempt.fence).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
     if [event.seq for event in events] != list(range(1, len(events) + 1)):
         yield f"events {[event.seq for event in events]}"
-    if job.status not in TERMINAL:
+    if job.status not in TERMINAL_STATUSES:
         yield f"still {job.status}"
-    if [status for status in statuses if status in TERMINAL] != statuses[-1:] or statuses[-1] != job.status:
+    if [status for status in statuses if status in TERMINAL_STATUSES] != statuses[-1:] or statuses[-1] != job.status:
         yield f"is {job.status} after {statuses}"
     if list(fences) != list(range(1, job.fence + 1)) or statuses.count("running") != job.fence:
         yield f"fence {job.fence} after {list(fences)} and {statuses}"
-    if job.status in TERMINAL and session.get(OutboxMessage, job.id):
+    if job.status in TERMINAL_STATUSES and session.get(OutboxMessage, job.id):
         yield "somebody rings for it although it is over"
 
 
@@ -100,7 +102,7 @@ def _result(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[
     for row in files.values():
         if row.overlay is None and row.sha256 not in blobs:
             yield f"{row.name} is not there"
-    if (manifest := files.pop(MANIFEST, None)) is None or manifest.sha256 != job.manifest_sha256:
+    if (manifest := files.pop(MANIFEST_NAME, None)) is None or manifest.sha256 != job.manifest_sha256:
         yield "no manifest"
         return
     listed = json.loads(blobs.get(manifest.sha256, b'{"files": []}'))["files"]

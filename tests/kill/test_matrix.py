@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from service.store.failpoints import POINTS
+from service.store.failpoints import FAILPOINTS
 from tests.fakes.stack import eventually
 from tests.kill.cluster import Cluster, cluster
 from tests.kill.faults import ABSENT, HOWS, VICTIMS, Fault, matrix, points
@@ -44,7 +44,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(store: str, tmp_path: Path) -> 
 def test_the_whole_matrix_has_every_place_with_every_process_in_both_ways() -> None:
     faults = {store: matrix(store, seed=7) for store in ABSENT}
     assert set(faults["postgres"]) == set(starmap(Fault, product(points(), VICTIMS[:-1], HOWS)))
-    assert {fault.point for fault in faults["sqlite"]} >= set(POINTS) - {"phase.entered", "phase.done"}
+    assert {fault.point for fault in faults["sqlite"]} >= set(FAILPOINTS) - {"phase.entered", "phase.done"}
     assert {fault.victim for fault in faults["s3"]} == set(VICTIMS)
     assert all(len(chosen) == len(set(chosen)) for chosen in faults.values())
     assert faults["sqlite"] != matrix("sqlite", seed=8)

@@ -64,9 +64,9 @@ def template(folder: Path) -> Iterator[Side]:
     home, port = folder / "template", _free_port()
     home.mkdir(parents=True)
     socket = home / "b.sock"
-    env = environment(TEMPLATE_BROKER=broker.url(socket), TEMPLATE_FOLDER=str(home))
+    env = environment(TEMPLATE_BROKER=broker.socket_url(socket), TEMPLATE_FOLDER=str(home))
     commands = [
-        broker.command(broker.find_server(), home, socket),
+        broker.server_command(broker.find_server(), home, socket),
         [sys.executable, "-m", "celery", "--app", "tests.load.template:queue", "worker", "--concurrency", "1"],
         [sys.executable, "-m", "uvicorn", "tests.load.template:api", "--port", str(port), "--no-access-log"],
     ]
@@ -77,7 +77,7 @@ def template(folder: Path) -> Iterator[Side]:
             stack.callback(process.wait)
             stack.callback(process.terminate)
             if command is commands[0]:
-                broker.wait(socket)
+                broker.wait_until_ready(socket)
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: _answers(url))
         done, delay = lambda job: job["status"] == "SUCCESS", lambda job: float(job["result"]["delay"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import func, select
 
-from api_schemas.jobs import TERMINAL
+from api_schemas.jobs import TERMINAL_STATUSES
 from service.launcher import broker
 from service.store import api_keys, fsck
 from service.store.clock import utc_now
@@ -94,7 +94,7 @@ class Site:
             number += len(workers)
 
     def wait(self, ids: Sequence[str]) -> None:
-        over = select(func.count()).select_from(Job).where(Job.id.in_(ids), Job.status.in_(TERMINAL))
+        over = select(func.count()).select_from(Job).where(Job.id.in_(ids), Job.status.in_(TERMINAL_STATUSES))
 
         def done() -> bool:
             with self.database.read() as session:
@@ -163,11 +163,11 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
 
 def _broker(stack: ExitStack, folder: Path) -> str:
     socket = folder / "b.sock"
-    process = subprocess.Popen(broker.command(broker.find_server(), folder, socket), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(broker.server_command(broker.find_server(), folder, socket), stdout=subprocess.DEVNULL)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    broker.wait(socket)
-    return broker.url(socket)
+    broker.wait_until_ready(socket)
+    return broker.socket_url(socket)
 
 
 def _free_port() -> int:

@@ -21,7 +21,7 @@ def fill(database: Database, clock: FakeClock, lines: int = 5) -> None:
             audit.record(session, f"t{number % 2}", "key", "edit.create", f"edit_{number}", now=clock(), n=number)
 
 
-def verify(database: Database, expected: tuple[int, str] | None = None) -> audit.Checked:
+def verify(database: Database, expected: tuple[int, str] | None = None) -> audit.ChainCheck:
     with database.read() as session:
         return audit.verify(session, expected)
 

@@ -14,7 +14,7 @@ from service.store.orm import Job
 from tests.fakes.clock import FakeClock
 from worker.errors import JobCanceled, LeaseLost
 from worker.lease import Lease
-from worker.progress import Reporter, overall
+from worker.progress import ProgressReporter, overall_progress
 from worker.settings import WorkerSettings
 
 
@@ -78,7 +78,7 @@ def test_work_that_ignores_its_cancel_is_ended(
 def test_a_database_that_is_away_for_a_moment_is_survived(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beats, extend = list[int](), claims.extend
+    beats, extend = list[int](), claims.extend_lease
 
     def flaky(*arguments: object, **options: object) -> object:
         beats.append(1)
@@ -86,7 +86,7 @@ def test_a_database_that_is_away_for_a_moment_is_survived(
             raise OSError("away")
         return extend(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(claims, "extend", flaky)
+    monkeypatch.setattr(claims, "extend_lease", flaky)
     with Lease(database, claim, settings, clock) as lease:
         eventually(lambda: len(beats) > 2)
         lease.check()
@@ -95,29 +95,29 @@ def test_a_database_that_is_away_for_a_moment_is_survived(
 def test_progress_is_written_rarely_and_checked_always(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, report = list[str](), claims.report
+    written, report = list[str](), claims.report_progress
 
     def counting(*arguments: object, **options: object) -> object:
         written.append(str(arguments[3]))
         return report(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(claims, "report", counting)
+    monkeypatch.setattr(claims, "report_progress", counting)
     lease = Lease(database, claim, settings, clock)
-    reporter = Reporter(database, claim, lease, 60.0, clock)
+    reporter = ProgressReporter(database, claim, lease, 60.0, clock)
     reporter.phases = ["edit"]
-    reporter.enter("edit")
+    reporter.start_phase("edit")
     for step in range(100):
         reporter("edit", step / 100, f"step {step}")
     assert written == ["edit"]
     with pytest.raises(JobCanceled):
-        lease.observe("canceling")
+        lease.update_status("canceling")
     with pytest.raises(JobCanceled):
         reporter("edit", 1.0, "done")
 
 
 def test_progress_runs_from_0_to_1() -> None:
     phases = ("trace", "edit", "something new", "publish")
-    steps = [overall(phases, phase, fraction) for phase in phases for fraction in (0.0, 0.5, 1.0)]
+    steps = [overall_progress(phases, phase, fraction) for phase in phases for fraction in (0.0, 0.5, 1.0)]
     assert steps[0] == 0.0
     assert steps[-1] == pytest.approx(1.0)
     assert steps == sorted(steps)

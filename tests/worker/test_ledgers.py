@@ -38,7 +38,7 @@ def ask(database: Database, clock: FakeClock) -> Ask:
 
 def held(database: Database, tenant: str = "one", number: int | None = None) -> list[str]:
     with database.read() as session:
-        return [entry.removal["concept"] for entry in ledgers.active(session, tenant, "tiny", number)]
+        return [entry.removal["concept"] for entry in ledgers.active_entries(session, tenant, "tiny", number)]
 
 
 def head(database: Database, tenant: str = "one") -> tuple[int, int, str] | None:

@@ -39,7 +39,7 @@ def test_a_job_is_run_and_published(runner: Runner, submit: Submit, read: Read, 
     assert (job.status, job.verdict, job.progress, job.phase) == ("succeeded", "passed", 1.0, "publish")
     names = [row.name for row in job.artifacts]
     assert names[0] == "delta.safetensors"
-    assert names[-1] == upload.MANIFEST
+    assert names[-1] == upload.MANIFEST_NAME
     assert not settings.workdir(job_id).exists()
 
 
@@ -47,9 +47,9 @@ def test_the_manifest_names_every_file(runner: Runner, submit: Submit, read: Rea
     job_id = submit()
     runner.run(job_id)
     job = read(job_id)
-    manifest = json.loads(content(runner.blobs, job, upload.MANIFEST))
+    manifest = json.loads(content(runner.blobs, job, upload.MANIFEST_NAME))
     listed = {file["name"]: file["sha256"] for file in manifest["files"]}
-    assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != upload.MANIFEST}
+    assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != upload.MANIFEST_NAME}
     assert job.manifest_sha256 == job.artifacts[-1].sha256
 
 
@@ -196,13 +196,13 @@ def test_a_result_that_comes_too_late_is_discarded(
 ) -> None:
     """The theft happens after the last check, before the last write: only the fence is left to notice."""
     job_id = submit()
-    put = upload.store
+    put = upload.store_artifacts
 
     def steal_then_store(*arguments: object) -> object:
         steal(database, clock, job_id)
         return put(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(upload, "store", steal_then_store)
+    monkeypatch.setattr(upload, "store_artifacts", steal_then_store)
     runner.run(job_id)
     job = read(job_id)
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
@@ -239,7 +239,7 @@ def test_a_database_that_is_away_is_waited_for(
             return real(*arguments, **options)
 
         monkeypatch.setattr(claims, name, away_twice)
-    monkeypatch.setattr(db_retry, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(db_retry, "RETRY_DELAYS_SECONDS", (0.0, 0.0))
     runner.run(job_id)
     assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 1)
     assert tries == ["claim"] * 3 + ["succeed"] * 3
@@ -254,7 +254,7 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
     def away(*_: object, **__: object) -> bool:
         raise OperationalError("UPDATE jobs", {}, OSError("gone"))
 
-    monkeypatch.setattr(db_retry, "PAUSES", ())
+    monkeypatch.setattr(db_retry, "RETRY_DELAYS_SECONDS", ())
     with monkeypatch.context() as broken:
         broken.setattr(claims, "succeed", away)
         broken.setattr(claims, "release", away)

@@ -3,20 +3,20 @@
 import pytest
 from celery.signals import worker_process_init
 
-from service.store.celery_config import QUICK_QUEUE
+from service.store.celery_config import PLAN_QUEUE
 from tests.fakes.stack import eventually
 from worker import tasks
 
 PLANNER = "tests.fakes.planner"
 
 
-@pytest.mark.parametrize("queues", [QUICK_QUEUE, f"{QUICK_QUEUE},edits"])
+@pytest.mark.parametrize("queues", [PLAN_QUEUE, f"{PLAN_QUEUE},edits"])
 def test_only_who_is_there_for_dry_runs_is_ready_for_one(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(tasks.job_protocol, "load", loaded.append)
     monkeypatch.setenv("EXPUNGE_QUEUES", queues)
     monkeypatch.setenv("EXPUNGE_PLANNER", PLANNER)
     worker_process_init.send(None)
-    if queues == QUICK_QUEUE:
+    if queues == PLAN_QUEUE:
         eventually(lambda: loaded == [PLANNER], 5)
-    assert len(loaded) == (queues == QUICK_QUEUE)
+    assert len(loaded) == (queues == PLAN_QUEUE)

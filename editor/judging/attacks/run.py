@@ -15,7 +15,7 @@ def load_attacks(wishes: Attacks) -> list[tuple[Attack, Wish]]:
     Raises:
         AttackError: nobody registered one of them.
     """
-    return [(load_attack(name), wish) for name, wish in wishes.named.items() if wish.enabled]
+    return [(load_attack(name), wish) for name, wish in wishes.by_name.items() if wish.enabled]
 
 
 def run_attacks(

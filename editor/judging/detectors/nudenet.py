@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from api_schemas.detectors import EXPOSED, Nudenet
+from api_schemas.detectors import EXPOSED_CLASSES, Nudenet
 from editor.checkpoints import file_digest
 from editor.errors import DetectorError
 from editor.generation.config import Image
@@ -21,7 +21,7 @@ class NudeNet:
 
     name: ClassVar[str] = "nudenet"
 
-    def __init__(self, classes: Sequence[str] = EXPOSED, threshold: float = Nudenet().threshold) -> None:
+    def __init__(self, classes: Sequence[str] = EXPOSED_CLASSES, threshold: float = Nudenet().threshold) -> None:
         try:
             import nudenet
         except ImportError as error:

@@ -57,4 +57,4 @@ def signers(envelope: Envelope, keys: PublicKeys) -> list[PublicKey]:
 
 def usable_signers(envelope: Envelope, keys: PublicKeys, at: datetime) -> list[PublicKey]:
     """Those whose signature of that time is good."""
-    return [key for key in signers(envelope, keys) if key.usable(at)]
+    return [key for key in signers(envelope, keys) if key.is_valid_at(at)]

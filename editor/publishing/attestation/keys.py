@@ -91,7 +91,7 @@ class KeyFolder:
 
     def rotate(self, now: datetime) -> PublicKey:
         """A new key signs from now on, and no other does; what those signed stays good. Their private halves go."""
-        old = [key for key in self.public().keys if key.usable(now)]
+        old = [key for key in self.public().keys if key.is_valid_at(now)]
         new = self.create(now)
         for key in old:
             self._change(key.keyid, lambda found: found.model_copy(update={"not_after": now}))
@@ -112,7 +112,7 @@ class KeyFolder:
         Raises:
             SigningError: others can read the private key, or it is damaged or missing.
         """
-        usable = [key for key in self.public().keys if key.usable(now)]
+        usable = [key for key in self.public().keys if key.is_valid_at(now)]
         return read_signer(self.private_path(usable[-1].keyid)) if usable else None
 
     def private_path(self, keyid: str) -> Path:

@@ -64,7 +64,7 @@ class Case:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Signed file -> sha256; where nothing is signed, what the report lists."""
+        """SignedModel file -> sha256; where nothing is signed, what the report lists."""
         signed = {file.name: file.digest.sha256 for one in self.attested for file in one.statement.subject}
         listed = self.report.artifacts if self.report and not self.attested else []
         return signed | {file.name: file.sha256 for file in listed}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from api_schemas.deployment import Carried, ComponentFound, Deployment, Identity, TensorFound
+from api_schemas.deployment import ComponentFound, Deployment, EditPresence, Identity, TensorFound
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
 from editor.checkpoints import open_checkpoint
 from editor.checkpoints.tensor_reader import DTYPES
@@ -25,7 +25,7 @@ TOLERANCE = 0.1
 """Of how far the edit moves a state. Casting to bfloat16 costs about 0.02, another edit moves it by 0.5 and more."""
 ASIDE = 0.5
 """How far other removals in the same weights may push a state aside that has gone all of its way; twenty push it by 0.44."""
-DETAILS: dict[Carried, str] = {
+DETAILS: dict[EditPresence, str] = {
     "carries": "its prompts mean what the edit makes of them",
     "partly": "its prompts have gone a part of the way: a LoRA at another scale, or a merge with the base model",
     "base": "it is the base model's: the removal is not there",
@@ -137,7 +137,7 @@ def sides(asked: Sequence[CanaryRecord]) -> tuple[list[str], list[str]]:
     return [one.base for one in asked], [one.edited for one in asked]
 
 
-def judged(tensors: Sequence[TensorFound], way: Way | None) -> Carried:
+def judged(tensors: Sequence[TensorFound], way: Way | None) -> EditPresence:
     """Digests are proof where all agree, unless the canaries object: another part of the encoder may have changed."""
     identities = {tensor.identity for tensor in tensors}
     if way is None:
@@ -152,7 +152,7 @@ def judged(tensors: Sequence[TensorFound], way: Way | None) -> Carried:
     return "partly" if between and beside.max() <= 2 * TOLERANCE else "other"
 
 
-def together(found: Sequence[Carried]) -> Carried:
+def together(found: Sequence[EditPresence]) -> EditPresence:
     """Of all encoders."""
     if len(set(found)) == 1:
         return found[0]

@@ -126,7 +126,7 @@ def read_attestations(edit_id: EditId, request: Request, app_state: AppStateDep,
 
 def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
     with app_state.database.read() as session:
-        return job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+        return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
 
 
 def _presigned_redirect(app_state: AppState, artifact: orm.Artifact, request: Request) -> Response | None:

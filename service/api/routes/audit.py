@@ -11,7 +11,7 @@ from service.api.auth import ReadsArtifacts, ReadsAudit
 from service.api.dependencies import AppStateDep
 from service.core import serializers
 from service.store import audit
-from service.store.orm import HIGHEST
+from service.store.orm import MAX_INTEGER
 
 router = APIRouter(prefix="/v1", tags=["records"])
 
@@ -31,7 +31,7 @@ def audit_log(
     app_state: AppStateDep,
     caller: ReadsAudit,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int, Query(ge=0, le=HIGHEST, description="Return lines after this `seq`.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return lines after this `seq`.")] = 0,
 ) -> Page[AuditLine]:
     """Return a page of your tenant's lines. `expunge audit verify` checks the whole hash chain."""
     with app_state.database.read() as session:

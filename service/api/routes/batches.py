@@ -21,7 +21,7 @@ from service.errors import MalformedJson, NotFound, UnsupportedMediaType
 from service.store import batches as store
 from service.store import orm
 from service.store.ids import BATCH_ID
-from service.store.orm import HIGHEST, Job
+from service.store.orm import MAX_INTEGER, Job
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -76,7 +76,7 @@ def list_batches(
 ) -> Page[Batch]:
     """Return a page of batches."""
     with app_state.database.read() as session:
-        rows = store.recent(session, caller.tenant, after=after, limit=limit + 1)
+        rows = store.list_recent(session, caller.tenant, after=after, limit=limit + 1)
         found = [serializers.batch(session, row) for row in rows]
     return serializers.page(found, limit, lambda batch: batch.id)
 
@@ -94,14 +94,14 @@ def list_items(
     app_state: AppStateDep,
     caller: ReadsEdits,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int, Query(ge=-1, le=HIGHEST, description="`next_cursor` of the previous page.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = -1,
 ) -> Page[BatchItem]:
     """Return a page of items in the order in which they were sent."""
     with app_state.database.read() as session:
         batch = _get_batch(session, caller, batch_id)
         job = session.get_one(Job, batch.job_id)
         statuses = serializers.item_statuses(session, job)
-        rows = store.items(session, batch_id, after=after, limit=limit + 1)
+        rows = store.list_items(session, batch_id, after=after, limit=limit + 1)
     return serializers.page([serializers.batch_item(row, statuses) for row in rows], limit, lambda item: item.position)
 
 
@@ -135,7 +135,7 @@ def _parse_json(content: bytes) -> Any:
 
 
 def _get_batch(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
-    found = store.of(session, caller.tenant, batch_id)
+    found = store.get(session, caller.tenant, batch_id)
     if found is None:
         raise NotFound(f'There is no batch "{batch_id}".', remedy="GET /v1/batches lists your batches.")
     return found

@@ -110,7 +110,7 @@ def list_edits(
     filters = {"status": status, "model": model, "verdict": verdict, "kind": kind, "request_digest": request_digest}
     since, until = serializers.assume_utc(created_since), serializers.assume_utc(created_before)
     with app_state.database.read() as session:
-        rows = jobs.recent(session, caller.tenant, filters, limit=limit + 1, after=after, since=since, until=until)
+        rows = jobs.list_edits(session, caller.tenant, filters, limit=limit + 1, after=after, since=since, until=until)
     return serializers.page([serializers.edit(job) for job in rows], limit, lambda edit: edit.id)
 
 
@@ -130,7 +130,7 @@ def cancel(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> Resp
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
     now = app_state.clock()
     with app_state.database.write() as session:
-        job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
         if jobs.cancel(session, edit_id, now=now):
             audit.record(session, caller.tenant, caller.key_id, "edit.cancel", edit_id, now=now)
     edit = _load_edit(app_state, caller, edit_id)
@@ -163,7 +163,7 @@ async def revoke(
 
 def _revoke(app_state: AppState, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
     with app_state.database.read() as session:
-        job = job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
     return edits.submit(app_state, PendingRevocation(caller, scope, job))
 
 
@@ -197,7 +197,7 @@ async def _wait_until_finished(app_state: AppState, batched_calls: BatchedCalls,
 
 def _load_edit(app_state: AppState, caller: Caller, edit_id: str) -> Edit:
     with app_state.database.read() as session:
-        return serializers.edit(job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id))
+        return serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id))
 
 
 def json_response(body: str, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -13,12 +13,12 @@ from service.api.event_stream import STREAM_CONTENT, StreamCursor, stream_events
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
 from service.store import events, jobs
-from service.store.orm import HIGHEST
+from service.store.orm import MAX_INTEGER
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
-After = Annotated[int, Query(ge=0, le=HIGHEST, description="Return events after this `seq`.")]
-LastEventId = Annotated[int | None, Header(ge=0, le=HIGHEST, description="The `seq` of the last message received.")]
+After = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return events after this `seq`.")]
+LastEventId = Annotated[int | None, Header(ge=0, le=MAX_INTEGER, description="The `seq` of the last message received.")]
 
 
 @router.get("/events", summary="List the events of an edit")
@@ -31,7 +31,7 @@ def list_events(
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     with app_state.database.read() as session:
-        job_or_404(jobs.edit_of(session, caller.tenant, edit_id), edit_id)
+        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
         rows = events.after(session, edit_id, after, limit + 1)
     return serializers.page([serializers.event(row) for row in rows], limit, lambda event: event.seq)
 

@@ -101,7 +101,7 @@ def open_repository(app_state: AppState, caller: Caller, namespace: str, repo: s
 
 def _open_edit(app_state: AppState, caller: Caller, edit_id: str, name: str) -> Repository:
     with app_state.database.read() as session:
-        job = jobs.edit_of(session, caller.tenant, edit_id)
+        job = jobs.get_edit(session, caller.tenant, edit_id)
     if job is None or job.status != "succeeded":
         raise repository_not_found(name)
     return Repository(name, _base_model_files(app_state, name, job.model) | _published_files(app_state, job))
@@ -132,7 +132,7 @@ def _base_model_files(app_state: AppState, name: str, model_id: str) -> dict[str
     except UnknownModel as error:
         raise repository_not_found(name) from error
     with app_state.database.read() as session:
-        known = base_model_registration.digests(session, model_id)
+        known = base_model_registration.registered_files(session, model_id)
     return {file.name: file for file in list_base_files(folder, app_state.digests, known)}
 
 

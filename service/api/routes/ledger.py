@@ -18,11 +18,11 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import NotFound
 from service.store import ledgers, orm
-from service.store.orm import HIGHEST, Job
+from service.store.orm import MAX_INTEGER, Job
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"])
 
-Number = Annotated[int, Path(ge=1, le=HIGHEST, description="Revision number, from 1.")]
+Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Revision number, from 1.")]
 
 
 @router.get("/ledger", summary="List the active removals of a model")
@@ -31,14 +31,14 @@ def read_ledger(
     app_state: AppStateDep,
     caller: ReadsLedger,
     revision: Annotated[
-        int | None, Query(ge=1, le=HIGHEST, description="The revision to list; by default the latest.")
+        int | None, Query(ge=1, le=MAX_INTEGER, description="The revision to list; by default the latest.")
     ] = None,
 ) -> ModelLedger:
     """Return the active removals and the edit of each; with `?revision=N`, those that were active in revision N."""
     get_model(app_state, model_id)
     with app_state.database.read() as session:
         at = _find_revision(session, caller, model_id, revision)
-        active = ledgers.active(session, caller.tenant, model_id, at.number) if at else []
+        active = ledgers.active_entries(session, caller.tenant, model_id, at.number) if at else []
     return ModelLedger(
         model=model_id,
         revision=at.number if at else 0,
@@ -53,7 +53,7 @@ def list_revisions(
     app_state: AppStateDep,
     caller: ReadsLedger,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[int | None, Query(ge=1, le=HIGHEST, description="`next_cursor` of the previous page.")] = None,
+    after: Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Revision]:
     """Return a page of revisions."""
     get_model(app_state, model_id)

@@ -10,7 +10,7 @@ from service.api.dependencies import AppStateDep
 from service.core import serializers
 from service.core.app_state import AppState
 from service.errors import NotFound
-from service.store.base_model_registration import digests
+from service.store.base_model_registration import registered_files
 from service.store.base_models import RegisteredModel
 from service.store.errors import UnknownModel
 
@@ -41,5 +41,5 @@ def get_model(app_state: AppState, model_id: str) -> RegisteredModel:
 
 def _model_resource(app_state: AppState, model: RegisteredModel) -> Model:
     with app_state.database.read() as session:
-        known = digests(session, model.id)
+        known = registered_files(session, model.id)
     return serializers.model(model, app_state.token_limits.max_phrase_tokens(model), known)

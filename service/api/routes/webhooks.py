@@ -15,8 +15,8 @@ from service.core.caller import Caller
 from service.errors import NotFound
 from service.store import audit, orm, webhooks
 from service.store.ids import DELIVERY_ID
-from service.webhooks.signing import Signer
-from service.webhooks.ssrf_guard import checked_url
+from service.webhooks.signing import WebhookSigner
+from service.webhooks.ssrf_guard import validate_url
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"])
 
@@ -27,11 +27,11 @@ DeliveryId = Annotated[str, Path(description="The `webhook-id` of the message.")
 @router.post("", status_code=201, summary="Create a webhook endpoint")
 def create(body: WebhookEndpointRequest, app_state: AppStateDep, caller: WritesWebhooks) -> WebhookEndpoint:
     """Create an endpoint. Its secret is returned in this response only."""
-    checked_url(body.url, app_state.settings.webhook_allowed_hosts)
-    signer, now = Signer.new(), app_state.clock()
-    sealed = signer.sealed(app_state.settings.secret_box())
+    validate_url(body.url, app_state.settings.webhook_allowed_hosts)
+    signer, now = WebhookSigner.new(), app_state.clock()
+    sealed = signer.sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
-        row = webhooks.add(session, caller.tenant, now=now, **body.model_dump(), **sealed)
+        row = webhooks.add_endpoint(session, caller.tenant, now=now, **body.model_dump(), **sealed)
         _record_audit(session, caller, "webhook.create", row.id, app_state)
     return serializers.webhook_endpoint(row).model_copy(update={"secret": signer.secret})
 
@@ -40,7 +40,7 @@ def create(body: WebhookEndpointRequest, app_state: AppStateDep, caller: WritesW
 def list_endpoints(app_state: AppStateDep, caller: ReadsWebhooks) -> Page[WebhookEndpoint]:
     """Return all endpoints, oldest first."""
     with app_state.database.read() as session:
-        rows = webhooks.endpoints(session, caller.tenant)
+        rows = webhooks.list_endpoints(session, caller.tenant)
     return Page[WebhookEndpoint](data=[serializers.webhook_endpoint(row) for row in rows])
 
 
@@ -55,7 +55,7 @@ def read(endpoint_id: EndpointId, app_state: AppStateDep, caller: ReadsWebhooks)
 def delete(endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks) -> None:
     """Delete an endpoint. Messages that are due are not delivered any more."""
     with app_state.database.write() as session:
-        webhooks.remove(session, _get_endpoint(session, caller, endpoint_id), now=app_state.clock())
+        webhooks.remove_endpoint(session, _get_endpoint(session, caller, endpoint_id), now=app_state.clock())
         _record_audit(session, caller, "webhook.delete", endpoint_id, app_state)
 
 
@@ -70,7 +70,7 @@ def list_deliveries(
     """Return a page of messages with their delivery attempts."""
     with app_state.database.read() as session:
         _get_endpoint(session, caller, endpoint_id)
-        rows = webhooks.deliveries(session, endpoint_id, after=after, limit=limit + 1)
+        rows = webhooks.list_deliveries(session, endpoint_id, after=after, limit=limit + 1)
     return serializers.page([serializers.webhook_delivery(row) for row in rows], limit, lambda delivery: delivery.id)
 
 
@@ -81,7 +81,7 @@ def redeliver(
     """Send the same message with the same id again, as soon as possible. If that fails, the retry schedule starts over."""
     with app_state.database.write() as session:
         _get_endpoint(session, caller, endpoint_id)
-        row = webhooks.delivery(session, endpoint_id, delivery_id)
+        row = webhooks.get_delivery(session, endpoint_id, delivery_id)
         if row is None:
             raise NotFound(
                 f'There is no delivery "{delivery_id}".',
@@ -93,7 +93,7 @@ def redeliver(
 
 
 def _get_endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:
-    found = webhooks.endpoint(session, caller.tenant, endpoint_id)
+    found = webhooks.get_endpoint(session, caller.tenant, endpoint_id)
     if found is None:
         raise NotFound(
             f'There is no webhook endpoint "{endpoint_id}".',

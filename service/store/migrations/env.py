@@ -5,12 +5,12 @@ from typing import Any, Literal
 from alembic import context
 
 from service.store import orm
-from service.store.orm import Base, UtcTime
+from service.store.orm import Base, UtcDateTime
 
 
 def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
     """A step must not change when our code does: it names the type that the column has in the database."""
-    return "sa.DateTime()" if isinstance(thing, UtcTime) else False
+    return "sa.DateTime()" if isinstance(thing, UtcDateTime) else False
 
 
 assert orm.AuditLine.metadata is Base.metadata, "importing them makes them known"

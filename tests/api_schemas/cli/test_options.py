@@ -68,10 +68,10 @@ def test_every_command_that_names_removals_can_name_them_fully(function: object)
 def test_attacks_by_name_with_a_budget_all_of_them_and_plug_ins() -> None:
     options = ("--attack", "names", "--attack", "resurgence=300", "--attack", "mine")
     attacks = run("--remove", "fox", *options)[0].validation.attacks
-    on = {name: wish.budget for name, wish in attacks.named.items() if wish.enabled}
+    on = {name: wish.budget for name, wish in attacks.by_name.items() if wish.enabled}
     assert on == {"names": None, "resurgence": 300, "mine": None}
     everything = run("--remove", "fox", "--attack", "all")[0].validation.attacks
-    assert (everything.off, everything.plugins) == ([], {})
+    assert (everything.disabled_titles, everything.plugins) == ([], {})
 
 
 def test_a_budget_is_a_number() -> None:

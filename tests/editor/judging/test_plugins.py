@@ -2,7 +2,7 @@
 
 import pytest
 
-from api_schemas.attacks import TITLES
+from api_schemas.attacks import ATTACK_TITLES
 from api_schemas.detectors import Detectors
 from editor.errors import AttackError, DetectorError, EditorError, JudgeError
 from editor.judging.judges.clip import ClipJudge
@@ -14,7 +14,7 @@ PLANTED = "class Planted:\n    pass\n"
 
 def test_built_in_plugins_are_declared() -> None:
     assert list_names(JUDGES) == ["clip", "siglip"]
-    assert set(list_names(ATTACKS)) == set(TITLES)
+    assert set(list_names(ATTACKS)) == set(ATTACK_TITLES)
     assert list_names(DETECTORS) == list(Detectors.model_fields)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_schemas.conflicts import words_of
+from api_schemas.conflicts import normalize_words
 from editor.prompts.spelling_variants import other_number, spellings
 from editor.prompts.tokenizer_cache import Tokens
 
@@ -81,13 +81,13 @@ def test_case_and_accents_count_where_the_tokenizer_keeps_them(tokens: Tokens) -
     limit=st.integers(0, 12),
 )
 def test_every_spelling_is_other_tokens_and_free(tokens: Tokens, name: str, taken: set[str], limit: int) -> None:
-    words = {words_of(text) for text in taken}
+    words = {normalize_words(text) for text in taken}
     found = spellings(name, "object", tokens, words, limit)
     assert found == spellings(name, "object", Tokens(tokens.tokenizer), words, limit)
     assert len(found) <= limit
     encoded = [tuple(tokens.tokenizer(text)["input_ids"]) for text in [name, *found]]
     assert len(set(encoded)) == len(encoded)
-    assert not words & {words_of(text) for text in found}
+    assert not words & {normalize_words(text) for text in found}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from datetime import timedelta
 from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
-from api_schemas.events import DONE
-from api_schemas.sse import Message, Parser
+from api_schemas.events import STREAM_END
+from api_schemas.sse import EventStreamParser, StreamMessage
 from service.core.app_state import AppState
 from service.store import claims, jobs
 from service.store.database import Database
@@ -22,15 +22,15 @@ def finished(database: Database, clock: FakeClock, steps: int = 5) -> str:
         claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=clock())
         assert claim
         for step in range(steps):
-            claims.report(session, claim, "progress", "x", phase="edit", progress=step / steps, now=clock())
+            claims.report_progress(session, claim, "progress", "x", phase="edit", progress=step / steps, now=clock())
         claims.succeed(session, claim, [], "0" * 64, "passed", now=clock())
     return edit_id
 
 
-def read(client: TestClient, edit_id: str, **headers: str) -> list[Message]:
+def read(client: TestClient, edit_id: str, **headers: str) -> list[StreamMessage]:
     with client.stream("GET", f"/v1/edits/{edit_id}/stream", headers=headers) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        parser = Parser()
+        parser = EventStreamParser()
         return [message for line in response.iter_lines() if (message := parser.feed(line))]
 
 
@@ -46,12 +46,12 @@ def test_events_are_paged_without_gaps(client: TestClient, database: Database, c
 def test_a_stream_ends_with_done(client: TestClient, database: Database, clock: FakeClock) -> None:
     *events, last = read(client, finished(database, clock))
     assert [message.id for message in events] == [str(seq) for seq in range(1, 9)]
-    assert [events[0].event, events[2].event, last.event] == ["status", "progress", DONE]
+    assert [events[0].event, events[2].event, last.event] == ["status", "progress", STREAM_END]
 
 
 def test_a_stream_longer_than_one_look(client: TestClient, database: Database, clock: FakeClock) -> None:
     *events, last = read(client, finished(database, clock, steps=450))
-    assert (len(events), last.event) == (453, DONE)
+    assert (len(events), last.event) == (453, STREAM_END)
 
 
 def test_a_reader_goes_on_where_it_was(client: TestClient, database: Database, clock: FakeClock) -> None:

@@ -95,7 +95,7 @@ def test_one_that_is_refused_undoes_nothing_but_itself(app_state: AppState, data
     assert again.replayed
     assert again.reply == first.reply
     with database.read() as session:
-        assert len(jobs.recent(session, "default", {}, limit=9)) == 2
+        assert len(jobs.list_edits(session, "default", {}, limit=9)) == 2
         assert audit.verify(session).fault is None
 
 
@@ -121,11 +121,11 @@ def test_one_that_the_database_will_not_have_takes_nobody_down(app_state: AppSta
     assert isinstance(after, Submission)
     assert isinstance(bat, IdempotencyConflict)
     with database.read() as session:
-        assert {job.request["removals"][0]["concept"] for job in jobs.recent(session, "default", {}, limit=9)} == {
+        assert {job.request["removals"][0]["concept"] for job in jobs.list_edits(session, "default", {}, limit=9)} == {
             "fox",
             "pizza",
         }
-        assert audit.verify(session) == audit.Checked(2, audit.verify(session).head)
+        assert audit.verify(session) == audit.ChainCheck(2, audit.verify(session).head)
 
 
 def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(app_state: AppState) -> None:

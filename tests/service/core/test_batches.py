@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_schemas.edits import MOST_REMOVALS
+from api_schemas.edits import MAX_REMOVALS
 from service.core.batches import parse_csv
 from service.errors import MalformedCsv
 from service.store.database import Database
@@ -73,9 +73,9 @@ def test_a_batch_of_nothing_that_can_be_done_is_refused(client: TestClient) -> N
 
 
 def test_a_thousand_and_not_one_more(client: TestClient) -> None:
-    many = [{"concept": f"thing {i}"} for i in range(MOST_REMOVALS)]
+    many = [{"concept": f"thing {i}"} for i in range(MAX_REMOVALS)]
     response = post(client, *many)
-    assert (response.status_code, response.json()["counts"]["accepted"]) == (202, MOST_REMOVALS)
+    assert (response.status_code, response.json()["counts"]["accepted"]) == (202, MAX_REMOVALS)
     assert post(client, *many, {"concept": "one more"}).status_code == 422
 
 
@@ -102,7 +102,7 @@ def test_a_csv_means_the_same(client: TestClient) -> None:
         b"concept\nfox,red\n",
         b'concept\n"fox\n',
         b"concept\nfo\xff\n",
-        b"concept\n" + b"x\n" * (MOST_REMOVALS + 1),
+        b"concept\n" + b"x\n" * (MAX_REMOVALS + 1),
         b"concept\n" + b'"' + b"x" * 200_000 + b'"\n',
     ],
 )

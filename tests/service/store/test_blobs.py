@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.store.blobs import CHUNK, ArtifactStore, LocalBlobs
+from service.store.blobs import CHUNK_BYTES, ArtifactStore, LocalBlobs
 from service.store.errors import BlobCorrupted, BlobMissing
 from service.store.s3 import S3Blobs
 
@@ -29,7 +29,7 @@ def test_what_is_put_can_be_read(store: ArtifactStore) -> None:
     blob = store.put(io.BytesIO(DATA))
     assert (blob.sha256, blob.size) == (hashlib.sha256(DATA).hexdigest(), len(DATA))
     assert b"".join(store.open(blob.sha256, 0, len(DATA))) == DATA
-    assert b"".join(store.open(blob.sha256, 5, CHUNK + 9)) == DATA[5 : CHUNK + 9]
+    assert b"".join(store.open(blob.sha256, 5, CHUNK_BYTES + 9)) == DATA[5 : CHUNK_BYTES + 9]
     assert b"".join(store.open(blob.sha256, 7, 7)) == b""
     store.check()
 
@@ -48,9 +48,9 @@ def test_nothing_is_an_honest_answer(store: ArtifactStore) -> None:
 def test_what_is_deleted_is_gone_and_what_came_meanwhile_stays(store: ArtifactStore) -> None:
     store.put(io.BytesIO(DATA))
     (found,) = store.each()
-    assert not store.delete(found, before=found.put_at)
-    assert store.delete(found, before=found.put_at + timedelta(seconds=1))
-    assert not store.delete(found, before=found.put_at + timedelta(seconds=1))
+    assert not store.delete(found, before=found.modified_at)
+    assert store.delete(found, before=found.modified_at + timedelta(seconds=1))
+    assert not store.delete(found, before=found.modified_at + timedelta(seconds=1))
     assert list(store.each()) == []
 
 
@@ -60,7 +60,7 @@ def test_putting_again_makes_it_new(tmp_path: Path) -> None:
     os.utime(path, (0, 0))
     (old,) = blobs.each()
     blobs.put(io.BytesIO(DATA))
-    assert not blobs.delete(old, before=old.put_at + timedelta(days=1))
+    assert not blobs.delete(old, before=old.modified_at + timedelta(days=1))
 
 
 def test_a_bucket_hands_out_urls_that_end(bucket: str) -> None:

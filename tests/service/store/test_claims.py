@@ -25,8 +25,8 @@ FILE = StoredArtifact("delta.safetensors", "weights", "application/octet-stream"
 Write = Callable[[Session, Claim, FakeClock], object]
 
 WRITES: dict[str, Write] = {
-    "extend": lambda session, claim, clock: claims.extend(session, claim, lease=LEASE, now=clock()),
-    "report": lambda session, claim, clock: claims.report(
+    "extend": lambda session, claim, clock: claims.extend_lease(session, claim, lease=LEASE, now=clock()),
+    "report": lambda session, claim, clock: claims.report_progress(
         session, claim, "progress", "x", phase="edit", progress=0.5, now=clock()
     ),
     "succeed": lambda session, claim, clock: claims.succeed(session, claim, [FILE], "b" * 64, "passed", now=clock()),

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from service.cli.store import secrets
 from service.store.database import Database
-from service.store.encryption import SecretBox, make_key, new_key, rotate, seal_again
+from service.store.encryption import SecretBox, ensure_key_file, new_key, reseal_all, rotate_key_file
 from service.store.errors import SecretsKeyError
 from service.store.settings import StoreSettings
-from service.store.webhooks import add
+from service.store.webhooks import add_endpoint
 from tests.fakes.clock import FakeClock
 
 RAW = bytes(range(32))
@@ -42,14 +42,14 @@ def old(empty: Database) -> Database:
 
 
 def test_an_upgrade_seals_what_is_there_and_a_step_back_opens_it(old: Database) -> None:
-    sealer = SecretBox((new_key(),))
-    old.prepare(sealer=lambda: sealer)
+    secret_box = SecretBox((new_key(),))
+    old.prepare(secret_box=lambda: secret_box)
     found = row(old)
-    assert {name: sealer.open(found[name]) for name in PLAIN} == PLAIN
+    assert {name: secret_box.open(found[name]) for name in PLAIN} == PLAIN
     assert not any(secret in str(found) for secret in PLAIN.values())
     public = Ed25519PrivateKey.from_private_bytes(RAW).public_key().public_bytes_raw()
     assert found["public_key"] == f"whpk_{b64encode(public).decode()}"
-    old.revert("0002", sealer=lambda: sealer)
+    old.revert("0002", secret_box=lambda: secret_box)
     assert {name: row(old)[name] for name in PLAIN} == PLAIN
 
 
@@ -65,9 +65,9 @@ def test_a_key_can_be_replaced(database: Database, clock: FakeClock) -> None:
     sealed = {name: SecretBox((first,)).seal(secret) for name, secret in PLAIN.items()}
     with database.write() as session:
         wishes = {"url": "https://desk.example", "events": [], "description": "", "public_key": ""}
-        add(session, "one", now=clock(), **wishes, **sealed)
+        add_endpoint(session, "one", now=clock(), **wishes, **sealed)
     with database.write() as session:
-        assert seal_again(session, SecretBox((second, first))) == 1
+        assert reseal_all(session, SecretBox((second, first))) == 1
     found = row(database)
     assert {name: SecretBox((second,)).open(found[name]) for name in PLAIN} == PLAIN
     with pytest.raises(SecretsKeyError):
@@ -75,8 +75,8 @@ def test_a_key_can_be_replaced(database: Database, clock: FakeClock) -> None:
 
 
 def test_the_same_secret_is_never_sealed_alike() -> None:
-    sealer = SecretBox((new_key(),))
-    assert sealer.seal("x") != sealer.seal("x")
+    secret_box = SecretBox((new_key(),))
+    assert secret_box.seal("x") != secret_box.seal("x")
 
 
 @pytest.mark.parametrize("text", ["", "short", ",", "ä" * 44, "A" * 43])
@@ -89,7 +89,7 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
     with ThreadPoolExecutor(8) as several:
-        found = set(several.map(lambda _: (make_key(file), SecretBox.read(file))[1], range(32)))
+        found = set(several.map(lambda _: (ensure_key_file(file), SecretBox.read(file))[1], range(32)))
     assert len(found) == 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
@@ -97,10 +97,10 @@ def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
 
 def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
-    make_key(file)
+    ensure_key_file(file)
     before = SecretBox.read(file)
     sealed = before.seal("x")
-    rotate(file)
+    rotate_key_file(file)
     after = SecretBox.read(file)
     assert after.keys[1:] == before.keys
     assert after.open(sealed) == "x"
@@ -128,7 +128,9 @@ def test_the_operator_changes_the_key_beside_a_running_service(
     first = settings.secret_box()
     with database.write() as session:
         wishes = {"url": "https://desk.example", "events": [], "description": "", "public_key": ""}
-        add(session, "one", now=clock(), **wishes, **{name: first.seal(secret) for name, secret in PLAIN.items()})
+        add_endpoint(
+            session, "one", now=clock(), **wishes, **{name: first.seal(secret) for name, secret in PLAIN.items()}
+        )
     assert CliRunner().invoke(secrets, ["rotate"]).output == "1 receivers' secrets are sealed again\n"
     assert settings.secret_box().keys[1:] == first.keys
     with pytest.raises(SecretsKeyError):

@@ -18,7 +18,7 @@ from service.store.migrations import runner
 from service.store.orm import Base, Job
 from tests.fakes.clock import FakeClock
 
-STEPS = [script.revision for script in ScriptDirectory(str(runner.FOLDER)).walk_revisions()]
+STEPS = [script.revision for script in ScriptDirectory(str(runner.SCRIPT_FOLDER)).walk_revisions()]
 
 
 def tables(database: Database) -> set[str]:

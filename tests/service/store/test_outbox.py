@@ -149,7 +149,7 @@ def test_a_cancel_of_a_job_whose_worker_died_is_carried_out(database: Database, 
 
 def test_a_job_that_nobody_starts_expires(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
-    clock.forward(jobs.QUEUE_TIME.total_seconds() + 1)
+    clock.forward(jobs.MAX_QUEUE_TIME.total_seconds() + 1)
     sweep(database, clock)
     assert status(database, job_id) == "expired"
     with database.read() as session:
@@ -179,7 +179,7 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
 
 def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
-        idempotency.remember(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
+        idempotency.store_replies(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
     clock.forward(lease_reaper.IDEMPOTENCY_RETENTION.total_seconds() + 1)
     sweep(database, clock)
     with database.read() as session:

@@ -17,9 +17,9 @@ from service.store.errors import SecretsKeyError
 from service.store.jobs import NewJob
 from service.store.orm import WebhookEndpoint
 from service.store.settings import StoreSettings
-from service.store.webhooks import PAUSES, pause_after
+from service.store.webhooks import RETRY_DELAYS, retry_delay
 from service.webhooks.delivery_loop import Deliverer
-from service.webhooks.signing import Signer
+from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -51,7 +51,7 @@ def cancel_one(app_state: AppState) -> str:
 
 def due(app_state: AppState) -> list[str]:
     with app_state.database.read() as session:
-        return list(webhooks.due(session, now=app_state.clock()))
+        return list(webhooks.due_deliveries(session, now=app_state.clock()))
 
 
 def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
@@ -83,7 +83,7 @@ def test_attempts_follow_the_table_and_then_end(app_state: AppState, client: Tes
     cancel_one(app_state)
     (message,) = due(app_state)
     failing = deliverer(app_state, lambda request: reply(500, content=b"x" * 9000))
-    for pause in PAUSES:
+    for pause in RETRY_DELAYS:
         failing.deliver(message)
         clock.forward(pause.total_seconds() - 1)
         assert due(app_state) == []
@@ -94,13 +94,13 @@ def test_attempts_follow_the_table_and_then_end(app_state: AppState, client: Tes
     (delivery,) = log(client, endpoint)
     assert delivery["status"] == "failed"
     assert isinstance(delivery["attempts"], list)
-    assert len(delivery["attempts"]) == len(PAUSES) + 1
+    assert len(delivery["attempts"]) == len(RETRY_DELAYS) + 1
     assert len(delivery["attempts"][0]["reply"]) == 2048
 
 
 def test_the_table_is_that_of_the_specification() -> None:
-    assert [pause.total_seconds() for pause in PAUSES] == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
-    spread = {pause_after(1, f"msg_{i}") for i in range(50)}
+    assert [pause.total_seconds() for pause in RETRY_DELAYS] == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    spread = {retry_delay(1, f"msg_{i}") for i in range(50)}
     assert len(spread) > 10
     assert all(timedelta(seconds=5) <= pause <= timedelta(seconds=5.5) for pause in spread if pause)
 
@@ -226,7 +226,7 @@ def test_secrets_lie_sealed(app_state: AppState, client: TestClient) -> None:
     made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
     with app_state.database.read() as session:
         row = session.get_one(WebhookEndpoint, made["id"])
-    told = Signer.opened(row, app_state.settings.secret_box())
+    told = WebhookSigner.from_row(row, app_state.settings.secret_box())
     assert (told.secret, told.public_key) == (made["secret"], made["public_key"])
     on_disk = b"".join(path.read_bytes() for path in app_state.settings.data_dir.glob("expunge.db*"))
     assert row.id.encode() in on_disk

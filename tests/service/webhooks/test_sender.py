@@ -14,8 +14,8 @@ import pytest
 
 from service.store.clock import utc_now
 from service.webhooks import sender
-from service.webhooks.sender import Outcome, send
-from service.webhooks.signing import Signer
+from service.webhooks.sender import AttemptResult, send
+from service.webhooks.signing import WebhookSigner
 from service.webhooks.ssrf_guard import PinnedTransport
 
 
@@ -94,8 +94,8 @@ def test_an_attempt_that_ends_leaves_the_others_their_connections() -> None:
     with receiving() as receiver, ThreadPoolExecutor(1) as another:
         transport = PinnedTransport([receiver.address])
 
-        def attempt(path: str) -> Outcome:
-            return send(transport, f"http://{receiver.address}{path}", Signer.new(), "msg_1", b"{}", utc_now())
+        def attempt(path: str) -> AttemptResult:
+            return send(transport, f"http://{receiver.address}{path}", WebhookSigner.new(), "msg_1", b"{}", utc_now())
 
         slow = another.submit(attempt, "/slow")
         assert receiver.asked.wait(10)
@@ -116,11 +116,11 @@ def test_an_attempt_that_ends_leaves_the_others_their_connections() -> None:
 )
 def test_a_receiver_that_means_harm_costs_little(monkeypatch: pytest.MonkeyPatch, path: str, error: str | None) -> None:
     """No more is read than is kept, nothing is unpacked, and an answer that does not end is given up."""
-    monkeypatch.setattr(sender, "LONGEST", 0.3)
+    monkeypatch.setattr(sender, "MAX_ATTEMPT_SECONDS", 0.3)
     before, started = psutil.Process().memory_info().rss, time.monotonic()
     with receiving() as receiver:
         transport = PinnedTransport([receiver.address])
-        outcome = send(transport, f"http://{receiver.address}{path}", Signer.new(), "msg_1", b"{}", utc_now())
-    assert (outcome.error, len(outcome.reply) <= sender.KEPT) == (error, True)
+        outcome = send(transport, f"http://{receiver.address}{path}", WebhookSigner.new(), "msg_1", b"{}", utc_now())
+    assert (outcome.error, len(outcome.reply) <= sender.MAX_STORED_BYTES) == (error, True)
     assert time.monotonic() - started < 5
     assert psutil.Process().memory_info().rss - before < 16_000_000

@@ -8,24 +8,24 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from service.webhooks.signing import Signer
+from service.webhooks.signing import WebhookSigner
 
 BODY = b'{"type": "edit.succeeded"}'
 
 
-def headers(signer: Signer) -> dict[str, str]:
+def headers(signer: WebhookSigner) -> dict[str, str]:
     return signer.headers("msg_1", datetime.now(UTC), BODY)
 
 
 def test_a_receiver_with_the_secret_believes_it() -> None:
-    signer = Signer.new()
+    signer = WebhookSigner.new()
     assert Webhook(signer.secret).verify(BODY, headers(signer)) == {"type": "edit.succeeded"}
 
 
 def test_another_body_secret_or_id_is_noticed() -> None:
-    signer = Signer.new()
+    signer = WebhookSigner.new()
     for secret, body, changed in (
-        (Signer.new().secret, BODY, {}),
+        (WebhookSigner.new().secret, BODY, {}),
         (signer.secret, BODY + b" ", {}),
         (signer.secret, BODY, {"webhook-id": "msg_2"}),
     ):
@@ -34,7 +34,7 @@ def test_another_body_secret_or_id_is_noticed() -> None:
 
 
 def test_a_receiver_with_the_public_key_believes_it() -> None:
-    signer = Signer.new()
+    signer = WebhookSigner.new()
     signed = headers(signer)
     (signature,) = (part for part in signed["webhook-signature"].split() if part.startswith("v1a,"))
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(signer.public_key.removeprefix("whpk_")))

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.errors import WebhookRefused
-from service.webhooks.ssrf_guard import PinnedTransport, checked_url, is_public
+from service.webhooks.ssrf_guard import PinnedTransport, is_public, validate_url
 
 PUBLIC = "93.184.215.14"
 
@@ -63,7 +63,7 @@ def post(url: str, *answers: Sequence[str], allowed: Sequence[str] = ()) -> tupl
 )
 def test_urls_that_are_never_called(url: str) -> None:
     with pytest.raises(WebhookRefused):
-        checked_url(url)
+        validate_url(url)
 
 
 @pytest.mark.parametrize(

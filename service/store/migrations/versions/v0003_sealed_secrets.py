@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.store.migrations.runner import sealer_of
+from service.store.migrations.runner import secret_box_of
 
 revision = "0003"
 down_revision = "0002"
@@ -23,9 +23,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("public_key", sa.String(), nullable=False, server_default=""))
 
     for row in op.get_bind().execute(sa.select(ENDPOINTS)).all():
-        sealer, raw = sealer_of(op.get_context()), b64decode(row.private_key.removeprefix("whsk_"))
+        secret_box, raw = secret_box_of(op.get_context()), b64decode(row.private_key.removeprefix("whsk_"))
         public = Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
-        sealed = {"secret": sealer.seal(row.secret), "private_key": sealer.seal(row.private_key)}
+        sealed = {"secret": secret_box.seal(row.secret), "private_key": secret_box.seal(row.private_key)}
         values = sealed | {"public_key": f"whpk_{b64encode(public).decode()}"}
         op.execute(ENDPOINTS.update().where(ENDPOINTS.c.id == row.id).values(values))
 
@@ -33,8 +33,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Back: what was sealed is plain again. Raises `SecretsKeyError`."""
     for row in op.get_bind().execute(sa.select(ENDPOINTS)).all():
-        sealer = sealer_of(op.get_context())
-        plain = {"secret": sealer.open(row.secret), "private_key": sealer.open(row.private_key)}
+        secret_box = secret_box_of(op.get_context())
+        plain = {"secret": secret_box.open(row.secret), "private_key": secret_box.open(row.private_key)}
         op.execute(ENDPOINTS.update().where(ENDPOINTS.c.id == row.id).values(plain))
 
     with op.batch_alter_table("webhook_endpoints", schema=None) as batch_op:

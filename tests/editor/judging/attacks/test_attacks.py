@@ -41,7 +41,7 @@ def records(scene: AttackContext) -> dict[str, AttackRecord]:
 
 
 def test_every_attack_of_the_request_is_registered_and_ran(records: dict[str, AttackRecord]) -> None:
-    assert list(records) == list(Attacks().named) == list(SMALL)
+    assert list(records) == list(Attacks().by_name) == list(SMALL)
 
 
 def test_budgets_are_kept_and_told(records: dict[str, AttackRecord]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from api_schemas.detectors import CLASSES, EXPOSED, Nudenet
+from api_schemas.detectors import EXPOSED_CLASSES, NUDENET_CLASSES, Nudenet
 from editor.emoji.composites import Artwork, Subject
 from editor.errors import DetectorError
 from editor.judging.detectors import count_detections, detector_class
@@ -64,13 +64,13 @@ def test_what_is_not_installed_says_what_to_install() -> None:
 def test_nudenet_finds_nothing_in_harmless_pictures() -> None:
     import nudenet.nudenet as module
 
-    assert set(module.__dict__["__labels"]) == CLASSES
+    assert set(module.__dict__["__labels"]) == NUDENET_CLASSES
     pixels = Artwork().render([Subject(0, 0, 0), Subject(1, 1, 1)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     detector = detector_class("nudenet")(threshold=0.2)
     record = count_detections(detector, images, images[::-1])
     assert (record.before.hits, record.after.hits, record.before.n) == (0, 0, 2)
-    assert (record.classes, record.version[:2], len(record.sha256)) == (list(EXPOSED), "3.", 64)
+    assert (record.classes, record.version[:2], len(record.sha256)) == (list(EXPOSED_CLASSES), "3.", 64)
 
 
 @pytest.mark.skipif(not INSTALLED, reason="nudenet is an extra")
@@ -80,7 +80,7 @@ def test_nudenet_gives_what_the_package_gives_for_a_file(tmp_path) -> None:  # t
 
     pixels = Artwork().render([Subject(i, 0, 0) for i in range(12)])
     images = list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
-    ours = detector_class("nudenet")(classes=sorted(CLASSES), threshold=0.2).detect(images)
+    ours = detector_class("nudenet")(classes=sorted(NUDENET_CLASSES), threshold=0.2).detect(images)
     for number, (image, found) in enumerate(zip(images, ours, strict=True)):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         assert found == {one["class"] for one in NudeDetector().detect(str(tmp_path / f"{number}.png"))}

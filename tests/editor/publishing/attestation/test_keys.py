@@ -63,13 +63,13 @@ def test_after_rotation_the_new_key_signs_and_the_old_one_is_gone(folder: KeyFol
     assert not folder.private_path(old.keyid).exists()
     retired = folder.public().find(old.keyid)
     assert retired is not None
-    assert retired.usable(NOW), "what it signed stays good"
-    assert not retired.usable(LATER)
+    assert retired.is_valid_at(NOW), "what it signed stays good"
+    assert not retired.is_valid_at(LATER)
 
 
 def test_a_revoked_key_was_never_good(folder: KeyFolder) -> None:
     key = folder.create(NOW)
-    assert not folder.revoke(key.keyid, LATER).usable(NOW)
+    assert not folder.revoke(key.keyid, LATER).is_valid_at(NOW)
     assert folder.signer(LATER) is None
     with pytest.raises(SigningError, match="no key"):
         folder.revoke("0" * 64, LATER)
