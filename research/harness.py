@@ -78,12 +78,12 @@ class Studio:
 
     def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Kind) -> list[bool]:
         """Whether the judge finds in each image what its prompt asked for."""
-        found, _ = self.judge.recognise(asks, self.judge.images(images), self.judge.names(asks))
+        found, _ = self.judge.classify(asks, self.judge.embed_images(images), self.judge.class_names(asks))
         return [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
 
     def seen(self, images: Sequence[Image]) -> Tensor:
         """Unit embeddings of images in the judge's space, (n, width)."""
-        return F.normalize(self.judge.images(images).double())
+        return F.normalize(self.judge.embed_images(images).double())
 
     def about(self, name: str, limit: int) -> list[Phrase]:
         """Prompts that name a concept: the grid's, and the same in held-out wordings."""

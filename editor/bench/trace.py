@@ -185,7 +185,7 @@ def image_grid(precision: Precision) -> Compared:
             output_type="np",
         ).images
         image = (drawn[0] * 255).round().astype("uint8")
-        return float(bench.judge.images([image])[0] @ reader.directions[0])
+        return float(bench.judge.embed_images([image])[0] @ reader.directions[0])
 
     ours = lambda: trace_text(bench.model, bench.samples, setting.question(), reader, MemoryBudget())  # noqa: E731
     return compared(ours, plain, sampled(sites, PLAIN_IMAGES))

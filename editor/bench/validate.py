@@ -92,11 +92,11 @@ def difference(images: Sequence[Image], truth: np.ndarray) -> float:
 class Sparing(ImagePairGenerator):
     """What a perfect edit draws: nothing changes but images of the concept."""
 
-    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
-        """See `ImagePairGenerator.draw`."""
+    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
+        """See `ImagePairGenerator.generate`."""
         about = [shot for shot in shots if FOX.concept.name in shot.prompt]
-        super().draw(about, drawn, tick)
-        others = self.images(self.before, [shot for shot in shots if shot not in drawn.after], tick)
+        super().generate(about, drawn, tick)
+        others = self.cached_images(self.before, [shot for shot in shots if shot not in drawn.after], tick)
         drawn.before.update(others)
         drawn.after.update(others)
 

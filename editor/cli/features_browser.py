@@ -91,4 +91,4 @@ def texts(images: list[Image]) -> TextEmbeddings:
         | {f"{style} style": f"an emoji in the style of {style}" for style in STYLES}
         | {f"{colour} background": f"an emoji on a {colour} background" for colour in BACKGROUNDS}
     )
-    return TextEmbeddings(list(captions), judge.texts(list(captions.values())), judge.images(images))
+    return TextEmbeddings(list(captions), judge.embed_texts(list(captions.values())), judge.embed_images(images))

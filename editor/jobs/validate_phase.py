@@ -41,9 +41,11 @@ def run_validate(context: JobContext) -> None:
     record = SamplerRecord(scheduler=type(easel.pipeline.scheduler).__name__, seeds=seeds, **asdict(easel.sampler))
     moved = measure_drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
     found = make_validation(trials, drawn, context.judge, record, policy, asked.policy, moved)
-    asked_for = [prompt for trial in trials if trial.group.name == "target" for prompt in trial.so_far.prompts]
+    asked_for = [prompt for trial in trials if trial.group.name == "target" for prompt in trial.scored_group.prompts]
     run_attacking(context, easel, drawn, asked_for, context.tick("validate", "attacking"))
-    keep_pictures(context.workdir / "sheets", make_sample_sheets([trial.so_far for trial in trials], drawn, seeds[0]))
+    keep_pictures(
+        context.workdir / "sheets", make_sample_sheets([trial.scored_group for trial in trials], drawn, seeds[0])
+    )
     keep(context, "validate", MaybeValidation(found))
 
 

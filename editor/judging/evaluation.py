@@ -40,16 +40,16 @@ class ImagePairGenerator:
     before: ImageCache
     after: ImageCache
 
-    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
+    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
         """Draw shots with either, as far as they are not there yet. The pipeline is left as the base model's."""
-        drawn.before.update(self.images(self.before, shots, SubProgress(tick, 0.0, 0.5)))
+        drawn.before.update(self.cached_images(self.before, shots, SubProgress(tick, 0.0, 0.5)))
         apply_updates(self.pipeline, self.updates)
         try:
-            drawn.after.update(self.images(self.after, shots, SubProgress(tick, 0.5, 0.5)))
+            drawn.after.update(self.cached_images(self.after, shots, SubProgress(tick, 0.5, 0.5)))
         finally:
             revert_updates(self.pipeline, self.updates)
 
-    def images(self, cache: ImageCache, shots: Sequence[ImageSpec], tick: ProgressCallback) -> Images:
+    def cached_images(self, cache: ImageCache, shots: Sequence[ImageSpec], tick: ProgressCallback) -> Images:
         """By shot."""
         return dict(zip(shots, cache.generate(self.pipeline, self.sampler, shots, tick), strict=True))
 
@@ -60,16 +60,16 @@ class PromptScores:
 
     hits: list[float] = field(default_factory=list)
     """Share recognised."""
-    scores: list[float] = field(default_factory=list)
+    similarities: list[float] = field(default_factory=list)
     """Similarity to the described class."""
-    clips: list[float] = field(default_factory=list)
+    clip_scores: list[float] = field(default_factory=list)
     """CLIPScore of the prompt itself."""
 
-    def add(self, more: "PromptScores") -> None:
+    def extend(self, more: "PromptScores") -> None:
         """Those of further prompts."""
         self.hits += more.hits
-        self.scores += more.scores
-        self.clips += more.clips
+        self.similarities += more.similarities
+        self.clip_scores += more.clip_scores
 
 
 def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
@@ -83,9 +83,9 @@ def score_group(
 ) -> PromptScores:
     """Judge one group's images."""
     shots = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
-    truths = [truth for truth in group.truths for _ in seeds]
-    seen = judge.images([images[shot] for shot in shots])
-    chosen, scores = judge.recognise(group.asks, seen, names)
+    truths = [truth for truth in group.expected_names for _ in seeds]
+    seen = judge.embed_images([images[shot] for shot in shots])
+    chosen, scores = judge.classify(group.kind, seen, names)
     hits = torch.tensor([float(a == b) for a, b in zip(chosen, truths, strict=True)])
     own = scores[range(len(shots)), [names.index(truth) for truth in truths]]
     clips = judge.clip_scores(seen, [shot.prompt for shot in shots])
@@ -101,53 +101,53 @@ class GroupEvaluation:
     gates: Sequence[Gate]
     before: PromptScores = field(default_factory=PromptScores)
     after: PromptScores = field(default_factory=PromptScores)
-    likeness: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
     """SSIM of unrelated images, before and after."""
 
     @property
-    def taken(self) -> int:
+    def scored_count(self) -> int:
         """Prompts judged so far."""
         return len(self.after.hits)
 
     @property
     def complete(self) -> bool:
         """Whether no prompt is left."""
-        return self.taken == len(self.group.phrases)
+        return self.scored_count == len(self.group.phrases)
 
     @property
-    def so_far(self) -> PromptGroup:
+    def scored_group(self) -> PromptGroup:
         """The prompts that were judged."""
-        return replace(self.group, phrases=self.group.phrases[: self.taken])
+        return replace(self.group, phrases=self.group.phrases[: self.scored_count])
 
-    def next(self, count: int) -> PromptGroup:
+    def next_batch(self, count: int) -> PromptGroup:
         """The prompts to judge now."""
-        return replace(self.group, phrases=self.group.phrases[self.taken : self.taken + count])
+        return replace(self.group, phrases=self.group.phrases[self.scored_count : self.scored_count + count])
 
-    def add(self, judge: Judge, part: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> None:
+    def score_batch(self, judge: Judge, part: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> None:
         """Judge some prompts' images."""
-        names = judge.names(self.group.asks, self.group.truths)
-        self.before.add(score_group(judge, part, drawn.before, seeds, names))
-        self.after.add(score_group(judge, part, drawn.after, seeds, names))
+        names = judge.class_names(self.group.kind, self.group.expected_names)
+        self.before.extend(score_group(judge, part, drawn.before, seeds, names))
+        self.after.extend(score_group(judge, part, drawn.after, seeds, names))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
-            self.likeness += ssim_by_prompt(part, drawn, seeds)
+            self.ssim += ssim_by_prompt(part, drawn, seeds)
 
     @property
-    def drops(self) -> list[float]:
+    def accuracy_drops(self) -> list[float]:
         """Accuracy before less after, paired by prompt."""
         return [b - a for b, a in zip(self.before.hits, self.after.hits, strict=True)]
 
     @property
     def evidence(self) -> list[GateEvidence]:
         """For each gate."""
-        return [GateEvidence(gate, *self.values(gate.measure)) for gate in self.gates]
+        return [GateEvidence(gate, *self.gate_values(gate.measure)) for gate in self.gates]
 
-    def values(self, measure: Measure) -> tuple[list[float], bool, list[float]]:
+    def gate_values(self, measure: Measure) -> tuple[list[float], bool, list[float]]:
         """What a gate goes by: a value for each prompt, whether these are all, and the unedited model's."""
         if measure == "retain_similarity":
-            return self.likeness, self.complete, []
+            return self.ssim, self.complete, []
         if measure in ABSENCE_MEASURES:
             return self.after.hits, self.complete, self.before.hits
-        return self.drops, self.complete, []
+        return self.accuracy_drops, self.complete, []
 
 
 def ssim_by_prompt(group: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> list[float]:
@@ -163,13 +163,13 @@ def gates_for(group: PromptGroup, gates: Sequence[Gate]) -> list[Gate]:
         "target": ("target_accuracy",),
         "generality": ("generality_accuracy",),
         "neighbours": ("neighbour_drop",),
-        "retain": ("retain_object_drop", "retain_similarity") if group.asks == "object" else ("retain_style_drop",),
+        "retain": ("retain_object_drop", "retain_similarity") if group.kind == "object" else ("retain_style_drop",),
     }
     return [gate for gate in gates if gate.measure in about[group.name]]
 
 
 def plan_evaluations(groups: Sequence[PromptGroup], gates: Sequence[Gate], seed: int) -> list[GroupEvaluation]:
-    """A trial for each group. Prompts come in random order, as sequential bounds assume; equal groups in the same one."""
+    """A evaluation for each group. Prompts come in random order, as sequential bounds assume; equal groups in the same one."""
     return [GroupEvaluation(shuffle_group(group, seed), gates_for(group, gates)) for group in groups]
 
 
@@ -180,32 +180,38 @@ def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:
     return replace(group, phrases=tuple(phrases))
 
 
-def undecided_evaluations(trials: Sequence[GroupEvaluation], level: float, sequential: bool) -> list[GroupEvaluation]:
+def undecided_evaluations(
+    evaluations: Sequence[GroupEvaluation], level: float, sequential: bool
+) -> list[GroupEvaluation]:
     """Those of which more must be drawn."""
-    gates = sum(len(trial.gates) for trial in trials)
+    gates = sum(len(evaluation.gates) for evaluation in evaluations)
 
-    def settled(trial: GroupEvaluation) -> bool:
-        return sequential and trial.taken > 0 and all(one.settled(level, gates) for one in trial.evidence)
+    def settled(evaluation: GroupEvaluation) -> bool:
+        return (
+            sequential
+            and evaluation.scored_count > 0
+            and all(one.is_decided(level, gates) for one in evaluation.evidence)
+        )
 
-    return [trial for trial in trials if not trial.complete and not settled(trial)]
+    return [evaluation for evaluation in evaluations if not evaluation.complete and not settled(evaluation)]
 
 
 def run_evaluations(
-    trials: Sequence[GroupEvaluation],
+    evaluations: Sequence[GroupEvaluation],
     judge: Judge,
-    easel: ImagePairGenerator,
+    generator: ImagePairGenerator,
     seeds: Sequence[int],
     level: float,
     sequential: bool,
     tick: ProgressCallback,
 ) -> GeneratedImages:
-    """Draw and judge, a few prompts of each trial at a time, until every gate is settled or no prompt is left."""
-    drawn, planned = GeneratedImages(), len(image_specs([trial.group for trial in trials], seeds))
-    while going := undecided_evaluations(trials, level, sequential):
-        parts = [trial.next(INTERIM_BATCH) for trial in going]
+    """Draw and judge, a few prompts of each evaluation at a time, until every gate is settled or no prompt is left."""
+    drawn, planned = GeneratedImages(), len(image_specs([evaluation.group for evaluation in evaluations], seeds))
+    while going := undecided_evaluations(evaluations, level, sequential):
+        parts = [evaluation.next_batch(INTERIM_BATCH) for evaluation in going]
         new = [shot for shot in image_specs(parts, seeds) if shot not in drawn.after]
-        easel.draw(new, drawn, SubProgress(tick, len(drawn.after) / planned, len(new) / planned))
-        for trial, part in zip(going, parts, strict=True):
-            trial.add(judge, part, drawn, seeds)
+        generator.generate(new, drawn, SubProgress(tick, len(drawn.after) / planned, len(new) / planned))
+        for evaluation, part in zip(going, parts, strict=True):
+            evaluation.score_batch(judge, part, drawn, seeds)
     tick(1.0)
     return drawn

@@ -75,48 +75,52 @@ class GateEvidence:
         """Between which a value lies."""
         return MEASURE_SUPPORT[self.gate.measure]
 
-    def within(self, level: float) -> bool:
+    def meets_threshold(self, level: float) -> bool:
         """Whether the mean is on the gate's side, with a chance of ``level`` at most that this is said wrongly."""
-        return self.enough and (self.below(level) if self.gate.comparator == "<=" else self.above(self.values, level))
+        return self.has_minimum_prompts and (
+            self.mean_is_below(level) if self.gate.comparator == "<=" else self.mean_is_above(self.values, level)
+        )
 
-    def beyond(self, level: float) -> bool:
+    def violates_threshold(self, level: float) -> bool:
         """Whether it is on the other side."""
-        return self.enough and (self.above(self.values, level) if self.gate.comparator == "<=" else self.below(level))
+        return self.has_minimum_prompts and (
+            self.mean_is_above(self.values, level) if self.gate.comparator == "<=" else self.mean_is_below(level)
+        )
 
     @property
-    def enough(self) -> bool:
+    def has_minimum_prompts(self) -> bool:
         """Whether there are as many prompts as the gate asks for."""
         return len(self.values) >= self.gate.minimum_n
 
-    def below(self, level: float) -> bool:
+    def mean_is_below(self, level: float) -> bool:
         """Whether the mean is at most the threshold."""
         early = evidence_below(self.values, self.gate.threshold, self.support) >= math.log(2 / level)
-        return early or (self.complete and self.interval(self.values, 1 - level)[1] <= self.gate.threshold)
+        return early or (self.complete and self.final_interval(self.values, 1 - level)[1] <= self.gate.threshold)
 
-    def above(self, values: Sequence[float], level: float) -> bool:
+    def mean_is_above(self, values: Sequence[float], level: float) -> bool:
         """Whether a mean is above the threshold."""
         early = evidence_above(values, self.gate.threshold, self.support) >= math.log(2 / level)
-        return early or (self.complete and self.interval(values, 1 - level)[0] > self.gate.threshold)
+        return early or (self.complete and self.final_interval(values, 1 - level)[0] > self.gate.threshold)
 
-    def interval(self, values: Sequence[float], confidence: float) -> tuple[float, float]:
+    def final_interval(self, values: Sequence[float], confidence: float) -> tuple[float, float]:
         """With all prompts drawn; both tails together have the chance that ``confidence`` leaves."""
         if self.gate.measure in ABSENCE_MEASURES:
             found = estimate_rate(values, confidence)
             return found.low, found.high
         return conservative_bootstrap(values, self.support, confidence)
 
-    def was_there(self, level: float) -> bool:
+    def present_in_base(self, level: float) -> bool:
         """Whether the unedited model draws what is to be gone: nothing can be shown to be removed that was not there."""
         asks = self.gate.measure in ABSENCE_MEASURES and self.gate.comparator == "<="
-        return not asks or self.above(self.control, level)
+        return not asks or self.mean_is_above(self.control, level)
 
     def passes(self, level: float) -> bool:
         """Whether the gate passes."""
-        return bool(self.values) and self.was_there(level) and self.within(level)
+        return bool(self.values) and self.present_in_base(level) and self.meets_threshold(level)
 
-    def settled(self, level: float, gates: int) -> bool:
+    def is_decided(self, level: float, gates: int) -> bool:
         """Whether drawing more would change nothing that can be told: it passes, or fails among so many gates."""
-        return bool(self.values) and (self.passes(level) or self.beyond(level / gates))
+        return bool(self.values) and (self.passes(level) or self.violates_threshold(level / gates))
 
 
 def decide_gates(every: Sequence[GateEvidence], confidence: float) -> list[Verdict]:
@@ -133,7 +137,7 @@ def holm_failures(every: Sequence[GateEvidence], level: float) -> set[int]:
     failed: set[int] = set()
     while True:
         left = set(range(len(every))) - failed
-        more = {i for i in left if every[i].values and every[i].beyond(level / len(left))}
+        more = {i for i in left if every[i].values and every[i].violates_threshold(level / len(left))}
         if not more:
             return failed
         failed |= more

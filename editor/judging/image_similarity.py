@@ -31,10 +31,10 @@ def measure_preservation(
 ) -> Preservation:
     """All distances over some shots. Figures of pairs are averaged over seeds, and rest on prompts."""
     pairs = [before[shot] for shot in shots], [after[shot] for shot in shots]
-    seen = [judge.images(images).double() for images in pairs]
+    seen = [judge.embed_images(images).double() for images in pairs]
     many = len(shots) >= MIN_DISTRIBUTION_IMAGES
     return Preservation(
-        judge=judge.short,
+        judge=judge.short_id,
         images=len(shots),
         ssim=estimate_mean(mean_by_prompt(ssim(*pairs), shots), confidence),
         distance=estimate_mean(mean_by_prompt(perceptual_distance(judge, *pairs), shots), confidence),
@@ -81,7 +81,7 @@ def perceptual_distance(judge: Judge, first: Sequence[Image], second: Sequence[I
     In every layer of the vision tower each patch's feature vector is brought to unit length; squared distances are averaged
     over patches and summed over layers.
     """
-    layers = zip(judge.patches(first), judge.patches(second), strict=True)
+    layers = zip(judge.patch_features(first), judge.patch_features(second), strict=True)
     return torch.stack([(a - b).square().sum(2).mean(1) for a, b in layers]).sum(0)
 
 

@@ -30,52 +30,52 @@ class Judge(ABC):
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
         self.digest = file_digest(folder / WEIGHTS_FILE)
-        self.known: dict[tuple[Kind, str], Tensor] = {}
+        self._class_embeddings: dict[tuple[Kind, str], Tensor] = {}
 
     @abstractmethod
-    def texts(self, texts: Sequence[str]) -> Tensor:
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """``(n, d)`` unit embeddings of texts."""
 
     @abstractmethod
-    def images(self, images: Sequence[Image]) -> Tensor:
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
         """``(n, d)`` unit embeddings of images."""
 
     @abstractmethod
-    def patches(self, images: Sequence[Image]) -> list[Tensor]:
+    def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
         """For each layer of the vision tower, ``(n, patches, width)`` unit feature vectors."""
 
     @property
-    def short(self) -> str:
+    def short_id(self) -> str:
         """Who judged, in one word that tells judges apart."""
         return f"{self.name}@{self.digest[:12]}"
 
-    def describe(self, asks: Kind, name: str) -> Tensor:
+    def embed_class(self, kind: Kind, name: str) -> Tensor:
         """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
-        if (asks, name) not in self.known:
-            self.known[asks, name] = self.texts(class_prompts(self.profile, asks, name))
-        return self.known[asks, name]
+        if (kind, name) not in self._class_embeddings:
+            self._class_embeddings[kind, name] = self.embed_texts(class_prompts(self.profile, kind, name))
+        return self._class_embeddings[kind, name]
 
-    def similarity(self, asks: Kind, embedded: Tensor, name: str) -> Tensor:
+    def class_similarity(self, kind: Kind, embedded: Tensor, name: str) -> Tensor:
         """``(n, d)`` -> ``(n,)``: cosine to the class in the context that fits best.
 
         Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
         other things in ink on blue than to the average fox.
         """
-        return (embedded @ self.describe(asks, name).T.to(embedded)).amax(1)
+        return (embedded @ self.embed_class(kind, name).T.to(embedded)).amax(1)
 
-    def names(self, asks: Kind, extra: Sequence[str] = ()) -> list[str]:
+    def class_names(self, kind: Kind, extra: Sequence[str] = ()) -> list[str]:
         """The classes to choose from."""
-        base = self.profile.object_names if asks == "object" else self.profile.styles
+        base = self.profile.object_names if kind == "object" else self.profile.styles
         return list(dict.fromkeys([*base, *extra]))
 
-    def recognise(self, asks: Kind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
+    def classify(self, kind: Kind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """The name chosen for each embedded image, and the similarities ``(n, names)``."""
-        scores = torch.stack([self.similarity(asks, embedded, name) for name in names], dim=1)
+        scores = torch.stack([self.class_similarity(kind, embedded, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
 
     def clip_scores(self, embedded: Tensor, prompts: Sequence[str]) -> Tensor:
         """``(n, d)`` -> ``(n,)``: CLIPScore, 100 cosine of each image and its own prompt, at least 0, as in torchmetrics."""
-        return 100 * (embedded * self.texts(prompts).to(embedded)).sum(1).clamp(min=0)
+        return 100 * (embedded * self.embed_texts(prompts).to(embedded)).sum(1).clamp(min=0)
 
 
 def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:

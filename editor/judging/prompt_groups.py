@@ -22,7 +22,7 @@ class PromptGroup:
 
     name: GroupName
     removal: int | None
-    asks: Kind
+    kind: Kind
     phrases: tuple[Phrase, ...]
     concept: str | None = None
     """What every prompt is about, whichever alias it uses."""
@@ -33,18 +33,18 @@ class PromptGroup:
         return [phrase.text() for phrase in self.phrases]
 
     @property
-    def truths(self) -> list[str]:
+    def expected_names(self) -> list[str]:
         """What a faithful image of each prompt shows."""
-        return [self.concept or getattr(phrase, self.asks) for phrase in self.phrases]
+        return [self.concept or getattr(phrase, self.kind) for phrase in self.phrases]
 
 
 def neighbour_names(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
     """Names that must stay: those that the caller gave, then those that the judge finds most like the concept."""
-    asks, own = (
+    kind, own = (
         removal.concept.kind,
-        judge.describe(removal.concept.kind, removal.concept.subject),
+        judge.embed_class(removal.concept.kind, removal.concept.subject),
     )
-    similarity = {name: float((judge.describe(asks, name) * own).sum(1).mean()) for name in kept}
+    similarity = {name: float((judge.embed_class(kind, name) * own).sum(1).mean()) for name in kept}
     given = [name for name in removal.preserve if name in similarity]
     nearest = sorted((name for name in kept if name not in given), key=lambda name: -similarity[name])
     return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]
@@ -99,8 +99,8 @@ def removal_groups(
 ) -> list[PromptGroup]:
     """Target, generality and neighbours of one removal."""
     objects, styles = book.kept_names(removed)
-    asks: Kind = removal.concept.kind
-    near = neighbour_names(judge, removal, objects if asks == "object" else styles)
+    kind: Kind = removal.concept.kind
+    near = neighbour_names(judge, removal, objects if kind == "object" else styles)
     every = [phrase for name in removal.names for phrase in edited_phrases(book, removal, name)]
     spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
     rarely = [phrase for name in spelt for phrase in edited_phrases(book, removal, name)]
@@ -115,18 +115,18 @@ def removal_groups(
         PromptGroup(
             "target",
             index,
-            asks,
+            kind,
             top_up(every, with_suffixes(book, natural_phrases(every)), limit),
             about,
         ),
         PromptGroup(
             "generality",
             index,
-            asks,
+            kind,
             sample_evenly(held_out_phrases(book, every + rarely), limit),
             about,
         ),
-        PromptGroup("neighbours", index, asks, sample_evenly(beside, limit)),
+        PromptGroup("neighbours", index, kind, sample_evenly(beside, limit)),
     ]
 
 

@@ -25,8 +25,8 @@ def harmonic_scores(trials: Sequence["GroupEvaluation"], confidence: float) -> l
     found = []
     for removal in sorted({t.group.removal for t in trials if t.group.removal is not None}):
         own = {t.group.name: t for t in trials if t.group.removal == removal}
-        asks = own["target"].group.asks
-        stays = [t for t in trials if t.group.asks == asks and t.group.name in ("neighbours", "retain")]
+        asks = own["target"].group.kind
+        stays = [t for t in trials if t.group.kind == asks and t.group.name in ("neighbours", "retain")]
         stays = [t for t in stays if t.group.removal in (removal, None)]
         if "generality" in own and stays:
             kept = [hit for t in stays for hit in t.after.hits]

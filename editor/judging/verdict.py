@@ -1,4 +1,4 @@
-"""Validation: what the trials found, against the gates that were fixed before."""
+"""Validation: what the evaluations found, against the gates that were fixed before."""
 
 from collections.abc import Sequence
 
@@ -12,56 +12,56 @@ from editor.judging.summary_score import harmonic_scores
 from editor.stats.intervals import estimate_mean, estimate_rate
 
 
-def group_score(trial: GroupEvaluation, judge: Judge, confidence: float) -> GroupScore:
+def group_score(evaluation: GroupEvaluation, judge: Judge, confidence: float) -> GroupScore:
     """Before and after, and the drop paired by prompt."""
 
     def figure(values: Sequence[float]) -> Estimate:
         return estimate_mean(values, confidence)
 
     return GroupScore(
-        group=trial.group.name,
-        removal=trial.group.removal,
-        asks=trial.group.asks,
-        judge=judge.short,
-        prompts=trial.so_far.prompts,
-        accuracy_before=estimate_rate(trial.before.hits, confidence),
-        accuracy_after=estimate_rate(trial.after.hits, confidence),
-        accuracy_drop=figure(trial.drops),
-        score_before=figure(trial.before.scores),
-        score_after=figure(trial.after.scores),
-        clip_before=figure(trial.before.clips),
-        clip_after=figure(trial.after.clips),
+        group=evaluation.group.name,
+        removal=evaluation.group.removal,
+        asks=evaluation.group.kind,
+        judge=judge.short_id,
+        prompts=evaluation.scored_group.prompts,
+        accuracy_before=estimate_rate(evaluation.before.hits, confidence),
+        accuracy_after=estimate_rate(evaluation.after.hits, confidence),
+        accuracy_drop=figure(evaluation.accuracy_drops),
+        score_before=figure(evaluation.before.similarities),
+        score_after=figure(evaluation.after.similarities),
+        clip_before=figure(evaluation.before.clip_scores),
+        clip_after=figure(evaluation.after.clip_scores),
     )
 
 
-def make_checks(trials: Sequence[GroupEvaluation], policy: Policy, seeds: int) -> list[Check]:
+def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: int) -> list[Check]:
     """Every gate with its outcome."""
-    pairs = [(trial, one) for trial in trials for one in trial.evidence]
+    pairs = [(evaluation, one) for evaluation in evaluations for one in evaluation.evidence]
     told = decide_gates([one for _, one in pairs], policy.confidence)
     return [
         make_check(
             one,
             outcome,
-            check_name(trial, one),
-            trial.group.removal,
+            check_name(evaluation, one),
+            evaluation.group.removal,
             seeds,
-            len(trial.group.phrases),
+            len(evaluation.group.phrases),
             policy.confidence,
         )
-        for (trial, one), outcome in zip(pairs, told, strict=True)
+        for (evaluation, one), outcome in zip(pairs, told, strict=True)
     ]
 
 
-def check_name(trial: GroupEvaluation, one: GateEvidence) -> str:
+def check_name(evaluation: GroupEvaluation, one: GateEvidence) -> str:
     """A gate in words."""
     if one.gate.measure == "retain_similarity":
         return "retain similarity"
     gone = one.gate.measure in ABSENCE_MEASURES
-    return f"{trial.group.name} {trial.group.asks} {'accuracy' if gone else 'accuracy drop'}"
+    return f"{evaluation.group.name} {evaluation.group.kind} {'accuracy' if gone else 'accuracy drop'}"
 
 
 def make_validation(
-    trials: Sequence[GroupEvaluation],
+    evaluations: Sequence[GroupEvaluation],
     drawn: GeneratedImages,
     judge: Judge,
     sampler: SamplerRecord,
@@ -70,21 +70,23 @@ def make_validation(
     drift: Drift | None = None,
 ) -> Validation:
     """Scores and gates of all groups; ``name`` is the policy's, ``drift`` the text encoder's."""
-    seeds, groups = sampler.seeds, [trial.group for trial in trials]
-    retained = image_specs([trial.so_far for trial in trials if trial.group.name == "retain"], seeds)
+    seeds, groups = sampler.seeds, [evaluation.group for evaluation in evaluations]
+    retained = image_specs(
+        [evaluation.scored_group for evaluation in evaluations if evaluation.group.name == "retain"], seeds
+    )
     return Validation(
         judge=JudgeRecord(id=judge.name, sha256=judge.digest, shares_weights_with_model=False),
         sampler=sampler,
         confidence=policy.confidence,
-        groups=[group_score(trial, judge, policy.confidence) for trial in trials],
-        checks=make_checks(trials, policy, len(seeds)),
+        groups=[group_score(evaluation, judge, policy.confidence) for evaluation in evaluations],
+        checks=make_checks(evaluations, policy, len(seeds)),
         policy=name,
         policy_sha256=policy.digest(),
         publish_policy=policy.publish_policy,
         method=METHOD,
         images=len(drawn.after),
         planned=len(image_specs(groups, seeds)),
-        harmonics=harmonic_scores(trials, policy.confidence),
+        harmonics=harmonic_scores(evaluations, policy.confidence),
         preservation=measure_preservation(judge, drawn.before, drawn.after, retained, policy.confidence, drift)
         if retained
         else None,

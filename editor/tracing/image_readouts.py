@@ -126,4 +126,4 @@ class Images:
         condition = self.condition(states, samples)
         images = self.painter.generate(condition, [sample.seed for sample in samples], edits, self.tick)
         wanted = self.directions[torch.tensor([sample.prompt for sample in samples])]
-        return (self.judge.images(images) * wanted).sum(1).double()
+        return (self.judge.embed_images(images) * wanted).sum(1).double()

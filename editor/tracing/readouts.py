@@ -81,7 +81,7 @@ def directions(judge: Judge, prompts: Traced) -> Tensor:
     """
     return torch.stack(
         [
-            judge.texts([text])[0] - judge.texts(others).mean(0)
+            judge.embed_texts([text])[0] - judge.embed_texts(others).mean(0)
             for text, others in zip(prompts.texts, prompts.alternatives, strict=True)
         ]
     )
@@ -111,7 +111,7 @@ class LinearJudge:
 
 def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Tensor:
     """Ridge regression of the judge's embeddings of ``texts`` on their states ``(n, length, width)``."""
-    states, wanted = summary(hidden, ends), judge.texts(texts).double()
+    states, wanted = summary(hidden, ends), judge.embed_texts(texts).double()
     moment = states.T @ states
     moment.diagonal().add_(RIDGE * float(moment.trace()) / len(moment))
     matrix: Tensor = torch.linalg.solve(moment, states.T @ wanted)

@@ -27,9 +27,9 @@ UNSEEN_SHIFTS = ((-1, 2), (2, 1), (1, -1))
 
 def recognised(judge: Judge, images: Sequence[Image], phrases: Sequence[Phrase]) -> dict[str, Any]:
     """Shares of images in which the judge finds the object and the style."""
-    embedded = judge.images(images)
-    objects, _ = judge.recognise("object", embedded, judge.names("object"))
-    styles, _ = judge.recognise("style", embedded, judge.names("style"))
+    embedded = judge.embed_images(images)
+    objects, _ = judge.classify("object", embedded, judge.class_names("object"))
+    styles, _ = judge.classify("style", embedded, judge.class_names("style"))
     wrong = [p.text() for p, found in zip(phrases, objects, strict=True) if found != p.object]
     return {
         "object_accuracy": 1 - len(wrong) / len(phrases),

@@ -78,7 +78,7 @@ class Bench:
         self.studio, self.removal, self.preset = studio, removal, preset
         self.folder = studio.cache.parent / "judged"
         self.name = f"{preset}-{removal.concept.name.replace(' ', '-')}"
-        self.remembered = shared.setdefault(removal.concept.name, {})
+        self.shared_results = shared.setdefault(removal.concept.name, {})
 
     @cached_property
     def scene(self) -> AttackContext:
@@ -88,13 +88,13 @@ class Bench:
         before = ModelVariant(self.studio.pipeline, SAMPLER, self.studio.book)
         return AttackContext(
             self.removal, 0, [self.removal], before, make_edited_variant(before, updates), updates, self.studio.judge,
-            self.studio.before, self.remembered,
+            self.studio.before, self.shared_results,
         )  # fmt: skip
 
     @cached_property
     def targets(self) -> list[Phrase]:
         """Prompts about the concept, half of them in held-out wordings."""
-        return self.scene.spoken[:TARGETS]
+        return self.scene.concept_prompts[:TARGETS]
 
     @cached_property
     def controls(self) -> list[Phrase]:
@@ -109,8 +109,10 @@ class Bench:
         path = self.folder / f"{self.name}.npz"
         if not path.exists():
             shots = [ImageSpec(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
-            before = self.scene.before_images(shots)
-            after = self.scene.after.draw(self.scene.after.states([s.prompt for s in shots]), [s.seed for s in shots])
+            before = self.scene.base_images(shots)
+            after = self.scene.after.generate(
+                self.scene.after.encode_prompts([s.prompt for s in shots]), [s.seed for s in shots]
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, before=np.stack(before), after=np.stack(after))
         kept = np.load(path)

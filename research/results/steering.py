@@ -150,8 +150,8 @@ class Trial:
 
     def scores(self, judge: Judge, images: Sequence[Image]) -> Tensor:
         """``(seeds, strengths, objects)`` similarities, float64."""
-        seen = judge.images(images)
-        each = [judge.similarity("object", seen, name) for name in OBJECT_NAMES]
+        seen = judge.embed_images(images)
+        each = [judge.class_similarity("object", seen, name) for name in OBJECT_NAMES]
         return torch.stack(each, 1).double().reshape(-1, len(STRENGTHS), len(OBJECT_NAMES))
 
 

@@ -41,22 +41,22 @@ def relative_distance(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def subject_keys(side: ModelVariant, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
+def subject_keys(variant: ModelVariant, projection: Any, prompts: Sequence[tuple[str, str]]) -> Tensor:
     """Pairs of a prompt and its subject -> ``(n, d)`` keys of the projection at the last subject tokens."""
     caught: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
-        for ids in torch.split(side.book.ids([text for text, _ in prompts]), PROMPT_BATCH):
-            side.encoder(input_ids=ids)
+        for ids in torch.split(variant.book.ids([text for text, _ in prompts]), PROMPT_BATCH):
+            variant.encoder(input_ids=ids)
     finally:
         handle.remove()
-    places = torch.tensor([side.book.subject_span(text, subject)[1] for text, subject in prompts])
+    places = torch.tensor([variant.book.subject_span(text, subject)[1] for text, subject in prompts])
     return torch.cat(caught)[torch.arange(len(prompts)), places].double()
 
 
-def candidate_words(scene: AttackContext, limit: int, generator: torch.Generator) -> list[str]:
+def candidate_words(context: AttackContext, limit: int, generator: torch.Generator) -> list[str]:
     """Whole words of the vocabulary in random order, then pairs of them; none names the concept."""
-    tokenizer, names = scene.book.tokenizer, [name.text for name in scene.book.expand(scene.removal).names]
+    tokenizer, names = context.book.tokenizer, [name.text for name in context.book.expand(context.removal).names]
     known = [
         text for token in sorted(tokenizer.get_vocab()) if token.endswith("</w>") and (text := token[:-4]).isalpha()
     ]
@@ -81,21 +81,22 @@ class AdversarialKey:
         "A word that comes near it, and draws the concept, is a hole."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Solve, look for words, draw the nearest."""
-        update = scene.updates[0]
+        update = context.updates[0]
         base, edited = update.base.double(), update.edited.double()
-        own = subject_keys(scene.before, get_projection(scene.before, update.name), concept_prompt_pairs(scene))
+        own = subject_keys(context.before, get_projection(context.before, update.name), concept_prompt_pairs(context))
         wanted = own @ base.T
         ideal = adversarial_keys(base, edited, own)
-        texts = [(text, word) for word in candidate_words(scene, effort.budget, torch.Generator().manual_seed(effort.seed))
-                 if scene.book.fits(text := scene.asked(scene.spoken[0], word))]  # fmt: skip
-        found = subject_keys(scene.after, get_projection(scene.after, update.name), texts)
+        texts = [(text, word) for word in candidate_words(context, budget.limit, torch.Generator().manual_seed(budget.seed))
+                 if context.book.fits(text := context.prompt_with_name(context.concept_prompts[0], word))]  # fmt: skip
+        found = subject_keys(context.after, get_projection(context.after, update.name), texts)
         distances = relative_distance(found @ edited.T, wanted[:1].expand(len(found), -1))
-        tick(0.2)
-        chosen = [texts[i][0] for i in distances.argsort()[: effort.images].tolist()]
+        progress(0.2)
+        chosen = [texts[i][0] for i in distances.argsort()[: budget.images].tolist()]
         ranked = [
-            Candidate(text, effort.seed, like) for text, like in concept_discriminant(scene).ranked(scene.after, chosen)
+            Candidate(text, budget.seed, like)
+            for text, like in concept_discriminant(context).rank(context.after, chosen)
         ]
         measures = {
             "value missed by the concept's own key": float(relative_distance(own @ edited.T, wanted).mean()),
@@ -104,19 +105,25 @@ class AdversarialKey:
             "value missed by the nearest word": float(distances.min()),
         }
         return make_record(
-            self, scene, effort, attempt_prompts(scene, ranked), spent=len(texts), tried=len(texts), measures=measures
+            self,
+            context,
+            budget,
+            attempt_prompts(context, ranked),
+            spent=len(texts),
+            tried=len(texts),
+            measures=measures,
         )
 
 
-def concept_prompt_pairs(scene: AttackContext) -> list[tuple[str, str]]:
+def concept_prompt_pairs(context: AttackContext) -> list[tuple[str, str]]:
     """Prompts about the concept, with what names it; the first is the one that words are tried in."""
     return [
-        (scene.spoken[0].text(), scene.name),
-        *((p.text(), scene.name) for p in evenly(scene.spoken[1:], MAX_KEY_PROMPTS)),
+        (context.concept_prompts[0].text(), context.name),
+        *((p.text(), context.name) for p in evenly(context.concept_prompts[1:], MAX_KEY_PROMPTS)),
     ]
 
 
-def get_projection(side: ModelVariant, name: str) -> Any:
-    """The module of a side's encoder whose weight is called so."""
-    encoder = getattr(side.encoder, "text_model", side.encoder)
+def get_projection(variant: ModelVariant, name: str) -> Any:
+    """The module of a variant's encoder whose weight is called so."""
+    encoder = getattr(variant.encoder, "text_model", variant.encoder)
     return encoder.get_submodule(name.removeprefix("text_model.").removesuffix(".weight"))

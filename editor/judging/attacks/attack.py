@@ -13,7 +13,7 @@ from editor.judging.plugins import ATTACKS, load
 class AttackBudget:
     """What a request grants an attack."""
 
-    budget: int
+    limit: int
     """In the attack's unit."""
     images: int
     seed: int
@@ -33,8 +33,8 @@ class Attack(Protocol):
     source: ClassVar[str]
     tells: ClassVar[str]
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
-        """Attack. The same scene, effort and seed give the same record."""
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
+        """Attack. The same context, budget and seed give the same record."""
         ...
 
 

@@ -49,32 +49,40 @@ class ConceptDiscriminant:
     weights: Tensor
     bias: Tensor
 
-    def of(self, states: Tensor, ids: Tensor) -> Tensor:
+    def score(self, states: Tensor, ids: Tensor) -> Tensor:
         """``(n, length, d)`` states of ``(n, length)`` ids -> ``(n,)``."""
         return summarize_states(states, ids, self.end).double() @ self.weights + self.bias
 
     @torch.no_grad()
-    def ranked(self, side: ModelVariant, prompts: Sequence[str]) -> list[tuple[str, float]]:
-        """The prompts by how like the concept a side reads them, most first."""
+    def rank(self, variant: ModelVariant, prompts: Sequence[str]) -> list[tuple[str, float]]:
+        """The prompts by how like the concept a variant reads them, most first."""
         if not prompts:
             return []
-        pairs = zip(prompts, self.of(side.states(prompts), side.book.ids(prompts)).tolist(), strict=True)
+        pairs = zip(
+            prompts, self.score(variant.encode_prompts(prompts), variant.book.ids(prompts)).tolist(), strict=True
+        )
         return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def concept_discriminant(scene: AttackContext) -> ConceptDiscriminant:
+def concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
     """Measured on the base model, once."""
-    found: ConceptDiscriminant = scene.once("likeness", lambda: fit_concept_discriminant(scene))
+    found: ConceptDiscriminant = context.get_or_compute("likeness", lambda: fit_concept_discriminant(context))
     return found
 
 
-def fit_concept_discriminant(scene: AttackContext) -> ConceptDiscriminant:
+def fit_concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
     """From prompts about the concept and about other things."""
-    end = int(scene.book.tokenizer.eos_token_id)
+    end = int(context.book.tokenizer.eos_token_id)
     sides = (
         [phrase.text() for phrase in evenly(phrases, limit)]
-        for phrases, limit in ((scene.spoken, MAX_CONCEPT_PROMPTS), (scene.others, MAX_OTHER_PROMPTS))
+        for phrases, limit in (
+            (context.concept_prompts, MAX_CONCEPT_PROMPTS),
+            (context.other_prompts, MAX_OTHER_PROMPTS),
+        )
     )
     return ConceptDiscriminant(
-        end, *fisher_discriminant(*(summarize_states(scene.before.states(t), scene.book.ids(t), end) for t in sides))
+        end,
+        *fisher_discriminant(
+            *(summarize_states(context.before.encode_prompts(t), context.book.ids(t), end) for t in sides)
+        ),
     )

@@ -31,11 +31,11 @@ LossFunction = Callable[[Tensor, torch.Generator], Tensor]
 """Embedding ``(d,)`` and randomness -> a batch's loss."""
 
 
-def find_unused_token(scene: AttackContext) -> tuple[int, str]:
+def find_unused_token(context: AttackContext) -> tuple[int, str]:
     """A whole-word token that none of the prompts at hand holds, and its text: the place of the new token."""
-    tokenizer, vocabulary = scene.book.tokenizer, scene.book.tokenizer.get_vocab()
-    prompts = [phrase.text() for phrase in (*scene.spoken, *scene.others)]
-    used = {token for known in scene.book.tokens.encode(prompts) for token in known.ids}
+    tokenizer, vocabulary = context.book.tokenizer, context.book.tokenizer.get_vocab()
+    prompts = [phrase.text() for phrase in (*context.concept_prompts, *context.other_prompts)]
+    used = {token for known in context.book.tokens.encode(prompts) for token in known.ids}
     free = [token for token in vocabulary if token.endswith("</w>") and token[:-4].isalpha() and token.isascii()]
     word = next(token for token in sorted(free, reverse=True) if vocabulary[token] not in used)
     assert tokenizer(word[:-4])["input_ids"][1:-1] == [vocabulary[word]]
@@ -43,19 +43,19 @@ def find_unused_token(scene: AttackContext) -> tuple[int, str]:
 
 
 def learn_embedding(
-    scene: AttackContext, loss_of: LossFunction, effort: AttackBudget, tick: ProgressCallback
+    context: AttackContext, loss_of: LossFunction, budget: AttackBudget, progress: ProgressCallback
 ) -> Tensor:
-    """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``effort.budget`` steps."""
-    table = scene.after.painter.encoders[0].text_model.embeddings.token_embedding.weight.detach()
-    own = scene.book.tokens.encode([scene.name])[0].ids[1:-1]
+    """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``budget.limit`` steps."""
+    table = context.after.batched_pipeline.encoders[0].text_model.embeddings.token_embedding.weight.detach()
+    own = context.book.tokens.encode([context.name])[0].ids[1:-1]
     embedding = table[own].mean(0).clone().requires_grad_()
-    generator = torch.Generator().manual_seed(effort.seed)
+    generator = torch.Generator().manual_seed(budget.seed)
     optimiser = torch.optim.Adam([embedding], lr=RELATIVE_LEARNING_RATE * float(table.std()))
     with torch.enable_grad():
-        for step in range(effort.budget):
+        for step in range(budget.limit):
             (embedding.grad,) = torch.autograd.grad(loss_of(embedding, generator), [embedding])
             optimiser.step()
-            tick(0.9 * (step + 1) / effort.budget)
+            progress(0.9 * (step + 1) / budget.limit)
     learned: Tensor = embedding.detach()
     return learned
 
@@ -74,27 +74,29 @@ class ConceptInversion:
         "of any edit of the text encoder alone, for whoever holds the weights. It takes a new token, not a prompt."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Attack."""
-        token, word = find_unused_token(scene)
+        token, word = find_unused_token(context)
         asked, known = (
-            scene.spoken[: effort.images],
-            evenly(scene.spoken[effort.images :] or scene.spoken, TRAINING_PROMPTS),
+            context.concept_prompts[: budget.images],
+            evenly(context.concept_prompts[budget.images :] or context.concept_prompts, TRAINING_PROMPTS),
         )
-        said = [(phrase.text(), scene.asked(phrase, word)) for phrase in known]
-        embedding = learn_embedding(scene, self.loss(scene, said, token, effort), effort, tick)
-        texts = [scene.asked(phrase, word) for phrase in asked]
-        ids = scene.book.ids(texts)
-        with override_token_embedding(scene.after.encoder, token, embedding), torch.no_grad():
-            states = scene.after.encode(ids)
-        likenesses = concept_discriminant(scene).of(states, ids).tolist()
-        chosen = [Candidate(scene.asked(phrase, "<learned>"), effort.seed, like)
+        said = [(phrase.text(), context.prompt_with_name(phrase, word)) for phrase in known]
+        embedding = learn_embedding(context, self.make_loss(context, said, token, budget), budget, progress)
+        texts = [context.prompt_with_name(phrase, word) for phrase in asked]
+        ids = context.book.ids(texts)
+        with override_token_embedding(context.after.encoder, token, embedding), torch.no_grad():
+            states = context.after.encode_ids(ids)
+        likenesses = concept_discriminant(context).score(states, ids).tolist()
+        chosen = [Candidate(context.prompt_with_name(phrase, "<learned>"), budget.seed, like)
                   for phrase, like in zip(asked, likenesses, strict=True)]  # fmt: skip
-        images = scene.after.draw(states, [effort.seed] * len(states))
-        made = make_attempts(scene, chosen, images)
-        return make_record(self, scene, effort, made, spent=effort.budget, tried=1)
+        images = context.after.generate(states, [budget.seed] * len(states))
+        made = make_attempts(context, chosen, images)
+        return make_record(self, context, budget, made, spent=budget.limit, tried=1)
 
-    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
+    def make_loss(
+        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+    ) -> LossFunction:
         """What is learned by, from pairs of a prompt about the concept and the same with the new token."""
         raise NotImplementedError
 
@@ -107,16 +109,18 @@ class TextInversion(ConceptInversion):
     published_budget: ClassVar[int | None] = None
     source: ClassVar[str] = "Own surrogate of concept inversion in text space: match the states at EOS and padding."
 
-    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
+    def make_loss(
+        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+    ) -> LossFunction:
         """Mean squared distance of summaries, relative to their spread."""
-        end, (spoken, new) = int(scene.book.tokenizer.eos_token_id), zip(*said, strict=True)
-        wanted = summarize_states(scene.before.states(spoken), scene.book.ids(spoken), end)
-        ids, spread = scene.book.ids(new), wanted.var(0).mean()
+        end, (spoken, new) = int(context.book.tokenizer.eos_token_id), zip(*said, strict=True)
+        wanted = summarize_states(context.before.encode_prompts(spoken), context.book.ids(spoken), end)
+        ids, spread = context.book.ids(new), wanted.var(0).mean()
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
             rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
-            with override_token_embedding(scene.after.encoder, token, embedding):
-                states = scene.after.encode(ids[rows])
+            with override_token_embedding(context.after.encoder, token, embedding):
+                states = context.after.encode_ids(ids[rows])
             return F.mse_loss(summarize_states(states, ids[rows], end), wanted[rows]) / spread
 
         return loss_of
@@ -129,16 +133,18 @@ class ImageInversion(ConceptInversion):
     default_budget: ClassVar[int] = 100
     source: ClassVar[str] = "Pham et al., ICLR 2024, on images of the base model; 5,000 steps there."
 
-    def loss(self, scene: AttackContext, said: list[tuple[str, str]], token: int, effort: AttackBudget) -> LossFunction:
+    def make_loss(
+        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+    ) -> LossFunction:
         """The denoising loss under the prompt with the new token."""
-        shots = [ImageSpec(spoken, effort.seed) for spoken, _ in said]
-        pictures = TrainingImages(
-            scene.before.latents(scene.before_images(shots)), scene.book.ids([new for _, new in said])
+        shots = [ImageSpec(spoken, budget.seed) for spoken, _ in said]
+        training_images = TrainingImages(
+            context.before.encode_images(context.base_images(shots)), context.book.ids([new for _, new in said])
         )
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
-            latents, ids = pictures.batch(BATCH_SIZE, generator)
-            with override_token_embedding(scene.after.encoder, token, embedding):
-                return denoising_loss(scene.after, latents, scene.after.encode(ids), generator)
+            latents, ids = training_images.sample_batch(BATCH_SIZE, generator)
+            with override_token_embedding(context.after.encoder, token, embedding):
+                return denoising_loss(context.after, latents, context.after.encode_ids(ids), generator)
 
         return loss_of

@@ -41,33 +41,33 @@ class ModelVariant:
         return self.pipeline.text_encoder
 
     @cached_property
-    def painter(self) -> BatchedPipeline:
+    def batched_pipeline(self) -> BatchedPipeline:
         """Draws from states."""
         return BatchedPipeline(self.pipeline, self.sampler)
 
-    def encode(self, ids: Tensor) -> Tensor:
+    def encode_ids(self, ids: Tensor) -> Tensor:
         """``(n, length)`` token ids -> last states ``(n, length, d)``, with gradients where these are on."""
-        with self.painter.encoders[0].autocast():
+        with self.batched_pipeline.encoders[0].autocast():
             states: Tensor = self.encoder(input_ids=ids).last_hidden_state
         return states.float()
 
     @torch.no_grad()
-    def states(self, prompts: Sequence[str]) -> Tensor:
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """``(n, context, d)``, some prompts at a time."""
-        return torch.cat([self.encode(ids) for ids in torch.split(self.book.ids(prompts), PROMPT_BATCH)])
+        return torch.cat([self.encode_ids(ids) for ids in torch.split(self.book.ids(prompts), PROMPT_BATCH)])
 
-    def draw(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
+    def generate(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
         images: list[Image] = []
-        with cpu_fast_path(self.painter.denoiser.backbone):
+        with cpu_fast_path(self.batched_pipeline.denoiser.backbone):
             for start in range(0, len(seeds), BATCH_SIZE):
                 part = slice(start, start + BATCH_SIZE)
-                images += self.painter.generate(
-                    self.painter.conditioning_from_states((states[part],), torch.empty(0)), seeds[part]
+                images += self.batched_pipeline.generate(
+                    self.batched_pipeline.conditioning_from_states((states[part],), torch.empty(0)), seeds[part]
                 )
         return images
 
-    def latents(self, images: Sequence[Image]) -> Tensor:
+    def encode_images(self, images: Sequence[Image]) -> Tensor:
         """Images -> scaled latents ``(n, channels, height, width)``."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         return encode_pixels(self.pipeline, pixels)
@@ -95,7 +95,7 @@ class AttackContext:
     updates: Sequence[TensorUpdate]
     judge: Judge
     cache: ImageCache
-    remembered: dict[str, Any] = field(default_factory=dict)
+    shared_results: dict[str, Any] = field(default_factory=dict)
     """What several attacks, or edits, of this removal share: searches on the base model, say."""
 
     @property
@@ -108,14 +108,14 @@ class AttackContext:
         """The concept's."""
         return self.removal.concept.subject
 
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
+    def get_or_compute(self, key: str, make: Callable[[], Any]) -> Any:
         """What depends on the base model alone is made once."""
-        if key not in self.remembered:
-            self.remembered[key] = make()
-        return self.remembered[key]
+        if key not in self.shared_results:
+            self.shared_results[key] = make()
+        return self.shared_results[key]
 
     @cached_property
-    def spoken(self) -> list[Phrase]:
+    def concept_prompts(self) -> list[Phrase]:
         """Prompts that name the concept, as people write them: half of them in wordings that the edit never saw."""
         every = self.book.contexts(self.removal.concept.kind, self.name)
         own = [phrase for phrase in every if phrase.style and not phrase.prefix] or every
@@ -124,25 +124,25 @@ class AttackContext:
         return [phrase for pair in mixed for phrase in pair if self.book.fits(phrase.text())]
 
     @cached_property
-    def others(self) -> list[Phrase]:
+    def other_prompts(self) -> list[Phrase]:
         """Prompts about what is kept, of the same kind."""
         return [p for p in self.book.retained(self.removed) if p.style and not p.prefix and self.book.fits(p.text())]
 
-    def asked(self, phrase: Phrase, name: str) -> str:
+    def prompt_with_name(self, phrase: Phrase, name: str) -> str:
         """A phrase about the concept, with another name for it."""
         return (
             replace(phrase, object=name) if self.removal.concept.kind == "object" else replace(phrase, style=name)
         ).text()
 
-    def seeings(self, images: Sequence[Image]) -> list[JudgeResult]:
+    def judge_images(self, images: Sequence[Image]) -> list[JudgeResult]:
         """What the judge says of each image."""
         kind = self.removal.concept.kind
-        names = self.judge.names(kind, [self.name])
-        found, scores = self.judge.recognise(kind, self.judge.images(images), names)
+        names = self.judge.class_names(kind, [self.name])
+        found, scores = self.judge.classify(kind, self.judge.embed_images(images), names)
         own = scores[:, names.index(self.name)].tolist()
         return [(name == self.name, score) for name, score in zip(found, own, strict=True)]
 
-    def before_images(self, shots: Sequence[ImageSpec]) -> list[Image]:
+    def base_images(self, shots: Sequence[ImageSpec]) -> list[Image]:
         """Of the base model, from the cache where they are there."""
         return self.cache.generate(self.before.pipeline, self.before.sampler, shots)
 

@@ -17,19 +17,19 @@ class TrainingImages:
     latents: Tensor
     ids: Tensor
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Some of them."""
         rows = torch.randint(len(self.latents), (size,), generator=generator)
         return self.latents[rows], self.ids[rows]
 
 
-def denoising_loss(side: ModelVariant, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
+def denoising_loss(variant: ModelVariant, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of the denoiser at random times, by whatever its scheduler says that it predicts."""
-    scheduler = DDPMScheduler.from_config(side.pipeline.scheduler.config)
+    scheduler = DDPMScheduler.from_config(variant.pipeline.scheduler.config)
     noise = torch.randn(latents.shape, generator=generator)
     times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
     noisy = scheduler.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
-    with side.painter.denoiser.autocast():
-        predicted = side.painter.denoiser.backbone(noisy, times, states).sample
+    with variant.batched_pipeline.denoiser.autocast():
+        predicted = variant.batched_pipeline.denoiser.backbone(noisy, times, states).sample
     velocity = scheduler.config.prediction_type == "v_prediction"
     return F.mse_loss(predicted.float(), scheduler.get_velocity(latents, noise, times) if velocity else noise)

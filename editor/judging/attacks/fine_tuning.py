@@ -23,34 +23,34 @@ TRAINING_IMAGES, BATCH_SIZE = 32, 8
 LEARNING_RATE = 1e-4
 
 
-def fine_tune(scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> ModelVariant:
-    """A copy of the edited model after ``effort.budget`` steps on images of kept concepts."""
-    shots = [ImageSpec(phrase.text(), effort.seed) for phrase in evenly(scene.others, TRAINING_IMAGES)]
-    pictures = TrainingImages(
-        scene.before.latents(scene.before_images(shots)), scene.book.ids([shot.prompt for shot in shots])
+def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> ModelVariant:
+    """A copy of the edited model after ``budget.limit`` steps on images of kept concepts."""
+    shots = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly(context.other_prompts, TRAINING_IMAGES)]
+    training_images = TrainingImages(
+        context.before.encode_images(context.base_images(shots)), context.book.ids([shot.prompt for shot in shots])
     )
-    side = copy_variant(scene.after)
-    parameters = [*side.encoder.parameters(), *side.pipeline.unet.parameters()]
+    variant = copy_variant(context.after)
+    parameters = [*variant.encoder.parameters(), *variant.pipeline.unet.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
-    generator = torch.Generator().manual_seed(effort.seed)
+    generator = torch.Generator().manual_seed(budget.seed)
     with torch.enable_grad():
-        for step in range(effort.budget):
-            latents, ids = pictures.batch(BATCH_SIZE, generator)
+        for step in range(budget.limit):
+            latents, ids = training_images.sample_batch(BATCH_SIZE, generator)
             optimiser.zero_grad()
-            denoising_loss(side, latents, side.encode(ids), generator).backward()  # type: ignore[no-untyped-call]
+            denoising_loss(variant, latents, variant.encode_ids(ids), generator).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
-            tick(0.9 * (step + 1) / effort.budget)
-    return side
+            progress(0.9 * (step + 1) / budget.limit)
+    return variant
 
 
-def copy_variant(side: ModelVariant) -> ModelVariant:
+def copy_variant(variant: ModelVariant) -> ModelVariant:
     """The same model with a text encoder and a denoiser of its own."""
-    own: dict[str, Any] = {"text_encoder": deepcopy(side.encoder), "unet": deepcopy(side.pipeline.unet)}
+    own: dict[str, Any] = {"text_encoder": deepcopy(variant.encoder), "unet": deepcopy(variant.pipeline.unet)}
     for module in own.values():
         module.requires_grad_(True)
-    pipeline = type(side.pipeline)(**side.pipeline.components | own, requires_safety_checker=False)
-    return ModelVariant(pipeline, side.sampler, side.book)
+    pipeline = type(variant.pipeline)(**variant.pipeline.components | own, requires_safety_checker=False)
+    return ModelVariant(pipeline, variant.sampler, variant.book)
 
 
 class Resurgence:
@@ -67,15 +67,15 @@ class Resurgence:
         "for this much training, on images that do not show the concept."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Attack."""
-        texts = [phrase.text() for phrase in scene.spoken[: effort.images]]
-        seeds, side = [effort.seed] * len(texts), fine_tune(scene, effort, tick)
-        ranked = concept_discriminant(scene).ranked(side, texts)
-        cases = [Candidate(text, effort.seed, like) for text, like in ranked]
-        again = side.draw(side.states([one.what for one in cases]), seeds)
-        alone = scene.after.draw(scene.after.states(texts), seeds)
-        found = [hit for hit, _ in scene.seeings(alone)]
+        texts = [phrase.text() for phrase in context.concept_prompts[: budget.images]]
+        seeds, variant = [budget.seed] * len(texts), fine_tune(context, budget, progress)
+        ranked = concept_discriminant(context).rank(variant, texts)
+        cases = [Candidate(text, budget.seed, like) for text, like in ranked]
+        again = variant.generate(variant.encode_prompts([one.description for one in cases]), seeds)
+        alone = context.after.generate(context.after.encode_prompts(texts), seeds)
+        found = [hit for hit, _ in context.judge_images(alone)]
         measures = {"found without fine-tuning": sum(found) / len(found)}
-        made = make_attempts(scene, cases, again)
-        return make_record(self, scene, effort, made, spent=effort.budget, tried=1, measures=measures)
+        made = make_attempts(context, cases, again)
+        return make_record(self, context, budget, made, spent=budget.limit, tried=1, measures=measures)

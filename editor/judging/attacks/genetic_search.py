@@ -20,14 +20,14 @@ class GeneticParameters:
     crossover: float = 0.5
 
     @property
-    def kept(self) -> int:
+    def survivor_count(self) -> int:
         """How many live on."""
         return max(2, round(self.population * self.survivors))
 
     @property
-    def born(self) -> int:
+    def offspring_count(self) -> int:
         """How many a generation adds."""
-        return self.population - self.kept
+        return self.population - self.survivor_count
 
 
 def evolve(
@@ -46,9 +46,9 @@ def evolve(
     genomes = alphabet[torch.randint(len(alphabet), size, generator=generator)]
     losses = score(genomes)
     for _ in range(generations - 1):
-        keep = losses.argsort()[: genetics.kept]
+        keep = losses.argsort()[: genetics.survivor_count]
         parents = genomes[keep]
-        children = breed(parents, genetics.born, alphabet, genetics, generator)
+        children = breed(parents, genetics.offspring_count, alphabet, genetics, generator)
         genomes, losses = torch.cat([parents, children]), torch.cat([losses[keep], score(children)])
     order = losses.argsort()
     return genomes[order], losses[order]

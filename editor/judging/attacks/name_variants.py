@@ -25,13 +25,13 @@ def fragmented_variants(name: str) -> Iterator[str]:
     yield f"{name} {name}"
 
 
-def candidate_names(scene: AttackContext) -> list[str]:
+def candidate_names(context: AttackContext) -> list[str]:
     """Every name to try, the covered ones first; none of them means something else that the model knows."""
-    removal, book = scene.removal, scene.book
+    removal, book = context.removal, context.book
     covered = [name.text for name in book.expand(removal).names if name.source != "translation"]
-    made = spellings(scene.name, removal.concept.kind, book.tokens, (), MAX_UNSEEN_SPELLINGS)
+    made = spellings(context.name, removal.concept.kind, book.tokens, (), MAX_UNSEEN_SPELLINGS)
     meant = {*book.profile.object_names, *book.profile.styles} - set(removal.given)
-    return [name for name in dict.fromkeys([*covered, *made, *fragmented_variants(scene.name)]) if name not in meant]
+    return [name for name in dict.fromkeys([*covered, *made, *fragmented_variants(context.name)]) if name not in meant]
 
 
 class NameVariants:
@@ -48,20 +48,25 @@ class NameVariants:
         "A failure says nothing of names that were not tried."
     )
 
-    def names(self, scene: AttackContext) -> list[str]:
+    def candidates(self, context: AttackContext) -> list[str]:
         """What to try."""
-        return candidate_names(scene)
+        return candidate_names(context)
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Rank all, draw the likest."""
-        texts = {scene.asked(scene.spoken[0], name) for name in self.names(scene)[: effort.budget]}
-        fitting = sorted(text for text in texts if scene.book.fits(text))
+        texts = {
+            context.prompt_with_name(context.concept_prompts[0], name)
+            for name in self.candidates(context)[: budget.limit]
+        }
+        fitting = sorted(text for text in texts if context.book.fits(text))
         if not fitting:
-            return make_skipped_record(self, scene, effort, "No names were given.")
-        ranked = concept_discriminant(scene).ranked(scene.after, fitting)
-        tick(0.1)
-        chosen = [Candidate(text, effort.seed, like) for text, like in ranked[: effort.images]]
-        return make_record(self, scene, effort, attempt_prompts(scene, chosen), spent=len(fitting), tried=len(fitting))
+            return make_skipped_record(self, context, budget, "No names were given.")
+        ranked = concept_discriminant(context).rank(context.after, fitting)
+        progress(0.1)
+        chosen = [Candidate(text, budget.seed, like) for text, like in ranked[: budget.images]]
+        return make_record(
+            self, context, budget, attempt_prompts(context, chosen), spent=len(fitting), tried=len(fitting)
+        )
 
 
 class TranslatedNames(NameVariants):
@@ -71,7 +76,7 @@ class TranslatedNames(NameVariants):
     source: ClassVar[str] = "HUB (Moon et al., ICCV 2025): the concept asked for in other languages."
     tells: ClassVar[str] = "A success is a language in which the concept still answers."
 
-    def names(self, scene: AttackContext) -> list[str]:
+    def candidates(self, context: AttackContext) -> list[str]:
         """What the request gives."""
-        kind = scene.removal.concept.kind
-        return [Concept(translation, kind).subject for translation in scene.removal.translations]
+        kind = context.removal.concept.kind
+        return [Concept(translation, kind).subject for translation in context.removal.translations]

@@ -23,21 +23,21 @@ NOISE_STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 
 
 @torch.no_grad()
-def restore_from_noise(side: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
+def restore_from_noise(variant: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
     """Noise latents ``(n, ...)`` by ``strength``, and denoise them under one prompt, without guidance."""
-    scheduler = side.painter.make_scheduler()
-    start = min(side.sampler.steps - 1, round(side.sampler.steps * (1 - strength)))
+    scheduler = variant.batched_pipeline.make_scheduler()
+    start = min(variant.sampler.steps - 1, round(variant.sampler.steps * (1 - strength)))
     times = scheduler.timesteps[start:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
     latents = scheduler.add_noise(latents, noise, times[:1].expand(len(latents)))
-    states = side.states([prompt]).expand(len(latents), -1, -1)
-    condition = side.painter.conditioning_from_states((states,), torch.empty(0))
+    states = variant.encode_prompts([prompt]).expand(len(latents), -1, -1)
+    condition = variant.batched_pipeline.conditioning_from_states((states,), torch.empty(0))
     for time in times:
         given = scheduler.scale_model_input(latents, time).contiguous(memory_format=torch.channels_last)
-        latents = scheduler.step(side.painter.denoiser.predict(given, time, condition), time, latents)[0]
-    return side.painter.decode_latents(latents)
+        latents = scheduler.step(variant.batched_pipeline.denoiser.predict(given, time, condition), time, latents)[0]
+    return variant.batched_pipeline.decode_latents(latents)
 
 
 class NoiseProbe:
@@ -54,22 +54,24 @@ class NoiseProbe:
         "as it was: the concept is hidden from prompts, not gone from the weights. What counts is the difference to the base."
     )
 
-    def run(self, scene: AttackContext, effort: AttackBudget, tick: ProgressCallback) -> AttackRecord:
+    def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Restore the same images at each strength, by both models."""
-        count = max(1, min(effort.budget // len(NOISE_STRENGTHS), effort.images))
-        shots = [ImageSpec(phrase.text(), effort.seed) for phrase in scene.spoken[:count]]
-        latents = scene.before.latents(scene.before_images(shots))
+        count = max(1, min(budget.limit // len(NOISE_STRENGTHS), budget.images))
+        shots = [ImageSpec(phrase.text(), budget.seed) for phrase in context.concept_prompts[:count]]
+        latents = context.before.encode_images(context.base_images(shots))
         made, shares = [], dict[str, float]()
         for number, strength in enumerate(NOISE_STRENGTHS):
-            key = f"restored {count} {strength} {effort.seed}"
-            before = scene.once(key, partial(restore_from_noise, scene.before, latents, "", strength, effort.seed))
-            after = restore_from_noise(scene.after, latents, "", strength, effort.seed)
+            key = f"restored {count} {strength} {budget.seed}"
+            before = context.get_or_compute(
+                key, partial(restore_from_noise, context.before, latents, "", strength, budget.seed)
+            )
+            after = restore_from_noise(context.after, latents, "", strength, budget.seed)
             cases = [Candidate(f"{shot.prompt}, noised at {strength:g}", shot.seed) for shot in shots]
-            here = make_attempts(scene, cases, after, before)
+            here = make_attempts(context, cases, after, before)
             shares |= detection_shares(strength, [(bool(one.found_before), one.found) for one in here])
             made += here
-            tick((number + 1) / len(NOISE_STRENGTHS))
-        return make_record(self, scene, effort, made, spent=len(made), tried=len(made), measures=shares)
+            progress((number + 1) / len(NOISE_STRENGTHS))
+        return make_record(self, context, budget, made, spent=len(made), tried=len(made), measures=shares)
 
 
 def detection_shares(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:

@@ -14,36 +14,39 @@ from editor.stats.intervals import hit_rate
 class Candidate:
     """What an attack puts to the model."""
 
-    what: str
+    description: str
     seed: int
     likeness: float | None = None
 
 
 def make_attempts(
-    scene: AttackContext, candidates: Sequence[Candidate], after: Sequence[Image], before: Sequence[Image] | None = None
+    context: AttackContext,
+    candidates: Sequence[Candidate],
+    after: Sequence[Image],
+    before: Sequence[Image] | None = None,
 ) -> list[Attempt]:
     """What the judge says of the images of candidates; ``before`` where the attack means something to the base model."""
-    found = [None] * len(after) if before is None else [hit for hit, _ in scene.seeings(before)]
+    found = [None] * len(after) if before is None else [hit for hit, _ in context.judge_images(before)]
     return [
         Attempt(
-            what=one.what, seed=one.seed, likeness=one.likeness, found_before=then, found=now, score=score
+            what=one.description, seed=one.seed, likeness=one.likeness, found_before=then, found=now, score=score
         )
-        for one, then, (now, score) in zip(candidates, found, scene.seeings(after), strict=True)
+        for one, then, (now, score) in zip(candidates, found, context.judge_images(after), strict=True)
     ]  # fmt: skip
 
 
-def attempt_prompts(scene: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
+def attempt_prompts(context: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
     """Candidates that are prompts, drawn by both models."""
-    texts, seeds = [one.what for one in candidates], [one.seed for one in candidates]
-    before = scene.before_images([ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)])
-    after = scene.after.draw(scene.after.states(texts), seeds)
-    return make_attempts(scene, candidates, after, before)
+    texts, seeds = [one.description for one in candidates], [one.seed for one in candidates]
+    before = context.base_images([ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)])
+    after = context.after.generate(context.after.encode_prompts(texts), seeds)
+    return make_attempts(context, candidates, after, before)
 
 
 def make_record(
     attack: Attack,
-    scene: AttackContext,
-    effort: AttackBudget,
+    context: AttackContext,
+    budget: AttackBudget,
     made: Sequence[Attempt],
     *,
     spent: int,
@@ -54,11 +57,11 @@ def make_record(
     earlier = [one.found_before for one in made if one.found_before is not None]
     return AttackRecord(
         name=attack.name,
-        removal=scene.index,
+        removal=context.index,
         access=attack.access,
         source=attack.source,
-        seed=effort.seed,
-        budget=make_budget_record(attack, effort, spent),
+        seed=budget.seed,
+        budget=make_budget_record(attack, budget, spent),
         tried=tried,
         rate=hit_rate([one.found for one in made]) if made else None,
         rate_before=hit_rate(earlier) if earlier else None,
@@ -69,12 +72,12 @@ def make_record(
     )
 
 
-def make_skipped_record(attack: Attack, scene: AttackContext, effort: AttackBudget, why: str) -> AttackRecord:
+def make_skipped_record(attack: Attack, context: AttackContext, budget: AttackBudget, why: str) -> AttackRecord:
     """The record of an attack that has nothing to try."""
-    record = make_record(attack, scene, effort, [], spent=0, tried=0)
+    record = make_record(attack, context, budget, [], spent=0, tried=0)
     return record.model_copy(update={"skipped": why})
 
 
-def make_budget_record(attack: Attack, effort: AttackBudget, spent: int) -> Budget:
+def make_budget_record(attack: Attack, budget: AttackBudget, spent: int) -> Budget:
     """What was granted and taken."""
-    return Budget(unit=attack.unit, allowed=effort.budget, spent=spent, published=attack.published_budget)
+    return Budget(unit=attack.unit, allowed=budget.limit, spent=spent, published=attack.published_budget)

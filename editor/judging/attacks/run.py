@@ -19,7 +19,7 @@ def load_attacks(wishes: Attacks) -> list[tuple[Attack, Wish]]:
 
 
 def run_attacks(
-    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, tick: ProgressCallback = no_progress
+    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, progress: ProgressCallback = no_progress
 ) -> list[AttackRecord]:
     """Every attack that is on, against every removal.
 
@@ -27,11 +27,11 @@ def run_attacks(
         scenes: one for each removal.
         seed: the request's, for attacks that bring none.
     """
-    planned = [(attack, wish, scene) for scene in scenes for attack, wish in load_attacks(wishes)]
+    planned = [(attack, wish, context) for context in scenes for attack, wish in load_attacks(wishes)]
     records = []
-    for number, (attack, wish, scene) in enumerate(planned):
-        part = SubProgress(tick, number / len(planned), 1 / len(planned))
-        records.append(attack.run(scene, resolve_budget(attack, wish, seed), part))
+    for number, (attack, wish, context) in enumerate(planned):
+        part = SubProgress(progress, number / len(planned), 1 / len(planned))
+        records.append(attack.run(context, resolve_budget(attack, wish, seed), part))
     return records
 
 

@@ -41,11 +41,11 @@ class ConceptScores:
     after: Array
     prompts: NDArray[np.int64]
     """``(rows,)``: the prompt of each row; rows of a prompt are drawn together."""
-    about: NDArray[np.int64]
+    row_concepts: NDArray[np.int64]
     """``(rows,)``: the concept, as a column, that each row's prompt is about."""
 
     @property
-    def concepts(self) -> int:
+    def concept_count(self) -> int:
         """Columns."""
         return int(self.before.shape[1])
 
@@ -53,17 +53,17 @@ class ConceptScores:
     def clusters(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """``(rows,)`` cluster of each row and ``(clusters,)`` concept of each."""
         _, first, cluster = np.unique(self.prompts, return_index=True, return_inverse=True)
-        return cluster, self.about[first]
+        return cluster, self.row_concepts[first]
 
 
-def contrasts(scores: Array, about: NDArray[np.int64], weights: Array) -> Array:
+def contrasts(scores: Array, row_concepts: NDArray[np.int64], weights: Array) -> Array:
     """D of every concept, ``(draws, concepts)``, with ``(draws, rows)`` weights.
 
     The removed concept's prompts are nobody's neutral: they are what changes.
     """
     columns = scores.shape[1]
-    own = (about[:, None] == np.arange(columns)).astype(float)
-    others = (1 - own) * (about[:, None] != 0)
+    own = (row_concepts[:, None] == np.arange(columns)).astype(float)
+    others = (1 - own) * (row_concepts[:, None] != 0)
     means = ((weights @ (scores * mask)) / (weights @ mask) for mask in (own, others))
     concept, neutral = means
     return np.asarray(concept - neutral)
@@ -73,7 +73,7 @@ def resample_weights(scores: ConceptScores, generator: np.random.Generator, draw
     """``(draws, rows)``: how often each row is drawn when each concept's prompts are, with replacement."""
     cluster, concept = scores.clusters
     times = np.zeros((draws, len(concept)))
-    for one in range(scores.concepts):
+    for one in range(scores.concept_count):
         own = np.flatnonzero(concept == one)
         times[:, own] = generator.multinomial(len(own), np.full(len(own), 1 / len(own)), draws)
     return times[:, cluster]
@@ -81,7 +81,7 @@ def resample_weights(scores: ConceptScores, generator: np.random.Generator, draw
 
 def contrast_ratios(scores: ConceptScores, weights: Array) -> Array:
     """D_after / D_before of every concept, ``(draws, concepts)``."""
-    before, after = (contrasts(side, scores.about, weights) for side in (scores.before, scores.after))
+    before, after = (contrasts(side, scores.row_concepts, weights) for side in (scores.before, scores.after))
     return np.asarray(after / before)
 
 
@@ -115,11 +115,11 @@ def estimate_residual(
     Raises:
         ValueError: fewer than ten controls.
     """
-    if scores.concepts <= MIN_CONTROLS:
-        raise ValueError(f"{scores.concepts - 1} controls; at least {MIN_CONTROLS} are needed")
+    if scores.concept_count <= MIN_CONTROLS:
+        raise ValueError(f"{scores.concept_count - 1} controls; at least {MIN_CONTROLS} are needed")
     generator = np.random.default_rng(seed)
-    weights, once = resample_weights(scores, generator, RESAMPLES), np.ones((1, len(scores.about)))
-    start = contrasts(scores.before, scores.about, weights)
+    weights, once = resample_weights(scores, generator, RESAMPLES), np.ones((1, len(scores.row_concepts)))
+    start = contrasts(scores.before, scores.row_concepts, weights)
     controls = 1 + np.flatnonzero((start[:, 1:] > 0).mean(0) >= MIN_CONTROL_DETECTION)
     if np.quantile(start[:, 0], (1 - confidence) / 2) <= 0 or len(controls) < MIN_CONTROLS:
         return None
@@ -142,13 +142,13 @@ def make_residual_record(
     confidence: float,
 ) -> Record:
     """With what says the same more plainly: AUC and detection before and after."""
-    mine, neutral = scores.about == 0, scores.about != 0
+    mine, neutral = scores.row_concepts == 0, scores.row_concepts != 0
     prompts = len(np.unique(scores.prompts[mine]))
     spread = float(scores.before[neutral, 0].std())
     threshold = np.quantile(scores.before[neutral, 0], 1 - FALSE_POSITIVE_RATE)
-    once = np.ones((1, len(scores.about)))
+    once = np.ones((1, len(scores.row_concepts)))
     sides = (scores.before, scores.after)
-    before, after = (float(contrasts(side, scores.about, once)[0, 0]) / spread for side in sides)
+    before, after = (float(contrasts(side, scores.row_concepts, once)[0, 0]) / spread for side in sides)
     areas = [auc(side[mine, 0], side[neutral, 0]) for side in sides]
     found = [hit_rate((side[mine, 0] > threshold).tolist()) for side in sides]
     return Record(

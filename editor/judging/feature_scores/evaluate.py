@@ -62,60 +62,60 @@ class PairedImages:
     after: Sequence[Image]
 
 
-def generate_paired_images(scene: AttackContext, instruments: FeatureInstruments, seed: int = 0) -> PairedImages:
+def generate_paired_images(context: AttackContext, instruments: FeatureInstruments, seed: int = 0) -> PairedImages:
     """Draw them."""
-    targets, controls = scene.spoken[:MAX_TARGET_PROMPTS], control_phrases(scene, instruments.controls)
+    targets, controls = context.concept_prompts[:MAX_TARGET_PROMPTS], control_phrases(context, instruments.controls)
     shots = [ImageSpec(phrase.text(), seed) for phrase in (*targets, *controls)]
-    after = scene.after.draw(scene.after.states([shot.prompt for shot in shots]), [seed] * len(shots))
-    return PairedImages(targets, controls, scene.before_images(shots), after)
+    after = context.after.generate(context.after.encode_prompts([shot.prompt for shot in shots]), [seed] * len(shots))
+    return PairedImages(targets, controls, context.base_images(shots), after)
 
 
-def control_phrases(scene: AttackContext, names: Sequence[str]) -> list[Phrase]:
+def control_phrases(context: AttackContext, names: Sequence[str]) -> list[Phrase]:
     """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
-    led_to = {removal.destination.words for removal in scene.removed}
-    kept, styles = scene.book.kept_names(scene.removed)
+    led_to = {removal.destination.words for removal in context.removed}
+    kept, styles = context.book.kept_names(context.removed)
     chosen = islice((name for name in names if name in kept and name not in led_to), CONTROL_CONCEPTS)
     own = (
-        scene.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL])
+        context.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL])
         for name in chosen
     )
     return [phrase for phrases in own for phrase in phrases]
 
 
-def score_features(scene: AttackContext, instruments: FeatureInstruments, seen: PairedImages) -> FeatureScores:
+def score_features(context: AttackContext, instruments: FeatureInstruments, seen: PairedImages) -> FeatureScores:
     """By what there is for the removed concept's kind; empty where there is nothing."""
-    kind = scene.removal.concept.kind
+    kind = context.removal.concept.kind
     sae, head = instruments.autoencoders.get(kind), instruments.heads.get(kind)
     return FeatureScores(
-        sae=(score_with_autoencoder(scene, sae, seen),) if sae else (),
-        diffc=score_with_diffc(scene, head, seen) if head and scene.name in head.classifier.config.classes else (),
+        sae=(score_with_autoencoder(context, sae, seen),) if sae else (),
+        diffc=score_with_diffc(context, head, seen) if head and context.name in head.classifier.config.classes else (),
     )
 
 
-def score_with_autoencoder(scene: AttackContext, instrument: AutoencoderInstrument, seen: PairedImages) -> SaeScore:
+def score_with_autoencoder(context: AttackContext, instrument: AutoencoderInstrument, seen: PairedImages) -> SaeScore:
     """Read images noised under the empty prompt, each by the model that drew them."""
     before, after = (
-        activation_maps(side, images, instrument.place)
-        for side, images in ((scene.before, seen.before), (scene.after, seen.after))
+        activation_maps(variant, images, instrument.place)
+        for variant, images in ((context.before, seen.before), (context.after, seen.after))
     )
-    about = [scene.name] * len(seen.targets) + [phrase.object for phrase in seen.controls]
+    about = [context.name] * len(seen.targets) + [phrase.object for phrase in seen.controls]
     prompts = [phrase.text() for phrase in (*seen.targets, *seen.controls)]
     readings = PairedActivations(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
     patches = (flatten_positions(before), flatten_positions(after))
     return sae_score(
-        instrument.sae, readings, instrument.features, scene.index, instrument.place, instrument.directions, patches
+        instrument.sae, readings, instrument.features, context.index, instrument.place, instrument.directions, patches
     )
 
 
 @torch.no_grad()
-def activation_maps(side: ModelVariant, images: Sequence[Image], place: Place) -> Tensor:
+def activation_maps(variant: ModelVariant, images: Sequence[Image], place: Place) -> Tensor:
     """``(n, c, h, w)``."""
-    clean, parts = side.latents(images), []
+    clean, parts = variant.encode_images(images), []
     for start in range(0, len(clean), BATCH_SIZE):
         part = clean[start : start + BATCH_SIZE]
         noise = seeded_noise(part.shape[1:], 0, range(start, start + len(part)))
         found = activations_at_timestep(
-            side.pipeline, part, noise, place.timestep, [place.module], precision=side.sampler.precision
+            variant.pipeline, part, noise, place.timestep, [place.module], precision=variant.sampler.precision
         )
         parts.append(found[place.module])
     return torch.cat(parts)
@@ -126,12 +126,14 @@ def flatten_positions(found: Tensor) -> Tensor:
     return found.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def score_with_diffc(scene: AttackContext, head: DiffCInstrument, seen: PairedImages) -> tuple[DiffCScore, ...]:
+def score_with_diffc(context: AttackContext, head: DiffCInstrument, seen: PairedImages) -> tuple[DiffCScore, ...]:
     """Asked for by prompts; as drawn; and hidden or gone."""
-    count, sides = len(seen.targets), (scene.before, scene.after)
-    prompts, pipelines = [phrase.text() for phrase in seen.targets], (scene.before.pipeline, scene.after.pipeline)
-    latents = [side.latents(images[:count]) for side, images in zip(sides, (seen.before, seen.after), strict=True)]
-    about = (scene.name, scene.index, head.place)
+    count, sides = len(seen.targets), (context.before, context.after)
+    prompts, pipelines = [phrase.text() for phrase in seen.targets], (context.before.pipeline, context.after.pipeline)
+    latents = [
+        variant.encode_images(images[:count]) for variant, images in zip(sides, (seen.before, seen.after), strict=True)
+    ]
+    about = (context.name, context.index, head.place)
     own = score_generated_images(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about)
     drawn = score_generated_images(
         head.classifier, pipelines, (latents[0], latents[1]), prompts, *about, prompted=False

@@ -27,27 +27,27 @@ class ClipJudge(Judge):
         self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """See `Judge.texts`."""
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `Judge.embed_texts`."""
         ids = self.tokenizer(list(texts), padding="longest", truncation=True, return_tensors="pt")["input_ids"]
         return F.normalize(self.clip.text_projection(self.clip.text_model(input_ids=ids).pooler_output))
 
     @torch.no_grad()
-    def images(self, images: Sequence[Image]) -> Tensor:
-        """See `Judge.images`."""
-        parts = [self.clip.vision_model(pixel_values=part).pooler_output for part in self.batches(images)]
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        """See `Judge.embed_images`."""
+        parts = [self.clip.vision_model(pixel_values=part).pooler_output for part in self._pixel_batches(images)]
         return F.normalize(self.clip.visual_projection(torch.cat(parts)))
 
     @torch.no_grad()
-    def patches(self, images: Sequence[Image]) -> list[Tensor]:
-        """See `Judge.patches`; the class token is left out."""
+    def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
+        """See `Judge.patch_features`; the class token is left out."""
         runs = [
             self.clip.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[1:]
-            for part in self.batches(images)
+            for part in self._pixel_batches(images)
         ]
         return [F.normalize(torch.cat(layer)[:, 1:], dim=2) for layer in zip(*runs, strict=True)]
 
-    def batches(self, images: Sequence[Image]) -> list[Tensor]:
+    def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
         """Pixels as the vision tower takes them."""
         return preprocess_images(images, self.clip.config.vision_config.image_size)
 

@@ -27,8 +27,8 @@ class SiglipJudge(Judge):
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """See `Judge.texts`."""
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `Judge.embed_texts`."""
         context = self.model.config.text_config.max_position_embeddings
         ids = self.tokenizer(
             list(texts), padding="max_length", max_length=context, truncation=True, return_tensors="pt"
@@ -36,20 +36,20 @@ class SiglipJudge(Judge):
         return F.normalize(self.model.text_model(input_ids=ids).pooler_output)
 
     @torch.no_grad()
-    def images(self, images: Sequence[Image]) -> Tensor:
-        """See `Judge.images`."""
-        runs = [self.model.vision_model(pixel_values=part).pooler_output for part in self.batches(images)]
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        """See `Judge.embed_images`."""
+        runs = [self.model.vision_model(pixel_values=part).pooler_output for part in self._pixel_batches(images)]
         return F.normalize(torch.cat(runs))
 
     @torch.no_grad()
-    def patches(self, images: Sequence[Image]) -> list[Tensor]:
-        """See `Judge.patches`."""
+    def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
+        """See `Judge.patch_features`."""
         runs = [
             self.model.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[1:]
-            for part in self.batches(images)
+            for part in self._pixel_batches(images)
         ]
         return [F.normalize(torch.cat(layer), dim=2) for layer in zip(*runs, strict=True)]
 
-    def batches(self, images: Sequence[Image]) -> list[Tensor]:
+    def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
         """Pixels as the vision tower takes them."""
         return preprocess_images(images, self.model.config.vision_config.image_size)

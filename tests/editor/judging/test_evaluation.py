@@ -33,28 +33,28 @@ Draws = Callable[[str], str]
 class PlantedJudge:
     """Sees the name whose index is in the first pixel."""
 
-    name, digest, short = "planted", "0" * 64, "planted"
+    name, digest, short_id = "planted", "0" * 64, "planted"
 
-    def names(self, asks: str, extra: Any = ()) -> list[str]:
+    def class_names(self, kind: str, extra: Any = ()) -> list[str]:
         return NAMES
 
-    def images(self, images: list[np.ndarray]) -> Tensor:
+    def embed_images(self, images: list[np.ndarray]) -> Tensor:
         return torch.tensor([int(image[0, 0, 0]) for image in images])
 
-    def recognise(self, asks: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
+    def classify(self, kind: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
         return [names[i] for i in embedded.tolist()], torch.nn.functional.one_hot(embedded, len(names)).float()
 
     def clip_scores(self, embedded: Tensor, prompts: list[str]) -> Tensor:
         return torch.zeros(len(embedded))
 
 
-class PlantedEasel:
+class PlantedGenerator:
     """Draws what functions say, and counts."""
 
     def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
         self.before, self.after, self.rounds = before, after, list[list[ImageSpec]]()
 
-    def draw(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: Any) -> None:
+    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: Any) -> None:
         self.rounds.append(list(shots))
         for draws, images in ((self.before, drawn.before), (self.after, drawn.after)):
             images |= {shot: picture(draws(shot.prompt.split(",")[0])) for shot in shots}
@@ -82,9 +82,9 @@ def planted_groups() -> list[PromptGroup]:
 def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
     """Checks, verdict, and how many images of the edited model were drawn."""
     policy = policy_from_request(Validation(**asked))
-    trials, easel = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedEasel(after)
-    drawn = run_evaluations(trials, PlantedJudge(), easel, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
-    checks = make_checks(trials, policy, seeds=1)
+    evaluations, generator = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedGenerator(after)
+    drawn = run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
+    checks = make_checks(evaluations, policy, seeds=1)
     assert [check.outcome for check in checks] == recompute_outcomes(checks, policy.confidence)
     return checks, combine_verdicts([check.outcome for check in checks]), len(drawn.after)
 
@@ -132,20 +132,22 @@ def test_without_early_stopping_every_prompt_is_drawn_once() -> None:
 
 
 def test_only_groups_that_are_open_are_drawn_on() -> None:
-    trials = plan_evaluations(planted_groups(), policy_from_request(Validation()).gates, seed=1)
-    easel = PlantedEasel(lambda subject: "noise")
-    run_evaluations(trials, PlantedJudge(), easel, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    assert len(easel.rounds[0]) == 4 * INTERIM_BATCH * 2
-    assert {shot.prompt.split(",")[1].split()[0] for shot in easel.rounds[1]} == {"target", "generality"}
-    assert all(shot.seed in (0, 1) for shots in easel.rounds for shot in shots)
+    evaluations = plan_evaluations(planted_groups(), policy_from_request(Validation()).gates, seed=1)
+    generator = PlantedGenerator(lambda subject: "noise")
+    run_evaluations(evaluations, PlantedJudge(), generator, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    assert len(generator.rounds[0]) == 4 * INTERIM_BATCH * 2
+    assert {shot.prompt.split(",")[1].split()[0] for shot in generator.rounds[1]} == {"target", "generality"}
+    assert all(shot.seed in (0, 1) for shots in generator.rounds for shot in shots)
 
 
 def test_groups_that_share_their_prompts_share_their_images() -> None:
     pair = [group("retain", ["pizza"], 64)] * 2
-    easel = PlantedEasel(lambda subject: subject)
-    trials = plan_evaluations(pair, policy_from_request(Validation(thresholds=Thresholds(retain_drop=0))).gates, seed=1)
-    run_evaluations(trials, PlantedJudge(), easel, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    assert sum(map(len, easel.rounds)) == 64
+    generator = PlantedGenerator(lambda subject: subject)
+    evaluations = plan_evaluations(
+        pair, policy_from_request(Validation(thresholds=Thresholds(retain_drop=0))).gates, seed=1
+    )
+    run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+    assert sum(map(len, generator.rounds)) == 64
 
 
 def test_the_order_is_random_and_the_same_again() -> None:
@@ -162,11 +164,11 @@ def test_the_harmonic_mean_is_low_where_anything_is() -> None:
     assert harmonic_mean(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)
 
     def score(after: Draws) -> float:
-        trials: list[GroupEvaluation] = plan_evaluations(
+        evaluations: list[GroupEvaluation] = plan_evaluations(
             planted_groups(), policy_from_request(Validation()).gates, seed=1
         )
-        run_evaluations(trials, PlantedJudge(), PlantedEasel(after), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-        (found,) = harmonic_scores(trials, 0.95)
+        run_evaluations(evaluations, PlantedJudge(), PlantedGenerator(after), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
+        (found,) = harmonic_scores(evaluations, 0.95)
         assert found.harmonic.low <= found.harmonic.value <= found.harmonic.high
         return found.harmonic.value
 

@@ -26,7 +26,9 @@ def run(gates: list[Gate], values: list[np.ndarray], control: list[float]) -> tu
             GateEvidence(one, all_[:n].tolist(), n >= PLANNED, control[:n] if "accuracy" in one.measure else ())
             for one, all_, n in zip(gates, values, taken, strict=True)
         ]
-        open_ = [i for i, one in enumerate(every) if not one.complete and not one.settled(1 - CONFIDENCE, len(gates))]
+        open_ = [
+            i for i, one in enumerate(every) if not one.complete and not one.is_decided(1 - CONFIDENCE, len(gates))
+        ]
         if not open_:
             return list(decide_gates(every, CONFIDENCE)), taken
         for i in open_:
@@ -66,7 +68,7 @@ def test_holms_step_down_fails_more_than_bonferroni_and_less_than_no_correction(
     """The clear failure is taken out first; the other two then share the error of two gates, not of three."""
     clear, fair = [1.0] * 16, [1.0] * 16 + [0.0] * 24
     every = [GateEvidence(gate("retain_object_drop", 0.2), values, True) for values in (clear, fair, [0.0] * 40)]
-    level = next(x for x in np.geomspace(1e-4, 0.5, 400) if every[1].beyond(x))
+    level = next(x for x in np.geomspace(1e-4, 0.5, 400) if every[1].violates_threshold(x))
     assert decide_gates(every, 1 - 2.5 * level) == ["failed", "failed", "passed"]
     assert decide_gates(every, 1 - 1.5 * level)[1] != "failed"
 

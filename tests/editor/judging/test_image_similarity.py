@@ -21,12 +21,12 @@ from editor.judging.image_similarity import (
 class PlantedJudge:
     """Embeds an image by its mean colour; one layer with a patch for each quarter."""
 
-    short = "planted"
+    short_id = "planted"
 
-    def images(self, images: list[Image]) -> Tensor:
+    def embed_images(self, images: list[Image]) -> Tensor:
         return torch.nn.functional.normalize(torch.tensor(np.stack(images), dtype=torch.float64).mean((1, 2)) + 1)
 
-    def patches(self, images: list[Image]) -> list[Tensor]:
+    def patch_features(self, images: list[Image]) -> list[Tensor]:
         pixels = torch.tensor(np.stack(images), dtype=torch.float64) + 1
         half = pixels.shape[1] // 2
         quarters = pixels.reshape(len(pixels), 2, half, 2, half, 3).mean((2, 4)).flatten(1, 2)

@@ -60,14 +60,14 @@ def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: 
 
 def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBook) -> None:
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
-    assert judge.short == f"judge@{judge.digest[:12]}"
+    assert judge.short_id == f"judge@{judge.digest[:12]}"
     images = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 200)]
-    layers = judge.patches(images)
+    layers = judge.patch_features(images)
     assert len(layers) == 5
     assert all(layer.shape[:2] == (2, 16) for layer in layers)
     assert torch.allclose(layers[0].norm(dim=2), torch.ones(2, 16))
-    seen, prompts = judge.images(images), ["a fox", "a pizza, ink"]
-    expected = 100 * (seen * judge.texts(prompts)).sum(1).clamp(min=0)
+    seen, prompts = judge.embed_images(images), ["a fox", "a pizza, ink"]
+    expected = 100 * (seen * judge.embed_texts(prompts)).sum(1).clamp(min=0)
     assert judge.clip_scores(seen, prompts).tolist() == pytest.approx(expected.tolist())
 
 
@@ -86,12 +86,12 @@ def test_another_kind_of_model_judges_as_well(
 ) -> None:
     judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, book.profile)
     assert isinstance(judge, SiglipJudge)
-    embedded = judge.images([np.zeros((64, 64, 3), dtype=np.uint8)] * 2)
-    chosen, scores = judge.recognise("style", embedded, judge.names("style"))
+    embedded = judge.embed_images([np.zeros((64, 64, 3), dtype=np.uint8)] * 2)
+    chosen, scores = judge.classify("style", embedded, judge.class_names("style"))
     assert len(chosen) == 2
     assert scores.shape == (2, len(book.profile.styles))
     assert torch.allclose(embedded.norm(dim=1), torch.ones(2))
-    assert [layer.shape for layer in judge.patches([np.zeros((32, 32, 3), dtype=np.uint8)])] == [(1, 16, 16)] * 2
+    assert [layer.shape for layer in judge.patch_features([np.zeros((32, 32, 3), dtype=np.uint8)])] == [(1, 16, 16)] * 2
 
 
 PLANTED_JUDGE = """
@@ -101,13 +101,13 @@ from editor.judging.judge import Judge
 class Planted(Judge):
     model_type = "planted"
 
-    def texts(self, texts):
+    def embed_texts(self, texts):
         return torch.ones(len(texts), 1)
 
-    def images(self, images):
+    def embed_images(self, images):
         return torch.ones(len(images), 1)
 
-    def patches(self, images):
+    def patch_features(self, images):
         return []
 """
 
@@ -121,7 +121,7 @@ def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
         open_judge(tmp_path, model_dir, book.profile)
     install_plugin("expunge.judges", "planted", PLANTED_JUDGE)
     judge = open_judge(tmp_path, model_dir, book.profile)
-    assert judge.texts(["a fox"]).shape == (1, 1)
+    assert judge.embed_texts(["a fox"]).shape == (1, 1)
 
 
 def test_an_encoder_of_transformers_is_read_as_the_checkpoint_reads_it(model_dir: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Groups and checks, with images that need no model: a planted judge reads them off their pixels."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,22 +26,21 @@ class PlantedJudge:
     """Sees the name whose index is in the first pixel; finds words alike that share letters."""
 
     profile: Any
-    known: dict[str, int] = field(default_factory=dict)
-    short: str = "planted"
+    short_id: str = "planted"
 
-    def describe(self, asks: str, name: str) -> Tensor:
+    def embed_class(self, kind: str, name: str) -> Tensor:
         return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
 
-    def names(self, asks: str, extra: Any = ()) -> list[str]:
+    def class_names(self, kind: str, extra: Any = ()) -> list[str]:
         return list(dict.fromkeys([*NAMES, *extra]))
 
-    def images(self, images: list[np.ndarray]) -> Tensor:
+    def embed_images(self, images: list[np.ndarray]) -> Tensor:
         return torch.tensor([int(image[0, 0, 0]) for image in images])
 
     def clip_scores(self, embedded: Tensor, prompts: list[str]) -> Tensor:
         return torch.zeros(len(embedded))
 
-    def recognise(self, asks: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
+    def classify(self, kind: str, embedded: Tensor, names: list[str]) -> tuple[list[str], Tensor]:
         return [names[i] for i in embedded.tolist()], torch.nn.functional.one_hot(embedded, len(names)).float()
 
 
@@ -49,7 +48,7 @@ def picture(name: str) -> np.ndarray:
     return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
 
 
-def trial(before: list[str], after: list[str], group: str = "target") -> GroupEvaluation:
+def evaluation(before: list[str], after: list[str], group: str = "target") -> GroupEvaluation:
     """A group of prompts about a fox, whose images show these names."""
     phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
     made = PromptGroup(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
@@ -58,17 +57,17 @@ def trial(before: list[str], after: list[str], group: str = "target") -> GroupEv
         dict(zip(shots, map(picture, before), strict=True)), dict(zip(shots, map(picture, after), strict=True))
     )
     done = GroupEvaluation(made, gates_for(made, gates_from_thresholds(Thresholds())))
-    done.add(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
+    done.score_batch(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
     return done
 
 
 def outcome(before: list[str], after: list[str], group: str = "target") -> str:
-    (check,) = make_checks([trial(before, after, group)], policy_from_request(Validation()), seeds=1)
+    (check,) = make_checks([evaluation(before, after, group)], policy_from_request(Validation()), seeds=1)
     return check.outcome
 
 
 def test_a_concept_that_is_gone_passes() -> None:
-    done = group_score(trial(["fox"] * 80, ["dog face"] * 80), PlantedJudge(None), 0.95)  # type: ignore[arg-type]
+    done = group_score(evaluation(["fox"] * 80, ["dog face"] * 80), PlantedJudge(None), 0.95)  # type: ignore[arg-type]
     assert (done.accuracy_before.value, done.accuracy_after.value, done.accuracy_drop.value) == (1, 0, 1)
     assert outcome(["fox"] * 80, ["dog face"] * 80) == "passed"
 
@@ -101,11 +100,11 @@ def groups(book: PromptBook) -> list[PromptGroup]:
 def test_an_alias_is_judged_as_the_concept(groups: list[PromptGroup]) -> None:
     target = groups[0]
     assert any("vixen" in prompt for prompt in target.prompts)
-    assert set(target.truths) == {"fox"}
+    assert set(target.expected_names) == {"fox"}
 
 
 def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptBook) -> None:
-    by_name = {(group.name, group.asks): group for group in groups}
+    by_name = {(group.name, group.kind): group for group in groups}
     edited = {phrase.text() for phrase in edited_phrases(book, FOX, "fox")} | {
         phrase.text() for phrase in edited_phrases(book, FOX, "vixen")
     }

@@ -57,7 +57,7 @@ def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None
     sampler = Sampler(10, 2.0, native_precision())
     images = generate_from_embeddings(image_conditioned_pipeline(pipeline), sampler, embedded, range(len(SHOWN)))
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
-    found, _ = judge.recognise("object", judge.images(images), judge.names("object"))
+    found, _ = judge.classify("object", judge.embed_images(images), judge.class_names("object"))
     hits = sum(OBJECT_NAMES[subject.object] == name for subject, name in zip(SHOWN, found, strict=True))
     assert hits >= len(SHOWN) / 2, found
 

@@ -17,7 +17,7 @@ FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translatio
 
 
 @pytest.fixture(scope="package")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
+def context(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
     book, source = open_book(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
     updates = [done.update for done in edit(source, book, [FOX])]
     before = ModelVariant(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
@@ -27,6 +27,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
 
 
 @pytest.fixture(scope="package")
-def untouched(scene: AttackContext) -> AttackContext:
+def untouched(context: AttackContext) -> AttackContext:
     """An edit that did nothing."""
-    return replace(scene, after=make_edited_variant(scene.before, []))
+    return replace(context, after=make_edited_variant(context.before, []))

@@ -26,17 +26,17 @@ SMALL = {
 }
 
 
-def weights(scene: AttackContext) -> list[torch.Tensor]:
+def weights(context: AttackContext) -> list[torch.Tensor]:
     """Of all that an attack may train."""
-    modules = (scene.before.encoder, scene.after.encoder, scene.after.pipeline.unet)
+    modules = (context.before.encoder, context.after.encoder, context.after.pipeline.unet)
     return [parameter.detach().double().sum() for module in modules for parameter in module.parameters()]
 
 
 @pytest.fixture(scope="module")
-def records(scene: AttackContext) -> dict[str, AttackRecord]:
-    before = weights(scene)
-    found = {record.name: record for record in run_attacks([scene], Attacks(**SMALL), seed=3)}
-    assert weights(scene) == before, "an attack changed what it attacks"
+def records(context: AttackContext) -> dict[str, AttackRecord]:
+    before = weights(context)
+    found = {record.name: record for record in run_attacks([context], Attacks(**SMALL), seed=3)}
+    assert weights(context) == before, "an attack changed what it attacks"
     return found
 
 
@@ -74,50 +74,52 @@ def test_an_edit_that_did_nothing_changes_no_outcome(untouched: AttackContext) -
     assert [one.found for one in probe.attempts] == [one.found_before for one in probe.attempts]
 
 
-def test_the_same_seed_gives_the_same_record(scene: AttackContext, records: dict[str, AttackRecord]) -> None:
-    again = run_attacks([scene], Attacks(adversarial_key=SMALL["adversarial_key"]), seed=3)
+def test_the_same_seed_gives_the_same_record(context: AttackContext, records: dict[str, AttackRecord]) -> None:
+    again = run_attacks([context], Attacks(adversarial_key=SMALL["adversarial_key"]), seed=3)
     assert again == [records["adversarial_key"]]
 
 
 PLANTED_ATTACK = """
-from editor.judging.attacks.records import skipped
+from editor.judging.attacks.records import make_skipped_record
 
 class Planted:
     name, access, unit, default_budget, published_budget = "planted", "prompts", "nothing", 7, None
     source = tells = "this test"
 
-    def run(self, scene, effort, tick):
-        return skipped(self, scene, effort, f"{effort.budget} and {effort.seed}")
+    def run(self, context, budget, progress):
+        return make_skipped_record(self, context, budget, f"{budget.limit} and {budget.seed}")
 """
 
 
 def test_an_attack_of_another_distribution_runs_and_an_unknown_one_is_refused(
-    scene: AttackContext, install_plugin: InstallPlugin
+    context: AttackContext, install_plugin: InstallPlugin
 ) -> None:
     with pytest.raises(AttackError) as caught:
-        run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True)}), seed=0)
+        run_attacks([context], Attacks(plugins={"planted": Attack(enabled=True)}), seed=0)
     assert caught.value.field == "validation.attacks.plugins.planted"
     assert "resurgence" in str(caught.value.remedy)
     install_plugin("expunge.attacks", "planted", PLANTED_ATTACK)
-    (record,) = run_attacks([scene], Attacks(plugins={"planted": Attack(enabled=True, seed=5)}), seed=0)
+    (record,) = run_attacks([context], Attacks(plugins={"planted": Attack(enabled=True, seed=5)}), seed=0)
     assert record.skipped == "7 and 5"
     assert (record.rate, record.strongest) == (None, None)
 
 
-def test_what_is_off_is_not_run(scene: AttackContext) -> None:
-    assert run_attacks([scene], Attacks(), seed=0) == []
+def test_what_is_off_is_not_run(context: AttackContext) -> None:
+    assert run_attacks([context], Attacks(), seed=0) == []
 
 
-def test_likeness_is_one_for_the_concept_and_nothing_for_others(scene: AttackContext) -> None:
-    like = concept_discriminant(scene)
-    own, other = [[phrase.text() for phrase in phrases[:30]] for phrases in (scene.spoken, scene.others)]
-    assert np.mean([value for _, value in like.ranked(scene.before, own)]) == pytest.approx(1, abs=0.1)
-    assert np.mean([value for _, value in like.ranked(scene.before, other)]) == pytest.approx(0, abs=0.1)
-    assert max(value for _, value in like.ranked(scene.after, own)) < 0.6
+def test_likeness_is_one_for_the_concept_and_nothing_for_others(context: AttackContext) -> None:
+    like = concept_discriminant(context)
+    own, other = [
+        [phrase.text() for phrase in phrases[:30]] for phrases in (context.concept_prompts, context.other_prompts)
+    ]
+    assert np.mean([value for _, value in like.rank(context.before, own)]) == pytest.approx(1, abs=0.1)
+    assert np.mean([value for _, value in like.rank(context.before, other)]) == pytest.approx(0, abs=0.1)
+    assert max(value for _, value in like.rank(context.after, own)) < 0.6
 
 
-def test_names_are_torn_but_mean_nothing_else(scene: AttackContext) -> None:
-    tried = candidate_names(scene)
+def test_names_are_torn_but_mean_nothing_else(context: AttackContext) -> None:
+    tried = candidate_names(context)
     assert {"fox", "foxes", "fo x", "f-ox", "f o x", "foxfox"} <= set(tried)
     assert "dog face" not in tried
     assert len(set(tried)) == len(tried)
@@ -127,14 +129,15 @@ def test_names_are_torn_but_mean_nothing_else(scene: AttackContext) -> None:
     )
 
 
-def test_ring_a_bell_never_says_the_name(scene: AttackContext) -> None:
-    readable = PromptDecoder(scene)
-    token = scene.book.tokens.encode(["a fox here"])[0].ids[1:-1]
-    assert readable.text(torch.tensor(token)) == ""
-    said = scene.book.tokens.encode(["a dog here"])[0].ids[1:-1]
-    assert readable.text(torch.tensor(said)) == "a dog here"
+def test_ring_a_bell_never_says_the_name(context: AttackContext) -> None:
+    decoder = PromptDecoder(context)
+    token = context.book.tokens.encode(["a fox here"])[0].ids[1:-1]
+    assert decoder.decode(torch.tensor(token)) == ""
+    said = context.book.tokens.encode(["a dog here"])[0].ids[1:-1]
+    assert decoder.decode(torch.tensor(said)) == "a dog here"
     assert not any(
-        "fox" in text.split() for text in search_prompts(scene, scene.before, AttackBudget(80, 4, 1), lambda done: None)
+        "fox" in text.split()
+        for text in search_prompts(context, context.before, AttackBudget(80, 4, 1), lambda done: None)
     )
 
 
@@ -145,8 +148,8 @@ def test_a_search_is_planned_within_its_budget(budget: int) -> None:
     assert genetics.population <= 200
 
 
-def test_a_swapped_token_is_swapped_while_it_lasts(scene: AttackContext) -> None:
-    encoder, book = scene.before.encoder, scene.book
+def test_a_swapped_token_is_swapped_while_it_lasts(context: AttackContext) -> None:
+    encoder, book = context.before.encoder, context.book
     ids = book.ids(["a fox", "a pizza"])
     token, before = int(ids[0, 2]), encoder(input_ids=ids).last_hidden_state.detach()
     embedding = torch.zeros(encoder.config.hidden_size, requires_grad=True)

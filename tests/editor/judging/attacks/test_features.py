@@ -26,13 +26,13 @@ def instruments() -> FeatureInstruments:
 
 
 def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
-    scene: AttackContext, instruments: FeatureInstruments
+    context: AttackContext, instruments: FeatureInstruments
 ) -> None:
-    targets = scene.spoken[:3]
+    targets = context.concept_prompts[:3]
     prompts = [phrase.text() for phrase in targets]
-    before = scene.before_images([ImageSpec(prompt, 0) for prompt in prompts])
-    after = scene.after.draw(scene.after.states(prompts), [0] * 3)
-    found = score_features(scene, instruments, PairedImages(targets, [], before, after))
+    before = context.base_images([ImageSpec(prompt, 0) for prompt in prompts])
+    after = context.after.generate(context.after.encode_prompts(prompts), [0] * 3)
+    found = score_features(context, instruments, PairedImages(targets, [], before, after))
     by_question = {one.asked_for: one for one in found.diffc}
     assert set(by_question) == {"prompt", "image", "nothing"}
     assert by_question["image"].before.value > 0.5 > 0.2 > by_question["image"].after.value
@@ -43,17 +43,17 @@ def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
     assert found.sae == ()
 
 
-def test_what_no_instrument_knows_is_not_scored(scene: AttackContext, instruments: FeatureInstruments) -> None:
+def test_what_no_instrument_knows_is_not_scored(context: AttackContext, instruments: FeatureInstruments) -> None:
     nobody = replace(
-        scene, removal=replace(scene.removal, concept=replace(scene.removal.concept, name="hedge trimmer"))
+        context, removal=replace(context.removal, concept=replace(context.removal.concept, name="hedge trimmer"))
     )
     found = score_features(nobody, instruments, PairedImages([], [], [], []))
     assert (found.sae, found.diffc) == ((), ())
     assert "hedge trimmer" not in diffc_classifier("object").config.classes
 
 
-def test_controls_are_nothing_that_the_edit_is_about(scene: AttackContext, instruments: FeatureInstruments) -> None:
-    phrases = control_phrases(scene, instruments.controls)
+def test_controls_are_nothing_that_the_edit_is_about(context: AttackContext, instruments: FeatureInstruments) -> None:
+    phrases = control_phrases(context, instruments.controls)
     names = {phrase.object for phrase in phrases}
     assert (len(names), len(phrases)) == (CONTROL_CONCEPTS, CONTROL_CONCEPTS * PROMPTS_PER_CONTROL)
     assert names <= set(OBJECT_NAMES) - {"fox", "dog face"}
