@@ -1,4 +1,4 @@
-"""The worker: claims a job, runs its phases with the editor, publishes. No HTTP routes.
+"""The worker: claims a job, runs its phases with the editor and publishes the result.
 
 python -m worker
 """

@@ -6,7 +6,7 @@ from worker.settings import WorkerSettings
 
 
 def main() -> None:
-    """A Celery worker with our settings."""
+    """Run a Celery worker with the configured queues."""
     settings = WorkerSettings()
     logs.configure(settings)
     queues = ["--queues", settings.queues]

@@ -1,4 +1,4 @@
-"""Waiting for a database that is away. What a worker holds, a message or an hour of work, is worth a minute."""
+"""Retries of database writes. A message or an hour of work is worth waiting a minute for the database."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from service.store.database import Database
 from service.store.errors import StoreUnavailable
 
 RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds."""
+"""Delays between attempts."""
 
 T = TypeVar("T")
 
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def write_with_retry(database: Database, change: Callable[[Session], T]) -> T:
-    """One transaction, tried again while the database is away.
+    """Run `change` in a transaction, and try again while the database is unavailable.
 
-    A commit whose answer was lost may have happened: `change` has to notice that it has been done. The fence sees to it.
+    A commit whose answer was lost may have happened, so `change` must be safe to repeat; fenced writes are.
 
     Raises:
-        StoreUnavailable: it stays away.
+        StoreUnavailable: the database stayed unavailable.
     """
     for pause in RETRY_DELAYS_SECONDS:
         try:
             return _once(database, change)
         except StoreUnavailable as error:
-            log.warning("%s Waiting %g s.", error.message, pause)
+            log.warning("%s Retrying in %g s.", error.message, pause)
             time.sleep(pause)
     return _once(database, change)
 

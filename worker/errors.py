@@ -1,25 +1,25 @@
-"""Why a run stops before its end. Part of the tree in `api_schemas.errors`."""
+"""Reasons to interrupt a job. Part of the tree in `api_schemas.errors`."""
 
 from api_schemas.errors import ExpungeError
 
 
 class WorkerError(ExpungeError):
-    """Root of the worker's errors."""
+    """Base class of the worker's errors."""
 
     code = "worker_error"
 
 
 class JobInterrupted(WorkerError):
-    """Stop now. Raised out of the progress callback, through the editor."""
+    """The job must stop. Raised from the progress callback, through the editor."""
 
 
 class LeaseLost(JobInterrupted):
-    """Somebody else has the job: whatever we made is discarded."""
+    """Another worker has claimed the job; this attempt's results are discarded."""
 
     code = "lease_lost"
 
 
 class JobCanceled(JobInterrupted):
-    """The client asked for it."""
+    """The client canceled the job."""
 
     code = "canceled"

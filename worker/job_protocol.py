@@ -1,4 +1,4 @@
-"""The editor as the worker sees it: phases that leave their results in a folder. Loaded late: it brings torch."""
+"""The interface of the editor's job modules. They are imported late, because they import torch."""
 
 import importlib
 from pathlib import Path
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class JobModule(Protocol):
-    """`editor.jobs`. Each phase is idempotent, and finished when its result lies in the workdir."""
+    """Interface of `editor.jobs`. Each phase is idempotent and finished once its result is in the work folder."""
 
     PHASES: tuple[str, ...]
     JobContext: type["jobs.JobContext"]
 
     def finished(self, phase: str, context: "jobs.JobContext") -> bool:
-        """Whether an earlier attempt has done this phase."""
+        """Return whether an earlier attempt has finished the phase."""
 
     def run_phase(self, phase: str, context: "jobs.JobContext") -> None:
-        """Do it. Raises `EditorError`."""
+        """Run the phase. Raises `EditorError`."""
 
     def artifacts(self, context: "jobs.JobContext") -> tuple["ArtifactFile", ...]:
-        """What the last phase made."""
+        """Return the files that the last phase wrote."""
 
     def hand_over(self, folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
         """Write the ledger that a job starts from into `folder`."""
 
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:
-        """What the validation found."""
+        """Return the verdict of the validation, or None."""
 
 
 def load(module: str) -> JobModule:
-    """Import the editor."""
+    """Import a job module."""
     return cast(JobModule, importlib.import_module(module))
 
 

@@ -1,4 +1,4 @@
-"""Holding a claim: a thread extends it, and learns from the database when the work has to stop."""
+"""Keeps a claim alive: a thread extends the lease and learns from the database when the job must stop."""
 
 import logging
 import os
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A context manager around the work on one claim.
+    """Context manager that extends the lease while its block runs.
 
-    `exit_process` ends work that does not listen: when a cancel has been ignored for its grace time.
+    If a cancellation is ignored for the grace period, `exit_process` ends the process.
     """
 
     def __init__(
@@ -52,19 +52,16 @@ class Lease:
         self._thread.join()
 
     def update_status(self, status: Status | None) -> None:
-        """A fenced write has returned the job's status: raise if the work has to stop.
-
-        Raises `LeaseLost`, `JobCanceled`.
-        """
+        """Take over the job's status from a fenced write. Raises `LeaseLost`, `JobCanceled`."""
         self._status = status
         self.check()
 
     def check(self) -> None:
-        """Raise if the work has to stop, from what is known. Costs nothing: call it at every step."""
+        """Raise if the job must stop, by its last known status. Cheap enough for every step."""
         if self._status is None:
-            raise LeaseLost(f"{self._claim.job_id} belongs to somebody else now.")
+            raise LeaseLost(f"{self._claim.job_id} was claimed by another worker.")
         if self._status == "canceling":
-            raise JobCanceled(f"{self._claim.job_id} is to stop.")
+            raise JobCanceled(f"Cancellation was requested for {self._claim.job_id}.")
 
     def _heartbeat_loop(self) -> None:
         silent = 0.0
@@ -76,7 +73,7 @@ class Lease:
                 return
 
     def _extend(self) -> None:
-        """Extend the lease. A database that is away for a moment is no reason to give up."""
+        """Extend the lease. Errors are logged and retried at the next heartbeat."""
         try:
             with self._database.write() as session:
                 self._status = claims.extend_lease(session, self._claim, lease=self._settings.lease, now=self._clock())
@@ -84,8 +81,11 @@ class Lease:
             log.exception("%s: the heartbeat failed", self._claim.job_id)
 
     def _abandon(self) -> None:
-        """The work does not listen. The row ends first, so that the message that comes back does nothing."""
-        log.warning("%s: ignores its cancel, ending the process", self._claim.job_id)
+        """End the process because the job ignores its cancellation.
+
+        The job is ended first, so a redelivered message does nothing.
+        """
+        log.warning("%s: cancellation was ignored, ending the process", self._claim.job_id)
         with self._database.write() as session:
             claims.cancel(session, self._claim, now=self._clock())
         self._exit_process(1)

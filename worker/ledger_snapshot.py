@@ -1,7 +1,7 @@
-"""A job beside its tenant's ledger: what the editor is handed, and which revision comes of it.
+"""The ledger that a job starts from, and the revision it results in.
 
-The ledger may move on while a job runs. What was handed over is kept with the revision that it was, so that an attempt that
-resumes knows whether its results are still worth anything, and the last transaction whether they may be published.
+The ledger may move while a job runs. The snapshot is stored with its revision, so that a resumed attempt knows whether its
+earlier results are valid, and the final transaction whether they may be published.
 """
 
 import shutil
@@ -28,16 +28,16 @@ SNAPSHOT_FILE, LEDGER_FOLDER, REPORT_FILE = "handed.json", "ledger", "report.jso
 
 
 class RevisionSnapshot(BaseModel):
-    """What a job started from."""
+    """The ledger that a job started from, with its revision number."""
 
     revision: int
     ledger: LedgerSnapshot
 
 
 def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: Path, workdir: Path) -> Path | None:
-    """The folder of the ledger that the job works on; None for a job without one.
+    """Write the ledger that the job starts from and return its folder; None if the job uses no ledger.
 
-    What an earlier attempt left is thrown away when it was made from a ledger that has moved on.
+    Results of an earlier attempt are deleted if the ledger has moved since.
     """
     if not claim.uses_ledger:
         return None
@@ -53,7 +53,7 @@ def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: P
 
 
 def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> NextRevision | None:
-    """The revision that a finished job makes, as its report tells; None where there is none, or no weights are published."""
+    """Return the revision that a finished job adds, read from its report. None if it adds none or publishes no weights."""
     if not claim.creates_revision:
         return None
     known = _stored_snapshot(workdir)
@@ -62,12 +62,12 @@ def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]"
     if told.refused:
         return None
     if known is None or told.ledger is None:
-        raise LedgerMoved(f"{claim.job_id} has lost the ledger that it started from.")
+        raise LedgerMoved(f"The ledger snapshot of {claim.job_id} is missing.")
     return NextRevision(known.revision, told.ledger.digest, told.ledger.active)
 
 
 def _current_snapshot(database: Database, claim: Claim) -> RevisionSnapshot:
-    """The ledger as it stands; for a revocation, without what it takes back."""
+    """Read the current ledger. For a revocation, the revoked removals are listed separately."""
     with database.read() as session:
         head = ledgers.head(session, claim.tenant, claim.request.model)
         held = ledgers.active_entries(session, claim.tenant, claim.request.model)

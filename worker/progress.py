@@ -1,4 +1,4 @@
-"""From the editor's many small steps to a few durable events."""
+"""Turns the editor's frequent progress calls into a few durable events."""
 
 import time
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from service.store.database import Database
 from worker.lease import Lease
 
 PHASE_SHARES = {"trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
-"""How much of a job's time each phase takes, roughly. A phase that is not named counts like `edit`."""
+"""Approximate share of each phase in a job's run time. Phases that are not listed count like `edit`."""
 
 
 class ProgressReporter:
-    """The editor's `progress` callback. Checks the lease at each call, writes once in `interval` seconds."""
+    """The editor's progress callback. Checks the lease at each call and writes at most once in `interval` seconds."""
 
     def __init__(
         self,
@@ -35,12 +35,12 @@ class ProgressReporter:
         self._written = -float("inf")
 
     def start_phase(self, phase: str) -> None:
-        """A phase begins. Always written."""
+        """Record the start of a phase. Always written."""
         self.phase = phase
         self._write("phase", phase, 0.0, phase)
 
     def __call__(self, phase: str, fraction: float, message: str) -> None:
-        """Raises `LeaseLost`, `JobCanceled`."""
+        """Record progress. Raises `LeaseLost`, `JobCanceled`."""
         self._lease.check()
         if time.monotonic() - self._written >= self._interval:
             self._write("progress", phase, fraction, message)
@@ -56,7 +56,7 @@ class ProgressReporter:
 
 
 def overall_progress(phases: Sequence[str], phase: str, fraction: float) -> float:
-    """The share of the whole job that is done when `fraction` of `phase` is."""
+    """Return the fraction of the whole job that is done when `fraction` of `phase` is done."""
     shares = {name: PHASE_SHARES.get(name, PHASE_SHARES["edit"]) for name in phases}
     before = sum(shares[name] for name in phases[: phases.index(phase)])
     return min(1.0, (before + shares[phase] * min(max(fraction, 0.0), 1.0)) / sum(shares.values()))

@@ -1,4 +1,4 @@
-"""One message: claim the job, run its phases, publish. Whatever happens, the job's row says what did."""
+"""Handles one message: claims the job, runs its phases and publishes. Every outcome is recorded in the job's row."""
 
 import logging
 import shutil
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run made: its files are stored, but not yet published."""
+    """The result of a run: its files are in the blob store but not yet published."""
 
     files: list[StoredArtifact]
     verdict: Verdict | None
@@ -48,7 +48,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Runner:
-    """A worker's one slot."""
+    """Runs one job at a time."""
 
     settings: WorkerSettings
     database: Database
@@ -58,11 +58,11 @@ class Runner:
 
     @classmethod
     def from_settings(cls, settings: WorkerSettings) -> "Runner":
-        """Everything that the settings name."""
+        """Create a runner from the settings."""
         return cls(settings, settings.database(), settings.blobs(), settings.registry())
 
     def run(self, job_id: str) -> None:
-        """Answer the doorbell. Returns when the job is over, or is not ours."""
+        """Claim and run the job. Returns when it has ended or cannot be claimed."""
         failpoint("claim.received")
         claim = self._write(
             lambda session: claims.claim(
@@ -70,7 +70,7 @@ class Runner:
             )
         )
         if claim is None:
-            log.info("%s: over, or in other hands", job_id)
+            log.info("%s: has ended or is claimed by another worker", job_id)
             return
         failpoint("claim.committed")
         with Lease(self.database, claim, self.settings, self.clock) as lease:
@@ -83,7 +83,7 @@ class Runner:
         try:
             self._succeed(claim, self._run_phases(claim, progress))
         except LeaseLost:
-            log.warning("%s: lost to another worker", claim.job_id)
+            log.warning("%s: the lease was lost to another worker", claim.job_id)
         except JobCanceled:
             self._cancel(claim)
         except StoreUnavailable as error:
@@ -99,7 +99,7 @@ class Runner:
             self._retry(claim, error, progress.phase)
 
     def _run_phases(self, claim: Claim, progress: ProgressReporter) -> RunResult:
-        """All phases, from the first that an earlier attempt has not finished."""
+        """Run all phases that an earlier attempt has not finished."""
         editor = job_protocol.load(self.settings.module(claim.kind))
         context = self._context(editor, claim, progress)
         progress.phases = editor.PHASES
@@ -114,7 +114,7 @@ class Runner:
         return RunResult(upload.store_artifacts(self.blobs, claim, made), editor.verdict(context), step)
 
     def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
-        """What every phase is given. Raises `UnknownModel`."""
+        """Build the context of the phases. Raises `UnknownModel`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
         ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
         for folder in (workdir, self.settings.cache_dir):
@@ -146,7 +146,7 @@ class Runner:
         self._clean_up(claim, published)
 
     def _requeue(self, claim: Claim, reason: str) -> None:
-        """Somebody else was quicker: solve it again, from the ledger as it stands now. Nobody's fault, and no attempt."""
+        """Requeue a job after a lost ledger race, to solve it from the current ledger. Does not count as an attempt."""
         with self.database.write() as session:
             claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
 
@@ -157,7 +157,7 @@ class Runner:
         self._clean_up(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
 
     def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
-        """An error that nobody foresaw may be the machine's: try again, later, perhaps elsewhere."""
+        """Requeue a job after an unexpected error, which may be specific to this machine."""
         if claim.is_last_attempt:
             self._fail(claim, _crash_error(error, phase))
             return
@@ -169,22 +169,22 @@ class Runner:
         return db_retry.write_with_retry(self.database, change)
 
     def _clean_up(self, claim: Claim, ours: bool) -> None:
-        """Tidy up, if it was us who ended the job."""
+        """Delete the work folder if this worker ended the job."""
         if ours:
             shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
 
 
 def _refused_error(error: EditorError | StoreError, phase: str | None) -> JobError:
-    """The editor or the store says no, with its reasons: trying again would not help."""
+    """Return the error of a request that the editor or the store rejected. Retrying would not help."""
     return JobError(code=error.code, message=f"{error.message} {error.remedy}".strip(), param=error.field, phase=phase)
 
 
 def _time_limit_error(limit: int, phase: str | None) -> JobError:
-    message = f"the job ran longer than {limit} s. Ask for fewer seeds, steps or prompts."
+    message = f"the job ran longer than {limit} s; request fewer seeds, steps or prompts"
     return JobError(code="time_limit_exceeded", message=message, phase=phase)
 
 
 def _crash_error(error: Exception, phase: str | None) -> JobError:
-    """Our fault: the type is told, the rest is in our log."""
-    message = f"every attempt crashed, the last with {type(error).__name__}; the worker's log has the trace"
+    """Return the error of an internal failure: its type only, the details are in the worker's log."""
+    message = f"every attempt crashed, the last with {type(error).__name__}; see the worker's log for the traceback"
     return JobError(code="internal_error", message=message, phase=phase, retryable=True)

@@ -1,4 +1,4 @@
-"""The one task. Importing this module must stay quick: a spawned child has to report within seconds."""
+"""The Celery task. Importing this module must be fast: Celery expects a spawned process to report within seconds."""
 
 import threading
 from functools import lru_cache
@@ -14,7 +14,7 @@ from worker.settings import WorkerSettings
 
 
 def _run_edit(job_id: str) -> None:
-    """Answer the doorbell."""
+    """Run the job of a message."""
     with logs.bound_contextvars(job_id=job_id):
         _runner().run(job_id)
 
@@ -23,7 +23,7 @@ run_edit = shared_task(name=TASK_NAME)(_run_edit)
 
 
 def _preload_planner(**_: object) -> None:
-    """A child that makes dry runs and nothing else imports torch while nobody waits: it takes seconds."""
+    """Import the planner, and with it torch, before the first dry run, if the process does nothing else."""
     settings = WorkerSettings()
     if settings.queues == PLAN_QUEUE:
         threading.Thread(target=job_protocol.load, args=[settings.planner], daemon=True).start()
@@ -34,7 +34,7 @@ worker_process_init.connect(_preload_planner)
 
 @lru_cache(maxsize=1)
 def _runner() -> Runner:
-    """Built in the child, at its first job: nothing that is open crosses the spawn."""
+    """Create the runner in the child process at its first job, so that nothing open is inherited."""
     settings = WorkerSettings()
     logs.configure(settings)
     return Runner.from_settings(settings)

@@ -1,4 +1,4 @@
-"""From the editor's files to blobs and a manifest. Nothing is published by this: only the fenced write is."""
+"""Stores the editor's files as blobs and writes the manifest. Only the fenced write publishes them."""
 
 import io
 import json
@@ -16,9 +16,9 @@ MANIFEST_NAME = "manifest.json"
 
 
 def store_artifacts(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[StoredArtifact]:
-    """Put each file, and last the manifest that names them all: it is the last of the list.
+    """Store each file and then the manifest that lists them. The manifest is the last of the returned files.
 
-    Doing it again, after a crash anywhere, stores nothing twice.
+    Repeating it after a crash stores nothing twice.
     """
     published = [_store_file(blobs, file) for file in files]
     failpoint("manifest.begun")
@@ -37,7 +37,7 @@ def store_artifacts(blobs: ArtifactStore, claim: Claim, files: "Sequence[Artifac
 
 
 def _store_file(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:
-    """Store a file; of one that is put together from base and delta, nothing but how: the delta is a file of its own."""
+    """Store a file. Of an assembled file only the overlay is kept, because its delta is stored as a file of its own."""
     if made := file.overlay:
         return StoredArtifact(
             file.name, file.kind, file.media_type, made.size, made.sha256, made.model_dump(mode="json")

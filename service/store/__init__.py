@@ -1,5 +1,5 @@
-"""Database and blobs: the truth about every job. Shared by service and worker; knows neither HTTP nor torch.
+"""Database and blob store: the source of truth about every job.
 
-The database is the truth, the queue a doorbell. Each function takes an open `Session`, so that its caller
-decides what belongs into one transaction, and the time, so that a test can be its own clock.
+Shared by service and worker; imports neither an HTTP framework nor torch. Functions take an open `Session`, so that the
+caller decides what belongs to one transaction, and the current time, so that tests control the clock.
 """

@@ -1,6 +1,6 @@
-"""API keys: `expunge_<id>_<secret>`. The store keeps the secret's hash, and compares it in constant time.
+"""API keys: `expunge_<id>_<secret>`. The store keeps a hash of the secret and compares it in constant time.
 
-The secret has 256 random bits, so a plain hash of it cannot be reversed by guessing: no salt, no slow hash.
+The secret has 256 random bits, so an unsalted SHA-256 cannot be reversed by guessing.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _UNKNOWN_KEY_HASH = "0" * 64
 
 
 def new_key() -> str:
-    """A fresh key. Only its owner ever has it."""
+    """Generate a new key. The plain key is not stored anywhere."""
     return f"expunge_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 
@@ -35,10 +35,10 @@ def register(
     scopes: Sequence[str] = SCOPES,
     expires_at: datetime | None = None,
 ) -> str:
-    """Let the key in. Returns its id; does nothing when it is known."""
+    """Store the key's hash, unless the key is stored already. Returns the key's id."""
     match = _KEY_FORMAT.fullmatch(key)
     if match is None:
-        raise ValueError("not an Expunge API key")
+        raise ValueError("The key does not have the format of an Expunge API key.")
     if session.get(ApiKey, match["id"]) is None:
         session.add(
             ApiKey(
@@ -55,7 +55,7 @@ def register(
 
 
 def authenticate(session: Session, key: str, *, now: datetime) -> ApiKey | None:
-    """The key that is known, not revoked and not expired, else None. As quick for any well-formed key."""
+    """Return the key if it is known, not revoked and not expired, else None. Takes the same time for any well-formed key."""
     match = _KEY_FORMAT.fullmatch(key)
     if match is None:
         return None
@@ -65,17 +65,17 @@ def authenticate(session: Session, key: str, *, now: datetime) -> ApiKey | None:
 
 
 def is_valid(key: ApiKey, now: datetime) -> bool:
-    """Whether the key still opens anything."""
+    """Return whether the key is neither revoked nor expired."""
     return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
 
 
 def mark_used(session: Session, key_id: str, *, now: datetime) -> None:
-    """Note that the key was used."""
+    """Record when the key was last used."""
     session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
 
 
 def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
-    """Let the key in no more: at most a second later it opens nothing. None: there is no such key."""
+    """Revoke the key; cached authentications expire within a second. Returns None if there is no such key."""
     key = session.get(ApiKey, key_id)
     if key and key.revoked_at is None:
         key.revoked_at = now
@@ -83,7 +83,7 @@ def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
 
 
 def all_keys(session: Session) -> Sequence[ApiKey]:
-    """All keys, by tenant and age."""
+    """Return all keys, ordered by tenant and creation time."""
     return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
 
 

@@ -1,7 +1,7 @@
-"""Who did what: lines that the database keeps from being changed, each with a hash that covers the line before it.
+"""The audit log: append-only lines, each with a hash that covers the previous line's hash.
 
-Removing, changing or reordering lines breaks the chain; cutting off its end does not, so note the head now and then, away
-from the database, and have it looked for. Lines name keys, edits and digests, never concepts.
+Removing, changing or reordering lines breaks the chain. Truncating the log does not, so record the last line's hash outside
+of the database from time to time and verify against it. Lines name keys, edits and digests, never concepts.
 """
 
 import hashlib
@@ -17,27 +17,27 @@ from sqlalchemy.orm import Session
 from service.store.orm import AuditLine, add_rows
 
 GENESIS_HASH = "0" * 64
-"""What the first line follows."""
+"""The `previous` hash of the first line."""
 APPEND_LOCK = 0x65787062
-"""A number for PostgreSQL's advisory lock: lines are added one after the other. SQLite has one writer anyhow."""
+"""Key of the PostgreSQL advisory lock that serializes appends. SQLite has a single writer anyway."""
 ROWS_PER_FETCH = 1000
 _LAST = select(AuditLine.seq, AuditLine.hash).order_by(AuditLine.seq.desc()).limit(1)
 
 
 @dataclass(frozen=True)
 class ChainCheck:
-    """What came of looking at the whole chain."""
+    """The result of verifying the chain."""
 
     lines: int
     head: str
     """The hash of the last line."""
     fault: str | None = None
-    """What is wrong, and with which line."""
+    """What is wrong and with which line, or None."""
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """What was done, for whom, by whom and to what."""
+    """What was done, for which tenant, by whom and to what."""
 
     tenant: str
     actor: str
@@ -49,12 +49,12 @@ class AuditEntry:
 def record(
     session: Session, tenant: str, actor: str, action: str, target: str, *, now: datetime, **details: Any
 ) -> None:
-    """Add a line, in the transaction that does what it says. Call it last: others wait until that ends."""
+    """Append a line in the current transaction. Call it last: other writers of the log wait until the transaction ends."""
     record_all(session, [AuditEntry(tenant, actor, action, target, details)], now=now)
 
 
 def record_all(session: Session, entries: Sequence[AuditEntry], *, now: datetime) -> None:
-    """A line for each, in order."""
+    """Append one line per entry, in order."""
     if not entries:
         return
     if session.get_bind().dialect.name == "postgresql":
@@ -68,27 +68,27 @@ def record_all(session: Session, entries: Sequence[AuditEntry], *, now: datetime
 
 
 def line_hash(seq: int, at: datetime, entry: AuditEntry, previous: str) -> str:
-    """sha256 over a line in canonical JSON, the hash before it included."""
+    """Return the SHA-256 over the line as canonical JSON, which includes the previous line's hash."""
     content = [seq, at.isoformat(timespec="microseconds"), *vars(entry).values(), previous]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def verify(session: Session, expected: tuple[int, str] | None = None) -> ChainCheck:
-    """Look at every line.
+    """Verify the hash of every line.
 
     Args:
-        expected: number and hash of a line that was there once.
+        expected: sequence number and hash of a line that was recorded earlier.
     """
     number, head = 0, GENESIS_HASH
     for line in all_lines(session):
         number += 1
         if (line.seq, line.previous, line.hash) != (number, head, line_hash(line.seq, line.at, _entry_of(line), head)):
-            return ChainCheck(number, head, f"line {number} is not what was written")
+            return ChainCheck(number, head, f"line {number} was changed after it was written")
         head = line.hash
         if expected and number == expected[0] and head != expected[1]:
-            return ChainCheck(number, head, f"line {number} has another hash than was noted")
+            return ChainCheck(number, head, f"line {number} does not have the recorded hash")
     if expected and number < expected[0]:
-        return ChainCheck(number, head, f"line {expected[0]} is gone: the log ends at {number}")
+        return ChainCheck(number, head, f"line {expected[0]} is missing: the log ends at line {number}")
     return ChainCheck(number, head)
 
 
@@ -97,11 +97,11 @@ def _entry_of(line: AuditLine) -> AuditEntry:
 
 
 def all_lines(session: Session) -> Iterator[AuditLine]:
-    """All lines, first to last."""
+    """Iterate over all lines, oldest first."""
     return iter(session.scalars(select(AuditLine).order_by(AuditLine.seq).execution_options(yield_per=ROWS_PER_FETCH)))
 
 
 def page(session: Session, tenant: str, *, after: int, limit: int) -> Sequence[AuditLine]:
-    """A tenant's own lines that follow number `after`, oldest first."""
+    """Return the tenant's lines with a sequence number above `after`, oldest first."""
     own = select(AuditLine).where(AuditLine.tenant == tenant, AuditLine.seq > after)
     return session.scalars(own.order_by(AuditLine.seq).limit(limit)).all()

@@ -1,4 +1,4 @@
-"""Base models that an operator registered: every file looked at, and hashed once for each state that it is in."""
+"""Registration of base models: every file is checked and hashed, and hashed again only if its size or time changed."""
 
 import hashlib
 import re
@@ -17,33 +17,37 @@ from service.store.errors import RefusedModel
 from service.store.orm import ModelRegistration, RegisteredFile
 
 CODE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
-"""Files that may run code when they are loaded."""
+"""Suffixes of files that may execute code when they are loaded."""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
 
 ByteProgress = Callable[[int], object]
-"""Told how many bytes were dealt with."""
+"""Called with the number of bytes that were processed."""
 
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """What was done."""
+    """The result of a registration."""
 
     model: str
     files: int
     hashed: int
-    """The others were as they were when they were hashed last."""
+    """Files that had to be read; the others had the same size and time as when they were last hashed."""
 
 
 def register(
     database: Database, model_id: str, folder: Path, now: datetime, progress: ByteProgress = lambda size: None
 ) -> RegistrationResult:
-    """Make a folder known as a base model. Each file is noted as soon as it is hashed: what is cut off goes on from there.
+    """Register a diffusers folder as a base model.
+
+    Each digest is stored as soon as it is computed, so an interrupted registration resumes.
 
     Raises:
-        RefusedModel: the id or a file of the folder cannot be had here.
+        RefusedModel: the id or a file of the folder is not acceptable.
     """
     if not MODEL_ID.fullmatch(model_id):
-        raise RefusedModel(f'"{model_id}" is no id for a model.', remedy="Letters, digits, dots, dashes: --id NAME.")
+        raise RefusedModel(
+            f'"{model_id}" is not a valid model id.', remedy="Use letters, digits, dots and dashes: --id NAME."
+        )
     paths = sorted(model_files(folder))
     with database.write() as session:
         session.merge(ModelRegistration(id=model_id, folder=str(folder), registered_at=now))
@@ -56,13 +60,15 @@ def register(
 
 
 def model_files(folder: Path) -> Iterator[Path]:
-    """Every file of a model's folder, hidden ones left out.
+    """Iterate over the files of a model folder, except hidden ones.
 
     Raises:
-        RefusedModel: it is no diffusers folder, or holds links, code or odd names.
+        RefusedModel: the folder is not in diffusers format, or contains links, code or invalid file names.
     """
     if not (folder / "model_index.json").is_file():
-        raise RefusedModel(f"{folder} is no diffusers folder.", remedy="Name the folder that has a model_index.json.")
+        raise RefusedModel(
+            f"{folder} is not a diffusers folder.", remedy="Give the folder that contains model_index.json."
+        )
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if any(part.startswith(".") for part in name.parts):
@@ -73,7 +79,7 @@ def model_files(folder: Path) -> Iterator[Path]:
 
 
 def unregister(session: Session, model_id: str) -> bool:
-    """Make a model unknown; its files stay where they are. False: it was not known."""
+    """Unregister a model. Its files are kept. Returns whether it was registered."""
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
     found = session.get(ModelRegistration, model_id)
     if found is not None:
@@ -82,27 +88,35 @@ def unregister(session: Session, model_id: str) -> bool:
 
 
 def registered_folders(session: Session) -> Mapping[str, Path]:
-    """Id -> folder."""
+    """Return the folder of each registered model, by model id."""
     return {model.id: Path(model.folder) for model in session.scalars(select(ModelRegistration))}
 
 
 def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile]:
-    """What is known of a model's files."""
+    """Return the recorded files of a model, by name."""
     own = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
     return session.scalars(own.order_by(RegisteredFile.name)).all()
 
 
 def _check_file(path: Path, name: Path) -> None:
     if path.is_symlink():
-        raise RefusedModel(f"{name} is a link.", remedy="Copy the model, so that what was looked at is what is used.")
+        raise RefusedModel(
+            f"{name} is a symbolic link.",
+            remedy="Copy the model, so that the files that are checked are the files that are used.",
+        )
     if path.suffix.lower() in CODE_SUFFIXES:
-        raise RefusedModel(f"{name} may run code when it is loaded.", remedy="Keep safetensors, and remove it.")
+        raise RefusedModel(
+            f"{name} may execute code when it is loaded.", remedy="Convert it to safetensors and remove it."
+        )
     if not all(FILE_NAME.fullmatch(part) for part in name.parts):
-        raise RefusedModel(f"{str(name)!r} has an odd name.", remedy="Rename or remove it.")
+        raise RefusedModel(
+            f"{str(name)!r} contains characters that are not allowed in a file name.",
+            remedy="Rename or remove the file.",
+        )
 
 
 def _hash_if_changed(database: Database, model_id: str, folder: Path, path: Path, progress: ByteProgress) -> bool:
-    """Have the file's digest. Whether it had to be read."""
+    """Record the file's digest. Returns whether the file had to be read."""
     name, found = path.relative_to(folder).as_posix(), path.stat()
     with database.read() as session:
         known = session.get(RegisteredFile, (model_id, name))

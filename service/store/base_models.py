@@ -1,4 +1,4 @@
-"""Base models that lie on this machine: an id and a folder each. Clients name the id, never a path."""
+"""Base models on this machine. Clients refer to a model by id, never by path."""
 
 import json
 import math
@@ -13,40 +13,40 @@ from typing import Any
 from service.store.errors import UnknownModel
 
 CACHE_SECONDS = 1.0
-"""Seconds. How long a model that was found is taken to be as it was: every request asks."""
+"""How long, in seconds, a model that was found is assumed to be unchanged. Every request looks one up."""
 EDITABLE_COMPONENTS = (["transformers", "CLIPTextModel"], ["transformers", "CLIPTextModelWithProjection"])
-"""Components, as a pipeline's index names them."""
+"""Components of `model_index.json` that can be edited."""
 LICENSE_FIELD = re.compile(r"^(license|license_name):\s*(\S.*?)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A diffusers folder."""
+    """A base model in diffusers format."""
 
     id: str
     folder: Path
 
     def files(self) -> dict[str, int]:
-        """Each file below the folder, with its size in bytes."""
+        """Return the size in bytes of each file, by path relative to the folder."""
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in paths}
 
     @cached_property
     def tokenizer_file(self) -> Path | None:
-        """The tokenizer as one file, if the model ships it so."""
+        """Path of `tokenizer/tokenizer.json`, or None if the model does not ship it."""
         path = self.folder / "tokenizer" / "tokenizer.json"
         return path if path.is_file() else None
 
     @cached_property
     def context_length(self) -> int:
-        """Tokens that a prompt may have, BOS and EOS included."""
+        """Maximum number of tokens of a prompt, including BOS and EOS."""
         config = json.loads((self.folder / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
         return int(config["model_max_length"])
 
     @property
     def licence(self) -> str | None:
-        """What the first lines of its model card say: `license`, or the name of one that is not listed."""
+        """The licence that the front matter of README.md names (`license_name`, else `license`), or None."""
         card = self.folder / "README.md"
         lines = card.read_text("utf-8", "replace").splitlines() if card.is_file() else []
         head = dict(LICENSE_FIELD.findall("\n".join(lines[1 : lines.index("---", 1)]))) if "---" in lines[1:] else {}
@@ -54,7 +54,7 @@ class RegisteredModel:
 
     @property
     def encoders(self) -> dict[str, dict[str, Any]]:
-        """The configuration of each text encoder that can be edited, by component."""
+        """The configuration of each editable text encoder, by component."""
         index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
         found = {
             name: self.folder / name / "config.json" for name, part in index.items() if part in EDITABLE_COMPONENTS
@@ -63,7 +63,7 @@ class RegisteredModel:
 
 
 class ModelRegistry:
-    """The models that an operator registered: at the database, by a setting, or as the sub-folders of one folder."""
+    """Finds registered models: in the database, in a setting, or as subfolders of `models_dir`."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class ModelRegistry:
         self._cache: dict[str, tuple[float, RegisteredModel]] = {}
 
     def all(self) -> list[RegisteredModel]:
-        """Every registered model whose folder is there, by id."""
+        """Return every registered model whose folder exists, by id."""
         beside = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
         found = {**beside, **self._load_registered(), **self._configured}
         return [RegisteredModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
 
     def get(self, model_id: str) -> RegisteredModel:
-        """What was found a moment ago, if it is still there. Raises `UnknownModel`."""
+        """Return the model, from the cache if it was found recently and still exists. Raises `UnknownModel`."""
         looked, model = self._cache.get(model_id, (-math.inf, None))
         if model is None or time.monotonic() - looked > CACHE_SECONDS or not _is_model(model_id, model.folder):
             model = self._look_up(model_id)
@@ -100,7 +100,7 @@ class ModelRegistry:
             return RegisteredModel(model_id, folder)
         known = ", ".join(model.id for model in self.all()) or "none"
         raise UnknownModel(
-            f'no model "{model_id}" is registered here.', field="model", remedy=f"Known models: {known}."
+            f'No model "{model_id}" is registered.', field="model", remedy=f"Registered models: {known}."
         )
 
 

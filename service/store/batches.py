@@ -1,4 +1,4 @@
-"""Batches: what was sent, and where each removal went."""
+"""Batches: the removals that were sent in one request, and where each went."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from service.store.orm import Batch, BatchItem
 
 @dataclass(frozen=True)
 class ItemCounts:
-    """How many removals were sent, and how many could be taken."""
+    """How many removals were sent, and how many were accepted."""
 
     total: int
     accepted: int
 
 
 def create(session: Session, tenant: str, job_id: str, *, now: datetime) -> Batch:
-    """A batch whose removals one job makes."""
+    """Create a batch whose removals are performed by one job."""
     batch = Batch(id=prefixed_id("batch", now), tenant=tenant, job_id=job_id, created_at=now)
     session.add(batch)
     session.flush()
@@ -31,31 +31,31 @@ def create(session: Session, tenant: str, job_id: str, *, now: datetime) -> Batc
 def add_item(
     session: Session, batch: Batch, position: int, concept: str, place: int | None, errors: list[dict[str, Any]]
 ) -> None:
-    """One of its removals."""
+    """Add one of the batch's removals."""
     session.add(BatchItem(batch_id=batch.id, position=position, concept=concept, place=place, errors=errors))
 
 
 def get(session: Session, tenant: str, batch_id: str) -> Batch | None:
-    """A tenant's own batch."""
+    """Return the batch if it belongs to the tenant, else None."""
     found = session.get(Batch, batch_id)
     return found if found and found.tenant == tenant else None
 
 
 def list_recent(session: Session, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
-    """A tenant's batches, newest first."""
+    """Return the tenant's batches, newest first, from the one after id `after`."""
     own = select(Batch).where(Batch.tenant == tenant)
     own = own if after is None else own.where(Batch.id < after)
     return session.scalars(own.order_by(Batch.id.desc()).limit(limit)).all()
 
 
 def list_items(session: Session, batch_id: str, *, after: int, limit: int) -> Sequence[BatchItem]:
-    """Those that follow position `after`, in order."""
+    """Return the items after position `after`, in order."""
     own = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.position > after)
     return session.scalars(own.order_by(BatchItem.position).limit(limit)).all()
 
 
 def count_items(session: Session, batch_id: str) -> ItemCounts:
-    """See `ItemCounts`."""
+    """Count the items and the accepted items of a batch."""
     counted = select(func.count(), func.count(BatchItem.place)).where(BatchItem.batch_id == batch_id)
     total, accepted = session.execute(counted).one()
     return ItemCounts(total, accepted)

@@ -1,8 +1,7 @@
-"""Content-addressed files: `<root>/sha256/ab/abcdef…`. A blob's name is its content, so it is never replaced.
+"""Content-addressed files: `<root>/sha256/ab/abcdef…`. A blob's name is its digest, so it is never overwritten.
 
-A blob appears under its name only when all of it is on the disk: write, fsync, rename, fsync of the folder. A
-crash anywhere leaves at most a stray file in `<root>/incoming`, which nothing refers to. `service.store.s3` keeps
-blobs in a bucket instead.
+A blob appears under its name only once it is entirely on disk: write, fsync, rename, fsync of the folder. A crash leaves at
+most an unreferenced file in `<root>/incoming`. `service.store.s3` stores blobs in a bucket instead.
 """
 
 import fcntl
@@ -25,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Blob:
-    """What `put` stored."""
+    """Digest and size of a stored blob."""
 
     sha256: str
     size: int
@@ -33,7 +32,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class BlobEntry:
-    """What lies in the store. `modified_at`: when it was last put; stray files, whose `sha256` is empty, have a time too."""
+    """An entry of the store. `sha256` is empty for files that an interrupted `put` left behind."""
 
     sha256: str
     size: int
@@ -42,29 +41,29 @@ class BlobEntry:
 
 
 class ArtifactStore(Protocol):
-    """Where published bytes live."""
+    """Protocol of a blob store."""
 
     def put(self, source: IO[bytes]) -> Blob:
-        """Store all of it, durably. Storing the same bytes again changes nothing."""
+        """Store all bytes of the source durably. Storing the same bytes again changes nothing."""
 
     def open(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
-        """Bytes `start` to `end` (exclusive), in chunks. Raises `BlobMissing` at once, `BlobCorrupted` on the way."""
+        """Iterate over bytes `start` to `end` (exclusive). Raises `BlobMissing` at once, `BlobCorrupted` while reading."""
 
     def url(self, sha256: str, seconds: int) -> str | None:
-        """Where anybody can read it for so long; None: only through `open`."""
+        """Return a public URL that is valid for `seconds`, or None if the store has none and `open` must be used."""
 
     def each(self) -> Iterator[BlobEntry]:
-        """Everything that lies there, what a crash left behind included."""
+        """Iterate over all entries, including what interrupted `put` calls left behind."""
 
     def delete(self, stored: BlobEntry, before: datetime) -> bool:
-        """Remove it, unless it has been put again since `before`. Returns whether it is gone."""
+        """Delete the entry unless it was stored again since `before`. Returns whether it was deleted."""
 
     def check(self) -> None:
-        """Raise unless blobs can be written."""
+        """Raise if blobs cannot be written."""
 
 
 class LocalBlobs:
-    """An `ArtifactStore` in a folder."""
+    """An `ArtifactStore` in a local folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -91,7 +90,7 @@ class LocalBlobs:
         try:
             file = self.path(sha256).open("rb")
         except FileNotFoundError as error:
-            raise BlobMissing(f"blob {sha256} is not in the store.", remedy="Run: expunge fsck") from error
+            raise BlobMissing(f"Blob {sha256} is not in the store.", remedy="Run: expunge fsck") from error
         return _read(file, sha256, start, end)
 
     def url(self, sha256: str, seconds: int) -> str | None:
@@ -121,14 +120,14 @@ class LocalBlobs:
             pass
 
     def path(self, sha256: str) -> Path:
-        """Where a blob lies, or would."""
+        """Return the path of a blob, whether or not it exists."""
         return self._root / "sha256" / sha256[:2] / sha256
 
     def _publish(self, staged: Path, blob: Blob) -> None:
         target = self.path(blob.sha256)
         with self._locked(fcntl.LOCK_SH):
             if target.exists():
-                target.touch()  # it was put just now, so nobody takes it for rubbish
+                target.touch()  # The new time protects it from garbage collection.
                 return
             _make_durable_folder(target.parent)
             staged.rename(target)
@@ -137,7 +136,7 @@ class LocalBlobs:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        """Nothing is removed (exclusive) while something is put (shared)."""
+        """Lock out deletions (exclusive) while blobs are stored (shared)."""
         folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, kind)
@@ -157,13 +156,13 @@ def _read(file: IO[bytes], sha256: str, start: int, end: int) -> Iterator[bytes]
         while start < end:
             chunk = file.read(min(CHUNK_BYTES, end - start))
             if not chunk:
-                raise BlobCorrupted(f"blob {sha256} ends at byte {start}.")
+                raise BlobCorrupted(f"Blob {sha256} ends at byte {start}.")
             start += len(chunk)
             yield chunk
 
 
 def copy_and_hash(source: IO[bytes], target: IO[bytes]) -> Blob:
-    """All bytes, and what they hash to."""
+    """Copy all bytes and return their digest and size."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK_BYTES):
         digest.update(chunk)
@@ -172,7 +171,7 @@ def copy_and_hash(source: IO[bytes], target: IO[bytes]) -> Blob:
 
 
 def _make_durable_folder(folder: Path) -> None:
-    """`mkdir -p` whose result survives a power cut."""
+    """Create a folder and its parents and fsync each parent, so that they survive a power failure."""
     if not folder.exists():
         _make_durable_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
-"""The doorbell's wiring: what service and worker must agree on to talk through the broker.
+"""The Celery configuration that service and worker share.
 
-A message says `{"job_id"}` and nothing else. It may be lost or come twice; the claim in the database decides.
+A message contains the job's id and nothing else. It may be lost or delivered twice; the claim in the database decides.
 """
 
 from celery import Celery
@@ -11,18 +11,18 @@ from service.store.settings import StoreSettings
 TASK_NAME = "expunge.run_edit"
 EDIT_QUEUE, PLAN_QUEUE = "edits", "plans"
 BROKER_PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
-"""As Redis has them, through Celery: 0 comes first."""
+"""Redis priorities as Celery uses them: 0 is delivered first."""
 VISIBILITY_MARGIN_SECONDS = 900
-"""Seconds. The broker gives a message to somebody else only when its job must have been killed."""
+"""Added to the hard time limit, so that the broker redelivers a message only after its job was killed."""
 
 
 def queue_for(job_id: str) -> str:
-    """Dry runs have a queue of their own: who waits for one does not wait for edits."""
+    """Return the job's queue. Dry runs have their own, so that they do not wait for edits."""
     return PLAN_QUEUE if job_id.startswith("plan_") else EDIT_QUEUE
 
 
 def celery_app(settings: StoreSettings) -> Celery:
-    """A Celery application that can send, and that a worker builds on."""
+    """Return a Celery application that can send messages; the worker extends its configuration."""
     app = Celery("expunge", broker=settings.broker_url, set_as_current=False)
     visibility_timeout = settings.hard_limit_seconds + VISIBILITY_MARGIN_SECONDS
     app.conf.update(

@@ -1,7 +1,7 @@
-"""Claims: who may work on a job, proven by a number.
+"""Claims: the exclusive right to work on a job, enforced with a fencing token.
 
-Each claim raises the job's `fence`. Every write of a worker names the fence that it holds and changes nothing
-when that is no longer the job's: a worker that was paused for an hour and wakes up cannot harm its successor.
+Each claim increments the job's `fence`. Every write of a worker is conditional on the fence it was given, so a worker that
+was paused for an hour and resumes cannot overwrite its successor's results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job until somebody claims it with a higher fence."""
+    """The right to work on a job until another claim gets a higher fence."""
 
     job_id: str
     fence: int
@@ -41,23 +41,23 @@ class Claim:
 
     @property
     def uses_ledger(self) -> bool:
-        """Whether the work starts from what holds already."""
+        """Whether the job starts from the active removals of the ledger."""
         return self.request.ledger or self.kind == "revocation"
 
     @property
     def creates_revision(self) -> bool:
-        """Whether the ledger has another revision once this is published."""
+        """Whether publishing the job creates a ledger revision."""
         return self.uses_ledger and self.kind != "plan"
 
     @property
     def is_last_attempt(self) -> bool:
-        """Whether nobody may try again after this."""
+        """Whether the job may not be tried again after this attempt."""
         return self.attempt >= self.max_attempts
 
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """A file that lies in the blob store, or whose overlay's delta does, ready to be named by the job."""
+    """A file whose content is in the blob store (or whose overlay's delta is), not yet published by its job."""
 
     name: str
     kind: str
@@ -65,13 +65,13 @@ class StoredArtifact:
     size: int
     sha256: str
     overlay: dict[str, Any] | None = None
-    """An `api_schemas.overlays.Overlay`, where the file is put together when it is read."""
+    """The serialized `api_schemas.overlays.Overlay` of a file that is assembled when it is read."""
 
 
 def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: datetime) -> Claim | None:
-    """Win the job, or None: it is over, out of attempts, or somebody else is at work on it.
+    """Claim the job. Returns None if it has ended, has no attempts left, or another worker holds the lease.
 
-    An owner runs one job at a time. So if this very owner holds the lease, its former run has died.
+    A worker runs one job at a time, so if `owner` itself holds the lease, its earlier attempt has died.
     """
     free = or_(
         Job.status == "queued",
@@ -107,7 +107,7 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
 
 
 def extend_lease(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
-    """Still at work. Returns the job's status, or None: the claim is lost, stop."""
+    """Extend the lease. Returns the job's status, or None if the claim is lost and the worker must stop."""
     return _update_if_claimed(session, claim, {"lease_until": now + lease})
 
 
@@ -121,7 +121,7 @@ def report_progress(
     progress: float,
     now: datetime,
 ) -> Status | None:
-    """Where the work is: `progress` is the share of the whole job. Returns as `extend` does."""
+    """Record phase and progress (fraction of the whole job) and append an event. Returns as `extend_lease` does."""
     status = _update_if_claimed(session, claim, {"phase": phase, "progress": progress})
     if status:
         share = round(progress, 4)
@@ -138,9 +138,9 @@ def succeed(
     *,
     now: datetime,
 ) -> bool:
-    """Publish: name the files and end the job, in one transaction. False: the claim is lost.
+    """Publish the files and end the job, in one transaction. Returns False if the claim is lost.
 
-    A cancel that came this late loses: the work is done.
+    Cancellation requested this late has no effect, because the work is done.
     """
     values = {"progress": 1.0, "verdict": verdict, "manifest_sha256": manifest_sha256}
     ended = _finish(session, claim, "succeeded", values, now=now)
@@ -153,22 +153,22 @@ def succeed(
 
 
 def fail(session: Session, claim: Claim, error: JobError, *, now: datetime) -> bool:
-    """End the job without a result. False: the claim is lost."""
+    """End the job with an error. Returns False if the claim is lost."""
     return _finish(session, claim, "failed", {"error": error.model_dump()}, now=now, level="error")
 
 
 def cancel(session: Session, claim: Claim, *, now: datetime) -> bool:
-    """The work has stopped as asked. False: the claim is lost."""
+    """End the job after its work was stopped on request. Returns False if the claim is lost."""
     return _finish(session, claim, "canceled", {}, now=now)
 
 
 def release(
     session: Session, claim: Claim, reason: str, *, now: datetime, pause: timedelta, counted: bool = True
 ) -> bool:
-    """Give a running job back, to be tried again after a pause. False: it is lost, or asked to stop.
+    """Return a running job to the queue, due after `pause`. Returns False if the claim is lost or cancellation was requested.
 
     Args:
-        counted: whether the attempt was one; not when it was nobody's fault.
+        counted: whether this attempt counts towards the maximum.
     """
     queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **NO_LEASE}
     if not _update_if_claimed(session, claim, queued, from_states=("running",)):
@@ -196,6 +196,6 @@ def _finish(
 def _update_if_claimed(
     session: Session, claim: Claim, values: Mapping[str, object], from_states: Sequence[Status] = ACTIVE_STATUSES
 ) -> Status | None:
-    """The one fenced write. Returns the job's status after it, None when the claim is lost."""
+    """Update the job if the claim is valid. Returns the job's new status, or None if the claim is lost."""
     held = and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.status.in_(from_states))
     return session.scalar(update(Job).where(held).values(values).returning(Job.status))

@@ -1,4 +1,4 @@
-"""The time, injected: production hands over `utc_now`, a test hands over its own."""
+"""The current time as an injectable function."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,5 +8,5 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Now, aware, in UTC."""
+    """Return the current time in UTC, timezone-aware."""
     return datetime.now(UTC)

@@ -1,9 +1,8 @@
-"""Connections and transactions, on SQLite and on PostgreSQL.
+"""Connections and transactions on SQLite and PostgreSQL.
 
-SQLite runs in WAL mode, and every write transaction begins with BEGIN IMMEDIATE: a deferred one that reads
-before it writes fails at once when another process writes in between, whatever the timeout. PostgreSQL reads at
-REPEATABLE READ, which is what a transaction of SQLite sees too, and writes at READ COMMITTED: every write of ours
-first takes the lock of the job's row, and what it reads after that is the latest.
+SQLite runs in WAL mode. Write transactions start with BEGIN IMMEDIATE: a deferred transaction that reads before it writes
+fails at once if another process wrote in between, whatever the timeout. PostgreSQL reads at REPEATABLE READ, like a SQLite
+transaction, and writes at READ COMMITTED: every write first locks the job's row and then reads the latest data.
 """
 
 import sqlite3
@@ -21,13 +20,13 @@ from sqlalchemy.orm import Session
 from api_schemas.errors import UsageError
 from service.store.errors import IncompatibleStore, StoreUnavailable
 
-if TYPE_CHECKING:  # it brings Alembic, and a worker's child that is to start soon needs none
+if TYPE_CHECKING:  # It imports Alembic, which a worker process does not need and which slows its start.
     from service.store.migrations.runner import SecretBoxFactory
 
 BUSY_TIMEOUT_MS = 15_000
-"""Milliseconds that a writer waits for another one's lock."""
+"""How long, in milliseconds, a writer waits for a lock."""
 IDLE_TIMEOUT_MS = 30_000
-"""Milliseconds after which PostgreSQL ends a transaction whose process does nothing: a stopped one keeps no lock."""
+"""PostgreSQL ends transactions that are idle for this many milliseconds, so that a stopped process does not keep locks."""
 
 _WRITES = "expunge_writes"
 _POSTGRES = {
@@ -36,11 +35,11 @@ _POSTGRES = {
 }
 
 _POOL: dict[str, Any] = {"pool_size": 40, "max_overflow": 0}
-"""As many connections as there are threads: opening a file anew for each transaction of a crowd costs more than they do."""
+"""One connection per API thread. Opening the file for each transaction would cost more under load."""
 
 
 class Database:
-    """One database, opened. Cheap to make; connects when first used."""
+    """A database. Connects when first used."""
 
     def __init__(self, url: str) -> None:
         self.engine = _open(url)
@@ -50,21 +49,21 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent view. What is loaded stays readable afterwards. Raises `StoreUnavailable`."""
+        """Open a consistent read transaction. Loaded objects stay readable afterwards. Raises `StoreUnavailable`."""
         with _translate_errors(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: all of it is committed, or nothing. Raises `StoreUnavailable`.
+        """Open a write transaction that commits on exit and rolls back on an exception. Raises `StoreUnavailable`.
 
-        Where the commit itself gets no answer, it may have happened: whoever is told so looks, or does it again.
+        If the commit gets no answer, it may still have happened: the caller must check or repeat the change idempotently.
         """
         with _translate_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def prepare(self, revision: str = "head", secret_box: "SecretBoxFactory | None" = None) -> None:
-        """Make the tables, or bring those that are there to this version's schema.
+        """Create the tables or upgrade them to this version's schema.
 
         Raises `IncompatibleStore`, `SecretsKeyError`.
         """
@@ -74,7 +73,7 @@ class Database:
             runner.upgrade(connection, revision, secret_box)
 
     def revert(self, revision: str, secret_box: "SecretBoxFactory | None" = None) -> None:
-        """Take the schema back to an earlier revision. What only later ones have a place for is lost.
+        """Downgrade the schema to an earlier revision. Data that only later revisions can store is lost.
 
         Raises `SecretsKeyError`.
         """
@@ -84,25 +83,29 @@ class Database:
             runner.downgrade(connection, revision, secret_box)
 
     def revision(self) -> str | None:
-        """The schema that the database has; None: it is empty."""
+        """Return the schema revision of the database, or None if it is empty."""
         from service.store.migrations import runner
 
         with _translate_errors(), self._reader.connect() as connection:
             return runner.current(connection)
 
     def check(self) -> None:
-        """Raise unless the database answers and has our schema."""
+        """Raise unless the database is reachable and has this version's schema."""
         from service.store.migrations import runner
 
         if self.revision() != runner.head():
-            raise IncompatibleStore("the database has another schema.", remedy="Run: expunge db upgrade")
+            raise IncompatibleStore(
+                "The database does not have the schema of this version of Expunge.", remedy="Run: expunge db upgrade"
+            )
 
     def backup(self, out: Path) -> None:
-        """Write the SQLite database, as it is at one moment, to a new file. Raises `UsageError`."""
+        """Write a consistent copy of the SQLite database to a new file. Raises `UsageError`."""
         if self.engine.dialect.name != "sqlite":
-            raise UsageError("only a SQLite database is copied so.", remedy="Use pg_dump for PostgreSQL.")
+            raise UsageError(
+                "Only SQLite databases can be backed up with this command.", remedy="Use pg_dump for PostgreSQL."
+            )
         if out.exists():
-            raise UsageError(f"{out} is there already.", remedy="Name a new file.")
+            raise UsageError(f"{out} exists already.", remedy="Give a path that does not exist yet.")
         with closing(sqlite3.connect(self.engine.url.database or "")) as source, closing(sqlite3.connect(out)) as copy:
             source.backup(copy)
 
@@ -112,46 +115,50 @@ class Database:
 
     @contextmanager
     def _schema_change(self) -> Iterator[Connection]:
-        """One transaction in which SQLite lets a table be made again that others refer to."""
+        """Open a transaction in which SQLite allows recreating a table that other tables reference."""
         engine = _open(self.engine.url, foreign_keys=False, poolclass=NullPool)
         with engine.execution_options(**{_WRITES: True}).begin() as connection:
             yield connection
             if engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-                raise IncompatibleStore("a row would refer to one that is gone.", remedy="Restore a backup.")
+                raise IncompatibleStore(
+                    "The migration leaves a row that references a missing row.", remedy="Restore a backup."
+                )
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a database file."""
+    """Return the URL of a SQLite file."""
     return f"sqlite:///{path}"
 
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Failures of the database, told apart from ours. What the driver says may hold a password: only its kind is told."""
+    """Translate driver errors. Their text may contain a password, so only their type is reported."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         kind = type(getattr(error, "orig", None) or error).__name__
-        raise StoreUnavailable(f"the database cannot be used now ({kind}).", remedy="Try again in a moment.") from error
+        raise StoreUnavailable(f"The database is not available ({kind}).", remedy="Try again in a moment.") from error
 
 
 def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engine:
     url = _with_driver(make_url(url))
     if url.get_backend_name() == "postgresql":
         return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=_POSTGRES, **options)
-    engine = create_engine(url, hide_parameters=True, **(options or _POOL))  # parameters hold concepts: not for logs
+    engine = create_engine(
+        url, hide_parameters=True, **(options or _POOL)
+    )  # Parameters contain concepts, which must not be logged.
     event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
 def _with_driver(url: URL) -> URL:
-    """`postgres://` and `postgresql://`, as everybody writes them, mean our driver."""
+    """Use psycopg for `postgres://` and `postgresql://` URLs."""
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgres", "postgresql") else url
 
 
 def _configure_sqlite(foreign_keys: bool, connection: Any, record: Any) -> None:
-    """Per connection: we say when a transaction begins; a commit has reached the disk when it returns."""
+    """Configure a new connection: explicit transactions, and commits that are on disk when they return."""
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",

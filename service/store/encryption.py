@@ -1,7 +1,6 @@
-"""Secrets that have to be read again, as those of webhooks: the database has them sealed, and the key lies elsewhere.
+"""Encryption of secrets that must be readable again, such as webhook signing keys. The key is stored outside the database.
 
-Fernet, of `cryptography`: AES-128-CBC with HMAC-SHA256. Whoever has a copy of the database, and nothing else, can sign
-nothing in our name.
+Uses Fernet from `cryptography` (AES-128-CBC with HMAC-SHA256), so a copy of the database alone cannot sign webhooks.
 """
 
 import os
@@ -18,45 +17,48 @@ from sqlalchemy.orm import Session
 from service.store.errors import SecretsKeyError
 from service.store.orm import WebhookEndpoint
 
-REMEDY = "Set EXPUNGE_SECRETS_KEY, the same for every API and dispatcher: `expunge secrets new` prints one."
+REMEDY = (
+    "Set EXPUNGE_SECRETS_KEY to the same value for every API and dispatcher process; `expunge secrets "
+    "new` prints a new key."
+)
 
 
 @dataclass(frozen=True)
 class SecretBox:
-    """The first key seals; all of them open."""
+    """Encrypts with the first key and decrypts with any of them."""
 
     keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Raises `SecretsKeyError` where there is no key, or one that is none."""
+        """Raise `SecretsKeyError` if there is no key or a key is malformed."""
         try:
             self._fernet  # noqa: B018  it looks at the keys
         except ValueError as error:
-            raise SecretsKeyError("no key to seal secrets with can be read.", remedy=REMEDY) from error
+            raise SecretsKeyError("There is no valid key to encrypt secrets with.", remedy=REMEDY) from error
 
     @classmethod
     def parse(cls, text: str) -> "SecretBox":
-        """Keys, separated by commas or line breaks."""
+        """Parse keys separated by commas or whitespace."""
         return cls(tuple(text.replace(",", " ").split()))
 
     @classmethod
     def read(cls, file: Path) -> "SecretBox":
-        """The keys of a file: one a line, the newest first."""
+        """Read the keys of a file: one per line, newest first. A missing file has no keys."""
         return cls.parse(file.read_text("ascii") if file.is_file() else "")
 
     def seal(self, secret: str) -> str:
-        """What may lie in the database."""
+        """Encrypt a secret for storage."""
         return self._fernet.encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        """What was sealed. Raises `SecretsKeyError`."""
+        """Decrypt a stored secret. Raises `SecretsKeyError`."""
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken as error:
-            raise SecretsKeyError("a secret was sealed with another key.", remedy=REMEDY) from error
+            raise SecretsKeyError("A secret was encrypted with another key.", remedy=REMEDY) from error
 
     def reseal(self, sealed: str) -> str:
-        """The same secret, under the first key. Raises `SecretsKeyError`."""
+        """Encrypt a stored secret with the first key. Raises `SecretsKeyError`."""
         return self.seal(self.open(sealed))
 
     @property
@@ -65,12 +67,12 @@ class SecretBox:
 
 
 def new_key() -> str:
-    """A fresh one: 32 random bytes in URL-safe base64."""
+    """Generate a key: 32 random bytes in URL-safe base64."""
     return Fernet.generate_key().decode()
 
 
 def ensure_key_file(file: Path) -> None:
-    """Have a file with a key. One that is there stays, also one that somebody else makes at this moment."""
+    """Create a key file unless it exists. Safe if several processes create it at once."""
     if file.exists():
         return
     staged = _write_staged(file, [new_key()])
@@ -80,12 +82,12 @@ def ensure_key_file(file: Path) -> None:
 
 
 def rotate_key_file(file: Path) -> None:
-    """Put a fresh key in front of those of a file. The others still open what they sealed."""
+    """Prepend a new key to a key file. The other keys still decrypt what they encrypted."""
     _write_staged(file, [new_key(), *SecretBox.read(file).keys]).replace(file)
 
 
 def reseal_all(session: Session, secret_box: SecretBox) -> int:
-    """Have every secret under the first key. Returns how many receivers there are. Raises `SecretsKeyError`."""
+    """Encrypt every stored secret with the first key. Returns the number of webhook endpoints. Raises `SecretsKeyError`."""
     rows = session.scalars(select(WebhookEndpoint)).all()
     for row in rows:
         row.secret, row.private_key = secret_box.reseal(row.secret), secret_box.reseal(row.private_key)
@@ -93,7 +95,7 @@ def reseal_all(session: Session, secret_box: SecretBox) -> int:
 
 
 def _write_staged(file: Path, keys: Sequence[str]) -> Path:
-    """A file beside it with these keys, never readable by others, and on the disk."""
+    """Write the keys to a temporary file in the same folder, readable by the owner only, and fsync it."""
     staged = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write("".join(f"{key}\n" for key in keys))

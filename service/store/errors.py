@@ -1,58 +1,58 @@
-"""What can go wrong with the store. Part of the tree in `api_schemas.errors`."""
+"""Errors of the store. Part of the tree in `api_schemas.errors`."""
 
 from api_schemas.errors import ExpungeError
 
 
 class StoreError(ExpungeError):
-    """The store cannot do what was asked."""
+    """Base class of the store's errors."""
 
     code = "store_error"
 
 
 class StoreUnavailable(StoreError):
-    """The database does not answer, is locked for longer than anybody should wait, or its disk is full."""
+    """The database is unreachable, locked for too long, or its disk is full."""
 
     code = "store_unavailable"
 
 
 class IncompatibleStore(StoreError):
-    """The data folder was written by another version of Expunge."""
+    """The database was written by another version of Expunge."""
 
     code = "incompatible_store"
 
 
 class UnknownModel(StoreError):
-    """No base model of that id is registered here."""
+    """The base model is not registered."""
 
     code = "unknown_model"
 
 
 class BlobMissing(StoreError):
-    """A blob that something refers to is gone."""
+    """A referenced blob does not exist."""
 
     code = "blob_missing"
 
 
 class BlobCorrupted(StoreError):
-    """A stored blob is not what its name says."""
+    """The content of a blob does not match its name."""
 
     code = "blob_corrupted"
 
 
 class LedgerMoved(StoreError):
-    """Another job has changed the ledger meanwhile; what was computed from it is of no use."""
+    """Another job changed the ledger while this one was running, so its result is out of date."""
 
     code = "ledger_moved"
     retryable = True
 
 
 class RefusedModel(StoreError):
-    """A folder that cannot be registered as a base model."""
+    """The folder cannot be registered as a base model."""
 
     code = "refused_model"
 
 
 class SecretsKeyError(StoreError):
-    """There is no key for the secrets in the database, or another one than they were sealed with."""
+    """The key that encrypts secrets is missing, or is not the one they were encrypted with."""
 
     code = "secrets_key_error"

@@ -1,4 +1,4 @@
-"""A job's events: durable, numbered without gaps."""
+"""Events of a job: durable and numbered without gaps."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LAST = select(func.max(Event.seq)).where(Event.job_id == bindparam("job_id"))
 
 
 def append_first(session: Session, jobs: Sequence[Job], *, now: datetime) -> None:
-    """The first event of new jobs."""
+    """Append the first event of new jobs."""
     queued = {"level": "info", "type": "status", "message": "queued", "data": {"status": "queued"}}
     add_rows(session, Event, [{"job_id": job.id, "seq": 1, "created_at": now, **queued} for job in jobs])
     _notify_subscribers(session, jobs, "queued", now)
@@ -34,7 +34,7 @@ def append(
     level: Level = "info",
     **data: Any,
 ) -> None:
-    """Add an event. The caller has changed the job's row in this transaction, which holds its lock."""
+    """Append an event. The transaction must already hold the lock of the job's row."""
     last = session.scalar(_LAST, {"job_id": job_id}) or 0
     values = {"level": level, "type": kind, "message": message, "data": data}
     add_row(session, Event, job_id=job_id, seq=last + 1, created_at=now, **values)
@@ -44,7 +44,7 @@ def append(
 
 
 def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
-    """Whoever wants to know: receivers of webhooks, and at the end the audit log."""
+    """Queue webhook deliveries and, if the jobs have ended, write the audit log."""
     edits = [job for job in jobs if job.kind != "plan"]
     webhooks.enqueue_deliveries(session, edits, status, now=now)
     if status in TERMINAL_STATUSES:
@@ -58,21 +58,21 @@ def _audit_entry(job: Job, status: Status) -> AuditEntry:
 
 @dataclass(frozen=True)
 class EventHead:
-    """How far a job is."""
+    """Status of a job and number of its last event."""
 
     status: Status
     last_seq: int
-    """The number of its last event."""
+    """The number of the job's last event."""
 
 
 def event_heads(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], EventHead]:
-    """(tenant, id) -> how far each of these edits is. Dry runs are none."""
+    """Return the status and last event number of each edit, by (tenant, id). Dry runs are left out."""
     last = select(func.max(Event.seq)).where(Event.job_id == Job.id).scalar_subquery()
     rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(Job.id.in_(job_ids), Job.kind != "plan"))
     return {(tenant, job_id): EventHead(status, last or 0) for tenant, job_id, status, last in rows}
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:
-    """Up to `limit` events that follow number `seq`, oldest first."""
+    """Return up to `limit` events with a number above `seq`, oldest first."""
     following = select(Event).where(Event.job_id == job_id, Event.seq > seq)
     return session.scalars(following.order_by(Event.seq).limit(limit)).all()

@@ -1,8 +1,7 @@
-"""Named places where a fault may strike, so that a test can hold the world still at each of them.
+"""Failpoints: named places at which tests inject faults.
 
-`reach` says over a unix socket that its process has come to a place, and waits for the answer; whoever listens may kill
-or stop any process meanwhile, this one too. Where nobody listens, and that is everywhere but in the tests of
-`tests/kill`, it costs one comparison.
+`failpoint` reports its name over a Unix socket and waits for the reply; in between, the listener may kill or stop any
+process. Without a listener, which is everywhere but in `tests/kill`, it costs one comparison.
 """
 
 import os
@@ -10,7 +9,7 @@ import socket
 from contextlib import suppress
 
 SOCKET_PATH = os.environ.get("EXPUNGE_FAULTS", "")
-"""Path of the socket. Read once: no request can set it."""
+"""Path of the listener's socket. Read once, so no request can set it."""
 
 FAILPOINTS = (
     "accept.begun",
@@ -35,11 +34,14 @@ FAILPOINTS = (
     "webhook.sent",
     "webhook.noted",
 )
-"""In the order in which a job passes them. Those of phases are followed by the phase's name: `phase.done.trace`."""
+"""All failpoints, in the order in which a job passes them.
+
+Phase failpoints are followed by the phase, as `phase.done.trace`.
+"""
 
 
 def failpoint(point: str) -> None:
-    """This process has come to `point`. Returns when nothing, or something else, has happened."""
+    """Report the failpoint to the listener, if there is one, and wait for its reply."""
     if SOCKET_PATH:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as wire:
             wire.connect(SOCKET_PATH)

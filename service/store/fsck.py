@@ -1,4 +1,4 @@
-"""Looking at everything: every stored byte is hashed again, and every reference followed."""
+"""Consistency check: hashes every stored blob and follows every reference."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from service.store.orm import Artifact, Event, Job
 
 @dataclass(frozen=True)
 class FsckFinding:
-    """Something that is not as it has to be. `code`: ``corrupted``, ``missing``, ``manifest``, ``history``."""
+    """An inconsistency. `code` is ``corrupted``, ``missing``, ``manifest`` or ``history``."""
 
     code: str
     subject: str
@@ -24,7 +24,7 @@ class FsckFinding:
 
 @dataclass(frozen=True)
 class FsckReport:
-    """What was looked at, and what was found."""
+    """What was checked and which inconsistencies were found."""
 
     blobs: int
     size: int
@@ -36,21 +36,23 @@ class FsckReport:
 def inspect(
     database: Database, blobs: ArtifactStore, progress: Callable[[int], object] = lambda size: None
 ) -> FsckReport:
-    """Look at every blob and every job. Safe beside a running service.
+    """Check every blob and every job. Safe while the service is running.
 
     Args:
-        progress: is told the bytes that were hashed, blob by blob.
+        progress: called with the number of bytes that were hashed, once per blob.
     """
-    with database.read() as session:  # before the listing: what is named now lies there already
+    with (
+        database.read() as session
+    ):  # References are read before blobs are listed, so every referenced blob is in the listing.
         needed = referenced_digests(session)
         findings = [*_check_event_numbers(session), *_check_manifests(session)]
         jobs = session.scalar(select(func.count()).select_from(Job)) or 0
     stored = [found for found in blobs.each() if found.sha256]
     lying = {found.sha256 for found in stored}
-    findings += [FsckFinding("missing", sha256, "a job's file refers to it") for sha256 in sorted(needed - lying)]
+    findings += [FsckFinding("missing", sha256, "a published file refers to it") for sha256 in sorted(needed - lying)]
     for found in stored:
         if _hash_blob(blobs, found) != found.sha256:
-            findings.append(FsckFinding("corrupted", found.sha256, f"its {found.size} bytes have another digest"))
+            findings.append(FsckFinding("corrupted", found.sha256, f"its {found.size} bytes have a different digest"))
         progress(found.size)
     return FsckReport(len(stored), sum(found.size for found in stored), jobs, len(lying - needed), findings)
 
@@ -63,7 +65,7 @@ def _hash_blob(blobs: ArtifactStore, stored: BlobEntry) -> str:
 
 
 def _check_event_numbers(session: Session) -> Iterator[FsckFinding]:
-    """Events are numbered 1, 2, 3 …"""
+    """Check that events are numbered 1, 2, 3 … without gaps."""
     numbers = select(Event.job_id, func.count(Event.seq), func.min(Event.seq), func.max(Event.seq))
     for job_id, count, first, last in session.execute(numbers.group_by(Event.job_id)):
         if (first, last) != (1, count):
@@ -71,7 +73,7 @@ def _check_event_numbers(session: Session) -> Iterator[FsckFinding]:
 
 
 def _check_manifests(session: Session) -> Iterator[FsckFinding]:
-    """The job names the manifest that is among its files, as long as it has files."""
+    """Check that a job with files lists its manifest among them."""
     listed = select(Job.id, Job.manifest_sha256, func.count(Artifact.name)).join(Artifact).group_by(Job.id)
     with_it = select(Artifact.job_id).join(Job).where(Artifact.sha256 == Job.manifest_sha256)
     for job_id, sha256, files in session.execute(listed.where(Job.id.not_in(with_it))):

@@ -1,4 +1,4 @@
-"""What nothing refers to any more: blobs, what crashes left behind, working folders of jobs that are over."""
+"""Garbage collection of unreferenced blobs, leftovers of crashes, and work folders of ended jobs."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from service.store.database import Database
 from service.store.orm import Artifact, Job
 
 GRACE_PERIOD = timedelta(hours=24)
-"""A job stores its blobs before it names them. What was put more recently than this may be about to be named."""
+"""A job stores its blobs before it publishes them, so recent unreferenced blobs are kept for this long."""
 
 
 @dataclass(frozen=True)
 class CollectedGarbage:
-    """What `collect` removed, or would."""
+    """What `collect` removed, or would remove in a dry run."""
 
     blobs: int
     size: int
@@ -28,7 +28,7 @@ class CollectedGarbage:
 
 
 def referenced_digests(session: Session) -> set[str]:
-    """The digests of all blobs that a job's files are made of."""
+    """Return the digests of all blobs that published files need."""
     rows = session.execute(select(Artifact.sha256, Artifact.overlay))
     return {overlay["delta_sha256"] if overlay else sha256 for sha256, overlay in rows}
 
@@ -42,10 +42,10 @@ def collect(
     grace: timedelta = GRACE_PERIOD,
     dry_run: bool = False,
 ) -> CollectedGarbage:
-    """Remove what is older than `grace` and referred to by nothing.
+    """Remove unreferenced blobs older than `grace` and work folders of ended jobs.
 
-    Safe beside running jobs: the blobs are listed first and the references read after that, so what is named in between is
-    seen; what is put again in between has a new time, and `ArtifactStore.delete` looks at it once more.
+    Safe while jobs are running: blobs are listed before references are read, so a blob published in between is seen as
+    referenced; a blob stored again in between has a new time, which `ArtifactStore.delete` checks.
     """
     before = now - grace
     old = [stored for stored in blobs.each() if stored.modified_at < before]
@@ -59,7 +59,7 @@ def collect(
 
 
 def _finished_workdirs(session: Session, work: Path) -> Iterator[Path]:
-    """Working folders whose job is over or gone: its worker died between the end and the tidying up."""
+    """Iterate over work folders whose job has ended or does not exist: its worker died before it cleaned up."""
     for folder in work.iterdir() if work.is_dir() else ():
         job = session.get(Job, folder.name)
         if job is None or job.status in TERMINAL_STATUSES:

@@ -1,4 +1,4 @@
-"""Replies that were given, kept to be given again when the same request comes twice."""
+"""Stored replies, which are returned again when a request is repeated with the same Idempotency-Key."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from service.store.orm import IdempotencyKey, add_rows
 
 @dataclass(frozen=True)
 class Scope:
-    """What makes two uses of a key the same one: who, where, and the key itself."""
+    """What identifies an idempotent request: caller, route and key."""
 
     api_key_id: str
     route: str
@@ -21,7 +21,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Reply:
-    """A stored reply, and the fingerprint of the body that it answered."""
+    """A stored reply, and the fingerprint of the request body that it answered."""
 
     fingerprint: str
     status_code: int
@@ -32,7 +32,7 @@ _SCOPE = tuple_(IdempotencyKey.api_key_id, IdempotencyKey.route, IdempotencyKey.
 
 
 def find_replies(session: Session, scopes: Collection[Scope]) -> dict[Scope, Reply]:
-    """The replies that were given to these keys, where one was."""
+    """Return the stored replies of these scopes."""
     if not scopes:
         return {}
     wanted = [(scope.api_key_id, scope.route, scope.key) for scope in scopes]
@@ -43,6 +43,6 @@ def find_replies(session: Session, scopes: Collection[Scope]) -> dict[Scope, Rep
 
 
 def store_replies(session: Session, replies: Mapping[Scope, Reply], *, now: datetime) -> None:
-    """Keep the replies, in the transaction that did what they say."""
+    """Store replies in the transaction that made the changes they report."""
     rows = [{**vars(scope), **vars(reply), "created_at": now} for scope, reply in replies.items()]
     add_rows(session, IdempotencyKey, rows)

@@ -1,4 +1,4 @@
-"""Ids: a type prefix, then a ULID. They sort by time of creation, so an id is also a list's cursor."""
+"""Ids: a type prefix and a ULID. They sort by creation time, so an id also serves as a cursor of a list."""
 
 import secrets
 from datetime import datetime
@@ -10,7 +10,7 @@ EDIT_ID, BATCH_ID, DELIVERY_ID = rf"^edit_{ULID}$", rf"^batch_{ULID}$", rf"^msg_
 
 
 def prefixed_id(prefix: str, now: datetime) -> str:
-    """A new id: 48 bits of milliseconds since 1970, 80 random bits, in 26 Crockford digits."""
+    """Return a new id: 48 bits of milliseconds since 1970 and 80 random bits, in 26 Crockford base32 digits."""
     return f"{prefix}_{_ulid(int(now.timestamp() * 1000), secrets.randbits(80))}"
 
 

@@ -1,10 +1,10 @@
-"""The life of a job, as seen from outside: created, listed, canceled.
+"""The life of a job as clients see it: created, listed, canceled.
 
 queued -> running -> succeeded | failed
   |  \\       |
   |   \\      +-> canceling -> canceled
   |    +-> canceled
-  +-> expired                       (see `claims` for running, `sweeper` for what nobody finished)
+  +-> expired                       (running jobs: `claims`; jobs whose worker died: `lease_reaper`)
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,12 +25,12 @@ from service.store.orm import Job, add_rows
 
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
-"""A job that no worker has started by then expires."""
+"""A job that no worker has started within this time expires."""
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What is to be done, and for whom."""
+    """A job to create."""
 
     request: EditRequest
     api_key_id: str
@@ -39,7 +39,7 @@ class NewJob:
     revokes: str | None = None
 
     def row(self, now: datetime) -> dict[str, Any]:
-        """Queued."""
+        """Return the column values of the queued job."""
         return {
             "id": prefixed_id("plan" if self.kind == "plan" else "edit", now),
             "tenant": self.tenant,
@@ -60,12 +60,12 @@ class NewJob:
 
 
 def create(session: Session, new: NewJob, *, now: datetime) -> Job:
-    """A queued job, its first event and its doorbell."""
+    """Create a queued job with its first event and its outbox message."""
     return create_all(session, [new], now=now)[0]
 
 
 def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> list[Job]:
-    """One for each, in order. A crowd takes no more statements than one does."""
+    """Create jobs, in order, with the same number of statements for any number of them."""
     rows = [one.row(now) for one in new]
     add_rows(session, Job, rows)
     jobs = [Job(**row, artifacts=[]) for row in rows]
@@ -76,18 +76,18 @@ def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> lis
 
 
 def get(session: Session, job_id: str) -> Job | None:
-    """The job as it is now, whoever's it is: for those who serve all tenants."""
+    """Return the current state of any tenant's job, or None."""
     return session.get(Job, job_id, populate_existing=True)
 
 
 def get_edit(session: Session, tenant: str, job_id: str) -> Job | None:
-    """A tenant's own edit as it is now. Dry runs are no edits."""
+    """Return the tenant's edit, or None. Dry runs are not edits."""
     job = get(session, job_id)
     return job if job and job.tenant == tenant and job.kind != "plan" else None
 
 
 def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
-    """Those of these jobs that are there, whoever's they are, with their files. Dry runs are no edits."""
+    """Return the edits with these ids, of any tenant, with their files. Dry runs are left out."""
     return session.scalars(select(Job).where(Job.id.in_(job_ids), Job.kind != "plan")).all()
 
 
@@ -101,13 +101,13 @@ def list_edits(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Sequence[Job]:
-    """A tenant's edits newest first, from the one that follows id `after`.
+    """Return a tenant's edits, newest first, from the one after id `after`.
 
     Args:
-        tenant: None: everybody's, for figures about all.
-        equal: columns that must have a value; None: any.
-        since: made then or later.
-        until: made before.
+        tenant: None returns the edits of all tenants.
+        equal: column values to filter by; None matches any value.
+        since: only edits created at this time or later.
+        until: only edits created before this time.
     """
     query = select(Job).where(Job.kind != "plan")
     query = query if tenant is None else query.where(Job.tenant == tenant)
@@ -123,19 +123,19 @@ def list_edits(
 
 
 def revocation_of(session: Session, job_id: str) -> Job | None:
-    """The job that takes an edit back, or is about to; None: no such job is under way or has been done."""
+    """Return the pending or successful job that revokes an edit, or None."""
     pending = select(Job).where(Job.revokes == job_id, Job.status.in_(("queued", "running", "canceling", "succeeded")))
     return session.scalar(pending.order_by(Job.id.desc()).limit(1))
 
 
 def count_unfinished(session: Session, tenant: str) -> int:
-    """How many of a tenant's jobs are queued or at work."""
+    """Count the tenant's jobs that are queued or running."""
     mine = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL_STATUSES))
     return session.scalar(mine) or 0
 
 
 def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
-    """A queued job is canceled at once; a running one is told to stop. A terminal one stays as it is: False."""
+    """Cancel a queued job at once, or request cancellation of a running one. Returns False if the job has ended."""
     stopped = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
     if session.scalar(stopped.values(status="canceled", canceling_at=now, finished_at=now)):
         outbox.discard(session, job_id)
@@ -143,6 +143,6 @@ def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
         return True
     told = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)
     if session.scalar(told.values(status="canceling", canceling_at=now)):
-        events.append(session, job_id, "status", "asked to stop", now=now, status="canceling")
+        events.append(session, job_id, "status", "cancellation requested", now=now, status="canceling")
         return True
     return False

@@ -1,4 +1,7 @@
-"""What nobody finished: dead leases, expired jobs, stale keys. Safe to run anywhere, any number of times."""
+"""Recovers jobs with expired leases, expires old queued jobs and deletes old idempotency keys.
+
+Safe to run in any number of processes.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,36 +15,36 @@ from service.store.claims import NO_LEASE
 from service.store.orm import IdempotencyKey, Job
 
 MAX_LEASE = timedelta(hours=1)
-"""A lease that ends later than this was given before the clock was set back."""
+"""A lease that ends later than this was granted before the clock was set back."""
 IDEMPOTENCY_RETENTION = timedelta(hours=24)
 
 ATTEMPTS_EXHAUSTED = JobError(
-    code="attempts_exhausted", message="every worker that tried this job died on it", retryable=True
+    code="attempts_exhausted", message="every worker that tried this job died", retryable=True
 )
 
 
 def reap(session: Session, *, now: datetime) -> None:
-    """Bring every job whose worker is gone back into the queue, or to its end."""
+    """Return jobs whose worker died to the queue, or end them."""
     dead = or_(Job.lease_until < now, Job.lease_until > now + MAX_LEASE)
     running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
     exhausted = and_(running, Job.attempt >= Job.max_attempts)
     unwanted = and_(Job.status == "queued", Job.expires_at < now)
     ended = {"finished_at": now, **NO_LEASE}
 
-    _transition(session, canceling, "canceled", "the worker is gone", ended, now)
+    _transition(session, canceling, "canceled", "the worker died", ended, now)
     failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
     _transition(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
-    for job_id in _transition(session, unwanted, "expired", "nobody started it in time", ended, now):
+    for job_id in _transition(session, unwanted, "expired", "no worker started it in time", ended, now):
         outbox.discard(session, job_id)
     for job_id in _transition(
-        session, running, "queued", "the worker is gone, queued again", {"queued_at": now, **NO_LEASE}, now
+        session, running, "queued", "the worker died, queued again", {"queued_at": now, **NO_LEASE}, now
     ):
         outbox.enqueue(session, job_id, now=now)
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - IDEMPOTENCY_RETENTION))
 
 
 def expire_leases_of(session: Session, owner: str, *, now: datetime) -> None:
-    """Somebody saw this worker die: no need to wait for its lease to end."""
+    """Expire the leases of a worker that is known to have died, instead of waiting for them to end."""
     session.execute(update(Job).where(Job.lease_owner == owner).values(lease_until=now - timedelta(seconds=1)))
     reap(session, now=now)
 
@@ -54,7 +57,7 @@ def _transition(
     values: Mapping[str, object],
     now: datetime,
 ) -> Sequence[str]:
-    """Change the status of the matching jobs and tell each one's history. Returns their ids."""
+    """Change the status of the matching jobs and append an event to each. Returns their ids."""
     moved = session.scalars(update(Job).where(which).values(status=status, **values).returning(Job.id)).all()
     for job_id in moved:
         events.append(session, job_id, "status", message, now=now, level="warn", status=status)

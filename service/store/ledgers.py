@@ -1,7 +1,7 @@
-"""A tenant's ledger of a model: revisions one after the other, and the removals that each brought or took back.
+"""A tenant's ledger of a model: numbered revisions, and the removals that each of them added or revoked.
 
-A job computes the next revision from the one that it found. It becomes the next one only if none came in between: else the
-job is done again, from the newer one.
+A job computes the next revision from the one it started with. If another job adds a revision first, the job is run again
+from the newer one.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from service.store.orm import Job, LedgerEntry, Revision
 
 @dataclass(frozen=True)
 class NextRevision:
-    """From one revision to the next: what a job is about to do to a ledger."""
+    """The revision that a job is about to add to a ledger."""
 
     base_revision: int
-    """The revision that it was computed from."""
+    """The revision it was computed from."""
     digest: str
     active: int
-    """Removals that hold after it."""
+    """Number of active removals after it."""
 
 
 def head(session: Session, tenant: str, model: str) -> Revision | None:
-    """The last revision; None: there is none yet."""
+    """Return the latest revision, or None if there is none."""
     return session.scalar(_revisions(tenant, model).order_by(Revision.number.desc()).limit(1))
 
 
 def revision(session: Session, tenant: str, model: str, number: int) -> Revision | None:
-    """A certain one."""
+    """Return a revision by number, or None."""
     return session.get(Revision, (tenant, model, number))
 
 
 def revisions(session: Session, tenant: str, model: str, *, before: int | None, limit: int) -> Sequence[Revision]:
-    """Newest first, from the one before number `before`."""
+    """Return revisions, newest first, from the one before number `before`."""
     query = _revisions(tenant, model)
     if before is not None:
         query = query.where(Revision.number < before)
@@ -47,7 +47,7 @@ def revisions(session: Session, tenant: str, model: str, *, before: int | None, 
 
 
 def active_entries(session: Session, tenant: str, model: str, number: int | None = None) -> Sequence[LedgerEntry]:
-    """What holds in the last revision, or in a certain one, in the order in which it came."""
+    """Return the active removals of the latest revision, or of revision `number`, in the order in which they were added."""
     own = select(LedgerEntry).where(LedgerEntry.tenant == tenant, LedgerEntry.model == model)
     if number is None:
         own = own.where(LedgerEntry.until.is_(None))
@@ -57,24 +57,26 @@ def active_entries(session: Session, tenant: str, model: str, number: int | None
 
 
 def revision_of_job(session: Session, job_id: str) -> Revision | None:
-    """The revision that a job has made."""
+    """Return the revision that a job added, or None."""
     return session.scalar(select(Revision).where(Revision.job_id == job_id))
 
 
 def entries_of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
-    """What an edit brought, whether or not it still holds."""
+    """Return the removals that an edit added, whether or not they are still active."""
     return session.scalars(select(LedgerEntry).where(LedgerEntry.job_id == job_id).order_by(LedgerEntry.position)).all()
 
 
 def advance(session: Session, job: Job, step: NextRevision, *, now: datetime) -> None:
-    """Add the revision that a job has made, in the transaction that ends the job.
+    """Add the revision that a job made, in the transaction that ends the job.
 
     Raises:
-        LedgerMoved: another job was quicker.
+        LedgerMoved: another job added a revision first.
     """
     last = head(session, job.tenant, job.model)
     if (last.number if last else 0) != step.base_revision:
-        raise LedgerMoved(f"the ledger of {job.model} has moved on from revision {step.base_revision}.")
+        raise LedgerMoved(
+            f"The ledger of {job.model} moved past revision {step.base_revision} while this job was running."
+        )
     number = step.base_revision + 1
     session.add(
         Revision(
@@ -89,8 +91,10 @@ def advance(session: Session, job: Job, step: NextRevision, *, now: datetime) ->
     )
     try:
         session.flush()
-    except IntegrityError as error:  # two that are as quick collide here, on the primary key
-        raise LedgerMoved(f"the ledger of {job.model} has got revision {number} meanwhile.") from error
+    except IntegrityError as error:  # Concurrent inserts of the same revision collide on the primary key.
+        raise LedgerMoved(
+            f"The ledger of {job.model} moved to revision {number} while this job was running."
+        ) from error
     if job.revokes:
         gone = update(LedgerEntry).where(LedgerEntry.job_id == job.revokes, LedgerEntry.until.is_(None))
         session.execute(gone.values(until=number))

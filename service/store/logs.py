@@ -1,8 +1,7 @@
-"""Logs: a line of text, or a JSON object, for each event, with the ids of the request or the job that it is about.
+"""Logging with structlog on top of the standard library: a line of text or a JSON object per event.
 
-By structlog, on top of the standard library's logging, so that what other libraries say comes in the same form. Concepts are
-personal data: what an exception says may name one, so its words are left out, and where it came from is kept, unless the
-setting `log_concepts` allows them.
+Events carry the id of the request or job. Exception messages may contain concepts, which are personal data, so they are
+dropped unless the setting `log_concepts` is on; the traceback's locations are kept.
 """
 
 import logging
@@ -23,7 +22,7 @@ __all__ = ["bind_contextvars", "bound_contextvars", "clear_contextvars", "config
 
 
 def configure(settings: StoreSettings) -> None:
-    """Send everything that this process logs to standard error, in the form that the settings name."""
+    """Send all log records of this process to standard error in the configured format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -55,13 +54,13 @@ def _renderers(name: str) -> list[Processor]:
 
 
 def _escape_control_characters(logger: Any, name: str, event: EventDict) -> EventDict:
-    """A path may hold an encoded line break, and what follows it would look like an event of its own."""
+    """Escape control characters: an encoded line break in a path could forge a log line."""
     event["event"] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", str(event["event"]))
     return event
 
 
 def _drop_exception_messages(logger: Any, name: str, event: EventDict) -> EventDict:
-    """The kind of an exception and where it came from, instead of what it says."""
+    """Replace the exception by its type and the locations of its traceback."""
     if found := event.pop("exc_info", None):
         kind, _, trace = sys.exc_info() if found is True else found
         frames = "".join(traceback.format_list(traceback.extract_tb(trace)))

@@ -1,4 +1,4 @@
-"""The tables, as this version of Expunge needs them. How a database gets there: `service.store.migrations`."""
+"""ORM classes of the current schema. `service.store.migrations` has the steps that lead to it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,30 +27,30 @@ from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
 
 MAX_INTEGER = 2**31 - 1
-"""That a column of whole numbers takes, in every database."""
+"""The largest value that an integer column holds in every supported database."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware in Python, UTC in the database. Naive times are refused: nobody knows what they mean."""
+    """Timezone-aware datetimes, stored in UTC. Naive datetimes are rejected because their timezone is unknown."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Into the database."""
+        """Convert to naive UTC."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime has no place in the store")
+            raise ValueError("Naive datetimes cannot be stored.")
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Out of it."""
+        """Convert to timezone-aware UTC."""
         return value.replace(tzinfo=UTC) if value else None
 
 
 class Base(DeclarativeBase):
-    """What the tables have in common: names for constraints, and how our types are stored."""
+    """Base of the ORM classes: naming convention of constraints and column types."""
 
     metadata = MetaData(
         naming_convention={
@@ -69,24 +69,8 @@ class Base(DeclarativeBase):
     }
 
 
-def add_row(session: Session, table: type[Base], **values: Any) -> None:
-    """Insert a row at once, without the object that `Session.add` would keep of it: several times as quick."""
-    add_rows(session, table, [values])
-
-
-def add_rows(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows with the same columns, by one statement."""
-    if rows:
-        session.connection().execute(_insert_statement(table), rows)
-
-
-@cache
-def _insert_statement(table: type[Base]) -> Insert:
-    return insert(cast(Table, table.__table__))
-
-
 class ApiKey(Base):
-    """A key as we know it: never the key itself."""
+    """An API key. Only the hash of its secret is stored."""
 
     __tablename__ = "api_keys"
 
@@ -102,7 +86,7 @@ class ApiKey(Base):
 
 
 class Job(Base):
-    """One edit, or a dry run of one. `fence` counts claims: who holds an older number may write nothing more."""
+    """An edit, a revocation or a dry run. `fence` counts claims; a worker with an older fence cannot write."""
 
     __tablename__ = "jobs"
 
@@ -147,7 +131,7 @@ class Attempt(Base):
 
 
 class Event(Base):
-    """A job's history. `seq` has no gaps: it is given out under the job's row lock."""
+    """An event of a job. `seq` has no gaps, because it is assigned under the lock of the job's row."""
 
     __tablename__ = "events"
 
@@ -161,17 +145,17 @@ class Event(Base):
 
 
 class OutboxMessage(Base):
-    """The outbox: a job that a worker has still to be told about. Removed when one claims it."""
+    """A message of the transactional outbox: a job that workers must be notified of. Deleted when the job is claimed."""
 
     __tablename__ = "outbox"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(index=True)
-    rings: Mapped[int] = mapped_column(default=0)
+    send_count: Mapped[int] = mapped_column("rings", key="send_count", default=0)
 
 
 class IdempotencyKey(Base):
-    """A reply that was given, to be given again."""
+    """A stored reply, which is returned when the request is repeated with the same key."""
 
     __tablename__ = "idempotency_keys"
 
@@ -185,7 +169,7 @@ class IdempotencyKey(Base):
 
 
 class Artifact(Base):
-    """One published file of a job: a name for a blob, or for what an overlay makes of one and of the base model."""
+    """A published file of a job: the name of a blob, or of an overlay that combines a blob with the base model."""
 
     __tablename__ = "artifacts"
 
@@ -200,7 +184,7 @@ class Artifact(Base):
 
 
 class Revision(Base):
-    """A state of a tenant's ledger of one model. 1, 2, 3 … without gaps; what a revision is never changes."""
+    """A revision of a tenant's ledger of a model. Revisions are numbered from 1 without gaps and never change."""
 
     __tablename__ = "revisions"
 
@@ -214,7 +198,7 @@ class Revision(Base):
 
 
 class LedgerEntry(Base):
-    """One removal that one edit brought into a ledger; `until` is the revision that no longer has it."""
+    """A removal that an edit added to a ledger. `until` is the first revision without it."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
@@ -234,7 +218,7 @@ class LedgerEntry(Base):
 
 
 class Batch(Base):
-    """Many removals in one request: the edit that makes them, and what became of each."""
+    """Several removals in one request, and the job that performs them."""
 
     __tablename__ = "batches"
 
@@ -245,7 +229,7 @@ class Batch(Base):
 
 
 class BatchItem(Base):
-    """One removal of a batch, as it was sent; `place` is where it stands in the edit's request, None: it was refused."""
+    """One removal of a batch, as it was sent. `place` is its index in the edit's request, or None if it was rejected."""
 
     __tablename__ = "batch_items"
     __table_args__ = (UniqueConstraint("batch_id", "place"),)
@@ -258,7 +242,7 @@ class BatchItem(Base):
 
 
 class WebhookEndpoint(Base):
-    """A receiver, and the secrets that its messages are signed with: `secret` and `private_key` are sealed."""
+    """A webhook endpoint. `secret` and `private_key`, which sign its messages, are encrypted."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -276,7 +260,7 @@ class WebhookEndpoint(Base):
 
 
 class WebhookDelivery(Base):
-    """A message to an endpoint. `next_attempt_at` is None once it is delivered or given up."""
+    """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned."""
 
     __tablename__ = "webhook_deliveries"
 
@@ -293,7 +277,7 @@ class WebhookDelivery(Base):
 
 
 class ModelRegistration(Base):
-    """A base model that an operator registered: its folder, and each file's size, time and digest."""
+    """A base model that an operator registered."""
 
     __tablename__ = "registered_models"
 
@@ -303,7 +287,7 @@ class ModelRegistration(Base):
 
 
 class RegisteredFile(Base):
-    """One file of a registered model, as it was when it was hashed."""
+    """A file of a registered model: its size, modification time and digest when it was hashed."""
 
     __tablename__ = "registered_files"
 
@@ -315,7 +299,7 @@ class RegisteredFile(Base):
 
 
 class AuditLine(Base):
-    """Who did what. Each line's hash covers the one before it; the database refuses to change or remove one."""
+    """A line of the audit log. Its hash covers the previous line's hash; triggers forbid changing or deleting lines."""
 
     __tablename__ = "audit_log"
 
@@ -328,3 +312,19 @@ class AuditLine(Base):
     details: Mapped[dict[str, Any]]
     previous: Mapped[str]
     hash: Mapped[str]
+
+
+def add_row(session: Session, table: type[Base], **values: Any) -> None:
+    """Insert a row without creating an ORM object, which is several times faster than `Session.add`."""
+    add_rows(session, table, [values])
+
+
+def add_rows(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows with the same columns in one statement."""
+    if rows:
+        session.connection().execute(_insert_statement(table), rows)
+
+
+@cache
+def _insert_statement(table: type[Base]) -> Insert:
+    return insert(cast(Table, table.__table__))

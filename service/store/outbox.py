@@ -1,7 +1,7 @@
-"""The transactional outbox. A doorbell row says: a worker has still to be told about this job.
+"""The transactional outbox: one row per job that workers still have to be notified of.
 
-It is written in the transaction that makes the job claimable, and removed in the one that claims it. In
-between it rings, more and more rarely: a lost message, or a lost broker, costs time and nothing else.
+The row is written in the transaction that makes the job claimable and deleted in the one that claims it. In between, the
+message is sent again with increasing delays, so a lost message or an unavailable broker delays a job but cannot lose it.
 """
 
 from collections.abc import Sequence
@@ -18,40 +18,44 @@ MAX_RESEND_DELAY = timedelta(hours=1)
 
 
 def enqueue_all(session: Session, job_ids: Sequence[str], *, now: datetime) -> None:
-    """New jobs' bells, to be rung from `now` on."""
-    add_rows(session, OutboxMessage, [{"job_id": job_id, "due_at": now, "rings": 0} for job_id in job_ids])
+    """Add a message for each new job, due at `now`."""
+    add_rows(session, OutboxMessage, [{"job_id": job_id, "due_at": now, "send_count": 0} for job_id in job_ids])
 
 
 def enqueue(session: Session, job_id: str, *, now: datetime) -> None:
-    """Have the job's bell rung from `now` on."""
-    session.merge(OutboxMessage(job_id=job_id, due_at=now, rings=0))
+    """Add the job's message, or make it due at `now`."""
+    session.merge(OutboxMessage(job_id=job_id, due_at=now, send_count=0))
 
 
 def discard(session: Session, job_id: str) -> None:
-    """Somebody came, or nobody needs to."""
+    """Delete the message: the job was claimed, canceled or has expired."""
     session.execute(delete(OutboxMessage).where(OutboxMessage.job_id == job_id))
 
 
 def due(session: Session, *, now: datetime, limit: int = 100) -> Sequence[OutboxMessage]:
-    """The bells to ring now, oldest first.
+    """Return the messages that are due, oldest first.
 
-    One that is due later than any pause can end was hung up before the clock was set back.
+    A message that is due later than the longest delay was scheduled before the clock was set back, so it counts as due.
     """
-    ripe = or_(OutboxMessage.due_at <= now, OutboxMessage.due_at > now + MAX_RESEND_DELAY)
-    return session.scalars(select(OutboxMessage).where(ripe).order_by(OutboxMessage.due_at).limit(limit)).all()
+    is_due = or_(OutboxMessage.due_at <= now, OutboxMessage.due_at > now + MAX_RESEND_DELAY)
+    return session.scalars(select(OutboxMessage).where(is_due).order_by(OutboxMessage.due_at).limit(limit)).all()
 
 
-def priorities(session: Session, bells: Sequence[OutboxMessage]) -> dict[str, Priority]:
-    """What each bell's job was asked to be, by its id."""
-    wanted = select(Job.id, Job.request["priority"].as_string()).where(Job.id.in_([bell.job_id for bell in bells]))
-    return {job_id: priority or "normal" for job_id, priority in session.execute(wanted)}
+def priorities(session: Session, messages: Sequence[OutboxMessage]) -> dict[str, Priority]:
+    """Return the priority of each message's job, by job id."""
+    query = select(Job.id, Job.request["priority"].as_string()).where(
+        Job.id.in_([message.job_id for message in messages])
+    )
+    return {job_id: priority or "normal" for job_id, priority in session.execute(query)}
 
 
-def mark_sent(session: Session, bell: OutboxMessage, *, now: datetime) -> None:
-    """The message is with the broker. Ring again if nobody answers: after 30 s, 1 min, 2 min … 1 h.
+def mark_sent(session: Session, message: OutboxMessage, *, now: datetime) -> None:
+    """Record that the message was sent, and schedule the next attempt: after 30 s, 1 min, 2 min … 1 h.
 
-    Nothing happens when somebody has answered meanwhile, or the bell was hung up anew.
+    Has no effect if the job was claimed or the message was rescheduled in the meantime.
     """
-    pause = min(FIRST_RESEND_DELAY * 2 ** min(bell.rings, 10), MAX_RESEND_DELAY)
-    same = (OutboxMessage.job_id == bell.job_id, OutboxMessage.due_at == bell.due_at)
-    session.execute(update(OutboxMessage).where(*same).values(due_at=now + pause, rings=bell.rings + 1))
+    delay = min(FIRST_RESEND_DELAY * 2 ** min(message.send_count, 10), MAX_RESEND_DELAY)
+    unchanged = (OutboxMessage.job_id == message.job_id, OutboxMessage.due_at == message.due_at)
+    session.execute(
+        update(OutboxMessage).where(*unchanged).values(due_at=now + delay, send_count=message.send_count + 1)
+    )

@@ -1,6 +1,6 @@
-"""Blobs in a bucket: `<prefix>/sha256/ab/abcdef…`. A put is atomic there, and durable when it returns.
+"""Blobs in an S3 bucket: `<prefix>/sha256/ab/abcdef…`. A put is atomic, and durable when it returns.
 
-By obstore: typed, without dependencies, multipart uploads with retries. Credentials and endpoint come from the usual
+Uses obstore: typed, without dependencies, multipart uploads with retries. Credentials and endpoint come from the usual
 `AWS_*` variables.
 """
 
@@ -24,9 +24,9 @@ class S3Blobs:
         self._store = cast(S3Store, from_url(url))
 
     def put(self, source: IO[bytes]) -> Blob:
-        """See `ArtifactStore.put`. The name is only known at the end, so the bytes wait in a temporary file.
+        """See `ArtifactStore.put`. The digest is known only at the end, so the bytes are staged in a temporary file.
 
-        What is there already is put again: it was put just now, so nobody takes it for rubbish.
+        An existing blob is stored again: its new time protects it from garbage collection.
         """
         with tempfile.TemporaryFile() as staged:
             blob = copy_and_hash(source, staged)
@@ -43,7 +43,7 @@ class S3Blobs:
         try:
             reply = obstore.get(self._store, _key(sha256), options={"range": (start, end)})
         except FileNotFoundError as error:
-            raise BlobMissing(f"blob {sha256} is not in the bucket.", remedy="Run: expunge fsck") from error
+            raise BlobMissing(f"Blob {sha256} is not in the bucket.", remedy="Run: expunge fsck") from error
         return (bytes(chunk) for chunk in reply.stream(min_chunk_size=CHUNK_BYTES))
 
     def url(self, sha256: str, seconds: int) -> str | None:
@@ -51,7 +51,7 @@ class S3Blobs:
         return obstore.sign(self._store, "GET", _key(sha256), timedelta(seconds=seconds))
 
     def each(self) -> Iterator[BlobEntry]:
-        """See `ArtifactStore.each`. Uploads that were cut off are the bucket's to clean up (a lifecycle rule)."""
+        """See `ArtifactStore.each`. Use a lifecycle rule of the bucket to remove interrupted multipart uploads."""
         for batch in obstore.list(self._store, "sha256"):
             for found in batch:
                 name = found["path"].rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Settings that service and worker share: where the truth lies. Read from `EXPUNGE_*` variables."""
+"""Settings that service and worker share, read from `EXPUNGE_*` variables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absol
 
 
 class StoreSettings(BaseSettings):
-    """One data folder holds everything, unless a setting moves a part of it elsewhere."""
+    """Where data is stored: by default everything is in one data folder."""
 
     model_config = SettingsConfigDict(env_prefix="EXPUNGE_", frozen=True, extra="ignore", validate_default=True)
 
@@ -30,70 +30,72 @@ class StoreSettings(BaseSettings):
     secrets_key: str = Field(
         default="",
         repr=False,
-        description="What webhooks' secrets are sealed with in the database: keys from `expunge secrets new`, separated by "
-        "commas; the first seals, all open. Empty: secrets.key in the data folder, made there beside a SQLite file.",
+        description="Keys that encrypt webhook secrets in the database, as printed by `expunge secrets new`, separated by"
+        " commas; the first encrypts, all decrypt. Empty: `secrets.key` in the data folder, created there if "
+        "the database is SQLite.",
     )
-    broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Where Celery messages go.")
+    broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="URL of the Celery broker.")
     signing_dir: FolderPath | None = Field(
         default=None,
-        description="FolderPath of signing keys, as `expunge keys` keeps it. Without one, and without EXPUNGE_SIGNING_KEY, "
-        "what is published is not signed.",
+        description="Folder of signing keys, as `expunge keys` writes it. If neither it nor EXPUNGE_SIGNING_KEY is set, "
+        "published files are not signed.",
     )
     blobs_url: str = Field(
         default="",
-        description="Where published bytes lie: s3://bucket/prefix, with the usual AWS_* variables. "
-        "Empty: in the data folder.",
+        description="Where published files are stored: `s3://bucket/prefix`, with the usual AWS_* variables. Empty: in "
+        "the data folder.",
     )
     redirect_seconds: int = Field(
         default=0,
         ge=0,
         le=604_800,
-        description="Send downloads to a presigned URL of the bucket that is good for so long. 0: through the API.",
+        description="Redirect downloads to a presigned URL of the bucket that is valid for this many seconds. 0: "
+        "downloads go through the API.",
     )
-    log_format: Literal["text", "json"] = Field(default="text", description="What a line of the log is.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
     log_concepts: bool = Field(
-        default=False, description="Whether what exceptions say may be logged. It may name concepts: personal data."
+        default=False, description="Log exception messages. They may contain concepts, which are personal data."
     )
     retention_days: int = Field(
-        default=0, ge=0, description="Ended jobs and their files are forgotten after so many days. 0: never."
+        default=0, ge=0, description="Delete ended jobs and their files after this many days. 0: never."
     )
     hard_limit_seconds: int = Field(
         default=7200,
         ge=120,
-        description="A job that runs longer is killed; it is tried again, up to its attempts.",
+        description="Kill a job that runs longer; it is tried again until its attempts are used up.",
     )
-    models: dict[str, FolderPath] = Field(default={}, description="Base models: id to diffusers folder, as JSON.")
-    models_dir: FolderPath | None = Field(default=None, description="Each of its sub-folders is a base model.")
+    models: dict[str, FolderPath] = Field(default={}, description="Base models, as JSON: id to diffusers folder.")
+    models_dir: FolderPath | None = Field(default=None, description="A folder whose subfolders are base models.")
 
     def database(self) -> Database:
-        """The database that these settings name."""
+        """Return the configured database."""
         return Database(self.database_url or sqlite_url(self.data_dir / "expunge.db"))
 
     @property
     def secrets_file(self) -> Path:
-        """Where the keys lie that secrets are sealed with, unless `secrets_key` has them."""
+        """The file of the encryption keys, unless `secrets_key` is set."""
         return self.data_dir / "secrets.key"
 
     def secret_box(self) -> "SecretBox":
-        """What secrets are sealed with, as of now. Raises `SecretsKeyError`."""
-        from service.store.encryption import SecretBox, ensure_key_file  # no worker has secrets
+        """Return the encryption keys as they are now. Raises `SecretsKeyError`."""
+        from service.store.encryption import SecretBox, ensure_key_file  # Workers have no secrets.
 
         if self.secrets_key:
             return SecretBox.parse(self.secrets_key)
-        if not self.database_url:  # one folder holds everything: whoever comes first makes the key
+        if not self.database_url:  # With everything in one folder, the first process creates the key.
             ensure_key_file(self.secrets_file)
         return SecretBox.read(self.secrets_file)
 
     def blobs(self) -> ArtifactStore:
-        """The artifact store that these settings name."""
+        """Return the configured blob store."""
         if not self.blobs_url:
             return LocalBlobs(self.data_dir / "blobs")
-        from service.store.s3 import S3Blobs  # the extra `scaleout`
+        from service.store.s3 import S3Blobs  # Needs the extra `scaleout`.
 
         return S3Blobs(self.blobs_url)
 
     def registry(self) -> ModelRegistry:
-        """The base models that these settings name."""
+        """Return the configured base models."""
         database = self.database()
 
         def added() -> Mapping[str, Path]:

@@ -1,4 +1,4 @@
-"""Receivers and messages to them. A message is written in the transaction that changes the job, and sent from here."""
+"""Webhook endpoints and their messages. A message is written in the transaction that changes the job, and sent later."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from service.store.orm import Job, WebhookDelivery, WebhookEndpoint
 RETRY_DELAYS = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
-"""Between the attempts: the table of Standard Webhooks, some three days in all."""
+"""Delays between attempts, as Standard Webhooks recommends: about three days in total."""
 JITTER = 0.1
 ATTEMPT_TIMEOUT = timedelta(seconds=60)
-"""An attempt whose sender is not heard of after this is made again."""
+"""An attempt whose result was not recorded within this time is made again."""
 MAX_LOGGED_ATTEMPTS = 20
 _ACTIVE_ENDPOINTS = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
     WebhookEndpoint.tenant == bindparam("tenant"),
@@ -28,7 +28,7 @@ _ACTIVE_ENDPOINTS = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
 
 
 def add_endpoint(session: Session, tenant: str, *, now: datetime, **fields: Any) -> WebhookEndpoint:
-    """A new receiver."""
+    """Add an endpoint."""
     endpoint = WebhookEndpoint(id=prefixed_id("whe", now), tenant=tenant, created_at=now, **fields)
     session.add(endpoint)
     session.flush()
@@ -36,25 +36,25 @@ def add_endpoint(session: Session, tenant: str, *, now: datetime, **fields: Any)
 
 
 def list_endpoints(session: Session, tenant: str) -> Sequence[WebhookEndpoint]:
-    """A tenant's receivers, oldest first."""
+    """Return the tenant's endpoints, oldest first."""
     own = select(WebhookEndpoint).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.deleted_at.is_(None))
     return session.scalars(own.order_by(WebhookEndpoint.id)).all()
 
 
 def get_endpoint(session: Session, tenant: str, endpoint_id: str) -> WebhookEndpoint | None:
-    """One of them."""
+    """Return an endpoint of the tenant, or None."""
     found = session.get(WebhookEndpoint, endpoint_id)
     return found if found and found.tenant == tenant and found.deleted_at is None else None
 
 
 def remove_endpoint(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> None:
-    """Tell it nothing more. Its log stays for the audit."""
+    """Delete the endpoint and abandon its pending messages. Its deliveries are kept for auditing."""
     endpoint.deleted_at = now
     _cancel_pending(session, endpoint.id)
 
 
 def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
-    """A message about each job to each of its tenant's receivers that wants to know."""
+    """Add a message about each job for each of its tenant's endpoints that subscribed to the status."""
     kind = f"edit.{status}"
     for tenant in {job.tenant for job in jobs}:
         told = [
@@ -80,7 +80,7 @@ def _new_delivery(receiver: str, job: Job, kind: str, status: str, now: datetime
 
 
 def due_deliveries(session: Session, *, now: datetime, limit: int = 20) -> Sequence[str]:
-    """Ids of the messages to send now, the longest waiting first."""
+    """Return the ids of the messages that are due, oldest first."""
     waiting = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at <= now)
     return session.scalars(waiting.order_by(WebhookDelivery.next_attempt_at).limit(limit)).all()
 
@@ -88,13 +88,13 @@ def due_deliveries(session: Session, *, now: datetime, limit: int = 20) -> Seque
 def claim_delivery(
     session: Session, delivery_id: str, *, now: datetime
 ) -> tuple[WebhookDelivery, WebhookEndpoint] | None:
-    """The right to make the next attempt, for a while; None: somebody else has it."""
+    """Claim the next attempt for a limited time. Returns None if another process has claimed it."""
     mine = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, WebhookDelivery.next_attempt_at <= now)
     taken = session.scalar(mine.values(next_attempt_at=now + ATTEMPT_TIMEOUT).returning(WebhookDelivery))
     if taken is None:
         return None
     receiver = session.get(WebhookEndpoint, taken.endpoint_id)
-    assert receiver, "a foreign key"
+    assert receiver, "guaranteed by a foreign key"
     return taken, receiver
 
 
@@ -108,11 +108,11 @@ def record_attempt(
     wait: float,
     now: datetime,
 ) -> None:
-    """Note an attempt, and when the next one is due, if one is.
+    """Record an attempt and schedule the next one, if there is one.
 
     Args:
-        gone: the receiver wants nothing more, ever.
-        wait: seconds for which it asked.
+        gone: the endpoint answered 410 and wants no more messages.
+        wait: the endpoint's `Retry-After`, in seconds.
     """
     delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     delivery.tries += 1
@@ -121,7 +121,7 @@ def record_attempt(
     if delivered or gone or pause is None:
         delivery.status = "delivered" if delivered else "failed"
         delivery.next_attempt_at = None
-    elif delivery.next_attempt_at is not None:  # the receiver was not removed meanwhile
+    elif delivery.next_attempt_at is not None:  # The endpoint was not deleted in the meantime.
         delivery.next_attempt_at = now + max(pause, timedelta(seconds=wait))
     if gone:
         session.get_one(WebhookEndpoint, delivery.endpoint_id).disabled_at = now
@@ -129,9 +129,9 @@ def record_attempt(
 
 
 def retry_delay(tries: int, delivery_id: str) -> timedelta | None:
-    """How long to wait after so many attempts; None: it was the last one.
+    """Return the delay after `tries` attempts, or None after the last one.
 
-    Up to a tenth longer, by the message's id: receivers that fail together are not all called together again.
+    A jitter of up to 10 %, derived from the message's id, keeps endpoints that fail together from being retried together.
     """
     if tries > len(RETRY_DELAYS):
         return None
@@ -140,7 +140,7 @@ def retry_delay(tries: int, delivery_id: str) -> timedelta | None:
 
 
 def list_deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: int) -> Sequence[WebhookDelivery]:
-    """Messages to a receiver, newest first."""
+    """Return messages to an endpoint, newest first, from the one after id `after`."""
     own = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if after is not None:
         own = own.where(WebhookDelivery.id < after)
@@ -148,13 +148,13 @@ def list_deliveries(session: Session, endpoint_id: str, *, after: str | None, li
 
 
 def get_delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
-    """One of them."""
+    """Return a message to the endpoint, or None."""
     found = session.get(WebhookDelivery, delivery_id)
     return found if found and found.endpoint_id == endpoint_id else None
 
 
 def redeliver(session: Session, delivery: WebhookDelivery, *, now: datetime) -> None:
-    """Send it again, from the first attempt on, under the same id."""
+    """Send the message again under the same id, starting with the first attempt."""
     delivery.status, delivery.next_attempt_at, delivery.tries = "pending", now, 0
 
 
@@ -164,6 +164,6 @@ def _cancel_pending(session: Session, endpoint_id: str) -> None:
 
 
 def _body(job: Job, kind: str, status: str, now: datetime) -> str:
-    """An `api_schemas.webhooks.WebhookMessage`: the very bytes that are signed."""
+    """Return the JSON of an `api_schemas.webhooks.WebhookMessage`: exactly the bytes that are signed."""
     data = {"id": job.id, "status": status, "verdict": job.verdict, "url": f"/v1/edits/{job.id}"}
     return json.dumps({"type": kind, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data})

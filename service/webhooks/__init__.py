@@ -1,1 +1,1 @@
-"""Telling others: signed messages by Standard Webhooks 1.0.0, to addresses that are checked at every attempt."""
+"""Outgoing webhooks: signed messages (Standard Webhooks 1.0.0) to addresses that are validated at every attempt."""

@@ -1,4 +1,4 @@
-"""Sends the messages that are due, several at a time: a slow receiver keeps nobody else waiting."""
+"""Sends due webhook messages concurrently, so that a slow endpoint does not delay the others."""
 
 import logging
 from collections.abc import Callable
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Any number may run: each message is taken by one of them, and given back when it is not heard of again."""
+    """Delivers webhook messages. Several instances may run: each message is claimed by one of them, for a limited time."""
 
     database: Database
     transport: httpx.BaseTransport
     secret_box: Callable[[], SecretBox]
-    """Asked at each attempt: keys may change meanwhile."""
+    """Called at each attempt, because keys may be rotated."""
     clock: Clock = utc_now
     executor: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(MAX_CONCURRENT_DELIVERIES, "webhooks")
@@ -39,11 +39,11 @@ class Deliverer:
 
     @classmethod
     def from_settings(cls, settings: ServiceSettings) -> "Deliverer":
-        """One that calls public receivers, and those that the operator allows."""
+        """Create a deliverer that calls public endpoints and those that the operator allows."""
         return cls(settings.database(), PinnedTransport(settings.webhook_allowed_hosts), settings.secret_box)
 
     def step(self) -> None:
-        """Hand what is due to the executor. Returns at once."""
+        """Submit the due messages to the executor and return at once."""
         with self.database.read() as session:
             due = webhooks.due_deliveries(session, now=self.clock(), limit=MAX_CONCURRENT_DELIVERIES)
         for delivery_id in due:
@@ -52,20 +52,22 @@ class Deliverer:
                 self.executor.submit(self._attempt, delivery_id)
 
     def stop(self) -> None:
-        """Wait for the attempts that are under way; no other begins."""
+        """Wait for running attempts; no new ones are started."""
         self.executor.shutdown(wait=True, cancel_futures=True)
         self.transport.close()
 
     def _attempt(self, delivery_id: str) -> None:
         try:
             self.deliver(delivery_id)
-        except Exception:  # the database is away, say: the message is due again when its time is up
-            log.exception("%s: the attempt failed", delivery_id)
+        except (
+            Exception
+        ):  # For instance, the database is unavailable: the message becomes due again when its claim expires.
+            log.exception("%s: the delivery attempt failed", delivery_id)
         finally:
             self._in_progress.discard(delivery_id)
 
     def deliver(self, delivery_id: str) -> None:
-        """One attempt, unless somebody else makes it. A crash before it is noted sends the message once more."""
+        """Make one attempt, unless another process has claimed it. After a crash the message is sent once more."""
         with self.database.write() as session:
             taken = webhooks.claim_delivery(session, delivery_id, now=self.clock())
         if taken is None:

@@ -1,4 +1,4 @@
-"""One attempt at one message."""
+"""Sends one webhook message once."""
 
 import time
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ from service.webhooks.signing import WebhookSigner
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 MAX_ATTEMPT_SECONDS = 20.0
-"""Seconds for the whole of an attempt, however slowly the receiver talks."""
+"""Time limit of a whole attempt, in seconds, however slowly the endpoint answers."""
 MAX_READ_BYTES, MAX_STORED_BYTES = 65_536, 2048
-"""Bytes of an answer that are read, and that are kept."""
+"""How many bytes of a reply are read, and how many are stored."""
 STATUS_GONE = 410
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """What came of it."""
+    """The result of a delivery attempt."""
 
     status_code: int | None
     error: str | None
     seconds: float
     reply: str = ""
     retry_after: float = 0.0
-    """Seconds that the receiver asks us to wait."""
+    """The endpoint's `Retry-After`, in seconds."""
 
     @property
     def delivered(self) -> bool:
-        """Only 2xx counts; a redirection does not."""
+        """Whether the endpoint answered 2xx. Redirects count as failures."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
 def send(
     transport: httpx.BaseTransport, url: str, signer: WebhookSigner, message_id: str, body: bytes, now: datetime
 ) -> AttemptResult:
-    """POST a message, signed as of `now`. Never raises for what the receiver does.
+    """POST a message, signed as of `now`. Failures of the endpoint are returned, not raised.
 
-    Attempts share the transport, so it stays open: closing a client would cut the connections of all the others.
+    The client is not closed, because attempts share the transport and closing it would abort the others.
     """
     headers = {"content-type": "application/json", "user-agent": "Expunge-Webhooks/1", "accept-encoding": "identity"}
     started = time.monotonic()
@@ -54,24 +54,24 @@ def send(
 
 
 def _read_reply(response: httpx.Response, started: float) -> str:
-    """As much of the answer as we keep. Raises `httpx.ReadTimeout` on one that drips for too long."""
+    """Read the part of the reply that is stored. Raises `httpx.ReadTimeout` if the endpoint keeps sending for too long."""
     content = b""
     for chunk in response.iter_raw():
         content += chunk
         if len(content) >= MAX_READ_BYTES:
             break
         if _elapsed(started) > MAX_ATTEMPT_SECONDS:
-            raise httpx.ReadTimeout("the answer does not end")
+            raise httpx.ReadTimeout("the reply does not end")
     return content[:MAX_STORED_BYTES].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _describe_error(error: Exception) -> str:
-    """In words, without what a resolver or a library might tell about our network."""
+    """Describe the error without details that could reveal the internal network."""
     return error.message if isinstance(error, WebhookRefused) else type(error).__name__
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds, when the receiver says so in seconds; at most a day."""
+    """Return `Retry-After` in seconds, at most a day; 0 if it is missing or is a date."""
     wish = response.headers.get("retry-after", "")
     return min(float(wish), 86_400.0) if wish.isascii() and wish.isdecimal() else 0.0
 

@@ -1,6 +1,6 @@
-"""Signatures by Standard Webhooks 1.0.0: `v1` (HMAC-SHA256, a shared secret) and `v1a` (Ed25519, a public key).
+"""Signatures of Standard Webhooks 1.0.0: `v1` (HMAC-SHA256 with a shared secret) and `v1a` (Ed25519).
 
-Both go with every message; a receiver checks the one that it likes. What is signed is `{id}.{seconds}.{body}`.
+Every message has both; a receiver checks either. The signed content is `{id}.{seconds}.{body}`.
 """
 
 import base64
@@ -21,16 +21,16 @@ SECRET_PREFIX, PRIVATE_KEY_PREFIX, PUBLIC_KEY_PREFIX = "whsec_", "whsk_", "whpk_
 
 @dataclass(frozen=True)
 class WebhookSigner:
-    """An endpoint's two secrets, in the forms that the specification gives them."""
+    """The signing keys of an endpoint, in the encodings of the specification."""
 
     secret: str
-    """`whsec_…`: the receiver has it too."""
+    """`whsec_…`, shared with the receiver."""
     private_key: str
-    """`whsk_…`: nobody else has it."""
+    """`whsk_…`, known to the service only."""
 
     @classmethod
     def new(cls) -> "WebhookSigner":
-        """Fresh ones."""
+        """Generate new keys."""
         return cls(
             _encode(SECRET_PREFIX, secrets.token_bytes(SECRET_BYTES)),
             _encode(PRIVATE_KEY_PREFIX, secrets.token_bytes(32)),
@@ -38,11 +38,11 @@ class WebhookSigner:
 
     @classmethod
     def from_row(cls, row: WebhookEndpoint, secret_box: SecretBox) -> "WebhookSigner":
-        """A receiver's, as they lie in the database. Raises `SecretsKeyError`."""
+        """Decrypt an endpoint's keys. Raises `SecretsKeyError`."""
         return cls(secret_box.open(row.secret), secret_box.open(row.private_key))
 
     def sealed_columns(self, secret_box: SecretBox) -> dict[str, str]:
-        """What of them may lie in the database, by column."""
+        """Return the encrypted secrets and the public key, by column."""
         private_key = secret_box.seal(self.private_key)
         return {"secret": secret_box.seal(self.secret), "private_key": private_key, "public_key": self.public_key}
 
@@ -52,7 +52,7 @@ class WebhookSigner:
         return _encode(PUBLIC_KEY_PREFIX, self._key.public_key().public_bytes_raw())
 
     def headers(self, message_id: str, now: datetime, body: bytes) -> dict[str, str]:
-        """What goes with a message that is sent `now`."""
+        """Return the headers of a message that is sent `now`."""
         seconds = int(now.timestamp())
         content = f"{message_id}.{seconds}.".encode() + body
         mac = hmac.digest(_decode(SECRET_PREFIX, self.secret), content, hashlib.sha256)

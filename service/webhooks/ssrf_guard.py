@@ -1,7 +1,7 @@
-"""Where a webhook may go: never to a machine of ours.
+"""SSRF guard: webhooks never reach internal addresses.
 
-A name is resolved once for each attempt, every address that it has must be public, and the connection goes to one of those
-very addresses: a name that resolves to something else a moment later (DNS rebinding) changes nothing.
+At each attempt the host is resolved once, all of its addresses must be public, and the connection goes to one of exactly
+these addresses, so DNS rebinding has no effect.
 """
 
 import ipaddress
@@ -14,63 +14,63 @@ import httpx
 from service.errors import WebhookRefused
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""Host and port -> its addresses."""
+"""Maps host and port to IP addresses."""
 
 HTTPS_PORT = 443
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, as the system's resolver knows them."""
+    """Resolve a host with the system's resolver."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def validate_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
-    """The parts of a URL that a webhook may have.
+    """Parse the URL of a webhook and check that it is acceptable.
 
     Args:
-        allowed: `host:port` of receivers that the operator trusts, however they are reached.
+        allowed: `host:port` of receivers that the operator trusts, with any address and over plain HTTP.
 
     Raises:
-        WebhookRefused: it is no https URL, or holds credentials, or names an address that is not public.
+        WebhookRefused: not an https URL, or it contains credentials or an address that is not public.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", port_of(parts)
     except ValueError as error:
-        raise WebhookRefused("the URL cannot be read.", remedy="Send an https URL.") from error
+        raise WebhookRefused("The URL cannot be parsed.", remedy="Send an https URL.") from error
     if parts.username is not None or parts.password is not None or not host or parts.fragment:
         raise WebhookRefused(
-            "the URL needs a host, and may hold neither credentials nor a fragment.", remedy=NO_CREDENTIALS_REMEDY
+            "The URL must have a host and must not contain credentials or a fragment.", remedy=NO_CREDENTIALS_REMEDY
         )
     if is_allowed(parts, allowed):
         return parts
     if parts.scheme != "https":
-        raise WebhookRefused("only https receivers are called.", remedy="Send an https URL.")
+        raise WebhookRefused("Webhook URLs must use https.", remedy="Send an https URL.")
     if (literal := _literal_address(host)) and not is_public(literal):
         raise WebhookRefused(f"{host} is not a public address.", remedy=PUBLIC_RECEIVER_REMEDY)
     if port == 0:
-        raise WebhookRefused("there is no port 0.", remedy="Leave the port out.")
+        raise WebhookRefused("Port 0 is not valid.", remedy="Leave the port out.")
     return parts
 
 
 def resolve_public(parts: SplitResult, resolver: Resolver, allowed: Collection[str] = ()) -> list[str]:
-    """Where the URL's host is, now.
+    """Resolve the URL's host.
 
     Raises:
-        WebhookRefused: it is nowhere, or one of its addresses is not public.
+        WebhookRefused: it does not resolve, or one of its addresses is not public.
     """
     host, port = parts.hostname or "", port_of(parts)
     try:
         found = list(resolver(host, port))
     except OSError as error:
-        raise WebhookRefused("the host's name does not resolve.", remedy="Check the URL.") from error
+        raise WebhookRefused("The host name does not resolve.", remedy="Check the URL.") from error
     if not found or not (is_allowed(parts, allowed) or all(is_public(address) for address in found)):
-        raise WebhookRefused("the host has an address that is not public.", remedy=PUBLIC_RECEIVER_REMEDY)
+        raise WebhookRefused("The host has an address that is not public.", remedy=PUBLIC_RECEIVER_REMEDY)
     return found
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is reachable from anywhere, and stands for one machine; also of IPv4 that travels in IPv6."""
+    """Return whether the address is globally routable unicast; for IPv4 embedded in IPv6, whether the IPv4 address is."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
@@ -80,17 +80,17 @@ def is_public(address: str) -> bool:
 
 
 def port_of(parts: SplitResult) -> int:
-    """The URL's port, or its scheme's. Raises `ValueError` on one that is none."""
+    """Return the URL's port, or the default of its scheme. Raises `ValueError` if the port is invalid."""
     return parts.port if parts.port is not None else HTTPS_PORT if parts.scheme == "https" else 80
 
 
 def is_allowed(parts: SplitResult, allowed: Collection[str]) -> bool:
-    """Whether the operator allows this receiver, wherever it is."""
+    """Return whether the operator allows this receiver."""
     return parts.scheme in ("http", "https") and f"{parts.hostname}:{port_of(parts)}" in allowed
 
 
 class PinnedTransport(httpx.BaseTransport):
-    """Connects to an address that was checked, as the name in the URL: Host and certificate are the name's."""
+    """Connects to a validated address, with the URL's host name in the Host header and for TLS."""
 
     def __init__(
         self,
@@ -100,15 +100,17 @@ class PinnedTransport(httpx.BaseTransport):
     ) -> None:
         self._allowed = frozenset(allowed)
         self._find = resolver
-        # Kept connections belong to an address; the next name there is somebody else.
+        # Without keep-alive: a pooled connection belongs to an address, which another host name may share.
         self._inner = inner or httpx.HTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises `WebhookRefused` where the request must not go."""
+        """Send the request. Raises `WebhookRefused` if its destination is not acceptable."""
         parts = validate_url(str(request.url), self._allowed)
         address = resolve_public(parts, self._find, self._allowed)[0]
         request.extensions = {**request.extensions, "sni_hostname": parts.hostname}
-        request.url = request.url.copy_with(host=address)  # the Host header was made of the name, and stays
+        request.url = request.url.copy_with(
+            host=address
+        )  # The Host header was set from the host name and is unchanged.
         return self._inner.handle_request(request)
 
     def close(self) -> None:
@@ -117,7 +119,7 @@ class PinnedTransport(httpx.BaseTransport):
 
 
 PUBLIC_RECEIVER_REMEDY = (
-    "Use a receiver on the public internet, or have the operator allow this one (EXPUNGE_WEBHOOK_ALLOWED_HOSTS)."
+    "Use a receiver on the public internet, or ask the operator to allow this one (EXPUNGE_WEBHOOK_ALLOWED_HOSTS)."
 )
 NO_CREDENTIALS_REMEDY = "Messages are signed; leave credentials out of the URL."
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

@@ -1,6 +1,6 @@
-"""The schema's history. Each file of `versions` is one step, forward and back, on SQLite and on PostgreSQL.
+"""Migrations of the schema. Each file of `versions` upgrades and downgrades by one step, on SQLite and PostgreSQL.
 
     python deploy/new_migration.py "what changes"
 
-writes the next step from what the tables in `service.store.orm` have and the last step's database has not.
+generates the next step from the difference between `service.store.orm` and a database at the last step.
 """

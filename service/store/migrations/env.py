@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that it is handed: one transaction for all steps, so that none is half done."""
+"""Alembic environment. Runs all steps in one transaction on the given connection, so that no step is half done."""
 
 from typing import Any, Literal
 
@@ -9,15 +9,15 @@ from service.store.orm import Base, UtcDateTime
 
 
 def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
-    """A step must not change when our code does: it names the type that the column has in the database."""
+    """Render our column types as the database's types, so that a step does not depend on our code."""
     return "sa.DateTime()" if isinstance(thing, UtcDateTime) else False
 
 
-assert orm.AuditLine.metadata is Base.metadata, "importing them makes them known"
+assert orm.AuditLine.metadata is Base.metadata, "importing the module registers the tables"
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    render_as_batch=True,  # SQLite changes a column by making the table again
+    render_as_batch=True,  # SQLite changes a column by recreating the table.
     render_item=render,
 )
 with context.begin_transaction():

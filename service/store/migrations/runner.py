@@ -1,6 +1,6 @@
-"""Bringing a database to the schema of this version of Expunge, with Alembic.
+"""Upgrades and downgrades a database with Alembic.
 
-All steps run in one transaction on both engines: an upgrade that is cut off has not happened.
+All steps run in one transaction on both engines, so an interrupted upgrade has no effect.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from service.store.encryption import SecretBox
 from service.store.errors import IncompatibleStore, SecretsKeyError
 
 SecretBoxFactory = Callable[[], SecretBox]
-"""Asked only where there are secrets. Raises `SecretsKeyError`."""
+"""Called only if there are secrets. Raises `SecretsKeyError`."""
 
 SCRIPT_FOLDER = Path(__file__).parent
 BEFORE_ALEMBIC = ("store_version", 2, "0001")
-"""The table, and the number in it, that said what `0001` says, before there were migrations."""
+"""Table, version and equivalent migration of databases that were created before there were migrations."""
 UPGRADE_LOCK = 0x65787075
-"""A number for PostgreSQL's advisory lock: two API processes that start at once upgrade one after the other."""
+"""Key of the PostgreSQL advisory lock that serializes upgrades of API processes that start together."""
 
 
 def script_config(connection: Connection, secret_box: SecretBoxFactory | None = None) -> Config:
-    """Alembic's configuration: our folder and an open connection, no file."""
+    """Return an Alembic configuration for our scripts and an open connection."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPT_FOLDER))
     config.set_main_option("path_separator", "os")
@@ -38,32 +38,32 @@ def script_config(connection: Connection, secret_box: SecretBoxFactory | None = 
 
 @cache
 def head() -> str:
-    """The revision that this version of Expunge needs."""
+    """Return the revision that this version of Expunge needs."""
     found = ScriptDirectory(str(SCRIPT_FOLDER)).get_current_head()
-    assert found, "there is one line of migrations"
+    assert found, "the migrations have a single head"
     return found
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that a database has; None is an empty one."""
+    """Return the revision of a database, or None if it is empty."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def secret_box_of(context: MigrationContext) -> SecretBox:
-    """What a step seals secrets with, and opens them. Raises `SecretsKeyError`."""
+    """Return the keys for a step that encrypts or decrypts secrets. Raises `SecretsKeyError`."""
     assert context.config
     get: SecretBoxFactory | None = context.config.attributes["secret_box"]
     if get is None:
-        raise SecretsKeyError("the database has secrets.", remedy="Run: expunge db upgrade")
+        raise SecretsKeyError("The database contains secrets.", remedy="Run: expunge db upgrade")
     return get()
 
 
 def upgrade(connection: Connection, revision: str = "head", secret_box: SecretBoxFactory | None = None) -> None:
-    """Run the steps that are missing, in the transaction of `connection`.
+    """Run the missing steps in the transaction of `connection`.
 
     Raises:
-        IncompatibleStore: a newer version of Expunge has written the database.
-        SecretsKeyError: there are secrets to seal, and no key.
+        IncompatibleStore: the database was written by a newer version of Expunge.
+        SecretsKeyError: there are secrets to encrypt and no key.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
@@ -73,19 +73,19 @@ def upgrade(connection: Connection, revision: str = "head", secret_box: SecretBo
 
 
 def downgrade(connection: Connection, revision: str, secret_box: SecretBoxFactory | None = None) -> None:
-    """Take steps back, down to `revision`; `base` is an empty database. Raises `SecretsKeyError`."""
+    """Revert steps down to `revision`; `base` is an empty database. Raises `SecretsKeyError`."""
     command.downgrade(script_config(connection, secret_box), revision)
 
 
 def _adopt_unversioned(connection: Connection) -> None:
-    """A database from before there were migrations has the schema of the first."""
+    """Stamp a database from before there were migrations with the first revision."""
     table, version, revision = BEFORE_ALEMBIC
     if not inspect(connection).has_table(table):
         return
     found = connection.scalar(text(f"SELECT version FROM {table}"))
     if found != version:
         raise IncompatibleStore(
-            f"the store has schema {found}, which no migration starts from.", remedy="Use another data folder."
+            f"No migration starts from schema {found} of this database.", remedy="Use another data folder."
         )
     connection.execute(text(f"DROP TABLE {table}"))
     command.stamp(script_config(connection), revision)
@@ -96,6 +96,6 @@ def _refuse_unknown(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory(str(SCRIPT_FOLDER)).walk_revisions()}
     if found is not None and found not in known:
         raise IncompatibleStore(
-            f"the database has revision {found}, this version of Expunge knows up to {head()}.",
-            remedy="Use the version that wrote it, or another data folder.",
+            f"The database has revision {found}, but this version of Expunge supports revisions up to {head()}.",
+            remedy="Use the version of Expunge that wrote it, or another data folder.",
         )

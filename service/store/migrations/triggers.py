@@ -1,6 +1,6 @@
-"""What the database itself refuses, whoever asks: triggers, in both engines' words. For use in a step.
+"""Triggers that make the database itself reject changes, for SQLite and PostgreSQL. For use in a migration.
 
-On SQLite a step that makes a table again (any `batch_alter_table` but one that adds columns) loses its triggers: call
+On SQLite, a step that recreates a table (any `batch_alter_table` that does more than add columns) loses its triggers: call
 `forbid` again after it.
 """
 
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 
 def forbid(name: str, operation: str, table: str, message: str, *, when: str = "TRUE") -> None:
-    """Refuse `operation` (``UPDATE``, ``DELETE``) on rows of `table` of which `when`, an SQL condition on ``OLD``, is true."""
+    """Reject `operation` (``UPDATE``, ``DELETE``) on rows of `table` for which `when`, an SQL condition on ``OLD``, is true."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
             text(
@@ -32,7 +32,7 @@ def forbid(name: str, operation: str, table: str, message: str, *, when: str = "
 
 
 def allow(name: str, table: str) -> None:
-    """Take `forbid` back."""
+    """Remove a trigger of `forbid`."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute(text(f"DROP TRIGGER {name}"))
     else:

@@ -1,4 +1,4 @@
-"""Jobs, their history, files and doorbells; API keys and remembered replies."""
+"""Create jobs, their events, files and outbox messages, API keys and idempotency keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ branch_labels = depends_on = None
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Upgrade."""
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(), nullable=False),
@@ -119,7 +119,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back."""
+    """Downgrade."""
     allow("terminal_jobs_never_change", "jobs")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_outbox_due_at"))

@@ -1,4 +1,4 @@
-"""Tenants and scopes; ledgers, batches, webhooks, registered models, the audit log."""
+"""Add tenants and scopes, ledgers, batches, webhooks, registered models and the audit log."""
 
 import json
 
@@ -13,13 +13,13 @@ branch_labels = depends_on = None
 
 AREAS = ["edits:read", "edits:write", "artifacts:read", "ledger:read", "models:read"]
 EVERYTHING = json.dumps([*AREAS, "webhooks:read", "webhooks:write", "audit:read"])
-"""What a key could do before there were scopes: all that there was to do."""
+"""Scopes of existing keys: everything that was possible before there were scopes."""
 TERMINAL = "OLD.status IN ('canceled', 'expired', 'failed', 'succeeded')"
 APPEND_ONLY = "the audit log is only ever added to"
 
 
 def upgrade() -> None:
-    """Forward."""
+    """Upgrade."""
     op.create_table(
         "audit_log",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -171,7 +171,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back. Dropping columns makes `jobs` again on SQLite, and its trigger goes with it."""
+    """Downgrade. Dropping columns recreates `jobs` on SQLite, which loses its trigger."""
     for operation in ("UPDATE", "DELETE"):
         allow(f"audit_log_no_{operation.lower()}", "audit_log")
     allow("terminal_jobs_never_change", "jobs")

@@ -1,4 +1,4 @@
-"""Webhooks' secrets are sealed; their public keys lie beside them."""
+"""Encrypt webhook secrets and store their public keys."""
 
 from base64 import b64decode, b64encode
 
@@ -18,7 +18,7 @@ ENDPOINTS = sa.table(
 
 
 def upgrade() -> None:
-    """Forward. Raises `SecretsKeyError` where there are secrets and no key to seal them with."""
+    """Upgrade. Raises `SecretsKeyError` if there are secrets and no key to encrypt them with."""
     with op.batch_alter_table("webhook_endpoints", schema=None) as batch_op:
         batch_op.add_column(sa.Column("public_key", sa.String(), nullable=False, server_default=""))
 
@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back: what was sealed is plain again. Raises `SecretsKeyError`."""
+    """Downgrade: decrypt the secrets. Raises `SecretsKeyError`."""
     for row in op.get_bind().execute(sa.select(ENDPOINTS)).all():
         secret_box = secret_box_of(op.get_context())
         plain = {"secret": secret_box.open(row.secret), "private_key": secret_box.open(row.private_key)}
