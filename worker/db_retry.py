@@ -26,12 +26,12 @@ def write_with_retry(database: Database, change: Callable[[Session], T]) -> T:
     Raises:
         StoreUnavailable: the database stayed unavailable.
     """
-    for pause in RETRY_DELAYS_SECONDS:
+    for delay in RETRY_DELAYS_SECONDS:
         try:
             return _once(database, change)
         except StoreUnavailable as error:
-            log.warning("%s Retrying in %g s.", error.message, pause)
-            time.sleep(pause)
+            log.warning("%s Retrying in %g s.", error.message, delay)
+            time.sleep(delay)
     return _once(database, change)
 
 

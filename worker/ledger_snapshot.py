@@ -41,13 +41,13 @@ def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: P
     """
     if not claim.uses_ledger:
         return None
-    handed, known = _current_snapshot(database, claim), _stored_snapshot(workdir)
-    if known != handed:
+    snapshot, stored = _current_snapshot(database, claim), _stored_snapshot(workdir)
+    if stored != snapshot:
         shutil.rmtree(workdir, ignore_errors=True)
         workdir.mkdir(parents=True)
-        editor.hand_over(workdir / LEDGER_FOLDER, model, handed.ledger)
+        editor.hand_over(workdir / LEDGER_FOLDER, model, snapshot.ledger)
         partial = workdir / f".{SNAPSHOT_FILE}"
-        partial.write_text(handed.model_dump_json())
+        partial.write_text(snapshot.model_dump_json())
         partial.replace(workdir / SNAPSHOT_FILE)
     return workdir / LEDGER_FOLDER
 
@@ -56,24 +56,24 @@ def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]"
     """Return the revision that a finished job adds, read from its report. None if it adds none or publishes no weights."""
     if not claim.creates_revision:
         return None
-    known = _stored_snapshot(workdir)
+    stored = _stored_snapshot(workdir)
     report = next(file.path for file in files if file.name == REPORT_FILE)
-    told = AuditReport.model_validate_json(report.read_bytes())
-    if told.refused:
+    audit_report = AuditReport.model_validate_json(report.read_bytes())
+    if audit_report.refused:
         return None
-    if known is None or told.ledger is None:
+    if stored is None or audit_report.ledger is None:
         raise LedgerMoved(f"The ledger snapshot of {claim.job_id} is missing.")
-    return NextRevision(known.revision, told.ledger.digest, told.ledger.active)
+    return NextRevision(stored.revision, audit_report.ledger.digest, audit_report.ledger.active)
 
 
 def _current_snapshot(database: Database, claim: Claim) -> RevisionSnapshot:
     """Read the current ledger. For a revocation, the revoked removals are listed separately."""
     with database.read() as session:
         head = ledgers.head(session, claim.tenant, claim.request.model)
-        held = ledgers.active_entries(session, claim.tenant, claim.request.model)
-    kept = [_snapshot_removal(entry, claim) for entry in held if entry.job_id != claim.revokes]
-    gone = [_snapshot_removal(entry, claim) for entry in held if entry.job_id == claim.revokes]
-    return RevisionSnapshot(revision=head.number if head else 0, ledger=LedgerSnapshot(active=kept, revoked=gone))
+        entries = ledgers.active_entries(session, claim.tenant, claim.request.model)
+    active = [_snapshot_removal(entry, claim) for entry in entries if entry.job_id != claim.revokes]
+    revoked = [_snapshot_removal(entry, claim) for entry in entries if entry.job_id == claim.revokes]
+    return RevisionSnapshot(revision=head.number if head else 0, ledger=LedgerSnapshot(active=active, revoked=revoked))
 
 
 def _snapshot_removal(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:

@@ -43,7 +43,7 @@ class RunResult:
 
     files: list[StoredArtifact]
     verdict: Verdict | None
-    step: NextRevision | None
+    next_revision: NextRevision | None
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ class Runner:
                 failpoint(f"phase.entered.{phase}")
                 editor.run_phase(phase, context)
                 failpoint(f"phase.done.{phase}")
-        made = editor.artifacts(context)
-        step = ledger_snapshot.next_revision(claim, context.workdir, made)
-        return RunResult(upload.store_artifacts(self.blobs, claim, made), editor.verdict(context), step)
+        files = editor.artifacts(context)
+        next_revision = ledger_snapshot.next_revision(claim, context.workdir, files)
+        return RunResult(upload.store_artifacts(self.blobs, claim, files), editor.verdict(context), next_revision)
 
     def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
         """Build the context of the phases. Raises `UnknownModel`."""
@@ -137,8 +137,8 @@ class Runner:
 
         def publish_it(session: Session) -> bool:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
-            if published and result.step:
-                ledgers.advance(session, session.get_one(Job, claim.job_id), result.step, now=self.clock())
+            if published and result.next_revision:
+                ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
             return published
 
         published = self._write(publish_it)
@@ -148,7 +148,7 @@ class Runner:
     def _requeue(self, claim: Claim, reason: str) -> None:
         """Requeue a job after a lost ledger race, to solve it from the current ledger. Does not count as an attempt."""
         with self.database.write() as session:
-            claims.release(session, claim, reason, now=self.clock(), pause=timedelta(), counted=False)
+            claims.release(session, claim, reason, now=self.clock(), delay=timedelta(), counted=False)
 
     def _cancel(self, claim: Claim) -> None:
         self._clean_up(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
@@ -161,9 +161,9 @@ class Runner:
         if claim.is_last_attempt:
             self._fail(claim, _crash_error(error, phase))
             return
-        pause = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
+        delay = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
         reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
-        self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), pause=pause))
+        self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), delay=delay))
 
     def _write(self, change: Callable[[Session], T]) -> T:
         return db_retry.write_with_retry(self.database, change)

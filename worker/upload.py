@@ -38,9 +38,9 @@ def store_artifacts(blobs: ArtifactStore, claim: Claim, files: "Sequence[Artifac
 
 def _store_file(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:
     """Store a file. Of an assembled file only the overlay is kept, because its delta is stored as a file of its own."""
-    if made := file.overlay:
+    if overlay := file.overlay:
         return StoredArtifact(
-            file.name, file.kind, file.media_type, made.size, made.sha256, made.model_dump(mode="json")
+            file.name, file.kind, file.media_type, overlay.size, overlay.sha256, overlay.model_dump(mode="json")
         )
     with file.path.open("rb") as source:
         blob = blobs.put(source)

@@ -27,7 +27,7 @@ HEAD = f"""# Error codes
 
 Every error has a stable `code`, a message, the `field` that it is about, where there is one, and a `remedy`. The command line
 prints message and remedy, and with `--json` all four; a job has them in `error`; the HTTP API answers with an RFC 9457 problem
-whose `type` is `urn:expunge:problem:CODE_SUFFIXES`. Words in braces stand for values.
+whose `type` is `urn:expunge:problem:CODE`. Words in braces stand for values.
 """
 
 

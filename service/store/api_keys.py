@@ -59,9 +59,9 @@ def authenticate(session: Session, key: str, *, now: datetime) -> ApiKey | None:
     match = _KEY_FORMAT.fullmatch(key)
     if match is None:
         return None
-    known = session.get(ApiKey, match["id"])
-    expected = known.secret_sha256 if known and is_valid(known, now) else _UNKNOWN_KEY_HASH
-    return known if hmac.compare_digest(expected, _digest(match["secret"])) else None
+    row = session.get(ApiKey, match["id"])
+    expected = row.secret_sha256 if row and is_valid(row, now) else _UNKNOWN_KEY_HASH
+    return row if hmac.compare_digest(expected, _digest(match["secret"])) else None
 
 
 def is_valid(key: ApiKey, now: datetime) -> bool:

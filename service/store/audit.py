@@ -103,5 +103,5 @@ def all_lines(session: Session) -> Iterator[AuditLine]:
 
 def page(session: Session, tenant: str, *, after: int, limit: int) -> Sequence[AuditLine]:
     """Return the tenant's lines with a sequence number above `after`, oldest first."""
-    own = select(AuditLine).where(AuditLine.tenant == tenant, AuditLine.seq > after)
-    return session.scalars(own.order_by(AuditLine.seq).limit(limit)).all()
+    query = select(AuditLine).where(AuditLine.tenant == tenant, AuditLine.seq > after)
+    return session.scalars(query.order_by(AuditLine.seq).limit(limit)).all()

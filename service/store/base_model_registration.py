@@ -54,8 +54,8 @@ def register(
     hashed = sum(_hash_if_changed(database, model_id, folder, path, progress) for path in paths)
     names = {path.relative_to(folder).as_posix() for path in paths}
     with database.write() as session:
-        gone = delete(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.name.not_in(names))
-        session.execute(gone)
+        removed = delete(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.name.not_in(names))
+        session.execute(removed)
     return RegistrationResult(model_id, len(paths), hashed)
 
 
@@ -81,10 +81,10 @@ def model_files(folder: Path) -> Iterator[Path]:
 def unregister(session: Session, model_id: str) -> bool:
     """Unregister a model. Its files are kept. Returns whether it was registered."""
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
-    found = session.get(ModelRegistration, model_id)
-    if found is not None:
-        session.delete(found)
-    return found is not None
+    registration = session.get(ModelRegistration, model_id)
+    if registration is not None:
+        session.delete(registration)
+    return registration is not None
 
 
 def registered_folders(session: Session) -> Mapping[str, Path]:
@@ -94,8 +94,8 @@ def registered_folders(session: Session) -> Mapping[str, Path]:
 
 def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile]:
     """Return the recorded files of a model, by name."""
-    own = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
-    return session.scalars(own.order_by(RegisteredFile.name)).all()
+    query = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
+    return session.scalars(query.order_by(RegisteredFile.name)).all()
 
 
 def _check_file(path: Path, name: Path) -> None:
@@ -117,14 +117,14 @@ def _check_file(path: Path, name: Path) -> None:
 
 def _hash_if_changed(database: Database, model_id: str, folder: Path, path: Path, progress: ByteProgress) -> bool:
     """Record the file's digest. Returns whether the file had to be read."""
-    name, found = path.relative_to(folder).as_posix(), path.stat()
+    name, stat = path.relative_to(folder).as_posix(), path.stat()
     with database.read() as session:
-        known = session.get(RegisteredFile, (model_id, name))
-    if known and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
-        progress(found.st_size)
+        recorded = session.get(RegisteredFile, (model_id, name))
+    if recorded and (recorded.size, recorded.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        progress(stat.st_size)
         return False
     sha256 = _sha256(path, progress)
-    row = RegisteredFile(model_id=model_id, name=name, size=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
+    row = RegisteredFile(model_id=model_id, name=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
     with database.write() as session:
         session.merge(row)
     return True

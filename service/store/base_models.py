@@ -13,7 +13,7 @@ from typing import Any
 from service.store.errors import UnknownModel
 
 CACHE_SECONDS = 1.0
-"""How long, in seconds, a model that was found is assumed to be unchanged. Every request looks one up."""
+"""How long, in seconds, a model that was config_files is assumed to be unchanged. Every request looks one up."""
 EDITABLE_COMPONENTS = (["transformers", "CLIPTextModel"], ["transformers", "CLIPTextModelWithProjection"])
 """Components of `model_index.json` that can be edited."""
 LICENSE_FIELD = re.compile(r"^(license|license_name):\s*(\S.*?)\s*$", re.MULTILINE)
@@ -56,10 +56,10 @@ class RegisteredModel:
     def encoders(self) -> dict[str, dict[str, Any]]:
         """The configuration of each editable text encoder, by component."""
         index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
-        found = {
+        config_files = {
             name: self.folder / name / "config.json" for name, part in index.items() if part in EDITABLE_COMPONENTS
         }
-        return {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.is_file()}
+        return {name: json.loads(path.read_text("utf-8")) for name, path in config_files.items() if path.is_file()}
 
 
 class ModelRegistry:
@@ -67,25 +67,25 @@ class ModelRegistry:
 
     def __init__(
         self,
-        named: Mapping[str, Path],
+        configured: Mapping[str, Path],
         folder: Path | None = None,
-        added: Callable[[], Mapping[str, Path]] = dict,
+        load_registered: Callable[[], Mapping[str, Path]] = dict,
     ) -> None:
-        self._configured = dict(named)
+        self._configured = dict(configured)
         self._folder = folder
-        self._load_registered = added
+        self._load_registered = load_registered
         self._cache: dict[str, tuple[float, RegisteredModel]] = {}
 
     def all(self) -> list[RegisteredModel]:
         """Return every registered model whose folder exists, by id."""
-        beside = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
-        found = {**beside, **self._load_registered(), **self._configured}
-        return [RegisteredModel(name, found[name]) for name in sorted(found) if _is_model(name, found[name])]
+        in_folder = {path.name: path for path in (self._folder.iterdir() if self._folder else ())}
+        folders = {**in_folder, **self._load_registered(), **self._configured}
+        return [RegisteredModel(name, folders[name]) for name in sorted(folders) if _is_model(name, folders[name])]
 
     def get(self, model_id: str) -> RegisteredModel:
-        """Return the model, from the cache if it was found recently and still exists. Raises `UnknownModel`."""
-        looked, model = self._cache.get(model_id, (-math.inf, None))
-        if model is None or time.monotonic() - looked > CACHE_SECONDS or not _is_model(model_id, model.folder):
+        """Return the model, from the cache if it was folders recently and still exists. Raises `UnknownModel`."""
+        cached_at, model = self._cache.get(model_id, (-math.inf, None))
+        if model is None or time.monotonic() - cached_at > CACHE_SECONDS or not _is_model(model_id, model.folder):
             model = self._look_up(model_id)
             self._cache[model_id] = time.monotonic(), model
         return model
@@ -98,9 +98,9 @@ class ModelRegistry:
         )
         if folder and _is_model(model_id, folder):
             return RegisteredModel(model_id, folder)
-        known = ", ".join(model.id for model in self.all()) or "none"
+        registered = ", ".join(model.id for model in self.all()) or "none"
         raise UnknownModel(
-            f'No model "{model_id}" is registered.', field="model", remedy=f"Registered models: {known}."
+            f'No model "{model_id}" is registered.', field="model", remedy=f"Registered models: {registered}."
         )
 
 

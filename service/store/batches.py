@@ -37,25 +37,25 @@ def add_item(
 
 def get(session: Session, tenant: str, batch_id: str) -> Batch | None:
     """Return the batch if it belongs to the tenant, else None."""
-    found = session.get(Batch, batch_id)
-    return found if found and found.tenant == tenant else None
+    batch = session.get(Batch, batch_id)
+    return batch if batch and batch.tenant == tenant else None
 
 
 def list_recent(session: Session, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
     """Return the tenant's batches, newest first, from the one after id `after`."""
-    own = select(Batch).where(Batch.tenant == tenant)
-    own = own if after is None else own.where(Batch.id < after)
-    return session.scalars(own.order_by(Batch.id.desc()).limit(limit)).all()
+    query = select(Batch).where(Batch.tenant == tenant)
+    query = query if after is None else query.where(Batch.id < after)
+    return session.scalars(query.order_by(Batch.id.desc()).limit(limit)).all()
 
 
 def list_items(session: Session, batch_id: str, *, after: int, limit: int) -> Sequence[BatchItem]:
     """Return the items after position `after`, in order."""
-    own = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.position > after)
-    return session.scalars(own.order_by(BatchItem.position).limit(limit)).all()
+    query = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.position > after)
+    return session.scalars(query.order_by(BatchItem.position).limit(limit)).all()
 
 
 def count_items(session: Session, batch_id: str) -> ItemCounts:
     """Count the items and the accepted items of a batch."""
-    counted = select(func.count(), func.count(BatchItem.place)).where(BatchItem.batch_id == batch_id)
-    total, accepted = session.execute(counted).one()
+    query = select(func.count(), func.count(BatchItem.place)).where(BatchItem.batch_id == batch_id)
+    total, accepted = session.execute(query).one()
     return ItemCounts(total, accepted)

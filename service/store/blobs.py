@@ -146,8 +146,8 @@ class LocalBlobs:
 
 
 def _entry(sha256: str, path: Path) -> BlobEntry:
-    found = path.stat()
-    return BlobEntry(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), str(path))
+    stat = path.stat()
+    return BlobEntry(sha256, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC), str(path))
 
 
 def _read(file: IO[bytes], sha256: str, start: int, end: int) -> Iterator[bytes]:

@@ -73,11 +73,11 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
 
     A worker runs one job at a time, so if `owner` itself holds the lease, its earlier attempt has died.
     """
-    free = or_(
+    available = or_(
         Job.status == "queued",
         and_(Job.status == "running", or_(Job.lease_until < now, Job.lease_owner == owner)),
     )
-    taken = {
+    values = {
         "status": "running",
         "fence": Job.fence + 1,
         "attempt": Job.attempt + 1,
@@ -85,8 +85,8 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
         "lease_until": now + lease,
         "started_at": func.coalesce(Job.started_at, now),
     }
-    claimable = and_(Job.id == job_id, free, Job.attempt < Job.max_attempts)
-    job = session.scalar(update(Job).where(claimable).values(taken).returning(Job))
+    claimable = and_(Job.id == job_id, available, Job.attempt < Job.max_attempts)
+    job = session.scalar(update(Job).where(claimable).values(values).returning(Job))
     if job is None:
         return None
     session.add(Attempt(job_id=job_id, fence=job.fence, owner=owner, started_at=now))
@@ -163,7 +163,7 @@ def cancel(session: Session, claim: Claim, *, now: datetime) -> bool:
 
 
 def release(
-    session: Session, claim: Claim, reason: str, *, now: datetime, pause: timedelta, counted: bool = True
+    session: Session, claim: Claim, reason: str, *, now: datetime, delay: timedelta, counted: bool = True
 ) -> bool:
     """Return a running job to the queue, due after `pause`. Returns False if the claim is lost or cancellation was requested.
 
@@ -173,7 +173,7 @@ def release(
     queued = {"status": "queued", "queued_at": now, "attempt": claim.attempt - (not counted), **NO_LEASE}
     if not _update_if_claimed(session, claim, queued, from_states=("running",)):
         return False
-    outbox.enqueue(session, claim.job_id, now=now + pause)
+    outbox.enqueue(session, claim.job_id, now=now + delay)
     events.append(session, claim.job_id, "status", reason, now=now, level="warn", status="queued")
     return True
 
@@ -197,5 +197,5 @@ def _update_if_claimed(
     session: Session, claim: Claim, values: Mapping[str, object], from_states: Sequence[Status] = ACTIVE_STATUSES
 ) -> Status | None:
     """Update the job if the claim is valid. Returns the job's new status, or None if the claim is lost."""
-    held = and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.status.in_(from_states))
-    return session.scalar(update(Job).where(held).values(values).returning(Job.status))
+    claimed = and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.status.in_(from_states))
+    return session.scalar(update(Job).where(claimed).values(values).returning(Job.status))

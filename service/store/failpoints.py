@@ -40,10 +40,10 @@ Phase failpoints are followed by the phase, as `phase.done.trace`.
 """
 
 
-def failpoint(point: str) -> None:
+def failpoint(name: str) -> None:
     """Report the failpoint to the listener, if there is one, and wait for its reply."""
     if SOCKET_PATH:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as wire:
-            wire.connect(SOCKET_PATH)
-            wire.sendall(f"{point}\n".encode())
-            wire.recv(1)
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(SOCKET_PATH)
+            connection.sendall(f"{name}\n".encode())
+            connection.recv(1)

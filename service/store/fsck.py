@@ -44,22 +44,24 @@ def inspect(
     with (
         database.read() as session
     ):  # References are read before blobs are listed, so every referenced blob is in the listing.
-        needed = referenced_digests(session)
+        referenced = referenced_digests(session)
         findings = [*_check_event_numbers(session), *_check_manifests(session)]
         jobs = session.scalar(select(func.count()).select_from(Job)) or 0
-    stored = [found for found in blobs.each() if found.sha256]
-    lying = {found.sha256 for found in stored}
-    findings += [FsckFinding("missing", sha256, "a published file refers to it") for sha256 in sorted(needed - lying)]
-    for found in stored:
-        if _hash_blob(blobs, found) != found.sha256:
-            findings.append(FsckFinding("corrupted", found.sha256, f"its {found.size} bytes have a different digest"))
-        progress(found.size)
-    return FsckReport(len(stored), sum(found.size for found in stored), jobs, len(lying - needed), findings)
+    entries = [entry for entry in blobs.each() if entry.sha256]
+    present = {entry.sha256 for entry in entries}
+    findings += [
+        FsckFinding("missing", sha256, "a published file refers to it") for sha256 in sorted(referenced - present)
+    ]
+    for entry in entries:
+        if _hash_blob(blobs, entry) != entry.sha256:
+            findings.append(FsckFinding("corrupted", entry.sha256, f"its {entry.size} bytes have a different digest"))
+        progress(entry.size)
+    return FsckReport(len(entries), sum(entry.size for entry in entries), jobs, len(present - referenced), findings)
 
 
-def _hash_blob(blobs: ArtifactStore, stored: BlobEntry) -> str:
+def _hash_blob(blobs: ArtifactStore, entry: BlobEntry) -> str:
     digest = hashlib.sha256()
-    for chunk in blobs.open(stored.sha256, 0, stored.size):
+    for chunk in blobs.open(entry.sha256, 0, entry.size):
         digest.update(chunk)
     return digest.hexdigest()
 
@@ -75,6 +77,6 @@ def _check_event_numbers(session: Session) -> Iterator[FsckFinding]:
 def _check_manifests(session: Session) -> Iterator[FsckFinding]:
     """Check that a job with files lists its manifest among them."""
     listed = select(Job.id, Job.manifest_sha256, func.count(Artifact.name)).join(Artifact).group_by(Job.id)
-    with_it = select(Artifact.job_id).join(Job).where(Artifact.sha256 == Job.manifest_sha256)
-    for job_id, sha256, files in session.execute(listed.where(Job.id.not_in(with_it))):
+    with_manifest = select(Artifact.job_id).join(Job).where(Artifact.sha256 == Job.manifest_sha256)
+    for job_id, sha256, files in session.execute(listed.where(Job.id.not_in(with_manifest))):
         yield FsckFinding("manifest", job_id, f"{sha256} is not among its {files} files")

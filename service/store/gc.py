@@ -48,14 +48,16 @@ def collect(
     referenced; a blob stored again in between has a new time, which `ArtifactStore.delete` checks.
     """
     before = now - grace
-    old = [stored for stored in blobs.each() if stored.modified_at < before]
+    expired = [entry for entry in blobs.each() if entry.modified_at < before]
     with database.read() as session:
-        needed = referenced_digests(session)
+        referenced = referenced_digests(session)
         folders = list(_finished_workdirs(session, work))
-    removed = [stored for stored in old if stored.sha256 not in needed and (dry_run or blobs.delete(stored, before))]
+    removed = [
+        entry for entry in expired if entry.sha256 not in referenced and (dry_run or blobs.delete(entry, before))
+    ]
     for folder in () if dry_run else folders:
         shutil.rmtree(folder, ignore_errors=True)
-    return CollectedGarbage(len(removed), sum(stored.size for stored in removed), len(folders))
+    return CollectedGarbage(len(removed), sum(entry.size for entry in removed), len(folders))
 
 
 def _finished_workdirs(session: Session, work: Path) -> Iterator[Path]:

@@ -35,8 +35,8 @@ def find_replies(session: Session, scopes: Collection[Scope]) -> dict[Scope, Rep
     """Return the stored replies of these scopes."""
     if not scopes:
         return {}
-    wanted = [(scope.api_key_id, scope.route, scope.key) for scope in scopes]
-    rows = session.scalars(select(IdempotencyKey).where(_SCOPE.in_(wanted)))
+    keys = [(scope.api_key_id, scope.route, scope.key) for scope in scopes]
+    rows = session.scalars(select(IdempotencyKey).where(_SCOPE.in_(keys)))
     return {
         Scope(row.api_key_id, row.route, row.key): Reply(row.fingerprint, row.status_code, row.body) for row in rows
     }

@@ -66,7 +66,7 @@ def create(session: Session, new: NewJob, *, now: datetime) -> Job:
 
 def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> list[Job]:
     """Create jobs, in order, with the same number of statements for any number of them."""
-    rows = [one.row(now) for one in new]
+    rows = [job.row(now) for job in new]
     add_rows(session, Job, rows)
     jobs = [Job(**row, artifacts=[]) for row in rows]
     events.append_first(session, jobs, now=now)
@@ -94,7 +94,7 @@ def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
 def list_edits(
     session: Session,
     tenant: str | None,
-    equal: Mapping[str, str | None],
+    filters: Mapping[str, str | None],
     *,
     limit: int,
     after: str | None = None,
@@ -105,13 +105,13 @@ def list_edits(
 
     Args:
         tenant: None returns the edits of all tenants.
-        equal: column values to filter by; None matches any value.
+        filters: column values to filter by; None matches any value.
         since: only edits created at this time or later.
         until: only edits created before this time.
     """
     query = select(Job).where(Job.kind != "plan")
     query = query if tenant is None else query.where(Job.tenant == tenant)
-    for name, value in equal.items():
+    for name, value in filters.items():
         query = query if value is None else query.where(getattr(Job, name) == value)
     if after is not None:
         query = query.where(Job.id < after)
@@ -130,19 +130,19 @@ def revocation_of(session: Session, job_id: str) -> Job | None:
 
 def count_unfinished(session: Session, tenant: str) -> int:
     """Count the tenant's jobs that are queued or running."""
-    mine = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL_STATUSES))
-    return session.scalar(mine) or 0
+    query = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL_STATUSES))
+    return session.scalar(query) or 0
 
 
 def cancel(session: Session, job_id: str, *, now: datetime) -> bool:
     """Cancel a queued job at once, or request cancellation of a running one. Returns False if the job has ended."""
-    stopped = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
-    if session.scalar(stopped.values(status="canceled", canceling_at=now, finished_at=now)):
+    queued = update(Job).where(Job.id == job_id, Job.status == "queued").returning(Job.id)
+    if session.scalar(queued.values(status="canceled", canceling_at=now, finished_at=now)):
         outbox.discard(session, job_id)
         events.append(session, job_id, "status", "canceled before it started", now=now, status="canceled")
         return True
-    told = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)
-    if session.scalar(told.values(status="canceling", canceling_at=now)):
+    running = update(Job).where(Job.id == job_id, Job.status == "running").returning(Job.id)
+    if session.scalar(running.values(status="canceling", canceling_at=now)):
         events.append(session, job_id, "status", "cancellation requested", now=now, status="canceling")
         return True
     return False

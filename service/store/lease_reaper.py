@@ -25,16 +25,16 @@ ATTEMPTS_EXHAUSTED = JobError(
 
 def reap(session: Session, *, now: datetime) -> None:
     """Return jobs whose worker died to the queue, or end them."""
-    dead = or_(Job.lease_until < now, Job.lease_until > now + MAX_LEASE)
-    running, canceling = and_(Job.status == "running", dead), and_(Job.status == "canceling", dead)
+    lease_ended = or_(Job.lease_until < now, Job.lease_until > now + MAX_LEASE)
+    running, canceling = and_(Job.status == "running", lease_ended), and_(Job.status == "canceling", lease_ended)
     exhausted = and_(running, Job.attempt >= Job.max_attempts)
-    unwanted = and_(Job.status == "queued", Job.expires_at < now)
+    overdue = and_(Job.status == "queued", Job.expires_at < now)
     ended = {"finished_at": now, **NO_LEASE}
 
     _transition(session, canceling, "canceled", "the worker died", ended, now)
     failed = {"error": ATTEMPTS_EXHAUSTED.model_dump(), **ended}
     _transition(session, exhausted, "failed", ATTEMPTS_EXHAUSTED.message, failed, now)
-    for job_id in _transition(session, unwanted, "expired", "no worker started it in time", ended, now):
+    for job_id in _transition(session, overdue, "expired", "no worker started it in time", ended, now):
         outbox.discard(session, job_id)
     for job_id in _transition(
         session, running, "queued", "the worker died, queued again", {"queued_at": now, **NO_LEASE}, now
@@ -51,14 +51,14 @@ def expire_leases_of(session: Session, owner: str, *, now: datetime) -> None:
 
 def _transition(
     session: Session,
-    which: ColumnElement[bool],
+    condition: ColumnElement[bool],
     status: Status,
     message: str,
     values: Mapping[str, object],
     now: datetime,
 ) -> Sequence[str]:
     """Change the status of the matching jobs and append an event to each. Returns their ids."""
-    moved = session.scalars(update(Job).where(which).values(status=status, **values).returning(Job.id)).all()
-    for job_id in moved:
+    job_ids = session.scalars(update(Job).where(condition).values(status=status, **values).returning(Job.id)).all()
+    for job_id in job_ids:
         events.append(session, job_id, "status", message, now=now, level="warn", status=status)
-    return moved
+    return job_ids

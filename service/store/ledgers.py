@@ -48,12 +48,12 @@ def revisions(session: Session, tenant: str, model: str, *, before: int | None, 
 
 def active_entries(session: Session, tenant: str, model: str, number: int | None = None) -> Sequence[LedgerEntry]:
     """Return the active removals of the latest revision, or of revision `number`, in the order in which they were added."""
-    own = select(LedgerEntry).where(LedgerEntry.tenant == tenant, LedgerEntry.model == model)
+    query = select(LedgerEntry).where(LedgerEntry.tenant == tenant, LedgerEntry.model == model)
     if number is None:
-        own = own.where(LedgerEntry.until.is_(None))
+        query = query.where(LedgerEntry.until.is_(None))
     else:
-        own = own.where(LedgerEntry.since <= number, or_(LedgerEntry.until.is_(None), LedgerEntry.until > number))
-    return session.scalars(own.order_by(LedgerEntry.since, LedgerEntry.job_id, LedgerEntry.position)).all()
+        query = query.where(LedgerEntry.since <= number, or_(LedgerEntry.until.is_(None), LedgerEntry.until > number))
+    return session.scalars(query.order_by(LedgerEntry.since, LedgerEntry.job_id, LedgerEntry.position)).all()
 
 
 def revision_of_job(session: Session, job_id: str) -> Revision | None:
@@ -66,26 +66,26 @@ def entries_of_job(session: Session, job_id: str) -> Sequence[LedgerEntry]:
     return session.scalars(select(LedgerEntry).where(LedgerEntry.job_id == job_id).order_by(LedgerEntry.position)).all()
 
 
-def advance(session: Session, job: Job, step: NextRevision, *, now: datetime) -> None:
+def advance(session: Session, job: Job, next_revision: NextRevision, *, now: datetime) -> None:
     """Add the revision that a job made, in the transaction that ends the job.
 
     Raises:
         LedgerMoved: another job added a revision first.
     """
-    last = head(session, job.tenant, job.model)
-    if (last.number if last else 0) != step.base_revision:
+    latest = head(session, job.tenant, job.model)
+    if (latest.number if latest else 0) != next_revision.base_revision:
         raise LedgerMoved(
-            f"The ledger of {job.model} moved past revision {step.base_revision} while this job was running."
+            f"The ledger of {job.model} moved past revision {next_revision.base_revision} while this job was running."
         )
-    number = step.base_revision + 1
+    number = next_revision.base_revision + 1
     session.add(
         Revision(
             tenant=job.tenant,
             model=job.model,
             number=number,
             job_id=job.id,
-            digest=step.digest,
-            active=step.active,
+            digest=next_revision.digest,
+            active=next_revision.active,
             created_at=now,
         )
     )
@@ -96,8 +96,8 @@ def advance(session: Session, job: Job, step: NextRevision, *, now: datetime) ->
             f"The ledger of {job.model} moved to revision {number} while this job was running."
         ) from error
     if job.revokes:
-        gone = update(LedgerEntry).where(LedgerEntry.job_id == job.revokes, LedgerEntry.until.is_(None))
-        session.execute(gone.values(until=number))
+        revoked = update(LedgerEntry).where(LedgerEntry.job_id == job.revokes, LedgerEntry.until.is_(None))
+        session.execute(revoked.values(until=number))
     else:
         session.add_all(_entries(job, number))
 

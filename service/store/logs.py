@@ -55,14 +55,14 @@ def _renderers(name: str) -> list[Processor]:
 
 def _escape_control_characters(logger: Any, name: str, event: EventDict) -> EventDict:
     """Escape control characters: an encoded line break in a path could forge a log line."""
-    event["event"] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", str(event["event"]))
+    event["event"] = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", str(event["event"]))
     return event
 
 
 def _drop_exception_messages(logger: Any, name: str, event: EventDict) -> EventDict:
     """Replace the exception by its type and the locations of its traceback."""
-    if found := event.pop("exc_info", None):
-        kind, _, trace = sys.exc_info() if found is True else found
+    if exc_info := event.pop("exc_info", None):
+        kind, _, trace = sys.exc_info() if exc_info is True else exc_info
         frames = "".join(traceback.format_list(traceback.extract_tb(trace)))
         event["exception"] = f"{frames}{getattr(kind, '__name__', kind)}"
     return event

@@ -53,9 +53,9 @@ class S3Blobs:
     def each(self) -> Iterator[BlobEntry]:
         """See `ArtifactStore.each`. Use a lifecycle rule of the bucket to remove interrupted multipart uploads."""
         for batch in obstore.list(self._store, "sha256"):
-            for found in batch:
-                name = found["path"].rpartition("/")[2]
-                yield BlobEntry(name, found["size"], found["last_modified"], found["path"])
+            for item in batch:
+                name = item["path"].rpartition("/")[2]
+                yield BlobEntry(name, item["size"], item["last_modified"], item["path"])
 
     def delete(self, stored: BlobEntry, before: datetime) -> bool:
         """See `ArtifactStore.delete`."""

@@ -98,8 +98,8 @@ class StoreSettings(BaseSettings):
         """Return the configured base models."""
         database = self.database()
 
-        def added() -> Mapping[str, Path]:
+        def load_registered() -> Mapping[str, Path]:
             with database.read() as session:
                 return base_model_registration.registered_folders(session)
 
-        return ModelRegistry(self.models, self.models_dir, added)
+        return ModelRegistry(self.models, self.models_dir, load_registered)

@@ -37,14 +37,14 @@ def add_endpoint(session: Session, tenant: str, *, now: datetime, **fields: Any)
 
 def list_endpoints(session: Session, tenant: str) -> Sequence[WebhookEndpoint]:
     """Return the tenant's endpoints, oldest first."""
-    own = select(WebhookEndpoint).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.deleted_at.is_(None))
-    return session.scalars(own.order_by(WebhookEndpoint.id)).all()
+    query = select(WebhookEndpoint).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.deleted_at.is_(None))
+    return session.scalars(query.order_by(WebhookEndpoint.id)).all()
 
 
 def get_endpoint(session: Session, tenant: str, endpoint_id: str) -> WebhookEndpoint | None:
     """Return an endpoint of the tenant, or None."""
-    found = session.get(WebhookEndpoint, endpoint_id)
-    return found if found and found.tenant == tenant and found.deleted_at is None else None
+    endpoint = session.get(WebhookEndpoint, endpoint_id)
+    return endpoint if endpoint and endpoint.tenant == tenant and endpoint.deleted_at is None else None
 
 
 def remove_endpoint(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> None:
@@ -55,22 +55,25 @@ def remove_endpoint(session: Session, endpoint: WebhookEndpoint, *, now: datetim
 
 def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
     """Add a message about each job for each of its tenant's endpoints that subscribed to the status."""
-    kind = f"edit.{status}"
+    event_type = f"edit.{status}"
     for tenant in {job.tenant for job in jobs}:
-        told = [
-            receiver for receiver, wanted in session.execute(_ACTIVE_ENDPOINTS, {"tenant": tenant}) if kind in wanted
-        ]
-        own = [job for job in jobs if job.tenant == tenant]
-        session.add_all(_new_delivery(receiver, job, kind, status, now) for job in own for receiver in told)
+        active = session.execute(_ACTIVE_ENDPOINTS, {"tenant": tenant})
+        subscribed = [endpoint_id for endpoint_id, events in active if event_type in events]
+        session.add_all(
+            _new_delivery(endpoint_id, job, event_type, status, now)
+            for job in jobs
+            if job.tenant == tenant
+            for endpoint_id in subscribed
+        )
 
 
-def _new_delivery(receiver: str, job: Job, kind: str, status: str, now: datetime) -> WebhookDelivery:
+def _new_delivery(endpoint_id: str, job: Job, event_type: str, status: str, now: datetime) -> WebhookDelivery:
     return WebhookDelivery(
         id=prefixed_id("msg", now),
-        endpoint_id=receiver,
+        endpoint_id=endpoint_id,
         job_id=job.id,
-        type=kind,
-        body=_body(job, kind, status, now),
+        type=event_type,
+        body=_body(job, event_type, status, now),
         status="pending",
         created_at=now,
         next_attempt_at=now,
@@ -89,13 +92,13 @@ def claim_delivery(
     session: Session, delivery_id: str, *, now: datetime
 ) -> tuple[WebhookDelivery, WebhookEndpoint] | None:
     """Claim the next attempt for a limited time. Returns None if another process has claimed it."""
-    mine = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, WebhookDelivery.next_attempt_at <= now)
-    taken = session.scalar(mine.values(next_attempt_at=now + ATTEMPT_TIMEOUT).returning(WebhookDelivery))
-    if taken is None:
+    query = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, WebhookDelivery.next_attempt_at <= now)
+    delivery = session.scalar(query.values(next_attempt_at=now + ATTEMPT_TIMEOUT).returning(WebhookDelivery))
+    if delivery is None:
         return None
-    receiver = session.get(WebhookEndpoint, taken.endpoint_id)
-    assert receiver, "guaranteed by a foreign key"
-    return taken, receiver
+    endpoint = session.get(WebhookEndpoint, delivery.endpoint_id)
+    assert endpoint, "guaranteed by a foreign key"
+    return delivery, endpoint
 
 
 def record_attempt(
@@ -105,24 +108,24 @@ def record_attempt(
     *,
     delivered: bool,
     gone: bool,
-    wait: float,
+    retry_after: float,
     now: datetime,
 ) -> None:
     """Record an attempt and schedule the next one, if there is one.
 
     Args:
         gone: the endpoint answered 410 and wants no more messages.
-        wait: the endpoint's `Retry-After`, in seconds.
+        retry_after: the endpoint's `Retry-After`, in seconds.
     """
     delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     delivery.tries += 1
     delivery.attempts = [*delivery.attempts, dict(attempt)][-MAX_LOGGED_ATTEMPTS:]
-    pause = retry_delay(delivery.tries, delivery.id)
-    if delivered or gone or pause is None:
+    delay = retry_delay(delivery.tries, delivery.id)
+    if delivered or gone or delay is None:
         delivery.status = "delivered" if delivered else "failed"
         delivery.next_attempt_at = None
     elif delivery.next_attempt_at is not None:  # The endpoint was not deleted in the meantime.
-        delivery.next_attempt_at = now + max(pause, timedelta(seconds=wait))
+        delivery.next_attempt_at = now + max(delay, timedelta(seconds=retry_after))
     if gone:
         session.get_one(WebhookEndpoint, delivery.endpoint_id).disabled_at = now
         _cancel_pending(session, delivery.endpoint_id)
@@ -141,16 +144,16 @@ def retry_delay(tries: int, delivery_id: str) -> timedelta | None:
 
 def list_deliveries(session: Session, endpoint_id: str, *, after: str | None, limit: int) -> Sequence[WebhookDelivery]:
     """Return messages to an endpoint, newest first, from the one after id `after`."""
-    own = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+    query = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if after is not None:
-        own = own.where(WebhookDelivery.id < after)
-    return session.scalars(own.order_by(WebhookDelivery.id.desc()).limit(limit)).all()
+        query = query.where(WebhookDelivery.id < after)
+    return session.scalars(query.order_by(WebhookDelivery.id.desc()).limit(limit)).all()
 
 
 def get_delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
     """Return a message to the endpoint, or None."""
-    found = session.get(WebhookDelivery, delivery_id)
-    return found if found and found.endpoint_id == endpoint_id else None
+    delivery = session.get(WebhookDelivery, delivery_id)
+    return delivery if delivery and delivery.endpoint_id == endpoint_id else None
 
 
 def redeliver(session: Session, delivery: WebhookDelivery, *, now: datetime) -> None:
@@ -163,7 +166,7 @@ def _cancel_pending(session: Session, endpoint_id: str) -> None:
     session.execute(pending.where(WebhookDelivery.status == "pending").values(status="failed", next_attempt_at=None))
 
 
-def _body(job: Job, kind: str, status: str, now: datetime) -> str:
+def _body(job: Job, event_type: str, status: str, now: datetime) -> str:
     """Return the JSON of an `api_schemas.webhooks.WebhookMessage`: exactly the bytes that are signed."""
     data = {"id": job.id, "status": status, "verdict": job.verdict, "url": f"/v1/edits/{job.id}"}
-    return json.dumps({"type": kind, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data})
+    return json.dumps({"type": event_type, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data})

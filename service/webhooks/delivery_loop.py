@@ -59,9 +59,7 @@ class Deliverer:
     def _attempt(self, delivery_id: str) -> None:
         try:
             self.deliver(delivery_id)
-        except (
-            Exception
-        ):  # For instance, the database is unavailable: the message becomes due again when its claim expires.
+        except Exception:  # The message becomes due again when its claim expires.
             log.exception("%s: the delivery attempt failed", delivery_id)
         finally:
             self._in_progress.discard(delivery_id)
@@ -69,25 +67,25 @@ class Deliverer:
     def deliver(self, delivery_id: str) -> None:
         """Make one attempt, unless another process has claimed it. After a crash the message is sent once more."""
         with self.database.write() as session:
-            taken = webhooks.claim_delivery(session, delivery_id, now=self.clock())
-        if taken is None:
+            claimed = webhooks.claim_delivery(session, delivery_id, now=self.clock())
+        if claimed is None:
             return
-        delivery, endpoint = taken
+        delivery, endpoint = claimed
         failpoint("webhook.taken")
         started = self.clock()
         signer = WebhookSigner.from_row(endpoint, self.secret_box())
-        outcome = send(self.transport, endpoint.url, signer, delivery.id, delivery.body.encode(), started)
+        result = send(self.transport, endpoint.url, signer, delivery.id, delivery.body.encode(), started)
         failpoint("webhook.sent")
-        attempt = WebhookAttempt.model_validate(asdict(outcome) | {"at": started})
+        attempt = WebhookAttempt.model_validate(asdict(result) | {"at": started})
         with self.database.write() as session:
             webhooks.record_attempt(
                 session,
                 delivery_id,
                 attempt.model_dump(mode="json"),
-                delivered=outcome.delivered,
-                gone=outcome.status_code == STATUS_GONE,
-                wait=outcome.retry_after,
+                delivered=result.delivered,
+                gone=result.status_code == STATUS_GONE,
+                retry_after=result.retry_after,
                 now=self.clock(),
             )
         failpoint("webhook.noted")
-        log.info("%s: %s", delivery_id, outcome.status_code or outcome.error)
+        log.info("%s: %s", delivery_id, result.status_code or result.error)

@@ -72,8 +72,8 @@ def _describe_error(error: Exception) -> str:
 
 def _retry_after(response: httpx.Response) -> float:
     """Return `Retry-After` in seconds, at most a day; 0 if it is missing or is a date."""
-    wish = response.headers.get("retry-after", "")
-    return min(float(wish), 86_400.0) if wish.isascii() and wish.isdecimal() else 0.0
+    value = response.headers.get("retry-after", "")
+    return min(float(value), 86_400.0) if value.isascii() and value.isdecimal() else 0.0
 
 
 def _elapsed(started: float) -> float:

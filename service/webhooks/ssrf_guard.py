@@ -21,7 +21,7 @@ HTTPS_PORT = 443
 
 def resolve(host: str, port: int) -> list[str]:
     """Resolve a host with the system's resolver."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def validate_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
@@ -61,22 +61,22 @@ def resolve_public(parts: SplitResult, resolver: Resolver, allowed: Collection[s
     """
     host, port = parts.hostname or "", port_of(parts)
     try:
-        found = list(resolver(host, port))
+        addresses = list(resolver(host, port))
     except OSError as error:
         raise WebhookRefused("The host name does not resolve.", remedy="Check the URL.") from error
-    if not found or not (is_allowed(parts, allowed) or all(is_public(address) for address in found)):
+    if not addresses or not (is_allowed(parts, allowed) or all(is_public(address) for address in addresses)):
         raise WebhookRefused("The host has an address that is not public.", remedy=PUBLIC_RECEIVER_REMEDY)
-    return found
+    return addresses
 
 
 def is_public(address: str) -> bool:
     """Return whether the address is globally routable unicast; for IPv4 embedded in IPv6, whether the IPv4 address is."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is not None or found in _NAT64:
-            return inner is not None and is_public(str(inner))
-    return found.is_global and not found.is_multicast
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if embedded is not None or ip in _NAT64:
+            return embedded is not None and is_public(str(embedded))
+    return ip.is_global and not ip.is_multicast
 
 
 def port_of(parts: SplitResult) -> int:

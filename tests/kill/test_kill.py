@@ -89,5 +89,5 @@ def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stac
         other.kill()
         other.wait()
     log = stack.data_dir / "logs" / "worker.log"
-    eventually(lambda: f"{edit.id}: lost to another worker" in log.read_text())
+    eventually(lambda: f"{edit.id}: the lease was lost to another worker" in log.read_text())
     assert stack.client.edits.get(edit.id).model_dump() == done.model_dump()

@@ -8,9 +8,9 @@ from service.store import orm
 from service.store.orm import Base, UtcDateTime
 
 
-def render(kind: str, thing: Any, autogen_context: Any) -> str | Literal[False]:
+def render(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Render our column types as the database's types, so that a step does not depend on our code."""
-    return "sa.DateTime()" if isinstance(thing, UtcDateTime) else False
+    return "sa.DateTime()" if isinstance(item, UtcDateTime) else False
 
 
 assert orm.AuditLine.metadata is Base.metadata, "importing the module registers the tables"

@@ -39,9 +39,9 @@ def script_config(connection: Connection, secret_box: SecretBoxFactory | None = 
 @cache
 def head() -> str:
     """Return the revision that this version of Expunge needs."""
-    found = ScriptDirectory(str(SCRIPT_FOLDER)).get_current_head()
-    assert found, "the migrations have a single head"
-    return found
+    revision = ScriptDirectory(str(SCRIPT_FOLDER)).get_current_head()
+    assert revision, "the migrations have a single head"
+    return revision
 
 
 def current(connection: Connection) -> str | None:
@@ -82,20 +82,20 @@ def _adopt_unversioned(connection: Connection) -> None:
     table, version, revision = BEFORE_ALEMBIC
     if not inspect(connection).has_table(table):
         return
-    found = connection.scalar(text(f"SELECT version FROM {table}"))
-    if found != version:
+    schema = connection.scalar(text(f"SELECT version FROM {table}"))
+    if schema != version:
         raise IncompatibleStore(
-            f"No migration starts from schema {found} of this database.", remedy="Use another data folder."
+            f"No migration starts from schema {schema} of this database.", remedy="Use another data folder."
         )
     connection.execute(text(f"DROP TABLE {table}"))
     command.stamp(script_config(connection), revision)
 
 
 def _refuse_unknown(connection: Connection) -> None:
-    found = current(connection)
+    revision = current(connection)
     known = {script.revision for script in ScriptDirectory(str(SCRIPT_FOLDER)).walk_revisions()}
-    if found is not None and found not in known:
+    if revision is not None and revision not in known:
         raise IncompatibleStore(
-            f"The database has revision {found}, but this version of Expunge supports revisions up to {head()}.",
+            f"The database has revision {revision}, but this version of Expunge supports revisions up to {head()}.",
             remedy="Use the version of Expunge that wrote it, or another data folder.",
         )

@@ -32,7 +32,7 @@ WRITES: dict[str, Write] = {
     "succeed": lambda session, claim, clock: claims.succeed(session, claim, [FILE], "b" * 64, "passed", now=clock()),
     "fail": lambda session, claim, clock: claims.fail(session, claim, JobError(code="x", message="x"), now=clock()),
     "cancel": lambda session, claim, clock: claims.cancel(session, claim, now=clock()),
-    "release": lambda session, claim, clock: claims.release(session, claim, "x", now=clock(), pause=LEASE),
+    "release": lambda session, claim, clock: claims.release(session, claim, "x", now=clock(), delay=LEASE),
 }
 
 
@@ -172,7 +172,7 @@ def test_release_puts_the_job_back_with_a_bell_for_later(database: Database, clo
     claim = claimed(database, clock, job_id)
     assert claim
     with database.write() as session:
-        assert claims.release(session, claim, "crashed", now=clock(), pause=timedelta(seconds=5))
+        assert claims.release(session, claim, "crashed", now=clock(), delay=timedelta(seconds=5))
     with database.read() as session:
         assert session.get_one(Job, job_id).status == "queued"
         assert session.get_one(OutboxMessage, job_id).due_at == clock() + timedelta(seconds=5)
@@ -184,6 +184,6 @@ def test_release_does_not_undo_a_cancel(database: Database, clock: FakeClock) ->
     assert claim
     with database.write() as session:
         jobs.cancel(session, job_id, now=clock())
-        assert not claims.release(session, claim, "crashed", now=clock(), pause=LEASE)
+        assert not claims.release(session, claim, "crashed", now=clock(), delay=LEASE)
     with database.read() as session:
         assert session.get_one(Job, job_id).status == "canceling"

@@ -48,7 +48,7 @@ def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
 
 def test_naive_times_are_refused(database: Database) -> None:
     naive = datetime(2026, 1, 1)  # noqa: DTZ001
-    with pytest.raises(StatementError, match="naive"), database.write() as session:
+    with pytest.raises(StatementError, match="Naive"), database.write() as session:
         session.add(ApiKey(id="x", secret_sha256="x", created_at=naive))
 
 

@@ -81,7 +81,7 @@ def test_the_same_secret_is_never_sealed_alike() -> None:
 
 @pytest.mark.parametrize("text", ["", "short", ",", "ä" * 44, "A" * 43])
 def test_what_is_no_key_is_refused(text: str) -> None:
-    with pytest.raises(SecretsKeyError, match="no key") as caught:
+    with pytest.raises(SecretsKeyError, match="no valid key") as caught:
         SecretBox.parse(text)
     assert "expunge secrets new" in caught.value.remedy
 
@@ -113,7 +113,7 @@ def test_one_folder_makes_its_own_key_and_a_shared_database_wants_one(tmp_path: 
     assert StoreSettings(data_dir=tmp_path).secret_box() == SecretBox.read(tmp_path / "secrets.key")
     key = new_key()
     shared: dict[str, Any] = {"data_dir": tmp_path / "another", "database_url": "postgresql://nowhere/x"}
-    with pytest.raises(SecretsKeyError, match="no key"):
+    with pytest.raises(SecretsKeyError, match="no valid key"):
         StoreSettings(**shared).secret_box()
     assert StoreSettings(**shared, secrets_key=f"{key},{new_key()}").secret_box().keys[0] == key
 

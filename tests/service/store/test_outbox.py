@@ -174,7 +174,7 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
         sweep(database, clock)
     with database.read() as session:
         messages = [event.message for event in events.after(session, job_id, 0, 10)]
-    assert messages == ["queued", "started", "the worker is gone, queued again"]
+    assert messages == ["queued", "started", "the worker died, queued again"]
 
 
 def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
