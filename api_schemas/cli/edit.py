@@ -4,65 +4,71 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import DeltaOnly, JsonOutput, Out, request_from_options, takes
-from api_schemas.client import DEFAULT_URL, Client, EditJob
+from api_schemas.cli.options import DeltaOnly, JsonOutput, Out, inject_options, read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.events import Event
 from api_schemas.jobs import Edit
+
+if TYPE_CHECKING:
+    from api_schemas.client import Client, EditJob
 
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
 FULL_WEIGHTS = ("weights", "config")
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
 
-@takes("request", request_from_options)
+@inject_options("request", read_request)
 def edit(
     request: EditRequest,
     out: Out,
     delta_only: DeltaOnly = False,
-    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="The service.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE")] = None,
+    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="URL of the service.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE", help="File with the API key.")
+    ] = None,
     data_dir: Annotated[
-        Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="Finds the service of `expunge up` here.")
+        Path,
+        typer.Option(envvar="EXPUNGE_DATA_DIR", help="Data folder of a local `expunge up`, to find its URL and key."),
     ] = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
     """Remove concepts through the service, and download the edited weights and the report.
 
-    Exit code 0: the verdict is passed, or no validation was asked for.
-
-    1: failed or inconclusive. 2: the input is wrong. 3: the service or the job failed.
+    Exit code: 0 the verdict is passed, or validation was off; 1 failed or inconclusive; 2 the input is wrong;
+    3 the service or the job failed.
     """
     console = Console(stderr=True, quiet=json_output)
     with connect(url, api_key_file, data_dir) as client:
-        done = _watch(client.edits.create(request), console)
+        done = watch(client.edits.create(request), console)
         paths = done.download(out, without=FULL_WEIGHTS if delta_only else ())
         note = done.report().lora_note
-    _print_result(done, paths, note, json_output)
+    print_result(done, paths, note, json_output)
     if request.validation.enabled and done.verdict != "passed":
         raise typer.Exit(NOT_PASSED)
 
 
-def connect(url: str | None, api_key_file: Path | None, data_dir: Path) -> Client:
-    """The service that the options name, else the one that runs on the data folder. Raises `UsageError`."""
-    found = _announced(data_dir.expanduser())
+def connect(url: str | None, api_key_file: Path | None, data_dir: Path) -> "Client":
+    """Connect to the service that the options name, else to the one on the data folder. Raises `UsageError`."""
+    from api_schemas.client import DEFAULT_URL, Client
+
+    found = read_announcement(data_dir.expanduser())
     key = os.environ.get("EXPUNGE_API_KEY", "")
     key_file = api_key_file or (Path(found["api_key_file"]) if "api_key_file" in found else None)
     if not key and key_file is not None:
-        key = _read_key(key_file)
+        key = read_key(key_file)
     return Client(url or found.get("url", DEFAULT_URL), key)
 
 
-def _announced(data_dir: Path) -> dict[str, str]:
-    """What a running `expunge up` wrote into its folder; empty when none runs there."""
+def read_announcement(data_dir: Path) -> dict[str, str]:
+    """Return what a running `expunge up` wrote into its folder; empty if none runs there."""
     try:
         found: dict[str, str] = json.loads((data_dir / "service.json").read_text())
     except FileNotFoundError:
@@ -70,29 +76,31 @@ def _announced(data_dir: Path) -> dict[str, str]:
     return found
 
 
-def _read_key(path: Path) -> str:
+def read_key(path: Path) -> str:
+    """Read an API key from a file. Raises `UsageError`."""
     try:
         return path.read_text().strip()
     except OSError as error:
         raise UsageError(
             f"cannot read the API key from {path}: {error.strerror}.",
-            remedy="`expunge up` prints where its key lies; name that file with --api-key-file.",
+            remedy="Pass --api-key-file with the path that `expunge up` prints.",
         ) from error
 
 
-def _watch(submitted: EditJob, console: Console) -> EditJob:
-    """A progress bar, fed by the job's events."""
+def watch(submitted: "EditJob", console: Console) -> "EditJob":
+    """Wait for a job, with a progress bar that follows its events."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(submitted.id, total=1.0)
 
-        def show(event: Event) -> None:
+        def show_progress(event: Event) -> None:
             bar.update(task, description=event.message, completed=event.data.get("progress"))
 
-        return submitted.wait(show)
+        return submitted.wait(show_progress)
 
 
-def _print_result(done: Edit, paths: Sequence[Path], note: str | None, json_output: bool) -> None:
+def print_result(done: Edit, paths: Sequence[Path], note: str | None, json_output: bool) -> None:
+    """Print the verdict and the files."""
     if json_output:
         found = {"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": [str(path) for path in paths]}
         typer.echo(json.dumps(found | {"lora_note": note}))

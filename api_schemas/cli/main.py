@@ -1,53 +1,76 @@
-"""The one `expunge` command. Its sub-commands are entry points, loaded when they are used.
+"""The `expunge` command. Its sub-commands are entry points, imported when they run.
 
     [project.entry-points."expunge.commands"]
     edit = "api_schemas.cli.edit:edit"
 
-Each names a function with Typer's annotations, or a `typer.Typer` of several, which becomes a group. So `expunge edit`
-starts without torch, and a part that is not installed says which extra brings it. Exit codes of all commands: 0 done,
+Each names a function with Typer annotations, or a `typer.Typer`, which becomes a group. So `expunge edit` starts without
+torch, and a command whose packages are not installed names the extra that brings them. Exit codes of all commands: 0 done,
 1 the verdict is not `passed`, 2 the input is wrong, 3 something failed.
 """
 
 import json
 import sys
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from api_schemas.cli.commands import PLUGINS, SUMMARIES, Summary
 from api_schemas.errors import ExpungeError, UsageError
-from api_schemas.problems import ServiceProblem
 
 GROUP = "expunge.commands"
 NOT_PASSED, WRONG_INPUT, FAILED = 1, 2, 3
 
 
-class _LazyGroup(TyperGroup):
-    """Knows the names of its commands from the metadata, and loads one when it is asked for."""
+class LazyGroup(TyperGroup):
+    """Lists commands from `SUMMARIES`, and imports a command only to run it or to show its own help."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return sorted(entry.name for entry in entry_points(group=GROUP))
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+        names = [*(name for name in SUMMARIES if name in self.entries), *sorted(self.entries.keys() - SUMMARIES.keys())]
+        self.commands = {name: placeholder(self.entries[name]) for name in names}
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
-        for entry in entry_points(group=GROUP, name=cmd_name):
-            return _command(entry)
-        return None
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments name, and import it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(self.entries[name]) if name else None, rest
+
+
+def placeholder(entry: EntryPoint) -> TyperCommand:
+    """Return a command for `expunge --help` alone."""
+    panel, text = SUMMARIES.get(entry.name) or Summary(
+        PLUGINS, f"Provided by {entry.dist.name if entry.dist else entry.value}."
+    )
+    return TyperCommand(entry.name, help=text, rich_help_panel=panel)
 
 
 root = typer.Typer(
     name="expunge",
-    cls=_LazyGroup,
+    cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Remove concepts from text-to-image models, and prove it.",
 )
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and exit."""
+    if wanted:
+        try:
+            typer.echo(f"expunge {version('expunge')}")
+        except PackageNotFoundError:  # a checkout that is not installed
+            typer.echo("expunge, not installed")
+        raise typer.Exit
+
+
 @root.callback()
-def _root() -> None:
-    """Remove concepts from text-to-image models, and prove it."""
+def expunge(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Remove concepts from text-to-image models, and prove what was removed and what was kept."""
 
 
 def main() -> None:
@@ -56,31 +79,34 @@ def main() -> None:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line. Our own errors become one line and an exit code."""
+    """Run a command line, and turn our own errors into one line and an exit code."""
     try:
         app()
     except ExpungeError as error:
         if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": describe(error)}))
+            typer.echo(json.dumps({"error": error_record(error)}))
         else:
             typer.secho(f"expunge: {error}", fg="red", err=True)
         raise SystemExit(exit_code(error)) from error
 
 
 def exit_code(error: ExpungeError) -> int:
-    """2 when the caller can correct it, else 3."""
-    refused = isinstance(error, ServiceProblem) and error.problem.status in (400, 413, 422)
-    return WRONG_INPUT if refused or isinstance(error, UsageError) else FAILED
+    """Return 2 if the caller can correct the error, else 3."""
+    from api_schemas.problems import ServiceProblem
+
+    rejected = isinstance(error, ServiceProblem) and error.problem.status in (400, 413, 422)
+    return WRONG_INPUT if rejected or isinstance(error, UsageError) else FAILED
 
 
-def describe(error: ExpungeError) -> dict[str, Any]:
-    """An error as JSON; a service's problem as it came."""
-    if isinstance(error, ServiceProblem):
-        return error.problem.model_dump()
-    return error.to_dict()
+def error_record(error: ExpungeError) -> dict[str, Any]:
+    """Return an error as JSON; a problem of the service unchanged."""
+    from api_schemas.problems import ServiceProblem
+
+    return error.problem.model_dump() if isinstance(error, ServiceProblem) else error.to_dict()
 
 
-def _command(entry: EntryPoint) -> Any:
+def load_command(entry: EntryPoint) -> Any:
+    """Import a command. If a package is missing, return one that says what to install."""
     app = typer.Typer(add_completion=False)
     try:
         loaded = entry.load()
@@ -90,12 +116,12 @@ def _command(entry: EntryPoint) -> Any:
             return group
         app.command(entry.name)(loaded)
     except ImportError as error:
-        _explain(app, entry, error)
+        add_explanation(app, entry, error)
     return typer.main.get_command(app)
 
 
-def _explain(app: typer.Typer, entry: EntryPoint, error: ImportError) -> None:
-    """A stand-in that says what to install. Each extra is named like the package that needs it."""
+def add_explanation(app: typer.Typer, entry: EntryPoint, error: ImportError) -> None:
+    """Add a command that names the missing extra. Each extra is named like the package that needs it."""
     extra = entry.module.partition(".")[0]
     needs = f"needs: pip install 'expunge[{extra}]'"
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once, and the request that they mean."""
+"""Options that several commands share, declared once, and the request that they build."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,117 +9,150 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from api_schemas.attacks import ATTACK_TITLES
-from api_schemas.cli.removal_arguments import SYNTAX, Wishes, build_request
+from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
 from api_schemas.gates import PublishPolicy
 
 DEFAULTS = Validation()
-"""What a command line means that does not say otherwise: the same as a request that does not."""
+"""The defaults of the command line are those of the API."""
 
-ModelId = Annotated[str, typer.Option("--model", help="The base model.")]
+ModelId = Annotated[str, typer.Option("--model", help="The id of the base model.")]
 Remove = Annotated[
     list[str],
     typer.Option("--remove", metavar="CONCEPT[=REPLACEMENT]", help=f"{SYNTAX} Repeatable."),
 ]
-Preserve = Annotated[list[str], typer.Option("--preserve", metavar="CONCEPT", help="Protect this concept. Repeatable.")]
+Preserve = Annotated[
+    list[str], typer.Option("--preserve", metavar="CONCEPT", help="Keep this concept unchanged. Repeatable.")
+]
 Alias = Annotated[
-    list[str], typer.Option("--alias", metavar="CONCEPT=NAME", help='Another name, as in "fox=vixen". Repeatable.')
+    list[str],
+    typer.Option("--alias", metavar="CONCEPT=NAME", help='Also remove another name, as in "fox=vixen". Repeatable.'),
 ]
 Title = Annotated[
     list[str],
-    typer.Option(metavar="CONCEPT=TITLE", help='A work, as in "van gogh=starry night". Repeatable.'),
+    typer.Option(
+        metavar="CONCEPT=TITLE", help='Also remove a work by title, as in "van gogh=starry night". Repeatable.'
+    ),
 ]
 Translation = Annotated[
     list[str],
-    typer.Option(metavar="CONCEPT=TAG:NAME", help='A name in another language, as in "fox=fr:renard". Repeatable.'),
+    typer.Option(
+        metavar="CONCEPT=TAG:NAME", help='Also remove a name in another language, as in "fox=fr:renard". Repeatable.'
+    ),
 ]
 Spelling = Annotated[
     list[str],
     typer.Option(
-        metavar="CONCEPT=SPELLING", help='Spell it so, in place of what is made by rule: "fox=foxx". Repeatable.'
+        metavar="CONCEPT=SPELLING",
+        help='Use this spelling instead of the generated variants, as in "fox=foxx". Repeatable.',
     ),
 ]
-NoSpellings = Annotated[bool, typer.Option("--no-spellings", help="Make no spellings by rule.")]
+NoSpellings = Annotated[bool, typer.Option("--no-spellings", help="Generate no spelling variants.")]
 Exclude = Annotated[
     list[str],
-    typer.Option(metavar="NAME", help="Leave this name out of what `expunge prompts` lists. Repeatable."),
+    typer.Option(metavar="NAME", help="Do not cover this name, as listed by `expunge prompts`. Repeatable."),
 ]
-Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="This prompt must not change at all. Repeatable.")]
-Preset = Annotated[Literal["default", "paper"], typer.Option(help="paper: the published procedure, for comparison.")]
+Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="Keep this prompt exactly unchanged. Repeatable.")]
+Preset = Annotated[
+    Literal["default", "paper"], typer.Option(help="paper: the procedure published as Diff-QuickFix, for comparison.")
+]
 AimChoice = Annotated[
     Literal["attention", "residual", "last_layer"],
-    typer.Option("--aim", help="What becomes equal to the destination's."),
+    typer.Option("--aim", help="Which activation is matched to the target prompt's."),
 ]
 SitesChoice = Annotated[
     str,
-    typer.Option("--sites", metavar="auto|LAYERS", help="Layers to edit, such as 0 or 0,1; auto follows the trace."),
+    typer.Option(
+        "--sites", metavar="auto|LAYERS", help="Layers to edit, such as 0 or 0,1; auto: the layer that the trace finds."
+    ),
 ]
-Preservation = Annotated[str, typer.Option(metavar="auto|WEIGHT", help="More keeps more and removes less.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")]
+Preservation = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|WEIGHT", help="Weight of the preservation term: larger values erase less and preserve more."
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same files.")]
 Seeds = Annotated[int, typer.Option(min=1, max=16, help="Validation images per prompt.")]
 Steps = Annotated[int, typer.Option(min=1, max=150, help="Sampler steps per validation image.")]
-Guidance = Annotated[float, typer.Option(min=1, max=20, help="Guidance of the validation images.")]
-Prompts = Annotated[int, typer.Option(min=1, max=2000, help="At most this many prompts in each group of a concept.")]
-RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="At most this many unrelated prompts.")]
+Guidance = Annotated[float, typer.Option(min=1, max=20, help="Classifier-free guidance of the validation images.")]
+Prompts = Annotated[int, typer.Option(min=1, max=2000, help="Maximum number of prompts in each group of a concept.")]
+RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="Maximum number of unrelated prompts.")]
 AttackNames = Annotated[
     list[str],
     typer.Option(
-        "--attack", metavar="NAME[=BUDGET]", help=f"Attack the edit: all, or {', '.join(ATTACK_TITLES)}. Repeatable."
+        "--attack",
+        metavar="NAME[=BUDGET]",
+        help=f"Run an attack on the edit: all, or {', '.join(ATTACK_TITLES)}. Repeatable.",
     ),
 ]
-ReadFeatures = Annotated[bool, typer.Option("--features", help="Score features inside of the model before and after.")]
+ReadFeatures = Annotated[
+    bool, typer.Option("--features", help="Score features inside the model before and after the edit.")
+]
 PolicyChoice = Annotated[
     str | None,
-    typer.Option("--policy", metavar="NAME", help="A named policy, such as strict, takes the thresholds' place."),
+    typer.Option("--policy", metavar="NAME", help="Use the thresholds of a named policy, such as strict."),
 ]
 PublishChoice = Annotated[
-    PublishPolicy | None, typer.Option("--publish", help="Whether weights are published that did not pass.")
+    PublishPolicy | None,
+    typer.Option(
+        "--publish", help="always: publish the weights even if validation fails; only_if_passed: only if it passes."
+    ),
 ]
-NoValidate = Annotated[bool, typer.Option("--no-validate", help="Only edit: no images, no verdict.")]
+NoValidate = Annotated[bool, typer.Option("--no-validate", help="Only edit: generate no images and give no verdict.")]
 WithholdNames = Annotated[
-    bool, typer.Option("--withhold-names", help="Names stay out of published files; only the private report has them.")
+    bool,
+    typer.Option(
+        "--withhold-names", help="Keep concept names out of published files; only the private report has them."
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder.")]
 DeltaOnly = Annotated[
-    bool, typer.Option("--delta-only", help="No full weights: make them when needed, with `expunge apply`.")
+    bool, typer.Option("--delta-only", help="Write no full weights; `expunge apply` makes them from the delta.")
 ]
 ModelDir = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="A model's folder in diffusers' layout, or its one file, in place of --model."),
+    typer.Option(metavar="PATH", help="A diffusers folder or single-file checkpoint; overrides --model."),
 ]
-LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The ledger's folder.")]
+LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The folder of the ledger.")]
 JoinLedger = Annotated[
     Path | None,
-    typer.Option("--ledger", metavar="DIR", file_okay=False, help="Together with all that this ledger's folder holds."),
+    typer.Option(
+        "--ledger",
+        metavar="DIR",
+        file_okay=False,
+        help="Solve jointly with the removals recorded in this ledger, and record this one.",
+    ),
 ]
 SignWith = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", envvar="EXPUNGE_SIGNING_DIR", file_okay=False, help="Sign with the newest key of this folder."
+        metavar="DIR", envvar="EXPUNGE_SIGNING_DIR", file_okay=False, help="Sign with the newest key in this folder."
     ),
 ]
-JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress bar.")]
 
 
-Made = TypeVar("Made")
-NONE: list[str] = []
-"""Not given."""
+Result = TypeVar("Result")
+NOT_GIVEN: list[str] = []
 
 
-def takes(parameter: str, make: Callable[..., Any]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
-    """Options that several commands share are declared once: they are the parameters of ``make``.
+def inject_options(
+    parameter: str, make: Callable[..., Any]
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Replace a parameter of a command by the options of ``make``, and pass what ``make`` returns for it.
 
-    The decorated function is called with what ``make`` returns as ``parameter``, and has those options in its place.
+    So options that several commands share are declared once, as the parameters of ``make``.
     """
 
-    def decorate(function: Callable[..., Made]) -> Callable[..., Made]:
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
         shared = signature(make, eval_str=True).parameters
         own = [option for name, option in signature(function, eval_str=True).parameters.items() if name != parameter]
         options = sorted([*shared.values(), *own], key=lambda option: option.default is not option.empty)
 
         @wraps(function)
-        def call(**given: Any) -> Made:
+        def call(**given: Any) -> Result:
             made = make(**{name: given.pop(name) for name in shared})
             return function(**{parameter: made}, **given)
 
@@ -131,36 +164,36 @@ def takes(parameter: str, make: Callable[..., Any]) -> Callable[[Callable[..., M
     return decorate
 
 
-def wishes_from_options(
-    preserve: Preserve = NONE,
-    alias: Alias = NONE,
-    title: Title = NONE,
-    translation: Translation = NONE,
-    spelling: Spelling = NONE,
+def read_removal_options(
+    preserve: Preserve = NOT_GIVEN,
+    alias: Alias = NOT_GIVEN,
+    title: Title = NOT_GIVEN,
+    translation: Translation = NOT_GIVEN,
+    spelling: Spelling = NOT_GIVEN,
     no_spellings: NoSpellings = False,
-    exclude: Exclude = NONE,
-) -> Wishes:
-    """What is said about the removals."""
-    return Wishes(preserve, exclude, alias, title, translation, spelling, no_spellings)
+    exclude: Exclude = NOT_GIVEN,
+) -> RemovalOptions:
+    """Return the options that apply to the removals."""
+    return RemovalOptions(preserve, exclude, alias, title, translation, spelling, no_spellings)
 
 
-def solve_from_options(
-    pin: Pin = NONE,
+def read_solve_options(
+    pin: Pin = NOT_GIVEN,
     preset: Preset = "default",
     preservation: Preservation = "auto",
     aim: AimChoice = "attention",
     sites: SitesChoice = "0",
 ) -> dict[str, Any]:
-    """How the edit is computed: the request's `options`."""
-    weight, layers = _weight(preservation), _layers(sites)
+    """Return the `options` of the request: how the edit is computed."""
+    weight, layers = parse_weight(preservation), parse_layers(sites)
     return {"preset": preset, "preservation": weight, "aim": aim, "sites": layers, "pins": list(pin)}
 
 
-@takes("options", solve_from_options)
-@takes("wishes", wishes_from_options)
-def request_from_options(
+@inject_options("options", read_solve_options)
+@inject_options("removal_options", read_removal_options)
+def read_request(
     remove: Remove,
-    wishes: Wishes,
+    removal_options: RemovalOptions,
     options: dict[str, Any],
     model: ModelId = "emoji",
     seed: Seed = 0,
@@ -172,14 +205,14 @@ def request_from_options(
     policy: PolicyChoice = None,
     publish_policy: PublishChoice = None,
     no_validate: NoValidate = False,
-    attack: AttackNames = NONE,
+    attack: AttackNames = NOT_GIVEN,
     features: ReadFeatures = False,
     withhold_names: WithholdNames = False,
 ) -> EditRequest:
-    """The request. Raises `UsageError`, naming the option."""
+    """Return the request that the options describe. Raises `UsageError`, naming the option."""
     return build_request(
         remove,
-        wishes,
+        removal_options,
         model=model,
         seed=seed,
         options=options,
@@ -193,38 +226,42 @@ def request_from_options(
             "retain_prompts": retain_prompts,
             "policy": policy,
             "publish_policy": publish_policy,
-            "attacks": _attacks(attack),
+            "attacks": parse_attacks(attack),
             "features": features,
         },
     )
 
 
-def _attacks(texts: list[str]) -> dict[str, Any]:
-    """`names`, `resurgence=300`, `all` -> the request's `attacks`; what is no built-in one is a plug-in's."""
-    asked: dict[str, Any] = {"plugins": {}}
+def parse_attacks(texts: list[str]) -> dict[str, Any]:
+    """Parse `names`, `resurgence=300`, `all` into the request's `attacks`; other names are plug-ins."""
+    attacks: dict[str, Any] = {"plugins": {}}
     for text in texts:
         name, _, budget = text.partition("=")
         if budget and not budget.isdigit():
-            raise UsageError(f'--attack "{text}" has no whole number for a budget.', remedy="Write NAME=BUDGET.")
-        wish = {"enabled": True} | ({"budget": int(budget)} if budget else {})
+            raise UsageError(f'--attack "{text}": the budget is not a whole number.', remedy="Write NAME=BUDGET.")
+        settings = {"enabled": True} | ({"budget": int(budget)} if budget else {})
         for one in ATTACK_TITLES if name == "all" else (name,):
-            (asked if one in ATTACK_TITLES else asked["plugins"])[one] = wish
-    return asked
+            (attacks if one in ATTACK_TITLES else attacks["plugins"])[one] = settings
+    return attacks
 
 
-def _layers(text: str) -> list[int] | str:
+def parse_layers(text: str) -> list[int] | str:
+    """Parse `auto`, `0` or `0,1`."""
     if text == "auto":
         return text
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f'--sites "{text}" are no layers.', remedy="Say auto, or numbers such as 0,1.") from error
+        raise UsageError(
+            f'--sites "{text}" is not a list of layers.', remedy="Write auto, or numbers such as 0,1."
+        ) from error
 
 
-def _weight(text: str) -> float | str:
+def parse_weight(text: str) -> float | str:
+    """Parse `auto` or a number."""
     if text == "auto":
         return text
     try:
         return float(text)
     except ValueError as error:
-        raise UsageError(f'--preservation "{text}" is no number.', remedy="Leave it out, or say auto.") from error
+        raise UsageError(f'--preservation "{text}" is not a number.', remedy="Write a number, or auto.") from error

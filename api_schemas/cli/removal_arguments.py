@@ -1,5 +1,6 @@
-"""The command line's way to write a request, shared by `expunge edit` and `expunge erase`."""
+"""Parse the removals of a command line into a request."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
@@ -13,6 +14,8 @@ from api_schemas.problems import invalid_fields
 Model = TypeVar("Model", bound=BaseModel)
 
 SYNTAX = 'Write CONCEPT[=REPLACEMENT], as in "fox=dog face"; "style:ink=noto" removes a style.'
+STYLE_PHRASE = re.compile(r"(?:in )?(?:the )?style of (?P<after>.+)|(?P<before>.+) style", re.IGNORECASE)
+"""How people name a style without its prefix."""
 PLURALS = {"alias": "aliases", "title": "titles", "translation": "translations", "spelling": "spellings"}
 EXAMPLES = {
     "alias": "fox=vixen",
@@ -24,53 +27,65 @@ KINDS: tuple[str, ...] = get_args(Removal.model_fields["kind"].annotation)
 
 
 def parse_removal(text: str) -> Removal:
-    """`fox`, `fox=dog face`, `style:ink=noto` -> `Removal`. Raises `UsageError`."""
+    """Parse `fox`, `fox=dog face` or `style:ink=noto`. Raises `UsageError`."""
     prefix, colon, rest = text.partition(":")
-    kind, body = (prefix, rest) if colon and prefix in KINDS else ("object", text)
+    has_kind = bool(colon) and prefix in KINDS
+    kind, body = (prefix, rest) if has_kind else ("object", text)
     concept, equals, replacement = body.partition("=")
+    if not has_kind:
+        refuse_style_phrase(text, concept)
     fields = {"kind": kind, "concept": concept} | ({"replacement": replacement} if equals else {})
-    return _checked(Removal, fields, f'--remove "{text}"', SYNTAX)
+    return validate(Removal, fields, f'--remove "{text}"', SYNTAX)
+
+
+def refuse_style_phrase(text: str, concept: str) -> None:
+    """Raise `UsageError` where a style is named like an object, as in "van gogh style"."""
+    if found := STYLE_PHRASE.fullmatch(concept.strip()):
+        style = found["after"] or found["before"]
+        raise UsageError(
+            f'--remove "{text}" would remove an object called "{concept}".',
+            field="removals",
+            remedy=f'To remove the style, write "style:{text.replace(concept, style)}"; for the object, "object:{text}".',
+        )
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a command line says about its removals beside naming them. Each pair is `CONCEPT=NAME`."""
+class RemovalOptions:
+    """The options of a command line that apply to its removals. Each pair is `CONCEPT=NAME`."""
 
     preserve: Sequence[str] = ()
-    """For every removal."""
+    """Applies to every removal."""
     exclude: Sequence[str] = ()
-    """For every removal."""
+    """Applies to every removal."""
     aliases: Sequence[str] = ()
     titles: Sequence[str] = ()
     translations: Sequence[str] = ()
-    """`CONCEPT=TAG:NAME`."""
+    """Written `CONCEPT=TAG:NAME`."""
     spellings: Sequence[str] = ()
     no_spellings: bool = False
 
 
-def build_request(removals: Sequence[str], wishes: Wishes = Wishes(), **fields: Any) -> EditRequest:
-    """The request that a command line means.
-
-    Raises `UsageError`, naming the field.
-    """
-    drafts = [parse_removal(text).model_dump() | _for_all(wishes) for text in removals]
+def build_request(removals: Sequence[str], shared: RemovalOptions = RemovalOptions(), **fields: Any) -> EditRequest:
+    """Build the request that a command line describes. Raises `UsageError`, naming the field."""
+    drafts = [parse_removal(text).model_dump() | shared_fields(shared) for text in removals]
     for option, example in EXAMPLES.items():
-        for text in getattr(wishes, PLURALS[option]):
-            draft, name = _addressed(drafts, text, option, example)
-            _add(draft, PLURALS[option], name)
-    return _checked(EditRequest, {"removals": drafts, **fields}, "The request", "See expunge edit --help.")
+        for text in getattr(shared, PLURALS[option]):
+            draft, name = find_removal(drafts, text, option, example)
+            add_name(draft, PLURALS[option], name)
+    return validate(EditRequest, {"removals": drafts, **fields}, "The request", "See expunge edit --help.")
 
 
-def _for_all(wishes: Wishes) -> dict[str, Any]:
+def shared_fields(options: RemovalOptions) -> dict[str, Any]:
+    """Return the fields that every removal gets."""
     return {
-        "preserve": list(wishes.preserve),
-        "exclude": list(wishes.exclude),
-        "spellings": [] if wishes.no_spellings else "auto",
+        "preserve": list(options.preserve),
+        "exclude": list(options.exclude),
+        "spellings": [] if options.no_spellings else "auto",
     }
 
 
-def _add(draft: dict[str, Any], field: str, name: str) -> None:
-    """Add a name to a list of names; given spellings take the place of made ones."""
+def add_name(draft: dict[str, Any], field: str, name: str) -> None:
+    """Add a name to a field; a spelling replaces the generated ones."""
     if field == "translations":
         tag, _, translation = name.partition(":")
         draft[field].setdefault(tag, []).append(translation)
@@ -78,21 +93,22 @@ def _add(draft: dict[str, Any], field: str, name: str) -> None:
         draft[field] = [*([] if draft[field] == "auto" else draft[field]), name]
 
 
-def _addressed(drafts: Sequence[dict[str, Any]], text: str, option: str, example: str) -> tuple[dict[str, Any], str]:
-    """The removal that `CONCEPT=NAME` is about, and the name."""
+def find_removal(drafts: Sequence[dict[str, Any]], text: str, option: str, example: str) -> tuple[dict[str, Any], str]:
+    """Return the removal that `CONCEPT=NAME` belongs to, and the name."""
     concept, _, name = (part.strip() for part in text.partition("="))
     wanted = concept.casefold()
     for draft in drafts:
         if name and wanted in (draft["concept"].casefold(), f"{draft['kind']}:{draft['concept']}".casefold()):
             return draft, name
     raise UsageError(
-        f'--{option} "{text}" belongs to no removal.',
+        f'--{option} "{text}" matches no removal.',
         field=PLURALS[option],
-        remedy=f'Write CONCEPT=NAME with a concept that is removed, as in --{option} "{example}".',
+        remedy=f'Write CONCEPT=NAME, where CONCEPT is one that --remove names, as in --{option} "{example}".',
     )
 
 
-def _checked(model: type[Model], fields: Mapping[str, Any], subject: str, remedy: str) -> Model:
+def validate(model: type[Model], fields: Mapping[str, Any], subject: str, remedy: str) -> Model:
+    """Return the validated model. Raises `UsageError` about its first invalid field."""
     try:
         return model(**fields)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`expunge bench NAME`: measure ours beside what a user would pick instead."""
+"""`expunge bench NAME`: run a benchmark against what a user would pick instead."""
 
 from importlib import import_module
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from api_schemas.cli.options import JsonOutput
 from api_schemas.errors import UsageError
-from editor.bench.outcome import Outcome, lines
 
 MISSED = 1
 BENCHMARKS: dict[str, str] = {
@@ -22,16 +21,18 @@ BENCHMARKS: dict[str, str] = {
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which one.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHMARKS)}.")],
     json_output: JsonOutput = False,
 ) -> None:
-    """Measure ours beside what a user would pick instead, in one run.
+    """Run a benchmark against what a user would pick instead.
 
-    Exit code: 0 every bound holds; 1 one does not; 2 there is no such benchmark.
+    Exit code: 0 every bound is met; 1 a bound is missed; 2 the benchmark does not exist.
     """
     if name not in BENCHMARKS:
         raise UsageError(f'There is no benchmark "{name}".', remedy=f"Choose from {', '.join(sorted(BENCHMARKS))}.")
-    outcome: Outcome = import_module(BENCHMARKS[name]).run()
+    from editor.bench.outcome import lines
+
+    outcome = import_module(BENCHMARKS[name]).run()
     typer.echo(outcome.model_dump_json() if json_output else "\n".join(lines(outcome)))
     if not outcome.ok:
         raise typer.Exit(MISSED)

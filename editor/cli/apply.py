@@ -1,4 +1,4 @@
-"""`expunge apply`: the edited files from a base model and a delta."""
+"""`expunge apply`: write the edited files from a base model and a delta."""
 
 import json
 from pathlib import Path
@@ -11,28 +11,28 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from api_schemas.cli.options import JsonOutput
 
 Base = Annotated[
-    Path, typer.Argument(metavar="BASE", exists=True, help="The base model: its folder, or its one .safetensors file.")
+    Path, typer.Argument(metavar="BASE", exists=True, help="The base model: a folder or one .safetensors file.")
 ]
-Delta = Annotated[Path, typer.Argument(metavar="DELTA", exists=True, dir_okay=False, help="A delta.safetensors.")]
+Delta = Annotated[
+    Path, typer.Argument(metavar="DELTA", exists=True, dir_okay=False, help="The delta, such as delta.safetensors.")
+]
 Target = Annotated[
     Path,
-    typer.Option(
-        "--out", metavar="PATH", help="For a folder: where the edited files go. For one file: the edited file."
-    ),
+    typer.Option("--out", metavar="PATH", help="The edited folder, or for a single-file base the edited file."),
 ]
 VerifyFile = Annotated[
-    bool, typer.Option("--verify-file", help="Hash the whole base files too, not only the tensors that are replaced.")
+    bool, typer.Option("--verify-file", help="Hash the whole base files, not only the tensors that are replaced.")
 ]
 
 
 def apply(
     base: Base, delta: Delta, out: Target, verify_file: VerifyFile = False, json_output: JsonOutput = False
 ) -> None:
-    """Put an edit's tensors into a base model's files, byte for byte the same on every machine.
+    """Write the edited files from a base model and a delta.
 
-    Nothing is written unless the tensors that are replaced are the ones that the edit was made from.
+    The result is byte-identical on every machine. Nothing is written unless the base tensors are those that were edited.
     """
-    from editor.publishing.apply import patches, write_patches  # brings torch; `expunge --help` shall not
+    from editor.publishing.apply import patches, write_patches
 
     plan = patches(base, delta, verify_file=verify_file)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -1,4 +1,4 @@
-"""`expunge check-deployment`: does this pipeline carry the removal?"""
+"""`expunge check-deployment`: check whether a pipeline carries a published removal."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,25 +17,25 @@ from editor.publishing.filenames import PRIVATE_REPORT, REPORT
 
 Pipeline = Annotated[
     Path,
-    typer.Argument(metavar="PIPELINE", exists=True, help="A folder in diffusers' layout, or one .safetensors file."),
+    typer.Argument(metavar="PIPELINE", exists=True, help="A diffusers folder or one .safetensors file."),
 ]
 ReportPath = Annotated[
     Path,
-    typer.Option(metavar="PATH", exists=True, help="The report's folder, or report.json itself."),
+    typer.Option(metavar="PATH", exists=True, help="The folder of the report, or report.json itself."),
 ]
 COLOURS: dict[EditPresence, str] = {"carries": "green", "partly": "yellow", "base": "red", "other": "red"}
 HEADLINES: dict[EditPresence, str] = {
     "carries": "carries the removal",
-    "partly": "carries a part of the removal",
-    "base": "is the base model: the removal is not there",
+    "partly": "carries the removal in part",
+    "base": "is the base model, without the removal",
     "other": "does not carry this removal",
 }
 
 
 def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOutput = False) -> None:
-    """Tell whether a stored pipeline carries the removal that a report is about: by tensor digests and canary prompts.
+    """Check whether a pipeline carries a published removal.
 
-    Exit code: 0 it does, 1 it does not, or in part.
+    Compares tensor digests and the states of canary prompts. Exit code: 0 it does; 1 it does not, or only in part.
     """
     from editor.publishing.deployment.check import check_deployment as checked
 
@@ -43,13 +43,13 @@ def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOu
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show(pipeline, found, Console(highlight=False, soft_wrap=True))
+        print_deployment(pipeline, found, Console(highlight=False, soft_wrap=True))
     if found.carried != "carries":
         raise typer.Exit(NOT_PASSED)
 
 
 def read_report(path: Path) -> AuditReport:
-    """The report at a path; of a folder the private one, if it is there, for only that has the prompts. Raises UsageError."""
+    """Read the report at a path; in a folder, the private one if present, which has the prompts. Raises UsageError."""
     from editor.publishing.redaction import PrivateReport
 
     private = path if path.name == PRIVATE_REPORT else path / PRIVATE_REPORT
@@ -60,21 +60,21 @@ def read_report(path: Path) -> AuditReport:
         return AuditReport.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise UsageError(
-            f"{file} is no report.", field="report", remedy="Name the folder of an edit, or its report.json."
+            f"{file} is not a report.", field="report", remedy="Name the folder of an edit, or its report.json."
         ) from error
 
 
-def show(pipeline: Path, found: Deployment, console: Console) -> None:
-    """For people."""
+def print_deployment(pipeline: Path, found: Deployment, console: Console) -> None:
+    """Print what was found in each component, and the conclusion."""
     for one in found.components:
         console.print(f"[{COLOURS[one.carried]}]{one.carried:8}[/] {one.component}: {one.detail}")
-        console.print(f"         {evidence(one)}")
+        console.print(f"         {evidence_line(one)}")
     console.print(f"[bold {COLOURS[found.carried]}]{escape(str(pipeline))} {HEADLINES[found.carried]}[/]")
 
 
-def evidence(one: ComponentFound) -> str:
-    """What it was told by."""
+def evidence_line(one: ComponentFound) -> str:
+    """Return the tensor identities and the progress of the canaries as a line."""
     tensors = ", ".join(f"{tensor.name} is {tensor.identity}" for tensor in one.tensors)
     if one.progress is None:
-        return f"{tensors}; no canaries were asked"
-    return f"{tensors}; {one.canaries} canaries went {one.progress:.0%} of the way"
+        return f"{tensors}; no canaries were tested"
+    return f"{tensors}; {one.canaries} canaries moved {one.progress:.0%} of the expected distance"

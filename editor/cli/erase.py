@@ -19,56 +19,62 @@ from api_schemas.cli.options import (
     ModelDir,
     Out,
     SignWith,
-    request_from_options,
-    takes,
+    inject_options,
+    read_request,
 )
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
-from editor.cli.common import show_conflicts
+from editor.cli.common import print_conflicts
 from editor.emoji.locate import embedded_model_folder
 
 CACHE = Path("~/.cache/expunge")
 
 
-@takes("request", request_from_options)
+@inject_options("request", read_request)
 def erase(
     request: EditRequest,
     out: Out,
     delta_only: DeltaOnly = False,
     model_dir: ModelDir = None,
     ledger: JoinLedger = None,
-    label: Annotated[str, typer.Option(metavar="TEXT", help="What the ledger calls it: a ticket number, say.")] = "",
-    cache_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_CACHE", help="Images of unedited models.")] = CACHE,
+    label: Annotated[
+        str, typer.Option(metavar="TEXT", help="The request's name in the ledger, such as a ticket number.")
+    ] = "",
+    cache_dir: Annotated[
+        Path, typer.Option(envvar="EXPUNGE_CACHE", help="Cache of images of unedited models.")
+    ] = CACHE,
     sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Remove concepts on this machine, and write the edited weights and the report to a folder.
 
-    With --ledger the weights carry all that is active there, and the ledger remembers this request once they are written.
+    With --ledger the weights carry every active removal of the ledger, and this request is recorded in it once they are
+    written.
 
-    Exit code: 0 the verdict is passed, or no validation was asked for; 1 it is failed or inconclusive; 2 the input
-    is wrong; 3 something failed.
+    Exit code: 0 the verdict is passed, or validation was off; 1 failed or inconclusive; 2 the input is wrong;
+    3 something failed.
     """
-    from editor import jobs  # brings torch; `expunge --help` shall not
-
+    model_path = model_dir or embedded_model_folder(request.model)
     if label and not ledger:
-        raise UsageError("--label is for a ledger.", field="label", remedy="Name its folder with --ledger.")
+        raise UsageError("--label needs a ledger.", field="label", remedy="Name its folder with --ledger.")
+    from editor import jobs  # imports torch, which usage errors must not wait for
+
     console = Console(stderr=True, quiet=json_output)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=len(jobs.PHASES))
 
-        def show(phase: str, done: float, message: str) -> None:
+        def show_progress(phase: str, done: float, message: str) -> None:
             bar.update(task, description=message, completed=jobs.PHASES.index(phase) + done)
 
         context = jobs.JobContext(
             request=request,
-            model_dir=model_dir or embedded_model_folder(request.model),
+            model_dir=model_path,
             workdir=Path(workdir),
             cache_dir=cache_dir.expanduser(),
-            progress=show,
+            progress=show_progress,
             job_id="offline",
             now=datetime.now(UTC),
             delta_only=delta_only,
@@ -80,13 +86,13 @@ def erase(
             jobs.run_phase(phase, context)
         report, warnings = jobs.published(context), jobs.edited(context).warnings
         paths = jobs.deliver(context, out)
-    show_result(report, paths, warnings, json_output)
+    print_result(report, paths, warnings, json_output)
     if report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
 
 
-def show_result(report: AuditReport, paths: list[Path], warnings: Sequence[Conflict], json_output: bool) -> None:
-    """The verdict, the ledger and the files, for people or for machines."""
+def print_result(report: AuditReport, paths: list[Path], warnings: Sequence[Conflict], json_output: bool) -> None:
+    """Print the verdict, the ledger and the files."""
     if json_output:
         result: dict[str, Any] = {
             "verdict": report.verdict,
@@ -101,7 +107,7 @@ def show_result(report: AuditReport, paths: list[Path], warnings: Sequence[Confl
         typer.echo(f"verdict  {report.verdict}")
     if report.ledger:
         typer.echo(f"ledger   {report.ledger.active} active, {report.ledger.digest}")
-    show_conflicts(warnings, Console(stderr=True, highlight=False, soft_wrap=True))
+    print_conflicts(warnings, Console(stderr=True, highlight=False, soft_wrap=True))
     if report.lora_note:
         typer.echo(report.lora_note)
     for path in paths:

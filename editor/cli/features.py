@@ -1,4 +1,4 @@
-"""`expunge features`: autoencoders from recorded activations, what they found, and pages to look at it."""
+"""`expunge features`: train, inspect and exchange sparse autoencoders of recorded activations."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from editor.features.sae import SaeConfig
 
 features = typer.Typer(
-    name="features", no_args_is_help=True, add_completion=False, help="Sparse autoencoders: train, look, exchange, use."
+    name="features",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train, inspect, exchange and use sparse autoencoders.",
 )
 
 REGISTRARS: tuple[str, ...] = (
@@ -26,14 +29,14 @@ REGISTRARS: tuple[str, ...] = (
 )
 """Functions of the group that add commands to it: ``module:function``."""
 EMBEDDED = "emoji/"
-"""Before the name of an autoencoder that ships with the embedded model."""
-NOT_FOUND = 1
-SMALL_K = 16
-"""Active latents of a row, where nothing is said: recordings are small."""
+"""Prefix of the autoencoders that ship with the embedded model."""
+FEATURES_MISSED = 1
+DEFAULT_K = 16
+"""Active latents per row; recordings are small."""
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="FOLDER", help="An autoencoder, ours or another tool's, emoji/BLOCK or emoji/clip_sae."),
+    typer.Argument(metavar="FOLDER", help="An autoencoder of ours or of another tool, emoji/BLOCK or emoji/clip_sae."),
 ]
 
 
@@ -42,49 +45,50 @@ def train(
     recording: Annotated[
         Path, typer.Argument(help="Recorded activations, or a safetensors file with a tensor `rows`.")
     ],
-    out: Annotated[Path, typer.Argument(help="Folder for the autoencoder; a run that stopped goes on from there.")],
+    out: Annotated[Path, typer.Argument(help="Output folder; an interrupted run in it is resumed.")],
     latents: Annotated[
         int | None, typer.Option(min=1, help="Size of the dictionary; default: four times the width.")
     ] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Active latents of a row; default: 16.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Active latents per row; default: 16.")] = None,
     activation: Annotated[Literal["topk", "batchtopk", "relu"] | None, typer.Option(help="Default: topk.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: 4000.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Rows of a step; default: 512.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows per step; default: 512.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: 0.002.")] = None,
-    l1: Annotated[float | None, typer.Option(help="relu only: weight of the penalty; default: 5.")] = None,
+    l1: Annotated[float | None, typer.Option(help="relu only: weight of the L1 penalty; default: 5.")] = None,
     preset: Annotated[
-        Literal["default", "revelio"], typer.Option(help="revelio: the published settings, but for what is given here.")
+        Literal["default", "revelio"],
+        typer.Option(help="revelio: the published settings; other options override them."),
     ] = "default",
-    held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the images that only measure.")] = 0.1,
+    held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of images held out for evaluation.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    device: Annotated[str, typer.Option(help="A torch device, such as cpu, cuda or cuda:1.")] = "cpu",
     json_output: JsonOutput = False,
 ) -> None:
-    """Train an autoencoder and measure it on images that it did not see."""
+    """Train an autoencoder and evaluate it on held-out images."""
     from editor.features.sae.dataset import evaluate_sae, held_out_rows, load_dataset
 
-    computed = device_of(device)
+    computed = check_device(device)
     found = load_dataset(recording)
     chosen = {
         "latents": latents, "k": k, "activation": activation, "steps": steps, "batch": batch,
         "learning_rate": learning_rate, "l1": l1, "seed": seed,
     }  # fmt: skip
-    config = configured(
+    config = make_config(
         preset, found.rows.shape[1], {name: value for name, value in chosen.items() if value is not None}
     )
     card = run_training(found, held_out_rows(found, held_out, seed), config, out, computed, evaluate_sae)
-    show_card(card, json_output)
+    print_card(card, json_output)
 
 
-def configured(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
-    """The settings of a preset for rows of a width, with those that were chosen in their place.
+def make_config(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
+    """Return the settings of a preset for rows of a width, overridden by the options given.
 
     Raises:
-        UsageError: a choice means nothing.
+        UsageError: an option has an invalid value.
     """
     from editor.features.sae import SaeConfig, revelio_config
 
-    base = revelio_config(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=SMALL_K)
+    base = revelio_config(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=DEFAULT_K)
     try:
         return SaeConfig.model_validate(base.model_dump() | chosen)
     except ValidationError as error:
@@ -92,15 +96,15 @@ def configured(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
         raise UsageError(
             f"--{first.field.replace('_', '-')} {chosen[first.field]}: {first.message}.",
             field=first.field,
-            remedy="`expunge features train --help` says what it means.",
+            remedy="See `expunge features train --help`.",
         ) from error
 
 
-def device_of(name: str) -> str:
-    """As torch has it.
+def check_device(name: str) -> str:
+    """Return the name of a torch device that works here.
 
     Raises:
-        UsageError: there is no such device here.
+        UsageError: this machine has no such device.
     """
     import torch
 
@@ -108,7 +112,7 @@ def device_of(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"--device {name} is not there.", field="device", remedy="Choose cpu, or cuda on a machine with a GPU."
+            f"--device {name} is not available.", field="device", remedy="Choose cpu, or cuda on a machine with a GPU."
         ) from error
     return name
 
@@ -116,7 +120,7 @@ def device_of(name: str) -> str:
 def run_training(
     found: Any, held_out: Any, config: "SaeConfig", out: Path, device: str, measured: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Train, measure, write."""
+    """Train, evaluate and write an autoencoder; return its card."""
     from editor.features.sae import train_sae
     from editor.features.sae.training import CHECKPOINT_FILE
 
@@ -130,34 +134,37 @@ def run_training(
 @features.command()
 def show(
     folder: Source,
-    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the feature browser, one HTML file.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the feature browser to one HTML file.")
+    ] = None,
     recording: Annotated[
-        Path | None, typer.Option(exists=True, help="What it was trained on, with every position, for the page.")
+        Path | None,
+        typer.Option(exists=True, help="The recording it was trained on, with every position, for the page."),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of the recorded images.")
     ] = None,
     clip: Annotated[
-        Path | None, typer.Option(exists=True, help="A CLIPModel with tokenizer, for nearest texts.")
+        Path | None, typer.Option(exists=True, help="A CLIPModel folder with its tokenizer, for nearest texts.")
     ] = None,
     words: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Texts to be searched by, one a line.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Texts to search by, one per line.")
     ] = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """Say what an autoencoder is and how well it does; with --page, a browser of its features."""
+    """Describe an autoencoder and its metrics; with --page, write a browser of its features."""
     from editor.features.sae.model import read_card
 
-    place = located(folder)
+    place = resolve_folder(folder)
     if page is not None:
         write_page(folder, page, recording, images, clip, words)
-    show_card(read_card(place), json_output)
+    print_card(read_card(place), json_output)
 
 
 def write_page(
     folder: Path, page: Path, recording: Path | None, images: Path | None, clip: Path | None, words: Path | None
 ) -> None:
-    """The browser, from the embedded artwork or from what is named."""
+    """Write the browser from the embedded artwork, or from the recording and images given."""
     from editor.features.browser import write_browser_page
     from editor.features.browser.inputs import load_browser_input
 
@@ -167,9 +174,7 @@ def write_page(
         write_browser_page(embedded(str(folder).removeprefix(EMBEDDED)), page)
         return
     if recording is None or images is None:
-        raise UsageError(
-            "A page shows images.", field="recording", remedy="Name the recorded activations and the folder of images."
-        )
+        raise UsageError("--page needs images.", field="recording", remedy="Add --recording and --images.")
     write_browser_page(load_browser_input(folder, recording, images, clip, words), page)
 
 
@@ -179,10 +184,10 @@ def convert(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     to: Annotated[str, typer.Option(help="ours, saelens, sparsify or openai.")],
 ) -> None:
-    """Write an autoencoder in another tool's layout, or another tool's in ours. safetensors only."""
+    """Convert an autoencoder to or from another tool's layout. safetensors only."""
     from editor.features.sae.interop import read_any, write_layout
 
-    sae = read_any(located(folder))
+    sae = read_any(resolve_folder(folder))
     if to == "ours":
         sae.save(out)
     else:
@@ -191,7 +196,7 @@ def convert(
 
 @features.command()
 def selftest(seed: Annotated[int, typer.Option(min=0)] = 0, json_output: JsonOutput = False) -> None:
-    """Train on rows whose features are known, and count how many are found. Exit code 1: fewer than nine tenths."""
+    """Train on rows with known features and count those recovered. Exit code 1: fewer than nine tenths."""
     import json
 
     from editor.features.sae.selftest import run_selftest as run
@@ -200,11 +205,11 @@ def selftest(seed: Annotated[int, typer.Option(min=0)] = 0, json_output: JsonOut
     lines = [f"{name:<12}{value:.4f}" for name, value in asdict(found).items()]
     typer.echo(json.dumps(asdict(found) | {"ok": found.ok}) if json_output else "\n".join(lines))
     if not found.ok:
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(FEATURES_MISSED)
 
 
-def located(folder: Path) -> Path:
-    """Where it lies; ``emoji/BLOCK`` and ``emoji/clip_sae`` are inside the package."""
+def resolve_folder(folder: Path) -> Path:
+    """Return a folder; ``emoji/BLOCK`` and ``emoji/clip_sae`` are inside the package."""
     if not str(folder).startswith(EMBEDDED):
         return folder
     from editor.features.clip import embedded as embedded_clip
@@ -218,8 +223,8 @@ def located(folder: Path) -> Path:
     )
 
 
-def show_card(card: dict[str, Any], json_output: bool) -> None:
-    """For people the figures; for machines all of it."""
+def print_card(card: dict[str, Any], json_output: bool) -> None:
+    """Print the main metrics, or the whole card as JSON."""
     import json
 
     if json_output:

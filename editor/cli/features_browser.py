@@ -1,4 +1,4 @@
-"""The browser of a shipped autoencoder, on the artwork and with the judge's texts."""
+"""Data for the feature browser of the autoencoders that ship with the embedded model."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""`expunge features group|icon|steer`: a picture's features in groups, what they look like, and more or less of them."""
+"""`expunge features group|icon|steer`: group the CLIP features of an image, depict them, and scale them."""
 
 import json
 from pathlib import Path
@@ -6,121 +6,124 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas.cli.options import JsonOutput, takes
+from api_schemas.cli.options import JsonOutput, inject_options
 
 Picture = Annotated[Path, typer.Argument(metavar="PICTURE", exists=True, dir_okay=False)]
-Sheet = Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture or sheet to write, a PNG.")]
+Sheet = Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")]
 Threshold = Annotated[
-    float, typer.Option(min=0.001, max=1, help="The least share of the activation that a group may hold.")
+    float, typer.Option(min=0.001, max=1, help="Smallest share of the total activation that a group may have.")
 ]
-Strengths = Annotated[str, typer.Option(metavar="FACTOR,...", help="Of the own activation, from left to right.")]
+Strengths = Annotated[str, typer.Option(metavar="FACTOR,...", help="Multiples of the activation, from left to right.")]
 STRENGTHS = "0,0.5,1,1.5,2"
 
 
-def studio_from_options(
-    clip: Annotated[
-        Path | None, typer.Option(metavar="DIR", exists=True, help="A CLIP in transformers' layout.")
-    ] = None,
+def open_session(
+    clip: Annotated[Path | None, typer.Option(metavar="DIR", exists=True, help="A CLIPModel folder.")] = None,
     sae: Annotated[
-        Path | None, typer.Option(metavar="DIR", exists=True, help="An autoencoder of its image embeddings.")
+        Path | None, typer.Option(metavar="DIR", exists=True, help="A sparse autoencoder of its image embeddings.")
     ] = None,
     model_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", exists=True, help="Stable Diffusion, XL or Kandinsky 2.2's decoder.")
+        Path | None,
+        typer.Option(metavar="DIR", exists=True, help="Stable Diffusion, SDXL or the Kandinsky 2.2 decoder."),
     ] = None,
     adapter: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="An IP-Adapter, safetensors, for Stable Diffusion."
+            metavar="FILE", exists=True, dir_okay=False, help="An IP-Adapter for Stable Diffusion, in safetensors."
         ),
     ] = None,
     words: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Texts that a group may be named by, one a line."
-        ),
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Texts to label groups with, one per line."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=150, help="Sampler steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=1, max=20)] = 2.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    guidance: Annotated[float, typer.Option(min=1, max=20, help="Classifier-free guidance.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
 ) -> Any:
-    """What is looked at; by default the embedded model and its judge."""
+    """Open the CLIP model, autoencoder and pipeline; by default the embedded ones."""
     from editor.features.clip.workspace import SessionPaths
 
     return SessionPaths(clip, sae, model_dir, adapter, words).open(steps, guidance, seed)
 
 
-@takes("studio", studio_from_options)
+@inject_options("session", open_session)
 def group(
     picture: Picture,
-    studio: Any,
+    session: Any,
     threshold: Threshold = 0.05,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="A sheet of the groups' icons.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write a sheet with an icon for each group.")
+    ] = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """Take a picture apart into groups of features, heaviest first; --out draws each."""
-    found = studio.group_image(picture, threshold, studio.renderer.seed)
-    rows = described(studio, found)
+    """Decompose an image into groups of CLIP features, largest first; --out depicts each group."""
+    found = session.group_image(picture, threshold, session.renderer.seed)
+    rows = group_records(session, found)
     if out is not None:
         labels = [f"{row['group']} {row['nearest']}" for row in rows]
-        write(out, [strip(studio, label, found.group_vector(n), STRENGTHS) for n, label in enumerate(labels)])
-    tell(rows, json_output)
+        write_sheet(
+            out, [icon_strip(session, label, found.group_vector(n), STRENGTHS) for n, label in enumerate(labels)]
+        )
+    print_groups(rows, json_output)
 
 
-@takes("studio", studio_from_options)
+@inject_options("session", open_session)
 def icon(
     features: Annotated[list[int], typer.Argument(metavar="LATENT...", min=0)],
-    studio: Any,
+    session: Any,
     out: Sheet,
-    activation: Annotated[float, typer.Option(min=0, help="What strength 1 means.")] = 10.0,
+    activation: Annotated[float, typer.Option(min=0, help="Activation at strength 1.")] = 10.0,
     strengths: Strengths = STRENGTHS,
 ) -> None:
-    """Draw what single features look like, in growing strength."""
+    """Generate icons of single features at increasing strength."""
     from editor.features.clip.steering import latent_vector
 
-    latents = studio.sae.latents
+    latents = session.sae.latents
     if max(features) >= latents:
         raise typer.BadParameter(f"the autoencoder has {latents} latents, from 0 on", param_hint="LATENT")
-    vectors = [latent_vector(studio.sae, latent, latents, activation) for latent in features]
+    vectors = [latent_vector(session.sae, latent, latents, activation) for latent in features]
     rows = zip(features, vectors, strict=True)
-    write(out, [strip(studio, f"feature {latent}", vector, strengths) for latent, vector in rows])
+    write_sheet(out, [icon_strip(session, f"feature {latent}", vector, strengths) for latent, vector in rows])
 
 
-@takes("studio", studio_from_options)
+@inject_options("session", open_session)
 def steer(
     picture: Picture,
-    studio: Any,
+    session: Any,
     out: Sheet,
-    scale: Annotated[list[str], typer.Option(metavar="GROUP=FACTOR", help="As in 2=1.5; 0 takes it out. Repeatable.")],
+    scale: Annotated[
+        list[str], typer.Option(metavar="GROUP=FACTOR", help="Scale a group, such as 2=1.5; 0 removes it. Repeatable.")
+    ],
     threshold: Threshold = 0.05,
     json_output: JsonOutput = False,
 ) -> None:
-    """Draw a picture with some of its groups scaled. Groups are numbered as `group` numbers them."""
+    """Generate an image again with some of its feature groups scaled, numbered as by `group`."""
     import torch
 
     from editor.features.clip.image_grids import ImageStrip
     from editor.features.clip.workspace import parse_scales
     from editor.features.image_folder import read_image
 
-    found = studio.group_image(picture, threshold, studio.renderer.seed)
+    found = session.group_image(picture, threshold, session.renderer.seed)
     steered = found.steer(parse_scales(scale, len(found.grouping)))
-    images = [read_image(picture), *studio.renderer.render(torch.stack([found.decomposition.embedding, steered]))]
-    write(out, [ImageStrip("", images, ("picture", "drawn again", "steered"))])
-    tell(described(studio, found), json_output)
+    images = [read_image(picture), *session.renderer.render(torch.stack([found.decomposition.embedding, steered]))]
+    write_sheet(out, [ImageStrip("", images, ("image", "regenerated", "steered"))])
+    print_groups(group_records(session, found), json_output)
 
 
-def strip(studio: Any, label: str, vector: Any, factors: str) -> Any:
-    """One feature or group, drawn on nothing in particular."""
+def icon_strip(session: Any, label: str, vector: Any, factors: str) -> Any:
+    """Return icons of one feature or group at several strengths."""
     from editor.features.clip.image_grids import ImageStrip
     from editor.features.clip.workspace import parse_strengths
 
     each = parse_strengths(factors)
     return ImageStrip(
-        label, studio.renderer.render_icon(vector, studio.base_embedding, each), [f"{factor:g}" for factor in each]
+        label, session.renderer.render_icon(vector, session.base_embedding, each), [f"{factor:g}" for factor in each]
     )
 
 
-def write(out: Path, strips: list[Any]) -> None:
-    """A sheet."""
+def write_sheet(out: Path, strips: list[Any]) -> None:
+    """Write strips as one PNG."""
     from editor.features.clip.image_grids import render_strips
     from editor.io.atomic import write_bytes
 
@@ -128,8 +131,8 @@ def write(out: Path, strips: list[Any]) -> None:
     typer.echo(out, err=True)
 
 
-def described(studio: Any, found: Any) -> list[dict[str, Any]]:
-    """The groups, heaviest first: what they hold, and the text that points most as they do."""
+def group_records(session: Any, found: Any) -> list[dict[str, Any]]:
+    """Return the groups, largest first, with their features and their nearest text."""
     from editor.features.clip.direction_labels import nearest_text
 
     return [
@@ -137,14 +140,14 @@ def described(studio: Any, found: Any) -> list[dict[str, Any]]:
             "group": number + 1,
             "mass": round(mass, 4),
             "features": found.decomposition.latents[list(members)].tolist(),
-            "nearest": nearest_text(found.group_vector(number), studio.texts),
+            "nearest": nearest_text(found.group_vector(number), session.texts),
         }
         for number, (members, mass) in enumerate(zip(found.grouping.members, found.grouping.masses, strict=True))
     ]
 
 
-def tell(rows: list[dict[str, Any]], json_output: bool) -> None:
-    """The groups, a line each."""
+def print_groups(rows: list[dict[str, Any]], json_output: bool) -> None:
+    """Print one line per group."""
     if json_output:
         typer.echo(json.dumps({"groups": rows}))
         return

@@ -1,4 +1,4 @@
-"""`expunge features record`: what a model makes of a folder of pictures, as rows that an autoencoder is trained on."""
+"""`expunge features record`: record activations for a folder of images, to train an autoencoder on."""
 
 import json
 from pathlib import Path
@@ -11,45 +11,43 @@ from api_schemas.cli.options import JsonOutput
 if TYPE_CHECKING:
     from editor.features.activations.recorder import ActivationSource
 
-BATCH = 16
-"""Pictures that are encoded at once."""
+ENCODE_BATCH = 16
+"""Images encoded at once."""
 
 
 def record(
     pictures: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="A folder; sub-folders label what lies in them.")
+        Path, typer.Argument(exists=True, file_okay=False, help="A folder of images; subfolder names become labels.")
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to record into; what was stopped goes on from there.")],
+    out: Annotated[Path, typer.Argument(help="Output folder; an interrupted recording in it is resumed.")],
     module: Annotated[
-        list[str] | None, typer.Option(help="Of the UNet or transformer; default: mid_block. Repeatable.")
+        list[str] | None, typer.Option(help="A module of the UNet or transformer; default: mid_block. Repeatable.")
     ] = None,
     timestep: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=999, help="The noise that pictures are shown with; default: 25. Repeatable."),
+        typer.Option(min=0, max=999, help="The timestep that images are noised to; default: 25. Repeatable."),
     ] = None,
     model_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", exists=True, help="A pipeline in diffusers' layout; default: the embedded model."),
+        typer.Option(metavar="DIR", exists=True, help="A diffusers folder; default: the embedded model."),
     ] = None,
     clip: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", exists=True, help="Image embeddings of this CLIP, in place of a generator's modules."
-        ),
+        typer.Option(metavar="DIR", exists=True, help="Record image embeddings of this CLIP model instead."),
     ] = None,
     pooling: Annotated[
-        Literal["patch", "mean", "max"], typer.Option(help="Every position is a row, or a picture.")
+        Literal["patch", "mean", "max"], typer.Option(help="patch: a row per position; mean or max: a row per image.")
     ] = "patch",
-    size: Annotated[int | None, typer.Option(min=8, help="Pixels of a side; default: the model's own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    size: Annotated[int | None, typer.Option(min=8, help="Image size in pixels; default: the model's own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     json_output: JsonOutput = False,
 ) -> None:
-    """Show a folder of pictures to a model and keep what its modules put out, for `expunge features train`."""
+    """Record a model's activations for a folder of images, for `expunge features train`."""
     from editor.features.activations.recorder import record, store_folder
     from editor.features.image_folder import folder_labels, list_images
 
     files = list_images(pictures)
-    source = embedded(clip, files) if clip else noised(model_dir, files, module, timestep, size, seed)
+    source = embedding_source(clip, files) if clip else noised_source(model_dir, files, module, timestep, size, seed)
     stores = record(out, source, folder_labels(pictures, files), "mean" if clip else pooling)
     rows = [
         {"folder": str(store_folder(out, key)), "rows": len(store.rows()), "width": store.manifest.channels}
@@ -59,8 +57,8 @@ def record(
     typer.echo(json.dumps({"recordings": rows}) if json_output else "\n".join(lines))
 
 
-def embedded(clip: Path, files: list[Path]) -> "ActivationSource":
-    """Embeddings of pictures."""
+def embedding_source(clip: Path, files: list[Path]) -> "ActivationSource":
+    """Return image embeddings as a source of activations."""
     from editor.features.activations.encoder_source import ImageEmbeddings
     from editor.features.clip.image_encoder import open_image_encoder
     from editor.features.image_folder import read_square_images
@@ -72,7 +70,7 @@ def embedded(clip: Path, files: list[Path]) -> "ActivationSource":
     )
 
 
-def noised(
+def noised_source(
     model: Path | None,
     files: list[Path],
     modules: list[str] | None,
@@ -80,18 +78,19 @@ def noised(
     size: int | None,
     seed: int,
 ) -> "ActivationSource":
-    """Pictures noised to timesteps, under the empty prompt."""
+    """Return images noised to timesteps, under the empty prompt, as a source of activations."""
+
     from editor.features.activations.noised_source import NoisedImages, encode_pixels
     from editor.features.image_folder import read_square_images
 
-    pipeline = generator(model)
-    pixels = read_square_images(files, size or side(pipeline)) * 2 - 1
-    latents = encode_pixels(pipeline, pixels, BATCH)
+    pipeline = load_generator(model)
+    pixels = read_square_images(files, size or image_size(pipeline)) * 2 - 1
+    latents = encode_pixels(pipeline, pixels, ENCODE_BATCH)
     return NoisedImages(pipeline, latents, modules or ["mid_block"], timesteps or [25], seed)
 
 
-def generator(model: Path | None) -> Any:
-    """The embedded model, or any pipeline."""
+def load_generator(model: Path | None) -> Any:
+    """Load the embedded model or a pipeline."""
     from editor import emoji
     from editor.features.clip.workspace import open_pipeline
     from editor.generation.sampling import load_pipeline
@@ -99,8 +98,8 @@ def generator(model: Path | None) -> Any:
     return load_pipeline(emoji.WEIGHTS) if model is None else open_pipeline(model, None)
 
 
-def side(pipeline: Any) -> int:
-    """Pixels that the model was trained on."""
+def image_size(pipeline: Any) -> int:
+    """Return the side of the images that a model was trained on, in pixels."""
     from editor.features.activations.hooks import backbone_of
 
     backbone: Any = backbone_of(pipeline)

@@ -1,7 +1,7 @@
 """`expunge inspect` and `expunge diff`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -9,29 +9,34 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from api_schemas.cli.options import JsonOutput
-from editor.checkpoints import inspect as inspection
-from editor.checkpoints.diff import Comparison, TensorDifference, compare
-from editor.checkpoints.inspect import OWN_ENTRY, EncoderFacts, FileFacts, Inspection
+
+if TYPE_CHECKING:
+    from editor.checkpoints.diff import Comparison, TensorDifference
+    from editor.checkpoints.inspect import EncoderFacts, FileFacts, Inspection
 
 DIFFERENT = 1
-SHOWN = 40
-"""Differences listed for people; `--json` lists all."""
+MAX_DIFFERENCES_SHOWN = 40
+"""`--json` lists all."""
 
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A safetensors file, or a model's folder.")],
     json_output: JsonOutput = False,
 ) -> None:
-    """Say what is in a model's files and what an edit would read and change, from their headers alone."""
-    found = inspection.inspect(path)
+    """Describe a model's files and what an edit would read and change, from their headers alone."""
+    from editor.checkpoints.inspect import inspect as inspect_files
+
+    found = inspect_files(path)
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show_inspection(found, Console())
+        print_inspection(found, Console())
 
 
-def show_inspection(found: Inspection, console: Console) -> None:
-    """For people."""
+def print_inspection(found: "Inspection", console: Console) -> None:
+    """Print the family, the text encoders, the files and their metadata."""
+    from editor.checkpoints.inspect import OWN_ENTRY
+
     console.print(f"family    {found.family or 'not known'}", highlight=False)
     for encoder in found.encoders:
         console.print(encoder_lines(encoder), highlight=False, soft_wrap=True)
@@ -46,8 +51,8 @@ def show_inspection(found: Inspection, console: Console) -> None:
             console.print(f"{file.name}: {name} = {shown}", highlight=False, soft_wrap=True, markup=False)
 
 
-def encoder_lines(facts: EncoderFacts) -> str:
-    """An encoder in a few lines."""
+def encoder_lines(facts: "EncoderFacts") -> str:
+    """Return the geometry of a text encoder and what an edit reads of it, in three lines."""
     whole = sum(facts.read_whole.values())
     return (
         f"encoder   {facts.component}: {facts.layers} layers, {facts.width} wide, {facts.heads} heads, {facts.activation}, "
@@ -57,8 +62,8 @@ def encoder_lines(facts: EncoderFacts) -> str:
     )
 
 
-def files_table(files: list[FileFacts]) -> Table:
-    """The files."""
+def files_table(files: "list[FileFacts]") -> Table:
+    """Return a table with one row per file."""
     table = Table("file", "size", "tensors", "dtypes", box=None, pad_edge=False)
     for file in files:
         kinds = ", ".join(f"{dtype} {size(count)}" for dtype, count in file.dtypes.items())
@@ -67,7 +72,7 @@ def files_table(files: list[FileFacts]) -> Table:
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """Format a number of bytes: ``1500`` -> ``1.5 kB``."""
     amount, units = float(count), iter(("B", "kB", "MB", "GB"))
     unit = next(units)
     while amount >= 1000 and unit != "GB":
@@ -77,13 +82,16 @@ def size(count: int) -> str:
 
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="A safetensors file, a model's folder or a delta.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Likewise.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The other one.")],
     json_output: JsonOutput = False,
 ) -> None:
-    """Say which tensors differ, and by how much. Of a delta, its own tensors are compared with the base's.
+    """Compare two models tensor by tensor.
 
-    Exit code: 0 they are the same; 1 they differ; 2 the input is wrong; 3 something failed.
+    The tensors of a delta are compared with those of its base. Exit code: 0 equal; 1 different; 2 the input is wrong;
+    3 something failed.
     """
+    from editor.checkpoints.diff import compare
+
     columns = (TextColumn("comparing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=json_output), transient=True) as bar:
         task = bar.add_task("")
@@ -91,25 +99,25 @@ def diff(
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show_comparison(found, Console())
+        print_comparison(found, Console())
     if found.different:
         raise typer.Exit(DIFFERENT)
 
 
-def show_comparison(found: Comparison, console: Console) -> None:
-    """For people."""
+def print_comparison(found: "Comparison", console: Console) -> None:
+    """Print the tensors that differ."""
     if found.different:
         table = Table("tensor", "status", "kind", "size", "elements", "max", "relative", box=None, pad_edge=False)
-        for each in found.different[:SHOWN]:
-            table.add_row(*cells(each))
+        for each in found.different[:MAX_DIFFERENCES_SHOWN]:
+            table.add_row(*difference_cells(each))
         console.print(table)
-    if len(found.different) > SHOWN:
-        console.print(f"and {len(found.different) - SHOWN} more")
+    if len(found.different) > MAX_DIFFERENCES_SHOWN:
+        console.print(f"and {len(found.different) - MAX_DIFFERENCES_SHOWN} more")
     console.print(f"{len(found.different)} differ, {found.same} are the same", highlight=False)
 
 
-def cells(each: TensorDifference) -> list[str]:
-    """A row of the table."""
+def difference_cells(each: "TensorDifference") -> list[str]:
+    """Return one row of the table."""
     name = f"{each.file}:{each.tensor}" if each.file else each.tensor
     figures = [each.max_abs, each.relative]
     return [

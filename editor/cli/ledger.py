@@ -12,79 +12,84 @@ from rich.table import Table
 
 from api_schemas.cli.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out, SignWith
 from api_schemas.conflicts import Conflict, find_name_conflicts
-from editor.checkpoints.tokenizers import open_tokenizer
-from editor.cli.common import show_conflicts
+from editor.cli.common import print_conflicts
 from editor.emoji.locate import embedded_model_folder
-from editor.ledger.entry import SHOWN_DIGEST, Entry
 
 if TYPE_CHECKING:
     from editor.jobs.ledger_rebase import Rebased
     from editor.jobs.ledger_release import Released
+    from editor.ledger.entry import Entry
     from editor.ledger.ledger import Ledger
 
-SHOWN = 40
-"""Removals listed for people, those that go least far; `--json` lists all."""
-NAMED = typer.Argument(metavar="NAME...", help="A concept, a label, or a digest as `expunge ledger` lists it.")
+MAX_REMOVALS_SHOWN = 40
+"""The least complete ones are printed; `--json` lists all."""
+DIGEST_CHARACTERS = 12
+"""Length of a printed digest."""
+NAMES = typer.Argument(metavar="NAME...", help="A concept, a label, or a digest as `expunge ledger` lists it.")
 
 
-class Listed(BaseModel):
-    """A removal of a ledger."""
+class ListedRemoval(BaseModel):
+    """A removal in a ledger."""
 
     digest: str
     kind: str
     concept: str
-    destination: str | None = Field(description="Replacement or generic class; null: what the model's profile says.")
+    destination: str | None = Field(
+        description="Replacement or generic class; null: the parent class in the model's profile."
+    )
     label: str
     since: datetime | None
     until: datetime | None = Field(description="When it was revoked.")
 
 
-class Listing(BaseModel):
-    """What ``expunge ledger --json`` prints."""
+class LedgerListing(BaseModel):
+    """The output of ``expunge ledger --json``."""
 
-    digest: str = Field(description="Of base and active set: equal digests mean byte-identical weights.")
+    digest: str = Field(description="Digest of base and active removals: equal digests mean byte-identical weights.")
     base: dict[str, str]
-    active: list[Listed]
-    revoked: list[Listed]
+    active: list[ListedRemoval]
+    revoked: list[ListedRemoval]
     conflicts: list[Conflict]
 
 
 def ledger(
     folder: LedgerDir,
     model_dir: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="The base model: its tokenizer tells more conflicts.")
+        Path | None,
+        typer.Option(metavar="PATH", help="The base model: its tokenizer finds more conflicts."),
     ] = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """List what a ledger holds: active and revoked removals, and how they get in one another's way."""
+    """List the active and revoked removals of a ledger, and the conflicts between them."""
     from editor.checkpoints import open_checkpoint
+    from editor.checkpoints.tokenizers import open_tokenizer
     from editor.ledger.conflict_checks import conflicts_of, labelled
     from editor.ledger.store import LedgerFolder
 
     held = LedgerFolder(folder).read()
     tokenizer = open_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
-    found = listing(held, conflicts_of(held, tokenizer) if tokenizer else find_name_conflicts(labelled(held)))
+    found = ledger_listing(held, conflicts_of(held, tokenizer) if tokenizer else find_name_conflicts(labelled(held)))
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show_listing(found, Console(highlight=False))
+        print_listing(found, Console(highlight=False))
 
 
-def listing(held: "Ledger", conflicts: list[Conflict]) -> Listing:
-    """A ledger for people and machines."""
-    return Listing(
+def ledger_listing(held: "Ledger", conflicts: list[Conflict]) -> LedgerListing:
+    """Return the content of a ledger and its conflicts."""
+    return LedgerListing(
         digest=held.digest,
         base=held.base,
-        active=[listed(entry) for entry in held.active],
-        revoked=[listed(entry) for entry in held.revoked],
+        active=[list_removal(entry) for entry in held.active],
+        revoked=[list_removal(entry) for entry in held.revoked],
         conflicts=conflicts,
     )
 
 
-def listed(entry: Entry) -> Listed:
-    """One of its removals."""
+def list_removal(entry: "Entry") -> ListedRemoval:
+    """Return one removal of a ledger."""
     removal = entry.removal
-    return Listed(
+    return ListedRemoval(
         digest=entry.digest,
         kind=removal.kind,
         concept=removal.concept,
@@ -95,21 +100,21 @@ def listed(entry: Entry) -> Listed:
     )
 
 
-def show_listing(found: Listing, console: Console) -> None:
-    """For people."""
+def print_listing(found: LedgerListing, console: Console) -> None:
+    """Print the active and the revoked removals, and the conflicts."""
     for title, entries in (("active", found.active), ("revoked", found.revoked)):
         console.print(f"[bold]{len(entries)} {title}[/]")
         if entries:
-            console.print(table(entries))
-    show_conflicts(found.conflicts, console)
+            console.print(removal_table(entries))
+    print_conflicts(found.conflicts, console)
     console.print(f"digest {found.digest}", soft_wrap=True)
 
 
-def table(entries: list[Listed]) -> Table:
-    """A line for each."""
+def removal_table(entries: list[ListedRemoval]) -> Table:
+    """Return a table with one row per removal."""
     found = Table("digest", "kind", "concept", "becomes", "label", "since", "until", box=None, pad_edge=False)
     for entry in entries:
-        texts = (entry.digest[:SHOWN_DIGEST], entry.kind, entry.concept, entry.destination or "", entry.label)
+        texts = (entry.digest[:DIGEST_CHARACTERS], entry.kind, entry.concept, entry.destination or "", entry.label)
         times = (f"{time:%Y-%m-%d %H:%M}" if time else "" for time in (entry.since, entry.until))
         found.add_row(*map(escape, texts), *times)
     return found
@@ -117,7 +122,7 @@ def table(entries: list[Listed]) -> Table:
 
 def revoke(
     folder: LedgerDir,
-    names: Annotated[list[str], NAMED],
+    names: Annotated[list[str], NAMES],
     out: Out,
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
@@ -125,9 +130,9 @@ def revoke(
     sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """Take removals back: write weights that never knew them, byte for byte, and then the ledger.
+    """Undo removals: write weights solved without them, byte for byte, and update the ledger.
 
-    When nothing is left, no file is written but the ledger: the base model is the result.
+    When no removal is left, only the ledger is written: the base model is the result.
     """
     from editor.checkpoints import open_checkpoint
     from editor.jobs import ledger_release
@@ -135,7 +140,7 @@ def revoke(
     from editor.publishing.attestation.keys import open_signer
 
     console = Console(stderr=True, quiet=json_output)
-    with console.status("solving for what stays"):
+    with console.status("solving without them"):
         checkpoint, now = open_checkpoint(model_dir or embedded_model_folder(model)), datetime.now(UTC)
         to = ledger_release.Release(model, checkpoint, out, now, delta_only, open_signer(sign_with, now))
         done = ledger_release.revoke(LedgerFolder(folder), names, to)
@@ -144,14 +149,14 @@ def revoke(
         return
     for entry in done.revoked:
         typer.echo(f"revoked  {entry.removal.concept}  {entry.name}")
-    show_released(done)
+    print_released(done)
 
 
-def show_released(done: "Released") -> None:
-    """For people."""
+def print_released(done: "Released") -> None:
+    """Print the state of the ledger and the published files."""
     typer.echo(f"ledger   {done.active} active, {done.digest}")
     if not done.files:
-        typer.echo("Nothing is removed any more: the base model is the result.")
+        typer.echo("No removal is active: the base model is the result.")
     if done.lora_note:
         typer.echo(done.lora_note)
     for path in done.files:
@@ -160,7 +165,9 @@ def show_released(done: "Released") -> None:
 
 def rebase(
     folder: LedgerDir,
-    onto: Annotated[Path, typer.Option("--onto", metavar="PATH", exists=True, help="The checkpoint to carry it to.")],
+    onto: Annotated[
+        Path, typer.Option("--onto", metavar="PATH", exists=True, help="The checkpoint to carry the ledger to.")
+    ],
     out: Out,
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
@@ -168,10 +175,11 @@ def rebase(
     sign_with: SignWith = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """Carry a ledger over to another checkpoint; the old one stays as it is, the new one lies in OUT/ledger.
+    """Carry a ledger over to another checkpoint.
 
-    Where the text encoders are the same, nothing is solved: the delta fits as it is. Elsewhere all is solved again from the
-    new originals; --model-dir names the old base model, to tell what differs and how far each removal went there.
+    The old ledger is not changed; the new one is written to OUT/ledger. If the text encoders are equal, the delta is reused.
+    Otherwise every removal is solved again from the new weights; --model-dir names the old base model, to compare the
+    encoders and how completely each removal was erased in it.
     """
     from editor.checkpoints import open_checkpoint
     from editor.jobs.ledger_rebase import Rebase
@@ -188,13 +196,13 @@ def rebase(
     if json_output:
         typer.echo(done.model_dump_json())
         return
-    typer.echo("reused   the delta fits as it is" if done.reused else "solved   again, from the new originals")
-    show_changes(done, Console(highlight=False))
-    show_released(done)
+    typer.echo("reused   the delta of the old base model" if done.reused else "solved   again from the new weights")
+    print_changes(done, Console(highlight=False))
+    print_released(done)
 
 
-def show_changes(done: "Rebased", console: Console) -> None:
-    """What differs, and how far each removal goes."""
+def print_changes(done: "Rebased", console: Console) -> None:
+    """Print which tensors differ and how much of each removal is left."""
     for encoder in done.encoders:
         if encoder.only_in:
             console.print(f"{encoder.component} is only in {escape(encoder.only_in)}")
@@ -203,9 +211,9 @@ def show_changes(done: "Rebased", console: Console) -> None:
             console.print(f"{encoder.component}  {each.status:<9}{escape(each.tensor)}{amount}", soft_wrap=True)
     if done.removals:
         table = Table("concept", "encoder", "left before", "left after", box=None, pad_edge=False)
-        for one in done.removals[:SHOWN]:
+        for one in done.removals[:MAX_REMOVALS_SHOWN]:
             figures = ("" if share is None else f"{share:.3f}" for share in (one.before, one.after))
             table.add_row(escape(one.concept), one.component, *figures)
         console.print(table)
-    if len(done.removals) > SHOWN:
-        console.print(f"and {len(done.removals) - SHOWN} more, which go further")
+    if len(done.removals) > MAX_REMOVALS_SHOWN:
+        console.print(f"and {len(done.removals) - MAX_REMOVALS_SHOWN} more that are erased further")

@@ -1,4 +1,4 @@
-"""`expunge prompts`: what a removal would cover, to be read and trimmed before anything is edited."""
+"""`expunge prompts`: review what a removal would cover before anything is edited."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,30 +7,31 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
-from api_schemas.cli.options import JsonOutput, ModelDir, ModelId, takes, wishes_from_options
-from api_schemas.cli.removal_arguments import SYNTAX, Wishes, build_request
+from api_schemas.cli.options import JsonOutput, ModelDir, ModelId, inject_options, read_removal_options
+from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.conflicts import Conflict, LabelledRemoval
 from api_schemas.report import NameRecord
-from editor.cli.common import show_conflicts
+from editor.cli.common import print_conflicts
+from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
     from editor.prompts import Pair, PromptBook, Removal
 
 
 class ReviewedPrompt(BaseModel):
-    """A prompt that the edit would use."""
+    """A prompt that the edit would use, and its target prompt."""
 
     text: str
     means: str
     tokens: list[str]
-    """Without BOS, EOS and padding."""
+    """BOS, EOS and padding are left out."""
     subject: tuple[int, int]
-    """First and last of ``tokens`` that name the concept."""
+    """Indices of the first and the last of ``tokens`` that name the concept."""
     weight: float
 
 
 class ReviewedRemoval(BaseModel):
-    """What one removal covers."""
+    """The names and prompts of one removal."""
 
     concept: str
     kind: str
@@ -41,55 +42,55 @@ class ReviewedRemoval(BaseModel):
 
 
 class Review(BaseModel):
-    """What a request covers, and what in it is at odds."""
+    """The removals of a request and the conflicts between them."""
 
     removals: list[ReviewedRemoval]
     conflicts: list[Conflict]
 
 
-@takes("wishes", wishes_from_options)
+@inject_options("removal_options", read_removal_options)
 def prompts(
     remove: Annotated[list[str], typer.Argument(metavar="CONCEPT[=REPLACEMENT]...", help=SYNTAX)],
-    wishes: Wishes,
+    removal_options: RemovalOptions,
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """List every name and every prompt that a removal would cover, with tokens. Nothing is edited.
+    """List every name and every prompt that a removal would cover, with tokens.
 
-    Leave names out with --exclude; the same options belong to `expunge edit` and `expunge erase`.
+    Nothing is edited. Leave names out with --exclude; `expunge edit` and `expunge erase` take the same options.
     """
-    request = build_request(remove, wishes, model=model)
-    from editor.emoji.locate import embedded_model_folder
+    model_path = model_dir or embedded_model_folder(model)
+    request = build_request(remove, removal_options, model=model)
     from editor.prompts import find_conflicts, open_book
     from editor.prompts.resolve_request import resolve
 
-    book = open_book(model_dir or embedded_model_folder(model))
+    book = open_book(model_path)
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     found = Review(
-        removals=[review(removal, book) for removal in resolve(request, book)],
+        removals=[review_removal(removal, book) for removal in resolve(request, book)],
         conflicts=find_conflicts(labelled, book.tokenizer),
     )
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show(found, Console(highlight=False, soft_wrap=True))
+        print_review(found, Console(highlight=False, soft_wrap=True))
 
 
-def review(removal: "Removal", book: "PromptBook") -> ReviewedRemoval:
-    """One removal."""
+def review_removal(removal: "Removal", book: "PromptBook") -> ReviewedRemoval:
+    """Return the names and prompts of one removal."""
     return ReviewedRemoval(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
         names=[NameRecord(text=name.text, source=name.source) for name in book.expand(removal).names],
-        prompts=[reviewed(pair, book) for pair in book.edit_pairs(removal)],
+        prompts=[review_prompt(pair, book) for pair in book.edit_pairs(removal)],
     )
 
 
-def reviewed(pair: "Pair", book: "PromptBook") -> ReviewedPrompt:
-    """One prompt."""
+def review_prompt(pair: "Pair", book: "PromptBook") -> ReviewedPrompt:
+    """Return one prompt with its tokens."""
     ids = pair.concept.ids[1 : pair.concept.eos].tolist()
     return ReviewedPrompt(
         text=pair.concept.text,
@@ -100,27 +101,27 @@ def reviewed(pair: "Pair", book: "PromptBook") -> ReviewedPrompt:
     )
 
 
-def show(found: Review, console: Console) -> None:
-    """For people."""
+def print_review(found: Review, console: Console) -> None:
+    """Print every removal with its names and prompts, and the conflicts."""
     for removal in found.removals:
         console.print(
-            f"[bold]{escape(removal.concept)}[/] → {meaning(removal.destination)} ({removal.destination_source})"
+            f"[bold]{escape(removal.concept)}[/] → {prompt_or_empty(removal.destination)} ({removal.destination_source})"
         )
         for name in removal.names:
             console.print(f"  {name.source:<12}{escape(name.text)}")
         console.print(f"  {len(removal.prompts)} prompts; the concept’s tokens are between ‹ and ›")
         for prompt in removal.prompts:
-            console.print(f"    {marked(prompt)} → {meaning(prompt.means)}")
-    show_conflicts(found.conflicts, console)
+            console.print(f"    {mark_subject(prompt)} → {prompt_or_empty(prompt.means)}")
+    print_conflicts(found.conflicts, console)
 
 
-def meaning(words: str) -> str:
-    """What something shall mean."""
+def prompt_or_empty(words: str) -> str:
+    """Escape a target prompt; name the empty one."""
     return escape(words) or "[dim]the empty prompt[/]"
 
 
-def marked(prompt: ReviewedPrompt) -> str:
-    """Tokens between dots, words between blanks, the subject between marks."""
+def mark_subject(prompt: ReviewedPrompt) -> str:
+    """Join tokens by dots and words by blanks, with the subject between ‹ and ›."""
     first, last = prompt.subject
     pieces = []
     for i, token in enumerate(prompt.tokens):

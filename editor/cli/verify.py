@@ -1,4 +1,4 @@
-"""`expunge verify`: is this what was published, by whom, and does it add up?"""
+"""`expunge verify`: verify published files offline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,19 +13,24 @@ from api_schemas.cli.options import JsonOutput
 from editor.publishing.attestation.keys import DEFAULT_FOLDER, LIST, read_keys
 
 Published = Annotated[
-    Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="What `expunge edit --out` wrote.")
+    Path,
+    typer.Argument(
+        metavar="FOLDER", exists=True, file_okay=False, help="A folder that `expunge edit` or `expunge erase` wrote."
+    ),
 ]
 Keys = Annotated[
     Path,
     typer.Option(
-        metavar="FILE", envvar="EXPUNGE_TRUSTED_KEYS", help="Whom to trust: what `expunge keys export` printed."
+        metavar="FILE", envvar="EXPUNGE_TRUSTED_KEYS", help="Trusted public keys, as `expunge keys export` prints them."
     ),
 ]
 Base = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", exists=True, help="The base model: is base plus delta what was published?"),
+    typer.Option(
+        metavar="PATH", exists=True, help="The base model; checks that base plus delta gives the published weights."
+    ),
 ]
-Partial = Annotated[bool, typer.Option("--partial", help="Not all files were fetched; those that are here must hold.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Accept missing files; those present must be valid.")]
 COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 
 
@@ -36,9 +41,9 @@ def verify(
     partial: Partial = False,
     json_output: JsonOutput = False,
 ) -> None:
-    """Verify published files, offline: signature, every byte, the gates, and with --base that the delta was applied.
+    """Verify published files offline: signatures, every byte, the gates, and the delta against its base.
 
-    Exit code: 0 all holds, 1 something does not; it is named.
+    Exit code: 0 every check passed; 1 a check failed, which is named.
     """
     from editor.publishing.attestation.verification_case import Case
     from editor.publishing.attestation.verify import verify as verified
@@ -47,24 +52,24 @@ def verify(
     if json_output:
         typer.echo(found.model_dump_json())
     else:
-        show(found, Console(highlight=False, soft_wrap=True))
+        print_verification(found, Console(highlight=False, soft_wrap=True))
     if not found.ok:
         raise typer.Exit(NOT_PASSED)
 
 
-def show(found: Verification, console: Console) -> None:
-    """What failed in full, what holds in brief."""
+def print_verification(found: Verification, console: Console) -> None:
+    """Print every check that did not pass, and how many did."""
     for finding in found.findings:
         if finding.outcome != "ok":
-            console.print(line(finding))
+            console.print(finding_line(finding))
     good = sum(finding.outcome == "ok" for finding in found.findings)
-    console.print(f"{good} of {len(found.findings)} checks hold")
+    console.print(f"{good} of {len(found.findings)} checks passed")
     for keyid in found.signed_by:
         console.print(f"signed by {keyid}")
     console.print("[bold green]verified[/]" if found.ok else "[bold red]not verified[/]")
 
 
-def line(finding: Finding) -> str:
-    """One finding."""
+def finding_line(finding: Finding) -> str:
+    """Return the outcome of one check as a line."""
     colour = COLOURS[finding.outcome]
     return f"[{colour}]{finding.outcome}[/] {finding.check} {escape(finding.about)}: {escape(finding.detail)}"

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from api_schemas.cli.removal_arguments import Wishes, build_request, parse_removal
+from api_schemas.cli.removal_arguments import RemovalOptions, build_request, parse_removal
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.problems import invalid_fields
@@ -129,7 +129,7 @@ def test_bad_removals_teach_the_syntax(text: str) -> None:
 
 
 def test_a_request_from_the_command_line() -> None:
-    built = build_request(["fox", "style:ink"], Wishes(preserve=["wolf"]), seed=3)
+    built = build_request(["fox", "style:ink"], RemovalOptions(preserve=["wolf"]), seed=3)
     assert [removal.preserve for removal in built.removals] == [["wolf"], ["wolf"]]
     assert built.seed == 3
     with pytest.raises(UsageError, match="seed"):
@@ -137,25 +137,25 @@ def test_a_request_from_the_command_line() -> None:
 
 
 def test_names_on_the_command_line_find_their_removal() -> None:
-    wishes = Wishes(
+    options = RemovalOptions(
         exclude=["foxes"],
         aliases=["Fox=vixen", "style:fox=red hand"],
         titles=["ink = starry night"],
         translations=["style:ink=fr:encre", "style:ink=fr:a=b"],
         spellings=["ink=inc"],
     )
-    fox, style, ink = build_request(["fox", "style:fox", "style:ink"], wishes).removals
+    fox, style, ink = build_request(["fox", "style:fox", "style:ink"], options).removals
     assert (fox.aliases, style.aliases) == (["vixen"], ["red hand"])
     assert (ink.titles, ink.translations) == (["starry night"], {"fr": ["encre", "a=b"]})
     assert [removal.spellings for removal in (fox, style, ink)] == ["auto", "auto", ["inc"]]
     assert [removal.exclude for removal in (fox, style, ink)] == [["foxes"]] * 3
-    assert build_request(["fox"], Wishes(no_spellings=True)).removals[0].spellings == []
+    assert build_request(["fox"], RemovalOptions(no_spellings=True)).removals[0].spellings == []
 
 
 @pytest.mark.parametrize("text", ["owl=vixen", "fox", "fox=", "=vixen", "style:fox=x"])
 def test_a_name_of_nothing_that_is_removed_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="fox=vixen") as caught:
-        build_request(["fox"], Wishes(aliases=[text]))
+        build_request(["fox"], RemovalOptions(aliases=[text]))
     assert caught.value.field == "aliases"
     with pytest.raises(UsageError, match="translations"):
-        build_request(["fox"], Wishes(translations=["fox=renard"]))
+        build_request(["fox"], RemovalOptions(translations=["fox=renard"]))

@@ -1,4 +1,4 @@
-"""Options are declared once, and every command that takes them has them."""
+"""Options are declared once, and every command that inject_options them has them."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from api_schemas.cli.edit import edit
-from api_schemas.cli.options import request_from_options, takes
+from api_schemas.cli.options import inject_options, read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from editor.cli.erase import erase
@@ -16,7 +16,7 @@ from editor.cli.prompts import prompts
 asked: list[tuple[EditRequest, int]] = []
 
 
-@takes("request", request_from_options)
+@inject_options("request", read_request)
 def command(request: EditRequest, number: Annotated[int, typer.Option()] = 3) -> None:
     """Remember."""
     asked.append((request, number))

@@ -5,7 +5,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from api_schemas.cli.main import describe, root
+from api_schemas.cli.main import error_record, root
 from api_schemas.errors import ExpungeError
 
 
@@ -13,6 +13,6 @@ def run(*arguments: object) -> Any:
     """What a command prints with ``--json``; its error where it refuses."""
     result = CliRunner().invoke(root, [*map(str, arguments), "--json"])
     if isinstance(result.exception, ExpungeError):
-        return {"error": describe(result.exception)}
+        return {"error": error_record(result.exception)}
     assert result.exit_code == 0, (result.output, result.exception)
     return json.loads(result.stdout)

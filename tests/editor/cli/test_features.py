@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from api_schemas.errors import UsageError
-from editor.cli.features import configured, features
+from editor.cli.features import features, make_config
 from editor.errors import FeatureError
 from editor.features.sae import load_sae
 from tests.editor.features.sae.synthetic import planted
@@ -70,10 +70,10 @@ def test_rows_of_one_dimension_are_refused(tmp_path: Path):
 
 
 def test_a_preset_yields_to_what_is_given():
-    chosen = configured("revelio", 8, {"steps": 5, "latents": 40})
+    chosen = make_config("revelio", 8, {"steps": 5, "latents": 40})
     assert (chosen.steps, chosen.latents) == (5, 40)
     assert (chosen.batch, chosen.momentum, chosen.tied) == (8192, 0.9, False)
-    assert configured("default", 8, {"steps": 5}).latents == 32
+    assert make_config("default", 8, {"steps": 5}).latents == 32
 
 
 @pytest.mark.parametrize("name", ["mid_block", "up_blocks.0", "clip_sae"])

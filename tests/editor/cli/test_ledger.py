@@ -27,8 +27,8 @@ PIZZA = ("--remove", "pizza=hot dog", "--label", "T-2", "--alias", "pizza=[b]mar
 def two(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fox removed, then a pizza: a folder with the ledger and what each request published."""
     folder = tmp_path_factory.mktemp("two")
-    for out, wishes in (("fox", FOX), ("both", PIZZA)):
-        erased(model_dir, folder / "ledger", folder / out, *wishes)
+    for out, options in (("fox", FOX), ("both", PIZZA)):
+        erased(model_dir, folder / "ledger", folder / out, *options)
     return folder
 
 
@@ -38,9 +38,9 @@ def held(two: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(two / "ledger", tmp_path / "ledger"))
 
 
-def erased(model_dir: Path, ledger: Path, out: Path, *wishes: str) -> Any:
+def erased(model_dir: Path, ledger: Path, out: Path, *options: str) -> Any:
     where = ("--ledger", ledger, "--model-dir", model_dir, "--out", out)
-    return run("erase", *wishes, *where, "--no-validate", "--delta-only")
+    return run("erase", *options, *where, "--no-validate", "--delta-only")
 
 
 def bytes_of(folder: Path) -> bytes:
@@ -77,8 +77,8 @@ def test_a_revocation_is_signed_and_holds(held: Path, model_dir: Path, tmp_path:
 
 
 def test_the_order_of_requests_does_not_matter(two: Path, model_dir: Path, tmp_path: Path) -> None:
-    for out, wishes in (("pizza", PIZZA), ("again", FOX)):
-        erased(model_dir, tmp_path / "other", tmp_path / out, *wishes)
+    for out, options in (("pizza", PIZZA), ("again", FOX)):
+        erased(model_dir, tmp_path / "other", tmp_path / out, *options)
     assert bytes_of(tmp_path / "again") == bytes_of(two / "both")
 
 
@@ -145,8 +145,8 @@ def test_a_report_names_nobody_elses_removals(two: Path) -> None:
 
 
 def test_what_the_ledger_cannot_solve_is_refused_before_anything_is_traced(model_dir: Path, tmp_path: Path) -> None:
-    wishes = ("--remove", "fox=owl", "--sites", "1", "--ledger", tmp_path / "new", "--model-dir", model_dir)
-    assert run("erase", *wishes, "--no-validate", "--out", tmp_path / "no")["error"]["field"] == "options.sites"
+    options = ("--remove", "fox=owl", "--sites", "1", "--ledger", tmp_path / "new", "--model-dir", model_dir)
+    assert run("erase", *options, "--no-validate", "--out", tmp_path / "no")["error"]["field"] == "options.sites"
     assert not (tmp_path / "new").exists()
 
 

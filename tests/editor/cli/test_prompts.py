@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from api_schemas.errors import UsageError
-from editor.cli.prompts import ReviewedPrompt, marked, prompts, review
+from editor.cli.prompts import ReviewedPrompt, mark_subject, prompts, review_removal
 from editor.prompts import Concept, Destination, PromptBook, Removal
 
 
@@ -35,7 +35,7 @@ def test_the_json_holds_every_name_and_prompt_of_the_edit() -> None:
 
 def test_it_is_what_the_edit_uses(book: PromptBook) -> None:
     removal = Removal(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
-    shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review(removal, book).prompts]
+    shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review_removal(removal, book).prompts]
     assert shown == [(p.concept.text, p.destination.text, p.weight) for p in book.edit_pairs(removal)]
 
 
@@ -50,7 +50,7 @@ def test_people_see_names_prompts_and_conflicts() -> None:
 
 def test_tokens_are_told_apart() -> None:
     prompt = ReviewedPrompt(text="", means="", tokens=["a</w>", "fo", "x</w>", "[b]</w>"], subject=(1, 2), weight=1)
-    assert marked(prompt) == "a [cyan]‹fo·x›[/] \\[b]"
+    assert mark_subject(prompt) == "a [cyan]‹fo·x›[/] \\[b]"
 
 
 def test_an_unknown_model_is_refused() -> None:
