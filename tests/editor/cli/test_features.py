@@ -85,5 +85,5 @@ def test_all_that_ship_can_be_shown(name: str):
 
 def test_a_page_needs_images(tmp_path: Path, rows: Path):
     run("train", rows, tmp_path / "sae", "--latents", 20, "--k", 3, "--steps", 20, "--batch", 64, "--json")
-    with pytest.raises(UsageError, match="shows images"):
+    with pytest.raises(UsageError, match="needs images"):
         run("show", tmp_path / "sae", "--page", tmp_path / "page.html")
