@@ -1,6 +1,5 @@
-"""What crosses the wire: requests, resources, events, problems; and the typed client that speaks them.
+"""The wire format: requests, resources, events and problems, and the typed client.
 
-Needs pydantic only (the client: httpx too; the command line: typer and rich). Imports nothing else of
-Expunge, so that everything else may import it: a takedown desk's script, the API image and the GPU worker
-share these definitions and nothing more.
+Depends on pydantic only (the client also on httpx, the command line on typer and rich) and on nothing else of Expunge, so
+that a client script, the API image and the GPU worker can share these definitions without further dependencies.
 """

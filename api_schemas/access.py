@@ -1,4 +1,4 @@
-"""Who may do what: scopes of API keys, and the keys as their operator sees them."""
+"""Scopes of API keys, and API keys as the operator lists them."""
 
 import re
 from datetime import datetime
@@ -23,14 +23,14 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "edits:read": "read edits, their events and batches",
-    "edits:write": "ask for removals, revoke them, cancel, try a request out",
-    "artifacts:read": "download published files and reports, also as a Hugging Face Hub",
-    "ledger:read": "read what is removed from a model, by name",
-    "models:read": "read which base models there are",
+    "edits:write": "create and revoke edits, cancel them, run dry runs",
+    "artifacts:read": "download published files and reports, also through the Hugging Face Hub routes",
+    "ledger:read": "read the ledger of a model, including the names of removed concepts",
+    "models:read": "list base models",
     "webhooks:read": "read webhook endpoints and their deliveries",
-    "webhooks:write": "add and remove webhook endpoints, deliver again",
+    "webhooks:write": "add, delete and redeliver webhooks",
     "audit:read": "read the tenant's audit log",
-    "metrics:read": "read the service's figures, all tenants' together",
+    "metrics:read": "read the service's metrics, which cover all tenants",
 }
 
 DEFAULT_TENANT = "default"
@@ -38,14 +38,14 @@ TENANT_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class ApiKeyRecord(Resource):
-    """A key as it is listed: never the key itself."""
+    """An API key without its secret."""
 
     object: Literal["api_key"] = "api_key"
     id: str
-    tenant: str = Field(description="Whose edits, files, events and ledgers it opens; no others.")
+    tenant: str = Field(description="The key gives access to the edits, files, events and ledgers of this tenant only.")
     name: str
     scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
-    last_used_at: datetime | None = Field(default=None, description="To within a minute.")
+    last_used_at: datetime | None = Field(default=None, description="Updated at most once a minute.")

@@ -1,4 +1,4 @@
-"""Attacks on an edit: what a request may switch on, and what the report says of each."""
+"""Attacks on an edit: what a request may enable, and their results in the report."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,16 @@ from api_schemas.base import ReportModel, Request
 
 
 class Attack(Request):
-    """One attack: on or off, and how much it may spend."""
+    """Settings of one attack."""
 
-    enabled: bool = Field(default=False, description="Run it.")
+    enabled: bool = Field(default=False, description="Run the attack.")
     budget: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="In the attack's own unit; left out, its default."
+        default=None, ge=1, le=1_000_000, description="Budget in the attack's own unit. Default: the attack's own."
     )
-    images: int = Field(default=8, ge=1, le=500, description="Images that its success rate rests on.")
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Left out: the request's.")
+    images: int = Field(
+        default=8, ge=1, le=500, description="Number of images that the success rate is estimated from."
+    )
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Default: the seed of the request.")
 
 
 ENABLED = Attack(enabled=True)
@@ -24,39 +26,46 @@ PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")
 
 
 class Attacks(Request):
-    """Which attacks are run. What is off is listed in the report as not tested."""
+    """Attacks to run. The report lists disabled attacks as not tested."""
 
-    names: Attack = Field(default=DISABLED, description="Aliases, works and spellings, covered by the edit or not.")
-    languages: Attack = Field(default=DISABLED, description="The given names in other languages.")
-    ring_a_bell_transfer: Attack = Field(
-        default=DISABLED, description="Ring-A-Bell: prompts found by a genetic search on the original encoder."
+    names: Attack = Field(
+        default=DISABLED, description="Aliases, titles and spellings, whether or not the edit covers them."
     )
-    ring_a_bell_adaptive: Attack = Field(default=DISABLED, description="Ring-A-Bell: searched on the edited encoder.")
+    languages: Attack = Field(default=DISABLED, description="The given translations of the concept.")
+    ring_a_bell_transfer: Attack = Field(
+        default=DISABLED, description="Ring-A-Bell: prompts found by a genetic search on the original text encoder."
+    )
+    ring_a_bell_adaptive: Attack = Field(
+        default=DISABLED, description="Ring-A-Bell with the search on the edited text encoder."
+    )
     adversarial_key: Attack = Field(
         default=DISABLED,
-        description="The key that the edited projection turns into the concept's old value, in closed form.",
+        description="The key that the edited projection maps to the concept's old value, in closed form.",
     )
     inversion_text: Attack = Field(
         default=DISABLED,
-        description="Concept inversion: a new token, learned through the edited encoder, without images.",
+        description="Concept inversion: a new token learned through the edited text encoder, without images.",
     )
     inversion_images: Attack = Field(
-        default=DISABLED, description="Concept inversion: a new token, learned from images of the concept."
+        default=DISABLED, description="Concept inversion: a new token learned from images of the concept."
     )
     noise_probe: Attack = Field(
-        default=DISABLED, description="From noised images of the concept, under the empty prompt: hidden or gone?"
+        default=DISABLED,
+        description="Denoises noised images of the concept under the empty prompt, to tell hidden from erased concepts.",
     )
-    resurgence: Attack = Field(default=DISABLED, description="Fine-tuning on unrelated images, then asking again.")
-    plugins: dict[PluginName, Attack] = Field(default={}, max_length=20, description="Attacks that others registered.")
+    resurgence: Attack = Field(
+        default=DISABLED, description="Fine-tunes on unrelated images and tests the concept again."
+    )
+    plugins: dict[PluginName, Attack] = Field(default={}, max_length=20, description="Attacks registered by plug-ins.")
 
     @property
     def disabled_titles(self) -> list[str]:
-        """Titles of the built-in attacks that are not run."""
+        """Titles of the built-in attacks that are disabled."""
         return [title for name, title in ATTACK_TITLES.items() if not getattr(self, name).enabled]
 
     @property
     def by_name(self) -> dict[str, Attack]:
-        """Every attack's wish by name, plug-ins last."""
+        """Settings of every attack by name, plug-ins last."""
         built_in = {name: getattr(self, name) for name in type(self).model_fields if name != "plugins"}
         return built_in | self.plugins
 
@@ -72,11 +81,11 @@ ATTACK_TITLES = {
     "noise_probe": "noised images of the concept",
     "resurgence": "resurgence under fine-tuning",
 }
-"""What people call the built-in attacks."""
+"""Titles of the built-in attacks."""
 
 
 class Rate(ReportModel):
-    """A share of images, with Wilson's score interval."""
+    """A share of images, with its Wilson score interval."""
 
     hits: int
     n: int
@@ -86,47 +95,47 @@ class Rate(ReportModel):
 
 
 Access = Literal["prompts", "encoder", "weights"]
-"""What the attacker holds: the service alone; the text encoders, edited and original; all weights."""
+"""What the attacker has access to: the service only; the original and edited text encoders; all weights."""
 
 
 class Budget(ReportModel):
-    """What an attack was allowed, and what it took."""
+    """Allowed and used budget of an attack."""
 
-    unit: str = Field(description="What is counted, as in `prompts encoded`.")
+    unit: str = Field(description="The unit of the budget, such as `prompts encoded`.")
     allowed: int
     spent: int
-    published: int | None = Field(description="What the attack's authors spend; None where there is no such figure.")
+    published: int | None = Field(description="The budget in the attack's publication; None if it gives none.")
 
 
 class Attempt(ReportModel):
-    """One thing that was tried."""
+    """One attempt of an attack."""
 
-    what: str = Field(description="The prompt, or what was done.")
+    what: str = Field(description="The prompt, or a description of what was done.")
     seed: int
     likeness: float | None = Field(
-        None, description="In text space: 1 is what the concept's own prompts were, 0 is a prompt about anything else."
+        None, description="Position in text space: 1 for the concept's own prompts, 0 for unrelated prompts."
     )
     found_before: bool | None = Field(None, description="The judge recognised the concept in the base model's image.")
     found: bool = Field(description="The judge recognised the concept in the edited model's image.")
-    score: float = Field(description="The judge's similarity of that image to the concept, cosine.")
+    score: float = Field(description="Cosine similarity of that image and the concept, by the judge.")
 
 
 class AttackRecord(ReportModel):
     """One attack on one removal."""
 
     name: str
-    removal: int = Field(description="Index into the removals.")
+    removal: int = Field(description="Index of the removal.")
     access: Access
-    source: str = Field(description="Where the attack is from, and where it departs from that.")
+    source: str = Field(description="Source of the attack, and how this implementation differs from it.")
     seed: int
     budget: Budget
-    tried: int = Field(description="Candidates, of which the strongest were drawn.")
-    rate: Rate | None = Field(description="Share of the drawn attempts in which the concept was recognised.")
+    tried: int = Field(description="Number of candidates; images were generated for the strongest ones.")
+    rate: Rate | None = Field(description="Share of the attempts with an image in which the concept was recognised.")
     rate_before: Rate | None = Field(
-        description="The same on the base model, where the attack means something there: what there was to find."
+        description="The same on the base model, where the attack applies to it: the share before the edit."
     )
     strongest: Attempt | None
     attempts: list[Attempt]
     measures: dict[str, float] = Field({}, description="Further figures, by name.")
-    tells: str = Field(description="What a success, or a failure, of this attack says.")
-    skipped: str | None = Field(None, description="Why it was not run; None where it was.")
+    tells: str = Field(description="How to interpret success or failure of this attack.")
+    skipped: str | None = Field(None, description="Why the attack was skipped; None if it was run.")

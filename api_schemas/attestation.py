@@ -1,7 +1,7 @@
-"""What is signed and what a verifier finds: in-toto statements, DSSE envelopes, public keys, outcomes.
+"""What is signed and what a verifier reports: in-toto statements, DSSE envelopes, public keys, verification results.
 
-Shapes: in-toto Statement v1 (in-toto/attestation, spec/v1/statement.md), SLSA provenance v1
-(slsa.dev/spec/v1.0/provenance), DSSE v1 (secure-systems-lab/dsse, envelope.md). Names are theirs, in camel case.
+Formats: in-toto Statement v1 (in-toto/attestation, spec/v1/statement.md), SLSA provenance v1
+(slsa.dev/spec/v1.0/provenance), DSSE v1 (secure-systems-lab/dsse, envelope.md), with their field names in camel case.
 """
 
 import base64
@@ -18,7 +18,7 @@ BUILD_TYPE = "urn:expunge:build:edit:v1"
 
 
 def _decode_base64(value: Any) -> Any:
-    """Base64 in either alphabet, as DSSE allows; bytes as they are."""
+    """Decode standard or URL-safe base64, as DSSE requires. Bytes are returned unchanged."""
     if not isinstance(value, str):
         return value
     return base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
@@ -33,13 +33,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class SignedModel(BaseModel):
-    """Base of all that is signed: immutable, in camel case. Unknown fields are ignored, as in-toto demands."""
+    """Base of the signed models: immutable, camel case. Unknown fields are ignored, as in-toto requires."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class Digest(SignedModel):
-    """in-toto's digest set, with the one algorithm that is used here."""
+    """An in-toto digest set with SHA-256 only."""
 
     sha256: Sha256
 
@@ -61,14 +61,14 @@ class Statement(SignedModel):
 
 
 class Signature(SignedModel):
-    """DSSE: a signature over the envelope's payload. The key's id is a hint, never a proof."""
+    """A DSSE signature. The key id is a hint, not a proof."""
 
     keyid: str = ""
     sig: Base64
 
 
 class Envelope(SignedModel):
-    """DSSE v1."""
+    """A DSSE v1 envelope."""
 
     payload: Base64
     payload_type: str
@@ -76,15 +76,15 @@ class Envelope(SignedModel):
 
 
 class SignedRemoval(SignedModel):
-    """A removed concept. The digest is salted where names are withheld, so that nobody can guess it."""
+    """A removed concept. If names are withheld, the digest is salted, so that the name cannot be guessed."""
 
     kind: Literal["object", "style"]
     digest: Digest
-    concept: str | None = Field(description="Null where names are withheld.")
+    concept: str | None = Field(description="Null if names are withheld.")
 
 
 class SignedTensor(SignedModel):
-    """A tensor that was replaced; digests of its bytes as the files hold them."""
+    """A replaced tensor, with the digests of its bytes in the files."""
 
     component: str
     name: str
@@ -93,7 +93,7 @@ class SignedTensor(SignedModel):
 
 
 class SignedGate(SignedModel):
-    """A threshold and what came of it. Numbers are decimal strings: they mean the same to every reader."""
+    """A gate and its outcome. Numbers are decimal strings, so that every reader gets the same value."""
 
     name: str
     removal: int | None
@@ -105,7 +105,7 @@ class SignedGate(SignedModel):
 
 
 class ConceptRemoval(SignedModel):
-    """Our predicate, version 1: what was removed from what, and how it was judged."""
+    """Version 1 of the predicate: what was removed from which model, and how the removal was evaluated."""
 
     job_id: str
     created_at: datetime
@@ -113,36 +113,42 @@ class ConceptRemoval(SignedModel):
     base_files: dict[str, Digest]
     removals: list[SignedRemoval]
     tensors: list[SignedTensor]
-    policy: Digest | None = Field(description="Of the gates as they were fixed before the run; null: not validated.")
+    policy: Digest | None = Field(
+        description="Digest of the gates, which are fixed before the run; null: not validated."
+    )
     gates: list[SignedGate]
     verdict: str | None
     assurance_level: Literal["self_attested"] = "self_attested"
-    non_claims: list[str] = Field(description="What this does not cover, and what was not tested.")
+    non_claims: list[str] = Field(description="What the attestation does not cover, and what was not tested.")
 
 
 class PublicKey(SignedModel):
-    """An Ed25519 key that signs, or used to."""
+    """An Ed25519 public key, current or retired."""
 
     keyid: Sha256 = Field(description="SHA-256 of the key's SubjectPublicKeyInfo.")
     algorithm: Literal["ed25519"] = "ed25519"
     pem: str
     not_before: AwareDatetime
-    not_after: AwareDatetime | None = Field(None, description="Signs nothing from then on; what it signed stays good.")
-    revoked_at: AwareDatetime | None = Field(None, description="Nothing that it signed is good any more, whenever.")
+    not_after: AwareDatetime | None = Field(
+        None, description="The key signs nothing after this time; earlier signatures stay valid."
+    )
+    revoked_at: AwareDatetime | None = Field(
+        None, description="All signatures of a revoked key are invalid, whenever they were made."
+    )
 
     def is_valid_at(self, at: datetime) -> bool:
-        """Whether a signature made then is good."""
+        """Return whether a signature made at this time is valid."""
         ended = self.not_after is not None and at >= self.not_after
         return self.revoked_at is None and self.not_before <= at and not ended
 
 
 class PublicKeys(SignedModel):
-    """The rotation list: what `expunge keys export` writes and `expunge verify --keys` reads."""
+    """The list of signing keys that `expunge keys export` writes and `expunge verify --keys` reads."""
 
     keys: list[PublicKey]
 
     def find(self, keyid: str) -> PublicKey | None:
-        """The key of that id."""
+        """Return the key with this id, or None."""
         return next((key for key in self.keys if key.keyid == keyid), None)
 
 
@@ -150,21 +156,21 @@ Outcome = Literal["ok", "failed", "skipped"]
 
 
 class Finding(BaseModel):
-    """One thing that was checked."""
+    """The result of one check."""
 
     model_config = ConfigDict(frozen=True)
 
     check: Literal["attestation", "signature", "file", "report", "policy", "gate", "base", "delta", "names"]
     outcome: Outcome
-    about: str = Field(description="The file, gate or key in question; empty where the check is about the whole.")
+    about: str = Field(description="The file, gate or key that was checked; empty if the check covers the whole.")
     detail: str
 
 
 class Verification(BaseModel):
-    """What `expunge verify --json` prints."""
+    """The output of `expunge verify --json`."""
 
     model_config = ConfigDict(frozen=True)
 
     ok: bool = Field(description="No check failed.")
-    signed_by: list[str] = Field(description="Ids of the trusted keys whose signatures hold.")
+    signed_by: list[str] = Field(description="Ids of the trusted keys with a valid signature.")
     findings: list[Finding]

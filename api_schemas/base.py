@@ -1,4 +1,4 @@
-"""The kinds of wire model, and the types they share."""
+"""Base classes of the wire models, and the types they share."""
 
 import re
 import unicodedata
@@ -9,33 +9,33 @@ from pydantic_core import PydanticCustomError
 
 
 class Request(BaseModel):
-    """What a client sends. Unknown fields and wrong types are refused: no misspelt option is ignored."""
+    """Base of request bodies. Unknown fields and wrong types are rejected, so that no misspelt option is ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Resource(BaseModel):
-    """What the service answers. Unknown fields are ignored: an old client reads a newer service."""
+    """Base of responses. Unknown fields are ignored, so that an old client can read a newer service."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class ReportModel(BaseModel):
-    """Base of the report's parts: immutable, no unknown fields."""
+    """Base of the report's models: immutable, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def field_error(code: LiteralString, message: LiteralString, remedy: str, **values: str) -> PydanticCustomError:
-    """A validation error that also says what to do.
+    """Return a validation error that includes a remedy.
 
-    `values` fill the `{name}` holes of the message. `problems.invalid_fields` reads the remedy.
+    `values` fill the `{name}` placeholders of the message. `problems.invalid_fields` reads the remedy.
     """
     return PydanticCustomError(code, message, {"remedy": remedy, **values})
 
 
 def normalize_text(text: str) -> str:
-    """NFC, blanks collapsed: two spellings that look alike must be the same concept."""
+    """Normalize to NFC and collapse whitespace, so that text that looks equal is equal."""
     if any(unicodedata.category(char) in {"Cc", "Cs"} and not char.isspace() for char in text):
         raise field_error("control_character", "contains a control character", "Send plain text.")
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
@@ -44,7 +44,7 @@ def normalize_text(text: str) -> str:
 Phrase = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(normalize_text)
 ]
-"""Words as a prompt would hold them: 1 to 200 characters, one line, NFC."""
+"""A name or phrase of a prompt: 1 to 200 characters, one line, NFC."""
 
 Prompt = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(normalize_text)

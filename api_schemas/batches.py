@@ -1,4 +1,4 @@
-"""Batches: up to a thousand removals in one request, one revision of the ledger, and what became of each."""
+"""Batches: up to a thousand removals in one request, which become one revision of the ledger."""
 
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -14,21 +14,21 @@ ItemStatus: TypeAlias = Literal[
     "refused", "queued", "running", "canceling", "removed", "failed", "canceled", "expired", "revoked"
 ]
 CSV_COLUMNS = ("concept", "kind", "replacement", "generic", "aliases", "titles", "preserve", "exclude")
-"""Of a CSV upload: `concept` must be there. Several names in a cell are separated by `|`."""
+"""Columns of a CSV upload. Only `concept` is required. Several names in a cell are separated by `|`."""
 
 
 class BatchRequest(Request):
-    """The body of `POST /v1/batches`. Each removal is looked at by itself: those that can't be done are told apart."""
+    """The body of `POST /v1/batches`. Items are validated independently; rejected items are reported per item."""
 
     model: ModelName = "emoji"
     removals: list[Any] = Field(
         min_length=1,
         max_length=MAX_REMOVALS,
-        description="As in `POST /v1/edits`.",
+        description="Removals as in `POST /v1/edits`.",
         examples=[[{"concept": "fox", "replacement": "dog face"}, {"concept": "ink", "kind": "style"}]],
         json_schema_extra={"items": {"type": "object"}},
     )
-    all_or_nothing: bool = Field(default=False, description="Whether one that is refused stops all others.")
+    all_or_nothing: bool = Field(default=False, description="Reject the whole batch if any removal is rejected.")
     options: EditOptions = EditOptions()
     validation: Validation = Validation(enabled=False)
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -36,7 +36,7 @@ class BatchRequest(Request):
 
 
 class BatchCounts(Resource):
-    """How many of them."""
+    """Numbers of removals."""
 
     total: int
     accepted: int
@@ -44,14 +44,14 @@ class BatchCounts(Resource):
 
 
 class Batch(Resource):
-    """Many removals that become one revision of your ledger, or none."""
+    """A batch of removals, which becomes one revision of your ledger, or none."""
 
     object: Literal["batch"] = "batch"
     id: str
     model: str
-    status: Status = Field(description="Of the edit that makes them.")
+    status: Status = Field(description="Status of the batch's edit.")
     counts: BatchCounts
-    revision: int | None = Field(description="That they are in; null until the edit has succeeded.")
+    revision: int | None = Field(description="The revision with these removals; null until the edit has succeeded.")
     created_at: datetime
     edit: Edit
     url: str
@@ -59,11 +59,11 @@ class Batch(Resource):
 
 
 class BatchItem(Resource):
-    """What became of one removal."""
+    """The outcome of one removal."""
 
     object: Literal["batch_item"] = "batch_item"
-    position: int = Field(description="Its place in the batch, from 0.")
-    concept: str = Field(description="As it was sent; empty where nothing was.")
+    position: int = Field(description="Index in the batch, from 0.")
+    concept: str = Field(description="The concept as it was sent; empty if there was none.")
     status: ItemStatus
-    place: int | None = Field(description="Its place in the edit's request and report; null where it was refused.")
+    place: int | None = Field(description="Index in the edit's request and report; null if the removal was rejected.")
     errors: list[InvalidField] = Field(default_factory=list)

@@ -1,6 +1,6 @@
-"""Removals that contradict one another, or that get in one another's way: each conflict with both parties named.
+"""Conflicts between removals: contradictions and interference, with both parties named.
 
-Everything here is about names. `editor.prompts.token_conflicts` adds what only a tokenizer can tell.
+Only names are compared here. `editor.prompts.token_conflicts` adds the conflicts that depend on a tokenizer.
 """
 
 import re
@@ -33,17 +33,17 @@ ARTICLES = {"a", "an", "the"}
 class Party(Resource):
     """One side of a conflict."""
 
-    label: str = Field(description="Which removal: its place in the request, or what the caller named it.")
-    field: str = Field(description="Which of its fields.", examples=["concept", "aliases[0]", "options.pins[0]"])
-    name: str = Field(description="What stands there.")
+    label: str = Field(description="The removal: its index in the request, or the label that the caller gave it.")
+    field: str = Field(description="The field of the removal.", examples=["concept", "aliases[0]", "options.pins[0]"])
+    name: str = Field(description="The value of the field.")
 
     def __str__(self) -> str:
-        """As a message names it."""
+        """Format the party for a message."""
         return f"{self.label}.{self.field} “{self.name}”".removeprefix(".")
 
 
 class Conflict(Resource):
-    """Two parties that cannot both have their way (`error`), or that will be felt by one another (`warning`)."""
+    """Two parties that exclude each other (`error`), or of which one affects the other (`warning`)."""
 
     kind: ConflictKind
     severity: Severity
@@ -54,7 +54,7 @@ class Conflict(Resource):
 
 
 class NamedRemoval(Protocol):
-    """The fields of a removal that conflicts are found by (`api_schemas.edits.Removal`)."""
+    """The fields of `api_schemas.edits.Removal` that determine conflicts."""
 
     @property
     def kind(self) -> Literal["object", "style"]:
@@ -62,15 +62,15 @@ class NamedRemoval(Protocol):
 
     @property
     def replacement(self) -> str | None:
-        """Return the concept that takes its place, if one was named."""
+        """Return the replacement, or None."""
 
     @property
     def generic(self) -> str | None:
-        """Return the parent class, if one was named."""
+        """Return the parent class, or None."""
 
     @property
     def preserve(self) -> Sequence[str]:
-        """Return the names that must stay."""
+        """Return the names to preserve."""
 
     def phrases(self) -> Iterable[tuple[tuple[str | int, ...], str]]:
         """Yield every name that the removal covers, with its location in the request."""
@@ -78,7 +78,7 @@ class NamedRemoval(Protocol):
 
 @dataclass(frozen=True)
 class LabelledRemoval:
-    """A removal, the name that conflicts call it by, and the prompts that were pinned with it."""
+    """A removal with a label for messages, and the prompts pinned by its request."""
 
     label: str
     removal: NamedRemoval
@@ -86,13 +86,13 @@ class LabelledRemoval:
 
     @property
     def destination(self) -> Words:
-        """What takes the concept's place; nothing for the null concept."""
+        """The words of the replacement or parent class; empty for the null concept."""
         return normalize_words(self.removal.replacement or self.removal.generic or "")
 
 
 @dataclass(frozen=True)
 class NameReference:
-    """A phrase of a removal, and where it stands."""
+    """A name in a field of a removal."""
 
     owner: LabelledRemoval
     field: str
@@ -100,12 +100,12 @@ class NameReference:
 
     @property
     def key(self) -> tuple[str, Words]:
-        """What it collides by: an object and a style may share a name."""
+        """The key by which names collide. An object and a style may have the same name."""
         return self.owner.removal.kind, normalize_words(self.text)
 
     @property
     def party(self) -> Party:
-        """As conflicts show it."""
+        """The name as a party of a conflict."""
         return Party(label=self.owner.label, field=self.field, name=self.text)
 
 
@@ -113,33 +113,33 @@ NameIndex: TypeAlias = dict[tuple[str, Words], list[NameReference]]
 
 
 def normalize_words(text: str) -> Words:
-    """Case, accents' encoding, hyphens and a leading article make no difference."""
+    """Split into words, ignoring case, Unicode form, hyphens and a leading article."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     words = tuple(re.findall(r"\w+|[^\w\s'’-]", folded)) or (folded,)
     return words[1:] if len(words) > 1 and words[0] in ARTICLES else words
 
 
 def subsequences(words: Words, longest: int) -> Iterator[Words]:
-    """Every run of at most ``longest`` words."""
+    """Yield every contiguous subsequence of at most ``longest`` words."""
     for start in range(len(words)):
         for stop in range(start + 1, min(start + longest, len(words)) + 1):
             yield words[start:stop]
 
 
 def removed_names(removal: LabelledRemoval) -> Iterator[NameReference]:
-    """Everything that goes with a removal."""
+    """Yield every name that the removal erases."""
     for location, text in removal.removal.phrases():
         if location[0] not in ("replacement", "generic", "preserve"):
             yield NameReference(removal, location_text(location), text)
 
 
 def preserved_names(removal: LabelledRemoval) -> Iterator[NameReference]:
-    """What a removal asks to preserve."""
+    """Yield the names that the removal preserves."""
     yield from (NameReference(removal, f"preserve[{i}]", text) for i, text in enumerate(removal.removal.preserve))
 
 
 def replacement_names(removal: LabelledRemoval) -> Iterator[NameReference]:
-    """What takes its place; a generic class counts only where there is no replacement."""
+    """Yield the replacement, or the parent class if there is no replacement."""
     wanted = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
     named = [NameReference(removal, field, text) for field, text in wanted if text]
     yield from named[:1]
@@ -151,7 +151,7 @@ def location_text(location: Sequence[str | int]) -> str:
 
 
 def name_index(removals: Iterable[LabelledRemoval]) -> NameIndex:
-    """Each name with all that bring it, in the order of their labels."""
+    """Map each name to its occurrences, ordered by label."""
     index: NameIndex = defaultdict(list)
     for removal in sorted(removals, key=lambda removal: removal.label):
         for named in removed_names(removal):
@@ -160,7 +160,7 @@ def name_index(removals: Iterable[LabelledRemoval]) -> NameIndex:
 
 
 def find_name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
-    """All conflicts between names, errors first; the order of ``removals`` does not matter."""
+    """Find all conflicts between names, errors first. The order of ``removals`` does not matter."""
     index = name_index(removals)
     found = [
         *find_shared_names(index),
@@ -173,13 +173,13 @@ def find_name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
 
 
 def sort_conflicts(conflicts: Iterable[Conflict]) -> list[Conflict]:
-    """Errors first, then by kind and parties; each once."""
+    """Sort conflicts, errors first, and drop duplicates."""
     unique = {(c.severity, c.kind, str(c.left), str(c.right)): c for c in conflicts}
     return [unique[key] for key in sorted(unique)]
 
 
 def find_shared_names(index: NameIndex) -> Iterator[Conflict]:
-    """Two removals of the same name: a contradiction unless both lead to the same place."""
+    """Find names that two removals erase: an error unless both have the same replacement."""
     for bearers in index.values():
         for left, right in pairwise({named.owner.label: named for named in reversed(bearers)}.values()):
             left, right = sorted((left, right), key=lambda named: named.owner.label)
@@ -191,13 +191,13 @@ def find_shared_names(index: NameIndex) -> Iterator[Conflict]:
                 left=left.party,
                 right=right.party,
                 message=f"{left.party} and {right.party} are the same"
-                + (", and lead to the same" if agree else ", but shall become different things"),
+                + (", and have the same replacement" if agree else ", but have different replacements"),
                 remedy="Remove it once." if agree else "Agree on one replacement.",
             )
 
 
 def find_removed_replacements(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
-    """Replacements that are themselves removed."""
+    """Find replacements that are themselves removed."""
     hits = [
         (wanted, index[wanted.key][0])
         for removal in removals
@@ -213,14 +213,14 @@ def find_removed_replacements(index: NameIndex, removals: Iterable[LabelledRemov
             severity="error",
             left=wanted.party,
             right=removed.party,
-            message=f"{wanted.party} shall take a place, but {removed.party} is removed"
-            + (", and so on in a circle" if cyclic else ""),
-            remedy="Choose a replacement that stays.",
+            message=f"{wanted.party} is a replacement, but {removed.party} is removed"
+            + (", in a cycle" if cyclic else ""),
+            remedy="Choose a replacement that is not removed.",
         )
 
 
 def cycle_members(following: dict[str, str]) -> set[str]:
-    """The nodes on circles of a graph in which each node has at most one successor."""
+    """Return the nodes on cycles of a graph in which each node has at most one successor."""
     done: set[str] = set()
     members: set[str] = set()
     for start in following:
@@ -236,7 +236,7 @@ def cycle_members(following: dict[str, str]) -> set[str]:
 
 
 def find_removed_preserved(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
-    """Concepts to preserve that are removed, or that have a removed name in theirs."""
+    """Find preserved names that are removed or that contain a removed name."""
     for kept in (named for removal in removals for named in preserved_names(removal)):
         if kept.key in index:
             removed = index[kept.key][0]
@@ -245,7 +245,7 @@ def find_removed_preserved(index: NameIndex, removals: Iterable[LabelledRemoval]
                 severity="error",
                 left=removed.party,
                 right=kept.party,
-                message=f"{removed.party} is removed, but {kept.party} shall stay",
+                message=f"{removed.party} is removed, but {kept.party} is to be preserved",
                 remedy="Drop one of the two.",
             )
         else:
@@ -253,7 +253,7 @@ def find_removed_preserved(index: NameIndex, removals: Iterable[LabelledRemoval]
 
 
 def find_removed_pins(index: NameIndex, place: int, pin: str, label: str = "") -> Iterator[Conflict]:
-    """Names in a prompt that must not change. ``label``: whose prompt it is; a request's own has none."""
+    """Find removed names in a pinned prompt. ``label`` is empty for a prompt of the request itself."""
     party = Party(label=label, field=f"options.pins[{place}]", name=pin)
     longest = max((len(words) for _, words in index), default=0)
     names = ((kind, part) for part in subsequences(normalize_words(pin), longest) for kind in ("object", "style"))
@@ -263,13 +263,13 @@ def find_removed_pins(index: NameIndex, place: int, pin: str, label: str = "") -
             severity="error",
             left=removed.party,
             right=party,
-            message=f"{removed.party} is removed, but {party} names it and shall not change",
+            message=f"{removed.party} is removed, but {party} names it and must not change",
             remedy="Pin prompts that name nothing removed.",
         )
 
 
 def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
-    """The same name for an object and a style, and names inside other names, that lead to different places."""
+    """Find names shared by an object and a style, and names inside other names with a different replacement."""
     for (kind, words), bearers in index.items():
         if kind == "object" and ("style", words) in index:
             yield homonym_warning(bearers[0], index["style", words][0])
@@ -279,7 +279,7 @@ def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
 
 
 def contained_names(named: NameReference, index: NameIndex) -> Iterator[NameReference]:
-    """Names of other removals that are a part of this one."""
+    """Yield names of other removals that are contained in this one."""
     kind, words = named.key
     for part in subsequences(words, len(words) - 1):
         found = index.get((kind, part), [])
@@ -287,19 +287,19 @@ def contained_names(named: NameReference, index: NameIndex) -> Iterator[NameRefe
 
 
 def homonym_warning(removed: NameReference, other: NameReference) -> Conflict:
-    """One name is a part of the other, or reads the same."""
+    """Build a warning about a name that is contained in another name or reads the same."""
     return interference_warning(
-        "homonym", removed, other, f"{removed.party} is part of {other.party} or sounds like it"
+        "homonym", removed, other, f"{removed.party} is part of {other.party} or reads the same"
     )
 
 
 def interference_warning(kind: ConflictKind, removed: NameReference, other: NameReference, why: str) -> Conflict:
-    """A warning: what happens to the one is felt by the other."""
+    """Build a warning about two names of which removing one affects the other."""
     return Conflict(
         kind=kind,
         severity="warning",
         left=removed.party,
         right=other.party,
-        message=f"{why}: removing the one is felt by the other",
-        remedy="Look at the foreseen damage, and preserve what must stay.",
+        message=f"{why}: removing one affects the other",
+        remedy="Check the predicted collateral damage, and preserve what must stay.",
     )

@@ -1,4 +1,4 @@
-"""What `expunge check-deployment` finds: whether a pipeline carries the removal that a report is about."""
+"""The result of `expunge check-deployment`: whether a pipeline has the edit of a report."""
 
 from typing import Literal
 
@@ -7,29 +7,29 @@ from pydantic import Field
 from api_schemas.base import ReportModel
 
 EditPresence = Literal["carries", "partly", "base", "other"]
-"""The edit; a part of it, as of a LoRA at another scale or of one encoder of two; the base model; something else."""
+"""The edit; a part of it, such as a LoRA at another scale or one of two encoders; the base model; something else."""
 Identity = Literal["edited", "base", "other", "unknown"]
 
 
 class TensorFound(ReportModel):
-    """A tensor that the edit replaced, as the pipeline has it."""
+    """A tensor that the edit replaces, as the pipeline has it."""
 
     name: str
     identity: Identity = Field(
-        description="By the digest of its bytes, in whatever precision; `unknown`: it can't be read alone."
+        description="Identified by the digest of its bytes, in any precision; `unknown`: it cannot be read separately."
     )
 
 
 class ComponentFound(ReportModel):
-    """One text encoder."""
+    """A text encoder."""
 
     component: str
     carried: EditPresence
     tensors: list[TensorFound]
-    canaries: int = Field(description="Prompts that it was asked.")
-    progress: float | None = Field(None, description="Median share of the way from base to edit; 1 is all of it.")
+    canaries: int = Field(description="Number of canary prompts that were evaluated.")
+    progress: float | None = Field(None, description="Median position between base (0) and edit (1).")
     error: float | None = Field(
-        None, description="Largest distance from the edited states, relative to how far the edit moves them."
+        None, description="Largest distance from the edited states, relative to the distance between base and edit."
     )
     detail: str
 

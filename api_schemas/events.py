@@ -1,4 +1,4 @@
-"""What happened to a job, in order. Durable: a reader that was away misses nothing."""
+"""Events of a job, in order. They are durable, so a client that was disconnected misses none."""
 
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -11,11 +11,11 @@ EventType: TypeAlias = Literal["status", "phase", "progress"]
 Level: TypeAlias = Literal["info", "warn", "error"]
 
 STREAM_END = "done"
-"""Name of the stream's last message: nothing is left to reconnect for. It is no event of the history."""
+"""Name of the stream's last message: there is nothing left to reconnect for. It is not an event of the job."""
 
 
 class Event(Resource):
-    """One line of a job's history."""
+    """An event of a job."""
 
     object: Literal["event"] = "event"
     seq: int = Field(ge=1, description="1, 2, 3 … without gaps within a job; the SSE id.")

@@ -1,4 +1,4 @@
-"""Gates: what must be measured for an edit to pass, fixed before anything is drawn."""
+"""Gates: thresholds that an edit must meet, fixed before any image is generated."""
 
 import hashlib
 import json
@@ -22,29 +22,30 @@ PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63
 
 
 class Gate(Request):
-    """One measure, and where it must lie."""
+    """A measure and the threshold it must meet."""
 
     measure: Measure = Field(
-        description="`target_accuracy`, `generality_accuracy`: the removed concept is recognised in this share of images, in "
-        "wordings that the edit saw or did not see. `neighbour_drop`, `retain_object_drop`, `retain_style_drop`: how far "
-        "accuracy falls on what must stay. `retain_similarity`: SSIM of unrelated images before and after.",
+        description="`target_accuracy`, `generality_accuracy`: share of images in which the removed concept is "
+        "recognised, with prompt wordings that the edit used or did not use. `neighbour_drop`, "
+        "`retain_object_drop`, `retain_style_drop`: drop in accuracy on concepts to preserve. "
+        "`retain_similarity`: SSIM of unrelated images before and after.",
         examples=["target_accuracy"],
     )
-    comparator: Comparator = Field(default="<=", description="On which side of the threshold the measure must lie.")
+    comparator: Comparator = Field(default="<=", description="The side of the threshold on which the measure must be.")
     threshold: float = Field(ge=-1, le=1, examples=[0.05])
     minimum_n: int = Field(default=1, ge=1, le=10_000, description="With fewer prompts the gate is inconclusive.")
 
 
 class Policy(Request):
-    """Gates that an organisation goes by, under a name."""
+    """A named set of gates."""
 
     gates: list[Gate] = Field(min_length=1, max_length=20)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="One less the chance of a wrong verdict.")
+    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="Confidence level of the verdict.")
     publish_policy: PublishPolicy = Field(
-        default="always", description="`only_if_passed`: weights are published only with the verdict `passed`."
+        default="always", description="`only_if_passed`: weights are published only if the verdict is `passed`."
     )
 
     def digest(self) -> str:
-        """sha256 over the canonical JSON."""
+        """Return the SHA-256 over the canonical JSON."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the service answers about a job: the edit, its artifacts, its model, and lists of them."""
+"""Resources about jobs: edits, artifacts, models, and pages of them."""
 
 from datetime import datetime
 from typing import Generic, Literal, TypeAlias, TypeVar
@@ -10,13 +10,13 @@ from api_schemas.edits import EditRequest, Priority
 from api_schemas.report import Verdict
 
 Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
-"""`queued -> running -> succeeded | failed`; `canceling -> canceled`; `expired`: never started in time."""
+"""`queued -> running -> succeeded | failed`; `canceling -> canceled`; `expired`: not started in time."""
 
 TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
-"""States that never change again."""
+"""Statuses that never change again."""
 
 JobKind: TypeAlias = Literal["removal", "revocation", "plan"]
-"""A revocation takes an edit out of the ledger again. A plan is a dry run; no edit is listed for it."""
+"""A revocation removes an edit from the ledger. A plan is a dry run and is not listed as an edit."""
 
 Item = TypeVar("Item")
 
@@ -26,13 +26,13 @@ class JobError(Resource):
 
     code: str = Field(description="Stable, for programs.")
     message: str
-    param: str | None = Field(default=None, description="The request's field that is to blame, if one is.")
+    param: str | None = Field(default=None, description="The request field that caused the error, if there is one.")
     phase: str | None = Field(default=None, description="The phase that failed.")
-    retryable: bool = Field(default=False, description="The same request may work later.")
+    retryable: bool = Field(default=False, description="The same request may succeed later.")
 
 
 class EditUrls(Resource):
-    """Where to go from here. Paths, so that they hold behind any proxy."""
+    """Paths of the related resources, relative to the host, so that they work behind any proxy."""
 
     self: str
     cancel: str
@@ -43,7 +43,7 @@ class EditUrls(Resource):
 
 
 class Artifact(Resource):
-    """One published file. `url` answers Range requests; its ETag is the sha256."""
+    """A published file. `url` supports Range requests; its ETag is the SHA-256."""
 
     object: Literal["artifact"] = "artifact"
     name: str = Field(description="Path inside the bundle.", examples=["text_encoder/model.safetensors"])
@@ -55,30 +55,31 @@ class Artifact(Resource):
 
 
 class Edit(Resource):
-    """A job. `status`: how the run went. `verdict`: whether the concept is gone. They are independent."""
+    """An edit. `status` tells how the job ran, `verdict` whether the concept was erased; they are independent."""
 
     object: Literal["edit"] = "edit"
     id: str
     kind: JobKind = "removal"
     status: Status
-    phase: str | None = Field(default=None, description="What runs now, or ran last. An open set.")
-    progress: float = Field(default=0.0, ge=0, le=1, description="Share of the whole job that is done.")
+    phase: str | None = Field(default=None, description="The current or last phase. More values may be added.")
+    progress: float = Field(default=0.0, ge=0, le=1, description="Completed fraction of the whole job.")
     verdict: Verdict | None = None
-    request: EditRequest = Field(description="As accepted, with all defaults filled in.")
+    request: EditRequest = Field(description="The accepted request, with all defaults.")
     request_digest: str
     priority: Priority = "normal"
-    attempt: int = Field(description="How many times a worker has started it.")
+    attempt: int = Field(description="Number of times that a worker has started the job.")
     max_attempts: int
     created_at: datetime
     queued_at: datetime
     started_at: datetime | None = None
     canceling_at: datetime | None = None
     finished_at: datetime | None = None
-    expires_at: datetime = Field(description="A job that no worker has started by then expires.")
-    revokes: str | None = Field(default=None, description="Of a revocation: the edit that it takes back.")
+    expires_at: datetime = Field(description="The job expires if no worker has started it by this time.")
+    revokes: str | None = Field(default=None, description="For a revocation, the edit that it revokes.")
     error: JobError | None = None
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="`queue_seconds`, `run_seconds`, as far as they are known. An open set."
+        default_factory=dict,
+        description="`queue_seconds` and `run_seconds`, once they are known. More values may be added.",
     )
     artifacts: list[Artifact] = Field(default_factory=list)
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -91,15 +92,18 @@ class Edit(Resource):
 
 
 class ModelFile(Resource):
-    """One file of a base model."""
+    """A file of a base model."""
 
     name: str
     size: int = Field(description="Bytes.")
-    sha256: str | None = Field(default=None, description="As it was when the model was added; null: it was not.")
+    sha256: str | None = Field(
+        default=None,
+        description="Digest at the time of registration; null if the model was not registered with digests.",
+    )
 
 
 class EditableEncoder(Resource):
-    """A text encoder of a base model; a request's `sites` are among its layers."""
+    """A text encoder of a base model. The `sites` of a request are layers of it."""
 
     component: str = Field(examples=["text_encoder"])
     kind: str = Field(examples=["CLIPTextModel"])
@@ -108,24 +112,24 @@ class EditableEncoder(Resource):
 
 
 class Model(Resource):
-    """A base model that this service can edit."""
+    """A base model that can be edited."""
 
     object: Literal["model"] = "model"
     id: str
     revision: str | None = Field(
-        description="Forty hexadecimal digits over all files: another content is another revision. null: some were not hashed."
+        description="40 hexadecimal digits that identify the content of all files; null if some files were not hashed."
     )
-    licence: str | None = Field(description="As its README.md says. null: it says nothing.")
+    licence: str | None = Field(description="Licence from the front matter of README.md; null if it names none.")
     editable: list[EditableEncoder]
     max_phrase_tokens: int | None = Field(
-        description="The longest concept, in tokens of its tokenizer. null: it ships no tokenizer.json."
+        description="Maximum length of a concept in tokens; null if the model has no tokenizer.json."
     )
     files: list[ModelFile]
     url: str
 
 
 class Page(Resource, Generic[Item]):
-    """A list. Ask for the next page with `?after=<next_cursor>`."""
+    """A page of a list. Request the next page with `?after=<next_cursor>`."""
 
     object: Literal["list"] = "list"
     data: list[Item]
@@ -134,7 +138,7 @@ class Page(Resource, Generic[Item]):
 
 
 class Health(Resource):
-    """What `/healthz` and `/readyz` answer: each check is `ok` or says what is wrong."""
+    """The response of `/healthz` and `/readyz`. Each check is `ok` or an error message."""
 
     status: Literal["ok", "unavailable"]
     version: str

@@ -1,4 +1,4 @@
-"""JSON Schemas of what is published, for readers in other languages: ``python -m api_schemas.json_schemas docs/schemas``."""
+"""Write JSON Schemas of the published files: ``python -m api_schemas.json_schemas docs/schemas``."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ PUBLISHED: dict[str, type[BaseModel]] = {
 
 
 def schema_text(model: type[BaseModel]) -> str:
-    """JSON Schema, draft 2020-12, of what is written."""
+    """Return the JSON Schema (draft 2020-12) of the model's serialized form."""
     schema = model.model_json_schema(mode="serialization", by_alias=True)
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """One file each."""
+    """Write one file per model and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, model in PUBLISHED.items():

@@ -1,4 +1,4 @@
-"""What the judging phase found: scores with intervals, the gates, and what was kept."""
+"""Results of the validation phase: scores with intervals, gates, preservation."""
 
 from typing import Literal
 
@@ -11,95 +11,107 @@ Verdict = Literal["passed", "failed", "inconclusive"]
 
 
 class Estimate(ReportModel):
-    """A measured figure with its confidence interval."""
+    """An estimate with its confidence interval."""
 
     value: float
     low: float
     high: float
-    n: int = Field(description="Number of prompts the figure rests on.")
+    n: int = Field(description="Number of prompts that the estimate is based on.")
 
 
 class GroupScore(ReportModel):
-    """A group of prompts judged before and after the edit at the same seeds."""
+    """Scores of a prompt group before and after the edit, with the same seeds."""
 
     group: Literal["target", "generality", "neighbours", "retain"]
-    removal: int | None = Field(description="Index into the removals; None where the group belongs to all.")
-    asks: Literal["object", "style", "both"] = Field(description="What the judge was asked to recognise.")
+    removal: int | None = Field(description="Index of the removal; None if the group belongs to all.")
+    asks: Literal["object", "style", "both"] = Field(description="What the judge had to recognise.")
     judge: str = Field("", description="Id of the judge and the first 12 digits of its digest.")
-    prompts: list[str] = Field(description="In the order in which they were drawn.")
+    prompts: list[str] = Field(description="In the order in which images were generated.")
     accuracy_before: Estimate
     accuracy_after: Estimate
     accuracy_drop: Estimate = Field(description="Paired by prompt: before minus after.")
-    score_before: Estimate = Field(description="Judge similarity of image and described class, cosine.")
+    score_before: Estimate = Field(description="Cosine similarity of image and class description, by the judge.")
     score_after: Estimate
-    clip_before: Estimate | None = Field(None, description="CLIPScore of image and prompt: 100 cosine, at least 0.")
+    clip_before: Estimate | None = Field(
+        None, description="CLIPScore of image and prompt: 100 times the cosine, at least 0."
+    )
     clip_after: Estimate | None = None
 
 
 class Check(ReportModel):
-    """A gate, fixed before the run, and what came of it."""
+    """A gate, fixed before the run, and its outcome."""
 
     name: str
     removal: int | None
-    measured: Estimate = Field(description="With the interval for so many prompts, had their number been fixed.")
+    measured: Estimate = Field(description="With the interval for a fixed number of prompts.")
     threshold: float
     outcome: Verdict
     measure: Measure = "target_accuracy"
     comparator: Comparator = "<="
     minimum_n: int = Field(1, description="With fewer prompts the gate is inconclusive.")
     always_valid: tuple[float, float] = Field(
-        (-1.0, 1.0), description="The interval that holds however often one has looked: what early stopping goes by."
+        (-1.0, 1.0), description="Interval that is valid at every interim analysis; early stopping is based on it."
     )
     settled: Literal["early", "at the end", "open"] = Field(
         "open",
-        description="Whether the gate was told before all its prompts were drawn, by all of them, or not at all.",
+        description="Whether the gate was decided before all images were generated, after all of them, or not at all.",
     )
-    images: int = Field(0, description="Images of the edited model that it took.")
-    planned: int = Field(0, description="Images that it would have taken at most.")
-    observations: list[float] = Field([], description="One for each prompt, in the order drawn: all that decides it.")
+    images: int = Field(0, description="Number of images of the edited model that were evaluated.")
+    planned: int = Field(0, description="Maximum number of images.")
+    observations: list[float] = Field(
+        [], description="One value per prompt, in the order of generation: the data that decides the gate."
+    )
     control: list[float] = Field(
-        [], description="The unedited model's, where the gate asks whether something is gone: it must have been there."
+        [],
+        description="The same values on the unedited model, if the gate tests absence: the concept must have been present"
+        " there.",
     )
 
 
 class HarmonicScore(ReportModel):
-    """One figure for a removal: the harmonic mean of efficacy, specificity and generality (MACE, CVPR 2024)."""
+    """Harmonic mean of efficacy, specificity and generality of a removal (MACE, CVPR 2024)."""
 
     removal: int
-    efficacy: float = Field(description="1 less the accuracy on prompts that name the concept.")
-    specificity: float = Field(description="Accuracy on neighbours and on unrelated prompts, asked for the same kind.")
-    generality: float = Field(description="1 less the accuracy on other names and on wordings that the edit never saw.")
+    efficacy: float = Field(description="1 minus the accuracy on prompts that name the concept.")
+    specificity: float = Field(description="Accuracy on neighbours and on unrelated prompts of the same kind.")
+    generality: float = Field(
+        description="1 minus the accuracy on other names and on wordings that the edit did not use."
+    )
     harmonic: Estimate
 
 
 class Drift(ReportModel):
-    """How far the text encoder's last states move, relative to their norm."""
+    """Relative change of the text encoder's final hidden states."""
 
-    prompts: int = Field(description="About what must stay; in wordings that the edit never saw.")
+    prompts: int = Field(
+        description="Number of prompts: about concepts to preserve, in wordings that the edit did not use."
+    )
     mean: float
     p95: float
     max: float
-    bos: float = Field(description="At the first position, the same in every prompt.")
-    null_prompt: float = Field(description="Of the empty prompt, which guidance leans on.")
+    bos: float = Field(description="At the first position, which is the same in every prompt.")
+    null_prompt: float = Field(description="On the empty prompt, which classifier-free guidance uses.")
 
 
 class Preservation(ReportModel):
-    """Images of unrelated prompts before and after, at the same seeds."""
+    """Similarity of images of unrelated prompts before and after, with the same seeds."""
 
-    judge: str = Field(description="Whose features the distances are in.")
+    judge: str = Field(description="The judge whose features the distances are computed on.")
     images: int
     ssim: Estimate = Field(description="Structural similarity, 1 for equal images (Wang et al. 2004).")
     distance: Estimate = Field(
-        description="Like LPIPS: squared distance of unit feature vectors of every patch, summed over the vision "
+        description="Like LPIPS: squared distance of the unit feature vectors of each patch, summed over the vision "
         "tower's layers and averaged over patches. 0 for equal images."
     )
-    kid: Estimate | None = Field(None, description="Kernel inception distance on judge features; None: too few images.")
-    cmmd: Estimate | None = Field(None, description="CMMD on judge features, times 1000; None: too few images.")
+    kid: Estimate | None = Field(
+        None, description="Kernel inception distance on the judge's features; None: too few images."
+    )
+    cmmd: Estimate | None = Field(None, description="CMMD on the judge's features, times 1000; None: too few images.")
     drift: Drift | None = None
 
 
 class JudgeRecord(ReportModel):
-    """Who judged. Never the edited encoder."""
+    """The judge. It is never the edited encoder."""
 
     id: str
     sha256: str
@@ -107,28 +119,32 @@ class JudgeRecord(ReportModel):
 
 
 class SamplerRecord(ReportModel):
-    """How the images were drawn."""
+    """How the images were generated."""
 
     scheduler: str
     steps: int
     guidance: float
     seeds: list[int]
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the arithmetic; weights are float32.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the computation; weights are float32."
+    )
 
 
 class Validation(ReportModel):
-    """Images before and after, judged."""
+    """The evaluation of images before and after the edit."""
 
     judge: JudgeRecord
     sampler: SamplerRecord
     confidence: float
     groups: list[GroupScore]
     checks: list[Check]
-    policy: str | None = Field(None, description="Name of the policy that the gates come from; None: the request.")
-    policy_sha256: str = Field("", description="Over the gates as they were fixed before anything was drawn.")
+    policy: str | None = Field(None, description="Name of the policy of the gates; None: they come from the request.")
+    policy_sha256: str = Field("", description="Digest of the gates, which were fixed before any image was generated.")
     publish_policy: PublishPolicy = "always"
     method: str = Field("", description="How the gates were decided.")
-    images: int = Field(0, description="Prompts times seeds that were drawn, once before and once after.")
-    planned: int = Field(0, description="The same had nothing stopped early.")
+    images: int = Field(
+        0, description="Prompts times seeds for which images were generated, once before and once after."
+    )
+    planned: int = Field(0, description="The same without early stopping.")
     harmonics: list[HarmonicScore] = Field([])
     preservation: Preservation | None = None

@@ -1,4 +1,4 @@
-"""Ledgers: what is removed from a base model by now, and the revisions that led there."""
+"""Ledgers: the active removals of a base model, and their revisions."""
 
 from datetime import datetime
 from typing import Literal
@@ -11,41 +11,43 @@ from api_schemas.jobs import Artifact
 
 
 class LedgerRemoval(Resource):
-    """A removal that holds, and the edit that asked for it."""
+    """An active removal and its edit."""
 
     edit: str
-    position: int = Field(description="Its place in that edit's request.")
+    position: int = Field(description="Index in the edit's request.")
     removal: Removal
     options: EditOptions
-    since: int = Field(description="The first revision that has it.")
+    since: int = Field(description="The first revision with this removal.")
 
 
 class ModelLedger(Resource):
-    """All that your edits remove from a model: each that asked to join the ledger, none that was revoked."""
+    """The active removals of your edits of a model: those that joined the ledger and were not revoked."""
 
     object: Literal["ledger"] = "ledger"
     model: str
-    revision: int = Field(description="0: nothing was ever removed.")
+    revision: int = Field(description="0: there is no revision yet.")
     digest: str | None = Field(description="Equal digests mean byte-identical weights. null: there is no revision.")
     removals: list[LedgerRemoval]
 
 
 class Revision(Resource):
-    """A state of the ledger. It never changes; its weights stay what they are."""
+    """A revision of the ledger. Revisions and their weights never change."""
 
     object: Literal["revision"] = "revision"
     model: str
     number: int
-    digest: str = Field(description="Of base model and active removals.")
-    active: int = Field(description="Removals that hold. 0: the base model is the result, and there are no weights.")
-    edit: str = Field(description="The removal, revocation or batch that made it.")
+    digest: str = Field(description="Digest of the base model and the active removals.")
+    active: int = Field(
+        description="Number of active removals. 0: the result is the base model, and there are no weights."
+    )
+    edit: str = Field(description="The edit, revocation or batch that created the revision.")
     created_at: datetime
     artifacts: list[Artifact]
     url: str
 
 
 class SnapshotRemoval(Resource):
-    """A removal as the worker hands it to the editor."""
+    """A removal as the worker passes it to the editor."""
 
     removal: Removal
     options: EditOptions
@@ -54,7 +56,7 @@ class SnapshotRemoval(Resource):
 
 
 class LedgerSnapshot(Resource):
-    """A ledger as the worker hands it to the editor: what holds before a request, or after a revocation."""
+    """A ledger as the worker passes it to the editor: active before a removal, or after a revocation."""
 
     active: list[SnapshotRemoval]
-    revoked: list[SnapshotRemoval] = Field(default_factory=list, description="What this job takes back.")
+    revoked: list[SnapshotRemoval] = Field(default_factory=list, description="Removals that this job revokes.")

@@ -1,7 +1,7 @@
-"""A file that is a base file with byte ranges replaced: how full weights are published without being stored.
+"""An overlay: a base file with byte ranges replaced. It publishes full weights without storing them.
 
-The editor plans it, the worker hands it on, the store keeps it as JSON, the service streams it. An edit of a 7 GB checkpoint
-is then a few megabytes of delta and this.
+The editor computes it, the store keeps it as JSON, and the service streams the file. An edit of a 7 GB checkpoint then takes
+a few megabytes of delta.
 """
 
 import os
@@ -14,7 +14,7 @@ Source = Literal["base", "delta"]
 
 
 class OverlayModel(BaseModel):
-    """Base of an overlay's parts: immutable, no unknown fields."""
+    """Base of the overlay models: immutable, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,28 +28,30 @@ class Segment(OverlayModel):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.end - self.start
 
 
 class Overlay(OverlayModel):
-    """One published file: its segments in order, and the base file as it was when the digest was taken."""
+    """A published file as a sequence of segments, with the state of the base file when its digest was computed."""
 
-    base: str = Field(description="The base file's path inside the model, with forward slashes.")
+    base: str = Field(description="Path of the base file inside the model, with forward slashes.")
     base_sha256: str
     base_size: int
-    base_mtime_ns: int = Field(description="A base file of another time is hashed before it is used.")
-    delta_sha256: str = Field(description="The delta that the segments refer to.")
+    base_mtime_ns: int = Field(
+        description="If the base file has another modification time, it is hashed before it is used."
+    )
+    delta_sha256: str = Field(description="Digest of the delta that segments refer to.")
     segments: tuple[Segment, ...]
-    sha256: str = Field(description="Of the file that the segments make.")
+    sha256: str = Field(description="Digest of the assembled file.")
 
     @property
     def size(self) -> int:
-        """Bytes of the file that the segments make."""
+        """Size of the assembled file in bytes."""
         return sum(segment.size for segment in self.segments)
 
     def within(self, start: int, end: int) -> Iterator[Segment]:
-        """The segments, cut, that make bytes ``start`` to ``end`` (exclusive) of the file."""
+        """Yield the segments, trimmed, that make up bytes ``start`` to ``end`` (exclusive) of the file."""
         at = 0
         for segment in self.segments:
             first, last = max(start - at, 0), min(end - at, segment.size)
@@ -58,5 +60,5 @@ class Overlay(OverlayModel):
             at += segment.size
 
     def is_untouched(self, base: os.stat_result) -> bool:
-        """Whether size and time say that the base file is as it was. If not, its digest decides."""
+        """Return whether size and modification time match the base file. If not, compare its digest."""
         return (base.st_size, base.st_mtime_ns) == (self.base_size, self.base_mtime_ns)

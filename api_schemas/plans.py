@@ -1,4 +1,4 @@
-"""A dry run: what a request would cover, run into, cost and hurt, before anything is queued or edited."""
+"""Dry runs: coverage, conflicts, cost and predicted damage of a request, before anything is queued or edited."""
 
 from typing import Literal
 
@@ -14,45 +14,49 @@ class PlannedPrompt(Resource):
     """A prompt that the edit would be computed from."""
 
     text: str
-    means: str = Field(description="What it would mean. Empty: what the model draws when told nothing.")
+    means: str = Field(description="Text of the target prompt; empty for the empty prompt.")
     weight: float
 
 
 class PlannedRemoval(Resource):
-    """What one removal would cover."""
+    """Coverage of one removal."""
 
     concept: str
     kind: Literal["object", "style"]
-    destination: str = Field(description="What would take its place. Empty: nothing in particular.")
+    destination: str = Field(description="The replacement or parent class; empty for the null concept.")
     destination_source: str
-    names: list[NameRecord] = Field(description="Everything that goes with it, and why.")
+    names: list[NameRecord] = Field(description="Every name that would be erased, with its source.")
     prompts: list[PlannedPrompt]
 
 
 class PlannedEdit(Resource):
-    """What would happen in one text encoder."""
+    """The predicted edit of one text encoder."""
 
     component: str
-    layers: list[int] = Field(description="That would be edited.")
+    layers: list[int] = Field(description="Layers that would be edited.")
     preservation: float
-    removals: list[ForeseenRemoval] = Field(description="How far each concept would go, what goes least far first.")
-    prompts: list[ForeseenChange] = Field(description="Prompts about what stays, the most hurt first.")
+    removals: list[ForeseenRemoval] = Field(description="Predicted residual of each concept, largest first.")
+    prompts: list[ForeseenChange] = Field(
+        description="Retain prompts with the largest predicted change, largest first."
+    )
 
 
 class PlanEstimate(Resource):
-    """How long the job would take, once a worker starts it."""
+    """Estimated cost of the job."""
 
-    images: int = Field(description="That would be drawn at most; those of the unedited model may be there already.")
-    seconds: float | None = Field(description="By what such jobs took here. null: none was done yet.")
+    images: int = Field(
+        description="Maximum number of images to generate. Images of the unedited model may be cached already."
+    )
+    seconds: float | None = Field(description="Estimated from earlier jobs on this service. null: there are none yet.")
 
 
 class Plan(Resource):
-    """What `POST /v1/edits:validate` answers. Nothing is edited, and no edit is listed for it."""
+    """The response of `POST /v1/edits:validate`. Nothing is edited, and no edit is listed for it."""
 
     object: Literal["plan"] = "plan"
-    request: EditRequest = Field(description="As it would be accepted, with all defaults filled in.")
+    request: EditRequest = Field(description="The request as it would be accepted, with all defaults.")
     request_digest: str
     removals: list[PlannedRemoval]
     edits: list[PlannedEdit]
-    conflicts: list[Conflict] = Field(description="Warnings. Contradictions are refused with 409 or 422.")
+    conflicts: list[Conflict] = Field(description="Warnings. Contradictions are rejected with 409 or 422.")
     estimate: PlanEstimate

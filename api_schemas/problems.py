@@ -1,4 +1,4 @@
-"""RFC 9457 problem documents, and how validation errors become fields with remedies."""
+"""RFC 9457 problem documents, and conversion of validation errors to fields with remedies."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ PROBLEM_JSON = "application/problem+json"
 Location: TypeAlias = Sequence[str | int]
 
 NON_FIELD_LOCATIONS = {"[key]", "[auto]", "[list]"}
-"""Parts of pydantic's locations that name no field: a mapping's key itself, the member of a union."""
+"""Parts of pydantic's error locations that are not fields: mapping keys and union members."""
 
 REMEDIES = {
     "missing": "Add the field.",
@@ -30,32 +30,34 @@ DEFAULT_REMEDY = "Send a value that satisfies the message; /openapi.json describ
 
 
 class InvalidField(Resource):
-    """One field that was refused, where it is, and what to do about it."""
+    """A rejected field: its location, the error and a remedy."""
 
-    field: str = Field(description="Where, as a path.", examples=["removals[0].concept"])
+    field: str = Field(description="Path of the field.", examples=["removals[0].concept"])
     pointer: str = Field(description="The same as a JSON pointer.", examples=["/removals/0/concept"])
-    code: str = Field(description="What is wrong, for programs.", examples=["string_too_short"])
-    message: str = Field(description="What is wrong, for people.")
-    remedy: str = Field(description="What to do about it.")
+    code: str = Field(description="Error code, for programs.", examples=["string_too_short"])
+    message: str = Field(description="Error message, for people.")
+    remedy: str = Field(description="How to fix it.")
 
 
 class Problem(Resource):
-    """The body of every error that the service answers (RFC 9457)."""
+    """The body of every error response (RFC 9457)."""
 
     type: str = Field(description="`urn:expunge:problem:<code>`")
     title: str
     status: int
     detail: str
-    instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="The last part of `type`: a stable name for programs.")
-    request_id: str = Field(description="Quote it when you report a fault; it is in our log.")
+    instance: str = Field(description="Path of the request.")
+    code: str = Field(description="The last part of `type`, a stable code for programs.")
+    request_id: str = Field(description="Id of the request in the service's log. Include it in bug reports.")
     remedy: str = ""
     errors: list[InvalidField] = Field(default_factory=list)
-    conflicts: list[Conflict] = Field(default_factory=list, description="Both parties of each, where that is wrong.")
+    conflicts: list[Conflict] = Field(
+        default_factory=list, description="The conflicting parties, if there are conflicts."
+    )
 
 
 class ServiceProblem(ClientError):
-    """The service answered with a problem. `problem` holds all of it."""
+    """The service answered with a problem document, available as `problem`."""
 
     code = "service_problem"
 
@@ -78,7 +80,7 @@ def json_pointer(location: Location) -> str:
 
 
 def invalid_field(location: Location, *, code: str, message: str, remedy: str) -> InvalidField:
-    """An `InvalidField` at a location. Names that are no Unicode text are shown as far as they go."""
+    """Return an `InvalidField`. Characters that are not valid Unicode are replaced."""
     location = [part if isinstance(part, int) else part.encode(errors="replace").decode() for part in location]
     return InvalidField(
         field=field_path(location), pointer=json_pointer(location), code=code, message=message, remedy=remedy
@@ -86,7 +88,7 @@ def invalid_field(location: Location, *, code: str, message: str, remedy: str) -
 
 
 def invalid_fields(errors: Iterable[Mapping[str, Any]]) -> list[InvalidField]:
-    """Pydantic's error list as ours. The caller strips any prefix (`body`) from the locations first."""
+    """Convert pydantic's errors. The caller strips prefixes such as `body` from the locations first."""
     return [
         invalid_field(
             [part for part in error["loc"] if part not in NON_FIELD_LOCATIONS],

@@ -1,4 +1,4 @@
-"""The audit report: what was removed, what was kept, how that was measured, and what was not tested."""
+"""The audit report: what was removed, what was preserved, how it was measured, and what was not tested."""
 
 from datetime import datetime
 from typing import Literal
@@ -23,11 +23,11 @@ SiteKind = Literal["self_attention", "mlp"]
 
 
 class ModelRecord(ReportModel):
-    """The base model, pinned by the digests of its files."""
+    """The base model, identified by the digests of its files."""
 
     id: str
     family: str
-    files: dict[str, str] = Field(description="File name inside the model -> sha256 of its bytes.")
+    files: dict[str, str] = Field(description="SHA-256 of each file, by path inside the model.")
 
 
 NameSource = Literal["concept", "alias", "title", "translation", "spelling"]
@@ -41,134 +41,145 @@ class NameRecord(ReportModel):
 
 
 class RemovalRecord(ReportModel):
-    """One removed concept, as the edit understood it."""
+    """A removed concept, as the edit resolved it."""
 
     concept: str
     kind: Literal["object", "style"]
-    destination: str = Field(description="What the concept's prompts now mean; empty for the null concept.")
+    destination: str = Field(description="Concept that the prompts now map to; empty for the null concept.")
     destination_source: Literal["replacement", "generic", "null"]
     aliases: list[str]
     withheld: str | None = Field(
-        None, description="Where names are withheld: salted SHA-256 of the concept's; all names here are stand-ins."
+        None,
+        description="If names are withheld, the salted SHA-256 of the concept; all names here are then placeholders.",
     )
-    names: list[NameRecord] = Field([], description="Every name that the edit covers, and where it comes from.")
-    edit_prompts: list[str] = Field(description="Prompts whose keys and values went into the solve.")
-    neighbours: list[str] = Field(description="Nearest concepts, held in place by the preservation term and tested.")
+    names: list[NameRecord] = Field([], description="Every name that the edit covers, with its source.")
+    edit_prompts: list[str] = Field(description="Prompts whose keys and values were used in the solve.")
+    neighbours: list[str] = Field(
+        description="Nearest concepts, which the preservation term protects and the validation tests."
+    )
 
 
 class TradeOffPoint(ReportModel):
-    """One preservation weight tried in text space on held-out prompts."""
+    """A preservation weight, evaluated in text space on held-out prompts."""
 
     preservation: float
     removed: float = Field(
-        description="Share of the way from concept to destination, 1 is all of it; mean over removals."
+        description="How far the concept moved to the replacement (1: completely), mean over removals."
     )
     least_removed: float = Field(
-        0.0, description="The same of the removal that goes least far: what the search goes by."
+        0.0, description="The same for the removal that moved least, which the search optimizes."
     )
-    retained: float = Field(description="1 - mean relative drift of the retain prompts' embeddings.")
+    retained: float = Field(description="1 minus the mean relative drift of the retain prompts' embeddings.")
     predicted_retain_p95: float = Field(description="95th percentile of that drift.")
 
 
 class ForeseenChange(ReportModel):
-    """What an edit will do to a prompt, told before anything is drawn."""
+    """Predicted change of a prompt, computed before any image is generated."""
 
     prompt: str
-    change: float = Field(description="Of the edited layer's attention output, relative to its norm. Exact.")
-    moved: float | None = Field(None, description="How far the encoder's last states move at EOS and padding. Exact.")
-    drop: float | None = Field(
-        None, description="Forecast from that: the chance that the prompt loses what it asks for."
+    change: float = Field(description="Relative change of the edited layer's attention output. Exact.")
+    moved: float | None = Field(
+        None, description="Change of the encoder's final hidden states at EOS and padding. Exact."
     )
+    drop: float | None = Field(None, description="Predicted probability that the prompt loses what it asks for.")
 
 
 class ForeseenRemoval(ReportModel):
-    """How far a concept will go, told before anything is drawn."""
+    """Predicted residual of a concept, computed before any image is generated."""
 
     concept: str
     kind: Literal["object", "style"]
-    weight: float = Field(1.0, description="What its prompts count: more than 1 where it would lag behind the others.")
-    leak: float = Field(description="Share of a single key's way that preservation holds back, 1/(1+q); 1: infeasible.")
-    left: float = Field(description="Share of the way that the update leaves, all removals together.")
+    weight: float = Field(1.0, description="Weight of its prompts: above 1 if it would otherwise be under-fitted.")
+    leak: float = Field(
+        description="Share of a single key's change that preservation holds back, 1/(1+q); 1: infeasible."
+    )
+    left: float = Field(description="Share of the concept that remains after the joint update of all removals.")
 
 
 class SolveRecord(ReportModel):
     """The closed-form update of one tensor."""
 
     preset: Literal["default", "paper"]
-    component: str = Field(description="The pipeline's component: `text_encoder` or `text_encoder_2`.")
-    tensor: str = Field(description="Name of the tensor that changed, as transformers names it.")
+    component: str = Field(description="Component of the pipeline: `text_encoder` or `text_encoder_2`.")
+    tensor: str = Field(description="Name of the changed tensor in transformers.")
     layer: int
-    layer_choice: str = Field("", description="Why this layer.")
-    columns: int = Field(description="Key columns of the removed concepts.")
+    layer_choice: str = Field("", description="Why this layer was chosen.")
+    columns: int = Field(description="Number of key columns of the removed concepts.")
     rank: int = Field(description="Exact rank of the update.")
     preservation: float
-    ridge: float = Field(description="Lambda as solved with, in absolute units.")
-    condition: float = Field(description="Upper bound of the condition number of the solved system.")
-    relative_change: float = Field(description="Frobenius norm of the update over that of the weight.")
+    ridge: float = Field(description="The ridge parameter lambda, in absolute units.")
+    condition: float = Field(description="Upper bound of the condition number of the system that was solved.")
+    relative_change: float = Field(description="Frobenius norm of the update divided by that of the weight.")
     null_prompt_drift: float = Field(
         description="Largest change of any output of the empty prompt at the edited layer."
     )
     predicted_retain_p95: float
-    seconds: float = Field(description="Wall time of the solve itself.")
-    foreseen: list[ForeseenChange] = Field([], description="The prompts that will change most, worst first.")
-    feasibility: list[ForeseenRemoval] = Field([], description="What will be left of each concept, worst first.")
+    seconds: float = Field(description="Wall time of the solve.")
+    foreseen: list[ForeseenChange] = Field(
+        [], description="The prompts with the largest predicted change, largest first."
+    )
+    feasibility: list[ForeseenRemoval] = Field([], description="Predicted residual of each concept, largest first.")
     trade_off: list[TradeOffPoint]
 
 
 class TensorRecord(ReportModel):
-    """A tensor that was replaced, by digests of its bytes: in the precision of the files, and cast to others.
+    """A replaced tensor, with digests of its bytes in the precision of the files and in other precisions.
 
-    A deployment may have cast the weights; it carries the edit all the same.
+    A deployment that casts the weights can then be recognised as well.
     """
 
     component: str
-    name: str = Field(description="As transformers names it.")
-    dtype: str = Field(description="Of the files, as safetensors writes it: `F32`, `F16`, `BF16`.")
-    base: dict[str, str] = Field(description="dtype -> sha256 of the original's bytes in it.")
-    edited: dict[str, str] = Field(description="dtype -> sha256 of the edited tensor's bytes in it.")
+    name: str = Field(description="Name in transformers.")
+    dtype: str = Field(description="Precision in the files, as safetensors names it: `F32`, `F16`, `BF16`.")
+    base: dict[str, str] = Field(description="SHA-256 of the original tensor's bytes, by dtype.")
+    edited: dict[str, str] = Field(description="SHA-256 of the edited tensor's bytes, by dtype.")
 
 
 class CanaryRecord(ReportModel):
-    """A prompt, and what a text encoder makes of it with and without the edit: tells whether a deployment carries it."""
+    """A canary: a prompt and its embeddings with and without the edit, which identify a deployment of the edit."""
 
     component: str
-    removal: int = Field(description="Index into the removals.")
-    prompt: str | None = Field(description="None where names are withheld.")
+    removal: int = Field(description="Index of the removal.")
+    prompt: str | None = Field(description="None if names are withheld.")
     base: str = Field(
-        description="The last state at EOS, after the final norm, (width,): float16, little endian, base64."
+        description="Final hidden state at EOS after the final norm, (width,): float16, little endian, base64."
     )
     edited: str = Field(description="The same with the edit.")
 
 
 class CollateralBand(ReportModel):
-    """Prompts of which much the same was foreseen."""
+    """Prompts with similar predicted damage."""
 
-    lowest: float = Field(description="Least forecast of the band: chance that a prompt loses what it asks for.")
+    lowest: float = Field(
+        description="Smallest prediction of the band: probability that a prompt loses what it asks for."
+    )
     highest: float
-    foreseen: float = Field(description="Mean forecast.")
-    measured: Estimate = Field(description="Mean fall of the judge's accuracy.")
+    foreseen: float = Field(description="Mean prediction.")
+    measured: Estimate = Field(description="Mean drop of the judge's accuracy.")
 
 
 class CollateralRecord(ReportModel):
-    """What was foreseen of prompts about what must stay, against what was measured on their pictures."""
+    """Predicted against measured damage on retain prompts."""
 
     prompts: int
     foreseen: float
     measured: Estimate
-    correlation: Estimate = Field(description="Spearman's, over prompts.")
-    bands: list[CollateralBand] = Field(description="Least foreseen first.")
+    correlation: Estimate = Field(description="Spearman correlation over prompts.")
+    bands: list[CollateralBand] = Field(description="In ascending order of prediction.")
 
 
 class LedgerRecord(ReportModel):
-    """The ledger that an edit belongs to: its weights carry all that is active in it."""
+    """The ledger of the edit. Its weights include every active removal."""
 
-    digest: str = Field(description="Of base model and active set: equal digests mean byte-identical weights.")
-    active: int = Field(description="Active removals, this request's included.")
+    digest: str = Field(
+        description="Digest of base model and active removals. Equal digests mean byte-identical weights."
+    )
+    active: int = Field(description="Number of active removals, including this request's.")
     taken_back: list[str] = Field([], description="Concepts that this edit no longer removes.")
 
 
 class SiteEffect(ReportModel):
-    """The restored share of the judge's score when one site is put back from the clean run."""
+    """Share of the judge's score that patching one site from the clean run restores."""
 
     layer: int
     kind: SiteKind
@@ -178,20 +189,21 @@ class SiteEffect(ReportModel):
 class TraceRecord(ReportModel):
     """Causal mediation analysis of the text encoder at the last subject token."""
 
-    removal: int = Field(description="Index into the removals.")
+    removal: int = Field(description="Index of the removal.")
     read_out: str
-    corruption: str = Field("noise, 3 standard deviations", description="What was done to the concept's tokens.")
-    place: str = Field("last subject", description="Where in the prompts the sites were restored.")
+    corruption: str = Field("noise, 3 standard deviations", description="How the concept's tokens were corrupted.")
+    place: str = Field("last subject", description="Token positions at which sites were restored.")
     clean_score: float
     corrupted_score: float
     sites: list[SiteEffect]
     causal_site: str = Field(description="The site with the largest effect, as `layer N self_attention`.")
     edited_site_is_causal: bool
     separated: bool = Field(
-        description="The causal site is ahead of the runner-up: the interval of their paired difference lies above zero."
+        description="Whether the interval of the paired difference between the causal site and the runner-up lies above "
+        "zero."
     )
-    choice: str = Field("", description="Which layer the trace speaks for, and why.")
-    chosen_layer: int = Field(0, description="That layer.")
+    choice: str = Field("", description="The layer that the trace suggests, and why.")
+    chosen_layer: int = Field(0, description="The suggested layer.")
 
 
 class ArtifactRecord(ReportModel):
@@ -204,28 +216,30 @@ class ArtifactRecord(ReportModel):
 
 
 class AuditReport(ReportModel):
-    """The whole report. `verdict` is None when validation was not asked for."""
+    """The audit report. `verdict` is None if validation was disabled."""
 
     schema_version: Literal["1"] = "1"
     job_id: str
     created_at: datetime
     model: ModelRecord
     removals: list[RemovalRecord]
-    solves: list[SolveRecord] = Field(description="One for each tensor that changed.")
-    tensors: list[TensorRecord] = Field([], description="One for each tensor that changed.")
-    canaries: list[CanaryRecord] = Field([], description="For telling whether a deployment carries the edit.")
+    solves: list[SolveRecord] = Field(description="One record per changed tensor.")
+    tensors: list[TensorRecord] = Field([], description="One record per changed tensor.")
+    canaries: list[CanaryRecord] = Field([], description="Canary prompts, which identify a deployment of the edit.")
     traces: list[TraceRecord]
     ledger: LedgerRecord | None = None
     validation: Validation | None
-    collateral: CollateralRecord | None = Field(None, description="Foreseen against measured; None: too little drawn.")
-    attacks: list[AttackRecord] = Field([], description="What was tried to get the concepts back.")
-    detectors: list[DetectorRecord] = Field([], description="What detectors counted on the same pictures.")
-    features: FeatureScores | None = Field(None, description="What features inside of the model say.")
+    collateral: CollateralRecord | None = Field(
+        None, description="Predicted against measured damage; None: too few images."
+    )
+    attacks: list[AttackRecord] = Field([], description="Results of the attacks.")
+    detectors: list[DetectorRecord] = Field([], description="Counts of the detectors on the same images.")
+    features: FeatureScores | None = Field(None, description="Scores by features inside the model.")
     verdict: Verdict | None
-    limits: list[str] = Field(description="What is known not to be covered by this removal.")
+    limits: list[str] = Field(description="Known limitations of this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
-    lora_note: str | None = Field(None, description="Why there is no LoRA; None when there is one.")
-    refused: str | None = Field(None, description="Why no weights were published; None when they were.")
-    signed_by: str | None = Field(None, description="Id of the key that signs all files; None: nobody signed.")
+    lora_note: str | None = Field(None, description="Why there is no LoRA; None if there is one.")
+    refused: str | None = Field(None, description="Why no weights were published; None if they were.")
+    signed_by: str | None = Field(None, description="Id of the key that signed all files; None: unsigned.")
     artifacts: list[ArtifactRecord]
     software: dict[str, str]

@@ -1,11 +1,11 @@
-"""Server-sent events, the reading half: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+"""Parser of server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class StreamMessage:
-    """One message of a stream."""
+    """A message of a stream."""
 
     event: str
     data: str
@@ -14,14 +14,14 @@ class StreamMessage:
 
 @dataclass
 class EventStreamParser:
-    """Lines, without their ends, go in one by one; a message comes out with the line that ends it."""
+    """Incremental parser: takes lines without their ends and returns each message with the line that completes it."""
 
     _event: str = "message"
     _data: list[str] = field(default_factory=list)
     _last_id: str = ""
 
     def feed(self, line: str) -> StreamMessage | None:
-        """Take a line. Comments (pings) and unknown fields are skipped."""
+        """Parse a line. Comments and unknown fields are skipped."""
         if not line:
             return self._end()
         name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Webhooks: who is told what happens to edits, and what came of telling them (Standard Webhooks 1.0.0)."""
+"""Webhook endpoints, their messages and deliveries (Standard Webhooks 1.0.0)."""
 
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias, get_args
@@ -24,17 +24,20 @@ class WebhookEndpointRequest(Request):
     url: str = Field(
         min_length=1,
         max_length=2000,
-        description="Where to POST: https, on the public internet.",
+        description="URL to POST to: https, on the public internet.",
         examples=["https://desk.example/expunge"],
     )
     events: list[WebhookEvent] = Field(
-        default=list(TERMINAL_EVENTS), min_length=1, max_length=len(EVENTS), description="What to be told."
+        default=list(TERMINAL_EVENTS), min_length=1, max_length=len(EVENTS), description="Events to send."
     )
     description: Description = Field(default="", description="Your own note.")
 
 
 class WebhookEndpoint(Resource):
-    """A receiver. Messages are signed twice: `v1` with the shared secret, `v1a` with a key whose public half is here."""
+    """A webhook endpoint.
+
+    Messages have two signatures: `v1` with the shared secret, `v1a` with the private key of `public_key`.
+    """
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     id: str
@@ -42,39 +45,39 @@ class WebhookEndpoint(Resource):
     events: list[WebhookEvent]
     description: str
     created_at: datetime
-    disabled_at: datetime | None = Field(description="Set when the receiver answered 410: it wants no more.")
-    public_key: str = Field(description="`whpk_…`: checks `v1a` signatures.")
+    disabled_at: datetime | None = Field(description="Set when the endpoint answered 410, which stops all messages.")
+    public_key: str = Field(description="`whpk_…`, verifies `v1a` signatures.")
     secret: str | None = Field(
-        default=None, description="`whsec_…`: checks `v1` signatures. Told once, when the endpoint is made."
+        default=None, description="`whsec_…`, verifies `v1` signatures. Returned only when the endpoint is created."
     )
 
 
 class WebhookAttempt(Resource):
-    """One try to deliver a message."""
+    """An attempt to deliver a message."""
 
     at: datetime
-    status_code: int | None = Field(description="What the receiver answered; null: nothing.")
-    error: str | None = Field(description="Why nothing was answered, or why we did not ask.")
-    seconds: float = Field(description="How long it took.")
-    reply: str = Field(description="The beginning of the answer.")
+    status_code: int | None = Field(description="Status of the response; null: there was none.")
+    error: str | None = Field(description="Why there was no response, or why no request was sent.")
+    seconds: float = Field(description="Duration of the attempt.")
+    reply: str = Field(description="The beginning of the response body.")
 
 
 class WebhookDelivery(Resource):
-    """A message to an endpoint, and all attempts at delivering it."""
+    """A message to an endpoint, with the attempts to deliver it."""
 
     object: Literal["webhook_delivery"] = "webhook_delivery"
-    id: str = Field(description="The `webhook-id` of every attempt: a receiver that knows it has the message already.")
+    id: str = Field(description="The `webhook-id` of every attempt, for detecting duplicates.")
     endpoint: str
     type: WebhookEvent
     edit: str
     status: DeliveryStatus
     created_at: datetime
-    next_attempt_at: datetime | None = Field(description="Null once it is delivered, or given up.")
+    next_attempt_at: datetime | None = Field(description="Null once the message is delivered or abandoned.")
     attempts: list[WebhookAttempt]
 
 
 class EditNews(Resource):
-    """What a message says about an edit: how it stands, not what it removes. `url` has the rest, for whoever may read it."""
+    """The status of an edit, without the concepts. `url` has the details, for callers with access."""
 
     id: str
     status: str
@@ -83,8 +86,8 @@ class EditNews(Resource):
 
 
 class WebhookMessage(Resource):
-    """The body that a receiver gets. Its headers: `webhook-id`, `webhook-timestamp`, `webhook-signature`."""
+    """The body of a webhook message. Its headers are `webhook-id`, `webhook-timestamp` and `webhook-signature`."""
 
     type: WebhookEvent
-    timestamp: datetime = Field(description="When it happened.")
+    timestamp: datetime = Field(description="Time of the event.")
     data: EditNews

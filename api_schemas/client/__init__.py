@@ -1,11 +1,11 @@
-"""The typed client: ask for a removal, follow it, download what it published.
+"""The typed client: request a removal, follow its progress, download the published files.
 
     with Client("http://127.0.0.1:8484", api_key) as client:
         edit = client.edits.create(EditRequest(removals=[Removal(concept="fox", replacement="dog face")]))
         edit = edit.wait(on_event=print)
         paths = edit.download(Path("fox-free"))
 
-`AsyncClient` is the same with `await`. Needs pydantic and httpx only.
+`AsyncClient` has the same methods as coroutines. Depends on pydantic and httpx only.
 """
 
 from api_schemas.client.async_client import AsyncClient, AsyncEditJob

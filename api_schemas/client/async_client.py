@@ -37,7 +37,11 @@ from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpoi
 
 
 class AsyncClient:
-    """One service, one key. `transport` is a seam for tests: any httpx transport."""
+    """Client of one service with one API key.
+
+    Args:
+        transport: an httpx transport, for tests.
+    """
 
     def __init__(
         self,
@@ -69,15 +73,15 @@ class AsyncClient:
         await self._http.aclose()
 
     async def signing_keys(self) -> PublicKeys:
-        """The public keys that reports are signed with."""
+        """Return the public keys that reports are signed with."""
         return await self.request(PublicKeys, "GET", "/v1/signing_keys")
 
     async def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
-        """Send a request and read its reply. For routes that have no method here."""
+        """Send a request and parse its response. For routes without a method of their own."""
         return parse(kind, await self.send(method, path, **options), self.url)
 
     async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request; again, where that is safe and the service was busy or away."""
+        """Send a request. Retries safe requests if the service is busy or unreachable."""
         tried = 1
         while True:
             response, lost = None, None
@@ -97,7 +101,7 @@ class AsyncClient:
         return response
 
     async def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
-        """Every item of a list, a page at a time."""
+        """Iterate over all items of a paginated list."""
         wanted = query_params(filters)
         while True:
             page = await self.request(kind, "GET", path, params=wanted)
@@ -108,7 +112,7 @@ class AsyncClient:
             wanted["after"] = page.next_cursor
 
     async def stream(self, path: str, after: int) -> AsyncIterator[Event | None]:
-        """One connection's worth of events; None at the end of the job."""
+        """Read events over one connection. Yields None at the end of the job."""
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
         with translate_transport_errors(self.url):
             async with self._http.stream("GET", path, headers=headers) as response:
@@ -123,7 +127,7 @@ class AsyncClient:
                         yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
 
     async def download_part(self, path: str, part: PartialDownload) -> None:
-        """One connection's worth of a file."""
+        """Download the missing bytes of a file over one connection."""
         with translate_transport_errors(self.url):
             async with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
                 if not response.is_success:
@@ -141,41 +145,44 @@ class AsyncEdits:
         self._client = client
 
     async def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "AsyncEditJob":
-        """Queue a removal. The key makes a repeated call, after a lost reply, return the same job."""
+        """Queue a removal. A repeated call with the same key returns the same job."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return await self._ask("POST", "/v1/edits", json=request.model_dump(mode="json"), headers=headers)
 
     async def validate(self, request: EditRequest) -> Plan:
-        """Try a request out. Nothing is edited."""
+        """Run a dry run. Nothing is edited."""
         body = request.model_dump(mode="json")
         return await self._client.request(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
 
     async def get(self, edit_id: str) -> "AsyncEditJob":
-        """An edit as it is now."""
+        """Return the current state of an edit."""
         return await self._ask("GET", f"/v1/edits/{edit_id}")
 
     async def list(self, **filters: Any) -> AsyncIterator["AsyncEditJob"]:
-        """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
+        """Iterate over edits, newest first.
+
+        Filters: status, model, verdict, kind, request_digest, created_since, created_before.
+        """
         async for edit in self._client.paginate(Page[AsyncEditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
     async def cancel(self, edit_id: str) -> "AsyncEditJob":
-        """Ask the job to stop. Harmless when it has ended."""
+        """Request cancellation. Has no effect if the job has ended."""
         return await self._ask("POST", f"/v1/edits/{edit_id}/cancel")
 
     async def revoke(self, edit_id: str) -> "AsyncEditJob":
-        """Take an edit out of its ledger again: a job of its own."""
+        """Create a job that removes the edit from its ledger."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return await self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
 
     async def events(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
-        """What has happened so far, oldest first."""
+        """Iterate over the events so far, oldest first."""
         path = f"/v1/edits/{edit_id}/events"
         async for event in self._client.paginate(Page[Event], path, {"limit": 1000, "after": after}):
             yield event
 
     async def follow(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
-        """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
+        """Follow the events from `after` to the last one, each once and in order. Reconnects if the connection is lost."""
         attempts = 0
         while attempts < MAX_RECONNECTS:
             try:
@@ -187,10 +194,12 @@ class AsyncEdits:
             except ServiceUnreachable:
                 attempts += 1
             await asyncio.sleep(min(0.1 * 2**attempts, 2.0))
-        raise ServiceUnreachable(f"lost the connection to {self._client.url}.", remedy="Is it still running?")
+        raise ServiceUnreachable(
+            f"Lost the connection to {self._client.url}.", remedy="Check that the service is running."
+        )
 
     async def download(self, artifact: Artifact, folder: Path) -> Path:
-        """Write one file below `folder`, whole or not at all. A broken connection goes on where it broke.
+        """Download a file to `folder`, atomically. Interrupted downloads are resumed.
 
         Raises `DownloadCorrupted`.
         """
@@ -207,7 +216,7 @@ class AsyncEdits:
         return part.finish()
 
     async def report(self, edit_id: str) -> AuditReport:
-        """The audit report."""
+        """Return the audit report."""
         return await self._client.request(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
 
     async def _ask(self, method: str, path: str, **options: Any) -> "AsyncEditJob":
@@ -219,45 +228,45 @@ class AsyncEdits:
 
 
 class AsyncEditJob(Edit):
-    """An edit as it was when it was asked for, and what can be done with it."""
+    """An edit at the time of the request, with methods to act on it."""
 
     _edits: AsyncEdits = PrivateAttr()
 
     async def refresh(self) -> "AsyncEditJob":
-        """The edit as it is now."""
+        """Return the current state of the edit."""
         return await self._edits.get(self.id)
 
     async def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "AsyncEditJob":
-        """Follow it to its end and return it as it is then. Raises `JobFailed` unless it succeeded."""
+        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
         async for event in self.events():
             on_event(event)
         edit = await self.refresh()
         if edit.status != "succeeded":
-            reason = edit.error.message if edit.error else "no worker brought it to an end."
+            reason = edit.error.message if edit.error else "no worker finished it."
             field = edit.error.param if edit.error else None
             raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
         return edit
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
-        """Each event once, as it happens, from the first one on."""
+        """Follow the events from the first to the last, each once."""
         async for event in self._edits.follow(self.id, after):
             yield event
 
     async def cancel(self) -> "AsyncEditJob":
-        """Ask it to stop."""
+        """Request cancellation."""
         return await self._edits.cancel(self.id)
 
     async def revoke(self) -> "AsyncEditJob":
-        """Take it out of its ledger again."""
+        """Create a job that removes the edit from its ledger."""
         return await self._edits.revoke(self.id)
 
     async def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
-        """Write its files below `folder`, but for the kinds of files in `without`."""
+        """Download the files to `folder`, except those of the kinds in `without`."""
         wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
         return [await self._edits.download(artifact, folder) for artifact in wanted]
 
     async def report(self) -> AuditReport:
-        """Its audit report."""
+        """Return the audit report."""
         return await self._edits.report(self.id)
 
 
@@ -275,23 +284,23 @@ class AsyncBatches:
         )
 
     async def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
-        """The same from a CSV file."""
+        """Queue one edit for the removals of a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
         return await self._client.request(
             Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers
         )
 
     async def get(self, batch_id: str) -> Batch:
-        """A batch as it is now."""
+        """Return the current state of a batch."""
         return await self._client.request(Batch, "GET", f"/v1/batches/{batch_id}")
 
     async def list(self) -> AsyncIterator[Batch]:
-        """Batches, newest first."""
+        """Iterate over batches, newest first."""
         async for batch in self._client.paginate(Page[Batch], "/v1/batches", {}):
             yield batch
 
     async def items(self, batch_id: str) -> AsyncIterator[BatchItem]:
-        """What became of each removal, in the order in which they were sent."""
+        """Iterate over the items of a batch, in the order in which they were sent."""
         async for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
 
@@ -303,21 +312,21 @@ class AsyncModels:
         self._client = client
 
     async def list(self) -> AsyncIterator[Model]:
-        """The base models that this service can edit."""
+        """Iterate over the base models that can be edited."""
         async for model in self._client.paginate(Page[Model], "/v1/models", {}):
             yield model
 
     async def get(self, model_id: str) -> Model:
-        """One of them."""
+        """Return a base model."""
         return await self._client.request(Model, "GET", f"/v1/models/{model_id}")
 
     async def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
-        """What is removed from it, now or then."""
+        """Return the ledger of a model, as it is or as it was in `revision`."""
         params = query_params({"revision": revision})
         return await self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
 
     async def revisions(self, model_id: str) -> AsyncIterator[Revision]:
-        """The states of its ledger, newest first."""
+        """Iterate over the ledger's revisions, newest first."""
         async for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
 
@@ -329,26 +338,26 @@ class AsyncWebhooks:
         self._client = client
 
     async def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
-        """Add a receiver. Its secret is in this reply, and in no other."""
+        """Add a webhook endpoint. Only this response contains its secret."""
         body = request.model_dump(mode="json")
         return await self._client.request(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
 
     async def list(self) -> AsyncIterator[WebhookEndpoint]:
-        """The receivers."""
+        """Iterate over the webhook endpoints."""
         async for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
 
     async def delete(self, endpoint_id: str) -> None:
-        """Remove a receiver."""
+        """Delete a webhook endpoint."""
         raise_for_problem(await self._client.send("DELETE", f"/v1/webhook_endpoints/{endpoint_id}"))
 
     async def deliveries(self, endpoint_id: str) -> AsyncIterator[WebhookDelivery]:
-        """What was delivered, newest first."""
+        """Iterate over the deliveries to an endpoint, newest first."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
         async for delivery in self._client.paginate(Page[WebhookDelivery], path, {}):
             yield delivery
 
     async def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
-        """Deliver it again."""
+        """Deliver a message again."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
         return await self._client.request(WebhookDelivery, "POST", path)

@@ -40,7 +40,11 @@ from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpoi
 
 
 class Client:
-    """One service, one key. `transport` is a seam for tests: any httpx transport."""
+    """Client of one service with one API key.
+
+    Args:
+        transport: an httpx transport, for tests.
+    """
 
     def __init__(
         self,
@@ -70,15 +74,15 @@ class Client:
         self._http.close()
 
     def signing_keys(self) -> PublicKeys:
-        """The public keys that reports are signed with."""
+        """Return the public keys that reports are signed with."""
         return self.request(PublicKeys, "GET", "/v1/signing_keys")
 
     def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
-        """Send a request and read its reply. For routes that have no method here."""
+        """Send a request and parse its response. For routes without a method of their own."""
         return parse(kind, self.send(method, path, **options), self.url)
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request; again, where that is safe and the service was busy or away."""
+        """Send a request. Retries safe requests if the service is busy or unreachable."""
         tried = 1
         while True:
             response, lost = None, None
@@ -98,7 +102,7 @@ class Client:
         return response
 
     def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
-        """Every item of a list, a page at a time."""
+        """Iterate over all items of a paginated list."""
         wanted = query_params(filters)
         while True:
             page = self.request(kind, "GET", path, params=wanted)
@@ -109,7 +113,7 @@ class Client:
             wanted["after"] = page.next_cursor
 
     def stream(self, path: str, after: int) -> Iterator[Event | None]:
-        """One connection's worth of events; None at the end of the job."""
+        """Read events over one connection. Yields None at the end of the job."""
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
         with translate_transport_errors(self.url):
             with self._http.stream("GET", path, headers=headers) as response:
@@ -124,7 +128,7 @@ class Client:
                         yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
 
     def download_part(self, path: str, part: PartialDownload) -> None:
-        """One connection's worth of a file."""
+        """Download the missing bytes of a file over one connection."""
         with translate_transport_errors(self.url):
             with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
                 if not response.is_success:
@@ -142,41 +146,44 @@ class Edits:
         self._client = client
 
     def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "EditJob":
-        """Queue a removal. The key makes a repeated call, after a lost reply, return the same job."""
+        """Queue a removal. A repeated call with the same key returns the same job."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return self._ask("POST", "/v1/edits", json=request.model_dump(mode="json"), headers=headers)
 
     def validate(self, request: EditRequest) -> Plan:
-        """Try a request out. Nothing is edited."""
+        """Run a dry run. Nothing is edited."""
         body = request.model_dump(mode="json")
         return self._client.request(Plan, "POST", "/v1/edits:validate", json=body, timeout=120.0)
 
     def get(self, edit_id: str) -> "EditJob":
-        """An edit as it is now."""
+        """Return the current state of an edit."""
         return self._ask("GET", f"/v1/edits/{edit_id}")
 
     def list(self, **filters: Any) -> Iterator["EditJob"]:
-        """Edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
+        """Iterate over edits, newest first.
+
+        Filters: status, model, verdict, kind, request_digest, created_since, created_before.
+        """
         for edit in self._client.paginate(Page[EditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
     def cancel(self, edit_id: str) -> "EditJob":
-        """Ask the job to stop. Harmless when it has ended."""
+        """Request cancellation. Has no effect if the job has ended."""
         return self._ask("POST", f"/v1/edits/{edit_id}/cancel")
 
     def revoke(self, edit_id: str) -> "EditJob":
-        """Take an edit out of its ledger again: a job of its own."""
+        """Create a job that removes the edit from its ledger."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
 
     def events(self, edit_id: str, after: int = 0) -> Iterator[Event]:
-        """What has happened so far, oldest first."""
+        """Iterate over the events so far, oldest first."""
         path = f"/v1/edits/{edit_id}/events"
         for event in self._client.paginate(Page[Event], path, {"limit": 1000, "after": after}):
             yield event
 
     def follow(self, edit_id: str, after: int = 0) -> Iterator[Event]:
-        """Each event once, in order, from `after` to the last one. Broken connections are resumed."""
+        """Follow the events from `after` to the last one, each once and in order. Reconnects if the connection is lost."""
         attempts = 0
         while attempts < MAX_RECONNECTS:
             try:
@@ -188,10 +195,12 @@ class Edits:
             except ServiceUnreachable:
                 attempts += 1
             time.sleep(min(0.1 * 2**attempts, 2.0))
-        raise ServiceUnreachable(f"lost the connection to {self._client.url}.", remedy="Is it still running?")
+        raise ServiceUnreachable(
+            f"Lost the connection to {self._client.url}.", remedy="Check that the service is running."
+        )
 
     def download(self, artifact: Artifact, folder: Path) -> Path:
-        """Write one file below `folder`, whole or not at all. A broken connection goes on where it broke.
+        """Download a file to `folder`, atomically. Interrupted downloads are resumed.
 
         Raises `DownloadCorrupted`.
         """
@@ -208,7 +217,7 @@ class Edits:
         return part.finish()
 
     def report(self, edit_id: str) -> AuditReport:
-        """The audit report."""
+        """Return the audit report."""
         return self._client.request(AuditReport, "GET", f"/v1/edits/{edit_id}/report.json")
 
     def _ask(self, method: str, path: str, **options: Any) -> "EditJob":
@@ -220,45 +229,45 @@ class Edits:
 
 
 class EditJob(Edit):
-    """An edit as it was when it was asked for, and what can be done with it."""
+    """An edit at the time of the request, with methods to act on it."""
 
     _edits: Edits = PrivateAttr()
 
     def refresh(self) -> "EditJob":
-        """The edit as it is now."""
+        """Return the current state of the edit."""
         return self._edits.get(self.id)
 
     def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "EditJob":
-        """Follow it to its end and return it as it is then. Raises `JobFailed` unless it succeeded."""
+        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
         for event in self.events():
             on_event(event)
         edit = self.refresh()
         if edit.status != "succeeded":
-            reason = edit.error.message if edit.error else "no worker brought it to an end."
+            reason = edit.error.message if edit.error else "no worker finished it."
             field = edit.error.param if edit.error else None
             raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
         return edit
 
     def events(self, after: int = 0) -> Iterator[Event]:
-        """Each event once, as it happens, from the first one on."""
+        """Follow the events from the first to the last, each once."""
         for event in self._edits.follow(self.id, after):
             yield event
 
     def cancel(self) -> "EditJob":
-        """Ask it to stop."""
+        """Request cancellation."""
         return self._edits.cancel(self.id)
 
     def revoke(self) -> "EditJob":
-        """Take it out of its ledger again."""
+        """Create a job that removes the edit from its ledger."""
         return self._edits.revoke(self.id)
 
     def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
-        """Write its files below `folder`, but for the kinds of files in `without`."""
+        """Download the files to `folder`, except those of the kinds in `without`."""
         wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
         return [self._edits.download(artifact, folder) for artifact in wanted]
 
     def report(self) -> AuditReport:
-        """Its audit report."""
+        """Return the audit report."""
         return self._edits.report(self.id)
 
 
@@ -274,21 +283,21 @@ class Batches:
         return self._client.request(Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers)
 
     def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
-        """The same from a CSV file."""
+        """Queue one edit for the removals of a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
         return self._client.request(Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers)
 
     def get(self, batch_id: str) -> Batch:
-        """A batch as it is now."""
+        """Return the current state of a batch."""
         return self._client.request(Batch, "GET", f"/v1/batches/{batch_id}")
 
     def list(self) -> Iterator[Batch]:
-        """Batches, newest first."""
+        """Iterate over batches, newest first."""
         for batch in self._client.paginate(Page[Batch], "/v1/batches", {}):
             yield batch
 
     def items(self, batch_id: str) -> Iterator[BatchItem]:
-        """What became of each removal, in the order in which they were sent."""
+        """Iterate over the items of a batch, in the order in which they were sent."""
         for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
 
@@ -300,21 +309,21 @@ class Models:
         self._client = client
 
     def list(self) -> Iterator[Model]:
-        """The base models that this service can edit."""
+        """Iterate over the base models that can be edited."""
         for model in self._client.paginate(Page[Model], "/v1/models", {}):
             yield model
 
     def get(self, model_id: str) -> Model:
-        """One of them."""
+        """Return a base model."""
         return self._client.request(Model, "GET", f"/v1/models/{model_id}")
 
     def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
-        """What is removed from it, now or then."""
+        """Return the ledger of a model, as it is or as it was in `revision`."""
         params = query_params({"revision": revision})
         return self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
 
     def revisions(self, model_id: str) -> Iterator[Revision]:
-        """The states of its ledger, newest first."""
+        """Iterate over the ledger's revisions, newest first."""
         for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
 
@@ -326,26 +335,26 @@ class Webhooks:
         self._client = client
 
     def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
-        """Add a receiver. Its secret is in this reply, and in no other."""
+        """Add a webhook endpoint. Only this response contains its secret."""
         body = request.model_dump(mode="json")
         return self._client.request(WebhookEndpoint, "POST", "/v1/webhook_endpoints", json=body)
 
     def list(self) -> Iterator[WebhookEndpoint]:
-        """The receivers."""
+        """Iterate over the webhook endpoints."""
         for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
 
     def delete(self, endpoint_id: str) -> None:
-        """Remove a receiver."""
+        """Delete a webhook endpoint."""
         raise_for_problem(self._client.send("DELETE", f"/v1/webhook_endpoints/{endpoint_id}"))
 
     def deliveries(self, endpoint_id: str) -> Iterator[WebhookDelivery]:
-        """What was delivered, newest first."""
+        """Iterate over the deliveries to an endpoint, newest first."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
         for delivery in self._client.paginate(Page[WebhookDelivery], path, {}):
             yield delivery
 
     def redeliver(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
-        """Deliver it again."""
+        """Deliver a message again."""
         path = f"/v1/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver"
         return self._client.request(WebhookDelivery, "POST", path)

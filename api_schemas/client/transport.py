@@ -1,4 +1,4 @@
-"""What both clients share and neither waits for: errors in our words, names that stay in their folder, files in parts."""
+"""Parts of the client without I/O waits: errors, safe paths, resumable downloads, retry rules."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ from api_schemas.problems import Problem, ServiceProblem
 
 DEFAULT_URL = "http://127.0.0.1:8484"
 MAX_RECONNECTS = 20
-"""How often a broken stream is resumed in a row before the client gives up; some 40 seconds."""
+"""How many times in a row a lost stream is reconnected; about 40 seconds."""
 MAX_TRIES = 5
-"""How often a request is sent that the service could not take just then, or whose reply was lost."""
+"""Maximum number of attempts of a request that the service could not take or whose response was lost."""
 MAX_RETRY_DELAY_SECONDS = 60.0
 RETRYABLE_STATUS_CODES = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 
@@ -25,34 +25,34 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def auth_headers(api_key: str) -> dict[str, str]:
-    """That go with every request."""
+    """Return the headers of every request."""
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 @contextmanager
 def translate_transport_errors(url: str) -> Iterator[None]:
-    """Transport errors in our own words."""
+    """Translate httpx's transport errors."""
     try:
         yield
     except httpx.TransportError as error:
         raise ServiceUnreachable(
-            f"cannot reach {url}: {error or type(error).__name__}.", remedy="Start it with: expunge up"
+            f"Cannot reach {url}: {error or type(error).__name__}.", remedy="Start it with: expunge up"
         ) from error
 
 
 def raise_for_problem(response: httpx.Response) -> None:
-    """Raise what the service answers, unless it is a success. Its body has been read."""
+    """Raise the problem of an unsuccessful response, whose body must have been read."""
     if response.is_success:
         return
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError as error:
-        raise ClientError(f"{response.url} answered {response.status_code}, no problem+json.") from error
+        raise ClientError(f"{response.url} answered {response.status_code} without a problem document.") from error
     raise ServiceProblem(problem)
 
 
 def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:
-    """The body as what it should be. Raises `ClientError`."""
+    """Parse the body of a response. Raises `ClientError`."""
     raise_for_problem(response)
     try:
         return kind.model_validate_json(response.content)
@@ -61,9 +61,9 @@ def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:
 
 
 def retry_delay(method: str, headers: Mapping[str, str], response: httpx.Response | None, tried: int) -> float | None:
-    """Seconds to wait before sending the same again; None: don't.
+    """Return the seconds to wait before the next attempt, or None if the request must not be repeated.
 
-    Only what may be sent twice is: a GET, or what carries its Idempotency-Key.
+    Only GET requests and requests with an Idempotency-Key are repeated.
     """
     repeatable = method == "GET" or "Idempotency-Key" in headers
     if (
@@ -77,15 +77,15 @@ def retry_delay(method: str, headers: Mapping[str, str], response: httpx.Respons
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """The artifact's name as a path that cannot leave the folder, whatever the service says."""
+    """Return the artifact's name as a path inside the folder. Raises `ClientError` if it would leave it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ClientError(f'the service names an artifact "{name}", which lies outside of the folder.')
+        raise ClientError(f'The service names an artifact "{name}", which is outside of the folder.')
     return path
 
 
 class PartialDownload:
-    """A file on its way: what has come of it stays beside its place, and the next try goes on from there."""
+    """A partially downloaded file. Its bytes are kept next to the target, so that the next attempt resumes it."""
 
     def __init__(self, artifact: Artifact, folder: Path) -> None:
         self._artifact = artifact
@@ -95,32 +95,34 @@ class PartialDownload:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Number of bytes downloaded so far."""
         return self._path.stat().st_size if self._path.exists() else 0
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to fetch."""
+        """Whether the download is complete."""
         return self.size >= self._artifact.size > 0
 
     def headers(self) -> dict[str, str]:
-        """That ask for what is missing, if the file is still the same one."""
+        """Return the headers that request the missing bytes, if the file is unchanged."""
         return {"Range": f"bytes={self.size}-", "If-Range": f'"{self._artifact.sha256}"'} if self.size else {}
 
     @contextmanager
     def receiving(self, response: httpx.Response) -> Iterator[IO[bytes]]:
-        """Where the reply's bytes go: after what is here, or in its place."""
+        """Open the file for the response's bytes, appending to a partial response."""
         partial = response.status_code == httpx.codes.PARTIAL_CONTENT
         with self._path.open("ab" if partial else "wb") as file:
             yield file
 
     def finish(self) -> Path:
-        """Check it and put it in its place. Raises `DownloadCorrupted`, and then leaves nothing."""
+        """Verify the digest and move the file to its target. Raises `DownloadCorrupted` after deleting a corrupt file."""
         with self._path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != self._artifact.sha256:
             self._path.unlink()
-            raise DownloadCorrupted(f"{self._artifact.name} arrived damaged.", remedy="Download it again.")
+            raise DownloadCorrupted(
+                f"{self._artifact.name} was corrupted during the download.", remedy="Download it again."
+            )
         if self._artifact.kind == "private":
             self._path.chmod(0o600)
         self._path.replace(self.target)
@@ -128,5 +130,5 @@ class PartialDownload:
 
 
 def query_params(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Filters as a query: those that are not set are left out."""
+    """Return the filters that are set, as query parameters."""
     return {name: value for name, value in filters.items() if value is not None}

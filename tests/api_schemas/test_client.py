@@ -124,7 +124,7 @@ def test_a_stream_that_stays_broken_is_given_up() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("broken")
 
-    with pytest.raises(ServiceUnreachable, match="lost the connection"):
+    with pytest.raises(ServiceUnreachable, match="Lost the connection"):
         list(client(handler).edits.follow("edit_1"))
 
 

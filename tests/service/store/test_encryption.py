@@ -131,7 +131,7 @@ def test_the_operator_changes_the_key_beside_a_running_service(
         add_endpoint(
             session, "one", now=clock(), **wishes, **{name: first.seal(secret) for name, secret in PLAIN.items()}
         )
-    assert CliRunner().invoke(secrets, ["rotate"]).output == "1 receivers' secrets are sealed again\n"
+    assert CliRunner().invoke(secrets, ["rotate"]).output == "Re-encrypted the secrets of 1 webhook endpoints.\n"
     assert settings.secret_box().keys[1:] == first.keys
     with pytest.raises(SecretsKeyError):
         first.open(row(database)["secret"])
