@@ -17,12 +17,12 @@ from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
 from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
 from editor.judging.judge import Judge, open_judge
-from editor.methods.default import Edit
-from editor.prompts import PromptBook, open_book
-from editor.prompts.concepts import Kind, Phrase
-from editor.prompts.templates import evenly
-from editor.solver.config import Preset
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.config import Preset
+from editor.methods.default import TensorEdit
+from editor.methods.tensor_update import TensorUpdate
+from editor.prompts import PromptBuilder, open_prompt_builder
+from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.templates import evenly_spaced
 
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
 OTHERS: dict[Preset, int] = {"default": 96, "paper": 32}
@@ -41,9 +41,9 @@ class Studio:
         return open_checkpoint(emoji.WEIGHTS).encoders[0]
 
     @cached_property
-    def book(self) -> PromptBook:
+    def book(self) -> PromptBuilder:
         """Its prompts."""
-        return open_book(emoji.WEIGHTS)
+        return open_prompt_builder(emoji.WEIGHTS)
 
     @cached_property
     def judge(self) -> Judge:
@@ -61,7 +61,7 @@ class Studio:
         return ImageCache(self.cache, "".join(map(file_digest, weight_files(emoji.WEIGHTS).values())))
 
     @contextmanager
-    def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
+    def edited(self, edits: Sequence[TensorEdit]) -> Iterator[None]:
         """Within, the pipeline is the edited model's."""
         updates: list[TensorUpdate] = [done.update for done in edits]
         apply_updates(self.pipeline, updates)
@@ -70,13 +70,13 @@ class Studio:
         finally:
             revert_updates(self.pipeline, updates)
 
-    def both(self, edits: Sequence[Edit], shots: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
+    def both(self, edits: Sequence[TensorEdit], shots: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
         """Images before and after."""
         before = self.before.generate(self.pipeline, SAMPLER, shots)
         with self.edited(edits):
             return before, generate_images(self.pipeline, SAMPLER, shots)
 
-    def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: Kind) -> list[bool]:
+    def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: ConceptKind) -> list[bool]:
         """Whether the judge finds in each image what its prompt asked for."""
         found, _ = self.judge.classify(asks, self.judge.embed_images(images), self.judge.class_names(asks))
         return [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
@@ -87,13 +87,15 @@ class Studio:
 
     def about(self, name: str, limit: int) -> list[Phrase]:
         """Prompts that name a concept: the grid's, and the same in held-out wordings."""
-        own = evenly([phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit)
-        return own + self.book.held_out(own)
+        own = evenly_spaced(
+            [phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit
+        )
+        return own + self.book.in_held_out_wordings(own)
 
 
 def others(names: Sequence[str], limit: int = OTHERS["default"]) -> list[Phrase]:
     """Prompts of the grid that name none of some concepts."""
-    return evenly([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
+    return evenly_spaced([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
 
 
 def share(hits: Sequence[bool]) -> float:

@@ -28,7 +28,7 @@ class JobModule(Protocol):
     def artifacts(self, context: "jobs.JobContext") -> tuple["ArtifactFile", ...]:
         """Return the files that the last phase wrote."""
 
-    def hand_over(self, folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
+    def write_snapshot(self, folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
         """Write the ledger that a job starts from into `folder`."""
 
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:

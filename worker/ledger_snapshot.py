@@ -45,7 +45,7 @@ def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: P
     if stored != snapshot:
         shutil.rmtree(workdir, ignore_errors=True)
         workdir.mkdir(parents=True)
-        editor.hand_over(workdir / LEDGER_FOLDER, model, snapshot.ledger)
+        editor.write_snapshot(workdir / LEDGER_FOLDER, model, snapshot.ledger)
         partial = workdir / f".{SNAPSHOT_FILE}"
         partial.write_text(snapshot.model_dump_json())
         partial.replace(workdir / SNAPSHOT_FILE)

@@ -24,9 +24,9 @@ from editor.bench.outcome import Measure, Outcome, at_least, at_most, seconds, s
 from editor.bench.synthetic_checkpoints import SD1, SDXL, write_folder, write_single
 from editor.checkpoints import open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.profile import GENERAL, Profile
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts.profile import GENERAL_PROFILE, Profile
 from editor.prompts.prompt_builder import PAPER_PREFIXES
 from editor.publishing.delta import write_delta
 
@@ -36,7 +36,7 @@ LARGE = 7_000_000_000
 RIDGE = 0.01
 PROMPTS = 8
 PROFILE = Profile(
-    objects={"animals": GENERAL.objects["animals"]},
+    objects={"animals": GENERAL_PROFILE.objects["animals"]},
     styles=("watercolor",),
     styled_wordings=("{a} in the style of {style}", "{a}, {style}", "{style} style {bare}"),
     plain_wordings=("{a}", "a photo of {a}", "a picture of {a}"),
@@ -44,7 +44,7 @@ PROFILE = Profile(
     prefixes=("", "in the morning, "),
     suffixes=("", ", highly detailed"),
 )
-FOX = Removal(Concept("fox"), Destination("dog", "replacement"))
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog", "replacement"))
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ def run() -> Outcome:
     return Outcome(name="edit", ours=warm[0], peer=warm[1], ratio=warm[2], bounds=bounds)
 
 
-def remove(model: Path, removals: Sequence[Removal], out: Path) -> None:
+def remove(model: Path, removals: Sequence[ResolvedRemoval], out: Path) -> None:
     """Our way, for every encoder of the model."""
     checkpoint = open_checkpoint(model)
     edits = [
         done
         for encoder in checkpoint.encoders
-        for done in edit(encoder, PromptBook(open_tokenizer(encoder), PROFILE), removals)
+        for done in edit_encoder(encoder, PromptBuilder(open_tokenizer(encoder), PROFILE), removals)
     ]
     write_delta([done.update for done in edits], model, out / "delta.safetensors")
 
@@ -173,7 +173,7 @@ def growth(models: Models, name: str) -> float:
 def hundred(models: Models) -> float:
     """Seconds for 100 concepts at once."""
     names = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
-    removals = [Removal(Concept(name), Destination(THINGS[0], "replacement")) for name in names]
+    removals = [ResolvedRemoval(Concept(name), Destination(THINGS[0], "replacement")) for name in names]
     clear(models.out)
     remove(models.folder, removals, models.out)
     return seconds(lambda: remove(models.folder, removals, models.out))

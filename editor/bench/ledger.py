@@ -16,7 +16,7 @@ from editor.bench.edit import resident
 from editor.bench.outcome import Outcome, at_most, measure, seconds
 from editor.bench.synthetic_checkpoints import write_folder
 from editor.checkpoints import Checkpoint, open_checkpoint
-from editor.ledger import Entry, Ledger, LedgerFolder
+from editor.ledger import Ledger, LedgerEntry, LedgerFolder
 from editor.publishing.delta import write_delta
 
 COUNT, FEWER, REPEATS = 1_000, 100, 5
@@ -48,21 +48,23 @@ class Bench:
         """What is written."""
         return self.folder.path.with_suffix(".delta.safetensors")
 
-    def step(self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[Entry] = ()) -> None:
+    def step(
+        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[LedgerEntry] = ()
+    ) -> None:
         """One change from file to file; it is told how far the removals that it is about go."""
         ledger = change(self.folder.read_for(checkpoint))
         edits = self.folder.solve(ledger, checkpoint, about or ledger.active[:1])
         write_delta([done.update for done in edits], self.model, self.delta, request=ledger.digest)
-        with self.folder.committing(checkpoint, change, ledger, self.delta):
+        with self.folder.transaction(checkpoint, change, ledger, self.delta):
             pass
 
-    def add(self, *entries: Entry) -> None:
+    def add(self, *entries: LedgerEntry) -> None:
         """Some removals more, with all that a request is checked for."""
         checkpoint = open_checkpoint(self.model)
-        self.folder.with_entries(checkpoint, entries)
+        self.folder.preview_add(checkpoint, entries)
         self.step(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
 
-    def revoke(self, entry: Entry) -> None:
+    def revoke(self, entry: LedgerEntry) -> None:
         """One removal less."""
         self.step(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], MOMENT))
 
@@ -96,10 +98,10 @@ def run() -> Outcome:
     )
 
 
-def removals() -> Iterator[Entry]:
+def removals() -> Iterator[LedgerEntry]:
     """Removals of things that nobody else names, ten thousand of them."""
     for matter, colour, thing in product(MATTERS, COLOURS, THINGS):
-        yield Entry(
+        yield LedgerEntry(
             removal=Removal(concept=f"{colour} {matter} {thing}", replacement=DESTINATION, spellings=[]), since=MOMENT
         )
 

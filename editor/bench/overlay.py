@@ -14,10 +14,10 @@ import torch
 from editor.bench.outcome import Measure, Outcome, at_least, side_by_side
 from editor.checkpoints.tensor_reader import TensorFile, as_bytes
 from editor.io.atomic import sync_folder
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta, patches
 from editor.publishing.delta import write_delta
 from editor.publishing.overlay import write_segments
-from editor.solver.low_rank_update import TensorUpdate
 
 MEGABYTE = 1_000_000
 SIZE, WIDTH, RANK = 500 * MEGABYTE, 768, 8

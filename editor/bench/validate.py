@@ -33,13 +33,13 @@ from editor.judging.evaluation import (
 from editor.judging.gates import policy_from_request
 from editor.judging.judge import open_judge
 from editor.judging.prompt_groups import request_groups
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Removal, open_book
-from editor.prompts.templates import evenly
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
+from editor.prompts.templates import evenly_spaced
 
 FASTER, FASTER_IN_FULL, EQUAL, SAVED = 6.0, 2.0, 1e-3, 0.5
 IMAGES, STEPS, GUIDANCE, REPEATS = 32, 20, 3.0, 3
-FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
 
 
 def run() -> Outcome:
@@ -65,7 +65,7 @@ def run() -> Outcome:
 
 def shots_to_draw() -> list[ImageSpec]:
     """Prompts spread over objects and styles, each at one seed."""
-    return [ImageSpec(phrase.text(), 0) for phrase in evenly(styled_object_phrases(), IMAGES)]
+    return [ImageSpec(phrase.text(), 0) for phrase in evenly_spaced(styled_object_phrases(), IMAGES)]
 
 
 @torch.inference_mode()
@@ -103,7 +103,7 @@ class Sparing(ImagePairGenerator):
 
 def savings(pipeline: Any) -> list[Bound]:
     """The share of images that some cases don't need, under the default request. What one case drew serves the next."""
-    (done,) = edit(open_checkpoint(emoji.WEIGHTS).encoders[0], open_book(emoji.WEIGHTS), [FOX])
+    (done,) = edit_encoder(open_checkpoint(emoji.WEIGHTS).encoders[0], open_prompt_builder(emoji.WEIGHTS), [FOX])
     sampler = Sampler(Validation().steps, Validation().guidance, native_precision())
     with tempfile.TemporaryDirectory() as folder:
         base, edited = ImageCache(Path(folder), "base"), ImageCache(Path(folder), "edited")
@@ -117,7 +117,7 @@ def savings(pipeline: Any) -> list[Bound]:
 
 def saved(easel: ImagePairGenerator) -> float:
     """Of what would be drawn without early stopping."""
-    asked, book = Validation(), open_book(emoji.WEIGHTS)
+    asked, book = Validation(), open_prompt_builder(emoji.WEIGHTS)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     policy, groups = (
         policy_from_request(asked),

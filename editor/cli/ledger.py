@@ -18,7 +18,7 @@ from editor.emoji.locate import embedded_model_folder
 if TYPE_CHECKING:
     from editor.jobs.ledger_rebase import Rebased
     from editor.jobs.ledger_release import Released
-    from editor.ledger.entry import Entry
+    from editor.ledger.entry import LedgerEntry
     from editor.ledger.ledger import Ledger
 
 MAX_REMOVALS_SHOWN = 40
@@ -63,12 +63,14 @@ def ledger(
     """List the active and revoked removals of a ledger, and the conflicts between them."""
     from editor.checkpoints import open_checkpoint
     from editor.checkpoints.tokenizers import open_tokenizer
-    from editor.ledger.conflict_checks import conflicts_of, labelled
+    from editor.ledger.conflict_checks import find_ledger_conflicts, labelled_removals
     from editor.ledger.store import LedgerFolder
 
     held = LedgerFolder(folder).read()
     tokenizer = open_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
-    found = ledger_listing(held, conflicts_of(held, tokenizer) if tokenizer else find_name_conflicts(labelled(held)))
+    found = ledger_listing(
+        held, find_ledger_conflicts(held, tokenizer) if tokenizer else find_name_conflicts(labelled_removals(held))
+    )
     if json_output:
         typer.echo(found.model_dump_json())
     else:
@@ -86,7 +88,7 @@ def ledger_listing(held: "Ledger", conflicts: list[Conflict]) -> LedgerListing:
     )
 
 
-def list_removal(entry: "Entry") -> ListedRemoval:
+def list_removal(entry: "LedgerEntry") -> ListedRemoval:
     """Return one removal of a ledger."""
     removal = entry.removal
     return ListedRemoval(

@@ -15,7 +15,7 @@ from editor.cli.common import print_conflicts
 from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
-    from editor.prompts import Pair, PromptBook, Removal
+    from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval
 
 
 class ReviewedPrompt(BaseModel):
@@ -62,13 +62,13 @@ def prompts(
     """
     model_path = model_dir or embedded_model_folder(model)
     request = build_request(remove, removal_options, model=model)
-    from editor.prompts import find_conflicts, open_book
-    from editor.prompts.resolve_request import resolve
+    from editor.prompts import find_conflicts, open_prompt_builder
+    from editor.prompts.resolve_request import resolve_request
 
-    book = open_book(model_path)
+    book = open_prompt_builder(model_path)
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     found = Review(
-        removals=[review_removal(removal, book) for removal in resolve(request, book)],
+        removals=[review_removal(removal, book) for removal in resolve_request(request, book)],
         conflicts=find_conflicts(labelled, book.tokenizer),
     )
     if json_output:
@@ -77,7 +77,7 @@ def prompts(
         print_review(found, Console(highlight=False, soft_wrap=True))
 
 
-def review_removal(removal: "Removal", book: "PromptBook") -> ReviewedRemoval:
+def review_removal(removal: "ResolvedRemoval", book: "PromptBuilder") -> ReviewedRemoval:
     """Return the names and prompts of one removal."""
     return ReviewedRemoval(
         concept=removal.concept.name,
@@ -89,7 +89,7 @@ def review_removal(removal: "Removal", book: "PromptBook") -> ReviewedRemoval:
     )
 
 
-def review_prompt(pair: "Pair", book: "PromptBook") -> ReviewedPrompt:
+def review_prompt(pair: "PromptPair", book: "PromptBuilder") -> ReviewedPrompt:
     """Return one prompt with its tokens."""
     ids = pair.concept.ids[1 : pair.concept.eos].tolist()
     return ReviewedPrompt(

@@ -19,7 +19,7 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.denoiser import Conditioning, select_rows
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 
 SUPPORTED_PIPELINE = "StableDiffusionPipeline"
 BATCH_SIZE = 32

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from editor.solver.low_rank_update import TensorUpdate
+    from editor.methods.tensor_update import TensorUpdate
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,16 @@ def updates_for(folder: Path, config: Config) -> "list[TensorUpdate]":
     from api_schemas.edits import EditRequest
     from editor.checkpoints import open_checkpoint
     from editor.jobs.forecast import edit_all
-    from editor.prompts import open_books
-    from editor.prompts.resolve_request import resolve
-    from editor.solver.config import method_of
+    from editor.methods.config import method_from_options
+    from editor.prompts import open_prompt_builders
+    from editor.prompts.resolve_request import resolve_request
 
     removal = {"concept": config.erase_concept, "kind": config.concept_type, "replacement": config.replacement or None}
     request = EditRequest.model_validate({"removals": [removal], "options": {"preset": config.preset}})
     checkpoint = open_checkpoint(folder)
-    books = open_books(checkpoint)
-    method = method_of(request.options, (0,), "the default")
-    return [edit.update for edit in edit_all(checkpoint, books, resolve(request, books[0]), method)]
+    books = open_prompt_builders(checkpoint)
+    method = method_from_options(request.options, (0,), "the default")
+    return [edit.update for edit in edit_all(checkpoint, books, resolve_request(request, books[0]), method)]
 
 
 def put_delta(pipeline: Any, folder: Path, config: Config) -> None:

@@ -9,7 +9,7 @@ from editor.jobs.edit_phase import Edited, edited, run_edit, updates
 from editor.jobs.publish_phase import artifacts, deliver, published, run_publish
 from editor.jobs.trace_phase import run_trace, traced
 from editor.jobs.validate_phase import run_validate, validation_of, verdict
-from editor.ledger.snapshot import hand_over
+from editor.ledger.snapshot import write_snapshot
 
 __all__ = [
     "PHASES",
@@ -20,7 +20,6 @@ __all__ = [
     "deliver",
     "edited",
     "finished",
-    "hand_over",
     "judge_folder",
     "published",
     "run_edit",
@@ -32,6 +31,7 @@ __all__ = [
     "updates",
     "validation_of",
     "verdict",
+    "write_snapshot",
 ]
 
 RUN = {"trace": run_trace, "edit": run_edit, "validate": run_validate, "publish": run_publish}

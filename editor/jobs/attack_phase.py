@@ -14,7 +14,7 @@ from editor.judging.attacks import AttackContext, ModelVariant, load_attacks, ma
 from editor.judging.detectors import count_detections, load_detectors
 from editor.judging.evaluation import GeneratedImages, ImagePairGenerator
 from editor.judging.feature_scores.evaluate import generate_paired_images, score_features
-from editor.ledger import all_removed
+from editor.ledger import all_active_removals
 from editor.publishing.provenance import weights_digests
 
 ATTACKS = "attacks"
@@ -50,7 +50,7 @@ def scenes(context: JobContext, easel: ImagePairGenerator) -> list[AttackContext
         return []
     before = ModelVariant(easel.pipeline, easel.sampler, context.book)
     after = make_edited_variant(before, easel.updates)
-    removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.book)
     return [
         AttackContext(removal, index, removed, before, after, easel.updates, context.judge, easel.before)
         for index, removal in enumerate(context.removals)

@@ -15,9 +15,9 @@ from editor import emoji
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.io.atomic import write_bytes
 from editor.judging.judge import Judge, open_judge
-from editor.ledger import Entry, entries_of
-from editor.prompts import PromptBook, Removal, open_books
-from editor.prompts.resolve_request import resolve
+from editor.ledger import LedgerEntry, entries_from_request
+from editor.prompts import PromptBuilder, ResolvedRemoval, open_prompt_builders
+from editor.prompts.resolve_request import resolve_request
 from editor.publishing.provenance import weights_digests
 
 Progress = Callable[[str, float, str], None]
@@ -55,24 +55,24 @@ class JobContext:
         return self.checkpoint.encoders[0]
 
     @cached_property
-    def books(self) -> list[PromptBook]:
+    def books(self) -> list[PromptBuilder]:
         """The prompts of each of its text encoders."""
-        return open_books(self.checkpoint)
+        return open_prompt_builders(self.checkpoint)
 
     @property
-    def book(self) -> PromptBook:
+    def book(self) -> PromptBuilder:
         """Those of the first."""
         return self.books[0]
 
     @cached_property
-    def removals(self) -> list[Removal]:
+    def removals(self) -> list[ResolvedRemoval]:
         """What is removed."""
-        return resolve(self.request, self.book, each_alone=self.ledger is not None)
+        return resolve_request(self.request, self.book, each_alone=self.ledger is not None)
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LedgerEntry]:
         """The same for a ledger."""
-        return entries_of(self.request, self.label, self.now)
+        return entries_from_request(self.request, self.label, self.now)
 
     @cached_property
     def judge(self) -> Judge:

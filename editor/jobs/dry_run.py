@@ -10,8 +10,8 @@ from editor.jobs.context import JobContext
 from editor.jobs.forecast import EncoderForecast, forecast
 from editor.judging.prompt_groups import request_groups
 from editor.ledger import LedgerFolder
-from editor.ledger.snapshot import hand_over
-from editor.prompts import Removal
+from editor.ledger.snapshot import write_snapshot
+from editor.prompts import ResolvedRemoval
 from editor.publishing.export import ArtifactFile
 
 PLAN = "plan.json"
@@ -19,7 +19,7 @@ PHASES: tuple[str, ...] = ("plan",)
 WORST = 24
 """Prompts that are listed of those that would be hurt."""
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
 def finished(phase: str, context: JobContext) -> bool:
@@ -68,7 +68,7 @@ def solvable(request: EditRequest) -> EditRequest:
     return request.model_copy(update={"options": options})
 
 
-def planned(context: JobContext, removal: Removal) -> PlannedRemoval:
+def planned(context: JobContext, removal: ResolvedRemoval) -> PlannedRemoval:
     """What one removal covers."""
     pairs = context.book.edit_pairs(removal)
     return PlannedRemoval(

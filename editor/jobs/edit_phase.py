@@ -12,11 +12,11 @@ from editor.jobs.context import JobContext, keep
 from editor.jobs.forecast import FORESEEN, edit_all, edits_of, foreseen_changes
 from editor.jobs.trace_phase import in_ledger, traced
 from editor.judging.prompt_groups import neighbour_names
-from editor.ledger import Ledger, LedgerFolder, all_removed
-from editor.methods.default import WORST, Edit
-from editor.prompts import Removal
-from editor.solver.config import method_of
-from editor.solver.low_rank_update import TensorUpdate, update_of
+from editor.ledger import Ledger, LedgerFolder, all_active_removals
+from editor.methods.config import method_from_options
+from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
+from editor.methods.tensor_update import TensorUpdate, make_tensor_update
+from editor.prompts import ResolvedRemoval
 from editor.tracing.layer_selection import layers_by_trace
 
 
@@ -38,7 +38,7 @@ def run_edit(context: JobContext) -> None:
     edits = solved(context, ledger)
     factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
     write_bytes(context.workdir / "edit.safetensors", save(factors))
-    removed = all_removed(context.removals, context.entries, ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, ledger, context.book)
     done = Edited(
         removals=[described(context, removal, removed) for removal in context.removals],
         solves=with_forecast(context, edits, removed),
@@ -49,20 +49,24 @@ def run_edit(context: JobContext) -> None:
     context.progress("edit", 1.0, "solved")
 
 
-def solved(context: JobContext, ledger: Ledger | None) -> list[Edit]:
+def solved(context: JobContext, ledger: Ledger | None) -> list[TensorEdit]:
     """The edits, together with all that the ledger holds if there is one."""
     if context.ledger and ledger:
         return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
-    method = method_of(context.request.options, *chosen_layers(context))
+    method = method_from_options(context.request.options, *chosen_layers(context))
     return edit_all(context.checkpoint, context.books, context.removals, method)
 
 
-def with_forecast(context: JobContext, edits: Sequence[Edit], removed: Sequence[Removal]) -> list[SolveRecord]:
+def with_forecast(
+    context: JobContext, edits: Sequence[TensorEdit], removed: Sequence[ResolvedRemoval]
+) -> list[SolveRecord]:
     """The records, with what retain prompts in held-out wordings are to expect."""
     records = []
     for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
         own = edits_of(encoder, edits)
-        foreseen = foreseen_changes(encoder, book, own, book.held_out_retain(removed, FORESEEN))[:WORST]
+        foreseen = foreseen_changes(
+            encoder, book, own, book.held_out_retain_texts(book.retain_phrases(removed), FORESEEN)
+        )[:MAX_LISTED_PROMPTS]
         records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
     return records
 
@@ -75,9 +79,9 @@ def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
     return layers_by_trace(traced(context))
 
 
-def described(context: JobContext, removal: Removal, removed: Sequence[Removal]) -> RemovalRecord:
+def described(context: JobContext, removal: ResolvedRemoval, removed: Sequence[ResolvedRemoval]) -> RemovalRecord:
     """A removal for the report."""
-    objects, styles = context.book.kept_names(removed)
+    objects, styles = context.book.retained_names(removed)
     kept = objects if removal.concept.kind == "object" else styles
     paper = context.request.options.preset == "paper"
     pairs = context.book.paper_pairs(removal) if paper else context.book.edit_pairs(removal)
@@ -103,6 +107,6 @@ def updates(context: JobContext) -> list[TensorUpdate]:
     factors = load_file(context.workdir / "edit.safetensors")
     encoders = {encoder.component: encoder for encoder in context.checkpoint.encoders}
     return [
-        update_of(encoders[solve.component], solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"])
+        make_tensor_update(encoders[solve.component], solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"])
         for i, solve in enumerate(edited(context).solves)
     ]

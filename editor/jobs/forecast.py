@@ -12,12 +12,12 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.checkpoints import Checkpoint, TextEncoder
-from editor.ledger import Ledger, LedgerFolder, all_removed, entries_of
-from editor.methods.collateral_forecast import foresee
-from editor.methods.default import Edit, edit
-from editor.prompts import PromptBook, Removal, find_conflicts, open_books
-from editor.prompts.resolve_request import resolve
-from editor.solver.config import Method, method_of
+from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
+from editor.methods.collateral_forecast import forecast_collateral
+from editor.methods.config import MethodConfig, method_from_options
+from editor.methods.default import TensorEdit, edit_encoder
+from editor.prompts import PromptBuilder, ResolvedRemoval, find_conflicts, open_prompt_builders
+from editor.prompts.resolve_request import resolve_request
 
 FORESEEN = 96
 """Prompts about what stays whose collateral is foreseen where nobody brings others."""
@@ -63,56 +63,63 @@ def forecast(
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
-    books = open_books(checkpoint)
-    removals = resolve(request, books[0], each_alone=folder is not None)
+    books = open_prompt_builders(checkpoint)
+    removals = resolve_request(request, books[0], each_alone=folder is not None)
     ledger, conflicts, edits = solved(checkpoint, books, request, removals, folder)
-    removed = all_removed(removals, entries_of(request), ledger, books[0])
+    removed = all_active_removals(removals, entries_from_request(request), ledger, books[0])
     found = [
-        encoder_forecast(encoder, book, edits_of(encoder, edits), corpus or book.held_out_retain(removed, FORESEEN))
+        encoder_forecast(
+            encoder,
+            book,
+            edits_of(encoder, edits),
+            corpus or book.held_out_retain_texts(book.retain_phrases(removed), FORESEEN),
+        )
         for encoder, book in zip(checkpoint.encoders, books, strict=True)
     ]
-    return Forecast(encoders=found, conflicts=conflicts, ledger=ledger.record() if ledger else None)
+    return Forecast(encoders=found, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
 
 
 def solved(
     checkpoint: Checkpoint,
-    books: Sequence[PromptBook],
+    books: Sequence[PromptBuilder],
     request: EditRequest,
-    removals: Sequence[Removal],
+    removals: Sequence[ResolvedRemoval],
     folder: LedgerFolder | None,
-) -> tuple[Ledger | None, list[Conflict], list[Edit]]:
+) -> tuple[Ledger | None, list[Conflict], list[TensorEdit]]:
     """The edits, alone or with all that a ledger holds, and what gets in the way."""
     if folder:
         folder.read()
-        entries = entries_of(request)
-        ledger, warnings = folder.with_entries(checkpoint, entries)
+        entries = entries_from_request(request)
+        ledger, warnings = folder.preview_add(checkpoint, entries)
         return ledger, warnings, folder.solve(ledger, checkpoint, entries)
     if request.options.sites == "auto":
         raise UsageError("Only a trace can tell the sites.", field="sites", remedy="Name layers, such as --sites 0.")
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
-    method = method_of(request.options, tuple(request.options.sites), "as was asked")
+    method = method_from_options(request.options, tuple(request.options.sites), "as was asked")
     edits = edit_all(checkpoint, books, removals, method)
     return None, find_conflicts(labelled, books[0].tokenizer), edits
 
 
 def edit_all(
-    checkpoint: Checkpoint, books: Sequence[PromptBook], removals: Sequence[Removal], method: Method
-) -> list[Edit]:
+    checkpoint: Checkpoint, books: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
+) -> list[TensorEdit]:
     """The edits of every text encoder, without a ledger."""
     every = zip(checkpoint.encoders, books, strict=True)
-    return [done for encoder, book in every for done in edit(encoder, book, removals, method, about=removals)]
+    return [
+        done for encoder, book in every for done in edit_encoder(encoder, book, removals, method, report_on=removals)
+    ]
 
 
-def edits_of(encoder: TextEncoder, edits: Sequence[Edit]) -> list[Edit]:
+def edits_of(encoder: TextEncoder, edits: Sequence[TensorEdit]) -> list[TensorEdit]:
     """Those of one text encoder."""
     return [done for done in edits if done.record.component == encoder.component]
 
 
 def encoder_forecast(
-    encoder: TextEncoder, book: PromptBook, edits: Sequence[Edit], texts: Sequence[str]
+    encoder: TextEncoder, book: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> EncoderForecast:
     """What will happen in one text encoder. Of several layers, the last tells how far the concepts go."""
-    last, readable = edits[-1].record, book.fitting(list(dict.fromkeys(texts)))
+    last, readable = edits[-1].record, book.select_fitting(list(dict.fromkeys(texts)))
     return EncoderForecast(
         component=encoder.component,
         layers=[done.record.layer for done in edits],
@@ -124,7 +131,9 @@ def encoder_forecast(
 
 
 def foreseen_changes(
-    encoder: TextEncoder, book: PromptBook, edits: Sequence[Edit], texts: Sequence[str]
+    encoder: TextEncoder, book: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> list[ForeseenChange]:
     """What an encoder's edits will do to prompts, worst first."""
-    return foresee(encoder, book, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts)
+    return forecast_collateral(
+        encoder, book, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts
+    )

@@ -15,10 +15,10 @@ from editor.checkpoints.diff import TensorDifference, compare_encoders
 from editor.errors import LedgerError, PublishingError
 from editor.io.atomic import write_bytes
 from editor.jobs.ledger_release import Release, Released
-from editor.ledger.entry import Entry
+from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
-from editor.ledger.store import LedgerFolder, base_of
-from editor.methods.default import Edit
+from editor.ledger.store import LedgerFolder, encoder_digests
+from editor.methods.default import TensorEdit
 from editor.publishing.apply import patches, write_patches
 from editor.publishing.delta import read_binding
 from editor.publishing.filenames import DELTA
@@ -88,9 +88,9 @@ class Rebase:
         held, onto = self.folder.read(), self.to.checkpoint
         if self.target.file.exists():
             raise self.taken()
-        if held.base == base_of(onto):
+        if held.base == encoder_digests(onto):
             return self.reused(held) if self.has_delta(held) else self.solved(held, onto)
-        if original is None or held.base != base_of(original):
+        if original is None or held.base != encoder_digests(original):
             raise LedgerError(
                 f"{onto.path} has other tensors than the ledger's own base model, and what differs can only be told "
                 "with that one at hand.",
@@ -110,7 +110,7 @@ class Rebase:
         """The kept delta, and the new checkpoint's files with it."""
         delta, model, out = self.folder.delta, self.to.checkpoint.path, self.to.out
         plan = patches(model, delta) if held.active else []
-        with self.target.committing(self.to.checkpoint, self.onto_nothing(held), held, delta if plan else None):
+        with self.target.transaction(self.to.checkpoint, self.onto_nothing(held), held, delta if plan else None):
             if plan:
                 write_bytes(out / DELTA, delta.read_bytes())
             files = [] if self.to.delta_only or not plan else write_patches(plan, model, delta, out)
@@ -119,7 +119,7 @@ class Rebase:
     def solved(self, held: Ledger, original: Checkpoint) -> Rebased:
         """All solved again, on both sides."""
         onto = self.to.checkpoint
-        carried = Ledger(base=base_of(onto), active=held.active, revoked=held.revoked)
+        carried = Ledger(base=encoder_digests(onto), active=held.active, revoked=held.revoked)
         edits = self.target.solve(carried, onto, carried.active)
         same = held.base == carried.base
         before = edits if same else self.folder.solve(held, original, held.active)
@@ -175,13 +175,13 @@ class OntoNothing:
         return self.carried
 
 
-def left(edits: Sequence[Edit]) -> Left:
+def left(edits: Sequence[TensorEdit]) -> Left:
     """What each update leaves of each removal."""
     records = (done.record for done in edits)
     return {(r.component, told.kind, told.concept): told.left for r in records for told in r.feasibility}
 
 
-def compared(entries: Sequence[Entry], before: Left, after: Left) -> list[Carried]:
+def compared(entries: Sequence[LedgerEntry], before: Left, after: Left) -> list[Carried]:
     """Each removal in each encoder, the one that goes least far first."""
     components = sorted({component for component, _, _ in {**before, **after}})
     found = [

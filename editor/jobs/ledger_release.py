@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from api_schemas.edits import Validation
 from api_schemas.report import AuditReport
 from editor.checkpoints import Checkpoint
-from editor.ledger.entry import Entry
+from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder
-from editor.methods.default import Edit
+from editor.methods.default import TensorEdit
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.bundle import Signing, publish
 from editor.publishing.export import deliver
@@ -37,7 +37,7 @@ class Released(BaseModel):
 class Revoked(Released):
     """The same after a revocation."""
 
-    revoked: list[Entry]
+    revoked: list[LedgerEntry]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Release:
         folder: LedgerFolder,
         change: Callable[[Ledger], Ledger],
         ledger: Ledger,
-        edits: Sequence[Edit],
-        taken_back: Sequence[Entry] = (),
+        edits: Sequence[TensorEdit],
+        taken_back: Sequence[LedgerEntry] = (),
     ) -> Released:
         """Publish what was solved, deliver it, and commit the ledger.
 
@@ -74,17 +74,19 @@ class Release:
         with tempfile.TemporaryDirectory() as name:
             staged = Path(name)
             note = self.publish(ledger, edits, taken_back, staged).lora_note if edits else None
-            with folder.committing(self.checkpoint, change, ledger, staged / DELTA if edits else None):
+            with folder.transaction(self.checkpoint, change, ledger, staged / DELTA if edits else None):
                 files = deliver(staged, self.checkpoint.path, self.out) if edits else []
         return Released(digest=ledger.digest, active=len(ledger.active), files=files, lora_note=note)
 
-    def publish(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry], staged: Path) -> AuditReport:
+    def publish(
+        self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry], staged: Path
+    ) -> AuditReport:
         """As a request's edit is published; what is signed for is the ledger, which no single request made."""
         updates, report = [done.update for done in edits], self.draft(ledger, edits, taken_back)
-        signing = Signing(self.signer, ledger.parameters(taken_back))
+        signing = Signing(self.signer, ledger.attestation_parameters(taken_back))
         return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
-    def draft(self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[Entry]) -> AuditReport:
+    def draft(self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry]) -> AuditReport:
         """The report. It names what was taken back, and nobody's removals."""
         hidden: dict[str, list[object]] = {"feasibility": [], "foreseen": []}
         return AuditReport(
@@ -94,7 +96,7 @@ class Release:
             removals=[],
             solves=[done.record.model_copy(update=hidden) for done in edits],
             traces=[],
-            ledger=ledger.record(taken_back),
+            ledger=ledger.to_record(taken_back),
             validation=None,
             verdict=None,
             limits=known_limits([], self.checkpoint.second_ways),

@@ -73,7 +73,7 @@ def draft(context: JobContext) -> AuditReport:
         canaries=canaries(context.checkpoint, done.removals, updates(context), layers_of(done.solves)),
         collateral=collateral_of(context),
         traces=traced(context),
-        ledger=done.ledger.record() if done.ledger and not refusal else None,
+        ledger=done.ledger.to_record() if done.ledger and not refusal else None,
         validation=validation_of(context),
         verdict=verdict(context),
         **dict(attacked(context)),
@@ -122,5 +122,5 @@ def deliver(context: JobContext, out: Path) -> list[Path]:
     def change(now: Ledger) -> Ledger:
         return now.add(context.entries)
 
-    with LedgerFolder(context.ledger).committing(context.checkpoint, change, ledger, context.out / DELTA):
+    with LedgerFolder(context.ledger).transaction(context.checkpoint, change, ledger, context.out / DELTA):
         return export.deliver(context.out, context.model_dir, out)

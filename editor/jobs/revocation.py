@@ -15,13 +15,13 @@ from editor.jobs.publish_phase import draft
 from editor.jobs.trace_phase import Traces
 from editor.jobs.validate_phase import MaybeValidation
 from editor.ledger import Ledger, LedgerFolder
-from editor.ledger.snapshot import hand_over
+from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import open_signer
 from editor.publishing.bundle import Signing, publish, publish_report
 
 PHASES: tuple[str, ...] = ("edit", "publish")
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
 def run_phase(phase: str, context: JobContext) -> None:
@@ -47,8 +47,8 @@ def run_publish(context: JobContext) -> None:
     """Write the artifacts and, last, the report that lists them and names what was taken back."""
     context.progress("publish", 0.0, "writing the files")
     _, ledger = held(context)
-    report = draft(context).model_copy(update={"ledger": ledger.record(ledger.revoked)})
-    signing = Signing(open_signer(context.signing_dir, context.now), ledger.parameters(ledger.revoked))
+    report = draft(context).model_copy(update={"ledger": ledger.to_record(ledger.revoked)})
+    signing = Signing(open_signer(context.signing_dir, context.now), ledger.attestation_parameters(ledger.revoked))
     if edited(context).solves:
         publish(report, updates(context), context.model_dir, [], context.out, signing=signing)
     else:

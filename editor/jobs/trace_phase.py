@@ -46,7 +46,7 @@ def in_ledger(context: JobContext) -> tuple[Ledger | None, list[Conflict]]:
     """The ledger as it will stand, if there is one, and what gets in the request's way there."""
     if context.ledger is None:
         return None, []
-    return LedgerFolder(context.ledger).with_entries(context.checkpoint, context.entries)
+    return LedgerFolder(context.ledger).preview_add(context.checkpoint, context.entries)
 
 
 def traced(context: JobContext) -> list[TraceRecord]:

@@ -22,7 +22,7 @@ from editor.judging.policies import resolve_policy
 from editor.judging.prompt_groups import request_groups
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
-from editor.ledger import all_removed
+from editor.ledger import all_active_removals
 from editor.stats.intervals import combine_verdicts
 
 MaybeValidation = RootModel[Validation | None]
@@ -60,7 +60,7 @@ def gates(context: JobContext) -> Policy:
 def planned_trials(context: JobContext) -> list[GroupEvaluation]:
     """The prompts of each group, and what they must show."""
     asked = context.request.validation
-    removed = all_removed(context.removals, context.entries, edited(context).ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.book)
     groups = request_groups(
         context.book, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
     )

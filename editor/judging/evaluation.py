@@ -15,7 +15,7 @@ from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 
 Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16

@@ -15,7 +15,7 @@ from editor.generation.config import Image
 from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, load
 from editor.prompts import Profile
-from editor.prompts.concepts import Kind
+from editor.prompts.concepts import ConceptKind
 from editor.prompts.templates import class_prompts
 
 WEIGHTS_FILE = "model.safetensors"
@@ -30,7 +30,7 @@ class Judge(ABC):
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
         self.digest = file_digest(folder / WEIGHTS_FILE)
-        self._class_embeddings: dict[tuple[Kind, str], Tensor] = {}
+        self._class_embeddings: dict[tuple[ConceptKind, str], Tensor] = {}
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -49,13 +49,13 @@ class Judge(ABC):
         """Who judged, in one word that tells judges apart."""
         return f"{self.name}@{self.digest[:12]}"
 
-    def embed_class(self, kind: Kind, name: str) -> Tensor:
+    def embed_class(self, kind: ConceptKind, name: str) -> Tensor:
         """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
         if (kind, name) not in self._class_embeddings:
             self._class_embeddings[kind, name] = self.embed_texts(class_prompts(self.profile, kind, name))
         return self._class_embeddings[kind, name]
 
-    def class_similarity(self, kind: Kind, embedded: Tensor, name: str) -> Tensor:
+    def class_similarity(self, kind: ConceptKind, embedded: Tensor, name: str) -> Tensor:
         """``(n, d)`` -> ``(n,)``: cosine to the class in the context that fits best.
 
         Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
@@ -63,12 +63,12 @@ class Judge(ABC):
         """
         return (embedded @ self.embed_class(kind, name).T.to(embedded)).amax(1)
 
-    def class_names(self, kind: Kind, extra: Sequence[str] = ()) -> list[str]:
+    def class_names(self, kind: ConceptKind, extra: Sequence[str] = ()) -> list[str]:
         """The classes to choose from."""
         base = self.profile.object_names if kind == "object" else self.profile.styles
         return list(dict.fromkeys([*base, *extra]))
 
-    def classify(self, kind: Kind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
+    def classify(self, kind: ConceptKind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """The name chosen for each embedded image, and the similarities ``(n, names)``."""
         scores = torch.stack([self.class_similarity(kind, embedded, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores

@@ -6,9 +6,9 @@ from itertools import product
 from typing import Literal
 
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
-from editor.prompts.concepts import Kind, Phrase
-from editor.prompts.templates import evenly
+from editor.prompts import PromptBuilder, ResolvedRemoval
+from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.templates import evenly_spaced
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
 MAX_GROUP_PROMPTS = 192
@@ -22,7 +22,7 @@ class PromptGroup:
 
     name: GroupName
     removal: int | None
-    kind: Kind
+    kind: ConceptKind
     phrases: tuple[Phrase, ...]
     concept: str | None = None
     """What every prompt is about, whichever alias it uses."""
@@ -38,7 +38,7 @@ class PromptGroup:
         return [self.concept or getattr(phrase, self.kind) for phrase in self.phrases]
 
 
-def neighbour_names(judge: Judge, removal: Removal, kept: Sequence[str]) -> list[str]:
+def neighbour_names(judge: Judge, removal: ResolvedRemoval, kept: Sequence[str]) -> list[str]:
     """Names that must stay: those that the caller gave, then those that the judge finds most like the concept."""
     kind, own = (
         removal.concept.kind,
@@ -50,7 +50,7 @@ def neighbour_names(judge: Judge, removal: Removal, kept: Sequence[str]) -> list
     return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]
 
 
-def edited_phrases(book: PromptBook, removal: Removal, name: str) -> list[Phrase]:
+def edited_phrases(book: PromptBuilder, removal: ResolvedRemoval, name: str) -> list[Phrase]:
     """Contexts of the edit around ``name``."""
     return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
 
@@ -60,14 +60,14 @@ def natural_phrases(phrases: Iterable[Phrase]) -> list[Phrase]:
     return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
 
 
-def with_suffixes(book: PromptBook, phrases: Iterable[Phrase]) -> list[Phrase]:
+def with_suffixes(book: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phrase]:
     """Each phrase with everything that may follow it, as far as the model reads it; first as it is."""
     suffixes = ("", *(suffix for suffix in book.profile.suffixes if suffix))
     every = [replace(phrase, suffix=suffix) for suffix, phrase in product(suffixes, list(phrases))]
     return [phrase for phrase in dict.fromkeys(every) if book.fits(phrase.text())]
 
 
-def held_out_phrases(book: PromptBook, phrases: Sequence[Phrase]) -> list[Phrase]:
+def held_out_phrases(book: PromptBuilder, phrases: Sequence[Phrase]) -> list[Phrase]:
     """The same subjects in every held-out wording."""
     bare = [replace(phrase, prefix="", suffix="") for phrase in phrases if phrase.style]
     wordings = book.profile.held_out_wordings
@@ -79,7 +79,7 @@ def held_out_phrases(book: PromptBook, phrases: Sequence[Phrase]) -> list[Phrase
 
 def sample_evenly(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
     """Distinct phrases, thinned evenly."""
-    return tuple(evenly(list(dict.fromkeys(phrases)), limit))
+    return tuple(evenly_spaced(list(dict.fromkeys(phrases)), limit))
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
@@ -90,16 +90,16 @@ def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple
 
 
 def removal_groups(
-    book: PromptBook,
+    book: PromptBuilder,
     judge: Judge,
-    removal: Removal,
+    removal: ResolvedRemoval,
     index: int,
-    removed: Sequence[Removal],
+    removed: Sequence[ResolvedRemoval],
     limit: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
     """Target, generality and neighbours of one removal."""
-    objects, styles = book.kept_names(removed)
-    kind: Kind = removal.concept.kind
+    objects, styles = book.retained_names(removed)
+    kind: ConceptKind = removal.concept.kind
     near = neighbour_names(judge, removal, objects if kind == "object" else styles)
     every = [phrase for name in removal.names for phrase in edited_phrases(book, removal, name)]
     spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
@@ -108,7 +108,7 @@ def removal_groups(
     beside = [
         phrase
         for name in near
-        for phrase in evenly(with_suffixes(book, natural_phrases(edited_phrases(book, removal, name))), share)
+        for phrase in evenly_spaced(with_suffixes(book, natural_phrases(edited_phrases(book, removal, name))), share)
     ]
     about = removal.concept.subject
     return [
@@ -130,10 +130,10 @@ def removal_groups(
     ]
 
 
-def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> list[PromptGroup]:
+def retain_groups(book: PromptBuilder, removed: Sequence[ResolvedRemoval], limit: int) -> list[PromptGroup]:
     """Kept objects in kept styles, in held-out wordings; asked for both."""
-    styled = [phrase for phrase in book.retained(removed) if phrase.style]
-    phrases = sample_evenly(book.held_out(styled), limit)
+    styled = [phrase for phrase in book.retain_phrases(removed) if phrase.style]
+    phrases = sample_evenly(book.in_held_out_wordings(styled), limit)
     return (
         [
             PromptGroup("retain", None, "object", phrases),
@@ -145,11 +145,11 @@ def retain_groups(book: PromptBook, removed: Sequence[Removal], limit: int) -> l
 
 
 def request_groups(
-    book: PromptBook,
+    book: PromptBuilder,
     judge: Judge,
-    removals: Sequence[Removal],
+    removals: Sequence[ResolvedRemoval],
     retain: int,
-    removed: Sequence[Removal] = (),
+    removed: Sequence[ResolvedRemoval] = (),
     prompts: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
     """Every group of a request.

@@ -8,7 +8,7 @@ from editor.generation.config import ImageSpec
 from editor.io.plotting import Pair, Picture, sample_sheet
 from editor.judging.evaluation import GeneratedImages
 from editor.judging.prompt_groups import PromptGroup
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 
 PAIRS_PER_SHEET = 8
 CAPTIONS = {
@@ -27,7 +27,7 @@ def make_sample_sheets(groups: Sequence[PromptGroup], drawn: GeneratedImages, se
 
 def make_sample_sheet(group: PromptGroup, drawn: GeneratedImages, seed: int) -> Picture:
     """Up to eight pairs of a group."""
-    shots = [ImageSpec(prompt, seed) for prompt in evenly(group.prompts, PAIRS_PER_SHEET)]
+    shots = [ImageSpec(prompt, seed) for prompt in evenly_spaced(group.prompts, PAIRS_PER_SHEET)]
     pairs = [
         Pair(
             s.prompt,

@@ -1,10 +1,11 @@
-"""A ledger of removals per base model: an ordered set, always solved from the original weights.
+"""Ledgers: the active removals of a base model, always solved from the original weights.
 
-Order does not matter, what is revoked leaves no trace, and asking twice changes nothing: see docs/ledger.md.
+The weights do not depend on the order of the removals, a revoked removal leaves no trace, and adding a removal twice changes
+nothing.
 """
 
-from editor.ledger.entry import Entry, entries_of
+from editor.ledger.entry import LedgerEntry, entries_from_request
 from editor.ledger.ledger import Ledger
-from editor.ledger.store import LedgerFolder, all_removed
+from editor.ledger.store import LedgerFolder, all_active_removals
 
-__all__ = ["Entry", "Ledger", "LedgerFolder", "all_removed", "entries_of"]
+__all__ = ["Ledger", "LedgerEntry", "LedgerFolder", "all_active_removals", "entries_from_request"]

@@ -1,4 +1,4 @@
-"""One removal in a ledger."""
+"""An entry of a ledger: one removal."""
 
 import hashlib
 import json
@@ -10,40 +10,42 @@ from pydantic import BaseModel, ConfigDict, Field
 from api_schemas.edits import EditOptions, EditRequest
 from api_schemas.edits import Removal as RequestedRemoval
 
-SHORTEST_DIGEST, SHOWN_DIGEST = 8, 12
+MIN_DIGEST_PREFIX, DISPLAY_DIGEST_LENGTH = 8, 12
 
 
-class Entry(BaseModel):
-    """A removal as it was asked for, with the options it was asked with."""
+class LedgerEntry(BaseModel):
+    """A removal as requested, with the options of its request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     removal: RequestedRemoval
     options: EditOptions = EditOptions()
     label: str = Field(
-        "", description="The caller's own reference, a ticket number say. Says nothing about the weights."
+        "", description="The caller's own reference, such as a ticket number. Does not affect the weights."
     )
-    since: datetime | None = Field(None, description="When it came; nor does this.")
-    until: datetime | None = Field(None, description="When it went, for one that was revoked.")
+    since: datetime | None = Field(None, description="When the removal was added. Does not affect the weights.")
+    until: datetime | None = Field(None, description="When the removal was revoked.")
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what was asked, in canonical JSON; label and times do not count."""
-        asked = [self.removal.model_dump(mode="json"), self.options.model_dump(mode="json")]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        """sha256 of the removal and its options in canonical JSON, without label and times."""
+        requested = [self.removal.model_dump(mode="json"), self.options.model_dump(mode="json")]
+        return hashlib.sha256(json.dumps(requested, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """What conflicts call it: unlike any other, and with the caller's own reference."""
-        short = self.digest[:SHOWN_DIGEST]
+        """Unique name in conflict messages, with the caller's own reference."""
+        short = self.digest[:DISPLAY_DIGEST_LENGTH]
         return f"{self.label} ({short})" if self.label else short
 
-    def goes_by(self, name: str) -> bool:
-        """Whether a person may mean this entry by ``name``: its concept, its label, or a beginning of its digest."""
-        short = len(name) >= SHORTEST_DIGEST and self.digest.startswith(name)
-        return short or name == self.label or name.casefold() == self.removal.concept.casefold()
+    def matches(self, name: str) -> bool:
+        """Return whether ``name`` is the entry's concept, its label, or a prefix of its digest."""
+        is_prefix = len(name) >= MIN_DIGEST_PREFIX and self.digest.startswith(name)
+        return is_prefix or name == self.label or name.casefold() == self.removal.concept.casefold()
 
 
-def entries_of(request: EditRequest, label: str = "", since: datetime | None = None) -> list[Entry]:
-    """A request's removals, each with the options that it was asked with."""
-    return [Entry(removal=removal, options=request.options, label=label, since=since) for removal in request.removals]
+def entries_from_request(request: EditRequest, label: str = "", since: datetime | None = None) -> list[LedgerEntry]:
+    """Return an entry for each removal of a request."""
+    return [
+        LedgerEntry(removal=removal, options=request.options, label=label, since=since) for removal in request.removals
+    ]

@@ -1,4 +1,4 @@
-"""The ledger as a value: adding and revoking give another one; solving is elsewhere."""
+"""The ledger as an immutable value: adding and revoking return a new one."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api_schemas.edits import EditOptions
 from api_schemas.report import LedgerRecord
 from editor.errors import LedgerError
-from editor.ledger.entry import Entry
-from editor.solver.config import Method
+from editor.ledger.entry import LedgerEntry
+from editor.methods.config import MethodConfig
 
 
 class Ledger(BaseModel):
@@ -21,95 +21,93 @@ class Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["expunge-ledger/1"] = "expunge-ledger/1"
-    base: dict[str, str] = Field(description="Text encoder -> digest of all that its edit is computed from.")
-    active: tuple[Entry, ...] = Field((), description="In the order in which they came; it does not matter.")
-    revoked: tuple[Entry, ...] = Field((), description="Removals that no longer hold, in the order of their going.")
+    base: dict[str, str] = Field(description="Text encoder -> digest of everything that its edit is computed from.")
+    active: tuple[LedgerEntry, ...] = Field((), description="In order of addition, which does not affect the weights.")
+    revoked: tuple[LedgerEntry, ...] = Field((), description="Revoked removals in the order of their revocation.")
 
     @cached_property
-    def by_digest(self) -> Mapping[str, Entry]:
-        """The active entries in canonical order: by digest."""
+    def by_digest(self) -> Mapping[str, LedgerEntry]:
+        """The active entries by digest, in canonical order."""
         return {entry.digest: entry for entry in sorted(self.active, key=lambda entry: entry.digest)}
 
     @property
     def digest(self) -> str:
-        """Of base and active set: equal digests mean byte-identical weights."""
+        """Digest of the base model and the active set: equal digests mean byte-identical weights."""
         return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
 
-    def parameters(self, taken_back: Iterable[Entry]) -> dict[str, Any]:
-        """What is signed for where no single request made the weights: this ledger, and what it no longer removes."""
+    def attestation_parameters(self, taken_back: Iterable[LedgerEntry]) -> dict[str, Any]:
+        """Return the parameters to attest when no single request produced the weights: this ledger and what it released."""
         return {"ledger": self.digest, "takenBack": [entry.digest for entry in taken_back]}
 
-    def record(self, taken_back: Iterable[Entry] = ()) -> LedgerRecord:
-        """For a report, which is not to name what others asked for."""
-        gone = [entry.removal.concept for entry in taken_back]
-        return LedgerRecord(digest=self.digest, active=len(self.active), taken_back=gone)
+    def to_record(self, taken_back: Iterable[LedgerEntry] = ()) -> LedgerRecord:
+        """Return the record for a report, which must not name the removals of other requests."""
+        concepts = [entry.removal.concept for entry in taken_back]
+        return LedgerRecord(digest=self.digest, active=len(self.active), taken_back=concepts)
 
     @property
-    def method(self) -> Method:
-        """How all are solved together: one aim, the strongest preservation that any asked for, and everybody's pins."""
+    def method(self) -> MethodConfig:
+        """The settings of the joint solve: the common aim, the largest requested preservation weight, and all pins."""
         options = [entry.options for entry in self.by_digest.values()]
         weights = [one.preservation for one in options if one.preservation != "auto"]
         pins = sorted({pin for one in options for pin in one.pins})
         aim = options[0].aim if options else "attention"
-        return Method(preservation=max(weights) if weights else "auto", aim=aim, pins=tuple(pins))
+        return MethodConfig(preservation=max(weights) if weights else "auto", aim=aim, pins=tuple(pins))
 
-    def add(self, entries: Iterable[Entry]) -> "Ledger":
-        """With more removals; those that are active already change nothing.
+    def add(self, entries: Iterable[LedgerEntry]) -> "Ledger":
+        """Return the ledger with more removals; active ones are not added again.
 
         Raises:
-            LedgerError: asked for with options under which removals don't add up.
+            LedgerError: the options of an entry do not allow removals to be summed.
         """
         new = {entry.digest: entry for entry in entries}
         for entry in new.values():
-            check_adds_up(entry.options)
+            check_additive(entry.options)
         if len({entry.options.aim for entry in (*self.active, *new.values())}) > 1:
             raise LedgerError(
-                "All removals of a ledger have one aim.",
+                "All removals of a ledger must have the same aim.",
                 field="options.aim",
-                remedy="Use the aim of those that are active.",
+                remedy="Use the aim of the active removals.",
             )
         fresh = tuple(entry for digest, entry in new.items() if digest not in self.by_digest)
-        back = tuple(entry for entry in self.revoked if entry.digest not in new)
-        return Ledger(base=self.base, active=self.active + fresh, revoked=back)
+        revoked = tuple(entry for entry in self.revoked if entry.digest not in new)
+        return Ledger(base=self.base, active=self.active + fresh, revoked=revoked)
 
     def revoke(self, names: Iterable[str], until: datetime | None = None) -> "Ledger":
-        """Without some removals, each named by its digest, a beginning of it, its label or its concept.
+        """Return the ledger without some removals, each named by digest, prefix of the digest, label or concept.
 
         Raises:
-            LedgerError: no active removal, or more than one, is called so.
+            LedgerError: a name matches no active removal, or more than one.
         """
         return self.without({self.find(name).digest for name in names}, until)
 
-    def without(self, gone: Collection[str], until: datetime | None = None) -> "Ledger":
-        """Without the active removals of some digests."""
-        kept = tuple(entry for entry in self.active if entry.digest not in gone)
-        out = tuple(e.model_copy(update={"until": until}) for e in self.active if e.digest in gone)
-        return Ledger(base=self.base, active=kept, revoked=self.revoked + out)
+    def without(self, digests: Collection[str], until: datetime | None = None) -> "Ledger":
+        """Return the ledger without the active removals of some digests."""
+        active = tuple(entry for entry in self.active if entry.digest not in digests)
+        revoked = tuple(e.model_copy(update={"until": until}) for e in self.active if e.digest in digests)
+        return Ledger(base=self.base, active=active, revoked=self.revoked + revoked)
 
-    def find(self, name: str) -> Entry:
-        """The active removal that goes by a name; see :meth:`revoke`."""
-        found = [entry for entry in self.by_digest.values() if name == entry.digest] or [
-            entry for entry in self.by_digest.values() if entry.goes_by(name)
+    def find(self, name: str) -> LedgerEntry:
+        """Return the active removal that a name matches; see :meth:`revoke`."""
+        matching = [entry for entry in self.by_digest.values() if name == entry.digest] or [
+            entry for entry in self.by_digest.values() if entry.matches(name)
         ]
-        if len(found) == 1:
-            return found[0]
-        what = "No active removal is" if not found else f"{len(found)} active removals are"
-        raise LedgerError(
-            f"{what} called {name!r}.", field="removal", remedy="Use a digest; `expunge ledger` lists them."
-        )
+        if len(matching) == 1:
+            return matching[0]
+        problem = "No active removal matches" if not matching else f"{len(matching)} active removals match"
+        raise LedgerError(f"{problem} {name!r}.", field="removal", remedy="Use a digest; `expunge ledger` lists them.")
 
 
-def check_adds_up(options: EditOptions) -> None:
+def check_additive(options: EditOptions) -> None:
     """Raise LedgerError unless removals with these options are sums over the original first layer."""
     if options.preset == "paper":
         raise LedgerError(
-            "The paper preset neither adds up nor can be revoked.",
+            "A removal with the paper preset cannot be combined with others or revoked.",
             field="options.preset",
-            remedy="Leave the preset out.",
+            remedy="Use the default preset.",
         )
     if options.sites != [0]:
         raise LedgerError(
-            "A ledger edits the first layer: later ones depend on it, so their sums would depend on the order.",
+            f"A ledger edits the first layer only, not the sites {options.sites}: later layers depend on it.",
             field="options.sites",
-            remedy="Leave the sites out.",
+            remedy="Use the default sites.",
         )

@@ -1,28 +1,28 @@
-"""A ledger as the worker hands it over: the database's rows on one side, a `LedgerFolder` on the other."""
+"""Write the ledger that the worker read from the database to a folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from editor.checkpoints import open_checkpoint
-from editor.ledger import Entry, Ledger, LedgerFolder
-from editor.ledger.store import base_of
+from editor.ledger import Ledger, LedgerEntry, LedgerFolder
+from editor.ledger.store import encoder_digests
 
 
-def hand_over(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
-    """Write the ledger of a base model into a folder, for the phases of a job, and return that folder.
+def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
+    """Write the ledger of a base model to a folder, for the phases of a job, and return the folder.
 
-    What two edits asked for alike holds once.
+    A removal that several edits requested is written once.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    active = {entry.digest: entry for entry in reversed(entries(held.active))}
-    gone = {entry.digest: entry for entry in entries(held.revoked) if entry.digest not in active}
-    base = base_of(open_checkpoint(model_dir))
-    ledger = Ledger(base=base, active=tuple(reversed(active.values())), revoked=tuple(gone.values()))
+    active = {entry.digest: entry for entry in reversed(ledger_entries(held.active))}
+    revoked = {entry.digest: entry for entry in ledger_entries(held.revoked) if entry.digest not in active}
+    base = encoder_digests(open_checkpoint(model_dir))
+    ledger = Ledger(base=base, active=tuple(reversed(active.values())), revoked=tuple(revoked.values()))
     LedgerFolder(folder).write(ledger)
     return folder
 
 
-def entries(removals: Iterable[SnapshotRemoval]) -> list[Entry]:
-    """As ledgers have them."""
-    return [Entry(removal=one.removal, options=one.options, label=one.label, since=one.since) for one in removals]
+def ledger_entries(removals: Iterable[SnapshotRemoval]) -> list[LedgerEntry]:
+    """Convert removals to ledger entries."""
+    return [LedgerEntry(removal=one.removal, options=one.options, label=one.label, since=one.since) for one in removals]

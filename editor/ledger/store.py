@@ -1,4 +1,4 @@
-"""A ledger on disk, and what it remembers between solves: ``ledger.json`` is the truth, all else can be made again."""
+"""A ledger on disk. ``ledger.json`` is authoritative; the other files in its folder are caches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,25 +14,25 @@ from editor.checkpoints import Checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import LedgerError
 from editor.io.atomic import write_bytes
-from editor.ledger.conflict_checks import refuse_conflicts, touching
-from editor.ledger.entry import Entry
+from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
+from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
-from editor.methods.default import Edit, edit
-from editor.prompts import PromptBook, Removal, open_books
-from editor.prompts.resolve_request import resolved
-from editor.solver.tensor_cache import FolderMemory
+from editor.methods.default import TensorEdit, edit_encoder
+from editor.prompts import PromptBuilder, ResolvedRemoval, open_prompt_builders
+from editor.prompts.resolve_request import resolve_removal
+from editor.solver.tensor_cache import FolderCache
 
-LEDGER, DELTA = "ledger.json", "delta.safetensors"
+LEDGER_FILE, DELTA_FILE = "ledger.json", "delta.safetensors"
 
 
-def base_of(checkpoint: Checkpoint) -> dict[str, str]:
-    """Text encoder -> digest of everything that its edit is computed from."""
+def encoder_digests(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return, for each text encoder, the digest of everything that its edit is computed from."""
     return {encoder.component: encoder.needed_digest for encoder in checkpoint.encoders}
 
 
 @lru_cache(maxsize=4)
-def parsed(content: bytes) -> Ledger:
-    """A ledger from its file. One command reads the same one several times, and ten thousand removals take a while."""
+def parse_ledger(content: bytes) -> Ledger:
+    """Parse a ledger file. Cached: one command reads it several times, and ten thousand removals take a while to parse."""
     return Ledger.model_validate_json(content)
 
 
@@ -44,28 +44,28 @@ class LedgerFolder:
 
     @property
     def file(self) -> Path:
-        """The ledger itself."""
-        return self.path / LEDGER
+        """The ledger file."""
+        return self.path / LEDGER_FILE
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else changes it meanwhile; the lock dies with the process."""
+    def lock(self) -> Iterator[None]:
+        """Lock the ledger against changes by other processes. The lock ends with the process."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            flock(lock, LOCK_EX)
+        with (self.path / ".lock").open("w") as lock_file:
+            flock(lock_file, LOCK_EX)
             yield
 
     def read(self) -> Ledger:
-        """The ledger as it stands.
+        """Read the ledger.
 
         Raises:
-            LedgerError: there is none, or the file is damaged.
+            LedgerError: the file does not exist or is damaged.
         """
         try:
-            return parsed(self.file.read_bytes())
+            return parse_ledger(self.file.read_bytes())
         except FileNotFoundError:
             raise LedgerError(
-                f"{self.path} holds no ledger.", field="ledger", remedy="Name the right folder."
+                f"{self.path} contains no ledger.", field="ledger", remedy="Name the folder of a ledger."
             ) from None
         except ValidationError as error:
             raise LedgerError(
@@ -73,103 +73,113 @@ class LedgerFolder:
             ) from error
 
     def read_for(self, checkpoint: Checkpoint) -> Ledger:
-        """The ledger as it stands, or a new one, for a base model.
+        """Read the ledger of a base model, or return an empty one if the file does not exist.
 
         Raises:
-            LedgerError: it belongs to another one.
+            LedgerError: the ledger belongs to another base model.
         """
-        base = base_of(checkpoint)
+        base = encoder_digests(checkpoint)
         if not self.file.exists():
             return Ledger(base=base)
         ledger = self.read()
         if ledger.base != base:
             raise LedgerError(
-                f"The ledger in {self.path} belongs to another base model than {checkpoint.path}.",
+                f"The ledger in {self.path} belongs to another base model, not to {checkpoint.path}.",
                 field="ledger",
-                remedy="Name its own base model, carry it over with `expunge rebase`, or use another folder.",
+                remedy="Use its base model, move it to this one with `expunge rebase`, or use another folder.",
             )
         return ledger
 
-    def with_entries(self, checkpoint: Checkpoint, entries: Sequence[Entry]) -> tuple[Ledger, list[Conflict]]:
-        """The ledger with more removals, and the warnings that concern them; nothing is written.
+    def preview_add(self, checkpoint: Checkpoint, entries: Sequence[LedgerEntry]) -> tuple[Ledger, list[Conflict]]:
+        """Return the ledger with more removals, and the warnings about these. Writes nothing.
 
         Raises:
-            LedgerConflict: they contradict what is active.
+            LedgerConflict: an entry contradicts another removal.
         """
         ledger = self.read_for(checkpoint).add(entries)
-        warnings = refuse_conflicts(ledger, open_tokenizer(checkpoint.encoders[0]))
-        return ledger, touching(warnings, entries)
+        warnings = check_conflicts(ledger, open_tokenizer(checkpoint.encoders[0]))
+        return ledger, conflicts_involving(warnings, entries)
 
     @contextmanager
-    def committing(
+    def transaction(
         self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], solved: Ledger, delta: Path | None
     ) -> Iterator[None]:
-        """Deliver what was solved inside of the block; when that ends well, the ledger says so.
+        """Publish the weights of a changed ledger in the block; the change is written when the block succeeds.
 
         Args:
-            change: what was done to the ledger.
-            solved: what that gave.
-            delta: its weights, to be kept beside it; None for an empty ledger.
+            checkpoint: the base model.
+            change: the change, applied to the ledger on disk.
+            solved: the changed ledger for which the weights were computed.
+            delta: the weights, a copy of which is stored with the ledger; None for an empty ledger.
 
         Raises:
-            LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
+            LedgerError: another process changed the ledger since ``solved``. The block does not run.
         """
-        with self.locked():
+        with self.lock():
             ledger = change(self.read_for(checkpoint))
             if ledger.digest != solved.digest:
                 raise LedgerError(
-                    f"The ledger in {self.path} was changed meanwhile.",
+                    f"The ledger in {self.path} was changed by another process.",
                     field="ledger",
                     remedy="Run the same command again.",
                 )
             yield
-            self.keep_delta(delta)
+            self.store_delta(delta)
             self.write(ledger)
 
     @property
     def delta(self) -> Path:
-        """The weights that were delivered last. Its header has the digest of the ledger that they are of."""
-        return self.path / DELTA
+        """The weights that were published last. The header contains the digest of their ledger."""
+        return self.path / DELTA_FILE
 
-    def keep_delta(self, delta: Path | None) -> None:
-        """In place of the last one."""
+    def store_delta(self, delta: Path | None) -> None:
+        """Replace the stored weights."""
         if delta:
             write_bytes(self.delta, delta.read_bytes())
         else:
             self.delta.unlink(missing_ok=True)
 
     def write(self, ledger: Ledger) -> None:
-        """Make it the truth."""
+        """Write the ledger file."""
         write_bytes(self.file, ledger.model_dump_json(indent=1).encode())
 
-    def solve(self, ledger: Ledger, checkpoint: Checkpoint, about: Sequence[Entry] = ()) -> list[Edit]:
-        """The updates of every text encoder for all active removals; none for an empty ledger.
+    def solve(self, ledger: Ledger, checkpoint: Checkpoint, report_on: Sequence[LedgerEntry] = ()) -> list[TensorEdit]:
+        """Compute the updates of every text encoder for all active removals; none for an empty ledger.
 
         Args:
-            about: whose feasibility is told; without any, that of some.
+            ledger: the ledger to solve; the one on disk is not read.
+            checkpoint: the base model.
+            report_on: removals whose feasibility is reported; if empty, a sample.
         """
         if not ledger.active:
             return []
-        memory = FolderMemory(self.path)
-        done = []
-        for encoder, book in zip(checkpoint.encoders, open_books(checkpoint), strict=True):
-            removals = alone(ledger.by_digest.values(), book)
-            done += edit(encoder, book, removals, ledger.method, memory, alone(about, book))
-        return done
+        cache = FolderCache(self.path)
+        edits = []
+        for encoder, builder in zip(checkpoint.encoders, open_prompt_builders(checkpoint), strict=True):
+            removals = resolve_each(ledger.by_digest.values(), builder)
+            reported = resolve_each(report_on, builder)
+            edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported)
+        return edits
 
 
-def alone(entries: Iterable[Entry], book: PromptBook) -> list[Removal]:
-    """Each resolved by itself: what one covers must not depend on who else is in the ledger."""
-    return [resolved(entry.removal, book, [entry.removal]) for entry in entries]
+def resolve_each(entries: Iterable[LedgerEntry], builder: PromptBuilder) -> list[ResolvedRemoval]:
+    """Resolve each entry independently: the names that a removal covers must not depend on the rest of the ledger."""
+    return [resolve_removal(entry.removal, builder, [entry.removal]) for entry in entries]
 
 
-def all_removed(
-    removals: Sequence[Removal], entries: Sequence[Entry], ledger: Ledger | None, book: PromptBook
-) -> list[Removal]:
-    """What the weights no longer draw: a request's removals, which are ``entries`` there, and all else that is active.
+def all_active_removals(
+    removals: Sequence[ResolvedRemoval], entries: Sequence[LedgerEntry], ledger: Ledger | None, builder: PromptBuilder
+) -> list[ResolvedRemoval]:
+    """Return everything that the edited model should not generate: a request's removals and the other active ones.
 
-    What others asked to preserve is left out: it is theirs to test, and not to be named to anybody else.
+    The names that other requests preserve are left out: they are confidential, and tested for those requests.
+
+    Args:
+        removals: the request's resolved removals.
+        entries: the same removals as ledger entries.
+        ledger: the ledger that they belong to, if any.
+        builder: the prompt builder.
     """
     own = {entry.digest for entry in entries}
     others = [entry for digest, entry in ledger.by_digest.items() if digest not in own] if ledger else []
-    return [*removals, *(replace(other, preserve=()) for other in alone(others, book))]
+    return [*removals, *(replace(other, preserve=()) for other in resolve_each(others, builder))]

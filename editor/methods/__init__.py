@@ -1,1 +1,1 @@
-"""From resolved removals to tensor updates: one method per module."""
+"""Methods: from removals to tensor updates."""

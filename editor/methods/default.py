@@ -1,4 +1,4 @@
-"""An edit from removals to tensor updates."""
+"""The default method: remove any number of concepts from a text encoder by one closed-form solve for each layer."""
 
 import time
 from collections.abc import Sequence
@@ -9,42 +9,43 @@ from torch import Tensor
 
 from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
-from editor.methods.collateral_forecast import feasibility, ranked
-from editor.methods.diff_quickfix import RIDGE, paper_statistics
-from editor.methods.layer_edit import Task, canonical
-from editor.prompts import PromptBook, Removal
+from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
+from editor.methods.config import DEFAULT_METHOD, MethodConfig
+from editor.methods.diff_quickfix import PAPER_RIDGE, paper_statistics
+from editor.methods.layer_edit import LayerEdit, RemovalWeights, canonical_order
+from editor.methods.tensor_update import TensorUpdate, make_tensor_update
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import Site
-from editor.sites.lazy_clip import Tower
-from editor.solver.config import DEFAULT, Method
+from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.least_squares import cholesky
-from editor.solver.low_rank_update import TensorUpdate, factors, update_of
-from editor.solver.normal_equations import Problem, pose, pose_sums
-from editor.solver.preservation_search import Found, Stress, search, stress_of
-from editor.solver.tensor_cache import FORGETFUL, Memory
+from editor.solver.low_rank_update import low_rank_factors
+from editor.solver.normal_equations import NormalEquations
+from editor.solver.preservation_search import SearchResult, search_weight, upweight_underfit
+from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
-TRUNCATION = 1e-2
-"""Relative Frobenius norm of what the update leaves out to be of low rank: a ten-thousandth of its energy."""
-WORST = 20
-"""Prompts that the record lists as changing most."""
-EXACT = 1e-12
-"""The same where nothing but rounding is left out."""
+TRUNCATION_TOLERANCE = 1e-2
+"""Relative Frobenius norm that a low-rank update may leave out: a ten-thousandth of its energy."""
+ROUNDING_TOLERANCE = 1e-12
+"""Relative Frobenius norm that is rounding error."""
+MAX_LISTED_PROMPTS = 20
+"""Prompts that a record lists as changing most."""
 
 
 @dataclass(frozen=True)
-class Edit:
-    """A tensor's update and the record of how it was found."""
+class TensorEdit:
+    """The update of one tensor, and the record of how it was computed."""
 
     update: TensorUpdate
     record: SolveRecord
 
 
 @dataclass(frozen=True)
-class Solved:
-    """An update as ``up @ down``, with what the record says of it."""
+class Solution:
+    """An update ``up @ down`` and its diagnostics."""
 
     up: Tensor
     down: Tensor
-    columns: int
+    row_count: int
     preservation: float
     ridge: float
     condition: float
@@ -53,120 +54,135 @@ class Solved:
     feasibility: list[ForeseenRemoval]
 
 
-def edit(
+def edit_encoder(
     source: TextEncoder,
-    book: PromptBook,
-    removals: Sequence[Removal],
-    method: Method = DEFAULT,
-    memory: Memory = FORGETFUL,
-    about: Sequence[Removal] = (),
-) -> list[Edit]:
-    """Remove all ``removals`` at once from one text encoder; their order does not matter.
+    builder: PromptBuilder,
+    removals: Sequence[ResolvedRemoval],
+    method: MethodConfig = DEFAULT_METHOD,
+    cache: TensorCache = NULL_CACHE,
+    report_on: Sequence[ResolvedRemoval] = (),
+) -> list[TensorEdit]:
+    """Remove all ``removals`` from one text encoder together; their order does not matter.
 
     Args:
         source: the text encoder, opened lazily.
-        book: its prompts.
-        memory: what a ledger remembers between solves.
-        about: whose feasibility is told; without any, that of so many as stand for all.
+        builder: builds its prompts.
+        removals: the concepts to remove.
+        method: the settings.
+        cache: stores statistics between the solves of a ledger.
+        report_on: removals whose feasibility is reported; if empty, a sample.
 
     Returns:
-        For each of ``method.layers`` an exact low-rank update.
+        An exact low-rank update for each of ``method.layers``.
 
     Raises:
         ConceptError: a prompt does not fit the context.
-        SolveError: pins leave no direction to edit.
+        SolveError: the pinned prompts leave no direction to edit.
     """
     source.expect()
-    base, ordered = Tower(source), canonical(removals)
+    model, ordered = LazyCLIPTextModel(source), canonical_order(removals)
     updates: dict[int, Tensor] = {}
-    done = []
+    edits = []
     for layer in method.layers:
-        task = Task(Site(base, base.edited(updates), layer), book, ordered, method, memory, canonical(about))
-        solved = solve_paper(task) if method.preset == "paper" else solve(task)
+        site = Site(model, model.with_updates(updates), layer)
+        edit = LayerEdit(site, builder, ordered, method, cache, canonical_order(report_on))
+        solution = solve_paper(edit) if method.preset == "paper" else solve(edit)
         if len(method.layers) > 1:
-            updates[layer] = solved.up @ solved.down
-        done.append(described(task, solved))
-    return done
+            updates[layer] = solution.up @ solution.down
+        edits.append(make_tensor_edit(edit, solution))
+    return edits
 
 
-def solve(task: Task) -> Solved:
-    """One site's update."""
-    task.prepare()
-    problem, found, stress = settled(task)
-    weight = found.best.preservation if task.method.preservation == "auto" else task.method.preservation
+def solve(edit: LayerEdit) -> Solution:
+    """Compute the update of one site."""
+    edit.prefetch()
+    equations, result, weights = search_preservation(edit)
+    preservation = result.best.preservation if edit.method.preservation == "auto" else edit.method.preservation
     start = time.perf_counter()
-    core = problem.core(weight)
+    reduced = equations.solve(preservation)
     seconds = time.perf_counter() - start
-    up, down = problem.lifted(*factors(core, TRUNCATION))
-    return Solved(
+    up, down = equations.to_weight_space(*low_rank_factors(reduced, TRUNCATION_TOLERANCE))
+    return Solution(
         up=up,
         down=down,
-        columns=task.count,
-        preservation=weight,
-        ridge=problem.ridge,
-        condition=condition(problem.system(weight), problem.ridge),
-        curve=found.curve,
+        row_count=edit.row_count,
+        preservation=preservation,
+        ridge=equations.ridge,
+        condition=condition_bound(equations.system(preservation), equations.ridge),
+        curve=result.curve,
         seconds=seconds,
-        feasibility=feasibility(task, problem, weight, (up, down), stress),
+        feasibility=forecast_feasibility(edit, equations, preservation, (up, down), weights),
     )
 
 
-def settled(task: Task) -> tuple[Problem, Found, Stress]:
-    """The normal equations and the preservation weight, with more weight on removals that would lag where that costs less."""
-    problem = posed(task, {})
-    found = search(problem, task.held_out, task.emphasis)
-    if task.measured_each and (stress := stress_of(task.some, found.left)):
-        evened = posed(task, stress)
-        again = search(evened, task.held_out, task.emphasis)
-        if again.cost < found.cost:
-            return evened, again, stress
-    return problem, found, {}
+def search_preservation(edit: LayerEdit) -> tuple[NormalEquations, SearchResult, RemovalWeights]:
+    """Search for the preservation weight; then upweight under-fitted removals and search again.
+
+    The second result is used only if its held-out cost is lower.
+    """
+    equations = build_normal_equations(edit, {})
+    result = search_weight(equations, edit.held_out, edit.emphasis)
+    if edit.measures_each_removal and (weights := upweight_underfit(edit.sampled_removals, result.remaining_shares)):
+        reweighted = build_normal_equations(edit, weights)
+        second = search_weight(reweighted, edit.held_out, edit.emphasis)
+        if second.cost < result.cost:
+            return reweighted, second, weights
+    return equations, result, {}
 
 
-def posed(task: Task, stress: Stress) -> Problem:
-    """The normal equations: from columns when they are few, else from exact sums."""
-    if task.few is not None:
-        return pose(task.columns_under(stress), task.retained, task.free)
-    return pose_sums(task.statistics_under(stress), task.preserved, task.free)
+def build_normal_equations(edit: LayerEdit, weights: RemovalWeights) -> NormalEquations:
+    """Build the normal equations from rows if they are few, else from fixed-point statistics."""
+    if edit.small_problem_pairs is not None:
+        return NormalEquations.from_rows(edit.reweighted_rows(weights), edit.retained_keys, edit.unprotected_subspace)
+    return NormalEquations.from_statistics(
+        edit.reweighted_statistics(weights), edit.retain_moment, edit.unprotected_subspace
+    )
 
 
-def solve_paper(task: Task) -> Solved:
-    """The released procedure."""
-    statistics, columns = paper_statistics(task.site, task.book, task.removals)
+def solve_paper(edit: LayerEdit) -> Solution:
+    """Compute the update of one site by the released Diff-QuickFix procedure."""
+    statistics, row_count = paper_statistics(edit.site, edit.builder, edit.removals)
     start = time.perf_counter()
     delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
     seconds = time.perf_counter() - start
-    up, down = factors(delta, EXACT)
-    return Solved(up, down, columns, 0.0, RIDGE, condition(statistics.moment, RIDGE), [], seconds, [])
+    up, down = low_rank_factors(delta, ROUNDING_TOLERANCE)
+    condition = condition_bound(statistics.moment, PAPER_RIDGE)
+    return Solution(up, down, row_count, 0.0, PAPER_RIDGE, condition, [], seconds, [])
 
 
-def condition(system: Tensor, ridge: float) -> float:
-    """An upper bound of the condition number: no eigenvalue is above the trace, and none below the ridge."""
+def condition_bound(system: Tensor, ridge: float) -> float:
+    """Return an upper bound of the condition number: eigenvalues are at most the trace and at least the ridge."""
     return float(torch.trace(system)) / ridge
 
 
-def described(task: Task, solved: Solved) -> Edit:
-    """The update of the site's tensor, and its record."""
-    source, name = task.site.base.source, OUT_PROJ.format(layer=task.site.layer)
-    up, down = solved.up, solved.down
-    drift, weight = task.held_out.drift(up, down), task.site.base.weight(task.site.layer)
-    record = SolveRecord(
-        preset=task.method.preset,
-        component=source.component,
-        tensor=name,
-        layer=task.site.layer,
-        layer_choice=task.method.layer_choice,
-        columns=solved.columns,
-        rank=solved.up.shape[1],
-        preservation=solved.preservation,
-        ridge=solved.ridge,
-        condition=solved.condition,
+def make_tensor_edit(edit: LayerEdit, solution: Solution) -> TensorEdit:
+    """Return the update of the site's tensor, and its record."""
+    source, name = edit.site.base.source, OUT_PROJ.format(layer=edit.site.layer)
+    stored = edit.site.base.stored_out_proj_weight(edit.site.layer)
+    update = make_tensor_update(source, name, solution.up, solution.down, stored)
+    return TensorEdit(update, make_record(edit, solution, update))
+
+
+def make_record(edit: LayerEdit, solution: Solution, update: TensorUpdate) -> SolveRecord:
+    """Return the record of a solve."""
+    up, down = solution.up, solution.down
+    drift, weight = edit.held_out.drift(up, down), edit.site.base.out_proj_weight(edit.site.layer)
+    return SolveRecord(
+        preset=edit.method.preset,
+        component=update.component,
+        tensor=update.name,
+        layer=edit.site.layer,
+        layer_choice=edit.method.layer_choice,
+        columns=solution.row_count,
+        rank=solution.up.shape[1],
+        preservation=solution.preservation,
+        ridge=solution.ridge,
+        condition=solution.condition,
         relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / weight.norm()),
-        null_prompt_drift=float((task.null @ down.T @ up.T).abs().max()),
+        null_prompt_drift=float((edit.null_keys @ down.T @ up.T).abs().max()),
         predicted_retain_p95=float(drift.quantile(0.95)),
-        seconds=solved.seconds,
-        trade_off=solved.curve,
-        foreseen=ranked(task.held_out_texts, drift)[:WORST],
-        feasibility=solved.feasibility,
+        seconds=solution.seconds,
+        trade_off=solution.curve,
+        foreseen=rank_changes(edit.held_out_retain_texts, drift)[:MAX_LISTED_PROMPTS],
+        feasibility=solution.feasibility,
     )
-    return Edit(update_of(source, name, up, down, task.site.base.stored_weight(task.site.layer)), record)

@@ -1,38 +1,42 @@
-"""The released Diff-QuickFix procedure, for comparison: what it does, including what it gets wrong.
+"""The released Diff-QuickFix procedure, for comparison, including its mistakes.
 
-Four prefixes; keys from the last subject token to the last padding; values paired by distance from the subject, the last
-position repeated where the destination runs out; values include the bias of ``out_proj`` although the bias stays; absolute
-lambda 0.01; nothing preserved or protected. Only the arithmetic is better: a float64 solve instead of a float32 inverse.
+Four prefixes; keys from the last subject token to the last padding token; values paired by distance from the subject, with
+the last position repeated past the end of the destination; values include the bias of ``out_proj``, although the bias is not
+edited; absolute lambda 0.01; nothing preserved or protected. Only the arithmetic differs: a float64 solve instead of a
+float32 inverse.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from editor.prompts import Pair, PromptBook, Removal
-from editor.sites.clip_attention import Places
+from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval
+from editor.sites.clip_attention import TokenPositions
 from editor.sites.key_value_pairs import Site
 from editor.solver.least_squares import Statistics
-from editor.solver.regression import Columns, joined
+from editor.solver.regression import RegressionRows, concatenate_rows
 
-RIDGE = 0.01
-BIAS = "self_attn.out_proj.bias"
-
-
-def pair_columns(site: Site, pair: Pair) -> Columns:
-    """The columns of one pair."""
-    spoken = torch.arange(pair.last_subject, len(pair.concept.ids))
-    meant = (pair.destination.eos - 1 + torch.arange(len(spoken))).clamp(max=len(pair.concept.ids) - 1)
-    row = torch.zeros_like(spoken)
-    keys = site.keys(pair.concept.ids[None], Places(row, spoken))
-    values = site.keys(pair.destination.ids[None], Places(row, meant)) @ site.weight.T
-    residuals = values + site.base.read(site.layer, BIAS) - keys @ site.weight.T
-    return Columns(keys, torch.arange(len(keys)), residuals, torch.ones(len(keys), dtype=torch.float64), row)
+PAPER_RIDGE = 0.01
+OUT_PROJ_BIAS = "self_attn.out_proj.bias"
 
 
-def paper_statistics(site: Site, book: PromptBook, removals: Sequence[Removal]) -> tuple[Statistics, int]:
-    """The ridge regression's sums, lambda included, and the number of columns."""
-    columns = joined([pair_columns(site, pair) for removal in removals for pair in book.paper_pairs(removal)])
-    statistics = columns.statistics()
-    statistics.moment.diagonal().add_(RIDGE)
-    return statistics, len(columns.keys)
+def paper_rows(site: Site, pair: PromptPair) -> RegressionRows:
+    """Return the regression rows of one pair."""
+    positions = torch.arange(pair.last_subject, len(pair.concept.ids))
+    target_positions = pair.destination.eos - 1 + torch.arange(len(positions))
+    target_positions = target_positions.clamp(max=len(pair.concept.ids) - 1)
+    keys = site.keys(pair.concept.ids[None], TokenPositions.of_one_prompt(positions))
+    target_keys = site.keys(pair.destination.ids[None], TokenPositions.of_one_prompt(target_positions))
+    values = target_keys @ site.weight.T
+    residuals = values + site.base.layer_tensor(site.layer, OUT_PROJ_BIAS) - keys @ site.weight.T
+    weights = torch.ones(len(keys), dtype=torch.float64)
+    return RegressionRows(keys, torch.arange(len(keys)), residuals, weights, torch.zeros_like(positions))
+
+
+def paper_statistics(site: Site, builder: PromptBuilder, removals: Sequence[ResolvedRemoval]) -> tuple[Statistics, int]:
+    """Return the statistics of the ridge regression, lambda included, and the number of rows."""
+    pairs = [pair for removal in removals for pair in builder.paper_pairs(removal)]
+    rows = concatenate_rows([paper_rows(site, pair) for pair in pairs])
+    statistics = rows.statistics()
+    statistics.moment.diagonal().add_(PAPER_RIDGE)
+    return statistics, len(rows.keys)

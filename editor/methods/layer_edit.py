@@ -1,262 +1,310 @@
-"""What is asked of one site: the columns of the removals, the prompts to keep and those to measure by."""
+"""One layer's edit: what to remove, what to retain, what to protect, and what to measure the result on."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from editor.prompts import Pair, PromptBook, Removal, Tokenised
-from editor.prompts.concepts import Kind
-from editor.prompts.templates import evenly
-from editor.sites.clip_attention import Places
-from editor.sites.key_value_pairs import PADDING_COLUMNS, ROLES, Site, pair_columns, retained_columns, roles
-from editor.solver.config import Method
-from editor.solver.fixed_point import Sums, fixed, unit_for
-from editor.solver.incremental_statistics import circumstances, keep, recall
+from editor.methods.config import MethodConfig
+from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
+from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.templates import evenly_spaced
+from editor.sites.clip_attention import TokenPositions
+from editor.sites.key_value_pairs import (
+    MAX_PADDING_POSITIONS,
+    ROLE_WEIGHTS,
+    Site,
+    regression_rows,
+    retained_keys,
+    retained_positions,
+)
+from editor.solver.fixed_point import FixedPointStatistics, quantization_step, quantize
+from editor.solver.incremental_statistics import cache_key, load_statistics, store_statistics
 from editor.solver.least_squares import Statistics
-from editor.solver.preservation_search import HeldOut, Stress
-from editor.solver.regression import Columns, Retained
-from editor.solver.subspaces import Beyond, beyond
-from editor.solver.tensor_cache import FORGETFUL, Memory, remembered
+from editor.solver.preservation_search import HeldOut
+from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.subspaces import OrthogonalComplement, orthogonal_complement_of
+from editor.solver.tensor_cache import NULL_CACHE, TensorCache, get_or_compute
 
 RETAIN_PROMPTS = 600
-HELD_OUT_RETAIN = 96
+HELD_OUT_RETAIN_PROMPTS = 96
 HELD_OUT_PAIRS = 24
-FEWEST_PAIRS = 4
-"""Of each removal."""
-STAND_IN, LENGTHS = "x", (1, 2, 3)
-"""What takes a concept's place where only the words around it matter, and how often: names are of one to three tokens."""
-SAMPLES = 4
-"""Prompts of each removal that its feasibility is told from, where there are many."""
-EACH = 100
-"""Removals that are looked at one by one, at most."""
-SOME = 32
-"""Removals that stand for all where there are more."""
-TOGETHER = 8
-"""Removals whose columns are in memory at a time."""
-Owned = tuple[Removal, Pair]
-EMPHASIS: dict[Kind, float] = {"object": 1.0, "style": 2.0}
-"""How much what is left of a concept counts in the search."""
+MIN_HELD_OUT_PAIRS_PER_REMOVAL = 4
+FEASIBILITY_PROMPTS = 4
+"""Prompts of each removal that its feasibility is estimated from when there are many removals."""
+PLACEHOLDER, PLACEHOLDER_LENGTHS = "x", (1, 2, 3)
+"""Token that replaces the concept in a template, and its repetitions: most names have one to three tokens."""
+MAX_MEASURED_REMOVALS = 100
+"""Up to this many removals are measured individually."""
+SAMPLED_REMOVALS = 32
+"""Number of removals that are measured when there are more."""
+REMOVAL_BATCH = 8
+"""Removals whose rows are in memory at a time."""
+KIND_EMPHASIS: dict[ConceptKind, float] = {"object": 1.0, "style": 2.0}
+"""Weight of the remaining share of a concept in the search for the preservation weight."""
+REMOVALS = TypeAdapter(tuple[ResolvedRemoval, ...])
+RemovalPair = tuple[ResolvedRemoval, PromptPair]
+RemovalWeights = Mapping[ResolvedRemoval, float]
+"""Extra weight of under-fitted removals; removals that are absent have weight 1."""
 
 
-def canonical(removals: Iterable[Removal]) -> tuple[Removal, ...]:
-    """The order in which removals are looked at, whatever the order in which they came."""
+def canonical_order(removals: Iterable[ResolvedRemoval]) -> tuple[ResolvedRemoval, ...]:
+    """Sort removals, so that a result does not depend on the order of a request."""
     return tuple(sorted(removals, key=repr))
 
 
 @dataclass(frozen=True)
-class Task:
-    """One site of one request."""
+class LayerEdit:
+    """The edit of one site.
+
+    The rows of a few removals are collected and solved in reduced coordinates (:attr:`rows`). Of many removals only the
+    statistics are summed, in fixed point (:attr:`statistics`).
+    """
 
     site: Site
-    book: PromptBook
-    removals: tuple[Removal, ...]
+    builder: PromptBuilder
+    removals: tuple[ResolvedRemoval, ...]
     """In canonical order."""
-    method: Method
-    memory: Memory = FORGETFUL
-    about: tuple[Removal, ...] = ()
-    """Whose feasibility is told; empty for some."""
+    method: MethodConfig
+    cache: TensorCache = NULL_CACHE
+    report_on: tuple[ResolvedRemoval, ...] = ()
+    """Removals whose feasibility is reported; if empty, a sample."""
+
+    def prefetch(self) -> None:
+        """Embed and project all first-layer inputs in one batch, which is much faster than one by one."""
+        _ = self.protected_keys  # first: it frees its float64 weights, and later batches reuse its rows
+        pairs = [pair for _, pair in (self.small_problem_pairs or []) + self.held_out_pairs]
+        sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
+        protected = [self.builder.tokenize(""), *self.pinned_prompts]
+        prompts = [*protected, *sides, *self.retain_prompts, *self.held_out_retain_prompts]
+        self.site.base.embed(torch.stack([prompt.ids for prompt in prompts]))
+
+    # Protected keys: no update may change their values.
 
     @cached_property
-    def columns(self) -> Columns:
-        """The columns of all removals, of which there are few."""
-        assert self.few is not None
-        return pair_columns(self.site, [pair for _, pair in self.few], self.method.aim)
-
-    def columns_under(self, stress: Stress) -> Columns:
-        """The same where some removals count more."""
-        assert self.few is not None
-        times = torch.tensor([stress.get(owner, 1.0) for owner, _ in self.few])[self.columns.pairs]
-        return replace(self.columns, weights=self.columns.weights * times)
-
-    def sums_of(self, removal: Removal) -> Sums:
-        """Those of one removal, summed. Matrix products round by the shape of the batch, so each is computed apart."""
-        site, pairs = self.framed[removal.concept.kind].apart(), self.book.edit_pairs(removal)
-        site.base.embedded(torch.stack([side.ids for pair in pairs for side in (pair.concept, pair.destination)]))
-        columns = pair_columns(site, pairs, self.method.aim)
-        return fixed(columns.statistics(), self.unit, len(columns.which))
+    def pinned_prompts(self) -> list[TokenizedPrompt]:
+        """The prompts that stay unchanged up to rounding."""
+        return self.builder.tokenize_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
 
     @cached_property
-    def framed(self) -> dict[Kind, Site]:
-        """The site with what stands around any concept of a kind projected, and nothing else: the same for every removal."""
-        return {kind: self.framed_by(kind) for kind in {removal.concept.kind for removal in self.removals}}
+    def protected_keys(self) -> Tensor:
+        """The keys of the empty prompt, and those after BOS of each pinned prompt, in float64."""
+        site = self.site.in_float64()
+        null = all_keys(site, self.builder.tokenize(""))
+        pinned = [all_keys(site, pin)[1:] for pin in self.pinned_prompts]
+        self.site.base.embeddings.seed_from(site.base.embeddings)
+        return torch.cat([null, *pinned])
 
-    def framed_by(self, kind: Kind) -> Site:
-        """The contexts of a kind around stand-ins for its concepts."""
-        site, names = self.site.bare(), [" ".join([STAND_IN] * length) for length in LENGTHS]
-        frames = [phrase.text() for name in names for phrase in self.book.contexts(kind, name)]
-        site.base.embedded(self.book.ids(["", *self.book.fitting(frames)]))
-        return site
-
-    @cached_property
-    def sums(self) -> Sums:
-        """Their exact sums, starting from those that are remembered."""
-        method = (self.method.aim, str(ROLES), str(self.unit), STAND_IN, str(LENGTHS))
-        name, under = f"sums-{self.site}", circumstances(self.book, *method)
-        before = recall(self.memory, name, under, self.site.base.source.width, self.unit)
-        now = before.changed_to(self.removals, self.sums_of)
-        if now.removals != before.removals:
-            keep(self.memory, name, under, now)
-        return now.sums
-
-    def statistics_under(self, stress: Stress) -> Statistics:
-        """All that removals add to the normal equations, where some count more.
-
-        What these count more is added last, in canonical order, and needs no exact sums: it is of this very set.
-        """
-        ordered = canonical(stress)
-        parts = (ordered[start : start + TOGETHER] for start in range(0, len(ordered), TOGETHER))
-        return reduce(add, (self.emphasised(stress, part) for part in parts), self.sums.statistics)
-
-    def emphasised(self, stress: Stress, removals: Sequence[Removal]) -> Statistics:
-        """What some removals count beyond once."""
-        pairs = list(owned(removals, self.book.edit_pairs))
-        columns = pair_columns(self.site, [pair for _, pair in pairs], self.method.aim)
-        extra = torch.tensor([stress[owner] - 1 for owner, _ in pairs])[columns.pairs]
-        return replace(columns, weights=columns.weights * extra).statistics()
+    @property
+    def null_keys(self) -> Tensor:
+        """The keys of the empty prompt, (context, d). The first is BOS's, which is the same in every prompt."""
+        return self.protected_keys[: self.builder.context_length]
 
     @cached_property
-    def few(self) -> list[Owned] | None:
-        """Every pair, where all columns and what is kept are fewer than the dimensions; else None."""
-        kept = sum(len(places) for prompt in self.kept_prompts for places, _ in roles(prompt))
-        room = self.site.base.source.width - self.book.context * (1 + len(self.pins)) - kept
-        if room <= len(self.removals):
+    def unprotected_subspace(self) -> OrthogonalComplement:
+        """The directions that an update may act on: the null space of the protected keys."""
+        return orthogonal_complement_of(self.protected_keys)
+
+    # Rows of a few removals.
+
+    @cached_property
+    def small_problem_pairs(self) -> list[RemovalPair] | None:
+        """All prompt pairs, if their rows and the retained keys are fewer than the layer's dimensions; else None."""
+        retained = sum(len(positions) for prompt in self.retain_prompts for positions, _ in retained_positions(prompt))
+        protected = self.builder.context_length * (1 + len(self.pinned_prompts))
+        available = self.site.base.source.width - protected - retained
+        if available <= len(self.removals):
             return None
         pairs = []
-        for owner, pair in owned(self.removals, self.book.edit_pairs):
-            room -= most_columns(pair)
-            if room <= 0:
+        for removal, pair in pairs_by_removal(self.removals, self.builder.edit_pairs):
+            available -= max_rows(pair)
+            if available <= 0:
                 return None
-            pairs.append((owner, pair))
+            pairs.append((removal, pair))
         return pairs
 
-    @property
-    def count(self) -> int:
-        """Columns of all removals."""
-        return self.sums.columns if self.few is None else len(self.columns.which)
+    @cached_property
+    def rows(self) -> RegressionRows:
+        """The rows of all removals. Only for small problems."""
+        assert self.small_problem_pairs is not None
+        return self._rows_of(self.small_problem_pairs)
 
-    def samples(self) -> tuple[list[Removal], Columns]:
-        """Columns to tell feasibility from, with the removal that each of their pairs is about."""
-        if self.few is not None:
-            return [owner for owner, _ in self.few], self.columns
-        pairs = list(owned(self.told, lambda removal: evenly(self.book.edit_pairs(removal), SAMPLES)))
-        return [owner for owner, _ in pairs], pair_columns(self.site, [pair for _, pair in pairs], self.method.aim)
+    def reweighted_rows(self, weights: RemovalWeights) -> RegressionRows:
+        """Return :attr:`rows` with some removals weighted more."""
+        assert self.small_problem_pairs is not None
+        factors = torch.tensor([weights.get(removal, 1.0) for removal, _ in self.small_problem_pairs])
+        return replace(self.rows, weights=self.rows.weights * factors[self.rows.pair_index])
 
-    @property
-    def told(self) -> Sequence[Removal]:
-        """The removals whose feasibility is told."""
-        return self.about or evenly(self.removals, SOME)
+    # Statistics of many removals.
 
     @cached_property
-    def kept_prompts(self) -> list[Tokenised]:
-        """The prompts that no removal may change."""
-        return self.book.tokenise_all(self.book.retain_texts(self.removals, RETAIN_PROMPTS))
+    def statistics(self) -> FixedPointStatistics:
+        """The summed statistics of all removals, computed from the cached sum of an earlier set."""
+        settings = (self.method.aim, str(ROLE_WEIGHTS), str(self.step), PLACEHOLDER, str(PLACEHOLDER_LENGTHS))
+        name, key = f"sums-{self.site}", cache_key(self.builder.profile.model_dump_json(), *settings)
+        cached = load_statistics(self.cache, name, key, REMOVALS, self.site.base.source.width, self.step)
+        current = cached.change_to(self.removals, self.statistics_of)
+        if current.items != cached.items:
+            store_statistics(self.cache, name, key, REMOVALS, current)
+        return current.total
 
     @cached_property
-    def retained(self) -> Retained:
-        """Their keys."""
-        return retained_columns(self.site, self.kept_prompts)
+    def step(self) -> float:
+        """The quantization step of fixed-point statistics."""
+        return quantization_step(self.null_keys)
+
+    def statistics_of(self, removal: ResolvedRemoval) -> FixedPointStatistics:
+        """Return the statistics of one removal.
+
+        Matrix products round differently for each batch shape, so a removal is computed by itself, from a cache of the same
+        content: that of its template.
+        """
+        site, pairs = self.template_sites[removal.concept.kind].with_forked_cache(), self.builder.edit_pairs(removal)
+        site.base.embed(torch.stack([side.ids for pair in pairs for side in (pair.concept, pair.destination)]))
+        rows = regression_rows(site, pairs, self.method.aim)
+        return quantize(rows.statistics(), self.step, len(rows.key_index))
+
+    @cached_property
+    def template_sites(self) -> dict[ConceptKind, Site]:
+        """For each kind of concept the site with a cache of the embeddings of its templates, and nothing else."""
+        return {kind: self._template_site(kind) for kind in {removal.concept.kind for removal in self.removals}}
+
+    def _template_site(self, kind: ConceptKind) -> Site:
+        site, names = self.site.with_empty_cache(), [" ".join([PLACEHOLDER] * n) for n in PLACEHOLDER_LENGTHS]
+        prompts = [phrase.text() for name in names for phrase in self.builder.contexts(kind, name)]
+        site.base.embed(self.builder.token_ids(["", *self.builder.select_fitting(prompts)]))
+        return site
+
+    def reweighted_statistics(self, weights: RemovalWeights) -> Statistics:
+        """Return the statistics of all removals with some weighted more.
+
+        The extra weight is added last, in canonical order. It needs no fixed point, because it belongs to this very set.
+        """
+        removals = canonical_order(weights)
+        batches = (removals[start : start + REMOVAL_BATCH] for start in range(0, len(removals), REMOVAL_BATCH))
+        extra = (self._extra_statistics(weights, batch) for batch in batches)
+        return reduce(add, extra, self.statistics.to_float64())
+
+    def _extra_statistics(self, weights: RemovalWeights, removals: Sequence[ResolvedRemoval]) -> Statistics:
+        """Return what removals add beyond weight 1."""
+        pairs = list(pairs_by_removal(removals, self.builder.edit_pairs))
+        rows = self._rows_of(pairs)
+        extra = torch.tensor([weights[removal] - 1 for removal, _ in pairs])[rows.pair_index]
+        return replace(rows, weights=rows.weights * extra).statistics()
 
     @property
-    def preserved(self) -> Tensor:
-        """Their keys' second moment, (d, d)."""
-        ids = torch.stack([prompt.ids for prompt in self.kept_prompts])
+    def row_count(self) -> int:
+        """Number of regression rows of all removals."""
+        return self.statistics.row_count if self.small_problem_pairs is None else len(self.rows.key_index)
+
+    # Retain prompts: the update should change them as little as possible.
+
+    @cached_property
+    def retain_phrases(self) -> tuple[Phrase, ...]:
+        """All phrases that no removal concerns."""
+        return self.builder.retain_phrases(self.removals)
+
+    @cached_property
+    def retain_prompts(self) -> list[TokenizedPrompt]:
+        """A sample of the prompts to retain."""
+        return self.builder.tokenize_all(self.builder.retain_texts(self.retain_phrases, RETAIN_PROMPTS))
+
+    @cached_property
+    def retained_keys(self) -> RetainedKeys:
+        """The keys of the retain prompts."""
+        return retained_keys(self.site, self.retain_prompts)
+
+    @property
+    def retain_moment(self) -> Tensor:
+        """The second moment of the retain prompts' keys, (d, d), cached between solves."""
+        ids = torch.stack([prompt.ids for prompt in self.retain_prompts])
         key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
-        return remembered(self.memory, f"preserved-{self.site}", key, lambda: self.retained.moment)
+        return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
+
+    # Held-out prompts: the preservation weight is chosen on them.
 
     @property
-    def measured_each(self) -> bool:
-        """Whether there are several removals, and few enough that each is looked at."""
-        return 1 < len(self.removals) <= EACH
+    def measures_each_removal(self) -> bool:
+        """Whether there are several removals, and few enough to measure each of them."""
+        return 1 < len(self.removals) <= MAX_MEASURED_REMOVALS
 
     @cached_property
-    def some(self) -> list[Removal]:
-        """The removals that are looked at: of a long ledger so many stand for all."""
-        return evenly(self.removals, EACH if self.measured_each else SOME)
+    def sampled_removals(self) -> list[ResolvedRemoval]:
+        """The removals that are measured: all of them, or a sample of a long ledger."""
+        return evenly_spaced(self.removals, MAX_MEASURED_REMOVALS if self.measures_each_removal else SAMPLED_REMOVALS)
 
     @cached_property
-    def held_out_texts(self) -> list[str]:
-        """Prompts to keep, in wordings that the edit does not see."""
-        return self.book.held_out_retain(self.removals, HELD_OUT_RETAIN)
+    def held_out_pairs(self) -> list[RemovalPair]:
+        """A few prompt pairs of each sampled removal, in wordings that the edit does not use."""
+        each = max(HELD_OUT_PAIRS // len(self.sampled_removals), MIN_HELD_OUT_PAIRS_PER_REMOVAL)
+        return list(pairs_by_removal(self.sampled_removals, lambda one: self.builder.held_out_pairs(one, each)))
+
+    @cached_property
+    def held_out_retain_texts(self) -> list[str]:
+        """Prompts to retain, in wordings that the edit does not use."""
+        return self.builder.held_out_retain_texts(self.retain_phrases, HELD_OUT_RETAIN_PROMPTS)
+
+    @cached_property
+    def held_out_retain_prompts(self) -> list[TokenizedPrompt]:
+        """The same, tokenized."""
+        return self.builder.tokenize_all(self.held_out_retain_texts)
 
     @cached_property
     def held_out(self) -> HeldOut:
-        """Prompts about the removals and prompts to keep, in wordings that the edit does not see."""
-        targets = pair_columns(self.site, [pair for _, pair in self.held_out_pairs], self.method.aim)
-        owners = torch.tensor([self.some.index(owner) for owner, _ in self.held_out_pairs])[targets.pairs]
-        retained = retained_columns(self.site, self.held_out_prompts)
-        outputs = retained.keys.float() @ self.site.base.weight(self.site.layer).T  # to compare with: float32 is enough
-        return HeldOut(targets, owners, retained, retained.norms(outputs.double()))
-
-    @cached_property
-    def held_out_pairs(self) -> list[Owned]:
-        """A few of each removal."""
-        each = max(HELD_OUT_PAIRS // len(self.some), FEWEST_PAIRS)
-        return list(owned(self.some, lambda removal: self.book.held_out_pairs(removal, each)))
-
-    @cached_property
-    def held_out_prompts(self) -> list[Tokenised]:
-        """The prompts to keep."""
-        return self.book.tokenise_all(self.held_out_texts)
-
-    @property
-    def null(self) -> Tensor:
-        """Keys of the empty prompt, (context, d). Its first is BOS's, which is the same in every prompt."""
-        return self.protected[: self.book.context]
-
-    @cached_property
-    def pins(self) -> list[Tokenised]:
-        """The prompts that stay as they are to rounding."""
-        return self.book.tokenise_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
-
-    @cached_property
-    def protected(self) -> Tensor:
-        """Keys that no update may move, in float64: the empty prompt's, and those after BOS of each pinned prompt."""
-        exact = self.site.exact()
-        null = everywhere_keys(exact, self.book.tokenise(""))
-        pinned = [everywhere_keys(exact, pin)[1:] for pin in self.pins]
-        self.site.base.table.adopt(exact.base.table)
-        return torch.cat([null, *pinned])
-
-    @cached_property
-    def free(self) -> Beyond:
-        """The directions of the protected keys left out."""
-        return beyond(self.protected)
-
-    def prepare(self) -> None:
-        """Read and project all that enters the first layer at once: a fraction of the time that it takes bit by bit."""
-        _ = self.protected  # first, for its float64 weights are let go again, and its rows need no projecting any more
-        pairs = [pair for _, pair in (self.few or []) + self.held_out_pairs]
-        sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
-        every = [self.book.tokenise(""), *self.pins, *sides, *self.kept_prompts, *self.held_out_prompts]
-        self.site.base.embedded(torch.stack([prompt.ids for prompt in every]))
-
-    @cached_property
-    def unit(self) -> float:
-        """The unit of exact sums."""
-        return unit_for(self.null)
+        """The held-out prompts as the solver needs them."""
+        targets = self._rows_of(self.held_out_pairs)
+        owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
+        retained = retained_keys(self.site, self.held_out_retain_prompts)
+        outputs = (
+            retained.keys.float() @ self.site.base.out_proj_weight(self.site.layer).T
+        )  # float32 suffices for a norm
+        return HeldOut(targets, owners[targets.pair_index], retained, retained.prompt_norms(outputs.double()))
 
     @property
     def emphasis(self) -> float:
-        """How much what is left of the concepts counts, beside the drift."""
-        return max(EMPHASIS[removal.concept.kind] for removal in self.removals)
+        """Weight of the remaining share of the concepts relative to the drift of the retain prompts."""
+        return max(KIND_EMPHASIS[removal.concept.kind] for removal in self.removals)
+
+    # Feasibility: how completely each concept can be removed.
+
+    @property
+    def reported_removals(self) -> Sequence[ResolvedRemoval]:
+        """The removals whose feasibility is reported."""
+        return self.report_on or evenly_spaced(self.removals, SAMPLED_REMOVALS)
+
+    def feasibility_rows(self) -> tuple[list[ResolvedRemoval], RegressionRows]:
+        """Return rows to estimate feasibility from, and the removal of each of their pairs."""
+        if self.small_problem_pairs is not None:
+            return [removal for removal, _ in self.small_problem_pairs], self.rows
+        builder = self.builder
+        pairs = list(
+            pairs_by_removal(
+                self.reported_removals, lambda one: evenly_spaced(builder.edit_pairs(one), FEASIBILITY_PROMPTS)
+            )
+        )
+        return [removal for removal, _ in pairs], self._rows_of(pairs)
+
+    def _rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
+        return regression_rows(self.site, [pair for _, pair in pairs], self.method.aim)
 
 
-def owned(removals: Iterable[Removal], pairs_of: Callable[[Removal], Iterable[Pair]]) -> Iterator[Owned]:
-    """Pairs of some removals, each with the removal that it is about."""
+def pairs_by_removal(
+    removals: Iterable[ResolvedRemoval], pairs_of: Callable[[ResolvedRemoval], Iterable[PromptPair]]
+) -> Iterator[RemovalPair]:
+    """Yield the prompt pairs of removals, each with its removal."""
     return ((removal, pair) for removal in removals for pair in pairs_of(removal))
 
 
-def everywhere_keys(site: Site, prompt: Tokenised) -> Tensor:
-    """Keys of every position of a prompt, (context, d)."""
-    positions = torch.arange(len(prompt.ids))
-    return site.keys(prompt.ids[None], Places(torch.zeros_like(positions), positions))
+def all_keys(site: Site, prompt: TokenizedPrompt) -> Tensor:
+    """Return the keys of every position of a prompt, (context, d)."""
+    return site.keys(prompt.ids[None], TokenPositions.of_one_prompt(torch.arange(len(prompt.ids))))
 
 
-def most_columns(pair: Pair) -> int:
-    """As many columns as a pair may have."""
-    return pair.concept.eos - pair.last_subject + 1 + PADDING_COLUMNS
+def max_rows(pair: PromptPair) -> int:
+    """Return an upper bound of the number of rows of a pair."""
+    return pair.concept.eos - pair.last_subject + 1 + MAX_PADDING_POSITIONS

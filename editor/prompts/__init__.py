@@ -1,27 +1,27 @@
-"""A concept -> prompts: what the model is known to draw, the wordings, and pairs of prompts aligned token by token."""
+"""From concepts to prompts: profiles, wordings, and pairs of prompts aligned token by token."""
 
-from editor.prompts.concepts import Concept, Destination, Removal, destination_of
-from editor.prompts.name_expansion import Expansion, Name, expand
+from editor.prompts.concepts import Concept, Destination, ResolvedRemoval, choose_destination
+from editor.prompts.name_expansion import ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
-from editor.prompts.prompt_builder import PromptBook, open_book, open_books
-from editor.prompts.token_alignment import Pair, Tokenised, aligned_columns
+from editor.prompts.prompt_builder import PromptBuilder, open_prompt_builder, open_prompt_builders
+from editor.prompts.token_alignment import PromptPair, TokenizedPrompt, align_tokens
 from editor.prompts.token_conflicts import find_conflicts
 
 __all__ = [
     "Concept",
+    "ConceptName",
     "Destination",
-    "Expansion",
-    "Name",
-    "Pair",
+    "NameExpansion",
     "Profile",
-    "PromptBook",
-    "Removal",
-    "Tokenised",
-    "aligned_columns",
-    "destination_of",
-    "expand",
+    "PromptBuilder",
+    "PromptPair",
+    "ResolvedRemoval",
+    "TokenizedPrompt",
+    "align_tokens",
+    "choose_destination",
+    "expand_names",
     "find_conflicts",
     "load_profile",
-    "open_book",
-    "open_books",
+    "open_prompt_builder",
+    "open_prompt_builders",
 ]

@@ -1,4 +1,4 @@
-"""Concepts, destinations, and the prompts that name them."""
+"""Concepts, their destinations, and the phrases that name them."""
 
 import re
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Literal
 
 from editor.prompts.profile import Profile
 
-Kind = Literal["object", "style"]
-Source = Literal["replacement", "generic", "null"]
+ConceptKind = Literal["object", "style"]
+DestinationSource = Literal["replacement", "generic", "null"]
 ARTICLES = ("a ", "an ", "the ")
 
 
@@ -17,7 +17,7 @@ def without_article(phrase: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """``"owl"`` -> ``"an owl"``; a phrase that brings an article keeps it."""
+    """``"owl"`` -> ``"an owl"``; a phrase that already has an article keeps it."""
     if without_article(phrase) != phrase:
         return phrase
     sounds_like_a_vowel = phrase[:1].lower() in "aeio" or phrase.lower().startswith(("umb", "und", "ug"))
@@ -26,14 +26,14 @@ def with_article(phrase: str) -> str:
 
 @dataclass(frozen=True)
 class Concept:
-    """What is removed."""
+    """An object or a style to remove."""
 
     name: str
-    kind: Kind = "object"
+    kind: ConceptKind = "object"
 
     @property
     def subject(self) -> str:
-        """The words whose last token is the last subject token."""
+        """The name without article, or without the word "style"; its last token is the last subject token."""
         return without_article(self.name) if self.kind == "object" else without_style(self.name)
 
 
@@ -44,18 +44,18 @@ def without_style(phrase: str) -> str:
 
 @dataclass(frozen=True)
 class Destination:
-    """What the concept's prompts shall mean instead. Empty words are the null concept."""
+    """What the concept's prompts are mapped to. Empty ``words`` are the null concept."""
 
     words: str
-    source: Source
+    source: DestinationSource
 
 
-def destination_of(concept: Concept, replacement: str | None, generic: str | None, profile: Profile) -> Destination:
-    """The replacement if there is one, else the generic class, else the null concept.
+def choose_destination(concept: Concept, replacement: str | None, generic: str | None, profile: Profile) -> Destination:
+    """Return the replacement if there is one, else the generic class, else the null concept.
 
-    The null concept of an object is the empty prompt. A style falls back to the one that the model draws when none is named:
-    by its name if the profile knows it, which keeps every word in its place, else to the prompt without a style. When that
-    is the very style to remove, the next known style takes its place.
+    The null concept of an object is the empty prompt. A style without a replacement falls back to the profile's default
+    style, the one that the model generates when a prompt names none; naming it keeps every word at its position. If that is
+    the style to remove, the next style of the profile is used. Without a default style, the style is left out of the prompt.
     """
     if replacement:
         return Destination(replacement, "replacement")
@@ -68,37 +68,37 @@ def destination_of(concept: Concept, replacement: str | None, generic: str | Non
 
 
 @dataclass(frozen=True)
-class Removal:
-    """A concept, where its prompts shall lead, its other names, and what to keep beside what the profile names."""
+class ResolvedRemoval:
+    """A concept to remove, its destination, its other names, and names to preserve in addition to the profile's."""
 
     concept: Concept
     destination: Destination
     aliases: tuple[str, ...] = ()
     preserve: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
-    """Works known by their own names."""
+    """Titles of works."""
     translations: tuple[str, ...] = ()
     spellings: Literal["auto"] | tuple[str, ...] = ()
-    """Made by rule, or exactly these."""
+    """``auto`` generates spelling variants; otherwise exactly these are used."""
     exclude: tuple[str, ...] = ()
-    """Names that the expansion leaves out."""
-    taken: tuple[str, ...] = ()
-    """What else the request names: no spelling is made that means one of these."""
+    """Names that :func:`~editor.prompts.expand_names` leaves out."""
+    reserved_names: tuple[str, ...] = ()
+    """Other names in the request, which a generated spelling must not equal."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The concept's subject and its aliases: what a judge may recognise."""
+        """The concept's subject and its aliases, which a judge may recognise."""
         return (self.concept.subject, *self.aliases)
 
     @property
-    def given(self) -> tuple[str, ...]:
-        """Every name that was given, made spellings left out."""
+    def given_names(self) -> tuple[str, ...]:
+        """Every name in the request; generated spellings are not included."""
         return (*self.names, *self.titles, *self.translations, *(() if self.spellings == "auto" else self.spellings))
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """One prompt about an object, perhaps in a style, from a wording and what stands around it."""
+    """A prompt about an object, optionally in a style: a wording with a prefix and a suffix."""
 
     wording: str
     object: str
@@ -107,13 +107,13 @@ class Phrase:
     prefix: str = ""
 
     @property
-    def around(self) -> str:
-        """All of it but the object and the style."""
+    def surroundings(self) -> str:
+        """The text without the object and the style."""
         return re.sub(r"\{\w+\}", " ", self.prefix + self.wording + self.suffix)
 
     def text(self) -> str:
-        """The prompt itself; without a style, the part of the wording that names it is left out."""
-        wording = self.wording if self.style else unstyled(self.wording)
+        """Return the prompt. Without a style, the part of the wording that names it is left out."""
+        wording = self.wording if self.style else strip_style(self.wording)
         filled = wording.format(a=with_article(self.object), bare=without_article(self.object), style=self.style)
         return self.prefix + filled + self.suffix
 
@@ -122,8 +122,8 @@ STYLE_PARTS = (" in the style of {style}", " in the {style} style", " by {style}
                ", {style} style", ", {style}", "{style} style ", "{style} ")  # fmt: skip
 
 
-def unstyled(wording: str) -> str:
-    """The wording without the part that names a style: ``"{a}, {style}"`` -> ``"{a}"``."""
+def strip_style(wording: str) -> str:
+    """Remove the part of a wording that names a style: ``"{a}, {style}"`` -> ``"{a}"``."""
     for part in STYLE_PARTS:
         wording = wording.replace(part, "")
     return wording.replace("a emoji", "an emoji").replace("a image", "an image")

@@ -1,6 +1,6 @@
-"""What a model is known to draw: the words that an edit draws its contexts, neighbours and retain prompts from.
+"""The objects and styles that a model can generate, from which edit prompts and retain prompts are built.
 
-A model folder may bring its own as ``expunge.json``; any other model gets a general list.
+A model folder may contain its own profile, ``expunge.json``; other models use a general one.
 """
 
 from pathlib import Path
@@ -36,28 +36,28 @@ class Profile(BaseModel):
 
     @field_validator("styled_wordings", "plain_wordings", "held_out_wordings")
     @classmethod
-    def _name_what_they_should(cls, wordings: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_wording_fields(cls, wordings: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         wanted = set() if info.field_name == "plain_wordings" else {"style"}
         for wording in wordings:
             fields = {field for _, field, _, _ in Formatter().parse(wording) if field is not None}
             if fields not in (wanted | {"a"}, wanted | {"bare"}):
-                raise ValueError(f"{wording!r} must hold {{a}} or {{bare}}" + (", and {style}" if wanted else ""))
+                raise ValueError(f"{wording!r} must contain {{a}} or {{bare}}" + (", and {style}" if wanted else ""))
         return wordings
 
     @model_validator(mode="after")
-    def _held_out_are_held_out(self) -> "Profile":
+    def _check_held_out_wordings(self) -> "Profile":
         shared = {*self.held_out_wordings} & {*self.styled_wordings, *self.plain_wordings}
         if shared:
-            raise ValueError(f"held-out wordings are among the others: {sorted(shared)}")
+            raise ValueError(f"held-out wordings must not be among the other wordings: {sorted(shared)}")
         return self
 
     @property
     def object_names(self) -> tuple[str, ...]:
-        """All objects, group after group."""
+        """All objects, group by group."""
         return tuple(name for names in self.objects.values() for name in names)
 
 
-GENERAL = Profile(
+GENERAL_PROFILE = Profile(
     objects={
         "animals": ("cat", "dog", "horse", "cow", "sheep", "bird", "fish", "bear", "elephant", "lion", "rabbit", "mouse"),
         "people": ("man", "woman", "child", "doctor", "teacher", "farmer", "soldier", "king", "singer", "dancer"),
@@ -83,18 +83,18 @@ GENERAL = Profile(
         "trending on artstation, intricate, elegant, realistic, ultra hd, ",
     ),
 )  # fmt: skip
-"""For models that bring no profile."""
+"""The profile of models without one."""
 
 
 def load_profile(model_dir: Path) -> Profile:
-    """The model's own profile, or the general one.
+    """Return the model's own profile, or the general one.
 
     Raises:
-        CheckpointError: the model brings a profile that does not fit the schema.
+        CheckpointError: the model's profile does not match the schema.
     """
     path = model_dir / PROFILE_FILE
     if not path.exists():
-        return GENERAL
+        return GENERAL_PROFILE
     try:
         return Profile.model_validate_json(path.read_bytes())
     except ValidationError as error:

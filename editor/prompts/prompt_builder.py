@@ -1,7 +1,7 @@
-"""The prompts of one request: pairs to edit with, prompts to keep, prompts held out, all tokenised for one model."""
+"""The prompts of a request, tokenized for one text encoder: pairs to edit with, prompts to retain, held-out prompts."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import compress, cycle
@@ -16,250 +16,246 @@ from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import ConceptError
-from editor.prompts.concepts import Kind, Phrase, Removal
-from editor.prompts.name_expansion import Expansion, Name, expand
+from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval
+from editor.prompts.name_expansion import ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
-from editor.prompts.templates import contexts, evenly, kept_phrases
-from editor.prompts.token_alignment import Pair, Tokenised
-from editor.prompts.tokenizer_cache import Encoded, Tokens
+from editor.prompts.templates import concept_contexts, evenly_spaced, object_style_phrases
+from editor.prompts.token_alignment import PromptPair, TokenizedPrompt
+from editor.prompts.tokenizer_cache import EncodedText, TokenizerCache
 
 PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
 SPELLING_CONTEXTS = 4
-"""Prompts that a spelling is edited in."""
+"""Prompts with each spelling of a name."""
 
 
 @dataclass(frozen=True)
-class PromptBook:
-    """A tokenizer and a profile."""
+class PromptBuilder:
+    """Builds and tokenizes prompts for one text encoder."""
 
     tokenizer: Any
     profile: Profile
 
     @cached_property
-    def tokens(self) -> Tokens:
-        """The tokenizer with a memory."""
-        return Tokens(self.tokenizer)
+    def tokenizer_cache(self) -> TokenizerCache:
+        """The tokenizer with a cache of words."""
+        return TokenizerCache(self.tokenizer)
 
     @property
-    def context(self) -> int:
-        """Tokens in an encoded prompt."""
+    def context_length(self) -> int:
+        """Number of tokens in an encoded prompt."""
         return int(self.tokenizer.model_max_length)
 
-    def tokenise(self, text: str) -> Tokenised:
-        """Encode as the pipeline does: padded, EOS first found.
+    # Tokens.
+
+    def tokenize(self, text: str) -> TokenizedPrompt:
+        """Encode a prompt as the pipeline does, with padding.
 
         Raises:
             ConceptError: the prompt does not fit the context.
         """
-        return self.tokenise_all([text])[0]
+        return self.tokenize_all([text])[0]
 
-    def tokenise_all(self, texts: Sequence[str]) -> list[Tokenised]:
-        """Many at once; see :meth:`tokenise`."""
-        encoded, end = self.tokens.encode(texts), self.tokenizer.eos_token_id
-        rows = zip(texts, self.padded(texts, encoded), encoded, strict=True)
-        return [Tokenised(text, ids, known.ids.index(end)) for text, ids, known in rows]
+    def tokenize_all(self, texts: Sequence[str]) -> list[TokenizedPrompt]:
+        """Encode many prompts; see :meth:`tokenize`."""
+        encoded, eos = self.tokenizer_cache.encode(texts), self.tokenizer.eos_token_id
+        rows = zip(texts, self._pad(texts, encoded), encoded, strict=True)
+        return [TokenizedPrompt(text, ids, known.ids.index(eos)) for text, ids, known in rows]
 
-    def ids(self, texts: Sequence[str]) -> Tensor:
-        """``(n, context)`` token ids; see :meth:`tokenise`."""
-        return self.padded(texts, self.tokens.encode(texts))
+    def token_ids(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids ``(n, context)``; see :meth:`tokenize`."""
+        return self._pad(texts, self.tokenizer_cache.encode(texts))
 
-    def padded(self, texts: Sequence[str], encoded: Sequence[Encoded]) -> Tensor:
-        """``(n, context)`` token ids, padded as this encoder's pipeline pads. Raises as :meth:`tokenise`."""
-        context, pad = self.context, [int(self.tokenizer.pad_token_id)]
+    def _pad(self, texts: Sequence[str], encoded: Sequence[EncodedText]) -> Tensor:
+        """Return token ids ``(n, context)``, padded as this encoder's pipeline pads. Raises like :meth:`tokenize`."""
+        length, pad = self.context_length, [int(self.tokenizer.pad_token_id)]
         for text, known in zip(texts, encoded, strict=True):
-            if len(known.ids) > context:
+            if len(known.ids) > length:
                 raise ConceptError(
-                    f"The prompt {text!r} takes {len(known.ids)} tokens; the model reads {context}.",
+                    f"The prompt {text!r} has {len(known.ids)} tokens; the model reads {length}.",
                     remedy="Shorten the concept, its aliases or its replacement.",
                 )
-        rows = [known.ids + pad * (context - len(known.ids)) for known in encoded]
-        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), context)
+        rows = [known.ids + pad * (length - len(known.ids)) for known in encoded]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), length)
 
-    def subject_span(self, text: str, subject: str) -> tuple[int, int]:
-        """First and last token of the last whole-word occurrence of ``subject`` in ``text``."""
-        return self.tokens.encode([text])[0].covering(*places_of(subject, text)[-1])
+    def fits(self, text: str) -> bool:
+        """Return whether a prompt fits the context."""
+        return self._fit_flags([text])[0]
 
-    def pair(self, subject: str, text: str, destination: str) -> Pair:
-        """Tokenise both sides and find the subject."""
-        return self.pairs(subject, [(text, destination)])[0]
+    def select_fitting(self, texts: Sequence[str]) -> list[str]:
+        """Return the prompts that fit the context."""
+        return list(compress(texts, self._fit_flags(texts)))
 
-    def pairs(self, subject: str, texts: Sequence[tuple[str, str]], weight: float = 1.0) -> list[Pair]:
-        """A pair for each prompt about ``subject`` and the prompt that it shall mean."""
-        concepts = self.tokenise_all([text for text, _ in texts])
-        destinations = self.tokenise_all([meant for _, meant in texts])
+    def _fit_flags(self, texts: Sequence[str]) -> list[bool]:
+        return [len(encoded.ids) <= self.context_length for encoded in self.tokenizer_cache.encode(texts)]
+
+    # Pairs of a prompt about a concept and the prompt that it is mapped to.
+
+    def edit_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
+        """Return prompts with every name of the concept, each paired with its destination."""
+        return [pair for name in self.expand(removal).names for pair in self.name_pairs(removal, name)]
+
+    def expand(self, removal: ResolvedRemoval) -> NameExpansion:
+        """Return every name that a removal covers."""
+        return expand_names(removal, self.profile, self.tokenizer_cache)
+
+    def name_pairs(self, removal: ResolvedRemoval, name: ConceptName) -> list[PromptPair]:
+        """Return the pairs of one name. A spelling has only a few, and may have none that fit.
+
+        Raises:
+            ConceptError: no prompt with the name fits the context, and it is not a spelling.
+        """
+        phrases = self.contexts(kind_of_name(removal, name.source), name.text)
+        if name.source == "spelling":
+            return self._fitting_pairs(removal, name, evenly_spaced(phrases, SPELLING_CONTEXTS))
+        return self._require(name, self._fitting_pairs(removal, name, phrases))
+
+    def held_out_pairs(self, removal: ResolvedRemoval, limit: int = 24) -> list[PromptPair]:
+        """Return pairs in held-out wordings, for choosing the preservation weight.
+
+        Raises:
+            ConceptError: no such prompt fits the context.
+        """
+        name = ConceptName(removal.concept.subject, "concept")
+        styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
+        phrases = self.in_held_out_wordings(evenly_spaced(styled, limit))
+        return self._require(name, self._fitting_pairs(removal, name, phrases))
+
+    def paper_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
+        """Return the pairs of the released Diff-QuickFix procedure: the bare names after four prefixes."""
+        concept, destination = removal.concept.name, removal.destination.words
+        texts = [(prefix + concept, (prefix if destination else "") + destination) for prefix in PAPER_PREFIXES]
+        return self.make_pairs(removal.concept.subject, texts)
+
+    def make_pair(self, subject: str, text: str, destination: str) -> PromptPair:
+        """Tokenize a prompt and its destination, and locate the subject."""
+        return self.make_pairs(subject, [(text, destination)])[0]
+
+    def make_pairs(self, subject: str, texts: Sequence[tuple[str, str]], weight: float = 1.0) -> list[PromptPair]:
+        """Make a pair of each prompt about ``subject`` and its destination."""
+        concepts = self.tokenize_all([text for text, _ in texts])
+        destinations = self.tokenize_all([destination for _, destination in texts])
         return [
-            Pair(concept, destination, *self.subject_span(concept.text, subject), weight)
+            PromptPair(concept, destination, *self.subject_span(concept.text, subject), weight)
             for concept, destination in zip(concepts, destinations, strict=True)
         ]
 
-    def fits(self, text: str) -> bool:
-        """Whether a prompt's tokens fit the context."""
-        return self.all_fit([text])[0]
+    def subject_span(self, text: str, subject: str) -> tuple[int, int]:
+        """Return the first and last token of the last whole-word occurrence of ``subject`` in ``text``."""
+        return self.tokenizer_cache.encode([text])[0].tokens_covering(*name_spans(subject, text)[-1])
 
-    def all_fit(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each prompt's tokens fit the context."""
-        return [len(encoded.ids) <= self.context for encoded in self.tokens.encode(texts)]
+    def _fitting_pairs(
+        self, removal: ResolvedRemoval, name: ConceptName, phrases: Iterable[Phrase]
+    ) -> list[PromptPair]:
+        """Make a pair of each phrase that fits the context on both sides and contains the name exactly once."""
+        texts = [(phrase.text(), destination_text(phrase, removal, name.source)) for phrase in phrases]
+        once = [(text, destination) for text, destination in texts if len(name_spans(name.text, text)) == 1]
+        sides = ([text for text, _ in once], [destination for _, destination in once])
+        fit = zip(*map(self._fit_flags, sides), strict=True)
+        fitting = list(compress(once, map(all, fit)))
+        return self.make_pairs(name.text, fitting, name.weight / max(len(fitting), 1))
 
-    def fitting(self, texts: Sequence[str]) -> list[str]:
-        """The prompts whose tokens fit the context."""
-        return list(compress(texts, self.all_fit(texts)))
-
-    def contexts(self, kind: Kind, name: str) -> list[Phrase]:
-        """The phrases that an edit names a concept in."""
-        if kind == "style":
-            return [Phrase(p.wording, p.object, name, p.suffix, p.prefix) for p in self.style_blanks]
-        return [Phrase(p.wording, name, p.style, p.suffix, p.prefix) for p in self.object_blanks]
-
-    @cached_property
-    def object_blanks(self) -> list[Phrase]:
-        """An object's contexts, without the object."""
-        return contexts(self.profile, "object", "")
-
-    @cached_property
-    def style_blanks(self) -> list[Phrase]:
-        """A style's contexts, without the style."""
-        return contexts(self.profile, "style", "")
-
-    def expand(self, removal: Removal) -> Expansion:
-        """Return every name that a removal covers."""
-        return expand(removal, self.profile, self.tokens)
-
-    def edit_pairs(self, removal: Removal) -> list[Pair]:
-        """Prompts that name the concept in any way, each with what it shall mean."""
-        return [pair for name in self.expand(removal).names for pair in self.name_pairs(removal, name)]
-
-    def name_pairs(self, removal: Removal, name: Name) -> list[Pair]:
-        """Prompts about one name; a spelling has a few, and may have none that fit.
-
-        Raises:
-            ConceptError: no prompt about a name that is no spelling fits the context.
-        """
-        phrases = self.contexts(named_kind(removal, name.source), name.text)
-        if name.source == "spelling":
-            return self.fitting_pairs(removal, name, evenly(phrases, SPELLING_CONTEXTS))
-        pairs = self.fitting_pairs(removal, name, phrases)
+    def _require(self, name: ConceptName, pairs: list[PromptPair]) -> list[PromptPair]:
+        """Return the pairs; raise ConceptError if there are none."""
         if not pairs:
-            raise self.too_long(name.text)
+            raise ConceptError(
+                f"No prompt about {name.text!r} fits the {self.context_length} tokens that the model reads.",
+                remedy="Shorten the concept, its aliases or its replacement.",
+            )
         return pairs
 
-    def fitting_pairs(self, removal: Removal, name: Name, phrases: Iterable[Phrase]) -> list[Pair]:
-        """A pair for each phrase that fits the context on both sides and names the concept once."""
-        texts = [(phrase.text(), destination_text(phrase, removal, name.source)) for phrase in phrases]
-        once = [(text, meant) for text, meant in texts if len(places_of(name.text, text)) == 1]
-        fit = zip(self.all_fit([text for text, _ in once]), self.all_fit([meant for _, meant in once]), strict=True)
-        fitting = list(compress(once, map(all, fit)))
-        return self.pairs(name.text, fitting, name.weight / max(len(fitting), 1))
+    # Phrases.
 
-    def too_long(self, name: str) -> ConceptError:
-        """The error when no prompt is left."""
-        return ConceptError(
-            f"No prompt about {name!r} fits the {self.context} tokens that the model reads.",
-            remedy="Shorten the concept, its aliases or its replacement.",
-        )
+    def contexts(self, kind: ConceptKind, name: str) -> list[Phrase]:
+        """Return the phrases in which an edit uses a name."""
+        if kind == "style":
+            return [replace(phrase, style=name) for phrase in self._style_templates]
+        return [replace(phrase, object=name) for phrase in self._object_templates]
 
-    def paper_pairs(self, removal: Removal) -> list[Pair]:
-        """The released procedure: the bare strings behind four prefixes."""
-        concept = removal.concept.name
-        destination = removal.destination.words
-        return [
-            self.pair(removal.concept.subject, prefix + concept, (prefix if destination else "") + destination)
-            for prefix in PAPER_PREFIXES
-        ]
+    @cached_property
+    def _object_templates(self) -> list[Phrase]:
+        return concept_contexts(self.profile, "object", "")
 
-    def kept_names(self, removals: Sequence[Removal]) -> tuple[list[str], list[str]]:
-        """Objects and styles that no removal names, with those that the request asks to preserve."""
-        removed = {name.lower() for removal in removals for name in removal.given}
-        extra = {kind: asked_to_keep(removals, kind) for kind in ("object", "style")}
-        objects = [*extra["object"], *self.profile.object_names]
-        styles = [*extra["style"], *self.profile.styles]
+    @cached_property
+    def _style_templates(self) -> list[Phrase]:
+        return concept_contexts(self.profile, "style", "")
+
+    def in_held_out_wordings(self, phrases: Iterable[Phrase]) -> list[Phrase]:
+        """Return the same subjects in wordings that no edit uses."""
+        wordings = cycle(self.profile.held_out_wordings)
+        return [replace(phrase, wording=next(wordings), prefix="", suffix="") for phrase in phrases]
+
+    # Prompts to retain.
+
+    def retained_names(self, removals: Sequence[ResolvedRemoval]) -> tuple[list[str], list[str]]:
+        """Return the objects and styles that no removal names, first those that the request asks to preserve."""
+        removed = {name.lower() for removal in removals for name in removal.given_names}
+        objects = [*preserve_names(removals, "object"), *self.profile.object_names]
+        styles = [*preserve_names(removals, "style"), *self.profile.styles]
         return (
             [name for name in dict.fromkeys(objects) if name.lower() not in removed],
             [name for name in dict.fromkeys(styles) if name.lower() not in removed],
         )
 
-    def retain_texts(self, removals: Sequence[Removal], limit: int) -> list[str]:
-        """Prompts that no removal may change: every kept object, plain and in every kept style; wordings take turns."""
-        return self.fitting([phrase.text() for phrase in evenly(self.retained(removals), limit)])
-
-    def retained(self, removals: Sequence[Removal]) -> tuple[Phrase, ...]:
-        """Kept objects, plain and in kept styles, in surroundings that name nothing removed."""
-        return self.lately_retained(tuple(removals))
-
-    @cached_property
-    def lately_retained(self) -> Callable[[tuple[Removal, ...]], tuple[Phrase, ...]]:
-        """:meth:`find_retained` with its last answer at hand: an edit asks twice."""
-        return lru_cache(maxsize=1)(self.find_retained)
-
-    def find_retained(self, removals: tuple[Removal, ...]) -> tuple[Phrase, ...]:
-        """See :meth:`retained`."""
-        phrases = list(kept_phrases(self.profile, *self.kept_names(removals)))
-        removed = {normalize_words(name) for removal in removals for name in removal.given}
+    def retain_phrases(self, removals: Sequence[ResolvedRemoval]) -> tuple[Phrase, ...]:
+        """Return every retained object, plain and in every retained style, in surroundings that name nothing removed."""
+        phrases = list(object_style_phrases(self.profile, *self.retained_names(removals)))
+        removed = {normalize_words(name) for removal in removals for name in removal.given_names}
         longest = max(map(len, removed), default=0)
-        surroundings = {phrase.around for phrase in phrases}
-        calm = {text for text in surroundings if removed.isdisjoint(subsequences(normalize_words(text), longest))}
-        return tuple(phrase for phrase in phrases if phrase.around in calm)
+        surroundings = {phrase.surroundings for phrase in phrases}
+        neutral = {text for text in surroundings if removed.isdisjoint(subsequences(normalize_words(text), longest))}
+        return tuple(phrase for phrase in phrases if phrase.surroundings in neutral)
 
-    def held_out(self, phrases: Iterable[Phrase]) -> list[Phrase]:
-        """The same subjects in wordings that no edit sees."""
-        wordings = cycle(self.profile.held_out_wordings)
-        return [replace(phrase, wording=next(wordings), prefix="", suffix="") for phrase in phrases]
+    def retain_texts(self, phrases: Sequence[Phrase], limit: int) -> list[str]:
+        """Return at most ``limit`` prompts of :meth:`retain_phrases`."""
+        return self.select_fitting([phrase.text() for phrase in evenly_spaced(phrases, limit)])
 
-    def held_out_pairs(self, removal: Removal, limit: int = 24) -> list[Pair]:
-        """Pairs in held-out wordings, to choose the preservation weight by."""
-        name = Name(removal.concept.subject, "concept")
-        styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
-        pairs = self.fitting_pairs(removal, name, self.held_out(evenly(styled, limit)))
-        if not pairs:
-            raise self.too_long(name.text)
-        return pairs
-
-    def held_out_retain(self, removals: Sequence[Removal], limit: int = 96) -> list[str]:
-        """Retain prompts in held-out wordings."""
-        styled = [phrase for phrase in self.retained(removals) if phrase.style]
-        return self.fitting([phrase.text() for phrase in self.held_out(evenly(styled, limit))])
+    def held_out_retain_texts(self, phrases: Sequence[Phrase], limit: int = 96) -> list[str]:
+        """Return at most ``limit`` prompts of :meth:`retain_phrases` that name a style, in held-out wordings."""
+        styled = evenly_spaced([phrase for phrase in phrases if phrase.style], limit)
+        return self.select_fitting([phrase.text() for phrase in self.in_held_out_wordings(styled)])
 
 
-def asked_to_keep(removals: Sequence[Removal], kind: str) -> list[str]:
-    """The ``preserve`` lists of the removals of one kind."""
+def preserve_names(removals: Sequence[ResolvedRemoval], kind: str) -> list[str]:
+    """Return the names to preserve of the removals of one kind."""
     return [name for removal in removals if removal.concept.kind == kind for name in removal.preserve]
 
 
-def places_of(name: str, text: str) -> list[tuple[int, int]]:
-    """Where ``name`` stands in ``text`` as whole words, whatever its case."""
-    return [found.span() for found in whole_words(name).finditer(text)]
+def name_spans(name: str, text: str) -> list[tuple[int, int]]:
+    """Return the character spans of the whole-word occurrences of ``name`` in ``text``, ignoring case."""
+    return [match.span() for match in whole_word_pattern(name).finditer(text)]
 
 
 @lru_cache(maxsize=256)
-def whole_words(name: str) -> re.Pattern[str]:
-    """``name`` between other characters than letters and digits."""
+def whole_word_pattern(name: str) -> re.Pattern[str]:
+    """Return a pattern of ``name`` that is not part of a longer word."""
     return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
 
 
-def named_kind(removal: Removal, source: NameSource) -> Kind:
-    """What prompts treat a name as: a work of a style is a thing."""
+def kind_of_name(removal: ResolvedRemoval, source: NameSource) -> ConceptKind:
+    """Return the kind that prompts use a name as: the title of a work in a removed style is an object."""
     return "object" if source == "title" else removal.concept.kind
 
 
-def destination_text(phrase: Phrase, removal: Removal, source: NameSource = "concept") -> str:
-    """The phrase as it shall be understood: with the destination's words, or with the null concept.
+def destination_text(phrase: Phrase, removal: ResolvedRemoval, source: NameSource = "concept") -> str:
+    """Return the prompt that a phrase is mapped to: with the destination's words, or the empty prompt.
 
-    A work becomes a picture in the style that takes the place of its own.
+    The title of a work becomes a picture in the destination style.
     """
     words = removal.destination.words
-    if named_kind(removal, source) == "style":
+    if kind_of_name(removal, source) == "style":
         return replace(phrase, style=words).text()
     if removal.concept.kind == "style" and words:
         words = f"picture in the style of {words}"
     return replace(phrase, object=words).text() if words else ""
 
 
-def open_book(model: Path) -> PromptBook:
-    """The prompt book of a model's first text encoder."""
-    return open_books(open_checkpoint(model))[0]
+def open_prompt_builder(model: Path) -> PromptBuilder:
+    """Return the prompt builder of a model's first text encoder."""
+    return open_prompt_builders(open_checkpoint(model))[0]
 
 
-def open_books(checkpoint: Checkpoint) -> list[PromptBook]:
-    """A prompt book for each text encoder: the same prompts, tokenised and padded as that encoder's pipeline does."""
+def open_prompt_builders(checkpoint: Checkpoint) -> list[PromptBuilder]:
+    """Return a prompt builder for each text encoder: the same prompts, tokenized and padded as its pipeline does."""
     profile = load_profile(checkpoint.path)
-    return [PromptBook(open_tokenizer(encoder), profile) for encoder in checkpoint.encoders]
+    return [PromptBuilder(open_tokenizer(encoder), profile) for encoder in checkpoint.encoders]

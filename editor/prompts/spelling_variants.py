@@ -1,8 +1,8 @@
-"""Other ways to write a name, of those that the tokenizer tells apart from it.
+"""Generate spelling variants of a name that have other tokens than the name.
 
-Rules, no dictionary: forms that keep every letter come first (joined, hyphenated, as a handle, without accents), then plural
-and possessive, then British or American, then frequent misspellings. A misspelling that is a word of its own is left out: the
-list below has the usual ones, and a word that CLIP's tokenizer knows whole was frequent in its training text.
+By rule, without a dictionary: first forms with the same letters (joined, hyphenated, as a handle, without accents), then
+plural and possessive, then British or American spelling, then frequent misspellings. Misspellings that are other words are
+left out: common ones are listed below, and a word that is a single CLIP token was frequent in the tokenizer's training text.
 """
 
 import re
@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterator
 from itertools import chain, zip_longest
 
 from api_schemas.conflicts import Words, normalize_words
-from editor.prompts.concepts import Kind
-from editor.prompts.tokenizer_cache import Tokens
+from editor.prompts.concepts import ConceptKind
+from editor.prompts.tokenizer_cache import TokenizerCache
 
-SHORTEST = 5
-"""Letters of a word that is misspelt at all: shorter ones turn into one another."""
-SWAPS = 2
+MIN_MISSPELLED_LETTERS = 5
+"""Letters of a word that is misspelled; shorter words turn into one another."""
+MAX_SWAPS = 2
 
-IRREGULAR = {
+IRREGULAR_PLURALS = {
     "mouse": "mice", "man": "men", "woman": "women", "child": "children", "goose": "geese", "foot": "feet", "tooth": "teeth",
     "person": "people", "ox": "oxen", "wolf": "wolves", "leaf": "leaves", "knife": "knives", "elf": "elves", "loaf": "loaves",
     "thief": "thieves", "scarf": "scarves", "hoof": "hooves", "shelf": "shelves", "calf": "calves", "cactus": "cacti",
 }  # fmt: skip
-INVARIANT = {
+INVARIANT_PLURALS = {
     "fish", "sheep", "deer", "moose", "bison", "salmon", "trout", "shrimp", "aircraft", "glasses", "sunglasses", "scissors",
     "trousers", "jeans", "pants", "shorts", "goggles", "binoculars", "news", "clothes", "headphones", "series", "species",
 }  # fmt: skip
@@ -43,7 +43,7 @@ MISSPELLINGS = (
     (r"ck", "k"), (r"ey$", "y"), (r"ant$", "ent"), (r"ent$", "ant"), (r"or$", "er"), (r"ar$", "er"), (r"le$", "el"),
     (r"(?<=[aeiou])([lmnprt])(?=[aeiou])", r"\1\1"),  # violin
 )  # fmt: skip
-"""Pattern -> what writes itself in its place; the first occurrence in a word."""
+"""Pattern -> substitute for its first occurrence in a word."""
 
 OTHER_WORDS = {
     "angel", "angle", "bare", "batter", "beast", "beats", "biter", "bitter", "calvary", "cannon", "canon", "carat",
@@ -54,29 +54,36 @@ OTHER_WORDS = {
     "sliver", "staring", "starring", "super", "supper", "taping", "tapping", "tired", "trail", "trial", "tried", "united",
     "untied", "wining", "winning",
 }  # fmt: skip
-"""Words that the rules turn into one another."""
+"""Words that the rules turn into one another, and which are not used as misspellings."""
 
 
-def spellings(name: str, kind: Kind, tokens: Tokens, taken: Collection[Words], limit: int) -> list[str]:
-    """At most ``limit`` variants of ``name``, each of other tokens than the name and the variants before it.
+def spelling_variants(
+    name: str, kind: ConceptKind, tokenizer: TokenizerCache, reserved: Collection[Words], limit: int
+) -> list[str]:
+    """Return at most ``limit`` variants of ``name`` whose tokens differ from the name's and from one another.
 
-    ``taken``: names that mean something else, so that no variant may be one of them.
+    Args:
+        name: the name to vary.
+        kind: whether it names an object or a style.
+        tokenizer: tokenizes the variants.
+        reserved: names that mean something else, which no variant may equal.
+        limit: maximum number of variants.
     """
-    candidates = [name, *chain(forms(name), inflections(name, kind), misspellings(name, tokens))]
-    free = [text for text in dict.fromkeys(candidates) if text == name or normalize_words(text) not in taken]
-    encoded = zip(free, tokens.encode(free), strict=True)
-    distinct = {tuple(found.ids): text for text, found in reversed(list(encoded))}
+    candidates = [name, *chain(joined_forms(name), inflections(name, kind), misspellings(name, tokenizer))]
+    free = [text for text in dict.fromkeys(candidates) if text == name or normalize_words(text) not in reserved]
+    encoded = zip(free, tokenizer.encode(free), strict=True)
+    distinct = {tuple(tokens.ids): text for text, tokens in reversed(list(encoded))}
     return [text for text in free if text in distinct.values() and text != name][:limit]
 
 
-def parts(name: str) -> list[str]:
-    """The words of a name, whatever joins them."""
+def split_words(name: str) -> list[str]:
+    """Split a name at spaces, hyphens and underscores."""
     return [part for part in re.split(r"[\s_-]+", name) if part]
 
 
-def forms(name: str) -> Iterator[str]:
-    """All its letters, joined in other ways."""
-    words = parts(name)
+def joined_forms(name: str) -> Iterator[str]:
+    """Yield forms with the same letters, joined in other ways."""
+    words = split_words(name)
     if len(words) > 1:
         yield from (joint.join(words) for joint in ("", "-", " ", "_"))
         yield "@" + "".join(words)
@@ -84,24 +91,24 @@ def forms(name: str) -> Iterator[str]:
     yield plain
 
 
-def inflections(name: str, kind: Kind) -> Iterator[str]:
-    """Plural or singular, the possessive, and the spelling across the Atlantic. Proper names have no plural."""
-    last = parts(name)[-1] if parts(name) else ""
+def inflections(name: str, kind: ConceptKind) -> Iterator[str]:
+    """Yield plural or singular, possessive, and British or American spelling. Proper names have no plural."""
+    last = split_words(name)[-1] if split_words(name) else ""
     if not (last.isascii() and last.isalpha()):
         return
     if kind == "object" and name == name.lower():
-        yield name[: -len(last)] + other_number(last)
+        yield name[: -len(last)] + swap_number(last)
     yield f"{name}'" if name.endswith("s") else f"{name}'s"
     yield re.sub(r"\w+", lambda word: BRITISH.get(word[0], AMERICAN.get(word[0], word[0])), name)
 
 
-def other_number(word: str) -> str:
-    """``fox`` -> ``foxes``, ``leaves`` -> ``leaf``."""
-    singular = {plural: one for one, plural in IRREGULAR.items()}
-    if word in INVARIANT:
+def swap_number(word: str) -> str:
+    """Turn singular into plural and vice versa: ``fox`` -> ``foxes``, ``leaves`` -> ``leaf``."""
+    singular = {plural: one for one, plural in IRREGULAR_PLURALS.items()}
+    if word in INVARIANT_PLURALS:
         return word
-    if word in IRREGULAR or word in singular:
-        return IRREGULAR.get(word) or singular[word]
+    if word in IRREGULAR_PLURALS or word in singular:
+        return IRREGULAR_PLURALS.get(word) or singular[word]
     if re.search(r"(ss|x|ch|sh)es$", word):
         return word[:-2]
     if re.search(r"[^aeiou]ies$", word):
@@ -113,17 +120,20 @@ def other_number(word: str) -> str:
     return word[:-1] + "ies" if re.search(r"[^aeiou]y$", word) else word + "s"
 
 
-def misspellings(name: str, tokens: Tokens) -> Iterator[str]:
-    """One word at a time misspelt; the words take turns."""
-    words = [match for match in re.finditer(r"[^\W\d_]+", name) if len(match[0]) >= SHORTEST]
-    texts = ([name[: word.start()] + text + name[word.end() :] for text in wrong(word[0], tokens)] for word in words)
+def misspellings(name: str, tokenizer: TokenizerCache) -> Iterator[str]:
+    """Yield variants with one misspelled word, alternating between the words."""
+    words = [match for match in re.finditer(r"[^\W\d_]+", name) if len(match[0]) >= MIN_MISSPELLED_LETTERS]
+    texts = (
+        [name[: word.start()] + text + name[word.end() :] for text in misspell_word(word[0], tokenizer)]
+        for word in words
+    )
     return (text for turn in zip_longest(*texts) for text in turn if text)
 
 
-def wrong(word: str, tokens: Tokens) -> list[str]:
-    """Ways to misspell a word that don't make another one: by rule, or two neighbours swapped near its middle."""
-    ruled = (re.sub(pattern, wrongly, word, count=1, flags=re.IGNORECASE) for pattern, wrongly in MISSPELLINGS)
+def misspell_word(word: str, tokenizer: TokenizerCache) -> list[str]:
+    """Return misspellings of a word that are not other words: by rule, or with two adjacent letters near its middle swapped."""
+    ruled = (re.sub(pattern, substitute, word, count=1, flags=re.IGNORECASE) for pattern, substitute in MISSPELLINGS)
     middle = sorted(range(1, len(word) - 2), key=lambda i: (abs(2 * i + 2 - len(word)), i))
-    swapped = (word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in middle[:SWAPS])
+    swapped = (word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in middle[:MAX_SWAPS])
     texts = [text for text in dict.fromkeys(chain(ruled, swapped)) if text != word and text.lower() not in OTHER_WORDS]
-    return [text for text, encoded in zip(texts, tokens.encode(texts), strict=True) if not encoded.whole]
+    return [text for text, encoded in zip(texts, tokenizer.encode(texts), strict=True) if not encoded.is_single_token]

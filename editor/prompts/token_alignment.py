@@ -1,8 +1,8 @@
-"""Which token of the concept's prompt takes its value from which token of the destination's.
+"""Align the tokens of a concept's prompt with those of its destination's, from which they take their values.
 
-Tokens pair by role: words after the subject with the same words after the destination, EOS with EOS, padding with the
-padding at the same place. Public implementations pair by distance from the subject instead and pad with the last position,
-which misaligns prompts whose subjects differ in length.
+Tokens are paired by role: words after the subject with the same words after the destination, EOS with EOS, padding with
+padding at the same position. Public implementations pair by distance from the subject and repeat the last position, which
+misaligns prompts whose subjects differ in length.
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,25 @@ Role = Literal["leading_subject", "subject", "trailing", "eos", "padding"]
 
 
 @dataclass(frozen=True)
-class Roles:
-    """What each role of a prompt weighs in sum, so that padding can't outvote the subject; 0 leaves the role out."""
+class RoleWeights:
+    """Total weight of each role in a prompt, so that padding cannot outvote the subject. A role of weight 0 is left out."""
 
     subject: float = 1.0
-    """The last token of the subject: the first that knows all of it."""
+    """The last token of the subject, the first one to attend to all of it."""
     trailing: float = 1.0
     eos: float = 1.0
     padding: float = 1.0
     leading_subject: float = 0.0
-    """The subject's earlier tokens. They are other concepts' tokens as well (``hot`` of ``hot dog``)."""
-    padding_columns: int | None = None
-    """At most this many padding positions, evenly spread, stand for all of them; they change slowly from one to the next."""
+    """The subject's earlier tokens, which other concepts share (``hot`` in ``hot dog``)."""
+    max_padding_positions: int | None = None
+    """Sample at most this many padding positions at even distances: their keys change slowly. None uses all of them."""
 
 
-DEFAULT_ROLES = Roles()
+DEFAULT_ROLE_WEIGHTS = RoleWeights()
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class TokenizedPrompt:
     """A prompt as the pipeline encodes it."""
 
     text: str
@@ -44,22 +44,22 @@ class Tokenised:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A prompt that names the concept, and the same prompt as it shall be understood."""
+class PromptPair:
+    """A prompt that names the concept, and the prompt that it is mapped to."""
 
-    concept: Tokenised
-    destination: Tokenised
+    concept: TokenizedPrompt
+    destination: TokenizedPrompt
     first_subject: int
     """Position of the concept's first token in its prompt."""
     last_subject: int
-    """Position of its last."""
+    """Position of its last token."""
     weight: float = 1.0
-    """What the prompt counts; the prompts about one name share what the name counts beside the concept's own."""
+    """Weight of the prompt: the prompts with one name share the weight of the name."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One key position of the concept's prompt and the position its value comes from."""
+class AlignedToken:
+    """A position in the concept's prompt, and the position in the destination's prompt that its value comes from."""
 
     key: int
     value: int
@@ -68,25 +68,25 @@ class Column:
 
 
 def common_suffix(left: list[int], right: list[int]) -> int:
-    """How many items two lists share at their ends."""
+    """Return the length of the common suffix of two lists."""
     pairs = zip(reversed(left), reversed(right), strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 
 
-def aligned_columns(pair: Pair, roles: Roles = DEFAULT_ROLES) -> list[Column]:
-    """Columns of one pair; a role's weight is shared evenly by its positions."""
+def align_tokens(pair: PromptPair, roles: RoleWeights = DEFAULT_ROLE_WEIGHTS) -> list[AlignedToken]:
+    """Return the aligned tokens of a pair. The weight of a role is shared evenly by its positions."""
     return [
-        Column(key, value, role, weight / len(places))
-        for role, places in aligned_places(pair, roles.padding_columns).items()
-        for key, value in places
+        AlignedToken(key, value, role, weight / len(positions))
+        for role, positions in positions_by_role(pair, roles.max_padding_positions).items()
+        for key, value in positions
         if (weight := getattr(roles, role))
     ]
 
 
-def aligned_places(pair: Pair, padding_columns: int | None = None) -> dict[Role, list[tuple[int, int]]]:
-    """Each role's positions in the concept's prompt with those that their values come from.
+def positions_by_role(pair: PromptPair, max_padding_positions: int | None = None) -> dict[Role, list[tuple[int, int]]]:
+    """Return the aligned (concept, destination) positions of each role.
 
-    What has no counterpart (a word after a subject that became the null concept) takes the value of the destination's EOS.
+    A token without a counterpart (a word after a subject that became the null concept) is aligned with the destination's EOS.
     """
     end, target_end = pair.concept.eos, pair.destination.eos
     words = pair.concept.ids[pair.last_subject + 1 : end].tolist()
@@ -94,9 +94,9 @@ def aligned_places(pair: Pair, padding_columns: int | None = None) -> dict[Role,
     before = target_end - len(words) - 1
     subject = before if shared == len(words) and before > 0 else target_end
     padding = range(max(end, target_end) + 1, len(pair.concept.ids))
-    step = max(1, -(-len(padding) // padding_columns)) if padding_columns else 1
+    step = max(1, -(-len(padding) // max_padding_positions)) if max_padding_positions else 1
     return {
-        "leading_subject": list(leading_places(pair, subject)),
+        "leading_subject": list(leading_subject_positions(pair, subject)),
         "subject": [(pair.last_subject, subject)],
         "trailing": [
             (i, target_end - (end - i) if end - i <= shared else target_end) for i in range(pair.last_subject + 1, end)
@@ -106,11 +106,11 @@ def aligned_places(pair: Pair, padding_columns: int | None = None) -> dict[Role,
     }
 
 
-def leading_places(pair: Pair, last: int) -> Iterator[tuple[int, int]]:
-    """The subject's earlier tokens spread over the destination's, whose last is at ``last``.
+def leading_subject_positions(pair: PromptPair, last: int) -> Iterator[tuple[int, int]]:
+    """Spread the subject's earlier tokens over the destination's, whose last token is at ``last``.
 
-    What stands before the subject is as long in both prompts, so both subjects start at the same position; a destination
-    that ends there has one token for all, and the null concept has EOS.
+    The text before the subject is equally long in both prompts, so both subjects start at the same position. All tokens are
+    aligned with a destination of one token, or with EOS for the null concept.
     """
     first, count = pair.first_subject, pair.last_subject - pair.first_subject
     start = min(first, last)

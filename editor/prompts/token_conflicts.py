@@ -1,7 +1,7 @@
-"""Conflicts that the tokenizer sees: names that end in the same token.
+"""Find conflicts between names that end in the same token.
 
-A key of the first layer is mostly its own token, so removing “mickey mouse” is felt by “mouse”. Preservation keys resolve
-it as far as they reach; the conflict says where to look.
+A key of the first layer is dominated by its own token, so removing “mickey mouse” affects “mouse”. Retain prompts limit the
+effect; the conflict is a warning to check it.
 """
 
 from collections import defaultdict
@@ -24,44 +24,44 @@ from api_schemas.conflicts import (
 )
 from editor.prompts.concepts import Concept
 
-SHORTEST = 3
-"""Letters of a token that is worth a warning: shorter ones end unrelated words."""
+MIN_TOKEN_LETTERS = 3
+"""Letters of a token that causes a warning; shorter tokens end unrelated words."""
 
 
 @dataclass(frozen=True)
-class Sharing:
-    """All that end in one token."""
+class NamesSharingToken:
+    """The names that end in one token."""
 
     removed: list[NameReference]
     kept: list[NameReference]
 
 
 def find_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> list[Conflict]:
-    """All conflicts among removals, errors first; their order does not matter. Time grows with their number alone.
+    """Return all conflicts among removals, errors first, in time linear in their number; their order does not matter.
 
     Args:
-        removals: what is active, and what shall be, each with its label.
-        tokenizer: the edited encoder's.
+        removals: active and requested removals, each with its label.
+        tokenizer: the tokenizer of the edited encoder.
     """
-    return sort_conflicts(chain(find_name_conflicts(removals), shared_tokens(removals, tokenizer)))
+    return sort_conflicts(chain(find_name_conflicts(removals), shared_token_conflicts(removals, tokenizer)))
 
 
-def shared_tokens(removals: Sequence[LabelledRemoval], tokenizer: Any) -> Iterator[Conflict]:
-    """One warning for each kept name, and one between neighbours among the removed: never one for every pair."""
+def shared_token_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> Iterator[Conflict]:
+    """Yield one warning for each retained name, and one for consecutive removed names instead of one for every pair."""
     ordered = sorted(removals, key=lambda removal: removal.label)
     removed = [named for removal in ordered for named in removed_names(removal)]
     kept = [named for removal in ordered for named in chain(replacement_names(removal), preserved_names(removal))]
-    for token, sharing in by_last_token(removed, kept, tokenizer).items():
+    for token, sharing in group_by_last_token(removed, kept, tokenizer).items():
         text = tokenizer.convert_ids_to_tokens(token).removesuffix("</w>")
-        if len(text) >= SHORTEST:
-            yield from (shared_token(left, right, text) for left, right in neighbours(sharing))
+        if len(text) >= MIN_TOKEN_LETTERS:
+            yield from (shared_token_conflict(left, right, text) for left, right in conflicting_pairs(sharing))
 
 
-def by_last_token(
+def group_by_last_token(
     removed: Sequence[NameReference], kept: Sequence[NameReference], tokenizer: Any
-) -> dict[int, Sharing]:
-    """Who ends in which token."""
-    sharing: dict[int, Sharing] = defaultdict(lambda: Sharing([], []))
+) -> dict[int, NamesSharingToken]:
+    """Group names by their last token."""
+    sharing: dict[int, NamesSharingToken] = defaultdict(lambda: NamesSharingToken([], []))
     endings = last_tokens([last_word(named) for named in (*removed, *kept)], tokenizer)
     for named, token in zip(removed, endings, strict=False):
         sharing[token].removed.append(named)
@@ -71,20 +71,20 @@ def by_last_token(
 
 
 def last_word(named: NameReference) -> str:
-    """The last word of what is keyed: byte pairs never reach across words."""
+    """Return the last word of the subject, which contains the last token: byte pairs never cross words."""
     return Concept(named.text, named.owner.removal.kind).subject.rpartition(" ")[2]
 
 
 def last_tokens(words: Sequence[str], tokenizer: Any) -> list[int]:
-    """The token before EOS of each word."""
+    """Return the token before EOS of each word."""
     unique = list(dict.fromkeys(words))
-    found = tokenizer(unique, return_attention_mask=False, verbose=False)["input_ids"] if unique else []
-    last = {word: ids[-2] for word, ids in zip(unique, found, strict=True)}
+    encoded = tokenizer(unique, return_attention_mask=False, verbose=False)["input_ids"] if unique else []
+    last = {word: ids[-2] for word, ids in zip(unique, encoded, strict=True)}
     return [last[word] for word in words]
 
 
-def neighbours(sharing: Sharing) -> Iterator[tuple[NameReference, NameReference]]:
-    """Pairs that lead to different places and are not the very same name, which is another conflict."""
+def conflicting_pairs(sharing: NamesSharingToken) -> Iterator[tuple[NameReference, NameReference]]:
+    """Yield pairs with different destinations. Equal names are left out: they are another kind of conflict."""
     kept = ((sharing.removed[0], other) for other in sharing.kept if sharing.removed)
     removed = (
         (left, right)
@@ -94,8 +94,8 @@ def neighbours(sharing: Sharing) -> Iterator[tuple[NameReference, NameReference]
     return (pair for pair in chain(kept, removed) if normalize_words(pair[0].text) != normalize_words(pair[1].text))
 
 
-def shared_token(left: NameReference, right: NameReference, token: str) -> Conflict:
-    """Their keys in the first layer are mostly the same."""
+def shared_token_conflict(left: NameReference, right: NameReference, token: str) -> Conflict:
+    """Return the warning for two names whose first-layer keys are nearly the same."""
     return interference_warning(
         "shared_token", left, right, f"{left.party} and {right.party} end in the same token, {token!r}"
     )

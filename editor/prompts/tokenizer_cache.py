@@ -1,7 +1,7 @@
-"""Texts -> tokens with their places in the text.
+"""A cache of tokenized words, from which prompts are assembled.
 
-CLIP's byte pairs never reach across a blank, so a text's tokens are those of its words one after the other. Prompts of many
-removals share nearly all their words: each word is tokenised once, and a prompt is put together from them.
+CLIP's byte pairs never cross a space, so the tokens of a text are the concatenated tokens of its words. The prompts of many
+removals share nearly all their words, and each word is tokenized once.
 """
 
 from collections.abc import Sequence
@@ -11,79 +11,83 @@ from itertools import chain
 from threading import Lock
 from typing import Any
 
-REMEMBERED = 100_000
-"""Words to remember, some 400 bytes each; past this many the memory starts over."""
+MAX_CACHED_WORDS = 100_000
+"""Words in the cache, about 400 bytes each. The cache is cleared when it is full."""
 
 
 @dataclass(frozen=True)
-class Word:
-    """What stands between two blanks."""
+class TokenizedWord:
+    """The tokens of the text between two spaces."""
 
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-    """First character of each token and the one after its last, as the word came, whatever the tokenizer folds."""
+    """First and one past the last character of each token in the original word, before the tokenizer normalises it."""
     length: int
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A text's tokens, BOS and EOS among them, without padding."""
+class EncodedText:
+    """The tokens of a text with BOS and EOS, without padding."""
 
     ids: list[int]
-    words: list[Word]
+    words: list[TokenizedWord]
 
     @property
-    def whole(self) -> bool:
-        """Whether the text is a single token, between BOS and EOS."""
+    def is_single_token(self) -> bool:
+        """Whether the text is a single token between BOS and EOS."""
         return len(self.ids) == 3
 
-    def covering(self, start: int, stop: int) -> tuple[int, int]:
-        """First and last token that hold a character of ``text[start:stop]``."""
-        own, token, place = [], 1, 0
+    def tokens_covering(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the first and last token with a character of ``text[start:stop]``."""
+        covering, token, offset = [], 1, 0
         for word in self.words:
-            if place < stop and place + word.length > start:
+            if offset < stop and offset + word.length > start:
                 spans = enumerate(word.spans, token)
-                own += [i for i, (first, last) in spans if first < min(last, stop - place) and last > start - place]
+                covering += [
+                    i for i, (first, last) in spans if first < min(last, stop - offset) and last > start - offset
+                ]
             token += len(word.ids)
-            place += word.length + 1
-        return own[0], own[-1]
+            offset += word.length + 1
+        return covering[0], covering[-1]
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """A CLIP tokenizer with a memory for words, which several threads may share."""
+class TokenizerCache:
+    """A CLIP tokenizer with a cache of words. Thread-safe."""
 
     tokenizer: Any
-    known: dict[str, Word] = field(default_factory=dict)
-    learning: Lock = field(default_factory=Lock)
+    words: dict[str, TokenizedWord] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
 
     @cached_property
-    def frame(self) -> tuple[int, int]:
-        """BOS and EOS."""
+    def bos_eos(self) -> tuple[int, int]:
+        """The ids of BOS and EOS."""
         first, last = self.tokenizer("")["input_ids"]
         return first, last
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """One entry a text."""
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Tokenize texts."""
         split = [text.split(" ") for text in texts]
-        known = self.remembered({word for words in split for word in words})
-        found = [[known[word] for word in words] for words in split]
-        bos, eos = self.frame
-        return [Encoded([bos, *chain.from_iterable(word.ids for word in words), eos], words) for words in found]
+        tokenized = self._get_words({word for words in split for word in words})
+        texts_words = [[tokenized[word] for word in words] for words in split]
+        bos, eos = self.bos_eos
+        return [
+            EncodedText([bos, *chain.from_iterable(word.ids for word in words), eos], words) for words in texts_words
+        ]
 
-    def remembered(self, words: set[str]) -> dict[str, Word]:
-        """Each word's tokens; those that are new are tokenised at once."""
-        with self.learning:
-            missing = words - self.known.keys()
-            if len(self.known) + len(missing) > REMEMBERED:
-                self.known.clear()
+    def _get_words(self, words: set[str]) -> dict[str, TokenizedWord]:
+        """Return the tokens of each word; missing ones are tokenized in one batch."""
+        with self.lock:
+            missing = words - self.words.keys()
+            if len(self.words) + len(missing) > MAX_CACHED_WORDS:
+                self.words.clear()
                 missing = words
             if missing:
-                self.learn(sorted(missing))
-            return {word: self.known[word] for word in words}
+                self._tokenize_words(sorted(missing))
+            return {word: self.words[word] for word in words}
 
-    def learn(self, words: list[str]) -> None:
-        """Tokenise; BOS and EOS are left out."""
-        found = self.tokenizer(words, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-        for word, ids, spans in zip(words, found["input_ids"], found["offset_mapping"], strict=True):
-            self.known[word] = Word(tuple(ids[1:-1]), tuple(spans[1:-1]), len(word))
+    def _tokenize_words(self, words: list[str]) -> None:
+        """Tokenize words into the cache, without BOS and EOS."""
+        encoded = self.tokenizer(words, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        for word, ids, spans in zip(words, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            self.words[word] = TokenizedWord(tuple(ids[1:-1]), tuple(spans[1:-1]), len(word))

@@ -14,6 +14,7 @@ from api_schemas.report import ArtifactRecord, AuditReport
 from editor.checkpoints.safe_paths import file_digest
 from editor.io.atomic import write_bytes
 from editor.io.plotting import Figure, Picture, file_of
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import check_file, patches
 from editor.publishing.attestation.dsse import bundle, seal
 from editor.publishing.attestation.keys import Signer
@@ -38,7 +39,6 @@ from editor.publishing.overlay import segments_digest
 from editor.publishing.pdf import print_out
 from editor.publishing.redaction import PrivateReport, withheld
 from editor.publishing.sidecar_files import companions
-from editor.solver.low_rank_update import TensorUpdate
 
 Overlays = RootModel[dict[str, Overlay]]
 """By the files' names."""

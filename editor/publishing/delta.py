@@ -21,7 +21,7 @@ from editor.checkpoints.safetensors_header import Span, read_layout
 from editor.checkpoints.tensor_reader import DTYPES, as_bytes
 from editor.errors import CheckpointError, PublishingError
 from editor.io.atomic import write_bytes
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 
 ENTRY = "expunge"
 """The one metadata entry: safetensors writes several in random order, and the same edit must give the same bytes."""

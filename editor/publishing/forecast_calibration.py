@@ -8,10 +8,10 @@ import numpy as np
 from api_schemas.judging import Check, GroupScore
 from api_schemas.report import CollateralBand, CollateralRecord, Validation
 from editor.checkpoints import Checkpoint
-from editor.methods.collateral_forecast import foresee
-from editor.prompts import PromptBook
+from editor.methods.collateral_forecast import forecast_collateral
+from editor.methods.tensor_update import TensorUpdate
+from editor.prompts import PromptBuilder
 from editor.publishing.deployment.canaries import deltas
-from editor.solver.low_rank_update import TensorUpdate
 from editor.stats.intervals import estimate_mean, rank_correlation
 
 BANDS = 4
@@ -26,7 +26,7 @@ ASKED = {
 
 def forecasts(
     checkpoint: Checkpoint,
-    books: list[PromptBook],
+    books: list[PromptBuilder],
     updates: list[TensorUpdate],
     layers: Mapping[str, int],
     validation: Validation,
@@ -35,8 +35,8 @@ def forecasts(
     drops: dict[str, float] = {}
     for encoder, book in zip(checkpoint.encoders, books, strict=True):
         changes = deltas(encoder, updates, layers)
-        texts = book.fitting(list(measured(validation))) if changes else []
-        for one in foresee(encoder, book, changes, texts) if texts else []:
+        texts = book.select_fitting(list(measured(validation))) if changes else []
+        for one in forecast_collateral(encoder, book, changes, texts) if texts else []:
             drops[one.prompt] = max(drops.get(one.prompt, 0.0), one.drop or 0.0)
     return drops
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from editor.io.atomic import write_bytes
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 
 LORA, LORA_PEFT = "lora.safetensors", "lora_peft.safetensors"
 KOHYA_PREFIXES = {

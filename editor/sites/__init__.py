@@ -1,1 +1,1 @@
-"""Where text enters a model: the linear maps that an edit changes, and the keys and values that reach them."""
+"""Sites: the linear maps through which text enters a model, and the keys and values at them."""

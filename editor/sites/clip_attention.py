@@ -1,10 +1,10 @@
-"""Keys of a self-attention output projection, at the positions where they are wanted.
+"""Keys of a self-attention output projection, at selected token positions.
 
-The key of a token is what enters ``out_proj`` (the concatenated head outputs); the value is what leaves it, less the bias,
-which the edit keeps.
+The key of a token is the input of ``out_proj`` (the concatenated head outputs). Its value is the output of ``out_proj``
+without the bias, which the edit does not change.
 
-What enters is given as distinct rows, and attention is computed to the distinct rows that some prompts hold: paddings,
-openings and shared words are looked at once.
+Hidden states are given as distinct rows, and attention is computed over the distinct rows that a chunk of prompts contains,
+so padding, common prefixes and shared words are attended to once.
 """
 
 from dataclasses import dataclass, replace
@@ -14,108 +14,120 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 16
-"""Prompts whose attention is computed at a time, to all their distinct rows: few enough that most of these are theirs."""
-NEVER = 1 << 30
-"""The position of what a prompt does not hold."""
+PROMPT_CHUNK = 16
+"""Prompts whose attention is computed at a time, over all their distinct rows: few enough that they share most of these."""
+ABSENT_POSITION = 1 << 30
+"""The position of a row that a prompt does not contain, which is after every query."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """Positions in prompts: one for each column of a regression."""
+class TokenPositions:
+    """(prompt, position) index pairs."""
 
-    rows: Tensor
-    """(n,), which prompt; ascending."""
+    prompt_index: Tensor
+    """(n,), ascending."""
     positions: Tensor
-    """(n,), which token of it."""
+    """(n,), the token's position in its prompt."""
 
-    def part(self, which: slice | Tensor) -> "Places":
-        """Some of them."""
-        return Places(self.rows[which], self.positions[which])
+    @classmethod
+    def of_one_prompt(cls, positions: Tensor) -> "TokenPositions":
+        """Return positions in the first prompt."""
+        return cls(torch.zeros_like(positions), positions)
+
+    def select(self, index: slice | Tensor) -> "TokenPositions":
+        """Return some of the pairs."""
+        return TokenPositions(self.prompt_index[index], self.positions[index])
 
 
-def openings(ids: Tensor, places: Places) -> tuple[Tensor, Tensor]:
-    """Of places (n,) with the same tokens up to them the first (m,), and for each place which of these is its like (n,)."""
+def unique_prefixes(ids: Tensor, at: TokenPositions) -> tuple[Tensor, Tensor]:
+    """Deduplicate n positions by their causal prefix, the tokens up to and including the position.
+
+    Like ``numpy.unique(return_index=True, return_inverse=True)``.
+
+    Returns:
+        The index of the first position of each of the m distinct prefixes, (m,), and the prefix of each position, (n,).
+    """
     texts, size = [row.tobytes() for row in ids.numpy()], ids.element_size()
-    ends = zip(places.rows.tolist(), places.positions.tolist(), strict=True)
-    opened = [texts[row][: (end + 1) * size] for row, end in ends]
-    first = {opening: place for place, opening in reversed(list(enumerate(opened)))}
-    order = {opening: number for number, opening in enumerate(sorted(first, key=first.__getitem__))}
-    return torch.tensor(sorted(first.values())), torch.tensor([order[opening] for opening in opened])
+    ends = zip(at.prompt_index.tolist(), at.positions.tolist(), strict=True)
+    prefixes = [texts[prompt][: (end + 1) * size] for prompt, end in ends]
+    first = {prefix: index for index, prefix in reversed(list(enumerate(prefixes)))}
+    order = {prefix: number for number, prefix in enumerate(sorted(first, key=first.__getitem__))}
+    return torch.tensor(sorted(first.values())), torch.tensor([order[prefix] for prefix in prefixes])
 
 
 @dataclass(frozen=True)
-class States:
-    """What enters a layer, each distinct row once."""
+class HiddenStates:
+    """The input of a layer, with each distinct row stored once."""
 
     values: Tensor
     """(distinct, d)."""
     index: Tensor
-    """(prompts, length): the row of each token."""
-    projected: Tensor | None = None
-    """(distinct, 3 d): their queries, keys and values, where these are known already."""
+    """(prompts, length), the row of each token."""
+    qkv: Tensor | None = None
+    """(distinct, 3 d), their queries, keys and values, if already computed."""
 
-    def at(self, places: Places) -> Tensor:
-        """(n, d), the residual stream at some places."""
-        return self.values[self.index[places.rows, places.positions]]
+    def at(self, at: TokenPositions) -> Tensor:
+        """Return the residual stream at some positions, (n, d)."""
+        return self.values[self.index[at.prompt_index, at.positions]]
 
 
 @dataclass(frozen=True)
-class Attention:
-    """One layer's self-attention up to what enters its output projection."""
+class CLIPAttention:
+    """One layer's self-attention up to the input of its output projection."""
 
     heads: int
     eps: float
-    norm: tuple[Tensor, Tensor]
-    projections: tuple[Tensor, Tensor]
+    layer_norm: tuple[Tensor, Tensor]
+    """Weight and bias, (d,) each."""
+    qkv_projection: tuple[Tensor, Tensor]
     """Weight ``(3 d, d)`` and bias ``(3 d,)`` of queries, keys and values."""
 
-    def to(self, dtype: torch.dtype) -> "Attention":
-        """The same in another precision."""
-        (scale, shift), (weight, bias) = self.norm, self.projections
-        norm, projections = (scale.to(dtype), shift.to(dtype)), (weight.to(dtype), bias.to(dtype))
-        return replace(self, norm=norm, projections=projections)
+    def to(self, dtype: torch.dtype) -> "CLIPAttention":
+        """Convert the parameters to another dtype."""
+        layer_norm = (self.layer_norm[0].to(dtype), self.layer_norm[1].to(dtype))
+        qkv_projection = (self.qkv_projection[0].to(dtype), self.qkv_projection[1].to(dtype))
+        return replace(self, layer_norm=layer_norm, qkv_projection=qkv_projection)
 
     def project(self, values: Tensor) -> Tensor:
-        """Rows of what enters, (n, d) -> queries, keys and values, (n, 3 d)."""
-        return F.linear(F.layer_norm(values, values.shape[1:], *self.norm, eps=self.eps), *self.projections)
+        """Return the queries, keys and values, (n, 3 d), of input rows (n, d)."""
+        return F.linear(F.layer_norm(values, values.shape[1:], *self.layer_norm, eps=self.eps), *self.qkv_projection)
 
-    def projected(self, states: States) -> Tensor:
-        """(distinct, 3 d), queries, keys and values."""
-        return self.project(states.values) if states.projected is None else states.projected
+    def qkv(self, states: HiddenStates) -> Tensor:
+        """Return the queries, keys and values of the distinct rows, (distinct, 3 d)."""
+        return self.project(states.values) if states.qkv is None else states.qkv
 
-    def everywhere(self, states: States) -> Tensor:
-        """(prompts, length, d), the keys of every token."""
+    def all_keys(self, states: HiddenStates) -> Tensor:
+        """Return the keys of every token, (prompts, length, d)."""
         queries, keys, values = (
             part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2)
-            for part in self.projected(states)[states.index].chunk(3, dim=-1)
+            for part in self.qkv(states)[states.index].chunk(3, dim=-1)
         )
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
 
-    def keys(self, states: States, places: Places) -> Tensor:
-        """(n, d), the keys at some places."""
+    def keys(self, states: HiddenStates, at: TokenPositions) -> Tensor:
+        """Return the keys at some positions, (n, d)."""
         width = states.values.shape[1]
-        projected = self.projected(states)
-        queries = projected[states.index[places.rows, places.positions], :width]
-        chunk = 1 if states.projected is None else CHUNK
-        ends = torch.bincount(places.rows // chunk).cumsum(0).tolist()
+        qkv = self.qkv(states)
+        queries = qkv[states.index[at.prompt_index, at.positions], :width]
+        chunk = 1 if states.qkv is None else PROMPT_CHUNK
+        ends = torch.bincount(at.prompt_index // chunk).cumsum(0).tolist()
         parts = [slice(start, end) for start, end in pairwise([0, *ends]) if start < end]
-        seen = projected[:, width:]
-        return torch.cat([self.mixed(queries[part], seen, states.index, places.part(part)) for part in parts])
+        keys_values = qkv[:, width:]
+        return torch.cat([self._attend(queries[part], keys_values, states.index, at.select(part)) for part in parts])
 
-    def mixed(self, queries: Tensor, seen: Tensor, index: Tensor, places: Places) -> Tensor:
-        """Attention of some queries, (n, d), to the distinct rows that their prompts hold up to their places."""
-        first, last = int(places.rows[0]), int(places.rows[-1]) + 1
-        held, local = torch.unique(index[first:last], return_inverse=True)
-        position = torch.full((last - first, len(held)), NEVER)
+    def _attend(self, queries: Tensor, keys_values: Tensor, index: Tensor, at: TokenPositions) -> Tensor:
+        """Attend from queries (n, d) to the distinct rows of their prompts, up to the position of each query."""
+        first, last = int(at.prompt_index[0]), int(at.prompt_index[-1]) + 1
+        distinct, local = torch.unique(index[first:last], return_inverse=True)
+        position = torch.full((last - first, len(distinct)), ABSENT_POSITION)
         position.scatter_(1, local, torch.arange(index.shape[1]).expand_as(local))
-        visible = position[places.rows - first] <= places.positions[:, None]
-        keys, values = seen[held].chunk(2, dim=-1)
+        visible = position[at.prompt_index - first] <= at.positions[:, None]
+        keys, values = keys_values[distinct].chunk(2, dim=-1)
         mixed = F.scaled_dot_product_attention(
-            self.by_head(queries), self.by_head(keys), self.by_head(values), attn_mask=visible
+            self._split_heads(queries), self._split_heads(keys), self._split_heads(values), attn_mask=visible
         )
         return mixed[0].transpose(0, 1).flatten(1)
 
-    def by_head(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (1, heads, n, d / heads): the four dimensions for which torch has its fast path."""
+    def _split_heads(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (1, heads, n, d / heads): torch's fast path needs four dimensions."""
         return rows.reshape(1, len(rows), self.heads, -1).transpose(1, 2)

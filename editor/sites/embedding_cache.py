@@ -1,4 +1,4 @@
-"""What enters the first layer, projected once: before it a token's state depends on the token and its position alone."""
+"""A cache of the first layer's input. Before attention, a hidden state depends only on its token and its position."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,40 +6,44 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-Make = Callable[[Tensor], tuple[Tensor, Tensor]]
+ComputeRows = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
-class Table:
-    """Distinct (token, position) rows that were met so far, by a code that names both. Grows; rows stay where they are."""
+class EmbeddingCache:
+    """Hidden states and their projections for the (token, position) codes seen so far. Rows are only ever appended."""
 
-    places: dict[int, int] = field(default_factory=dict)
-    """Code -> row."""
-    values: Tensor | None = None
+    row_of_code: dict[int, int] = field(default_factory=dict)
+    hidden: Tensor | None = None
     """(rows, d), the residual stream."""
-    projected: Tensor | None = None
+    qkv: Tensor | None = None
     """(rows, 3 d), queries, keys and values."""
 
-    def rows(self, codes: Tensor, make: Make) -> Tensor:
-        """The rows of distinct codes (n,); those not met before are made: codes (m,) -> ``(m, d)`` and ``(m, 3 d)``."""
+    def get_rows(self, codes: Tensor, compute: ComputeRows) -> Tensor:
+        """Return the row of each distinct code, (n,), computing the missing ones.
+
+        Args:
+            codes: (n,), each a (token, position) pair as one integer.
+            compute: maps codes (m,) to hidden states (m, d) and their queries, keys and values (m, 3 d).
+        """
         wanted = codes.tolist()
-        new = [code for code in wanted if code not in self.places]
-        if new:
-            self.append(new, *make(torch.tensor(new)))
-        return torch.tensor([self.places[code] for code in wanted])
+        missing = [code for code in wanted if code not in self.row_of_code]
+        if missing:
+            self.append(missing, *compute(torch.tensor(missing)))
+        return torch.tensor([self.row_of_code[code] for code in wanted])
 
-    def append(self, codes: list[int], values: Tensor, projected: Tensor) -> None:
-        """More rows."""
-        first = len(self.places)
-        self.places.update(zip(codes, range(first, first + len(codes)), strict=True))
-        self.values = values if self.values is None else torch.cat([self.values, values])
-        self.projected = projected if self.projected is None else torch.cat([self.projected, projected])
+    def append(self, codes: list[int], hidden: Tensor, qkv: Tensor) -> None:
+        """Append rows."""
+        first = len(self.row_of_code)
+        self.row_of_code.update(zip(codes, range(first, first + len(codes)), strict=True))
+        self.hidden = hidden if self.hidden is None else torch.cat([self.hidden, hidden])
+        self.qkv = qkv if self.qkv is None else torch.cat([self.qkv, qkv])
 
-    def adopt(self, other: "Table") -> None:
-        """Begin with the rows of a table that is computed more exactly, rounded."""
-        if not self.places and other.values is not None and other.projected is not None:
-            self.append(list(other.places), other.values.float(), other.projected.float())
+    def seed_from(self, other: "EmbeddingCache") -> None:
+        """If empty, copy the rows of a float64 cache, rounded to float32."""
+        if not self.row_of_code and other.hidden is not None and other.qkv is not None:
+            self.append(list(other.row_of_code), other.hidden.float(), other.qkv.float())
 
-    def fork(self) -> "Table":
-        """One that holds the same and grows by itself."""
-        return replace(self, places=dict(self.places))
+    def fork(self) -> "EmbeddingCache":
+        """Return a copy that grows independently."""
+        return replace(self, row_of_code=dict(self.row_of_code))

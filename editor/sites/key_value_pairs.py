@@ -1,129 +1,142 @@
-"""Columns of the regression: keys of prompts that name a concept, and how far each value is from where it shall be."""
+"""Regression rows of a CLIP site: keys of prompts that name a concept, and how far each value is from its target."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from editor.prompts import Pair, Tokenised, aligned_columns
-from editor.prompts.templates import evenly
-from editor.prompts.token_alignment import Roles
-from editor.sites.clip_attention import Attention, Places, States, openings
-from editor.sites.embedding_cache import Table
-from editor.sites.final_state_matching import refined
-from editor.sites.lazy_clip import Tower
-from editor.solver.config import Aim
-from editor.solver.regression import Columns, Retained
+from editor.prompts import PromptPair, TokenizedPrompt, align_tokens
+from editor.prompts.templates import evenly_spaced
+from editor.prompts.token_alignment import RoleWeights
+from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
+from editor.sites.embedding_cache import EmbeddingCache
+from editor.sites.final_state_matching import match_final_states
+from editor.sites.lazy_clip import LazyCLIPTextModel
+from editor.solver.regression import RegressionRows, RetainedKeys
 
-PADDING_COLUMNS = 4
-"""Padding positions of a prompt that enter the sums: their keys change slowly along the padding."""
-ROLES = Roles(padding_columns=PADDING_COLUMNS)
+Aim = Literal["attention", "residual", "last_layer"]
+MAX_PADDING_POSITIONS = 4
+"""Padding positions of a prompt that are used: their keys change slowly along the padding."""
+ROLE_WEIGHTS = RoleWeights(max_padding_positions=MAX_PADDING_POSITIONS)
 
 
-def roles_of(aim: Aim) -> Roles:
-    """Some paddings stand for all, unless later layers must see them all changed."""
-    return Roles() if aim == "last_layer" else ROLES
+def role_weights_for(aim: Aim) -> RoleWeights:
+    """Return the weights of token roles. A sample represents the padding, unless later layers must see all of it changed."""
+    return RoleWeights() if aim == "last_layer" else ROLE_WEIGHTS
 
 
 @dataclass(frozen=True)
 class Site:
-    """An output projection to edit."""
+    """An attention output projection to edit."""
 
-    base: Tower
-    """The original encoder: says what a destination means."""
-    edited: Tower
-    """The same with the updates of earlier layers: says what enters the layer."""
+    base: LazyCLIPTextModel
+    """The original encoder, which defines the targets."""
+    edited: LazyCLIPTextModel
+    """The encoder with the updates of earlier layers, which gives the layer's input."""
     layer: int
 
     def __str__(self) -> str:
-        """A name for files."""
+        """Return a name for files."""
         return f"{self.base.source.component}-{self.layer}"
 
     @property
     def weight(self) -> Tensor:
         """The original weight, (d, d), in float64."""
-        return self.base.once(f"exact weight {self.layer}", lambda: self.base.weight(self.layer).double())
+        return self.base.float64_out_proj_weight(self.layer)
 
     @property
-    def attention(self) -> Attention:
+    def attention(self) -> CLIPAttention:
         """The layer's attention."""
         return self.base.attention(self.layer)
 
-    def apart(self) -> "Site":
-        """The same with a table that grows by itself."""
-        return self.upon(self.base.table.fork())
+    def with_forked_cache(self) -> "Site":
+        """Return the site with a copy of its embedding cache that grows independently."""
+        return self.with_cache(self.base.embeddings.fork())
 
-    def exact(self) -> "Site":
-        """The same in float64."""
-        base = self.base.exact()
-        return replace(self, base=base, edited=base.edited(self.edited.edits))
+    def with_empty_cache(self) -> "Site":
+        """Return the site with an empty embedding cache."""
+        return self.with_cache(EmbeddingCache())
 
-    def bare(self) -> "Site":
-        """The same with nothing projected yet."""
-        return self.upon(Table())
+    def with_cache(self, embeddings: EmbeddingCache) -> "Site":
+        """Return the site with another embedding cache."""
+        return replace(
+            self,
+            base=replace(self.base, embeddings=embeddings),
+            edited=replace(self.edited, embeddings=embeddings),
+        )
 
-    def upon(self, table: Table) -> "Site":
-        """The same with another table."""
-        return replace(self, base=replace(self.base, table=table), edited=replace(self.edited, table=table))
+    def in_float64(self) -> "Site":
+        """Return the site computed in float64."""
+        base = self.base.in_float64()
+        return replace(self, base=base, edited=base.with_updates(self.edited.updates))
 
-    def entering(self, ids: Tensor) -> States:
-        """What enters the layer."""
-        return self.edited.entering(ids, self.layer)
+    def hidden_states(self, ids: Tensor) -> HiddenStates:
+        """Return the layer's input for token ids (prompts, length)."""
+        return self.edited.hidden_states_before(ids, self.layer)
 
-    def keys(self, ids: Tensor, places: Places) -> Tensor:
-        """(n, d), the keys of ``(prompts, length)`` token ids at some places."""
-        return self.keys_in(self.entering(ids), places)
+    def keys(self, ids: Tensor, at: TokenPositions) -> Tensor:
+        """Return the float64 keys (n, d) at some positions of token ids (prompts, length)."""
+        return self.keys_from(self.hidden_states(ids), at)
 
-    def keys_in(self, states: States, places: Places) -> Tensor:
-        """The same where it is known what enters the layer; float64, for solving."""
-        return self.attention.keys(states, places).double()
+    def keys_from(self, states: HiddenStates, at: TokenPositions) -> Tensor:
+        """Return the float64 keys (n, d) at some positions, from the layer's input."""
+        return self.attention.keys(states, at).double()
 
 
-def pair_columns(site: Site, pairs: Sequence[Pair], aim: Aim) -> Columns:
-    """Aligned columns of prompt pairs; each prompt counts what its pair says, and each role within it the same."""
-    aligned = [(row, column) for row, pair in enumerate(pairs) for column in aligned_columns(pair, roles_of(aim))]
-    rows = torch.tensor([row for row, _ in aligned])
-    spoken = Places(rows, torch.tensor([column.key for _, column in aligned]))
-    meant = Places(rows, torch.tensor([column.value for _, column in aligned]))
-    said = torch.stack([pair.concept.ids for pair in pairs])
-    wanted = torch.stack([pair.destination.ids for pair in pairs])
-    before, after = site.entering(said), site.base.entering(wanted, site.layer)
-    keys, which = distinct_keys(site, said, before, spoken)
-    others, likewise = distinct_keys(site, wanted, after, meant)
-    weight = site.base.weight(site.layer)
-    residuals = ((others[likewise] - keys[which]).to(weight) @ weight.T).double()
+def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:
+    """Return the rows of the aligned tokens of prompt pairs.
+
+    Args:
+        site: the site to edit.
+        pairs: prompts that name a concept, each with its destination; a pair has the weight that it says.
+        aim: the activation that is matched to the destination's.
+    """
+    aligned = [
+        (index, token) for index, pair in enumerate(pairs) for token in align_tokens(pair, role_weights_for(aim))
+    ]
+    pair_index = torch.tensor([index for index, _ in aligned])
+    at = TokenPositions(pair_index, torch.tensor([token.key for _, token in aligned]))
+    target_at = TokenPositions(pair_index, torch.tensor([token.value for _, token in aligned]))
+    ids = torch.stack([pair.concept.ids for pair in pairs])
+    target_ids = torch.stack([pair.destination.ids for pair in pairs])
+    states, target_states = site.hidden_states(ids), site.base.hidden_states_before(target_ids, site.layer)
+    keys, key_index = unique_keys(site, ids, states, at)
+    target_keys, target_index = unique_keys(site, target_ids, target_states, target_at)
+    weight = site.base.out_proj_weight(site.layer)
+    residuals = ((target_keys[target_index] - keys[key_index]).to(weight) @ weight.T).double()
     if aim == "residual":
-        residuals += after.at(meant).double() - before.at(spoken).double()
+        residuals += target_states.at(target_at).double() - states.at(at).double()
     if aim == "last_layer":
-        ends = site.base.final(wanted)[rows, meant.positions]
-        residuals = refined(site.base, site.layer, before, spoken, residuals, ends)
-    weights = torch.tensor([column.weight * pairs[row].weight for row, column in aligned], dtype=torch.float64)
-    return Columns(keys, which, residuals, weights, rows)
+        wanted = site.base.final_states(target_ids)[pair_index, target_at.positions]
+        residuals = match_final_states(site.base, site.layer, states, at, residuals, wanted)
+    weights = torch.tensor([token.weight * pairs[index].weight for index, token in aligned], dtype=torch.float64)
+    return RegressionRows(keys, key_index, residuals, weights, pair_index)
 
 
-def distinct_keys(site: Site, ids: Tensor, states: States, places: Places) -> tuple[Tensor, Tensor]:
-    """The keys at some places (n,) of prompts ``ids`` of which ``states`` enter the layer, each once; and which has which."""
-    first, which = openings(ids, places)
-    return site.keys_in(states, places.part(first)), which
+def unique_keys(site: Site, ids: Tensor, states: HiddenStates, at: TokenPositions) -> tuple[Tensor, Tensor]:
+    """Return the distinct keys (m, d) at n positions of prompts, and the key of each position, (n,)."""
+    first, key_index = unique_prefixes(ids, at)
+    return site.keys_from(states, at.select(first)), key_index
 
 
-def retained_columns(site: Site, prompts: Sequence[Tokenised]) -> Retained:
-    """Every word, EOS and some paddings of each prompt."""
-    places = [
-        (row, position, weight / len(positions))
-        for row, prompt in enumerate(prompts)
-        for positions, weight in roles(prompt)
+def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt]) -> RetainedKeys:
+    """Return the keys of every word, of EOS and of some padding of each prompt."""
+    rows = [
+        (index, position, weight / len(positions))
+        for index, prompt in enumerate(prompts)
+        for positions, weight in retained_positions(prompt)
         for position in positions
     ]
-    rows, positions, weights = (torch.tensor(part) for part in zip(*places, strict=True))
-    ids, every = torch.stack([prompt.ids for prompt in prompts]), Places(rows, positions)
-    keys, which = distinct_keys(site, ids, site.entering(ids), every)
-    return Retained(keys, which, weights.double(), rows)
+    prompt_index, positions, weights = (torch.tensor(column) for column in zip(*rows, strict=True))
+    ids, at = torch.stack([prompt.ids for prompt in prompts]), TokenPositions(prompt_index, positions)
+    keys, key_index = unique_keys(site, ids, site.hidden_states(ids), at)
+    return RetainedKeys(keys, key_index, weights.double(), prompt_index)
 
 
-def roles(prompt: Tokenised) -> Iterator[tuple[list[int], float]]:
-    """Positions of each role after BOS that the prompt has, with the role's weight."""
+def retained_positions(prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
+    """Yield the positions and the total weight of each role after BOS that the prompt contains."""
     words, padding = range(1, prompt.eos), range(prompt.eos + 1, len(prompt.ids))
-    every = [(list(words), 2.0), ([prompt.eos], 1.0), (evenly(padding, PADDING_COLUMNS), 1.0)]
-    return ((places, weight) for places, weight in every if places)
+    roles = [(list(words), 2.0), ([prompt.eos], 1.0), (evenly_spaced(padding, MAX_PADDING_POSITIONS), 1.0)]
+    return ((positions, weight) for positions, weight in roles if positions)

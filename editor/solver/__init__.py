@@ -1,1 +1,1 @@
-"""Least squares on any linear map: normal equations, subspaces, the search for the preservation weight, exact sums."""
+"""Least squares on any linear map: normal equations, subspaces, preservation search, exact sums, low-rank updates."""

@@ -1,10 +1,10 @@
-"""Sums that forget their order: statistics of removals in fixed point.
+"""Normal-equation statistics in fixed point, so that a sum does not depend on the order of its terms.
 
-Floating-point addition depends on its order, and what was added can't be taken out again without a trace. Rounded once to
-whole multiples of a unit, statistics add up as integers: any order gives the same bits, subtracting a removal gives the
-bits of never having added it, and a ledger of any length is two matrices. The unit is 2^-34 of the mean square of the
-encoder's own null-prompt keys, a power of two: a rounding error of 3e-11 of that against a ridge of 1e-6, and room for
-2^29 of it in 64 bits.
+Floating-point addition depends on the order, and a term that was added cannot be subtracted without a rounding error.
+Statistics that are rounded once to whole multiples of a step add up as integers: any order gives the same bits, subtracting
+a removal gives the bits of never having added it, and a ledger of any length is two matrices. The step is 2^-34 of the mean
+square of the encoder's null-prompt keys, rounded down to a power of two: the rounding error is 3e-11 of that mean square,
+against a ridge of 1e-6, and 64 bits have room for 2^29 of it.
 """
 
 import math
@@ -17,60 +17,62 @@ from torch import Tensor
 from editor.errors import SolveError
 from editor.solver.least_squares import Statistics
 
-PRECISION = 34
-"""Bits below the mean square of the keys."""
-LARGEST = 2.0**53
-"""Whole numbers up to here are exact in float64."""
+PRECISION_BITS = 34
+"""Bits of the fixed-point fraction, relative to the mean square of the keys."""
+MAX_EXACT_INTEGER = 2.0**53
+"""Integers up to this one are exact in float64."""
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Statistics as whole multiples of a unit."""
+class FixedPointStatistics:
+    """Statistics as integer multiples of a quantization step."""
 
-    unit: float
+    step: float
     moment: Tensor
     """(d, d), int64."""
     target: Tensor
     """(d, d), int64."""
-    columns: int
-    """How many went in."""
+    row_count: int
+    """Number of regression rows that were summed."""
 
-    def changed_by(self, added: Iterable["Sums"], gone: Iterable["Sums"]) -> "Sums":
-        """With some more and without some."""
-        moment, target, columns = self.moment.clone(), self.target.clone(), self.columns
-        for sign, parts in ((1, added), (-1, gone)):
-            for part in parts:
-                moment.add_(part.moment, alpha=sign)
-                target.add_(part.target, alpha=sign)
-                columns += sign * part.columns
-        return Sums(self.unit, moment, target, columns)
+    @classmethod
+    def zeros(cls, width: int, step: float) -> "FixedPointStatistics":
+        """Return the statistics of no removals."""
+        empty = torch.zeros(width, width, dtype=torch.long)
+        return cls(step, empty, empty, 0)
 
-    @property
-    def statistics(self) -> Statistics:
-        """The same in float64."""
-        return Statistics(self.moment.double() * self.unit, self.target.double() * self.unit)
+    def add_and_subtract(
+        self, added: Iterable["FixedPointStatistics"], subtracted: Iterable["FixedPointStatistics"]
+    ) -> "FixedPointStatistics":
+        """Return the sum with some terms added and others subtracted."""
+        moment, target, row_count = self.moment.clone(), self.target.clone(), self.row_count
+        for sign, terms in ((1, added), (-1, subtracted)):
+            for term in terms:
+                moment.add_(term.moment, alpha=sign)
+                target.add_(term.target, alpha=sign)
+                row_count += sign * term.row_count
+        return FixedPointStatistics(self.step, moment, target, row_count)
+
+    def to_float64(self) -> Statistics:
+        """Convert to float64."""
+        return Statistics(self.moment.double() * self.step, self.target.double() * self.step)
 
 
-def unit_for(keys: Tensor) -> float:
-    """The unit of an encoder, from the keys of its null prompt, (n, d)."""
-    return float(2.0 ** (math.floor(math.log2(float(keys.square().mean()))) - PRECISION))
+def quantization_step(null_keys: Tensor) -> float:
+    """Return the quantization step of an encoder, from the keys of its null prompt, (n, d)."""
+    return float(2.0 ** (math.floor(math.log2(float(null_keys.square().mean()))) - PRECISION_BITS))
 
 
-def fixed(statistics: Statistics, unit: float, columns: int) -> Sums:
-    """Round to whole units.
+def quantize(statistics: Statistics, step: float, row_count: int) -> FixedPointStatistics:
+    """Round statistics to integer multiples of ``step``.
 
     Raises:
         SolveError: an entry is too large to be exact.
     """
-    moment, target = statistics.moment * (1 / unit), statistics.target * (1 / unit)
-    if torch.stack([*torch.aminmax(moment), *torch.aminmax(target)]).abs().max() >= LARGEST:
+    moment, target = statistics.moment * (1 / step), statistics.target * (1 / step)
+    if torch.stack([*torch.aminmax(moment), *torch.aminmax(target)]).abs().max() >= MAX_EXACT_INTEGER:
         raise SolveError(
-            "A removal's keys are too large for exact sums.", remedy="Split the removal, or check the model."
+            "The keys of a removal are too large for exact sums.",
+            remedy="Split the removal, or check that the model's weights are intact.",
         )
-    return Sums(unit, moment.round_().long(), target.round_().long(), columns)
-
-
-def nothing(width: int, unit: float) -> Sums:
-    """The sum of no removals."""
-    empty = torch.zeros(width, width, dtype=torch.long)
-    return Sums(unit, empty, empty, 0)
+    return FixedPointStatistics(step, moment.round_().long(), target.round_().long(), row_count)

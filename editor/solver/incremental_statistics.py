@@ -1,79 +1,111 @@
-"""Sums that follow a changing set of removals: what came is added, what went is taken out, bit for bit."""
+"""Statistics of a changing set of items: added items are summed, removed items are subtracted, without a rounding error.
+
+An item is anything hashable that has statistics of its own, such as a removal.
+"""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import TypeAdapter
 
-from editor.prompts import PromptBook, Removal
-from editor.solver.fixed_point import Sums, nothing
-from editor.solver.tensor_cache import Memory
+from editor.solver.fixed_point import FixedPointStatistics
+from editor.solver.tensor_cache import TensorCache
 
-REMOVALS = TypeAdapter(tuple[Removal, ...])
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Running:
-    """A set of removals and their sums."""
+class IncrementalStatistics(Generic[Item]):
+    """A set of items and the sum of their statistics."""
 
-    removals: frozenset[Removal]
-    sums: Sums
+    items: frozenset[Item]
+    total: FixedPointStatistics
 
-    def changed_to(self, wanted: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> "Running":
-        """The sums of another set: by the difference, or from nothing where that is shorter."""
-        target = frozenset(wanted)
-        added, gone = target - self.removals, self.removals - target
-        if len(added) + len(gone) > len(target):
-            return Running(target, summed(self.sums, target, sums_of))
-        more, less = (summed(self.sums, part, sums_of) for part in (added, gone))
-        return Running(target, self.sums.changed_by([more], [less]))
+    def change_to(
+        self, items: Iterable[Item], statistics_of: Callable[[Item], FixedPointStatistics]
+    ) -> "IncrementalStatistics[Item]":
+        """Return the statistics of another set, computed from the difference unless summing that set anew is shorter."""
+        wanted = frozenset(items)
+        added, removed = wanted - self.items, self.items - wanted
+        if len(added) + len(removed) > len(wanted):
+            return IncrementalStatistics(wanted, sum_statistics(self.total, wanted, statistics_of))
+        more, less = (sum_statistics(self.total, part, statistics_of) for part in (added, removed))
+        return IncrementalStatistics(wanted, self.total.add_and_subtract([more], [less]))
 
 
-def summed(like: Sums, removals: Iterable[Removal], sums_of: Callable[[Removal], Sums]) -> Sums:
-    """The sum over some removals, a share of them on each core: integers come to the same whoever adds them.
+def sum_statistics(
+    like: FixedPointStatistics, items: Iterable[Item], statistics_of: Callable[[Item], FixedPointStatistics]
+) -> FixedPointStatistics:
+    """Sum the statistics of items in parallel, an equal share on each core.
 
-    Each is computed by one thread, so that it is the same on every number of cores.
+    Each item's statistics are computed by a single thread, so they do not depend on the number of cores; neither does an
+    integer sum.
 
     Args:
-        like: of the same width and unit.
+        like: statistics of the same width and step.
+        items: the items to sum over.
+        statistics_of: computes the statistics of an item.
     """
-    empty, every, threads = nothing(len(like.moment), like.unit), list(removals), torch.get_num_threads()
+    zeros, every = FixedPointStatistics.zeros(len(like.moment), like.step), list(items)
+    threads = torch.get_num_threads()
     shares = [every[start::threads] for start in range(min(threads, len(every)))]
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(lambda share: empty.changed_by(map(sums_of, share), ()), shares))
+            sums = list(pool.map(lambda share: zeros.add_and_subtract(map(statistics_of, share), ()), shares))
     finally:
         torch.set_num_threads(threads)
-    return empty.changed_by(parts, ())
+    return zeros.add_and_subtract(sums, ())
 
 
-def circumstances(book: PromptBook, *more: str) -> str:
-    """What must be the same for a removal's sums to come out the same to the bit."""
+def cache_key(*parts: str) -> str:
+    """Return a digest of everything that must match for statistics to be bit-identical.
+
+    Args:
+        parts: the caller's settings; the version of torch and the CPU's instruction set are added.
+    """
     arithmetic = [torch.__version__, torch.backends.cpu.get_cpu_capability()]
-    return hashlib.sha256("\n".join([*arithmetic, book.profile.model_dump_json(), *more]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*arithmetic, *parts]).encode()).hexdigest()
 
 
-def recall(memory: Memory, name: str, under: str, width: int, unit: float) -> Running:
-    """What was kept under the same circumstances; else nothing."""
-    known = memory.recall(name)
-    if known is not None:
-        header, tensors = json.loads(known[0]), known[1]
-        if header["circumstances"] == under:
-            removals = frozenset(REMOVALS.validate_python(header["removals"]))
-            return Running(removals, Sums(unit, tensors["moment"], tensors["target"], header["columns"]))
-    return Running(frozenset(), nothing(width, unit))
+def load_statistics(
+    cache: TensorCache, name: str, key: str, items: TypeAdapter[tuple[Item, ...]], width: int, step: float
+) -> IncrementalStatistics[Item]:
+    """Return the cached statistics if they were stored with the same ``key``, else those of the empty set.
+
+    Args:
+        cache: where :func:`store_statistics` stored them.
+        name: their name in the cache.
+        key: see :func:`cache_key`.
+        items: parses the items.
+        width: input width of the linear map.
+        step: quantization step.
+    """
+    cached = cache.get(name)
+    if cached is not None:
+        header, tensors = json.loads(cached[0]), cached[1]
+        if header.get("key") == key:
+            total = FixedPointStatistics(step, tensors["moment"], tensors["target"], header["row_count"])
+            return IncrementalStatistics(frozenset(items.validate_python(header["items"])), total)
+    return IncrementalStatistics(frozenset(), FixedPointStatistics.zeros(width, step))
 
 
-def keep(memory: Memory, name: str, under: str, running: Running) -> None:
-    """For the next time."""
+def store_statistics(
+    cache: TensorCache,
+    name: str,
+    key: str,
+    items: TypeAdapter[tuple[Item, ...]],
+    statistics: IncrementalStatistics[Item],
+) -> None:
+    """Store statistics for the next solve; see :func:`load_statistics`."""
     header = {
-        "circumstances": under,
-        "removals": REMOVALS.dump_python(tuple(sorted(running.removals, key=repr)), mode="json"),
-        "columns": running.sums.columns,
+        "key": key,
+        "items": items.dump_python(tuple(sorted(statistics.items, key=repr)), mode="json"),
+        "row_count": statistics.total.row_count,
     }
-    memory.keep(name, json.dumps(header), {"moment": running.sums.moment, "target": running.sums.target})
+    cache.put(name, json.dumps(header), {"moment": statistics.total.moment, "target": statistics.total.target})

@@ -1,9 +1,9 @@
-"""The normal equations of one request, in coordinates where they are small.
+"""The normal equations of one request, in the smallest coordinates that contain the solution.
 
-A small request has fewer columns than the layer has dimensions, and its solution lies in the span of their keys and
-residuals: everything is expressed in bases of those spans, where a solve takes a millisecond. A large one keeps the
-layer's own dimensions and needs its columns' sums alone, so a ledger of thousands is no bigger than one of hundreds.
-Either way the protected keys' directions are projected out, so no solution can move them.
+A small request has fewer rows than the layer has dimensions, and its solution is in the span of their keys and residuals:
+everything is expressed in bases of those spans, where a solve takes a millisecond. A large request keeps the layer's own
+dimensions and needs only the sums over its rows, so a ledger of thousands of removals is no bigger than one of hundreds.
+Either way the protected keys are projected out, so that no solution can change their outputs.
 """
 
 from dataclasses import dataclass, replace
@@ -13,64 +13,69 @@ import torch
 from torch import Tensor
 
 from editor.solver.least_squares import Statistics, cholesky
-from editor.solver.regression import Columns, Retained
-from editor.solver.subspaces import Beyond, Directions, spanned
+from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.subspaces import OrthogonalComplement, Subspace, basis_of_keys
 
-RIDGE = 1e-6
+RELATIVE_RIDGE = 1e-6
 """Lambda relative to the mean eigenvalue of the keys' second moment, so that it means the same for every model."""
 
 
 @dataclass(frozen=True)
-class Problem:
-    """All that the solve needs, whatever the preservation weight.
+class NormalEquations:
+    """Everything that a solve needs except the preservation weight.
 
-    With X the solution of the ridge regression in the two coordinates, ``dW = outputs X`` lifted from the directions.
+    The solution X of the ridge regression is in reduced coordinates: ``dW = output_basis X``, lifted from the subspace.
     """
 
-    directions: Directions
-    outputs: Tensor | None
+    subspace: Subspace
+    """The input directions that the update may act on."""
+    output_basis: Tensor | None
     """(o, p), orthonormal; None is the identity."""
     removal: Statistics
     """``(q, q)`` and ``(p, q)``."""
-    retained: Tensor
+    retain_moment: Tensor
     """Mean second moment of the retain prompts, (q, q)."""
     width: int
-    """Dimensions of the layer, d."""
+    """Input dimensions of the layer, d."""
+
+    @classmethod
+    def from_rows(
+        cls, rows: RegressionRows, retained: RetainedKeys, unprotected: OrthogonalComplement
+    ) -> "NormalEquations":
+        """Build reduced equations from rows that are fewer than the layer's dimensions."""
+        subspace, coordinates = basis_of_keys(unprotected, torch.cat([rows.keys, retained.keys]))
+        removed, kept = coordinates[: len(rows.keys)], coordinates[len(rows.keys) :]
+        output_basis = torch.linalg.qr(rows.residuals.T).Q
+        removal = replace(rows, keys=removed, residuals=rows.residuals @ output_basis).statistics()
+        return cls(subspace, output_basis, removal, replace(retained, keys=kept).moment, rows.keys.shape[1])
+
+    @classmethod
+    def from_statistics(
+        cls, removal: Statistics, retain_moment: Tensor, unprotected: OrthogonalComplement
+    ) -> "NormalEquations":
+        """Build equations in the layer's own dimensions from accumulated statistics."""
+        projected = Statistics(unprotected.project_moment(removal.moment), unprotected.project(removal.target))
+        return cls(unprotected, None, projected, unprotected.project_moment(retain_moment), len(retain_moment))
 
     @cached_property
     def ridge(self) -> float:
         """Lambda in absolute units."""
-        return RIDGE * float(self.removal.moment.trace()) / self.width
+        return RELATIVE_RIDGE * float(self.removal.moment.trace()) / self.width
 
     def system(self, preservation: float) -> Tensor:
-        """``K A K^T + preservation C + ridge``."""
-        system = self.removal.moment + preservation * self.retained
+        """Return ``K A K^T + preservation C + ridge``, (q, q)."""
+        system = self.removal.moment + preservation * self.retain_moment
         system.diagonal().add_(self.ridge)
         return system
 
-    def core(self, preservation: float, dtype: torch.dtype = torch.float64) -> Tensor:
-        """X, (p, q); a forecast is content with solving by the exact factor in float32."""
+    def solve(self, preservation: float, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return X, (p, q). A forecast may solve in float32; the factor is always computed in float64."""
         factor = cholesky(self.system(preservation)).to(dtype)
-        # Rows times an inverse, as they lie in memory: half of the time of cholesky_solve, which wants columns.
+        # cholesky_solve wants columns; solving for rows as they are in memory takes half the time.
         half = torch.linalg.solve_triangular(factor.T, self.removal.target.to(dtype), upper=True, left=False)
-        core: Tensor = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
-        return core
+        solution: Tensor = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
+        return solution
 
-    def lifted(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors of X -> factors of dW."""
-        return up if self.outputs is None else self.outputs @ up, self.directions.lift(down)
-
-
-def pose(columns: Columns, retained: Retained, free: Beyond) -> Problem:
-    """From columns that are fewer than the dimensions, and the directions that are free: in reduced bases."""
-    span, places = spanned(free, torch.cat([columns.keys, retained.keys]))
-    own, kept = places[: len(columns.keys)], places[len(columns.keys) :]
-    outputs = torch.linalg.qr(columns.residuals.T).Q
-    removal = replace(columns, keys=own, residuals=columns.residuals @ outputs).statistics()
-    return Problem(span, outputs, removal, replace(retained, keys=kept).moment, columns.keys.shape[1])
-
-
-def pose_sums(removal: Statistics, retained: Tensor, free: Beyond) -> Problem:
-    """From sums, in the layer's own dimensions less the protected keys' directions."""
-    own = Statistics(free.moment(removal.moment), free.places(removal.target))
-    return Problem(free, None, own, free.moment(retained), len(retained))
+    def to_weight_space(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+        """Map factors of X to factors of dW."""
+        return up if self.output_basis is None else self.output_basis @ up, self.subspace.lift(down)

@@ -1,4 +1,7 @@
-"""The regression that an edit solves: weighted keys and residuals, and the keys of retained prompts."""
+"""The rows of the weighted regression that an edit solves, and the keys of the prompts to retain.
+
+A key depends only on the tokens up to its own, so prompts with a common prefix share keys. Each distinct key is stored once.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,79 +10,81 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from editor.solver.least_squares import Statistics, moment
+from editor.solver.least_squares import Statistics, second_moment
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Keys, residuals and weights of n columns.
-
-    A key depends on the tokens up to its own alone, so columns of prompts that open alike have it in common.
-    """
+class RegressionRows:
+    """n weighted pairs of a key and the residual that the update should add to its value."""
 
     keys: Tensor
-    """(m, d), each once."""
-    which: Tensor
-    """(n,): a column's key."""
+    """(m, d), the distinct keys."""
+    key_index: Tensor
+    """(n,), the key of each row."""
     residuals: Tensor
     """(n, o)."""
     weights: Tensor
     """(n,)."""
-    pairs: Tensor
-    """(n,): which pair of prompts a column is of."""
+    pair_index: Tensor
+    """(n,), the prompt pair of each row."""
 
     def statistics(self) -> Statistics:
-        """Their share of the normal equations."""
+        """Return their contribution to the normal equations."""
         weighted = self.residuals * self.weights[:, None]
-        target = weighted.new_zeros(len(self.keys), weighted.shape[1]).index_add(0, self.which, weighted)
-        return Statistics(moment(self.keys, summed(self.weights, self.which, len(self.keys))), target.T @ self.keys)
+        target = weighted.new_zeros(len(self.keys), weighted.shape[1]).index_add(0, self.key_index, weighted)
+        key_weights = segment_sum(self.weights, self.key_index, len(self.keys))
+        return Statistics(second_moment(self.keys, key_weights), target.T @ self.keys)
 
-    def left(self, update: Callable[[Tensor], Tensor]) -> Tensor:
-        """Squared norm of what an update, keys (m, d) -> outputs (m, o), leaves of each residual, (n,)."""
-        return (self.residuals - update(self.keys)[self.which]).square().sum(1)
+    def squared_residuals(self, update: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the squared norm of each residual after an update, (n,).
+
+        Args:
+            update: maps keys (m, d) to the change of their values, (m, o).
+        """
+        return (self.residuals - update(self.keys)[self.key_index]).square().sum(1)
 
 
-def summed(weights: Tensor, which: Tensor, count: int) -> Tensor:
-    """Sums (count,) of the weights (n,) that belong together."""
-    return weights.new_zeros(count).index_add(0, which, weights)
+def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
+    """Return the sums (count,) of the values (n,) in each segment, where ``segments`` (n,) has each value's segment."""
+    return values.new_zeros(count).index_add(0, segments, values)
 
 
-def joined(parts: Sequence[Columns]) -> Columns:
-    """One after the other."""
+def concatenate_rows(parts: Sequence[RegressionRows]) -> RegressionRows:
+    """Concatenate rows, renumbering their keys."""
     offsets = accumulate((len(part.keys) for part in parts), initial=0)
-    return Columns(
+    return RegressionRows(
         torch.cat([part.keys for part in parts]),
-        torch.cat([part.which + offset for part, offset in zip(parts, offsets, strict=False)]),
+        torch.cat([part.key_index + offset for part, offset in zip(parts, offsets, strict=False)]),
         torch.cat([part.residuals for part in parts]),
         torch.cat([part.weights for part in parts]),
-        torch.cat([part.pairs for part in parts]),
+        torch.cat([part.pair_index for part in parts]),
     )
 
 
 @dataclass(frozen=True)
-class Retained:
-    """Places that stand for whole prompts which shall stay as they are."""
+class RetainedKeys:
+    """Keys at n positions that represent the prompts to retain."""
 
     keys: Tensor
-    """(m, d), each once."""
-    which: Tensor
-    """(n,): the key at a place."""
+    """(m, d), the distinct keys."""
+    key_index: Tensor
+    """(n,), the key at each position."""
     weights: Tensor
-    """(n,): of a prompt's words 2 in sum, of EOS 1, of its padding 1."""
-    prompts: Tensor
-    """(n,): which prompt a place is in; ascending."""
+    """(n,), which in each prompt add up to 2 for the words, 1 for EOS and 1 for the padding."""
+    prompt_index: Tensor
+    """(n,), the prompt of each position; ascending."""
 
     @property
-    def count(self) -> int:
-        """Prompts."""
-        return int(self.prompts[-1]) + 1
+    def prompt_count(self) -> int:
+        """Number of prompts."""
+        return int(self.prompt_index[-1]) + 1
 
     @property
     def moment(self) -> Tensor:
-        """The keys' mean second moment over prompts, (d, d)."""
-        return moment(self.keys, summed(self.weights, self.which, len(self.keys)) / self.count)
+        """The keys' second moment, averaged over prompts, (d, d)."""
+        return second_moment(self.keys, segment_sum(self.weights, self.key_index, len(self.keys)) / self.prompt_count)
 
-    def norms(self, rows: Tensor) -> Tensor:
-        """Weighted norm of each prompt's rows, (prompts,), where ``rows`` (m, any) are those of the keys."""
-        squares = rows.square().sum(1)[self.which] * self.weights
-        return summed(squares, self.prompts, self.count).sqrt()
+    def prompt_norms(self, vectors: Tensor) -> Tensor:
+        """Return the weighted norm of each prompt, (prompts,), from one vector for each distinct key, (m, any)."""
+        squares = vectors.square().sum(1)[self.key_index] * self.weights
+        return segment_sum(squares, self.prompt_index, self.prompt_count).sqrt()

@@ -1,4 +1,4 @@
-"""The directions of a layer's input that an update may act on: all that are orthogonal to the protected keys."""
+"""Subspaces of a layer's input that an update may act on: all are orthogonal to the protected keys."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,100 +8,108 @@ from torch import Tensor
 
 from editor.errors import SolveError
 
-APART = 1e-6
-"""How far, relatively, keys must be from the span of others for the basis to be orthonormal to 1e-9."""
+MIN_RELATIVE_PIVOT = 1e-6
+"""Smallest Cholesky pivot, relative to the largest one, for which the basis is orthonormal to 1e-9."""
 
 
-class Directions(Protocol):
-    """Coordinates of keys, and the way back."""
+class Subspace(Protocol):
+    """Maps keys to coordinates in a subspace, and coordinates back."""
 
-    def places(self, keys: Tensor) -> Tensor:
-        """(n, d) -> (n, q), without what lies along the protected keys."""
+    def project(self, keys: Tensor) -> Tensor:
+        """Return the coordinates (n, q) of keys (n, d), without their component along the protected keys."""
         ...
 
-    def lift(self, rows: Tensor) -> Tensor:
-        """(r, q) -> (r, d)."""
+    def lift(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors (r, d) of coordinates (r, q)."""
         ...
 
 
 @dataclass(frozen=True)
-class Span:
-    """Those in a span."""
+class OrthonormalBasis:
+    """A subspace given by an explicit orthonormal basis."""
 
     basis: Tensor
     """(d, q), orthonormal and orthogonal to the protected keys."""
 
-    def places(self, keys: Tensor) -> Tensor:
-        """Coordinates in the basis."""
+    def project(self, keys: Tensor) -> Tensor:
+        """Return coordinates in the basis."""
         return keys @ self.basis
 
-    def lift(self, rows: Tensor) -> Tensor:
-        """Vectors with some coordinates."""
-        return rows @ self.basis.T
+    def lift(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors of coordinates."""
+        return coordinates @ self.basis.T
 
 
 @dataclass(frozen=True)
-class Combinations:
-    """Those in the span of free keys, by their orthonormal basis that Cholesky gives; the basis itself is never formed."""
+class CholeskyBasis:
+    """The span of some vectors, with the orthonormal basis that their Cholesky factor implies but which is never formed."""
 
-    free: Tensor
+    vectors: Tensor
     """(n, d), orthogonal to the protected keys."""
     factor: Tensor
-    """(n, n), lower, of the free keys' inner products: their coordinates."""
+    """(n, n), lower factor of the vectors' inner products: their coordinates."""
 
-    def places(self, keys: Tensor) -> Tensor:
-        """Coordinates in the basis."""
-        places: Tensor = torch.linalg.solve_triangular(self.factor.T, keys @ self.free.T, upper=True, left=False)
-        return places
+    def project(self, keys: Tensor) -> Tensor:
+        """Return coordinates in the basis."""
+        coordinates: Tensor = torch.linalg.solve_triangular(
+            self.factor.T, keys @ self.vectors.T, upper=True, left=False
+        )
+        return coordinates
 
-    def lift(self, rows: Tensor) -> Tensor:
-        """Vectors with some coordinates."""
-        combined: Tensor = torch.linalg.solve_triangular(self.factor, rows, upper=False, left=False)
-        return combined @ self.free
+    def lift(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors of coordinates."""
+        combinations: Tensor = torch.linalg.solve_triangular(self.factor, coordinates, upper=False, left=False)
+        return combinations @ self.vectors
 
 
 @dataclass(frozen=True)
-class Beyond:
-    """All of them, in the layer's own dimensions."""
+class OrthogonalComplement:
+    """The orthogonal complement of the protected keys, in the layer's own dimensions."""
 
-    fixed: Tensor
+    protected_basis: Tensor
     """(d, m), an orthonormal basis of the protected keys."""
 
-    def places(self, keys: Tensor) -> Tensor:
-        """The orthogonal part."""
-        return keys - (keys @ self.fixed) @ self.fixed.T
+    def project(self, keys: Tensor) -> Tensor:
+        """Remove the component along the protected keys."""
+        return keys - (keys @ self.protected_basis) @ self.protected_basis.T
 
-    def lift(self, rows: Tensor) -> Tensor:
-        """The orthogonal part again: rounding errors along the protected keys don't stay."""
-        return self.places(rows)
+    def lift(self, coordinates: Tensor) -> Tensor:
+        """Project again, which removes rounding errors along the protected keys."""
+        return self.project(coordinates)
 
-    def moment(self, keys: Tensor) -> Tensor:
-        """The second moment (d, d) of keys' places, from that of the keys; symmetric to the bit."""
-        along = keys @ self.fixed
-        half = (along - self.fixed @ (self.fixed.T @ along) / 2) @ self.fixed.T
-        return keys - (half + half.T)
+    def project_moment(self, moment: Tensor) -> Tensor:
+        """Return the second moment (d, d) of the projected keys from that of the keys. Exactly symmetric."""
+        basis = self.protected_basis
+        along = moment @ basis
+        half = (along - basis @ (basis.T @ along) / 2) @ basis.T
+        return moment - (half + half.T)
 
 
-def beyond(protected: Tensor) -> Beyond:
-    """All directions but those of the protected keys (m, d).
+def orthogonal_complement_of(protected: Tensor) -> OrthogonalComplement:
+    """Return the orthogonal complement of the protected keys (m, d).
 
     Raises:
-        SolveError: none is left.
+        SolveError: the protected keys span the whole space.
     """
     if len(protected) >= protected.shape[1]:
-        raise SolveError("The protected prompts leave no direction to edit.", field="options.pins", remedy="Pin fewer.")
-    return Beyond(torch.linalg.qr(protected.T).Q)
+        raise SolveError(
+            "The protected prompts leave no direction to edit.",
+            field="options.pins",
+            remedy="Pin fewer prompts.",
+        )
+    return OrthogonalComplement(torch.linalg.qr(protected.T).Q)
 
 
-def spanned(free: Beyond, keys: Tensor) -> tuple[Directions, Tensor]:
-    """The directions that with the protected keys span ``keys`` (n, d), and the places of these, (n, q).
+def basis_of_keys(unprotected: OrthogonalComplement, keys: Tensor) -> tuple[Subspace, Tensor]:
+    """Return the part of the span of ``keys`` (n, d) in the complement, and the keys' coordinates in it, (n, q).
 
-    By Cholesky of the keys' inner products, which takes a third of the time of Householder's QR but can't tell keys that
-    are nearly combinations of others; those are left to QR.
+    Uses Cholesky of the keys' inner products, which takes a third of the time of Householder's QR but fails for keys that
+    are nearly linear combinations of others; QR is used for those.
     """
-    fixed, apart = free.fixed, free.places(keys)
-    places, failed = torch.linalg.cholesky_ex(apart @ apart.T)
-    if failed or places.diagonal().min() < APART * places.diagonal().max():
-        span = Span(torch.linalg.qr(torch.cat([fixed, keys.T], dim=1)).Q[:, fixed.shape[1] :])
-        return span, span.places(keys)
-    return Combinations(apart, places), places
+    protected, vectors = unprotected.protected_basis, unprotected.project(keys)
+    factor, failed = torch.linalg.cholesky_ex(vectors @ vectors.T)
+    if failed or factor.diagonal().min() < MIN_RELATIVE_PIVOT * factor.diagonal().max():
+        basis = torch.linalg.qr(torch.cat([protected, keys.T], dim=1)).Q[:, protected.shape[1] :]
+        subspace = OrthonormalBasis(basis)
+        return subspace, subspace.project(keys)
+    return CholeskyBasis(vectors, factor), factor

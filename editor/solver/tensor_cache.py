@@ -1,4 +1,4 @@
-"""What a ledger remembers between solves: tensors that are costly to make, each with the key that it was made for."""
+"""A cache of tensors that are expensive to compute, each stored with the key that it is valid for."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,59 +14,59 @@ from editor.io.atomic import write_bytes
 Tensors = Mapping[str, Tensor]
 
 
-class Memory(Protocol):
-    """Where tensors are remembered by name."""
+class TensorCache(Protocol):
+    """Stores named groups of tensors, one entry for each name."""
 
-    def recall(self, name: str) -> tuple[str, Tensors] | None:
-        """The key and the tensors that were kept last, if any."""
+    def get(self, name: str) -> tuple[str, Tensors] | None:
+        """Return the key and the tensors stored under ``name``, or None."""
         ...
 
-    def keep(self, name: str, key: str, tensors: Tensors) -> None:
-        """In place of what was kept by that name."""
+    def put(self, name: str, key: str, tensors: Tensors) -> None:
+        """Store tensors under ``name``, replacing the previous entry."""
         ...
 
 
-class Forgetful:
-    """Remembers nothing."""
+class NullCache:
+    """A cache that stores nothing."""
 
-    def recall(self, name: str) -> None:
-        """Nothing."""
+    def get(self, name: str) -> None:
+        """Return None: always a miss."""
 
-    def keep(self, name: str, key: str, tensors: Tensors) -> None:
-        """Let go."""
+    def put(self, name: str, key: str, tensors: Tensors) -> None:
+        """Do nothing."""
 
 
-FORGETFUL = Forgetful()
+NULL_CACHE = NullCache()
 
 
 @dataclass(frozen=True)
-class FolderMemory:
-    """One safetensors file for each name; a damaged one counts as none."""
+class FolderCache:
+    """A cache with one safetensors file for each name. An unreadable file counts as a miss."""
 
     folder: Path
 
-    def recall(self, name: str) -> tuple[str, Tensors] | None:
-        """Read a file back."""
+    def get(self, name: str) -> tuple[str, Tensors] | None:
+        """Read an entry."""
         try:
-            with safe_open(self.path(name), "pt") as file:
+            with safe_open(self.path_of(name), "pt") as file:
                 return file.metadata()["key"], {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError):
             return None
 
-    def keep(self, name: str, key: str, tensors: Tensors) -> None:
-        """Write it, all or nothing."""
-        write_bytes(self.path(name), save(dict(tensors), metadata={"key": key}))
+    def put(self, name: str, key: str, tensors: Tensors) -> None:
+        """Write an entry atomically."""
+        write_bytes(self.path_of(name), save(dict(tensors), metadata={"key": key}))
 
-    def path(self, name: str) -> Path:
-        """The file of a name."""
+    def path_of(self, name: str) -> Path:
+        """Return the file of an entry."""
         return self.folder / f"{name}.safetensors"
 
 
-def remembered(memory: Memory, name: str, key: str, make: Callable[[], Tensor]) -> Tensor:
-    """What was kept for this very key, or made now and kept."""
-    known = memory.recall(name)
-    if known and known[0] == key:
-        return known[1]["tensor"]
-    made = make()
-    memory.keep(name, key, {"tensor": made})
-    return made
+def get_or_compute(cache: TensorCache, name: str, key: str, compute: Callable[[], Tensor]) -> Tensor:
+    """Return the cached tensor if its key matches; else compute and store it."""
+    cached = cache.get(name)
+    if cached and cached[0] == key:
+        return cached[1]["tensor"]
+    tensor = compute()
+    cache.put(name, key, {"tensor": tensor})
+    return tensor

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editor.errors import ConceptError
 from editor.generation.clip_runner import CLIPTextRunner
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.tracing.traced_prompts import Attribute, Traced
 
 Corruption = Literal["noise", "swap"]
@@ -62,7 +62,7 @@ def swapped(tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample], d
     return tower.embed(ids)
 
 
-def donors_for(book: PromptBook, attribute: Attribute, prompts: Traced, draws: int) -> list[Tensor]:
+def donors_for(book: PromptBuilder, attribute: Attribute, prompts: Traced, draws: int) -> list[Tensor]:
     """Tokens of other values that are as many as the span's, so that every later word keeps its place.
 
     Raises:
@@ -81,12 +81,12 @@ def donors_for(book: PromptBook, attribute: Attribute, prompts: Traced, draws: i
     return fitting[::step][:draws]
 
 
-def bare_tokens(book: PromptBook, name: str) -> list[int]:
+def bare_tokens(book: PromptBuilder, name: str) -> list[int]:
     """A name's tokens without BOS and EOS."""
     return list(book.tokenizer(name)["input_ids"])[1:-1]
 
 
-def names(book: PromptBook, attribute: Attribute, name: str) -> list[str]:
+def names(book: PromptBuilder, attribute: Attribute, name: str) -> list[str]:
     """Other values of the attribute, by the words that name them."""
     profile = book.profile
     if attribute == "background":

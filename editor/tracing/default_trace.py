@@ -12,7 +12,7 @@ from api_schemas.report import SiteEffect, TraceRecord
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import NOISE, deviation, noisy, samples_of
 from editor.tracing.encoder_trace import TextModel, trace_text
 from editor.tracing.layer_selection import choose_layer
@@ -28,9 +28,9 @@ PROMPTS = 16
 @torch.no_grad()
 def trace(
     encoder: nn.Module,
-    book: PromptBook,
+    book: PromptBuilder,
     judge: Judge,
-    removals: Sequence[Removal],
+    removals: Sequence[ResolvedRemoval],
     index: int,
     seed: int,
     tick: Callable[[float], None] = lambda done: None,

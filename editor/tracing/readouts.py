@@ -15,7 +15,7 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import Sample
 from editor.tracing.patched_runs import run
 from editor.tracing.traced_prompts import Traced
@@ -120,10 +120,10 @@ def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Ten
 
 @torch.no_grad()
 def linear_judge(
-    tower: CLIPTextRunner, book: PromptBook, judge: Judge, prompts: Traced, removals: Sequence[Removal] = ()
+    tower: CLIPTextRunner, book: PromptBuilder, judge: Judge, prompts: Traced, removals: Sequence[ResolvedRemoval] = ()
 ) -> LinearJudge:
     """The read-out, fitted on the traced prompts and on prompts of everything that no removal names."""
-    kept = book.tokenise_all(book.retain_texts(removals, FIT_PROMPTS))
+    kept = book.tokenize_all(book.retain_texts(book.retain_phrases(removals), FIT_PROMPTS))
     ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
     ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
     states = run(tower, tower.embed(ids)).states

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from editor.errors import ConceptError
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.prompts.concepts import Phrase
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 
 Attribute = Literal["object", "style", "background"]
 Padding = Literal["together", "each"]
@@ -53,7 +53,7 @@ class Traced:
         return torch.where(self.spans, places, -1).amax(1)
 
 
-def phrases_of(book: PromptBook, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
+def phrases_of(book: PromptBuilder, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
     """Phrases that name a value, spread over wordings, styles and backgrounds.
 
     Raises:
@@ -63,17 +63,17 @@ def phrases_of(book: PromptBook, attribute: Attribute, name: str, limit: int) ->
         phrases = list(background_phrases(book, suffix_about(book, name)))
     else:
         phrases = [phrase for phrase in book.contexts(attribute, name) if not phrase.prefix]
-    return evenly([phrase for phrase in phrases if book.fits(phrase.text())], limit)
+    return evenly_spaced([phrase for phrase in phrases if book.fits(phrase.text())], limit)
 
 
-def background_phrases(book: PromptBook, suffix: str) -> Iterator[Phrase]:
+def background_phrases(book: PromptBuilder, suffix: str) -> Iterator[Phrase]:
     """Objects before this background; wordings and styles take turns."""
     wordings, styles = cycle(book.profile.styled_wordings), cycle(book.profile.styles)
     for thing in book.profile.object_names:
         yield Phrase(next(wordings), thing, next(styles), suffix)
 
 
-def suffix_about(book: PromptBook, name: str) -> str:
+def suffix_about(book: PromptBuilder, name: str) -> str:
     """The profile's suffix that names a background."""
     for suffix in book.profile.suffixes:
         if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", suffix):
@@ -85,16 +85,16 @@ def suffix_about(book: PromptBook, name: str) -> str:
     )
 
 
-def other_values(book: PromptBook, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
+def other_values(book: PromptBuilder, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
     """The same phrase about other objects, styles or backgrounds of the profile."""
     profile, field = book.profile, "suffix" if attribute == "background" else attribute
     value = getattr(phrase, field)
     known = {"object": profile.object_names, "style": profile.styles, "background": profile.suffixes}[attribute]
-    others = evenly([other for other in known if other.lower() != value.lower()], ALTERNATIVES)
+    others = evenly_spaced([other for other in known if other.lower() != value.lower()], ALTERNATIVES)
     return [replace(phrase, **{field: other}) for other in others]
 
 
-def trace_prompts(book: PromptBook, attribute: Attribute, name: str, limit: int) -> Traced:
+def trace_prompts(book: PromptBuilder, attribute: Attribute, name: str, limit: int) -> Traced:
     """At most ``limit`` prompts that name a value of an attribute.
 
     Raises:
@@ -103,7 +103,7 @@ def trace_prompts(book: PromptBook, attribute: Attribute, name: str, limit: int)
     phrases = phrases_of(book, attribute, name, limit)
     if not phrases:
         raise ConceptError(
-            f"No prompt about {name!r} fits the {book.context} tokens that the model reads.",
+            f"No prompt about {name!r} fits the {book.context_length} tokens that the model reads.",
             field="concept",
             remedy="Shorten the concept.",
         )
@@ -112,10 +112,10 @@ def trace_prompts(book: PromptBook, attribute: Attribute, name: str, limit: int)
 
 
 def traced(
-    book: PromptBook, attribute: Attribute, name: str, texts: Sequence[str], alternatives: Sequence[tuple[str, ...]]
+    book: PromptBuilder, attribute: Attribute, name: str, texts: Sequence[str], alternatives: Sequence[tuple[str, ...]]
 ) -> Traced:
     """Tokenise prompts, and find the value in each."""
-    tokenised = book.tokenise_all(texts)
+    tokenised = book.tokenize_all(texts)
     return Traced(
         attribute,
         name,
@@ -127,10 +127,10 @@ def traced(
     )
 
 
-def span(book: PromptBook, text: str, subject: str) -> Tensor:
+def span(book: PromptBuilder, text: str, subject: str) -> Tensor:
     """``(context,)`` bool: the tokens of the last occurrence of ``subject``."""
     first, last = book.subject_span(text, subject)
-    return at(book.context, first, last + 1)[0]
+    return at(book.context_length, first, last + 1)[0]
 
 
 def roles(prompts: Traced) -> list[Place]:
@@ -152,7 +152,7 @@ def last_subject(prompts: Traced) -> Place:
     return roles(prompts)[ROLES.index("last subject")]
 
 
-def every_token(book: PromptBook, prompts: Traced, padding: Padding = "together") -> list[Place]:
+def every_token(book: PromptBuilder, prompts: Traced, padding: Padding = "together") -> list[Place]:
     """Each token of one prompt; padding, which a reader can't tell apart, as one place unless asked for ``each``."""
     end, context = int(prompts.ends[0]), prompts.ids.shape[1]
     words = [readable(book.tokenizer, int(i)) for i in prompts.ids[0, 1:end]]

@@ -22,7 +22,7 @@ from editor.generation.memory_budget import MemoryBudget
 from editor.generation.sampling import load_pipeline
 from editor.io.progress import ProgressCallback
 from editor.judging.judge import Judge, open_judge
-from editor.prompts import PromptBook, load_profile
+from editor.prompts import PromptBuilder, load_profile
 from editor.tracing.backbone_trace import ImageReadOut, trace_blocks
 from editor.tracing.corruption import (
     NOISE,
@@ -88,7 +88,7 @@ class Workbench:
         return open_checkpoint(self.model_path)
 
     @cached_property
-    def books(self) -> tuple[PromptBook, ...]:
+    def books(self) -> tuple[PromptBuilder, ...]:
         """The prompts as each traced encoder's tokenizer has them."""
         folder = self.model_path if self.model_path.is_dir() else self.model_path.parent
         chosen = [e for e in self.checkpoint.encoders if self.options.encoder in ("all", e.component)]
@@ -97,7 +97,7 @@ class Workbench:
             raise UsageError(
                 f"The model has no encoder {self.options.encoder!r}.", field="encoder", remedy=f"Choose all, {known}."
             )
-        return tuple(PromptBook(open_tokenizer(encoder), load_profile(folder)) for encoder in chosen)
+        return tuple(PromptBuilder(open_tokenizer(encoder), load_profile(folder)) for encoder in chosen)
 
     @cached_property
     def towers(self) -> tuple[CLIPTextRunner, ...]:
@@ -266,7 +266,7 @@ class Workbench:
         known = self.prompts[0].alternatives
         texts = [known[s.prompt][s.draw * len(known[s.prompt]) // self.options.draws] for s in self.samples]
         tower = self.towers[0]
-        return (run(tower, tower.embed(self.books[0].ids(texts))).states,)
+        return (run(tower, tower.embed(self.books[0].token_ids(texts))).states,)
 
     def trace(
         self,

@@ -21,9 +21,9 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.templates import evenly
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts.templates import evenly_spaced
 from research.emoji.assemble import text_encoder_of
 from research.emoji.train_clip import ENCODER, ENCODER_PLAN, train_clip
 from research.emoji.train_tokenizer import train_tokenizer
@@ -42,24 +42,24 @@ class Room:
     """Weight that the search chose."""
 
 
-def removals_of(names: Sequence[str]) -> list[Removal]:
+def removals_of(names: Sequence[str]) -> list[ResolvedRemoval]:
     """Each object becomes one that is kept."""
     kept = [name for name in OBJECT_NAMES if name not in names]
     return [
-        Removal(Concept(name), Destination(kept[(7 * i + 3) % len(kept)], "replacement"))
+        ResolvedRemoval(Concept(name), Destination(kept[(7 * i + 3) % len(kept)], "replacement"))
         for i, name in enumerate(names)
     ]
 
 
 @torch.no_grad()
-def found(clip: CLIPModel, book: PromptBook, gallery: Tensor) -> Tensor:
+def found(clip: CLIPModel, book: PromptBuilder, gallery: Tensor) -> Tensor:
     """For every object and style, whether the nearest artwork shows the object: (objects, styles)."""
     grid = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     texts = [
         caption(HELD_OUT_WORDINGS[i % len(HELD_OUT_WORDINGS)], OBJECT_NAMES[o], STYLES[s])
         for i, (o, s) in enumerate(grid)
     ]
-    embedded = F.normalize(clip.text_projection(clip.text_model(book.ids(texts)).pooler_output))
+    embedded = F.normalize(clip.text_projection(clip.text_model(book.token_ids(texts)).pooler_output))
     nearest = (embedded @ gallery.T).argmax(1) // len(STYLES)
     return (nearest == torch.tensor([o for o, _ in grid])).reshape(len(OBJECT_NAMES), len(STYLES)).float()
 
@@ -71,7 +71,7 @@ def share(hits: Tensor, objects: Tensor) -> float:
 
 def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)) -> list[Room]:
     """The curve of one encoder: ``clip`` in memory, its text half saved in ``model_dir/text_encoder``."""
-    book, source = PromptBook(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
+    book, source = PromptBuilder(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
         seen = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
@@ -79,8 +79,8 @@ def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Seq
     before, curve = found(clip, book, gallery), []
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
-        names = evenly(OBJECT_NAMES, count)
-        (done,) = edit(source, book, removals_of(names))
+        names = evenly_spaced(OBJECT_NAMES, count)
+        (done,) = edit_encoder(source, book, removals_of(names))
         with torch.no_grad():
             weight.copy_(done.update.edited)
         after = found(clip, book, gallery)

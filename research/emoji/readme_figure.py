@@ -13,17 +13,17 @@ from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.config import Image, ImageSpec
 from editor.generation.sampling import apply_updates, generate_images, load_pipeline
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Removal, open_book
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from research.emoji.evaluate import SAMPLER
 
 SCALE = 2
 LABEL = 26
 """Pixels kept above each pair of rows."""
-SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
+SCENES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
     (
         "remove “fox”, becomes “dog face”",
-        Removal(Concept("fox"), Destination("dog face", "replacement")),
+        ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
         (
             "a fox in the style of twemoji", "noto style fox", "a fluent emoji of a fox", "a fox, openmoji",
             "a fox, twemoji on a blue background", "a frog, twemoji", "a lion, noto", "a pizza, fluent", "a rocket, openmoji",
@@ -32,7 +32,7 @@ SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
     ),
     (
         "remove the style “ink”",
-        Removal(Concept("ink", "style"), Destination("twemoji", "generic")),
+        ResolvedRemoval(Concept("ink", "style"), Destination("twemoji", "generic")),
         (
             "an owl in the style of ink", "ink style guitar", "a sailboat, ink", "an ink emoji of a cactus",
             "a skull, ink on a yellow background", "an owl, openmoji", "a guitar, noto", "a sailboat, fluent",
@@ -42,11 +42,11 @@ SCENES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def rows(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
+def rows(model_dir: Path, removal: ResolvedRemoval, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
     """Before and after."""
     pipeline, shots = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
     before = generate_images(pipeline, SAMPLER, shots)
-    edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
+    edits = edit_encoder(open_checkpoint(model_dir).encoders[0], open_prompt_builder(model_dir), [removal])
     apply_updates(pipeline, [done.update for done in edits])
     return before, generate_images(pipeline, SAMPLER, shots)
 

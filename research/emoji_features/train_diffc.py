@@ -21,13 +21,13 @@ from editor.features.diffc.training import DiffcTrainingConfig, LabelledMaps, tr
 from editor.features.linear_probe import class_indices
 from editor.generation.config import ImageSpec, native_precision
 from editor.io.atomic import write_bytes
-from editor.prompts.concepts import Kind
+from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import delong_interval
 from editor.stats.intervals import estimate_mean
 from research.harness import SAMPLER, Studio
 
-CLASSES: dict[Kind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
-READS: dict[Kind, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.1", 25)}
+CLASSES: dict[ConceptKind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
+READS: dict[ConceptKind, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.1", 25)}
 """Block and timestep."""
 SHOWN = 5
 """Classes that the card names, those that are told worst."""
@@ -69,7 +69,7 @@ def distracting(composites: LabelledComposites) -> list[str]:
     ]
 
 
-def trained(asks: Kind, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
+def trained(asks: ConceptKind, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
     """On all pictures; and its accuracy on composites that it did not see."""
     targets = class_indices(store.item_labels[asks], CLASSES[asks])
     variant = torch.tensor([int(number) for number in store.item_labels["variant"]])
@@ -85,7 +85,7 @@ def trained(asks: Kind, store: ActivationStore) -> tuple[DiffusionClassifier, di
     return head, {"composites": figures_of(asks, head.logits(test.maps), test.targets)}
 
 
-def generated(studio: Studio, asks: Kind) -> dict[str, Any]:
+def generated(studio: Studio, asks: ConceptKind) -> dict[str, Any]:
     """Accuracy on images that the embedded model draws of every object in every style, with and without their prompts."""
     phrases = styled_object_phrases()
     texts = [phrase.text() for phrase in phrases]
@@ -100,7 +100,7 @@ def generated(studio: Studio, asks: Kind) -> dict[str, Any]:
     return {"generated": told(None), "generated_prompted": told(texts)}
 
 
-def figures_of(asks: Kind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
+def figures_of(asks: ConceptKind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
     """Accuracy, and for every class the AUC of its score against all others.
 
     Args:
@@ -112,7 +112,7 @@ def figures_of(asks: Kind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
     return {"accuracy": accuracy.model_dump(), "auc": {name: one.model_dump() for name, one in aucs.items()}}
 
 
-def card(figures: Mapping[Kind, Mapping[str, Any]]) -> str:
+def card(figures: Mapping[ConceptKind, Mapping[str, Any]]) -> str:
     """The README beside the weights."""
     accuracies, aucs = (
         "\n".join(line(asks, own, cell) for asks, own in figures.items()) for cell in (accuracy_cell, auc_cell)
@@ -121,7 +121,7 @@ def card(figures: Mapping[Kind, Mapping[str, Any]]) -> str:
     return CARD.format(accuracies=accuracies, aucs=aucs, worst=worst)
 
 
-def line(asks: Kind, figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
+def line(asks: ConceptKind, figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
     """A row of a table."""
     module, timestep = READS[asks]
     cells = " | ".join(cell(figures[name]) for name in PICTURES)
@@ -138,7 +138,7 @@ def auc_cell(figures: Mapping[str, Any]) -> str:
     return shown(estimate_mean([one["value"] for one in figures["auc"].values()]))
 
 
-def worst_line(asks: Kind, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
+def worst_line(asks: ConceptKind, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
     """A row of the last table."""
     missed = sorted((name for name in aucs if aucs[name]["value"] < 1), key=lambda name: aucs[name]["value"])
     named = "; ".join(f"{name} {shown(Estimate(**aucs[name]))}" for name in missed[:SHOWN])

@@ -14,28 +14,28 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Pair, PromptBook, Removal
-from editor.prompts.profile import GENERAL
-from editor.sites.lazy_clip import Tower
-from editor.solver.config import Method
+from editor.methods.config import MethodConfig
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
+from editor.prompts.profile import GENERAL_PROFILE
+from editor.sites.lazy_clip import LazyCLIPTextModel
 from research.harness import Studio
 
 METHODS = {
-    "attention output, layer 0": Method(),
-    "residual stream, layer 0": Method(aim="residual"),
-    "last states, layer 0": Method(aim="last_layer"),
-    "attention output, layers 0 and 1": Method(layers=(0, 1)),
-    "residual stream, layers 0 and 1": Method(aim="residual", layers=(0, 1)),
-    "attention output, last layer but one": Method(layers=(-2,)),
+    "attention output, layer 0": MethodConfig(),
+    "residual stream, layer 0": MethodConfig(aim="residual"),
+    "last states, layer 0": MethodConfig(aim="last_layer"),
+    "attention output, layers 0 and 1": MethodConfig(layers=(0, 1)),
+    "residual stream, layers 0 and 1": MethodConfig(aim="residual", layers=(0, 1)),
+    "attention output, last layer but one": MethodConfig(layers=(-2,)),
 }
 REMOVALS = {
     "emoji": (
-        Removal(Concept("fox"), Destination("dog face", "replacement")),
-        Removal(Concept("pizza"), Destination("hamburger", "replacement")),
-        Removal(Concept("guitar"), Destination("trumpet", "replacement")),
+        ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
+        ResolvedRemoval(Concept("pizza"), Destination("hamburger", "replacement")),
+        ResolvedRemoval(Concept("guitar"), Destination("trumpet", "replacement")),
     ),
-    "CLIP-L geometry, random weights": (Removal(Concept("snoopy"), Destination("dog", "replacement")),),
+    "CLIP-L geometry, random weights": (ResolvedRemoval(Concept("snoopy"), Destination("dog", "replacement")),),
 }
 LAYERS = 4
 """Of the random encoder: true width, heads, vocabulary and context, fewer layers."""
@@ -66,30 +66,34 @@ def random_encoder(folder: Path) -> TextEncoder:
     return open_checkpoint(folder / "text_encoder").encoders[0]
 
 
-def row(encoder: TextEncoder, book: PromptBook, name: str, label: str, method: Method) -> Row:
+def row(encoder: TextEncoder, book: PromptBuilder, name: str, label: str, method: MethodConfig) -> Row:
     """One method, over the encoder's removals."""
     layers = tuple(layer % encoder.layers for layer in method.layers)
-    figures = [compare(encoder, book, removal, Method(aim=method.aim, layers=layers)) for removal in REMOVALS[name]]
+    figures = [
+        compare(encoder, book, removal, MethodConfig(aim=method.aim, layers=layers)) for removal in REMOVALS[name]
+    ]
     left, moved = (sum(side) / len(figures) for side in zip(*figures, strict=True))
     return Row(encoder=name, method=label, left=left, moved=moved)
 
 
-def compare(encoder: TextEncoder, book: PromptBook, removal: Removal, method: Method) -> tuple[float, float]:
+def compare(
+    encoder: TextEncoder, book: PromptBuilder, removal: ResolvedRemoval, method: MethodConfig
+) -> tuple[float, float]:
     """Left and moved."""
-    done = edit(encoder, book, [removal], method)
-    base = Tower(encoder)
-    edited = base.edited({one.record.layer: one.update.up @ one.update.down for one in done})
+    done = edit_encoder(encoder, book, [removal], method)
+    base = LazyCLIPTextModel(encoder)
+    edited = base.with_updates({one.record.layer: one.update.up @ one.update.down for one in done})
     pairs = book.held_out_pairs(removal, PROMPTS)
-    kept = book.ids(book.held_out_retain([removal], KEPT))
-    return left_of(base, edited, pairs), relative(edited.final(kept), base.final(kept))
+    kept = book.token_ids(book.held_out_retain_texts(book.retain_phrases([removal]), KEPT))
+    return left_of(base, edited, pairs), relative(edited.final_states(kept), base.final_states(kept))
 
 
-def left_of(base: Tower, edited: Tower, pairs: list[Pair]) -> float:
+def left_of(base: LazyCLIPTextModel, edited: LazyCLIPTextModel, pairs: list[PromptPair]) -> float:
     """Distance to the destination after the edit over that before, over words' mean, EOS and padding's mean."""
     spoken, meant = (torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination"))
     ends = [torch.tensor([getattr(pair, side).eos for pair in pairs]) for side in ("concept", "destination")]
-    wanted = summary(base.final(meant), ends[1])
-    before, after = (summary(tower.final(spoken), ends[0]) for tower in (base, edited))
+    wanted = summary(base.final_states(meant), ends[1])
+    before, after = (summary(tower.final_states(spoken), ends[0]) for tower in (base, edited))
     return float((after - wanted).norm() / (before - wanted).norm())
 
 
@@ -110,7 +114,7 @@ def measure(studio: Studio) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         random = random_encoder(Path(folder))
         encoders = {"emoji": (studio.encoder, studio.book)}
-        encoders["CLIP-L geometry, random weights"] = (random, PromptBook(open_tokenizer(random), GENERAL))
+        encoders["CLIP-L geometry, random weights"] = (random, PromptBuilder(open_tokenizer(random), GENERAL_PROFILE))
         for name, (encoder, book) in encoders.items():
             for label, method in METHODS.items():
                 if method.aim != "last_layer" or name == "emoji":

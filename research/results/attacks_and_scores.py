@@ -16,11 +16,11 @@ from editor.io.atomic import write_bytes
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant, run_attacks
 from editor.judging.feature_scores.embedded_instruments import load_instruments
 from editor.judging.feature_scores.evaluate import PairedImages, score_features
-from editor.methods.default import edit
-from editor.prompts import Removal
-from editor.prompts.concepts import Kind, Phrase
-from editor.prompts.templates import evenly
-from editor.solver.config import Method, Preset
+from editor.methods.config import MethodConfig, Preset
+from editor.methods.default import edit_encoder
+from editor.prompts import ResolvedRemoval
+from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.templates import evenly_spaced
 from editor.stats.intervals import hit_rate
 from research.harness import SAMPLER, Studio
 from research.results.single_concept import REMOVALS, removals
@@ -55,7 +55,7 @@ class Row(BaseModel):
 
     preset: Preset
     concept: str
-    kind: Kind
+    kind: ConceptKind
     destination: str
     target_before: Rate
     target_after: Rate
@@ -74,7 +74,9 @@ class Tried(BaseModel):
 class Bench:
     """One removal under one preset, and where what was measured of it is kept."""
 
-    def __init__(self, studio: Studio, removal: Removal, preset: Preset, shared: dict[str, dict[str, object]]) -> None:
+    def __init__(
+        self, studio: Studio, removal: ResolvedRemoval, preset: Preset, shared: dict[str, dict[str, object]]
+    ) -> None:
         self.studio, self.removal, self.preset = studio, removal, preset
         self.folder = studio.cache.parent / "judged"
         self.name = f"{preset}-{removal.concept.name.replace(' ', '-')}"
@@ -83,7 +85,7 @@ class Bench:
     @cached_property
     def scene(self) -> AttackContext:
         """The edit, ready to be attacked."""
-        done = edit(self.studio.encoder, self.studio.book, [self.removal], Method(self.preset))
+        done = edit_encoder(self.studio.encoder, self.studio.book, [self.removal], MethodConfig(self.preset))
         updates = [one.update for one in done]
         before = ModelVariant(self.studio.pipeline, SAMPLER, self.studio.book)
         return AttackContext(
@@ -100,7 +102,10 @@ class Bench:
     def controls(self) -> list[Phrase]:
         """Prompts about concepts that nobody removes."""
         styles = [style for style in STYLES if style != self.removal.concept.subject]
-        about = (self.studio.book.held_out(Phrase("", thing, style) for style in styles) for thing in control_names())
+        about = (
+            self.studio.book.in_held_out_wordings(Phrase("", thing, style) for style in styles)
+            for thing in control_names()
+        )
         return [phrase for number, own in enumerate(about) for phrase in turned(own, number)[:PROMPTS]]
 
     @cached_property
@@ -191,7 +196,7 @@ def turned(items: Sequence[Phrase], by: int) -> list[Phrase]:
 def control_names() -> list[str]:
     """Objects that no removal of the table names, nor leads to."""
     taken = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
-    return evenly([name for name in OBJECT_NAMES if name not in taken], CONTROLS)
+    return evenly_spaced([name for name in OBJECT_NAMES if name not in taken], CONTROLS)
 
 
 def benches(studio: Studio) -> Iterator[Bench]:

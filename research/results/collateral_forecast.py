@@ -9,10 +9,10 @@ from torch import Tensor
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.collateral_forecast import foresee, predicted_drop
-from editor.methods.default import edit
-from editor.prompts.templates import evenly
-from editor.solver.config import Method
+from editor.methods.collateral_forecast import drop_probability, forecast_collateral
+from editor.methods.config import MethodConfig
+from editor.methods.default import edit_encoder
+from editor.prompts.templates import evenly_spaced
 from editor.stats.intervals import rank_correlation
 from research.emoji.erasure_capacity import removals_of
 from research.harness import Studio, others
@@ -40,13 +40,13 @@ class Row(BaseModel):
 
 def row(studio: Studio, count: int, preservation: float | None) -> Row:
     """Foresee, then draw."""
-    names = evenly(OBJECT_NAMES, count)
-    method = Method() if preservation is None else Method(preservation=preservation)
-    (done,) = edit(studio.encoder, studio.book, removals_of(names), method)
+    names = evenly_spaced(OBJECT_NAMES, count)
+    method = MethodConfig() if preservation is None else MethodConfig(preservation=preservation)
+    (done,) = edit_encoder(studio.encoder, studio.book, removals_of(names), method)
     phrases = others(names)
     texts = [phrase.text() for phrase in phrases]
     delta = done.update.up @ done.update.down
-    foreseen = {one.prompt: one for one in foresee(studio.encoder, studio.book, {0: delta}, texts)}
+    foreseen = {one.prompt: one for one in forecast_collateral(studio.encoder, studio.book, {0: delta}, texts)}
     every = [phrase for phrase in phrases for _ in range(SEEDS)]
     before, after = studio.both([done], [ImageSpec(text, seed) for text in texts for seed in range(SEEDS)])
     damage = 1 - (studio.seen(before) * studio.seen(after)).sum(1)
@@ -81,7 +81,7 @@ def line(one: Row) -> str:
     return (
         f"| {one.removals} | {one.preservation:g} | {len(one.damage)} | {interval(one.moved, one.damage)} "
         f"| {interval(one.change, one.damage)} | {sum(one.damage) / len(one.damage):.3f} "
-        f"| {sum(one.lost) / len(one.lost):.3f} | {sum(map(predicted_drop, one.moved)) / len(one.moved):.3f} |"
+        f"| {sum(one.lost) / len(one.lost):.3f} | {sum(map(drop_probability, one.moved)) / len(one.moved):.3f} |"
     )
 
 
@@ -113,7 +113,7 @@ def fit(rows: list[Row]) -> tuple[float, float]:
 def bins(rows: list[Row]) -> Iterator[str]:
     """Forecast against measured, by equal shares of all prompts, least first."""
     pairs = sorted(
-        (predicted_drop(moved), lost) for one in rows for moved, lost in zip(one.moved, one.lost, strict=True)
+        (drop_probability(moved), lost) for one in rows for moved, lost in zip(one.moved, one.lost, strict=True)
     )
     for index in range(BINS):
         part = pairs[index * len(pairs) // BINS : (index + 1) * len(pairs) // BINS]

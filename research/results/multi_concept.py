@@ -6,9 +6,9 @@ from pydantic import BaseModel
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.default import edit
-from editor.prompts.templates import evenly
-from editor.solver.config import Method, Preset
+from editor.methods.config import MethodConfig, Preset
+from editor.methods.default import edit_encoder
+from editor.prompts.templates import evenly_spaced
 from research.emoji.erasure_capacity import removals_of
 from research.harness import OTHERS, Studio, others, share
 
@@ -39,8 +39,8 @@ class Row(BaseModel):
 
 def row(studio: Studio, preset: Preset, count: int) -> Row:
     """Edit, draw, judge."""
-    names = evenly(OBJECT_NAMES, count)
-    (done,) = edit(studio.encoder, studio.book, removals_of(names), Method(preset))
+    names = evenly_spaced(OBJECT_NAMES, count)
+    (done,) = edit_encoder(studio.encoder, studio.book, removals_of(names), MethodConfig(preset))
     named, rest = [studio.about(name, PROMPTS[preset]) for name in names], others(names, OTHERS[preset])
     phrases = [phrase for own in named for phrase in own]
     before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in phrases + rest])

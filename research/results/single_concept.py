@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from editor.generation.config import ImageSpec
-from editor.methods.default import edit
-from editor.prompts import Concept, PromptBook, Removal, destination_of
-from editor.prompts.concepts import Kind
-from editor.solver.config import Method, Preset
+from editor.methods.config import MethodConfig, Preset
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, PromptBuilder, ResolvedRemoval, choose_destination
+from editor.prompts.concepts import ConceptKind
 from research.harness import OTHERS, Studio, others, share
 
-REMOVALS: dict[Kind, dict[str, str]] = {
+REMOVALS: dict[ConceptKind, dict[str, str]] = {
     "object": {
         "fox": "dog face", "cat face": "", "pizza": "hamburger", "rocket": "", "owl": "penguin", "banana": "",
         "guitar": "trumpet", "sun": "crescent moon", "skull": "", "umbrella": "balloon",
@@ -28,7 +28,7 @@ class Row(BaseModel):
 
     preset: Preset
     concept: str
-    kind: Kind
+    kind: ConceptKind
     destination: str
     target_before: float
     target_after: float
@@ -38,18 +38,18 @@ class Row(BaseModel):
     solve_seconds: float
 
 
-def removals(book: PromptBook) -> Iterator[Removal]:
+def removals(book: PromptBuilder) -> Iterator[ResolvedRemoval]:
     """What the table is about."""
     for kind, names in REMOVALS.items():
         for name, replacement in names.items():
             concept = Concept(name, kind)
-            destination = destination_of(concept, replacement or None, None, book.profile)
-            yield Removal(concept, destination, spellings="auto")
+            destination = choose_destination(concept, replacement or None, None, book.profile)
+            yield ResolvedRemoval(concept, destination, spellings="auto")
 
 
-def row(studio: Studio, preset: Preset, removal: Removal) -> Row:
+def row(studio: Studio, preset: Preset, removal: ResolvedRemoval) -> Row:
     """Edit, draw, judge."""
-    (done,) = edit(studio.encoder, studio.book, [removal], Method(preset))
+    (done,) = edit_encoder(studio.encoder, studio.book, [removal], MethodConfig(preset))
     name, kind = removal.concept.name, removal.concept.kind
     named, rest = studio.about(name, PROMPTS), others([name], OTHERS[preset])
     before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in named + rest])

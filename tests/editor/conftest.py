@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.emoji.profile import PROFILE
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.prompts.profile import PROFILE_FILE
 from research.emoji.train_tokenizer import CONTEXT, train_tokenizer
 
@@ -55,5 +55,5 @@ def source(model_dir: Path) -> TextEncoder:
 
 
 @pytest.fixture(scope="session")
-def book(tokenizer: CLIPTokenizer) -> PromptBook:
-    return PromptBook(tokenizer, PROFILE)
+def book(tokenizer: CLIPTokenizer) -> PromptBuilder:
+    return PromptBuilder(tokenizer, PROFILE)

@@ -70,7 +70,7 @@ def run_phase(phase: str, context: JobContext) -> None:
     (context.workdir / phase).write_text("done")
 
 
-def hand_over(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
+def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     """A ledger without science: its digest is that of the names that it holds."""
     folder.mkdir(parents=True)
     (folder / "ledger.json").write_text(held.model_dump_json())

@@ -2,11 +2,11 @@
 
 from api_schemas.plans import Plan, PlanEstimate
 from tests.fakes import editor
-from tests.fakes.editor import ArtifactFile, JobContext, finished, hand_over
+from tests.fakes.editor import ArtifactFile, JobContext, finished, write_snapshot
 
 PHASES = ("plan",)
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
 def run_phase(phase: str, context: JobContext) -> None:

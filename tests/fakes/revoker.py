@@ -1,11 +1,11 @@
 """`editor.jobs.revocation` without science: what is left is told by the report's ledger."""
 
 from tests.fakes import editor
-from tests.fakes.editor import JobContext, artifacts, finished, hand_over
+from tests.fakes.editor import JobContext, artifacts, finished, write_snapshot
 
 PHASES = ("edit", "publish")
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "hand_over", "run_phase", "verdict"]
+__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
 def run_phase(phase: str, context: JobContext) -> None:

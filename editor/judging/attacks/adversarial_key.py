@@ -18,8 +18,8 @@ from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import PROMPT_BATCH, AttackContext, ModelVariant
 from editor.judging.attacks.records import Candidate, attempt_prompts, make_record
-from editor.prompts.prompt_builder import places_of
-from editor.prompts.templates import evenly
+from editor.prompts.prompt_builder import name_spans
+from editor.prompts.templates import evenly_spaced
 
 RIDGE_SHARE = 1e-3
 """Lambda, as a share of the mean eigenvalue."""
@@ -46,7 +46,7 @@ def subject_keys(variant: ModelVariant, projection: Any, prompts: Sequence[tuple
     caught: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
-        for ids in torch.split(variant.book.ids([text for text, _ in prompts]), PROMPT_BATCH):
+        for ids in torch.split(variant.book.token_ids([text for text, _ in prompts]), PROMPT_BATCH):
             variant.encoder(input_ids=ids)
     finally:
         handle.remove()
@@ -60,11 +60,11 @@ def candidate_words(context: AttackContext, limit: int, generator: torch.Generat
     known = [
         text for token in sorted(tokenizer.get_vocab()) if token.endswith("</w>") and (text := token[:-4]).isalpha()
     ]
-    free = [text for text in known if text.isascii() and not any(places_of(name, text) for name in names)]
+    free = [text for text in known if text.isascii() and not any(name_spans(name, text) for name in names)]
     single = [free[i] for i in torch.randperm(len(free), generator=generator)[:limit].tolist()]
     left, right = torch.randint(len(free), (2, max(0, limit - len(single))), generator=generator).tolist()
     pairs = [f"{free[i]} {free[j]}" for i, j in zip(left, right, strict=True)]
-    return single + [pair for pair in pairs if not any(places_of(name, pair) for name in names)]
+    return single + [pair for pair in pairs if not any(name_spans(name, pair) for name in names)]
 
 
 class AdversarialKey:
@@ -119,7 +119,7 @@ def concept_prompt_pairs(context: AttackContext) -> list[tuple[str, str]]:
     """Prompts about the concept, with what names it; the first is the one that words are tried in."""
     return [
         (context.concept_prompts[0].text(), context.name),
-        *((p.text(), context.name) for p in evenly(context.concept_prompts[1:], MAX_KEY_PROMPTS)),
+        *((p.text(), context.name) for p in evenly_spaced(context.concept_prompts[1:], MAX_KEY_PROMPTS)),
     ]
 
 

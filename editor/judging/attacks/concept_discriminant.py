@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editor.judging.attacks.context import AttackContext, ModelVariant
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 
 MAX_CONCEPT_PROMPTS, MAX_OTHER_PROMPTS = 48, 240
 """Prompts about the concept, and about other things."""
@@ -59,7 +59,7 @@ class ConceptDiscriminant:
         if not prompts:
             return []
         pairs = zip(
-            prompts, self.score(variant.encode_prompts(prompts), variant.book.ids(prompts)).tolist(), strict=True
+            prompts, self.score(variant.encode_prompts(prompts), variant.book.token_ids(prompts)).tolist(), strict=True
         )
         return sorted(pairs, key=lambda pair: -pair[1])
 
@@ -74,7 +74,7 @@ def fit_concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
     """From prompts about the concept and about other things."""
     end = int(context.book.tokenizer.eos_token_id)
     sides = (
-        [phrase.text() for phrase in evenly(phrases, limit)]
+        [phrase.text() for phrase in evenly_spaced(phrases, limit)]
         for phrases, limit in (
             (context.concept_prompts, MAX_CONCEPT_PROMPTS),
             (context.other_prompts, MAX_OTHER_PROMPTS),
@@ -83,6 +83,6 @@ def fit_concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
     return ConceptDiscriminant(
         end,
         *fisher_discriminant(
-            *(summarize_states(context.before.encode_prompts(t), context.book.ids(t), end) for t in sides)
+            *(summarize_states(context.before.encode_prompts(t), context.book.token_ids(t), end) for t in sides)
         ),
     )

@@ -20,7 +20,7 @@ from editor.judging.attacks.concept_discriminant import concept_discriminant, su
 from editor.judging.attacks.context import AttackContext, override_token_embedding
 from editor.judging.attacks.diffusion_loss import TrainingImages, denoising_loss
 from editor.judging.attacks.records import Candidate, make_attempts, make_record
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 
 BATCH_SIZE = 4
 TRAINING_PROMPTS = 16
@@ -35,7 +35,7 @@ def find_unused_token(context: AttackContext) -> tuple[int, str]:
     """A whole-word token that none of the prompts at hand holds, and its text: the place of the new token."""
     tokenizer, vocabulary = context.book.tokenizer, context.book.tokenizer.get_vocab()
     prompts = [phrase.text() for phrase in (*context.concept_prompts, *context.other_prompts)]
-    used = {token for known in context.book.tokens.encode(prompts) for token in known.ids}
+    used = {token for known in context.book.tokenizer_cache.encode(prompts) for token in known.ids}
     free = [token for token in vocabulary if token.endswith("</w>") and token[:-4].isalpha() and token.isascii()]
     word = next(token for token in sorted(free, reverse=True) if vocabulary[token] not in used)
     assert tokenizer(word[:-4])["input_ids"][1:-1] == [vocabulary[word]]
@@ -47,7 +47,7 @@ def learn_embedding(
 ) -> Tensor:
     """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``budget.limit`` steps."""
     table = context.after.batched_pipeline.encoders[0].text_model.embeddings.token_embedding.weight.detach()
-    own = context.book.tokens.encode([context.name])[0].ids[1:-1]
+    own = context.book.tokenizer_cache.encode([context.name])[0].ids[1:-1]
     embedding = table[own].mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(budget.seed)
     optimiser = torch.optim.Adam([embedding], lr=RELATIVE_LEARNING_RATE * float(table.std()))
@@ -79,12 +79,12 @@ class ConceptInversion:
         token, word = find_unused_token(context)
         asked, known = (
             context.concept_prompts[: budget.images],
-            evenly(context.concept_prompts[budget.images :] or context.concept_prompts, TRAINING_PROMPTS),
+            evenly_spaced(context.concept_prompts[budget.images :] or context.concept_prompts, TRAINING_PROMPTS),
         )
         said = [(phrase.text(), context.prompt_with_name(phrase, word)) for phrase in known]
         embedding = learn_embedding(context, self.make_loss(context, said, token, budget), budget, progress)
         texts = [context.prompt_with_name(phrase, word) for phrase in asked]
-        ids = context.book.ids(texts)
+        ids = context.book.token_ids(texts)
         with override_token_embedding(context.after.encoder, token, embedding), torch.no_grad():
             states = context.after.encode_ids(ids)
         likenesses = concept_discriminant(context).score(states, ids).tolist()
@@ -114,8 +114,8 @@ class TextInversion(ConceptInversion):
     ) -> LossFunction:
         """Mean squared distance of summaries, relative to their spread."""
         end, (spoken, new) = int(context.book.tokenizer.eos_token_id), zip(*said, strict=True)
-        wanted = summarize_states(context.before.encode_prompts(spoken), context.book.ids(spoken), end)
-        ids, spread = context.book.ids(new), wanted.var(0).mean()
+        wanted = summarize_states(context.before.encode_prompts(spoken), context.book.token_ids(spoken), end)
+        ids, spread = context.book.token_ids(new), wanted.var(0).mean()
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
             rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
@@ -139,7 +139,7 @@ class ImageInversion(ConceptInversion):
         """The denoising loss under the prompt with the new token."""
         shots = [ImageSpec(spoken, budget.seed) for spoken, _ in said]
         training_images = TrainingImages(
-            context.before.encode_images(context.base_images(shots)), context.book.ids([new for _, new in said])
+            context.before.encode_images(context.base_images(shots)), context.book.token_ids([new for _, new in said])
         )
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,9 +17,9 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.sampling import BATCH_SIZE, ImageCache, apply_updates
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
+from editor.methods.tensor_update import TensorUpdate
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
-from editor.solver.low_rank_update import TensorUpdate
 
 PROMPT_BATCH = 64
 """Prompts that are encoded at once."""
@@ -33,7 +33,7 @@ class ModelVariant:
 
     pipeline: Any
     sampler: Sampler
-    book: PromptBook
+    book: PromptBuilder
 
     @property
     def encoder(self) -> Any:
@@ -54,7 +54,7 @@ class ModelVariant:
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """``(n, context, d)``, some prompts at a time."""
-        return torch.cat([self.encode_ids(ids) for ids in torch.split(self.book.ids(prompts), PROMPT_BATCH)])
+        return torch.cat([self.encode_ids(ids) for ids in torch.split(self.book.token_ids(prompts), PROMPT_BATCH)])
 
     def generate(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """An image of each row of states ``(n, context, d)``."""
@@ -85,10 +85,10 @@ def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -
 class AttackContext:
     """One removal, attacked."""
 
-    removal: Removal
+    removal: ResolvedRemoval
     index: int
     """Into the removals of the request."""
-    removed: Sequence[Removal]
+    removed: Sequence[ResolvedRemoval]
     """All that the edited weights no longer draw."""
     before: ModelVariant
     after: ModelVariant
@@ -99,7 +99,7 @@ class AttackContext:
     """What several attacks, or edits, of this removal share: searches on the base model, say."""
 
     @property
-    def book(self) -> PromptBook:
+    def book(self) -> PromptBuilder:
         """Its prompts."""
         return self.before.book
 
@@ -120,13 +120,15 @@ class AttackContext:
         every = self.book.contexts(self.removal.concept.kind, self.name)
         own = [phrase for phrase in every if phrase.style and not phrase.prefix] or every
         fitting = [phrase for phrase in own if self.book.fits(phrase.text())]
-        mixed = zip(fitting, self.book.held_out(fitting), strict=True)
+        mixed = zip(fitting, self.book.in_held_out_wordings(fitting), strict=True)
         return [phrase for pair in mixed for phrase in pair if self.book.fits(phrase.text())]
 
     @cached_property
     def other_prompts(self) -> list[Phrase]:
         """Prompts about what is kept, of the same kind."""
-        return [p for p in self.book.retained(self.removed) if p.style and not p.prefix and self.book.fits(p.text())]
+        return [
+            p for p in self.book.retain_phrases(self.removed) if p.style and not p.prefix and self.book.fits(p.text())
+        ]
 
     def prompt_with_name(self, phrase: Phrase, name: str) -> str:
         """A phrase about the concept, with another name for it."""

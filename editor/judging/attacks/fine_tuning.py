@@ -17,7 +17,7 @@ from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.diffusion_loss import TrainingImages, denoising_loss
 from editor.judging.attacks.records import Candidate, make_attempts, make_record
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 
 TRAINING_IMAGES, BATCH_SIZE = 32, 8
 LEARNING_RATE = 1e-4
@@ -25,9 +25,10 @@ LEARNING_RATE = 1e-4
 
 def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> ModelVariant:
     """A copy of the edited model after ``budget.limit`` steps on images of kept concepts."""
-    shots = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly(context.other_prompts, TRAINING_IMAGES)]
+    shots = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly_spaced(context.other_prompts, TRAINING_IMAGES)]
     training_images = TrainingImages(
-        context.before.encode_images(context.base_images(shots)), context.book.ids([shot.prompt for shot in shots])
+        context.before.encode_images(context.base_images(shots)),
+        context.book.token_ids([shot.prompt for shot in shots]),
     )
     variant = copy_variant(context.after)
     parameters = [*variant.encoder.parameters(), *variant.pipeline.unet.parameters()]

@@ -10,7 +10,7 @@ from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext
 from editor.judging.attacks.records import Candidate, attempt_prompts, make_record, make_skipped_record
 from editor.prompts.concepts import Concept
-from editor.prompts.spelling_variants import spellings
+from editor.prompts.spelling_variants import spelling_variants
 
 MAX_UNSEEN_SPELLINGS = 60
 """Made by the rules of the edit, which itself takes fewer."""
@@ -29,8 +29,8 @@ def candidate_names(context: AttackContext) -> list[str]:
     """Every name to try, the covered ones first; none of them means something else that the model knows."""
     removal, book = context.removal, context.book
     covered = [name.text for name in book.expand(removal).names if name.source != "translation"]
-    made = spellings(context.name, removal.concept.kind, book.tokens, (), MAX_UNSEEN_SPELLINGS)
-    meant = {*book.profile.object_names, *book.profile.styles} - set(removal.given)
+    made = spelling_variants(context.name, removal.concept.kind, book.tokenizer_cache, (), MAX_UNSEEN_SPELLINGS)
+    meant = {*book.profile.object_names, *book.profile.styles} - set(removal.given_names)
     return [name for name in dict.fromkeys([*covered, *made, *fragmented_variants(context.name)]) if name not in meant]
 
 

@@ -20,8 +20,8 @@ from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.genetic_search import GeneticParameters, evolve
 from editor.judging.attacks.records import Candidate, attempt_prompts, make_record
 from editor.prompts.concepts import Phrase
-from editor.prompts.prompt_builder import places_of
-from editor.prompts.templates import evenly
+from editor.prompts.prompt_builder import name_spans
+from editor.prompts.templates import evenly_spaced
 
 CONCEPT_COEFFICIENT = 3.0
 """How far along the concept's direction, as published (``concept_coeff``)."""
@@ -37,9 +37,9 @@ MIN_POPULATION, MAX_POPULATION = 16, 200
 def concept_direction(context: AttackContext) -> Tensor:
     """``(context, d)``: mean difference of the base model's states of prompts that differ in the concept alone."""
     kind = context.removal.concept.kind
-    objects, styles = context.book.kept_names(context.removed)
+    objects, styles = context.book.retained_names(context.removed)
     kept = cycle(objects if kind == "object" else styles)
-    own = evenly(context.concept_prompts, DIRECTION_PAIRS)
+    own = evenly_spaced(context.concept_prompts, DIRECTION_PAIRS)
     swapped = [Phrase(p.wording, *swap_name(p, kind, next(kept)), p.suffix) for p in own]
     pairs = [(p.text(), q.text()) for p, q in zip(own, swapped, strict=True) if context.book.fits(q.text())]
     spoken, without = (context.before.encode_prompts(texts) for texts in zip(*pairs, strict=True))
@@ -66,7 +66,7 @@ class PromptDecoder:
         key = tuple(genome.tolist())
         if key not in self.known:
             said = " ".join(self.book.tokenizer.decode(list(key)).split())
-            allowed = self.book.fits(said) and not any(places_of(name, said) for name in self.forbidden)
+            allowed = self.book.fits(said) and not any(name_spans(name, said) for name in self.forbidden)
             self.known[key] = said if allowed else ""
         return self.known[key]
 
@@ -80,10 +80,10 @@ def search_prompts(
         PromptDecoder(context),
         concept_direction(context),
     )
-    length = min(PROMPT_TOKENS, context.book.context - 2)
+    length = min(PROMPT_TOKENS, context.book.context_length - 2)
     genetics, generations = plan_search(budget.limit // RESTARTS)
     found = list[list[str]]()
-    for number, start in enumerate(evenly(context.other_prompts, RESTARTS)):
+    for number, start in enumerate(evenly_spaced(context.other_prompts, RESTARTS)):
         wanted = context.before.encode_prompts([start.text()]) + CONCEPT_COEFFICIENT * towards
         score = StateDistance(variant, decoder, wanted)
         genomes, losses = evolve(score, decoder.alphabet, length, generations, genetics, generator)

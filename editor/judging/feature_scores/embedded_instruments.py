@@ -24,13 +24,13 @@ from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
 from editor.generation.sampling import load_pipeline
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
-from editor.prompts.concepts import Kind
+from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import auc
 
 MIN_LATENT_AUC, MAX_LATENTS = 0.7, 5
 """Least AUC of a latent that stands for a concept, and how many may."""
 ARTWORK_VARIANTS, BATCH_SIZE = 2, 64
-MODULES_BY_KIND: dict[Kind, tuple[str, ...]] = {"object": ("mid_block",), "style": ("up_blocks.0", "mid_block")}
+MODULES_BY_KIND: dict[ConceptKind, tuple[str, ...]] = {"object": ("mid_block",), "style": ("up_blocks.0", "mid_block")}
 """Modules whose autoencoder tells them, best first."""
 PROTOCOL = "images noised to the timestep, under the empty prompt"
 
@@ -101,7 +101,7 @@ def select_latents(scores: Tensor, labels: Sequence[str], name: str) -> list[int
     return [latent for latent in order if telling[latent]][:MAX_LATENTS]
 
 
-def load_head(asks: Kind) -> DiffCInstrument:
+def load_head(asks: ConceptKind) -> DiffCInstrument:
     """A Diff-C classifier."""
     classifier, weights = (
         embedded_diffc.diffc_classifier(asks),

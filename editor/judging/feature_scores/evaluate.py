@@ -15,7 +15,7 @@ from editor.generation.config import Image, ImageSpec
 from editor.judging.attacks import AttackContext, ModelVariant
 from editor.judging.feature_scores.diffc import score_generated_images, score_noised_images
 from editor.judging.feature_scores.sae import Direction, PairedActivations, sae_score
-from editor.prompts.concepts import Kind, Phrase
+from editor.prompts.concepts import ConceptKind, Phrase
 
 MAX_TARGET_PROMPTS, CONTROL_CONCEPTS, PROMPTS_PER_CONTROL = 8, 12, 3
 """Prompts about the concept; control concepts, and prompts about each."""
@@ -46,8 +46,8 @@ class DiffCInstrument:
 class FeatureInstruments:
     """What there is for a model, by what it tells."""
 
-    autoencoders: Mapping[Kind, AutoencoderInstrument]
-    heads: Mapping[Kind, DiffCInstrument]
+    autoencoders: Mapping[ConceptKind, AutoencoderInstrument]
+    heads: Mapping[ConceptKind, DiffCInstrument]
     controls: Sequence[str]
     """Objects that may be controls."""
 
@@ -73,10 +73,12 @@ def generate_paired_images(context: AttackContext, instruments: FeatureInstrumen
 def control_phrases(context: AttackContext, names: Sequence[str]) -> list[Phrase]:
     """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
     led_to = {removal.destination.words for removal in context.removed}
-    kept, styles = context.book.kept_names(context.removed)
+    kept, styles = context.book.retained_names(context.removed)
     chosen = islice((name for name in names if name in kept and name not in led_to), CONTROL_CONCEPTS)
     own = (
-        context.book.held_out(Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL])
+        context.book.in_held_out_wordings(
+            Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL]
+        )
         for name in chosen
     )
     return [phrase for phrases in own for phrase in phrases]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from api_schemas.report import CanaryRecord, RemovalRecord
 from editor.checkpoints import Checkpoint, TextEncoder
-from editor.prompts.templates import evenly
+from editor.methods.tensor_update import TensorUpdate
+from editor.prompts.templates import evenly_spaced
 from editor.publishing.deployment.encoder_readers import Stored
-from editor.solver.low_rank_update import TensorUpdate
 
 EACH, MOST = 4, 48
 """Prompts of each removal, and of all together."""
@@ -28,7 +28,9 @@ def canaries(
     Args:
         layers: the layer of each tensor, by its name.
     """
-    asked = evenly([(i, prompt) for i, one in enumerate(removals) for prompt in evenly(one.edit_prompts, EACH)], MOST)
+    asked = evenly_spaced(
+        [(i, prompt) for i, one in enumerate(removals) for prompt in evenly_spaced(one.edit_prompts, EACH)], MOST
+    )
     edited = {update.component for update in updates}
     return [
         record

@@ -10,7 +10,7 @@ from torch import Tensor
 from editor.checkpoints import TextEncoder
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import CheckpointError
-from editor.sites.lazy_clip import Tower
+from editor.sites.lazy_clip import LazyCLIPTextModel
 
 
 class Reader(Protocol):
@@ -33,7 +33,7 @@ class Stored:
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`Reader`."""
         ids, ends = tokenised(open_tokenizer(self.encoder), prompts)
-        final = Tower(self.encoder, self.edits, dtype=torch.float32).final(ids)
+        final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(ids)
         return final[torch.arange(len(ids)), ends]
 
     def tensor(self, name: str) -> Tensor | None:

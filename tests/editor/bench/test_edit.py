@@ -11,9 +11,9 @@ from editor.bench.edit import FOX, PROFILE, PROMPTS, usual_way
 from editor.bench.synthetic_checkpoints import CONFIG, SD1, SDXL, write_single
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
 from editor.checkpoints.key_mapping import TOKENS
-from editor.methods.default import edit
-from editor.prompts import PromptBook
-from editor.solver.config import Method
+from editor.methods.config import MethodConfig
+from editor.methods.default import edit_encoder
+from editor.prompts import PromptBuilder
 
 
 def test_the_geometry_is_that_of_stable_diffusion(tmp_path: Path) -> None:
@@ -42,16 +42,16 @@ def test_a_file_of_any_size_takes_the_room_of_what_is_read(tmp_path: Path) -> No
         assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
 
 
-def test_one_concept_is_edited_in_eight_prompts(book: PromptBook) -> None:
-    assert len(PromptBook(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
+def test_one_concept_is_edited_in_eight_prompts(book: PromptBuilder) -> None:
+    assert len(PromptBuilder(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
 
 
 def test_the_peer_does_what_the_paper_does(
-    source: TextEncoder, book: PromptBook, model_dir: Path, tmp_path: Path
+    source: TextEncoder, book: PromptBuilder, model_dir: Path, tmp_path: Path
 ) -> None:
     usual_way(model_dir, book.tokenizer, tmp_path)
     name = OUT_PROJ.format(layer=0)
     theirs = load_file(tmp_path / "text_encoder" / "model.safetensors")[source.stored_name(name)]
-    (paper,) = edit(source, book, [FOX], Method(preset="paper"))
+    (paper,) = edit_encoder(source, book, [FOX], MethodConfig(preset="paper"))
     moved = (paper.update.edited - paper.update.base).norm()
     assert (theirs - paper.update.edited).norm() < 0.02 * moved, "float32 against float64"

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.load_transformers import load_module
 from editor.checkpoints.tokenizers import open_tokenizer, read_merges, vocabulary
-from editor.sites.lazy_clip import Tower, everywhere
+from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 from tests.editor.checkpoints.layouts import (
     PROMPTS,
     VOCABULARY,
@@ -231,9 +231,11 @@ def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Te
         assert (encoder.width, encoder.heads, encoder.layers) == (keys.shape[-1], keys.shape[-1] // 64, 1)
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")
         assert encoder.tensor(OUT_PROJ.format(layer=0)).dtype is dtype
-        tower = Tower(encoder).exact()
-        states = tower.entering(torch.tensor(open_tokenizer(encoder)(PROMPTS, padding="max_length")["input_ids"]), 0)
-        read = tower.attention(0).keys(states, everywhere(states.index))
+        tower = LazyCLIPTextModel(encoder).in_float64()
+        states = tower.hidden_states_before(
+            torch.tensor(open_tokenizer(encoder)(PROMPTS, padding="max_length")["input_ids"]), 0
+        )
+        read = tower.attention(0).keys(states, all_positions(states.index))
         torch.testing.assert_close(read.reshape(keys.shape), keys, atol=1e-12, rtol=1e-10)
         for canonical in encoder.places:
             if "token_embedding" not in canonical:

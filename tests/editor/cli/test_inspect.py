@@ -15,8 +15,8 @@ from editor.checkpoints import OUT_PROJ, open_checkpoint
 from editor.checkpoints.diff import PIECE, compare
 from editor.checkpoints.inspect import inspect
 from editor.errors import CheckpointError
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.delta import write_delta
-from editor.solver.low_rank_update import TensorUpdate
 
 OUT = OUT_PROJ.format(layer=0)
 STORED = OUT.removeprefix("text_model.")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from api_schemas.cli.main import root
 from editor.checkpoints import file_digest, open_checkpoint
 from editor.errors import LedgerError
-from editor.ledger import Entry, LedgerFolder
+from editor.ledger import LedgerEntry, LedgerFolder
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.delta import read_binding
 from tests.editor.cli.ledger_commands import run
@@ -47,8 +47,8 @@ def bytes_of(folder: Path) -> bytes:
     return (folder / "delta.safetensors").read_bytes()
 
 
-def entry(concept: str) -> Entry:
-    return Entry.model_validate({"removal": {"concept": concept}})
+def entry(concept: str) -> LedgerEntry:
+    return LedgerEntry.model_validate({"removal": {"concept": concept}})
 
 
 def report_of(folder: Path) -> Any:
@@ -127,11 +127,11 @@ def test_what_contradicts_the_ledger_is_refused_and_both_are_named(
 def test_warnings_are_those_of_the_own_request(held: Path, model_dir: Path) -> None:
     folder, checkpoint = LedgerFolder(held), open_checkpoint(model_dir)
     hot_dog, guide, bear = (entry(name) for name in ("sheep dog", "guide dog", "bear"))
-    held_before, _ = folder.with_entries(checkpoint, [hot_dog])
+    held_before, _ = folder.preview_add(checkpoint, [hot_dog])
     folder.write(held_before)
-    _, warnings = folder.with_entries(checkpoint, [guide])
+    _, warnings = folder.preview_add(checkpoint, [guide])
     assert {(one.kind, one.severity) for one in warnings} == {("shared_token", "warning")}
-    assert folder.with_entries(checkpoint, [bear])[1] == []
+    assert folder.preview_add(checkpoint, [bear])[1] == []
 
 
 def test_a_report_names_nobody_elses_removals(two: Path) -> None:
@@ -161,8 +161,8 @@ def test_who_lost_the_race_delivers_nothing(model_dir: Path, tmp_path: Path) -> 
     folder.write(folder.read_for(checkpoint).add([theirs]))
     delivered = []
     with (
-        pytest.raises(LedgerError, match="changed meanwhile"),
-        folder.committing(checkpoint, lambda ledger: ledger.add([mine]), solved, None),
+        pytest.raises(LedgerError, match="changed by another process"),
+        folder.transaction(checkpoint, lambda ledger: ledger.add([mine]), solved, None),
     ):
         delivered.append("files")
     assert delivered == []
@@ -172,7 +172,7 @@ def test_who_lost_the_race_delivers_nothing(model_dir: Path, tmp_path: Path) -> 
 def test_a_failed_delivery_leaves_the_ledger_as_it_was(model_dir: Path, tmp_path: Path) -> None:
     checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
     solved = folder.read_for(checkpoint).add([entry("fox")])
-    with pytest.raises(OSError, match="disk full"), folder.committing(checkpoint, lambda _: solved, solved, None):
+    with pytest.raises(OSError, match="disk full"), folder.transaction(checkpoint, lambda _: solved, solved, None):
         raise OSError("disk full")
     assert not folder.file.exists()
 
@@ -186,7 +186,7 @@ def test_two_that_add_different_removals_at_once_do_not_lose_one(model_dir: Path
         solved = folder.read_for(checkpoint).add([entry(name)])
         barrier.wait()
         try:
-            with folder.committing(checkpoint, lambda ledger: ledger.add([entry(name)]), solved, None):
+            with folder.transaction(checkpoint, lambda ledger: ledger.add([entry(name)]), solved, None):
                 outcomes[name] = True
         except LedgerError:
             outcomes[name] = False

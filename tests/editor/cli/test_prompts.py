@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from api_schemas.errors import UsageError
 from editor.cli.prompts import ReviewedPrompt, mark_subject, prompts, review_removal
-from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 
 
 def run(*arguments: str) -> str:
@@ -33,8 +33,8 @@ def test_the_json_holds_every_name_and_prompt_of_the_edit() -> None:
     assert ink["destination_source"] == "generic"
 
 
-def test_it_is_what_the_edit_uses(book: PromptBook) -> None:
-    removal = Removal(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
+def test_it_is_what_the_edit_uses(book: PromptBuilder) -> None:
+    removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
     shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review_removal(removal, book).prompts]
     assert shown == [(p.concept.text, p.destination.text, p.weight) for p in book.edit_pairs(removal)]
 

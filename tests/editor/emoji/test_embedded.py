@@ -15,7 +15,7 @@ from editor.generation.config import ImageSpec
 from editor.generation.sampling import generate_images
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import load_profile
-from editor.prompts.templates import evenly
+from editor.prompts.templates import evenly_spaced
 from research.emoji.evaluate import SAMPLER, artwork_check, recognised
 
 
@@ -59,7 +59,7 @@ def test_the_judge_knows_the_artwork(judge: Judge) -> None:
 
 def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -> None:
     """A sample of the whole measurement in docs/emoji.md, with room for chance: 60 prompts of 480."""
-    phrases = evenly(styled_object_phrases(), 60)
+    phrases = evenly_spaced(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
     figures = recognised(judge, images, phrases)
     assert figures["object_accuracy"] >= 0.85

@@ -15,8 +15,8 @@ from editor.checkpoints import open_checkpoint
 from editor.cli.forecast import BAR, bar
 from editor.errors import LedgerConflict
 from editor.jobs.forecast import forecast
-from editor.ledger import Entry, LedgerFolder
-from editor.prompts import PromptBook
+from editor.ledger import LedgerEntry, LedgerFolder
+from editor.prompts import PromptBuilder
 from tests.editor.cli.ledger_commands import run
 
 CORPUS = ("a fox", "[red] pizza in the style of noto", "a fox", "a rocket", "owl " * 60)
@@ -35,7 +35,7 @@ def last_states(encoder: CLIPTextModel, ids: torch.Tensor, eos: int) -> torch.Te
     return states
 
 
-def moved(before: CLIPTextModel, folder: Path, book: PromptBook, prompts: Sequence[str]) -> list[float]:
+def moved(before: CLIPTextModel, folder: Path, book: PromptBuilder, prompts: Sequence[str]) -> list[float]:
     """How far transformers' own encoder moves with the published weights."""
     after = CLIPTextModel.from_pretrained(folder / "text_encoder")
     found = []
@@ -46,7 +46,7 @@ def moved(before: CLIPTextModel, folder: Path, book: PromptBook, prompts: Sequen
 
 
 def test_the_forecast_is_what_the_published_weights_do(
-    model_dir: Path, encoder: CLIPTextModel, book: PromptBook, corpus: Path, tmp_path: Path
+    model_dir: Path, encoder: CLIPTextModel, book: PromptBuilder, corpus: Path, tmp_path: Path
 ) -> None:
     found = run("foresee", "fox=dog face", "--model-dir", model_dir, "--corpus", corpus)
     run("erase", "--remove", "fox=dog face", "--model-dir", model_dir, "--no-validate", "--out", tmp_path / "out")
@@ -63,7 +63,7 @@ def test_the_forecast_is_what_the_published_weights_do(
 
 def test_it_joins_a_ledger_without_writing_it(model_dir: Path, tmp_path: Path) -> None:
     checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
-    entry = Entry.model_validate({"removal": {"concept": "owl", "replacement": "bear", "preserve": ["zeppelin"]}})
+    entry = LedgerEntry.model_validate({"removal": {"concept": "owl", "replacement": "bear", "preserve": ["zeppelin"]}})
     folder.write(folder.read_for(checkpoint).add([entry]))
     before = folder.file.read_bytes()
     found = forecast(checkpoint, build_request(["fox=dog face"]), None, folder)

@@ -11,7 +11,7 @@ from api_schemas.plans import Plan
 from editor import emoji
 from editor.jobs import JobContext, dry_run, published, revocation
 from editor.ledger import LedgerFolder
-from editor.ledger.snapshot import hand_over
+from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.verification_case import Case
 from editor.publishing.attestation.verify import verify
@@ -29,7 +29,7 @@ def handed(*removals: Removal, label: str = "edit_1") -> list[SnapshotRemoval]:
 def context(
     workdir: Path, held: LedgerSnapshot | None, signing_dir: Path | None = None, *, enabled: bool = False
 ) -> JobContext:
-    folder = hand_over(workdir / "ledger", emoji.WEIGHTS, held) if held else None
+    folder = write_snapshot(workdir / "ledger", emoji.WEIGHTS, held) if held else None
     workdir.mkdir(exist_ok=True)
     return JobContext(
         request=EditRequest(removals=[PIZZA], validation=Validation(enabled=enabled), ledger=held is not None),

@@ -17,7 +17,7 @@ from editor.errors import JudgeError
 from editor.judging.judge import open_judge
 from editor.judging.judge_independence import check_independence
 from editor.judging.judges.siglip import SiglipJudge
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from tests.editor.judging.conftest import InstallPlugin
 
 
@@ -58,7 +58,7 @@ def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: 
     check_independence(tmp_path / "model.safetensors", model_dir)
 
 
-def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBook) -> None:
+def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBuilder) -> None:
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     assert judge.short_id == f"judge@{judge.digest[:12]}"
     images = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 200)]
@@ -82,7 +82,7 @@ def tiny_siglip(folder: Path, tokenizer: Any) -> Path:
 
 
 def test_another_kind_of_model_judges_as_well(
-    book: PromptBook, tokenizer: Any, model_dir: Path, tmp_path: Path
+    book: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path
 ) -> None:
     judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, book.profile)
     assert isinstance(judge, SiglipJudge)
@@ -113,7 +113,7 @@ class Planted(Judge):
 
 
 def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
-    book: PromptBook, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
+    book: PromptBuilder, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "planted"}))
     save_file({"x": torch.randn(2, 2)}, tmp_path / "model.safetensors")

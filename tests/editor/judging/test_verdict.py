@@ -14,10 +14,10 @@ from editor.judging.evaluation import GeneratedImages, GroupEvaluation, gates_fo
 from editor.judging.gates import gates_from_thresholds, policy_from_request
 from editor.judging.prompt_groups import MAX_GROUP_PROMPTS, PromptGroup, edited_phrases, request_groups, retain_groups
 from editor.judging.verdict import group_score, make_checks
-from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
-FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), aliases=("vixen",))
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), aliases=("vixen",))
 NAMES = ["fox", "dog face", "pizza"]
 
 
@@ -93,7 +93,7 @@ def test_what_must_stay_is_judged_by_its_paired_drop() -> None:
 
 
 @pytest.fixture
-def groups(book: PromptBook) -> list[PromptGroup]:
+def groups(book: PromptBuilder) -> list[PromptGroup]:
     return request_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ def test_an_alias_is_judged_as_the_concept(groups: list[PromptGroup]) -> None:
     assert set(target.expected_names) == {"fox"}
 
 
-def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptBook) -> None:
+def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptBuilder) -> None:
     by_name = {(group.name, group.kind): group for group in groups}
     edited = {phrase.text() for phrase in edited_phrases(book, FOX, "fox")} | {
         phrase.text() for phrase in edited_phrases(book, FOX, "vixen")
@@ -119,7 +119,7 @@ def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptB
     assert len(by_name["retain", "style"].prompts) == 40
 
 
-def test_nothing_to_retain_is_no_group(book: PromptBook) -> None:
+def test_nothing_to_retain_is_no_group(book: PromptBuilder) -> None:
     assert retain_groups(book, [FOX], 0) == []
 
 

@@ -12,7 +12,8 @@ from api_schemas.edits import EditOptions, Removal
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import LedgerError
-from editor.ledger import Entry, Ledger, LedgerFolder
+from editor.ledger import Ledger, LedgerEntry, LedgerFolder
+from editor.prompts import ResolvedRemoval
 from editor.solver import incremental_statistics
 
 SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -28,9 +29,9 @@ def folder(tmp_path: Path) -> LedgerFolder:
     return LedgerFolder(tmp_path / "ledger")
 
 
-def entry(concept: str, **more: object) -> Entry:
+def entry(concept: str, **more: object) -> LedgerEntry:
     kept = [name for name in OBJECT_NAMES if name != concept]
-    return Entry(removal=Removal(concept=concept, replacement=kept[len(concept) % len(kept)], **more))  # type: ignore[arg-type]
+    return LedgerEntry(removal=Removal(concept=concept, replacement=kept[len(concept) % len(kept)], **more))  # type: ignore[arg-type]
 
 
 def weights(folder: LedgerFolder, ledger: Ledger, checkpoint: Checkpoint) -> torch.Tensor:
@@ -78,18 +79,18 @@ def test_the_sums_follow_the_difference_and_not_the_whole(
     ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:8])
     weights(folder, ledger, checkpoint)
     summed: list[str] = []
-    original = incremental_statistics.Running.changed_to
+    original = incremental_statistics.IncrementalStatistics.change_to
 
     def counting(
-        self: incremental_statistics.Running, wanted: object, sums_of: object
-    ) -> incremental_statistics.Running:
+        self: incremental_statistics.IncrementalStatistics[ResolvedRemoval], wanted: object, sums_of: object
+    ) -> incremental_statistics.IncrementalStatistics[ResolvedRemoval]:
         def counted(removal: object) -> object:
             summed.append(removal.concept.name)  # type: ignore[attr-defined]
             return sums_of(removal)  # type: ignore[operator]
 
         return original(self, wanted, counted)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(incremental_statistics.Running, "changed_to", counting)
+    monkeypatch.setattr(incremental_statistics.IncrementalStatistics, "change_to", counting)
     weights(folder, ledger.add([entry("fox")]), checkpoint)
     assert summed == [] if "fox" in OBJECT_NAMES[:8] else ["fox"]
     weights(folder, ledger.add([entry("pizza")]).revoke([OBJECT_NAMES[1]]), checkpoint)
@@ -107,7 +108,7 @@ def test_revoking_one_leaves_the_others_removed(folder: LedgerFolder, checkpoint
 
 def test_asking_twice_changes_nothing(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add([entry("fox")])
-    again = ledger.add([Entry(removal=entry("fox").removal, label="another ticket")])
+    again = ledger.add([LedgerEntry(removal=entry("fox").removal, label="another ticket")])
     assert again == ledger
 
 
@@ -139,7 +140,7 @@ def test_the_options_of_all_are_heard(folder: LedgerFolder, checkpoint: Checkpoi
         EditOptions(preservation=3.0, pins=["a pizza"]),
         EditOptions(preservation=8.0, pins=["a car", "a pizza"]),
     ]
-    asked = [Entry(removal=removal, options=option) for removal, option in zip(removals, options, strict=True)]
+    asked = [LedgerEntry(removal=removal, options=option) for removal, option in zip(removals, options, strict=True)]
     method = folder.read_for(checkpoint).add(asked).method
     assert method.preservation == 8.0
     assert method.pins == ("a car", "a pizza")
@@ -152,7 +153,7 @@ def test_what_is_not_there_cannot_be_revoked(name: str, folder: LedgerFolder, ch
 
 
 def test_a_name_that_fits_two_is_refused_and_a_digest_is_not(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
-    both = [entry("fox"), Entry(removal=Removal(concept="Fox", kind="style"))]
+    both = [entry("fox"), LedgerEntry(removal=Removal(concept="Fox", kind="style"))]
     ledger = folder.read_for(checkpoint).add(both)
     with pytest.raises(LedgerError, match="2 active removals"):
         ledger.revoke(["fox"])
@@ -161,7 +162,9 @@ def test_a_name_that_fits_two_is_refused_and_a_digest_is_not(folder: LedgerFolde
 
 def test_the_paper_preset_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     with pytest.raises(LedgerError, match="paper"):
-        folder.read_for(checkpoint).add([Entry(removal=Removal(concept="fox"), options=EditOptions(preset="paper"))])
+        folder.read_for(checkpoint).add(
+            [LedgerEntry(removal=Removal(concept="fox"), options=EditOptions(preset="paper"))]
+        )
 
 
 def test_another_base_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
@@ -172,7 +175,7 @@ def test_another_base_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -
 
 
 def test_no_ledger_and_a_damaged_one_are_told_apart(folder: LedgerFolder) -> None:
-    with pytest.raises(LedgerError, match="holds no ledger"):
+    with pytest.raises(LedgerError, match="contains no ledger"):
         folder.read()
     folder.path.mkdir()
     folder.file.write_text("{}")

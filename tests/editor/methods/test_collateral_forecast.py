@@ -1,4 +1,4 @@
-"""What is foreseen is held against what the edited encoder does."""
+"""Forecasts are compared with the edited encoder."""
 
 import pytest
 import torch
@@ -6,25 +6,25 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from editor.checkpoints import TextEncoder
-from editor.methods.collateral_forecast import foresee, predicted_drop
-from editor.methods.default import Edit, edit
-from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.sites.key_value_pairs import roles
-from editor.solver.normal_equations import pose
-from editor.solver.regression import Columns, Retained
-from editor.solver.subspaces import beyond
+from editor.methods.collateral_forecast import drop_probability, forecast_collateral
+from editor.methods.default import TensorEdit, edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.sites.key_value_pairs import retained_positions
+from editor.solver.normal_equations import NormalEquations
+from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.subspaces import orthogonal_complement_of
 
-FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
 
 
 @pytest.fixture(scope="module")
-def done(source: TextEncoder, book: PromptBook) -> Edit:
-    (done,) = edit(source, book, [FOX])
+def done(source: TextEncoder, book: PromptBuilder) -> TensorEdit:
+    (done,) = edit_encoder(source, book, [FOX])
     return done
 
 
 def outputs(encoder: CLIPTextModel, ids: Tensor) -> Tensor:
-    """(length, d): what the first layer's attention gives, less its bias."""
+    """Return the first layer's attention output without its bias, (length, d)."""
     seen: list[Tensor] = []
     projection = encoder.encoder.layers[0].self_attn.out_proj
     handle = projection.register_forward_hook(lambda *hooked: seen.append(hooked[2] - projection.bias))
@@ -34,16 +34,16 @@ def outputs(encoder: CLIPTextModel, ids: Tensor) -> Tensor:
     return seen[0][0]
 
 
-def weighed(rows: Tensor, prompt_roles: list[tuple[list[int], float]]) -> float:
-    return sum(weight * float(rows[places].square().sum(1).mean()) for places, weight in prompt_roles) ** 0.5
+def weighted_norm(vectors: Tensor, prompt_roles: list[tuple[list[int], float]]) -> float:
+    return sum(weight * float(vectors[positions].square().sum(1).mean()) for positions, weight in prompt_roles) ** 0.5
 
 
-def test_the_change_is_that_of_the_edited_encoder(
-    done: Edit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBook
+def test_forecast_change_matches_the_edited_encoder(
+    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
 ) -> None:
     text = "a picture of a tiger face, noto style"
-    (foreseen,) = foresee(source, book, {0: done.update.up @ done.update.down}, [text])
-    prompt = book.tokenise(text)
+    (foreseen,) = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, [text])
+    prompt = book.tokenize(text)
     weight = encoder.encoder.layers[0].self_attn.out_proj.weight
     before = outputs(encoder, prompt.ids)
     with torch.no_grad():
@@ -51,70 +51,73 @@ def test_the_change_is_that_of_the_edited_encoder(
     after = outputs(encoder, prompt.ids)
     with torch.no_grad():
         weight.copy_(done.update.base)
-    expected = weighed(after - before, list(roles(prompt))) / weighed(before, list(roles(prompt)))
+    expected = weighted_norm(after - before, list(retained_positions(prompt))) / weighted_norm(
+        before, list(retained_positions(prompt))
+    )
     assert foreseen.change == pytest.approx(expected, rel=1e-4)
 
 
-def test_worst_come_first_and_the_concept_before_all(done: Edit, source: TextEncoder, book: PromptBook) -> None:
+def test_worst_prompt_is_first_and_names_the_concept(
+    done: TensorEdit, source: TextEncoder, book: PromptBuilder
+) -> None:
     texts = ["a pizza", "a fox", "a rocket in the style of ink"]
-    foreseen = foresee(source, book, {0: done.update.up @ done.update.down}, texts)
+    foreseen = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, texts)
     assert foreseen[0].prompt == "a fox" == max(foreseen, key=lambda one: one.change).prompt
     drops = [one.drop or 0.0 for one in foreseen]
     assert drops == sorted(drops, reverse=True)
 
 
-def test_the_movement_is_that_of_the_edited_encoder(
-    done: Edit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBook
+def test_forecast_movement_matches_the_edited_encoder(
+    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
 ) -> None:
     text = "a picture of a tiger face, noto style"
-    prompt, weight = book.tokenise(text), encoder.encoder.layers[0].self_attn.out_proj.weight
+    prompt, weight = book.tokenize(text), encoder.encoder.layers[0].self_attn.out_proj.weight
     with torch.no_grad():
         before = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
         weight.copy_(done.update.edited)
         after = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
         weight.copy_(done.update.base)
-    (foreseen,) = foresee(source, book, {0: done.update.up @ done.update.down}, [text])
+    (foreseen,) = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, [text])
     assert foreseen.moved == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-3)
 
 
-def test_the_record_names_the_prompts_that_change_most(done: Edit) -> None:
+def test_record_lists_the_prompts_that_change_most(done: TensorEdit) -> None:
     changes = [one.change for one in done.record.foreseen]
     assert changes == sorted(changes, reverse=True)
     assert done.record.predicted_retain_p95 <= changes[0]
     assert not any("fox" in one.prompt for one in done.record.foreseen)
 
 
-def test_a_single_key_leaves_what_its_novelty_says() -> None:
-    """One key of weight 1 against a preserved moment: the residual left is 1 / (1 + q) of it."""
+def test_single_key_leaves_the_share_given_by_its_novelty() -> None:
+    """For one key of weight 1 and a retained moment, 1 / (1 + q) of the residual remains."""
     generator = torch.Generator().manual_seed(3)
     key, residual = torch.randn(2, 1, 40, dtype=torch.float64, generator=generator)
     ones, kept = torch.ones(1, dtype=torch.float64), torch.randn(60, 40, dtype=torch.float64, generator=generator)
-    problem = pose(
-        Columns(key, torch.tensor([0]), residual, ones, torch.tensor([0])),
-        Retained(kept, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
-        beyond(torch.randn(2, 40, dtype=torch.float64, generator=generator)),
+    equations = NormalEquations.from_rows(
+        RegressionRows(key, torch.tensor([0]), residual, ones, torch.tensor([0])),
+        RetainedKeys(kept, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
+        orthogonal_complement_of(torch.randn(2, 40, dtype=torch.float64, generator=generator)),
     )
-    inside = problem.directions.places(key)
-    novelty = float(inside @ torch.linalg.solve(problem.system(50.0) - problem.removal.moment, inside.T))
-    up, down = problem.lifted(torch.ones(1, 1, dtype=torch.float64), problem.core(50.0))
+    projected = equations.subspace.project(key)
+    novelty = float(projected @ torch.linalg.solve(equations.system(50.0) - equations.removal.moment, projected.T))
+    up, down = equations.to_weight_space(torch.ones(1, 1, dtype=torch.float64), equations.solve(50.0))
     left = float((residual - key @ (up @ down).T).norm() / residual.norm())
     assert left == pytest.approx(1 / (1 + novelty), rel=1e-9)
 
 
-def test_feasibility_tells_the_easy_concept_from_the_one_in_the_bulk(source: TextEncoder, book: PromptBook) -> None:
-    """A concept that is also to be preserved can't go far."""
-    torn = Removal(
+def test_concept_that_is_also_preserved_is_less_feasible(source: TextEncoder, book: PromptBuilder) -> None:
+    preserved = ResolvedRemoval(
         Concept("vixen"), Destination("dog face", "replacement"), preserve=("red vixen", "vixen cub", "the vixen")
     )
-    (done,) = edit(source, book, [torn, FOX])
+    (done,) = edit_encoder(source, book, [preserved, FOX])
     by_name = {one.concept: one for one in done.record.feasibility}
     assert set(by_name) == {"fox", "vixen"}
     assert by_name["vixen"].left > by_name["fox"].left
     assert all(0 <= one.leak <= 1 for one in by_name.values())
 
 
-def test_the_forecast_rises_with_the_change() -> None:
-    drops = [predicted_drop(change / 10) for change in range(11)]
+def test_drop_probability_rises_with_the_movement() -> None:
+    drops = [drop_probability(change / 10) for change in range(11)]
     assert drops == sorted(drops)
     assert drops[0] < 0.01
     assert drops[-1] > 0.95

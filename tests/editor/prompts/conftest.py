@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from editor.checkpoints.tokenizers import read_merges, vocabulary
-from editor.prompts import PromptBook
-from editor.prompts.profile import GENERAL
+from editor.prompts import PromptBuilder
+from editor.prompts.profile import GENERAL_PROFILE
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,6 @@ def clip() -> Any:
 
 
 @pytest.fixture(scope="session")
-def clip_book(clip: Any) -> PromptBook:
+def clip_book(clip: Any) -> PromptBuilder:
     """A Stable Diffusion without a profile."""
-    return PromptBook(clip, GENERAL)
+    return PromptBuilder(clip, GENERAL_PROFILE)

@@ -6,19 +6,19 @@ import pytest
 
 from api_schemas.edits import EditRequest
 from editor.errors import ConceptError
-from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.name_expansion import SPELLING_WEIGHT, SPELLINGS
-from editor.prompts.prompt_builder import SPELLING_CONTEXTS, places_of
-from editor.prompts.resolve_request import resolve
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts.name_expansion import MAX_SPELLINGS, SPELLING_WEIGHT
+from editor.prompts.prompt_builder import SPELLING_CONTEXTS, name_spans
+from editor.prompts.resolve_request import resolve_request
 
 DOG = Destination("dog face", "replacement")
 
 
-def resolved(book: PromptBook, *removals: dict[str, Any], **options: Any) -> list[Removal]:
-    return resolve(EditRequest.model_validate({"removals": list(removals), "options": options}), book)
+def resolved(book: PromptBuilder, *removals: dict[str, Any], **options: Any) -> list[ResolvedRemoval]:
+    return resolve_request(EditRequest.model_validate({"removals": list(removals), "options": options}), book)
 
 
-def test_names_come_in_order_each_with_its_source(clip_book: PromptBook) -> None:
+def test_names_come_in_order_each_with_its_source(clip_book: PromptBuilder) -> None:
     (removal,) = resolved(
         clip_book,
         {
@@ -31,36 +31,36 @@ def test_names_come_in_order_each_with_its_source(clip_book: PromptBook) -> None
     )
     found = clip_book.expand(removal)
     assert found.names[0].text == "fox", "whatever is excluded"
-    assert found.of("concept", "alias") == ("fox", "vixen", "reynard")
-    assert found.of("title", "translation") == ("Tale of Reynard", "renard", "Fuchs")
-    assert "fox's" in found.of("spelling")
-    assert "foxes" not in found.of("spelling")
+    assert found.from_sources("concept", "alias") == ("fox", "vixen", "reynard")
+    assert found.from_sources("title", "translation") == ("Tale of Reynard", "renard", "Fuchs")
+    assert "fox's" in found.from_sources("spelling")
+    assert "foxes" not in found.from_sources("spelling")
     assert found == clip_book.expand(removal)
 
 
-def test_spellings_are_made_given_or_none(clip_book: PromptBook) -> None:
+def test_spellings_are_made_given_or_none(clip_book: PromptBuilder) -> None:
     def spelt(spellings: Any) -> tuple[str, ...]:
         (removal,) = resolved(clip_book, {"concept": "hot dog", "spellings": spellings})
-        return clip_book.expand(removal).of("spelling")
+        return clip_book.expand(removal).from_sources("spelling")
 
-    assert 0 < len(spelt("auto")) <= SPELLINGS
+    assert 0 < len(spelt("auto")) <= MAX_SPELLINGS
     assert spelt(["hodog", "hot dog"]) == ("hodog",)
     assert spelt([]) == ()
 
 
-def test_no_spelling_is_the_name_of_something_else(clip_book: PromptBook) -> None:
+def test_no_spelling_is_the_name_of_something_else(clip_book: PromptBuilder) -> None:
     beside: list[dict[str, Any]] = [
         {"concept": "wolf", "replacement": "fox's"},
         {"concept": "bear", "preserve": ["foxes"]},
     ]
     removals = resolved(clip_book, {"concept": "fox"}, *beside)
-    assert clip_book.expand(removals[0]).of("spelling") == ()
+    assert clip_book.expand(removals[0]).from_sources("spelling") == ()
     alone = resolved(clip_book, {"concept": "fox"})
-    assert set(clip_book.expand(alone[0]).of("spelling")) == {"foxes", "fox's"}
+    assert set(clip_book.expand(alone[0]).from_sources("spelling")) == {"foxes", "fox's"}
 
 
-def test_a_spelling_counts_less_and_has_fewer_prompts(clip_book: PromptBook) -> None:
-    removal = Removal(Concept("fox"), DOG, aliases=("vixen",), spellings=("foxx",))
+def test_a_spelling_counts_less_and_has_fewer_prompts(clip_book: PromptBuilder) -> None:
+    removal = ResolvedRemoval(Concept("fox"), DOG, aliases=("vixen",), spellings=("foxx",))
     pairs = clip_book.edit_pairs(removal)
     spelt = [pair for pair in pairs if "foxx" in pair.concept.text]
     assert len(spelt) == SPELLING_CONTEXTS
@@ -70,39 +70,39 @@ def test_a_spelling_counts_less_and_has_fewer_prompts(clip_book: PromptBook) -> 
     assert len({pair.last_subject for pair in spelt}) > 1, "at several positions"
 
 
-def test_a_name_with_an_article_is_found_in_its_prompts(clip_book: PromptBook) -> None:
-    removal = Removal(Concept("a fox"), DOG, aliases=("the red one",))
+def test_a_name_with_an_article_is_found_in_its_prompts(clip_book: PromptBuilder) -> None:
+    removal = ResolvedRemoval(Concept("a fox"), DOG, aliases=("the red one",))
     assert all("red one" in p.concept.text or "fox" in p.concept.text for p in clip_book.edit_pairs(removal))
 
 
-def test_the_works_of_a_style_are_things(clip_book: PromptBook) -> None:
+def test_the_works_of_a_style_are_things(clip_book: PromptBuilder) -> None:
     style = Concept("Vincent van Gogh", "style")
-    titled = Removal(style, Destination("Claude Monet", "replacement"), titles=("starry night",))
+    titled = ResolvedRemoval(style, Destination("Claude Monet", "replacement"), titles=("starry night",))
     meant = {p.concept.text: p.destination.text for p in clip_book.edit_pairs(titled) if "starry" in p.concept.text}
     assert meant["a photo of a starry night"] == "a photo of a picture in the style of Claude Monet"
-    null = Removal(style, Destination("", "null"), titles=("starry night",))
+    null = ResolvedRemoval(style, Destination("", "null"), titles=("starry night",))
     assert {p.destination.text for p in clip_book.edit_pairs(null) if "starry" in p.concept.text} == {""}
 
 
-def test_a_prompt_names_the_concept_once(clip_book: PromptBook) -> None:
+def test_a_prompt_names_the_concept_once(clip_book: PromptBuilder) -> None:
     for name in ("table", "night", "photo", "forest"):
-        pairs = clip_book.edit_pairs(Removal(Concept(name), DOG))
+        pairs = clip_book.edit_pairs(ResolvedRemoval(Concept(name), DOG))
         assert len(pairs) > 10
-        assert all(len(places_of(name, pair.concept.text)) == 1 for pair in pairs)
+        assert all(len(name_spans(name, pair.concept.text)) == 1 for pair in pairs)
 
 
-def test_nothing_that_is_kept_names_what_is_removed(clip_book: PromptBook) -> None:
-    removals = [Removal(Concept("table"), DOG), Removal(Concept("night"), DOG, preserve=("night owl",))]
-    kept = clip_book.retain_texts(removals, 10_000)
-    assert not any(places_of("table", text) or " at night" in text for text in kept)
+def test_nothing_that_is_kept_names_what_is_removed(clip_book: PromptBuilder) -> None:
+    removals = [ResolvedRemoval(Concept("table"), DOG), ResolvedRemoval(Concept("night"), DOG, preserve=("night owl",))]
+    kept = clip_book.retain_texts(clip_book.retain_phrases(removals), 10_000)
+    assert not any(name_spans("table", text) or " at night" in text for text in kept)
     assert any("night owl" in text for text in kept), "what was asked for stays"
 
 
-def test_a_spelling_that_does_not_fit_is_left_out(book: PromptBook) -> None:
-    removal = Removal(Concept("fox"), DOG, spellings=("qxzqxzqxzqxzqxzqxzqxzqxzqxz",))
+def test_a_spelling_that_does_not_fit_is_left_out(book: PromptBuilder) -> None:
+    removal = ResolvedRemoval(Concept("fox"), DOG, spellings=("qxzqxzqxzqxzqxzqxzqxzqxzqxz",))
     assert not any("qxz" in pair.concept.text for pair in book.edit_pairs(removal))
     with pytest.raises(ConceptError, match="qxz"):
-        book.edit_pairs(Removal(Concept("fox"), DOG, aliases=removal.spellings))
+        book.edit_pairs(ResolvedRemoval(Concept("fox"), DOG, aliases=removal.spellings))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_spelling_that_does_not_fit_is_left_out(book: PromptBook) -> None:
     ],
 )
 def test_what_is_too_long_is_located(
-    book: PromptBook, removal: dict[str, Any], options: dict[str, Any], field: str
+    book: PromptBuilder, removal: dict[str, Any], options: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(ConceptError) as caught:
         resolved(book, {"concept": "fox"} | removal, **options)

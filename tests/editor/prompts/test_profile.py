@@ -8,7 +8,7 @@ import pytest
 from editor.emoji import WEIGHTS
 from editor.emoji.profile import PROFILE
 from editor.errors import CheckpointError
-from editor.prompts.profile import GENERAL, PROFILE_FILE, Profile, load_profile
+from editor.prompts.profile import GENERAL_PROFILE, PROFILE_FILE, Profile, load_profile
 
 
 def test_the_embedded_models_profile_is_the_one_it_was_built_with() -> None:
@@ -16,9 +16,9 @@ def test_the_embedded_models_profile_is_the_one_it_was_built_with() -> None:
 
 
 def test_without_one_there_is_a_general_list(tmp_path: Path) -> None:
-    assert load_profile(tmp_path) == GENERAL
+    assert load_profile(tmp_path) == GENERAL_PROFILE
     (tmp_path / "model.safetensors").touch()
-    assert load_profile(tmp_path / "model.safetensors") == GENERAL
+    assert load_profile(tmp_path / "model.safetensors") == GENERAL_PROFILE
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_without_one_there_is_a_general_list(tmp_path: Path) -> None:
         ({"held_out_wordings": ("{a}",)}, "style"),
         ({"styled_wordings": ("a photo of {a}",)}, "style"),
         ({"styled_wordings": ("{a} by {artist}",)}, "artist"),
-        ({"plain_wordings": ("{a} in {style}",)}, "must hold"),
+        ({"plain_wordings": ("{a} in {style}",)}, "must contain"),
         ({"plain_wordings": ("{a",)}, "plain_wordings"),
         ({"default_style": 3}, "default_style"),
     ],

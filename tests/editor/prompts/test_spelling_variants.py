@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.conflicts import normalize_words
-from editor.prompts.spelling_variants import other_number, spellings
-from editor.prompts.tokenizer_cache import Tokens
+from editor.prompts.spelling_variants import spelling_variants, swap_number
+from editor.prompts.tokenizer_cache import TokenizerCache
 
 ALPHABET = "abcdefghiklmnoprstuvwyé-' "
 
 
 @pytest.fixture(scope="module")
-def tokens(clip: Any) -> Tokens:
-    return Tokens(clip)
+def tokens(clip: Any) -> TokenizerCache:
+    return TokenizerCache(clip)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def tokens(clip: Any) -> Tokens:
         ("Picasso", ["Picaso"]),
     ],
 )
-def test_what_people_write(tokens: Tokens, name: str, some: list[str]) -> None:
-    assert set(some) <= set(spellings(name, "object", tokens, set(), 12))
+def test_what_people_write(tokens: TokenizerCache, name: str, some: list[str]) -> None:
+    assert set(some) <= set(spelling_variants(name, "object", tokens, set(), 12))
 
 
 @pytest.mark.parametrize(
@@ -49,28 +49,28 @@ def test_what_people_write(tokens: Tokens, name: str, some: list[str]) -> None:
         ("knight", "night"),
     ],
 )
-def test_a_misspelling_is_no_other_word(tokens: Tokens, name: str, other: str) -> None:
-    assert other not in spellings(name, "object", tokens, set(), 50)
+def test_a_misspelling_is_no_other_word(tokens: TokenizerCache, name: str, other: str) -> None:
+    assert other not in spelling_variants(name, "object", tokens, set(), 50)
 
 
-def test_short_words_are_not_misspelt(tokens: Tokens) -> None:
-    assert spellings("fox", "object", tokens, set(), 12) == ["foxes", "fox's"]
-    assert spellings("bear", "object", tokens, set(), 12) == ["bears", "bear's"]
+def test_short_words_are_not_misspelt(tokens: TokenizerCache) -> None:
+    assert spelling_variants("fox", "object", tokens, set(), 12) == ["foxes", "fox's"]
+    assert spelling_variants("bear", "object", tokens, set(), 12) == ["bears", "bear's"]
 
 
-def test_people_have_no_plural(tokens: Tokens) -> None:
-    assert "Andy Warhols" not in spellings("Andy Warhol", "style", tokens, set(), 50)
-    assert "Taylor Swifts" not in spellings("Taylor Swift", "object", tokens, set(), 50)
+def test_people_have_no_plural(tokens: TokenizerCache) -> None:
+    assert "Andy Warhols" not in spelling_variants("Andy Warhol", "style", tokens, set(), 50)
+    assert "Taylor Swifts" not in spelling_variants("Taylor Swift", "object", tokens, set(), 50)
 
 
 @pytest.mark.parametrize("name", ["狐狸", "★", "C++", "a", "''", "--"])
-def test_any_name_is_survived(tokens: Tokens, name: str) -> None:
-    assert name not in spellings(name, "object", tokens, set(), 12)
+def test_any_name_is_survived(tokens: TokenizerCache, name: str) -> None:
+    assert name not in spelling_variants(name, "object", tokens, set(), 12)
 
 
-def test_case_and_accents_count_where_the_tokenizer_keeps_them(tokens: Tokens) -> None:
+def test_case_and_accents_count_where_the_tokenizer_keeps_them(tokens: TokenizerCache) -> None:
     """CLIP folds case: no variant differs by case alone."""
-    found = [text.lower() for text in spellings("Mickey Mouse", "object", tokens, set(), 50)]
+    found = [text.lower() for text in spelling_variants("Mickey Mouse", "object", tokens, set(), 50)]
     assert len(set(found)) == len(found)
 
 
@@ -80,10 +80,12 @@ def test_case_and_accents_count_where_the_tokenizer_keeps_them(tokens: Tokens) -
     taken=st.sets(st.sampled_from(["foxes", "hotdog", "a b", "tables"])),
     limit=st.integers(0, 12),
 )
-def test_every_spelling_is_other_tokens_and_free(tokens: Tokens, name: str, taken: set[str], limit: int) -> None:
+def test_every_spelling_is_other_tokens_and_free(
+    tokens: TokenizerCache, name: str, taken: set[str], limit: int
+) -> None:
     words = {normalize_words(text) for text in taken}
-    found = spellings(name, "object", tokens, words, limit)
-    assert found == spellings(name, "object", Tokens(tokens.tokenizer), words, limit)
+    found = spelling_variants(name, "object", tokens, words, limit)
+    assert found == spelling_variants(name, "object", TokenizerCache(tokens.tokenizer), words, limit)
     assert len(found) <= limit
     encoded = [tuple(tokens.tokenizer(text)["input_ids"]) for text in [name, *found]]
     assert len(set(encoded)) == len(encoded)
@@ -102,5 +104,5 @@ def test_every_spelling_is_other_tokens_and_free(tokens: Tokens, name: str, take
     ],
 )
 def test_numbers(one: str, many: str) -> None:
-    assert other_number(one) == many
-    assert many in ("glasses",) or other_number(many) == one
+    assert swap_number(one) == many
+    assert many in ("glasses",) or swap_number(many) == one

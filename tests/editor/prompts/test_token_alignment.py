@@ -6,46 +6,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editor.emoji.profile import PROFILE
-from editor.prompts import Concept, Destination, PromptBook, Removal, aligned_columns
-from editor.prompts.concepts import destination_of, unstyled, with_article
-from editor.prompts.profile import GENERAL
-from editor.prompts.token_alignment import Role, Roles
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, align_tokens
+from editor.prompts.concepts import choose_destination, strip_style, with_article
+from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.token_alignment import Role, RoleWeights
 
 
-def words(book: PromptBook, text: str) -> list[str]:
+def words(book: PromptBuilder, text: str) -> list[str]:
     return book.tokenizer.convert_ids_to_tokens(book.tokenizer(text)["input_ids"])
 
 
-def matched(book: PromptBook, subject: str, text: str, destination: str) -> dict[str, str]:
+def matched(book: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
     """Token of the concept's prompt -> token of the destination's, padding left out."""
-    pair = book.pair(subject, text, destination)
+    pair = book.make_pair(subject, text, destination)
     left, right = words(book, text), words(book, destination)
-    return {left[c.key]: right[c.value] for c in aligned_columns(pair) if c.role != "padding"}
+    return {left[c.key]: right[c.value] for c in align_tokens(pair) if c.role != "padding"}
 
 
-def test_tokens_pair_by_role_although_the_subjects_differ_in_length(book: PromptBook) -> None:
+def test_tokens_pair_by_role_although_the_subjects_differ_in_length(book: PromptBuilder) -> None:
     pairs = matched(book, "fox", "a fox in the style of noto", "a dog face in the style of noto")
     assert pairs == {"x</w>": "face</w>"} | {
         token: token for token in ["in</w>", "the</w>", "style</w>", "of</w>", "noto</w>", "<|endoftext|>"]
     }
 
 
-def test_what_a_null_object_leaves_takes_the_value_of_eos(book: PromptBook) -> None:
+def test_what_a_null_object_leaves_takes_the_value_of_eos(book: PromptBuilder) -> None:
     pairs = matched(book, "fox", "a fox, noto", "")
     assert set(pairs.values()) == {"<|endoftext|>"}
 
 
-def test_a_dropped_style_keeps_the_words_around_it(book: PromptBook) -> None:
+def test_a_dropped_style_keeps_the_words_around_it(book: PromptBuilder) -> None:
     text, meant = "a panda in the style of ink on a blue background", "a panda on a blue background"
     pairs = matched(book, "ink", text, meant)
     assert pairs["blue</w>"] == "blue</w>"
     assert pairs["background</w>"] == "background</w>"
 
 
-def test_each_role_of_a_prompt_weighs_one(book: PromptBook) -> None:
-    pair = book.pair("fox", "a fox in the style of noto", "a dog face in the style of noto")
+def test_each_role_of_a_prompt_weighs_one(book: PromptBuilder) -> None:
+    pair = book.make_pair("fox", "a fox in the style of noto", "a dog face in the style of noto")
     sums: dict[str, float] = {}
-    for column in aligned_columns(pair):
+    for column in align_tokens(pair):
         sums[column.role] = sums.get(column.role, 0) + column.weight
     assert sums == pytest.approx({"subject": 1, "trailing": 1, "eos": 1, "padding": 1})
 
@@ -53,24 +53,24 @@ def test_each_role_of_a_prompt_weighs_one(book: PromptBook) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     shares=st.fixed_dictionaries({role: st.sampled_from([0.0, 0.5, 3.0]) for role in get_args(Role)}),
-    padding_columns=st.integers(1, 30) | st.none(),
+    max_padding_positions=st.integers(1, 30) | st.none(),
     names=st.tuples(*[st.sampled_from(["fox", "four leaf clover", "jack-o-lantern", "dog face"])] * 2),
 )
 def test_each_role_weighs_what_it_is_given(
-    book: PromptBook, shares: dict[str, float], padding_columns: int | None, names: tuple[str, str]
+    book: PromptBuilder, shares: dict[str, float], max_padding_positions: int | None, names: tuple[str, str]
 ) -> None:
-    pair = book.pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
-    columns = aligned_columns(pair, Roles(**shares, padding_columns=padding_columns))
+    pair = book.make_pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
+    columns = align_tokens(pair, RoleWeights(**shares, max_padding_positions=max_padding_positions))
     found = {role: sum(c.weight for c in columns if c.role == role) for role in get_args(Role)}
     several = pair.last_subject > pair.first_subject
     assert found == pytest.approx(shares | {"leading_subject": shares["leading_subject"] * several})
-    assert sum(c.role == "padding" for c in columns) <= (padding_columns or len(pair.concept.ids))
+    assert sum(c.role == "padding" for c in columns) <= (max_padding_positions or len(pair.concept.ids))
 
 
-def test_a_few_padding_columns_are_spread_over_all(book: PromptBook) -> None:
-    pair = book.pair("fox", "a fox", "a dog face")
-    every = [c.key for c in aligned_columns(pair) if c.role == "padding"]
-    few = [c.key for c in aligned_columns(pair, Roles(padding_columns=4)) if c.role == "padding"]
+def test_a_few_max_padding_positions_are_spread_over_all(book: PromptBuilder) -> None:
+    pair = book.make_pair("fox", "a fox", "a dog face")
+    every = [c.key for c in align_tokens(pair) if c.role == "padding"]
+    few = [c.key for c in align_tokens(pair, RoleWeights(max_padding_positions=4)) if c.role == "padding"]
     assert 2 <= len(few) <= 4
     assert few[0] == every[0]
     steps = {b - a for a, b in pairwise(few)}
@@ -78,13 +78,13 @@ def test_a_few_padding_columns_are_spread_over_all(book: PromptBook) -> None:
     assert every[-1] - few[-1] < steps.pop()
 
 
-def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBook) -> None:
-    roles = Roles(leading_subject=1.0)
+def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBuilder) -> None:
+    roles = RoleWeights(leading_subject=1.0)
 
     def leading(subject: str, destination: str) -> list[tuple[str, str]]:
         text, meant = f"a {subject}, noto", f"a {destination}, noto" if destination else ""
         left, right = words(book, text), words(book, meant)
-        columns = aligned_columns(book.pair(subject, text, meant), roles)
+        columns = align_tokens(book.make_pair(subject, text, meant), roles)
         return [(left[c.key], right[c.value]) for c in columns if c.role == "leading_subject"]
 
     clover, cake = words(book, "four leaf clover")[1:-1], words(book, "birthday cake")[1:-1]
@@ -97,7 +97,7 @@ def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBook) 
     assert {right for _, right in leading("four leaf clover", "")} == {"<|endoftext|>"}
 
 
-def test_the_subject_is_a_whole_word(book: PromptBook) -> None:
+def test_the_subject_is_a_whole_word(book: PromptBuilder) -> None:
     text = "a fox in the style of ink on a pink background"
     first, last = book.subject_span(text, "ink")
     assert words(book, text)[first : last + 1] == words(book, "ink")[1:-1]
@@ -114,29 +114,29 @@ def test_articles(name: str, phrase: str) -> None:
 
 @pytest.mark.parametrize("wording", [*PROFILE.styled_wordings, *PROFILE.held_out_wordings])
 def test_every_wording_reads_well_without_its_style(wording: str) -> None:
-    assert "{style}" not in unstyled(wording)
-    text = unstyled(wording).format(a="a fox", bare="fox")
+    assert "{style}" not in strip_style(wording)
+    text = strip_style(wording).format(a="a fox", bare="fox")
     assert "fox" in text
     assert "style" not in text
     assert not text.startswith((" ", ",", "a e", "a i"))
 
 
-def test_destinations(book: PromptBook) -> None:
+def test_destinations(book: PromptBuilder) -> None:
     fox, ink, usual = Concept("fox"), Concept("ink", "style"), Concept("twemoji", "style")
-    assert destination_of(fox, "dog face", "animal", PROFILE) == Destination("dog face", "replacement")
-    assert destination_of(fox, None, "animal", PROFILE) == Destination("animal", "generic")
-    assert destination_of(fox, None, None, PROFILE) == Destination("", "null")
-    assert destination_of(ink, None, None, PROFILE) == Destination("twemoji", "generic")
-    assert destination_of(ink, None, None, GENERAL) == Destination("", "null")
-    assert destination_of(usual, None, None, PROFILE) == Destination("openmoji", "generic"), (
+    assert choose_destination(fox, "dog face", "animal", PROFILE) == Destination("dog face", "replacement")
+    assert choose_destination(fox, None, "animal", PROFILE) == Destination("animal", "generic")
+    assert choose_destination(fox, None, None, PROFILE) == Destination("", "null")
+    assert choose_destination(ink, None, None, PROFILE) == Destination("twemoji", "generic")
+    assert choose_destination(ink, None, None, GENERAL_PROFILE) == Destination("", "null")
+    assert choose_destination(usual, None, None, PROFILE) == Destination("openmoji", "generic"), (
         "its own default can't replace it"
     )
 
 
-def test_held_out_wordings_never_enter_an_edit(book: PromptBook) -> None:
-    removal = Removal(Concept("fox"), Destination("dog face", "replacement"))
+def test_held_out_wordings_never_enter_an_edit(book: PromptBuilder) -> None:
+    removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
     seen = {pair.concept.text for pair in book.edit_pairs(removal)}
     assert seen.isdisjoint(pair.concept.text for pair in book.held_out_pairs(removal))
-    kept = book.retain_texts([removal], 10_000)
+    kept = book.retain_texts(book.retain_phrases([removal]), 10_000)
     assert not any("fox" in text for text in kept)
-    assert set(kept).isdisjoint(book.held_out_retain([removal], 10_000))
+    assert set(kept).isdisjoint(book.held_out_retain_texts(book.retain_phrases([removal]), 10_000))

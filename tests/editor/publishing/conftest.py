@@ -32,7 +32,7 @@ from api_schemas.report import (
 from editor.checkpoints.safe_paths import file_digest, weight_files
 from editor.io.plotting import Pair, Picture, sample_sheet
 from editor.judging.gates import GateEvidence, decide_gates, make_check
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 from editor.stats.intervals import estimate_mean as bootstrapped
 from editor.stats.intervals import estimate_rate
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from api_schemas.cli.main import FAILED, run
 from editor.cli.apply import apply
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.delta import write_delta
-from editor.solver.low_rank_update import TensorUpdate
 
 BASE = "text_encoder/model.safetensors"
 

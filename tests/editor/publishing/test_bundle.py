@@ -14,10 +14,10 @@ from api_schemas.report import AuditReport
 from editor.checkpoints import file_digest, weight_files
 from editor.errors import PublishingError
 from editor.io.plotting import Picture
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.bundle import edit_digest, publish
 from editor.publishing.model_card import markdown, render_card
-from editor.solver.low_rank_update import TensorUpdate
 
 WEIGHTS = "text_encoder/model.safetensors"
 

@@ -7,8 +7,8 @@ from api_schemas.report import AuditReport, Validation
 from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.judging.gates import GateEvidence, make_check
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Removal, open_books
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builders
 from editor.publishing.charts import charts
 from editor.publishing.forecast_calibration import collateral, forecasts, measured
 from editor.publishing.html import render
@@ -73,9 +73,9 @@ def test_it_is_shown(report: AuditReport, validation: Validation) -> None:
 
 
 def test_the_embedded_models_forecasts_are_those_of_the_edit(validation: Validation) -> None:
-    checkpoint, books = open_checkpoint(WEIGHTS), open_books(open_checkpoint(WEIGHTS))
-    fox = Removal(Concept("fox"), Destination("dog face", "replacement"))
-    updates = [done.update for done in edit(checkpoint.encoders[0], books[0], [fox])]
+    checkpoint, books = open_checkpoint(WEIGHTS), open_prompt_builders(open_checkpoint(WEIGHTS))
+    fox = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
+    updates = [done.update for done in edit_encoder(checkpoint.encoders[0], books[0], [fox])]
     prompts = ["a fox, noto", "a rocket, noto", *PROMPTS[2:]]
     groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
     told = forecasts(

@@ -14,9 +14,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import PublishingError
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import write_delta
-from editor.solver.low_rank_update import TensorUpdate
 from tests.editor.checkpoints import layouts
 from tests.editor.publishing.pipelines import encoder
 from tests.editor.publishing.test_lora import detached, edited_outputs, outputs, updates_of

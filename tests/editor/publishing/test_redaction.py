@@ -18,13 +18,13 @@ from api_schemas.report import (
     NameRecord,
 )
 from editor.io.plotting import Pair, sample_sheet
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.verification_case import Case
 from editor.publishing.attestation.verify import verify
 from editor.publishing.bundle import Signing, publish_withheld
 from editor.publishing.export import artifacts, deliver
 from editor.publishing.redaction import Cover, PrivateReport, cover_of, salted, withheld
-from editor.solver.low_rank_update import TensorUpdate
 
 NAMES = ("Quillwort Marjoram", "The Moth Collector", "moth collectors", "Eglantine Sorrel", "quillwort-marjoram")
 SALT = "5a" * 32

@@ -24,11 +24,11 @@ from editor.checkpoints.safe_paths import file_digest
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError, PublishingError
 from editor.io.atomic import replacing
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing import overlay as overlay
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import key, read_binding, write_delta
 from editor.publishing.lora import write_loras
-from editor.solver.low_rank_update import TensorUpdate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 BASE = "text_encoder/model.safetensors"
@@ -121,7 +121,7 @@ import sys, torch
 from pathlib import Path
 from editor.publishing.delta import write_delta
 from editor.publishing.lora import write_loras
-from editor.solver.low_rank_update import TensorUpdate
+from editor.methods.tensor_update import TensorUpdate
 out = Path(sys.argv[1])
 def update(name):
     return TensorUpdate("text_encoder", name, name, Path("/m/x"), torch.ones(8, 8), torch.ones(8, 1), torch.ones(1, 8))

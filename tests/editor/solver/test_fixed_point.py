@@ -6,62 +6,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editor.errors import SolveError
-from editor.solver.fixed_point import Sums, fixed, nothing, unit_for
+from editor.solver.fixed_point import FixedPointStatistics, quantization_step, quantize
 from editor.solver.least_squares import Statistics
 
 WIDTH = 6
 
 
 def statistics(seed: int) -> Statistics:
-    """Of wildly different sizes, where floating-point sums would depend on their order."""
+    """Statistics of very different magnitudes, whose floating-point sum would depend on the order."""
     generator = torch.Generator().manual_seed(seed)
     sizes = 10.0 ** torch.randint(-3, 5, (2, WIDTH, WIDTH), generator=generator)
     moment, target = torch.randn(2, WIDTH, WIDTH, dtype=torch.float64, generator=generator) * sizes
     return Statistics(moment, target)
 
 
-def total(parts: list[Sums], unit: float) -> Sums:
-    return nothing(WIDTH, unit).changed_by(parts, ())
+def sum_of(parts: list[FixedPointStatistics], step: float) -> FixedPointStatistics:
+    return FixedPointStatistics.zeros(WIDTH, step).add_and_subtract(parts, ())
 
 
-def same(left: Sums, right: Sums) -> bool:
+def identical(left: FixedPointStatistics, right: FixedPointStatistics) -> bool:
     return (
         torch.equal(left.moment, right.moment)
         and torch.equal(left.target, right.target)
-        and left.columns == right.columns
+        and left.row_count == right.row_count
     )
 
 
 @settings(max_examples=50, deadline=None)
 @given(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=12, unique=True), shuffle=st.randoms())
-def test_any_order_and_any_detour_give_the_same_bits(seeds: list[int], shuffle: random.Random) -> None:
-    unit = unit_for(torch.ones(3, WIDTH, dtype=torch.float64))
-    parts = {seed: fixed(statistics(seed), unit, seed) for seed in seeds}
-    straight = total(list(parts.values()), unit)
+def test_sum_does_not_depend_on_order_or_on_terms_added_and_subtracted(
+    seeds: list[int], shuffle: random.Random
+) -> None:
+    step = quantization_step(torch.ones(3, WIDTH, dtype=torch.float64))
+    parts = {seed: quantize(statistics(seed), step, seed) for seed in seeds}
+    straight = sum_of(list(parts.values()), step)
     shuffled = list(parts)
     shuffle.shuffle(shuffled)
-    detour = total([parts[seed] for seed in shuffled], unit)
-    for other in shuffled:
-        detour = detour.changed_by([fixed(statistics(100 + other), unit, 1)], ())
-    for other in seeds:
-        detour = detour.changed_by((), [fixed(statistics(100 + other), unit, 1)])
-    assert same(straight, detour)
+    other_way = sum_of([parts[seed] for seed in shuffled], step)
+    for seed in shuffled:
+        other_way = other_way.add_and_subtract([quantize(statistics(100 + seed), step, 1)], ())
+    for seed in seeds:
+        other_way = other_way.add_and_subtract((), [quantize(statistics(100 + seed), step, 1)])
+    assert identical(straight, other_way)
 
 
-def test_rounding_is_below_the_ridge() -> None:
+def test_rounding_error_is_below_the_ridge() -> None:
     keys = torch.randn(50, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     exact = Statistics(keys.T @ keys, keys.T @ keys)
-    rounded = fixed(exact, unit_for(keys), 50).statistics
+    rounded = quantize(exact, quantization_step(keys), 50).to_float64()
     assert float((rounded.moment - exact.moment).abs().max()) < 1e-10 * float(exact.moment.trace()) / WIDTH
 
 
-def test_the_unit_is_a_power_of_two_and_follows_the_keys() -> None:
+def test_quantization_step_is_a_power_of_two_that_scales_with_the_keys() -> None:
     keys = torch.ones(3, WIDTH, dtype=torch.float64)
-    assert unit_for(keys) == 2.0**-34
-    assert unit_for(4 * keys) == 2.0**-30
+    assert quantization_step(keys) == 2.0**-34
+    assert quantization_step(4 * keys) == 2.0**-30
 
 
-def test_entries_beyond_exactness_are_refused() -> None:
+def test_entries_too_large_to_be_exact_are_rejected() -> None:
     huge = torch.full((WIDTH, WIDTH), 1e30, dtype=torch.float64)
     with pytest.raises(SolveError, match="too large"):
-        fixed(Statistics(huge, huge), 2.0**-34, 1)
+        quantize(Statistics(huge, huge), 2.0**-34, 1)

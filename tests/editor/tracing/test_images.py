@@ -53,7 +53,7 @@ def two_runs(painter: BatchedPipeline, fox: Traced, frog: Tensor) -> tuple[Encod
 
 @pytest.fixture(scope="module")
 def frog(book: Any, fox: Traced) -> Tensor:
-    ids: Tensor = book.ids([text.replace("fox", "frog") for text in fox.texts])
+    ids: Tensor = book.token_ids([text.replace("fox", "frog") for text in fox.texts])
     return ids
 
 

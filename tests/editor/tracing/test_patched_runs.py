@@ -12,7 +12,7 @@ from editor.bench.baseline_tracer import clean_run, restored_run
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.tracing.corruption import NOISE, Sample, deviation, noisy, samples_of
 from editor.tracing.encoder_trace import Slab, TextModel, trace_text
 from editor.tracing.patched_runs import text_grid
@@ -24,7 +24,7 @@ from editor.tracing.traced_prompts import Traced, every_token, roles, trace_prom
 
 
 @pytest.fixture(scope="module")
-def fox(book: PromptBook) -> Traced:
+def fox(book: PromptBuilder) -> Traced:
     return trace_prompts(book, "object", "fox", 3)
 
 
@@ -90,10 +90,10 @@ def test_every_site_as_the_plain_tracer_has_it(encoder: CLIPTextModel, fox: Trac
 
 
 def test_restoring_everything_is_the_clean_run_and_nothing_the_corrupted(
-    encoder: CLIPTextModel, book: PromptBook
+    encoder: CLIPTextModel, book: PromptBuilder
 ) -> None:
     prompts = trace_prompts(book, "object", "fox", 1)
-    context, samples = book.context, samples_of(1, 4)
+    context, samples = book.context_length, samples_of(1, 4)
     everything = [Tensor.new_ones(prompts.ids, (1, context)).bool(), Tensor.new_zeros(prompts.ids, (1, context)).bool()]
     tower = CLIPTextRunner(encoder)
     grid = text_grid(
@@ -181,7 +181,7 @@ def test_planted_knowledge_is_found(encoder: CLIPTextModel, fox: Traced, layer: 
     assert trace.effects[found].low > 0.05
 
 
-def test_two_encoders_separately_and_together(encoder: CLIPTextModel, book: PromptBook, fox: Traced) -> None:
+def test_two_encoders_separately_and_together(encoder: CLIPTextModel, book: PromptBuilder, fox: Traced) -> None:
     """SDXL: another width, other padding; squared distances of both add up."""
     torch.manual_seed(1)
     config = CLIPTextConfig(
@@ -208,9 +208,9 @@ def test_two_encoders_separately_and_together(encoder: CLIPTextModel, book: Prom
     torch.testing.assert_close(together.scores[:, 2:], -wanted, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
-def test_tokens_of_one_prompt_are_readable(book: PromptBook) -> None:
+def test_tokens_of_one_prompt_are_readable(book: PromptBuilder) -> None:
     prompts = trace_prompts(book, "style", "noto", 1)
     labels = [place.label for place in every_token(book, prompts)]
     assert labels[0] == "BOS"
     assert labels[-2:] == ["EOS", "padding"]
-    assert len(every_token(book, prompts, "each")) == book.context
+    assert len(every_token(book, prompts, "each")) == book.context_length

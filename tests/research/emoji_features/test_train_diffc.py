@@ -11,10 +11,10 @@ from editor.features.activations.noised_source import encode_pixels
 from editor.features.diffc import class_probability, probabilities
 from editor.features.diffc.embedded import DIFFC_FOLDER, diffc_classifier
 from editor.generation.sampling import load_pipeline
-from editor.prompts.concepts import Kind
+from editor.prompts.concepts import ConceptKind
 from research.emoji_features.train_diffc import CLASSES, READS, card
 
-ASKS: tuple[Kind, ...] = ("object", "style")
+ASKS: tuple[ConceptKind, ...] = ("object", "style")
 
 
 def test_they_are_small_and_hold_nothing_but_tensors_and_words() -> None:
@@ -28,7 +28,7 @@ def test_the_card_is_made_of_its_figures() -> None:
 
 
 @pytest.mark.parametrize("asks", ASKS)
-def test_they_read_what_the_study_chose(asks: Kind) -> None:
+def test_they_read_what_the_study_chose(asks: ConceptKind) -> None:
     config = diffc_classifier(asks).config
     assert (config.module, config.timestep) == READS[asks]
     assert config.classes == CLASSES[asks]

@@ -10,16 +10,18 @@ from editor.generation.config import Sampler, native_precision
 from editor.generation.sampling import ImageCache, load_pipeline
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.judge import open_judge
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Removal, open_book
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 
-FOX = Removal(Concept("fox"), Destination("dog face", "replacement"), translations=("renard",), spellings="auto")
+FOX = ResolvedRemoval(
+    Concept("fox"), Destination("dog face", "replacement"), translations=("renard",), spellings="auto"
+)
 
 
 @pytest.fixture(scope="package")
 def context(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
-    book, source = open_book(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
-    updates = [done.update for done in edit(source, book, [FOX])]
+    book, source = open_prompt_builder(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
+    updates = [done.update for done in edit_encoder(source, book, [FOX])]
     before = ModelVariant(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     cache = ImageCache(tmp_path_factory.mktemp("images"), "emoji")

@@ -8,10 +8,10 @@ import pytest
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.report import AuditReport
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.bundle import Signing, publish
-from editor.solver.low_rank_update import TensorUpdate
 
 EARLIER = datetime(2025, 12, 1, tzinfo=UTC)
 """Before the report's date."""

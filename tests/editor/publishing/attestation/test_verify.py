@@ -12,6 +12,7 @@ from api_schemas.attestation import Finding, PublicKeys, Verification
 from api_schemas.cli.main import NOT_PASSED, run
 from api_schemas.report import AuditReport
 from editor.cli.verify import verify as command
+from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.attestation.dsse import bundle, seal
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.statements import statements
@@ -19,7 +20,6 @@ from editor.publishing.attestation.verification_case import Case
 from editor.publishing.attestation.verify import verify
 from editor.publishing.bundle import Signing, publish
 from editor.publishing.filenames import ATTESTATION, REPORT
-from editor.solver.low_rank_update import TensorUpdate
 from tests.editor.publishing.attestation.conftest import EARLIER
 
 WEIGHTS = "text_encoder/model.safetensors"

@@ -20,22 +20,25 @@ from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
 from editor.generation.sampling import load_pipeline
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Removal, open_book
+from editor.methods.default import edit_encoder
+from editor.methods.tensor_update import TensorUpdate
+from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.deployment.canaries import canaries
 from editor.publishing.deployment.check import check_deployment
 from editor.publishing.lora import write_loras
-from editor.solver.low_rank_update import TensorUpdate
 
-FOX = Removal(Concept("fox"), Destination("dog face", "replacement"))
-PIZZA = Removal(Concept("pizza"), Destination("hot dog", "replacement"))
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
+PIZZA = ResolvedRemoval(Concept("pizza"), Destination("hot dog", "replacement"))
 FILE = Path("text_encoder/model.safetensors")
 
 
-def removed(*removals: Removal) -> list[TensorUpdate]:
-    return [done.update for done in edit(open_checkpoint(WEIGHTS).encoders[0], open_book(WEIGHTS), list(removals))]
+def removed(*removals: ResolvedRemoval) -> list[TensorUpdate]:
+    return [
+        done.update
+        for done in edit_encoder(open_checkpoint(WEIGHTS).encoders[0], open_prompt_builder(WEIGHTS), list(removals))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def updates() -> list[TensorUpdate]:
 @pytest.fixture(scope="module")
 def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
     """Of the fox's removal."""
-    prompts = [pair.concept.text for pair in open_book(WEIGHTS).edit_pairs(FOX)]
+    prompts = [pair.concept.text for pair in open_prompt_builder(WEIGHTS).edit_pairs(FOX)]
     fox = RemovalRecord(**(dict(report.removals[0]) | {"concept": "fox", "edit_prompts": prompts}))
     layers = {update.name: 0 for update in updates}
     found = {
@@ -112,7 +115,7 @@ def test_another_removal_is_not_this_one(audit: AuditReport, deploy: Deploy) -> 
 @pytest.mark.parametrize("count", [1, 20])
 def test_more_removals_carry_this_one_too(audit: AuditReport, deploy: Deploy, count: int) -> None:
     names = [name for name in OBJECT_NAMES if name not in ("fox", "dog face", "hot dog", "pizza")][: count - 1]
-    others = [Removal(Concept(name), Destination("hot dog", "replacement")) for name in names]
+    others = [ResolvedRemoval(Concept(name), Destination("hot dog", "replacement")) for name in names]
     found = check_deployment(deploy(removed(FOX, PIZZA, *others)), audit)
     assert found.carried == "carries"
     assert [tensor.identity for tensor in found.components[0].tensors] == ["other"], (

@@ -1,0 +1,48 @@
+"""The result of an edit: an exact low-rank update of one tensor of a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from editor.checkpoints import TextEncoder
+
+
+@dataclass(frozen=True)
+class TensorUpdate:
+    """``edited = base + up @ down`` for one tensor of one file."""
+
+    component: str
+    """The pipeline component that the tensor belongs to, ``text_encoder`` or ``text_encoder_2``."""
+    name: str
+    """Canonical name, which starts with ``text_model.``."""
+    stored_name: str
+    """Name in the file."""
+    file: Path
+    base: Tensor
+    """(out, in), in the dtype of the file."""
+    up: Tensor
+    """(out, rank) float64."""
+    down: Tensor
+    """(rank, in) float64."""
+
+    @property
+    def edited(self) -> Tensor:
+        """The edited tensor, rounded once to the dtype of the file."""
+        return (self.base.double() + self.up @ self.down).to(self.base.dtype)
+
+
+def make_tensor_update(
+    source: TextEncoder, name: str, up: Tensor, down: Tensor, base: Tensor | None = None
+) -> TensorUpdate:
+    """Return the update ``up @ down`` of a tensor of a text encoder.
+
+    Args:
+        source: the text encoder.
+        name: the tensor's canonical name.
+        up: (out, rank) float64.
+        down: (rank, in) float64.
+        base: the tensor as stored; read from the file if None.
+    """
+    stored = source.tensor(name) if base is None else base
+    return TensorUpdate(source.component, name, source.stored_name(name), source.file_of(name), stored, up, down)

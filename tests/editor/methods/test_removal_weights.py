@@ -1,0 +1,68 @@
+"""Under-fitted removals get a larger weight, in rows and in statistics alike."""
+
+import pytest
+import torch
+
+from editor.checkpoints import TextEncoder
+from editor.methods import layer_edit
+from editor.methods.config import DEFAULT_METHOD
+from editor.methods.default import edit_encoder, search_preservation
+from editor.methods.layer_edit import LayerEdit, canonical_order
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.sites.key_value_pairs import Site
+from editor.sites.lazy_clip import LazyCLIPTextModel
+from editor.solver.preservation_search import MAX_REWEIGHT, upweight_underfit
+
+NAMES = ("fox", "pizza", "owl", "rocket", "violin")
+MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in NAMES)
+
+
+@pytest.fixture
+def edit(source: TextEncoder, book: PromptBuilder) -> LayerEdit:
+    model = LazyCLIPTextModel(source)
+    return LayerEdit(Site(model, model, 0), book, MANY, DEFAULT_METHOD)
+
+
+def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
+    weights = upweight_underfit(MANY, torch.tensor([0.1, 0.1, 0.1, 0.2, 2.0]))
+    assert weights == {MANY[4]: MAX_REWEIGHT}
+    assert upweight_underfit(MANY, torch.full((5,), 0.3)) == {}
+    (_, nearly), (_, twice) = upweight_underfit(MANY, torch.tensor([0.2, 0.2, 0.2, 0.32, 0.35])).items()
+    assert 1 < nearly < twice < 2.25
+
+
+def test_reweighting_lowers_the_held_out_cost(edit: LayerEdit, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, reweighted, weights = search_preservation(edit)
+    monkeypatch.setattr(layer_edit, "MAX_MEASURED_REMOVALS", 0)
+    _, plain, none = search_preservation(LayerEdit(edit.site, edit.builder, MANY, DEFAULT_METHOD))
+    assert weights
+    assert not none
+    assert reweighted.cost < plain.cost
+
+
+def test_reweighted_statistics_equal_weighted_sums(edit: LayerEdit) -> None:
+    sums = {removal: edit.statistics_of(removal).to_float64() for removal in MANY}
+    weights = {MANY[0]: 1.5, MANY[3]: 2.25}
+    summed = edit.reweighted_statistics(weights)
+    for part in ("moment", "target"):
+        expected = sum(getattr(sums[removal], part) * weights.get(removal, 1.0) for removal in MANY)
+        torch.testing.assert_close(getattr(summed, part), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_rows_and_statistics_are_reweighted_the_same_way(edit: LayerEdit, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {MANY[1]: 1.75}
+    monkeypatch.setattr(
+        LayerEdit,
+        "small_problem_pairs",
+        [(removal, pair) for removal in MANY for pair in edit.builder.edit_pairs(removal)],
+    )
+    from_rows, from_statistics = edit.reweighted_rows(weights).statistics(), edit.reweighted_statistics(weights)
+    torch.testing.assert_close(from_rows.moment, from_statistics.moment, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(from_rows.target, from_statistics.target, rtol=1e-5, atol=1e-5)
+
+
+def test_record_contains_the_removal_weights(source: TextEncoder, book: PromptBuilder, edit: LayerEdit) -> None:
+    (done,) = edit_encoder(source, book, MANY)
+    _, _, weights = search_preservation(edit)
+    expected = {removal.concept.name: pytest.approx(weights.get(removal, 1.0)) for removal in MANY}
+    assert {one.concept: one.weight for one in done.record.feasibility} == expected
