@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install Debian packages where that is ours to do: as root with apt. Elsewhere say in one line what is left out.
+# Install Debian packages if this runs as root with apt; otherwise print which ones are missing.
 set -eu
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq

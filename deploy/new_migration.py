@@ -1,4 +1,4 @@
-"""Write the next step: `python deploy/new_migration.py "what changes"`."""
+"""Generate a database migration: `python deploy/new_migration.py "what changes"`."""
 
 import argparse
 import tempfile
@@ -11,7 +11,7 @@ from service.store.migrations.runner import SCRIPT_FOLDER, script_config
 
 
 def main() -> None:
-    """Compare a database of the last step with the tables that the code describes, and write down the difference."""
+    """Compare a database at the latest migration with the ORM tables, and write a migration for the difference."""
     parser = argparse.ArgumentParser(prog="python deploy/new_migration.py", description=__doc__)
     parser.add_argument("message", help="What changes, in a few words.")
     message = parser.parse_args().message

@@ -1,11 +1,11 @@
-# The API and the dispatcher: neither torch nor the editor's code runs here.
+# The API and the dispatcher, without torch and without the editor.
 #   docker build --file deploy/images/api.Dockerfile --tag expunge-api .
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY api_schemas api_schemas
 COPY service service
-# The distribution names all of its packages; the two that stay out of this image are empty here.
+# The build requires all packages of the distribution, so the two that this image does not need are empty.
 RUN mkdir editor worker && touch editor/__init__.py worker/__init__.py
 RUN python -m venv /opt/expunge && /opt/expunge/bin/pip install --no-cache-dir --constraint constraints.txt ".[service,scaleout]"
 

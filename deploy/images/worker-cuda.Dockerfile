@@ -1,9 +1,9 @@
-# A worker on a GPU node: run with --gpus all. It has no port: it reads the queue, and writes to the database and the bucket.
+# A worker on a GPU node: run with --gpus all. It opens no port: it reads the queue and writes to the database and the bucket.
 #   docker build --file deploy/images/worker-cuda.Dockerfile --tag expunge-worker-cuda .
 FROM nvidia/cuda:12.8.1-runtime-ubuntu24.04
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv tini && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/expunge
-# torch first: the largest part, in a layer of its own that a change of ours leaves alone.
+# torch is installed first, in its own layer, so that code changes do not invalidate this largest layer.
 RUN /opt/expunge/bin/pip install --no-cache-dir torch==2.13.0 --index-url https://download.pytorch.org/whl/cu128
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./

@@ -83,8 +83,8 @@ def file_response(content: RangeReader, file: FileInfo, request: Request) -> Res
         return Response(status_code=304, headers=headers)
     span, status = ByteRange(0, file.size), 200
     if request.headers.get("if-range", etag) == etag:
-        wanted = parse_range(request.headers.get("range", ""), file.size)
-        span, status = (wanted, 206) if wanted else (span, status)
+        requested = parse_range(request.headers.get("range", ""), file.size)
+        span, status = (requested, 206) if requested else (span, status)
     if status == 206:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
     headers["Content-Length"] = str(span.end - span.start)
@@ -96,8 +96,8 @@ def file_response(content: RangeReader, file: FileInfo, request: Request) -> Res
 
 def etag_matches(if_none_match: str, etag: str) -> bool:
     """Return whether If-None-Match contains the ETag, by weak comparison (RFC 9110, 13.1.2)."""
-    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return etag in given or given == ["*"]
+    etags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in etags or etags == ["*"]
 
 
 def parse_range(header: str, size: int) -> ByteRange | None:

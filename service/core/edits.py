@@ -133,7 +133,7 @@ class PendingRevocation(PendingJob):
 
 @dataclass(frozen=True, eq=False)
 class PendingDryRun(PendingJob):
-    """A POST that asks a worker for a plan. Nobody waits for its reply but the request itself, so it has no key."""
+    """A POST that requests a dry run. It has no Idempotency-Key, because it changes nothing."""
 
     request: EditRequest
     scope: Scope | None = field(default=None, init=False)

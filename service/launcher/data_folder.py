@@ -85,15 +85,15 @@ class DataFolder:
     @contextmanager
     def announce(self, url: str) -> Iterator[dict[str, str | int]]:
         """Write `service_file` for clients on this machine, and remove it when the service stops."""
-        found: dict[str, str | int] = {
+        announcement: dict[str, str | int] = {
             "url": url,
             "api_key_file": str(self.api_key_file),
             "data_dir": str(self.root),
             "pid": os.getpid(),
         }
-        _write_private(self.service_file, json.dumps(found))
+        _write_private(self.service_file, json.dumps(announcement))
         try:
-            yield found
+            yield announcement
         finally:
             self.service_file.unlink(missing_ok=True)
 

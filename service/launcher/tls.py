@@ -41,8 +41,8 @@ class ListenPolicy:
     def arguments(self) -> list[str]:
         """Return the arguments for `python -m service.server`."""
         paths = {"--tls-certificate": self.certificate, "--tls-key": self.key}
-        given = [part for name, path in paths.items() if path for part in (name, str(path))]
-        return [*given, *(["--behind-proxy"] if self.behind_proxy else [])]
+        arguments = [part for name, path in paths.items() if path for part in (name, str(path))]
+        return [*arguments, *(["--behind-proxy"] if self.behind_proxy else [])]
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""What can be held against something: settings, extras, modules and commands that the deployment files name."""
+"""Deployment files name only settings, extras, modules and commands that exist."""
 
 import importlib.util
 import json
@@ -29,13 +29,13 @@ def example() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z0-9_]+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
 
 
-def test_the_example_has_every_setting_and_no_other() -> None:
+def test_example_lists_every_setting() -> None:
     named = {name for name in example() if name.startswith("EXPUNGE_")}
     assert named == {f"EXPUNGE_{name.upper()}" for name in FIELDS}
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
-def test_the_example_says_what_is_when_it_is_not_set(name: str) -> None:
+def test_example_shows_the_defaults(name: str) -> None:
     text, default = example()[f"EXPUNGE_{name.upper()}"], FIELDS[name].default
     if isinstance(default, (dict, list, bool, int, float)):
         assert json.loads(text) == default
@@ -44,13 +44,13 @@ def test_the_example_says_what_is_when_it_is_not_set(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*IMAGES, *UNITS, DEPLOY / "compose.yaml"], ids=lambda path: path.name)
-def test_only_settings_that_exist_are_set(path: Path) -> None:
+def test_only_existing_settings_are_set(path: Path) -> None:
     named = set(re.findall(r"\bEXPUNGE_[A-Z_]+", path.read_text()))
     assert named <= {f"EXPUNGE_{name.upper()}" for name in FIELDS}
 
 
 def commands() -> Iterator[Any]:
-    """Every command of ours that an image, a unit or the compose file starts."""
+    """Every command that an image, a unit or the compose file starts."""
     for image in IMAGES:
         for line in re.findall(r"^CMD (\[.*\])$", image.read_text(), re.MULTILINE):
             yield pytest.param(json.loads(line), id=image.name)
@@ -74,7 +74,7 @@ def test_commands_exist(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.name)
-def test_images_install_what_the_distribution_offers(image: Path) -> None:
+def test_images_install_existing_extras(image: Path) -> None:
     text = image.read_text()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = re.findall(r'"\.\[(.*)\]"', text)
@@ -88,14 +88,14 @@ def test_images_install_what_the_distribution_offers(image: Path) -> None:
     assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
 
 
-def test_the_api_image_has_no_torch() -> None:
+def test_api_image_has_no_torch() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert not any(
         re.match(r"torch|diffusers|transformers|expunge\[", need) for need in extras["service"] + extras["scaleout"]
     )
 
 
-def test_compose_refers_to_what_it_has() -> None:
+def test_compose_references_are_defined() -> None:
     services = COMPOSE["services"]
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
@@ -107,7 +107,7 @@ def test_compose_refers_to_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_units_have_what_a_unit_needs(unit: Path) -> None:
+def test_units_are_complete(unit: Path) -> None:
     sections = re.findall(r"^\[(\w+)\]$", unit.read_text(), re.MULTILINE)
     keys = re.findall(r"^(\w+)=", unit.read_text(), re.MULTILINE)
     assert sections == ["Unit", "Service", "Install"]

@@ -111,7 +111,7 @@ def test_a_job_that_ignores_its_cancel_is_ended_and_the_worker_lives_on(tmp_path
         assert stack.client.edits.get(deaf.id).status == "canceled"
 
 
-def test_a_second_instance_is_refused(stack: Stack) -> None:
+def test_second_instance_is_refused(stack: Stack) -> None:
     second = command("up", "--data-dir", stack.data_dir, "--port", "0")
     done = subprocess.run(second, env=environment(), capture_output=True, text=True, timeout=30)
     assert done.returncode == 3

@@ -1,4 +1,4 @@
-"""A service on an empty store, in this process: no broker, no worker, no sockets."""
+"""Fixtures: the API in this process on an empty store, without broker, worker and sockets."""
 
 import logging
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def client(app_state: AppState, api_key: str) -> Iterator[TestClient]:
 
 @pytest.fixture
 def own_logging() -> Iterator[None]:
-    """Whatever a test does to logging ends with it."""
+    """Restore the logging configuration after the test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

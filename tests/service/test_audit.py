@@ -1,4 +1,4 @@
-"""The audit log: every deed has a line, no line can be changed, and what is done to the file all the same is found."""
+"""The audit log: every action has a line, lines are immutable, and tampering with the file is detected."""
 
 import sqlite3
 from pathlib import Path
@@ -26,7 +26,7 @@ def verify(database: Database, expected: tuple[int, str] | None = None) -> audit
         return audit.verify(session, expected)
 
 
-def test_who_did_what_is_there_and_no_concept(client: TestClient, database: Database) -> None:
+def test_actions_are_logged_without_concepts(client: TestClient, database: Database) -> None:
     edit = client.post("/v1/edits", json=BODY).json()
     client.post(f"/v1/edits/{edit['id']}/cancel")
     client.post("/v1/webhook_endpoints", json={"url": "https://desk.example/"})
@@ -37,13 +37,13 @@ def test_who_did_what_is_there_and_no_concept(client: TestClient, database: Data
     assert verify(database).fault is None
 
 
-def test_a_refused_request_leaves_no_line(client: TestClient) -> None:
+def test_rejected_request_is_not_logged(client: TestClient) -> None:
     client.post("/v1/edits", json={"model": "tiny", "removals": []})
     assert client.get("/v1/audit_log").json()["data"] == []
 
 
 @pytest.mark.parametrize("operation", [update(AuditLine).values(actor="x"), delete(AuditLine)])
-def test_the_database_refuses_to_change_a_line(database: Database, clock: FakeClock, operation: object) -> None:
+def test_database_refuses_to_change_lines(database: Database, clock: FakeClock, operation: object) -> None:
     fill(database, clock)
     with pytest.raises(IntegrityError, match="only ever added to"), database.write() as session:
         session.execute(operation)  # type: ignore[call-overload]
@@ -60,10 +60,8 @@ def test_the_database_refuses_to_change_a_line(database: Database, clock: FakeCl
         ("UPDATE audit_log SET seq = seq + 100 WHERE seq = 2", 2),
     ],
 )
-def test_what_is_done_to_the_file_is_found(
-    database: Database, clock: FakeClock, tmp_path: Path, tampering: str, line: int
-) -> None:
-    """By somebody who may write there, and has taken the triggers away first."""
+def test_tampering_is_detected(database: Database, clock: FakeClock, tmp_path: Path, tampering: str, line: int) -> None:
+    """The attacker can write to the file and drops the triggers first."""
     fill(database, clock)
     assert verify(database).fault is None
     with sqlite3.connect(tmp_path / "expunge.db") as raw:
@@ -75,7 +73,7 @@ def test_what_is_done_to_the_file_is_found(
     assert f"line {line} " in fault
 
 
-def test_a_log_that_was_cut_off_is_found_by_who_noted_its_end(database: Database, clock: FakeClock) -> None:
+def test_truncated_log_is_detected_with_a_checkpoint(database: Database, clock: FakeClock) -> None:
     fill(database, clock)
     noted = verify(database)
     fill(database, clock, 2)

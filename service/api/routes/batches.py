@@ -77,8 +77,8 @@ def list_batches(
     """Return a page of batches."""
     with app_state.database.read() as session:
         rows = store.list_recent(session, caller.tenant, after=after, limit=limit + 1)
-        found = [serializers.batch(session, row) for row in rows]
-    return serializers.page(found, limit, lambda batch: batch.id)
+        data = [serializers.batch(session, row) for row in rows]
+    return serializers.page(data, limit, lambda batch: batch.id)
 
 
 @router.get("/{batch_id}", summary="Read a batch")
@@ -135,7 +135,7 @@ def _parse_json(content: bytes) -> Any:
 
 
 def _get_batch(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
-    found = store.get(session, caller.tenant, batch_id)
-    if found is None:
+    batch = store.get(session, caller.tenant, batch_id)
+    if batch is None:
         raise NotFound(f'There is no batch "{batch_id}".', remedy="GET /v1/batches lists your batches.")
-    return found
+    return batch

@@ -60,8 +60,8 @@ def tree(
     recursive: Annotated[bool, Query(description="Has no effect: all files are always listed.")] = True,
 ) -> list[dict[str, Any]]:
     """Return all files with their sizes and digests."""
-    found = open_repository(app_state, caller, namespace, repo, revision)
-    return [_tree_entry(file) for file in found.files.values()]
+    repository = open_repository(app_state, caller, namespace, repo, revision)
+    return [_tree_entry(file) for file in repository.files.values()]
 
 
 @router.head("/{namespace}/{repo}/resolve/{revision}/{name:path}", include_in_schema=False)
@@ -81,10 +81,10 @@ def resolve(
     caller: ReadsArtifacts,
 ) -> Response:
     """Return the bytes. Supports `Range`; the ETag is the SHA-256 digest."""
-    found = open_repository(app_state, caller, namespace, repo, revision)
-    file = found.file(name)
+    repository = open_repository(app_state, caller, namespace, repo, revision)
+    file = repository.file(name)
     response = file_response(file.content, file, request)
-    response.headers["X-Repo-Commit"] = found.commit
+    response.headers["X-Repo-Commit"] = repository.commit
     return response
 
 
@@ -94,8 +94,8 @@ def open_repository(app_state: AppState, caller: Caller, namespace: str, repo: s
     if namespace != NAMESPACE:
         raise repository_not_found(name)
     if re.fullmatch(EDIT_ID, repo):
-        found = _open_edit(app_state, caller, repo, name)
-        return found if revision == MAIN else found.require_commit(revision)
+        repository = _open_edit(app_state, caller, repo, name)
+        return repository if revision == MAIN else repository.require_commit(revision)
     return _open_model(app_state, caller, repo, name, revision)
 
 
@@ -149,18 +149,18 @@ def _published_files(app_state: AppState, job: orm.Job) -> dict[str, HubFile]:
     }
 
 
-def _repository_info(found: Repository) -> dict[str, Any]:
+def _repository_info(repository: Repository) -> dict[str, Any]:
     return {
-        "id": found.id,
-        "modelId": found.id,
-        "sha": found.commit,
+        "id": repository.id,
+        "modelId": repository.id,
+        "sha": repository.commit,
         "private": True,
         "gated": False,
         "disabled": False,
         "tags": ["diffusers", "expunge"],
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
-        "siblings": [{"rfilename": name} for name in found.files],
+        "siblings": [{"rfilename": name} for name in repository.files],
     }
 
 

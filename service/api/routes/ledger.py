@@ -59,8 +59,8 @@ def list_revisions(
     get_model(app_state, model_id)
     with app_state.database.read() as session:
         rows = ledgers.revisions(session, caller.tenant, model_id, before=after, limit=limit + 1)
-        found = [serializers.revision(row, session.get_one(Job, row.job_id)) for row in rows]
-    return serializers.page(found, limit, lambda revision: revision.number)
+        data = [serializers.revision(row, session.get_one(Job, row.job_id)) for row in rows]
+    return serializers.page(data, limit, lambda revision: revision.number)
 
 
 @router.get("/revisions/{number}", summary="Read a revision")

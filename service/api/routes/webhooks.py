@@ -93,13 +93,13 @@ def redeliver(
 
 
 def _get_endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:
-    found = webhooks.get_endpoint(session, caller.tenant, endpoint_id)
-    if found is None:
+    endpoint = webhooks.get_endpoint(session, caller.tenant, endpoint_id)
+    if endpoint is None:
         raise NotFound(
             f'There is no webhook endpoint "{endpoint_id}".',
             remedy="GET /v1/webhook_endpoints lists your endpoints.",
         )
-    return found
+    return endpoint
 
 
 def _record_audit(session: Session, caller: Caller, action: str, target: str, app_state: AppState) -> None:

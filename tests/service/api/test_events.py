@@ -1,4 +1,4 @@
-"""Events as pages and as a stream: nobody who reconnects misses one."""
+"""Events as pages and as a stream that can be resumed without gaps."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from tests.fakes.clock import FakeClock
 
 
 def finished(database: Database, clock: FakeClock, steps: int = 5) -> str:
-    """An edit with `steps` + 3 events."""
+    """Create a finished edit with `steps` + 3 events."""
     with database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
         edit_id = jobs.create(session, NewJob(request, "key"), now=clock()).id
@@ -43,31 +43,29 @@ def test_events_are_paged_without_gaps(client: TestClient, database: Database, c
     assert seqs == list(range(1, 9))
 
 
-def test_a_stream_ends_with_done(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_stream_ends_with_done(client: TestClient, database: Database, clock: FakeClock) -> None:
     *events, last = read(client, finished(database, clock))
     assert [message.id for message in events] == [str(seq) for seq in range(1, 9)]
     assert [events[0].event, events[2].event, last.event] == ["status", "progress", STREAM_END]
 
 
-def test_a_stream_longer_than_one_look(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_stream_continues_beyond_one_poll(client: TestClient, database: Database, clock: FakeClock) -> None:
     *events, last = read(client, finished(database, clock, steps=450))
     assert (len(events), last.event) == (453, STREAM_END)
 
 
-def test_a_reader_goes_on_where_it_was(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_stream_resumes_after_last_event_id(client: TestClient, database: Database, clock: FakeClock) -> None:
     edit_id = finished(database, clock)
     *events, _ = read(client, edit_id, **{"Last-Event-ID": "6"})
     assert [message.id for message in events] == ["7", "8"]
 
 
-def test_after_the_end_there_is_nothing_to_reconnect_for(
-    client: TestClient, database: Database, clock: FakeClock
-) -> None:
+def test_reconnect_after_the_end_returns_204(client: TestClient, database: Database, clock: FakeClock) -> None:
     edit_id = finished(database, clock)
     assert client.get(f"/v1/edits/{edit_id}/stream", headers={"Last-Event-ID": "8"}).status_code == 204
 
 
-def test_a_stopping_service_ends_its_streams(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+def test_shutdown_ends_streams(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     with app_state.database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")])
         edit_id = jobs.create(session, NewJob(request, "key"), now=clock()).id

@@ -1,4 +1,4 @@
-"""Bytes over HTTP: whole, in part, or not again."""
+"""File downloads: complete files, ranges and conditional requests."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def edit(app_state: AppState) -> str:
 
 
 def publish(app_state: AppState) -> str:
-    """The URL of an edit that has published `FILES`."""
+    """Publish `FILES` and return the URL of the edit."""
     files = []
     for name, (data, media_type) in FILES.items():
         blob = app_state.blobs.put(io.BytesIO(data))
@@ -53,7 +53,7 @@ def weights(edit: str) -> str:
     return f"{edit}/artifacts/text_encoder/model.safetensors"
 
 
-def test_the_list_says_what_is_there(client: TestClient, edit: str) -> None:
+def test_list_contains_all_artifacts(client: TestClient, edit: str) -> None:
     artifacts = client.get(f"{edit}/artifacts").json()["data"]
     assert {artifact["name"] for artifact in artifacts} == set(FILES)
     for artifact in artifacts:
@@ -62,7 +62,7 @@ def test_the_list_says_what_is_there(client: TestClient, edit: str) -> None:
         assert client.get(artifact["url"]).content == data
 
 
-def test_a_whole_file(client: TestClient, weights: str) -> None:
+def test_complete_file(client: TestClient, weights: str) -> None:
     response = client.get(weights)
     assert (response.status_code, response.content) == (200, DATA)
     assert response.headers["ETag"] == f'"{hashlib.sha256(DATA).hexdigest()}"'
@@ -71,7 +71,7 @@ def test_a_whole_file(client: TestClient, weights: str) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_head_has_the_headers_and_no_body(client: TestClient, weights: str) -> None:
+def test_head_has_headers_and_no_body(client: TestClient, weights: str) -> None:
     response = client.head(weights)
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["Content-Length"] == str(len(DATA))
@@ -81,14 +81,14 @@ def test_head_has_the_headers_and_no_body(client: TestClient, weights: str) -> N
     ("header", "start", "end"),
     [("bytes=0-99", 0, 100), ("bytes=5000-", 5000, 5120), ("bytes=-20", 5100, 5120), ("bytes=10-99999", 10, 5120)],
 )
-def test_a_part_of_a_file(client: TestClient, weights: str, header: str, start: int, end: int) -> None:
+def test_range_of_a_file(client: TestClient, weights: str, header: str, start: int, end: int) -> None:
     response = client.get(weights, headers={"Range": header})
     assert (response.status_code, response.content) == (206, DATA[start:end])
     assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/{len(DATA)}"
     assert response.headers["Content-Length"] == str(end - start)
 
 
-def test_a_file_put_together_from_parts(client: TestClient, weights: str) -> None:
+def test_ranges_form_the_complete_file(client: TestClient, weights: str) -> None:
     parts = [
         client.get(weights, headers={"Range": f"bytes={start}-{start + 999}"}).content
         for start in range(0, len(DATA), 1000)
@@ -96,25 +96,25 @@ def test_a_file_put_together_from_parts(client: TestClient, weights: str) -> Non
     assert b"".join(parts) == DATA
 
 
-def test_a_range_past_the_end_is_a_problem(client: TestClient, weights: str) -> None:
+def test_range_past_the_end_is_rejected(client: TestClient, weights: str) -> None:
     response = client.get(weights, headers={"Range": "bytes=5120-"})
     assert (response.status_code, response.json()["code"]) == (416, "range_not_satisfiable")
     assert response.headers["Content-Range"] == "bytes */5120"
 
 
-def test_if_range_of_another_version_gets_it_all(client: TestClient, weights: str) -> None:
+def test_if_range_with_another_etag_returns_the_complete_file(client: TestClient, weights: str) -> None:
     response = client.get(weights, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
     assert (response.status_code, response.content) == (200, DATA)
 
 
-def test_what_the_client_has_is_not_sent_again(client: TestClient, weights: str) -> None:
+def test_if_none_match_returns_304(client: TestClient, weights: str) -> None:
     etag = client.get(weights).headers["ETag"]
     response = client.get(weights, headers={"If-None-Match": f'"x", {etag}'})
     assert (response.status_code, response.content) == (304, b"")
 
 
 @pytest.mark.parametrize("header", ["", "bytes", "bytes=-", "bytes=a-b", "items=0-1", "bytes=0-1,4-5", "bytes=9-3"])
-def test_ranges_that_we_do_not_know_are_ignored(header: str) -> None:
+def test_unsupported_ranges_are_ignored(header: str) -> None:
     assert parse_range(header, 100) is None
 
 
@@ -138,21 +138,21 @@ def test_ranges_of_small_files() -> None:
         ("/report.json", "text/html", "report.json"),
     ],
 )
-def test_the_report_comes_in_two_forms(client: TestClient, edit: str, path: str, accept: str, expected: str) -> None:
+def test_report_is_served_as_json_or_html(client: TestClient, edit: str, path: str, accept: str, expected: str) -> None:
     response = client.get(edit + path, headers={"Accept": accept})
     data, media_type = FILES[expected]
     assert (response.content, response.headers["content-type"]) == (data, media_type)
     assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
-def test_a_missing_file_says_where_to_look(client: TestClient, edit: str) -> None:
+def test_missing_file_has_a_remedy(client: TestClient, edit: str) -> None:
     response = client.get(f"{edit}/artifacts/../../api-key")
     assert response.status_code == 404
     response = client.get(f"{edit}/artifacts/nothing.bin")
     assert "artifacts" in response.json()["remedy"]
 
 
-def test_a_file_in_a_bucket_is_read_there(app_state: AppState, api_key: str, bucket: str) -> None:
+def test_file_in_a_bucket_is_redirected(app_state: AppState, api_key: str, bucket: str) -> None:
     settings = app_state.settings.model_copy(update={"redirect_seconds": 60})
     remote = replace(app_state, settings=settings, blobs=S3Blobs(bucket))
     path = f"{publish(remote)}/artifacts/text_encoder/model.safetensors"

@@ -1,4 +1,4 @@
-"""Bodies and paths that are made to hurt: deep, endless, packed, and such that point elsewhere."""
+"""Hostile bodies and paths: deeply nested, huge or compressed bodies, and path traversal."""
 
 import gzip
 import io
@@ -43,8 +43,8 @@ BODIES = DEEP | HUGE
 
 
 @pytest.fixture
-def roomy(app_state: AppState, client: TestClient) -> Iterator[TestClient]:
-    """As large bodies as a service takes that nobody has set up."""
+def default_limits_client(app_state: AppState, client: TestClient) -> Iterator[TestClient]:
+    """A client of a service with the default body limits."""
     settings = app_state.settings.model_copy(update={"max_body_bytes": LIMIT, "max_batch_bytes": 4_194_304})
     app = create_app(replace(app_state, settings=settings))
     with TestClient(app, headers=client.headers, raise_server_exceptions=False) as found:
@@ -52,28 +52,30 @@ def roomy(app_state: AppState, client: TestClient) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("path", ["/v1/edits", "/v1/edits:validate", "/v1/batches", "/v1/webhook_endpoints"])
-def test_a_body_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, path: str) -> None:
+def test_hostile_body_is_rejected_quickly(default_limits_client: TestClient, path: str) -> None:
     for name, body in BODIES.items():
         started = time.process_time()
-        response = roomy.post(path, content=body.encode(), headers=JSON)
+        response = default_limits_client.post(path, content=body.encode(), headers=JSON)
         assert response.status_code in REFUSALS, (name, response.text[:300])
         assert response.json()["code"]
-        assert len(response.content) < 100_000, f"{name}: what was refused is not sent back whole"
+        assert len(response.content) < 100_000, f"{name}: the rejected body is not echoed"
         assert time.process_time() - started < SECONDS, name
 
 
-def test_of_very_many_faults_the_first_are_told(roomy: TestClient) -> None:
-    problem = roomy.post("/v1/edits", content=HUGE["many keys"].encode(), headers=JSON).json()
+def test_number_of_reported_errors_is_limited(default_limits_client: TestClient) -> None:
+    problem = default_limits_client.post("/v1/edits", content=HUGE["many keys"].encode(), headers=JSON).json()
     assert len(problem["errors"]) == MAX_REPORTED_ERRORS
     assert problem["detail"].endswith("and 14901 more")
 
 
 @pytest.mark.parametrize("path", ["/v1/edits", "/v1/batches"])
 @pytest.mark.parametrize("kind", [JSON, CSV], ids=["json", "csv"])
-def test_what_is_packed_is_not_unpacked(roomy: TestClient, path: str, kind: dict[str, str]) -> None:
-    """Fifty megabytes in fifty kilobytes stay fifty kilobytes, and those are no request."""
+def test_compressed_body_is_not_decompressed(
+    default_limits_client: TestClient, path: str, kind: dict[str, str]
+) -> None:
+    """50 MB compressed to 50 kB are read as 50 kB of invalid JSON."""
     started = time.process_time()
-    response = roomy.post(path, content=BOMB, headers=kind | {"Content-Encoding": "gzip"})
+    response = default_limits_client.post(path, content=BOMB, headers=kind | {"Content-Encoding": "gzip"})
     assert response.status_code in REFUSALS
     assert time.process_time() - started < SECONDS
 
@@ -88,9 +90,9 @@ def test_what_is_packed_is_not_unpacked(roomy: TestClient, path: str, kind: dict
     ],
     ids=["one cell", "many rows", "many columns", "a quote that never ends"],
 )
-def test_a_csv_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, rows: str) -> None:
+def test_hostile_csv_is_rejected_quickly(default_limits_client: TestClient, rows: str) -> None:
     started = time.process_time()
-    response = roomy.post("/v1/batches?model=tiny", content=rows.encode(), headers=CSV)
+    response = default_limits_client.post("/v1/batches?model=tiny", content=rows.encode(), headers=CSV)
     assert response.status_code in REFUSALS, response.text[:300]
     assert len(response.content) < 100_000
     assert time.process_time() - started < SECONDS
@@ -98,7 +100,7 @@ def test_a_csv_that_is_made_to_hurt_is_refused_soon(roomy: TestClient, rows: str
 
 @pytest.fixture
 def published(app_state: AppState, client: TestClient, database: Database) -> str:
-    """An edit with a file; beside the store lies what is nobody's."""
+    """An edit with a file. A file outside the store must not be readable."""
     edit_id = str(client.post("/v1/edits", json={"model": "tiny", "removals": [{"concept": "fox"}]}).json()["id"])
     blob = app_state.blobs.put(io.BytesIO(b"content"))
     with database.write() as session:
@@ -113,7 +115,7 @@ STEPS = ["..", "../", "./", "%2e%2e", "..%2f", "..%5c", "..\\", "%252e%252e", ".
 
 
 @pytest.mark.parametrize("target", ["api-key", "etc/passwd"])
-def test_no_path_leads_out_of_the_bundle(client: TestClient, published: str, target: str) -> None:
+def test_no_path_escapes_the_bundle(client: TestClient, published: str, target: str) -> None:
     places = (f"/v1/edits/{published}/artifacts", f"/hf/expunge/{published}/resolve/main", "/v1/models")
     for base, step, steps in product(places, STEPS, (1, 6)):
         for stream_events in ("/".join([step] * steps) + f"/{target}", quote(f"{step}/" * steps + target, safe="")):
@@ -122,7 +124,7 @@ def test_no_path_leads_out_of_the_bundle(client: TestClient, published: str, tar
             assert b"the key" not in response.content
 
 
-def test_a_model_is_a_name_and_no_path(client: TestClient) -> None:
+def test_model_id_is_not_a_path(client: TestClient) -> None:
     for model in ("../tiny", "/etc", "tiny/../tiny", "tiny\x00", "..", ".", "tiny/", "https://example.org/m"):
         response = client.post("/v1/edits", json={"model": model, "removals": [{"concept": "fox"}]})
         assert response.status_code == 422, model

@@ -1,4 +1,4 @@
-"""What a client sends never becomes a header or a line of the log of its own making."""
+"""Client input cannot inject headers or log lines."""
 
 import io
 from urllib.parse import quote
@@ -25,7 +25,7 @@ def has_no_foreign_header(response: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("given", [BREAK, "x\n", "é", "a b", "", "x" * 65])
-def test_a_request_id_that_is_no_plain_word_is_not_echoed(client: TestClient, given: str) -> None:
+def test_malformed_request_id_is_not_echoed(client: TestClient, given: str) -> None:
     response = client.get("/v1/edits", headers={"Request-Id": given.encode()})
     assert response.headers["request-id"] != given
     assert response.headers["request-id"].isalnum()
@@ -33,7 +33,7 @@ def test_a_request_id_that_is_no_plain_word_is_not_echoed(client: TestClient, gi
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Prefer", "If-None-Match", "Last-Event-ID", "User-Agent"])
-def test_a_header_with_a_line_break_makes_no_other(client: TestClient, name: str) -> None:
+def test_line_break_in_a_header_adds_no_header(client: TestClient, name: str) -> None:
     response = client.post("/v1/edits", json=BODY, headers={name: BREAK.encode()})
     assert response.status_code < 500
     assert has_no_foreign_header(response)
@@ -43,10 +43,10 @@ def test_a_header_with_a_line_break_makes_no_other(client: TestClient, name: str
     ("name", "status"),
     [("a\r\nSet-Cookie: owned=1", 404), ("b\nc", 404), ('d"; filename="e', 200), ("f\x00g", 200)],
 )
-def test_a_published_files_name_makes_no_header(
+def test_artifact_name_adds_no_header(
     client: TestClient, app_state: AppState, database: Database, clock: FakeClock, name: str, status: int
 ) -> None:
-    """No route has a line break in it, so what is named with one can't be asked for."""
+    """Routes do not match line breaks, so a file whose name contains one cannot be requested."""
     edit_id = client.post("/v1/edits", json=BODY).json()["id"]
     blob = app_state.blobs.put(io.BytesIO(b"content"))
     with database.write() as session:
@@ -62,7 +62,7 @@ def test_a_published_files_name_makes_no_header(
     assert not any(name in value for value in response.headers.values())
 
 
-def test_a_path_with_a_line_break_stays_one_line_of_the_log(
+def test_path_with_a_line_break_is_one_log_line(
     client: TestClient, app_state: AppState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure(app_state.settings)

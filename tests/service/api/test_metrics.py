@@ -1,4 +1,4 @@
-"""What Prometheus reads is what happened."""
+"""Prometheus metrics and the request log."""
 
 import re
 from datetime import timedelta
@@ -43,7 +43,7 @@ def test_every_metric_is_documented(client: TestClient) -> None:
     assert named == set(re.findall(r"^\| `(expunge_\w+?)(?:_total)?` \|", PAGE.read_text(), re.MULTILINE))
 
 
-def test_a_request_is_logged_without_its_query(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_query_is_not_logged(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="service.api.metrics"):
         client.get("/v1/edits?model=tiny")
     assert re.fullmatch(r"GET /v1/edits 200 \d+ ms", caplog.messages[-1])

@@ -1,4 +1,4 @@
-"""Many at once: they share a transaction, and nothing else."""
+"""Concurrent requests share transactions but do not affect each other."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.fakes.clock import FakeClock
 DESK = Caller("key", "default", frozenset())
 
 
-def asked(concept: str = "fox", key: str | None = None, model: str = "tiny") -> PendingEdit:
+def pending_edit(concept: str = "fox", key: str | None = None, model: str = "tiny") -> PendingEdit:
     request = EditRequest(model=model, removals=[Removal(concept=concept)])
     return PendingEdit(DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None, request)
 
@@ -38,7 +38,7 @@ def outcomes(app_state: AppState, *several: PendingEdit) -> list[Submission | Ba
     return asyncio.run(post())
 
 
-def test_who_comes_while_others_are_at_work_is_done_with_the_next() -> None:
+def test_calls_during_a_batch_form_the_next_batch() -> None:
     first, go_on, calls = threading.Event(), threading.Event(), list[list[int]]()
 
     def double(items: Sequence[int]) -> list[int | Exception]:
@@ -64,7 +64,7 @@ def test_who_comes_while_others_are_at_work_is_done_with_the_next() -> None:
     assert isinstance(unlucky, ValueError)
 
 
-def test_what_breaks_for_all_is_told_to_all() -> None:
+def test_error_of_a_batch_is_raised_to_all_callers() -> None:
     def work(items: Sequence[int]) -> list[int | Exception]:
         raise StoreUnavailable("away.")
 
@@ -75,15 +75,15 @@ def test_what_breaks_for_all_is_told_to_all() -> None:
     assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(ask()))
 
 
-def test_one_that_is_refused_undoes_nothing_but_itself(app_state: AppState, database: Database) -> None:
+def test_rejected_edit_does_not_affect_others(app_state: AppState, database: Database) -> None:
     made = outcomes(
         app_state,
-        asked(key="a"),
-        asked("pizza", key="a"),
-        asked(model="nobody"),
-        asked(key="a"),
-        asked("very " * 40),
-        asked("rocket"),
+        pending_edit(key="a"),
+        pending_edit("pizza", key="a"),
+        pending_edit(model="nobody"),
+        pending_edit(key="a"),
+        pending_edit("very " * 40),
+        pending_edit("rocket"),
     )
     first, reused, unknown, again, long, last = made
     assert isinstance(first, Submission)
@@ -99,16 +99,16 @@ def test_one_that_is_refused_undoes_nothing_but_itself(app_state: AppState, data
         assert audit.verify(session).fault is None
 
 
-def test_a_crowd_shares_transactions_and_each_gets_a_job_of_its_own(app_state: AppState) -> None:
+def test_concurrent_edits_share_transactions(app_state: AppState) -> None:
     sent: list[str] = []
     event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    made = outcomes(app_state, *(asked(key=str(number)) for number in range(50)))
-    assert len({made_one.reply.body for made_one in made if isinstance(made_one, Submission)}) == 50
+    made = outcomes(app_state, *(pending_edit(key=str(number)) for number in range(50)))
+    assert len({one.reply.body for one in made if isinstance(one, Submission)}) == 50
     assert sent.count("BEGIN IMMEDIATE") <= 3
     assert len(sent) < 50
 
 
-def test_one_that_the_database_will_not_have_takes_nobody_down(app_state: AppState, database: Database) -> None:
+def test_edit_that_the_database_rejects_does_not_affect_others(app_state: AppState, database: Database) -> None:
     with database.write() as session:
         session.execute(
             text(
@@ -116,7 +116,9 @@ def test_one_that_the_database_will_not_have_takes_nobody_down(app_state: AppSta
                 "BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
         )
-    before, bat, after = outcomes(app_state, asked("fox", key="a"), asked("bat", key="b"), asked("pizza", key="c"))
+    before, bat, after = outcomes(
+        app_state, pending_edit("fox", key="a"), pending_edit("bat", key="b"), pending_edit("pizza", key="c")
+    )
     assert isinstance(before, Submission)
     assert isinstance(after, Submission)
     assert isinstance(bat, IdempotencyConflict)
@@ -128,15 +130,15 @@ def test_one_that_the_database_will_not_have_takes_nobody_down(app_state: AppSta
         assert audit.verify(session) == audit.ChainCheck(2, audit.verify(session).head)
 
 
-def test_the_room_for_unfinished_jobs_is_not_overdrawn_by_a_crowd(app_state: AppState) -> None:
+def test_job_quota_holds_under_concurrency(app_state: AppState) -> None:
     object.__setattr__(app_state, "settings", app_state.settings.model_copy(update={"max_unfinished_jobs": 5}))
-    made = outcomes(app_state, *(asked() for _ in range(20)))
+    made = outcomes(app_state, *(pending_edit() for _ in range(20)))
     assert sum(isinstance(one, Submission) for one in made) == 5
     assert sum(isinstance(one, TooManyJobs) for one in made) == 15
 
 
-def test_nobody_sees_anothers_edit_though_they_ask_together(app_state: AppState) -> None:
-    (made,) = outcomes(app_state, asked())
+def test_batched_reads_are_separated_by_tenant(app_state: AppState) -> None:
+    (made,) = outcomes(app_state, pending_edit())
     assert isinstance(made, Submission)
     edit_id = str(json.loads(made.reply.body)["id"])
 
@@ -151,8 +153,8 @@ def test_nobody_sees_anothers_edit_though_they_ask_together(app_state: AppState)
     assert isinstance(none, NotFound)
 
 
-def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(app_state: AppState) -> None:
-    made = outcomes(app_state, *(asked() for _ in range(50)))
+def test_batched_streams_get_only_their_own_new_events(app_state: AppState) -> None:
+    made = outcomes(app_state, *(pending_edit() for _ in range(50)))
     ids = [str(json.loads(one.reply.body)["id"]) for one in made if isinstance(one, Submission)]
     sent: list[str] = []
     event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
@@ -172,7 +174,7 @@ def test_those_who_follow_look_together_and_see_what_is_theirs_and_new(app_state
     assert isinstance(others, NotFound)
 
 
-def test_a_revoked_key_opens_nothing_a_second_later(database: Database, api_key: str, clock: FakeClock) -> None:
+def test_revoked_key_is_rejected_after_a_second(database: Database, api_key: str, clock: FakeClock) -> None:
     ring = Authenticator(database, clock)
     assert asyncio.run(ring.authenticate(api_key))
     with database.write() as session:

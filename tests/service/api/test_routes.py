@@ -1,4 +1,4 @@
-"""Reading, listing, canceling; who may; and that every error is a problem."""
+"""Reading, listing and canceling edits; authentication; errors as problems."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def start(database: Database, clock: FakeClock, edit_id: str) -> claims.Claim:
 
 @pytest.mark.parametrize("path", ["/v1/edits", "/v1/models", "/openapi.json", "/nowhere", NOBODY])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer expunge_000000000000_" + "a" * 43, "Basic x"])
-def test_nothing_but_health_answers_without_a_key(app_state: AppState, path: str, header: str | None) -> None:
+def test_only_health_is_open_without_a_key(app_state: AppState, path: str, header: str | None) -> None:
     stranger = TestClient(create_app(app_state), headers={"Authorization": header} if header else {})
     response = stranger.get(path)
     assert (response.status_code, response.headers["content-type"]) == (401, PROBLEM_JSON)
@@ -47,19 +47,19 @@ def test_nothing_but_health_answers_without_a_key(app_state: AppState, path: str
     assert Problem.model_validate_json(response.content).remedy
 
 
-def test_a_stranger_cannot_make_us_read_a_body(app_state: AppState) -> None:
+def test_body_is_not_parsed_without_a_key(app_state: AppState) -> None:
     response = TestClient(create_app(app_state)).post("/v1/edits", content=b"{")
     assert response.status_code == 401
 
 
-def test_health_is_open(app_state: AppState) -> None:
+def test_health_needs_no_key(app_state: AppState) -> None:
     stranger = TestClient(create_app(app_state))
     assert stranger.get("/healthz").json()["status"] == "ok"
     response = stranger.get("/readyz")
     assert (response.status_code, response.json()["checks"]) == (200, dict.fromkeys(CHECKS, "ok"))
 
 
-def test_not_ready_without_a_broker_and_no_word_about_its_password(app_state: AppState) -> None:
+def test_readiness_fails_without_a_broker_and_hides_its_password(app_state: AppState) -> None:
     settings = app_state.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
     response = TestClient(create_app(replace(app_state, settings=settings))).get("/readyz")
     assert response.status_code == 503
@@ -94,7 +94,7 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
     assert problem.type == f"urn:expunge:problem:{code}"
 
 
-def test_a_fault_of_ours_tells_nothing_but_its_id(
+def test_internal_error_reveals_only_the_request_id(
     app_state: AppState, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(*_: object, **__: object) -> None:
@@ -107,7 +107,7 @@ def test_a_fault_of_ours_tells_nothing_but_its_id(
     assert "1234" not in response.text
 
 
-def test_pages_hold_each_edit_once_newest_first(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_pages_list_each_edit_once_newest_first(client: TestClient, database: Database, clock: FakeClock) -> None:
     ids = [submit(database, clock) for _ in range(5)]
     seen: list[str] = []
     cursor: str | None = None
@@ -127,7 +127,7 @@ def test_lists_can_be_filtered(client: TestClient, database: Database, clock: Fa
     assert client.get("/v1/edits?model=other").json()["data"] == []
 
 
-def test_an_unchanged_edit_is_not_sent_again(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_unchanged_edit_returns_304(client: TestClient, database: Database, clock: FakeClock) -> None:
     edit_id = submit(database, clock)
     first = client.get(f"/v1/edits/{edit_id}")
     assert "Retry-After" in first.headers
@@ -137,7 +137,7 @@ def test_an_unchanged_edit_is_not_sent_again(client: TestClient, database: Datab
     assert client.get(f"/v1/edits/{edit_id}", headers=same).status_code == 200
 
 
-def test_a_queued_edit_is_canceled_at_once(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_queued_edit_is_canceled_at_once(client: TestClient, database: Database, clock: FakeClock) -> None:
     edit_id = submit(database, clock)
     response = client.post(f"/v1/edits/{edit_id}/cancel")
     assert (response.status_code, response.json()["status"]) == (200, "canceled")
@@ -145,7 +145,7 @@ def test_a_queued_edit_is_canceled_at_once(client: TestClient, database: Databas
     assert again.json() == response.json()
 
 
-def test_a_running_edit_is_told_to_stop(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_running_edit_is_canceling(client: TestClient, database: Database, clock: FakeClock) -> None:
     edit_id = submit(database, clock)
     start(database, clock, edit_id)
     for _ in range(2):
@@ -153,7 +153,7 @@ def test_a_running_edit_is_told_to_stop(client: TestClient, database: Database, 
         assert (response.status_code, response.json()["status"]) == (202, "canceling")
 
 
-def test_models_are_listed_with_their_room(client: TestClient) -> None:
+def test_models_are_listed_with_their_token_limit(client: TestClient) -> None:
     (model,) = client.get("/v1/models").json()["data"]
     assert (model["id"], model["max_phrase_tokens"]) == ("tiny", LONGEST_PHRASE)
     assert client.get(model["url"]).json() == model
@@ -161,7 +161,7 @@ def test_models_are_listed_with_their_room(client: TestClient) -> None:
     assert (model["revision"], model["licence"], model["editable"]) == (None, None, [])
 
 
-def test_a_model_says_what_it_is_and_what_can_be_edited(
+def test_model_lists_licence_and_editable_encoders(
     client: TestClient, app_state: AppState, database: Database, clock: FakeClock
 ) -> None:
     folder = app_state.registry.get("tiny").folder
@@ -185,18 +185,18 @@ def test_a_model_says_what_it_is_and_what_can_be_edited(
     assert again["revision"] not in (None, model["revision"])
 
 
-def test_a_wrong_method_is_told_all_that_are_right(client: TestClient) -> None:
-    """Also where several routes answer at one path."""
+def test_wrong_method_lists_allowed_methods(client: TestClient) -> None:
+    """Also if several routes match the path."""
     assert client.put("/v1/edits").headers["Allow"] == "GET, POST"
     assert client.put(f"{NOBODY}/report").headers["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("text", ["0.5", "2026", "yesterday", "2026-13-01T00:00:00Z"])
-def test_other_times_than_times_are_refused(client: TestClient, text: str) -> None:
+def test_malformed_times_are_rejected(client: TestClient, text: str) -> None:
     assert client.get("/v1/edits", params={"created_since": text}).status_code == 422
 
 
-def test_edits_of_a_time(client: TestClient, database: Database, clock: FakeClock) -> None:
+def test_edits_are_filtered_by_time(client: TestClient, database: Database, clock: FakeClock) -> None:
     first = submit(database, clock)
     between = clock.forward(1).isoformat()
     second = submit(database, clock)

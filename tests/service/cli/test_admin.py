@@ -1,4 +1,4 @@
-"""What an operator types: keys, models, the audit log; and where we refuse to listen."""
+"""Operator commands for keys, models and the audit log, and the listen policy."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A command of a group on a data folder of its own. Raises what it raises."""
+    """Run a command of a group on a data folder of its own, and raise its errors."""
 
     def run(group: typer.Typer, *arguments: str) -> str:
         done = CliRunner().invoke(group, [*arguments, "--data-dir", str(tmp_path / "data")])
@@ -41,7 +41,7 @@ def database_of(tmp_path: Path) -> Database:
     return StoreSettings(data_dir=tmp_path / "data").database()
 
 
-def test_a_key_is_made_used_listed_and_revoked(run: Run, tmp_path: Path) -> None:
+def test_key_is_created_used_listed_and_revoked(run: Run, tmp_path: Path) -> None:
     made = json.loads(run(admin.api_keys, "create", "--tenant", "desk", "--scope", "edits:read", "--json")[2:])
     with database_of(tmp_path).read() as session:
         found = api_keys.authenticate(session, made["key"], now=utc_now())
@@ -58,13 +58,13 @@ def test_a_key_is_made_used_listed_and_revoked(run: Run, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "arguments", [["create", "--scope", "edits:eat"], ["create", "--tenant", "A B"], ["revoke", "nobody"]]
 )
-def test_mistakes_are_named(run: Run, arguments: list[str]) -> None:
+def test_invalid_arguments_are_rejected(run: Run, arguments: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         run(admin.api_keys, *arguments)
     assert caught.value.remedy
 
 
-def test_files_are_hashed_once_and_again_when_they_change(run: Run, tmp_path: Path) -> None:
+def test_only_changed_files_are_hashed_again(run: Run, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny")
     assert "4 hashed" in run(admin.models, "add", str(folder))
     assert "0 hashed" in run(admin.models, "add", str(folder))
@@ -77,7 +77,7 @@ def test_files_are_hashed_once_and_again_when_they_change(run: Run, tmp_path: Pa
     assert str(folder) not in run(admin.models, "list")
 
 
-def test_what_was_hashed_before_a_cut_is_not_hashed_again(tmp_path: Path, run: Run) -> None:
+def test_interrupted_registration_resumes(tmp_path: Path, run: Run) -> None:
     folder = write_model(tmp_path / "tiny")
     run(admin.audit, "verify")  # makes the database
     database, seen = database_of(tmp_path), list[int]()
@@ -93,7 +93,7 @@ def test_what_was_hashed_before_a_cut_is_not_hashed_again(tmp_path: Path, run: R
 
 
 @pytest.mark.parametrize("bad", ["unet/model.bin", "run.py", "weights.ckpt", "a/b.pkl", "na\nme.json"])
-def test_code_and_odd_names_are_refused(run: Run, tmp_path: Path, bad: str) -> None:
+def test_code_and_unusual_names_are_rejected(run: Run, tmp_path: Path, bad: str) -> None:
     path = write_model(tmp_path / "tiny") / bad
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"x")
@@ -101,7 +101,7 @@ def test_code_and_odd_names_are_refused(run: Run, tmp_path: Path, bad: str) -> N
         run(admin.models, "add", str(tmp_path / "tiny"))
 
 
-def test_links_and_other_folders_are_refused(run: Run, tmp_path: Path) -> None:
+def test_links_and_other_folders_are_rejected(run: Run, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny")
     (folder / "link.json").symlink_to("/etc/passwd")
     with pytest.raises(RefusedModel, match="link"):
@@ -110,7 +110,7 @@ def test_links_and_other_folders_are_refused(run: Run, tmp_path: Path) -> None:
         run(admin.models, "add", str(tmp_path))
 
 
-def test_the_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
+def test_audit_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
     run(admin.api_keys, "create")
     found = json.loads(run(admin.audit, "verify", "--json")[2:])
     assert run(admin.audit, "verify", "--expect", f"1:{found['head']}").startswith("0")
@@ -120,7 +120,7 @@ def test_the_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "desk.example"])
-def test_no_public_address_without_tls(host: str, tmp_path: Path) -> None:
+def test_public_address_requires_tls(host: str, tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="unencrypted"):
         ListenPolicy().check(host)
     ListenPolicy(behind_proxy=True).check(host)
@@ -132,5 +132,5 @@ def test_no_public_address_without_tls(host: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
-def test_our_own_address_needs_none(host: str) -> None:
+def test_loopback_needs_no_tls(host: str) -> None:
     ListenPolicy().check(host)

@@ -1,4 +1,4 @@
-"""Batches: what can be done is, what can't is told apart; CSV as JSON."""
+"""Batches: valid removals become one edit, invalid ones are reported; CSV and JSON bodies."""
 
 from contextlib import suppress
 from typing import Any
@@ -29,7 +29,7 @@ def post(client: TestClient, *removals: Any, **more: Any) -> Any:
     return client.post("/v1/batches", json={"model": "tiny", "removals": list(removals), **more})
 
 
-def test_each_removal_is_looked_at_by_itself(client: TestClient, database: Database) -> None:
+def test_removals_are_validated_independently(client: TestClient, database: Database) -> None:
     sent = [
         {"concept": "fox", "replacement": "dog"},
         {"concept": ""},
@@ -61,25 +61,25 @@ def test_each_removal_is_looked_at_by_itself(client: TestClient, database: Datab
     assert count(database, Job) == 1
 
 
-def test_all_or_nothing(client: TestClient, database: Database) -> None:
+def test_all_or_nothing_rejects_the_whole_batch(client: TestClient, database: Database) -> None:
     response = post(client, {"concept": "fox"}, {"concept": ""}, all_or_nothing=True)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "removals[1].concept")
     assert count(database, Job) == 0
 
 
-def test_a_batch_of_nothing_that_can_be_done_is_refused(client: TestClient) -> None:
+def test_batch_without_valid_removals_is_rejected(client: TestClient) -> None:
     assert post(client, {"concept": ""}, 3).status_code == 422
     assert post(client).status_code == 422
 
 
-def test_a_thousand_and_not_one_more(client: TestClient) -> None:
+def test_number_of_removals_is_limited(client: TestClient) -> None:
     many = [{"concept": f"thing {i}"} for i in range(MAX_REMOVALS)]
     response = post(client, *many)
     assert (response.status_code, response.json()["counts"]["accepted"]) == (202, MAX_REMOVALS)
     assert post(client, *many, {"concept": "one more"}).status_code == 422
 
 
-def test_a_csv_means_the_same(client: TestClient) -> None:
+def test_csv_batch_equals_json_batch(client: TestClient) -> None:
     text = 'concept,kind,aliases,replacement\r\nfox,,vixen|reynard,"dog, face"\r\n\r\nink,style,,\r\n=1+2,,,\r\n'
     response = client.post("/v1/batches?model=tiny", content=text.encode("utf-8-sig"), headers=CSV)
     assert response.status_code == 202
@@ -106,23 +106,23 @@ def test_a_csv_means_the_same(client: TestClient) -> None:
         b"concept\n" + b'"' + b"x" * 200_000 + b'"\n',
     ],
 )
-def test_other_uploads_are_refused(client: TestClient, content: bytes) -> None:
+def test_malformed_csv_is_rejected(client: TestClient, content: bytes) -> None:
     response = client.post("/v1/batches?model=tiny", content=content, headers=CSV)
     assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
 
 
-def test_a_model_that_is_no_name_is_told_of_a_csv_too(client: TestClient) -> None:
+def test_csv_with_invalid_model_is_rejected(client: TestClient) -> None:
     response = client.post("/v1/batches?model=%3A%C2%BF", content=b"concept\nfox\n", headers=CSV)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "model")
 
 
 @given(st.binary(max_size=200))
-def test_any_upload_is_read_or_refused(content: bytes) -> None:
+def test_any_csv_is_parsed_or_rejected(content: bytes) -> None:
     with suppress(MalformedCsv):
         assert all(removal["concept"] for removal in parse_csv(b"concept\n" + content))
 
 
-def test_a_key_repeats_the_batch(client: TestClient, database: Database) -> None:
+def test_repeated_key_returns_the_same_batch(client: TestClient, database: Database) -> None:
     key = {"Idempotency-Key": "k"}
     body = {"model": "tiny", "removals": [{"concept": "fox"}]}
     first, second = (client.post("/v1/batches", json=body, headers=key) for _ in range(2))
@@ -132,7 +132,7 @@ def test_a_key_repeats_the_batch(client: TestClient, database: Database) -> None
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_other_bodies_are_told_what_is_read_here(client: TestClient) -> None:
+def test_unsupported_bodies_are_rejected(client: TestClient) -> None:
     response = client.post("/v1/batches", content=b"concept\nfox", headers={"Content-Type": "application/xml"})
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
     deep = client.post("/v1/batches", content=b"[" * 3000, headers={"Content-Type": "application/json"})

@@ -1,4 +1,4 @@
-"""What `POST /v1/edits` accepts, what it refuses, and that a refusal queues nothing."""
+"""`POST /v1/edits`: valid requests are queued; invalid ones are rejected and queue nothing."""
 
 import threading
 from dataclasses import replace
@@ -29,7 +29,7 @@ def removal(**fields: Any) -> dict[str, Any]:
     return {"model": "tiny", "removals": [{"concept": "fox", **fields}]}
 
 
-def test_a_good_request_is_queued(client: TestClient, database: Database) -> None:
+def test_valid_request_is_queued(client: TestClient, database: Database) -> None:
     response = client.post("/v1/edits", json=BODY)
     assert response.status_code == 202
     edit = Edit.model_validate_json(response.content)
@@ -76,7 +76,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_names_the_field_and_queues_nothing(client: TestClient, database: Database, case: str) -> None:
+def test_invalid_request_names_the_field_and_queues_nothing(client: TestClient, database: Database, case: str) -> None:
     body, field, code = BAD[case]
     response = client.post("/v1/edits", json=body)
     assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM_JSON)
@@ -86,7 +86,7 @@ def test_bad_input_names_the_field_and_queues_nothing(client: TestClient, databa
     assert (count(database, Job), count(database, OutboxMessage)) == (0, 0)
 
 
-def test_every_bad_field_is_named(client: TestClient) -> None:
+def test_every_invalid_field_is_named(client: TestClient) -> None:
     body = {"model": "tiny", "removals": [{"concept": ""}, {"kind": "object"}], "seed": -1}
     errors = client.post("/v1/edits", json=body).json()["errors"]
     pointers = {error["pointer"] for error in errors}
@@ -107,7 +107,7 @@ def test_every_bad_field_is_named(client: TestClient) -> None:
         (b'{"removals": [{"concept": "fox"}], "seed": NaN}', JSON, 422, "invalid_request"),
     ],
 )
-def test_a_body_that_is_no_request(
+def test_malformed_body_is_rejected(
     client: TestClient, database: Database, content: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     response = client.post("/v1/edits", content=content, headers=headers)
@@ -118,7 +118,7 @@ def test_a_body_that_is_no_request(
     assert count(database, Job) == 0
 
 
-def test_a_body_that_hides_its_size_is_cut_off(client: TestClient, database: Database) -> None:
+def test_size_limit_applies_without_content_length(client: TestClient, database: Database) -> None:
     def chunks() -> Any:
         for _ in range(100):
             yield b" " * 1000
@@ -128,7 +128,7 @@ def test_a_body_that_hides_its_size_is_cut_off(client: TestClient, database: Dat
     assert count(database, Job) == 0
 
 
-def test_a_repeated_key_returns_the_same_job(client: TestClient, database: Database) -> None:
+def test_repeated_key_returns_the_same_job(client: TestClient, database: Database) -> None:
     key = {"Idempotency-Key": "take-down-17"}
     first, second = (client.post("/v1/edits", json=BODY, headers=key) for _ in range(2))
     assert (first.status_code, second.status_code) == (202, 202)
@@ -138,7 +138,7 @@ def test_a_repeated_key_returns_the_same_job(client: TestClient, database: Datab
     assert count(database, Job) == 1
 
 
-def test_the_order_of_fields_does_not_make_another_body(client: TestClient, database: Database) -> None:
+def test_field_order_does_not_change_the_fingerprint(client: TestClient, database: Database) -> None:
     key = {"Idempotency-Key": "k"}
     client.post("/v1/edits", json=BODY, headers=key)
     response = client.post("/v1/edits", json=dict(reversed(BODY.items())) | {"seed": 0}, headers=key)
@@ -146,7 +146,7 @@ def test_the_order_of_fields_does_not_make_another_body(client: TestClient, data
     assert count(database, Job) == 1
 
 
-def test_a_key_with_another_body_is_refused(client: TestClient, database: Database) -> None:
+def test_reused_key_with_another_body_is_rejected(client: TestClient, database: Database) -> None:
     key = {"Idempotency-Key": "k"}
     client.post("/v1/edits", json=BODY, headers=key)
     response = client.post("/v1/edits", json=BODY | {"seed": 1}, headers=key)
@@ -154,7 +154,7 @@ def test_a_key_with_another_body_is_refused(client: TestClient, database: Databa
     assert count(database, Job) == 1
 
 
-def test_a_refused_request_does_not_use_up_its_key(client: TestClient, database: Database) -> None:
+def test_rejected_request_does_not_consume_its_key(client: TestClient, database: Database) -> None:
     key = {"Idempotency-Key": "k"}
     assert client.post("/v1/edits", json=removal(concept=""), headers=key).status_code == 422
     assert count(database, IdempotencyKey) == 0
@@ -162,12 +162,12 @@ def test_a_refused_request_does_not_use_up_its_key(client: TestClient, database:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_an_unusable_key_is_refused(client: TestClient, key: str) -> None:
+def test_malformed_key_is_rejected(client: TestClient, key: str) -> None:
     response = client.post("/v1/edits", json=BODY, headers={"Idempotency-Key": key})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")
 
 
-def test_an_operator_may_make_the_key_a_must(app_state: AppState, client: TestClient, database: Database) -> None:
+def test_key_can_be_made_mandatory(app_state: AppState, client: TestClient, database: Database) -> None:
     strict = replace(app_state, settings=app_state.settings.model_copy(update={"require_idempotency_key": True}))
     edit_id = client.post("/v1/edits", json=BODY).json()["id"]
     with TestClient(create_app(strict), headers=client.headers) as wary:

@@ -1,4 +1,4 @@
-"""Full weights that are put together as they are read: the right bytes, or a problem that says why not."""
+"""Full weights that are assembled while they are read: correct bytes, or an error with a reason."""
 
 import hashlib
 import io
@@ -64,7 +64,7 @@ def base(app_state: AppState) -> Path:
 
 @pytest.fixture
 def weights(app_state: AppState, base: Path) -> str:
-    """The URL of full weights that were published as an overlay."""
+    """Publish full weights as an overlay and return their URL."""
     blob, made, now = app_state.blobs.put(io.BytesIO(DELTA)), overlay_of(base), app_state.clock()
     stream = "application/octet-stream"
     files = [
@@ -81,7 +81,7 @@ def weights(app_state: AppState, base: Path) -> str:
 
 
 @given(st.integers(0, len(FULL)), st.integers(0, len(FULL)))
-def test_any_part_of_the_segments_makes_that_part_of_the_file(one: int, other: int) -> None:
+def test_any_range_of_segments_matches_the_file(one: int, other: int) -> None:
     start, end = sorted((one, other))
     overlay = Overlay(
         base=WEIGHTS, base_sha256="", base_size=0, base_mtime_ns=0, delta_sha256="", segments=SEGMENTS, sha256=""
@@ -91,7 +91,7 @@ def test_any_part_of_the_segments_makes_that_part_of_the_file(one: int, other: i
     assert b"".join(sources[s.source][s.start : s.end] for s in overlay.within(start, end)) == FULL[start:end]
 
 
-def test_the_whole_file_and_what_it_hashes_to(client: TestClient, weights: str) -> None:
+def test_complete_file_and_its_digest(client: TestClient, weights: str) -> None:
     response = client.get(weights)
     assert (response.status_code, response.content) == (200, FULL)
     assert response.headers["ETag"] == f'"{sha256(FULL)}"'
@@ -112,7 +112,7 @@ def test_head_range_if_range_and_if_none_match(client: TestClient, weights: str)
     assert client.get(weights, headers={"Range": f"bytes={len(FULL)}-"}).status_code == 416
 
 
-def test_nothing_but_the_delta_is_stored(app_state: AppState, weights: str) -> None:
+def test_only_the_delta_is_stored(app_state: AppState, weights: str) -> None:
     assert isinstance(app_state.blobs, LocalBlobs)
     stored = [path for path in app_state.blobs.path("00").parent.parent.rglob("*") if path.is_file()]
     assert [path.name for path in stored] == [sha256(DELTA)]
@@ -140,9 +140,7 @@ def unregister(base: Path) -> None:
 
 @pytest.mark.parametrize("change", [flip_a_bit, cut, lengthen_keeping_the_time, Path.unlink, unregister])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_another_base_is_a_problem_and_no_bytes(
-    client: TestClient, weights: str, base: Path, change: Change, method: str
-) -> None:
+def test_changed_base_is_an_error(client: TestClient, weights: str, base: Path, change: Change, method: str) -> None:
     change(base)
     response = client.request(method, weights)
     assert response.status_code == 503
@@ -152,7 +150,7 @@ def test_another_base_is_a_problem_and_no_bytes(
         assert str(base) not in response.text
 
 
-def test_the_same_base_of_another_time_is_hashed_once(
+def test_base_with_another_mtime_is_hashed_once(
     client: TestClient, weights: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = []
@@ -165,7 +163,7 @@ def test_the_same_base_of_another_time_is_hashed_once(
     assert len(hashed) == 1
 
 
-def test_a_base_that_changes_meanwhile_breaks_the_reply_off(base: Path, tmp_path: Path) -> None:
+def test_base_that_changes_while_read_aborts_the_response(base: Path, tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
     parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
@@ -175,8 +173,8 @@ def test_a_base_that_changes_meanwhile_breaks_the_reply_off(base: Path, tmp_path
         list(parts)
 
 
-def test_a_base_that_is_replaced_meanwhile_does_not_matter(base: Path, tmp_path: Path) -> None:
-    """A rename leaves the open file as it is."""
+def test_base_that_is_replaced_while_read_does_not_matter(base: Path, tmp_path: Path) -> None:
+    """A rename does not change the open file."""
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
     parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))

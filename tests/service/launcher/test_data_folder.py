@@ -1,4 +1,4 @@
-"""One instance to a folder, a private key, a socket path that the kernel takes."""
+"""The data folder: one instance at a time, a private API key, a short socket path."""
 
 import stat
 from pathlib import Path
@@ -13,7 +13,7 @@ from service.store.clock import utc_now
 from service.store.database import Database
 
 
-def test_a_second_instance_is_refused(tmp_path: Path) -> None:
+def test_second_instance_is_refused(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
     with folder.lock(), pytest.raises(LaunchError, match="Another `expunge up`"), folder.lock():
         pass
@@ -21,7 +21,7 @@ def test_a_second_instance_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, database: Database) -> None:
+def test_api_key_is_created_once_and_private(tmp_path: Path, database: Database) -> None:
     folder = DataFolder(tmp_path)
     folder.ensure_api_key(database)
     key = folder.api_key_file.read_text()
@@ -32,7 +32,7 @@ def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, databa
         assert api_keys.authenticate(session, key.strip(), now=utc_now())
 
 
-def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
+def test_deep_folder_gets_a_short_socket_path(tmp_path: Path) -> None:
     deep = DataFolder(tmp_path / ("d" * 120))
     with deep.socket_path() as path:
         assert len(str(path)) < MAX_SOCKET_PATH_BYTES
@@ -40,14 +40,14 @@ def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_a_service_is_announced_while_it_runs(tmp_path: Path) -> None:
+def test_service_file_exists_while_it_runs(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     with folder.announce("http://x"):
         assert '"http://x"' in folder.service_file.read_text()
     assert not folder.service_file.exists()
 
 
-def test_no_broker_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_broker_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LaunchError, match=r"expunge\[embedded\]"):

@@ -1,4 +1,4 @@
-"""Children are restarted, stopped with all that they started, and not outlived by us."""
+"""Children are restarted, stopped with their descendants, and killed when the launcher dies."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
-def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
+def test_exited_child_is_restarted(tmp_path: Path) -> None:
     starts: list[int] = []
     child = ChildProcess(program(FOREVER, before_start=lambda: starts.append(1)), tmp_path)
     child.start()
@@ -57,7 +57,7 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     assert starts == [1, 1]
 
 
-def test_a_child_that_keeps_dying_ends_it_all_and_shows_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_loop_raises_with_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.launcher.supervisor.MAX_RESTART_DELAY_SECONDS", 0.0)
     child = ChildProcess(program("raise SystemExit('no such thing')"), tmp_path)
     child.start()
@@ -70,7 +70,7 @@ def test_a_child_that_keeps_dying_ends_it_all_and_shows_why(tmp_path: Path, monk
         eventually(give_up)
 
 
-def test_stopping_is_prompt_and_takes_grandchildren_along(tmp_path: Path) -> None:
+def test_stop_kills_descendants(tmp_path: Path) -> None:
     code = f"""
 import subprocess, sys, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
