@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import RangeNotSatisfiable
 
-_ONE_RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)", re.IGNORECASE)
+_RANGE_HEADER = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)", re.IGNORECASE)
 
 RangeReader = Callable[[int, int], Iterator[bytes]]
 """Returns the bytes from a start to an end (exclusive) in chunks."""
@@ -105,7 +105,7 @@ def parse_range(header: str, size: int) -> ByteRange | None:
 
     Unknown units and requests for several ranges are ignored, as the RFC allows. Raises `RangeNotSatisfiable`.
     """
-    match = _ONE_RANGE.fullmatch(header.strip())
+    match = _RANGE_HEADER.fullmatch(header.strip())
     if match is None or not (match["first"] or match["last"]):
         return None
     if match["first"]:

@@ -25,7 +25,7 @@ PROMPTS_PER_REMOVAL = 40
 """Prompts about each removal that validation generates images for, approximately."""
 
 
-async def plan(app_state: AppState, request: EditRequest, caller: Caller) -> Plan:
+async def run_dry_run(app_state: AppState, request: EditRequest, caller: Caller) -> Plan:
     """Return what the request would do.
 
     Raises:

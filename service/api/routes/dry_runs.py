@@ -17,4 +17,4 @@ async def validate(body: EditRequest, app_state: AppStateDep, caller: WritesEdit
 
     Fails with the errors of `POST /v1/edits`, and with those that the job itself would have.
     """
-    return await dry_runs.plan(app_state, body, caller)
+    return await dry_runs.run_dry_run(app_state, body, caller)

@@ -22,7 +22,7 @@ from service.store.orm import MAX_INTEGER, Job
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"])
 
-Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Revision number, from 1.")]
+RevisionNumber = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Revision number, from 1.")]
 
 
 @router.get("/ledger", summary="List the active removals of a model")
@@ -64,7 +64,7 @@ def list_revisions(
 
 
 @router.get("/revisions/{number}", summary="Read a revision")
-def read_revision(model_id: ModelId, number: Number, app_state: AppStateDep, caller: ReadsLedger) -> Revision:
+def read_revision(model_id: ModelId, number: RevisionNumber, app_state: AppStateDep, caller: ReadsLedger) -> Revision:
     """Return a revision. Revisions never change."""
     row, job = get_revision(app_state, caller, model_id, number)
     return serializers.revision(row, job)
@@ -78,7 +78,12 @@ def read_revision(model_id: ModelId, number: Number, app_state: AppStateDep, cal
     responses=download_responses(ANY_CONTENT),
 )
 def read_revision_file(
-    model_id: ModelId, number: Number, name: FileName, request: Request, app_state: AppStateDep, caller: ReadsArtifacts
+    model_id: ModelId,
+    number: RevisionNumber,
+    name: FileName,
+    request: Request,
+    app_state: AppStateDep,
+    caller: ReadsArtifacts,
 ) -> Response:
     """Return a file of the edit that made the revision: weights, delta or report."""
     _, job = get_revision(app_state, caller, model_id, number)
