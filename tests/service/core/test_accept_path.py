@@ -36,7 +36,7 @@ def publish(client: TestClient, app_state: AppState) -> str:
 
 def actions(app_state: AppState) -> list[str]:
     with app_state.database.read() as session:
-        return [line.action for line in audit.every(session)]
+        return [line.action for line in audit.all_lines(session)]
 
 
 def test_revocation_creates_one_job(client: TestClient, app_state: AppState) -> None:
