@@ -18,12 +18,12 @@ from editor.jobs.edit_phase import edited, updates
 from editor.jobs.trace_phase import GATES
 from editor.judging.encoder_drift import measure_drift
 from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, plan_evaluations, run_evaluations
+from editor.judging.gates import combine_verdicts
 from editor.judging.policies import resolve_policy
 from editor.judging.prompt_groups import request_groups
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
 from editor.ledger import all_active_removals
-from editor.stats.intervals import combine_verdicts
 
 MaybeValidation = RootModel[Validation | None]
 

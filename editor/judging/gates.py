@@ -1,8 +1,9 @@
-"""Gates decided: by bounds that hold whenever one looks, and by an interval of fixed size once every prompt was drawn.
+"""Gates: how each is decided from the observations of its prompts.
 
-Half of the error that is allowed goes to each. A wrong `passed` verdict needs every gate to pass, and the one that should have
-failed among them: its own error bounds the verdict's, whatever the number of gates (Berger 1982, intersection-union tests).
-One wrong failure is enough for a wrong `failed` verdict: failures are corrected for the number of gates (Holm 1979).
+Two bounds are used, each with half of the permitted error: a confidence sequence, which is valid at every interim analysis,
+and an interval of fixed sample size once every prompt has been scored. A `passed` verdict is wrong only if a gate passes that
+should have failed, so that gate's own error bounds the verdict's, whatever the number of gates (Berger 1982, intersection-union
+tests). A single wrong failure makes a `failed` verdict wrong, so failures are corrected for the number of gates (Holm 1979).
 """
 
 import math
@@ -10,15 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api_schemas.edits import Thresholds
-from api_schemas.edits import Validation as Asked
+from api_schemas.edits import Validation as ValidationOptions
 from api_schemas.gates import Gate, Measure, Policy
 from api_schemas.judging import Check, Estimate, Verdict
-from editor.stats.confidence_sequences import (
-    Support,
-    anytime_valid_interval,
-    evidence_above,
-    evidence_below,
-)
+from editor.stats.confidence_sequences import Support, anytime_valid_interval, evidence_above, evidence_below
 from editor.stats.intervals import conservative_bootstrap, estimate_mean, estimate_rate
 
 METHOD = (
@@ -27,6 +23,7 @@ METHOD = (
     "at the other half. Passing is an intersection-union test; failures are corrected for the number of gates by Holm's method."
 )
 ABSENCE_MEASURES: tuple[Measure, ...] = ("target_accuracy", "generality_accuracy")
+"""Measures of a concept that should be absent."""
 MEASURE_SUPPORT: dict[Measure, Support] = {
     "target_accuracy": (0.0, 1.0),
     "generality_accuracy": (0.0, 1.0),
@@ -38,7 +35,7 @@ MEASURE_SUPPORT: dict[Measure, Support] = {
 
 
 def gates_from_thresholds(thresholds: Thresholds) -> list[Gate]:
-    """The gates that a request's thresholds stand for."""
+    """Return the gates that a request's thresholds stand for."""
     limits: dict[Measure, float] = {
         "target_accuracy": thresholds.target_accuracy,
         "generality_accuracy": thresholds.target_accuracy,
@@ -49,107 +46,117 @@ def gates_from_thresholds(thresholds: Thresholds) -> list[Gate]:
     return [Gate(measure=measure, threshold=limit) for measure, limit in limits.items()]
 
 
-def policy_from_request(asked: Asked) -> Policy:
-    """The gates of a request that names no policy."""
-    gates = asked.gates or gates_from_thresholds(asked.thresholds)
+def policy_from_request(options: ValidationOptions) -> Policy:
+    """Return the policy of a request that does not name one: its own gates, or those of its thresholds."""
     return Policy(
-        gates=gates,
-        confidence=asked.thresholds.confidence,
-        publish_policy=asked.publish_policy or "always",
+        gates=options.gates or gates_from_thresholds(options.thresholds),
+        confidence=options.thresholds.confidence,
+        publish_policy=options.publish_policy or "always",
     )
 
 
 @dataclass(frozen=True)
 class GateEvidence:
-    """What one gate has to go by: a value for each prompt, in the order drawn."""
+    """The observations that decide one gate: a value for each prompt, in the order in which they were scored."""
 
     gate: Gate
     values: Sequence[float]
     complete: bool
-    """Whether every planned prompt was drawn."""
+    """Whether every planned prompt was scored."""
     control: Sequence[float] = ()
-    """The unedited model's accuracy, where the gate asks whether something is gone."""
+    """The base model's accuracy on each prompt, for measures of absence."""
 
     @property
     def support(self) -> Support:
-        """Between which a value lies."""
+        """The smallest and the largest possible value."""
         return MEASURE_SUPPORT[self.gate.measure]
 
     def meets_threshold(self, level: float) -> bool:
-        """Whether the mean is on the gate's side, with a chance of ``level`` at most that this is said wrongly."""
+        """Whether the mean is shown to be on the gate's side of the threshold, with error probability at most ``level``."""
         return self.has_minimum_prompts and (
             self.mean_is_below(level) if self.gate.comparator == "<=" else self.mean_is_above(self.values, level)
         )
 
     def violates_threshold(self, level: float) -> bool:
-        """Whether it is on the other side."""
+        """Whether the mean is shown to be on the other side, with error probability at most ``level``."""
         return self.has_minimum_prompts and (
             self.mean_is_above(self.values, level) if self.gate.comparator == "<=" else self.mean_is_below(level)
         )
 
     @property
     def has_minimum_prompts(self) -> bool:
-        """Whether there are as many prompts as the gate asks for."""
+        """Whether the gate's ``minimum_n`` is reached."""
         return len(self.values) >= self.gate.minimum_n
 
     def mean_is_below(self, level: float) -> bool:
-        """Whether the mean is at most the threshold."""
+        """Whether the mean is shown to be at most the threshold."""
         early = evidence_below(self.values, self.gate.threshold, self.support) >= math.log(2 / level)
         return early or (self.complete and self.final_interval(self.values, 1 - level)[1] <= self.gate.threshold)
 
     def mean_is_above(self, values: Sequence[float], level: float) -> bool:
-        """Whether a mean is above the threshold."""
+        """Whether the mean of ``values`` is shown to be above the threshold."""
         early = evidence_above(values, self.gate.threshold, self.support) >= math.log(2 / level)
         return early or (self.complete and self.final_interval(values, 1 - level)[0] > self.gate.threshold)
 
     def final_interval(self, values: Sequence[float], confidence: float) -> tuple[float, float]:
-        """With all prompts drawn; both tails together have the chance that ``confidence`` leaves."""
+        """Return the two-sided interval of fixed sample size, which is valid once every prompt has been scored."""
         if self.gate.measure in ABSENCE_MEASURES:
-            found = estimate_rate(values, confidence)
-            return found.low, found.high
+            rate = estimate_rate(values, confidence)
+            return rate.low, rate.high
         return conservative_bootstrap(values, self.support, confidence)
 
     def present_in_base(self, level: float) -> bool:
-        """Whether the unedited model draws what is to be gone: nothing can be shown to be removed that was not there."""
-        asks = self.gate.measure in ABSENCE_MEASURES and self.gate.comparator == "<="
-        return not asks or self.mean_is_above(self.control, level)
+        """Whether the base model is shown to generate the concept; otherwise its absence after the edit proves nothing.
+
+        True for gates that do not assert an absence.
+        """
+        asserts_absence = self.gate.measure in ABSENCE_MEASURES and self.gate.comparator == "<="
+        return not asserts_absence or self.mean_is_above(self.control, level)
 
     def passes(self, level: float) -> bool:
-        """Whether the gate passes."""
+        """Whether the gate passes, with error probability at most ``level``."""
         return bool(self.values) and self.present_in_base(level) and self.meets_threshold(level)
 
     def is_decided(self, level: float, gates: int) -> bool:
-        """Whether drawing more would change nothing that can be told: it passes, or fails among so many gates."""
+        """Whether the gate passes, or fails as one of ``gates``, so that it needs no more prompts."""
         return bool(self.values) and (self.passes(level) or self.violates_threshold(level / gates))
 
 
-def decide_gates(every: Sequence[GateEvidence], confidence: float) -> list[Verdict]:
-    """What each gate comes to."""
+def decide_gates(evidence: Sequence[GateEvidence], confidence: float) -> list[Verdict]:
+    """Return the outcome of each gate."""
     level = 1 - confidence
-    failed = holm_failures(every, level)
+    failed = holm_failures(evidence, level)
     return [
-        "failed" if i in failed else "passed" if one.passes(level) else "inconclusive" for i, one in enumerate(every)
+        "failed" if i in failed else "passed" if one.passes(level) else "inconclusive" for i, one in enumerate(evidence)
     ]
 
 
-def holm_failures(every: Sequence[GateEvidence], level: float) -> set[int]:
-    """The gates that fail, with a chance of ``level`` at most that any of them should not have."""
+def holm_failures(evidence: Sequence[GateEvidence], level: float) -> set[int]:
+    """Return the indices of the gates that fail, with probability at most ``level`` that any of these failures is wrong."""
     failed: set[int] = set()
     while True:
-        left = set(range(len(every))) - failed
-        more = {i for i in left if every[i].values and every[i].violates_threshold(level / len(left))}
+        remaining = set(range(len(evidence))) - failed
+        more = {i for i in remaining if evidence[i].values and evidence[i].violates_threshold(level / len(remaining))}
         if not more:
             return failed
         failed |= more
 
 
+def combine_verdicts(outcomes: Sequence[Verdict]) -> Verdict:
+    """Return `failed` if any outcome is, `passed` if all are, else `inconclusive`."""
+    if "failed" in outcomes:
+        return "failed"
+    return "passed" if all(outcome == "passed" for outcome in outcomes) else "inconclusive"
+
+
 def estimate_measure(gate: Gate, values: Sequence[float], confidence: float) -> Estimate:
-    """The measure with its ordinary interval."""
-    return estimate_rate(values, confidence) if gate.measure in ABSENCE_MEASURES else estimate_mean(values, confidence)
+    """Return the gate's measure with its ordinary interval."""
+    estimate = estimate_rate if gate.measure in ABSENCE_MEASURES else estimate_mean
+    return estimate(values, confidence)
 
 
 def make_check(
-    one: GateEvidence,
+    evidence: GateEvidence,
     outcome: Verdict,
     name: str,
     removal: int | None,
@@ -157,43 +164,45 @@ def make_check(
     planned: int,
     confidence: float,
 ) -> Check:
-    """For the report."""
-    low, high = anytime_valid_interval(one.values, one.support, confidence)
-    told = outcome != "inconclusive"
+    """Return the report's record of a decided gate.
+
+    Args:
+        seeds: number of seeds of each prompt.
+        planned: number of prompts if none were spared by early stopping.
+    """
+    low, high = anytime_valid_interval(evidence.values, evidence.support, confidence)
+    decided = outcome != "inconclusive"
     return Check(
         name=name,
         removal=removal,
-        measured=estimate_measure(one.gate, one.values, confidence),
-        threshold=one.gate.threshold,
+        measured=estimate_measure(evidence.gate, evidence.values, confidence),
+        threshold=evidence.gate.threshold,
         outcome=outcome,
-        measure=one.gate.measure,
-        comparator=one.gate.comparator,
-        minimum_n=one.gate.minimum_n,
+        measure=evidence.gate.measure,
+        comparator=evidence.gate.comparator,
+        minimum_n=evidence.gate.minimum_n,
         always_valid=(low, high),
-        settled=("at the end" if one.complete else "early") if told else "open",
-        images=len(one.values) * seeds,
+        settled=("at the end" if evidence.complete else "early") if decided else "open",
+        images=len(evidence.values) * seeds,
         planned=planned * seeds,
-        observations=list(one.values),
-        control=list(one.control),
+        observations=list(evidence.values),
+        control=list(evidence.control),
     )
 
 
-def evidence_from_check(one: Check) -> GateEvidence:
-    """What a recorded gate was decided by."""
+def evidence_from_check(check: Check) -> GateEvidence:
+    """Return the evidence that a recorded gate was decided by."""
     gate = Gate(
-        measure=one.measure,
-        comparator=one.comparator,
-        threshold=one.threshold,
-        minimum_n=one.minimum_n,
+        measure=check.measure, comparator=check.comparator, threshold=check.threshold, minimum_n=check.minimum_n
     )
-    return GateEvidence(gate, one.observations, one.images >= one.planned, one.control)
+    return GateEvidence(gate, check.observations, check.images >= check.planned, check.control)
 
 
 def recompute_outcomes(checks: Sequence[Check], confidence: float) -> list[Verdict]:
-    """The outcomes again, from what was recorded."""
-    return decide_gates([evidence_from_check(one) for one in checks], confidence)
+    """Decide recorded gates again from their observations."""
+    return decide_gates([evidence_from_check(check) for check in checks], confidence)
 
 
-def recompute_measure(one: Check, confidence: float) -> Estimate:
-    """The measure again, from what was recorded."""
-    return estimate_measure(evidence_from_check(one).gate, one.observations, confidence)
+def recompute_measure(check: Check, confidence: float) -> Estimate:
+    """Estimate a recorded measure again from its observations."""
+    return estimate_measure(evidence_from_check(check).gate, check.observations, confidence)

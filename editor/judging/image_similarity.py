@@ -1,7 +1,6 @@
 """What is left of images that should not have changed: same prompt, same seed, before and after."""
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from api_schemas.judging import Drift, Estimate, Preservation
 from editor.generation.config import Image, ImageSpec
 from editor.judging.judge import Judge
-from editor.stats.intervals import estimate_mean
+from editor.stats.intervals import critical_value, estimate_mean
 
 MIN_DISTRIBUTION_IMAGES = 100
 """Images on either side below which a distance between distributions says nothing."""
@@ -114,6 +113,6 @@ def estimate_mmd(
     for _ in range(JACKKNIFE_RESAMPLES):
         half = torch.from_numpy(rng.permutation(n)[: n // 2])
         found.append(unbiased_mmd(*(matrix[half][:, half] for matrix in kernels)))
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.std(found))
+    reach = critical_value(confidence) * float(np.std(found))
     value = unbiased_mmd(*kernels)
     return Estimate(value=scale * value, low=scale * (value - reach), high=scale * (value + reach), n=n)

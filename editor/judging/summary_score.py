@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from api_schemas.judging import Estimate, HarmonicScore
+from editor.stats.intervals import bootstrap_means, percentile_interval
 
 if TYPE_CHECKING:
     from editor.judging.evaluation import GroupEvaluation
-
-RESAMPLES = 2000
 
 
 def harmonic_mean(efficacy: float, specificity: float, generality: float) -> float:
@@ -41,23 +39,16 @@ def harmonic_score(
     """From a value for each prompt; the interval resamples the prompts of each group (percentile bootstrap)."""
     columns = [np.asarray(values, dtype=np.float64) for values in (target, kept, general)]
     efficacy, specificity, generality = (float(column.mean()) for column in columns)
-    rng = np.random.default_rng(0)
-    drawn = np.stack([resampled(column, rng) for column in columns])
+    generator = np.random.default_rng(0)
+    drawn = np.stack([bootstrap_means(column, generator) for column in columns])
     with np.errstate(divide="ignore"):
         means = len(columns) / (1 / drawn).sum(0)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = percentile_interval(means, confidence)
     value = harmonic_mean(efficacy, specificity, generality)
     return HarmonicScore(
         removal=removal,
         efficacy=efficacy,
         specificity=specificity,
         generality=generality,
-        harmonic=Estimate(value=value, low=float(low), high=float(high), n=sum(map(len, columns))),
+        harmonic=Estimate(value=value, low=low, high=high, n=sum(map(len, columns))),
     )
-
-
-def resampled(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means of ``RESAMPLES`` resamples."""
-    means: NDArray[np.float64] = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
-    return means

@@ -12,7 +12,8 @@ from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import PromptBuilder
 from editor.publishing.deployment.canaries import deltas
-from editor.stats.intervals import estimate_mean, rank_correlation
+from editor.stats.correlation import rank_correlation
+from editor.stats.intervals import estimate_mean
 
 BANDS = 4
 """Of equally many prompts, by what was foreseen."""

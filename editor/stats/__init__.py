@@ -1,1 +1,1 @@
-"""Intervals, confidence sequences and AUC."""
+"""Interval estimates, confidence sequences, AUC and rank correlation."""

@@ -1,50 +1,37 @@
-"""How well a latent tells a concept's rows from others: AUC with DeLong's interval, corrected for looking at many latents."""
+"""Area under the ROC curve with DeLong's interval, and the choice of the best latent with a correction for many tests."""
 
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from api_schemas.report import Estimate
+from editor.stats.intervals import critical_value
+from editor.stats.ranks import average_ranks
 
-NORMAL = NormalDist()
 RANKED_COLUMNS = 256
-"""Latents that are ranked at once."""
+"""Columns that are ranked in one batch."""
 MIN_VARIANCE = 1e-12
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks of each column of ``(n, m)`` from 1 on, in float64; ties share their mean rank."""
-    ordered, order = values.sort(dim=0)
-    places = torch.arange(1, len(values) + 1, dtype=torch.float64, device=values.device)
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    run = first.cumsum(0) - 1
-    shape = (len(values), values.shape[1])
-    totals = torch.zeros(shape, dtype=torch.float64).scatter_add_(0, run, places[:, None].expand(shape))
-    counts = torch.zeros(shape, dtype=torch.float64).scatter_add_(0, run, torch.ones(shape, dtype=torch.float64))
-    shared = (totals / counts.clamp_min(1)).gather(0, run)
-    return torch.empty_like(shared).scatter_(0, order, shared)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores as ranks, computed once for many questions."""
+    """The ranks of scores, computed once and used for many labellings."""
 
     ranks: Tensor
     """``(n, m)``"""
 
     @classmethod
     def of(cls, scores: Tensor) -> "Ranking":
-        """``(n, m)`` scores."""
-        return cls(torch.cat([ranks(part) for part in torch.split(scores, RANKED_COLUMNS, dim=1)], dim=1))
+        """Rank each column of the scores ``(n, m)``."""
+        return cls(torch.cat([average_ranks(part) for part in torch.split(scores, RANKED_COLUMNS, dim=1)], dim=1))
 
     def auc(self, positive: Tensor) -> Tensor:
-        """``(n,)`` bool -> ``(m,)``: the chance that a positive row scores above another, ties being half.
+        """Return the AUC ``(m,)`` of each column for the labels ``positive`` ``(n,)``, in float64.
 
-        The Mann-Whitney statistic over the number of pairs, in float64; 1/2 where one side is empty.
+        This is the Mann-Whitney statistic divided by the number of pairs, with ties counted half; 1/2 if either class is
+        empty.
         """
         high, low = int(positive.sum()), int((~positive).sum())
         if not high or not low:
@@ -52,76 +39,76 @@ class Ranking:
         return (self.ranks[positive].sum(0) - high * (high + 1) / 2) / (high * low)
 
     def p_values(self, positive: Tensor) -> Tensor:
-        """``(m,)``: chance of an AUC as high when the concept does not matter; the normal form, ties corrected."""
+        """Return one-sided p-values ``(m,)`` of the Mann-Whitney test, by the normal approximation with tie correction."""
         high, low = int(positive.sum()), int((~positive).sum())
         statistic = self.ranks[positive].sum(0) - high * (high + 1) / 2
         variance = self.ranks.var(0) * high * low / (high + low)
-        found: Tensor = torch.special.ndtr((high * low / 2 - statistic) / variance.clamp_min(MIN_VARIANCE).sqrt())
-        return found
+        z = (high * low / 2 - statistic) / variance.clamp_min(MIN_VARIANCE).sqrt()
+        p_values: Tensor = torch.special.ndtr(z)
+        return p_values
 
 
 def auc(scores: Tensor, positive: Tensor) -> Tensor:
-    """``(n, m)`` scores, ``(n,)`` bool -> ``(m,)``, as ``Ranking.auc``."""
+    """Return the AUC ``(m,)`` of scores ``(n, m)`` for labels ``(n,)``; see `Ranking.auc`."""
     return Ranking.of(scores).auc(positive)
 
 
 def delong_interval(scores: Tensor, positive: Tensor, confidence: float = 0.95) -> Estimate:
-    """AUC of ``(n,)`` scores with DeLong's interval (DeLong et al. 1988; ranks as in Sun & Xu 2014).
+    """Return the AUC of ``(n,)`` scores with DeLong's interval (DeLong et al. 1988; ranks as in Sun & Xu 2014).
 
-    A perfect separation has no variance to go by; its interval is Wilson's for the smaller side.
+    A perfect separation has variance 0; its interval is Wilson's for the smaller class.
     """
-    sides = scores[positive], scores[~positive]
-    high, low = map(len, sides)
-    whole = ranks(scores[:, None])[:, 0]
-    own_high, own_low = (ranks(side[:, None])[:, 0] for side in sides)
-    above = (whole[positive] - own_high) / low
-    below = 1 - (whole[~positive] - own_low) / high
+    classes = scores[positive], scores[~positive]
+    high, low = map(len, classes)
+    ranks = average_ranks(scores[:, None])[:, 0]
+    high_ranks, low_ranks = (average_ranks(own[:, None])[:, 0] for own in classes)
+    above = (ranks[positive] - high_ranks) / low
+    below = 1 - (ranks[~positive] - low_ranks) / high
     value = float(above.mean())
     variance = unbiased_variance(above) / high + unbiased_variance(below) / low
-    reach = NORMAL.inv_cdf((1 + confidence) / 2)
+    z = critical_value(confidence)
     if variance == 0:
-        end = min(high, low) / (min(high, low) + reach**2)
+        end = min(high, low) / (min(high, low) + z**2)
         return Estimate(value=value, low=min(value, end), high=max(value, 1 - end), n=len(scores))
-    margin = reach * sqrt(variance)
+    margin = z * sqrt(variance)
     return Estimate(value=value, low=max(0.0, value - margin), high=min(1.0, value + margin), n=len(scores))
 
 
 def unbiased_variance(values: Tensor) -> float:
-    """Unbiased variance; 0 of one value."""
+    """Return the sample variance; 0 for a single value."""
     return float(values.var()) if len(values) > 1 else 0.0
 
 
-def benjamini_hochberg(p: Tensor) -> Tensor:
-    """Benjamini & Hochberg's (1995) adjusted p-values: rejecting those below q makes q of the rejections wrong, at most."""
-    ordered, order = p.sort()
-    scaled = ordered * len(p) / torch.arange(1, len(p) + 1, dtype=p.dtype)
+def benjamini_hochberg(p_values: Tensor) -> Tensor:
+    """Return the adjusted p-values of Benjamini & Hochberg (1995), which control the false discovery rate."""
+    ordered, order = p_values.sort()
+    scaled = ordered * len(ordered) / torch.arange(1, len(ordered) + 1, dtype=ordered.dtype)
     smallest = scaled.flip(0).cummin(0).values.flip(0).clamp_max(1)
-    return torch.empty_like(p).scatter_(0, order, smallest)
+    return torch.empty_like(ordered).scatter_(0, order, smallest)
 
 
 @dataclass(frozen=True)
 class BestLatent:
-    """The latent that stands out for a concept."""
+    """The latent with the highest AUC for a concept."""
 
     latent: int
     train: float
-    """AUC on the half that it was chosen by."""
+    """AUC on the half that the latent was chosen on."""
     test: Estimate
     """AUC on the other half, with its interval."""
     q_value: float
-    """Of the choice, corrected for the number of latents."""
+    """Adjusted p-value of the choice, over all latents."""
 
 
 def best_latent(scores: Tensor, positive: Tensor, train: Tensor, ranking: Ranking | None = None) -> BestLatent:
-    """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, measure it on the test half.
+    """Choose the latent of the highest AUC on the train half of ``(n, latents)`` scores, and measure it on the test half.
 
     Args:
-        ranking: of the train half, where it is at hand.
+        ranking: of the train half, if the caller has computed it.
     """
     ranking = ranking or Ranking.of(scores[train])
-    found = ranking.auc(positive[train])
-    latent = int(found.argmax())
-    q = benjamini_hochberg(ranking.p_values(positive[train]))
-    return BestLatent(
-        latent, float(found[latent]), delong_interval(scores[~train, latent], positive[~train]), float(q[latent])
-    )
+    areas = ranking.auc(positive[train])
+    latent = int(areas.argmax())
+    q_values = benjamini_hochberg(ranking.p_values(positive[train]))
+    test = delong_interval(scores[~train, latent], positive[~train])
+    return BestLatent(latent, float(areas[latent]), test, float(q_values[latent]))

@@ -1,4 +1,4 @@
-"""Estimates with intervals: bootstraps by prompt, and the score interval of a rate."""
+"""Interval estimates: bootstrap intervals of a mean over prompts, and Wilson's score interval of a rate."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -7,17 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.attacks import Rate
-from api_schemas.report import Estimate, Verdict
+from api_schemas.report import Estimate
 
 Values = NDArray[np.float64]
 RESAMPLES = 2000
 NORMAL = NormalDist()
 
 
-def estimate_mean(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Estimate:
-    """Mean over prompts with its bootstrap interval; paired figures are handed in as differences by prompt.
+def critical_value(confidence: float) -> float:
+    """Return the z-score of a two-sided normal interval, such as 1.96 for 0.95."""
+    return NORMAL.inv_cdf((1 + confidence) / 2)
 
-    Prompts are what is resampled: images of one prompt at several seeds are a cluster, and come as their mean.
+
+def estimate_mean(per_prompt: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Estimate:
+    """Return the mean over prompts with its BCa bootstrap interval.
+
+    Prompts are the units that are resampled. Images of one prompt at several seeds are a cluster, so pass their mean. For a
+    paired comparison pass the difference of each prompt.
+
+    Raises:
+        ValueError: ``per_prompt`` is empty.
     """
     values = np.asarray(per_prompt, dtype=np.float64)
     if not len(values):
@@ -26,98 +35,73 @@ def estimate_mean(per_prompt: Sequence[float], confidence: float = 0.95, seed: i
     return Estimate(value=float(values.mean()), low=low, high=high, n=len(values))
 
 
-def bca_interval(values: Values, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987; Efron & Tibshirani 1993, 14.3).
+def bootstrap_means(values: Values, generator: np.random.Generator) -> Values:
+    """Return the means ``(RESAMPLES,)`` of samples drawn from ``values`` ``(n,)`` with replacement."""
+    means: Values = values[generator.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
+    return means
 
-    Values that are all the same have no spread to resample: the interval is that value.
+
+def percentile_interval(resampled: Values, confidence: float) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a figure from its resampled values."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bca_interval(values: Values, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated bootstrap interval of a mean (Efron 1987; Efron & Tibshirani 1993, 14.3).
+
+    If all values are equal, both ends are that value.
     """
     centre = values.mean()
     deviations = values - centre
     if not deviations.any():
         return float(centre), float(centre)
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    means = values[draws].mean(1)
+    means = bootstrap_means(values, np.random.default_rng(seed))
     below = (np.mean(means < centre) + np.mean(means <= centre)) / 2  # ties count half
     bias = NORMAL.inv_cdf(float(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES)))
-    # the jackknife's skewness; leaving out x moves a mean by (mean - x) / (n - 1)
+    # The skewness of the jackknife: leaving out x moves the mean by (mean - x) / (n - 1).
     acceleration = (deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5)
 
     def level(z: float) -> float:
         return NORMAL.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
 
-    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    z = critical_value(confidence)
     low, high = np.quantile(means, [level(-z), level(z)])
     return float(low), float(high)
-
-
-def estimate_rate(per_prompt: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Share of images with Wilson's interval; each prompt counts as one trial, however many seeds it had."""
-    low, high = wilson_interval(sum(per_prompt), len(per_prompt), confidence)
-    return Estimate(value=sum(per_prompt) / len(per_prompt), low=low, high=high, n=len(per_prompt))
 
 
 def conservative_bootstrap(
     per_prompt: Sequence[float], support: tuple[float, float], confidence: float = 0.95
 ) -> tuple[float, float]:
-    """A bootstrap interval that allows for what was not seen: each end as if one more prompt had gone that far.
+    """Return a BCa interval each end of which is computed with one more observation at that end of the support.
 
-    Where next to no prompt changes, a bootstrap can't know of changes that are rare: it has no width, and is wrong.
+    A plain bootstrap has no width if no prompt in the sample changed, and so misses changes that are rare.
     """
     values = np.asarray(per_prompt, dtype=np.float64)
-    low, high = (bca_interval(np.append(values, extreme), confidence)[side] for side, extreme in enumerate(support))
+    low, high = (bca_interval(np.append(values, extreme), confidence)[end] for end, extreme in enumerate(support))
     return low, high
 
 
 def wilson_interval(hits: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a rate (Wilson 1927): good for few trials and for rates of 0 and 1, where a bootstrap has no width."""
-    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    """Return the score interval of a rate (Wilson 1927), which has width even if the rate is 0 or 1."""
+    z = critical_value(confidence)
     centre, margin = hits + z * z / 2, z * (hits * (n - hits) / n + z * z / 4) ** 0.5
     return max(0.0, (centre - margin) / (n + z * z)), min(1.0, (centre + margin) / (n + z * z))
 
 
-def at_most(measured: Estimate, threshold: float) -> Verdict:
-    """Passed when the whole interval lies at or below the threshold, failed when it lies above, else inconclusive."""
-    if measured.high <= threshold:
-        return "passed"
-    return "failed" if measured.low > threshold else "inconclusive"
-
-
-def combine_verdicts(outcomes: Sequence[Verdict]) -> Verdict:
-    """One failure fails all; all must pass for a pass."""
-    if "failed" in outcomes:
-        return "failed"
-    return "passed" if all(outcome == "passed" for outcome in outcomes) else "inconclusive"
-
-
-def rank_correlation(pairs: Sequence[tuple[float, float]], seed: int = 0) -> Estimate:
-    """Spearman's rank correlation with its 95 % bootstrap interval over the pairs; 0 where one side is constant."""
-    values = np.asarray(pairs, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile([spearman(values[draw]) for draw in draws], [0.025, 0.975])
-    return Estimate(value=spearman(values), low=float(low), high=float(high), n=len(values))
-
-
-def spearman(values: np.ndarray) -> float:
-    """Of ``(n, 2)``."""
-    first, second = (ranks(column) - (len(column) + 1) / 2 for column in values.T)
-    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / scale if scale else 0.0
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """From 1 on; ties share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean: np.ndarray = (last - (counts - 1) / 2)[inverse]
-    return mean
+def estimate_rate(per_prompt: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Return the share of hits with its Wilson interval; a prompt counts as one trial, however many seeds it had."""
+    hits, n = sum(per_prompt), len(per_prompt)
+    low, high = wilson_interval(hits, n, confidence)
+    return Estimate(value=hits / n, low=low, high=high, n=n)
 
 
 def hit_rate(hits: Sequence[bool]) -> Rate:
-    """Return the share of true values with its Wilson interval.
+    """Return the share of true values with its 95 % Wilson interval.
 
     Raises:
         ZeroDivisionError: ``hits`` is empty.
     """
-    count, n = sum(map(bool, hits)), len(hits)
-    low, high = wilson_interval(count, n)
-    return Rate(hits=count, n=n, value=count / n, low=low, high=high)
+    rate = estimate_rate([bool(hit) for hit in hits])
+    return Rate(hits=sum(map(bool, hits)), n=rate.n, value=rate.value, low=rate.low, high=rate.high)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from api_schemas.report import Estimate
-from editor.stats.intervals import rank_correlation
+from editor.stats.correlation import rank_correlation
 from editor.tracing.result import Trace
 from editor.tracing.sites import Site
 

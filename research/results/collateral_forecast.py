@@ -13,7 +13,7 @@ from editor.methods.collateral_forecast import drop_probability, forecast_collat
 from editor.methods.config import MethodConfig
 from editor.methods.default import edit_encoder
 from editor.prompts.templates import evenly_spaced
-from editor.stats.intervals import rank_correlation
+from editor.stats.correlation import rank_correlation
 from research.emoji.erasure_capacity import removals_of
 from research.harness import Studio, others
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from api_schemas.feature_scores import ControlResidual
 from api_schemas.feature_scores import Residual as Record
 from api_schemas.judging import Estimate
-from editor.stats.intervals import hit_rate
+from editor.stats.auc import auc
+from editor.stats.intervals import hit_rate, percentile_interval
 
 Array = NDArray[np.float64]
 RESAMPLES = 2000
@@ -94,9 +96,8 @@ class BootstrapFigure:
 
     def estimate(self, n: int, confidence: float) -> Estimate:
         """With its percentile interval."""
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(self.resampled, [tail, 1 - tail])
-        return Estimate(value=self.value, low=float(low), high=float(high), n=n)
+        low, high = percentile_interval(self.resampled, confidence)
+        return Estimate(value=self.value, low=low, high=high, n=n)
 
 
 def estimate_residual(
@@ -149,7 +150,7 @@ def make_residual_record(
     once = np.ones((1, len(scores.row_concepts)))
     sides = (scores.before, scores.after)
     before, after = (float(contrasts(side, scores.row_concepts, once)[0, 0]) / spread for side in sides)
-    areas = [auc(side[mine, 0], side[neutral, 0]) for side in sides]
+    areas = [float(auc(torch.from_numpy(side[:, :1]), torch.from_numpy(mine))) for side in sides]
     found = [hit_rate((side[mine, 0] > threshold).tolist()) for side in sides]
     return Record(
         estimate=own.estimate(prompts, confidence),
@@ -162,9 +163,3 @@ def make_residual_record(
         detected_after=found[1],
         controls=controls,
     )
-
-
-def auc(own: Array, other: Array) -> float:
-    """Chance that one of the first exceeds one of the second; ties count half."""
-    above = own[:, None] > other
-    return float((above + 0.5 * (own[:, None] == other)).mean())

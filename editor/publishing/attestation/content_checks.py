@@ -10,7 +10,7 @@ from api_schemas.report import AuditReport, Check, Verdict
 from editor.checkpoints import file_digest
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError
-from editor.judging.gates import recompute_measure, recompute_outcomes
+from editor.judging.gates import combine_verdicts, recompute_measure, recompute_outcomes
 from editor.publishing.apply import Patch, patches
 from editor.publishing.attestation.statements import policy_digest
 from editor.publishing.attestation.verification_case import Case, outcome
@@ -18,7 +18,6 @@ from editor.publishing.delta import Binding, key, read_header
 from editor.publishing.filenames import DELTA, PRIVATE_REPORT, REPORT
 from editor.publishing.overlay import chunks, digest_of, segments_digest
 from editor.publishing.redaction import PrivateReport, salted
-from editor.stats.intervals import combine_verdicts
 
 
 def contents(case: Case) -> Iterator[Finding]:

@@ -18,12 +18,11 @@ from editor.judging.evaluation import (
     plan_evaluations,
     run_evaluations,
 )
-from editor.judging.gates import policy_from_request, recompute_outcomes
+from editor.judging.gates import combine_verdicts, policy_from_request, recompute_outcomes
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.summary_score import harmonic_mean, harmonic_scores
 from editor.judging.verdict import make_checks
 from editor.prompts.concepts import Phrase
-from editor.stats.intervals import combine_verdicts
 
 NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
 Draws = Callable[[str], str]

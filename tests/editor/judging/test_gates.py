@@ -8,7 +8,13 @@ import pytest
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.gates import Gate, Measure
 from editor.errors import PolicyError
-from editor.judging.gates import GateEvidence, decide_gates, gates_from_thresholds, policy_from_request
+from editor.judging.gates import (
+    GateEvidence,
+    combine_verdicts,
+    decide_gates,
+    gates_from_thresholds,
+    policy_from_request,
+)
 from editor.judging.policies import load_policy, policy_files, resolve_policy
 
 RUNS, PLANNED, LOOK, CONFIDENCE = 150, 96, 16, 0.9
@@ -142,3 +148,9 @@ def test_a_file_that_is_no_policy_is_refused(content: str, tmp_path: Path, monke
 def test_a_policy_about_what_is_not_drawn_is_refused() -> None:
     with pytest.raises(PolicyError, match="retain_prompts"):
         resolve_policy(Validation(policy="strict", retain_prompts=0))
+
+
+def test_one_failed_check_fails_the_verdict_and_all_must_pass_for_a_pass() -> None:
+    assert combine_verdicts(["passed", "passed"]) == "passed"
+    assert combine_verdicts(["passed", "inconclusive"]) == "inconclusive"
+    assert combine_verdicts(["failed", "inconclusive", "passed"]) == "failed"

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from editor.stats.intervals import (
     bca_interval,
-    combine_verdicts,
     conservative_bootstrap,
     estimate_mean,
     estimate_rate,
@@ -88,12 +87,6 @@ def test_nothing_seen_in_a_few_prompts_does_not_mean_that_nothing_is_there() -> 
     assert bca_interval(np.zeros(40)) == (0.0, 0.0)
     assert conservative_bootstrap([0.0] * 40, (-1.0, 1.0))[1] > 0.05
     assert conservative_bootstrap([0.0] * 400, (-1.0, 1.0))[1] < 0.02
-
-
-def test_overall() -> None:
-    assert combine_verdicts(["passed", "passed"]) == "passed"
-    assert combine_verdicts(["passed", "inconclusive"]) == "inconclusive"
-    assert combine_verdicts(["failed", "inconclusive", "passed"]) == "failed"
 
 
 def test_nothing_can_be_estimated_from_nothing() -> None:

@@ -13,7 +13,7 @@ from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import draw, svg, write
 from editor.tracing.layer_selection import choose_layer
 from editor.tracing.result import Question, Trace, load
-from editor.tracing.screening import rank_correlation, screen_then_confirm
+from editor.tracing.screening import screen_then_confirm
 from editor.tracing.sites import BlockSite, Site, text_sites
 
 PROMPTS, DRAWS = 6, 2
@@ -114,12 +114,6 @@ def test_screening_confirms_top_and_control_and_reports_the_rank_correlation() -
     assert not set(screening.control) & set(screening.top)
     assert screening.correlation.value == pytest.approx(-1), "the dear read-out ranks the other way round"
     assert not screening.upheld
-
-
-def test_rank_correlation_shares_ranks_of_ties() -> None:
-    """By hand: ranks 1, 2.5, 2.5, 4 against 1, 3, 2, 4."""
-    assert rank_correlation([(0, 0), (1, 5), (1, 3), (9, 7)]).value == pytest.approx(0.9486833)
-    assert rank_correlation([(1, 0), (1, 1), (1, 2)]).value == 0
 
 
 def test_every_cell_of_a_figure_has_its_number(tmp_path: Path) -> None:

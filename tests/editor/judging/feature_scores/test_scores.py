@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.feature_scores import Place, SaeScore
 from editor.features.sae import SparseAutoencoder
-from editor.judging.feature_scores.did import ConceptScores, auc, estimate_residual
+from editor.judging.feature_scores.did import ConceptScores, estimate_residual
 from editor.judging.feature_scores.sae import PairedActivations, sae_score
 
 CONCEPTS, WIDTH, PROMPTS, SEEDS = 13, 48, 8, 2
@@ -174,7 +174,3 @@ def test_where_it_went(world: World) -> None:
     assert by_feature[20].change > 0 > by_feature[0].change
     assert abs(by_feature[20].controls_change) < 0.01
     assert len(changed) == 20
-
-
-def test_auc_counts_ties_half() -> None:
-    assert auc(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == 0.75
