@@ -140,9 +140,9 @@ def preserved_names(removal: LabelledRemoval) -> Iterator[NameReference]:
 
 def replacement_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """Yield the replacement, or the parent class if there is no replacement."""
-    wanted = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
-    named = [NameReference(removal, field, text) for field, text in wanted if text]
-    yield from named[:1]
+    fields = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
+    names = [NameReference(removal, field, text) for field, text in fields if text]
+    yield from names[:1]
 
 
 def location_text(location: Sequence[str | int]) -> str:
@@ -162,14 +162,14 @@ def name_index(removals: Iterable[LabelledRemoval]) -> NameIndex:
 def find_name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
     """Find all conflicts between names, errors first. The order of ``removals`` does not matter."""
     index = name_index(removals)
-    found = [
+    conflicts = [
         *find_shared_names(index),
         *find_removed_replacements(index, removals),
         *find_removed_preserved(index, removals),
     ]
     pins = ((removal.label, pin) for removal in removals for pin in enumerate(removal.pins))
     pinned = [conflict for label, pin in pins for conflict in find_removed_pins(index, *pin, label)]
-    return sort_conflicts([*found, *pinned, *find_homonyms(index)])
+    return sort_conflicts([*conflicts, *pinned, *find_homonyms(index)])
 
 
 def sort_conflicts(conflicts: Iterable[Conflict]) -> list[Conflict]:
@@ -180,8 +180,8 @@ def sort_conflicts(conflicts: Iterable[Conflict]) -> list[Conflict]:
 
 def find_shared_names(index: NameIndex) -> Iterator[Conflict]:
     """Find names that two removals erase: an error unless both have the same replacement."""
-    for bearers in index.values():
-        for left, right in pairwise({named.owner.label: named for named in reversed(bearers)}.values()):
+    for occurrences in index.values():
+        for left, right in pairwise({named.owner.label: named for named in reversed(occurrences)}.values()):
             left, right = sorted((left, right), key=lambda named: named.owner.label)
             agree = left.owner.destination == right.owner.destination
             both = left.field == right.field == "concept"
@@ -198,37 +198,37 @@ def find_shared_names(index: NameIndex) -> Iterator[Conflict]:
 
 def find_removed_replacements(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
     """Find replacements that are themselves removed."""
-    hits = [
-        (wanted, index[wanted.key][0])
+    matches = [
+        (replacement, index[replacement.key][0])
         for removal in removals
-        for wanted in replacement_names(removal)
-        if wanted.key in index
+        for replacement in replacement_names(removal)
+        if replacement.key in index
     ]
-    edges = {wanted.owner.label: removed.owner.label for wanted, removed in hits}
-    circular = cycle_members({label: following for label, following in edges.items() if label != following})
-    for wanted, removed in hits:
-        cyclic = {wanted.owner.label, removed.owner.label} <= circular
+    edges = {replacement.owner.label: removed.owner.label for replacement, removed in matches}
+    circular = cycle_members({label: successors for label, successors in edges.items() if label != successors})
+    for replacement, removed in matches:
+        cyclic = {replacement.owner.label, removed.owner.label} <= circular
         yield Conflict(
             kind="cycle" if cyclic else "replacement_removed",
             severity="error",
-            left=wanted.party,
+            left=replacement.party,
             right=removed.party,
-            message=f"{wanted.party} is a replacement, but {removed.party} is removed"
+            message=f"{replacement.party} is a replacement, but {removed.party} is removed"
             + (", in a cycle" if cyclic else ""),
             remedy="Choose a replacement that is not removed.",
         )
 
 
-def cycle_members(following: dict[str, str]) -> set[str]:
+def cycle_members(successors: dict[str, str]) -> set[str]:
     """Return the nodes on cycles of a graph in which each node has at most one successor."""
     done: set[str] = set()
     members: set[str] = set()
-    for start in following:
+    for start in successors:
         path: dict[str, int] = {}
         node: str | None = start
         while node is not None and node not in done and node not in path:
             path[node] = len(path)
-            node = following.get(node)
+            node = successors.get(node)
         if node in path:
             members.update(list(path)[path[node] :])
         done.update(path)
@@ -237,24 +237,24 @@ def cycle_members(following: dict[str, str]) -> set[str]:
 
 def find_removed_preserved(index: NameIndex, removals: Iterable[LabelledRemoval]) -> Iterator[Conflict]:
     """Find preserved names that are removed or that contain a removed name."""
-    for kept in (named for removal in removals for named in preserved_names(removal)):
-        if kept.key in index:
-            removed = index[kept.key][0]
+    for preserved in (named for removal in removals for named in preserved_names(removal)):
+        if preserved.key in index:
+            removed = index[preserved.key][0]
             yield Conflict(
                 kind="preserve_removed",
                 severity="error",
                 left=removed.party,
-                right=kept.party,
-                message=f"{removed.party} is removed, but {kept.party} is to be preserved",
+                right=preserved.party,
+                message=f"{removed.party} is removed, but {preserved.party} is to be preserved",
                 remedy="Drop one of the two.",
             )
         else:
-            yield from (homonym_warning(removed, kept) for removed in contained_names(kept, index))
+            yield from (homonym_warning(removed, preserved) for removed in contained_names(preserved, index))
 
 
-def find_removed_pins(index: NameIndex, place: int, pin: str, label: str = "") -> Iterator[Conflict]:
+def find_removed_pins(index: NameIndex, position: int, pin: str, label: str = "") -> Iterator[Conflict]:
     """Find removed names in a pinned prompt. ``label`` is empty for a prompt of the request itself."""
-    party = Party(label=label, field=f"options.pins[{place}]", name=pin)
+    party = Party(label=label, field=f"options.pins[{position}]", name=pin)
     longest = max((len(words) for _, words in index), default=0)
     names = ((kind, part) for part in subsequences(normalize_words(pin), longest) for kind in ("object", "style"))
     for removed in (index[name][0] for name in names if name in index):
@@ -270,12 +270,12 @@ def find_removed_pins(index: NameIndex, place: int, pin: str, label: str = "") -
 
 def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
     """Find names shared by an object and a style, and names inside other names with a different replacement."""
-    for (kind, words), bearers in index.items():
+    for (kind, words), occurrences in index.items():
         if kind == "object" and ("style", words) in index:
-            yield homonym_warning(bearers[0], index["style", words][0])
-        for removed in contained_names(bearers[0], index):
-            if removed.owner.destination != bearers[0].owner.destination:
-                yield homonym_warning(removed, bearers[0])
+            yield homonym_warning(occurrences[0], index["style", words][0])
+        for removed in contained_names(occurrences[0], index):
+            if removed.owner.destination != occurrences[0].owner.destination:
+                yield homonym_warning(removed, occurrences[0])
 
 
 def contained_names(named: NameReference, index: NameIndex) -> Iterator[NameReference]:
@@ -293,13 +293,13 @@ def homonym_warning(removed: NameReference, other: NameReference) -> Conflict:
     )
 
 
-def interference_warning(kind: ConflictKind, removed: NameReference, other: NameReference, why: str) -> Conflict:
+def interference_warning(kind: ConflictKind, removed: NameReference, other: NameReference, reason: str) -> Conflict:
     """Build a warning about two names of which removing one affects the other."""
     return Conflict(
         kind=kind,
         severity="warning",
         left=removed.party,
         right=other.party,
-        message=f"{why}: removing one affects the other",
+        message=f"{reason}: removing one affects the other",
         remedy="Check the predicted collateral damage, and preserve what must stay.",
     )

@@ -254,10 +254,10 @@ class Validation(Request):
 
     @field_validator("publish_policy")
     @classmethod
-    def _needs_a_verdict(cls, asked: PublishPolicy | None, info: ValidationInfo) -> PublishPolicy | None:
-        if asked == "only_if_passed" and not info.data.get("enabled", True):
+    def _needs_a_verdict(cls, publish_policy: PublishPolicy | None, info: ValidationInfo) -> PublishPolicy | None:
+        if publish_policy == "only_if_passed" and not info.data.get("enabled", True):
             raise field_error("no_verdict", "needs a verdict, and validation is off", "Enable validation.")
-        return asked
+        return publish_policy
 
 
 def _labelled(removals: Sequence[Removal]) -> list[LabelledRemoval]:
@@ -342,8 +342,8 @@ class EditRequest(Request):
     def _pins_name_nothing_removed(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
         """Reject pinned prompts that name a removed concept."""
         index = name_index(_labelled(info.data.get("removals", [])))
-        for place, pin in enumerate(options.pins):
-            _refuse_errors(find_removed_pins(index, place, pin))
+        for position, pin in enumerate(options.pins):
+            _refuse_errors(find_removed_pins(index, position, pin))
         return options
 
     @field_validator("options")

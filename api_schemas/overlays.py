@@ -52,12 +52,12 @@ class Overlay(OverlayModel):
 
     def within(self, start: int, end: int) -> Iterator[Segment]:
         """Yield the segments, trimmed, that make up bytes ``start`` to ``end`` (exclusive) of the file."""
-        at = 0
+        offset = 0
         for segment in self.segments:
-            first, last = max(start - at, 0), min(end - at, segment.size)
+            first, last = max(start - offset, 0), min(end - offset, segment.size)
             if first < last:
                 yield Segment(source=segment.source, start=segment.start + first, end=segment.start + last)
-            at += segment.size
+            offset += segment.size
 
     def is_untouched(self, base: os.stat_result) -> bool:
         """Return whether size and modification time match the base file. If not, compare its digest."""

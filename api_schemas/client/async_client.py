@@ -82,34 +82,34 @@ class AsyncClient:
 
     async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request. Retries safe requests if the service is busy or unreachable."""
-        tried = 1
+        attempt = 1
         while True:
-            response, lost = None, None
+            response, error = None, None
             try:
                 with translate_transport_errors(self.url):
                     response = await self._http.request(method, path, **options)
-            except ServiceUnreachable as error:
-                lost = error
-            pause = retry_delay(method, options.get("headers", {}), response, tried)
-            if pause is None or (lost is None and response is not None and response.is_success):
+            except ServiceUnreachable as unreachable:
+                error = unreachable
+            delay = retry_delay(method, options.get("headers", {}), response, attempt)
+            if delay is None or (error is None and response is not None and response.is_success):
                 break
-            await asyncio.sleep(pause)
-            tried += 1
+            await asyncio.sleep(delay)
+            attempt += 1
         if response is None:
-            assert lost
-            raise lost
+            assert error
+            raise error
         return response
 
     async def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
         """Iterate over all items of a paginated list."""
-        wanted = query_params(filters)
+        selected = query_params(filters)
         while True:
-            page = await self.request(kind, "GET", path, params=wanted)
+            page = await self.request(kind, "GET", path, params=selected)
             for item in page.data:
                 yield item
             if page.next_cursor is None:
                 return
-            wanted["after"] = page.next_cursor
+            selected["after"] = page.next_cursor
 
     async def stream(self, path: str, after: int) -> AsyncIterator[Event | None]:
         """Read events over one connection. Yields None at the end of the job."""
@@ -204,15 +204,15 @@ class AsyncEdits:
         Raises `DownloadCorrupted`.
         """
         part = PartialDownload(artifact, folder)
-        for tried in range(1, MAX_TRIES + 1):
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 if not part.complete:
                     await self._client.download_part(artifact.url, part)
                 break
             except ServiceUnreachable:
-                if tried == MAX_TRIES:
+                if attempt == MAX_TRIES:
                     raise
-                await asyncio.sleep(min(0.1 * 2**tried, 2.0))
+                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
         return part.finish()
 
     async def report(self, edit_id: str) -> AuditReport:
@@ -262,8 +262,8 @@ class AsyncEditJob(Edit):
 
     async def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
         """Download the files to `folder`, except those of the kinds in `without`."""
-        wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
-        return [await self._edits.download(artifact, folder) for artifact in wanted]
+        selected = [artifact for artifact in self.artifacts if artifact.kind not in without]
+        return [await self._edits.download(artifact, folder) for artifact in selected]
 
     async def report(self) -> AuditReport:
         """Return the audit report."""

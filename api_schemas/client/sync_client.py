@@ -83,34 +83,34 @@ class Client:
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request. Retries safe requests if the service is busy or unreachable."""
-        tried = 1
+        attempt = 1
         while True:
-            response, lost = None, None
+            response, error = None, None
             try:
                 with translate_transport_errors(self.url):
                     response = self._http.request(method, path, **options)
-            except ServiceUnreachable as error:
-                lost = error
-            pause = retry_delay(method, options.get("headers", {}), response, tried)
-            if pause is None or (lost is None and response is not None and response.is_success):
+            except ServiceUnreachable as unreachable:
+                error = unreachable
+            delay = retry_delay(method, options.get("headers", {}), response, attempt)
+            if delay is None or (error is None and response is not None and response.is_success):
                 break
-            time.sleep(pause)
-            tried += 1
+            time.sleep(delay)
+            attempt += 1
         if response is None:
-            assert lost
-            raise lost
+            assert error
+            raise error
         return response
 
     def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
         """Iterate over all items of a paginated list."""
-        wanted = query_params(filters)
+        selected = query_params(filters)
         while True:
-            page = self.request(kind, "GET", path, params=wanted)
+            page = self.request(kind, "GET", path, params=selected)
             for item in page.data:
                 yield item
             if page.next_cursor is None:
                 return
-            wanted["after"] = page.next_cursor
+            selected["after"] = page.next_cursor
 
     def stream(self, path: str, after: int) -> Iterator[Event | None]:
         """Read events over one connection. Yields None at the end of the job."""
@@ -205,15 +205,15 @@ class Edits:
         Raises `DownloadCorrupted`.
         """
         part = PartialDownload(artifact, folder)
-        for tried in range(1, MAX_TRIES + 1):
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 if not part.complete:
                     self._client.download_part(artifact.url, part)
                 break
             except ServiceUnreachable:
-                if tried == MAX_TRIES:
+                if attempt == MAX_TRIES:
                     raise
-                time.sleep(min(0.1 * 2**tried, 2.0))
+                time.sleep(min(0.1 * 2**attempt, 2.0))
         return part.finish()
 
     def report(self, edit_id: str) -> AuditReport:
@@ -263,8 +263,8 @@ class EditJob(Edit):
 
     def download(self, folder: Path, without: Collection[str] = ()) -> Sequence[Path]:
         """Download the files to `folder`, except those of the kinds in `without`."""
-        wanted = [artifact for artifact in self.artifacts if artifact.kind not in without]
-        return [self._edits.download(artifact, folder) for artifact in wanted]
+        selected = [artifact for artifact in self.artifacts if artifact.kind not in without]
+        return [self._edits.download(artifact, folder) for artifact in selected]
 
     def report(self) -> AuditReport:
         """Return the audit report."""

@@ -60,20 +60,20 @@ def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:
         raise ClientError(f"{url} is not an Expunge service.", remedy="Check the URL.") from error
 
 
-def retry_delay(method: str, headers: Mapping[str, str], response: httpx.Response | None, tried: int) -> float | None:
+def retry_delay(method: str, headers: Mapping[str, str], response: httpx.Response | None, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt, or None if the request must not be repeated.
 
     Only GET requests and requests with an Idempotency-Key are repeated.
     """
-    repeatable = method == "GET" or "Idempotency-Key" in headers
+    is_repeatable = method == "GET" or "Idempotency-Key" in headers
     if (
-        not repeatable
-        or tried >= MAX_TRIES
+        not is_repeatable
+        or attempt >= MAX_TRIES
         or (response is not None and response.status_code not in RETRYABLE_STATUS_CODES)
     ):
         return None
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), MAX_RETRY_DELAY_SECONDS) if asked.isdecimal() else min(0.1 * 2**tried, 2.0)
+    retry_after = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(retry_after), MAX_RETRY_DELAY_SECONDS) if retry_after.isdecimal() else min(0.1 * 2**attempt, 2.0)
 
 
 def safe_path(name: str) -> PurePosixPath:
