@@ -1,10 +1,10 @@
-"""Write every generated reference page: ``python -m deploy.reference [DOCS]``."""
+"""Write every generated reference page and ``deploy/.env.example``: ``python -m deploy.reference [DOCS]``."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.reference import cli, errors, http_api, settings
+from deploy.reference import cli, env_example, errors, http_api, settings
 
 PAGES: dict[str, Callable[[], str]] = {
     "api-reference.md": http_api.page,
@@ -12,12 +12,14 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings.page,
     "errors.md": errors.page,
 }
+ENV_EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
 
 def main(docs: Path) -> None:
-    """Write the pages into ``docs/reference``."""
+    """Write the pages into ``docs/reference``, and the example of settings."""
     for name, page in PAGES.items():
         (docs / "reference" / name).write_text(page())
+    ENV_EXAMPLE.write_text(env_example.page())
 
 
 if __name__ == "__main__":
