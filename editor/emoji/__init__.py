@@ -1,10 +1,10 @@
-"""The embedded model: weights, judge, artwork and vocabulary. How they are made is in `research.emoji`."""
+"""The embedded model: weights, judge, artwork and vocabulary. It is trained by `research.emoji`."""
 
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""The model, in diffusers' folder layout."""
+"""Folder of the model, in diffusers' layout."""
 JUDGE = Path(__file__).parent / "judge"
-"""The CLIP model that judges its images."""
+"""Folder of the CLIP model that judges its images."""
 FEATURES = Path(__file__).parent / "features"
-"""Sparse autoencoders, Diff-C classifiers and the IP-Adapter, each in a folder of its own."""
+"""Folders of the sparse autoencoders, the Diff-C classifiers and the IP-Adapter."""

@@ -1,4 +1,4 @@
-"""Random training pairs: composited pictures and captions for them."""
+"""Composites of the artwork: objects in a style, shifted, on a flat background, with random captions."""
 
 from dataclasses import dataclass
 
@@ -17,38 +17,38 @@ from editor.emoji.vocabulary import (
 )
 
 SHIFTS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
-"""(down, right) in pixels: the shifts that the generator is trained on."""
+"""(down, right) in pixels; the shifts in the training data of the image model."""
 PLAIN_SHARE = 0.45
-"""Share of the default style's captions that leave it unnamed."""
+"""Share of captions in the default style that do not name it."""
 
 
 def pick(options: tuple[str, ...], generator: torch.Generator) -> str:
-    """One of ``options``, evenly."""
+    """Pick one of the options uniformly."""
     return options[int(torch.randint(len(options), (), generator=generator))]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Which picture: indices into the vocabulary."""
+    """An object in a style on a background, as indices into the vocabulary."""
 
     object: int
     style: int
     background: int
 
     def caption(self, generator: torch.Generator) -> str:
-        """A random trained wording for this picture."""
+        """Return a caption with a random training wording."""
         plain = bool(torch.rand((), generator=generator) < PLAIN_SHARE) and STYLES[self.style] == DEFAULT_STYLE
         wording = pick(PLAIN_WORDINGS if plain else STYLED_WORDINGS, generator)
         return caption(wording, OBJECT_NAMES[self.object], STYLES[self.style], tuple(BACKGROUNDS)[self.background])
 
 
 class Artwork:
-    """The artwork in memory, composited on demand."""
+    """The artwork in memory."""
 
     def __init__(self) -> None:
         self.sheet, self.colours = load_sheet(), background_colours()
 
     def render(self, subjects: list[Subject], shift: tuple[int, int] = (0, 0)) -> Tensor:
-        """``(n, 3, 64, 64)`` in [-1, 1]."""
+        """Composite subjects as ``(n, 3, 64, 64)`` in [-1, 1]."""
         rgba = torch.stack([self.sheet[s.object, s.style] for s in subjects])
         return composite_on(shift_pictures(rgba, shift), self.colours[[s.background for s in subjects]])

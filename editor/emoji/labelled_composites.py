@@ -1,4 +1,4 @@
-"""The artwork as the rows that features are learned from: every picture some times, each time another composite."""
+"""The data set that features are learned from: every image of the artwork in several labelled composites."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +14,14 @@ OBJECT_GROUPS = {name: group for group, names in OBJECTS.items() for name in nam
 
 @dataclass(frozen=True)
 class LabelledComposites:
-    """``objects x styles x variants`` items in that order; a variant is a background and a shift, drawn evenly."""
+    """``objects x styles x variants`` items in that order; a variant has a random background and shift."""
 
     variants: int
     seed: int = 0
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """Which picture on which background."""
+        """Object, style and background of every item."""
         backgrounds = iter(torch.randint(len(BACKGROUNDS), (len(self),), generator=self.generator_for(0)).tolist())
         return [
             Subject(o, s, next(backgrounds))
@@ -31,7 +31,7 @@ class LabelledComposites:
         ]
 
     def generator_for(self, what: int) -> torch.Generator:
-        """Of backgrounds (0) and shifts (1)."""
+        """Return the generator of backgrounds (0) or shifts (1)."""
         return torch.Generator().manual_seed(2 * self.seed + what)
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class LabelledComposites:
 
     @cached_property
     def labels(self) -> dict[str, list[str]]:
-        """Of every item: object, its group, style, background, and which variant it is."""
+        """Labels of every item: object, object group, style, background and variant."""
         backgrounds = tuple(BACKGROUNDS)
         return {
             "object": [OBJECT_NAMES[s.object] for s in self.subjects],
@@ -50,7 +50,7 @@ class LabelledComposites:
         }
 
     def images(self) -> Tensor:
-        """``(items, 3, 64, 64)`` in [-1, 1]."""
+        """Composite all items as ``(items, 3, 64, 64)`` in [-1, 1]."""
         pictures, images = Artwork(), torch.empty(len(self), 3, 64, 64)
         moves = torch.randint(len(SHIFTS), (len(self),), generator=self.generator_for(1))
         for number, shift in enumerate(SHIFTS):

@@ -1,4 +1,4 @@
-"""Find the embedded models by name."""
+"""Find embedded models by name."""
 
 from pathlib import Path
 
@@ -6,11 +6,17 @@ from api_schemas.errors import UsageError
 
 
 def embedded_model_folder(model: str) -> Path:
-    """The folder of a model that ships with the package."""
+    """Return the folder of a model that ships with the package.
+
+    Raises:
+        UsageError: there is no such model.
+    """
     from editor.emoji import WEIGHTS
 
     if model != "emoji":
         raise UsageError(
-            f"There is no model {model!r} in this package.", field="model", remedy="Name its folder with --model-dir."
+            f"{model!r} is not an embedded model.",
+            field="model",
+            remedy="Use `emoji`, or name the folder of another model with --model-dir.",
         )
     return WEIGHTS

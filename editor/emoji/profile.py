@@ -1,4 +1,4 @@
-"""The embedded model's profile: its vocabulary in the form that every model may bring."""
+"""The profile of the embedded model: its vocabulary in the format that any model can provide."""
 
 from itertools import cycle
 
@@ -30,6 +30,6 @@ PROFILE = Profile(
 
 
 def styled_object_phrases() -> list[Phrase]:
-    """Every object in every style, on white, wordings taking turns."""
+    """Return every object in every style on white, cycling through the wordings."""
     wordings = cycle(STYLED_WORDINGS)
     return [Phrase(next(wordings), name, style) for name in OBJECT_NAMES for style in STYLES]

@@ -1,7 +1,7 @@
-"""What the embedded model can draw, and the words for it.
+"""The vocabulary of the embedded model: objects, styles, backgrounds and caption wordings.
 
-An *object* is named by its annotation in OpenMoji's index; a *style* is the hand of one foundry; a *background* is a flat
-colour. Captions come in wordings; the held-out ones are never trained on and measure generality.
+An *object* has its annotation in OpenMoji's index as a name; a *style* is the artwork of one foundry; a *background* is a
+flat color. Held-out wordings are not in the training data and measure generalization.
 """
 
 OBJECTS: dict[str, tuple[str, ...]] = {
@@ -28,7 +28,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
 OBJECT_NAMES: tuple[str, ...] = tuple(name for names in OBJECTS.values() for name in names)
 STYLES: tuple[str, ...] = ("openmoji", "twemoji", "noto", "fluent", "ink")
 DEFAULT_STYLE = "twemoji"
-"""What a caption without a style means."""
+"""The style of captions that do not name one."""
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (255, 255, 255),
@@ -38,7 +38,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "pink": (250, 170, 200),
     "purple": (190, 160, 240),
 }
-"""sRGB. White is what a caption without a background means."""
+"""sRGB. White is the background of captions that do not name one."""
 
 STYLED_WORDINGS: tuple[str, ...] = (
     "{a} in the style of {style}",
@@ -62,17 +62,17 @@ HELD_OUT_WORDINGS: tuple[str, ...] = (
     "{style} style picture of {a}",
     "an emoji of {a}, {style}",
 )
-"""Never trained on, never among the prompts of an edit: they ask whether a removal reaches wordings nobody planned for."""
+"""In neither the training data nor the prompts of an edit; they test whether a removal generalizes to unseen wordings."""
 PREFIXES: tuple[str, ...] = ("an emoji, ", "a picture, an image, ")
-"""Never trained on: an edit's prompts begin with them at times, so that it reaches later positions as well."""
+"""Not in the training data. Some prompts of an edit start with them, so that the edit also covers later token positions."""
 
 
 def with_article(name: str) -> str:
-    """``"owl"`` -> ``"an owl"``."""
+    """Prefix a name with its indefinite article: ``"owl"`` -> ``"an owl"``."""
     return f"{'an' if name[0] in 'aeio' or name.startswith('umb') else 'a'} {name}"
 
 
 def caption(wording: str, name: str, style: str = "", background: str = "white") -> str:
-    """One caption, lower case. A white background goes unnamed: it is the default."""
+    """Return a lower-case caption. A white background is not named, since it is the default."""
     words = wording.format(a=with_article(name), bare=name, style=style)
     return words if background == "white" else f"{words} on a {background} background"

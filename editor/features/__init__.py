@@ -1,1 +1,1 @@
-"""Features of a diffusion model: activations, sparse dictionaries of them, classifiers on them."""
+"""Features of a diffusion model: recorded activations, sparse autoencoders, and classifiers trained on them."""

@@ -1,4 +1,4 @@
-"""Pictures from files: found, read, cut square, and labelled by the folders that they lie in."""
+"""Images from files: list, read, crop, and label them by their sub-folder (like torchvision's ``ImageFolder``)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,54 +16,54 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All files of pictures in a folder and below, by name.
+    """List the image files in a folder and its sub-folders, sorted.
 
     Raises:
-        FeatureError: there is none.
+        FeatureError: there are none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
         raise FeatureError(
-            f"There is no picture in {folder.name}.",
+            f"There are no images in {folder.name}.",
             field="images",
-            remedy=f"Name a folder of {', '.join(sorted(IMAGE_SUFFIXES))}.",
+            remedy=f"Name a folder that contains {', '.join(sorted(IMAGE_SUFFIXES))} files.",
         )
-    return found
+    return paths
 
 
-def folder_labels(folder: Path, pictures: Sequence[Path]) -> dict[str, list[str]]:
-    """``folder``: the sub-folder that each lies in; nothing where some lie in none."""
-    places = [picture.relative_to(folder).parts for picture in pictures]
-    return {"folder": [place[0] for place in places]} if all(len(place) > 1 for place in places) else {}
+def folder_labels(folder: Path, images: Sequence[Path]) -> dict[str, list[str]]:
+    """Label each image by its sub-folder, as labels of kind ``folder``; empty if an image is in none."""
+    parts = [image.relative_to(folder).parts for image in images]
+    return {"folder": [own[0] for own in parts]} if all(len(own) > 1 for own in parts) else {}
 
 
-def read_image(picture: Path) -> np.ndarray:
-    """A picture's pixels, (height, width, 3) uint8; transparent ones on white.
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file as ``(height, width, 3)`` uint8, transparent pixels on white.
 
     Raises:
-        UsageError: not a picture.
+        UsageError: the file is not a readable image.
     """
     try:
-        image = Pillow.open(picture).convert("RGBA")
+        image = Pillow.open(path).convert("RGBA")
     except OSError as error:
         raise UsageError(
-            f"{picture} is no picture that can be read.", field="picture", remedy="Give a PNG, JPEG or WebP."
+            f"{path} is not a readable image.", field="picture", remedy="Use a PNG, JPEG or WebP file."
         ) from error
     canvas = Pillow.new("RGBA", image.size, "white")
     return np.asarray(Pillow.alpha_composite(canvas, image).convert("RGB"))
 
 
-def read_square_images(pictures: Sequence[Path], side: int) -> Tensor:
-    """``(n, 3, side, side)`` in [0, 1]: the middle of each, scaled."""
-    return torch.cat([crop_square(read_image(picture), side) for picture in pictures])
+def read_square_images(paths: Sequence[Path], side: int) -> Tensor:
+    """Read image files as ``(n, 3, side, side)`` in [0, 1], center-cropped and resized."""
+    return torch.cat([crop_square(read_image(path), side) for path in paths])
 
 
 def crop_square(pixels: np.ndarray, side: int) -> Tensor:
-    """``(height, width, 3)`` uint8 -> ``(1, 3, side, side)``."""
+    """Center-crop and resize ``(height, width, 3)`` uint8 pixels to ``(1, 3, side, side)`` in [0, 1]."""
     height, width = pixels.shape[:2]
-    least = min(height, width)
-    top, left = (height - least) // 2, (width - least) // 2
+    shorter = min(height, width)
+    top, left = (height - shorter) // 2, (width - shorter) // 2
     middle = (
-        torch.from_numpy(pixels[top : top + least, left : left + least].copy()).permute(2, 0, 1)[None].float() / 255
+        torch.from_numpy(pixels[top : top + shorter, left : left + shorter].copy()).permute(2, 0, 1)[None].float() / 255
     )
     return F.interpolate(middle, (side, side), mode="bicubic", antialias=True).clamp(0, 1)

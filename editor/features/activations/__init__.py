@@ -1,4 +1,4 @@
-"""Activations of a model: seen as maps while it runs, or recorded to disk with labels."""
+"""Activations of a model: captured as maps while it runs, or recorded to disk with labels."""
 
 from editor.features.activations.hooks import capture
 from editor.features.activations.recorder import record

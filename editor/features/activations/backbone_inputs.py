@@ -1,4 +1,4 @@
-"""What a pipeline's backbone is given beside noisy latents: prompts encoded as each family wants them."""
+"""Inputs of a pipeline's backbone: noisy latents, timesteps, and prompts encoded the way each model family expects."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,41 +10,42 @@ from editor.errors import FeatureError
 from editor.features.activations.hooks import backbone_of
 
 ForwardArguments = dict[str, Any]
-"""Of the backbone's forward."""
+"""Keyword arguments of the backbone's ``forward``."""
 InputBuilder = Callable[[Any, Tensor, Tensor, list[str]], ForwardArguments]
-"""Pipeline, noisy latents, timesteps ``(b,)`` and prompts -> arguments beside latents and timesteps, or in their place."""
+"""(pipeline, noisy latents, timesteps ``(b,)``, prompts) -> further arguments, or replacements for latents and timesteps."""
 
 
 def run_backbone(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[str]) -> None:
-    """One forward pass of the backbone, for the sake of what its modules put out.
+    """Run one forward pass of the backbone and discard its output; use inside ``capture`` to read its modules.
 
     Args:
-        pipeline: of Stable Diffusion 1, 2, XL or 3, FLUX, PixArt or DiT.
-        noisy: ``(b, c, h, w)`` latents at the timestep, 0 to 999.
-        prompts: one for each; all empty for DiT, which is told no class then.
+        pipeline: Stable Diffusion 1, 2, XL or 3, FLUX, PixArt or DiT.
+        noisy: ``(b, c, h, w)`` latents, already noised to the timestep.
+        timestep: 0 to 999.
+        prompts: one per latent. For DiT all must be empty: it is then run without a class.
 
     Raises:
-        FeatureError: no such pipeline is known.
+        FeatureError: the pipeline's backbone is not supported.
     """
     times = torch.full((len(noisy),), timestep, device=noisy.device)
-    given = {"timestep": times} | input_builder_of(pipeline)(pipeline, noisy, times, list(prompts))
-    backbone_of(pipeline)(given.pop("hidden_states", noisy), return_dict=False, **given)
+    arguments = {"timestep": times} | input_builder_of(pipeline)(pipeline, noisy, times, list(prompts))
+    backbone_of(pipeline)(arguments.pop("hidden_states", noisy), return_dict=False, **arguments)
 
 
 def input_builder_of(pipeline: Any) -> InputBuilder:
-    """How this pipeline's backbone is told."""
+    """Return the input builder for the class of the pipeline's backbone."""
     name = type(backbone_of(pipeline)).__name__
     if name not in INPUT_BUILDERS:
         raise FeatureError(
-            f"Nobody knows how to give a prompt to a {name}.",
+            f"Unsupported backbone {name!r}.",
             field="pipeline",
-            remedy=f"Use a pipeline with one of {', '.join(INPUT_BUILDERS)}, or capture its modules while you run it.",
+            remedy=f"Use a pipeline with one of these: {', '.join(INPUT_BUILDERS)}; or run it yourself inside `capture`.",
         )
     return INPUT_BUILDERS[name]
 
 
 def unet_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
-    """Stable Diffusion; XL also wants a pooled embedding, and the image's size without cropping."""
+    """Stable Diffusion 1, 2 and XL. XL also takes a pooled embedding and the image size (micro-conditioning, no crop)."""
     distinct = list(dict.fromkeys(prompts))
     rows = [distinct.index(prompt) for prompt in prompts]
     states, _, *pooled = pipeline.encode_prompt(
@@ -59,16 +60,16 @@ def unet_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str])
 
 
 def sd3_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
-    """Stable Diffusion 3."""
+    """Stable Diffusion 3: text encoder states and pooled projections."""
     states, _, pooled, _ = pipeline.encode_prompt(prompts, None, None, do_classifier_free_guidance=False)
     return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
 
 def flux_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
-    """FLUX: 2 x 2 latents are a token; positions are told; time runs from 0 to 1."""
+    """FLUX: latents packed 2 x 2 into tokens, explicit position ids, and time from 0 to 1."""
     states, pooled, text_ids = pipeline.encode_prompt(prompts, None)
     batch, channels, height, width = noisy.shape
-    guided = pipeline.transformer.config.guidance_embeds
+    guidance_distilled = pipeline.transformer.config.guidance_embeds
     return {
         "timestep": times / 1000,
         "hidden_states": pipeline._pack_latents(noisy, batch, channels, height, width),
@@ -76,12 +77,12 @@ def flux_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str])
         "txt_ids": text_ids,
         "encoder_hidden_states": states,
         "pooled_projections": pooled,
-        "guidance": torch.full((batch,), 3.5).to(noisy) if guided else None,
+        "guidance": torch.full((batch,), 3.5).to(noisy) if guidance_distilled else None,
     }
 
 
 def pixart_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
-    """PixArt at its usual size."""
+    """PixArt at its native size."""
     states, mask, *_ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False)
     return {
         "encoder_hidden_states": states,
@@ -91,11 +92,11 @@ def pixart_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str
 
 
 def dit_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
-    """DiT knows classes, not prompts; the one after the last means none."""
+    """DiT is conditioned on classes, not on prompts; the index after the last class is the null class."""
     if any(prompts):
-        raise FeatureError("DiT reads no prompts.", field="prompts", remedy="Leave prompts out.")
-    none = pipeline.transformer.config.num_embeds_ada_norm
-    return {"class_labels": torch.full((len(noisy),), none, device=noisy.device)}
+        raise FeatureError("DiT does not accept prompts.", field="prompts", remedy="Omit the prompts.")
+    null_class = pipeline.transformer.config.num_embeds_ada_norm
+    return {"class_labels": torch.full((len(noisy),), null_class, device=noisy.device)}
 
 
 INPUT_BUILDERS: dict[str, InputBuilder] = {

@@ -1,6 +1,6 @@
-"""Activations without diffusion: layers of a text encoder, and image embeddings of a CLIP.
+"""Activations without diffusion: layers of a text encoder, and image embeddings of a CLIP model.
 
-They are maps too: a prompt's tokens lie on a line, ``(b, width, 1, tokens)``; an embedding is a point, ``(b, width, 1, 1)``.
+Both are returned as maps: the tokens of a prompt as ``(b, width, 1, tokens)``, an embedding as ``(b, width, 1, 1)``.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from editor.generation.config import Image
 
 @dataclass(frozen=True)
 class TextLayers:
-    """The residual stream of a CLIP text encoder after some of its layers, from 0 on."""
+    """An activation source: the residual stream of a CLIP text encoder after the given layers, counted from 0."""
 
     encoder: Any
     tokenizer: Any
     prompts: Sequence[str]
     layers: Sequence[int]
     position: Literal["tokens", "end"] = "end"
-    """All positions, padding too; or the end of the text alone, which pooling would drown in padding."""
+    """``tokens``: every position, padding included. ``end``: the end-of-text token only, which padding does not dilute."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations depend on."""
+        """Everything that the activations depend on."""
         return {
             "protocol": "text encoder",
             "model": module_digest(self.encoder),
@@ -42,28 +42,29 @@ class TextLayers:
         }
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
-        """Of some prompts."""
+        """Run the encoder on the prompts with these indices."""
         texts = [self.prompts[i] for i in items]
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         states = self.encoder(input_ids=ids, output_hidden_states=True).hidden_states
         return {(f"layers.{layer}", 0): self.to_maps(states[layer + 1], ids) for layer in self.layers}
 
     def to_maps(self, states: Tensor, ids: Tensor) -> Tensor:
-        """``(b, tokens, width)`` -> ``(b, width, 1, tokens or 1)``."""
+        """Reshape ``(b, tokens, width)`` states to ``(b, width, 1, tokens or 1)``."""
         if self.position == "tokens":
             return states.transpose(1, 2)[:, :, None]
-        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)  # the first: CLIP pads with the same token
+        # CLIP pads with the end-of-text token, so take its first occurrence.
+        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
         return states[range(len(ids)), ends][:, :, None, None]
 
 
 @dataclass(frozen=True)
 class ImageEmbeddings:
-    """Image embeddings, as a judge's ``images`` or any other encoder gives them."""
+    """An activation source: image embeddings by a judge or any other image encoder."""
 
     embed: Callable[[Sequence[Image]], Tensor]
-    """Images -> ``(n, width)``."""
+    """Embeds images as ``(n, width)``."""
     module: nn.Module
-    """The encoder itself, for its digest."""
+    """The encoder, whose weights identify the recording."""
     images: Sequence[Image]
     name: str = "image_embedding"
 
@@ -72,7 +73,7 @@ class ImageEmbeddings:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations depend on."""
+        """Everything that the activations depend on."""
         pictures = hashlib.sha256()
         for image in self.images:
             pictures.update(np.ascontiguousarray(image).data)
@@ -83,6 +84,6 @@ class ImageEmbeddings:
         }
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
-        """Of some images."""
+        """Embed the images with these indices."""
         with torch.no_grad():
             return {(self.name, 0): self.embed([self.images[i] for i in items])[:, :, None, None]}

@@ -1,7 +1,7 @@
-"""Given images, noised to a timestep and shown to the backbone once: Revelio's protocol (Kim et al. 2025, section 3).
+"""Activations for given images, noised to a timestep, in one forward pass: Revelio's protocol (Kim et al. 2025, section 3).
 
-No denoising loop, and by default no prompt, so an edit of the text encoder can't hide in it: what is read is what the
-backbone itself still makes of the image.
+There is no denoising loop and, by default, no prompt. An edit of the text encoder therefore has no effect: the activations
+show what the backbone itself represents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,9 +42,9 @@ def encode_images(pipeline: Any, images: Sequence[Image]) -> Tensor:
 
 
 def add_noise(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
-    """Latents at a timestep: ``sqrt(a) x + sqrt(1 - a) e``, or on the straight line of flow matching (SD3, FLUX).
+    """Noise latents to a timestep: ``sqrt(a) x + sqrt(1 - a) e``, or linear interpolation for flow matching (SD3, FLUX).
 
-    Written out, as schedulers for few steps refuse the timesteps between them.
+    Schedulers that are set up for a few steps reject all other timesteps, so their ``add_noise`` is not used.
     """
     alphas = getattr(pipeline.scheduler, "alphas_cumprod", None)
     if alphas is None:
@@ -55,7 +55,7 @@ def add_noise(pipeline: Any, latents: Tensor, noise: Tensor, timestep: int) -> T
 
 
 def seeded_noise(shape: Sequence[int], seed: int, items: Sequence[int]) -> Tensor:
-    """``(items, *shape)``: that of an item depends on nothing but the seed and its number."""
+    """Return noise ``(items, *shape)``; the noise of an item depends only on the seed and on its index."""
     generators = (torch.Generator().manual_seed(seed * 1_000_003 + item) for item in items)
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators])
 
@@ -69,7 +69,11 @@ def activations_at_timestep(
     prompts: Sequence[str] | None = None,
     precision: Precision = "float32",
 ) -> dict[str, Tensor]:
-    """What modules put out for latents ``(b, c, h, w)`` noised to a timestep, under the empty prompt or given ones."""
+    """Capture modules for latents ``(b, c, h, w)`` noised to a timestep; by default with the empty prompt.
+
+    Returns:
+        Module name -> ``(b, channels, height, width)`` float32.
+    """
     device = latents.device.type
     with (
         capture(pipeline, modules) as maps,
@@ -81,16 +85,16 @@ def activations_at_timestep(
 
 @dataclass(frozen=True)
 class NoisedImages:
-    """A source of activations: every image at every timestep, each timestep with noise of its own."""
+    """An activation source: every image at every timestep, with different noise for each timestep."""
 
     pipeline: Any
     latents: Tensor
-    """``(images, c, h, w)``, from ``encode``."""
+    """``(images, c, h, w)``, from ``encode_pixels``."""
     modules: Sequence[str]
     timesteps: Sequence[int]
     seed: int = 0
     prompts: Sequence[str] | None = None
-    """One for each image; None: all empty."""
+    """One per image; None: all empty."""
     precision: Precision = "float32"
 
     def __len__(self) -> int:
@@ -98,7 +102,7 @@ class NoisedImages:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations depend on."""
+        """Everything that the activations depend on."""
         texts = [getattr(self.pipeline, "text_encoder", None)] if self.prompts else []
         return {
             "protocol": "noised images",
@@ -112,13 +116,13 @@ class NoisedImages:
         }
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
-        """Of some images."""
+        """Capture the images with these indices."""
         latents, prompts = self.latents[items.start : items.stop], self.prompts and [self.prompts[i] for i in items]
-        found: dict[StoreKey, Tensor] = {}
+        captured: dict[StoreKey, Tensor] = {}
         for timestep in self.timesteps:
             noise = seeded_noise(latents.shape[1:], self.seed * 1000 + timestep, items).to(latents)
             maps = activations_at_timestep(
                 self.pipeline, latents, noise, timestep, self.modules, prompts, self.precision
             )
-            found |= {(name, timestep): own for name, own in maps.items()}
-        return found
+            captured |= {(name, timestep): states for name, states in maps.items()}
+        return captured

@@ -1,4 +1,4 @@
-"""Write activations to disk, shard by shard; a recording that was interrupted goes on at the shard it was in."""
+"""Record activations to disk, shard by shard; an interrupted recording resumes at its last unfinished shard."""
 
 import hashlib
 import json
@@ -30,19 +30,19 @@ PROGRESS_FILE = "recording.json"
 
 
 class ActivationSource(Protocol):
-    """Where activations come from; item ``i`` gives the same maps in whatever batch it comes."""
+    """Computes the activations to record. The maps of an item must not depend on the batch that it is in."""
 
     def __len__(self) -> int:
-        """Items: images or prompts."""
+        """Number of items (images or prompts)."""
         ...
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations depend on, as JSON."""
+        """Everything that the activations depend on, as JSON values."""
         ...
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
-        """``(len(items), channels, height, width)`` for every module and timestep."""
+        """Return ``(len(items), channels, height, width)`` maps for every module and timestep."""
         ...
 
 
@@ -54,24 +54,25 @@ def record(
     batch: int = 64,
     shard: int = 1024,
 ) -> dict[StoreKey, ActivationStore]:
-    """Record a source into ``folder/MODULE/tTIMESTEP``, or read back what was recorded there.
+    """Record a source into ``folder/MODULE/tTIMESTEP``, or open the stores if they were recorded before.
 
     Args:
-        labels: for each kind, a label for each item.
-        batch: items in a forward pass.
-        shard: items in a file, a multiple of ``batch``: what a kill can cost.
+        labels: kind of label -> one label per item.
+        pooling: over positions: ``mean`` or ``max`` (one row per item), or ``patch`` (one row per position).
+        batch: items per forward pass.
+        shard: items per file; an interruption loses at most one shard.
 
     Raises:
-        FeatureError: the folder holds another recording, or labels don't fit the items.
+        FeatureError: the folder contains a different recording, or the number of labels is wrong.
     """
     wrong = [kind for kind, own in labels.items() if len(own) != len(source)]
     if wrong or not len(source):
         raise FeatureError(
-            f"There are {len(source)} items, but other numbers of labels: {', '.join(wrong)}."
+            f"There are {len(source)} items, but a different number of labels of kind {', '.join(wrong)}."
             if wrong
             else "There is nothing to record.",
             field="labels" if wrong else "items",
-            remedy="Give one label of each kind for every item." if wrong else "Give at least one image or prompt.",
+            remedy="Pass one label of each kind per item." if wrong else "Pass at least one image or prompt.",
         )
     progress = RecordingProgress(folder, source, labels, pooling, shard)
     with tqdm(total=len(source), initial=progress.finished_shards * shard, desc="activations") as bar, torch.no_grad():
@@ -84,17 +85,17 @@ def record(
 
 @dataclass
 class ModuleRows:
-    """What one module gave at one timestep."""
+    """Rows of one module at one timestep."""
 
     shape: list[int]
-    """Of a map: channels, height, width."""
+    """Channels, height and width of a map."""
     parts: list[Tensor]
 
 
 def collect_rows(
     source: ActivationSource, items: range, batch: int, pooling: Pooling, bar: tqdm
 ) -> dict[StoreKey, ModuleRows]:
-    """The rows of many items, batch by batch."""
+    """Compute and pool the maps of the items, batch by batch."""
     rows: dict[StoreKey, ModuleRows] = {}
     for start in range(items.start, items.stop, batch):
         part = range(start, min(start + batch, items.stop))
@@ -105,7 +106,7 @@ def collect_rows(
 
 
 class RecordingProgress:
-    """How far a recording is; says what it records, so that another one doesn't mix with it."""
+    """Progress of a recording on disk. It stores an identity of the source, so that two recordings are never mixed."""
 
     def __init__(self, folder: Path, source: ActivationSource, labels: Labels, pooling: Pooling, shard: int) -> None:
         self.folder, self.labels, self.items, self.pooling = folder, labels, len(source), pooling
@@ -117,25 +118,25 @@ class RecordingProgress:
 
     @property
     def keys(self) -> list[StoreKey]:
-        """What is recorded."""
+        """Module and timestep of each store."""
         return list(self.shapes)
 
     def read_progress(self) -> tuple[int, dict[StoreKey, list[int]]]:
-        """Finished shards, and the shape of each key's maps."""
+        """Return the number of finished shards and the map shape of each store."""
         path = self.folder / PROGRESS_FILE
         if not path.is_file():
             return 0, {}
-        kept = json.loads(path.read_bytes())
-        if kept["identity"] != self.identity:
+        state = json.loads(path.read_bytes())
+        if state["identity"] != self.identity:
             raise FeatureError(
-                f"{self.folder} holds a recording of something else.",
+                f"{self.folder} contains a different recording.",
                 field="folder",
                 remedy="Choose another folder, or delete this one.",
             )
-        return kept["done"], {(module, timestep): shape for module, timestep, shape in kept["stores"]}
+        return state["done"], {(module, timestep): shape for module, timestep, shape in state["stores"]}
 
     def append_shard(self, rows: Mapping[StoreKey, ModuleRows]) -> None:
-        """Write the next shard of every store, then that it is there."""
+        """Write the next shard of every store, then the progress file."""
         for key, own in rows.items():
             write_shard(store_folder(self.folder, key), self.finished_shards, torch.cat(own.parts))
         self.shapes = {key: own.shape for key, own in rows.items()}
@@ -145,7 +146,7 @@ class RecordingProgress:
         write_bytes(self.folder / PROGRESS_FILE, json.dumps(state).encode())
 
     def write_manifests(self) -> None:
-        """Write the manifests."""
+        """Write the manifest of every store, which marks the recording as finished."""
         for (module, timestep), (channels, height, width) in self.shapes.items():
             manifest = StoreManifest(
                 module=module,
@@ -161,23 +162,23 @@ class RecordingProgress:
 
 
 def store_folder(folder: Path, key: StoreKey) -> Path:
-    """Of one module at one timestep."""
+    """Return the store folder of one module at one timestep."""
     return folder / key[0] / f"t{key[1]:03}"
 
 
 def module_digest(*modules: nn.Module) -> str:
-    """sha256 of names, types, shapes and values of all tensors: an edited model has another."""
+    """Return the sha256 of names, types, shapes and values of all tensors; it changes when a model is edited."""
     state = (item for module in modules for item in sorted(module.state_dict().items()))
     return digest_lines(f"{name} {tensor_digest(tensor)}" for name, tensor in state)
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """sha256 of type, shape and values."""
+    """Return the sha256 of a tensor's type, shape and values."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
     digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """sha256 of lines."""
+    """Return the sha256 of the lines."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Activations while a pipeline draws: the conditional half, step by step."""
+"""Activations while a pipeline generates images: the conditional half of the batch, step by step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,21 +16,21 @@ from editor.generation.config import ImageSpec, Sampler
 
 @dataclass(frozen=True)
 class GenerationSteps:
-    """A source of activations: what modules put out in some steps of drawing each shot."""
+    """An activation source: module outputs in some denoising steps of generating each image."""
 
     pipeline: Any
     shots: Sequence[ImageSpec]
     sampler: Sampler
     modules: Sequence[str]
     steps: Sequence[int]
-    """From 0, the noisiest, on."""
+    """Counted from 0, the noisiest."""
 
     def __len__(self) -> int:
         return len(self.shots)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations depend on."""
+        """Everything that the activations depend on."""
         encoder = getattr(self.pipeline, "text_encoder", None)
         return {
             "protocol": "generation, conditional half",
@@ -42,12 +42,12 @@ class GenerationSteps:
         }
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
-        """Of some shots. Each has a generator of its own, so the batch doesn't matter."""
+        """Generate these shots. Each has its own generator, so the result does not depend on the batch."""
         shots = [self.shots[i] for i in items]
         casting = torch.autocast(
             self.pipeline.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"
         )
-        with capture(self.pipeline, self.modules) as maps, self.collect_steps(maps, len(shots)) as found, casting:
+        with capture(self.pipeline, self.modules) as maps, self.collect_steps(maps, len(shots)) as collected, casting:
             self.pipeline(
                 [shot.prompt for shot in shots],
                 num_inference_steps=self.sampler.steps,
@@ -55,19 +55,19 @@ class GenerationSteps:
                 generator=[torch.Generator().manual_seed(shot.seed) for shot in shots],
                 output_type="latent",
             )
-        return found
+        return collected
 
     @contextmanager
     def collect_steps(self, maps: Mapping[str, Tensor], rows: int) -> Iterator[dict[StoreKey, Tensor]]:
-        """Within, the wanted steps' maps are kept. A step is a forward pass: not every pipeline has callbacks."""
-        found: dict[StoreKey, Tensor] = {}
+        """Collect the maps of the selected steps. Steps are counted by forward passes: not every pipeline has callbacks."""
+        collected: dict[StoreKey, Tensor] = {}
         passes = count()
 
         def after(*_: Any) -> None:
             if (step := next(passes)) in self.steps:
                 timestep = int(self.pipeline.scheduler.timesteps[step])
                 # Guidance puts the unconditional rows first.
-                found.update({(name, timestep): own[-rows:].float() for name, own in maps.items()})
+                collected.update({(name, timestep): states[-rows:].float() for name, states in maps.items()})
 
         with remove_on_exit(backbone_of(self.pipeline).register_forward_hook(after)):
-            yield found
+            yield collected

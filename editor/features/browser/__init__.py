@@ -1,4 +1,4 @@
-"""The feature browser: one HTML file for an autoencoder, which needs no network."""
+"""The feature browser: a self-contained HTML page of an autoencoder's latents."""
 
 from editor.features.browser.latent_cards import BrowserInput
 from editor.features.browser.page import write_browser_page

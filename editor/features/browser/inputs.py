@@ -1,4 +1,4 @@
-"""Something to browse, from folders."""
+"""Load the inputs of a browser page from folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,22 +21,26 @@ TEXT_BATCH = 256
 def load_browser_input(
     folder: Path, recording: Path, images: Path, clip: Path | None = None, words: Path | None = None
 ) -> BrowserInput:
-    """An autoencoder, the recording of every position that it is shown on, and its images in the order of their names.
+    """Load an autoencoder, recorded activations, and the recorded images in alphabetical order.
 
     Args:
-        clip: a CLIPModel with its tokenizer, for nearest texts; without ``words`` the labels of the recording are the texts.
+        folder: the autoencoder, in our layout or another tool's.
+        recording: an activation store with pooling ``patch``.
+        images: the folder that was recorded.
+        clip: a CLIPModel with its tokenizer, for nearest texts.
+        words: a file of candidate texts, one per line; default: the labels of the recording.
 
     Raises:
-        FeatureError: as many images as recorded items aren't there, or the recording kept no positions.
+        FeatureError: the number of images differs from the recording, or the recording is pooled.
     """
     store = ActivationStore(recording)
     maps = store.maps()
     pictures = [read_image(path) for path in list_images(images)]
     if len(pictures) != len(maps):
         raise FeatureError(
-            f"{len(maps)} images were recorded, {len(pictures)} are in {images.name}.",
+            f"{len(maps)} images were recorded, but {images.name} contains {len(pictures)}.",
             field="images",
-            remedy="Name the folder that was recorded, with nothing else in it.",
+            remedy="Name the folder that was recorded, unchanged.",
         )
     sae = read_any(folder)
     card = read_card(folder) if (folder / CONFIG_FILE).is_file() else {}
@@ -53,19 +57,19 @@ def load_browser_input(
 
 
 def shared_labels(labels: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Kinds that say something of more than one image."""
-    return {kind: own for kind, own in labels.items() if 1 < len(set(own)) < len(own)}
+    """Return the kinds of labels that have several values and are shared by several images."""
+    return {kind: values for kind, values in labels.items() if 1 < len(set(values)) < len(values)}
 
 
 def read_words(words: Path | None, labels: dict[str, list[str]]) -> list[str]:
-    """From a file, or every label."""
+    """Read candidate texts from a file, one per line; without a file, return every label."""
     if words is not None:
         return [line.strip() for line in words.read_text().splitlines() if line.strip()]
-    return sorted({label for own in shared_labels(labels).values() for label in own})
+    return sorted({label for values in shared_labels(labels).values() for label in values})
 
 
 def embed_texts(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> TextEmbeddings:
-    """Embed by a CLIP from a folder."""
+    """Embed words and images with a CLIP model."""
     from transformers import CLIPModel, CLIPTokenizer
 
     from editor.features.clip.image_encoder import open_image_encoder
@@ -79,7 +83,7 @@ def embed_texts(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -
 
 @torch.no_grad()
 def embed_words(clip: Any, tokenizer: Any, words: Sequence[str]) -> Tensor:
-    """``(words, d)``."""
+    """Embed words as ``(words, d)``."""
     parts = []
     for start in range(0, len(words), TEXT_BATCH):
         batch = list(words[start : start + TEXT_BATCH])

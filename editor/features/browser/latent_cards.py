@@ -1,6 +1,7 @@
-"""What the browser shows of each latent: its strongest images, some at quantiles, and some at random.
+"""The cards of a browser page. For each latent: its strongest images, images at quantiles, and random images.
 
-The strongest alone deceive: nearly every latent looks clean in its top ten (Bolukbasi et al. 2021, arXiv 2104.07143).
+The strongest images alone are misleading: almost every latent looks interpretable in its top ten (Bolukbasi et al. 2021,
+arXiv 2104.07143).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +20,17 @@ TOP_IMAGES, RANDOM_IMAGES = 8, 8
 QUANTILES = (0.95, 0.9, 0.8, 0.7, 0.5, 0.4, 0.25, 0.1)
 NEAREST_TEXTS = 5
 LABELLED_IMAGES = 10
-"""Strongest images that a latent's texts are nearest to, and that its labels are counted in."""
+"""Strongest images that determine a latent's labels and nearest texts."""
 HISTOGRAM_BINS = 20
 SCALE_QUANTILE = 0.999
-"""Of all positive activations: where the one colour scale of a page ends."""
+"""Quantile of all positive activations at which the color scale of a page ends."""
 BATCH_IMAGES = 64
-"""Images that are encoded at once."""
+"""Images encoded at once."""
 
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """Words that a latent may be near to, and a CLIP's embeddings of them and of the images."""
+    """Candidate texts for latents, and CLIP embeddings of the texts and of the images."""
 
     words: list[str]
     of_words: Tensor
@@ -38,9 +39,12 @@ class TextEmbeddings:
     """``(items, d)``"""
 
     def similarity(self, strengths: Tensor) -> Tensor:
-        """``(items, latents)`` -> cosines ``(latents, words)``, of the mean of a latent's strongest images.
+        """Return the cosine of each latent's mean top image to each text, ``(latents, words)``.
 
-        Both kinds of embeddings are centred: all images lie on one side of the sphere and all texts on another.
+        Image and text embeddings are centered separately, because they occupy different regions (the modality gap).
+
+        Args:
+            strengths: ``(items, latents)``.
         """
         least = strengths.topk(min(LABELLED_IMAGES, len(strengths)), dim=0).values[-1]
         weights = strengths * (strengths >= least)
@@ -50,14 +54,14 @@ class TextEmbeddings:
 
 @dataclass(frozen=True)
 class BrowserInput:
-    """An autoencoder and images that it can be shown on."""
+    """An autoencoder with images and their activations."""
 
     sae: SparseAutoencoder
     title: str
     card: dict[str, Any]
     images: Sequence[Image]
     maps: Callable[[range], Tensor]
-    """Some of the items -> ``(items, height, width, channels)`` activations."""
+    """Range of items -> ``(items, height, width, channels)`` activations."""
     grid: tuple[int, int]
     labels: dict[str, list[str]]
     texts: TextEmbeddings | None = None
@@ -65,39 +69,39 @@ class BrowserInput:
 
 @dataclass(frozen=True)
 class LatentCard:
-    """One card of the page. Images are numbers into the sheet; strengths are the largest activation over positions."""
+    """One card of the page. Images are item indices, ranked by their maximum activation over positions."""
 
     latent: int
     density: float
-    """Share of positions where it is active."""
+    """Share of positions at which the latent is active."""
     images: float
-    """Share of images where it is active anywhere."""
+    """Share of images in which the latent is active at any position."""
     top: list[int]
     quantiles: list[int]
     random: list[int]
     histogram: list[int]
-    """Its positive activations on the page's scale."""
+    """Histogram of its positive activations up to the end of the color scale."""
     labels: dict[str, tuple[str, float]]
-    """Kind -> most frequent label among the ten strongest images, and its share; none where fewer are active."""
+    """Kind -> most frequent label among the ten strongest images, and its share; empty if fewer images are active."""
     words: list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class BrowserContents:
-    """All of a page."""
+    """The contents of a page."""
 
     latents: list[LatentCard]
     activations: Tensor
     """``(items, positions, latents)`` float16."""
     scale: float
-    """Where the colours end."""
+    """Activation at which the color scale ends."""
     similarity: Tensor | None
-    """``(latents, words)`` cosines, for the search."""
+    """``(latents, words)`` cosines, for text search."""
 
 
 @torch.no_grad()
 def build_contents(shown: BrowserInput, seed: int = 0) -> BrowserContents:
-    """Encode all images, and choose what to show."""
+    """Encode all images and build the cards."""
     activations = encode_images(shown)
     strengths = activations.amax(1).float()
     scale = color_scale_maximum(activations)
@@ -127,7 +131,7 @@ def build_contents(shown: BrowserInput, seed: int = 0) -> BrowserContents:
 
 
 def encode_images(shown: BrowserInput) -> Tensor:
-    """``(items, positions, latents)`` float16."""
+    """Encode all images as ``(items, positions, latents)`` float16."""
     height, width = shown.grid
     parts = []
     for start in range(0, len(shown.images), BATCH_IMAGES):
@@ -138,14 +142,14 @@ def encode_images(shown: BrowserInput) -> Tensor:
 
 
 def color_scale_maximum(activations: Tensor) -> float:
-    """Over all latents and images, so that a weak latent looks weak."""
+    """Return the end of the color scale, shared by all latents so that weak latents look weak."""
     positive = activations[activations > 0].float()
     rank = max(1, round(SCALE_QUANTILE * len(positive)))
     return float(positive.kthvalue(rank).values) if len(positive) else 1.0
 
 
 def quantile_images(order: Tensor) -> list[int]:
-    """Images that a latent is active in, at fixed shares of their order; ``order`` is strongest first."""
+    """Return the images at fixed quantiles of activation; ``order`` lists active images, strongest first."""
     count = len(order)
     if count <= TOP_IMAGES:
         return []
@@ -153,20 +157,20 @@ def quantile_images(order: Tensor) -> list[int]:
 
 
 def activation_histogram(values: Tensor, scale: float) -> list[int]:
-    """Positive activations in even bins; what lies beyond the scale is in the last."""
+    """Count positive activations in equal bins; values above the scale are in the last bin."""
     positive = values[values > 0].clamp_max(scale)
     return torch.histc(positive, HISTOGRAM_BINS, 0, scale).long().tolist() if len(positive) else [0] * HISTOGRAM_BINS
 
 
 def dominant_labels(strengths: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
-    """For each latent the label that most of its strongest images have, and the share that has it."""
+    """Return each latent's most frequent label among its strongest images, with its share."""
     numbers, names = index_labels(labels)
     found = latent_purity(strengths, numbers, LABELLED_IMAGES)
     return [(names[label], share) for label, share in zip(found.label.tolist(), found.purity.tolist(), strict=True)]
 
 
 def nearest_words(words: Sequence[str], nearness: Tensor) -> list[list[tuple[str, float]]]:
-    """For each latent."""
+    """Return each latent's most similar texts with their cosines."""
     best = nearness.topk(min(NEAREST_TEXTS, len(words)), dim=1)
     return [
         [(words[index], value) for index, value in zip(indices, values, strict=True)]

@@ -1,4 +1,4 @@
-"""The page: pictures as one sheet, heat-maps as bytes that the page colours itself, all inside one file."""
+"""Render the browser page: images in one sprite sheet, heat maps as bytes that the script colors, all in one file."""
 
 import base64
 import io
@@ -19,16 +19,16 @@ from editor.io.atomic import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL_PIXELS = 64
-"""Pixels along each side of an image on the sheet."""
+"""Side of a thumbnail on the sprite sheet."""
 
 
 def write_browser_page(shown: BrowserInput, path: Path, seed: int = 0) -> None:
-    """Write the page."""
+    """Write the browser page."""
     write_bytes(path, render_page(shown, build_contents(shown, seed)).encode())
 
 
 def render_page(shown: BrowserInput, found: BrowserContents) -> str:
-    """The whole file. Labels and titles are strangers' words, and are escaped."""
+    """Render the HTML. Labels and titles are untrusted and are escaped."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())  # our own files
     used = sorted({item for one in found.latents for item in card_images(one)})
@@ -42,12 +42,12 @@ def render_page(shown: BrowserInput, found: BrowserContents) -> str:
 
 
 def card_images(one: LatentCard) -> list[int]:
-    """The images of a card."""
+    """List the images of a card."""
     return [*one.top, *one.quantiles, *one.random]
 
 
 def page_data(shown: BrowserInput, found: BrowserContents, used: list[int], place: dict[int, int]) -> dict[str, Any]:
-    """What the page's script reads."""
+    """Return the data of the page's script."""
     living = [one for one in found.latents if one.top]
     rows = int(found.activations.shape[0] * found.activations.shape[1])
     counts, edges = density_histogram([one.density for one in found.latents], rows)
@@ -66,7 +66,7 @@ def page_data(shown: BrowserInput, found: BrowserContents, used: list[int], plac
 
 
 def card_data(one: LatentCard, place: dict[int, int], found: BrowserContents) -> dict[str, Any]:
-    """A latent as the page's script reads it; its heat-maps follow one another in the order of its images."""
+    """Return a card for the page's script; heat maps are concatenated in the order of its images."""
     items = card_images(one)
     heat = found.activations[items][:, :, one.latent].float() / found.scale
     strengths = found.activations[items].amax(1)[:, one.latent].float()
@@ -84,13 +84,13 @@ def card_data(one: LatentCard, place: dict[int, int], found: BrowserContents) ->
 
 
 def heatmap_bytes(shares: torch.Tensor) -> bytes:
-    """Shares of the scale as 0 to 255; whatever is active at all is at least 1."""
+    """Encode shares of the scale as bytes 0 to 255; any positive share is at least 1."""
     values = (shares.clamp(0, 1) * 255).ceil().to(torch.uint8)
     return values.numpy().tobytes()
 
 
 def encode_similarity(found: BrowserContents, living: list[LatentCard]) -> str:
-    """``(living latents, words)`` cosines as bytes, 128 being none."""
+    """Encode ``(live latents, words)`` cosines as base64 bytes, with 128 for 0."""
     if found.similarity is None:
         return ""
     values = (found.similarity[[one.latent for one in living]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
@@ -98,17 +98,17 @@ def encode_similarity(found: BrowserContents, living: list[LatentCard]) -> str:
 
 
 def caption(labels: dict[str, list[str]], item: int) -> str:
-    """An image's labels."""
+    """Return the labels of an image as its caption."""
     return ", ".join(own[item] for own in labels.values())
 
 
 def sheet_columns(count: int) -> int:
-    """Of a nearly square sheet."""
+    """Return the number of columns of an approximately square sheet."""
     return max(1, ceil(sqrt(count)))
 
 
 def image_sheet(images: list[np.ndarray]) -> Pillow.Image:
-    """All images beside and below one another."""
+    """Draw all images on one sprite sheet."""
     across = sheet_columns(len(images))
     whole = Pillow.new("RGB", (across * THUMBNAIL_PIXELS, max(1, ceil(len(images) / across)) * THUMBNAIL_PIXELS))
     for number, image in enumerate(images):
@@ -118,19 +118,19 @@ def image_sheet(images: list[np.ndarray]) -> Pillow.Image:
 
 
 def data_uri(picture: Pillow.Image) -> str:
-    """As WebP, for a style."""
+    """Encode an image as a WebP data URI."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=88, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def script_json(data: dict[str, Any]) -> str:
-    """JSON that can't end the script element that holds it."""
+    """Serialize to JSON that cannot close the surrounding script element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def summary_figures(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """The health of the autoencoder in a line."""
+    """Return the metrics in the page's header, from the autoencoder's card."""
     held_out, like = card.get("held_out", {}), card.get("stability", {})
     named = [
         ("held-out FVU", held_out.get("fvu"), "{:.3f}"),

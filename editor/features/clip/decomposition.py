@@ -1,4 +1,4 @@
-"""An image embedding as a sum of a few features, and the embedding with some of them stronger or weaker."""
+"""Decompose an image embedding into a few features, and scale some of them up or down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,57 +9,63 @@ from torch import Tensor
 
 
 class SparseDictionary(Protocol):
-    """What is asked of a sparse autoencoder. ``decode`` is affine in the code."""
+    """The interface of a sparse autoencoder that is used here. ``decode`` must be affine in the code."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """``(n, d)`` -> ``(n, latents)``, not negative."""
+        """Encode ``(n, d)`` embeddings as ``(n, latents)`` non-negative codes."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """``(n, latents)`` -> ``(n, d)``."""
+        """Decode ``(n, latents)`` codes to ``(n, d)`` embeddings."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The features active in one embedding, strongest first. What they leave unexplained stays in ``embedding``."""
+    """The latents that are active in one embedding, strongest first. ``embedding`` includes the reconstruction error."""
 
     embedding: Tensor
     """``(d,)``."""
     latents: Tensor
-    """``(m,)`` latents."""
+    """``(m,)`` latent indices."""
     activations: Tensor
     """``(m,)``, positive."""
     directions: Tensor
-    """``(m, d)``: what a unit of each feature adds to the embedding."""
+    """``(m, d)``: what a unit activation of each latent adds to the embedding."""
 
     def steer(self, scales: Tensor) -> Tensor:
-        """``(..., m)`` factors of the activations -> ``(..., d)`` embeddings.
+        """Scale the activations by ``(..., m)`` factors and return the ``(..., d)`` embeddings.
 
-        This is decode(scaled code) + (embedding - decode(code)), the reconstruction error added back: decoding is affine.
+        Because decoding is affine, this equals decode(scaled code) + (embedding - decode(code)): the reconstruction error
+        is preserved.
         """
         return self.embedding + ((scales - 1) * self.activations) @ self.directions
 
     def contribution(self, members: Sequence[int]) -> Tensor:
-        """``(d,)``: what some of the features, by their place here, add to the embedding."""
+        """Return what the latents at these positions of ``latents`` add to the embedding, ``(d,)``."""
         index = torch.tensor(members)
         return self.activations[index] @ self.directions[index]
 
 
 @torch.no_grad()
 def decoder_directions(sae: SparseDictionary, latents: Tensor, width: int) -> Tensor:
-    """``(m, d)``: what a unit of each latent adds to a decoded embedding."""
+    """Return what a unit activation of each latent adds to a decoded embedding, ``(m, d)``.
+
+    Args:
+        latents: ``(m,)`` latent indices.
+        width: number of latents of the dictionary.
+    """
     units = torch.zeros(len(latents), width).scatter_(1, latents[:, None], 1.0)
     return sae.decode(units) - base_embedding(sae, width)
 
 
 @torch.no_grad()
 def base_embedding(sae: SparseDictionary, width: int) -> Tensor:
-    """``(d,)``: what the empty code decodes to, the embedding of nothing in particular."""
+    """Return the ``(d,)`` embedding that the all-zero code of ``width`` latents decodes to, Daujotas' ``base_embed``."""
     return sae.decode(torch.zeros(1, width))[0]
 
 
 @torch.no_grad()
 def decompose(sae: SparseDictionary, embedding: Tensor) -> Decomposition:
-    """The active features of one ``(d,)`` embedding."""
+    """Find the active latents of one ``(d,)`` embedding."""
     code = sae.encode(embedding[None])[0]
     latents = code.argsort(descending=True, stable=True)[: int((code > 0).sum())]
     return Decomposition(embedding, latents, code[latents], decoder_directions(sae, latents, len(code)))

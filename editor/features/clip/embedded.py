@@ -1,4 +1,4 @@
-"""The sparse autoencoder of the embedded judge's image embeddings."""
+"""Loads the sparse autoencoder of the embedded judge's image embeddings."""
 
 from functools import cache
 
@@ -10,5 +10,5 @@ CLIP_SAE_FOLDER = emoji.FEATURES / "clip_sae"
 
 @cache
 def clip_sae() -> SparseAutoencoder:
-    """Load the autoencoder."""
+    """Load the autoencoder; cached."""
     return load_sae(CLIP_SAE_FOLDER)

@@ -1,4 +1,4 @@
-"""Pipelines that draw what an image embedding says: Stable Diffusion with an IP-Adapter, and Kandinsky 2.2's decoder."""
+"""Pipelines that generate images from image embeddings: Stable Diffusion with an IP-Adapter, and Kandinsky 2.2's decoder."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,44 +16,44 @@ from editor.io.progress import ProgressCallback, no_progress
 
 
 class ImageConditionedPipeline(Protocol):
-    """Draws from image embeddings alone."""
+    """Generates images from image embeddings."""
 
     @property
     def width(self) -> int:
-        """Of the embeddings."""
+        """Width of the embeddings."""
 
     def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
-        """One picture for each row of ``(n, width)``, each with a seed of its own."""
+        """Generate one image per row of ``(n, width)``, each with its own seed."""
 
 
 @dataclass(frozen=True)
 class IPAdapterPipeline:
-    """Stable Diffusion 1.x, 2.x or XL with one IP-Adapter that reads pooled embeddings."""
+    """Stable Diffusion 1.x, 2.x or XL with one IP-Adapter for pooled embeddings."""
 
     pipeline: Any
     prompt: str = ""
-    """Said of every picture, beside its embedding."""
+    """Text prompt of every image, in addition to its embedding."""
 
     @property
     def width(self) -> int:
-        """What the adapter's projection takes."""
+        """Input width of the adapter's projection."""
         return int(self.pipeline.unet.encoder_hid_proj.image_projection_layers[0].image_embeds.in_features)
 
     def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
-        """Guided away from the zero embedding, as diffusers guides."""
-        images = embeddings[:, None].to(self.pipeline.unet.device, self.pipeline.unet.dtype)
-        guided = [torch.zeros_like(images), images] if sampler.guidance > 1 else [images]
-        each = [torch.cat(guided)]
-        with per_image_embeddings(self.pipeline, each):
-            given = {"prompt": [self.prompt] * len(seeds), "ip_adapter_image_embeds": each}
-            return call_pipeline(self.pipeline, given, seeds, sampler)
+        """Generate with the zero embedding as unconditional input, as diffusers does."""
+        conditional = embeddings[:, None].to(self.pipeline.unet.device, self.pipeline.unet.dtype)
+        both = [torch.zeros_like(conditional), conditional] if sampler.guidance > 1 else [conditional]
+        image_embeds = [torch.cat(both)]
+        with per_image_embeddings(self.pipeline, image_embeds):
+            arguments = {"prompt": [self.prompt] * len(seeds), "ip_adapter_image_embeds": image_embeds}
+            return call_pipeline(self.pipeline, arguments, seeds, sampler)
 
 
 @contextmanager
 def per_image_embeddings(pipeline: Any, embeddings: list[Tensor]) -> Iterator[None]:
-    """Within, each picture of a batch has its own embedding.
+    """Give each image of a batch its own embedding while the context is active.
 
-    diffusers repeats what it is given for every picture of the batch, so that all of them would see all embeddings.
+    diffusers repeats the embeddings that it is given for every image of the batch, so each image would see all of them.
     """
     pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
     try:
@@ -64,36 +64,36 @@ def per_image_embeddings(pipeline: Any, embeddings: list[Tensor]) -> Iterator[No
 
 @dataclass(frozen=True)
 class KandinskyDecoder:
-    """The decoder of Kandinsky 2.2, whose only condition is the image embedding."""
+    """The decoder of Kandinsky 2.2, which is conditioned on the image embedding only."""
 
     pipeline: Any
     negative_embedding: Tensor
-    """``(width,)``: the embedding of an image of zeros, as the prior's ``get_zero_embed`` makes it."""
+    """``(width,)``: the embedding of an all-zero image, as the prior's ``get_zero_embed`` computes it."""
 
     @property
     def width(self) -> int:
-        """What the denoiser projects."""
+        """Width of the embeddings that the denoiser projects."""
         return int(self.pipeline.unet.config.encoder_hid_dim)
 
     def generate(self, embeddings: Tensor, seeds: Sequence[int], sampler: Sampler) -> list[Image]:
-        """At the size that the denoiser was trained on."""
+        """Generate at the native size of the denoiser."""
         unet = self.pipeline.unet
         side = unet.config.sample_size * self.pipeline.movq_scale_factor
-        images = embeddings.to(unet.device, unet.dtype)
-        given = {
-            "image_embeds": images,
-            "negative_image_embeds": self.negative_embedding.to(images).expand_as(images),
+        image_embeds = embeddings.to(unet.device, unet.dtype)
+        arguments = {
+            "image_embeds": image_embeds,
+            "negative_image_embeds": self.negative_embedding.to(image_embeds).expand_as(image_embeds),
             "height": side,
             "width": side,
         }
-        return call_pipeline(self.pipeline, given, seeds, sampler)
+        return call_pipeline(self.pipeline, arguments, seeds, sampler)
 
 
-def call_pipeline(pipeline: Any, given: dict[str, Any], seeds: Sequence[int], sampler: Sampler) -> list[Image]:
-    """Run a pipeline of diffusers."""
+def call_pipeline(pipeline: Any, arguments: dict[str, Any], seeds: Sequence[int], sampler: Sampler) -> list[Image]:
+    """Run a diffusers pipeline and return its images as uint8."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sampler.precision == "bfloat16"):
         output = pipeline(
-            **given,
+            **arguments,
             num_inference_steps=sampler.steps,
             guidance_scale=sampler.guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
@@ -103,10 +103,10 @@ def call_pipeline(pipeline: Any, given: dict[str, Any], seeds: Sequence[int], sa
 
 
 def image_conditioned_pipeline(pipeline: Any, negative: Tensor | None = None) -> ImageConditionedPipeline:
-    """The way to draw from embeddings that a loaded pipeline has.
+    """Wrap a loaded pipeline that generates from image embeddings.
 
     Raises:
-        FeatureError: it has none, or one that reads patches of a picture in place of its embedding.
+        FeatureError: the pipeline has no such input, or an adapter that reads image patches instead of the embedding.
     """
     if hasattr(pipeline, "movq") and negative is not None:
         return KandinskyDecoder(pipeline, negative)
@@ -114,10 +114,10 @@ def image_conditioned_pipeline(pipeline: Any, negative: Tensor | None = None) ->
     if len(layers) == 1 and hasattr(layers[0], "image_embeds"):
         return IPAdapterPipeline(pipeline)
     raise FeatureError(
-        "This pipeline draws from no image embedding.",
+        "This pipeline cannot generate from image embeddings.",
         field="model",
-        remedy="Load an IP-Adapter that reads pooled embeddings (not a plus or a face one), or Kandinsky 2.2's decoder "
-        "with its negative embedding.",
+        remedy="Load an IP-Adapter for pooled embeddings (not a plus or face adapter), or Kandinsky 2.2's decoder with its "
+        "negative embedding.",
     )
 
 
@@ -128,16 +128,16 @@ def generate_from_embeddings(
     seeds: Sequence[int],
     tick: ProgressCallback = no_progress,
 ) -> list[Image]:
-    """One picture for each row of ``(n, width)``; what a batch holds besides does not matter.
+    """Generate one image per row of ``(n, width)``. An image does not depend on the others of its batch.
 
     Raises:
-        FeatureError: the embeddings are of another width.
+        FeatureError: the width of the embeddings is not that of the pipeline.
     """
     if embeddings.shape[1] != model.width:
         raise FeatureError(
-            f"Embeddings are {embeddings.shape[1]} wide; the pipeline takes {model.width}.",
+            f"The embeddings have width {embeddings.shape[1]}; the pipeline expects {model.width}.",
             field="clip",
-            remedy="Use the CLIP whose embeddings the pipeline was trained on.",
+            remedy="Use the CLIP model whose embeddings the pipeline was trained on.",
         )
     images: list[Image] = []
     for start in range(0, len(seeds), BATCH_SIZE):

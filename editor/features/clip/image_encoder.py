@@ -1,4 +1,4 @@
-"""The image half of a CLIP: pictures in, embeddings out, neither normalised nor centred, as generators are given them."""
+"""The image encoder of a CLIP model. Embeddings are neither normalized nor centered, as image generators expect them."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ OPENAI_NORMALIZATION = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
 }
-"""What a CLIP without a preprocessor's settings was trained on."""
+"""The pixel normalization of OpenAI's CLIP, used for models without a preprocessor configuration."""
 PREPROCESSOR_FILE = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """A ``CLIPModel`` or ``CLIPVisionModelWithProjection``, and how it wants its pixels."""
+    """A ``CLIPModel`` or ``CLIPVisionModelWithProjection`` with its pixel normalization."""
 
     clip: Any
     mean: tuple[float, ...]
@@ -33,25 +33,27 @@ class ImageEncoder:
 
     @property
     def width(self) -> int:
-        """Of an embedding."""
+        """Width of an embedding."""
         return int(self.clip.config.projection_dim)
 
     @property
     def image_size(self) -> int:
-        """Pixels, of the square that it sees."""
+        """Side of the square input image, in pixels."""
         return int(self.clip.vision_model.config.image_size)
 
     @torch.no_grad()
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
-        mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        ready = (self.resize_and_crop(pixels) - mean) / deviation
-        pooled = [self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(ready, BATCH_SIZE)]
+        """Embed ``(n, 3, h, w)`` pixels in [0, 1] as ``(n, d)``."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        normalized = (self.resize_and_crop(pixels) - mean) / std
+        pooled = [
+            self.clip.vision_model(pixel_values=part).pooler_output for part in torch.split(normalized, BATCH_SIZE)
+        ]
         embedded: Tensor = self.clip.visual_projection(torch.cat(pooled))
         return embedded
 
     def resize_and_crop(self, pixels: Tensor) -> Tensor:
-        """The shorter side scaled to the model's, the middle cut out."""
+        """Resize the shorter side to the model's size and center-crop."""
         side = self.image_size
         height, width = pixels.shape[-2:]
         if (height, width) == (side, side):
@@ -64,21 +66,21 @@ class ImageEncoder:
 
     @torch.no_grad()
     def zero_embedding(self) -> Tensor:
-        """``(d,)``: the embedding of pixels that are zero after normalising, Kandinsky's negative."""
+        """Embed pixels that are zero after normalization, ``(d,)``: Kandinsky's negative embedding."""
         pooled = self.clip.vision_model(pixel_values=torch.zeros(1, 3, self.image_size, self.image_size)).pooler_output
         embedded: Tensor = self.clip.visual_projection(pooled)[0]
         return embedded
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """``(n, d)`` of pictures of one size."""
+        """Embed uint8 images of one size as ``(n, d)``."""
         return self.embed_pixels(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
 
 
 def open_image_encoder(folder: Path) -> ImageEncoder:
-    """Load any CLIP in transformers' layout, or the image half of one.
+    """Load a CLIP model in transformers' layout, or only its image encoder.
 
     Raises:
-        FeatureError: ``folder`` holds no CLIP with safetensors weights.
+        FeatureError: ``folder`` does not contain a CLIP model with safetensors weights.
     """
     from transformers import CLIPModel, CLIPVisionModelWithProjection
 
@@ -86,9 +88,9 @@ def open_image_encoder(folder: Path) -> ImageEncoder:
     kind = read_json(folder / "config.json").get("model_type")
     if kind not in classes or not (folder / "model.safetensors").is_file():
         raise FeatureError(
-            f"There is no CLIP in {folder.name}.",
+            f"{folder.name} does not contain a CLIP model.",
             field="clip",
-            remedy="Give a folder with config.json and model.safetensors.",
+            remedy="Name a folder with config.json (model_type clip or clip_vision_model) and model.safetensors.",
         )
     clip = classes[kind].from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
     settings = OPENAI_NORMALIZATION | read_json(folder / PREPROCESSOR_FILE)
@@ -96,6 +98,6 @@ def open_image_encoder(folder: Path) -> ImageEncoder:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file's object; empty where there is none."""
+    """Read a JSON object; empty if there is no such file."""
     values: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return values

@@ -1,4 +1,4 @@
-"""Sheets of strips: a row of pictures for each feature or group, strength growing from left to right."""
+"""Image grids: one strip of images per feature or group, with strength increasing from left to right."""
 
 import io
 import textwrap
@@ -15,7 +15,7 @@ from editor.io.plotting import canvas, png
 
 @dataclass(frozen=True)
 class ImageStrip:
-    """One row. Pictures have a title each, or none."""
+    """One row of a grid, with a title for each image."""
 
     label: str
     images: Sequence[Image]
@@ -23,7 +23,7 @@ class ImageStrip:
 
 
 def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal["png", "webp"] = "png") -> bytes:
-    """Strips below one another, in ``columns``. All have as many pictures as the first."""
+    """Render strips below each other, in ``columns``. All strips must have as many images as the first."""
     length, rows = len(strips[0].images), -(-len(strips) // columns)
     figure = canvas(columns * (0.85 * length + 1.15), 0.98 * rows)
     blocks = figure.subfigures(1, columns, squeeze=False)[0]
@@ -37,14 +37,14 @@ def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal[
 
 
 def png_to_webp(picture: bytes) -> bytes:
-    """A fifth of a PNG's size, for pages of documentation."""
+    """Re-encode a PNG as WebP, at about a fifth of the size."""
     buffer = io.BytesIO()
     Pillow.open(io.BytesIO(picture)).convert("RGB").save(buffer, format="webp", quality=85, method=6)
     return buffer.getvalue()
 
 
 def draw_strip(strip: ImageStrip, cells: Sequence[Axes]) -> None:
-    """Into one row of axes."""
+    """Draw a strip into one row of axes."""
     for axes, image, title in zip(cells, strip.images, strip.titles, strict=True):
         axes.imshow(image, interpolation="lanczos")
         axes.set_title(title, fontsize=6, pad=2, parse_math=False)

@@ -1,4 +1,4 @@
-"""Icons and steering: what a feature or a group looks like, and a picture with more or less of it."""
+"""Icons and steering: render a feature or a group of features, and an image with more or less of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from editor.generation.config import Image, Sampler
 from editor.io.progress import ProgressCallback, no_progress
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
-"""Factors of a group's own activation."""
+"""Default multiples of a group's activation."""
 
 
 @dataclass(frozen=True)
 class GroupedEmbedding:
-    """A picture's embedding as groups of features."""
+    """An image embedding, decomposed into groups of features."""
 
     decomposition: Decomposition
     grouping: Grouping
 
     def group_vector(self, number: int) -> Tensor:
-        """``(d,)``: what a group adds to the embedding."""
+        """Return what a group adds to the embedding, ``(d,)``."""
         return self.decomposition.contribution(self.grouping.members[number])
 
     def steer(self, scales: Sequence[float]) -> Tensor:
-        """``(d,)``: the embedding with each group scaled; what no feature explains stays."""
+        """Return the ``(d,)`` embedding with each group scaled; the reconstruction error is preserved."""
         factors = torch.ones(len(self.decomposition.latents))
         for members, scale in zip(self.grouping.members, scales, strict=True):
             factors[list(members)] = scale
@@ -42,10 +42,10 @@ def group_embedding(
     max_groups: int = MAX_GROUPS,
     seed: int = 0,
 ) -> GroupedEmbedding:
-    """Decompose a ``(d,)`` embedding and group its features.
+    """Decompose a ``(d,)`` embedding and group its active features.
 
     Raises:
-        FeatureError: no feature is active in it.
+        FeatureError: no feature is active.
     """
     parts = decompose(sae, embedding)
     return GroupedEmbedding(parts, group_directions(parts.directions, parts.activations, threshold, max_groups, seed))
@@ -53,29 +53,29 @@ def group_embedding(
 
 @dataclass(frozen=True)
 class EmbeddingRenderer:
-    """A pipeline with its settings, and one seed: pictures differ by their embeddings alone."""
+    """Renders embeddings with fixed settings and one seed, so that images differ only by their embeddings."""
 
     pipeline: ImageConditionedPipeline
     sampler: Sampler
     seed: int = 0
 
     def render(self, embeddings: Tensor, tick: ProgressCallback = no_progress) -> list[Image]:
-        """One picture for each row of ``(n, d)``."""
+        """Generate one image per row of ``(n, d)``."""
         return generate_from_embeddings(self.pipeline, self.sampler, embeddings, [self.seed] * len(embeddings), tick)
 
     def render_icon(self, vector: Tensor, base: Tensor, strengths: Sequence[float] = STRENGTHS) -> list[Image]:
-        """A direction drawn on a base embedding, ``(d,)`` both, in growing strength.
+        """Render a ``(d,)`` direction added to a ``(d,)`` base embedding with increasing strength.
 
-        Daujotas' icons are this at one strength: "E + base_embed".
+        Daujotas' icons are this at a single strength, "E + base_embed".
         """
         return self.render(add_scaled(vector, base, strengths))
 
 
 def add_scaled(vector: Tensor, base: Tensor, strengths: Sequence[float]) -> Tensor:
-    """``(..., strengths, d)``: ``(..., d)`` bases with growing shares of a vector added."""
+    """Add multiples of a vector to ``(..., d)`` bases: ``(..., strengths, d)``."""
     return base[..., None, :] + torch.tensor(strengths)[:, None] * vector
 
 
 def latent_vector(sae: SparseDictionary, latent: int, width: int, activation: float = 1.0) -> Tensor:
-    """``(d,)``: what one latent of a dictionary of ``width`` adds at an activation."""
+    """Return what one of ``width`` latents adds to an embedding at an activation, ``(d,)``."""
     return activation * decoder_directions(sae, torch.tensor([latent]), width)[0]

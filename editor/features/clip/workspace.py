@@ -1,4 +1,4 @@
-"""What the commands open: a CLIP, an autoencoder of its embeddings, and a pipeline that draws from them."""
+"""A steering session: a CLIP model, an autoencoder of its image embeddings, and a pipeline that generates from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ from editor.generation.config import Sampler, native_precision
 
 @dataclass(frozen=True)
 class SteeringSession:
-    """Embeddings, features and pictures of one embedding space."""
+    """Image encoder, autoencoder and renderer of one embedding space."""
 
     encoder: ImageEncoder
     sae: SparseAutoencoder
     renderer: EmbeddingRenderer
     texts: Mapping[str, Tensor]
-    """Names that a group may be near to, and their embeddings, ``(d,)``."""
+    """Candidate names for groups, with their ``(d,)`` embeddings."""
 
     @property
     def base_embedding(self) -> Tensor:
-        """``(d,)``: the embedding of nothing in particular."""
+        """``(d,)``: the embedding that icons are rendered on."""
         return base_embedding(self.sae, self.sae.latents)
 
     def group_image(self, picture: Path, threshold: float, seed: int) -> GroupedEmbedding:
-        """A picture's features in groups."""
+        """Group the features of an image file."""
         return group_embedding(self.sae, self.encoder.embed_images([read_image(picture)])[0], threshold, seed=seed)
 
 
 @dataclass(frozen=True)
 class SessionPaths:
-    """Where the parts lie; what is not given is the embedded model's."""
+    """Paths of the parts of a session; without any, the embedded model's parts are used."""
 
     clip: Path | None = None
     sae: Path | None = None
@@ -51,11 +51,11 @@ class SessionPaths:
     words: Path | None = None
 
     def open(self, steps: int, guidance: float, seed: int) -> SteeringSession:
-        """Load them.
+        """Load the parts.
 
         Raises:
-            FeatureError: a part is missing or unfit.
-            UsageError: some parts are the embedded model's and some are not.
+            FeatureError: a part is missing or unsuitable.
+            UsageError: only some of the parts are given.
         """
         sampler = Sampler(steps, guidance, native_precision())
         if self.clip and self.sae and self.model:
@@ -66,15 +66,15 @@ class SessionPaths:
             return SteeringSession(encoder, load_sae(self.sae), EmbeddingRenderer(model, sampler, seed), texts)
         if self.clip or self.sae or self.model or self.adapter:
             raise UsageError(
-                "A CLIP, an autoencoder of its embeddings and a model that draws from them belong together.",
+                "The CLIP model, its autoencoder and the pipeline must be given together.",
                 field="clip",
-                remedy="Name all of --clip, --sae and --model-dir, or none.",
+                remedy="Pass all of --clip, --sae and --model-dir, or none.",
             )
         return embedded_session(sampler, seed)
 
 
 def embedded_session(sampler: Sampler, seed: int) -> SteeringSession:
-    """The judge, and emoji with its adapter."""
+    """Open a session with the embedded judge, its autoencoder, and the embedded model with its IP-Adapter."""
     from editor import emoji
     from editor.emoji.profile import PROFILE
     from editor.features.clip.embedded import clip_sae
@@ -91,33 +91,33 @@ def embedded_session(sampler: Sampler, seed: int) -> SteeringSession:
 
 @torch.no_grad()
 def embed_texts(encoder: ImageEncoder, folder: Path, texts: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
-    """The mean unit embedding of each name's texts, ``(d,)``, by the CLIP's own text half."""
+    """Embed each name as the mean of its texts' unit embeddings, ``(d,)``, by the CLIP model's text encoder."""
     from transformers import CLIPTokenizer
 
     if not texts:
         return {}
     tokenizer, clip = CLIPTokenizer.from_pretrained(folder), encoder.clip
 
-    def embedded(lines: Sequence[str]) -> Tensor:
+    def mean_embedding(lines: Sequence[str]) -> Tensor:
         ids = tokenizer(list(lines), padding=True, truncation=True, return_tensors="pt")["input_ids"]
         return F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output)).mean(0)
 
-    return {name: embedded(lines) for name, lines in texts.items()}
+    return {name: mean_embedding(lines) for name, lines in texts.items()}
 
 
 def open_pipeline(model: Path, adapter: Path | None) -> Any:
-    """A pipeline of safetensors, with an IP-Adapter's file if one is given.
+    """Load a diffusers pipeline from safetensors, optionally with an IP-Adapter file.
 
     Raises:
-        FeatureError: the folder holds no pipeline.
+        FeatureError: the folder does not contain a pipeline.
     """
     from diffusers import DiffusionPipeline
 
     if not (model / "model_index.json").is_file():
         raise FeatureError(
-            f"There is no pipeline in {model.name}.",
+            f"{model.name} does not contain a pipeline.",
             field="model_dir",
-            remedy="Give a folder in diffusers' layout, with its model_index.json.",
+            remedy="Name a folder in diffusers' layout, with a model_index.json.",
         )
     pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -128,32 +128,38 @@ def open_pipeline(model: Path, adapter: Path | None) -> Any:
     return pipeline
 
 
-def parse_scales(wishes: Sequence[str], groups: int) -> list[float]:
-    """``["2=1.5"]`` -> a factor for each group, counted from 1.
+def parse_scales(options: Sequence[str], groups: int) -> list[float]:
+    """Parse options such as ``2=1.5`` into one factor per group; groups are numbered from 1.
 
     Raises:
-        UsageError: a wish that can't be read, or of no such group.
+        UsageError: an option is malformed, or names a group that does not exist.
     """
     factors = [1.0] * groups
-    for wish in wishes:
-        number, _, factor = wish.partition("=")
+    for option in options:
+        number, _, factor = option.partition("=")
         try:
-            place, value = int(number), float(factor)
+            index, value = int(number), float(factor)
         except ValueError as error:
-            raise UsageError(f"--scale {wish} can't be read.", field="scale", remedy="Say 2=1.5.") from error
-        if not 1 <= place <= groups:
-            raise UsageError(f"There is no group {place}.", field="scale", remedy=f"Choose from 1 to {groups}.")
-        factors[place - 1] = value
+            raise UsageError(
+                f"--scale {option} is malformed.", field="scale", remedy="Use GROUP=FACTOR, such as 2=1.5."
+            ) from error
+        if not 1 <= index <= groups:
+            raise UsageError(f"There is no group {index}.", field="scale", remedy=f"Choose a group from 1 to {groups}.")
+        factors[index - 1] = value
     return factors
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:
-    """``"0,1,2"`` -> numbers.
+    """Parse a comma-separated list of numbers, such as ``0,1,2``.
 
     Raises:
-        UsageError: others.
+        UsageError: the list is malformed.
     """
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--strengths {text} can't be read.", field="strengths", remedy="Say 0,0.5,1.") from error
+        raise UsageError(
+            f"--strengths {text} is malformed.",
+            field="strengths",
+            remedy="Use comma-separated numbers, such as 0,0.5,1.",
+        ) from error

@@ -1,4 +1,4 @@
-"""Diff-C: a classifier that reads one module of a diffusion backbone (Kim et al. 2025, "Revelio", section 5)."""
+"""Diff-C: a classifier on the activations of one module of a diffusion backbone (Kim et al. 2025, "Revelio", section 5)."""
 
 from editor.features.diffc.inference import class_probability, probabilities
 from editor.features.diffc.model import DiffusionClassifier, load_diffc

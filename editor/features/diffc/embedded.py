@@ -1,4 +1,4 @@
-"""The Diff-C classifiers of the embedded model."""
+"""Loads the Diff-C classifiers of the embedded model."""
 
 from functools import cache
 
@@ -11,5 +11,5 @@ DIFFC_FOLDER = emoji.FEATURES / "diffc"
 
 @cache
 def diffc_classifier(kind: ConceptKind) -> DiffusionClassifier:
-    """Load the classifier of 96 objects or of 5 styles."""
+    """Load the classifier of 96 objects or of 5 styles; cached."""
     return load_diffc(DIFFC_FOLDER / kind)

@@ -1,4 +1,4 @@
-"""What a trained classifier says of images: class probabilities from a backbone that may have been edited."""
+"""Class probabilities of images, by a trained classifier on a backbone that may have been edited."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,17 +25,17 @@ def probabilities(
     seed: int = 0,
     precision: Precision = "float32",
 ) -> Tensor:
-    """Class probabilities of images, mean over noise draws that depend on nothing but the seed and the image's number.
+    """Return class probabilities of images, averaged over several noise samples.
 
     Args:
-        pipeline: the model whose backbone (and, with prompts, text encoder) is read.
-        classifier: knows its module and timestep.
-        latents: ``(n, c, h, w)`` of the images, from ``activations.noised.encode``, or final latents of a generation.
-        prompts: one an image: is the concept there when asked for? None: the empty prompt, is it there when it is not?
-        draws: of noise, for each image.
+        pipeline: the model whose backbone (and, with prompts, text encoder) is evaluated.
+        classifier: its configuration has the module and timestep.
+        latents: ``(n, c, h, w)``, from ``activations.noised_source.encode_pixels``, or the final latents of a generation.
+        prompts: one per image, to see the concept as the prompt conditions it; None: the empty prompt.
+        draws: noise samples per image; they depend only on the seed and on the image's index.
 
     Returns:
-        ``(n, classes)``, float64, rows sum to one.
+        ``(n, classes)`` float64; rows sum to one.
     """
     config, parts = classifier.config, []
     for start in range(0, len(latents), BATCH_SIZE):
@@ -44,23 +44,26 @@ def probabilities(
         total = torch.zeros(len(clean), len(config.classes), dtype=torch.float64)
         for draw in range(draws):
             noise = seeded_noise(clean.shape[1:], seed * 1000 + draw, items).to(clean)
-            maps = activations_at_timestep(pipeline, clean, noise, config.timestep, [config.module], own, precision)[
-                config.module
-            ]
-            total += classifier.logits(maps).double().softmax(1).cpu()
+            maps = activations_at_timestep(pipeline, clean, noise, config.timestep, [config.module], own, precision)
+            total += classifier.logits(maps[config.module]).double().softmax(1).cpu()
         parts.append(total / draws)
     return torch.cat(parts)
 
 
-def class_probability(classifier: DiffusionClassifier, found: Tensor, name: str) -> Tensor:
-    """``(n,)`` probability that each image shows a class, of what ``probabilities`` found.
+def class_probability(classifier: DiffusionClassifier, class_probabilities: Tensor, name: str) -> Tensor:
+    """Return the ``(n,)`` probability of one class.
+
+    Args:
+        class_probabilities: ``(n, classes)``, as returned by ``probabilities``.
 
     Raises:
-        FeatureError: the classifier does not know the class.
+        FeatureError: the classifier was not trained on the class.
     """
     classes = classifier.config.classes
     if name not in classes:
         raise FeatureError(
-            "The Diff-C classifier knows no such class.", field="concept", remedy=f"Ask for one of its {len(classes)}."
+            "The Diff-C classifier was not trained on this concept.",
+            field="concept",
+            remedy=f"Use one of its {len(classes)} classes.",
         )
-    return found[:, classes.index(name)]
+    return class_probabilities[:, classes.index(name)]

@@ -1,4 +1,4 @@
-"""The network: a batch norm without parameters, convolutions, the mean over positions, a linear layer."""
+"""The Diff-C network: batch norm without parameters, convolutions, global average pooling, a linear layer."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 @dataclass(frozen=True)
 class Convolution:
-    """``width`` output channels."""
+    """A convolutional layer with ``width`` output channels."""
 
     width: int
     kernel: int
@@ -31,15 +31,15 @@ PRESETS: dict[Preset, tuple[Convolution, ...]] = {
     "light": (Convolution(64, 1, 1), Convolution(128, 3, 2)),
     "revelio": (Convolution(1024, 3, 1), *(Convolution(1024, 3, 2),) * 3),
 }
-"""Revelio's is for maps of 1280 x 16 x 16 and more, 40 M parameters; the light one for small maps, a hundredth of that."""
+"""``revelio`` is for maps of 1280 x 16 x 16 and larger (40 M parameters), ``light`` for small maps (0.1 M)."""
 
 
 class DiffcConfig(BaseModel):
-    """What a classifier reads and tells apart."""
+    """Configuration of a classifier: its input and its classes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     module: str
-    """Of the backbone, as ``capture`` names it."""
+    """Module of the backbone, named as in ``capture``."""
     timestep: int
     channels: int
     classes: tuple[str, ...]
@@ -48,7 +48,7 @@ class DiffcConfig(BaseModel):
 
 
 class DiffusionClassifier(nn.Module):
-    """Maps ``(b, channels, h, w)`` -> logits ``(b, classes)``."""
+    """A classifier of maps ``(b, channels, h, w)``, with logits ``(b, classes)``."""
 
     def __init__(self, config: DiffcConfig) -> None:
         super().__init__()
@@ -64,18 +64,18 @@ class DiffusionClassifier(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits, in the mode that the module is in."""
+        """Return the logits, in the current mode (training or evaluation)."""
         logits: Tensor = self.head(self.features(maps))
         return logits
 
     @torch.no_grad()
     def logits(self, maps: Tensor) -> Tensor:
-        """Logits ``(b, classes)`` in evaluation mode, which is left on."""
+        """Return the logits ``(b, classes)`` in evaluation mode. The module stays in evaluation mode."""
         logits: Tensor = self.eval()(maps.to(next(self.parameters())))
         return logits
 
     def save(self, folder: Path, half: bool = False) -> None:
-        """Write ``config.json`` and ``model.safetensors``, the latter in float16 where ``half``."""
+        """Write ``config.json`` and ``model.safetensors``, the weights in float16 if ``half``."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         if half:
             tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
@@ -84,7 +84,7 @@ class DiffusionClassifier(nn.Module):
 
 
 def conv_block(width: int, convolution: Convolution, dropout: float) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU, dropout of whole channels."""
+    """Return convolution, batch norm, ReLU and channel dropout."""
     padding = convolution.kernel // 2
     return [
         nn.Conv2d(width, convolution.width, convolution.kernel, convolution.stride, padding),
@@ -95,18 +95,18 @@ def conv_block(width: int, convolution: Convolution, dropout: float) -> list[nn.
 
 
 def load_diffc(folder: Path) -> DiffusionClassifier:
-    """Read a saved classifier, in evaluation mode and float32.
+    """Load a saved classifier in float32, in evaluation mode.
 
     Raises:
-        FeatureError: there is none, or its files don't fit each other.
+        FeatureError: files are missing or do not belong together.
     """
     try:
         model = DiffusionClassifier(DiffcConfig(**json.loads((folder / CONFIG_FILE).read_bytes())))
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, ValueError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
         raise FeatureError(
-            f"{folder} holds no Diff-C classifier that can be read: {type(error).__name__}.",
+            f"{folder} does not contain a readable Diff-C classifier ({type(error).__name__}).",
             field="folder",
-            remedy=f"Name a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, both of one classifier.",
+            remedy=f"Name a folder with {CONFIG_FILE} and {WEIGHTS_FILE} of one classifier.",
         ) from error
     return model.eval()

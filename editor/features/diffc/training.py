@@ -1,7 +1,7 @@
-"""Training: AdamW with a cosine over epochs, the best epoch by a validation split that training never sees.
+"""Training of Diff-C: AdamW with a cosine schedule; the best epoch is chosen on a validation split.
 
-As released, Revelio trains 30 epochs of a cosine made for 90, validates on the test split, and noises test images anew each
-time, so that its accuracy differs from run to run. Here test and validation maps are given, hence fixed.
+Revelio's released code trains 30 epochs of a 90-epoch cosine, validates on the test split, and draws new noise for the test
+images each time, so its accuracy varies between runs. Here the maps of validation and test are given and therefore fixed.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,21 @@ from editor.features.activations.noised_source import activations_at_timestep
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, Preset
 
 MapLoader = Callable[[Tensor, torch.Generator], Tensor]
-"""Item numbers -> their maps; the generator is for what is drawn anew each time."""
+"""(item indices, generator for random augmentation) -> maps of the items."""
 
 
 @dataclass(frozen=True)
 class DiffcTrainingConfig:
-    """How to train."""
+    """Training settings."""
 
     epochs: int = 15
     batch: int = 64
     learning_rate: float = 2e-3
     cosine_epochs: int = 15
-    """Epochs in which the cosine comes to zero."""
+    """Epochs until the cosine schedule reaches zero; may exceed ``epochs``."""
     weight_decay: float = 0.01
     patience: int | None = 5
-    """Epochs without a better validation accuracy after which to stop; None: never."""
+    """Stop after this many epochs without a better validation accuracy; None: never."""
     seed: int = 0
 
 
@@ -44,19 +44,19 @@ TRAINING_CONFIGS: dict[Preset, DiffcTrainingConfig] = {
 
 @dataclass(frozen=True)
 class LabelledMaps:
-    """Maps ``(n, channels, h, w)``, perhaps mapped from disk, and class numbers ``(n,)``."""
+    """Maps ``(n, channels, h, w)``, possibly memory-mapped, and class indices ``(n,)``."""
 
     maps: Tensor
     targets: Tensor
 
     def load(self, items: Tensor, generator: torch.Generator) -> Tensor:
-        """As they are."""
+        """Return the stored maps of the items."""
         return self.maps[items]
 
 
 @dataclass(frozen=True)
 class FreshNoise:
-    """Maps made anew for every batch, as Revelio trains: the noise is an augmentation, and the backbone runs each time."""
+    """Maps with new noise for every batch, as Revelio trains: noise as augmentation, at the cost of running the backbone."""
 
     pipeline: Any
     latents: Tensor
@@ -64,7 +64,7 @@ class FreshNoise:
     timestep: int
 
     def load(self, items: Tensor, generator: torch.Generator) -> Tensor:
-        """Under the empty prompt."""
+        """Run the backbone on the items with new noise and the empty prompt."""
         clean = self.latents[items]
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         with torch.no_grad():
@@ -73,83 +73,86 @@ class FreshNoise:
 
 @dataclass(frozen=True)
 class TrainedDiffc:
-    """The classifier of the best epoch."""
+    """Result of training: the classifier of the best epoch."""
 
     model: DiffusionClassifier
     accuracy: float
-    """On the validation split."""
+    """Accuracy on the validation split."""
     epoch: int
     history: tuple[float, ...]
-    """Validation accuracy after every epoch."""
+    """Validation accuracy after each epoch."""
 
 
 def train_diffc(
-    draw: MapLoader,
+    load_maps: MapLoader,
     targets: Tensor,
     validation: LabelledMaps,
     config: DiffcConfig,
-    plan: DiffcTrainingConfig | None = None,
+    training: DiffcTrainingConfig | None = None,
     progress: bool = True,
 ) -> TrainedDiffc:
-    """Train on items 0 to n - 1; the same seed gives the same classifier.
+    """Train on items 0 to n - 1. The same seed gives the same classifier.
 
     Args:
-        draw: gives the maps of training items.
-        targets: ``(n,)`` class numbers.
-        validation: chooses the epoch; must share no picture with training or test.
-        plan: by default the preset's.
+        load_maps: returns the maps of training items.
+        targets: ``(n,)`` class indices.
+        validation: selects the epoch; must not share images with training or test.
+        config: architecture and classes.
+        training: default: the settings of the preset.
+        progress: show a progress bar.
     """
-    plan = plan or TRAINING_CONFIGS[config.preset]
+    training = training or TRAINING_CONFIGS[config.preset]
     with torch.random.fork_rng():
-        torch.manual_seed(plan.seed)
-        run = DiffcTrainer(DiffusionClassifier(config), plan)
-        for epoch in (bar := trange(plan.epochs, desc="Diff-C", disable=not progress)):
-            run.train_epoch(draw, targets)
-            run.validate(epoch, validation)
-            bar.set_postfix(validation=f"{run.history[-1]:.3f}", refresh=False)
-            if plan.patience is not None and epoch - run.best_epoch >= plan.patience:
+        torch.manual_seed(training.seed)
+        trainer = DiffcTrainer(DiffusionClassifier(config), training)
+        for epoch in (bar := trange(training.epochs, desc="Diff-C", disable=not progress)):
+            trainer.train_epoch(load_maps, targets)
+            trainer.validate(epoch, validation)
+            bar.set_postfix(validation=f"{trainer.history[-1]:.3f}", refresh=False)
+            if training.patience is not None and epoch - trainer.best_epoch >= training.patience:
                 break
-    run.model.load_state_dict(run.best)
-    return TrainedDiffc(run.model.eval(), run.history[run.best_epoch], run.best_epoch, tuple(run.history))
+    trainer.model.load_state_dict(trainer.best)
+    best, history = trainer.best_epoch, tuple(trainer.history)
+    return TrainedDiffc(trainer.model.eval(), history[best], best, history)
 
 
 class DiffcTrainer:
-    """A classifier in training."""
+    """State of a training run."""
 
-    def __init__(self, model: DiffusionClassifier, plan: DiffcTrainingConfig) -> None:
-        self.model, self.config, self.history = model, plan, list[float]()
+    def __init__(self, model: DiffusionClassifier, config: DiffcTrainingConfig) -> None:
+        self.model, self.config, self.history = model, config, list[float]()
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, plan.cosine_epochs)
-        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, config.cosine_epochs)
+        self.generator = torch.Generator().manual_seed(config.seed)
         self.best_epoch, self.best = 0, deepcopy(model.state_dict())
 
-    def train_epoch(self, draw: MapLoader, targets: Tensor) -> None:
-        """Every item once, in random order. A last batch of one is left out: batch norm can't take it."""
+    def train_epoch(self, load_maps: MapLoader, targets: Tensor) -> None:
+        """Train on every item once, in random order. A last batch of one item is skipped: batch norm needs two."""
         self.model.train()
         for items in torch.split(torch.randperm(len(targets), generator=self.generator), self.config.batch):
             if len(items) > 1:
                 with torch.enable_grad():
-                    loss = F.cross_entropy(self.model(draw(items, self.generator)), targets[items])
+                    loss = F.cross_entropy(self.model(load_maps(items, self.generator)), targets[items])
                     self.optimiser.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
         self.schedule.step()
 
     def validate(self, epoch: int, validation: LabelledMaps) -> None:
-        """Remember the weights where they are better than before."""
+        """Measure the validation accuracy, and copy the weights if they are the best so far."""
         self.history.append(accuracy(self.model, validation))
         if epoch == 0 or self.history[-1] > self.history[self.best_epoch]:
             self.best_epoch, self.best = epoch, deepcopy(self.model.state_dict())
 
 
 def accuracy(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) -> float:
-    """Share of items whose class has the highest logit."""
+    """Return the share of items that are classified correctly."""
     return float(correct_predictions(model, items, batch).double().mean())
 
 
 def correct_predictions(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) -> Tensor:
-    """``(n,)``: whether each item's class has the highest logit."""
+    """Return whether each item is classified correctly, ``(n,)`` bool."""
     found = torch.cat([model.logits(part).argmax(1) for part in torch.split(items.maps, batch)])
     return found == items.targets

@@ -1,4 +1,4 @@
-"""k-sparse autoencoders: training, metrics, selection of features, exchange with other tools, a page to look at."""
+"""k-sparse autoencoders: training, metrics, selection of latents, and conversion to and from other tools."""
 
 from editor.features.sae.config import SaeConfig, revelio_config
 from editor.features.sae.model import SparseAutoencoder, load_sae

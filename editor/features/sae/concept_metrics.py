@@ -1,6 +1,7 @@
-"""What of images' labels an autoencoder tells: by single latents, by few, by its reconstructions, beside a linear probe.
+"""How well labels of images can be predicted from an autoencoder: from one latent, from a few, and from reconstructions.
 
-Everything is chosen and fitted on the images that the autoencoder was trained on, and measured on the others.
+A linear probe on the raw rows is the baseline. Latents and probes are chosen and fitted on the images that the autoencoder
+was trained on, and measured on the held-out images.
 """
 
 from collections import Counter
@@ -19,21 +20,21 @@ from editor.stats.intervals import estimate_mean
 
 @dataclass(frozen=True)
 class ImageCodes:
-    """Images as an autoencoder has them."""
+    """Images as encoded by an autoencoder, pooled over positions."""
 
     rows: Tensor
-    """``(images, width)``: means over positions."""
+    """``(images, width)``: mean activations."""
     pre_activations: Tensor
-    """``(images, latents)``: pre-activations of the means."""
+    """``(images, latents)``: pre-activations of the mean activations."""
     reconstructed: Tensor
-    """``(images, width)``: means of the reconstructions."""
+    """``(images, width)``: mean reconstructions."""
     codes: Tensor
-    """``(images, latents)``: the largest of each latent over positions."""
+    """``(images, latents)``: maximum of each latent over positions."""
     held_out: Tensor
-    """``(images,)`` bool: held out."""
+    """``(images,)`` bool."""
 
     def select(self, images: Tensor) -> "ImageCodes":
-        """Some of them."""
+        """Return some of the images."""
         return ImageCodes(
             *(part[images] for part in (self.rows, self.pre_activations, self.reconstructed, self.codes, self.held_out))
         )
@@ -41,7 +42,7 @@ class ImageCodes:
 
 @torch.no_grad()
 def encode_images(sae: SparseAutoencoder, rows: Tensor, per_item: int, held_out: Tensor) -> ImageCodes:
-    """Images of ``(images * per_item, width)`` rows."""
+    """Encode images given as ``(images * per_item, width)`` rows."""
     means, rebuilt, codes = [], [], []
     for part in torch.split(rows, max(1, CHUNK_ROWS // per_item) * per_item):
         code = sae.encode_sparse(part)
@@ -53,56 +54,57 @@ def encode_images(sae: SparseAutoencoder, rows: Tensor, per_item: int, held_out:
 
 
 def split_by_image(rows: Tensor, per_item: int) -> Tensor:
-    """``(images * per_item, d)`` -> ``(images, per_item, d)``."""
+    """Reshape ``(images * per_item, d)`` rows to ``(images, per_item, d)``."""
     return rows.reshape(-1, per_item, rows.shape[1])
 
 
 def concept_metrics(images: ImageCodes, labels: Sequence[str]) -> dict[str, Any]:
-    """For each label the latent that tells it best, and its AUC; then how far all labels are told apart, and by how much.
+    """Measure the AUC of the best latent per label, and the accuracy of probes on latents and on reconstructions.
 
     Args:
-        labels: of every image; each occurs among those held out and among the others.
+        labels: one per image; every label must occur among the held-out images and among the others.
     """
-    names, out = sorted(set(labels)), images.held_out
-    ranking = Ranking.of(images.pre_activations[~out])
+    names, held_out = sorted(set(labels)), images.held_out
+    ranking = Ranking.of(images.pre_activations[~held_out])
     positive = {name: torch.tensor([label == name for label in labels]) for name in names}
-    best = {name: best_latent(images.pre_activations, positive[name], ~out, ranking) for name in names}
-    probe, unseen = fit_concept_probe(images.rows[~out], select_labels(labels, ~out)), select_labels(labels, out)
-    logits = probe.logits(images.rows[out])
-    probed = [float(auc(logits[:, [number]], positive[name][out])[0]) for number, name in enumerate(probe.classes)]
+    best = {name: best_latent(images.pre_activations, positive[name], ~held_out, ranking) for name in names}
+    probe = fit_concept_probe(images.rows[~held_out], select_labels(labels, ~held_out))
+    rows, reconstructed = images.rows[held_out], images.reconstructed[held_out]
+    logits = probe.logits(rows)
+    probe_auc = [float(auc(logits[:, [i]], positive[name][held_out])[0]) for i, name in enumerate(probe.classes)]
     return {
         "auc": estimate_mean([one.test.value for one in best.values()]).model_dump(),
-        "probe_auc": estimate_mean(probed).model_dump(),
-        "preserved": round_figures(preserved_accuracy(probe, images.rows[out], images.reconstructed[out], unseen)),
-        "sparse_probing": round_figures(probing_curve(images.codes, labels, ~out)),
+        "probe_auc": estimate_mean(probe_auc).model_dump(),
+        "preserved": round_figures(preserved_accuracy(probe, rows, reconstructed, select_labels(labels, held_out))),
+        "sparse_probing": round_figures(probing_curve(images.codes, labels, ~held_out)),
         "best": {name: best_latent_entry(one) for name, one in best.items()},
     }
 
 
 def concept_metrics_if_enough(images: ImageCodes, labels: Sequence[str], minimum: int = 2) -> dict[str, Any] | None:
-    """``concepts`` of the labels that occur at least so often among the held-out images and among the others.
+    """Return ``concept_metrics`` of the labels with at least ``minimum`` held-out images and as many others.
 
-    None where that leaves no two.
+    Returns None if there are fewer than two such labels.
     """
     seen, unseen = Counter(select_labels(labels, ~images.held_out)), Counter(select_labels(labels, images.held_out))
     usable = {label for label in seen if min(seen[label], unseen[label]) >= minimum}
-    kept = torch.tensor([label in usable for label in labels])
-    return concept_metrics(images.select(kept), select_labels(labels, kept)) if len(usable) > 1 else None
+    chosen = torch.tensor([label in usable for label in labels])
+    return concept_metrics(images.select(chosen), select_labels(labels, chosen)) if len(usable) > 1 else None
 
 
-def best_latent_entry(one: BestLatent) -> dict[str, Any]:
-    """For the card."""
+def best_latent_entry(best: BestLatent) -> dict[str, Any]:
+    """Return the entry of a label's best latent in the autoencoder's card."""
     return {
-        "latent": one.latent,
-        "train_auc": round(one.train, 4),
-        "auc": round(one.test.value, 4),
-        "q_value": float(f"{one.q_value:.2g}"),
+        "latent": best.latent,
+        "train_auc": round(best.train, 4),
+        "auc": round(best.test.value, 4),
+        "q_value": float(f"{best.q_value:.2g}"),
     }
 
 
-def round_figures(found: Any) -> dict[str, Any]:
-    """A measure's figures, to four places."""
+def round_figures(metrics: Any) -> dict[str, Any]:
+    """Return the fields of a metrics dataclass, rounded to four places."""
     return {
-        name: {size: round(own, 4) for size, own in value.items()} if isinstance(value, dict) else round(value, 4)
-        for name, value in asdict(found).items()
+        name: {size: round(item, 4) for size, item in value.items()} if isinstance(value, dict) else round(value, 4)
+        for name, value in asdict(metrics).items()
     }

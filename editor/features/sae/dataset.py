@@ -1,4 +1,4 @@
-"""Rows to train on: a store of recorded activations, or any safetensors file of rows; split by image, never by position."""
+"""Training data of an autoencoder: a store of recorded activations, or a safetensors file of rows; split by image."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,73 +18,75 @@ from editor.features.sae.model import SparseAutoencoder
 
 @dataclass(frozen=True)
 class ActivationDataset:
-    """Rows, how many of them belong to one image, and what they are."""
+    """Rows of activations with their provenance and labels."""
 
     rows: Tensor
     rows_per_item: int
     provenance: dict[str, Any]
     labels: Labels = field(default_factory=dict)
-    """Of the images, by kind."""
+    """Kind -> one label per image."""
     grid: tuple[int, int] = (1, 1)
-    """Height and width of a map; 1 where positions were not kept."""
+    """Height and width of a map; (1, 1) if positions were pooled."""
 
 
 def load_dataset(path: Path) -> ActivationDataset:
-    """Read either form.
+    """Load an activation store (a folder) or a safetensors file with a tensor ``rows``.
 
     Raises:
-        FeatureError: it is neither.
+        FeatureError: the path is neither.
     """
     if path.is_dir():
         store = ActivationStore(path)
         manifest = store.manifest
-        about = {"module": manifest.module, "timestep": manifest.timestep, "recording": manifest.about}
+        provenance = {"module": manifest.module, "timestep": manifest.timestep, "recording": manifest.about}
         grid = manifest.grid if manifest.rows_per_item > 1 else (1, 1)
-        return ActivationDataset(store.rows(), manifest.rows_per_item, about, store.item_labels, grid)
+        return ActivationDataset(store.rows(), manifest.rows_per_item, provenance, store.item_labels, grid)
     try:
         with safe_open(path, "pt") as file:
             return ActivationDataset(require_two_dimensional(file.get_tensor("rows")), 1, {"module": path.stem})
     except (OSError, SafetensorError) as error:
         raise FeatureError(
-            f"{path.name} holds no rows.", field="recording", remedy="It is a safetensors file with a tensor `rows`."
+            f"{path.name} does not contain rows of activations.",
+            field="recording",
+            remedy="Name a folder of recorded activations, or a safetensors file with a tensor `rows`.",
         ) from error
 
 
 def require_two_dimensional(rows: Tensor) -> Tensor:
-    """As they are.
+    """Return the rows.
 
     Raises:
-        FeatureError: they are none.
+        FeatureError: they are not two-dimensional.
     """
     if rows.dim() != 2:
         raise FeatureError(
-            f"`rows` has {rows.dim()} dimensions.", field="recording", remedy="Its shape is (rows, width)."
+            f"`rows` has {rows.dim()} dimensions.", field="recording", remedy="Its shape must be (rows, width)."
         )
     return rows
 
 
-def held_out_rows(found: ActivationDataset, share: float, seed: int) -> Tensor:
-    """``(rows,)`` bool: the rows of the images that are held out."""
-    items = len(found.rows) // found.rows_per_item
+def held_out_rows(dataset: ActivationDataset, share: float, seed: int) -> Tensor:
+    """Select a random share of the images to hold out, and return a mask of their rows, ``(rows,)`` bool."""
+    items = len(dataset.rows) // dataset.rows_per_item
     order = torch.randperm(items, generator=torch.Generator().manual_seed(seed))
-    out = torch.zeros(items, dtype=torch.bool)
-    out[order[: max(1, round(share * items))]] = True
-    return out.repeat_interleave(found.rows_per_item)
+    held_out = torch.zeros(items, dtype=torch.bool)
+    held_out[order[: max(1, round(share * items))]] = True
+    return held_out.repeat_interleave(dataset.rows_per_item)
 
 
-def evaluate_sae(sae: SparseAutoencoder, found: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
-    """Of rows that were not trained on: the error; where there are maps, Moran's I; and what labels are told by."""
-    rows = found.rows[held_out]
+def evaluate_sae(sae: SparseAutoencoder, dataset: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
+    """Measure an autoencoder on held-out rows: reconstruction, Moran's I of its maps, and label metrics."""
+    rows = dataset.rows[held_out]
     figures = asdict(reconstruction_metrics(sae, rows))
     del figures["density"]
-    place = {"morans_i": float(mean_morans_i(sae, rows, found.grid).nanmean())} if found.rows_per_item > 1 else {}
-    return {"held_out": figures, **place, "concepts": label_metrics(sae, found, held_out)}
+    spatial = {"morans_i": float(mean_morans_i(sae, rows, dataset.grid).nanmean())} if dataset.rows_per_item > 1 else {}
+    return {"held_out": figures, **spatial, "concepts": label_metrics(sae, dataset, held_out)}
 
 
-def label_metrics(sae: SparseAutoencoder, found: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
-    """By kind; of kinds that hardly two images share (prompts, seeds) nothing can be said."""
-    images = (
-        encode_images(sae, found.rows, found.rows_per_item, held_out[:: found.rows_per_item]) if found.labels else None
-    )
-    kinds = {kind: concept_metrics_if_enough(images, labels) for kind, labels in found.labels.items()} if images else {}
-    return {kind: figures for kind, figures in kinds.items() if figures}
+def label_metrics(sae: SparseAutoencoder, dataset: ActivationDataset, held_out: Tensor) -> dict[str, Any]:
+    """Return the concept metrics by kind of label. Kinds with too few images per label (prompts, seeds) are omitted."""
+    if not dataset.labels:
+        return {}
+    images = encode_images(sae, dataset.rows, dataset.rows_per_item, held_out[:: dataset.rows_per_item])
+    metrics = {kind: concept_metrics_if_enough(images, labels) for kind, labels in dataset.labels.items()}
+    return {kind: figures for kind, figures in metrics.items() if figures}

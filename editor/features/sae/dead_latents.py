@@ -1,7 +1,7 @@
-"""Latents that never fire, and the loss that gives them something to do (AuxK; Gao et al. 2024, section A.2).
+"""Dead latents, and the auxiliary loss that revives them (AuxK; Gao et al. 2024, section A.2).
 
-The sign and the target are the paper's: dead latents learn the residual x - x' itself, detached, without a bias. Several
-published implementations learn its negative, or the residual plus the bias.
+As in the paper, dead latents learn the residual x - x' itself, detached and without a bias. Several published
+implementations learn its negative, or the residual plus the bias.
 """
 
 import torch
@@ -13,29 +13,30 @@ MAX_AUXILIARY_K = 256
 
 
 class DeadLatentTracker:
-    """For each latent the rows since it last fired."""
+    """Tracks the number of rows since each latent was last active."""
 
     def __init__(self, latents: int, window: int, device: torch.device) -> None:
         self.rows_since_active, self.window = torch.zeros(latents, dtype=torch.int64, device=device), window
 
     def update(self, fired: Tensor, rows: int) -> None:
-        """Count a batch; ``fired`` is ``(latents,)``."""
+        """Count a batch of ``rows``; ``fired`` ``(latents,)`` are the activation counts in it."""
         self.rows_since_active += rows
         self.rows_since_active[fired > 0] = 0
 
     @property
     def dead(self) -> Tensor:
-        """Indices of latents that have been silent for longer than the window."""
+        """Indices of the latents that have been inactive for longer than the window."""
         return (self.rows_since_active > self.window).nonzero().flatten()
 
 
 def auxiliary_loss(sae: SparseAutoencoder, x: Tensor, residual: Tensor, dead: Tensor, k: int | None) -> Tensor:
-    """Share of the residual's variance that the k strongest dead latents leave unexplained; 0 when none is dead.
+    """Return the fraction of the residual's variance left unexplained by the k strongest dead latents; 0 if none is dead.
 
     Args:
-        x: ``(n, width)`` normalised rows.
-        residual: ``(n, width)``; no gradient flows into it.
-        k: null: half of the width, but at most 256.
+        x: ``(n, width)`` normalized rows.
+        residual: ``(n, width)``; detached.
+        dead: indices of dead latents.
+        k: None: half of the width, at most 256.
     """
     if not len(dead):
         return x.new_zeros(())

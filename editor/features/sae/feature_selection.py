@@ -1,9 +1,9 @@
-"""Which latents stand for a concept, by four criteria; or an honest none, with the linear probe in their place.
+"""Select the latents that represent a concept; if there are none, the linear probe is the fallback.
 
-The criteria, each computed on the train rows of the unedited model: (a) difference of means over the pooled standard
-deviation; (b) AUC; (c) SAeUron's proportion score (arXiv 2501.18052); (d) Interpret-then-Deactivate's set difference
-(arXiv 2503.09446). (b) decides, together with what makes a latent fit to be a witness: it is quiet on what is to be kept,
-other seeds find it too, and it is not active everywhere. The others are reported with how far they agree.
+Four scores are computed on the training rows of the unedited model: (a) difference of means over the pooled standard
+deviation (d'); (b) AUC; (c) SAeUron's proportion score (arXiv 2501.18052); (d) Interpret-then-Deactivate's set difference
+(arXiv 2503.09446). Selection is by (b); in addition a latent must not respond to the retained concepts, must be found by
+other seeds, and must not be active almost everywhere. The other scores only enter the reported agreement.
 """
 
 from collections.abc import Sequence
@@ -20,49 +20,49 @@ from editor.features.sae.model import SparseAutoencoder
 from editor.stats.auc import Ranking, auc, benjamini_hochberg, delong_interval
 
 MAX_STRONGEST = 128
-"""Latents of a row that Interpret-then-Deactivate looks at; at most an eighth of the dictionary here."""
+"""Strongest latents per row for the set difference; capped at an eighth of the dictionary."""
 EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class SelectionCriteria:
-    """What a latent must be to stand for a concept."""
+    """Thresholds that a latent must meet to represent a concept."""
 
     at_most: int = 5
     auc: float = 0.8
     retain_auc: float = 0.6
     stable_in: float = 2 / 3
-    """Share of other seeds that have a like of it (cosine 0.7)."""
+    """Minimum share of other seeds with a similar decoder row (cosine 0.7)."""
     density: float = 0.2
-    """Share of all rows in which it is active, at most."""
+    """Maximum share of rows in which the latent is active."""
     false_discoveries: float = 0.05
 
 
 @dataclass(frozen=True)
 class ConceptActivations:
-    """Rows of the unedited model, one for each image or prompt."""
+    """Activations of the unedited model with and without a concept, one row per image or prompt."""
 
     rows: Tensor
-    """``(n, width)``, for the probe."""
+    """``(n, width)`` activations, for the probe."""
     scores: Tensor
     """``(n, latents)`` pre-activations."""
     codes: Tensor
     """``(n, latents)``."""
     has: Tensor
-    """``(n,)`` bool: the concept is there."""
+    """``(n,)`` bool: the concept is present."""
     retain: Tensor
-    """``(n,)`` bool: what is near to the concept and must stay; none of ``has``."""
+    """``(n,)`` bool: related concepts to be retained; disjoint from ``has``."""
     train: Tensor
-    """``(n,)`` bool; the rest confirms."""
+    """``(n,)`` bool; the other rows are the test rows."""
 
     def select_rows(self, chosen: Tensor) -> "ConceptActivations":
-        """Some rows of it."""
+        """Return some of the rows."""
         return ConceptActivations(*(part[chosen] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class ConceptLatent:
-    """A latent that stands for the concept."""
+    """A latent that represents the concept, with its scores."""
 
     latent: int
     d_prime: float
@@ -72,41 +72,41 @@ class ConceptLatent:
     density: float
     stability: float
     auc: Estimate
-    """On the test rows."""
+    """AUC on the test rows."""
 
 
 @dataclass(frozen=True)
 class LatentSelection:
-    """What was found."""
+    """The selected latents."""
 
     concept_latents: tuple[ConceptLatent, ...]
     probe: Estimate
-    """AUC of the linear probe on the test rows: what a supervised reading of the same rows gives."""
+    """AUC of the linear probe on the test rows, for comparison."""
     agreement: float
-    """Mean overlap (Jaccard) of the best latents by the four criteria."""
+    """Mean Jaccard overlap of the best latents by the four scores."""
     rejected: dict[str, int]
-    """Why latents of a sufficient AUC were not taken, and how many."""
+    """Reason -> number of latents with a sufficient AUC that were rejected for it."""
     centre: tuple[float, ...]
     scale: tuple[float, ...]
 
     @property
     def has_latents(self) -> bool:
-        """Whether any latent stands for the concept; else score by the probe."""
+        """Whether any latent represents the concept; otherwise use the probe."""
         return bool(self.concept_latents)
 
     @property
     def latents(self) -> list[int]:
-        """Best first."""
+        """Latent indices, highest AUC first."""
         return [feature.latent for feature in self.concept_latents]
 
     def score(self, scores: Tensor) -> Tensor:
-        """``(n, latents)`` pre-activations -> ``(n,)``: the mean of the standardised latents that were chosen.
+        """Score ``(n, latents)`` pre-activations as the mean of the standardized selected latents, ``(n,)``.
 
         Raises:
-            FeatureError: none was.
+            FeatureError: no latent was selected.
         """
         if not self.has_latents:
-            raise FeatureError("No feature stands for the concept.", remedy="Score by the linear probe.")
+            raise FeatureError("No latent represents the concept.", remedy="Use the linear probe instead.")
         chosen = scores[:, self.latents].double()
         return ((chosen - torch.tensor(self.centre)) / torch.tensor(self.scale)).mean(1)
 
@@ -114,53 +114,52 @@ class LatentSelection:
 def encode_concept_rows(
     sae: SparseAutoencoder, rows: Tensor, has: Tensor, retain: Tensor, train: Tensor
 ) -> ConceptActivations:
-    """Encode ``(n, width)`` rows."""
+    """Encode ``(n, width)`` rows; the masks are those of ``ConceptActivations``."""
     with torch.no_grad():
         return ConceptActivations(rows, sae.pre_activations(rows), sae.encode(rows), has, retain & ~has, train)
 
 
 def select_latents(
-    found: ConceptActivations, stability: Tensor, criteria: SelectionCriteria = SelectionCriteria()
+    activations: ConceptActivations, stability: Tensor, criteria: SelectionCriteria = SelectionCriteria()
 ) -> LatentSelection:
-    """Choose by the train rows, confirm by the test rows.
+    """Select latents on the training rows and confirm them on the test rows.
 
     Args:
-        stability: ``(latents,)``: share of other seeds that find each latent (``metrics.stable_share``).
+        stability: ``(latents,)`` share of other seeds that find each latent, from ``metrics.stable_share``.
 
     Raises:
-        FeatureError: the concept is in no row or all rows of a half.
+        FeatureError: in one half, no row or every row has the concept.
     """
-    train, test = found.select_rows(found.train), found.select_rows(~found.train)
+    train, test = activations.select_rows(activations.train), activations.select_rows(~activations.train)
     for half in (train, test):
         if not half.has.any() or half.has.all():
             raise FeatureError(
-                "Each half needs rows with the concept and rows without.",
+                "Training and test rows must each include rows with the concept and rows without.",
                 field="has",
-                remedy="Record more prompts of both kinds.",
+                remedy="Record more images or prompts of both kinds.",
             )
-    table = LatentScores.compute(train, stability)
-    passing, refused = table.apply_criteria(criteria)
-    features = [
-        feature for latent in passing[: criteria.at_most] if is_confirmed(feature := table.measure(latent, test))
-    ]
-    chosen = train.scores[:, [feature.latent for feature in features]].double()
+    scores = LatentScores.compute(train, stability)
+    passing, rejected = scores.apply_criteria(criteria)
+    candidates = [scores.measure(latent, test) for latent in passing[: criteria.at_most]]
+    confirmed = [candidate for candidate in candidates if is_confirmed(candidate)]
+    chosen = train.scores[:, [latent.latent for latent in confirmed]].double()
     return LatentSelection(
-        concept_latents=tuple(features),
+        concept_latents=tuple(confirmed),
         probe=probe_auc(train, test),
-        agreement=table.agreement(criteria.at_most),
-        rejected=refused | {"not confirmed on the test rows": len(passing[: criteria.at_most]) - len(features)},
+        agreement=scores.agreement(criteria.at_most),
+        rejected=rejected | {"not confirmed on the test rows": len(candidates) - len(confirmed)},
         centre=tuple(chosen.mean(0).tolist()),
         scale=tuple(max(EPSILON, float(column.std())) for column in chosen.T),
     )
 
 
-def is_confirmed(feature: ConceptLatent) -> bool:
-    """The whole interval on the test rows lies above chance."""
-    return feature.auc.low > 0.5
+def is_confirmed(latent: ConceptLatent) -> bool:
+    """Return whether the confidence interval of the test AUC is above chance."""
+    return latent.auc.low > 0.5
 
 
 def probe_auc(train: ConceptActivations, test: ConceptActivations) -> Estimate:
-    """A logistic probe on the raw rows."""
+    """Return the test AUC of a linear probe on the raw rows."""
     probe = fit_probe(train.rows, [class_name(has) for has in train.has.tolist()])
     logits = probe.logits(test.rows)
     column = probe.classes.index(class_name(True))
@@ -168,13 +167,13 @@ def probe_auc(train: ConceptActivations, test: ConceptActivations) -> Estimate:
 
 
 def class_name(has: bool) -> str:
-    """The probe's two classes."""
+    """Name the probe's two classes."""
     return "concept" if has else "other"
 
 
 @dataclass(frozen=True)
 class LatentScores:
-    """The criteria for every latent: each ``(latents,)``."""
+    """Scores of every latent, each ``(latents,)``."""
 
     d_prime: Tensor
     auc: Tensor
@@ -187,7 +186,7 @@ class LatentScores:
 
     @classmethod
     def compute(cls, train: ConceptActivations, stability: Tensor) -> "LatentScores":
-        """Computed on the train rows."""
+        """Compute the scores on the training rows."""
         others, ranking = ~train.has, Ranking.of(train.scores)
         return cls(
             d_prime=d_prime(train.scores, train.has),
@@ -201,20 +200,20 @@ class LatentScores:
         )
 
     def apply_criteria(self, criteria: SelectionCriteria) -> tuple[list[int], dict[str, int]]:
-        """Latents that fit, best AUC first; and why others that tell the concept do not."""
-        telling = (self.auc >= criteria.auc) & (self.q_value <= criteria.false_discoveries)
+        """Return the latents that pass, highest AUC first, and the number of rejected latents by reason."""
+        discriminative = (self.auc >= criteria.auc) & (self.q_value <= criteria.false_discoveries)
         faults = {
-            "respond to what is kept": self.retain_auc > criteria.retain_auc,
+            "respond to retained concepts": self.retain_auc > criteria.retain_auc,
             "not found by other seeds": self.stability < criteria.stable_in - EPSILON,
             "active almost everywhere": self.density > criteria.density,
         }
-        refused = {reason: int((telling & fault).sum()) for reason, fault in faults.items()}
-        fit = telling & ~torch.stack(list(faults.values())).any(0)
+        rejected = {reason: int((discriminative & fault).sum()) for reason, fault in faults.items()}
+        passing = discriminative & ~torch.stack(list(faults.values())).any(0)
         order = self.auc.argsort(descending=True, stable=True)
-        return [latent for latent in order.tolist() if fit[latent]], refused
+        return [latent for latent in order.tolist() if passing[latent]], rejected
 
     def measure(self, latent: int, test: ConceptActivations) -> ConceptLatent:
-        """One latent, measured on the test rows."""
+        """Return the scores of one latent, with its AUC on the test rows."""
         return ConceptLatent(
             latent=latent,
             d_prime=float(self.d_prime[latent]),
@@ -227,7 +226,7 @@ class LatentScores:
         )
 
     def agreement(self, count: int) -> float:
-        """Overlap of the ``count`` best by each criterion; those of the set difference come in the order of their AUC."""
+        """Return the mean overlap of the ``count`` best latents by each score; the set difference is ordered by AUC."""
         best = [set(values.topk(count).indices.tolist()) for values in (self.d_prime, self.auc, self.proportion)]
         only = self.auc.masked_fill(~self.set_difference, -1).topk(count).indices
         best.append({latent for latent in only.tolist() if self.set_difference[latent]})
@@ -235,30 +234,30 @@ class LatentScores:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of at least one."""
+    """Return the arithmetic mean of a nonempty sequence."""
     return sum(values) / len(values)
 
 
 def d_prime(scores: Tensor, has: Tensor) -> Tensor:
-    """Difference of the means over the pooled standard deviation."""
+    """Return each latent's difference of means over the pooled standard deviation, ``(latents,)``."""
     with_it, without = scores[has].double(), scores[~has].double()
     pooled = ((with_it.var(0, correction=0) + without.var(0, correction=0)) / 2).sqrt()
     return (with_it.mean(0) - without.mean(0)) / pooled.clamp_min(EPSILON)
 
 
 def proportion_score(codes: Tensor, has: Tensor) -> Tensor:
-    """SAeUron's score: a latent's share of all activity on the concept, less its share elsewhere."""
+    """Return SAeUron's score: a latent's share of all activation on the concept, minus its share elsewhere."""
     with_it, without = codes[has].double().mean(0), codes[~has].double().mean(0)
     return with_it / (with_it.sum() + EPSILON) - without / (without.sum() + EPSILON)
 
 
 def set_difference(codes: Tensor, has: Tensor, elsewhere: Tensor) -> Tensor:
-    """``(latents,)`` bool: among the strongest of some row with the concept, and of no row elsewhere."""
+    """Return whether a latent is among the strongest of a row with the concept and of no other row, ``(latents,)`` bool."""
     count = max(1, min(MAX_STRONGEST, codes.shape[1] // 8))
     return among_strongest(codes[has], count) & ~among_strongest(codes[elsewhere], count)
 
 
 def among_strongest(codes: Tensor, count: int) -> Tensor:
-    """``(latents,)`` bool: active and among the ``count`` largest of any row."""
+    """Return whether a latent is active and among the ``count`` strongest of any row, ``(latents,)`` bool."""
     values, latents = codes.topk(count, dim=1)
     return torch.zeros(codes.shape[1], dtype=torch.bool).index_fill_(0, latents[values > 0], True)

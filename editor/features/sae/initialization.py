@@ -1,4 +1,4 @@
-"""Where training starts: the scaling of the rows, the bias, and the dictionary."""
+"""Initialization of an autoencoder: row scaling, bias and dictionary."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ from editor.features.sae.config import SaeConfig
 from editor.features.sae.model import SparseAutoencoder
 
 MAX_SAMPLE_ROWS = 32_768
-"""Rows that the statistics are taken from, at most."""
+"""Maximum number of rows that statistics are computed from."""
 
 
 def initialize_sae(rows: Tensor, config: SaeConfig) -> SparseAutoencoder:
-    """An autoencoder for ``(n, width)`` rows, before its first step."""
+    """Return an untrained autoencoder for ``(n, width)`` rows."""
     generator = torch.Generator().manual_seed(config.seed)
     sae = SparseAutoencoder(rows.shape[1], config.latents, config.k, config.activation)
     sample = rows[torch.randperm(len(rows), generator=generator)[:MAX_SAMPLE_ROWS].sort().values].double()
@@ -28,25 +28,25 @@ def initialize_sae(rows: Tensor, config: SaeConfig) -> SparseAutoencoder:
 
 
 def input_scale(sample: Tensor) -> Tensor:
-    """One factor that brings the mean square norm of the centred rows to their width; 1 for rows without variance."""
+    """Return the factor that scales centered rows to a mean square norm of ``width``; 1 for rows without variance."""
     spread = (sample - sample.mean(0)).square().sum(1).mean()
     return torch.sqrt(sample.shape[1] / spread) if spread > 0 else torch.ones_like(spread)
 
 
 def random_directions(config: SaeConfig, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Random unit rows."""
+    """Return random unit rows."""
     drawn = torch.randn(shape, generator=generator) if config.tied else kaiming_rows(shape, generator)
     return F.normalize(drawn)
 
 
 def kaiming_rows(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Uniform rows with the variance that keeps a layer's scale (He et al. 2015)."""
+    """Return Kaiming-uniform rows (He et al. 2015)."""
     drawn: Tensor = nn.init.kaiming_uniform_(torch.empty(shape), generator=generator)
     return drawn
 
 
 def geometric_median(sample: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
-    """The point with the least sum of distances to the rows, by Weiszfeld's iteration (1937)."""
+    """Return the point with the smallest sum of distances to the rows, by Weiszfeld's algorithm (1937)."""
     point = sample.mean(0)
     for _ in range(iterations):
         weights = 1 / (sample - point).norm(dim=1).clamp_min(tolerance)

@@ -1,11 +1,11 @@
-"""Autoencoders in other tools' layouts: SAELens, sparsify, and openai's as sdxl-unbox uses it. safetensors only.
+"""Read and write autoencoders in other tools' layouts: SAELens, sparsify, and openai's as used by sdxl-unbox.
 
     SAELens    cfg.json     sae_weights.safetensors   W_enc (d, n), b_enc, W_dec (n, d), b_dec, threshold of a jumprelu
     sparsify   cfg.json     sae.safetensors           encoder.weight (n, d), encoder.bias, W_dec (n, d), b_dec
     openai     config.json  state_dict.safetensors    encoder.weight (n, d), latent_bias, decoder.weight (d, n), pre_bias
 
-None of them centres and scales rows, so that is folded into the biases first, exactly: codes come out divided by the
-scale, which TopK and ReLU don't mind, and decoder rows keep their length.
+Only safetensors files are read. None of these tools centers and scales rows, so the normalization is folded into the biases,
+exactly: codes are divided by the scale, to which TopK and ReLU are invariant, and decoder rows keep their norm.
 """
 
 import json
@@ -26,12 +26,12 @@ from editor.io.atomic import write_bytes
 Tensors = dict[str, Tensor]
 Settings = dict[str, Any]
 ARCHITECTURES = {"topk": "topk", "batchtopk": "jumprelu", "relu": "standard"}
-"""Ours -> SAELens's. A trained BatchTopK is a JumpReLU by its threshold."""
+"""Our activation -> SAELens' architecture. A trained BatchTopK is a JumpReLU with its threshold."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One tool's files, and how they correspond to ours."""
+    """File names of a tool's layout, and the conversion to and from it."""
 
     config: str
     weights: str
@@ -40,7 +40,7 @@ class Layout:
 
 
 def fold_normalization(sae: SparseAutoencoder) -> SparseAutoencoder:
-    """The same function of raw rows with mean 0 and scale 1."""
+    """Return an equivalent autoencoder on raw rows, with mean 0 and scale 1."""
     plain = SparseAutoencoder(sae.width, sae.latents, sae.k, sae.activation)
     with torch.no_grad():
         plain.encoder.copy_(sae.encoder)
@@ -54,7 +54,7 @@ def fold_normalization(sae: SparseAutoencoder) -> SparseAutoencoder:
 def sae_from_tensors(
     encoder: Tensor, latent_bias: Tensor, decoder: Tensor, pre_bias: Tensor, k: int, activation: Any = "topk"
 ) -> SparseAutoencoder:
-    """One of ours from its tensors, in float32."""
+    """Build an autoencoder from tensors, in float32."""
     sae = SparseAutoencoder(encoder.shape[1], encoder.shape[0], k, activation)
     with torch.no_grad():
         pairs = [
@@ -63,13 +63,13 @@ def sae_from_tensors(
             (sae.decoder, decoder),
             (sae.pre_bias, pre_bias),
         ]
-        for mine, given in pairs:
-            mine.copy_(given.view_as(mine))
+        for parameter, tensor in pairs:
+            parameter.copy_(tensor.view_as(parameter))
     return sae.eval()
 
 
 def write_saelens(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
-    """As SAELens 6 writes a trained autoencoder."""
+    """Convert to the layout of SAELens 6."""
     settings = {
         "architecture": ARCHITECTURES[sae.activation],
         "d_in": sae.width,
@@ -90,8 +90,8 @@ def write_saelens(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 
 
 def read_saelens(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
-    """topk, jumprelu and standard; decoder norms and a bias that the encoder does not see are folded in."""
-    activation = {theirs: mine for mine, theirs in ARCHITECTURES.items()}.get(settings["architecture"])
+    """Convert topk, jumprelu and standard autoencoders; decoder norms and a one-sided decoder bias are folded in."""
+    activation = {theirs: ours for ours, theirs in ARCHITECTURES.items()}.get(settings["architecture"])
     require_supported(activation is not None, f"the architecture {settings['architecture']}")
     for key in ("normalize_activations", "reshape_activations"):
         require_supported(settings.get(key, "none") == "none", f"{key}: {settings.get(key)}")
@@ -108,7 +108,7 @@ def read_saelens(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
 
 
 def write_sparsify(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
-    """As sparsify 1.3 saves a SparseCoder."""
+    """Convert to the layout of a sparsify 1.3 ``SparseCoder``."""
     require_topk(sae, "sparsify")
     settings = {
         "activation": "topk",
@@ -126,7 +126,7 @@ def write_sparsify(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 
 
 def read_sparsify(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
-    """A TopK coder of a model onto itself."""
+    """Convert a TopK autoencoder; transcoders are not supported."""
     require_supported(settings.get("activation", "topk") == "topk", f"the activation {settings.get('activation')}")
     require_supported(not settings.get("transcode") and not settings.get("skip_connection"), "a transcoder")
     return sae_from_tensors(
@@ -135,7 +135,7 @@ def read_sparsify(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
 
 
 def write_openai(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
-    """openai/sparse_autoencoder's names, with the settings that sdxl-unbox constructs it from."""
+    """Convert to openai/sparse_autoencoder's tensor names, with the settings that sdxl-unbox expects."""
     require_topk(sae, "openai")
     settings = {
         "n_dirs_local": sae.latents,
@@ -155,7 +155,7 @@ def write_openai(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
 
 
 def read_openai(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
-    """Its statistics of dead latents are left behind."""
+    """Convert an autoencoder; its dead-latent statistics are dropped."""
     return sae_from_tensors(
         tensors["encoder.weight"],
         tensors["latent_bias"],
@@ -176,7 +176,7 @@ def write_layout(sae: SparseAutoencoder, folder: Path, layout: str) -> None:
     """Write in another tool's layout.
 
     Raises:
-        FeatureError: the layout is unknown, or can't hold this kind of autoencoder.
+        FeatureError: the layout is unknown, or does not support this activation.
     """
     form = layout_by_name(layout)
     settings, tensors = form.write(fold_normalization(sae))
@@ -186,10 +186,10 @@ def write_layout(sae: SparseAutoencoder, folder: Path, layout: str) -> None:
 
 
 def read_any(folder: Path) -> SparseAutoencoder:
-    """Ours or another tool's, by the files that are there.
+    """Read an autoencoder in our layout or another tool's, detected by file names.
 
     Raises:
-        FeatureError: none is there, the files don't fit, or they are pickled.
+        FeatureError: there is none, its files do not belong together, or they are pickled.
     """
     if (folder / CONFIG_FILE).is_file():
         return load_sae(folder)
@@ -199,49 +199,53 @@ def read_any(folder: Path) -> SparseAutoencoder:
     pickled = sorted(path.name for path in folder.glob("*.p*t*")) if folder.is_dir() else []
     if pickled:
         raise FeatureError(
-            f"{pickled[0]} is pickled, and opening it could run anything.",
+            f"{pickled[0]} is pickled; loading it could execute arbitrary code.",
             field="folder",
-            remedy="Write its tensors by safetensors.torch.save_file, as state_dict.safetensors, where you trust it.",
+            remedy="If you trust the file, convert it to state_dict.safetensors with safetensors.torch.save_file.",
         )
     return load_sae(folder)
 
 
 def read_layout(form: Layout, folder: Path) -> SparseAutoencoder:
-    """From a folder in a known layout."""
+    """Read an autoencoder from a folder in the given layout."""
     try:
         settings = json.loads((folder / form.config).read_text())
         tensors = {name: tensor.float() for name, tensor in load_file(folder / form.weights).items()}
         return form.read(settings, tensors)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise FeatureError(
-            f"{form.config} and {form.weights} don't describe an autoencoder: {error}",
+            f"{form.config} and {form.weights} do not describe an autoencoder: {error}",
             field="folder",
             remedy="Export it again from the tool that wrote it.",
         ) from error
 
 
 def layout_by_name(layout: str) -> Layout:
-    """By name."""
+    """Return a layout by name."""
     if layout not in LAYOUTS:
         raise FeatureError(
-            f'There is no layout "{layout}".', field="layout", remedy=f"Choose from {', '.join(sorted(LAYOUTS))}."
+            f"Unknown layout {layout!r}.", field="layout", remedy=f"Use one of {', '.join(sorted(LAYOUTS))}."
         )
     return LAYOUTS[layout]
 
 
-def require_supported(holds: bool, what: str) -> None:
-    """Refuse what we have no equal of."""
-    if not holds:
+def require_supported(condition: bool, feature: str) -> None:
+    """Raise unless the condition holds.
+
+    Raises:
+        FeatureError: the autoencoder uses a feature that has no equivalent here.
+    """
+    if not condition:
         raise FeatureError(
-            f"We have no equal of {what}.", field="folder", remedy="Export a topk, jumprelu or standard autoencoder."
+            f"Not supported: {feature}.", field="folder", remedy="Export a topk, jumprelu or standard autoencoder."
         )
 
 
 def require_topk(sae: SparseAutoencoder, layout: str) -> None:
-    """Two of the layouts know nothing else."""
+    """Raise for other activations than TopK, which two of the layouts do not support."""
     if sae.activation != "topk":
         raise FeatureError(
-            f"{layout} holds TopK autoencoders only, this is {sae.activation}.",
+            f"The {layout} layout supports TopK autoencoders only; this one is {sae.activation}.",
             field="layout",
-            remedy="Choose saelens, which holds all three.",
+            remedy="Use the saelens layout, which supports all three.",
         )

@@ -1,4 +1,4 @@
-"""How well an autoencoder reconstructs, and what its dictionary is like. All sums over rows are in float64."""
+"""Metrics of an autoencoder: reconstruction, stability, monosemanticity, localization. Sums over rows are in float64."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ from torch import Tensor
 from editor.features.sae.model import CHUNK_ROWS, SparseAutoencoder
 
 DENSE_THRESHOLD = 0.1
-"""A latent active in more than this share of the rows is called dense: it tells little apart."""
+"""A latent that is active in more than this share of the rows is called dense; it discriminates little."""
 
 
 @dataclass(frozen=True)
 class ReconstructionMetrics:
-    """On rows that the autoencoder was not trained on."""
+    """Reconstruction metrics on held-out rows."""
 
     rows: int
     fvu: float
-    """sum |x - x'|^2 / sum |x - mean|^2, the mean being that of the training rows: the share left unexplained."""
+    """Fraction of variance unexplained: sum |x - x'|^2 / sum |x - mean|^2, with the mean of the training rows."""
     cosine: float
     """Mean of cos(x - mean, x' - mean)."""
     l0: float
-    """Mean number of active latents."""
+    """Mean number of active latents per row."""
     dead: float
-    """Share of latents that are active in no row."""
+    """Share of latents that are never active."""
     dense: float
     """Share of latents that are active in more than a tenth of the rows."""
     density: list[float]
-    """Of each latent: the share of rows in which it is active."""
+    """Share of rows in which each latent is active."""
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def reconstruction_metrics(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | 
     """Measure on ``(n, width)`` held-out rows.
 
     Args:
-        mean: ``(width,)`` of the training rows; null: the one that the autoencoder centres by.
+        mean: ``(width,)`` mean of the training rows; None: the mean that the autoencoder subtracts.
     """
     centre = sae.mean if mean is None else mean
     left = spread = cosine = 0.0
@@ -62,7 +62,7 @@ def reconstruction_metrics(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | 
 
 
 def density_histogram(density: list[float], rows: int, bins: int = 24) -> tuple[list[int], list[float]]:
-    """Living latents by log10 of their density, from once in all rows to always: counts and the bins' edges."""
+    """Return a histogram of log10 density, from one in ``rows`` to 1, without dead latents: counts and bin edges."""
     edges = torch.linspace(-torch.log10(torch.tensor(float(rows))).item(), 0, bins + 1)
     values = torch.tensor([share for share in density if share > 0]).log10()
     counts = torch.histogram(values.clamp(float(edges[0]), 0), edges).hist
@@ -70,9 +70,9 @@ def density_histogram(density: list[float], rows: int, bins: int = 24) -> tuple[
 
 
 def stability(decoder: Tensor, others: list[Tensor], alive: Tensor | None = None) -> Tensor:
-    """``(latents,)``: median over other seeds of the largest cosine to a decoder row of theirs; dead latents NaN.
+    """Return the median over other seeds of the largest cosine to a decoder row, ``(latents,)``; NaN for dead latents.
 
-    Its mean over the living is what Paulo & Belrose 2025 (arXiv 2501.16615) ask: do seeds find the same features?
+    The mean over live latents answers whether seeds find the same features (Paulo & Belrose 2025, arXiv 2501.16615).
     """
     unit = F.normalize(decoder)
     found = torch.stack([(unit @ F.normalize(other).T).amax(1) for other in others]).median(0).values
@@ -80,26 +80,26 @@ def stability(decoder: Tensor, others: list[Tensor], alive: Tensor | None = None
 
 
 def stable_share(decoder: Tensor, others: list[Tensor], threshold: float = 0.7) -> Tensor:
-    """``(latents,)``: the share of other seeds in which a decoder row has a like of at least this cosine."""
+    """Return the share of other seeds with a decoder row of at least this cosine, ``(latents,)``."""
     unit = F.normalize(decoder)
     return torch.stack([(unit @ F.normalize(other).T).amax(1) >= threshold for other in others]).double().mean(0)
 
 
 def recovered_share(decoder: Tensor, truth: Tensor, threshold: float = 0.9) -> float:
-    """Share of the true directions that some decoder row has, by cosine."""
+    """Return the share of true directions that match a decoder row by cosine."""
     return float(((F.normalize(truth) @ F.normalize(decoder).T).amax(1) > threshold).double().mean())
 
 
 def monosemanticity(activations: Tensor, embeddings: Tensor) -> Tensor:
-    """``(latents,)``: mean cosine of image pairs, weighted by how strongly a latent responds to both; NaN where to none.
+    """Return the mean cosine of image pairs, weighted by the latent's activations on both, ``(latents,)``; NaN without pairs.
 
-    Pach et al. 2025 (arXiv 2504.02821) sum over all pairs. With u = sum of a_i e_i over unit embeddings the sum over pairs is
-    (|u|^2 - sum a_i^2) / 2, which needs O(n d) instead of O(n^2). Subtract ``mean_cosine`` for small n: images that have
-    nothing in common are alike to some degree, too.
+    Pach et al. 2025 (arXiv 2504.02821) sum over all pairs. With u = sum of a_i e_i over unit embeddings, the sum over pairs
+    is (|u|^2 - sum a_i^2) / 2, in O(n d) instead of O(n^2). For small n, compare with ``mean_pairwise_cosine``, the value
+    for unrelated images.
 
     Args:
-        activations: ``(n, latents)``, scaled here to [0, 1] for each latent.
-        embeddings: ``(n, d)`` of another encoder.
+        activations: ``(n, latents)``; rescaled to [0, 1] per latent.
+        embeddings: ``(n, d)``, from an independent encoder.
     """
     low, high = activations.amin(0), activations.amax(0)
     weights = ((activations - low) / (high - low).clamp_min(torch.finfo(activations.dtype).tiny)).double()
@@ -111,17 +111,17 @@ def monosemanticity(activations: Tensor, embeddings: Tensor) -> Tensor:
 
 
 def mean_pairwise_cosine(embeddings: Tensor) -> float:
-    """Of all pairs of different images."""
+    """Return the mean cosine of all pairs of different images."""
     unit = F.normalize(embeddings.double())
     count = len(unit)
     return float((unit.sum(0).square().sum() - count) / (count * (count - 1)))
 
 
 def morans_i(maps: Tensor) -> Tensor:
-    """``(n, h, w)`` -> ``(n,)``: how alike neighbouring positions are (Moran 1950), diagonal ones too; float64.
+    """Return Moran's I (1950) of ``(n, h, w)`` maps over all eight neighbors, ``(n,)`` float64; NaN for constant maps.
 
-    With x centred over the map, (positions / pairs) * (sum of x_i x_j over ordered pairs of neighbours) / (sum of x_i^2).
-    1 is smooth, -1 a chequerboard, and values in random order have -1 / (positions - 1) on average. NaN where all are equal.
+    With x centered over the map, it is (positions / pairs) * (sum of x_i x_j over ordered pairs of neighbors) /
+    (sum of x_i^2): 1 for smooth maps, -1 for a checkerboard, and -1 / (positions - 1) on average for random order.
     """
     x = maps.double() - maps.double().mean((1, 2), keepdim=True)
     squares = x.square().sum((1, 2))
@@ -130,18 +130,18 @@ def morans_i(maps: Tensor) -> Tensor:
 
 
 def neighbor_sums(maps: Tensor) -> Tensor:
-    """``(n, h, w)``: at each position the sum of its neighbours, up to eight."""
+    """Return the sum of up to eight neighbors at each position, ``(n, h, w)``."""
     sums: Tensor = 9 * F.avg_pool2d(maps[:, None], 3, stride=1, padding=1)[:, 0]
     return sums - maps
 
 
 @torch.no_grad()
 def mean_morans_i(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) -> Tensor:
-    """``(latents,)``: mean over the images in which a latent's map is not flat; NaN where there is none.
+    """Return Moran's I of each latent's maps, averaged over images, ``(latents,)``; NaN for latents with constant maps only.
 
     Args:
-        rows: ``(images * h * w, width)``, position by position.
-        grid: h, w.
+        rows: ``(images * h * w, width)``, in row-major order.
+        grid: (h, w).
     """
     total, count = (torch.zeros(sae.latents, dtype=torch.float64) for _ in range(2))
     positions = grid[0] * grid[1]

@@ -1,4 +1,4 @@
-"""The k-sparse autoencoder (Makhzani & Frey 2013; Gao et al. 2024), its ReLU and BatchTopK relatives, and its files.
+"""The k-sparse autoencoder (Makhzani & Frey 2013; Gao et al. 2024), its ReLU and BatchTopK variants, and its file format.
 
 u = (x - mean) * scale        p = (u - pre_bias) encoder' + latent_bias        z = activation(p)
 x' = (z decoder + pre_bias) / scale + mean
@@ -21,14 +21,14 @@ from editor.io.atomic import write_bytes
 CONFIG_FILE, WEIGHTS_FILE = "sae.json", "sae.safetensors"
 FORMAT = "expunge-sae/1"
 CHUNK_ROWS = 4096
-"""Rows that are encoded at once."""
+"""Rows encoded at once."""
 
 
 class SparseAutoencoder(nn.Module):
-    """``width``: of the rows; ``k``: active latents of a row (``relu`` ignores it).
+    """A sparse autoencoder of rows of ``width`` with ``k`` active latents per row (``relu`` ignores ``k``).
 
-    ``encoder`` and ``decoder`` are ``(latents, width)``: row j reads and writes latent j. Codes of a ``batchtopk``
-    don't depend on what else is in the batch: after training a latent is active above ``threshold``.
+    ``encoder`` and ``decoder`` are ``(latents, width)``; row j belongs to latent j. After training, a ``batchtopk``
+    autoencoder activates latents above ``threshold``, so that the code of a row does not depend on its batch.
     """
 
     mean: Tensor
@@ -38,7 +38,9 @@ class SparseAutoencoder(nn.Module):
     def __init__(self, width: int, latents: int, k: int, activation: Activation = "topk") -> None:
         super().__init__()
         if activation != "relu" and k > latents:
-            raise FeatureError(f"{k} of {latents} latents can't be active.", field="k", remedy="Choose a smaller k.")
+            raise FeatureError(
+                f"k={k} exceeds the number of latents, {latents}.", field="k", remedy="Choose a smaller k."
+            )
         self.k, self.activation = k, activation
         self.encoder = nn.Parameter(torch.zeros(latents, width))
         self.latent_bias = nn.Parameter(torch.zeros(latents))
@@ -50,37 +52,40 @@ class SparseAutoencoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Of the rows."""
+        """Width of the rows."""
         return self.encoder.shape[1]
 
     @property
     def latents(self) -> int:
-        """Size of the dictionary."""
+        """Number of latents."""
         return self.encoder.shape[0]
 
     def normalize(self, x: Tensor) -> Tensor:
-        """``(n, width)`` rows as the loss sees them: mean square norm ``width``."""
+        """Center and scale ``(n, width)`` rows to mean square norm ``width``, as in the loss."""
         return (x.to(self.mean) - self.mean) * self.scale
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """``(n, latents)``, dense and signed: what a concept is scored by. A code is censored by its competition."""
+        """Return dense, signed pre-activations ``(n, latents)``.
+
+        Concepts are scored on these: in a code, whether a latent is active also depends on the other latents.
+        """
         return torch.addmm(self.latent_bias, self.normalize(x) - self.pre_bias, self.encoder.T)
 
     def encode_sparse(self, x: Tensor) -> SparseCode:
-        """The active latents of each row."""
+        """Encode ``(n, width)`` rows as a sparse code."""
         pre = self.pre_activations(x)
         return top_k(pre, self.k) if self.activation == "topk" else above_threshold(pre, self.threshold)
 
     def encode(self, x: Tensor) -> Tensor:
-        """``(n, latents)``: the code, dense."""
+        """Encode ``(n, width)`` rows as a dense code ``(n, latents)``."""
         return self.encode_sparse(x).dense()
 
     def decode(self, z: Tensor) -> Tensor:
-        """``(n, latents)`` -> ``(n, width)`` rows in the units of the data."""
+        """Decode ``(n, latents)`` codes to ``(n, width)`` rows in the units of the data."""
         return self.denormalize(z @ self.decoder)
 
     def denormalize(self, decoded: Tensor) -> Tensor:
-        """Back from what the loss sees to the units of the data."""
+        """Add the bias to decoded rows and convert them to the units of the data."""
         return (decoded + self.pre_bias) / self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +93,7 @@ class SparseAutoencoder(nn.Module):
         return self.denormalize(self.encode_sparse(x).matmul(self.decoder))
 
     def save(self, folder: Path, card: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32) -> None:
-        """Write ``sae.safetensors`` and ``sae.json``; ``card`` says what it was trained on and how well it does."""
+        """Write ``sae.safetensors`` and ``sae.json``; ``card`` describes the training data and the metrics."""
         tensors = {
             name: (value.to(dtype) if value.dim() == 2 else value).detach().cpu().contiguous()
             for name, value in self.state_dict().items()
@@ -99,10 +104,10 @@ class SparseAutoencoder(nn.Module):
 
 
 def load_sae(folder: Path) -> SparseAutoencoder:
-    """Read what ``save`` wrote, in float32.
+    """Load an autoencoder written by ``save``, in float32 and evaluation mode.
 
     Raises:
-        FeatureError: no such files in the folder, or others.
+        FeatureError: files are missing or invalid.
     """
     try:
         about = json.loads((folder / CONFIG_FILE).read_text())
@@ -112,14 +117,14 @@ def load_sae(folder: Path) -> SparseAutoencoder:
         sae.load_state_dict(tensors)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise FeatureError(
-            f"There is no readable sparse autoencoder in {folder.name}.",
+            f"{folder.name} does not contain a readable sparse autoencoder.",
             field="folder",
-            remedy=f"It holds {CONFIG_FILE} and {WEIGHTS_FILE}, as `expunge features train` writes them.",
+            remedy=f"Name a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, as written by `expunge features train`.",
         ) from error
     return sae.eval()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What the autoencoder says of itself."""
+    """Return the card that is stored with an autoencoder."""
     card: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())["card"]
     return card

@@ -1,4 +1,4 @@
-"""Does training find features that are known to be there? Sparse sums of 256 directions in 64 dimensions."""
+"""Self-test: does training recover known features? The data are sparse sums of 256 directions in 64 dimensions."""
 
 from dataclasses import dataclass
 
@@ -17,27 +17,27 @@ MIN_RECOVERED = 0.9
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """What one training found."""
+    """Metrics of the trained autoencoder."""
 
     recovered: float
-    """Share of the true directions that some latent has, by a cosine above 0.9."""
+    """Share of the true directions with a decoder row of cosine above 0.9."""
     fvu: float
-    """On rows that were not trained on."""
+    """FVU on held-out rows."""
     fvu_train: float
     dead: float
     mean_cosine: float
-    """Mean largest cosine of a true direction to a latent."""
+    """Mean over true directions of the largest cosine to a decoder row."""
 
     @property
     def ok(self) -> bool:
-        """Whether enough was found."""
+        """Whether enough directions were recovered."""
         return self.recovered >= MIN_RECOVERED
 
 
 def run_selftest(
     seed: int = 0, data: ToySuperposition = TOY_DATA, config: SaeConfig = SELFTEST_CONFIG, quiet: bool = False
 ) -> SelfTestResult:
-    """Train on rows of the world and compare with its truth. Deterministic given the seed."""
+    """Train on toy data and compare with its true directions. Deterministic for a given seed."""
     rows, truth = data.rows(TRAINING_ROWS), data.true_directions()
     sae = train_sae(rows, config.model_copy(update={"seed": seed}), quiet=quiet).sae
     with torch.no_grad():

@@ -1,11 +1,11 @@
-"""Reconstruction whose gradient touches the active latents only.
+"""Sparse reconstruction: forward and backward passes that only compute the active latents.
 
 With x the rows, c = x - pre_bias, z the code and g the gradient at the output:
 
     d decoder = z' g        dz = g decoder' where z > 0        d encoder = dz' c        d latent_bias = sum dz
     d pre_bias = sum g - (sum dz) encoder
 
-The encoder's product is the one dense operation of a step, and may run in bfloat16; all else is float32 (or float64).
+The encoder's matrix product is the only dense operation of a step and may run in bfloat16; the rest is float32 or float64.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torch import Tensor
 from editor.features.sae.sparse_codes import SparseCode, bag_sums
 
 LatentSelector = Callable[[Tensor], SparseCode]
-"""``(rows, latents)`` pre-activations -> the active ones."""
+"""``(rows, latents)`` pre-activations -> code of the active latents."""
 CodeObserver = Callable[[SparseCode], None]
 
 
@@ -31,13 +31,13 @@ def reconstruct(
     observe: CodeObserver = lambda code: None,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
-    """``(rows, width)`` -> ``(rows, width)``, differentiable in the four parameters; ``see`` is handed the code."""
+    """Reconstruct ``(rows, width)``, differentiable in the four parameters; ``observe`` is called with the code."""
     output: Tensor = SparseReconstruction.apply(x, encoder, latent_bias, decoder, pre_bias, select, observe, precision)  # type: ignore[no-untyped-call]
     return output
 
 
 class SparseReconstruction(torch.autograd.Function):
-    """``reconstruct`` and its gradient."""
+    """Autograd function of ``reconstruct``."""
 
     @staticmethod
     def forward(
@@ -51,7 +51,7 @@ class SparseReconstruction(torch.autograd.Function):
         see: CodeObserver,
         precision: torch.dtype,
     ) -> Tensor:
-        """Encode in ``precision``, choose, decode."""
+        """Encode in ``precision``, select the active latents, decode."""
         centred = x - pre_bias
         pre = torch.addmm(latent_bias.to(precision), centred.to(precision), encoder.to(precision).T)
         code = choose(pre)
@@ -61,7 +61,7 @@ class SparseReconstruction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """By the formulas above."""
+        """Compute the gradients by the formulas above."""
         (output,) = gradients
         centred, encoder, decoder, offsets, latents, values = ctx.saved_tensors
         code = SparseCode(offsets, latents, values, len(encoder))
@@ -81,9 +81,9 @@ class SparseReconstruction(torch.autograd.Function):
 
 
 def code_gradient(code: SparseCode, decoder: Tensor, output: Tensor) -> Tensor:
-    """``(entries,)``: how the loss changes with each active value, zero where it is clipped."""
+    """Return the gradient of each value of the code, ``(entries,)``; zero where the ReLU clips."""
     with torch.enable_grad():
         values = code.values.detach().requires_grad_()
         decoded = bag_sums(code.latents, code.offsets, values, decoder.detach())
-        (found,) = torch.autograd.grad(decoded, values, output)
-    return found * (code.values > 0)
+        (gradient,) = torch.autograd.grad(decoded, values, output)
+    return gradient * (code.values > 0)

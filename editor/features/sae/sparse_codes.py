@@ -1,7 +1,7 @@
-"""Sparse codes: which latents are active in each row, and how strongly.
+"""Sparse codes: the active latents of each row and their values.
 
-Every product with a code is a weighted sum over bags of rows, for which ``embedding_bag`` has fast kernels on CPUs and
-GPUs: a row costs k vectors, however many latents there are.
+A product with a code is a weighted sum over bags of rows, for which ``embedding_bag`` has fast kernels on CPU and GPU: the
+cost per row is k vectors, independent of the number of latents.
 """
 
 from dataclasses import dataclass
@@ -14,43 +14,43 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SparseCode:
-    """``rows`` x ``count`` values, all but the listed ones zero, in the order of the rows."""
+    """A sparse matrix ``(rows, latent_count)`` in row order (CSR), with non-negative values."""
 
     offsets: Tensor
-    """``(rows,)``: where the row's entries begin."""
+    """``(rows,)``: index of each row's first entry."""
     latents: Tensor
-    """``(entries,)``."""
+    """``(entries,)``: latent index of each entry."""
     values: Tensor
-    """``(entries,)``, not negative."""
+    """``(entries,)``, non-negative."""
     latent_count: int
-    """Latents in all."""
+    """Number of latents, active or not."""
 
     @property
     def row_indices(self) -> Tensor:
-        """``(entries,)``: the row of each."""
+        """``(entries,)``: row index of each entry."""
         lengths = torch.diff(self.offsets, append=self.offsets.new_tensor([len(self.latents)]))
         return torch.repeat_interleave(torch.arange(len(self.offsets), device=lengths.device), lengths)
 
     def dense(self) -> Tensor:
-        """``(rows, count)``."""
+        """Return the dense matrix ``(rows, latent_count)``."""
         zeros = self.values.new_zeros(len(self.offsets), self.latent_count)
         return zeros.index_put((self.row_indices, self.latents), self.values)
 
     def firing_counts(self) -> Tensor:
-        """``(count,)``: rows in which each latent is active."""
+        """Count the rows in which each latent is active, ``(latent_count,)``."""
         return torch.bincount(self.latents[self.values > 0], minlength=self.latent_count)
 
     def matmul(self, matrix: Tensor) -> Tensor:
-        """``code @ matrix``: ``(count, d)`` -> ``(rows, d)``."""
+        """Return ``code @ matrix``, ``(rows, d)``, for a ``(latent_count, d)`` matrix."""
         return bag_sums(self.latents, self.offsets, self.values, matrix)
 
     @cached_property
     def latent_order(self) -> Tensor:
-        """``(entries,)``: the entries in the order of their latents."""
+        """``(entries,)``: the permutation that sorts entries by latent."""
         return self.latents.argsort(stable=True)
 
     def transpose(self, values: Tensor | None = None) -> "SparseCode":
-        """Rows and latents exchanged; with other ``values`` in the same places, if given."""
+        """Return the transpose; ``values`` replaces the values at the same entries."""
         counts = torch.bincount(self.latents, minlength=self.latent_count)
         own = self.values if values is None else values
         return SparseCode(
@@ -59,12 +59,12 @@ class SparseCode:
 
 
 def bag_sums(members: Tensor, offsets: Tensor, weights: Tensor, matrix: Tensor) -> Tensor:
-    """For each bag the weighted sum of the matrix's rows that it names."""
+    """Return for each bag the weighted sum of the matrix rows that are its members."""
     return F.embedding_bag(members, matrix, offsets, mode="sum", per_sample_weights=weights)
 
 
 def top_k(pre: Tensor, k: int) -> SparseCode:
-    """The k largest of each row of ``(rows, latents)``; negative ones count as zero."""
+    """Select the k largest values of each row of ``(rows, latents)``, followed by ReLU."""
     values, latents = pre.topk(k, dim=1, sorted=False)
     offsets = torch.arange(0, latents.numel(), k, device=pre.device)
     return SparseCode(
@@ -76,18 +76,18 @@ def top_k(pre: Tensor, k: int) -> SparseCode:
 
 
 def batch_top_k(pre: Tensor, k: int) -> SparseCode:
-    """The k * rows largest of all: rows share what they need (Bussmann et al. 2024, arXiv 2412.06410)."""
+    """Select the k * rows largest values of the batch (BatchTopK; Bussmann et al. 2024, arXiv 2412.06410)."""
     chosen = pre.flatten().topk(k * len(pre), sorted=False).indices.sort().values
     return entries_at(pre, chosen)
 
 
 def above_threshold(pre: Tensor, threshold: Tensor) -> SparseCode:
-    """All that are larger than their latent's threshold, ``(latents,)``."""
+    """Select all values above their latent's threshold, ``(latents,)``."""
     return entries_at(pre, (pre > threshold).flatten().nonzero().flatten())
 
 
 def entries_at(pre: Tensor, chosen: Tensor) -> SparseCode:
-    """The entries at ascending flat positions."""
+    """Return the code of the entries at ascending flat indices of ``pre``."""
     rows, latents = chosen // pre.shape[1], chosen % pre.shape[1]
     lengths = torch.bincount(rows, minlength=len(pre))
     values = pre.flatten()[chosen].to(torch.promote_types(pre.dtype, torch.float32)).relu()

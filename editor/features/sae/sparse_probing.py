@@ -1,7 +1,7 @@
-"""What of a concept is still there after an autoencoder: in its reconstructions, and in few of its latents.
+"""Probing of autoencoders: how much of a concept is preserved in reconstructions and in a few latents.
 
-The measures of ViSAEBench (its M3, M4 and M7) with a linear probe as the reader, everywhere fitted on one part of the rows
-and asked on another.
+These are ViSAEBench's metrics M3, M4 and M7, with linear probes that are fitted on one part of the rows and evaluated on
+another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,39 +17,41 @@ from editor.features.linear_probe import LinearProbe, class_indices, fit_probe
 from editor.features.sae.label_purity import index_labels
 
 PROBE_SIZES = (1, 5, 10, 20, 50, 100)
-"""Latents of the sparse probing curve."""
+"""Numbers of latents of the sparse probing curve."""
 OWN_LATENTS, FEW_LATENTS = 10, 4
-"""Latents that are a class's own, for comparing with its siblings'; and latents of the larger of two probes."""
+"""Latents per class that are compared with its siblings'; and latents of the larger of the two probes."""
 PROBE_PENALTY, PROBE_TOLERANCE = 1e-3, 1e-4
 
 
 @dataclass(frozen=True)
 class PreservedAccuracy:
-    """How a probe of the rows reads their reconstructions."""
+    """Accuracy of a probe on rows and on their reconstructions."""
 
     accuracy: float
-    """Of the rows themselves."""
+    """On the rows."""
     rebuilt: float
-    """Of the reconstructions."""
+    """On the reconstructions."""
     loss_recovered: float
-    """(L(mean) - L(x')) / (L(mean) - L(x)), L the cross-entropy: 1 all of it, 0 no more than the mean row tells."""
+    """(L(mean) - L(x')) / (L(mean) - L(x)) for the cross-entropy L: 1 if all is preserved, 0 if no more than by the mean."""
 
 
-def preserved_accuracy(probe: LinearProbe, rows: Tensor, rebuilt: Tensor, labels: Sequence[str]) -> PreservedAccuracy:
-    """Of ``(n, d)`` held-out rows and their reconstructions."""
+def preserved_accuracy(
+    probe: LinearProbe, rows: Tensor, reconstructed: Tensor, labels: Sequence[str]
+) -> PreservedAccuracy:
+    """Evaluate a probe on ``(n, d)`` held-out rows and on their reconstructions."""
 
     def loss(x: Tensor) -> float:
         return float(F.cross_entropy(probe.logits(x), class_indices(labels, probe.classes)))
 
-    nothing, own = loss(rows.mean(0).expand_as(rows)), loss(rows)
-    recovered = (nothing - loss(rebuilt)) / (nothing - own)
-    return PreservedAccuracy(probe.accuracy(rows, labels), probe.accuracy(rebuilt, labels), recovered)
+    mean_loss, row_loss = loss(rows.mean(0).expand_as(rows)), loss(rows)
+    recovered = (mean_loss - loss(reconstructed)) / (mean_loss - row_loss)
+    return PreservedAccuracy(probe.accuracy(rows, labels), probe.accuracy(reconstructed, labels), recovered)
 
 
 def anova_f(values: Tensor, classes: Tensor) -> Tensor:
-    """``(n, m)`` values, ``(n,)`` class numbers -> ``(m,)``: variance between classes over that within, as Fisher's F has it.
+    """Return the ANOVA F statistic of each column: ``(n, m)`` values, ``(n,)`` class indices -> ``(m,)``.
 
-    Values that differ between classes but not within give infinity, constant ones 0.
+    Columns that vary between classes but not within have F = infinity; constant columns have 0.
     """
     x, own = values.double(), F.one_hot(classes).double()
     own = own[:, own.sum(0) > 0]
@@ -62,22 +64,22 @@ def anova_f(values: Tensor, classes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ProbingCurve:
-    """Accuracy of a probe by the number of latents that it may look at, the most telling first."""
+    """Accuracy of probes by the number of latents that they use, most discriminative first."""
 
     accuracy: dict[int, float]
     area: float
-    """Under the curve over the logarithm of the number, as a share of what perfect accuracy would give."""
+    """Area under the curve over the logarithm of the number, relative to perfect accuracy."""
 
 
 def probing_curve(
     codes: Tensor, labels: Sequence[str], train: Tensor, sizes: Sequence[int] = PROBE_SIZES
 ) -> ProbingCurve:
-    """Latents are ranked by F, and probes fitted, on the training rows; accuracies are of the others.
+    """Rank latents by F and fit probes on the training rows; measure accuracy on the other rows.
 
     Args:
-        codes: ``(n, latents)``; of maps the largest value of each over positions.
+        codes: ``(n, latents)``; for maps, the maximum over positions.
         train: ``(n,)`` bool.
-        sizes: ascending; those beyond the number of latents are left out.
+        sizes: ascending; sizes above the number of latents are skipped.
     """
     numbers, _ = index_labels(labels)
     order = anova_f(codes[train], numbers[train]).argsort(descending=True, stable=True)
@@ -91,17 +93,17 @@ def probing_curve(
 
 
 def fit_concept_probe(rows: Tensor, labels: Sequence[str]) -> LinearProbe:
-    """The probe of all these measures."""
+    """Fit a linear probe with the penalty that all metrics here use."""
     return fit_probe(rows, labels, PROBE_PENALTY, PROBE_TOLERANCE)
 
 
 def select_labels(labels: Sequence[str], chosen: Tensor) -> list[str]:
-    """Those of the chosen rows."""
+    """Return the labels of the chosen rows."""
     return [label for label, own in zip(labels, chosen.tolist(), strict=True) if own]
 
 
 def normalized_area(accuracy: Mapping[int, float]) -> float:
-    """By trapezia over log size, divided by the width; of one point its height."""
+    """Return the trapezoidal area over log size, divided by its width; for one point, its accuracy."""
     steps = list(pairwise(accuracy.items()))
     if not steps:
         return next(iter(accuracy.values()), 0.0)
@@ -111,24 +113,26 @@ def normalized_area(accuracy: Mapping[int, float]) -> float:
 
 @dataclass(frozen=True)
 class Absorption:
-    """Does a class have latents of its own, and is one of them enough?"""
+    """Feature absorption of a class: does it have latents of its own, and is one of them sufficient?"""
 
     jaccard: float
-    """Of its ten most telling latents and a sibling's, the mean over siblings: 1 the same, 0 none in common."""
+    """Overlap of the ten most discriminative latents with those of a sibling, averaged over siblings."""
     f1_one: float
     f1_few: float
-    """F1 of a probe on its most telling latent, and on the first four."""
+    """F1 of probes on the most discriminative latent and on the first four."""
 
     @property
     def gap(self) -> float:
-        """What one latent misses and four have: large where a class is split, or swallowed by another's latent."""
+        """F1 gained from one latent to four; large if a class is split or absorbed by another class's latent."""
         return self.f1_few - self.f1_one
 
 
 def absorption(
     codes: Tensor, labels: Sequence[str], parents: Mapping[str, str], train: Tensor
 ) -> dict[str, Absorption]:
-    """Of every class that has siblings, classes of the same parent. Chosen and fitted on the training rows.
+    """Measure absorption for every class that has siblings (classes of the same parent).
+
+    Latents are ranked and probes fitted on the training rows.
 
     Args:
         codes: ``(n, latents)``.
@@ -148,13 +152,13 @@ def absorption(
 
 
 def rank_latents(codes: Tensor, positive: Tensor) -> Tensor:
-    """Latents by F, the most telling first; those that are stronger without the class come last."""
+    """Rank latents by F; latents that are stronger without the class come last."""
     stronger = codes[positive].mean(0) > codes[~positive].mean(0)
     return (anova_f(codes, positive.long()) * stronger.double().mul(2).sub(1)).argsort(descending=True, stable=True)
 
 
 def probe_f1(values: Tensor, positive: Tensor, train: Tensor) -> float:
-    """F1 on the other rows, of a probe whose threshold is the best of the training rows: classes are rare."""
+    """Return the test F1 of a probe with the threshold that maximizes F1 on the training rows, since classes are rare."""
     probe = fit_concept_probe(values[train], [str(own) for own in positive[train].tolist()])
     scores = probe.logits(values)[:, probe.classes.index("True")]
     threshold = best_threshold(scores[train], positive[train])
@@ -162,16 +166,16 @@ def probe_f1(values: Tensor, positive: Tensor, train: Tensor) -> float:
 
 
 def best_threshold(scores: Tensor, positive: Tensor) -> Tensor:
-    """Half-way between two neighbouring scores, or the least: there F1 is highest if rows above are called positive."""
+    """Return the threshold that maximizes F1: a midpoint of neighboring scores, or the smallest score."""
     ordered, order = scores.sort(descending=True)
     hits, called = positive[order].cumsum(0), torch.arange(1, len(scores) + 1)
     cuts = torch.cat([(ordered[1:] + ordered[:-1]) / 2, ordered[-1:]])
-    apart = cuts < ordered  # equal scores are called alike
+    apart = cuts < ordered  # equal scores cannot be separated
     apart[-1] = True
     return cuts[(2 * hits / (called + int(positive.sum())) * apart).argmax()]
 
 
 def f1_score(called: Tensor, positive: Tensor) -> float:
-    """2 hits / (called + positive); 0 where both are none."""
+    """Return 2 hits / (called + positive), or 0 if both are empty."""
     both = int(called.sum()) + int(positive.sum())
     return 2 * int((called & positive).sum()) / both if both else 0.0

@@ -1,7 +1,7 @@
-"""Training: seeded, resumable, with a progress bar.
+"""Training of sparse autoencoders: seeded and resumable.
 
-The rows of a step depend on (seed, step) alone, so that a run that resumes from its checkpoint sees what the interrupted
-one would have seen.
+The rows of a step depend only on (seed, step), so a run that resumes from a checkpoint gives the same result as an
+uninterrupted one.
 """
 
 import hashlib
@@ -31,23 +31,23 @@ from editor.io.atomic import write_bytes
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 THRESHOLD_DECAY = 0.99
-"""Of the moving average of the least active value, from which a BatchTopK's threshold is made."""
+"""Decay of the moving average of the smallest active value, which becomes the threshold of a BatchTopK autoencoder."""
 ADAM_EPSILON = 6.25e-10
-"""Added to the roots of Adam's mean squares."""
+"""Adam's epsilon."""
 FINGERPRINT_ROWS = 1024
-"""Rows by which a checkpoint knows what it was trained on."""
+"""Rows that are hashed to identify the data set of a checkpoint."""
 
 
 @dataclass(frozen=True)
 class TrainedSae:
-    """The autoencoder, and how its training went."""
+    """A trained autoencoder with its training statistics."""
 
     sae: SparseAutoencoder
     config: SaeConfig
     losses: list[float]
     """FVU of each step's batch."""
     dead: int
-    """Latents that had been silent for the whole window at the end."""
+    """Number of dead latents at the end."""
 
 
 def train_sae(
@@ -58,14 +58,14 @@ def train_sae(
     device: str | torch.device = "cpu",
     quiet: bool = False,
 ) -> TrainedSae:
-    """Train on ``(n, width)`` rows, which may be memory-mapped and of any floating type.
+    """Train an autoencoder on ``(n, width)`` rows, which may be memory-mapped and of any floating-point type.
 
     Args:
-        folder: for checkpoints; a run that finds one goes on from there.
-        quiet: no progress bar.
+        folder: for checkpoints; an existing one is resumed.
+        quiet: disable the progress bar.
 
     Raises:
-        FeatureError: too few rows, or rows that are not finite.
+        FeatureError: there are fewer than two rows, rows are not finite, or the checkpoint is of another run.
     """
     validate_rows(rows, config)
     run = SaeTrainer(rows, config, torch.device(device))
@@ -86,15 +86,17 @@ def train_sae(
 
 
 def validate_rows(rows: Tensor, config: SaeConfig) -> None:
-    """Refuse what can't be trained on."""
+    """Raise if the rows cannot be trained on."""
     if rows.dim() != 2 or len(rows) < 2:
-        raise FeatureError("Training needs at least two rows.", field="rows", remedy="Record more activations.")
+        raise FeatureError(
+            "Training needs a matrix of at least two rows.", field="rows", remedy="Record more activations."
+        )
     if not all(bool(part.isfinite().all()) for part in torch.split(rows, 65_536)):
         raise FeatureError("Some activations are not finite.", field="rows", remedy="Record them in float32.")
 
 
 def batch_indices(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
-    """Indices of the rows of each step from ``start`` on: a new permutation each epoch, its remainder left out."""
+    """Yield the row indices of each step from ``start``: a new permutation per epoch, without its incomplete last batch."""
     size = min(config.batch, rows)
     per_epoch = rows // size
     for epoch in range(start // per_epoch, config.steps // per_epoch + 1):
@@ -104,13 +106,13 @@ def batch_indices(rows: int, config: SaeConfig, start: int) -> Iterator[Tensor]:
 
 
 def compute_dtype(config: SaeConfig, device: torch.device) -> torch.dtype:
-    """What the encoder's product is computed in."""
+    """Return the data type of the encoder's matrix product."""
     has = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if config.precision == "bfloat16" or (config.precision == "auto" and has) else torch.float32
 
 
 class SaeTrainer:
-    """An autoencoder in training."""
+    """State of a training run."""
 
     def __init__(self, rows: Tensor, config: SaeConfig, device: torch.device) -> None:
         self.rows, self.config, self.device, self.step = rows, config, device, 0
@@ -123,7 +125,7 @@ class SaeTrainer:
         self.losses: list[Tensor] = []
 
     def train_step(self) -> Tensor:
-        """One step; returns the FVU of its batch."""
+        """Run one step and return the FVU of its batch."""
         x = self.sae.normalize(self.rows[next(self.batches)].to(self.device))
         output, penalty = self.reconstruct_dense(x) if self.config.activation == "relu" else self.reconstruct_sparse(x)
         error = (x - output).square().sum() / (x - x.mean(0)).square().sum().clamp_min(torch.finfo(x.dtype).tiny)
@@ -136,7 +138,7 @@ class SaeTrainer:
         return error.detach()
 
     def reconstruct_sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruct from the active latents; no penalty."""
+        """Reconstruct from the active latents. The penalty is 0."""
         sae = self.sae
         select = top_k if self.config.activation == "topk" else batch_top_k
         choose: LatentSelector = partial(select, k=self.config.k)
@@ -146,7 +148,7 @@ class SaeTrainer:
         return output, x.new_zeros(())
 
     def observe_code(self, code: SparseCode) -> None:
-        """Count who fired; for BatchTopK follow the least active value."""
+        """Update the dead-latent tracker and, for BatchTopK, the threshold."""
         self.dead_latents.update(code.firing_counts(), len(code.offsets))
         if self.config.activation == "batchtopk":
             active = code.values[code.values > 0]
@@ -154,7 +156,10 @@ class SaeTrainer:
             self.sae.threshold.lerp_(least, max(1 - THRESHOLD_DECAY, 1 / (self.step + 1)))
 
     def reconstruct_dense(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """ReLU: hundreds of latents are active, so plain products; the penalty weighs each by its decoder row's norm."""
+        """Reconstruct with ReLU by dense products, since hundreds of latents are active.
+
+        The L1 penalty weights each latent by the norm of its decoder row.
+        """
         sae = self.sae
         z = torch.addmm(sae.latent_bias, x - sae.pre_bias, sae.encoder.T).relu()
         self.dead_latents.update((z > 0).sum(0), len(x))
@@ -162,7 +167,7 @@ class SaeTrainer:
         return z @ sae.decoder + sae.pre_bias, self.config.l1 * penalty
 
     def apply_gradients(self, loss: Tensor) -> None:
-        """Follow the gradient; decoder rows of k-sparse codes stay on the unit sphere."""
+        """Take an optimizer step; decoder rows of k-sparse autoencoders stay unit vectors."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         unit = self.config.activation != "relu"
@@ -179,7 +184,7 @@ class SaeTrainer:
         self.step += 1
 
     def save(self, path: Path) -> None:
-        """Everything that the next step depends on."""
+        """Write a checkpoint of the complete training state."""
         tensors = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{key}": value for key, value in state.items()}
@@ -188,21 +193,25 @@ class SaeTrainer:
         write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata=about))
 
     def fingerprint(self) -> str:
-        """Of the configuration and the rows, some of which stand for all."""
+        """Return the identity of the configuration and of a sample of the rows."""
         some = self.rows[:: max(1, len(self.rows) // FINGERPRINT_ROWS)].float().contiguous()
         digest = hashlib.sha256(some.numpy().tobytes()).hexdigest()
         return json.dumps([self.config.model_dump(), list(self.rows.shape), digest])
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same configuration and rows."""
+        """Restore a checkpoint.
+
+        Raises:
+            FeatureError: the checkpoint is of another configuration or of other rows.
+        """
         with safe_open(path, "pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
         if about["of"] != self.fingerprint():
             raise FeatureError(
-                f"{path} is of another configuration or other rows.",
+                f"The checkpoint {path} belongs to another configuration or other rows.",
                 field="folder",
-                remedy="Choose another folder, or remove it.",
+                remedy="Choose another folder, or delete the checkpoint.",
             )
         self.step, self.losses = int(about["step"]), list(tensors["losses"])
         self.dead_latents.rows_since_active.copy_(tensors["idle"])
@@ -212,14 +221,14 @@ class SaeTrainer:
 
 
 def project_gradient(decoder: nn.Parameter) -> None:
-    """Take from the gradient what would only change the rows' length; the rows are of unit length."""
+    """Remove the component of the gradient along each (unit) decoder row, which would only change its norm."""
     assert decoder.grad is not None
     along = torch.einsum("nd,nd->n", decoder.grad, decoder.detach())
     decoder.grad.addcmul_(decoder.detach(), along[:, None], value=-1)
 
 
 def optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """The optimiser's state, by parameter."""
+    """Return the optimizer state by parameter from checkpoint tensors."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("moment."):

@@ -44,7 +44,7 @@ def test_train_show_and_convert(tmp_path: Path, rows: Path):
 
 def test_what_holds_no_rows_is_refused(tmp_path: Path):
     (tmp_path / "rows.safetensors").write_bytes(b"nothing")
-    with pytest.raises(FeatureError, match="holds no rows"):
+    with pytest.raises(FeatureError, match="does not contain rows"):
         run("train", tmp_path / "rows.safetensors", tmp_path / "sae")
 
 

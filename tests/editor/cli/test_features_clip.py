@@ -58,7 +58,7 @@ def test_what_is_said_of_groups() -> None:
 
 
 def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="belong together"):
+    with pytest.raises(UsageError, match="must be given together"):
         SessionPaths(clip=tmp_path).open(1, 1.0, 0)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UsageError):
@@ -71,5 +71,5 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FeatureError, match="no pipeline"):
+    with pytest.raises(FeatureError, match="does not contain a pipeline"):
         open_pipeline(tmp_path, None)

@@ -150,5 +150,5 @@ def test_a_page_from_folders(tmp_path: Path):
 
 
 def test_images_that_are_not_the_recorded_ones_are_refused(tmp_path: Path):
-    with pytest.raises(FeatureError, match="30 images were recorded, 3"):
+    with pytest.raises(FeatureError, match="30 images were recorded, but images contains 3"):
         folders(tmp_path, 3)

@@ -56,5 +56,5 @@ def test_one_class_is_refused_and_so_is_an_unknown_label() -> None:
     rows, labels = planted(30)
     with pytest.raises(FeatureError, match="two classes"):
         fit_probe(rows, ["one"] * 30)
-    with pytest.raises(FeatureError, match="no known class"):
+    with pytest.raises(FeatureError, match="unknown class"):
         fit_probe(rows, labels).accuracy(rows, ["another"] * 30)

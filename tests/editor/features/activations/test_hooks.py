@@ -115,5 +115,5 @@ def test_an_unknown_module_is_refused_with_what_is_alike() -> None:
 
 def test_what_is_no_map_is_refused() -> None:
     pipeline = pipeline_of("stable-diffusion")
-    with pytest.raises(FeatureError, match="no map"):
+    with pytest.raises(FeatureError, match="not a map"):
         run(pipeline, latents_of("stable-diffusion"), ("time_embedding",))

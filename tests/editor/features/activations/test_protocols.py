@@ -72,7 +72,7 @@ def test_dit_is_told_no_class_and_reads_no_prompts() -> None:
     run_backbone(pipeline, latents, 10, [""])
     handle.remove()
     assert seen[0].tolist() == [10]  # of ten classes
-    with pytest.raises(FeatureError, match="no prompts"):
+    with pytest.raises(FeatureError, match="does not accept prompts"):
         run_backbone(pipeline, latents, 10, ["a fox"])
 
 

@@ -76,7 +76,7 @@ def test_batches_and_shards_change_nothing(tmp_path_factory: pytest.TempPathFact
 def test_an_interrupted_recording_goes_on_at_its_shard(tmp_path: Path, fail_at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         record(tmp_path, Planted(fail_at), LABELS, "patch", batch=2, shard=4)
-    with pytest.raises(FeatureError, match="no finished recording"):
+    with pytest.raises(FeatureError, match="finished recording"):
         ActivationStore(tmp_path / "block" / "t025")
     again = Planted()
     store = record(tmp_path, again, LABELS, "patch", batch=2, shard=4)["block", 25]
@@ -103,7 +103,7 @@ def test_another_recording_is_refused_and_leaves_the_first(
     tmp_path: Path, source: Planted, labels: dict[str, list[str]], pooling: Any
 ) -> None:
     first = record(tmp_path, Planted(), LABELS)["block", 25].rows().clone()
-    with pytest.raises(FeatureError, match="something else"):
+    with pytest.raises(FeatureError, match="a different recording"):
         record(tmp_path, source, labels, pooling)
     assert torch.equal(ActivationStore(tmp_path / "block" / "t025").rows(), first)
 
@@ -123,7 +123,7 @@ def test_pooling() -> None:
 
 
 def test_pooled_activations_have_no_maps(tmp_path: Path) -> None:
-    with pytest.raises(FeatureError, match="no maps"):
+    with pytest.raises(FeatureError, match="keeps no maps"):
         record(tmp_path, Planted(), LABELS)["block", 25].maps()
 
 

@@ -70,14 +70,14 @@ def test_a_saved_classifier_says_the_same(tmp_path: Path, half: bool, tolerance:
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FeatureError, match="no Diff-C"):
+    with pytest.raises(FeatureError, match="readable Diff-C"):
         load_diffc(tmp_path)
     DiffusionClassifier(config()).save(tmp_path)
     (tmp_path / CONFIG_FILE).write_text(config(classes=5).model_dump_json())
-    with pytest.raises(FeatureError, match="no Diff-C"):
+    with pytest.raises(FeatureError, match="readable Diff-C"):
         load_diffc(tmp_path)
     DiffusionClassifier(config()).save(tmp_path)
     weights = (tmp_path / WEIGHTS_FILE).read_bytes()
     (tmp_path / WEIGHTS_FILE).write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(FeatureError, match="no Diff-C"):
+    with pytest.raises(FeatureError, match="readable Diff-C"):
         load_diffc(tmp_path)

@@ -140,5 +140,5 @@ def test_probabilities_do_not_depend_on_what_else_is_asked(classifier: Diffusion
 def test_a_class_is_asked_for_by_name(classifier: DiffusionClassifier) -> None:
     found = torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64)
     assert class_probability(classifier, found, "owl").tolist() == [0.7]
-    with pytest.raises(FeatureError, match="no such class"):
+    with pytest.raises(FeatureError, match="not trained on"):
         class_probability(classifier, found, "guitar")

@@ -49,14 +49,14 @@ def test_when_nothing_stands_for_it_the_probe_does():
     found = chosen(planted(signal=0))
     assert not found.has_latents
     assert found.probe.low > 0.6
-    with pytest.raises(FeatureError, match="No feature"):
+    with pytest.raises(FeatureError, match="No latent"):
         found.score(planted().scores)
 
 
 @pytest.mark.parametrize(
     ("found", "stability", "reason"),
     [
-        (planted(on_retain=4), everywhere(), "respond to what is kept"),
+        (planted(on_retain=4), everywhere(), "respond to retained concepts"),
         (planted(), torch.full((LATENTS,), 1 / 3), "not found by other seeds"),
         (replace(planted(), codes=planted().scores.exp()), everywhere(), "active almost everywhere"),
     ],
@@ -90,5 +90,5 @@ def test_the_criteria_agree_when_several_latents_are_raised():
 
 def test_a_half_without_the_concept_is_refused():
     found = planted()
-    with pytest.raises(FeatureError, match="Each half"):
+    with pytest.raises(FeatureError, match="must each include"):
         chosen(replace(found, has=found.has & found.train))

@@ -97,17 +97,17 @@ def test_what_we_have_no_equal_of_is_refused(tmp_path: Path, setting):
     write_layout(trained(), tmp_path, "saelens")
     config = tmp_path / LAYOUTS["saelens"].config
     config.write_text(json.dumps(json.loads(config.read_text()) | setting))
-    with pytest.raises(FeatureError, match="no equal"):
+    with pytest.raises(FeatureError, match="Not supported"):
         read_any(tmp_path)
 
 
 def test_an_unknown_layout_is_refused(tmp_path: Path):
-    with pytest.raises(FeatureError, match="no layout"):
+    with pytest.raises(FeatureError, match="Unknown layout"):
         write_layout(trained(), tmp_path, "onnx")
 
 
 def test_damaged_files_are_refused(tmp_path: Path):
     write_layout(trained(), tmp_path, "sparsify")
     (tmp_path / "cfg.json").write_text("{}")
-    with pytest.raises(FeatureError, match="don't describe"):
+    with pytest.raises(FeatureError, match="do not describe"):
         read_any(tmp_path)

@@ -194,7 +194,7 @@ def test_parity_settings_say_what_they_are():
 
 
 def test_reading_what_is_not_an_autoencoder_says_so(tmp_path: Path):
-    with pytest.raises(FeatureError, match="no readable"):
+    with pytest.raises(FeatureError, match="does not contain a readable"):
         load_sae(tmp_path)
 
 
