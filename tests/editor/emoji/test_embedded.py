@@ -31,33 +31,33 @@ def judge() -> Judge:
     return open_judge(JUDGE, WEIGHTS, PROFILE)
 
 
-def test_everything_together_is_at_most_80_megabytes() -> None:
+def test_weights_are_at_most_80_megabytes() -> None:
     files = [*weight_files(WEIGHTS).values(), *weight_files(JUDGE).values()]
     assert sum(path.stat().st_size for path in files) <= 80_000_000
 
 
-def test_loads_with_plain_diffusers_and_draws(pipeline: Any) -> None:
+def test_loads_and_generates_with_plain_diffusers(pipeline: Any) -> None:
     image = pipeline("a fox in the style of noto", num_inference_steps=3, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
     assert np.isfinite(image).all()
 
 
-def test_computes_in_float32_whatever_the_files_hold(pipeline: Any) -> None:
+def test_weights_are_loaded_as_float32(pipeline: Any) -> None:
     dtypes = {part: next(getattr(pipeline, part).parameters()).dtype for part in ("text_encoder", "unet", "vae")}
     assert set(dtypes.values()) == {torch.float32}
 
 
-def test_its_profile_is_the_vocabulary() -> None:
+def test_profile_matches_the_vocabulary() -> None:
     assert load_profile(WEIGHTS) == PROFILE
 
 
-def test_the_judge_knows_the_artwork(judge: Judge) -> None:
+def test_judge_recognizes_the_artwork(judge: Judge) -> None:
     figures = artwork_check(judge)
     assert figures["object_accuracy"] >= 0.95
     assert figures["style_accuracy"] >= 0.97
 
 
-def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -> None:
+def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> None:
     """A sample of the whole measurement in docs/emoji.md, with room for chance: 60 prompts of 480."""
     phrases = evenly_spaced(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
@@ -66,7 +66,7 @@ def test_the_generator_draws_what_it_is_asked_for(pipeline: Any, judge: Judge) -
     assert figures["style_accuracy"] >= 0.9
 
 
-def test_an_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
+def test_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
     shots = [ImageSpec(phrase.text(), 5) for phrase in islice(styled_object_phrases(), 3)]
     together = generate_images(pipeline, SAMPLER, shots)
     (alone,) = generate_images(pipeline, SAMPLER, shots[1:2])

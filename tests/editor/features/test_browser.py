@@ -58,7 +58,7 @@ def browsable(title: str = "a block") -> BrowserInput:
     )
 
 
-def test_the_planted_latent_shows_its_images_labels_and_words():
+def test_card_of_planted_latent_has_its_images_labels_and_texts():
     found = build_contents(browsable())
     first = found.latents[0]
     assert first.top == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -68,7 +68,7 @@ def test_the_planted_latent_shows_its_images_labels_and_words():
     assert found.latents[WIDTH].top == []
 
 
-def test_a_latent_of_few_images_has_no_label_from_images_where_it_is_silent():
+def test_latent_active_in_few_images_has_no_label():
     shown = browsable()
     maps = activations()
     maps[..., 5] = 0
@@ -79,7 +79,7 @@ def test_a_latent_of_few_images_has_no_label_from_images_where_it_is_silent():
     assert found.words[0][0] == "a stone"
 
 
-def test_one_colour_scale_for_all():
+def test_color_scale_is_shared_by_all_latents():
     values = torch.cat([torch.full((1, 5, 1), 2.0), torch.full((1, 5, 1), 0.5)], dim=2)
     assert color_scale_maximum(values) == 2.0
     assert color_scale_maximum(torch.zeros(1, 2, 3)) == 1.0
@@ -102,7 +102,7 @@ class Reader(HTMLParser):
             self.data += data
 
 
-def test_the_file_stands_alone_and_holds_what_was_measured(tmp_path: Path):
+def test_page_is_self_contained_and_escaped(tmp_path: Path):
     write_browser_page(browsable("<b>mine</b>"), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     reader = Reader()
@@ -120,7 +120,7 @@ def test_the_file_stands_alone_and_holds_what_was_measured(tmp_path: Path):
     assert data["captions"][first["groups"][0][0]] == "fox"
 
 
-def test_a_page_is_the_same_each_time(tmp_path: Path):
+def test_page_is_deterministic(tmp_path: Path):
     write_browser_page(browsable(), tmp_path / "one.html")
     write_browser_page(browsable(), tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
@@ -142,13 +142,13 @@ def folders(tmp_path: Path, count: int) -> BrowserInput:
     return load_browser_input(tmp_path / "sae", tmp_path / "store", tmp_path / "images")
 
 
-def test_a_page_from_folders(tmp_path: Path):
+def test_page_from_folders(tmp_path: Path):
     shown = folders(tmp_path, ITEMS)
     torch.testing.assert_close(shown.maps(range(3, 5)), activations()[3:5])
     assert list(shown.labels) == ["object"]
     assert build_contents(shown).latents[0].top[0] == 0
 
 
-def test_images_that_are_not_the_recorded_ones_are_refused(tmp_path: Path):
+def test_wrong_number_of_images_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="30 images were recorded, but images contains 3"):
         folders(tmp_path, 3)

@@ -19,7 +19,7 @@ def planted(n: int, d: int = 6, classes: int = 3, spread: float = 1.0) -> tuple[
     return rows, [f"class {i}" for i in numbers.tolist()]
 
 
-def test_the_gradient_of_what_is_minimised_is_zero() -> None:
+def test_gradient_of_the_loss_is_zero() -> None:
     rows, labels = planted(60)
     probe = fit_probe(rows, labels, PENALTY)
     x = rows.double().numpy()
@@ -34,17 +34,17 @@ def test_the_gradient_of_what_is_minimised_is_zero() -> None:
     assert np.abs((chances - truth).mean(0)).max() < 1e-5
 
 
-def test_what_is_linearly_there_is_found_in_new_rows() -> None:
+def test_linearly_decodable_classes_are_predicted_on_new_rows() -> None:
     rows, labels = planted(400)
     assert fit_probe(rows[:200], labels[:200]).accuracy(rows[200:], labels[200:]) > 0.9
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_random_labels_are_not_predicted_on_new_rows() -> None:
     rows, labels = torch.randn(600, 6, generator=torch.Generator().manual_seed(1)), planted(600)[1]
     assert fit_probe(rows[:300], labels[:300]).accuracy(rows[300:], labels[300:]) < 0.45
 
 
-def test_units_do_not_matter() -> None:
+def test_probe_does_not_depend_on_units() -> None:
     rows, labels = planted(60)
     scale, shift = torch.tensor([1e-3, 1.0, 50.0, 7.0, 1e3, 0.2]), torch.arange(6.0)
     first = fit_probe(rows, labels).logits(rows).softmax(1)
@@ -52,7 +52,7 @@ def test_units_do_not_matter() -> None:
     torch.testing.assert_close(first, other, rtol=0, atol=1e-4)
 
 
-def test_one_class_is_refused_and_so_is_an_unknown_label() -> None:
+def test_single_class_and_unknown_label_are_rejected() -> None:
     rows, labels = planted(30)
     with pytest.raises(FeatureError, match="two classes"):
         fit_probe(rows, ["one"] * 30)

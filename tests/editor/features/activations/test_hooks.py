@@ -37,7 +37,7 @@ def test_every_block_gives_a_map_with_the_aspect_of_the_latents(family: str, pip
         assert own.shape[2] / own.shape[3] == latents.shape[2] / latents.shape[3]
 
 
-def test_what_changes_at_one_place_of_the_latents_changes_there_in_the_map(family: str, pipeline: Any) -> None:
+def test_local_change_of_latents_is_local_in_the_map(family: str, pipeline: Any) -> None:
     latents, name = latents_of(family), BLOCKS[family][0]
     for row, column in ((0, 5), (2, 3), (3, 6)):
         moved = latents.clone()
@@ -48,7 +48,7 @@ def test_what_changes_at_one_place_of_the_latents_changes_there_in_the_map(famil
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS, scope="module")
-def test_planted_tokens_come_out_at_their_row_column_and_channel(family: str, pipeline: Any) -> None:
+def test_tokens_are_mapped_to_their_row_column_and_channel(family: str, pipeline: Any) -> None:
     name, latents = BLOCKS[family][-1], latents_of(family)
     rows, columns = (side // 2 for side in latents.shape[2:])
 
@@ -67,7 +67,7 @@ def test_planted_tokens_come_out_at_their_row_column_and_channel(family: str, pi
         assert found[0, channel, row, column] == 1000 * channel + columns * row + column
 
 
-def test_a_view_would_scramble_what_the_map_keeps() -> None:
+def test_tokens_to_map_is_not_a_plain_view() -> None:
     tokens = torch.arange(2 * 6 * 4).reshape(2, 6, 4)
     maps = tokens_to_map(tokens, (2, 3))
     assert not torch.equal(maps, tokens.view(2, 4, 2, 3))
@@ -78,13 +78,11 @@ def test_a_view_would_scramble_what_the_map_keeps() -> None:
     ("tokens", "aspect", "grid"),
     [(64, None, (8, 8)), (32, (8, 16), (4, 8)), (32, (16, 8), (8, 4)), (33, (8, 16), None), (15, None, None)],
 )
-def test_a_grid_has_the_aspect_or_there_is_none(
-    tokens: int, aspect: tuple[int, int] | None, grid: tuple[int, int] | None
-) -> None:
+def test_infer_grid(tokens: int, aspect: tuple[int, int] | None, grid: tuple[int, int] | None) -> None:
     assert infer_grid(tokens, aspect) == grid
 
 
-def test_inner_modules_of_a_unet_give_maps_too() -> None:
+def test_inner_modules_of_a_unet_give_maps() -> None:
     pipeline = pipeline_of("stable-diffusion")
     inner = "up_blocks.0.attentions.0.transformer_blocks.0"
     for own in run(
@@ -93,7 +91,7 @@ def test_inner_modules_of_a_unet_give_maps_too() -> None:
         assert own.shape[2:] == (4, 8)
 
 
-def test_a_captured_block_is_what_the_next_module_gets() -> None:
+def test_captured_output_is_the_input_of_the_next_module() -> None:
     pipeline = pipeline_of("stable-diffusion")
     seen: list[Tensor] = []
     handle = pipeline.unet.conv_norm_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -102,18 +100,18 @@ def test_a_captured_block_is_what_the_next_module_gets() -> None:
     assert torch.equal(found, seen[0])
 
 
-def test_hooks_are_gone_afterwards() -> None:
+def test_hooks_are_removed_on_exit() -> None:
     pipeline = pipeline_of("dit")
     run(pipeline, latents_of("dit"), ("transformer_blocks.0",))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in pipeline.transformer.modules())
 
 
-def test_an_unknown_module_is_refused_with_what_is_alike() -> None:
+def test_unknown_module_is_rejected_with_suggestions() -> None:
     with pytest.raises(FeatureError, match="mid_block"), capture(pipeline_of("stable-diffusion"), ["mid_blocks"]):
         pass
 
 
-def test_what_is_no_map_is_refused() -> None:
+def test_output_that_is_not_a_map_is_rejected() -> None:
     pipeline = pipeline_of("stable-diffusion")
     with pytest.raises(FeatureError, match="not a map"):
         run(pipeline, latents_of("stable-diffusion"), ("time_embedding",))

@@ -50,7 +50,7 @@ def drawn(pipeline: Any, prompt: str, block: str, **options: Any) -> tuple[list[
 
 
 @pytest.mark.parametrize("family", PROMPTED)
-def test_the_backbone_is_given_what_the_pipeline_gives_it(family: str) -> None:
+def test_backbone_inputs_match_those_of_the_pipeline(family: str) -> None:
     pipeline, block = pipeline_of(family), BLOCKS[family][-1]
     first = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     given = pipeline._pack_latents(first, 1, 4, 8, 8) if family == "flux" else first
@@ -63,7 +63,7 @@ def test_the_backbone_is_given_what_the_pipeline_gives_it(family: str) -> None:
     torch.testing.assert_close(found[block], maps[0], rtol=1e-4, atol=1e-5)
 
 
-def test_dit_is_told_no_class_and_reads_no_prompts() -> None:
+def test_dit_gets_the_null_class_and_rejects_prompts() -> None:
     pipeline, latents = pipeline_of("dit"), latents_of("dit")
     seen: list[Any] = []
     handle = pipeline.transformer.register_forward_pre_hook(
@@ -76,20 +76,20 @@ def test_dit_is_told_no_class_and_reads_no_prompts() -> None:
         run_backbone(pipeline, latents, 10, ["a fox"])
 
 
-def test_an_unknown_backbone_is_refused() -> None:
+def test_unsupported_backbone_is_rejected() -> None:
     with pytest.raises(FeatureError, match="Linear"):
         run_backbone(torch.nn.Linear(1, 1), torch.zeros(1, 4, 8, 8), 0, [""])
 
 
 @pytest.mark.parametrize("timestep", [0, 25, 500, 999])
-def test_noising_is_the_schedulers_own(timestep: int) -> None:
+def test_add_noise_matches_the_scheduler(timestep: int) -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
     noise = torch.randn_like(clean)
     expected = pipeline.scheduler.add_noise(clean, noise, torch.tensor([timestep, timestep]))
     torch.testing.assert_close(add_noise(pipeline, clean, noise, timestep), expected)
 
 
-def test_flow_matching_is_noised_along_a_straight_line() -> None:
+def test_add_noise_matches_the_flow_matching_scheduler() -> None:
     pipeline, clean = pipeline_of("sd3"), latents_of("sd3")
     scheduler = FlowMatchEulerDiscreteScheduler()
     noise, timestep = torch.randn_like(clean), scheduler.timesteps[300]
@@ -97,7 +97,7 @@ def test_flow_matching_is_noised_along_a_straight_line() -> None:
     torch.testing.assert_close(add_noise(pipeline, clean, noise, int(timestep)), expected)
 
 
-def test_images_are_encoded_without_sampling() -> None:
+def test_pixels_are_encoded_without_sampling() -> None:
     pipeline = pipeline_of("stable-diffusion")
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     moments = pipeline.vae.quant_conv(pipeline.vae.encoder(image))
@@ -105,14 +105,14 @@ def test_images_are_encoded_without_sampling() -> None:
     torch.testing.assert_close(encode_pixels(pipeline, image), expected)
 
 
-def test_the_noise_of_an_item_does_not_depend_on_its_batch() -> None:
+def test_seeded_noise_does_not_depend_on_the_batch() -> None:
     every = seeded_noise((4, 2, 2), 0, range(6))
     assert torch.equal(seeded_noise((4, 2, 2), 0, range(3, 5)), every[3:5])
     assert len({tuple(own.flatten().tolist()) for own in every}) == 6
     assert not torch.equal(seeded_noise((4, 2, 2), 1, range(6)), every)
 
 
-def test_images_give_the_same_maps_in_any_batch_and_other_noise_at_other_timesteps() -> None:
+def test_maps_do_not_depend_on_the_batch_and_noise_differs_between_timesteps() -> None:
     pipeline = pipeline_of("stable-diffusion")
     source = NoisedImages(pipeline, latents_of("stable-diffusion", 4), [BLOCK], [25, 200])
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_images_give_the_same_maps_in_any_batch_and_other_noise_at_other_timeste
     assert not torch.allclose(whole[BLOCK, 25], whole[BLOCK, 200])
 
 
-def test_a_prompt_changes_what_is_read_and_its_encoder_what_is_recorded() -> None:
+def test_prompts_change_activations_and_provenance() -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
     noise = torch.randn_like(clean)
     empty = activations_at_timestep(pipeline, clean, noise, 25, [BLOCK])[BLOCK]
@@ -133,7 +133,7 @@ def test_a_prompt_changes_what_is_read_and_its_encoder_what_is_recorded() -> Non
     assert silent["model"] != told["model"]
 
 
-def test_generation_is_read_in_the_conditional_half_step_by_step() -> None:
+def test_generation_records_the_conditional_half_at_each_step() -> None:
     pipeline, prompt = pipeline_of("stable-diffusion"), "a fox"
     source = GenerationSteps(
         pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2]
@@ -146,7 +146,7 @@ def test_generation_is_read_in_the_conditional_half_step_by_step() -> None:
     torch.testing.assert_close(found[BLOCK, times[2]][1:], seen[BLOCK], rtol=1e-3, atol=1e-4)
 
 
-def test_text_layers_are_read_at_the_end_of_the_text() -> None:
+def test_text_layers_are_recorded_at_the_end_of_text_token() -> None:
     pipeline = pipeline_of("stable-diffusion")
     source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox", "a picture of an owl"], [0, 1])
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_text_layers_are_read_at_the_end_of_the_text() -> None:
                 torch.testing.assert_close(found[f"layers.{layer}", 0][row, :, 0, 0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_tokens_lie_on_a_line() -> None:
+def test_text_tokens_become_a_map_of_one_row() -> None:
     pipeline = pipeline_of("stable-diffusion")
     source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox"], [0], "tokens")
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_tokens_lie_on_a_line() -> None:
     torch.testing.assert_close(found[0, :, 0], states[0].T)
 
 
-def test_image_embeddings_are_points() -> None:
+def test_image_embeddings_become_maps_of_one_position() -> None:
     module = torch.nn.Linear(3, 5)
     images = [torch.full((2, 2, 3), value, dtype=torch.uint8).numpy() for value in (1, 2, 3)]
     source = ImageEmbeddings(

@@ -51,7 +51,7 @@ def planted(item: int, timestep: int) -> Tensor:
 
 
 @pytest.mark.parametrize("shard", [10, 4])
-def test_maps_rows_and_labels_come_back(tmp_path: Path, shard: int) -> None:
+def test_recorded_maps_rows_and_labels_are_read_back(tmp_path: Path, shard: int) -> None:
     stores = record(tmp_path, Planted(), LABELS, "patch", batch=2, shard=shard)
     assert list(stores) == [("block", 25), ("block", 200)]
     store = ActivationStore(tmp_path / "block" / "t200")
@@ -65,7 +65,9 @@ def test_maps_rows_and_labels_come_back(tmp_path: Path, shard: int) -> None:
 
 @given(batch=st.integers(1, 11), shard=st.integers(1, 11))
 @settings(max_examples=8, deadline=None)
-def test_batches_and_shards_change_nothing(tmp_path_factory: pytest.TempPathFactory, batch: int, shard: int) -> None:
+def test_result_does_not_depend_on_batch_or_shard_size(
+    tmp_path_factory: pytest.TempPathFactory, batch: int, shard: int
+) -> None:
     folder = tmp_path_factory.mktemp("stores")
     store = record(folder, Planted(), LABELS, "mean", batch, shard)["block", 25]
     assert torch.equal(store.rows(), torch.stack([planted(i, 25).mean((1, 2)) for i in range(10)]))
@@ -73,7 +75,7 @@ def test_batches_and_shards_change_nothing(tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("fail_at", range(10))
-def test_an_interrupted_recording_goes_on_at_its_shard(tmp_path: Path, fail_at: int) -> None:
+def test_interrupted_recording_resumes_at_its_shard(tmp_path: Path, fail_at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         record(tmp_path, Planted(fail_at), LABELS, "patch", batch=2, shard=4)
     with pytest.raises(FeatureError, match="finished recording"):
@@ -84,7 +86,7 @@ def test_an_interrupted_recording_goes_on_at_its_shard(tmp_path: Path, fail_at: 
     assert torch.equal(store.maps(), torch.stack([planted(i, 25) for i in range(10)]))
 
 
-def test_a_finished_recording_is_read_back(tmp_path: Path) -> None:
+def test_finished_recording_is_not_recorded_again(tmp_path: Path) -> None:
     record(tmp_path, Planted(), LABELS)
     again = Planted()
     assert len(record(tmp_path, again, LABELS)["block", 25].rows()) == 10
@@ -99,7 +101,7 @@ def test_a_finished_recording_is_read_back(tmp_path: Path) -> None:
         (Planted(), LABELS, "max"),
     ],
 )
-def test_another_recording_is_refused_and_leaves_the_first(
+def test_different_recording_is_rejected_and_the_first_is_kept(
     tmp_path: Path, source: Planted, labels: dict[str, list[str]], pooling: Any
 ) -> None:
     first = record(tmp_path, Planted(), LABELS)["block", 25].rows().clone()
@@ -108,7 +110,7 @@ def test_another_recording_is_refused_and_leaves_the_first(
     assert torch.equal(ActivationStore(tmp_path / "block" / "t025").rows(), first)
 
 
-def test_labels_must_fit_the_items(tmp_path: Path) -> None:
+def test_wrong_number_of_labels_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="style") as caught:
         record(tmp_path, Planted(), LABELS | {"style": ["ink"]})
     assert caught.value.field == "labels"
@@ -122,7 +124,7 @@ def test_pooling() -> None:
     assert torch.equal(pool_maps(maps, "max"), maps.flatten(2).amax(2))
 
 
-def test_pooled_activations_have_no_maps(tmp_path: Path) -> None:
+def test_pooled_store_has_no_maps(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="keeps no maps"):
         record(tmp_path, Planted(), LABELS)["block", 25].maps()
 
@@ -135,7 +137,7 @@ class Wide(Planted):
 
 
 @pytest.mark.parametrize("shard", [10, 5])
-def test_rows_are_mapped_from_disk(tmp_path: Path, shard: int) -> None:
+def test_rows_are_memory_mapped(tmp_path: Path, shard: int) -> None:
     store = record(tmp_path, Wide(), LABELS, batch=5, shard=shard)["block", 0]
     before = private()
     rows = store.rows()
@@ -150,7 +152,7 @@ def private() -> int:
     return int(memory.rss - memory.shared)
 
 
-def test_an_edited_module_has_another_digest() -> None:
+def test_edited_module_has_a_different_digest() -> None:
     module = torch.nn.Linear(2, 2)
     first = module_digest(module)
     assert module_digest(module) == first

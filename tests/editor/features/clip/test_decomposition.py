@@ -29,7 +29,7 @@ def embedding() -> Tensor:
     return 5 * torch.randn(WIDTH, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_decomposition_holds_the_code_strongest_first(sae: SparseAutoencoder, embedding: Tensor) -> None:
+def test_decomposition_is_the_code_strongest_first(sae: SparseAutoencoder, embedding: Tensor) -> None:
     parts, code = decompose(sae, embedding), sae.encode(embedding[None])[0]
     assert set(parts.latents.tolist()) == set(torch.nonzero(code).flatten().tolist())
     assert parts.activations.tolist() == sorted(code[code > 0].tolist(), reverse=True)
@@ -37,7 +37,7 @@ def test_a_decomposition_holds_the_code_strongest_first(sae: SparseAutoencoder, 
     torch.testing.assert_close(whole, sae.decode(code[None])[0], rtol=1e-4, atol=1e-4)
 
 
-def test_steering_adds_the_reconstruction_error_back(sae: SparseAutoencoder, embedding: Tensor) -> None:
+def test_steering_preserves_the_reconstruction_error(sae: SparseAutoencoder, embedding: Tensor) -> None:
     found = group_embedding(sae, embedding, threshold=0.2)
     scales = [2.0, *[0.5] * (len(found.grouping) - 1)]
     code = sae.encode(embedding[None])
@@ -51,26 +51,26 @@ def test_steering_adds_the_reconstruction_error_back(sae: SparseAutoencoder, emb
     torch.testing.assert_close(found.steer([1.0] * len(scales)), embedding)
 
 
-def test_a_group_taken_out_and_put_back(sae: SparseAutoencoder, embedding: Tensor) -> None:
+def test_removing_and_restoring_a_group_gives_the_embedding(sae: SparseAutoencoder, embedding: Tensor) -> None:
     found = group_embedding(sae, embedding, threshold=0.2)
     without = found.steer([0.0, *[1.0] * (len(found.grouping) - 1)])
     raised = add_scaled(found.group_vector(0), without, (0.0, 1.0))
     torch.testing.assert_close(raised[1], embedding, rtol=1e-4, atol=1e-4)
 
 
-def test_one_latent(sae: SparseAutoencoder) -> None:
+def test_latent_vector(sae: SparseAutoencoder) -> None:
     expected = 3 * sae.decoder[7].detach() / 0.3
     torch.testing.assert_close(latent_vector(sae, 7, LATENTS, 3.0), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_picture_without_features_is_refused(sae: SparseAutoencoder, embedding: Tensor) -> None:
+def test_embedding_without_active_latents_is_rejected(sae: SparseAutoencoder, embedding: Tensor) -> None:
     with torch.no_grad():
         sae.latent_bias.fill_(-1e6)
     with pytest.raises(FeatureError):
         group_embedding(sae, embedding)
 
 
-def test_a_direction_is_named_by_pictures_and_by_texts() -> None:
+def test_direction_is_labelled_by_images_and_by_texts() -> None:
     """Each label has an axis of its own; half of the pictures choose the name, the others measure it."""
     generator = torch.Generator().manual_seed(2)
     axes = torch.eye(8)[:4]

@@ -98,7 +98,7 @@ def distance(one: Image, other: Image) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
-def test_each_picture_of_a_batch_shows_its_own_embedding(model: ImageConditionedPipeline) -> None:
+def test_each_image_of_a_batch_uses_its_own_embedding(model: ImageConditionedPipeline) -> None:
     """diffusers would show every picture all embeddings of the batch."""
     given = embeddings()
     together = generate_from_embeddings(model, SAMPLER, given, [5, 6, 7])
@@ -108,14 +108,14 @@ def test_each_picture_of_a_batch_shows_its_own_embedding(model: ImageConditioned
     assert distance(same_seed[0], same_seed[1]) > ONE_LEVEL
 
 
-def test_another_width_is_refused(model: ImageConditionedPipeline) -> None:
+def test_wrong_embedding_width_is_rejected(model: ImageConditionedPipeline) -> None:
     with pytest.raises(FeatureError, match=str(WIDTH)):
         generate_from_embeddings(model, SAMPLER, torch.zeros(1, WIDTH + 1), [0])
 
 
 @pytest.mark.parametrize("prompt", ["", "a fox"])
 @pytest.mark.parametrize("family", ["stable-diffusion-1", "sdxl"])
-def test_a_picture_is_what_diffusers_draws(family: str, prompt: str, tmp_path: Path) -> None:
+def test_image_matches_diffusers(family: str, prompt: str, tmp_path: Path) -> None:
     pipeline, (given,) = adapted(family, tmp_path), embeddings(1)
     (ours,) = generate_from_embeddings(IPAdapterPipeline(pipeline, prompt), SAMPLER, given[None], [5])
     theirs = pipeline(
@@ -129,7 +129,7 @@ def test_a_picture_is_what_diffusers_draws(family: str, prompt: str, tmp_path: P
     assert distance(ours, (theirs * 255).round()) <= ONE_LEVEL
 
 
-def test_prompt_and_picture_both_count(tmp_path: Path) -> None:
+def test_prompt_and_embedding_both_condition_the_image(tmp_path: Path) -> None:
     pipeline = adapted("stable-diffusion-1", tmp_path)
 
     def drawn(prompt: str, scale: float, given: Tensor) -> Image:
@@ -143,7 +143,7 @@ def test_prompt_and_picture_both_count(tmp_path: Path) -> None:
     assert distance(drawn("a fox", 0.0, one), drawn("a fox", 0.0, other)) == 0, "a picture of no weight does not"
 
 
-def test_kandinsky_is_guided_away_from_its_negative() -> None:
+def test_kandinsky_uses_the_negative_embedding() -> None:
     pipeline, given = kandinsky(), embeddings(1)
     one, other = (
         generate_from_embeddings(KandinskyDecoder(pipeline, negative), SAMPLER, given, [5])[0]
@@ -153,7 +153,7 @@ def test_kandinsky_is_guided_away_from_its_negative() -> None:
     assert one.shape == (8, 8, 3), "the size that the denoiser was made for"
 
 
-def test_a_pipeline_without_image_embeddings_is_refused() -> None:
+def test_pipeline_without_image_embeddings_is_rejected() -> None:
     with pytest.raises(FeatureError, match="cannot generate from image embeddings"):
         image_conditioned_pipeline(pipeline_of("stable-diffusion-1"))
     with pytest.raises(FeatureError):

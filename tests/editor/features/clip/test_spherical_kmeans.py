@@ -48,7 +48,7 @@ def as_sets(grouping: Grouping) -> set[frozenset[int]]:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("threshold", [0.05, 0.15, 0.3])
-def test_it_finds_what_an_exhaustive_search_finds(seed: int, threshold: float) -> None:
+def test_grouping_matches_exhaustive_search(seed: int, threshold: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     directions, activations = torch.randn(6, 4, generator=generator), torch.rand(6, generator=generator) + 0.1
     expected = best_by_search(directions, activations, threshold)
@@ -56,13 +56,13 @@ def test_it_finds_what_an_exhaustive_search_finds(seed: int, threshold: float) -
     assert as_sets(group_directions(directions, activations, threshold)) == as_sets(expected)
 
 
-def test_planted_clusters_are_found_whatever_the_lengths() -> None:
+def test_planted_clusters_are_found_for_any_vector_length() -> None:
     directions, activations, truth = planted([5, 4, 6, 3], noise=0.05)
     found = group_directions(directions, activations, threshold=0.1)
     assert as_sets(found) == {frozenset(one) for one in truth}
 
 
-def test_the_largest_number_of_groups_that_weigh_enough() -> None:
+def test_number_of_groups_is_the_largest_that_meets_the_threshold() -> None:
     """Ten orthogonal features: as many groups as the threshold lets each feature, or pair, be."""
     directions = torch.eye(10)
     assert len(group_directions(directions, torch.ones(10), threshold=0.1)) == 10
@@ -80,7 +80,7 @@ def features(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 @settings(max_examples=20, deadline=None)
 @given(features(), st.floats(0.01, 1.0), st.floats(0.001, 1000))
-def test_properties(case: tuple[Tensor, Tensor], threshold: float, scale: float) -> None:
+def test_grouping_properties(case: tuple[Tensor, Tensor], threshold: float, scale: float) -> None:
     directions, activations = case
     found = group_directions(directions, activations, threshold)
     assert sorted(row for members in found.members for row in members) == list(range(len(activations)))
@@ -94,7 +94,7 @@ def test_properties(case: tuple[Tensor, Tensor], threshold: float, scale: float)
 
 @settings(max_examples=20, deadline=None)
 @given(features(), st.integers(0, 1000))
-def test_no_feature_is_nearer_to_another_group(case: tuple[Tensor, Tensor], seed: int) -> None:
+def test_every_feature_is_in_its_nearest_group(case: tuple[Tensor, Tensor], seed: int) -> None:
     directions, activations = case
     found = group_directions(directions, activations, 0.05, seed=seed)
     units = F.normalize(directions.double())
@@ -117,6 +117,8 @@ def test_no_feature_is_nearer_to_another_group(case: tuple[Tensor, Tensor], seed
         (torch.eye(2), torch.ones(2), 1.1),
     ],
 )
-def test_what_can_not_be_grouped_is_refused(directions: Tensor, activations: Tensor, threshold: float) -> None:
+def test_invalid_features_and_thresholds_are_rejected(
+    directions: Tensor, activations: Tensor, threshold: float
+) -> None:
     with pytest.raises(FeatureError):
         group_directions(directions, activations, threshold)

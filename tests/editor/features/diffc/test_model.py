@@ -19,7 +19,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def test_revelios_classifier_has_40_million_parameters_at_1280_channels() -> None:
+def test_revelio_preset_has_40_million_parameters_at_1280_channels() -> None:
     with torch.device("meta"):
         model = DiffusionClassifier(config("revelio", 1280, 37))
     convolutions = (1280 + 3 * 1024) * 1024 * 9 + 4 * 1024
@@ -27,7 +27,7 @@ def test_revelios_classifier_has_40_million_parameters_at_1280_channels() -> Non
     assert parameters(model) == convolutions + norms + head == 40_158_245
 
 
-def test_revelios_classifier_has_the_released_layers() -> None:
+def test_revelio_preset_has_the_released_layers() -> None:
     with torch.device("meta"):
         model = DiffusionClassifier(config("revelio", 1280, 37))
     block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout2d]
@@ -38,17 +38,17 @@ def test_revelios_classifier_has_the_released_layers() -> None:
     assert model.features(torch.empty(1, 1280, 32, 32, device="meta")).shape == (1, 1024, 4, 4)
 
 
-def test_the_light_one_is_a_hundredth_of_it() -> None:
+def test_light_preset_has_a_hundredth_of_the_parameters() -> None:
     light = parameters(DiffusionClassifier(config("light", 256, 96)))
     assert light < 40_158_245 / 100
 
 
 @pytest.mark.parametrize("size", [(4, 4), (8, 8), (5, 9)])
-def test_maps_of_any_size_are_read(size: tuple[int, int]) -> None:
+def test_classifier_accepts_maps_of_any_size(size: tuple[int, int]) -> None:
     assert DiffusionClassifier(config())(torch.randn(2, 12, *size)).shape == (2, 4)
 
 
-def test_prediction_leaves_the_classifier_as_it_is() -> None:
+def test_logits_do_not_change_the_classifier() -> None:
     model, maps = DiffusionClassifier(config()).train(), torch.randn(3, 12, 4, 4)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     first = model.logits(maps)
@@ -58,7 +58,7 @@ def test_prediction_leaves_the_classifier_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 0.0), (True, 5e-3)])
-def test_a_saved_classifier_says_the_same(tmp_path: Path, half: bool, tolerance: float) -> None:
+def test_saved_classifier_gives_the_same_logits(tmp_path: Path, half: bool, tolerance: float) -> None:
     model, maps = DiffusionClassifier(config()), torch.randn(8, 12, 4, 4)
     model(maps)  # moves the running statistics
     model.save(tmp_path, half)
@@ -69,7 +69,7 @@ def test_a_saved_classifier_says_the_same(tmp_path: Path, half: bool, tolerance:
     assert {path.name for path in tmp_path.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
 
 
-def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_inconsistent_or_missing_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="readable Diff-C"):
         load_diffc(tmp_path)
     DiffusionClassifier(config()).save(tmp_path)

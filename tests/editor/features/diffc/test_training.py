@@ -48,7 +48,9 @@ def validation() -> LabelledMaps:
     return arranged(100, 1)
 
 
-def test_an_arrangement_that_the_mean_does_not_hold_is_learned(train: LabelledMaps, validation: LabelledMaps) -> None:
+def test_classifier_learns_spatial_arrangements_that_mean_pooling_loses(
+    train: LabelledMaps, validation: LabelledMaps
+) -> None:
     test = arranged(200, 2)
     trained = train_diffc(train.load, train.targets, validation, CONFIG, PLAN, progress=False)
     assert accuracy(trained.model, test) > 0.9
@@ -56,20 +58,20 @@ def test_an_arrangement_that_the_mean_does_not_hold_is_learned(train: LabelledMa
     assert fit_probe(train.maps.mean((2, 3)), names[0]).accuracy(test.maps.mean((2, 3)), names[1]) < 0.6
 
 
-def test_the_epoch_is_the_best_of_the_validation_split(train: LabelledMaps, validation: LabelledMaps) -> None:
+def test_best_epoch_is_chosen_on_the_validation_split(train: LabelledMaps, validation: LabelledMaps) -> None:
     trained = train_diffc(train.load, train.targets, validation, CONFIG, PLAN, progress=False)
     assert trained.accuracy == max(trained.history) == trained.history[trained.epoch]
     assert accuracy(trained.model, validation) == trained.accuracy
 
 
-def test_training_stops_where_validation_does_not_improve(train: LabelledMaps, validation: LabelledMaps) -> None:
+def test_training_stops_when_validation_does_not_improve(train: LabelledMaps, validation: LabelledMaps) -> None:
     reversed_labels = LabelledMaps(validation.maps, 1 - validation.targets)
     plan = replace(PLAN, epochs=30, patience=2)
     trained = train_diffc(train.load, train.targets, reversed_labels, CONFIG, plan, progress=False)
     assert len(trained.history) == trained.epoch + 3 < 30
 
 
-def test_a_seed_decides_everything_and_leaves_the_callers_randomness(
+def test_training_is_deterministic_and_preserves_the_global_random_state(
     train: LabelledMaps, validation: LabelledMaps
 ) -> None:
     config, plan = CONFIG.model_copy(update={"dropout": 0.2}), replace(PLAN, epochs=2)
@@ -87,12 +89,12 @@ def test_a_seed_decides_everything_and_leaves_the_callers_randomness(
     assert not torch.equal(weights(1)["head.3.weight"], first["head.3.weight"])
 
 
-def test_revelios_plan_is_the_released_one() -> None:
+def test_revelio_preset_has_the_released_training_settings() -> None:
     plan = TRAINING_CONFIGS["revelio"]
     assert (plan.epochs, plan.cosine_epochs, plan.batch, plan.learning_rate, plan.patience) == (30, 90, 16, 1e-4, None)
 
 
-def test_fresh_noise_is_new_for_every_batch_and_repeats_with_the_seed() -> None:
+def test_fresh_noise_differs_between_batches_and_repeats_with_the_seed() -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 4)
     fresh, generator = FreshNoise(pipeline, clean, "mid_block", 200), torch.Generator()
     items = torch.tensor([2, 0])
@@ -113,7 +115,7 @@ def classifier() -> DiffusionClassifier:
     )
 
 
-def test_probabilities_are_the_mean_over_noise(classifier: DiffusionClassifier) -> None:
+def test_probabilities_are_averaged_over_noise_samples(classifier: DiffusionClassifier) -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 3)
     found = probabilities(pipeline, classifier, clean, draws=2, seed=3)
     torch.testing.assert_close(found.sum(1), torch.ones(3, dtype=torch.float64))
@@ -128,7 +130,7 @@ def test_probabilities_are_the_mean_over_noise(classifier: DiffusionClassifier) 
     torch.testing.assert_close(found[1], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_probabilities_do_not_depend_on_what_else_is_asked(classifier: DiffusionClassifier) -> None:
+def test_probabilities_do_not_depend_on_the_batch(classifier: DiffusionClassifier) -> None:
     pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", BATCH_SIZE + 2)
     whole = probabilities(pipeline, classifier, clean, draws=1)
     torch.testing.assert_close(whole[:2], probabilities(pipeline, classifier, clean[:2], draws=1), rtol=1e-4, atol=1e-6)
@@ -137,7 +139,7 @@ def test_probabilities_do_not_depend_on_what_else_is_asked(classifier: Diffusion
     assert not torch.allclose(told[0], whole[0], atol=1e-6)
 
 
-def test_a_class_is_asked_for_by_name(classifier: DiffusionClassifier) -> None:
+def test_class_probability_by_name(classifier: DiffusionClassifier) -> None:
     found = torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64)
     assert class_probability(classifier, found, "owl").tolist() == [0.7]
     with pytest.raises(FeatureError, match="not trained on"):

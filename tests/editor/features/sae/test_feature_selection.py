@@ -33,7 +33,7 @@ def chosen(found: ConceptActivations, stability: Tensor | None = None) -> Latent
     return select_latents(found, everywhere() if stability is None else stability)
 
 
-def test_the_planted_latent_is_found_and_confirmed():
+def test_planted_latent_is_selected_and_confirmed():
     found = chosen(planted())
     assert found.latents == [7]
     (feature,) = found.concept_latents
@@ -45,7 +45,7 @@ def test_the_planted_latent_is_found_and_confirmed():
     assert score[planted().has].mean() > score[~planted().has].mean() + 2
 
 
-def test_when_nothing_stands_for_it_the_probe_does():
+def test_probe_is_reported_when_no_latent_is_selected():
     found = chosen(planted(signal=0))
     assert not found.has_latents
     assert found.probe.low > 0.6
@@ -61,13 +61,13 @@ def test_when_nothing_stands_for_it_the_probe_does():
         (replace(planted(), codes=planted().scores.exp()), everywhere(), "active almost everywhere"),
     ],
 )
-def test_a_witness_that_is_not_fit_is_refused_with_its_reason(found, stability, reason):
+def test_unsuitable_latent_is_rejected_with_the_reason(found, stability, reason):
     selection = chosen(found, stability)
     assert not selection.has_latents
     assert selection.rejected[reason] == 1
 
 
-def test_the_test_rows_have_no_part_in_the_choice():
+def test_selection_does_not_use_the_test_rows():
     """A latent that responds on the test rows alone is not chosen; one that does on the train rows alone is not confirmed."""
     late, early = planted(signal=0), planted(signal=0)
     late.scores[:, 3] += 5 * (late.has & ~late.train)
@@ -78,7 +78,7 @@ def test_the_test_rows_have_no_part_in_the_choice():
     assert found.rejected["not confirmed on the test rows"] == 1
 
 
-def test_the_criteria_agree_when_several_latents_are_raised():
+def test_scores_agree_when_several_latents_represent_the_concept():
     found = planted()
     for latent in (8, 9, 10, 11):
         found.scores[:, latent] += 4 * found.has
@@ -88,7 +88,7 @@ def test_the_criteria_agree_when_several_latents_are_raised():
     assert sorted(chosen(found).latents) == [7, 8, 9, 10, 11]
 
 
-def test_a_half_without_the_concept_is_refused():
+def test_half_without_the_concept_is_rejected():
     found = planted()
     with pytest.raises(FeatureError, match="must each include"):
         chosen(replace(found, has=found.has & found.train))

@@ -34,7 +34,7 @@ def same(sae: SparseAutoencoder, other: SparseAutoencoder, rows: torch.Tensor) -
     ("layout", "activation"),
     [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk"), ("openai", "topk")],
 )
-def test_round_trips(tmp_path: Path, layout, activation):
+def test_layouts_round_trip(tmp_path: Path, layout, activation):
     sae, (rows, _) = trained(activation), planted(100, seed=5)
     write_layout(sae, tmp_path, layout)
     same(sae, read_any(tmp_path), rows)
@@ -44,7 +44,7 @@ def test_round_trips(tmp_path: Path, layout, activation):
 @pytest.mark.parametrize(
     ("layout", "activation"), [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk")]
 )
-def test_the_libraries_read_ours_and_we_read_theirs(tmp_path: Path, layout, activation):
+def test_other_libraries_read_our_files_and_we_read_theirs(tmp_path: Path, layout, activation):
     sae, (rows, _) = trained(activation), planted(100, seed=5)
     write_layout(sae, tmp_path / "ours", layout)
     save_file({"rows": rows}, tmp_path / "rows.safetensors")
@@ -57,7 +57,7 @@ def test_the_libraries_read_ours_and_we_read_theirs(tmp_path: Path, layout, acti
     same(sae, read_any(tmp_path / "again"), rows)
 
 
-def test_decoder_norms_and_a_one_sided_bias_are_folded_in(tmp_path: Path):
+def test_decoder_norms_and_one_sided_bias_are_folded_in(tmp_path: Path):
     """SAELens's own options, computed here by its formulas."""
     generator = torch.Generator().manual_seed(0)
     encoder, decoder = (torch.randn(shape, generator=generator) for shape in ((5, 12), (12, 5)))
@@ -76,7 +76,7 @@ def test_decoder_norms_and_a_one_sided_bias_are_folded_in(tmp_path: Path):
     torch.testing.assert_close(sae(rows), (codes / norms) @ decoder + b_dec)
 
 
-def test_pickled_weights_are_refused_with_a_way_out(tmp_path: Path):
+def test_pickled_weights_are_rejected_with_a_remedy(tmp_path: Path):
     (tmp_path / "state_dict.pth").write_bytes(b"\x80\x04")
     with pytest.raises(FeatureError, match="pickled") as caught:
         read_any(tmp_path)
@@ -84,7 +84,7 @@ def test_pickled_weights_are_refused_with_a_way_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("layout", ["sparsify", "openai"])
-def test_what_a_layout_has_no_place_for_is_refused(tmp_path: Path, layout):
+def test_activation_that_a_layout_does_not_support_is_rejected(tmp_path: Path, layout):
     with pytest.raises(FeatureError, match="TopK autoencoders only"):
         write_layout(trained("batchtopk"), tmp_path, layout)
     assert not list(tmp_path.iterdir())
@@ -93,7 +93,7 @@ def test_what_a_layout_has_no_place_for_is_refused(tmp_path: Path, layout):
 @pytest.mark.parametrize(
     "setting", [{"architecture": "gated"}, {"normalize_activations": "layer_norm"}, {"reshape_activations": "hook_z"}]
 )
-def test_what_we_have_no_equal_of_is_refused(tmp_path: Path, setting):
+def test_unsupported_saelens_settings_are_rejected(tmp_path: Path, setting):
     write_layout(trained(), tmp_path, "saelens")
     config = tmp_path / LAYOUTS["saelens"].config
     config.write_text(json.dumps(json.loads(config.read_text()) | setting))
@@ -101,12 +101,12 @@ def test_what_we_have_no_equal_of_is_refused(tmp_path: Path, setting):
         read_any(tmp_path)
 
 
-def test_an_unknown_layout_is_refused(tmp_path: Path):
+def test_unknown_layout_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="Unknown layout"):
         write_layout(trained(), tmp_path, "onnx")
 
 
-def test_damaged_files_are_refused(tmp_path: Path):
+def test_damaged_files_are_rejected(tmp_path: Path):
     write_layout(trained(), tmp_path, "sparsify")
     (tmp_path / "cfg.json").write_text("{}")
     with pytest.raises(FeatureError, match="do not describe"):

@@ -33,7 +33,7 @@ def identity(width: int = 4) -> SparseAutoencoder:
     return sae
 
 
-def test_a_perfect_autoencoder_leaves_nothing():
+def test_perfect_autoencoder_has_zero_fvu():
     found = reconstruction_metrics(identity(), 10 + random(500, 4))
     assert found.fvu < 1e-10
     assert found.cosine == pytest.approx(1)
@@ -43,14 +43,14 @@ def test_a_perfect_autoencoder_leaves_nothing():
     assert sum(found.density[:8]) == pytest.approx(4)
 
 
-def test_one_that_says_the_mean_leaves_everything():
+def test_autoencoder_that_returns_the_mean_has_fvu_one():
     sae = identity()
     with torch.no_grad():
         sae.decoder.zero_()
     assert reconstruction_metrics(sae, 10 + random(100, 4)).fvu == pytest.approx(1)
 
 
-def test_the_error_is_counted_from_the_mean_of_the_training_rows():
+def test_fvu_is_relative_to_the_mean_of_the_training_rows():
     rows = torch.full((10, 4), 12.0)
     sae = identity()
     with torch.no_grad():
@@ -59,13 +59,13 @@ def test_the_error_is_counted_from_the_mean_of_the_training_rows():
     assert reconstruction_metrics(sae, rows, mean=torch.full((4,), 11.5)).fvu == pytest.approx(4)
 
 
-def test_the_density_histogram_counts_the_living():
+def test_density_histogram_excludes_dead_latents():
     counts, edges = density_histogram([0.0, 0.01, 0.01, 1.0], rows=100, bins=2)
     assert counts == [2, 1]
     assert edges == pytest.approx([-2, -1, 0])
 
 
-def test_directions_are_recovered_whatever_their_order():
+def test_recovered_share_and_stability_ignore_order():
     truth = F.normalize(random(20, 16))
     assert recovered_share(truth[torch.randperm(20)] * 3, truth) == 1
     assert recovered_share(truth[:5], truth) == pytest.approx(0.25)
@@ -84,13 +84,13 @@ def test_monosemanticity_is_the_mean_over_pairs():
     assert mean_pairwise_cosine(embeddings) == pytest.approx(cosine.mean().item())
 
 
-def test_a_latent_that_responds_to_one_image_has_no_monosemanticity():
+def test_monosemanticity_of_a_single_image_is_nan():
     activations = torch.zeros(10, 1)
     activations[3] = 1
     assert monosemanticity(activations, random(10, 4)).isnan().all()
 
 
-def test_purity_knows_the_pure_and_does_not_depend_on_the_numbering():
+def test_purity_does_not_depend_on_the_class_numbering():
     labels, names = index_labels([f"class {n % 5}" for n in range(200)])
     activations = random(200, 40).abs()
     activations[:, 0] += 5 * (labels == 3)
@@ -103,7 +103,7 @@ def test_purity_knows_the_pure_and_does_not_depend_on_the_numbering():
     torch.testing.assert_close(shuffled.entropy, found.entropy)
 
 
-def test_sigma_label_as_revelio_computes_it():
+def test_sigma_label_matches_revelio():
     """Its procedure, latent by latent."""
     pre, labels = random(60, 30), torch.randint(0, 9, (60,), generator=torch.Generator().manual_seed(3))
     pre[:, :5] -= 3
@@ -120,7 +120,7 @@ def test_sigma_label_as_revelio_computes_it():
         assert sigma_label(pre, labels, min(count, len(ranked))) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
 
 
-def test_held_out_error_shows_what_the_training_error_hides():
+def test_held_out_fvu_shows_overfitting():
     """More latents than rows: nearly perfect on what was seen, poor on what was not."""
     world = ToySuperposition(width=16, directions=40, active=4)
     rows = world.rows(60)

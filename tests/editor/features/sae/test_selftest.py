@@ -5,7 +5,7 @@ from editor.features.sae.metrics import recovered_share
 from editor.features.sae.selftest import SELFTEST_CONFIG, TOY_DATA, run_selftest
 
 
-def test_nine_tenths_of_the_true_features_are_recovered():
+def test_selftest_recovers_nine_tenths_of_the_directions():
     """256 directions in 64 dimensions, six in a row on average: 0.945 by the first seed, on one thread with bfloat16."""
     found = run_selftest(quiet=True)
     assert found.ok
@@ -15,12 +15,12 @@ def test_nine_tenths_of_the_true_features_are_recovered():
     assert found.fvu_train < found.fvu
 
 
-def test_an_untrained_dictionary_recovers_nothing():
+def test_untrained_dictionary_recovers_nothing():
     sae = initialize_sae(TOY_DATA.rows(1000), SELFTEST_CONFIG)
     assert recovered_share(sae.decoder.detach(), TOY_DATA.true_directions()) < 0.02
 
 
-def test_frequencies_add_up_and_differ():
+def test_toy_frequencies_sum_to_active_and_differ():
     frequencies = TOY_DATA.frequencies()
     assert abs(float(frequencies.sum()) - TOY_DATA.active) < 0.05
     assert frequencies.max() > 5 * frequencies.min()

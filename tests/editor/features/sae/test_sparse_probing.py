@@ -37,7 +37,7 @@ def codes(own: int = 1) -> torch.Tensor:
     return torch.cat([torch.stack(planted, 1).float(), noise], 1)
 
 
-def test_f_is_fishers():
+def test_anova_f_matches_the_definition():
     values, classes = random(30, 2), torch.arange(30) % 3
     groups = [values[classes == c].double() for c in range(3)]
     mean = values.double().mean(0)
@@ -48,7 +48,7 @@ def test_f_is_fishers():
     assert anova_f((torch.arange(6) % 2)[:, None].float(), torch.arange(6) % 2).item() == float("inf")
 
 
-def test_the_curve_rises_until_every_class_has_its_latent():
+def test_probing_curve_rises_until_every_class_has_its_latent():
     curve = probing_curve(codes(), LABELS, TRAIN, sizes=(1, 3, 6, 20, 50))
     assert list(curve.accuracy) == [1, 3, 6, 20]
     assert curve.accuracy[1] == pytest.approx(2 / 6, abs=0.02)
@@ -57,17 +57,17 @@ def test_the_curve_rises_until_every_class_has_its_latent():
     assert curve.accuracy[3] < curve.area < 1
 
 
-def test_the_area_is_over_the_logarithm():
+def test_area_is_over_the_logarithm_of_size():
     assert normalized_area({1: 0.0, 10: 1.0, 100: 1.0}) == pytest.approx(0.75)
     assert normalized_area({4: 0.3}) == 0.3
 
 
-def test_a_curve_is_of_rows_that_no_probe_was_fitted_on():
+def test_probing_curve_is_measured_on_test_rows():
     noise = random(240, 100)
     assert probing_curve(noise, LABELS, TRAIN, sizes=(100,)).accuracy[100] < 0.35
 
 
-def test_nothing_is_lost_by_a_perfect_reconstruction_and_all_by_the_mean():
+def test_preserved_accuracy_of_perfect_and_mean_reconstructions():
     rows = torch.nn.functional.one_hot(CLASSES, 8).float() + 0.3 * random(240, 8)
     probe = fit_probe(rows, LABELS)
     same = preserved_accuracy(probe, rows, rows, LABELS)
@@ -79,20 +79,20 @@ def test_nothing_is_lost_by_a_perfect_reconstruction_and_all_by_the_mean():
     assert 0 < half.loss_recovered < 1
 
 
-def test_a_class_with_its_own_latent_is_not_absorbed():
+def test_class_with_its_own_latent_is_not_absorbed():
     found = absorption(codes(), LABELS, PARENTS, TRAIN)
     assert set(found) == set("012345")
     assert all(one.f1_one == 1 and one.gap == 0 for one in found.values())
 
 
-def test_a_class_split_over_four_latents_needs_them_all():
+def test_class_split_over_four_latents_has_a_gap():
     found = absorption(codes(own=4), LABELS, PARENTS, TRAIN)
     for one in found.values():
         assert one.f1_few == 1
         assert one.gap == pytest.approx(1 - 2 * 0.25 / 1.25, abs=0.05)
 
 
-def test_siblings_that_share_their_latents_overlap():
+def test_siblings_that_share_latents_overlap():
     """Every even class has the same ten latents, every odd class ten others."""
     even = (CLASSES % 2 == 0)[:, None]
     shared = torch.cat([even.float() + 0.1 * random(240, 10), (~even).float() + 0.1 * random(240, 10, seed=1)], 1)
@@ -101,11 +101,11 @@ def test_siblings_that_share_their_latents_overlap():
     assert min(one.jaccard for one in found.values()) > 0.3 > max(one.jaccard for one in apart.values())
 
 
-def test_only_children_have_nobody_to_be_absorbed_by():
+def test_classes_without_siblings_are_skipped():
     assert absorption(codes(), LABELS, {name: name for name in PARENTS}, TRAIN) == {}
 
 
-def test_the_threshold_is_the_best_of_all():
+def test_best_threshold_maximizes_f1():
     scores, positive = random(50).round(decimals=1), random(50, seed=1) > 0.8
     found = f1_score(scores >= best_threshold(scores, positive), positive)
     assert found == max(f1_score(scores >= cut, positive) for cut in scores)
@@ -118,12 +118,12 @@ def slow_moran(grid: torch.Tensor) -> float:
     return float(len(places) / len(pairs) * sum(x[a] * x[b] for a, b in pairs) / x.square().sum())
 
 
-def test_morans_i_by_its_definition():
+def test_morans_i_matches_the_definition():
     maps = random(3, 4, 5)
     assert morans_i(maps).tolist() == pytest.approx([slow_moran(own) for own in maps])
 
 
-def test_a_blob_is_in_one_place_and_a_chequerboard_in_none():
+def test_morans_i_of_a_blob_a_checkerboard_and_a_constant():
     blob, board = torch.zeros(8, 8), (torch.arange(8)[:, None] + torch.arange(8)) % 2
     blob[2:5, 3:6] = 1
     maps = torch.stack([blob, board.float(), torch.full((8, 8), 0.1)])
@@ -133,7 +133,7 @@ def test_a_blob_is_in_one_place_and_a_chequerboard_in_none():
     assert found[2].isnan()
 
 
-def test_values_in_random_order_have_the_value_of_no_structure():
+def test_morans_i_of_random_values():
     assert morans_i(random(20_000, 3, 3)).mean() == pytest.approx(-1 / 8, abs=0.005)
 
 
@@ -145,14 +145,14 @@ def halves(width: int) -> SparseAutoencoder:
     return sae
 
 
-def test_a_latent_is_localised_where_its_map_is():
+def test_mean_morans_i_averages_the_maps_of_a_latent():
     maps = random(3, 2, 6, 5)
     found = mean_morans_i(halves(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
     torch.testing.assert_close(found[:2], torch.stack([morans_i(maps[:, c].relu()).mean() for c in range(2)]))
     assert found[2].isnan()
 
 
-def test_images_are_told_by_means_and_maxima_over_positions():
+def test_images_are_encoded_by_means_and_maxima_over_positions():
     rows = random(10 * 4, 3).abs()
     found = encode_images(halves(3), rows, 4, torch.arange(10) < 3)
     torch.testing.assert_close(found.rows, rows.view(10, 4, 3).mean(1))
@@ -161,7 +161,7 @@ def test_images_are_told_by_means_and_maxima_over_positions():
     torch.testing.assert_close(found.pre_activations[:, :3], found.rows)
 
 
-def test_labels_that_are_on_one_side_alone_are_not_asked_about():
+def test_labels_in_one_half_only_are_skipped():
     rows = torch.cat([torch.nn.functional.one_hot(torch.arange(20) % 2, 2).float(), random(2, 2)])
     images = encode_images(halves(2), rows, 1, torch.arange(22) % 4 < 2)
     found = concept_metrics_if_enough(images, [*("ab"[n % 2] for n in range(20)), "c", "d"])

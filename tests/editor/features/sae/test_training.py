@@ -27,7 +27,7 @@ def parameters(latents: int = 12, width: int = 5) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("select", [top_k, batch_top_k])
-def test_gradients_are_those_of_the_dense_computation(select):
+def test_sparse_gradients_match_dense_gradients(select):
     """The same reconstruction by dense products and autograd alone: equal to rounding."""
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     encoder, latent_bias, decoder, pre_bias = values = parameters()
@@ -53,7 +53,7 @@ def test_codes_are_the_largest_values():
     torch.testing.assert_close(code.transpose().dense(), code.dense().T)
 
 
-def test_dead_latents_learn_the_residual_and_not_its_negative():
+def test_dead_latents_learn_the_residual_with_the_right_sign():
     """One dead latent, one direction left over: a few steps on the auxiliary loss alone turn it towards that direction."""
     torch.manual_seed(0)
     missing = F.normalize(torch.randn(6), dim=0)
@@ -75,7 +75,7 @@ def test_dead_latents_learn_the_residual_and_not_its_negative():
     assert F.cosine_similarity(sae.decoder[1], missing, dim=0).item() > max(before, 0.98)
 
 
-def test_a_latent_is_dead_after_the_window_and_alive_when_it_fires():
+def test_latent_is_dead_after_the_window_until_it_is_active():
     idle = DeadLatentTracker(3, window=10, device=torch.device("cpu"))
     for _ in range(3):
         idle.update(torch.tensor([1, 0, 0]), rows=4)
@@ -84,19 +84,19 @@ def test_a_latent_is_dead_after_the_window_and_alive_when_it_fires():
     assert idle.dead.tolist() == [2]
 
 
-def test_the_dead_window_fits_small_data():
+def test_dead_window_suits_small_data():
     config = SaeConfig(latents=8, k=2, batch=100)
     assert (config.dead_window(200), config.dead_window(10_000)) == (5000, 20_000)
 
 
-def test_rates_rise_stay_and_fall():
+def test_learning_rate_schedule():
     config = SaeConfig(latents=8, k=2, steps=100, learning_rate=1.0)
     rates = [config.learning_rate_at(step) for step in range(100)]
     assert rates[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
     assert rates[79:] == pytest.approx([1.0, *(1 - n / 20 for n in range(20))])
 
 
-def test_the_bias_starts_at_the_geometric_median_which_ignores_how_far_outliers_lie():
+def test_geometric_median_is_robust_to_outliers():
     rows = torch.cat(
         [torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.full((20, 4), 1e4)]
     ).double()
@@ -112,7 +112,7 @@ def test_rows_are_scaled_to_their_width():
     assert sae.normalize(rows * 40).square().sum(1).mean().item() == pytest.approx(16, rel=1e-4)
 
 
-def test_decoder_rows_stay_on_the_sphere_and_move_along_it():
+def test_decoder_rows_stay_unit_vectors():
     rows, _ = planted(300)
     run = SaeTrainer(rows, SMALL, torch.device("cpu"))
     run.train_step()
@@ -123,7 +123,7 @@ def test_decoder_rows_stay_on_the_sphere_and_move_along_it():
     assert (run.sae.decoder.norm(dim=1) - 1).abs().max() < 1e-6
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_gives_others():
+def test_weights_depend_only_on_the_seed():
     rows, _ = planted(300)
     one, same, other = (train_sae(rows, SMALL.model_copy(update={"seed": seed}), quiet=True).sae for seed in (0, 0, 1))
     assert torch.equal(one.decoder, same.decoder)
@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others():
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk", "relu"])
-def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, activation):
+def test_resumed_training_is_bit_identical(tmp_path: Path, activation):
     rows, _ = planted(300)
     config = SMALL.model_copy(update={"activation": activation})
     whole = train_sae(rows, config, quiet=True)
@@ -145,7 +145,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, activation)
         assert torch.equal(value, resumed.sae.state_dict()[name])
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
+def test_checkpoint_of_another_run_is_rejected(tmp_path: Path):
     rows, _ = planted(300)
     train_sae(rows, SMALL, folder=tmp_path, quiet=True)
     for other, config in ((rows, SMALL.model_copy(update={"k": 2})), (rows + 1, SMALL)):
@@ -154,12 +154,12 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("rows", [torch.zeros(1, 4), torch.tensor([[1.0, float("nan")], [0.0, 1.0]])])
-def test_rows_that_teach_nothing_are_refused(rows: Tensor):
+def test_too_few_or_non_finite_rows_are_rejected(rows: Tensor):
     with pytest.raises(FeatureError):
         train_sae(rows, SMALL, quiet=True)
 
 
-def test_a_threshold_takes_the_place_of_the_batch(tmp_path: Path):
+def test_batch_topk_code_does_not_depend_on_the_batch_after_training(tmp_path: Path):
     """A BatchTopK's code of a row is the same alone and among others, also after saving, and near k latents on average."""
     rows, _ = planted(2000)
     sae = train_sae(rows, SMALL.model_copy(update={"activation": "batchtopk", "steps": 400}), quiet=True).sae
@@ -170,7 +170,7 @@ def test_a_threshold_takes_the_place_of_the_batch(tmp_path: Path):
     assert 2 < (again.encode(rows) > 0).sum(1).float().mean() < 4
 
 
-def test_relu_trades_activity_for_error():
+def test_l1_weight_reduces_active_latents():
     rows, _ = planted(1000)
     config = SMALL.model_copy(update={"activation": "relu", "steps": 400})
     few, many = (
@@ -180,7 +180,7 @@ def test_relu_trades_activity_for_error():
     assert few < many / 2
 
 
-def test_parity_settings_say_what_they_are():
+def test_revelio_settings():
     config = revelio_config(1280)
     assert (config.latents, config.k, config.batch, config.steps) == (81_920, 32, 8192, 10_240)
     assert (config.momentum, config.squares) == (0.9, 0.999)
@@ -193,12 +193,12 @@ def test_parity_settings_say_what_they_are():
     assert not torch.equal(sae.encoder, sae.decoder)
 
 
-def test_reading_what_is_not_an_autoencoder_says_so(tmp_path: Path):
+def test_folder_without_an_autoencoder_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="does not contain a readable"):
         load_sae(tmp_path)
 
 
-def test_a_code_counts_its_rows():
+def test_sparse_code_row_indices_and_firing_counts():
     code = SparseCode(torch.tensor([0, 2, 2]), torch.tensor([1, 0, 1]), torch.tensor([1.0, 0.0, 2.0]), 3)
     assert code.row_indices.tolist() == [0, 0, 2]
     assert code.firing_counts().tolist() == [0, 2, 0]
