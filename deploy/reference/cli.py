@@ -19,7 +19,7 @@ something failed. Errors go to standard error as one line; with `--json` they ar
 ([error codes](errors.md)).
 """
 NOTES = re.compile(r"\s*\[([^\[\]]*)\]$")
-"""What Typer appends to the help of an option: its variable, its default, its bounds."""
+"""The notes that Typer appends to the help of an option: environment variable, default and bounds."""
 
 
 def page() -> str:
@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def _sections(path: str, command: Any, level: int) -> Iterator[str]:
-    """A command's section and, for a group, those of its sub-commands."""
+    """Yield the section of a command and, for a group, those of its sub-commands."""
     context = command.context_class(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     text = "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n"))
@@ -45,7 +45,7 @@ def _sections(path: str, command: Any, level: int) -> Iterator[str]:
 
 
 def _tables(command: Any, context: Any) -> Iterator[str]:
-    """The arguments and the options of a command."""
+    """Yield the tables of the arguments and the options of a command."""
     for kind, title in (("argument", "argument"), ("option", "option")):
         parameters = [one for one in command.params if one.param_type_name == kind and not one.hidden]
         rows = [_row(one, context) for one in parameters if "--show-completion" not in one.opts]
@@ -55,7 +55,7 @@ def _tables(command: Any, context: Any) -> Iterator[str]:
 
 
 def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
-    """What it is called, its default or that it is required, and its help."""
+    """Return the usage, default and help of a parameter."""
     record = parameter.get_help_record(context)
     usage, text = record if record else (parameter.name, "")
     notes = NOTES.search(text)

@@ -1,4 +1,4 @@
-"""The error reference: the exception tree, and what each place in the code that raises says to do about it."""
+"""The error reference: the exception tree, with the messages and remedies of every place that raises."""
 
 import ast
 import importlib
@@ -32,7 +32,7 @@ whose `type` is `urn:expunge:problem:CODE`. Words in braces stand for values.
 
 
 class RaiseSite(NamedTuple):
-    """A message and the remedy that comes with it."""
+    """The message and the remedy of one place that raises."""
 
     message: str
     remedy: str
@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def raise_sites() -> dict[type[ExpungeError], list[RaiseSite]]:
-    """Every place where one of our errors is made, by class."""
+    """Return the places where errors are created, by class."""
     sites: dict[type[ExpungeError], list[RaiseSite]] = defaultdict(list)
     known = {error.__name__: error for modules in TREES.values() for module in modules for error in _errors(module)}
     for path, tree in _sources():
@@ -63,7 +63,7 @@ def raise_sites() -> dict[type[ExpungeError], list[RaiseSite]]:
 
 
 def _section(error: type[ExpungeError], sites: list[RaiseSite]) -> str:
-    """One error: its code, what it means, when it is raised."""
+    """Return the section of an error: its code, its meaning and its messages."""
     facts = [summary(error)]
     if issubclass(error, ServiceError):
         facts.insert(0, f"HTTP status {error.status}: {error.title}.")
@@ -75,7 +75,7 @@ def _section(error: type[ExpungeError], sites: list[RaiseSite]) -> str:
 
 
 def _validation() -> str:
-    """The codes of single fields, in ``errors`` of an ``invalid_request``."""
+    """Return the section of field codes, those in ``errors`` of an ``invalid_request``."""
     rows = [(code(name), "", remedy) for name, remedy in REMEDIES.items()]
     for _, tree in _sources():
         for call in _calls(tree):
@@ -87,7 +87,7 @@ def _validation() -> str:
 
 
 def _errors(module: str) -> list[type[ExpungeError]]:
-    """The exception classes that a module defines with a code of their own, in its order."""
+    """Return the exception classes of a module that define a code, in order."""
     members = [one for one in vars(importlib.import_module(module)).values() if isinstance(one, type)]
     return [
         one for one in members if issubclass(one, ExpungeError) and one.__module__ == module and "code" in vars(one)
@@ -95,14 +95,14 @@ def _errors(module: str) -> list[type[ExpungeError]]:
 
 
 def _sources() -> Iterator[tuple[str, ast.Module]]:
-    """Every source file of the packages, parsed."""
+    """Yield the path and the syntax tree of every source file."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             yield path.as_posix(), ast.parse(path.read_text())
 
 
 def _imported(tree: ast.Module) -> dict[str, type[ExpungeError]]:
-    """Our errors that a module imports, by the name it uses: two classes share a name."""
+    """Return the errors that a module imports by local name; several classes have the same name."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(("errors", "problems")):
@@ -119,7 +119,7 @@ def _calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def _text(node: ast.expr) -> str:
-    """A string literal, with ``{name}`` for what is filled in; empty for anything else."""
+    """Return a string literal with ``{name}`` placeholders, or an empty string for other expressions."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -133,7 +133,7 @@ def _text(node: ast.expr) -> str:
 
 
 def _placeholder(node: ast.expr) -> str:
-    """A name for a value: the last attribute or variable of a simple expression."""
+    """Return a name for a value: the last attribute or variable of a simple expression."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name) if not name.startswith("__"):
             return name.strip("_").lower()

@@ -1,4 +1,4 @@
-"""The HTTP API reference, written from the contract."""
+"""The HTTP API reference, from the OpenAPI document."""
 
 import json
 import tempfile
@@ -16,11 +16,11 @@ from service.settings import ServiceSettings
 ORDER = ("get", "post", "delete")
 HEAD = f"""# API reference
 
-{GENERATED} It lists every operation of the contract that a running service answers at `/openapi.json`. How to use
+{GENERATED} It lists every operation of the OpenAPI document that a running service returns at `/openapi.json`. How to use
 it: [the HTTP API](../how-to/api.md).
 """
-SHORTENED = 40
-"""Lines of an example that are shown."""
+MAX_EXAMPLE_LINES = 40
+"""Maximum number of lines of an example."""
 
 
 def page() -> str:
@@ -40,7 +40,7 @@ def _contract() -> dict[str, Any]:
 
 
 def _scopes() -> Iterator[str]:
-    yield "## Scopes\n\n| scope | what its key may do |\n|---|---|\n"
+    yield "## Scopes\n\n| scope | permission |\n|---|---|\n"
     yield from (f"| `{scope}` | {meaning} |\n" for scope, meaning in SCOPE_DESCRIPTIONS.items())
 
 
@@ -59,7 +59,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     if scope := operation.get("x-scope"):
         yield f"Scope `{scope}`.\n\n"
     if parameters := operation.get("parameters"):
-        yield "| parameter | in | what |\n|---|---|---|\n"
+        yield "| parameter | in | description |\n|---|---|---|\n"
         yield from map(_parameter, parameters)
         yield "\n"
     for content in operation.get("requestBody", {}).get("content", {}).items():
@@ -86,6 +86,6 @@ def _example(lead: str, media_type: str, content: dict[str, Any]) -> Iterator[st
         return
     is_json = not isinstance(example, str)
     lines = (json.dumps(example, indent=2, ensure_ascii=False) if is_json else example.rstrip("\n")).splitlines()
-    shown = lines if len(lines) <= SHORTENED else [*lines[:SHORTENED], "  …"]
+    shown = lines if len(lines) <= MAX_EXAMPLE_LINES else [*lines[:MAX_EXAMPLE_LINES], "  …"]
     yield f"{lead} `{media_type}`:\n\n```{'text' if len(shown) < len(lines) or not is_json else 'json'}\n"
     yield "\n".join(shown) + "\n```\n\n"

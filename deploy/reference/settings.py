@@ -1,4 +1,4 @@
-"""The settings reference: every ``EXPUNGE_*`` variable, from the settings classes and from where others are read."""
+"""The settings reference: every ``EXPUNGE_*`` variable, of the settings classes and others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ OTHERS = {
     "EXPUNGE_URL": "`expunge edit`: the URL of the service.",
     "REDIS_URL": "`expunge up`: a running Redis-protocol server. Empty: one that `expunge up` starts.",
 }
-"""Variables that are read outside of the settings classes."""
+"""Variables that are not in a settings class."""
 
 
 def page() -> str:
@@ -53,7 +53,7 @@ def page() -> str:
 
 
 def _rows(settings: type[StoreSettings]) -> Iterator[tuple[str, str, str, str]]:
-    """The settings of a class that its base class does not have."""
+    """Yield the settings of a class that its base class does not have."""
     inherited = {} if settings is StoreSettings else StoreSettings.model_fields
     for name, field in settings.model_fields.items():
         if name not in inherited:
@@ -62,7 +62,7 @@ def _rows(settings: type[StoreSettings]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _type_name(annotation: Any) -> str:
-    """The type as a reader of a shell script understands it."""
+    """Return a plain name of a type."""
     text = str(annotation)
     if "Literal" in text:
         return " or ".join(f"`{value}`" for value in annotation.__args__)
@@ -78,7 +78,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def _bounds(field: FieldInfo) -> Iterator[str]:
-    """The constraints on a number."""
+    """Yield the bounds of a number."""
     for constraint in field.metadata:
         for name, sign in (("gt", ">"), ("ge", "≥"), ("le", "≤"), ("lt", "<")):
             if (value := getattr(constraint, name, None)) is not None:
@@ -86,7 +86,7 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 
 
 def _default(value: object) -> str:
-    """As it would be written in a shell."""
+    """Return the default as it is written in a shell."""
     if value is None or value in ("", [], {}):
         return ""
     return str(value).lower() if isinstance(value, bool) else str(Path(value) if isinstance(value, Path) else value)

@@ -30,7 +30,7 @@ def signing_keys(app_state: AppStateDep, caller: ReadsArtifacts) -> PublicKeys:
 def audit_log(
     app_state: AppStateDep,
     caller: ReadsAudit,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return lines after this `seq`.")] = 0,
 ) -> Page[AuditLine]:
     """Return a page of your tenant's lines. `expunge audit verify` checks the whole hash chain."""

@@ -71,7 +71,7 @@ async def create(
 def list_batches(
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
     after: Annotated[str | None, Query(pattern=BATCH_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Batch]:
     """Return a page of batches."""
@@ -93,7 +93,7 @@ def list_items(
     batch_id: BatchId,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
     after: Annotated[int, Query(ge=-1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = -1,
 ) -> Page[BatchItem]:
     """Return a page of items in the order in which they were sent."""

@@ -27,7 +27,7 @@ def list_events(
     app_state: AppStateDep,
     caller: ReadsEdits,
     after: After = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     with app_state.database.read() as session:

@@ -52,7 +52,7 @@ def list_revisions(
     model_id: ModelId,
     app_state: AppStateDep,
     caller: ReadsLedger,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
     after: Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Revision]:
     """Return a page of revisions."""

@@ -21,13 +21,13 @@ ModelId = Annotated[str, Path(description="The id in `GET /v1/models`.", example
 
 @router.get("", summary="List the base models")
 def list_models(app_state: AppStateDep, caller: ReadsModels) -> Page[Model]:
-    """Return all base models."""
+    """Return all registered base models on one page."""
     return Page[Model](data=[_model_resource(app_state, model) for model in app_state.registry.all()])
 
 
 @router.get("/{model_id}", summary="Read a base model")
 def read_model(model_id: ModelId, app_state: AppStateDep, caller: ReadsModels) -> Model:
-    """Return a base model."""
+    """Return the editable text encoders and the files of a base model."""
     return _model_resource(app_state, get_model(app_state, model_id))
 
 

@@ -64,7 +64,7 @@ def list_deliveries(
     endpoint_id: EndpointId,
     app_state: AppStateDep,
     caller: ReadsWebhooks,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
     after: Annotated[str | None, Query(pattern=DELIVERY_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[WebhookDelivery]:
     """Return a page of messages with their delivery attempts."""
