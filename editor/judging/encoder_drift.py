@@ -1,4 +1,4 @@
-"""How far the text encoder's last states move, in prompts that have nothing to do with what was removed."""
+"""Drift of the text encoder: how far its final hidden states move on prompts that are unrelated to the removals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from editor.methods.tensor_update import TensorUpdate
 
 
 def measure_drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequence[PromptGroup]) -> Drift | None:
-    """Over all unrelated prompts of a request, drawn or not; None where there are none. The pipeline stays the base model's.
+    """Return the drift over all retained prompts of a request; None if there are none. The pipeline ends with the base tensors.
 
-    States are the ones that the image model is given. A prompt's drift is ``|after - before| / |before|`` over all positions
-    but the first, which is the same in every prompt and has a figure of its own.
+    The hidden states are those passed to the denoiser. A prompt's drift is ``|after - before| / |before|`` over all
+    positions but the first (BOS), which is the same in every prompt and is reported separately.
     """
     prompts = list(dict.fromkeys(prompt for group in groups if group.name == "retain" for prompt in group.prompts))
     if not prompts:
@@ -27,26 +27,26 @@ def measure_drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequen
         after = final_states(pipeline, ["", *prompts])
     finally:
         revert_updates(pipeline, updates)
-    moved = relative_change(before[:, 1:], after[:, 1:])
+    change = relative_change(before[:, 1:], after[:, 1:])
     return Drift(
         prompts=len(prompts),
-        mean=float(moved[1:].mean()),
-        p95=float(moved[1:].quantile(0.95)),
-        max=float(moved[1:].max()),
+        mean=float(change[1:].mean()),
+        p95=float(change[1:].quantile(0.95)),
+        max=float(change[1:].max()),
         bos=float(relative_change(before[:, :1], after[:, :1]).max()),
-        null_prompt=float(moved[0]),
+        null_prompt=float(change[0]),
     )
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """``(n, positions, width)`` twice -> ``(n,)``."""
-    moved: Tensor = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
-    return moved
+    """Return the relative change ``(n,)`` between two sets of states ``(n, positions, width)``."""
+    change: Tensor = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    return change
 
 
 @torch.no_grad()
 def final_states(pipeline: Any, prompts: Sequence[str]) -> Tensor:
-    """``(n, positions, width)`` last states, float64."""
+    """Return the prompts' final hidden states ``(n, positions, width)`` in float64."""
     encoded = pipeline.encode_prompt(
         list(prompts), device=pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )

@@ -1,4 +1,4 @@
-"""Trials: groups of prompts drawn before and after the edit, a few at a time, until every gate is settled."""
+"""Sequential evaluation: generate and score batches of prompts before and after the edit until every gate is decided."""
 
 import random
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from editor.methods.tensor_update import TensorUpdate
 
 Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16
-"""Prompts of each unsettled group that are drawn between two looks at the gates."""
+"""Prompts of each undecided group that are scored between two interim analyses of the gates."""
 
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Every image of a validation, by shot."""
+    """The images of a validation by prompt and seed, of the base model and of the edited one."""
 
     before: Images = field(default_factory=dict)
     after: Images = field(default_factory=dict)
@@ -32,7 +32,7 @@ class GeneratedImages:
 
 @dataclass(frozen=True)
 class ImagePairGenerator:
-    """A pipeline that draws with the base model's tensors or the edited ones, and keeps what it drew."""
+    """A pipeline that generates images with the base model's tensors and with the edited ones, and caches both."""
 
     pipeline: Any
     updates: Sequence[TensorUpdate]
@@ -40,40 +40,40 @@ class ImagePairGenerator:
     before: ImageCache
     after: ImageCache
 
-    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
-        """Draw shots with either, as far as they are not there yet. The pipeline is left as the base model's."""
-        drawn.before.update(self.cached_images(self.before, shots, SubProgress(tick, 0.0, 0.5)))
+    def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
+        """Add the images of ``specs``, before and after the edit, to ``generated``; the pipeline ends with the base tensors."""
+        generated.before.update(self.cached_images(self.before, specs, SubProgress(progress, 0.0, 0.5)))
         apply_updates(self.pipeline, self.updates)
         try:
-            drawn.after.update(self.cached_images(self.after, shots, SubProgress(tick, 0.5, 0.5)))
+            generated.after.update(self.cached_images(self.after, specs, SubProgress(progress, 0.5, 0.5)))
         finally:
             revert_updates(self.pipeline, self.updates)
 
-    def cached_images(self, cache: ImageCache, shots: Sequence[ImageSpec], tick: ProgressCallback) -> Images:
-        """By shot."""
-        return dict(zip(shots, cache.generate(self.pipeline, self.sampler, shots, tick), strict=True))
+    def cached_images(self, cache: ImageCache, specs: Sequence[ImageSpec], progress: ProgressCallback) -> Images:
+        """Return the images by spec, from the cache where it has them."""
+        return dict(zip(specs, cache.generate(self.pipeline, self.sampler, specs, progress), strict=True))
 
 
 @dataclass
 class PromptScores:
-    """Per prompt, averaged over seeds."""
+    """Scores of a group of prompts, each averaged over the seeds."""
 
     hits: list[float] = field(default_factory=list)
-    """Share recognised."""
+    """Share of a prompt's images that are recognised as the expected class."""
     similarities: list[float] = field(default_factory=list)
-    """Similarity to the described class."""
+    """Cosine similarity to the expected class."""
     clip_scores: list[float] = field(default_factory=list)
-    """CLIPScore of the prompt itself."""
+    """CLIPScore of the image and its prompt."""
 
     def extend(self, more: "PromptScores") -> None:
-        """Those of further prompts."""
+        """Append the scores of further prompts."""
         self.hits += more.hits
         self.similarities += more.similarities
         self.clip_scores += more.clip_scores
 
 
 def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
-    """Each prompt at each seed, once."""
+    """Return each distinct prompt of the groups at each seed."""
     prompts = dict.fromkeys(prompt for group in groups for prompt in group.prompts)
     return [ImageSpec(prompt, seed) for prompt in prompts for seed in seeds]
 
@@ -81,68 +81,68 @@ def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[Ima
 def score_group(
     judge: Judge, group: PromptGroup, images: Images, seeds: Sequence[int], names: Sequence[str]
 ) -> PromptScores:
-    """Judge one group's images."""
-    shots = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
-    truths = [truth for truth in group.expected_names for _ in seeds]
-    seen = judge.embed_images([images[shot] for shot in shots])
-    chosen, scores = judge.classify(group.kind, seen, names)
-    hits = torch.tensor([float(a == b) for a, b in zip(chosen, truths, strict=True)])
-    own = scores[range(len(shots)), [names.index(truth) for truth in truths]]
-    clips = judge.clip_scores(seen, [shot.prompt for shot in shots])
-    by_prompt = (len(group.phrases), len(seeds))
-    return PromptScores(*(values.reshape(by_prompt).mean(1).tolist() for values in (hits, own, clips)))
+    """Score a group's images; ``names`` are the classes that the judge chooses from."""
+    specs = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
+    expected = [name for name in group.expected_names for _ in seeds]
+    embedded = judge.embed_images([images[spec] for spec in specs])
+    recognised, similarities = judge.classify(group.kind, embedded, names)
+    hits = torch.tensor([float(a == b) for a, b in zip(recognised, expected, strict=True)])
+    own = similarities[range(len(specs)), [names.index(name) for name in expected]]
+    clip_scores = judge.clip_scores(embedded, [spec.prompt for spec in specs])
+    shape = (len(group.phrases), len(seeds))
+    return PromptScores(*(values.reshape(shape).mean(1).tolist() for values in (hits, own, clip_scores)))
 
 
 @dataclass
 class GroupEvaluation:
-    """A group of prompts under test: what it is asked, and what was found so far."""
+    """A group of prompts under sequential evaluation, with the gates that it decides and its scores so far."""
 
     group: PromptGroup
     gates: Sequence[Gate]
     before: PromptScores = field(default_factory=PromptScores)
     after: PromptScores = field(default_factory=PromptScores)
     ssim: list[float] = field(default_factory=list)
-    """SSIM of unrelated images, before and after."""
+    """SSIM of each prompt's images before and after the edit, if a gate asks for it."""
 
     @property
     def scored_count(self) -> int:
-        """Prompts judged so far."""
+        """Number of prompts scored so far."""
         return len(self.after.hits)
 
     @property
     def complete(self) -> bool:
-        """Whether no prompt is left."""
+        """Whether every prompt has been scored."""
         return self.scored_count == len(self.group.phrases)
 
     @property
     def scored_group(self) -> PromptGroup:
-        """The prompts that were judged."""
+        """The group reduced to the prompts scored so far."""
         return replace(self.group, phrases=self.group.phrases[: self.scored_count])
 
     def next_batch(self, count: int) -> PromptGroup:
-        """The prompts to judge now."""
+        """Return the next ``count`` prompts as a group."""
         return replace(self.group, phrases=self.group.phrases[self.scored_count : self.scored_count + count])
 
-    def score_batch(self, judge: Judge, part: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> None:
-        """Judge some prompts' images."""
+    def score_batch(self, judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]) -> None:
+        """Score the images of a batch of prompts."""
         names = judge.class_names(self.group.kind, self.group.expected_names)
-        self.before.extend(score_group(judge, part, drawn.before, seeds, names))
-        self.after.extend(score_group(judge, part, drawn.after, seeds, names))
+        self.before.extend(score_group(judge, batch, generated.before, seeds, names))
+        self.after.extend(score_group(judge, batch, generated.after, seeds, names))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
-            self.ssim += ssim_by_prompt(part, drawn, seeds)
+            self.ssim += ssim_by_prompt(batch, generated, seeds)
 
     @property
     def accuracy_drops(self) -> list[float]:
-        """Accuracy before less after, paired by prompt."""
+        """Accuracy before the edit minus accuracy after it, of each prompt."""
         return [b - a for b, a in zip(self.before.hits, self.after.hits, strict=True)]
 
     @property
     def evidence(self) -> list[GateEvidence]:
-        """For each gate."""
+        """The evidence of each gate."""
         return [GateEvidence(gate, *self.gate_values(gate.measure)) for gate in self.gates]
 
     def gate_values(self, measure: Measure) -> tuple[list[float], bool, list[float]]:
-        """What a gate goes by: a value for each prompt, whether these are all, and the unedited model's."""
+        """Return a measure's value for each prompt, whether all prompts are scored, and the base model's values."""
         if measure == "retain_similarity":
             return self.ssim, self.complete, []
         if measure in ABSENCE_MEASURES:
@@ -150,31 +150,34 @@ class GroupEvaluation:
         return self.accuracy_drops, self.complete, []
 
 
-def ssim_by_prompt(group: PromptGroup, drawn: GeneratedImages, seeds: Sequence[int]) -> list[float]:
-    """SSIM of each prompt's images before and after, averaged over seeds."""
-    shots = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
-    found = ssim([drawn.before[shot] for shot in shots], [drawn.after[shot] for shot in shots])
-    return [float(value) for value in found.reshape(-1, len(seeds)).mean(1)]
+def ssim_by_prompt(group: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]) -> list[float]:
+    """Return the SSIM of each prompt's images before and after the edit, averaged over the seeds."""
+    specs = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
+    by_image = ssim([generated.before[spec] for spec in specs], [generated.after[spec] for spec in specs])
+    return [float(value) for value in by_image.reshape(-1, len(seeds)).mean(1)]
 
 
 def gates_for(group: PromptGroup, gates: Sequence[Gate]) -> list[Gate]:
-    """Those that a group of prompts answers."""
-    about: dict[str, tuple[Measure, ...]] = {
+    """Return the gates that a group of prompts decides."""
+    measures: dict[str, tuple[Measure, ...]] = {
         "target": ("target_accuracy",),
         "generality": ("generality_accuracy",),
         "neighbours": ("neighbour_drop",),
         "retain": ("retain_object_drop", "retain_similarity") if group.kind == "object" else ("retain_style_drop",),
     }
-    return [gate for gate in gates if gate.measure in about[group.name]]
+    return [gate for gate in gates if gate.measure in measures[group.name]]
 
 
 def plan_evaluations(groups: Sequence[PromptGroup], gates: Sequence[Gate], seed: int) -> list[GroupEvaluation]:
-    """A evaluation for each group. Prompts come in random order, as sequential bounds assume; equal groups in the same one."""
+    """Return an evaluation for each group, with its prompts in random order, as the sequential bounds assume.
+
+    Groups with the same prompts get the same order.
+    """
     return [GroupEvaluation(shuffle_group(group, seed), gates_for(group, gates)) for group in groups]
 
 
 def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:
-    """The same prompts in random order."""
+    """Return the group with its prompts in random order."""
     phrases = list(group.phrases)
     random.Random(seed).shuffle(phrases)
     return replace(group, phrases=tuple(phrases))
@@ -183,17 +186,17 @@ def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:
 def undecided_evaluations(
     evaluations: Sequence[GroupEvaluation], level: float, sequential: bool
 ) -> list[GroupEvaluation]:
-    """Those of which more must be drawn."""
+    """Return the evaluations that need more prompts; without ``sequential``, all that are not complete."""
     gates = sum(len(evaluation.gates) for evaluation in evaluations)
 
-    def settled(evaluation: GroupEvaluation) -> bool:
+    def is_decided(evaluation: GroupEvaluation) -> bool:
         return (
             sequential
             and evaluation.scored_count > 0
             and all(one.is_decided(level, gates) for one in evaluation.evidence)
         )
 
-    return [evaluation for evaluation in evaluations if not evaluation.complete and not settled(evaluation)]
+    return [evaluation for evaluation in evaluations if not evaluation.complete and not is_decided(evaluation)]
 
 
 def run_evaluations(
@@ -203,15 +206,20 @@ def run_evaluations(
     seeds: Sequence[int],
     level: float,
     sequential: bool,
-    tick: ProgressCallback,
+    progress: ProgressCallback,
 ) -> GeneratedImages:
-    """Draw and judge, a few prompts of each evaluation at a time, until every gate is settled or no prompt is left."""
-    drawn, planned = GeneratedImages(), len(image_specs([evaluation.group for evaluation in evaluations], seeds))
-    while going := undecided_evaluations(evaluations, level, sequential):
-        parts = [evaluation.next_batch(INTERIM_BATCH) for evaluation in going]
-        new = [shot for shot in image_specs(parts, seeds) if shot not in drawn.after]
-        generator.generate(new, drawn, SubProgress(tick, len(drawn.after) / planned, len(new) / planned))
-        for evaluation, part in zip(going, parts, strict=True):
-            evaluation.score_batch(judge, part, drawn, seeds)
-    tick(1.0)
-    return drawn
+    """Generate and score a batch of prompts of each evaluation at a time, until every gate is decided or no prompt is left.
+
+    Args:
+        level: permitted error of the verdict, 1 - confidence.
+        sequential: whether to stop early.
+    """
+    generated, planned = GeneratedImages(), len(image_specs([evaluation.group for evaluation in evaluations], seeds))
+    while undecided := undecided_evaluations(evaluations, level, sequential):
+        batches = [evaluation.next_batch(INTERIM_BATCH) for evaluation in undecided]
+        new = [spec for spec in image_specs(batches, seeds) if spec not in generated.after]
+        generator.generate(new, generated, SubProgress(progress, len(generated.after) / planned, len(new) / planned))
+        for evaluation, batch in zip(undecided, batches, strict=True):
+            evaluation.score_batch(judge, batch, generated, seeds)
+    progress(1.0)
+    return generated

@@ -1,4 +1,4 @@
-"""The judge: a model of images and texts that recognises objects and styles, and shares no weights with the edited model."""
+"""The judge: an image-text model that classifies objects and styles, and shares no weights with the edited model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
 from editor.judging.judge_independence import check_independence
-from editor.judging.plugins import JUDGES, load
+from editor.judging.plugins import JUDGES, list_names, load
 from editor.prompts import Profile
 from editor.prompts.concepts import ConceptKind
 from editor.prompts.templates import class_prompts
@@ -22,10 +22,13 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 class Judge(ABC):
-    """A model with the names it can choose from. A kind of judge is one file with one registered class: see `judges/`."""
+    """An image-text model with the classes of a prompt profile.
+
+    Subclasses implement the three embedding methods for one ``model_type`` of transformers; see `editor.judging.judges`.
+    """
 
     model_type: ClassVar[str]
-    """As ``config.json`` of its folder says."""
+    """The ``model_type`` in the ``config.json`` of the judge's folder."""
 
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
@@ -34,67 +37,73 @@ class Judge(ABC):
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """``(n, d)`` unit embeddings of texts."""
+        """Return unit embeddings ``(n, d)`` of texts."""
 
     @abstractmethod
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """``(n, d)`` unit embeddings of images."""
+        """Return unit embeddings ``(n, d)`` of images."""
 
     @abstractmethod
     def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
-        """For each layer of the vision tower, ``(n, patches, width)`` unit feature vectors."""
+        """Return the unit feature vectors ``(n, patches, width)`` of each layer of the image encoder."""
 
     @property
     def short_id(self) -> str:
-        """Who judged, in one word that tells judges apart."""
+        """The judge's name and a prefix of its digest, as reports show it."""
         return f"{self.name}@{self.digest[:12]}"
 
     def embed_class(self, kind: ConceptKind, name: str) -> Tensor:
-        """``(contexts, d)`` unit embeddings of a class, in contexts that are the same for every class of a kind."""
+        """Return unit embeddings ``(contexts, d)`` of a class, in the contexts that every class of its kind is described in."""
         if (kind, name) not in self._class_embeddings:
             self._class_embeddings[kind, name] = self.embed_texts(class_prompts(self.profile, kind, name))
         return self._class_embeddings[kind, name]
 
-    def class_similarity(self, kind: ConceptKind, embedded: Tensor, name: str) -> Tensor:
-        """``(n, d)`` -> ``(n,)``: cosine to the class in the context that fits best.
+    def class_similarity(self, kind: ConceptKind, embeddings: Tensor, name: str) -> Tensor:
+        """Return the cosine similarity ``(n,)`` of image embeddings ``(n, d)`` to the class in its best matching context.
 
         Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
         other things in ink on blue than to the average fox.
         """
-        return (embedded @ self.embed_class(kind, name).T.to(embedded)).amax(1)
+        return (embeddings @ self.embed_class(kind, name).T.to(embeddings)).amax(1)
 
     def class_names(self, kind: ConceptKind, extra: Sequence[str] = ()) -> list[str]:
-        """The classes to choose from."""
+        """Return the classes of a kind, with ``extra`` ones appended."""
         base = self.profile.object_names if kind == "object" else self.profile.styles
         return list(dict.fromkeys([*base, *extra]))
 
-    def classify(self, kind: ConceptKind, embedded: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
-        """The name chosen for each embedded image, and the similarities ``(n, names)``."""
-        scores = torch.stack([self.class_similarity(kind, embedded, name) for name in names], dim=1)
+    def classify(self, kind: ConceptKind, embeddings: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
+        """Return the most similar class of each image embedding ``(n, d)``, and the similarities ``(n, names)``."""
+        scores = torch.stack([self.class_similarity(kind, embeddings, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
 
-    def clip_scores(self, embedded: Tensor, prompts: Sequence[str]) -> Tensor:
-        """``(n, d)`` -> ``(n,)``: CLIPScore, 100 cosine of each image and its own prompt, at least 0, as in torchmetrics."""
-        return 100 * (embedded * self.embed_texts(prompts).to(embedded)).sum(1).clamp(min=0)
+    def clip_scores(self, embeddings: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Return the CLIPScore ``(n,)`` of each image and its prompt: 100 times the cosine, at least 0, as in torchmetrics."""
+        return 100 * (embeddings * self.embed_texts(prompts).to(embeddings)).sum(1).clamp(min=0)
 
 
 def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
-    """Load the judge.
+    """Load the judge in a folder.
 
     Raises:
-        JudgeError: no judge in ``folder``, one of a kind that nobody registered, or one that shares a weights file or a matrix
-            of its text tower with the model to be edited.
+        JudgeError: the folder has no judge, no judge class is declared for its model type, or it shares a weights file or a
+            weight matrix with a text encoder of the model to be edited.
     """
     if not (folder / WEIGHTS_FILE).is_file():
         raise JudgeError(
             f"There is no judge in {folder}.",
-            remedy="Set EXPUNGE_JUDGE to a folder with a CLIPModel and its tokenizer, or switch validation off.",
+            remedy="Set EXPUNGE_JUDGE to the folder of a CLIP or SigLIP model with its tokenizer, or switch validation off.",
         )
     check_independence(folder / WEIGHTS_FILE, model_dir)
     return judge_class(str(read_json(folder / "config.json").get("model_type")))(folder, profile)
 
 
 def judge_class(model_type: str) -> Callable[[Path, Profile], Judge]:
-    """Return the judge class for the ``model_type`` of a folder's ``config.json``. Raises JudgeError if there is none."""
-    found: Callable[[Path, Profile], Judge] = load(JUDGES, model_type)
+    """Return the judge class that is declared for a ``model_type``. Raises JudgeError: there is none."""
+    found: Callable[[Path, Profile], Judge] | None = load(JUDGES, model_type)
+    if found is None:
+        known = ", ".join(list_names(JUDGES))
+        raise JudgeError(
+            f"No judge is declared for model type {model_type!r}.",
+            remedy=f"Choose a judge of one of the model types {known}, or install a distribution that supports this one.",
+        )
     return found

@@ -1,4 +1,4 @@
-"""Whether a judge is independent: a model that judged its own edit would be blind where the edit made it blind."""
+"""Check that a judge is independent: an encoder that is edited cannot recognise what the edit erased from it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,28 +13,28 @@ from editor.errors import JudgeError
 
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")
 MIN_MATRIX_DIMS = 2
-"""Dimensions. Vectors don't count: biases of zeros and gains of ones are everybody's."""
+"""Only matrices are compared, because unrelated models share vectors, such as biases of zeros and gains of ones."""
 
 
 def check_independence(judge: Path, model_dir: Path) -> None:
-    """Refuse a judge that shares its file, or any matrix, with the model's text encoders.
+    """Refuse a judge that shares its file, or any weight matrix, with the model's text encoders.
 
-    Values are compared in half precision: the same weights in another file, under other names or in another floating-point
-    type are the same weights.
+    Values are compared in half precision, so that the same weights in another file, under other names or in another
+    floating-point type are recognised.
 
     Raises:
-        JudgeError: it does.
+        JudgeError: the judge shares weights with the model.
     """
     same_file = file_digest(judge) in {file_digest(path) for path in weight_files(model_dir).values()}
     if same_file or set(matrix_digests(judge)) & set(encoder_matrix_digests(model_dir)):
         raise JudgeError(
             "The judge is the encoder that is being edited, or shares weights with it.",
-            remedy="Judge with a CLIP that is not part of the model.",
+            remedy="Choose a judge whose weights are not part of the model.",
         )
 
 
 def matrix_digests(path: Path) -> Iterator[str]:
-    """A digest for each matrix of a file."""
+    """Yield a digest of each weight matrix of a safetensors file."""
     file = TensorFile(path)
     for name, span in read_layout(path).spans.items():
         if len(span.shape) >= MIN_MATRIX_DIMS and span.dtype in FLOAT_DTYPES:
@@ -42,7 +42,7 @@ def matrix_digests(path: Path) -> Iterator[str]:
 
 
 def encoder_matrix_digests(model_dir: Path) -> Iterator[str]:
-    """A digest for each matrix of the text encoders that can be read."""
+    """Yield a digest of each weight matrix of the text encoders that can be read."""
     for encoder in open_checkpoint(model_dir).encoders:
         for name, place in encoder.places.items():
             if len(place.shape) >= MIN_MATRIX_DIMS:
@@ -50,5 +50,5 @@ def encoder_matrix_digests(model_dir: Path) -> Iterator[str]:
 
 
 def half_precision_digest(tensor: torch.Tensor) -> str:
-    """Of the values, rounded to half precision."""
+    """Return the SHA-256 of a tensor's values, rounded to half precision."""
     return hashlib.sha256(as_bytes(tensor.to(torch.float16).contiguous())).hexdigest()

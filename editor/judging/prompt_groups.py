@@ -1,4 +1,4 @@
-"""Which prompts are judged: the concept, wordings the edit never saw, the nearest neighbours, and everything else."""
+"""Groups of prompts on which an edit is validated: target, generality, neighbours and retain."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,154 +12,140 @@ from editor.prompts.templates import evenly_spaced
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
 MAX_GROUP_PROMPTS = 192
-"""Prompts in a target, generality or neighbours group, at most. Fewer than 73 can't tell 0 in n from one in twenty."""
+"""Default limit of a group of a removal. With fewer than 73 prompts, 0 hits do not show a rate below 5 %."""
 MAX_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
 class PromptGroup:
-    """Prompts of one kind and the question that is asked of their images."""
+    """Prompts and the attribute, object or style, that their images are classified by."""
 
     name: GroupName
     removal: int | None
     kind: ConceptKind
     phrases: tuple[Phrase, ...]
     concept: str | None = None
-    """What every prompt is about, whichever alias it uses."""
+    """Name expected in every image, whichever alias its prompt uses; None if each prompt expects its own object or style."""
 
     @property
     def prompts(self) -> list[str]:
-        """The prompts, in order."""
+        """The texts of the phrases, in order."""
         return [phrase.text() for phrase in self.phrases]
 
     @property
     def expected_names(self) -> list[str]:
-        """What a faithful image of each prompt shows."""
+        """The class that a faithful image of each prompt is recognised as."""
         return [self.concept or getattr(phrase, self.kind) for phrase in self.phrases]
 
 
-def neighbour_names(judge: Judge, removal: ResolvedRemoval, kept: Sequence[str]) -> list[str]:
-    """Names that must stay: those that the caller gave, then those that the judge finds most like the concept."""
-    kind, own = (
-        removal.concept.kind,
-        judge.embed_class(removal.concept.kind, removal.concept.subject),
-    )
-    similarity = {name: float((judge.embed_class(kind, name) * own).sum(1).mean()) for name in kept}
+def neighbour_names(judge: Judge, removal: ResolvedRemoval, retained: Sequence[str]) -> list[str]:
+    """Return the names to protect: those that the request preserves, then those most similar to the concept by the judge."""
+    kind = removal.concept.kind
+    own = judge.embed_class(kind, removal.concept.subject)
+    similarity = {name: float((judge.embed_class(kind, name) * own).sum(1).mean()) for name in retained}
     given = [name for name in removal.preserve if name in similarity]
-    nearest = sorted((name for name in kept if name not in given), key=lambda name: -similarity[name])
+    nearest = sorted((name for name in retained if name not in given), key=lambda name: -similarity[name])
     return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]
 
 
-def edited_phrases(book: PromptBuilder, removal: ResolvedRemoval, name: str) -> list[Phrase]:
-    """Contexts of the edit around ``name``."""
-    return [phrase for phrase in book.contexts(removal.concept.kind, name) if book.fits(phrase.text())]
+def edited_phrases(builder: PromptBuilder, removal: ResolvedRemoval, name: str) -> list[Phrase]:
+    """Return the phrases about ``name`` that the edit itself is computed from."""
+    return [phrase for phrase in builder.contexts(removal.concept.kind, name) if builder.fits(phrase.text())]
 
 
 def natural_phrases(phrases: Iterable[Phrase]) -> list[Phrase]:
-    """Styled phrases as people write them: a model that stumbles over a prefix would hide what the edit does."""
+    """Keep phrases with a style and without a prefix, because a prefix that confuses the model would mask the edit's effect."""
     return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
 
 
-def with_suffixes(book: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phrase]:
-    """Each phrase with everything that may follow it, as far as the model reads it; first as it is."""
-    suffixes = ("", *(suffix for suffix in book.profile.suffixes if suffix))
-    every = [replace(phrase, suffix=suffix) for suffix, phrase in product(suffixes, list(phrases))]
-    return [phrase for phrase in dict.fromkeys(every) if book.fits(phrase.text())]
+def with_suffixes(builder: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phrase]:
+    """Return the phrases as they are, then with each suffix, as far as they fit the text encoder's context."""
+    suffixes = ("", *(suffix for suffix in builder.profile.suffixes if suffix))
+    variants = [replace(phrase, suffix=suffix) for suffix, phrase in product(suffixes, list(phrases))]
+    return [phrase for phrase in dict.fromkeys(variants) if builder.fits(phrase.text())]
 
 
-def held_out_phrases(book: PromptBuilder, phrases: Sequence[Phrase]) -> list[Phrase]:
-    """The same subjects in every held-out wording."""
+def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase]) -> list[Phrase]:
+    """Return the same subjects in every held-out wording, with and without suffixes."""
     bare = [replace(phrase, prefix="", suffix="") for phrase in phrases if phrase.style]
-    wordings = book.profile.held_out_wordings
-    return with_suffixes(
-        book,
-        [replace(phrase, wording=wording) for phrase in bare for wording in wordings],
-    )
+    wordings = builder.profile.held_out_wordings
+    return with_suffixes(builder, [replace(phrase, wording=wording) for phrase in bare for wording in wordings])
 
 
 def sample_evenly(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
-    """Distinct phrases, thinned evenly."""
+    """Return at most ``limit`` distinct phrases, evenly spaced."""
     return tuple(evenly_spaced(list(dict.fromkeys(phrases)), limit))
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
-    """The first, and as many more as there is room for."""
-    rest = [phrase for phrase in dict.fromkeys(more) if phrase not in set(first)]
-    begun = sample_evenly(first, limit)
-    return begun + sample_evenly(rest, limit - len(begun)) if rest and len(begun) < limit else begun
+    """Return ``first``, topped up from ``more`` to at most ``limit`` phrases."""
+    known = frozenset(first)
+    taken = sample_evenly(first, limit)
+    rest = [phrase for phrase in dict.fromkeys(more) if phrase not in known]
+    return taken + sample_evenly(rest, limit - len(taken)) if rest and len(taken) < limit else taken
 
 
 def removal_groups(
-    book: PromptBuilder,
+    builder: PromptBuilder,
     judge: Judge,
     removal: ResolvedRemoval,
     index: int,
     removed: Sequence[ResolvedRemoval],
     limit: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
-    """Target, generality and neighbours of one removal."""
-    objects, styles = book.retained_names(removed)
+    """Return the target, generality and neighbours groups of one removal."""
     kind: ConceptKind = removal.concept.kind
-    near = neighbour_names(judge, removal, objects if kind == "object" else styles)
-    every = [phrase for name in removal.names for phrase in edited_phrases(book, removal, name)]
-    spelt = () if removal.spellings == "auto" else removal.spellings  # nobody knows whether the model reads a made one
-    rarely = [phrase for name in spelt for phrase in edited_phrases(book, removal, name)]
-    share = -(-limit // max(len(near), 1))
-    beside = [
+    objects, styles = builder.retained_names(removed)
+    neighbours = neighbour_names(judge, removal, objects if kind == "object" else styles)
+    target = [phrase for name in removal.names for phrase in edited_phrases(builder, removal, name)]
+    # Generated spellings are not tested, because the base model may not understand them.
+    spellings = () if removal.spellings == "auto" else removal.spellings
+    spelt = [phrase for name in spellings for phrase in edited_phrases(builder, removal, name)]
+    share = -(-limit // max(len(neighbours), 1))
+    near = [
         phrase
-        for name in near
-        for phrase in evenly_spaced(with_suffixes(book, natural_phrases(edited_phrases(book, removal, name))), share)
+        for name in neighbours
+        for phrase in evenly_spaced(
+            with_suffixes(builder, natural_phrases(edited_phrases(builder, removal, name))), share
+        )
     ]
-    about = removal.concept.subject
+    subject = removal.concept.subject
+    named = top_up(target, with_suffixes(builder, natural_phrases(target)), limit)
+    reworded = sample_evenly(held_out_phrases(builder, target + spelt), limit)
     return [
-        PromptGroup(
-            "target",
-            index,
-            kind,
-            top_up(every, with_suffixes(book, natural_phrases(every)), limit),
-            about,
-        ),
-        PromptGroup(
-            "generality",
-            index,
-            kind,
-            sample_evenly(held_out_phrases(book, every + rarely), limit),
-            about,
-        ),
-        PromptGroup("neighbours", index, kind, sample_evenly(beside, limit)),
+        PromptGroup("target", index, kind, named, subject),
+        PromptGroup("generality", index, kind, reworded, subject),
+        PromptGroup("neighbours", index, kind, sample_evenly(near, limit)),
     ]
 
 
-def retain_groups(book: PromptBuilder, removed: Sequence[ResolvedRemoval], limit: int) -> list[PromptGroup]:
-    """Kept objects in kept styles, in held-out wordings; asked for both."""
-    styled = [phrase for phrase in book.retain_phrases(removed) if phrase.style]
-    phrases = sample_evenly(book.in_held_out_wordings(styled), limit)
-    return (
-        [
-            PromptGroup("retain", None, "object", phrases),
-            PromptGroup("retain", None, "style", phrases),
-        ]
-        if phrases
-        else []
-    )
+def retain_groups(builder: PromptBuilder, removed: Sequence[ResolvedRemoval], limit: int) -> list[PromptGroup]:
+    """Return two groups of the same prompts, retained objects in retained styles, classified by object and by style.
+
+    Empty if ``limit`` is 0.
+    """
+    styled = [phrase for phrase in builder.retain_phrases(removed) if phrase.style]
+    phrases = sample_evenly(builder.in_held_out_wordings(styled), limit)
+    kinds: tuple[ConceptKind, ...] = ("object", "style") if phrases else ()
+    return [PromptGroup("retain", None, kind, phrases) for kind in kinds]
 
 
 def request_groups(
-    book: PromptBuilder,
+    builder: PromptBuilder,
     judge: Judge,
     removals: Sequence[ResolvedRemoval],
     retain: int,
     removed: Sequence[ResolvedRemoval] = (),
     prompts: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
-    """Every group of a request.
+    """Return every group of a request.
 
     Args:
-        retain: prompts about everything else, at most.
-        removed: all that the weights no longer draw, where that is more than ``removals``: what others removed is neither
-            asked about nor expected to stay.
-        prompts: in each group of a removal, at most.
+        retain: limit of unrelated prompts.
+        removed: all active removals of the ledger, if there are more than ``removals``; earlier ones are neither tested nor
+            expected to be retained.
+        prompts: limit of each group of a removal.
     """
-    gone = removed or removals
-    own = [g for i, removal in enumerate(removals) for g in removal_groups(book, judge, removal, i, gone, prompts)]
-    return own + retain_groups(book, gone, retain)
+    active = removed or removals
+    own = [g for i, removal in enumerate(removals) for g in removal_groups(builder, judge, removal, i, active, prompts)]
+    return own + retain_groups(builder, active, retain)

@@ -1,4 +1,4 @@
-"""Sample sheets: for each removal, what its prompts drew before and after, and what was kept."""
+"""Sample sheets: for each group of prompts, images of the base model next to those of the edited one."""
 
 from collections.abc import Sequence
 
@@ -19,22 +19,18 @@ CAPTIONS = {
 }
 
 
-def make_sample_sheets(groups: Sequence[PromptGroup], drawn: GeneratedImages, seed: int) -> list[Picture]:
-    """One sheet for each group of prompts; a group that is asked about twice is drawn once."""
+def make_sample_sheets(groups: Sequence[PromptGroup], generated: GeneratedImages, seed: int) -> list[Picture]:
+    """Return a sheet for each group; groups with the same prompts share one."""
     distinct = {(group.name, group.removal): group for group in groups}
-    return [make_sample_sheet(group, drawn, seed) for group in distinct.values()]
+    return [make_sample_sheet(group, generated, seed) for group in distinct.values()]
 
 
-def make_sample_sheet(group: PromptGroup, drawn: GeneratedImages, seed: int) -> Picture:
-    """Up to eight pairs of a group."""
-    shots = [ImageSpec(prompt, seed) for prompt in evenly_spaced(group.prompts, PAIRS_PER_SHEET)]
-    pairs = [
-        Pair(
-            s.prompt,
-            Pillow.fromarray(drawn.before[s]),
-            Pillow.fromarray(drawn.after[s]),
-        )
-        for s in shots
-    ]
+def make_sample_sheet(group: PromptGroup, generated: GeneratedImages, seed: int) -> Picture:
+    """Return a sheet with up to ``PAIRS_PER_SHEET`` pairs of images at one seed."""
+    pairs = []
+    for prompt in evenly_spaced(group.prompts, PAIRS_PER_SHEET):
+        spec = ImageSpec(prompt, seed)
+        before, after = (Pillow.fromarray(images[spec]) for images in (generated.before, generated.after))
+        pairs.append(Pair(prompt, before, after))
     number = "" if group.removal is None else f"-{group.removal}"
     return sample_sheet(f"samples-{group.name}{number}", CAPTIONS[group.name], pairs)

@@ -1,4 +1,4 @@
-"""Validation: what the evaluations found, against the gates that were fixed before."""
+"""The validation record: the scores of every group, and the outcome of every gate."""
 
 from collections.abc import Sequence
 
@@ -13,81 +13,81 @@ from editor.stats.intervals import estimate_mean, estimate_rate
 
 
 def group_score(evaluation: GroupEvaluation, judge: Judge, confidence: float) -> GroupScore:
-    """Before and after, and the drop paired by prompt."""
+    """Return a group's scores before and after the edit, and the accuracy drop paired by prompt."""
 
-    def figure(values: Sequence[float]) -> Estimate:
+    def mean(values: Sequence[float]) -> Estimate:
         return estimate_mean(values, confidence)
 
+    before, after = evaluation.before, evaluation.after
     return GroupScore(
         group=evaluation.group.name,
         removal=evaluation.group.removal,
         asks=evaluation.group.kind,
         judge=judge.short_id,
         prompts=evaluation.scored_group.prompts,
-        accuracy_before=estimate_rate(evaluation.before.hits, confidence),
-        accuracy_after=estimate_rate(evaluation.after.hits, confidence),
-        accuracy_drop=figure(evaluation.accuracy_drops),
-        score_before=figure(evaluation.before.similarities),
-        score_after=figure(evaluation.after.similarities),
-        clip_before=figure(evaluation.before.clip_scores),
-        clip_after=figure(evaluation.after.clip_scores),
+        accuracy_before=estimate_rate(before.hits, confidence),
+        accuracy_after=estimate_rate(after.hits, confidence),
+        accuracy_drop=mean(evaluation.accuracy_drops),
+        score_before=mean(before.similarities),
+        score_after=mean(after.similarities),
+        clip_before=mean(before.clip_scores),
+        clip_after=mean(after.clip_scores),
     )
 
 
 def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: int) -> list[Check]:
-    """Every gate with its outcome."""
-    pairs = [(evaluation, one) for evaluation in evaluations for one in evaluation.evidence]
-    told = decide_gates([one for _, one in pairs], policy.confidence)
+    """Decide every gate, and return its record; ``seeds`` is the number of seeds of each prompt."""
+    pairs = [(evaluation, evidence) for evaluation in evaluations for evidence in evaluation.evidence]
+    outcomes = decide_gates([evidence for _, evidence in pairs], policy.confidence)
     return [
         make_check(
-            one,
+            evidence,
             outcome,
-            check_name(evaluation, one),
+            check_name(evaluation, evidence),
             evaluation.group.removal,
             seeds,
             len(evaluation.group.phrases),
             policy.confidence,
         )
-        for (evaluation, one), outcome in zip(pairs, told, strict=True)
+        for (evaluation, evidence), outcome in zip(pairs, outcomes, strict=True)
     ]
 
 
-def check_name(evaluation: GroupEvaluation, one: GateEvidence) -> str:
-    """A gate in words."""
-    if one.gate.measure == "retain_similarity":
+def check_name(evaluation: GroupEvaluation, evidence: GateEvidence) -> str:
+    """Return the name of a check in the report, such as `target object accuracy`."""
+    if evidence.gate.measure == "retain_similarity":
         return "retain similarity"
-    gone = one.gate.measure in ABSENCE_MEASURES
-    return f"{evaluation.group.name} {evaluation.group.kind} {'accuracy' if gone else 'accuracy drop'}"
+    measure = "accuracy" if evidence.gate.measure in ABSENCE_MEASURES else "accuracy drop"
+    return f"{evaluation.group.name} {evaluation.group.kind} {measure}"
 
 
 def make_validation(
     evaluations: Sequence[GroupEvaluation],
-    drawn: GeneratedImages,
+    generated: GeneratedImages,
     judge: Judge,
     sampler: SamplerRecord,
     policy: Policy,
-    name: str | None = None,
+    policy_name: str | None = None,
     drift: Drift | None = None,
 ) -> Validation:
-    """Scores and gates of all groups; ``name`` is the policy's, ``drift`` the text encoder's."""
-    seeds, groups = sampler.seeds, [evaluation.group for evaluation in evaluations]
-    retained = image_specs(
-        [evaluation.scored_group for evaluation in evaluations if evaluation.group.name == "retain"], seeds
-    )
+    """Return the validation record of a request; ``drift`` is the text encoder's."""
+    seeds, confidence = sampler.seeds, policy.confidence
+    retained = [evaluation.scored_group for evaluation in evaluations if evaluation.group.name == "retain"]
+    specs = image_specs(retained, seeds)
     return Validation(
         judge=JudgeRecord(id=judge.name, sha256=judge.digest, shares_weights_with_model=False),
         sampler=sampler,
-        confidence=policy.confidence,
-        groups=[group_score(evaluation, judge, policy.confidence) for evaluation in evaluations],
+        confidence=confidence,
+        groups=[group_score(evaluation, judge, confidence) for evaluation in evaluations],
         checks=make_checks(evaluations, policy, len(seeds)),
-        policy=name,
+        policy=policy_name,
         policy_sha256=policy.digest(),
         publish_policy=policy.publish_policy,
         method=METHOD,
-        images=len(drawn.after),
-        planned=len(image_specs(groups, seeds)),
-        harmonics=harmonic_scores(evaluations, policy.confidence),
-        preservation=measure_preservation(judge, drawn.before, drawn.after, retained, policy.confidence, drift)
-        if retained
+        images=len(generated.after),
+        planned=len(image_specs([evaluation.group for evaluation in evaluations], seeds)),
+        harmonics=harmonic_scores(evaluations, confidence),
+        preservation=measure_preservation(judge, generated.before, generated.after, specs, confidence, drift)
+        if specs
         else None,
     )

@@ -1,12 +1,14 @@
 """What an attack is, and where attacks are found: one file, one registered class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from api_schemas.attacks import Access, AttackRecord
+from editor.errors import AttackError
 from editor.io.progress import ProgressCallback
 from editor.judging.attacks.context import AttackContext
-from editor.judging.plugins import ATTACKS, load
+from editor.judging.plugins import ATTACKS, list_names, load
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Attack(Protocol):
 
 
 def load_attack(name: str) -> Attack:
-    """Return the attack of a name. Raises AttackError: no installed distribution declares it."""
-    attack: Attack = load(ATTACKS, name)()
-    return attack
+    """Return the attack that is declared under a name. Raises AttackError: there is none."""
+    attack_class: Callable[[], Attack] | None = load(ATTACKS, name)
+    if attack_class is None:
+        known = ", ".join(list_names(ATTACKS))
+        raise AttackError(
+            f"There is no attack {name!r}.",
+            field=f"validation.attacks.plugins.{name}",
+            remedy=f"Choose from {known}, or install the distribution that provides this one.",
+        )
+    return attack_class()

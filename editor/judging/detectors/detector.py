@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 from api_schemas.detectors import DetectorRecord
+from editor.errors import DetectorError
 from editor.generation.config import Image
-from editor.judging.plugins import DETECTORS, load
+from editor.judging.plugins import DETECTORS, list_names, load
 from editor.stats.intervals import hit_rate
 
 
@@ -27,8 +28,15 @@ class Detector(Protocol):
 
 
 def detector_class(name: str) -> Callable[..., Detector]:
-    """Return the detector class of a name. Raises DetectorError: no installed distribution declares it."""
-    found: Callable[..., Detector] = load(DETECTORS, name)
+    """Return the detector class that is declared under a name. Raises DetectorError: there is none."""
+    found: Callable[..., Detector] | None = load(DETECTORS, name)
+    if found is None:
+        known = ", ".join(list_names(DETECTORS))
+        raise DetectorError(
+            f"There is no detector {name!r}.",
+            field="validation.detectors",
+            remedy=f"Choose from {known}, or install the distribution that provides this one.",
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""A CLIP of transformers."""
+"""The judge for CLIP models of transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from editor.prompts import Profile
 
 
 class ClipJudge(Judge):
-    """``CLIPModel``, weights in float32."""
+    """A ``CLIPModel`` in float32."""
 
     model_type: ClassVar[str] = "clip"
 
@@ -28,27 +28,26 @@ class ClipJudge(Judge):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """See `Judge.embed_texts`."""
+        """Return unit embeddings of texts; see `Judge.embed_texts`."""
         ids = self.tokenizer(list(texts), padding="longest", truncation=True, return_tensors="pt")["input_ids"]
         return F.normalize(self.clip.text_projection(self.clip.text_model(input_ids=ids).pooler_output))
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """See `Judge.embed_images`."""
-        parts = [self.clip.vision_model(pixel_values=part).pooler_output for part in self._pixel_batches(images)]
-        return F.normalize(self.clip.visual_projection(torch.cat(parts)))
+        """Return unit embeddings of images; see `Judge.embed_images`."""
+        batches = [self.clip.vision_model(pixel_values=pixels).pooler_output for pixels in self._pixel_batches(images)]
+        return F.normalize(self.clip.visual_projection(torch.cat(batches)))
 
     @torch.no_grad()
     def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
-        """See `Judge.patch_features`; the class token is left out."""
-        runs = [
-            self.clip.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[1:]
-            for part in self._pixel_batches(images)
+        """Return unit features of the patches, without the class token; see `Judge.patch_features`."""
+        batches = [
+            self.clip.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
+            for pixels in self._pixel_batches(images)
         ]
-        return [F.normalize(torch.cat(layer)[:, 1:], dim=2) for layer in zip(*runs, strict=True)]
+        return [F.normalize(torch.cat(layer)[:, 1:], dim=2) for layer in zip(*batches, strict=True)]
 
     def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
-        """Pixels as the vision tower takes them."""
         return preprocess_images(images, self.clip.config.vision_config.image_size)
 
 
@@ -56,7 +55,7 @@ IMAGE_BATCH = 64
 
 
 def preprocess_images(images: Sequence[Image], side: int) -> list[Tensor]:
-    """``(up to 64, 3, side, side)`` from -1 to 1, resized where need be."""
+    """Return batches ``(at most IMAGE_BATCH, 3, side, side)`` of pixels from -1 to 1, resized if needed."""
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     if pixels.shape[-1] != side:
         pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)

@@ -1,4 +1,4 @@
-"""A SigLIP of transformers."""
+"""The judge for SigLIP models of transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from editor.prompts import Profile
 
 
 class SiglipJudge(Judge):
-    """``SiglipModel``, weights in float32. It reads texts padded to its full context, as it was trained."""
+    """A ``SiglipModel`` in float32. Texts are padded to the full context length, as in its training."""
 
     model_type: ClassVar[str] = "siglip"
 
@@ -28,7 +28,7 @@ class SiglipJudge(Judge):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """See `Judge.embed_texts`."""
+        """Return unit embeddings of texts; see `Judge.embed_texts`."""
         context = self.model.config.text_config.max_position_embeddings
         ids = self.tokenizer(
             list(texts), padding="max_length", max_length=context, truncation=True, return_tensors="pt"
@@ -37,19 +37,18 @@ class SiglipJudge(Judge):
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """See `Judge.embed_images`."""
-        runs = [self.model.vision_model(pixel_values=part).pooler_output for part in self._pixel_batches(images)]
-        return F.normalize(torch.cat(runs))
+        """Return unit embeddings of images; see `Judge.embed_images`."""
+        batches = [self.model.vision_model(pixel_values=pixels).pooler_output for pixels in self._pixel_batches(images)]
+        return F.normalize(torch.cat(batches))
 
     @torch.no_grad()
     def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
-        """See `Judge.patch_features`."""
-        runs = [
-            self.model.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[1:]
-            for part in self._pixel_batches(images)
+        """Return unit features of the patches; see `Judge.patch_features`."""
+        batches = [
+            self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
+            for pixels in self._pixel_batches(images)
         ]
-        return [F.normalize(torch.cat(layer), dim=2) for layer in zip(*runs, strict=True)]
+        return [F.normalize(torch.cat(layer), dim=2) for layer in zip(*batches, strict=True)]
 
     def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
-        """Pixels as the vision tower takes them."""
         return preprocess_images(images, self.model.config.vision_config.image_size)

@@ -1,6 +1,6 @@
-"""Named policies: gates that an organisation goes by, one TOML or JSON file each.
+"""Named policies: an organisation's gates, one TOML or JSON file each.
 
-Some come with the package; ``EXPUNGE_POLICIES`` names a folder with more. There a file of the same name takes precedence.
+Some come with the package; ``EXPUNGE_POLICIES`` names a folder with more, whose files take precedence.
 """
 
 import json
@@ -19,37 +19,37 @@ from editor.judging.gates import policy_from_request
 PARSERS = {".toml": tomllib.loads, ".json": json.loads}
 
 
-def resolve_policy(asked: Validation) -> Policy:
-    """The gates that decide a request, whichever way it says so; its own word on publishing goes before the policy's.
+def resolve_policy(options: Validation) -> Policy:
+    """Return the policy that decides a request; the request's ``publish_policy`` takes precedence over the policy's.
 
     Raises:
-        PolicyError: there is no such policy, its file is not one, or it asks for what would not be drawn.
+        PolicyError: the policy does not exist, its file is invalid, or it has a gate for which the request has no prompts.
     """
-    policy = load_policy(asked.policy) if asked.policy else policy_from_request(asked)
-    if asked.policy or asked.gates:
-        check_retain_prompts(policy, asked)
-    return policy.model_copy(update={"publish_policy": asked.publish_policy or policy.publish_policy})
+    policy = load_policy(options.policy) if options.policy else policy_from_request(options)
+    if options.policy or options.gates:
+        check_retain_prompts(policy, options)
+    return policy.model_copy(update={"publish_policy": options.publish_policy or policy.publish_policy})
 
 
-def check_retain_prompts(policy: Policy, asked: Validation) -> None:
-    """Refuse gates that no prompt would answer: what is not measured must not pass unseen."""
-    about_retain = [gate.measure for gate in policy.gates if gate.measure.startswith("retain")]
-    if about_retain and asked.retain_prompts == 0:
+def check_retain_prompts(policy: Policy, options: Validation) -> None:
+    """Refuse gates on retained prompts if the request has none, because a gate without observations would not be decided."""
+    retain_gates = [gate.measure for gate in policy.gates if gate.measure.startswith("retain")]
+    if retain_gates and options.retain_prompts == 0:
         raise PolicyError(
-            f"The gate {about_retain[0]} needs unrelated prompts, and retain_prompts is 0.",
+            f"The gate {retain_gates[0]} needs retained prompts, but retain_prompts is 0.",
             field="validation.retain_prompts",
-            remedy="Leave retain_prompts out.",
+            remedy="Leave retain_prompts out, or choose a policy without retain gates.",
         )
 
 
 def policy_folders() -> list[Path]:
-    """Where policies are looked for, in this order."""
+    """Return the folders that policies are loaded from, the first taking precedence."""
     own = os.environ.get("EXPUNGE_POLICIES")
     return [*([Path(own)] if own else []), Path(__file__).parent]
 
 
 def policy_files() -> dict[str, Path]:
-    """Every policy's name and file."""
+    """Return the file of each policy by its name."""
     found = [
         path for folder in reversed(policy_folders()) for path in sorted(folder.glob("*")) if path.suffix in PARSERS
     ]
@@ -57,7 +57,7 @@ def policy_files() -> dict[str, Path]:
 
 
 def load_policy(name: str) -> Policy:
-    """One policy. Raises PolicyError: see :func:`policy_for`."""
+    """Load a policy by name. Raises PolicyError: it does not exist, or its file is invalid."""
     files = policy_files()
     if name not in files:
         known = ", ".join(sorted(files))
@@ -74,5 +74,5 @@ def load_policy(name: str) -> Policy:
         raise PolicyError(
             f"{path} is not a valid policy: {error}.",
             field="validation.policy",
-            remedy="See docs/validation.md.",
+            remedy="Correct the file; docs/explanation/validation.md describes the format.",
         ) from error

@@ -1,12 +1,18 @@
 """The loader of judges, attacks and detectors."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from api_schemas.attacks import ATTACK_TITLES
 from api_schemas.detectors import Detectors
 from editor.errors import AttackError, DetectorError, EditorError, JudgeError
+from editor.judging.attacks import load_attack
+from editor.judging.detectors import detector_class
+from editor.judging.judge import judge_class
 from editor.judging.judges.clip import ClipJudge
-from editor.judging.plugins import ATTACKS, DETECTORS, JUDGES, PluginGroup, list_names, load
+from editor.judging.plugins import ATTACKS, DETECTORS, JUDGES, list_names, load
 from tests.editor.judging.conftest import InstallPlugin
 
 PLANTED = "class Planted:\n    pass\n"
@@ -18,10 +24,10 @@ def test_built_in_plugins_are_declared() -> None:
     assert list_names(DETECTORS) == list(Detectors.model_fields)
 
 
-@pytest.mark.parametrize("group", [JUDGES, ATTACKS, DETECTORS])
-def test_every_declared_class_can_be_imported(group: PluginGroup) -> None:
+@pytest.mark.parametrize(("group", "key"), [(JUDGES, "model_type"), (ATTACKS, "name"), (DETECTORS, "name")])
+def test_every_declared_class_can_be_imported(group: str, key: str) -> None:
     for name in list_names(group):
-        assert name == getattr(load(group, name), "model_type" if group is JUDGES else "name")
+        assert name == getattr(load(group, name), key)
 
 
 def test_another_distribution_adds_a_plugin(install_plugin: InstallPlugin) -> None:
@@ -36,17 +42,17 @@ def test_another_distribution_does_not_replace_a_built_in_plugin(install_plugin:
 
 
 @pytest.mark.parametrize(
-    ("group", "error", "field", "known"),
+    ("load_plugin", "error", "field", "known"),
     [
-        (JUDGES, JudgeError, None, "clip, siglip"),
-        (ATTACKS, AttackError, "validation.attacks.plugins.absent", "resurgence"),
-        (DETECTORS, DetectorError, "validation.detectors", "nudenet"),
+        (judge_class, JudgeError, None, "clip, siglip"),
+        (load_attack, AttackError, "validation.attacks.plugins.absent", "resurgence"),
+        (detector_class, DetectorError, "validation.detectors", "nudenet"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_known_names(
-    group: PluginGroup, error: type[EditorError], field: str | None, known: str
+    load_plugin: Callable[[str], Any], error: type[EditorError], field: str | None, known: str
 ) -> None:
     with pytest.raises(error, match="'absent'") as caught:
-        load(group, "absent")
+        load_plugin("absent")
     assert caught.value.field == field
     assert known in str(caught.value.remedy)
