@@ -9,9 +9,9 @@ import pytest
 
 from service.store.database import Database, sqlite_url
 from tests.fakes.clock import FakeClock
-from tests.fakes.postgres import Postgres, serving
+from tests.fakes.postgres import Postgres, running_server
 from tests.fakes.s3 import S3
-from tests.fakes.s3 import serving as s3_serving
+from tests.fakes.s3 import running_server as s3_serving
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
@@ -33,7 +33,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server, empty."""
-    with serving() as server:
+    with running_server() as server:
         yield server
 
 

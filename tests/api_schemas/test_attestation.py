@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 
 @given(payload=st.binary(), signature=st.binary(), urlsafe=st.booleans())
-def test_any_bytes_survive_in_either_alphabet(payload: bytes, signature: bytes, urlsafe: bool) -> None:
+def test_base64_round_trips_in_both_alphabets(payload: bytes, signature: bytes, urlsafe: bool) -> None:
     encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
     raw = {
         "payload": encode(payload).decode(),
@@ -32,17 +32,17 @@ def test_any_bytes_survive_in_either_alphabet(payload: bytes, signature: bytes, 
 
 
 @pytest.mark.parametrize("payload", ["!", "abc", "a b=="])
-def test_what_is_no_base64_is_refused(payload: str) -> None:
+def test_invalid_base64_is_rejected(payload: str) -> None:
     with pytest.raises(ValidationError):
         Envelope.model_validate({"payload": payload, "payloadType": "t", "signatures": [{"sig": ""}]})
 
 
-def test_an_envelope_without_signatures_is_none() -> None:
+def test_envelope_without_signatures_is_rejected() -> None:
     with pytest.raises(ValidationError):
         Envelope.model_validate({"payload": "", "payloadType": "t", "signatures": []})
 
 
-def test_fields_of_later_versions_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
     raw = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "a", "digest": {"sha256": "0" * 64, "sha512": "?"}, "uri": "x"}],
@@ -65,10 +65,10 @@ def test_fields_of_later_versions_are_ignored() -> None:
         ({"revoked_at": NOW + DAY}, NOW, False),
     ],
 )
-def test_when_a_key_is_good(changes: dict[str, datetime], at: datetime, usable: bool) -> None:
+def test_key_validity_period(changes: dict[str, datetime], at: datetime, usable: bool) -> None:
     assert KEY.model_copy(update=changes).is_valid_at(at) is usable
 
 
-def test_a_time_without_a_zone_is_refused() -> None:
+def test_naive_datetime_is_rejected() -> None:
     with pytest.raises(ValidationError):
         PublicKey(keyid="a" * 64, pem="", not_before=datetime(2026, 1, 1))  # noqa: DTZ001

@@ -61,7 +61,7 @@ def artifact(name: str, data: bytes) -> Artifact:
     return Artifact(name=name, kind="weights", media_type="x/y", size=len(data), sha256=digest, url="/file")
 
 
-def test_a_submission_carries_the_key_and_its_idempotency_key() -> None:
+def test_create_sends_api_key_and_idempotency_key() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         assert request.headers["Authorization"] == "Bearer key"
         assert request.headers["Idempotency-Key"] == "mine"
@@ -71,7 +71,7 @@ def test_a_submission_carries_the_key_and_its_idempotency_key() -> None:
     assert client(handler).edits.create(REQUEST, idempotency_key="mine").model_dump() == EDIT.model_dump()
 
 
-def test_a_problem_becomes_an_exception_that_names_the_field() -> None:
+def test_problem_is_raised_with_its_field() -> None:
     problem = Problem.model_validate(
         {
             "type": "urn:expunge:problem:invalid_request",
@@ -92,12 +92,12 @@ def test_a_problem_becomes_an_exception_that_names_the_field() -> None:
 
 
 @pytest.mark.parametrize(("status", "content"), [(502, b"<html>"), (200, b"<html>")])
-def test_something_else_behind_the_url_is_noticed(status: int, content: bytes) -> None:
+def test_response_of_another_service_is_rejected(status: int, content: bytes) -> None:
     with pytest.raises(ClientError):
         answering(status, content).edits.get("edit_1")
 
 
-def test_no_connection_says_how_to_start_one() -> None:
+def test_unreachable_service_suggests_expunge_up() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -105,7 +105,7 @@ def test_no_connection_says_how_to_start_one() -> None:
         client(refuse).edits.get("edit_1")
 
 
-def test_a_broken_stream_is_resumed_where_it_broke() -> None:
+def test_broken_stream_is_resumed() -> None:
     asked: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -120,7 +120,7 @@ def test_a_broken_stream_is_resumed_where_it_broke() -> None:
     assert asked == ["0", "2", "2"]
 
 
-def test_a_stream_that_stays_broken_is_given_up() -> None:
+def test_stream_gives_up_after_max_reconnects() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("broken")
 
@@ -128,7 +128,7 @@ def test_a_stream_that_stays_broken_is_given_up() -> None:
         list(client(handler).edits.follow("edit_1"))
 
 
-def test_waiting_for_a_job_that_fails_raises() -> None:
+def test_wait_raises_if_the_job_failed() -> None:
     failed = EDIT.model_copy(update={"status": "failed"})
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -139,20 +139,20 @@ def test_waiting_for_a_job_that_fails_raises() -> None:
         client(handler).edits.get("edit_1").wait()
 
 
-def test_a_download_is_whole(tmp_path: Path) -> None:
+def test_download_is_complete(tmp_path: Path) -> None:
     path = answering(200, b"weights").edits.download(artifact("text_encoder/model.safetensors", b"weights"), tmp_path)
     assert path == tmp_path / "text_encoder" / "model.safetensors"
     assert path.read_bytes() == b"weights"
 
 
-def test_a_damaged_download_leaves_nothing(tmp_path: Path) -> None:
+def test_corrupted_download_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(DownloadCorrupted):
         answering(200, b"w3ights").edits.download(artifact("delta.safetensors", b"weights"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", ""])
-def test_a_download_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+def test_download_stays_inside_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ClientError, match="outside"):
         answering(200, b"x").edits.download(artifact(name, b"x"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -170,7 +170,7 @@ def test_sync_client_is_generated_from_async_client() -> None:
     assert TARGET.read_text() == generated.stdout
 
 
-def test_the_same_for_asyncio(tmp_path: Path) -> None:
+def test_async_client(tmp_path: Path) -> None:
     data = b"weights"
     done = EDIT.model_copy(update={"artifacts": [artifact("delta.safetensors", data)]})
 
@@ -191,7 +191,7 @@ def test_the_same_for_asyncio(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in paths] == [data]
 
 
-def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed(tmp_path: Path) -> None:
     data, asked = bytes(range(250)), list[str | None]()
     file = artifact("delta.safetensors", data)
 
@@ -210,7 +210,7 @@ def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
     assert asked == [None, "bytes=100-"]
 
 
-def test_a_part_of_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_partial_download_of_another_file_is_not_resumed(tmp_path: Path) -> None:
     """A service that does not know the validator any more sends the whole."""
     data = bytes(range(250))
     file = artifact("delta.safetensors", data)
@@ -219,7 +219,7 @@ def test_a_part_of_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "tries"), [(429, 5), (503, 5), (500, 1), (404, 1)])
-def test_a_busy_service_is_asked_again(status: int, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_is_retried_if_the_service_is_busy(status: int, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     problem = Problem(
@@ -238,7 +238,7 @@ def test_a_busy_service_is_asked_again(status: int, tries: int, monkeypatch: pyt
     assert pauses == [7.0] * (tries - 1)
 
 
-def test_lists_are_read_to_their_end() -> None:
+def test_lists_are_paginated() -> None:
     pages = {None: (["edit_3", "edit_2"], "edit_2"), "edit_2": (["edit_1"], None)}
 
     def handler(request: httpx.Request) -> httpx.Response:

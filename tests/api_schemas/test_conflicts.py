@@ -60,11 +60,11 @@ def kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str
         ([{"concept": "fire"}, {"concept": "fire engine", "replacement": "car"}], ("warning", "homonym")),
     ],
 )
-def test_a_planted_conflict_is_found(removals: list[dict[str, Any]], expected: tuple[str, str]) -> None:
+def test_each_conflict_kind_is_found(removals: list[dict[str, Any]], expected: tuple[str, str]) -> None:
     assert kinds(*removals) == [expected]
 
 
-def test_circles_are_told_from_chains() -> None:
+def test_cycles_are_distinguished_from_chains() -> None:
     ring = [{"concept": a, "replacement": b} for a, b in ("ab", "bc", "ca")]
     assert kinds(*ring) == [("error", "cycle")] * 3
     assert kinds(*ring, {"concept": "d", "replacement": "a"}) == [("error", "cycle")] * 3 + [
@@ -72,7 +72,7 @@ def test_circles_are_told_from_chains() -> None:
     ]
 
 
-def test_a_pinned_prompt_names_nothing_removed() -> None:
+def test_pinned_prompt_must_not_name_a_removed_concept() -> None:
     removals = labelled(
         {"concept": "fox"}, {"concept": "ink", "kind": "style"}, pins=["a red FOX", "a dog", "an inkwell"]
     )
@@ -80,7 +80,7 @@ def test_a_pinned_prompt_names_nothing_removed() -> None:
     assert (conflict.kind, conflict.left.label, conflict.right.field) == ("pin_removed", "request-0", "options.pins[0]")
 
 
-def test_both_parties_are_named() -> None:
+def test_message_names_both_parties() -> None:
     (conflict,) = find_name_conflicts(
         labelled({"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["dog"]})
     )
@@ -90,7 +90,7 @@ def test_both_parties_are_named() -> None:
     assert conflict.remedy
 
 
-def test_an_unused_generic_class_is_no_conflict() -> None:
+def test_unused_parent_class_is_not_a_conflict() -> None:
     assert kinds({"concept": "fox", "replacement": "cat", "generic": "dog"}, {"concept": "dog"}) == []
 
 
@@ -112,7 +112,7 @@ removals = st.builds(
 
 @settings(deadline=None)
 @given(given=st.lists(removals, max_size=6), data=st.data())
-def test_the_order_does_not_matter(given: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_conflicts_do_not_depend_on_order(given: list[dict[str, Any]], data: st.DataObject) -> None:
     removals = labelled(*given)
     shuffled = data.draw(st.permutations(removals))
     assert find_name_conflicts(removals) == find_name_conflicts(shuffled)
@@ -120,7 +120,7 @@ def test_the_order_does_not_matter(given: list[dict[str, Any]], data: st.DataObj
 
 @settings(deadline=None)
 @given(given=st.lists(removals, max_size=5))
-def test_more_removals_solve_no_conflict(given: list[dict[str, Any]]) -> None:
+def test_adding_removals_keeps_existing_conflicts(given: list[dict[str, Any]]) -> None:
     def refused(removals: list[dict[str, Any]]) -> bool:
         return any(conflict.severity == "error" for conflict in find_name_conflicts(labelled(*removals)))
 
@@ -141,11 +141,11 @@ def large(count: int) -> list[LabelledRemoval]:
     )
 
 
-def test_disjoint_vocabularies_have_none() -> None:
+def test_disjoint_vocabularies_have_no_conflicts() -> None:
     assert find_name_conflicts(large(200)) == []
 
 
-def test_the_time_grows_with_the_number_of_removals() -> None:
+def test_time_is_linear_in_the_number_of_removals() -> None:
     def seconds(removals: list[LabelledRemoval]) -> float:
         start = time.process_time()
         find_name_conflicts(removals)
@@ -155,7 +155,7 @@ def test_the_time_grows_with_the_number_of_removals() -> None:
     assert min(seconds(many) for _ in range(3)) < 24 * min(seconds(few) for _ in range(3))
 
 
-def test_names_are_compared_as_they_sound() -> None:
+def test_names_are_normalized_before_comparison() -> None:
     assert normalize_words("The Hot-Dog") == normalize_words("hot dog")
     assert normalize_words("cafe\u0301") == normalize_words("CAF\u00c9")
     assert normalize_words("C++") != normalize_words("C")

@@ -19,7 +19,7 @@ def refusals(*removals: dict[str, object], **fields: object) -> list[tuple[str, 
     return [(field.field, field.code) for field in invalid_fields(caught.value.errors())]
 
 
-def test_the_defaults_are_the_documented_ones() -> None:
+def test_defaults_match_the_documentation() -> None:
     defaults = request()
     assert defaults.model == "emoji"
     assert (defaults.options.preset, defaults.options.preservation) == ("default", "auto")
@@ -28,28 +28,28 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (thresholds.target_accuracy, thresholds.retain_drop, thresholds.confidence) == (0.05, 0.03, 0.95)
 
 
-def test_phrases_are_tidied() -> None:
+def test_phrases_are_normalized() -> None:
     removal = Removal(concept="  red\t fox ", aliases=["cafe\N{COMBINING ACUTE ACCENT}"])
     assert (removal.concept, removal.aliases) == ("red fox", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
 
 
-def test_the_same_name_may_be_an_object_and_a_style() -> None:
+def test_object_and_style_may_share_a_name() -> None:
     assert len(request({"concept": "ink"}, {"concept": "ink", "kind": "style"}).removals) == 2
 
 
-def test_contradictions_are_refused() -> None:
+def test_contradictions_are_rejected() -> None:
     chain = [{"concept": "fox", "replacement": "Dog"}, {"concept": "dog"}]
     assert refusals(*chain) == [("removals", "contradiction")]
     assert refusals({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}) == [("removals", "contradiction")]
 
 
-def test_what_is_pinned_is_not_removed() -> None:
+def test_pinned_prompt_with_a_removed_concept_is_rejected() -> None:
     pinned = {"pins": ["an owl", "a red Fox at night"]}
     assert refusals({"concept": "fox"}, options=pinned) == [("options", "contradiction")]
     assert request({"concept": "cat"}, options=pinned).options.pins == pinned["pins"]
 
 
-def test_overlaps_that_can_be_lived_with_are_accepted() -> None:
+def test_warnings_are_accepted() -> None:
     assert request({"concept": "fire"}, {"concept": "fire engine"}, {"concept": "cat", "preserve": ["fire place"]})
 
 
@@ -67,18 +67,18 @@ def test_overlaps_that_can_be_lived_with_are_accepted() -> None:
         ("exclude", ["x"] * 201, "exclude", "too_long"),
     ],
 )
-def test_names_that_are_refused_are_located(field: str, value: object, where: str, code: str) -> None:
+def test_rejected_names_are_located(field: str, value: object, where: str, code: str) -> None:
     assert refusals({"concept": "fox", field: value}) == [(f"removals[0].{where}", code)]
 
 
 @pytest.mark.parametrize("spellings", ["auto", [], ["foxx"]])
-def test_spellings_are_made_or_given(spellings: object) -> None:
+def test_spellings_are_auto_or_a_list(spellings: object) -> None:
     asked = request({"concept": "fox", "spellings": spellings})
     assert asked.removals[0].spellings == spellings
     assert EditRequest.model_validate_json(asked.model_dump_json()) == asked
 
 
-def test_every_phrase_is_found_with_its_place() -> None:
+def test_phrases_have_their_location() -> None:
     removal = Removal(concept="a", aliases=["b"], titles=["c"], translations={"fr": ["d", "e"]}, spellings=["f"])
     assert removal.phrases() == [
         (("concept",), "a"),
@@ -95,12 +95,12 @@ def test_preservation_is_auto_or_positive(value: object) -> None:
     assert refusals(options={"preservation": value}) == [("options.preservation", "preservation")]
 
 
-def test_a_metadata_key_is_named_by_itself() -> None:
+def test_metadata_key_is_the_error_location() -> None:
     ((field, _),) = refusals(metadata={"k" * 65: "v"})
     assert field == "metadata." + "k" * 65
 
 
-def test_the_digest_follows_the_meaning_not_the_spelling() -> None:
+def test_digest_is_independent_of_formatting() -> None:
     assert request(seed=0).digest() == request({"concept": " fox"}).digest()
     assert request(seed=1).digest() != request().digest()
     assert request().digest().startswith("sha256:")
@@ -117,18 +117,18 @@ def test_the_digest_follows_the_meaning_not_the_spelling() -> None:
         ("a=b=c", "object", "a", "b=c"),
     ],
 )
-def test_removals_on_the_command_line(text: str, kind: str, concept: str, replacement: str | None) -> None:
+def test_parse_removal_arguments(text: str, kind: str, concept: str, replacement: str | None) -> None:
     removal = parse_removal(text)
     assert (removal.kind, removal.concept, removal.replacement) == (kind, concept, replacement)
 
 
 @pytest.mark.parametrize("text", ["", "=x", "fox=", "fox=fox", "style:"])
-def test_bad_removals_teach_the_syntax(text: str) -> None:
+def test_invalid_removal_argument_explains_the_syntax(text: str) -> None:
     with pytest.raises(UsageError, match="CONCEPT"):
         parse_removal(text)
 
 
-def test_a_request_from_the_command_line() -> None:
+def test_build_request_from_options() -> None:
     built = build_request(["fox", "style:ink"], RemovalOptions(preserve=["wolf"]), seed=3)
     assert [removal.preserve for removal in built.removals] == [["wolf"], ["wolf"]]
     assert built.seed == 3
@@ -136,7 +136,7 @@ def test_a_request_from_the_command_line() -> None:
         build_request(["fox"], seed=-1)
 
 
-def test_names_on_the_command_line_find_their_removal() -> None:
+def test_name_options_apply_to_their_removal() -> None:
     options = RemovalOptions(
         exclude=["foxes"],
         aliases=["Fox=vixen", "style:fox=red hand"],
@@ -153,7 +153,7 @@ def test_names_on_the_command_line_find_their_removal() -> None:
 
 
 @pytest.mark.parametrize("text", ["owl=vixen", "fox", "fox=", "=vixen", "style:fox=x"])
-def test_a_name_of_nothing_that_is_removed_is_refused(text: str) -> None:
+def test_name_option_for_unknown_removal_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="fox=vixen") as caught:
         build_request(["fox"], RemovalOptions(aliases=[text]))
     assert caught.value.field == "aliases"

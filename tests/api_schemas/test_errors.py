@@ -19,11 +19,11 @@ def tree(root: type[ExpungeError]) -> Iterator[type[ExpungeError]]:
             yield from tree(branch)
 
 
-def test_the_tree_is_drawn_completely() -> None:
+def test_docstring_lists_every_error() -> None:
     assert errors.__doc__
     assert [error.__name__ for error in tree(ExpungeError) if error.__name__ not in errors.__doc__] == []
 
 
-def test_codes_are_unique() -> None:
+def test_error_codes_are_unique() -> None:
     codes = [error.code for error in tree(ExpungeError) if "code" in vars(error)]
     assert sorted(codes) == sorted(set(codes))

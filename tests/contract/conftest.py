@@ -1,4 +1,4 @@
-"""Two tenants on one service: one has something of everything, the other nothing."""
+"""A service with data of tenant `one` and none of tenant `two`."""
 
 import io
 from collections.abc import Iterator
@@ -26,23 +26,23 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.model import write_model
 
 SECRET = "quokka"
-"""What the one tenant has removed: nobody else may read of it."""
+"""A concept that tenant `one` has removed. No other tenant may read it."""
 
 
 @dataclass
-class World:
-    """A service, and what there is in it."""
+class SampleService:
+    """A service with sample data."""
 
     app_state: AppState
     app: FastAPI
     owned: dict[str, str] = field(default_factory=dict)
-    """Path parameters that name something of tenant `one`."""
+    """Path parameters that name resources of tenant `one`."""
     secrets: list[str] = field(default_factory=list)
-    """What may be read by nobody else."""
+    """Strings that only tenant `one` may read."""
 
 
 @pytest.fixture
-def world(tmp_path: Path, database: Database, clock: FakeClock) -> World:
+def sample(tmp_path: Path, database: Database, clock: FakeClock) -> SampleService:
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
     settings = ServiceSettings(
         data_dir=tmp_path,
@@ -54,22 +54,22 @@ def world(tmp_path: Path, database: Database, clock: FakeClock) -> World:
         webhook_allowed_hosts=["receiver.test:80"],
     )
     app_state = AppState.from_settings(settings, clock=clock)
-    found = World(app_state, create_app(app_state))
-    _furnish(found)
+    found = SampleService(app_state, create_app(app_state))
+    _create_sample_data(found)
     return found
 
 
 @pytest.fixture
-def client_of(world: World) -> Iterator["ClientOf"]:
+def client_for(sample: SampleService) -> Iterator["ClientFactory"]:
     with ExitStack() as stack:
-        yield ClientOf(world, stack)
+        yield ClientFactory(sample, stack)
 
 
-class ClientOf:
-    """A client with a key of a tenant and some scopes."""
+class ClientFactory:
+    """Returns clients with a key of a tenant and some scopes."""
 
-    def __init__(self, world: World, stack: ExitStack) -> None:
-        self._world = world
+    def __init__(self, sample: SampleService, stack: ExitStack) -> None:
+        self._world = sample
         self._stack = stack
 
     def __call__(self, tenant: str, scopes: tuple[str, ...] = SCOPES) -> TestClient:
@@ -82,9 +82,9 @@ class ClientOf:
         )
 
 
-def _furnish(world: World) -> None:
-    """An edit that has joined a ledger and published, a batch, a receiver and a message to it."""
-    app_state, now = world.app_state, world.app_state.clock()
+def _create_sample_data(sample: SampleService) -> None:
+    """Create an edit that joined a ledger and was published, a batch, an endpoint and a message to it."""
+    app_state, now = sample.app_state, sample.app_state.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_published(app_state, name, f"{name} of {SECRET}") for name in FILES]
     sealed = WebhookSigner.new().sealed_columns(app_state.settings.secret_box())
@@ -99,7 +99,7 @@ def _furnish(world: World) -> None:
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
         ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
         (delivery,) = webhooks.list_deliveries(session, endpoint.id, after=None, limit=1)
-    world.owned = {
+    sample.owned = {
         "edit_id": job.id,
         "batch_id": batch.id,
         "endpoint_id": endpoint.id,
@@ -112,7 +112,7 @@ def _furnish(world: World) -> None:
         "repo": job.id,
         "revision": "main",
     }
-    world.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, files[0].sha256, "d" * 64]
+    sample.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, files[0].sha256, "d" * 64]
 
 
 FILES = {

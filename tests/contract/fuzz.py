@@ -1,4 +1,4 @@
-"""Every operation of the contract with requests that Schemathesis makes up, all its checks on each reply.
+"""Schemathesis against every operation of the contract, with all its checks on each reply.
 
 python -m tests.contract.fuzz --examples 100
 """
@@ -12,37 +12,40 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.contract.live import serving
+from tests.contract.live import live_service
 
-COUNT = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
+CASE_COUNT = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
 FAILURES = re.compile(r"(\d+) unique failure")
-ACCEPTANCES = ["2xx", "3xx", "401", "403", "404", "409", "416", "422", "429", "5xx"]
-"""Of data that keep to the schema: Schemathesis' own list; 422, for names that contradict one another and phrases too long for
-the model are no matter of a schema; and 416, for neither is how long a file is."""
-REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
-"""Of data that break the schema: Schemathesis' own list, and 413, for what is too large besides isn't read at all."""
+ACCEPTED_STATUSES = ["2xx", "3xx", "401", "403", "404", "409", "416", "422", "429", "5xx"]
+"""Statuses for valid data: Schemathesis' defaults, 422 for conflicting names and phrases that are too long for the model, and
+416, because a schema cannot express the length of a file."""
+REJECTED_STATUSES = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+"""Statuses for invalid data: Schemathesis' defaults, and 413, because a body that is too large is not parsed."""
 CONFIG = "".join(
     f"[checks.{check}]\nexpected-statuses = {statuses}\n"
-    for check, statuses in {"positive_data_acceptance": ACCEPTANCES, "negative_data_rejection": REFUSALS}.items()
+    for check, statuses in {
+        "positive_data_acceptance": ACCEPTED_STATUSES,
+        "negative_data_rejection": REJECTED_STATUSES,
+    }.items()
 )
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of it."""
+class FuzzResult:
+    """The result of a run."""
 
     failures: int
     cases: int
     output: str
 
 
-def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stateful") -> Outcome:
-    """Run Schemathesis against a service of our own.
+def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stateful") -> FuzzResult:
+    """Run Schemathesis against a local service.
 
     Args:
-        examples: for each operation; what the coverage phase makes comes on top.
+        examples: per operation; the coverage phase adds more.
     """
-    with tempfile.TemporaryDirectory() as folder, serving() as live:
+    with tempfile.TemporaryDirectory() as folder, live_service() as live:
         Path(folder, "schemathesis.toml").write_text(CONFIG)
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
@@ -59,13 +62,13 @@ def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stat
             "--no-color",
         ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    cases, failures = COUNT.search(done.stdout), FAILURES.search(done.stdout)
+    cases, failures = CASE_COUNT.search(done.stdout), FAILURES.search(done.stdout)
     found = int(failures[1]) if failures else int(done.returncode != 0)
-    return Outcome(found, int(cases[1]) if cases else 0, done.stdout + done.stderr)
+    return FuzzResult(found, int(cases[1]) if cases else 0, done.stdout + done.stderr)
 
 
 def main() -> None:
-    """Print what was found and, last, a summary as JSON; exit with 1 where something was found."""
+    """Print the output and a JSON summary; exit with 1 if there were failures."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.fuzz")
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""A service on a port, with a worker without science beside it, in this process: for tools that want a URL."""
+"""A service on a port, with a worker that uses the fake editor, in this process."""
 
 import tempfile
 import threading
@@ -15,24 +15,24 @@ from service.settings import ServiceSettings
 from service.store import api_keys, outbox
 from service.store.clock import utc_now
 from tests.fakes.model import write_model
-from tests.fakes.stack import eventually
+from tests.fakes.stack import wait_until
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
-FAKES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner")}
+FAKE_MODULES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner")}
 
 
 @dataclass(frozen=True)
-class Live:
-    """Where it is, and how to get in."""
+class LiveService:
+    """URL and API key of a running service."""
 
     url: str
     key: str
 
 
 @contextmanager
-def serving() -> Iterator[Live]:
-    """A service on an empty store, gone afterwards."""
+def live_service() -> Iterator[LiveService]:
+    """Run a service with an empty store."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         models = {"tiny": write_model(root / "models" / "tiny")}
@@ -46,15 +46,18 @@ def serving() -> Iterator[Live]:
         with app_state.database.write() as session:
             api_keys.register(session, key, now=utc_now())
         app = create_app(app_state)
-        app.openapi()  # made once, and kept: on a busy machine that takes longer than a client waits
+        app.openapi()  # The contract is built once and cached; on a busy machine building it takes longer than a client waits.
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
-        worker = WorkerSettings(data_dir=root, models=models, progress_seconds=0.0, **FAKES)
-        threads = [threading.Thread(target=server.run), threading.Thread(target=_work, args=[app_state, worker, stop])]
+        worker = WorkerSettings(data_dir=root, models=models, progress_seconds=0.0, **FAKE_MODULES)
+        threads = [
+            threading.Thread(target=server.run),
+            threading.Thread(target=_run_jobs, args=[app_state, worker, stop]),
+        ]
         for thread in threads:
             thread.start()
-        eventually(lambda: server.started)
+        wait_until(lambda: server.started)
         try:
-            yield Live(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", key)
+            yield LiveService(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", key)
         finally:
             app_state.shutting_down.set()
             stop.set()
@@ -64,8 +67,8 @@ def serving() -> Iterator[Live]:
             app_state.database.close()
 
 
-def _work(app_state: AppState, settings: WorkerSettings, stop: threading.Event) -> None:
-    """Do every job as soon as it is there, dry runs first: somebody waits for them."""
+def _run_jobs(app_state: AppState, settings: WorkerSettings, stop: threading.Event) -> None:
+    """Run each job at once, dry runs first, because a client waits for them."""
     runner = Runner(settings, app_state.database, app_state.blobs, app_state.registry)
     while not stop.wait(0.02):
         with app_state.database.read() as session:

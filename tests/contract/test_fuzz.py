@@ -1,9 +1,9 @@
-"""A short form of `make schemathesis`."""
+"""A short version of `make schemathesis`."""
 
 from tests.contract.fuzz import fuzz
 
 
-def test_no_made_up_request_finds_a_fault() -> None:
+def test_generated_requests_find_no_fault() -> None:
     outcome = fuzz(examples=1, seed=1, phases="examples,fuzzing")
     assert outcome.failures == 0, outcome.output[-6000:]
     assert outcome.cases > 50

@@ -1,4 +1,4 @@
-"""The contract describes everything, its examples are true, and no message changes its shape unnoticed."""
+"""The OpenAPI contract: complete descriptions, valid examples, unchanged wire shapes."""
 
 import json
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from api_schemas.sse import EventStreamParser
 from service.api.openapi_examples import EXAMPLE_MODELS
 from service.store.orm import MAX_INTEGER
 from tests.contract import wire
-from tests.contract.conftest import World
+from tests.contract.conftest import SampleService
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 
 
 @pytest.fixture
-def contract(world: World) -> dict[str, Any]:
-    return world.app.openapi()
+def contract(sample: SampleService) -> dict[str, Any]:
+    return sample.app.openapi()
 
 
 def operations(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -47,10 +47,10 @@ def messages(example: str) -> list[Any]:
 
 
 ITEMS = {"text/event-stream": messages, "application/jsonl": lines}
-"""Media types that are sequences, and how their items are read."""
+"""Media types that are sequences, with a parser of their items."""
 
 
-def test_every_operation_says_what_it_does_and_what_it_needs(contract: dict[str, Any]) -> None:
+def test_every_operation_has_summary_description_and_scope(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         assert operation["summary"], name
         assert operation["description"], name
@@ -59,7 +59,7 @@ def test_every_operation_says_what_it_does_and_what_it_needs(contract: dict[str,
             assert parameter.get("description") or parameter["in"] == "query", (name, parameter["name"])
 
 
-def test_every_body_has_an_example_that_keeps_to_its_schema(contract: dict[str, Any]) -> None:
+def test_every_body_has_a_valid_example(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         for media_type, content in contents(operation):
             if media_type == "*/*":
@@ -70,7 +70,7 @@ def test_every_body_has_an_example_that_keeps_to_its_schema(contract: dict[str, 
                 jsonschema.validate(value, {**schema, "components": contract["components"]})
 
 
-def test_the_example_of_a_stream_tells_an_event_and_the_end(contract: dict[str, Any]) -> None:
+def test_stream_example_has_an_event_and_the_end(contract: dict[str, Any]) -> None:
     stream = contract["paths"]["/v1/edits/{edit_id}/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     first, last = messages(stream["example"])
     assert Event.model_validate_json(first["data"]).seq == int(first["id"])
@@ -80,24 +80,24 @@ def test_the_example_of_a_stream_tells_an_event_and_the_end(contract: dict[str, 
             jsonschema.validate(spoilt, stream["itemSchema"])
 
 
-def test_no_number_may_be_larger_than_what_a_column_holds(contract: dict[str, Any]) -> None:
+def test_integer_parameters_fit_their_columns(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         for parameter in operation.get("parameters", []):
             for kind in parameter["schema"].get("anyOf", [parameter["schema"]]):
                 assert kind.get("type") != "integer" or kind["maximum"] <= MAX_INTEGER, (name, parameter["name"])
 
 
-def test_errors_are_problems(contract: dict[str, Any]) -> None:
+def test_error_responses_are_problem_documents(contract: dict[str, Any]) -> None:
     for name, operation in operations(contract):
         for status in ("4XX", "5XX"):
             assert list(operation["responses"][status]["content"]) == ["application/problem+json"], name
 
 
 @pytest.mark.parametrize("example", EXAMPLE_MODELS, ids=lambda example: type(example).__name__)
-def test_an_example_is_read_as_it_was_written(example: Any) -> None:
+def test_examples_round_trip(example: Any) -> None:
     assert type(example).model_validate_json(example.model_dump_json(by_alias=True)) == example
 
 
-def test_no_message_has_changed_its_shape() -> None:
-    """If this was meant: `python -m tests.contract.wire > tests/contract/wire.json`."""
+def test_wire_shapes_are_unchanged() -> None:
+    """To accept a change: `python -m tests.contract.wire > tests/contract/wire.json`."""
     assert wire.wire() == json.loads(wire.FILE.read_text())

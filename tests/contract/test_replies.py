@@ -1,4 +1,4 @@
-"""What is answered is what the contract says: status, media type and schema, of replies that a made-up request seldom meets."""
+"""Replies that generated requests seldom reach conform to the contract: status, media type and schema."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from api_schemas.client import Client
 from api_schemas.edits import EditRequest, Removal
-from tests.contract.live import Live, serving
+from tests.contract.live import LiveService, live_service
 
 CONFORMANCE = CHECKS.get_by_names(
     ["status_code_conformance", "content_type_conformance", "response_schema_conformance"]
@@ -23,16 +23,16 @@ HUB, WEIGHTS = "/hf/{namespace}/{repo}/resolve/{revision}/{name}", "text_encoder
 
 @dataclass(frozen=True)
 class Contract:
-    """A running service's contract, and what there is to ask for."""
+    """The contract of a running service, and path parameters of its resources."""
 
-    live: Live
+    live: LiveService
     operations: OpenApiSchema
     names: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def contract() -> Iterator[Contract]:
-    with serving() as live, Client(live.url, live.key) as client:
+    with live_service() as live, Client(live.url, live.key) as client:
         edit = client.edits.create(EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True)).wait()
         names = {"edit_id": edit.id, "model_id": "tiny", "number": "1"}
         hub = {"namespace": "expunge", "repo": edit.id, "revision": "main"}
@@ -60,20 +60,20 @@ def contract() -> Iterator[Contract]:
         (f"{EDIT}/stream", {"Last-Event-ID": str(2**63)}, 422, "application/problem+json"),
     ],
 )
-def test_a_reply_is_as_described(
+def test_reply_conforms_to_the_contract(
     contract: Contract, path: str, asked: dict[str, Any], status: int, media_type: str
 ) -> None:
     response = _checked(contract, "GET", path, asked)
     assert (response.status_code, *response.headers.get("content-type", [""])) == (status, media_type)
 
 
-def test_an_edit_that_was_waited_for_is_as_described(contract: Contract) -> None:
+def test_awaited_edit_conforms_to_the_contract(contract: Contract) -> None:
     body = {"model": "tiny", "removals": [{"concept": "fox"}]}
     assert _checked(contract, "POST", "/v1/edits", {"Prefer": "wait=30"}, body).status_code == 200
 
 
 def _checked(contract: Contract, method: str, path: str, asked: dict[str, str], body: Any = None) -> Any:
-    """Ask: what the path has a place for goes there, what looks like a header's name there, the rest into the query."""
+    """Send a request. Parameters of the path, headers (capitalized) and query parameters are told apart by their names."""
     places = {name: value for name, value in {**contract.names, **asked}.items() if f"{{{name}}}" in path}
     headers = {name: value for name, value in asked.items() if name[0].isupper()}
     query = {name: value for name, value in asked.items() if name not in places | headers}
@@ -84,5 +84,5 @@ def _checked(contract: Contract, method: str, path: str, asked: dict[str, str], 
     return response
 
 
-def _key(live: Live) -> dict[str, str]:
+def _key(live: LiveService) -> dict[str, str]:
     return {"Authorization": f"Bearer {live.key}"}

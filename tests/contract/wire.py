@@ -1,4 +1,4 @@
-"""The shape of everything on the wire, as it was agreed: `python -m tests.contract.wire > tests/contract/wire.json`."""
+"""The agreed shape of every message: `python -m tests.contract.wire > tests/contract/wire.json`."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ from typing import Any
 from service.api.openapi_examples import EXAMPLE_MODELS
 
 FILE = Path(__file__).with_name("wire.json")
-ELSEWHERE = {"AuditReport"}
-"""Has a published schema of its own."""
+PUBLISHED_SEPARATELY = {"AuditReport"}
+"""Models with a published schema of their own."""
 
 
 def wire() -> dict[str, Any]:
-    """Each message with all its fields, by the name of its schema."""
+    """Return each example message with all its fields, by schema name."""
     named = {type(one).__name__: one.model_dump(mode="json", by_alias=True) for one in EXAMPLE_MODELS}
-    return {name: named[name] for name in sorted(set(named) - ELSEWHERE)}
+    return {name: named[name] for name in sorted(set(named) - PUBLISHED_SEPARATELY)}
 
 
 if __name__ == "__main__":

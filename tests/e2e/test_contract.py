@@ -1,4 +1,4 @@
-"""The contract over real processes: dry runs beside a busy worker, a ledger, a batch, webhooks, cancel in every phase."""
+"""End-to-end tests of dry runs, ledgers, batches, webhooks and cancellation over real processes."""
 
 import json
 import threading
@@ -11,11 +11,11 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.fakes.stack import Stack, eventually, running
+from tests.fakes.stack import Stack, running_stack, wait_until
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keeps what it is told; fails at first, as receivers do."""
+    """Records messages and answers the first one with an error."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, str], bytes]] = []
@@ -52,7 +52,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
     more = {"EXPUNGE_QUICK_WORKER": "true", "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver.host])}
-    with running(tmp_path_factory.mktemp("contract") / "data", **more) as stack:
+    with running_stack(tmp_path_factory.mktemp("contract") / "data", **more) as stack:
         yield stack
 
 
@@ -66,9 +66,9 @@ def body(concept: str, **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "removals": [{"concept": concept}], **more}
 
 
-def test_a_dry_run_does_not_wait_for_edits(stack: Stack, http: httpx.Client) -> None:
+def test_dry_run_does_not_wait_for_edits(stack: Stack, http: httpx.Client) -> None:
     busy = stack.submit(slow="60")
-    stack.reach(busy, "trace")
+    stack.wait_for_phase(busy, "trace")
     response = http.post("/v1/edits:validate", json=body("fox"))
     assert (response.status_code, response.json()["object"]) == (200, "plan")
     assert response.json()["estimate"]["images"] == 8
@@ -76,10 +76,10 @@ def test_a_dry_run_does_not_wait_for_edits(stack: Stack, http: httpx.Client) -> 
     refused = http.post("/v1/edits:validate", json=body("fox", metadata={"refuse": "plan"}))
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/removals/0/concept")
     stack.client.edits.cancel(busy.id)
-    eventually(lambda: stack.client.edits.get(busy.id).status == "canceled", 10)
+    wait_until(lambda: stack.client.edits.get(busy.id).status == "canceled", 10)
 
 
-def test_the_reply_can_be_waited_for(http: httpx.Client) -> None:
+def test_prefer_wait_returns_the_finished_edit(http: httpx.Client) -> None:
     response = http.post("/v1/edits", json=body("fox"), headers={"Prefer": "wait=30"})
     assert (response.status_code, response.json()["status"]) == (200, "succeeded")
     assert response.headers["Preference-Applied"] == "wait=30"
@@ -90,7 +90,7 @@ def test_the_ledger_over_http(http: httpx.Client) -> None:
     fox = http.post("/v1/edits", json=body("fox", ledger=True), headers=wait).json()
     batch = http.post("/v1/batches?model=tiny", content=b"concept\nowl\nfox\n", headers={"Content-Type": "text/csv"})
     edit_id = batch.json()["edit"]["id"]
-    eventually(lambda: http.get(f"/v1/edits/{edit_id}").json()["status"] == "succeeded")
+    wait_until(lambda: http.get(f"/v1/edits/{edit_id}").json()["status"] == "succeeded")
     items = http.get(batch.json()["items_url"]).json()["data"]
     assert [(item["concept"], item["status"]) for item in items] == [("owl", "removed"), ("fox", "removed")]
     gone = http.post(f"/v1/edits/{edit_id}/revoke", headers=wait).json()
@@ -106,15 +106,15 @@ def test_the_ledger_over_http(http: httpx.Client) -> None:
     assert (clash.status_code, clash.json()["conflicts"][0]["kind"]) == (409, "replacement_removed")
 
 
-def test_a_receiver_that_fails_at_first_is_told_again(http: httpx.Client, receiver: Receiver) -> None:
+def test_failed_webhook_is_retried(http: httpx.Client, receiver: Receiver) -> None:
     made = http.post("/v1/webhook_endpoints", json={"url": f"http://{receiver.host}/hook"}).json()
     edit = http.post("/v1/edits", json=body("fox"), headers={"Prefer": "wait=30"}).json()
-    eventually(lambda: len(receiver.seen) == 2, 20)
+    wait_until(lambda: len(receiver.seen) == 2, 20)
     (first, content), (second, again) = receiver.seen
     assert (first["webhook-id"], content) == (second["webhook-id"], again)
     message = Webhook(made["secret"]).verify(again, {name.lower(): value for name, value in second.items()})
     assert (message["type"], message["data"]["id"]) == ("edit.succeeded", edit["id"])
-    eventually(
+    wait_until(
         lambda: http.get(f"/v1/webhook_endpoints/{made['id']}/deliveries").json()["data"][0]["status"] != "pending"
     )
     (delivery,) = http.get(f"/v1/webhook_endpoints/{made['id']}/deliveries").json()["data"]
@@ -122,12 +122,12 @@ def test_a_receiver_that_fails_at_first_is_told_again(http: httpx.Client, receiv
 
 
 @pytest.mark.parametrize("phase", ["trace", "edit", "validate", "publish"])
-def test_a_cancel_takes_less_than_ten_seconds_in_every_phase(stack: Stack, http: httpx.Client, phase: str) -> None:
+def test_cancellation_takes_less_than_ten_seconds_in_every_phase(stack: Stack, http: httpx.Client, phase: str) -> None:
     edit = stack.submit(slow="60", slow_in=phase)
-    stack.reach(edit, phase)
+    stack.wait_for_phase(edit, phase)
     asked = time.monotonic()
     assert http.post(f"/v1/edits/{edit.id}/cancel").status_code == 202
-    eventually(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
+    wait_until(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
     assert time.monotonic() - asked < 10
     done = httpx.get(f"{stack.url}{edit.urls.stream}", headers=stack.authorization | {"Last-Event-ID": "1000"})
     assert done.status_code == 204

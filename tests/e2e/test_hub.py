@@ -1,4 +1,4 @@
-"""The Hub's own clients, with nothing but HF_ENDPOINT set, get the edited model from us."""
+"""The Hugging Face clients download the edited model with HF_ENDPOINT as their only setting."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from service.store.claims import StoredArtifact
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
-from tests.fakes.stack import ROOT, eventually
+from tests.fakes.stack import ROOT, wait_until
 
 WEIGHTS = ROOT / "editor" / "emoji" / "weights"
 TEXT_ENCODER = "text_encoder/model.safetensors"
@@ -55,7 +55,7 @@ print(json.dumps(found))
 
 
 def edited_text_encoder() -> bytes:
-    """The base's, with a bias that the base does not have."""
+    """Return the base model's text encoder with a changed bias."""
     import torch
     from safetensors.torch import load_file, save
 
@@ -77,7 +77,7 @@ def app_state(tmp_path: Path) -> Iterator[AppState]:
 
 @pytest.fixture
 def edit(app_state: AppState) -> str:
-    """An edit that has published an edited text encoder, as the ledger's first revision."""
+    """Create an edit that published an edited text encoder as the ledger's first revision."""
     blob, now = app_state.blobs.put(io.BytesIO(edited_text_encoder())), utc_now()
     files = [StoredArtifact(TEXT_ENCODER, "weights", "application/octet-stream", blob.size, blob.sha256)]
     with app_state.database.write() as session:
@@ -92,21 +92,21 @@ def edit(app_state: AppState) -> str:
 
 @pytest.fixture
 def endpoint(app_state: AppState) -> Iterator[str]:
-    """Where a client with a key finds us."""
+    """Run the service and return the URL for HF_ENDPOINT."""
     key = api_keys.new_key()
     with app_state.database.write() as session:
         api_keys.register(session, key, now=utc_now())
     server = uvicorn.Server(uvicorn.Config(create_app(app_state), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
-    eventually(lambda: server.started)
+    wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://:{key}@127.0.0.1:{port}/hf"
     server.should_exit = True
     thread.join()
 
 
-def test_the_clients_of_the_hub_get_the_edited_model(endpoint: str, edit: str, tmp_path: Path) -> None:
+def test_hub_clients_download_the_edited_model(endpoint: str, edit: str, tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     alone = kept | {"HF_ENDPOINT": endpoint, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_the_clients_of_the_hub_get_the_edited_model(endpoint: str, edit: str, t
         assert (folder / unchanged).read_bytes() == (WEIGHTS / unchanged).read_bytes()
 
 
-def test_there_is_nothing_for_who_has_no_key(endpoint: str, edit: str) -> None:
+def test_hub_routes_require_a_key(endpoint: str, edit: str) -> None:
     url = httpx.URL(endpoint).copy_with(username="", password="")
     for path in (f"/api/models/expunge/{edit}", f"/expunge/{edit}/resolve/main/{TEXT_ENCODER}"):
         assert httpx.get(str(url) + path).status_code == 401

@@ -1,4 +1,4 @@
-"""The same way with the real editor and the embedded model: few prompts and few steps, so that it takes a minute."""
+"""End-to-end test with the real editor and the embedded model; few prompts and steps, so that it takes a minute."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ from api_schemas.edits import EditRequest, Removal, Validation
 from editor.publishing.attestation.keys import read_keys
 from editor.publishing.attestation.verification_case import Case
 from editor.publishing.attestation.verify import verify
-from tests.fakes.stack import ROOT, running
+from tests.fakes.stack import ROOT, running_stack
 
 WEIGHTS = ROOT / "editor" / "emoji" / "weights" / "model_index.json"
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_a_concept_is_removed_from_the_embedded_model(tmp_path: Path) -> None:
+def test_remove_a_concept_from_the_embedded_model(tmp_path: Path) -> None:
     request = EditRequest(
         model="emoji",
         removals=[Removal(concept="fox", replacement="dog face")],
         validation=Validation(steps=4, retain_prompts=4),
     )
-    with running(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
+    with running_stack(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
         (model,) = [model for model in stack.client.models.list() if model.id == "emoji"]
         assert model.max_phrase_tokens == 14
         edit = stack.client.edits.create(request).wait()

@@ -1,4 +1,4 @@
-"""The whole way: HTTP, queue, worker, artifacts, download. Real broker, real Celery worker, real uvicorn."""
+"""End-to-end tests from submission to download, with a real broker, Celery worker and uvicorn."""
 
 import hashlib
 import json
@@ -17,12 +17,12 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import JobFailed
 from api_schemas.events import Event
 from service.launcher import broker
-from tests.fakes.stack import Stack, assert_gone, command, environment, eventually, family_of, running
+from tests.fakes.stack import Stack, assert_all_ended, child_processes, command, environment, running_stack, wait_until
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("stack") / "data") as stack:
+    with running_stack(tmp_path_factory.mktemp("stack") / "data") as stack:
         yield stack
 
 
@@ -31,7 +31,7 @@ def expunge_edit(stack: Stack, out: Path, *arguments: str) -> "subprocess.Comple
     return subprocess.run(command("edit", *options), env=environment(), capture_output=True, text=True, timeout=60)
 
 
-def test_a_job_from_submission_to_download(stack: Stack, tmp_path: Path) -> None:
+def test_submit_follow_and_download(stack: Stack, tmp_path: Path) -> None:
     events: list[Event] = []
     edit = stack.submit().wait(events.append)
     assert (edit.status, edit.verdict, edit.attempt) == ("succeeded", "passed", 1)
@@ -44,10 +44,10 @@ def test_a_job_from_submission_to_download(stack: Stack, tmp_path: Path) -> None
     assert edit.report().job_id == edit.id
 
 
-def test_what_is_urgent_is_started_first(stack: Stack) -> None:
-    """Both wait, and the other one has waited for longer."""
+def test_priority_decides_the_order(stack: Stack) -> None:
+    """All three wait, and the least urgent was submitted first."""
     busy = stack.submit(slow="0.5")
-    stack.reach(busy, "trace")
+    stack.wait_for_phase(busy, "trace")
     asked = [
         EditRequest(model="tiny", removals=[Removal(concept="fox")], priority=p) for p in ("low", "normal", "high")
     ]
@@ -57,7 +57,7 @@ def test_what_is_urgent_is_started_first(stack: Stack) -> None:
     assert all(edit.metrics["queue_seconds"] > 0 and edit.metrics["run_seconds"] > 0 for edit in ended)
 
 
-def test_the_command_line_does_the_same(stack: Stack, tmp_path: Path) -> None:
+def test_edit_command(stack: Stack, tmp_path: Path) -> None:
     done = expunge_edit(stack, tmp_path, "--remove", "fox=dog face", "--remove", "style:ink=noto")
     assert done.returncode == 0, done.stderr
     assert "passed" in done.stdout
@@ -65,7 +65,7 @@ def test_the_command_line_does_the_same(stack: Stack, tmp_path: Path) -> None:
     assert (tmp_path / "text_encoder" / "model.safetensors").exists()
 
 
-def test_the_command_line_in_json(stack: Stack, tmp_path: Path) -> None:
+def test_edit_command_with_json_output(stack: Stack, tmp_path: Path) -> None:
     done = expunge_edit(stack, tmp_path, "--remove", "fox", "--no-validate", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     result: dict[str, Any] = json.loads(done.stdout)
@@ -74,39 +74,39 @@ def test_the_command_line_in_json(stack: Stack, tmp_path: Path) -> None:
     assert all(Path(path).exists() for path in result["files"])
 
 
-def test_the_command_line_leaves_full_weights_out_when_asked(stack: Stack, tmp_path: Path) -> None:
+def test_edit_command_without_full_weights(stack: Stack, tmp_path: Path) -> None:
     done = expunge_edit(stack, tmp_path, "--remove", "fox", "--delta-only")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "delta.safetensors").exists()
     assert not (tmp_path / "text_encoder").exists()
 
 
-def test_the_command_line_names_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
+def test_edit_command_reports_invalid_fields(stack: Stack, tmp_path: Path) -> None:
     done = expunge_edit(stack, tmp_path, "--remove", "word " * 15)
     assert done.returncode == 2
     assert "removals[0].concept" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_what_the_editor_refuses_fails_with_its_reasons(stack: Stack) -> None:
+def test_editor_error_fails_the_job_with_its_message(stack: Stack) -> None:
     with pytest.raises(JobFailed, match="out of reach") as caught:
         stack.submit(refuse="edit").wait()
     assert caught.value.field == "removals[0].concept"
 
 
-def test_a_running_job_stops_when_asked(stack: Stack) -> None:
+def test_cancel_a_running_job(stack: Stack) -> None:
     edit = stack.submit(slow="30")
-    stack.reach(edit, "trace")
+    stack.wait_for_phase(edit, "trace")
     assert stack.client.edits.cancel(edit.id).status == "canceling"
-    eventually(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
+    wait_until(lambda: stack.client.edits.get(edit.id).status == "canceled", 10)
 
 
-def test_a_job_that_ignores_its_cancel_is_ended_and_the_worker_lives_on(tmp_path: Path) -> None:
-    with running(tmp_path / "data", EXPUNGE_CANCEL_GRACE_SECONDS="1") as stack:
+def test_job_that_ignores_cancellation_is_killed_and_the_worker_survives(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data", EXPUNGE_CANCEL_GRACE_SECONDS="1") as stack:
         deaf = stack.submit(slow="30", deaf="yes")
-        stack.reach(deaf, "trace")
+        stack.wait_for_phase(deaf, "trace")
         stack.client.edits.cancel(deaf.id)
-        eventually(lambda: stack.client.edits.get(deaf.id).status == "canceled", 15)
+        wait_until(lambda: stack.client.edits.get(deaf.id).status == "canceled", 15)
         assert stack.submit().wait().status == "succeeded"
         assert stack.client.edits.get(deaf.id).status == "canceled"
 
@@ -118,7 +118,7 @@ def test_second_instance_is_refused(stack: Stack) -> None:
     assert "Another `expunge up`" in done.stderr
 
 
-def test_a_taken_port_is_refused(stack: Stack, tmp_path: Path) -> None:
+def test_occupied_port_is_rejected(stack: Stack, tmp_path: Path) -> None:
     port = stack.url.rpartition(":")[2]
     done = subprocess.run(
         command("up", "--data-dir", tmp_path, "--port", port),
@@ -131,7 +131,7 @@ def test_a_taken_port_is_refused(stack: Stack, tmp_path: Path) -> None:
     assert "--port" in done.stderr
 
 
-def test_the_folder_is_private(stack: Stack) -> None:
+def test_data_folder_is_private(stack: Stack) -> None:
     for path in (stack.data_dir, stack.data_dir / "api-key", stack.data_dir / "service.json"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     assert httpx.get(f"{stack.url}/v1/edits").status_code == 401
@@ -144,32 +144,32 @@ def read_stream(stack: Stack, path: str, lines: list[str]) -> None:
             lines.append(line)
 
 
-def test_stopping_ends_open_streams_and_starting_again_finds_everything(tmp_path: Path) -> None:
-    """In a folder so deep that the broker's socket cannot lie in it."""
+def test_restart_ends_streams_and_keeps_data(tmp_path: Path) -> None:
+    """Use a folder whose path is too long for the broker's socket."""
     data_dir = tmp_path / ("deep" * 30) / "data"
     data_dir.parent.mkdir(parents=True)
-    with running(data_dir) as stack:
+    with running_stack(data_dir) as stack:
         edit = stack.submit().wait()
         waiting = stack.submit(slow="60")
-        stack.reach(waiting, "trace")
+        stack.wait_for_phase(waiting, "trace")
         lines: list[str] = []
         reader = threading.Thread(target=read_stream, args=[stack, waiting.urls.stream, lines])
         reader.start()
-        eventually(lambda: lines)
-        family = family_of(stack.process)
+        wait_until(lambda: lines)
+        family = child_processes(stack.process)
         stack.process.terminate()
         assert stack.process.wait(25) == 0
-        assert_gone(family)
+        assert_all_ended(family)
         reader.join(5)
         assert not reader.is_alive()
     assert not (data_dir / "service.json").exists()
-    with running(data_dir) as stack:
+    with running_stack(data_dir) as stack:
         assert stack.client.edits.get(edit.id).model_dump() == edit.model_dump()
-        eventually(lambda: stack.client.edits.get(waiting.id).attempt == 2)
+        wait_until(lambda: stack.client.edits.get(waiting.id).attempt == 2)
         stack.client.edits.cancel(waiting.id)
 
 
-def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
+def test_configured_broker_is_used(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         socket = Path(folder) / "redis.sock"
         server = subprocess.Popen(
@@ -177,7 +177,7 @@ def test_a_broker_that_is_given_is_used(tmp_path: Path) -> None:
         )
         try:
             broker.wait_until_ready(socket)
-            with running(tmp_path / "data", REDIS_URL=broker.socket_url(socket)) as stack:
+            with running_stack(tmp_path / "data", REDIS_URL=broker.socket_url(socket)) as stack:
                 assert not stack.is_running("broker")
                 assert stack.submit().wait().verdict == "passed"
         finally:

@@ -1,4 +1,4 @@
-"""With a certificate `expunge up` speaks TLS and nothing else; without one it listens to nobody but this machine."""
+"""`expunge up` uses TLS only if it has a certificate, and without one listens on the loopback interface only."""
 
 import ssl
 import subprocess
@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.fakes.stack import command, environment, running
+from tests.fakes.stack import command, environment, running_stack
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """One for this machine, signed by itself, and its key."""
+    """Create a self-signed certificate for this machine, with its key."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "desk")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
@@ -31,9 +31,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def test_with_a_certificate_everything_is_encrypted(tmp_path: Path) -> None:
+def test_certificate_enables_tls_only(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
-    with running(tmp_path / "data", EXPUNGE_TLS_CERTIFICATE=str(cert), EXPUNGE_TLS_KEY=str(key)) as stack:
+    with running_stack(tmp_path / "data", EXPUNGE_TLS_CERTIFICATE=str(cert), EXPUNGE_TLS_KEY=str(key)) as stack:
         assert stack.url.startswith("https://")
         trusting = ssl.create_default_context(cafile=cert)
         with httpx.Client(verify=trusting, headers=stack.authorization, trust_env=False) as http:
@@ -44,7 +44,7 @@ def test_with_a_certificate_everything_is_encrypted(tmp_path: Path) -> None:
             httpx.get(f"{stack.url.replace('https', 'http')}/healthz", trust_env=False)
 
 
-def test_without_one_a_public_address_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_public_address_without_certificate_is_rejected_before_start(tmp_path: Path) -> None:
     up = command("up", "--data-dir", tmp_path / "data", "--host", "0.0.0.0", "--port", "0")
     done = subprocess.run(up, env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 3

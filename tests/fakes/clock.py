@@ -1,4 +1,4 @@
-"""A clock that a test turns."""
+"""A clock that tests control."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +10,6 @@ class FakeClock:
     def __call__(self) -> datetime:
         return self.now
 
-    def forward(self, seconds: float) -> datetime:
+    def advance(self, seconds: float) -> datetime:
         self.now += timedelta(seconds=seconds)
         return self.now

@@ -1,8 +1,8 @@
-"""An editor without science: the interface of `editor.jobs`, in milliseconds.
+"""A fake of `editor.jobs` that takes milliseconds.
 
-What it does is told by the request's metadata: `crash` names a phase that raises, `refuse` one that says no, `slow`
-the seconds that each phase takes (`slow_in`: that one alone), `deaf` makes it ignore that it is to stop, `fail` gives a
-verdict with which nothing but the report is published.
+The request's metadata controls it: `crash` names a phase that raises, `refuse` a phase that raises `ConceptError`, `slow` the
+seconds of each phase (of the phase `slow_in` only, if given), `deaf` ignores cancellation, `fail` gives the verdict failed and
+publishes the report only.
 """
 
 import time
@@ -71,7 +71,7 @@ def run_phase(phase: str, context: JobContext) -> None:
 
 
 def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
-    """A ledger without science: its digest is that of the names that it holds."""
+    """Write a fake ledger, whose digest is that of its concept names."""
     folder.mkdir(parents=True)
     (folder / "ledger.json").write_text(held.model_dump_json())
     return folder
@@ -115,7 +115,7 @@ def _write(context: JobContext) -> None:
 
 
 def _overlay(context: JobContext) -> Overlay:
-    """The base with a part of the delta in the middle, as the real editor publishes full weights."""
+    """Return an overlay with a part of the delta in the middle of the base file, like the real editor's full weights."""
     base, delta = context.model_dir / WEIGHTS, (context.workdir / "out" / "delta.safetensors").read_bytes()
     content, state = base.read_bytes(), base.stat()
     return Overlay(
@@ -134,7 +134,7 @@ def _overlay(context: JobContext) -> Overlay:
 
 
 def _report(context: JobContext) -> AuditReport:
-    """A report that says next to nothing, in the right form."""
+    """Return a minimal valid report."""
     solve = SolveRecord(
         preset="default",
         component="text_encoder",

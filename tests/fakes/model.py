@@ -1,4 +1,4 @@
-"""A base model as the service sees one: an index, a tokenizer and bytes. One word is one token."""
+"""A minimal base model: an index, a tokenizer with one token per word, and bytes as weights."""
 
 import json
 from pathlib import Path

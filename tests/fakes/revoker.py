@@ -1,4 +1,4 @@
-"""`editor.jobs.revocation` without science: what is left is told by the report's ledger."""
+"""A fake of `editor.jobs.revocation`. The report's ledger has the remaining removals."""
 
 from tests.fakes import editor
 from tests.fakes.editor import JobContext, artifacts, finished, write_snapshot

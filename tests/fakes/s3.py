@@ -1,8 +1,8 @@
-"""An S3 as a process of its own: moto, reached over HTTP like a real one. It keeps what it is given in memory.
+"""An S3 server in a process of its own: moto over HTTP, in memory.
 
     python -m tests.fakes.s3
 
-prints the variables that lead to it, and serves until its standard input ends.
+prints the environment variables of its clients and serves until its standard input ends.
 """
 
 import json
@@ -24,18 +24,18 @@ ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_RE
 
 @dataclass(frozen=True)
 class S3:
-    """A running server, and the variables that lead to it."""
+    """A running server, with the environment variables of its clients."""
 
     variables: dict[str, str]
     process: "subprocess.Popen[str]"
 
     def create(self, name: str) -> str:
-        """An empty bucket. Returns its URL."""
+        """Create an empty bucket and return its URL."""
         httpx.put(f"{self.variables['AWS_ENDPOINT_URL']}/{name}", trust_env=False).raise_for_status()
         return f"s3://{name}"
 
     def contents(self, url: str) -> dict[str, bytes]:
-        """All that lies in a bucket, or below a folder of it, by the last part of its name."""
+        """Return all objects of a bucket or prefix, by the last part of their names."""
         config = {name: value for name, value in self.variables.items() if name != "AWS_ALLOW_HTTP"}
         store = from_url(url, config=config, client_options={"allow_http": True})
         found = [item["path"] for batch in obstore.list(store) for item in batch]
@@ -43,8 +43,8 @@ class S3:
 
 
 @contextmanager
-def serving() -> Iterator[S3]:
-    """A server for as long as the block lasts."""
+def running_server() -> Iterator[S3]:
+    """Run a server."""
     command = [sys.executable, "-m", "tests.fakes.s3"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout

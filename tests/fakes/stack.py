@@ -1,4 +1,4 @@
-"""The real stack, as processes: `expunge up` on a temporary folder, with the editor without science."""
+"""`expunge up` as real processes on a temporary folder, with the fake editor."""
 
 import json
 import os
@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "EXPUNGE_QUICK_WORKER": "false",
     "OMP_NUM_THREADS": "1",
 }
-WORDS = {
+COMMAND_LINES = {
     "dispatcher": "-m service.dispatcher",
     "api": "-m service.server",
     "worker": "-m worker",
@@ -44,7 +44,7 @@ WORDS = {
 
 
 def command(name: str, *arguments: str | Path) -> list[str]:
-    """`expunge <name> …`, whether or not the distribution is installed."""
+    """Return the command line of `expunge NAME …`, which also works without an installed distribution."""
     return [sys.executable, "-c", RUN.format(*COMMANDS[name]), *map(str, arguments)]
 
 
@@ -53,7 +53,7 @@ def environment(**more: str) -> dict[str, str]:
     return kept | ENVIRONMENT | more
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -75,35 +75,38 @@ class Stack:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)
         return self.client.edits.create(request)
 
-    def reach(self, edit: Edit, phase: str) -> None:
+    def wait_for_phase(self, edit: Edit, phase: str) -> None:
         """Wait until the job is in a phase."""
-        eventually(lambda: self.client.edits.get(edit.id).phase == phase)
+        wait_until(lambda: self.client.edits.get(edit.id).phase == phase)
 
-    def find(self, name: str) -> psutil.Process:
-        """One of the stack's processes, by words of its command line."""
+    def find_process(self, name: str) -> psutil.Process:
+        """Find a process of the stack by its command line."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):  # dead, and not yet buried
-                if WORDS[name] in " ".join(process.cmdline()):
+            with suppress(psutil.NoSuchProcess):  # The process has ended but was not reaped yet.
+                if COMMAND_LINES[name] in " ".join(process.cmdline()):
                     return process
         raise LookupError(name)
 
     def is_running(self, name: str) -> bool:
         try:
-            return bool(self.find(name))
+            return bool(self.find_process(name))
         except (LookupError, psutil.NoSuchProcess):
             return False
 
-    def replaced(self, name: str, former: psutil.Process) -> bool:
-        """Whether another process stands in a killed one's place. One look: between two of them it may be reaped."""
+    def was_replaced(self, name: str, former: psutil.Process) -> bool:
+        """Return whether another process has replaced a killed one.
+
+        Looks once, because the process may be reaped in between.
+        """
         try:
-            return self.find(name).pid != former.pid
+            return self.find_process(name).pid != former.pid
         except (LookupError, psutil.NoSuchProcess):
             return False
 
 
 @contextmanager
-def running(data_dir: Path, **more: str) -> Iterator[Stack]:
-    """Start a stack; stop it, whatever happens, and see that it leaves nothing behind."""
+def running_stack(data_dir: Path, **more: str) -> Iterator[Stack]:
+    """Start a stack, stop it in any case, and check that no process is left."""
     if not (models := data_dir.parent / "models").exists():
         write_model(models / "tiny")
     process = subprocess.Popen(
@@ -120,21 +123,21 @@ def running(data_dir: Path, **more: str) -> Iterator[Stack]:
         with stack.client:
             yield stack
     finally:
-        family = family_of(process)
+        family = child_processes(process)
         process.terminate()
         code = process.wait(30)
-    assert_gone(family)
+    assert_all_ended(family)
     assert code in (0, -9), logs(data_dir)
 
 
-def family_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def child_processes(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     try:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
 
 
-def assert_gone(processes: Iterable[psutil.Process]) -> None:
+def assert_all_ended(processes: Iterable[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(list(processes), timeout=5)
     assert alive == []
 

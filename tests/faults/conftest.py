@@ -1,4 +1,4 @@
-"""One API process on a data folder, with jobs in it, and nothing else running."""
+"""A single API process on a data folder with jobs."""
 
 import socket
 import subprocess
@@ -17,14 +17,14 @@ from service.store.clock import utc_now
 from service.store.database import Database, sqlite_url
 from service.store.jobs import NewJob
 from tests.fakes.model import write_model
-from tests.fakes.stack import environment, eventually
+from tests.fakes.stack import environment, wait_until
 
 REQUEST = EditRequest(model="tiny", removals=[Removal(concept="fox")])
 
 
 @dataclass
-class Api:
-    """`python -m service.server`, answering."""
+class ApiProcess:
+    """A running `python -m service.server`."""
 
     process: "subprocess.Popen[bytes]"
     url: str
@@ -33,13 +33,13 @@ class Api:
     data_dir: Path
 
     def submit(self) -> str:
-        """A queued job: nobody works on it."""
+        """Create a queued job, which no worker runs."""
         with self.database.write() as session:
             return jobs.create(session, NewJob(REQUEST, "key"), now=utc_now()).id
 
 
 @contextmanager
-def serving(data_dir: Path, **settings: str) -> Iterator[Api]:
+def api_process(data_dir: Path, **settings: str) -> Iterator[ApiProcess]:
     database = Database(sqlite_url(data_dir / "expunge.db"))
     database.prepare()
     key = api_keys.new_key()
@@ -55,15 +55,15 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Api]:
         )
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            eventually(lambda: httpx.get(f"{url}/healthz", trust_env=False, timeout=30).is_success)
-            yield Api(process, url, {"Authorization": f"Bearer {key}"}, database, data_dir)
+            wait_until(lambda: httpx.get(f"{url}/healthz", trust_env=False, timeout=30).is_success)
+            yield ApiProcess(process, url, {"Authorization": f"Bearer {key}"}, database, data_dir)
         finally:
             process.kill()
             process.wait()
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
+def api(tmp_path: Path) -> Iterator[ApiProcess]:
     models = {"EXPUNGE_MODELS_DIR": str(write_model(tmp_path / "models" / "tiny").parent)}
-    with serving(tmp_path, EXPUNGE_STREAM_POLL_SECONDS="1", **models) as api:
+    with api_process(tmp_path, EXPUNGE_STREAM_POLL_SECONDS="1", **models) as api:
         yield api

@@ -1,6 +1,6 @@
-"""python -m tests.faults.small_disk FOLDER: the store on a disk of one megabyte, full and then no longer.
+"""python -m tests.faults.small_disk FOLDER: the store on a disk of one megabyte that fills up.
 
-Exit code 0: what could not be written was refused, nothing half-written was left, and there was nothing to repair.
+Exits with 0 if writes were rejected, no partial data was left, and the store was consistent afterwards.
 """
 
 import io
@@ -22,7 +22,7 @@ def main() -> None:
     database.prepare()
     submit(database)
     filler = folder / "filler"
-    fill(filler)
+    fill_disk(filler)
     for refused in (lambda: blobs.put(io.BytesIO(bytes(100_000))), lambda: submit(database)):
         try:
             while True:
@@ -41,7 +41,7 @@ def submit(database: Database) -> None:
         jobs.create(session, NewJob(REQUEST, "key"), now=utc_now())
 
 
-def fill(path: Path) -> None:
+def fill_disk(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         try:
             while True:

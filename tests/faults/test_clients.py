@@ -1,4 +1,4 @@
-"""Clients that leave, and a service that leaves its clients."""
+"""Disconnected clients, and shutdown with connected clients."""
 
 import asyncio
 import io
@@ -14,15 +14,15 @@ from service.store import claims
 from service.store.blobs import LocalBlobs
 from service.store.claims import StoredArtifact
 from service.store.clock import utc_now
-from tests.fakes.stack import eventually
-from tests.faults.conftest import Api
+from tests.fakes.stack import wait_until
+from tests.faults.conftest import ApiProcess
 
 STREAMS = 200
 LARGE = 64 << 20
 
 
-def publish(api: Api, size: int) -> str:
-    """An edit with one file of so many bytes. Returns the file's path."""
+def publish(api: ApiProcess, size: int) -> str:
+    """Create an edit with one file of this size and return the file's URL."""
     blob = LocalBlobs(api.data_dir / "blobs").put(io.BytesIO(bytes(size)))
     job_id = api.submit()
     with api.database.write() as session:
@@ -33,7 +33,7 @@ def publish(api: Api, size: int) -> str:
     return f"{api.url}/v1/edits/{job_id}/artifacts/weights"
 
 
-def test_a_client_that_is_gone_in_the_middle_of_a_download_leaves_nothing_open(api: Api) -> None:
+def test_disconnected_download_closes_its_file(api: ApiProcess) -> None:
     url, process = publish(api, LARGE), psutil.Process(api.process.pid)
 
     def reading() -> int:
@@ -44,20 +44,20 @@ def test_a_client_that_is_gone_in_the_middle_of_a_download_leaves_nothing_open(a
             chunks = response.iter_raw()
             next(chunks)
             assert reading() == 1
-        eventually(lambda: reading() == 0)
+        wait_until(lambda: reading() == 0)
     rest = httpx.get(url, headers=api.headers | {"Range": f"bytes={LARGE - 10}-"}, trust_env=False)
     assert (rest.status_code, rest.content) == (206, bytes(10))
 
 
-def test_200_open_streams_end_in_order_when_the_service_stops(api: Api) -> None:
-    """Each ends whole, so its client knows that it may come back with `Last-Event-ID`; the process does not wait for them."""
+def test_open_streams_end_cleanly_on_shutdown(api: ApiProcess) -> None:
+    """Each stream ends completely, so its client knows to reconnect with `Last-Event-ID`."""
     url = f"{api.url}/v1/edits/{api.submit()}/stream"
 
     async def follow(client: httpx.AsyncClient, opened: list[int]) -> str:
         async with client.stream("GET", url) as response:
             assert response.status_code == 200
             lines = []
-            async for line in response.aiter_lines():  # raises when the stream is cut off instead of ended
+            async for line in response.aiter_lines():  # This raises if the stream is cut off.
                 lines.append(line)
                 if line.startswith("id: "):
                     opened.append(1)
@@ -77,5 +77,5 @@ def test_200_open_streams_end_in_order_when_the_service_stops(api: Api) -> None:
 
     texts, asked = asyncio.run(all_of_them())
     assert all("id: 1" in text and "event: done" not in text for text in texts)
-    assert api.process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends by the signal once all is done
+    assert api.process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends with the signal after a clean shutdown.
     assert time.monotonic() - asked < 2 * DRAIN_SECONDS + 5

@@ -1,4 +1,4 @@
-"""The database is locked, or its disk is full; the disk of the blobs is full; the broker's memory is."""
+"""A locked database, a full database, a full blob disk, and a broker without memory."""
 
 import errno
 import io
@@ -57,9 +57,7 @@ def client(app_state: AppState) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_locked_database_refuses_writes_in_time_and_is_read_meanwhile(
-    app_state: AppState, client: TestClient
-) -> None:
+def test_locked_database_rejects_writes_but_allows_reads(app_state: AppState, client: TestClient) -> None:
     accepted = client.post("/v1/edits", json=BODY).json()["id"]
     with app_state.database.write() as session:
         session.execute(text("SELECT 1"))  # BEGIN IMMEDIATE
@@ -71,8 +69,8 @@ def test_a_locked_database_refuses_writes_in_time_and_is_read_meanwhile(
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "false")
 
 
-def test_a_full_database_refuses_and_goes_on_when_there_is_room(app_state: AppState, client: TestClient) -> None:
-    """SQLITE_FULL, by the engine's own limit: what a full disk is to it."""
+def test_full_database_rejects_writes_and_recovers(app_state: AppState, client: TestClient) -> None:
+    """A page limit makes SQLite raise SQLITE_FULL, as a full disk does."""
     accepted = client.post("/v1/edits", json=BODY).json()["id"]
     before = len(client.get("/v1/edits").json()["data"])
     with app_state.database.engine.connect() as connection:
@@ -82,12 +80,12 @@ def test_a_full_database_refuses_and_goes_on_when_there_is_room(app_state: AppSt
     assert {(reply.status_code, reply.json().get("code")) for reply in replies[1:]} == {(503, "service_unavailable")}
     assert client.get(f"/v1/edits/{accepted}").status_code == 200
     assert len(client.get("/v1/edits").json()["data"]) <= before + 1
-    app_state.database.close()  # connections of their own limits are gone
+    app_state.database.close()  # Closes the connections that have the limit.
     assert client.post("/v1/edits", json=long).status_code == 202
 
 
 class FullDisk(LocalBlobs):
-    """The first so many puts break off in the middle."""
+    """A store whose first puts fail in the middle."""
 
     failures = 1
 
@@ -105,7 +103,7 @@ class HalfRead(io.BytesIO):
         return super().read(10)
 
 
-def test_a_full_blob_folder_costs_an_attempt_and_leaves_nothing_behind(app_state: AppState, tmp_path: Path) -> None:
+def test_full_blob_disk_costs_one_attempt(app_state: AppState, tmp_path: Path) -> None:
     settings = WorkerSettings(data_dir=tmp_path, editor="tests.fakes.editor", models=app_state.settings.models)
     blobs = FullDisk(tmp_path / "blobs")
     runner = Runner(settings, app_state.database, blobs, settings.registry())
@@ -121,14 +119,12 @@ def test_a_full_blob_folder_costs_an_attempt_and_leaves_nothing_behind(app_state
     assert (job.status, job.attempt) == ("succeeded", 2)
 
 
-def test_on_a_small_disk(tmp_path: Path) -> None:
-    """The same on a real full disk: a tmpfs of one megabyte, mounted where only the programme in it sees it."""
+def test_full_disk(tmp_path: Path) -> None:
+    """The same on a real full disk: a tmpfs of one megabyte, mounted in a namespace of its own."""
     mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path}"
     inside = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True, check=False).returncode:
-        pytest.skip(
-            "this machine lets nobody mount; the two tests above fill the database and the folder by other means"
-        )
+        pytest.skip("this machine does not allow mounting; the two tests above simulate a full disk by other means")
     program = f"{mount} && exec {sys.executable} -m tests.faults.small_disk {tmp_path}"
     done = subprocess.run([*inside, program], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -136,7 +132,7 @@ def test_on_a_small_disk(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_broker(tmp_path: Path) -> Iterator[Redis]:
-    """A broker with no room for one more message."""
+    """A broker without memory for another message."""
     socket = tmp_path / "b.sock"
     command = [*broker.server_command(broker.find_server(), tmp_path, socket), "--maxmemory", "3mb"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -149,9 +145,7 @@ def small_broker(tmp_path: Path) -> Iterator[Redis]:
         process.wait()
 
 
-def test_a_broker_without_memory_delays_jobs_and_loses_none(
-    app_state: AppState, small_broker: Redis, tmp_path: Path
-) -> None:
+def test_broker_without_memory_delays_jobs(app_state: AppState, small_broker: Redis, tmp_path: Path) -> None:
     app = celery_app(ServiceSettings(broker_url=broker.socket_url(tmp_path / "b.sock")))
     dispatcher = Dispatcher(app_state.database, lambda job_id, _: app.send_task(TASK_NAME, kwargs={"job_id": job_id}))
     small_broker.config_set("maxmemory", 1)

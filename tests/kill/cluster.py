@@ -1,4 +1,4 @@
-"""A whole service to strike at, with somebody who keeps it busy."""
+"""A running service under load, into which faults are injected."""
 
 import json
 import tempfile
@@ -23,23 +23,23 @@ from service.store.orm import Job, WebhookDelivery
 from tests.fakes import postgres, s3
 from tests.fakes.postgres import Postgres
 from tests.fakes.s3 import S3
-from tests.fakes.stack import Stack, eventually, running
-from tests.kill.faults import Fault, Striker, striking
-from tests.kill.invariants import ends, violations
+from tests.fakes.stack import Stack, running_stack, wait_until
+from tests.kill.faults import Fault, FaultInjector, fault_injector
+from tests.kill.invariants import ended_jobs, violations
 
 LEASE_SECONDS = 2.0
-WIDTH = 3
-"""Jobs under way at any time."""
-REACH_SECONDS = 120.0
-DRAIN_SECONDS = 180.0
+CONCURRENT_JOBS = 3
+"""Number of unfinished jobs to keep."""
+FAILPOINT_TIMEOUT_SECONDS = 120.0
+DRAIN_TIMEOUT_SECONDS = 180.0
 
 
 @dataclass
 class Cluster:
-    """A stack, its database, and what the outside world knows of it.
+    """A stack, its database, and what its clients observed.
 
     Args:
-        stop_seconds: how long a stopped process stands still; longer than a lease.
+        stop_seconds: how long a stopped process stays stopped; longer than a lease.
     """
 
     stack: Stack
@@ -51,41 +51,43 @@ class Cluster:
     accepted: dict[str, str] = field(default_factory=dict)
     seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
-    fed: threading.Event = field(default_factory=threading.Event)
-    """Nobody posts any more: a request that is under way may be accepted after everything else is over."""
-    striker: Striker | None = None
-    struck: list[psutil.Process] = field(default_factory=list)
-    """The last fault's victims."""
+    feeder_done: threading.Event = field(default_factory=threading.Event)
+    """Set when no more requests are sent: one that is still running may be accepted after everything else has ended."""
+    injector: FaultInjector | None = None
+    victims: list[psutil.Process] = field(default_factory=list)
+    """Processes that the last fault hit."""
     received: Counter[str] = field(default_factory=Counter)
-    """Webhook messages: id -> how often it came."""
-    stuck: list[str] = field(default_factory=list)
-    """Places that nobody came to although jobs are waiting: nothing moves any more."""
+    """Number of deliveries of each webhook message, by id."""
+    unreached: list[str] = field(default_factory=list)
+    """Failpoints that were not reached although jobs were waiting."""
 
     def inject(self, fault: Fault) -> None:
-        """Have the fault happen, and wait until everybody is back."""
-        assert self.striker
-        if not self.striker.strike(fault, REACH_SECONDS):
-            self.stuck.append(f"nobody came to {fault.point} in {REACH_SECONDS:g} s; processes: {self.states()}")
+        """Inject the fault and wait until every process is back."""
+        assert self.injector
+        if not self.injector.inject(fault, FAILPOINT_TIMEOUT_SECONDS):
+            self.unreached.append(
+                f"{fault.point} was not reached within {FAILPOINT_TIMEOUT_SECONDS:g} s; processes: {self.process_states()}"
+            )
         elif fault.how == "stop":
             time.sleep(self.stop_seconds)
-            for process in self.struck:
+            for process in self.victims:
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
         elif fault.victim == "database" and self.server:
-            psutil.wait_procs(self.struck, timeout=10)
+            psutil.wait_procs(self.victims, timeout=10)
             self.server.start()
         else:
-            eventually(lambda: self.stack.replaced(fault.victim, self.struck[0]), REACH_SECONDS)
+            wait_until(lambda: self.stack.was_replaced(fault.victim, self.victims[0]), FAILPOINT_TIMEOUT_SECONDS)
 
-    def strike(self, fault: Fault) -> None:
-        """At this very moment, and at who is the victim now: a worker's child is replaced every few jobs."""
-        self.struck = self.find(fault.victim)
-        for process in self.struck:
+    def apply_fault(self, fault: Fault) -> None:
+        """Kill or stop the victim. It is looked up now, because a worker's child is replaced every few jobs."""
+        self.victims = self.find(fault.victim)
+        for process in self.victims:
             with suppress(psutil.NoSuchProcess):
                 process.kill() if fault.how == "kill" else process.suspend()
 
     def find(self, victim: str) -> list[psutil.Process]:
-        """The victim's processes, once it has some."""
+        """Wait for the victim's processes and return them."""
         if victim == "database":
             assert self.server
             assert self.server.process
@@ -96,73 +98,73 @@ class Cluster:
             return [psutil.Process(self.s3.process.pid)]
         found: list[psutil.Process] = []
 
-        def look() -> bool:
+        def is_found() -> bool:
             with suppress(LookupError):
-                found.append(self.stack.find(victim))
+                found.append(self.stack.find_process(victim))
             return bool(found)
 
-        eventually(look, REACH_SECONDS)
+        wait_until(is_found, FAILPOINT_TIMEOUT_SECONDS)
         return found
 
-    def states(self) -> dict[str, str]:
-        """How each process is, as the kernel says: for whoever wonders why nothing moves."""
+    def process_states(self) -> dict[str, str]:
+        """Return the kernel's state of each process, for error messages."""
         parts = psutil.Process(self.stack.process.pid).children(recursive=True)
         return {f"{part.pid} {part.name()}": str(part.status()) for part in parts}
 
-    def feed(self) -> None:
-        """Submit a job whenever too few are under way, and look at those that are over, until `closing`."""
+    def submit_jobs(self) -> None:
+        """Submit jobs whenever too few are unfinished, and record ended ones, until `closing` is set."""
         while not self.closing.is_set():
             with suppress(StoreUnavailable):
-                if self.look() < WIDTH:
+                if self.record_ended_jobs() < CONCURRENT_JOBS:
                     self._submit()
                     continue
             time.sleep(0.1)
-        self.fed.set()
+        self.feeder_done.set()
 
-    def look(self) -> int:
-        """Note which jobs are over, as they are first seen. Returns how many are not."""
+    def record_ended_jobs(self) -> int:
+        """Record jobs that have ended, as they were first seen. Returns the number of unfinished jobs."""
         with self.database.read() as session:
-            for job_id, end in ends(session).items():
+            for job_id, end in ended_jobs(session).items():
                 self.seen.setdefault(job_id, end)
             return (
                 session.scalar(select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL_STATUSES))) or 0
             )
 
-    def unsent(self) -> int:
-        """Webhook messages that are still to be delivered."""
+    def pending_deliveries(self) -> int:
+        """Return the number of webhook messages that are not delivered yet."""
         with self.database.read() as session:
             pending = select(func.count()).select_from(WebhookDelivery).where(WebhookDelivery.status == "pending")
             return session.scalar(pending) or 0
 
     def subscribe(self, url: str) -> None:
-        """Have the end of each job told there."""
+        """Subscribe a webhook receiver to the end of each job."""
         reply = httpx.post(
             f"{self.stack.url}/v1/webhook_endpoints", json={"url": url}, headers=self.stack.authorization
         )
         reply.raise_for_status()
 
     def drain(self) -> list[str]:
-        """Let all jobs come to their end. Returns what is wrong then."""
+        """Wait for all jobs to end and return the violations."""
         self.closing.set()
-        self.fed.wait(DRAIN_SECONDS)
+        self.feeder_done.wait(DRAIN_TIMEOUT_SECONDS)
 
         def over() -> bool:
             with suppress(StoreUnavailable):
-                return self.look() + self.unsent() == 0
+                return self.record_ended_jobs() + self.pending_deliveries() == 0
             return False
 
-        with suppress(AssertionError):  # a job that does not end is told among the violations
-            eventually(over, DRAIN_SECONDS)
-        return self.stuck + violations(self.database, self.stored(), self.accepted, self.seen, self.received)
+        with suppress(AssertionError):  # A job that does not end is one of the violations.
+            wait_until(over, DRAIN_TIMEOUT_SECONDS)
+        return self.unreached + violations(self.database, self.blob_contents(), self.accepted, self.seen, self.received)
 
-    def stored(self) -> dict[str, bytes]:
-        """Every blob, by its name."""
+    def blob_contents(self) -> dict[str, bytes]:
+        """Return every blob by name."""
         if self.s3:
             return self.s3.contents(f"{self.bucket}/sha256")
         return {path.name: path.read_bytes() for path in (self.stack.data_dir / "blobs" / "sha256").glob("*/*")}
 
     def _submit(self) -> None:
-        """One job, however often it has to be said: the key makes it one."""
+        """Submit a job, with retries under one idempotency key."""
         key = uuid4().hex
         headers = self.stack.authorization | {"Idempotency-Key": key}
         body = {"model": "tiny", "removals": [{"concept": "fox"}]}
@@ -179,8 +181,8 @@ class Cluster:
 
 
 @contextmanager
-def receiving(received: Counter[str]) -> Iterator[str]:
-    """A receiver of webhooks, that counts. Gives its `host:port`."""
+def webhook_receiver(received: Counter[str]) -> Iterator[str]:
+    """Run a webhook receiver that counts messages. Yields its `host:port`."""
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -201,14 +203,14 @@ def receiving(received: Counter[str]) -> Iterator[str]:
 
 @contextmanager
 def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -> Iterator[Cluster]:
-    """A service on `store`, one of `tests.kill.faults.ABSENT`, busy for as long as the block lasts."""
+    """Run a service on `store`, one of `tests.kill.faults.UNSUPPORTED`, under load."""
     with ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp")))
-        server = stack.enter_context(postgres.serving()) if store != "sqlite" else None
-        buckets = stack.enter_context(s3.serving()) if store == "s3" else None
+        server = stack.enter_context(postgres.running_server()) if store != "sqlite" else None
+        buckets = stack.enter_context(s3.running_server()) if store == "s3" else None
         bucket = buckets.create("published") if buckets else ""
         received: Counter[str] = Counter()
-        receiver = stack.enter_context(receiving(received))
+        receiver = stack.enter_context(webhook_receiver(received))
         url = server.create() if server else sqlite_url(folder / "data" / "expunge.db")
         settings = {
             "EXPUNGE_DATABASE_URL": url if server else "",
@@ -222,17 +224,17 @@ def cluster(folder: Path, store: str, stop_seconds: float = 2 * LEASE_SECONDS) -
             "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": json.dumps([receiver]),
             **(buckets.variables if buckets else {}),
         }
-        made: list[Cluster] = []
-        striker = stack.enter_context(striking(short / "faults", lambda fault: made[0].strike(fault)))
-        up = stack.enter_context(running(folder / "data", **settings))
-        made.append(
-            Cluster(up, Database(url), server, stop_seconds, buckets, bucket, striker=striker, received=received)
+        clusters: list[Cluster] = []
+        injector = stack.enter_context(fault_injector(short / "faults", lambda fault: clusters[0].apply_fault(fault)))
+        running = stack.enter_context(running_stack(folder / "data", **settings))
+        clusters.append(
+            Cluster(running, Database(url), server, stop_seconds, buckets, bucket, injector=injector, received=received)
         )
-        made[0].subscribe(f"http://{receiver}/hook")
-        feeder = threading.Thread(target=made[0].feed, daemon=True)
+        clusters[0].subscribe(f"http://{receiver}/hook")
+        feeder = threading.Thread(target=clusters[0].submit_jobs, daemon=True)
         feeder.start()
         try:
-            yield made[0]
+            yield clusters[0]
         finally:
-            made[0].closing.set()
+            clusters[0].closing.set()
             feeder.join(30)

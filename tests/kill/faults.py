@@ -1,4 +1,4 @@
-"""Faults, and the one who strikes: he listens at the places of `service.store.failpoints`."""
+"""Faults, and the injector that listens at the failpoints of `service.store.failpoints`."""
 
 import random
 import socket
@@ -13,14 +13,14 @@ from service.store.failpoints import FAILPOINTS
 from tests.fakes.editor import PHASES
 
 VICTIMS = ("api", "dispatcher", "worker", "child", "broker", "database", "bucket")
-HOWS = ("kill", "stop")
-ABSENT = {"sqlite": {"database", "bucket"}, "postgres": {"bucket"}, "s3": {"blob.synced"}}
-"""Each store, and what it lacks: SQLite has no process, a bucket no `fsync`. `s3` is PostgreSQL and a bucket."""
+ACTIONS = ("kill", "stop")
+UNSUPPORTED = {"sqlite": {"database", "bucket"}, "postgres": {"bucket"}, "s3": {"blob.synced"}}
+"""Victims and failpoints that a store does not have. `s3` is PostgreSQL with a bucket."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """When some process comes to `point`, `victim` is killed with signal 9, or stopped for a while."""
+    """When a process reaches `point`, `victim` is killed with SIGKILL, or stopped for a while."""
 
     point: str
     victim: str
@@ -30,47 +30,49 @@ class Fault:
         return f"{self.how} {self.victim} at {self.point}"
 
 
-def points() -> list[str]:
-    """Every place that a job passes on its way."""
+def all_failpoints() -> list[str]:
+    """Return every failpoint that a job passes."""
     return [
         name for point in FAILPOINTS for name in ([f"{point}.{p}" for p in PHASES] if "phase." in point else [point])
     ]
 
 
 def matrix(store: str, seed: int) -> list[Fault]:
-    """Every place with every victim in both ways, in an order of its own for each seed."""
-    faults = [fault for fault in starmap(Fault, product(points(), VICTIMS, HOWS)) if _possible(fault, store)]
+    """Return every combination of failpoint, victim and action, in an order that depends on the seed."""
+    faults = [
+        fault for fault in starmap(Fault, product(all_failpoints(), VICTIMS, ACTIONS)) if _is_possible(fault, store)
+    ]
     random.Random(seed).shuffle(faults)
     return faults
 
 
-def _possible(fault: Fault, store: str) -> bool:
-    """The tests' bucket keeps all in memory: killed, it is another one."""
-    return not {fault.point, fault.victim} & ABSENT[store] and (fault.victim, fault.how) != ("bucket", "kill")
+def _is_possible(fault: Fault, store: str) -> bool:
+    """Return whether the store supports the fault. A killed bucket would lose its contents, which are in memory."""
+    return not {fault.point, fault.victim} & UNSUPPORTED[store] and (fault.victim, fault.how) != ("bucket", "kill")
 
 
-class Striker:
-    """Waits for a process to come to the armed fault's place, and strikes before it may go on."""
+class FaultInjector:
+    """Waits for a process to reach the pending fault's failpoint, and injects the fault before the process continues."""
 
-    def __init__(self, path: Path, strike: Callable[[Fault], None]) -> None:
+    def __init__(self, path: Path, apply: Callable[[Fault], None]) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
-        self._strike = strike
-        self._armed: Fault | None = None
-        self._struck = threading.Event()
-        self._turn = threading.Lock()
+        self._apply = apply
+        self._pending: Fault | None = None
+        self._injected = threading.Event()
+        self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def strike(self, fault: Fault, seconds: float) -> bool:
-        """Arm, and wait until it has happened. False: nobody came to the place."""
-        self._struck.clear()
-        self._armed = fault
-        if self._struck.wait(seconds):
+    def inject(self, fault: Fault, seconds: float) -> bool:
+        """Wait until the fault was injected. Returns False if the failpoint was not reached."""
+        self._injected.clear()
+        self._pending = fault
+        if self._injected.wait(seconds):
             return True
-        with self._turn:
-            nobody, self._armed = self._armed is not None, None
-        return not nobody and self._struck.wait(seconds)  # somebody came at the last moment: let it happen
+        with self._lock:
+            unreached, self._pending = self._pending is not None, None
+        return not unreached and self._injected.wait(seconds)  # The failpoint was reached at the last moment.
 
     def close(self) -> None:
         self._listener.close()
@@ -78,25 +80,25 @@ class Striker:
     def _listen(self) -> None:
         with suppress(OSError):
             while True:
-                wire, _ = self._listener.accept()
-                threading.Thread(target=self._answer, args=[wire], daemon=True).start()
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._answer, args=[connection], daemon=True).start()
 
-    def _answer(self, wire: socket.socket) -> None:
-        with wire, suppress(OSError):
-            point = wire.makefile().readline().strip()
-            with self._turn:
-                fault, here = self._armed, self._armed is not None and self._armed.point == point
-                self._armed = None if here else self._armed
-            if fault and here:
-                self._strike(fault)
-                self._struck.set()
-            wire.sendall(b".")
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            point = connection.makefile().readline().strip()
+            with self._lock:
+                fault, matches = self._pending, self._pending is not None and self._pending.point == point
+                self._pending = None if matches else self._pending
+            if fault and matches:
+                self._apply(fault)
+                self._injected.set()
+            connection.sendall(b".")
 
 
 @contextmanager
-def striking(path: Path, strike: Callable[[Fault], None]) -> Iterator[Striker]:
-    striker = Striker(path, strike)
+def fault_injector(path: Path, apply: Callable[[Fault], None]) -> Iterator[FaultInjector]:
+    injector = FaultInjector(path, apply)
     try:
-        yield striker
+        yield injector
     finally:
-        striker.close()
+        injector.close()

@@ -1,4 +1,4 @@
-"""What must hold, whatever was killed: looked up in the tables and among the blobs, not asked of the service."""
+"""Invariants that must hold after any fault, checked in the database and the blob store."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from service.store.database import Database
 from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, WebhookDelivery
 from worker.upload import MANIFEST_NAME
 
-Ends = Mapping[str, tuple[object, ...]]
-"""Job id -> what was seen of its end, when it was first seen."""
+EndedJobs = Mapping[str, tuple[object, ...]]
+"""State of each ended job when its end was first seen, by id."""
 
 
-def ends(session: Session) -> dict[str, tuple[object, ...]]:
-    """All jobs that are over, and what must never change of them."""
+def ended_jobs(session: Session) -> dict[str, tuple[object, ...]]:
+    """Return the state of all ended jobs, which must never change."""
     over = select(Job.id, Job.status, Job.verdict, Job.manifest_sha256, Job.finished_at, Job.fence)
     return {row.id: tuple(row) for row in session.execute(over.where(Job.status.in_(TERMINAL_STATUSES)))}
 
@@ -28,55 +28,62 @@ def violations(
     database: Database,
     blobs: Mapping[str, bytes],
     accepted: Mapping[str, str],
-    seen: Ends,
+    seen: EndedJobs,
     received: Mapping[str, int],
 ) -> list[str]:
-    """Everything that is wrong.
+    """Return all violations.
 
     Args:
-        blobs: everything that is stored, by its name.
-        accepted: idempotency key -> id of the job that the service said it had accepted.
-        seen: what was seen of jobs' ends while the faults happened.
-        received: webhook message -> how often it came.
+        blobs: every stored blob, by name.
+        accepted: job id that the service accepted, by idempotency key.
+        seen: state of ended jobs, as first seen while faults were injected.
+        received: number of deliveries of each webhook message.
     """
     with database.read() as session:
         jobs = session.scalars(select(Job)).all()
-        found = [*_lost(jobs, accepted), *_changed(ends(session), seen), *_told(session, received)]
+        found = [
+            *_check_accepted_jobs(jobs, accepted),
+            *_check_ended_jobs(ended_jobs(session), seen),
+            *_check_webhooks(session, received),
+        ]
         for job in jobs:
-            found += [f"{job.id}: {what}" for what in (*_history(session, job), *_result(session, job, blobs))]
-    return found + list(_half_written(blobs))
+            found += [
+                f"{job.id}: {violation}"
+                for violation in (*_check_events(session, job), *_check_files(session, job, blobs))
+            ]
+    return found + list(_check_blobs(blobs))
 
 
-def _lost(jobs: Any, accepted: Mapping[str, str]) -> Iterator[str]:
+def _check_accepted_jobs(jobs: Any, accepted: Mapping[str, str]) -> Iterator[str]:
     known = {job.id for job in jobs}
-    yield from (f"{job_id} was accepted and is gone" for job_id in set(accepted.values()) - known)
-    yield from (f"{job_id} was made by nobody's request" for job_id in known - set(accepted.values()))
+    yield from (f"{job_id} was accepted and is missing" for job_id in set(accepted.values()) - known)
+    yield from (f"{job_id} belongs to no accepted request" for job_id in known - set(accepted.values()))
     yield from (f"{job_id} answers {n} keys" for job_id, n in Counter(accepted.values()).items() if n > 1)
 
 
-def _changed(now: Ends, seen: Ends) -> Iterator[str]:
+def _check_ended_jobs(now: EndedJobs, seen: EndedJobs) -> Iterator[str]:
     yield from (
         f"{job_id} ended as {end} and is {now.get(job_id)}" for job_id, end in seen.items() if now.get(job_id) != end
     )
 
 
-def _told(session: Session, received: Mapping[str, int]) -> Iterator[str]:
-    """Each end is one message, and each message came at least once."""
+def _check_webhooks(session: Session, received: Mapping[str, int]) -> Iterator[str]:
+    """Check that each end has one message, which was delivered at least once."""
     messages = session.scalars(select(WebhookDelivery)).all()
     yield from (
         f"{m.id} about {m.job_id} is {m.status} and came {received.get(m.id, 0)} times"
         for m in messages
         if m.status != "delivered" or not received.get(m.id)
     )
-    told = Counter((m.job_id, m.type) for m in messages)
+    sent = Counter((m.job_id, m.type) for m in messages)
     over = {
         (job.id, f"edit.{job.status}") for job in session.scalars(select(Job).where(Job.status.in_(TERMINAL_STATUSES)))
     }
-    if set(told) != over or set(told.values()) > {1}:
-        yield f"messages {told} about {over}"
+    if set(sent) != over or set(sent.values()) > {1}:
+        yield f"messages {sent} about {over}"
 
 
-def _history(session: Session, job: Job) -> Iterator[str]:
+def _check_events(session: Session, job: Job) -> Iterator[str]:
     events = session.scalars(select(Event).where(Event.job_id == job.id).order_by(Event.seq)).all()
     statuses = [event.data["status"] for event in events if event.type == "status"]
     fences = session.scalars(select(Attempt.fence).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
@@ -89,11 +96,11 @@ def _history(session: Session, job: Job) -> Iterator[str]:
     if list(fences) != list(range(1, job.fence + 1)) or statuses.count("running") != job.fence:
         yield f"fence {job.fence} after {list(fences)} and {statuses}"
     if job.status in TERMINAL_STATUSES and session.get(OutboxMessage, job.id):
-        yield "somebody rings for it although it is over"
+        yield "it has an outbox message although it has ended"
 
 
-def _result(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[str]:
-    """One whole result, or an honest end without one."""
+def _check_files(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[str]:
+    """Check for one complete result, or a failure without files."""
     files = {row.name: row for row in session.scalars(select(Artifact).where(Artifact.job_id == job.id))}
     if job.status != "succeeded":
         if files or job.attempt < job.max_attempts:
@@ -110,7 +117,7 @@ def _result(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[
         yield "the manifest names other files"
 
 
-def _half_written(blobs: Mapping[str, bytes]) -> Iterator[str]:
+def _check_blobs(blobs: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in blobs.items():
         if hashlib.sha256(content).hexdigest() != name:
             yield f"blob {name} has other contents"

@@ -1,11 +1,11 @@
-"""The kill matrix: every named place x every process x {kill -9, stop and continue}, on each store.
+"""The kill matrix: every failpoint x every process x {kill -9, stop and continue}, on each store.
 
     python -m tests.kill.matrix [--store sqlite|postgres|s3] [--seed N] [--how kill,stop] [--part I/N]
                                 [--stop SECONDS] [--log FILE] [--minutes M]
 
-Faults strike one after the other at a service that is busy. In between, and at the end, all jobs must come to their end and
-every invariant of `tests.kill.invariants` must hold. Prints the seed, what happened, and a summary as JSON; exit code 1 is
-a violation. With `--log`, faults that the file has count, and are not struck again; with `--minutes`, no batch begins after it.
+Injects the faults one by one into a service under load. After each batch all jobs must end and every invariant of
+`tests.kill.invariants` must hold. Prints the seed, progress, and a summary as JSON; exit code 1: there are violations. Faults
+in the `--log` file are counted but not repeated; no batch starts after `--minutes`.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.kill.cluster import LEASE_SECONDS, cluster
-from tests.kill.faults import ABSENT, HOWS, Fault, matrix
+from tests.kill.faults import ACTIONS, UNSUPPORTED, Fault, matrix
 
 BATCH = 20
-"""Faults between two looks at everything."""
+"""Number of faults between two checks of the invariants."""
 
 
 def main() -> None:
-    options = _options()
-    lines = _logged(options)
+    options = _parse_arguments()
+    lines = _read_log(options)
     done = {Fault(**fault) for line in lines for fault in line["faults"]}
     part, parts = (int(number) for number in options.part.split("/"))
     chosen = [f for f in matrix(options.store, options.seed) if f.how in options.how.split(",")]
@@ -36,22 +36,27 @@ def main() -> None:
     for start in range(0, len(todo), BATCH):
         if time.monotonic() > end:
             break
-        lines.append(_strike(todo[start : start + BATCH], options))
+        lines.append(_run_batch(todo[start : start + BATCH], options))
     wrong = [violation for line in lines for violation in line["violations"]]
-    print(json.dumps(_summary(lines, options.store) | {"violations": wrong}))
+    print(json.dumps(_summarize(lines, options.store) | {"violations": wrong}))
     raise SystemExit(1 if wrong else 0)
 
 
-def _strike(faults: list[Fault], options: argparse.Namespace) -> dict[str, Any]:
-    """A service of its own for these. Returns what came of them, as a line of the log."""
+def _run_batch(faults: list[Fault], options: argparse.Namespace) -> dict[str, Any]:
+    """Inject the faults into a new service. Returns the result as a line of the log."""
     with (
         tempfile.TemporaryDirectory(prefix="expunge-kill-") as folder,
-        cluster(Path(folder), options.store, options.stop) as busy,
+        cluster(Path(folder), options.store, options.stop) as running,
     ):
         for fault in faults:
             print(f"  {fault}", file=sys.stderr, flush=True)
-            busy.inject(fault)
-        found = {"store": options.store, "seed": options.seed, "violations": busy.drain(), "jobs": len(busy.accepted)}
+            running.inject(fault)
+        found = {
+            "store": options.store,
+            "seed": options.seed,
+            "violations": running.drain(),
+            "jobs": len(running.accepted),
+        }
     print(f"  {len(faults)} faults: {found}", file=sys.stderr, flush=True)
     line = found | {"faults": [asdict(fault) for fault in faults]}
     if options.log:
@@ -60,23 +65,23 @@ def _strike(faults: list[Fault], options: argparse.Namespace) -> dict[str, Any]:
     return line
 
 
-def _summary(lines: list[dict[str, Any]], store: str) -> dict[str, Any]:
+def _summarize(lines: list[dict[str, Any]], store: str) -> dict[str, Any]:
     seeds = sorted({line["seed"] for line in lines})
     faults, jobs = sum(len(line["faults"]) for line in lines), sum(line["jobs"] for line in lines)
     return {"store": store, "seeds": seeds, "faults": faults, "jobs": jobs}
 
 
-def _logged(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """What earlier runs on this store came to."""
+def _read_log(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the results of earlier runs on this store."""
     text = options.log.read_text() if options.log and options.log.exists() else ""
     return [line for line in map(json.loads, text.splitlines()) if line["store"] == options.store]
 
 
-def _options() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.kill.matrix", description=__doc__)
-    parser.add_argument("--store", choices=list(ABSENT), default="sqlite")
+    parser.add_argument("--store", choices=list(UNSUPPORTED), default="sqlite")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--how", default=",".join(HOWS))
+    parser.add_argument("--how", default=",".join(ACTIONS))
     parser.add_argument("--part", default="1/1")
     parser.add_argument("--stop", type=float, default=2 * LEASE_SECONDS)
     parser.add_argument("--log", type=Path)

@@ -1,4 +1,4 @@
-"""Killed and paused as seen by a client: the job finishes, once. All other places and processes are in `test_matrix`."""
+"""Killed and paused processes, as a client sees them. `test_matrix` covers the other failpoints and processes."""
 
 import hashlib
 import sqlite3
@@ -12,17 +12,17 @@ import psutil
 import pytest
 
 from api_schemas.jobs import Edit
-from tests.fakes.stack import Stack, environment, eventually, family_of, running
+from tests.fakes.stack import Stack, child_processes, environment, running_stack, wait_until
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("kill") / "data") as stack:
+    with running_stack(tmp_path_factory.mktemp("kill") / "data") as stack:
         yield stack
 
 
 def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
-    """The oracle: one result, whole, and a history that says so without a gap."""
+    """Check for one complete result and a history without gaps."""
     edit = stack.client.edits.get(submitted.id).wait()
     history = list(stack.client.edits.events(edit.id))
     assert [event.seq for event in history] == list(range(1, len(history) + 1))
@@ -39,7 +39,7 @@ def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
 
 
 def assert_store_is_sound(data_dir: Path) -> None:
-    """Every attempt has a fence of its own, and every blob is what its name says."""
+    """Check that every attempt has its own fence and that every blob matches its name."""
     with sqlite3.connect(data_dir / "expunge.db") as database:
         rows = database.execute(
             "SELECT jobs.fence, COUNT(attempts.fence) FROM jobs JOIN attempts ON id = job_id GROUP BY id"
@@ -49,32 +49,32 @@ def assert_store_is_sound(data_dir: Path) -> None:
         assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
 
 
-def test_a_worker_killed_in_the_middle_of_a_job_goes_on_at_its_phase(stack: Stack, tmp_path: Path) -> None:
+def test_killed_worker_resumes_at_its_phase(stack: Stack, tmp_path: Path) -> None:
     edit = stack.submit(slow="0.6")
-    stack.reach(edit, "validate")
-    stack.find("child").kill()
+    stack.wait_for_phase(edit, "validate")
+    stack.find_process("child").kill()
     done = assert_finished_once(stack, edit, tmp_path)
     assert done.attempt == 2
     assert Counter((tmp_path / "runs.txt").read_text().split())["trace"] == 1, "a finished phase is not run again"
 
 
-def test_a_launcher_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as stack:
+def test_killed_launcher_leaves_no_processes_and_resumes(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data") as stack:
         edit = stack.submit(slow="0.6")
-        stack.reach(edit, "edit")
-        family = family_of(stack.process)
+        stack.wait_for_phase(edit, "edit")
+        family = child_processes(stack.process)
         stack.process.kill()
         _, alive = psutil.wait_procs(family, timeout=5)
         assert alive == []
-    with running(tmp_path / "data") as stack:
+    with running_stack(tmp_path / "data") as stack:
         assert assert_finished_once(stack, edit, tmp_path / "out").attempt == 2
 
 
-def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stack, tmp_path: Path) -> None:
-    """The zombie: its lease ends while it is stopped; another worker finishes; it wakes up and tries to write."""
+def test_paused_worker_cannot_overwrite_its_successor(stack: Stack, tmp_path: Path) -> None:
+    """The lease of a stopped worker ends, another worker finishes the job, and the first one resumes and tries to write."""
     edit = stack.submit(slow="0.6")
-    stack.reach(edit, "edit")
-    zombie = [stack.find("worker"), stack.find("child")]
+    stack.wait_for_phase(edit, "edit")
+    zombie = [stack.find_process("worker"), stack.find_process("child")]
     for process in zombie:
         process.suspend()
     name = {"EXPUNGE_WORKER_NAME": "another"}
@@ -89,5 +89,5 @@ def test_a_worker_that_was_paused_cannot_spoil_its_successors_result(stack: Stac
         other.kill()
         other.wait()
     log = stack.data_dir / "logs" / "worker.log"
-    eventually(lambda: f"{edit.id}: the lease was lost to another worker" in log.read_text())
+    wait_until(lambda: f"{edit.id}: the lease was lost to another worker" in log.read_text())
     assert stack.client.edits.get(edit.id).model_dump() == done.model_dump()

@@ -1,4 +1,4 @@
-"""A short form of the kill matrix: each process, at places of its own and of others. The whole is `make kill`."""
+"""A short version of the kill matrix; `make kill` runs all of it."""
 
 import subprocess
 import threading
@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from service.store.failpoints import FAILPOINTS
-from tests.fakes.stack import eventually
+from tests.fakes.stack import wait_until
 from tests.kill.cluster import Cluster, cluster
-from tests.kill.faults import ABSENT, HOWS, VICTIMS, Fault, matrix, points
+from tests.kill.faults import ACTIONS, UNSUPPORTED, VICTIMS, Fault, all_failpoints, matrix
 
 FAULTS = {
     "sqlite": [
@@ -33,55 +33,60 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("store", FAULTS)
-def test_nothing_is_lost_and_nothing_comes_twice(store: str, tmp_path: Path) -> None:
-    with cluster(tmp_path, store) as busy:
+def test_faults_cause_no_violations(store: str, tmp_path: Path) -> None:
+    with cluster(tmp_path, store) as running:
         for fault in FAULTS[store]:
-            busy.inject(fault)
-        assert busy.drain() == []
-        assert len(busy.accepted) >= len(FAULTS[store]) // 2
+            running.inject(fault)
+        assert running.drain() == []
+        assert len(running.accepted) >= len(FAULTS[store]) // 2
 
 
-def test_the_whole_matrix_has_every_place_with_every_process_in_both_ways() -> None:
-    faults = {store: matrix(store, seed=7) for store in ABSENT}
-    assert set(faults["postgres"]) == set(starmap(Fault, product(points(), VICTIMS[:-1], HOWS)))
+def test_matrix_covers_every_failpoint_process_and_action() -> None:
+    faults = {store: matrix(store, seed=7) for store in UNSUPPORTED}
+    assert set(faults["postgres"]) == set(starmap(Fault, product(all_failpoints(), VICTIMS[:-1], ACTIONS)))
     assert {fault.point for fault in faults["sqlite"]} >= set(FAILPOINTS) - {"phase.entered", "phase.done"}
     assert {fault.victim for fault in faults["s3"]} == set(VICTIMS)
     assert all(len(chosen) == len(set(chosen)) for chosen in faults.values())
     assert faults["sqlite"] != matrix("sqlite", seed=8)
 
 
-def test_whoever_is_stopped_is_woken_although_another_was_there_when_the_fault_was_armed() -> None:
-    """Left asleep, he might hold a lock of the database for ever, and nothing would move any more."""
+def test_stopped_process_is_resumed_after_the_victim_changed() -> None:
+    """A process that stays stopped could hold a database lock forever."""
     sleepers = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
     former, successor = (psutil.Process(sleeper.pid) for sleeper in sleepers)
     fault = Fault("accept.committed", "child", "stop")
-    busy = Cluster(stack=Mock(), database=Mock(), server=None, stop_seconds=0)
-    busy.stack.find = Mock(return_value=former)
+    running = Cluster(stack=Mock(), database=Mock(), server=None, stop_seconds=0)
+    running.stack.find_process = Mock(return_value=former)
 
-    def come(*_: Any) -> bool:
-        busy.stack.find = Mock(return_value=successor)
-        busy.strike(fault)
-        eventually(lambda: successor.status() == psutil.STATUS_STOPPED)
+    def reach_failpoint(*_: Any) -> bool:
+        running.stack.find_process = Mock(return_value=successor)
+        running.apply_fault(fault)
+        wait_until(lambda: successor.status() == psutil.STATUS_STOPPED)
         return True
 
-    busy.striker = Mock(strike=come)
+    running.injector = Mock(inject=reach_failpoint)
     try:
-        busy.inject(fault)
-        eventually(lambda: successor.status() != psutil.STATUS_STOPPED, 5)
+        running.inject(fault)
+        wait_until(lambda: successor.status() != psutil.STATUS_STOPPED, 5)
     finally:
         for sleeper in sleepers:
             sleeper.kill()
             sleeper.wait()
 
 
-def test_nobody_looks_before_the_last_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is accepted between the two looks, at the jobs and at what was accepted, would seem to be lost."""
-    busy, looked = Cluster(stack=Mock(data_dir=Path()), database=Mock(), server=None, stop_seconds=0), list[bool]()
-    monkeypatch.setattr("tests.kill.cluster.violations", lambda *_: looked.append(busy.fed.is_set()) or [])
-    monkeypatch.setattr(busy, "look", lambda: 0)
-    monkeypatch.setattr(busy, "unsent", lambda: 0)
-    answered = threading.Timer(0.2, busy.fed.set)
+def test_drain_waits_for_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is accepted between the two checks would appear to be lost."""
+    running, feeder_states = (
+        Cluster(stack=Mock(data_dir=Path()), database=Mock(), server=None, stop_seconds=0),
+        list[bool](),
+    )
+    monkeypatch.setattr(
+        "tests.kill.cluster.violations", lambda *_: feeder_states.append(running.feeder_done.is_set()) or []
+    )
+    monkeypatch.setattr(running, "record_ended_jobs", lambda: 0)
+    monkeypatch.setattr(running, "pending_deliveries", lambda: 0)
+    answered = threading.Timer(0.2, running.feeder_done.set)
     answered.start()
-    assert busy.drain() == []
-    assert looked == [True]
+    assert running.drain() == []
+    assert feeder_states == [True]
     answered.join()

@@ -1,7 +1,7 @@
-"""A hundred clients at once: each posts, asks how its job stands, follows it for a moment, downloads what is done.
+"""Concurrent clients, each of which submits jobs, polls them, follows a stream and downloads a file.
 
-aiohttp, because its parsers are in C: the clients share the cores with what they load, and httpx would take more of them than
-the services do.
+Uses aiohttp, whose parsers are written in C: the clients share the cores with the services, and httpx would use more of them
+than the services do.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
-from tests.load.sides import BODY, Side
+from tests.load.services import BODY, Service
 
-CLIENTS = 100
-READS, STREAM_EACH = 4, 5
-"""Reads after each POST; and one POST in so many is followed by its stream."""
+DEFAULT_CLIENTS = 100
+READS_PER_POST, POSTS_PER_STREAM = 4, 5
+"""Number of reads per POST, and number of POSTs per followed stream."""
 
 
 @dataclass
-class Seen:
-    """Seconds of each request by its kind, what was accepted, and what went wrong."""
+class Measurements:
+    """Durations in seconds by kind of request, accepted job ids, and errors."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     accepted: list[str] = field(default_factory=list)
@@ -31,42 +31,44 @@ class Seen:
     wall: float = 0.0
 
     def percentile(self, kind: str, share: float) -> float:
-        """In milliseconds."""
+        """Return a percentile in milliseconds."""
         ordered = sorted(self.seconds[kind])
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-def load(side: Side, seconds: float, done: list[str], clients: int = CLIENTS) -> Seen:
-    """Load for so long. `done` are jobs whose file can be downloaded."""
-    return asyncio.run(_load(side, seconds, done, clients))
+def load(service: Service, seconds: float, done: list[str], clients: int = DEFAULT_CLIENTS) -> Measurements:
+    """Load the service for `seconds`. `done` has jobs whose file can be downloaded."""
+    return asyncio.run(_load(service, seconds, done, clients))
 
 
-async def _load(side: Side, seconds: float, done: list[str], clients: int) -> Seen:
-    seen, end = Seen(), time.monotonic() + seconds
+async def _load(service: Service, seconds: float, done: list[str], clients: int) -> Measurements:
+    measurements, end = Measurements(), time.monotonic() + seconds
     started = time.monotonic()
     async with ClientSession(
-        headers=side.headers, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60)
+        headers=service.headers, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60)
     ) as http:
-        await asyncio.gather(*(_client(http, side, seen, end, done, number) for number in range(clients)))
-    seen.wall = time.monotonic() - started
-    return seen
+        await asyncio.gather(*(_client(http, service, measurements, end, done, number) for number in range(clients)))
+    measurements.wall = time.monotonic() - started
+    return measurements
 
 
-async def _client(http: ClientSession, side: Side, seen: Seen, end: float, done: list[str], number: int) -> None:
+async def _client(
+    http: ClientSession, service: Service, measurements: Measurements, end: float, done: list[str], number: int
+) -> None:
     turn = number
     while time.monotonic() < end:
         turn += 1
-        posted = await _timed(seen, "post", http.post(f"{side.url}{side.jobs}", json=BODY))
+        posted = await _timed(measurements, "post", http.post(f"{service.url}{service.jobs}", json=BODY))
         if posted is None:
             continue
         job_id = str(json.loads(posted)["id"])
-        seen.accepted.append(job_id)
-        for _ in range(READS):
-            await _timed(seen, "get", http.get(side.of(job_id)))
-        if turn % STREAM_EACH == 0:
-            await _timed(seen, "stream", http.get(side.of(job_id, "/stream")), _first_message)
+        measurements.accepted.append(job_id)
+        for _ in range(READS_PER_POST):
+            await _timed(measurements, "get", http.get(service.of(job_id)))
+        if turn % POSTS_PER_STREAM == 0:
+            await _timed(measurements, "stream", http.get(service.of(job_id, "/stream")), _first_message)
         if done:
-            await _timed(seen, "download", http.get(side.of(done[turn % len(done)], side.file)))
+            await _timed(measurements, "download", http.get(service.of(done[turn % len(done)], service.file)))
 
 
 async def _first_message(response: ClientResponse) -> bytes:
@@ -77,21 +79,21 @@ async def _first_message(response: ClientResponse) -> bytes:
 
 
 async def _timed(
-    seen: Seen,
+    measurements: Measurements,
     kind: str,
     request: AbstractAsyncContextManager[ClientResponse],
     read: Callable[[ClientResponse], Awaitable[bytes]] = ClientResponse.read,
 ) -> bytes | None:
-    """What came; None where it was no success."""
+    """Return the body, or None if the request failed."""
     started = time.perf_counter()
     try:
         async with request as response:
             body = await read(response)
             if response.status >= 400:
-                seen.errors.append(f"{kind}: {response.status} {body[:100]!r}")
+                measurements.errors.append(f"{kind}: {response.status} {body[:100]!r}")
                 return None
     except (ClientError, TimeoutError) as error:
-        seen.errors.append(f"{kind}: {type(error).__name__}")
+        measurements.errors.append(f"{kind}: {type(error).__name__}")
         return None
-    seen.seconds[kind].append(time.perf_counter() - started)
+    measurements.seconds[kind].append(time.perf_counter() - started)
     return body

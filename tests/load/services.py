@@ -1,4 +1,4 @@
-"""The two services that are compared, each with one API process, one worker slot and a broker of the same kind."""
+"""The two services that are compared, each with one API process, one worker process and the same kind of broker."""
 
 import subprocess
 import sys
@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 
 from service.launcher import broker
-from tests.fakes.stack import ROOT, Stack, environment, eventually, running
+from tests.fakes.stack import ROOT, Stack, environment, running_stack, wait_until
 
 BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
 
 
 @dataclass(frozen=True)
-class Side:
-    """Where its jobs are, and how to tell that one is done."""
+class Service:
+    """A service under test: its URLs, and how to interpret its jobs."""
 
     name: str
     url: str
@@ -28,7 +28,7 @@ class Side:
     file: str
     is_done: Callable[[dict[str, Any]], bool]
     delay: Callable[[dict[str, Any]], float]
-    """Seconds from its POST until a worker had it, of a job that is done."""
+    """Seconds from POST until a worker started the finished job."""
     stack: Stack | None = None
 
     def of(self, job_id: str, what: str = "") -> str:
@@ -36,17 +36,17 @@ class Side:
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[Side]:
-    """`expunge up`, with every guarantee that it has, and the stand-in for the editor."""
+def ours(folder: Path) -> Iterator[Service]:
+    """Run `expunge up` with all its guarantees and the fake editor."""
     settings = {
         "EXPUNGE_RATE_LIMIT": "",
         "EXPUNGE_STREAM_POLL_SECONDS": "0.5",
         "EXPUNGE_LEASE_SECONDS": "30",
-        "EXPUNGE_JOBS_PER_PROCESS": "10000",  # the stand-in uses no GPU; the other side keeps its process too
+        "EXPUNGE_JOBS_PER_PROCESS": "10000",  # The fake editor uses no GPU, and the other service keeps its process too.
     }
-    with running(folder / "ours" / "data", **settings) as stack:
+    with running_stack(folder / "ours" / "data", **settings) as stack:
         file = "/artifacts/delta.safetensors"
-        yield Side("ours", stack.url, stack.authorization, "/v1/edits", file, _succeeded, _claimed_after, stack)
+        yield Service("ours", stack.url, stack.authorization, "/v1/edits", file, _succeeded, _claimed_after, stack)
 
 
 def _succeeded(job: dict[str, Any]) -> bool:
@@ -59,8 +59,8 @@ def _claimed_after(job: dict[str, Any]) -> float:
 
 
 @contextmanager
-def template(folder: Path) -> Iterator[Side]:
-    """The plain app."""
+def template(folder: Path) -> Iterator[Service]:
+    """Run the plain app."""
     home, port = folder / "template", _free_port()
     home.mkdir(parents=True)
     socket = home / "b.sock"
@@ -79,9 +79,9 @@ def template(folder: Path) -> Iterator[Side]:
             if command is commands[0]:
                 broker.wait_until_ready(socket)
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _answers(url))
+        wait_until(lambda: _answers(url))
         done, delay = lambda job: job["status"] == "SUCCESS", lambda job: float(job["result"]["delay"])
-        yield Side("template", url, {}, "/jobs", "/file", done, delay)
+        yield Service("template", url, {}, "/jobs", "/file", done, delay)
 
 
 def _answers(url: str) -> bool:

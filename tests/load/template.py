@@ -1,7 +1,7 @@
-"""What one writes in an afternoon: FastAPI, Celery, a Redis result backend. The other side of the load test.
+"""A plain FastAPI and Celery app with a Redis result backend, the baseline of the load test.
 
-Nothing here is slowed down on purpose, and nothing is durable: a job is a message, its state is a key that expires. It has no
-keys, no checks, no history. Its worker does what the stand-in editor does: four phases, and one file.
+It is not slowed down, and nothing is durable: a job is a message and its state a key that expires. It has no API keys,
+validation or history. Its worker does what the fake editor does: four phases and one file.
 
     uvicorn tests.load.template:api        celery --app tests.load.template:queue worker --concurrency 1
 """
@@ -29,13 +29,13 @@ api = FastAPI()
 
 
 class Removal(BaseModel):
-    """As much as such a service checks."""
+    """The validation that such a service has."""
 
     concept: str
 
 
 class Request(BaseModel):
-    """The body."""
+    """The request body."""
 
     model: str
     removals: list[Removal]
@@ -43,7 +43,7 @@ class Request(BaseModel):
 
 @queue.task(bind=True, name="template.run")
 def run(task: Any, request: dict[str, Any], posted: float) -> dict[str, float]:
-    """The stub."""
+    """Run a job."""
     started = time.time()
     for phase in PHASES:
         task.update_state(state="PROGRESS", meta={"phase": phase})
@@ -53,20 +53,20 @@ def run(task: Any, request: dict[str, Any], posted: float) -> dict[str, float]:
 
 @api.post("/jobs", status_code=202)
 def create(body: Request) -> dict[str, str]:
-    """Queue it."""
+    """Queue a job."""
     return {"id": run.delay(body.model_dump(), time.time()).id}
 
 
 @api.get("/jobs/{job_id}")
 def read(job_id: str) -> dict[str, Any]:
-    """Where it stands."""
+    """Return the state of a job."""
     found = AsyncResult(job_id, app=queue)
     return {"id": job_id, "status": found.status, "result": found.result if found.successful() else None}
 
 
 @api.get("/jobs/{job_id}/stream")
 async def stream(job_id: str) -> StreamingResponse:
-    """Its state, whenever it changes."""
+    """Stream the state of a job as it changes."""
 
     async def tell() -> AsyncIterator[str]:
         last = ""
@@ -82,5 +82,5 @@ async def stream(job_id: str) -> StreamingResponse:
 
 @api.get("/jobs/{job_id}/file")
 def download(job_id: str) -> FileResponse:
-    """What it made."""
+    """Return the file of a job."""
     return FileResponse(FOLDER / f"{job_id}.bin")

@@ -1,4 +1,4 @@
-"""The parts of a service on several machines, each a process of its own with a folder of its own."""
+"""A scaled-out service: several processes, each with a data folder of its own."""
 
 import os
 import subprocess
@@ -21,15 +21,15 @@ from service.store.orm import Attempt, Job
 from service.store.s3 import S3Blobs
 from tests.fakes import postgres, s3
 from tests.fakes.model import write_model
-from tests.fakes.stack import environment, eventually
+from tests.fakes.stack import environment, wait_until
 
-APIS = 2
-SECONDS = 600.0
+API_PROCESSES = 2
+TIMEOUT_SECONDS = 600.0
 
 
 @dataclass
-class Site:
-    """Everything that runs, and the truth that it shares."""
+class Deployment:
+    """The running processes and the database and bucket that they share."""
 
     env: dict[str, str]
     folder: Path
@@ -42,7 +42,7 @@ class Site:
 
     @property
     def names(self) -> list[str]:
-        """Of all parts."""
+        """Names of all processes."""
         return list(self.commands)
 
     def start(self, name: str) -> None:
@@ -55,7 +55,7 @@ class Site:
             )
 
     def restart(self, name: str) -> None:
-        """As an operator does: told to stop, started again."""
+        """Stop and start a process, as an operator does."""
         self.stop(name)
         self.start(name)
 
@@ -69,13 +69,15 @@ class Site:
             process.wait()
 
     def submit(self, number: int, sleep: float) -> str:
-        """A job whose phases sleep, accepted by one of the APIs, however often it has to be said."""
+        """Submit a job whose phases sleep, with retries under one idempotency key."""
         body = {"model": "tiny", "removals": [{"concept": "fox"}], "metadata": {"slow": str(sleep)}}
         headers = self.headers | {"Idempotency-Key": f"{number}-{sleep}-{os.getpid()}"}
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < end:
             try:
-                reply = httpx.post(f"{self.urls[number % APIS]}/v1/edits", json=body, headers=headers, trust_env=False)
+                reply = httpx.post(
+                    f"{self.urls[number % API_PROCESSES]}/v1/edits", json=body, headers=headers, trust_env=False
+                )
             except httpx.TransportError:
                 time.sleep(0.2)
                 continue
@@ -85,9 +87,9 @@ class Site:
         raise TimeoutError(reply.text)
 
     def warm_up(self) -> None:
-        """Every worker has done something before the clock starts."""
+        """Run jobs until every worker has done one."""
         workers = [name for name in self.names if name.startswith("worker")]
-        eventually(lambda: all(_answers(url) for url in self.urls), SECONDS)
+        wait_until(lambda: all(_answers(url) for url in self.urls), TIMEOUT_SECONDS)
         number = 0
         while len(self._owners()) < len(workers):
             self.wait([self.submit(10_000 + number + n, 0.05) for n in range(len(workers))])
@@ -100,10 +102,10 @@ class Site:
             with self.database.read() as session:
                 return session.scalar(over) == len(ids)
 
-        eventually(done, SECONDS)
+        wait_until(done, TIMEOUT_SECONDS)
 
-    def span(self, ids: Sequence[str]) -> tuple[float, float]:
-        """When the first of them started and the last one ended, in seconds."""
+    def time_span(self, ids: Sequence[str]) -> tuple[float, float]:
+        """Return the start of the first and the end of the last job, in seconds."""
         with self.database.read() as session:
             first, last = session.execute(
                 select(func.min(Job.started_at), func.max(Job.finished_at)).where(Job.id.in_(ids))
@@ -111,7 +113,7 @@ class Site:
         return first.timestamp(), last.timestamp()
 
     def violations(self, ids: Sequence[str]) -> list[str]:
-        """Each job has succeeded, and every byte that it published is in the bucket."""
+        """Check that each job succeeded and that every published byte is in the bucket."""
         with self.database.read() as session:
             rows = session.scalars(select(Job).where(Job.id.in_(ids))).all()
         found = fsck.inspect(self.database, S3Blobs(self.bucket)).findings
@@ -125,11 +127,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, workers: int) -> Iterator[Site]:
-    """Two APIs, a dispatcher, so many workers, and what they share."""
+def deployment(folder: Path, workers: int) -> Iterator[Deployment]:
+    """Run two APIs, a dispatcher, the workers and what they share."""
     with ExitStack() as stack:
-        server = stack.enter_context(postgres.serving())
-        store = stack.enter_context(s3.serving())
+        server = stack.enter_context(postgres.running_server())
+        store = stack.enter_context(s3.running_server())
         os.environ.update(store.variables)
         url, bucket = server.create(), store.create("published")
         queue = _broker(stack, folder)
@@ -148,8 +150,8 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
         key = api_keys.new_key()
         with database.write() as session:
             api_keys.register(session, key, now=utc_now())
-        running = Site(env, folder, database, bucket, {"Authorization": f"Bearer {key}"})
-        ports = [_free_port() for _ in range(APIS)]
+        running = Deployment(env, folder, database, bucket, {"Authorization": f"Bearer {key}"})
+        ports = [_free_port() for _ in range(API_PROCESSES)]
         running.urls = [f"http://127.0.0.1:{port}" for port in ports]
         for number, port in enumerate(ports):
             running.commands[f"api{number}"] = [sys.executable, "-m", "service.server", "--port", str(port)]

@@ -26,22 +26,22 @@ def claim(submit: Callable[..., str], database: Database, clock: FakeClock) -> C
     return claim
 
 
-def eventually(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_a_heartbeat_extends_the_lease(
+def test_heartbeat_extends_the_lease(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, read: Callable[[str], Job]
 ) -> None:
     with Lease(database, claim, settings, clock):
-        clock.forward(20)
-        eventually(lambda: read(claim.job_id).lease_until == clock() + settings.lease)
+        clock.advance(20)
+        wait_until(lambda: read(claim.job_id).lease_until == clock() + settings.lease)
 
 
-def test_a_lost_lease_is_noticed(database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock) -> None:
+def test_lost_lease_is_detected(database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock) -> None:
     def lost() -> bool:
         try:
             lease.check()
@@ -52,11 +52,11 @@ def test_a_lost_lease_is_noticed(database: Database, claim: Claim, settings: Wor
     with Lease(database, claim, settings, clock) as lease:
         lease.check()
         with database.write() as session:  # no heartbeat comes in between
-            claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock.forward(31))
-        eventually(lost)
+            claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock.advance(31))
+        wait_until(lost)
 
 
-def test_work_that_ignores_its_cancel_is_ended(
+def test_ignored_cancellation_ends_the_process(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, read: Callable[[str], Job]
 ) -> None:
     exited, codes = threading.Event(), list[int]()
@@ -75,7 +75,7 @@ def test_work_that_ignores_its_cancel_is_ended(
     assert read(claim.job_id).status == "canceled"
 
 
-def test_a_database_that_is_away_for_a_moment_is_survived(
+def test_heartbeat_survives_an_unavailable_database(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats, extend = list[int](), claims.extend_lease
@@ -88,11 +88,11 @@ def test_a_database_that_is_away_for_a_moment_is_survived(
 
     monkeypatch.setattr(claims, "extend_lease", flaky)
     with Lease(database, claim, settings, clock) as lease:
-        eventually(lambda: len(beats) > 2)
+        wait_until(lambda: len(beats) > 2)
         lease.check()
 
 
-def test_progress_is_written_rarely_and_checked_always(
+def test_progress_is_throttled_but_the_lease_is_always_checked(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, report = list[str](), claims.report_progress
@@ -115,7 +115,7 @@ def test_progress_is_written_rarely_and_checked_always(
         reporter("edit", 1.0, "done")
 
 
-def test_progress_runs_from_0_to_1() -> None:
+def test_overall_progress_is_monotonic_from_0_to_1() -> None:
     phases = ("trace", "edit", "something new", "publish")
     steps = [overall_progress(phases, phase, fraction) for phase in phases for fraction in (0.0, 0.5, 1.0)]
     assert steps[0] == 0.0

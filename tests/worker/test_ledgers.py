@@ -28,7 +28,7 @@ def ask(database: Database, clock: FakeClock) -> Ask:
 
     def ask(concept: str, tenant: str = "one", revokes: str | None = None, **metadata: str) -> str:
         request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True, metadata=metadata)
-        clock.forward(1)
+        clock.advance(1)
         with database.write() as session:
             kind = "revocation" if revokes else "removal"
             return create(session, NewJob(request, "k", tenant, kind, revokes), now=clock()).id
@@ -47,7 +47,7 @@ def head(database: Database, tenant: str = "one") -> tuple[int, int, str] | None
     return (found.number, found.active, found.digest) if found else None
 
 
-def test_removals_add_up_and_go_again(runner: Runner, database: Database, ask: Ask) -> None:
+def test_removals_accumulate_and_can_be_revoked(runner: Runner, database: Database, ask: Ask) -> None:
     first = ask("fox")
     runner.run(first)
     alone = head(database)
@@ -61,7 +61,7 @@ def test_removals_add_up_and_go_again(runner: Runner, database: Database, ask: A
     assert (after[0], after[1:]) == (3, alone[1:])
 
 
-def test_what_two_edits_asked_for_holds_until_both_are_revoked(runner: Runner, database: Database, ask: Ask) -> None:
+def test_shared_removal_stays_until_both_edits_are_revoked(runner: Runner, database: Database, ask: Ask) -> None:
     runner.run(first := ask("fox"))
     runner.run(second := ask("fox"))
     runner.run(ask("fox", revokes=first))
@@ -73,7 +73,7 @@ def test_what_two_edits_asked_for_holds_until_both_are_revoked(runner: Runner, d
     assert found[:2] == (4, 0)
 
 
-def test_what_is_not_published_joins_no_ledger(
+def test_unpublished_edit_does_not_join_the_ledger(
     runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job]
 ) -> None:
     """The report says why; the removals that came before hold on, and later ones do not carry it."""
@@ -88,7 +88,7 @@ def test_what_is_not_published_joins_no_ledger(
     assert held(database) == ["fox", "cat"]
 
 
-def test_tenants_have_ledgers_of_their_own(runner: Runner, database: Database, ask: Ask) -> None:
+def test_tenants_have_separate_ledgers(runner: Runner, database: Database, ask: Ask) -> None:
     runner.run(ask("fox"))
     runner.run(ask("owl", tenant="two"))
     assert (held(database), held(database, "two")) == (["fox"], ["owl"])
@@ -107,7 +107,7 @@ def overtaking(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> N
     monkeypatch.setattr(Runner, "_succeed", succeed)
 
 
-def test_who_was_overtaken_is_solved_again_from_the_newer_ledger(
+def test_overtaken_job_is_solved_again(
     runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, quick = ask("fox"), ask("owl")
@@ -123,7 +123,7 @@ def test_who_was_overtaken_is_solved_again_from_the_newer_ledger(
     assert found[:2] == (2, 2)
 
 
-def test_a_crash_between_the_phases_resumes_without_starting_anew(
+def test_crash_between_phases_resumes_at_the_next_phase(
     runner: Runner, database: Database, clock: FakeClock, read: Callable[[str], Job]
 ) -> None:
     request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True, metadata={"crash": "validate"})
@@ -136,7 +136,7 @@ def test_a_crash_between_the_phases_resumes_without_starting_anew(
     assert runs.read_text().split() == ["trace", "edit"]
 
 
-def test_a_dry_run_leaves_the_ledger_alone(runner: Runner, database: Database, clock: FakeClock) -> None:
+def test_dry_run_does_not_change_the_ledger(runner: Runner, database: Database, clock: FakeClock) -> None:
     request = EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True)
     with database.write() as session:
         job = create(session, NewJob(request, "k", "one", "plan"), now=clock())

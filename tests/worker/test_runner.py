@@ -32,7 +32,7 @@ def content(blobs: ArtifactStore, job: Job, name: str) -> bytes:
     return b"".join(blobs.open(row.sha256, 0, row.size))
 
 
-def test_a_job_is_run_and_published(runner: Runner, submit: Submit, read: Read, settings: WorkerSettings) -> None:
+def test_run_publishes_the_job(runner: Runner, submit: Submit, read: Read, settings: WorkerSettings) -> None:
     job_id = submit()
     runner.run(job_id)
     job = read(job_id)
@@ -43,7 +43,7 @@ def test_a_job_is_run_and_published(runner: Runner, submit: Submit, read: Read, 
     assert not settings.workdir(job_id).exists()
 
 
-def test_the_manifest_names_every_file(runner: Runner, submit: Submit, read: Read) -> None:
+def test_manifest_lists_every_file(runner: Runner, submit: Submit, read: Read) -> None:
     job_id = submit()
     runner.run(job_id)
     job = read(job_id)
@@ -53,7 +53,7 @@ def test_the_manifest_names_every_file(runner: Runner, submit: Submit, read: Rea
     assert job.manifest_sha256 == job.artifacts[-1].sha256
 
 
-def test_every_phase_is_told_in_order(runner: Runner, submit: Submit, database: Database) -> None:
+def test_phases_are_reported_in_order(runner: Runner, submit: Submit, database: Database) -> None:
     job_id = submit()
     runner.run(job_id)
     with database.read() as session:
@@ -64,7 +64,7 @@ def test_every_phase_is_told_in_order(runner: Runner, submit: Submit, database: 
     assert events[-1].data == {"status": "succeeded"}
 
 
-def test_a_message_that_comes_twice_does_nothing(runner: Runner, submit: Submit, read: Read) -> None:
+def test_duplicate_message_is_ignored(runner: Runner, submit: Submit, read: Read) -> None:
     job_id = submit()
     runner.run(job_id)
     before = vars(read(job_id)) | {"_sa_instance_state": None}
@@ -73,11 +73,11 @@ def test_a_message_that_comes_twice_does_nothing(runner: Runner, submit: Submit,
     assert {k: v for k, v in after.items() if k != "artifacts"} == {k: v for k, v in before.items() if k != "artifacts"}
 
 
-def test_a_message_about_no_job_does_nothing(runner: Runner) -> None:
+def test_message_for_an_unknown_job_is_ignored(runner: Runner) -> None:
     runner.run("edit_unknown")
 
 
-def test_a_second_attempt_goes_on_at_its_phase(
+def test_second_attempt_resumes_at_the_failed_phase(
     runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit()
@@ -92,14 +92,14 @@ def test_a_second_attempt_goes_on_at_its_phase(
     with pytest.raises(KeyboardInterrupt):
         runner.run(job_id)
     monkeypatch.setattr(editor, "run_phase", real)
-    clock.forward(31)
+    clock.advance(31)
     runner.run(job_id)
     job = read(job_id)
     assert (job.status, job.attempt) == ("succeeded", 2)
     assert content(runner.blobs, job, "runs.txt").split() == [b"trace", b"edit", b"validate", b"publish"]
 
 
-def test_the_editors_refusal_ends_the_job_with_its_reasons(runner: Runner, submit: Submit, read: Read) -> None:
+def test_editor_error_fails_the_job(runner: Runner, submit: Submit, read: Read) -> None:
     job_id = submit(refuse="edit")
     runner.run(job_id)
     job = read(job_id)
@@ -113,7 +113,7 @@ def test_the_editors_refusal_ends_the_job_with_its_reasons(runner: Runner, submi
     }
 
 
-def test_a_model_that_is_gone_ends_the_job(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
+def test_missing_model_fails_the_job(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
     job_id = submit()
     (tmp_path / "models" / "tiny" / "model_index.json").unlink()
     runner.run(job_id)
@@ -122,7 +122,7 @@ def test_a_model_that_is_gone_ends_the_job(runner: Runner, submit: Submit, read:
     assert (error["code"], error["param"]) == ("unknown_model", "model")
 
 
-def test_a_crash_is_tried_again_and_then_told(
+def test_crash_is_retried_and_then_reported(
     runner: Runner, submit: Submit, read: Read, settings: WorkerSettings
 ) -> None:
     job_id = submit(crash="validate")
@@ -138,7 +138,7 @@ def test_a_crash_is_tried_again_and_then_told(
     assert not settings.workdir(job_id).exists()
 
 
-def test_an_editor_that_does_not_load_is_a_crash_that_is_told(runner: Runner, submit: Submit, read: Read) -> None:
+def test_import_error_is_reported_as_a_crash(runner: Runner, submit: Submit, read: Read) -> None:
     job_id = submit()
     broken = replace(runner, settings=runner.settings.model_copy(update={"editor": "not_installed"}))
     for _ in range(jobs.MAX_ATTEMPTS):
@@ -152,7 +152,7 @@ def test_an_editor_that_does_not_load_is_a_crash_that_is_told(runner: Runner, su
 def steal(database: Database, clock: FakeClock, job_id: str) -> None:
     """Time passes and somebody else claims the job, before a heartbeat can come in between."""
     with database.write() as session:
-        assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock.forward(31))
+        assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock.advance(31))
 
 
 def run_until(runner: Runner, job_id: str, reached: Callable[[], bool], then: Callable[[], None]) -> None:
@@ -167,7 +167,7 @@ def run_until(runner: Runner, job_id: str, reached: Callable[[], bool], then: Ca
 
 
 @pytest.mark.parametrize("phase", editor.PHASES)
-def test_a_cancel_stops_every_phase(
+def test_cancellation_stops_every_phase(
     runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, phase: str
 ) -> None:
     job_id = submit(slow="0.4")
@@ -181,7 +181,7 @@ def test_a_cancel_stops_every_phase(
     assert (job.status, job.artifacts) == ("canceled", [])
 
 
-def test_a_worker_that_lost_its_job_publishes_nothing(
+def test_worker_with_a_lost_lease_publishes_nothing(
     runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock
 ) -> None:
     job_id = submit(slow="0.4")
@@ -191,7 +191,7 @@ def test_a_worker_that_lost_its_job_publishes_nothing(
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
 
 
-def test_a_result_that_comes_too_late_is_discarded(
+def test_late_result_is_discarded(
     runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The theft happens after the last check, before the last write: only the fence is left to notice."""
@@ -208,7 +208,7 @@ def test_a_result_that_comes_too_late_is_discarded(
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
 
 
-def test_full_weights_are_published_and_not_stored(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
+def test_full_weights_are_published_as_an_overlay(runner: Runner, submit: Submit, read: Read, tmp_path: Path) -> None:
     job_id = submit()
     runner.run(job_id)
     (row,) = [row for row in read(job_id).artifacts if row.name == WEIGHTS]
@@ -222,7 +222,7 @@ def job_delta(job: Job) -> str:
     return next(row.sha256 for row in job.artifacts if row.name == "delta.safetensors")
 
 
-def test_a_database_that_is_away_is_waited_for(
+def test_unavailable_database_is_retried(
     runner: Runner, submit: Submit, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the claim and at the end: neither the message nor the work is lost. Each of them goes through at the third try."""
@@ -245,7 +245,7 @@ def test_a_database_that_is_away_is_waited_for(
     assert tries == ["claim"] * 3 + ["succeed"] * 3
 
 
-def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
+def test_lasting_database_failure_leaves_the_job_to_its_lease(
     runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit()
@@ -262,6 +262,6 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
             runner.run(job_id)
     assert read(job_id).status == "running"
     monkeypatch.setattr(claims, "succeed", real)
-    clock.forward(31)
+    clock.advance(31)
     runner.run(job_id)
     assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 2)

@@ -4,19 +4,19 @@ import pytest
 from celery.signals import worker_process_init
 
 from service.store.celery_config import PLAN_QUEUE
-from tests.fakes.stack import eventually
+from tests.fakes.stack import wait_until
 from worker import tasks
 
 PLANNER = "tests.fakes.planner"
 
 
 @pytest.mark.parametrize("queues", [PLAN_QUEUE, f"{PLAN_QUEUE},edits"])
-def test_only_who_is_there_for_dry_runs_is_ready_for_one(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
+def test_only_a_plans_worker_preloads_the_planner(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(tasks.job_protocol, "load", loaded.append)
     monkeypatch.setenv("EXPUNGE_QUEUES", queues)
     monkeypatch.setenv("EXPUNGE_PLANNER", PLANNER)
     worker_process_init.send(None)
     if queues == PLAN_QUEUE:
-        eventually(lambda: loaded == [PLANNER], 5)
+        wait_until(lambda: loaded == [PLANNER], 5)
     assert len(loaded) == (queues == PLAN_QUEUE)

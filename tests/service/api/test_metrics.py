@@ -27,7 +27,7 @@ def test_jobs_and_requests_are_counted(client: TestClient, app_state: AppState, 
     with app_state.database.write() as session:
         claims.claim(session, first, owner="w", lease=timedelta(seconds=30), now=clock())
     client.get("/v1/edits/edit_unknown")
-    clock.forward(90)
+    clock.advance(90)
     found = samples(client)
     assert found["expunge_jobs", "queued"] == found["expunge_jobs", "running"] == found["expunge_attempts_total",] == 1
     assert found["expunge_queue_oldest_seconds",] == found["expunge_outbox_lag_seconds",] == 90

@@ -179,6 +179,6 @@ def test_revoked_key_is_rejected_after_a_second(database: Database, api_key: str
     assert asyncio.run(ring.authenticate(api_key))
     with database.write() as session:
         api_keys.revoke(session, api_key.split("_")[1], now=clock())
-    clock.forward(1.1)
+    clock.advance(1.1)
     assert asyncio.run(ring.authenticate(api_key)) is None
     assert asyncio.run(ring.authenticate(api_key)) is None

@@ -24,7 +24,7 @@ NOBODY = "/v1/edits/edit_00000000000000000000000000"
 
 
 def submit(database: Database, clock: FakeClock, concept: str = "fox") -> str:
-    clock.forward(1)
+    clock.advance(1)
     with database.write() as session:
         request = EditRequest(model="tiny", removals=[Removal(concept=concept)])
         return jobs.create(session, NewJob(request, "key"), now=clock()).id
@@ -198,7 +198,7 @@ def test_malformed_times_are_rejected(client: TestClient, text: str) -> None:
 
 def test_edits_are_filtered_by_time(client: TestClient, database: Database, clock: FakeClock) -> None:
     first = submit(database, clock)
-    between = clock.forward(1).isoformat()
+    between = clock.advance(1).isoformat()
     second = submit(database, clock)
     for name, edit_id in (("created_before", first), ("created_since", second)):
         assert [edit["id"] for edit in client.get("/v1/edits", params={name: between}).json()["data"]] == [edit_id]

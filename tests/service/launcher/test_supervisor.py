@@ -28,7 +28,7 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -36,7 +36,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def pid_in(path: Path) -> int:
-    eventually(lambda: path.exists() and path.read_text().endswith("\n"))
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     return int(path.read_text())
 
 
@@ -52,7 +52,7 @@ def test_exited_child_is_restarted(tmp_path: Path) -> None:
         child.poll()
         return child.process is not None and child.process.pid != first
 
-    eventually(restarted)
+    wait_until(restarted)
     child.stop()
     assert starts == [1, 1]
 
@@ -67,7 +67,7 @@ def test_crash_loop_raises_with_the_log(tmp_path: Path, monkeypatch: pytest.Monk
         return False
 
     with pytest.raises(LaunchError, match="no such thing"):
-        eventually(give_up)
+        wait_until(give_up)
 
 
 def test_stop_kills_descendants(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ time.sleep(60)
     supervisor.start(program(code, grace_seconds=0.1))
     grandchild = pid_in(tmp_path / "pid")
     supervisor.stop()
-    eventually(lambda: not alive(grandchild))
+    wait_until(lambda: not alive(grandchild))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
@@ -101,4 +101,4 @@ time.sleep(60)
     child = pid_in(tmp_path / "pid")
     launcher.kill()
     launcher.wait()
-    eventually(lambda: not alive(child))
+    wait_until(lambda: not alive(child))

@@ -25,7 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     return S3Blobs(request.getfixturevalue("bucket")) if request.param == "bucket" else LocalBlobs(tmp_path)
 
 
-def test_what_is_put_can_be_read(store: ArtifactStore) -> None:
+def test_put_and_open(store: ArtifactStore) -> None:
     blob = store.put(io.BytesIO(DATA))
     assert (blob.sha256, blob.size) == (hashlib.sha256(DATA).hexdigest(), len(DATA))
     assert b"".join(store.open(blob.sha256, 0, len(DATA))) == DATA
@@ -34,18 +34,18 @@ def test_what_is_put_can_be_read(store: ArtifactStore) -> None:
     store.check()
 
 
-def test_the_same_bytes_are_stored_once(store: ArtifactStore) -> None:
+def test_equal_bytes_are_stored_once(store: ArtifactStore) -> None:
     first, second = store.put(io.BytesIO(DATA)), store.put(io.BytesIO(DATA))
     assert first == second
     assert [found.sha256 for found in store.each()] == [first.sha256]
 
 
-def test_nothing_is_an_honest_answer(store: ArtifactStore) -> None:
+def test_empty_range_returns_nothing(store: ArtifactStore) -> None:
     with pytest.raises(BlobMissing):
         store.open("0" * 64, 0, 10)
 
 
-def test_what_is_deleted_is_gone_and_what_came_meanwhile_stays(store: ArtifactStore) -> None:
+def test_delete_keeps_blobs_stored_since(store: ArtifactStore) -> None:
     store.put(io.BytesIO(DATA))
     (found,) = store.each()
     assert not store.delete(found, before=found.modified_at)
@@ -54,7 +54,7 @@ def test_what_is_deleted_is_gone_and_what_came_meanwhile_stays(store: ArtifactSt
     assert list(store.each()) == []
 
 
-def test_putting_again_makes_it_new(tmp_path: Path) -> None:
+def test_put_renews_the_modification_time(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path)
     path = blobs.path(blobs.put(io.BytesIO(DATA)).sha256)
     os.utime(path, (0, 0))
@@ -63,7 +63,7 @@ def test_putting_again_makes_it_new(tmp_path: Path) -> None:
     assert not blobs.delete(old, before=old.modified_at + timedelta(days=1))
 
 
-def test_a_bucket_hands_out_urls_that_end(bucket: str) -> None:
+def test_bucket_urls_expire(bucket: str) -> None:
     blobs = S3Blobs(bucket)
     blob = blobs.put(io.BytesIO(DATA))
     url = blobs.url(blob.sha256, 60)
@@ -73,12 +73,12 @@ def test_a_bucket_hands_out_urls_that_end(bucket: str) -> None:
     assert (reply.status_code, reply.content) == (206, DATA[5:12])
 
 
-def test_a_folder_hands_out_none(tmp_path: Path) -> None:
+def test_local_store_has_no_urls(tmp_path: Path) -> None:
     assert LocalBlobs(tmp_path).url("0" * 64, 60) is None
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])
-def test_a_crash_before_the_rename_leaves_no_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_crash_before_rename_leaves_no_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Not even a stray file when we get to clean up; after a power cut one may stay, under a name nobody asks for."""
     blobs = LocalBlobs(tmp_path)
 
@@ -94,7 +94,7 @@ def test_a_crash_before_the_rename_leaves_no_blob(tmp_path: Path, monkeypatch: p
     assert blobs.put(io.BytesIO(DATA)).size == len(DATA)
 
 
-def test_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     rename = Path.rename
     monkeypatch.setattr("os.fsync", lambda handle: calls.append("fsync"))
@@ -105,7 +105,7 @@ def test_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: p
     assert calls[at + 1 :] == ["fsync"]
 
 
-def test_a_truncated_blob_is_noticed(tmp_path: Path) -> None:
+def test_truncated_blob_is_detected(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path)
     blob = blobs.put(io.BytesIO(DATA))
     blobs.path(blob.sha256).write_bytes(DATA[:100])

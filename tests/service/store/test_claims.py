@@ -58,7 +58,7 @@ def state(database: Database, job_id: str) -> dict[str, object]:
         return row | {"counts": counts}
 
 
-def test_a_queued_job_is_claimed_once(database: Database, clock: FakeClock) -> None:
+def test_queued_job_is_claimed_once(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     claim = claimed(database, clock, job_id)
     assert claim is not None
@@ -66,23 +66,23 @@ def test_a_queued_job_is_claimed_once(database: Database, clock: FakeClock) -> N
     assert claimed(database, clock, job_id, "two") is None
 
 
-def test_a_claim_answers_the_doorbell(database: Database, clock: FakeClock) -> None:
+def test_claim_discards_the_outbox_message(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     claimed(database, clock, job_id)
     with database.read() as session:
         assert session.get(OutboxMessage, job_id) is None
 
 
-def test_an_expired_lease_can_be_claimed_by_another(database: Database, clock: FakeClock) -> None:
+def test_expired_lease_can_be_claimed(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     claimed(database, clock, job_id)
-    clock.forward(31)
+    clock.advance(31)
     second = claimed(database, clock, job_id, "two")
     assert second is not None
     assert (second.fence, second.attempt) == (2, 2)
 
 
-def test_an_owner_that_asks_again_has_lost_its_former_run(database: Database, clock: FakeClock) -> None:
+def test_owner_that_claims_again_supersedes_its_earlier_attempt(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     claimed(database, clock, job_id)
     again = claimed(database, clock, job_id)
@@ -94,15 +94,15 @@ def test_attempts_are_bounded(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     for _ in range(jobs.MAX_ATTEMPTS):
         assert claimed(database, clock, job_id)
-        clock.forward(31)
+        clock.advance(31)
     assert claimed(database, clock, job_id) is None
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_stale_claim_writes_nothing(database: Database, clock: FakeClock, write: str) -> None:
+def test_stale_claim_cannot_write(database: Database, clock: FakeClock, write: str) -> None:
     job_id = submitted(database, clock)
     stale = claimed(database, clock, job_id)
-    clock.forward(31)
+    clock.advance(31)
     fresh = claimed(database, clock, job_id, "two")
     assert stale
     assert fresh
@@ -121,7 +121,7 @@ def test_a_terminal_job_never_changes(database: Database, clock: FakeClock, end:
     with database.write() as session:
         assert WRITES[end](session, claim, clock)
     before = state(database, job_id)
-    clock.forward(3600)
+    clock.advance(3600)
     with database.write() as session:
         assert not WRITES[write](session, claim, clock)
         jobs.cancel(session, job_id, now=clock())
@@ -130,7 +130,7 @@ def test_a_terminal_job_never_changes(database: Database, clock: FakeClock, end:
     assert state(database, job_id) == before
 
 
-def test_the_database_itself_refuses_to_change_a_terminal_job(database: Database, clock: FakeClock) -> None:
+def test_database_rejects_changes_of_terminal_jobs(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     with database.write() as session:
         jobs.cancel(session, job_id, now=clock())
@@ -139,7 +139,7 @@ def test_the_database_itself_refuses_to_change_a_terminal_job(database: Database
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_only_the_newest_claim_can_write_whatever_happens(database: Database, clock: FakeClock, seed: int) -> None:
+def test_only_the_latest_claim_can_write(database: Database, clock: FakeClock, seed: int) -> None:
     """Random claims, writes, sweeps and pauses: a write works if and only if its fence is the highest ever given,
     and one claim at most ends the job."""
     chance = random.Random(seed)
@@ -147,7 +147,7 @@ def test_only_the_newest_claim_can_write_whatever_happens(database: Database, cl
     given: list[Claim] = []
     ended = 0
     for _ in range(60):
-        clock.forward(chance.choice([1, 20, 40]))
+        clock.advance(chance.choice([1, 20, 40]))
         if claim := claimed(database, clock, job_id, chance.choice(["one", "two"])):
             given.append(claim)
         with database.write() as session:
@@ -167,7 +167,7 @@ def test_only_the_newest_claim_can_write_whatever_happens(database: Database, cl
         )
 
 
-def test_release_puts_the_job_back_with_a_bell_for_later(database: Database, clock: FakeClock) -> None:
+def test_release_requeues_the_job_with_a_delay(database: Database, clock: FakeClock) -> None:
     job_id = submitted(database, clock)
     claim = claimed(database, clock, job_id)
     assert claim

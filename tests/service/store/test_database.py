@@ -15,7 +15,7 @@ from service.store.orm import ApiKey
 from tests.fakes.clock import FakeClock
 
 
-def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeClock) -> None:
+def test_failed_transaction_is_rolled_back(database: Database, clock: FakeClock) -> None:
     key = api_keys.new_key()
     with pytest.raises(ZeroDivisionError), database.write() as session:
         _ = api_keys.register(session, key, now=clock()), 1 / 0
@@ -23,7 +23,7 @@ def test_a_failed_transaction_leaves_nothing(database: Database, clock: FakeCloc
         assert api_keys.authenticate(session, key, now=clock()) is None
 
 
-def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
+def test_writers_that_read_first_are_serialized(tmp_path: Path) -> None:
     """With deferred transactions one of them would fail at once: SQLITE_BUSY_SNAPSHOT."""
     url = sqlite_url(tmp_path / "counter.db")
     with Database(url).write() as session:
@@ -46,13 +46,13 @@ def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
         assert session.scalar(text("SELECT n FROM counter")) == 80
 
 
-def test_naive_times_are_refused(database: Database) -> None:
+def test_naive_datetimes_are_rejected(database: Database) -> None:
     naive = datetime(2026, 1, 1)  # noqa: DTZ001
     with pytest.raises(StatementError, match="Naive"), database.write() as session:
         session.add(ApiKey(id="x", secret_sha256="x", created_at=naive))
 
 
-def test_a_key_is_stored_as_a_hash_and_can_be_revoked(database: Database, clock: FakeClock) -> None:
+def test_key_is_hashed_and_can_be_revoked(database: Database, clock: FakeClock) -> None:
     key = api_keys.new_key()
     with database.write() as session:
         key_id = api_keys.register(session, key, now=clock())

@@ -41,7 +41,7 @@ def old(empty: Database) -> Database:
     return empty
 
 
-def test_an_upgrade_seals_what_is_there_and_a_step_back_opens_it(old: Database) -> None:
+def test_upgrade_encrypts_secrets_and_downgrade_decrypts_them(old: Database) -> None:
     secret_box = SecretBox((new_key(),))
     old.prepare(secret_box=lambda: secret_box)
     found = row(old)
@@ -53,14 +53,14 @@ def test_an_upgrade_seals_what_is_there_and_a_step_back_opens_it(old: Database) 
     assert {name: row(old)[name] for name in PLAIN} == PLAIN
 
 
-def test_an_upgrade_without_a_key_has_not_happened(old: Database) -> None:
+def test_upgrade_without_a_key_is_rolled_back(old: Database) -> None:
     with pytest.raises(SecretsKeyError, match="expunge db upgrade"):
         old.prepare()
     assert old.revision() == "0002"
     assert {name: row(old)[name] for name in PLAIN} == PLAIN
 
 
-def test_a_key_can_be_replaced(database: Database, clock: FakeClock) -> None:
+def test_key_can_be_rotated(database: Database, clock: FakeClock) -> None:
     first, second = new_key(), new_key()
     sealed = {name: SecretBox((first,)).seal(secret) for name, secret in PLAIN.items()}
     with database.write() as session:
@@ -74,19 +74,19 @@ def test_a_key_can_be_replaced(database: Database, clock: FakeClock) -> None:
         SecretBox((first,)).open(found["secret"])
 
 
-def test_the_same_secret_is_never_sealed_alike() -> None:
+def test_encryption_is_randomized() -> None:
     secret_box = SecretBox((new_key(),))
     assert secret_box.seal("x") != secret_box.seal("x")
 
 
 @pytest.mark.parametrize("text", ["", "short", ",", "ä" * 44, "A" * 43])
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_malformed_key_is_rejected(text: str) -> None:
     with pytest.raises(SecretsKeyError, match="no valid key") as caught:
         SecretBox.parse(text)
     assert "expunge secrets new" in caught.value.remedy
 
 
-def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
+def test_concurrent_creation_gives_one_key_file(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
     with ThreadPoolExecutor(8) as several:
         found = set(several.map(lambda _: (ensure_key_file(file), SecretBox.read(file))[1], range(32)))
@@ -95,7 +95,7 @@ def test_whoever_makes_the_file_all_get_the_same_key(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
+def test_rotation_prepends_a_key(tmp_path: Path) -> None:
     file = tmp_path / "secrets.key"
     ensure_key_file(file)
     before = SecretBox.read(file)
@@ -109,7 +109,7 @@ def test_a_fresh_key_comes_first_and_the_others_stay(tmp_path: Path) -> None:
         before.open(after.seal("x"))
 
 
-def test_one_folder_makes_its_own_key_and_a_shared_database_wants_one(tmp_path: Path) -> None:
+def test_key_is_created_for_sqlite_and_required_otherwise(tmp_path: Path) -> None:
     assert StoreSettings(data_dir=tmp_path).secret_box() == SecretBox.read(tmp_path / "secrets.key")
     key = new_key()
     shared: dict[str, Any] = {"data_dir": tmp_path / "another", "database_url": "postgresql://nowhere/x"}
@@ -118,7 +118,7 @@ def test_one_folder_makes_its_own_key_and_a_shared_database_wants_one(tmp_path: 
     assert StoreSettings(**shared, secrets_key=f"{key},{new_key()}").secret_box().keys[0] == key
 
 
-def test_the_operator_changes_the_key_beside_a_running_service(
+def test_rotate_command_while_the_service_runs(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXPUNGE_DATA_DIR", str(tmp_path))

@@ -26,7 +26,7 @@ def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def test_each_event_is_a_json_object_with_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_log_line_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
     crash, outside = (json.loads(line) for line in lines(capsys, log_format="json"))
     assert (crash["event"], crash["job_id"], crash["level"]) == ("edit_1: attempt 2 crashed", "edit_1", "error")
     assert "test_logs.py" in crash["exception"]
@@ -35,7 +35,7 @@ def test_each_event_is_a_json_object_with_its_ids(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_concept_is_logged_only_where_it_is_allowed(capsys: pytest.CaptureFixture[str], form: str) -> None:
+def test_concepts_are_logged_only_if_allowed(capsys: pytest.CaptureFixture[str], form: str) -> None:
     assert CONCEPT not in "\n".join(lines(capsys, log_format=form))
     assert CONCEPT in "\n".join(lines(capsys, log_format=form, log_concepts=True))
 
@@ -44,7 +44,7 @@ def test_a_concept_is_logged_only_where_it_is_allowed(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     "path", ["/v1/a%0A2026 [error] forged", "/%0d%0a", "/%1b[2J", "/%e2%80%a8forged", "/%c2%85forged"]
 )
-def test_nobody_writes_a_line_of_the_log_with_a_path(capsys: pytest.CaptureFixture[str], form: str, path: str) -> None:
+def test_path_cannot_forge_a_log_line(capsys: pytest.CaptureFixture[str], form: str, path: str) -> None:
     logs.configure(StoreSettings(log_format=form))  # type: ignore[arg-type]
     logging.getLogger("service").info("%s %s %d", "GET", unquote(path), 404)
     written = capsys.readouterr().err

@@ -43,7 +43,7 @@ def end_a_job(database: Database, clock: FakeClock) -> str:
     return job_id
 
 
-def test_the_steps_lead_to_the_tables_that_the_code_describes(empty: Database) -> None:
+def test_migrations_match_the_orm_classes(empty: Database) -> None:
     empty.prepare()
     with empty.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": connection.dialect.name != "sqlite"})
@@ -52,7 +52,7 @@ def test_the_steps_lead_to_the_tables_that_the_code_describes(empty: Database) -
     empty.check()
 
 
-def test_every_step_can_be_taken_back(empty: Database) -> None:
+def test_every_migration_can_be_downgraded(empty: Database) -> None:
     """Down one by one and up again: each one's shape is what it was on the way up."""
     seen = {}
     for revision in reversed(STEPS):
@@ -66,7 +66,7 @@ def test_every_step_can_be_taken_back(empty: Database) -> None:
     assert shape(empty) == seen[STEPS[0]]
 
 
-def test_what_is_in_the_tables_outlives_every_step(empty: Database, clock: FakeClock) -> None:
+def test_rows_survive_every_migration(empty: Database, clock: FakeClock) -> None:
     empty.prepare()
     job_id = end_a_job(empty, clock)
     empty.revert(STEPS[-1])
@@ -83,17 +83,17 @@ def test_a_terminal_job_never_changes(empty: Database, clock: FakeClock) -> None
         session.execute(update(Job).where(Job.id == job_id).values(status="queued"))
 
 
-def test_preparing_twice_changes_nothing(database: Database) -> None:
+def test_prepare_is_idempotent(database: Database) -> None:
     database.prepare()
     database.check()
 
 
-def test_an_empty_database_does_not_pass(empty: Database) -> None:
+def test_check_rejects_an_empty_database(empty: Database) -> None:
     with pytest.raises(IncompatibleStore, match="db upgrade"):
         empty.check()
 
 
-def test_a_database_of_a_newer_version_is_refused(empty: Database) -> None:
+def test_newer_database_is_rejected(empty: Database) -> None:
     empty.prepare()
     with empty.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -101,7 +101,7 @@ def test_a_database_of_a_newer_version_is_refused(empty: Database) -> None:
         empty.prepare()
 
 
-def test_a_database_from_before_the_migrations_is_adopted(tmp_path: Path, clock: FakeClock) -> None:
+def test_database_without_migrations_is_adopted(tmp_path: Path, clock: FakeClock) -> None:
     database = Database(sqlite_url(tmp_path / "expunge.db"))
     database.prepare("0001")
     with database.write() as session:
@@ -113,7 +113,7 @@ def test_a_database_from_before_the_migrations_is_adopted(tmp_path: Path, clock:
     assert tables(database) == set(Base.metadata.tables)
 
 
-def test_an_upgrade_that_fails_has_not_happened(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_upgrade_is_rolled_back(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last thing that the first step does is to forbid changes of terminal jobs."""
     monkeypatch.setattr("alembic.op.execute", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -47,20 +47,20 @@ def status(database: Database, job_id: str) -> str:
         return session.get_one(Job, job_id).status
 
 
-def test_a_submitted_job_is_rung_once_then_rarely(database: Database, clock: FakeClock) -> None:
+def test_message_is_resent_with_increasing_delays(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
     dispatcher = Dispatcher(database, noted(rung), clock)
     for _ in range(3):
         dispatcher.run_once()
     assert rung == [job_id]
     for pause in (30, 60, 120):
-        clock.forward(pause)
+        clock.advance(pause)
         dispatcher.run_once()
         dispatcher.run_once()
     assert rung == [job_id] * 4
 
 
-def test_each_is_rung_with_its_priority(database: Database, clock: FakeClock) -> None:
+def test_message_is_sent_with_its_priority(database: Database, clock: FakeClock) -> None:
     """Also a job from before there were any."""
     rung, asked = dict[str, Priority](), get_args(Priority)
     with database.write() as session:
@@ -75,14 +75,14 @@ def test_each_is_rung_with_its_priority(database: Database, clock: FakeClock) ->
     assert sorted(rung.values()) == sorted(asked)
 
 
-def test_nobody_rings_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
+def test_no_message_is_sent_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
     Dispatcher(database, noted(rung), clock).run_once()
     assert rung == []
 
 
-def test_a_broker_that_is_away_loses_nothing(database: Database, clock: FakeClock) -> None:
+def test_unavailable_broker_loses_no_message(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
 
     def away(job_id: str, priority: Priority) -> None:
@@ -94,7 +94,7 @@ def test_a_broker_that_is_away_loses_nothing(database: Database, clock: FakeCloc
     assert rung == [job_id]
 
 
-def test_a_crash_between_ringing_and_noting_it_rings_twice(database: Database, clock: FakeClock) -> None:
+def test_crash_after_sending_sends_the_message_again(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
 
     def crash(job_id: str, priority: Priority) -> None:
@@ -107,28 +107,28 @@ def test_a_crash_between_ringing_and_noting_it_rings_twice(database: Database, c
     assert rung == [job_id] * 2
 
 
-def test_a_dead_lease_goes_back_into_the_queue_and_rings(database: Database, clock: FakeClock) -> None:
+def test_expired_lease_requeues_the_job(database: Database, clock: FakeClock) -> None:
     job_id, rung = submit(database, clock), list[str]()
     claim(database, clock, job_id)
-    clock.forward(31)
+    clock.advance(31)
     Dispatcher(database, noted(rung), clock).run_once()
     assert status(database, job_id) == "queued"
     assert rung == [job_id]
 
 
-def test_a_live_lease_is_left_alone(database: Database, clock: FakeClock) -> None:
+def test_valid_lease_is_kept(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
-    clock.forward(29)
+    clock.advance(29)
     sweep(database, clock)
     assert status(database, job_id) == "running"
 
 
-def test_a_dead_lease_without_attempts_left_fails(database: Database, clock: FakeClock) -> None:
+def test_expired_lease_of_the_last_attempt_fails_the_job(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     for _ in range(jobs.MAX_ATTEMPTS):
         claim(database, clock, job_id)
-        clock.forward(31)
+        clock.advance(31)
     sweep(database, clock)
     with database.read() as session:
         job = session.get_one(Job, job_id)
@@ -137,26 +137,26 @@ def test_a_dead_lease_without_attempts_left_fails(database: Database, clock: Fak
         assert job.error["code"] == "attempts_exhausted"
 
 
-def test_a_cancel_of_a_job_whose_worker_died_is_carried_out(database: Database, clock: FakeClock) -> None:
+def test_canceling_job_of_a_dead_worker_is_canceled(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
     with database.write() as session:
         jobs.cancel(session, job_id, now=clock())
-    clock.forward(31)
+    clock.advance(31)
     sweep(database, clock)
     assert status(database, job_id) == "canceled"
 
 
-def test_a_job_that_nobody_starts_expires(database: Database, clock: FakeClock) -> None:
+def test_job_that_is_not_started_expires(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
-    clock.forward(jobs.MAX_QUEUE_TIME.total_seconds() + 1)
+    clock.advance(jobs.MAX_QUEUE_TIME.total_seconds() + 1)
     sweep(database, clock)
     assert status(database, job_id) == "expired"
     with database.read() as session:
         assert session.get(OutboxMessage, job_id) is None
 
 
-def test_an_owner_seen_dead_frees_its_jobs_at_once(database: Database, clock: FakeClock) -> None:
+def test_jobs_of_a_dead_owner_are_requeued_at_once(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
     with database.write() as session:
@@ -166,10 +166,10 @@ def test_an_owner_seen_dead_frees_its_jobs_at_once(database: Database, clock: Fa
     assert status(database, job_id) == "queued"
 
 
-def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) -> None:
+def test_reap_is_idempotent(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
-    clock.forward(31)
+    clock.advance(31)
     for _ in range(2):
         sweep(database, clock)
     with database.read() as session:
@@ -177,27 +177,27 @@ def test_sweeping_twice_changes_nothing(database: Database, clock: FakeClock) ->
     assert messages == ["queued", "started", "the worker died, queued again"]
 
 
-def test_old_idempotency_keys_are_forgotten(database: Database, clock: FakeClock) -> None:
+def test_old_idempotency_keys_are_deleted(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
         idempotency.store_replies(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
-    clock.forward(lease_reaper.IDEMPOTENCY_RETENTION.total_seconds() + 1)
+    clock.advance(lease_reaper.IDEMPOTENCY_RETENTION.total_seconds() + 1)
     sweep(database, clock)
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey)).all() == []
 
 
 @pytest.mark.parametrize("hours", [-48, -2, 2, 48])
-def test_a_clock_that_jumps_costs_no_job(database: Database, clock: FakeClock, hours: int) -> None:
+def test_clock_jumps_lose_no_job(database: Database, clock: FakeClock, hours: int) -> None:
     """A job that waits is rung for, and one whose worker died is tried again, within an hour of the clock's new time."""
     waiting, rung = submit(database, clock), list[str]()
     orphan = submit(database, clock)
     dispatcher = Dispatcher(database, noted(rung), clock)
     dispatcher.run_once()
     claim(database, clock, orphan)
-    clock.forward(hours * 3600)
+    clock.advance(hours * 3600)
     rung.clear()
     for _ in range(62):
-        clock.forward(60)
+        clock.advance(60)
         dispatcher.run_once()
     assert waiting in rung
     assert orphan in rung

@@ -65,7 +65,7 @@ def stored(blobs: LocalBlobs) -> set[str]:
     return {found.sha256 for found in blobs.each()}
 
 
-def test_only_what_is_old_and_referred_to_by_nothing_is_collected(
+def test_only_old_unreferenced_blobs_are_collected(
     database: Database, blobs: LocalBlobs, clock: FakeClock, finish: Make, tmp_path: Path
 ) -> None:
     job_id = finish()
@@ -76,7 +76,7 @@ def test_only_what_is_old_and_referred_to_by_nothing_is_collected(
     work = tmp_path / "work"
     for name in (job_id, "edit_gone"):
         (work / name).mkdir(parents=True)
-    now = clock.forward(gc.GRACE_PERIOD.total_seconds() + 1)
+    now = clock.advance(gc.GRACE_PERIOD.total_seconds() + 1)
     young = put(blobs, "of a job that is about to name it", now)
     dry = gc.collect(database, blobs, work, now=now, dry_run=True)
     assert stored(blobs) == needed | {old.sha256, young.sha256, ""}
@@ -86,7 +86,7 @@ def test_only_what_is_old_and_referred_to_by_nothing_is_collected(
     assert list(work.iterdir()) == []
 
 
-def test_a_working_folder_of_a_job_that_runs_is_left_alone(
+def test_work_folder_of_a_running_job_is_kept(
     database: Database, blobs: LocalBlobs, clock: FakeClock, tmp_path: Path
 ) -> None:
     with database.write() as session:
@@ -94,10 +94,10 @@ def test_a_working_folder_of_a_job_that_runs_is_left_alone(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "key"), now=clock()
         )
     (tmp_path / "work" / job.id).mkdir(parents=True)
-    assert gc.collect(database, blobs, tmp_path / "work", now=clock.forward(10**6)).folders == 0
+    assert gc.collect(database, blobs, tmp_path / "work", now=clock.advance(10**6)).folders == 0
 
 
-def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
+def test_old_jobs_are_deleted_except_for_ledger_revisions(
     database: Database, blobs: LocalBlobs, clock: FakeClock, finish: Make, tmp_path: Path
 ) -> None:
     plain = finish("a")
@@ -107,7 +107,7 @@ def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
         waiting = jobs.create(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "k"), now=clock()
         ).id
-    now = clock.forward(3600)
+    now = clock.advance(3600)
     young = finish("d")
     with database.write() as session:
         assert retention.delete_old_jobs(session, before=now) == 1
@@ -115,12 +115,14 @@ def test_old_jobs_are_forgotten_but_for_what_a_ledger_needs(
         kept = {job_id: len(session.get_one(Job, job_id).artifacts) for job_id in (first, last, waiting, young)}
         assert session.get(Job, plain) is None
     assert kept == {first: 0, last: 3, waiting: 0, young: 3}
-    gc.collect(database, blobs, tmp_path / "work", now=clock.forward(gc.GRACE_PERIOD.total_seconds() + 3601))
+    gc.collect(database, blobs, tmp_path / "work", now=clock.advance(gc.GRACE_PERIOD.total_seconds() + 3601))
     assert len(stored(blobs)) == 4
     assert fsck.inspect(database, blobs).findings == []
 
 
-def test_fsck_passes_a_sound_store(database: Database, blobs: LocalBlobs, finish: Make, clock: FakeClock) -> None:
+def test_fsck_finds_nothing_in_a_consistent_store(
+    database: Database, blobs: LocalBlobs, finish: Make, clock: FakeClock
+) -> None:
     finish("a"), finish("b")
     put(blobs, "rubbish", clock())
     hashed: list[int] = []
@@ -171,15 +173,13 @@ def delta_of(database: Database, job_id: str) -> str:
         (lose_the_manifest, "manifest"),
     ],
 )
-def test_fsck_finds_what_is_spoilt(
-    database: Database, blobs: LocalBlobs, finish: Make, spoil: Fault, code: str
-) -> None:
+def test_fsck_finds_corruption(database: Database, blobs: LocalBlobs, finish: Make, spoil: Fault, code: str) -> None:
     finish("sound")
     spoil(database, blobs, finish("spoilt"))
     assert {finding.code for finding in fsck.inspect(database, blobs).findings} == {code}
 
 
-def test_a_backup_is_the_database_of_one_moment(tmp_path: Path, clock: FakeClock) -> None:
+def test_backup_is_consistent(tmp_path: Path, clock: FakeClock) -> None:
     """Taken while somebody writes, and lived on in another folder."""
     database = Database(sqlite_url(tmp_path / "expunge.db"))
     database.prepare()

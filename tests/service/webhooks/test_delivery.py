@@ -59,7 +59,7 @@ def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
     return data
 
 
-def test_a_message_says_how_the_edit_stands_and_not_what_it_removes(app_state: AppState, client: TestClient) -> None:
+def test_message_has_status_but_no_concepts(app_state: AppState, client: TestClient) -> None:
     add(client)
     edit_id, seen = cancel_one(app_state), list[httpx.Request]()
     for message in due(app_state):
@@ -71,23 +71,23 @@ def test_a_message_says_how_the_edit_stands_and_not_what_it_removes(app_state: A
     assert due(app_state) == []
 
 
-def test_only_wanted_events_are_told(app_state: AppState, client: TestClient) -> None:
+def test_only_subscribed_events_are_sent(app_state: AppState, client: TestClient) -> None:
     all_of_them, ends = add(client, "edit.queued", "edit.canceled"), add(client)
     cancel_one(app_state)
     assert {str(one["type"]) for one in log(client, all_of_them)} == {"edit.canceled", "edit.queued"}
     assert [one["type"] for one in log(client, ends)] == ["edit.canceled"]
 
 
-def test_attempts_follow_the_table_and_then_end(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+def test_attempts_follow_the_retry_schedule(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     endpoint = add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
     failing = deliverer(app_state, lambda request: reply(500, content=b"x" * 9000))
     for pause in RETRY_DELAYS:
         failing.deliver(message)
-        clock.forward(pause.total_seconds() - 1)
+        clock.advance(pause.total_seconds() - 1)
         assert due(app_state) == []
-        clock.forward(1 + pause.total_seconds() * 0.1)
+        clock.advance(1 + pause.total_seconds() * 0.1)
         assert due(app_state) == [message]
     failing.deliver(message)
     assert due(app_state) == []
@@ -98,7 +98,7 @@ def test_attempts_follow_the_table_and_then_end(app_state: AppState, client: Tes
     assert len(delivery["attempts"][0]["reply"]) == 2048
 
 
-def test_the_table_is_that_of_the_specification() -> None:
+def test_retry_schedule_matches_the_specification() -> None:
     assert [pause.total_seconds() for pause in RETRY_DELAYS] == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
     spread = {retry_delay(1, f"msg_{i}") for i in range(50)}
     assert len(spread) > 10
@@ -106,7 +106,7 @@ def test_the_table_is_that_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 500, 503])
-def test_nothing_but_success_counts(app_state: AppState, client: TestClient, status: int) -> None:
+def test_only_2xx_counts_as_delivered(app_state: AppState, client: TestClient, status: int) -> None:
     add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
@@ -121,18 +121,18 @@ def test_nothing_but_success_counts(app_state: AppState, client: TestClient, sta
     assert due(app_state) == []
 
 
-def test_a_receiver_may_ask_for_more_time(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+def test_retry_after_is_respected(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
     deliverer(app_state, lambda request: reply(429, headers={"Retry-After": "600"})).deliver(message)
-    clock.forward(599)
+    clock.advance(599)
     assert due(app_state) == []
-    clock.forward(1)
+    clock.advance(1)
     assert due(app_state) == [message]
 
 
-def test_who_answers_gone_is_asked_no_more(app_state: AppState, client: TestClient) -> None:
+def test_gone_disables_the_endpoint(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client, "edit.queued", "edit.canceled")
     cancel_one(app_state)
     deliverer(app_state, lambda request: reply(410)).deliver(due(app_state)[0])
@@ -142,7 +142,7 @@ def test_who_answers_gone_is_asked_no_more(app_state: AppState, client: TestClie
     assert due(app_state) == []
 
 
-def test_no_answer_is_noted_without_details_of_our_network(app_state: AppState, client: TestClient) -> None:
+def test_connection_error_reveals_no_network_details(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
     cancel_one(app_state)
 
@@ -156,7 +156,7 @@ def test_no_answer_is_noted_without_details_of_our_network(app_state: AppState, 
     assert "10.0.0.7" not in json.dumps(delivery)
 
 
-def test_two_senders_make_one_attempt(app_state: AppState, client: TestClient) -> None:
+def test_concurrent_deliverers_make_one_attempt(app_state: AppState, client: TestClient) -> None:
     add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
@@ -171,7 +171,7 @@ def test_two_senders_make_one_attempt(app_state: AppState, client: TestClient) -
     assert len(seen) == 1
 
 
-def test_a_sender_that_dies_is_replaced(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+def test_crashed_delivery_is_retried(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
@@ -182,11 +182,11 @@ def test_a_sender_that_dies_is_replaced(app_state: AppState, client: TestClient,
     with pytest.raises(SystemExit):
         deliverer(app_state, die).deliver(message)
     assert due(app_state) == []
-    clock.forward(60)
+    clock.advance(60)
     assert due(app_state) == [message]
 
 
-def test_delivering_again_keeps_the_id(app_state: AppState, client: TestClient) -> None:
+def test_redelivery_keeps_the_message_id(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
     cancel_one(app_state)
     ids: list[str] = []
@@ -202,7 +202,7 @@ def test_delivering_again_keeps_the_id(app_state: AppState, client: TestClient) 
     assert ids[0] == ids[1]
 
 
-def test_a_receiver_that_is_removed_is_told_nothing_more(app_state: AppState, client: TestClient) -> None:
+def test_deleted_endpoint_receives_nothing(app_state: AppState, client: TestClient) -> None:
     endpoint = add(client)
     cancel_one(app_state)
     assert client.delete(f"/v1/webhook_endpoints/{endpoint}").status_code == 204
@@ -210,19 +210,19 @@ def test_a_receiver_that_is_removed_is_told_nothing_more(app_state: AppState, cl
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
 
 
-def test_the_secret_is_told_once(client: TestClient) -> None:
+def test_secret_is_returned_once(client: TestClient) -> None:
     made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
     assert made["secret"].startswith("whsec_")
     assert "secret" in made
     assert client.get(f"/v1/webhook_endpoints/{made['id']}").json() == made | {"secret": None}
 
 
-def test_a_receiver_of_ours_is_refused(client: TestClient) -> None:
+def test_internal_receiver_is_rejected(client: TestClient) -> None:
     response = client.post("/v1/webhook_endpoints", json={"url": "https://127.0.0.1/"})
     assert (response.status_code, response.json()["code"]) == (422, "webhook_refused")
 
 
-def test_secrets_lie_sealed(app_state: AppState, client: TestClient) -> None:
+def test_secrets_are_encrypted_at_rest(app_state: AppState, client: TestClient) -> None:
     made = client.post("/v1/webhook_endpoints", json={"url": URL}).json()
     with app_state.database.read() as session:
         row = session.get_one(WebhookEndpoint, made["id"])
@@ -233,9 +233,7 @@ def test_secrets_lie_sealed(app_state: AppState, client: TestClient) -> None:
     assert not any(secret.encode() in on_disk for secret in (told.secret, told.private_key))
 
 
-def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
-    app_state: AppState, client: TestClient, clock: FakeClock
-) -> None:
+def test_missing_key_delays_deliveries(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
     add(client)
     cancel_one(app_state)
     (message,) = due(app_state)
@@ -245,12 +243,12 @@ def test_nothing_is_sent_while_the_key_is_away_and_nothing_is_lost(
     with pytest.raises(SecretsKeyError):
         deliverer(app_state, lambda request: reply(204)).deliver(message)
     away.rename(keys)
-    clock.forward(60)
+    clock.advance(60)
     deliverer(app_state, lambda request: reply(204)).deliver(message)
     assert due(app_state) == []
 
 
-def test_no_receiver_is_added_where_its_secret_cannot_be_sealed(
+def test_endpoint_is_not_created_without_an_encryption_key(
     app_state: AppState, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoreSettings, "secret_box", lambda self: SecretBox(()))

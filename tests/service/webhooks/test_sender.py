@@ -90,7 +90,7 @@ def receiving() -> Iterator[Receiver]:
             server.shutdown()
 
 
-def test_an_attempt_that_ends_leaves_the_others_their_connections() -> None:
+def test_finished_attempt_keeps_other_connections_open() -> None:
     with receiving() as receiver, ThreadPoolExecutor(1) as another:
         transport = PinnedTransport([receiver.address])
 
@@ -114,7 +114,9 @@ def test_an_attempt_that_ends_leaves_the_others_their_connections() -> None:
         ("/garbage", "RemoteProtocolError"),
     ],
 )
-def test_a_receiver_that_means_harm_costs_little(monkeypatch: pytest.MonkeyPatch, path: str, error: str | None) -> None:
+def test_malicious_receiver_is_bounded_in_time_and_memory(
+    monkeypatch: pytest.MonkeyPatch, path: str, error: str | None
+) -> None:
     """No more is read than is kept, nothing is unpacked, and an answer that does not end is given up."""
     monkeypatch.setattr(sender, "MAX_ATTEMPT_SECONDS", 0.3)
     before, started = psutil.Process().memory_info().rss, time.monotonic()

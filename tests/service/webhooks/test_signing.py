@@ -17,12 +17,12 @@ def headers(signer: WebhookSigner) -> dict[str, str]:
     return signer.headers("msg_1", datetime.now(UTC), BODY)
 
 
-def test_a_receiver_with_the_secret_believes_it() -> None:
+def test_hmac_signature_is_verified_by_standardwebhooks() -> None:
     signer = WebhookSigner.new()
     assert Webhook(signer.secret).verify(BODY, headers(signer)) == {"type": "edit.succeeded"}
 
 
-def test_another_body_secret_or_id_is_noticed() -> None:
+def test_changed_body_secret_or_id_fails_verification() -> None:
     signer = WebhookSigner.new()
     for secret, body, changed in (
         (WebhookSigner.new().secret, BODY, {}),
@@ -33,7 +33,7 @@ def test_another_body_secret_or_id_is_noticed() -> None:
             Webhook(secret).verify(body, headers(signer) | changed)
 
 
-def test_a_receiver_with_the_public_key_believes_it() -> None:
+def test_ed25519_signature_is_verified() -> None:
     signer = WebhookSigner.new()
     signed = headers(signer)
     (signature,) = (part for part in signed["webhook-signature"].split() if part.startswith("v1a,"))
