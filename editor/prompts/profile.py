@@ -101,5 +101,5 @@ def load_profile(model_dir: Path) -> Profile:
         raise CheckpointError(
             f"{path} is not a valid profile: {error}.",
             field="model",
-            remedy="See docs/profiles.md, or delete the file.",
+            remedy="See docs/reference/profiles.md, or delete the file.",
         ) from error

@@ -32,7 +32,7 @@ class Shape:
 
 
 ENCODER = Shape(text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256)
-"""Width 384 is what leaves room for many removals (docs/emoji.md)."""
+"""Width 384 is what leaves room for many removals (docs/explanation/emoji.md)."""
 ENCODER_PLAN = Plan(steps=600, batch=256, learning_rate=8e-4, weight_decay=0.05)
 JUDGE = Shape(text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=16, projection=192)
 JUDGE_PLAN = Plan(steps=520, batch=256, shards=2, learning_rate=1e-3, seed=7, weight_decay=0.05)

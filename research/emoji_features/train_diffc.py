@@ -162,7 +162,8 @@ model; on images of another origin they are not tested.
 
 *Composites*: the same artwork on other backgrounds with other noise and another prompt, one draw. *Generated*: what the model
 draws of every object in every style, mean of four noise draws, under the empty prompt and under the image's own. 95 % intervals
-by bootstrap. How far they carry to a foundry or an object that they were not trained on is in `docs/results.md`: less far.
+by bootstrap. How far they carry to a foundry or an object that they were not trained on is in
+`docs/reference/results.md`: less far.
 
 Accuracy:
 

@@ -17,7 +17,7 @@ WEIGHTS_FILE = "320n.onnx"
 
 
 class NudeNet:
-    """``classes`` with a score of at least ``threshold`` count; see docs/attacks.md for what others count."""
+    """``classes`` with a score of at least ``threshold`` count; see docs/reference/attacks.md for what others count."""
 
     name: ClassVar[str] = "nudenet"
 

@@ -58,7 +58,7 @@ def test_judge_recognizes_the_artwork(judge: Judge) -> None:
 
 
 def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> None:
-    """A sample of the whole measurement in docs/emoji.md, with room for chance: 60 prompts of 480."""
+    """A sample of the whole measurement in docs/explanation/emoji.md, with room for chance: 60 prompts of 480."""
     phrases = evenly_spaced(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
     figures = recognised(judge, images, phrases)

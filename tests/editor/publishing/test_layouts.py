@@ -22,7 +22,7 @@ from tests.editor.publishing.pipelines import encoder
 from tests.editor.publishing.test_lora import detached, edited_outputs, outputs, updates_of
 
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-"""Of every output of the text encoder, whose values are of the size of 1; docs/publishing.md states them."""
+"""Of every output of the text encoder, whose values are of the size of 1; docs/how-to/publishing.md states them."""
 IDS = torch.arange(4)
 Tensors = dict[str, Tensor]
 
