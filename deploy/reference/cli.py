@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from api_schemas.cli.main import root
+from api_schemas.cli.commands import SUMMARIES
+from api_schemas.cli.main import load_command, root
 from deploy.reference.markdown import GENERATED, code, table
 
 HEAD = f"""# Command line
@@ -25,10 +26,13 @@ NOTES = re.compile(r"\s*\[([^\[\]]*)\]$")
 def page() -> str:
     """Return the page."""
     group: Any = typer.main.get_command(root)
-    context = group.context_class(group, info_name="expunge")
-    names = group.list_commands(context)
-    commands = [(f"expunge {name}", group.get_command(context, name)) for name in names]
-    return "\n".join([HEAD, *(section for path, command in commands for section in _sections(path, command, 2))])
+    parts, panel = [HEAD], ""
+    for name, summary in SUMMARIES.items():
+        if summary.panel != panel:
+            panel = summary.panel
+            parts.append(f"## {panel}\n")
+        parts += _sections(f"expunge {name}", load_command(group.entries[name]), 3)
+    return "\n".join(parts)
 
 
 def _sections(path: str, command: Any, level: int) -> Iterator[str]:
