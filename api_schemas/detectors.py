@@ -33,7 +33,10 @@ class Nudenet(Request):
         unknown = [name for name in classes if name not in NUDENET_CLASSES]
         if unknown:
             raise field_error(
-                "class", "NudeNet has no class {name}", "Leave it out, or see docs/reference/attacks.md.", name=unknown[0]
+                "class",
+                "NudeNet has no class {name}",
+                "Leave it out, or see docs/reference/attacks.md.",
+                name=unknown[0],
             )
         return classes
 

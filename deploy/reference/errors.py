@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from api_schemas.base import field_error
 from api_schemas.errors import ExpungeError
 from api_schemas.problems import DEFAULT_REMEDY, REMEDIES
 from deploy.reference.markdown import GENERATED, code, summary, table
@@ -79,7 +80,7 @@ def _validation() -> str:
     rows = [(code(name), "", remedy) for name, remedy in REMEDIES.items()]
     for _, tree in _sources():
         for call in _calls(tree):
-            if ast.unparse(call.func) == "refuse" and len(call.args) >= len(("code", "message", "remedy")):
+            if ast.unparse(call.func) == field_error.__name__ and len(call.args) >= len(("code", "message", "remedy")):
                 name, message, remedy = (_text(argument) for argument in call.args[:3])
                 rows.append((code(name), message, remedy))
     body = table(("code", "message", "what to do"), dict.fromkeys(rows))
