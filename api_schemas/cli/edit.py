@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import DeltaOnly, JsonOutput, Out, inject_options, read_request
+from api_schemas.cli.options import DEFAULT_DATA_DIR, DeltaOnly, JsonOutput, Out, inject_options, read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.events import Event
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
 FULL_WEIGHTS = ("weights", "config")
-DEFAULT_DATA_DIR = Path("~/.expunge")
 
 
 @inject_options("request", read_request)

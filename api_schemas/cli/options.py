@@ -131,6 +131,8 @@ SignWith = Annotated[
         metavar="DIR", envvar="EXPUNGE_SIGNING_DIR", file_okay=False, help="Sign with the newest key in this folder."
     ),
 ]
+DEFAULT_DATA_DIR = Path("~/.expunge")
+DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder of the service.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress bar.")]
 
 

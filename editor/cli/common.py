@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.conflicts import Conflict
+from api_schemas.edits import Removal
+from api_schemas.suggestions import closest_name
+
+if TYPE_CHECKING:
+    from editor.prompts import Profile
+
+ARTICLES = {"object": "a known object", "style": "a known style"}
 
 
 def print_conflicts(conflicts: Sequence[Conflict], console: Console) -> None:
@@ -24,3 +32,24 @@ def progress_bar(description: str, *, quiet: bool) -> Iterator[Callable[[float],
     with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
         task = bar.add_task(description, total=1.0)
         yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def print_concept_hints(removals: Sequence[Removal], profile: "Profile", console: Console) -> None:
+    """Print a hint for each concept that the model's profile lists under another kind or another spelling."""
+    for removal in removals:
+        if hint := concept_hint(removal, profile):
+            console.print(f"[yellow]hint[/] {escape(hint)}", highlight=False, soft_wrap=True)
+
+
+def concept_hint(removal: Removal, profile: "Profile") -> str | None:
+    """Return a hint on a concept that the profile does not list; None if it does or has nothing similar."""
+    names = {"object": profile.object_names, "style": profile.styles}
+    concept, kind = removal.concept, removal.kind
+    if concept.casefold() in map(str.casefold, names[kind]):
+        return None
+    other = "style" if kind == "object" else "object"
+    if match := closest_name(concept, names[other]):
+        return f'"{concept}" is not {ARTICLES[kind]} of this model. Did you mean "{other}:{match}"?'
+    if match := closest_name(concept, names[kind]):
+        return f'"{concept}" is not {ARTICLES[kind]} of this model. Did you mean "{match}"?'
+    return None

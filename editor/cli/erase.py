@@ -26,7 +26,7 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
-from editor.cli.common import print_conflicts
+from editor.cli.common import print_concept_hints, print_conflicts
 from editor.emoji.locate import embedded_model_folder
 
 CACHE = Path("~/.cache/expunge")
@@ -60,8 +60,10 @@ def erase(
     if label and not ledger:
         raise UsageError("--label needs a ledger.", field="label", remedy="Name its folder with --ledger.")
     from editor import jobs  # imports torch, which usage errors must not wait for
+    from editor.prompts import load_profile
 
     console = Console(stderr=True, quiet=json_output)
+    print_concept_hints(request.removals, load_profile(model_path), console)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=len(jobs.PHASES))

@@ -20,7 +20,7 @@ from api_schemas.cli.options import (
 )
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.errors import UsageError
-from editor.cli.common import print_conflicts
+from editor.cli.common import print_concept_hints, print_conflicts
 from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def foresee(
     from editor.checkpoints import open_checkpoint
     from editor.jobs.forecast import forecast
     from editor.ledger import LedgerFolder
+    from editor.prompts import load_profile
 
+    print_concept_hints(request.removals, load_profile(model_path), Console(stderr=True, quiet=json_output))
     with Console(stderr=True, quiet=json_output).status("solving"):
         folder = LedgerFolder(ledger) if ledger else None
         found = forecast(open_checkpoint(model_path), request, texts, folder)

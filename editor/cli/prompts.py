@@ -11,7 +11,7 @@ from api_schemas.cli.options import JsonOutput, ModelDir, ModelId, inject_option
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.conflicts import Conflict, LabelledRemoval
 from api_schemas.report import NameRecord
-from editor.cli.common import print_conflicts
+from editor.cli.common import print_concept_hints, print_conflicts
 from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
@@ -65,11 +65,12 @@ def prompts(
     from editor.prompts import find_conflicts, open_prompt_builder
     from editor.prompts.resolve_request import resolve_request
 
-    book = open_prompt_builder(model_path)
+    builder = open_prompt_builder(model_path)
+    print_concept_hints(request.removals, builder.profile, Console(stderr=True, quiet=json_output))
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     found = Review(
-        removals=[review_removal(removal, book) for removal in resolve_request(request, book)],
-        conflicts=find_conflicts(labelled, book.tokenizer),
+        removals=[review_removal(removal, builder) for removal in resolve_request(request, builder)],
+        conflicts=find_conflicts(labelled, builder.tokenizer),
     )
     if json_output:
         typer.echo(found.model_dump_json())
@@ -77,25 +78,25 @@ def prompts(
         print_review(found, Console(highlight=False, soft_wrap=True))
 
 
-def review_removal(removal: "ResolvedRemoval", book: "PromptBuilder") -> ReviewedRemoval:
+def review_removal(removal: "ResolvedRemoval", builder: "PromptBuilder") -> ReviewedRemoval:
     """Return the names and prompts of one removal."""
     return ReviewedRemoval(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
-        names=[NameRecord(text=name.text, source=name.source) for name in book.expand(removal).names],
-        prompts=[review_prompt(pair, book) for pair in book.edit_pairs(removal)],
+        names=[NameRecord(text=name.text, source=name.source) for name in builder.expand(removal).names],
+        prompts=[review_prompt(pair, builder) for pair in builder.edit_pairs(removal)],
     )
 
 
-def review_prompt(pair: "PromptPair", book: "PromptBuilder") -> ReviewedPrompt:
+def review_prompt(pair: "PromptPair", builder: "PromptBuilder") -> ReviewedPrompt:
     """Return one prompt with its tokens."""
     ids = pair.concept.ids[1 : pair.concept.eos].tolist()
     return ReviewedPrompt(
         text=pair.concept.text,
         means=pair.destination.text,
-        tokens=book.tokenizer.convert_ids_to_tokens(ids),
+        tokens=builder.tokenizer.convert_ids_to_tokens(ids),
         subject=(pair.first_subject - 1, pair.last_subject - 1),
         weight=pair.weight,
     )

@@ -1,22 +1,21 @@
-"""Find embedded models by name."""
+"""Find the embedded models by name."""
 
 from pathlib import Path
 
 from api_schemas.errors import UsageError
+from api_schemas.suggestions import did_you_mean
+
+EMBEDDED_MODELS = ("emoji",)
 
 
 def embedded_model_folder(model: str) -> Path:
-    """Return the folder of a model that ships with the package.
-
-    Raises:
-        UsageError: there is no such model.
-    """
+    """Return the folder of a model that ships with the package. Raises `UsageError`: the package has no such model."""
     from editor.emoji import WEIGHTS
 
-    if model != "emoji":
+    if model not in EMBEDDED_MODELS:
         raise UsageError(
-            f"{model!r} is not an embedded model.",
+            f'The package contains no model "{model}".',
             field="model",
-            remedy="Use `emoji`, or name the folder of another model with --model-dir.",
+            remedy=f"{did_you_mean(model, EMBEDDED_MODELS)}For a model on disk, pass --model-dir.",
         )
     return WEIGHTS

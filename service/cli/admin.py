@@ -6,7 +6,7 @@ There are no HTTP routes for these. They require access to the machine, and no A
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
@@ -16,14 +16,11 @@ from rich.table import Table
 
 from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, ApiKeyRecord
 from api_schemas.audit import AuditLine
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir, JsonOutput
 from api_schemas.errors import UsageError
-from service.store import api_keys as keys
-from service.store import audit as audit_log
-from service.store import base_model_registration
-from service.store.clock import utc_now
-from service.store.database import Database
-from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
+
+if TYPE_CHECKING:
+    from service.store.database import Database
 
 OPERATOR_ACTOR = "operator"
 """The actor of these commands in the audit log."""
@@ -31,8 +28,6 @@ OPERATOR_ACTOR = "operator"
 api_keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 models = typer.Typer(help="Register, list and remove base models.", no_args_is_help=True, add_completion=False)
 audit = typer.Typer(help="List and verify the audit log.", no_args_is_help=True, add_completion=False)
-
-DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
 
 
 @api_keys.command("create")
@@ -47,6 +42,10 @@ def create_key(
     json_output: JsonOutput = False,
 ) -> None:
     """Create an API key and print it. It is shown only once, because only its hash is stored."""
+    from service.store import api_keys as keys
+    from service.store import audit as audit_log
+    from service.store.clock import utc_now
+
     _check_tenant(tenant)
     scopes, now, key = _validate_scopes(scope), utc_now(), keys.new_key()
     expires_at = now + timedelta(days=days) if days else None
@@ -59,6 +58,8 @@ def create_key(
 @api_keys.command("list")
 def list_keys(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
     """List the API keys of all tenants, without the keys themselves."""
+    from service.store import api_keys as keys
+
     with _database(data_dir).read() as session:
         records = [ApiKeyRecord.model_validate(key, from_attributes=True) for key in keys.all_keys(session)]
     if json_output:
@@ -83,6 +84,10 @@ def revoke_key(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Revoke an API key. It stops working within a second."""
+    from service.store import api_keys as keys
+    from service.store import audit as audit_log
+    from service.store.clock import utc_now
+
     with _database(data_dir).write() as session:
         record = keys.revoke(session, key_id, now=utc_now())
         if record is None:
@@ -101,6 +106,10 @@ def add_model(
     json_output: JsonOutput = False,
 ) -> None:
     """Register a base model. Its files are hashed, and on later runs only those that have changed."""
+    from service.store import audit as audit_log
+    from service.store import base_model_registration
+    from service.store.clock import utc_now
+
     folder = path.expanduser().absolute()
     database, total = (
         _database(data_dir),
@@ -122,6 +131,8 @@ def add_model(
 @models.command("list")
 def list_models(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
     """List the base models: registered ones and those of the settings."""
+    from service.store.settings import StoreSettings
+
     registered = StoreSettings(data_dir=data_dir).registry().all()
     if json_output:
         typer.echo(json.dumps([{"id": model.id, "folder": str(model.folder)} for model in registered]))
@@ -135,6 +146,10 @@ def remove_model(
     model_id: Annotated[str, typer.Argument(help="The id of the model.")], data_dir: DataDir = DEFAULT_DATA_DIR
 ) -> None:
     """Remove a base model from the registry. Its files stay, and so do its published edits, except full weights."""
+    from service.store import audit as audit_log
+    from service.store import base_model_registration
+    from service.store.clock import utc_now
+
     with _database(data_dir).write() as session:
         if not base_model_registration.unregister(session, model_id):
             raise UsageError(
@@ -147,6 +162,8 @@ def remove_model(
 @audit.command("list")
 def list_audit(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:
     """List the audit log, oldest line first."""
+    from service.store import audit as audit_log
+
     with _database(data_dir).read() as session:
         for row in audit_log.all_lines(session):
             if json_output:
@@ -169,6 +186,8 @@ def verify_audit(
 
     Exit code: 0 the log is intact; 1 it was changed.
     """
+    from service.store import audit as audit_log
+
     with _database(data_dir).read() as session:
         check = audit_log.verify(session, _parse_checkpoint(expect))
     if json_output:
@@ -212,8 +231,10 @@ def _print_json(records: list[Any]) -> None:
     typer.echo(json.dumps([record.model_dump(mode="json") for record in records if isinstance(record, BaseModel)]))
 
 
-def _database(data_dir: Path) -> Database:
+def _database(data_dir: Path) -> "Database":
     """Open the database of the settings and upgrade its schema if necessary."""
+    from service.store.settings import StoreSettings
+
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()

@@ -3,25 +3,21 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from api_schemas.cli.options import JsonOutput
-from service.store import encryption, retention
-from service.store import fsck as fsck_
-from service.store.clock import utc_now
-from service.store.migrations import runner
-from service.store.settings import DEFAULT_DATA_DIR, StoreSettings
+from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir, JsonOutput
+
+if TYPE_CHECKING:
+    from service.store.settings import StoreSettings
 
 db = typer.Typer(help="Upgrade, inspect and back up the database.", no_args_is_help=True, add_completion=False)
 secrets = typer.Typer(
     help="Manage the keys that encrypt secrets in the database.", no_args_is_help=True, add_completion=False
 )
-
-DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")]
 
 
 @db.command()
@@ -43,6 +39,8 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False
 
     Exit code: 0 they are the same; 1 `expunge db upgrade` is necessary.
     """
+    from service.store.migrations import runner
+
     current, required = _settings(data_dir).database().revision(), runner.head()
     if json_output:
         typer.echo(json.dumps({"found": current, "needed": required}))
@@ -65,6 +63,8 @@ def backup(
 @secrets.command()
 def new() -> None:
     """Print a new key for `EXPUNGE_SECRETS_KEY`."""
+    from service.store import encryption
+
     typer.echo(encryption.new_key())
 
 
@@ -74,6 +74,8 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
     The service may keep running. Earlier keys can still decrypt the secrets in copies of the database.
     """
+    from service.store import encryption
+
     settings = _settings(data_dir)
     secret_box = settings.secret_box()
     if not settings.secrets_key:
@@ -89,10 +91,13 @@ def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) 
 
     Exit code: 0 the store is intact; 1 something is missing or corrupt.
     """
+    from service.store.fsck import inspect
+    from service.store.settings import StoreSettings
+
     settings = StoreSettings(data_dir=data_dir)
     with Progress(console=Console(stderr=True), disable=json_output, transient=True) as bar:
         task = bar.add_task("Hashing", total=None)
-        report = fsck_.inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
+        report = inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
     if json_output:
         typer.echo(json.dumps(asdict(report)))
     else:
@@ -113,10 +118,14 @@ def gc(
     ] = False,
     json_output: JsonOutput = False,
 ) -> None:
-    """Delete finished jobs that are older than EXPUNGE_RETENTION_DAYS, and files that are no longer referenced.
+    """Delete expired jobs and files that are no longer referenced.
 
-    The service does this every hour.
+    Finished jobs expire after EXPUNGE_RETENTION_DAYS. The service does this every hour.
     """
+    from service.store import retention
+    from service.store.clock import utc_now
+    from service.store.settings import StoreSettings
+
     settings = StoreSettings(data_dir=data_dir)
     garbage = retention.run_maintenance(settings, utc_now(), dry_run=dry_run)
     if json_output:
@@ -126,7 +135,9 @@ def gc(
         typer.echo(f"{verb} {garbage.blobs} blobs ({garbage.size} bytes) and {garbage.folders} working folders.")
 
 
-def _settings(data_dir: Path) -> StoreSettings:
+def _settings(data_dir: Path) -> "StoreSettings":
+    from service.store.settings import StoreSettings
+
     settings = StoreSettings(data_dir=data_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return settings

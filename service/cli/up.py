@@ -9,13 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.launcher.stack import LaunchOptions, run_stack
-from service.launcher.tls import ListenPolicy
-from service.store.settings import DEFAULT_DATA_DIR
+from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir
 
 
 def up(
-    data_dir: Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder.")] = DEFAULT_DATA_DIR,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 selects a free one.")] = 8484,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     tls_certificate: Annotated[
@@ -31,6 +29,9 @@ def up(
     json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
     """Run the whole service on one data folder: broker, workers, dispatcher and API."""
+    from service.launcher.stack import LaunchOptions, run_stack
+    from service.launcher.tls import ListenPolicy
+
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from api_schemas.suggestions import did_you_mean
 from service.store.errors import UnknownModel
 
 CACHE_SECONDS = 1.0
@@ -83,7 +84,7 @@ class ModelRegistry:
         return [RegisteredModel(name, folders[name]) for name in sorted(folders) if _is_model(name, folders[name])]
 
     def get(self, model_id: str) -> RegisteredModel:
-        """Return the model, from the cache if it was folders recently and still exists. Raises `UnknownModel`."""
+        """Return the model, from the cache if it was looked up recently and still exists. Raises `UnknownModel`."""
         cached_at, model = self._cache.get(model_id, (-math.inf, None))
         if model is None or time.monotonic() - cached_at > CACHE_SECONDS or not _is_model(model_id, model.folder):
             model = self._look_up(model_id)
@@ -98,9 +99,11 @@ class ModelRegistry:
         )
         if folder and _is_model(model_id, folder):
             return RegisteredModel(model_id, folder)
-        registered = ", ".join(model.id for model in self.all()) or "none"
+        registered = [model.id for model in self.all()]
         raise UnknownModel(
-            f'No model "{model_id}" is registered.', field="model", remedy=f"Registered models: {registered}."
+            f'No model "{model_id}" is registered.',
+            field="model",
+            remedy=f"{did_you_mean(model_id, registered)}Registered models: {', '.join(registered) or 'none'}.",
         )
 
 

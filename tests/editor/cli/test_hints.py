@@ -1,0 +1,69 @@
+"""Hints for mistakes that people make: names that are nearly right, and styles that are named like objects."""
+
+import pytest
+
+from api_schemas.cli.removal_arguments import parse_removal
+from api_schemas.errors import UsageError
+from api_schemas.suggestions import closest_name, did_you_mean
+from editor.cli.common import concept_hint
+from editor.emoji.locate import embedded_model_folder
+from editor.emoji.profile import PROFILE
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("van gogh style", '"style:van gogh"'),
+        ("van gogh style=photograph", '"style:van gogh=photograph"'),
+        ("in the style of van gogh", '"style:van gogh"'),
+        ("the style of Ink", '"style:Ink"'),
+    ],
+)
+def test_a_style_that_is_named_like_an_object_is_refused_with_the_right_spelling(text: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_removal(text)
+    assert remedy in str(caught.value.remedy)
+    assert f'"object:{text}"' in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    "text", ["object:van gogh style", "style:style of ink", "stylish hat", "style guide", "lifestyle"]
+)
+def test_names_that_merely_contain_the_word_are_accepted(text: str) -> None:
+    assert parse_removal(text)
+
+
+def test_the_kind_can_be_written_out() -> None:
+    removal = parse_removal("object:van gogh style=a house")
+    assert (removal.kind, removal.concept, removal.replacement) == ("object", "van gogh style", "a house")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("fox", None),
+        ("FOX", None),
+        ("foxx", 'Did you mean "fox"?'),
+        ("ink", 'Did you mean "style:ink"?'),
+        ("style:fox", 'Did you mean "object:fox"?'),
+        ("style:twemojis", 'Did you mean "twemoji"?'),
+        ("an unheard-of thing", None),
+    ],
+)
+def test_a_concept_that_the_profile_does_not_list_gets_a_hint(text: str, hint: str | None) -> None:
+    found = concept_hint(parse_removal(text), PROFILE)
+    assert found is None if hint is None else hint in str(found)
+
+
+def test_an_unknown_embedded_model_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UsageError) as caught:
+        embedded_model_folder("emojii")
+    assert caught.value.field == "model"
+    assert 'Did you mean "emoji"?' in str(caught.value.remedy)
+    assert "--model-dir" in str(caught.value.remedy)
+
+
+def test_suggestions_ignore_case_and_need_similarity() -> None:
+    assert closest_name("SDXL-Base", ["sdxl-base", "emoji"]) == "sdxl-base"
+    assert closest_name("flux", ["sdxl-base", "emoji"]) is None
+    assert did_you_mean("flux", ["emoji"]) == ""
