@@ -20,13 +20,13 @@ from editor import emoji
 from editor.generation.config import Sampler, native_precision
 from editor.io.plotting import png
 from editor.stats.intervals import estimate_mean
-from editor.tracing.heatmaps import draw
+from editor.tracing.heatmaps import plot_trace
 from editor.tracing.layer_selection import choose_layer
-from editor.tracing.result import Trace, blocks_only, text_only
-from editor.tracing.screening import Screening, screen_then_confirm
+from editor.tracing.result import Trace, traced_block_sites, traced_text_sites
+from editor.tracing.screening import TwoStageResult, screen_then_confirm
 from editor.tracing.sites import BlockSite, Site, TextSite
 from editor.tracing.traced_prompts import ROLES, Attribute
-from editor.tracing.tracer import Options, Workbench
+from editor.tracing.tracer import TraceOptions, Tracer
 
 CONCEPTS: dict[Attribute, tuple[str, ...]] = {
     "object": (
@@ -41,7 +41,11 @@ IN_UNET: dict[Attribute, tuple[str, ...]] = {
     "background": ("blue", "yellow", "pink"),
 }
 SAMPLER = Sampler(steps=12, guidance=3.0, precision=native_precision())
-CHEAP, DEAR, UNET = Options("", prompts=8, draws=3), Options("", prompts=4, draws=1), Options("", prompts=3, draws=1)
+CHEAP, DEAR, UNET = (
+    TraceOptions("", prompts=8, draws=3),
+    TraceOptions("", prompts=4, draws=1),
+    TraceOptions("", prompts=3, draws=1),
+)
 TOP, CONTROL = 6, 6
 LAST = ROLES.index("last subject")
 
@@ -52,18 +56,18 @@ class Found:
 
     attribute: Attribute
     concept: str
-    screening: Screening
+    screening: TwoStageResult
 
     def strongest(self, trace: Trace, place: int | None = None) -> TextSite:
         """The block with the largest effect; anywhere, or at one place."""
-        sites = [s for s in text_only(trace) if s.kind != "residual" and place in (None, s.place)]
+        sites = [s for s in traced_text_sites(trace) if s.kind != "residual" and place in (None, s.place)]
         return max(sites, key=lambda site: trace.effects[site].value)
 
 
-def bench(concept: str, attribute: Attribute, options: Options) -> Workbench:
+def bench(concept: str, attribute: Attribute, options: TraceOptions) -> Tracer:
     """A trace of the embedded model."""
     asked = replace(options, concept=concept, attribute=attribute, sampler=SAMPLER)
-    return Workbench(emoji.WEIGHTS, emoji.JUDGE, asked, "emoji")
+    return Tracer(emoji.WEIGHTS, emoji.JUDGE, asked, "emoji")
 
 
 def screened(attribute: Attribute, concept: str) -> Found:
@@ -72,7 +76,7 @@ def screened(attribute: Attribute, concept: str) -> Found:
     dear = bench(concept, attribute, replace(DEAR, read_out="images"))
 
     def confirm(sites: Sequence[Site]) -> Trace:
-        own = [s for s in text_only(cheap) if s.place == LAST and s.kind != "residual"]
+        own = [s for s in traced_text_sites(cheap) if s.place == LAST and s.kind != "residual"]
         return dear.trace(quiet, None, list(dict.fromkeys([*sites, *own])))
 
     return Found(attribute, concept, screen_then_confirm(cheap, confirm, TOP, CONTROL))
@@ -102,12 +106,14 @@ def claim_one(found: Sequence[Found]) -> list[str]:
     rows = ["| | " + " | ".join(CONCEPTS) + " | all |", "|---|" + "---|" * (len(CONCEPTS) + 1)]
     groups = [[one for one in found if one.attribute == attribute] for attribute in CONCEPTS] + [list(found)]
     questions = {
-        "at the last subject token, by images": lambda one: is_paper_site(one.strongest(one.screening.dear, LAST)),
+        "at the last subject token, by images": lambda one: is_paper_site(one.strongest(one.screening.expensive, LAST)),
         "at the last subject token, by text distance": lambda one: is_paper_site(
             one.strongest(one.screening.cheap, LAST)
         ),
-        "among all confirmed blocks, by images": lambda one: is_paper_site(one.strongest(one.screening.dear)),
-        "first self-attention, at any token, by images": lambda one: first_attention(one.strongest(one.screening.dear)),
+        "among all confirmed blocks, by images": lambda one: is_paper_site(one.strongest(one.screening.expensive)),
+        "first self-attention, at any token, by images": lambda one: first_attention(
+            one.strongest(one.screening.expensive)
+        ),
         "the rule for `sites=auto` chooses layer 0 by the evidence": lambda one: chosen(one.screening.cheap),
     }
     rows += [
@@ -140,9 +146,9 @@ def each_concept(found: Sequence[Found]) -> list[str]:
     )
     rows = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|"]
     for one in found:
-        dear = one.screening.dear
+        dear = one.screening.expensive
         last = one.strongest(dear, LAST)
-        best = max(text_only(dear), key=lambda site: dear.effects[site].value)
+        best = max(traced_text_sites(dear), key=lambda site: dear.effects[site].value)
         rows.append(
             f"| {one.concept} | {last.label.replace('_', '-')} | {words(dear.effects[last])} "
             f"| {best.label.replace('_', '-')}, {ROLES[best.place]} | {words(dear.effects[best])} "
@@ -153,13 +159,14 @@ def each_concept(found: Sequence[Found]) -> list[str]:
 
 def by_layer(found: Sequence[Found]) -> list[str]:
     """Mean effect at the last subject token, over concepts, by images."""
-    depth = 1 + max(site.layer for one in found for site in text_only(one.screening.dear))
+    depth = 1 + max(site.layer for one in found for site in traced_text_sites(one.screening.expensive))
     rows = ["| | " + " | ".join(f"layer {i}" for i in range(depth)) + " |", "|---|" + "---|" * depth]
     for attribute in CONCEPTS:
         for kind in ("self_attention", "mlp"):
             sites = [TextSite(kind=kind, layer=i, place=LAST) for i in range(depth)]
             cells = [
-                over_concepts([one.screening.dear for one in found if one.attribute == attribute], s) for s in sites
+                over_concepts([one.screening.expensive for one in found if one.attribute == attribute], s)
+                for s in sites
             ]
             rows.append(f"| {attribute}, {kind.replace('_', '-')} | {' | '.join(cells)} |")
     return rows
@@ -201,9 +208,10 @@ def unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
 
 def mean_effects(traces: Sequence[Trace]) -> list[tuple[BlockSite, Estimate]]:
     """Every site's effect over all prompts of all concepts, from the largest down."""
-    shares = torch.cat([trace.shares for trace in traces])
+    shares = torch.cat([trace.restored_shares for trace in traces])
     effects = [
-        (site, estimate_mean(column.tolist())) for site, column in zip(blocks_only(traces[0]), shares.T, strict=True)
+        (site, estimate_mean(column.tolist()))
+        for site, column in zip(traced_block_sites(traces[0]), shares.T, strict=True)
     ]
     return sorted(effects, key=lambda pair: -pair[1].value)
 
@@ -260,11 +268,11 @@ def main() -> None:
     todo = [(attribute, concept) for attribute, names in CONCEPTS.items() for concept in names[some]]
     found = [screened(attribute, concept) for attribute, concept in tqdm(todo, desc="text encoder")]
     in_unet = [(attribute, concept) for attribute, names in IN_UNET.items() for concept in names[some]]
-    options = replace(UNET, where="unet", read_out="images")
+    options = replace(UNET, sites="unet", read_out="images")
     unet: dict[Attribute, list[Trace]] = {attribute: [] for attribute in IN_UNET}
     for attribute, concept in tqdm(in_unet, desc="UNet"):
         unet[attribute].append(bench(concept, attribute, options).trace(quiet))
-    figure = png(draw(found[0].screening.cheap))
+    figure = png(plot_trace(found[0].screening.cheap))
     (arguments.out.parents[1] / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out.parents[1] / "images" / "trace-fox.png").write_bytes(figure)
     arguments.out.write_text(page(found, unet))

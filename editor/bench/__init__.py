@@ -1,1 +1,1 @@
-"""Benchmarks against what a user would pick instead, in one form: ``expunge bench NAME --json``."""
+"""Benchmarks against the tools that a user would choose instead: ``expunge bench NAME --json``."""

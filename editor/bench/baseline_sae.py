@@ -1,4 +1,4 @@
-"""The k-sparse autoencoder as it is usually written: dense products in float32, and Adam."""
+"""A conventional k-sparse autoencoder: dense products in float32, trained with Adam."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from editor.features.sae.config import SaeConfig
 
 
-class PlainAutoencoder(nn.Module):
-    """Tied start, unit decoder rows, a bias before and after; TopK as a mask on a dense code."""
+class BaselineAutoencoder(nn.Module):
+    """Tied initialisation, unit decoder rows, a bias before and after; TopK as a mask on a dense code."""
 
     def __init__(self, width: int, latents: int, k: int) -> None:
         super().__init__()
@@ -20,17 +20,17 @@ class PlainAutoencoder(nn.Module):
         self.latent_bias, self.bias = nn.Parameter(torch.zeros(latents)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, width)`` -> ``(n, width)``."""
+        """Reconstruct ``(n, width)``."""
         pre = (x - self.bias) @ self.encoder.T + self.latent_bias
-        values, chosen = pre.topk(self.k, dim=1)
-        code = torch.zeros_like(pre).scatter(1, chosen, values.relu())
+        values, active = pre.topk(self.k, dim=1)
+        code = torch.zeros_like(pre).scatter(1, active, values.relu())
         return code @ self.decoder + self.bias
 
 
-def train_plainly(batches: Iterable[Tensor], width: int, config: SaeConfig) -> Callable[[Tensor], Tensor]:
-    """Train at a constant rate; returns the reconstruction."""
+def train_baseline(batches: Iterable[Tensor], width: int, config: SaeConfig) -> Callable[[Tensor], Tensor]:
+    """Train at a constant learning rate, and return the function that reconstructs rows."""
     torch.manual_seed(config.seed)
-    model = PlainAutoencoder(width, config.latents, config.k)
+    model = BaselineAutoencoder(width, config.latents, config.k)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     for x in batches:
         optimiser.zero_grad()

@@ -1,7 +1,7 @@
-"""The tracer that a user would write: one site, one run of the unmodified encoder at a time, by hooks.
+"""A conventional tracer with hooks: one run of the unmodified encoder for each site.
 
-After the one public tracer of text encoders (EMCID), but for the unconditional prompt, which it corrupts too. The peer of
-`expunge bench trace`, and the independent computation that the tests hold ours against.
+It follows the one public tracer of text encoders (EMCID), which also corrupts the unconditional prompt; ours does not. It is
+the peer of `expunge bench trace`, and the independent implementation that the tests compare ours with.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,27 +13,28 @@ from torch import Tensor, nn
 
 from editor.tracing.sites import TEXT_KINDS, TextKind, TextSite
 
-Clean = Mapping[tuple[int, TextKind], Tensor]
+SiteOutputs = Mapping[tuple[int, TextKind], Tensor]
+"""The output of every site by layer and kind."""
 
 
-def inner(encoder: Any) -> Any:
-    """The level that has embeddings and layers."""
+def text_model_of(encoder: Any) -> Any:
+    """Return the module with embeddings and layers."""
     return getattr(encoder, "text_model", encoder)
 
 
-def module_at(encoder: Any, layer: int, kind: TextKind) -> nn.Module:
-    """The module whose output is a site."""
-    block = inner(encoder).encoder.layers[layer]
+def site_module(encoder: Any, layer: int, kind: TextKind) -> nn.Module:
+    """Return the module whose output is a site."""
+    block = text_model_of(encoder).encoder.layers[layer]
     modules: dict[TextKind, nn.Module] = {"self_attention": block.self_attn, "mlp": block.mlp, "residual": block}
     return modules[kind]
 
 
 @contextmanager
-def rewriting(module: nn.Module, rewrite: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, ``module``'s output (the first, if there are several) is ``rewrite`` of it."""
+def hook_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace ``module``'s output, or the first of several, by ``change`` of it."""
 
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        return (rewrite(output[0]), *output[1:]) if isinstance(output, tuple) else rewrite(output)
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
     handle = module.register_forward_hook(hook)
     try:
@@ -43,42 +44,49 @@ def rewriting(module: nn.Module, rewrite: Callable[[Tensor], Tensor]) -> Iterato
 
 
 @torch.no_grad()
-def clean_run(encoder: Any, ids: Tensor) -> tuple[Tensor, Clean]:
-    """Last states, and every site's output."""
-    seen: dict[tuple[int, TextKind], Tensor] = {}
+def run_clean(encoder: Any, ids: Tensor) -> tuple[Tensor, SiteOutputs]:
+    """Return the last states, and every site's output."""
+    outputs: dict[tuple[int, TextKind], Tensor] = {}
     with ExitStack() as stack:
-        for layer in range(len(inner(encoder).encoder.layers)):
+        for layer in range(len(text_model_of(encoder).encoder.layers)):
             for kind in TEXT_KINDS:
-                keep = keeper(seen, layer, kind)
-                stack.enter_context(rewriting(module_at(encoder, layer, kind), keep))
-        return encoder(ids).last_hidden_state, seen
+                record = make_recorder(outputs, layer, kind)
+                stack.enter_context(hook_output(site_module(encoder, layer, kind), record))
+        return encoder(ids).last_hidden_state, outputs
 
 
-def keeper(seen: dict[tuple[int, TextKind], Tensor], layer: int, kind: TextKind) -> Callable[[Tensor], Tensor]:
-    """Notes an output and changes nothing."""
+def make_recorder(
+    outputs: dict[tuple[int, TextKind], Tensor], layer: int, kind: TextKind
+) -> Callable[[Tensor], Tensor]:
+    """Return a function that stores an output and leaves it unchanged."""
 
-    def keep(output: Tensor) -> Tensor:
-        seen[layer, kind] = output
+    def record(output: Tensor) -> Tensor:
+        outputs[layer, kind] = output
         return output
 
-    return keep
+    return record
 
 
 @torch.no_grad()
-def restored_run(
-    encoder: Any, ids: Tensor, corrupted: Tensor, clean: Clean, site: TextSite | None, mask: Tensor
+def run_restored(
+    encoder: Any, ids: Tensor, corrupted: Tensor, clean: SiteOutputs, site: TextSite | None, mask: Tensor
 ) -> Tensor:
-    """Last states of one corrupted prompt ``(1, context)``, with a site put back where ``mask`` ``(context,)`` says."""
+    """Return the last states of one corrupted prompt ``(1, context)`` with a site restored where ``mask`` is true.
+
+    Args:
+        corrupted: embeddings ``(1, context, width)``.
+        mask: ``(context,)`` bool.
+    """
     with ExitStack() as stack:
-        stack.enter_context(rewriting(inner(encoder).embeddings, lambda _: corrupted))
+        stack.enter_context(hook_output(text_model_of(encoder).embeddings, lambda _: corrupted))
         if site:
             for layer in range(site.layer, site.stop):
-                put = putter(clean[layer, site.kind], mask)
-                stack.enter_context(rewriting(module_at(encoder, layer, site.kind), put))
+                restore = make_restorer(clean[layer, site.kind], mask)
+                stack.enter_context(hook_output(site_module(encoder, layer, site.kind), restore))
         states: Tensor = encoder(ids).last_hidden_state
     return states
 
 
-def putter(clean: Tensor, mask: Tensor) -> Callable[[Tensor], Tensor]:
-    """Puts a clean output back at some positions."""
+def make_restorer(clean: Tensor, mask: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function that restores a clean output where ``mask`` is true."""
     return lambda output: torch.where(mask[None, :, None], clean, output)

@@ -1,7 +1,7 @@
-"""A ledger of a thousand removals: adding one and revoking one, against solving all from nothing.
+"""Benchmark of a ledger with a thousand removals: add one and revoke one, against solving all of them from scratch.
 
-A text encoder of CLIP-L's width and vocabulary with random weights; of its layers the first alone matters. Each step is the
-whole of it: read ledger and base model, find conflicts, solve, write the delta, commit.
+The text encoder has CLIP-L's width and vocabulary, random weights and one layer, because only the first layer matters. Each
+step is complete: read ledger and base model, find conflicts, solve, write the delta, commit.
 """
 
 import tempfile
@@ -12,18 +12,18 @@ from itertools import islice, product
 from pathlib import Path
 
 from api_schemas.edits import Removal
-from editor.bench.edit import resident
-from editor.bench.outcome import Outcome, at_most, measure, seconds
+from editor.bench.edit import resident_memory
+from editor.bench.outcome import BenchmarkResult, at_most, summarize, time_seconds
 from editor.bench.synthetic_checkpoints import write_folder
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder
 from editor.publishing.delta import write_delta
 
-COUNT, FEWER, REPEATS = 1_000, 100, 5
-FROM_NOTHING, STEP, MEMORY, GROWTH = 60.0, 1.0, 2_000.0, 1.5
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+REMOVALS, FEWER_REMOVALS, REPEATS = 1_000, 100, 5
+MAX_SCRATCH_SECONDS, MAX_STEP_SECONDS, MAX_MEMORY_MB, MAX_GROWTH = 60.0, 1.0, 2_000.0, 1.5
+TIMESTAMP = datetime(2026, 1, 1, tzinfo=UTC)
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "purple", "orange", "golden", "silver", "pink")
-MATTERS = (
+MATERIALS = (
     "wooden", "stone", "glass", "paper", "iron", "velvet", "plastic", "rusty", "ancient", "tiny", "giant", "broken",
     "frozen", "hollow", "striped", "painted", "carved", "folded", "floating", "glowing", "muddy", "gilded",
 )  # fmt: skip
@@ -37,75 +37,80 @@ DESTINATION = "statue"
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A model, and a ledger of it."""
+class LedgerBenchmark:
+    """A model and its ledger."""
 
     model: Path
     folder: LedgerFolder
 
     @property
     def delta(self) -> Path:
-        """What is written."""
+        """Path of the delta."""
         return self.folder.path.with_suffix(".delta.safetensors")
 
-    def step(
-        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[LedgerEntry] = ()
-    ) -> None:
-        """One change from file to file; it is told how far the removals that it is about go."""
+    def step(self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[Entry] = ()) -> None:
+        """Apply one change from file to file, and report the feasibility of the removals in ``about``."""
         ledger = change(self.folder.read_for(checkpoint))
         edits = self.folder.solve(ledger, checkpoint, about or ledger.active[:1])
         write_delta([done.update for done in edits], self.model, self.delta, request=ledger.digest)
         with self.folder.transaction(checkpoint, change, ledger, self.delta):
             pass
 
-    def add(self, *entries: LedgerEntry) -> None:
-        """Some removals more, with all that a request is checked for."""
+    def add(self, *entries: Entry) -> None:
+        """Add removals, with all checks of a request."""
         checkpoint = open_checkpoint(self.model)
         self.folder.preview_add(checkpoint, entries)
         self.step(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
 
-    def revoke(self, entry: LedgerEntry) -> None:
-        """One removal less."""
-        self.step(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], MOMENT))
+    def revoke(self, entry: Entry) -> None:
+        """Revoke one removal."""
+        self.step(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], TIMESTAMP))
 
 
-def run() -> Outcome:
-    """All figures."""
-    entries = list(islice(removals(), COUNT + 1))
+def run() -> BenchmarkResult:
+    """Run the benchmark."""
+    entries = list(islice(generate_entries(), REMOVALS + 1))
     with tempfile.TemporaryDirectory() as name:
         write_folder(Path(name), layers=1)
-        large, small = (Bench(Path(name), LedgerFolder(Path(name) / str(count))) for count in (COUNT, FEWER))
-        small.add(*entries[:FEWER])
-        start_peak()
-        nothing = seconds(lambda: large.add(*entries))
-        memory = resident("VmHWM")
-        revoking, adding, beside = [], [], []
+        large, small = (
+            LedgerBenchmark(Path(name), LedgerFolder(Path(name) / str(count))) for count in (REMOVALS, FEWER_REMOVALS)
+        )
+        small.add(*entries[:FEWER_REMOVALS])
+        reset_peak_memory()
+        from_scratch = time_seconds(lambda: large.add(*entries))
+        memory = resident_memory("VmHWM")
+        revoking, adding, adding_to_fewer = [], [], []
         for _ in range(REPEATS):
-            revoking.append(seconds(lambda: large.revoke(entries[COUNT])))
-            adding.append(seconds(lambda: large.add(entries[COUNT])))
-            beside.append(seconds(lambda: small.add(entries[COUNT])))
-            small.revoke(entries[COUNT])
-    ours, peer = measure(adding, "s"), measure([nothing], "s")
+            revoking.append(time_seconds(lambda: large.revoke(entries[REMOVALS])))
+            adding.append(time_seconds(lambda: large.add(entries[REMOVALS])))
+            adding_to_fewer.append(time_seconds(lambda: small.add(entries[REMOVALS])))
+            small.revoke(entries[REMOVALS])
+    ours, peer = summarize(adding, "s"), summarize([from_scratch], "s")
     bounds = [
-        at_most(f"a ledger of {COUNT + 1} removals solved from nothing, s", nothing, FROM_NOTHING),
-        at_most("memory meanwhile, imports included, MB", memory, MEMORY),
-        at_most(f"adding one to {COUNT}, s", ours.median, STEP),
-        at_most(f"revoking one of {COUNT + 1}, s", measure(revoking, "s").median, STEP),
-        at_most(f"adding one to {COUNT} over adding one to {FEWER}", ours.median / measure(beside, "s").median, GROWTH),
+        at_most(f"a ledger of {REMOVALS + 1} removals solved from scratch, s", from_scratch, MAX_SCRATCH_SECONDS),
+        at_most("peak memory, imports included, MB", memory, MAX_MEMORY_MB),
+        at_most(f"adding one to {REMOVALS}, s", ours.median, MAX_STEP_SECONDS),
+        at_most(f"revoking one of {REMOVALS + 1}, s", summarize(revoking, "s").median, MAX_STEP_SECONDS),
+        at_most(
+            f"adding one to {REMOVALS} over adding one to {FEWER_REMOVALS}",
+            ours.median / summarize(adding_to_fewer, "s").median,
+            MAX_GROWTH,
+        ),
     ]
-    return Outcome(
-        name="ledger", ours=ours, peer=peer, ratio=measure([nothing / one for one in adding], "x"), bounds=bounds
+    return BenchmarkResult(
+        name="ledger", ours=ours, peer=peer, ratio=summarize([from_scratch / one for one in adding], "x"), bounds=bounds
     )
 
 
-def removals() -> Iterator[LedgerEntry]:
-    """Removals of things that nobody else names, ten thousand of them."""
-    for matter, colour, thing in product(MATTERS, COLOURS, THINGS):
-        yield LedgerEntry(
-            removal=Removal(concept=f"{colour} {matter} {thing}", replacement=DESTINATION, spellings=[]), since=MOMENT
+def generate_entries() -> Iterator[Entry]:
+    """Yield ten thousand removals with distinct names."""
+    for material, colour, thing in product(MATERIALS, COLOURS, THINGS):
+        yield Entry(
+            removal=Removal(concept=f"{colour} {material} {thing}", replacement=DESTINATION, spellings=[]),
+            since=TIMESTAMP,
         )
 
 
-def start_peak() -> None:
-    """The peak of resident memory is counted from here."""
+def reset_peak_memory() -> None:
+    """Reset the peak of resident memory."""
     Path("/proc/self/clear_refs").write_text("5")

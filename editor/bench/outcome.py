@@ -1,24 +1,23 @@
-"""The one form of every benchmark: ours, the peer's, their ratio, and the bounds that are to hold.
+"""The result of every benchmark in one form: our time, the peer's, their ratio, and the bounds to meet.
 
-Both sides run alternately in one process, so whatever else the machine does meets both; the first runs are thrown away.
+Both sides run alternately in one process, so that other load on the machine affects both; the first runs are discarded.
 """
 
 import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Part(BaseModel):
-    """Base of the outcome's parts."""
+class FrozenModel(BaseModel):
+    """Base of immutable models."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Measure(Part):
+class Measurement(FrozenModel):
     """Median and range of several runs."""
 
     median: float
@@ -27,8 +26,8 @@ class Measure(Part):
     unit: str
 
 
-class Bound(Part):
-    """A figure that is promised, and whether it holds."""
+class Bound(FrozenModel):
+    """A figure, the bound that it must meet, and whether it does."""
 
     name: str
     value: float
@@ -36,82 +35,79 @@ class Bound(Part):
     ok: bool
 
 
-class Outcome(Part):
-    """What ``--json`` prints."""
+class BenchmarkResult(FrozenModel):
+    """The output of ``--json``."""
 
     name: str
-    ours: Measure
-    peer: Measure
-    ratio: Measure = Field(description="Peer over ours where less is better, ours over peer where more is.")
+    ours: Measurement
+    peer: Measurement
+    ratio: Measurement = Field(description="Peer over ours where less is better, ours over peer where more is.")
     bounds: list[Bound]
 
     @property
     def ok(self) -> bool:
-        """Whether every bound holds."""
+        """Whether every bound is met."""
         return all(bound.ok for bound in self.bounds)
 
 
-def measure(values: Sequence[float], unit: str) -> Measure:
-    """Median and range."""
-    return Measure(median=statistics.median(values), low=min(values), high=max(values), unit=unit)
+def summarize(values: Sequence[float], unit: str) -> Measurement:
+    """Return the median and range of values."""
+    return Measurement(median=statistics.median(values), low=min(values), high=max(values), unit=unit)
 
 
 def at_least(name: str, value: float, bound: float) -> Bound:
-    """A bound from below."""
+    """Return a lower bound."""
     return Bound(name=name, value=value, bound=bound, ok=value >= bound)
 
 
 def at_most(name: str, value: float, bound: float) -> Bound:
-    """A bound from above."""
+    """Return an upper bound."""
     return Bound(name=name, value=value, bound=bound, ok=value <= bound)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one run; earlier garbage is not on its bill."""
+def time_seconds(run: Callable[[], object]) -> float:
+    """Return the wall time of one run, after collecting earlier garbage."""
     gc.collect()
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def side_by_side(
+def time_alternately(
     ours: Callable[[], object],
     peer: Callable[[], object],
     repeats: int = 5,
     warm_up: int = 1,
     before_each: Callable[[], object] = lambda: None,
-) -> tuple[Measure, Measure, Measure]:
-    """Time both alternately: ours, peer, and the ratio peer / ours of each pair of runs.
+) -> tuple[Measurement, Measurement, Measurement]:
+    """Time both sides alternately.
 
     Args:
-        before_each: runs untimed before every run, to set the scene (drop a file from the page cache, say).
+        before_each: runs before every timed run, untimed, for instance to drop a file from the page cache.
+
+    Returns:
+        Our time, the peer's time, and the ratio peer / ours of each pair of runs.
     """
+
+    def time_one(run: Callable[[], object]) -> float:
+        before_each()
+        return time_seconds(run)
+
     for _ in range(warm_up):
         ours()
         peer()
-    pairs = [(timed(ours, before_each), timed(peer, before_each)) for _ in range(repeats)]
-    mine, theirs = zip(*pairs, strict=True)
-    ratios = [b / a for a, b in pairs]
-    return measure(mine, "s"), measure(theirs, "s"), measure(ratios, "x")
+    pairs = [(time_one(ours), time_one(peer)) for _ in range(repeats)]
+    our_times, peer_times = zip(*pairs, strict=True)
+    ratios = [peer_time / our_time for our_time, peer_time in pairs]
+    return summarize(our_times, "s"), summarize(peer_times, "s"), summarize(ratios, "x")
 
 
-def timed(run: Callable[[], object], before: Callable[[], object]) -> float:
-    """Set the scene, then time."""
-    before()
-    return seconds(run)
-
-
-Status = Literal["holds", "missed"]
-
-
-def lines(outcome: Outcome) -> list[str]:
-    """The outcome for people."""
-    sides = [("ours", outcome.ours), ("peer", outcome.peer), ("ratio", outcome.ratio)]
+def format_lines(result: BenchmarkResult) -> list[str]:
+    """Format a result for the terminal."""
+    sides = [("ours", result.ours), ("peer", result.peer), ("ratio", result.ratio)]
     figures = [f"{name:<6}{m.median:10.4g} {m.unit:<4} ({m.low:.4g} to {m.high:.4g})" for name, m in sides]
-    bounds = [f"{status(b):<7} {b.name}: {b.value:.4g} (bound {b.bound:g})" for b in outcome.bounds]
+    bounds = [
+        f"{'met' if bound.ok else 'missed':<7} {bound.name}: {bound.value:.4g} (bound {bound.bound:g})"
+        for bound in result.bounds
+    ]
     return figures + bounds
-
-
-def status(bound: Bound) -> Status:
-    """A bound in one word."""
-    return "holds" if bound.ok else "missed"

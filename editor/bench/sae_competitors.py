@@ -1,8 +1,8 @@
-"""Peers of the sparse autoencoder's benchmark. Run as a file, by an interpreter that has them and not us:
+"""Train a sparse autoencoder with a peer library. Run as a file, by an interpreter that has the library but not this package:
 
-    python sae_peers.py NAME DATA.safetensors SETTINGS
+    python sae_competitors.py NAME DATA.safetensors SETTINGS
 
-NAME is a function of this file, SETTINGS a JSON object. Each peer trains by its own loop, on the same rows in the same
+NAME is sae-lens or overcomplete, SETTINGS a JSON object. Each library trains by its own loop, on the same rows in the same
 order. Prints one JSON object: CPU seconds of each step, and the held-out FVU.
 """
 
@@ -23,27 +23,27 @@ from torch import Tensor
 Reconstruct = Callable[[Tensor], Tensor]
 
 
-class Stream:
-    """The batch of each step. When a step asks for its rows, the one before has ended."""
+class BatchStream:
+    """Yields the batch of each step, and times the steps: a request for a batch ends the previous step."""
 
     def __init__(self, rows: Tensor, settings: dict[str, Any]) -> None:
         self.rows, self.steps, self.batch = rows, settings["steps"], settings["batch"]
-        self.asked: list[float] = []
+        self.request_times: list[float] = []
 
     def __iter__(self) -> Iterator[Tensor]:
-        parts = torch.split(self.rows, self.batch)
+        batches = torch.split(self.rows, self.batch)
         for step in range(self.steps):
-            self.asked.append(time.process_time())
-            yield parts[step % len(parts)]
-        self.asked.append(time.process_time())
+            self.request_times.append(time.process_time())
+            yield batches[step % len(batches)]
+        self.request_times.append(time.process_time())
 
-    def seconds(self) -> list[float]:
-        """Of each step but the last, whose end nobody may ask for."""
-        return [later - earlier for earlier, later in pairwise(self.asked)]
+    def step_seconds(self) -> list[float]:
+        """Return the CPU seconds of each step. The last step is missing if the trainer never exhausts the stream."""
+        return [later - earlier for earlier, later in pairwise(self.request_times)]
 
 
-def sae_lens(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
-    """SAELens: ``SAETrainer`` over any iterator of activations; the rate falls over the last fifth, as its guide has it."""
+def train_sae_lens(stream: BatchStream, settings: dict[str, Any]) -> Reconstruct:
+    """Train with SAELens' ``SAETrainer``; as in its guide, the learning rate decays over the last fifth."""
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
@@ -60,9 +60,9 @@ def sae_lens(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
     return lambda x: sae.decode(sae.encode(x))
 
 
-def overcomplete(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
-    """Overcomplete, as its read-me trains: Adam on the mean square error, with its default encoder."""
-    skip_root("overcomplete")
+def train_overcomplete(stream: BatchStream, settings: dict[str, Any]) -> Reconstruct:
+    """Train with Overcomplete as in its README: Adam on the mean square error, with the default encoder."""
+    skip_package_init("overcomplete")
     from overcomplete.sae import TopKSAE, train_sae
 
     sae = TopKSAE(stream.rows.shape[1], nb_concepts=settings["latents"], top_k=settings["k"])
@@ -72,27 +72,28 @@ def overcomplete(stream: Stream, settings: dict[str, Any]) -> Reconstruct:
     return lambda x: sae(x)[2]
 
 
-def skip_root(package: str) -> None:
-    """Import sub-packages without the package's ``__init__``: that one wants vision models, autoencoders don't."""
-    found = importlib.util.find_spec(package)
-    assert found is not None
-    assert found.submodule_search_locations is not None
+def skip_package_init(package: str) -> None:
+    """Make sub-packages importable without the package's ``__init__``, which imports vision models that SAEs do not need."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     root = types.ModuleType(package)
-    root.__path__ = list(found.submodule_search_locations)
+    root.__path__ = list(spec.submodule_search_locations)
     sys.modules[package] = root
 
 
 def main(name: str, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train one peer."""
+    """Train with one library, and return its figures."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     tensors = load_file(data)
-    stream = Stream(tensors["rows"], settings)
-    reconstruct = {"sae-lens": sae_lens, "overcomplete": overcomplete}[name](stream, settings)
+    stream = BatchStream(tensors["rows"], settings)
+    train = {"sae-lens": train_sae_lens, "overcomplete": train_overcomplete}[name]
+    reconstruct = train(stream, settings)
     held_out = tensors["held_out"]
     with torch.no_grad():
-        left = (held_out - reconstruct(held_out)).square().sum() / held_out.square().sum()
-    return {"seconds": stream.seconds(), "fvu": float(left)}
+        fvu = (held_out - reconstruct(held_out)).square().sum() / held_out.square().sum()
+    return {"seconds": stream.step_seconds(), "fvu": float(fvu)}
 
 
 if __name__ == "__main__":

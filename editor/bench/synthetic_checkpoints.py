@@ -1,4 +1,4 @@
-"""Models of true geometry with random weights, for benchmarks: every byte written, or only those that an edit reads."""
+"""Checkpoints of real geometry with random weights, complete or with only the tensors that an edit reads."""
 
 import json
 import math
@@ -19,12 +19,12 @@ from editor.checkpoints.tensor_reader import DTYPES, as_bytes
 TRANSFORMERS = SCHEMES[0]
 VOCABULARY, CONTEXT = 49408, 77
 BACKBONE_TENSORS = 2000
-"""As many as SDXL's UNet and autoencoder have."""
+"""Number of tensors in SDXL's UNet and autoencoder."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The geometry of an encoder, and how a file names and stores it."""
+class EncoderLayout:
+    """Geometry of an encoder, and how a file names and stores its tensors."""
 
     prefix: str
     scheme: Scheme
@@ -33,16 +33,16 @@ class Shape:
     dtype: str
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Stored name -> stored shape."""
+        """Return the stored shape of each tensor by its stored name."""
         names = self.scheme.names(self.prefix, self.layers, {self.prefix + "text_projection": None})
-        shapes = {name: self.shape(name) for name in names}
+        shapes = {name: self.canonical_shape(name) for name in names}
         return {
             stored.name: (3 * shapes[name][0], *shapes[name][1:]) if stored.third is not None else shapes[name]
             for name, stored in names.items()
         }
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of a canonical tensor."""
+    def canonical_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor by its canonical name."""
         width, leaf = self.width, name.removeprefix(PREFIX)
         special = {TOKENS: (VOCABULARY, width), POSITIONS: (CONTEXT, width), PROJECTION: (width, width)}
         if name in special:
@@ -50,16 +50,16 @@ class Shape:
         sides = (4 * width if ".fc1." in leaf else width, 4 * width if ".fc2." in leaf else width)
         return sides if leaf.endswith("weight") and "norm" not in leaf else sides[:1]
 
-    def needed(self) -> set[str]:
-        """Stored names of what an edit may read."""
+    def tensors_read(self) -> set[str]:
+        """Return the stored names of the tensors that an edit may read."""
         names = self.scheme.names(self.prefix, self.layers, {})
         return {place.name for name, place in names.items() if name.startswith((TOKENS, POSITIONS, FIRST_LAYER))}
 
 
-SD1 = Shape("cond_stage_model.transformer.", TRANSFORMERS, 12, 768, "F32")
+SD1 = EncoderLayout("cond_stage_model.transformer.", TRANSFORMERS, 12, 768, "F32")
 SDXL = (
-    Shape("conditioner.embedders.0.transformer.", TRANSFORMERS, 12, 768, "F16"),
-    Shape("conditioner.embedders.1.model.", OPENCLIP, 32, 1280, "F16"),
+    EncoderLayout("conditioner.embedders.0.transformer.", TRANSFORMERS, 12, 768, "F16"),
+    EncoderLayout("conditioner.embedders.1.model.", OPENCLIP, 32, 1280, "F16"),
 )
 CONFIG = {
     "architectures": ["CLIPTextModel"],
@@ -78,30 +78,30 @@ CONFIG = {
 
 
 def write_folder(root: Path, layers: int = SD1.layers) -> Path:
-    """Stable Diffusion 1.5's text encoder in a diffusers folder, every byte of it random: 492 MB. Returns the file."""
+    """Write Stable Diffusion 1.5's text encoder in a diffusers folder, 492 MB of random weights; return the weights file."""
     folder = root / "text_encoder"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}))
-    shape = Shape("", TRANSFORMERS, layers, SD1.width, SD1.dtype)
+    shape = EncoderLayout("", TRANSFORMERS, layers, SD1.width, SD1.dtype)
     file = folder / "model.safetensors"
     write_file(file, {name: (shape.dtype, size) for name, size in shape.tensors().items()}, shape.tensors().keys())
     return file
 
 
-def write_single(path: Path, shapes: tuple[Shape, ...], size: int = 0) -> Path:
-    """A single file of some encoders behind a backbone that makes up ``size`` bytes; holes where an edit does not read."""
+def write_single_file(path: Path, shapes: tuple[EncoderLayout, ...], size: int = 0) -> Path:
+    """Write a single file with encoders and a backbone of ``size`` bytes in all; tensors that no edit reads are holes."""
     tensors = {name: (shape.dtype, dims) for shape in shapes for name, dims in shape.tensors().items()}
     taken = sum(math.prod(dims) * DTYPES[dtype].itemsize for dtype, dims in tensors.values())
     filler = max(0, size - taken) // (BACKBONE_TENSORS * 2)
     backbone = {
         f"model.diffusion_model.{i}.weight": ("F16", (filler,)) for i in range(BACKBONE_TENSORS if filler else 0)
     }
-    write_file(path, backbone | tensors, {name for shape in shapes for name in shape.needed()})
+    write_file(path, backbone | tensors, {name for shape in shapes for name in shape.tensors_read()})
     return path
 
 
 def write_file(path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]], filled: Collection[str]) -> None:
-    """A safetensors file; tensors that are not ``filled`` take no room on disk."""
+    """Write a safetensors file; tensors that are not ``filled`` are holes and take no disk space."""
     offsets = list(
         accumulate((math.prod(dims) * DTYPES[dtype].itemsize for dtype, dims in tensors.values()), initial=0)
     )
@@ -116,14 +116,14 @@ def write_file(path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]], f
         for (name, (dtype, dims)), offset in zip(tensors.items(), offsets, strict=False):
             if name in filled:
                 file.seek(origin + offset)
-                file.write(as_bytes(random(name, dims).to(DTYPES[dtype])))
+                file.write(as_bytes(random_tensor(name, dims).to(DTYPES[dtype])))
         file.truncate(origin + offsets[-1])
         file.flush()
         os.fsync(file.fileno())
 
 
-def random(name: str, dims: tuple[int, ...]) -> Tensor:
-    """Weights as CLIP's are before training: norms near one, matrices that keep the size of what goes through them."""
+def random_tensor(name: str, dims: tuple[int, ...]) -> Tensor:
+    """Return weights as in an untrained CLIP: norms near one, matrices that preserve the scale of their input."""
     values = torch.randn(dims, generator=torch.Generator().manual_seed(crc32(name.encode())))
     if len(dims) == 1:
         return 0.02 * values + ("norm" in name or "ln_" in name) * name.endswith("weight")

@@ -1,7 +1,7 @@
-"""The tracer against the plain loop: one site at a time, by one run of the unmodified encoder and of the unmodified pipeline.
+"""Benchmark of the tracer against a plain loop: one run of the unmodified encoder and pipeline for each site.
 
-The loop runs on a sample of the sites; its cost is the same for every site, and is scaled to all of them. Both sides read the
-same numbers, and the sampled ones are compared.
+The loop runs on a sample of the sites; it costs the same for every site, so its time is scaled to all of them. Both sides
+read the same inputs, and the scores of the sampled sites are compared.
 """
 
 import random
@@ -13,80 +13,84 @@ import torch
 from torch import Tensor
 
 from editor import emoji
-from editor.bench.baseline_tracer import Clean, clean_run, restored_run
-from editor.bench.outcome import Measure, Outcome, at_least, at_most, side_by_side
+from editor.bench.baseline_tracer import SiteOutputs, run_clean, run_restored
+from editor.bench.outcome import BenchmarkResult, Measurement, at_least, at_most, time_alternately
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Precision, Sampler, native_precision
 from editor.generation.memory_budget import MemoryBudget
 from editor.generation.sampling import load_pipeline
-from editor.tracing.corruption import Sample, noisy, samples_of
-from editor.tracing.encoder_trace import TextModel, trace_text
-from editor.tracing.readouts import Distance, ReadOut
-from editor.tracing.result import Question, Trace, as_tuples
-from editor.tracing.score_store import OFFSET, Cell
+from editor.tracing.corruption import Sample, add_noise, make_samples
+from editor.tracing.encoder_trace import TracedEncoders, trace_text
+from editor.tracing.readouts import ReadOut, TextDistance
+from editor.tracing.result import Trace, TraceSpec, sample_tuples
+from editor.tracing.score_store import SITE_OFFSET, Cell
 from editor.tracing.sites import TextSite, text_sites
-from editor.tracing.traced_prompts import Place, Traced, at, roles
-from editor.tracing.tracer import Options, Workbench
+from editor.tracing.traced_prompts import TokenGroup, TracedPrompts, position_mask, role_groups
+from editor.tracing.tracer import TraceOptions, Tracer
 
-END, SPAN = 6, (5, 6)
-"""Of "a photo of a fox": position of EOS, and the positions that the corruption covers."""
-PLAIN_RUNS, PLAIN_IMAGES = 36, 9
+EOS_POSITION, CORRUPTED_SPAN = 6, (5, 6)
+"""Of "a photo of a fox": the position of EOS, and the span (start, stop) that the corruption covers."""
+LOOP_TEXT_SITES, LOOP_IMAGE_SITES = 36, 9
+"""Number of sites that the loop runs on."""
 STEPS, GUIDANCE = 10, 3.0
-TEXT_SECONDS, TEXT_RATIO, IMAGE_RATIO, SAME = 20.0, 8.0, 6.0, 1e-4
+MAX_TEXT_SECONDS, MIN_TEXT_RATIO, MIN_IMAGE_RATIO, MAX_DIFFERENCE = 20.0, 8.0, 6.0, 1e-4
 REPEATS = 3
 
 
-def run() -> Outcome:
-    """Text space at the geometry of Stable Diffusion 1.5, then images of the embedded model; the loop is in float32."""
+def run() -> BenchmarkResult:
+    """Run text space at the geometry of Stable Diffusion 1.5, then images of the embedded model. The loop is in float32."""
     torch.set_grad_enabled(False)
     fast = native_precision()
-    text, images = {p: text_grid(p) for p in precisions()}, {p: image_grid(p) for p in precisions()}
+    text = {precision: compare_text_grid(precision) for precision in precisions()}
+    images = {precision: compare_image_grid(precision) for precision in precisions()}
     bounds = [
-        at_most("text grid at SD 1.5 geometry, seconds", text[fast].ours.median, TEXT_SECONDS),
-        at_least(f"text grid in {fast}, times faster", text[fast].ratio.median, TEXT_RATIO),
-        at_least("text grid in float32, times faster", text["float32"].ratio.median, TEXT_RATIO),
-        at_least(f"image grid in {fast}, times faster", images[fast].ratio.median, IMAGE_RATIO),
-        at_least("image grid in float32, times faster", images["float32"].ratio.median, IMAGE_RATIO),
-        at_most("text scores, largest difference in float32", text["float32"].difference, SAME),
-        at_most("image scores, largest difference in float32", images["float32"].difference, SAME),
+        at_most("text grid at SD 1.5 geometry, seconds", text[fast].ours.median, MAX_TEXT_SECONDS),
+        at_least(f"text grid in {fast}, times faster", text[fast].ratio.median, MIN_TEXT_RATIO),
+        at_least("text grid in float32, times faster", text["float32"].ratio.median, MIN_TEXT_RATIO),
+        at_least(f"image grid in {fast}, times faster", images[fast].ratio.median, MIN_IMAGE_RATIO),
+        at_least("image grid in float32, times faster", images["float32"].ratio.median, MIN_IMAGE_RATIO),
+        at_most("text scores, largest difference in float32", text["float32"].difference, MAX_DIFFERENCE),
+        at_most("image scores, largest difference in float32", images["float32"].difference, MAX_DIFFERENCE),
     ]
-    return Outcome(name="trace", ours=text[fast].ours, peer=text[fast].peer, ratio=text[fast].ratio, bounds=bounds)
+    return BenchmarkResult(
+        name="trace", ours=text[fast].ours, peer=text[fast].peer, ratio=text[fast].ratio, bounds=bounds
+    )
 
 
 def precisions() -> list[Precision]:
-    """float32, and bfloat16 where the processor has it."""
-    known: list[Precision] = ["float32", native_precision()]
-    return list(dict.fromkeys(known))
+    """Return float32, and bfloat16 if the CPU multiplies it natively."""
+    both: list[Precision] = ["float32", native_precision()]
+    return list(dict.fromkeys(both))
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Both sides of one grid; the peer's time is for all sites."""
+class GridComparison:
+    """Times of both sides for one grid; the peer's is scaled to all sites."""
 
-    ours: Measure
-    peer: Measure
-    ratio: Measure
+    ours: Measurement
+    peer: Measurement
+    ratio: Measurement
     difference: float
-    """Largest, of the scores that both computed."""
+    """Largest difference of the scores that both computed."""
 
 
-def compared(ours: Callable[[], Trace], plain: Callable[[Cell], float], cells: Sequence[Cell]) -> Compared:
-    """Compare the scores of ``cells``, then time both sides alternately: ours on all sites, the plain one on these."""
+def compare(ours: Callable[[], Trace], loop: Callable[[Cell], float], cells: Sequence[Cell]) -> GridComparison:
+    """Compare the scores of ``cells``, then time both sides alternately: ours on all sites, the loop on ``cells``."""
     scores = ours().scores
-    difference = max(abs(plain(cell) - float(scores[cell])) for cell in cells)
-    mine, theirs, ratio = side_by_side(ours, lambda: [plain(cell) for cell in cells], REPEATS, warm_up=0)
-    factor = (scores.numel() - OFFSET) / len(cells)
-    return Compared(mine, scaled(theirs, factor), scaled(ratio, factor), difference)
+    difference = max(abs(loop(cell) - float(scores[cell])) for cell in cells)
+    our_time, loop_time, ratio = time_alternately(ours, lambda: [loop(cell) for cell in cells], REPEATS, warm_up=0)
+    factor = (scores.numel() - SITE_OFFSET) / len(cells)
+    return GridComparison(our_time, scale(loop_time, factor), scale(ratio, factor), difference)
 
 
-def scaled(measured: Measure, factor: float) -> Measure:
-    """From the sampled sites to all."""
-    update = {name: getattr(measured, name) * factor for name in ("median", "low", "high")}
-    return measured.model_copy(update=update)
+def scale(measurement: Measurement, factor: float) -> Measurement:
+    """Multiply a measurement by a factor."""
+    update = {name: getattr(measurement, name) * factor for name in ("median", "low", "high")}
+    return measurement.model_copy(update=update)
 
 
-def sd15() -> Any:
-    """A text encoder of Stable Diffusion 1.5's geometry, with random weights."""
+def make_sd15_encoder() -> Any:
+    """Return a text encoder of Stable Diffusion 1.5's geometry with random weights."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
@@ -104,41 +108,46 @@ def sd15() -> Any:
     return CLIPTextModel(config).eval()
 
 
-def one_prompt() -> Traced:
-    """As "a photo of a fox", with the tokens of any words: BOS, five words, EOS, and padding with EOS to 77 tokens."""
+def make_random_prompt() -> TracedPrompts:
+    """Return a prompt shaped like "a photo of a fox": BOS, five random tokens, EOS, and padding with EOS to 77 tokens."""
     ids = torch.full((1, 77), 49407)
     ids[0, 0] = 49406
-    ids[0, 1:END] = torch.randint(1000, 40000, (END - 1,), generator=torch.Generator().manual_seed(0))
-    return Traced("object", "concept", ("prompt",), ((),), ids, torch.tensor([END]), at(77, *SPAN))
+    ids[0, 1:EOS_POSITION] = torch.randint(1000, 40000, (EOS_POSITION - 1,), generator=torch.Generator().manual_seed(0))
+    span = position_mask(77, *CORRUPTED_SPAN)
+    return TracedPrompts("object", "concept", ("prompt",), ((),), ids, torch.tensor([EOS_POSITION]), span)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One prompt, one draw: the model, its sites, and how a user would score one of them."""
+class SingleSampleTrace:
+    """A trace of one prompt and one corruption draw, and its score by a plain loop."""
 
-    model: TextModel
+    encoders: TracedEncoders
     samples: list[Sample]
     sites: list[TextSite]
     read_out: ReadOut
-    clean: Clean
+    clean: SiteOutputs
     """Every site's output in the clean run."""
     corrupted: Tensor
     """Embeddings ``(1, context, width)``."""
 
+    def run(self) -> Trace:
+        """Run our tracer on all sites."""
+        return trace_text(self.encoders, self.samples, self.make_spec(), self.read_out, MemoryBudget())
+
     def states(self, cell: Cell) -> Tensor:
-        """States ``(1, context, width)`` by one run of the unmodified encoder."""
-        site, prompts = self.sites[cell[1] - OFFSET], self.model.prompts[0]
-        mask = self.model.places[site.place].mask[0]
-        return restored_run(self.model.towers[0].encoder, prompts.ids, self.corrupted, self.clean, site, mask)
+        """Return the states ``(1, context, width)`` of one run of the unmodified encoder."""
+        site, prompts = self.sites[cell[1] - SITE_OFFSET], self.encoders.prompts[0]
+        mask = self.encoders.groups[site.place].mask[0]
+        return run_restored(self.encoders.encoders[0].encoder, prompts.ids, self.corrupted, self.clean, site, mask)
 
     def score(self, cell: Cell) -> float:
-        """The read-out of one such run."""
-        return float(self.read_out.scores((self.states(cell),), self.samples[:1]))
+        """Return the read-out of one such run."""
+        return float(self.read_out.score((self.states(cell),), self.samples[:1]))
 
-    def question(self) -> Question:
-        """What is asked; nothing of it is kept."""
-        prompts = self.model.prompts[0]
-        return Question(
+    def make_spec(self) -> TraceSpec:
+        """Return a specification; the result is not saved."""
+        prompts = self.encoders.prompts[0]
+        return TraceSpec(
             model="benchmark",
             concept=prompts.name,
             attribute=prompts.attribute,
@@ -146,51 +155,51 @@ class Setting:
             corruption="noise",
             seed=0,
             prompts=prompts.texts,
-            places=tuple(place.label for place in self.model.places),
-            samples=as_tuples(self.samples),
+            places=tuple(group.label for group in self.encoders.groups),
+            samples=sample_tuples(self.samples),
             sites=tuple(self.sites),
         )
 
 
-def text_grid(precision: Precision) -> Compared:
-    """Every token x layer x kind, padding as one token; all 77 states are read."""
-    prompts, tower = one_prompt(), CLIPTextRunner(sd15(), precision=precision)
-    places = [*(Place(str(i), at(77, i, i + 1)) for i in range(END + 1)), roles(prompts)[-1]]
-    model = TextModel((tower,), (prompts,), places, lambda t, p, s: noisy(t, p, s, 0.1, 0))
-    samples, sites = samples_of(1, 1), text_sites(tower.depth, range(len(places)))
-    corrupted, clean = model.corrupt(tower, prompts, samples), clean_run(tower.encoder, prompts.ids)[1]
-    setting = Setting(model, samples, sites, Distance(model.clean()), clean, corrupted)
-    ours = lambda: trace_text(model, samples, setting.question(), setting.read_out, MemoryBudget())  # noqa: E731
-    return compared(ours, setting.score, sampled(sites, PLAIN_RUNS))
+def compare_text_grid(precision: Precision) -> GridComparison:
+    """Compare every token x layer x kind, with padding as one token; the read-out covers all 77 states."""
+    prompts, runner = make_random_prompt(), CLIPTextRunner(make_sd15_encoder(), precision=precision)
+    tokens = [TokenGroup(str(i), position_mask(77, i, i + 1)) for i in range(EOS_POSITION + 1)]
+    groups = [*tokens, role_groups(prompts)[-1]]
+    encoders = TracedEncoders((runner,), (prompts,), groups, lambda r, p, s: add_noise(r, p, s, 0.1, 0))
+    samples, sites = make_samples(1, 1), text_sites(runner.depth, range(len(groups)))
+    corrupted, clean = encoders.corrupt(runner, prompts, samples), run_clean(runner.encoder, prompts.ids)[1]
+    trace = SingleSampleTrace(encoders, samples, sites, TextDistance(encoders.clean_states()), clean, corrupted)
+    return compare(trace.run, trace.score, sample_cells(sites, LOOP_TEXT_SITES))
 
 
-def image_grid(precision: Precision) -> Compared:
-    """The same for one prompt of the embedded model, read out by the judge from images."""
-    options = Options("fox", read_out="images", prompts=1, draws=1, sampler=Sampler(STEPS, GUIDANCE, precision))
-    bench = Workbench(emoji.WEIGHTS, emoji.JUDGE, options)
-    sites = [site for site in bench.sites() if isinstance(site, TextSite)]
-    reader: Any = bench.read_out("images", ())
-    clean, prompts = clean_run(bench.towers[0].encoder, bench.prompts[0].ids)[1], bench.prompts[0]
-    corrupted = bench.corrupt(bench.towers[0], prompts, bench.samples)
-    setting = Setting(bench.model, bench.samples, sites, reader, clean, corrupted)
+def compare_image_grid(precision: Precision) -> GridComparison:
+    """Compare the same grid for one prompt of the embedded model, read out by the judge from images."""
+    options = TraceOptions("fox", read_out="images", prompts=1, draws=1, sampler=Sampler(STEPS, GUIDANCE, precision))
+    tracer = Tracer(emoji.WEIGHTS, emoji.JUDGE, options)
+    sites = [site for site in tracer.sites() if isinstance(site, TextSite)]
+    read_out: Any = tracer.make_read_out("images", ())
+    runner, prompts = tracer.model.encoders[0], tracer.prompts[0]
+    clean = run_clean(runner.encoder, prompts.ids)[1]
+    corrupted = tracer.corrupt(runner, prompts, tracer.samples)
+    trace = SingleSampleTrace(tracer.encoders, tracer.samples, sites, read_out, clean, corrupted)
     pipeline = load_pipeline(emoji.WEIGHTS)
 
-    def plain(cell: Cell) -> float:
-        drawn = pipeline(
-            prompt_embeds=setting.states(cell),
-            negative_prompt_embeds=bench.painter.unconditional["encoder_hidden_states"],
+    def loop(cell: Cell) -> float:
+        images = pipeline(
+            prompt_embeds=trace.states(cell),
+            negative_prompt_embeds=tracer.model.pipeline.unconditional["encoder_hidden_states"],
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
-            generator=torch.Generator().manual_seed(bench.samples[0].seed),
+            generator=torch.Generator().manual_seed(tracer.samples[0].seed),
             output_type="np",
         ).images
-        image = (drawn[0] * 255).round().astype("uint8")
-        return float(bench.judge.embed_images([image])[0] @ reader.directions[0])
+        image = (images[0] * 255).round().astype("uint8")
+        return float(tracer.model.judge.embed_images([image])[0] @ read_out.directions[0])
 
-    ours = lambda: trace_text(bench.model, bench.samples, setting.question(), reader, MemoryBudget())  # noqa: E731
-    return compared(ours, plain, sampled(sites, PLAIN_IMAGES))
+    return compare(trace.run, loop, sample_cells(sites, LOOP_IMAGE_SITES))
 
 
-def sampled(sites: Sequence[TextSite], count: int) -> list[Cell]:
-    """Random sites of the only sample."""
-    return [(0, column + OFFSET) for column in random.Random(0).sample(range(len(sites)), count)]
+def sample_cells(sites: Sequence[TextSite], count: int) -> list[Cell]:
+    """Return the cells of random sites of the only sample."""
+    return [(0, column + SITE_OFFSET) for column in random.Random(0).sample(range(len(sites)), count)]

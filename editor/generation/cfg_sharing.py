@@ -1,6 +1,7 @@
-"""Guidance runs the UNet on every latent twice, with and without the prompt: what comes before the first word is the same.
+"""Share work between the two halves of classifier-free guidance.
 
-Until the first cross-attention both halves of a batch hold equal rows. There the modules are run on one half.
+Guidance runs the UNet on every latent twice, with and without the prompt. Up to the first cross-attention both halves of the
+batch are equal, so the modules before it need to run on one half only.
 """
 
 from collections.abc import Iterator
@@ -15,25 +16,25 @@ from editor.generation.denoiser import override_attribute
 
 
 class DeduplicatedModule(nn.Module):
-    """A module whose input's two halves are equal: runs on the first, and gives its output twice."""
+    """Run a module on the first half of a batch whose halves are equal, and return its output twice."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, *inputs: Any, **options: Any) -> Tensor:
-        """Arguments that are no tensors are passed on."""
+    def forward(self, *inputs: Any, **kwargs: Any) -> Tensor:
+        """Halve all tensors that have one row per batch entry; pass other arguments on."""
         rows = len(inputs[0]) // 2
 
         def half(value: Any) -> Any:
             return value[:rows] if isinstance(value, Tensor) and len(value) == 2 * rows else value
 
-        output: Tensor = self.module(*tree_map(half, inputs), **tree_map(half, options))
+        output: Tensor = self.module(*tree_map(half, inputs), **tree_map(half, kwargs))
         return torch.cat([output, output])
 
 
 def unconditioned_modules(unet: Any) -> list[str]:
-    """Modules that run before the first cross-attention, on latents and time alone; none where another input differs."""
+    """Return the modules before the first cross-attention, or none if the UNet has conditioning other than text and time."""
     first = unet.down_blocks[0]
     if unet.config.addition_embed_type is not None or not hasattr(first, "attentions"):
         return []
@@ -44,7 +45,7 @@ def unconditioned_modules(unet: Any) -> list[str]:
 
 @contextmanager
 def share_cfg_halves(unet: Any) -> Iterator[None]:
-    """Within, a batch whose halves are equal latents at one time is computed once until the first cross-attention."""
+    """Compute duplicated guidance halves once, up to the first cross-attention. Both halves must hold equal latents."""
     with ExitStack() as stack:
         for path in unconditioned_modules(unet):
             parent, _, name = path.rpartition(".")

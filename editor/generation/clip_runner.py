@@ -1,6 +1,6 @@
-"""A CLIP text encoder, run layer by layer on some positions only: what comes before them is handed in as keys and values.
+"""Run a CLIP text encoder layer by layer, on a subset of positions given the keys and values of the earlier ones.
 
-CLIP's attention is causal, so a change at one position reaches later positions and later layers alone.
+CLIP's attention is causal: a change at one position affects only that and later positions, in that and later layers.
 """
 
 from dataclasses import dataclass
@@ -13,73 +13,77 @@ from torch import Tensor
 from editor.generation.config import Precision
 
 KeysValues = tuple[Tensor, Tensor]
-"""Each ``(rows, heads, positions, width / heads)``."""
+"""Keys and values of an attention layer, each ``(rows, heads, positions, width / heads)``."""
 
 
 @dataclass(frozen=True)
 class CLIPTextRunner:
-    """A transformers ``CLIPTextModel`` or ``CLIPTextModelWithProjection``, and which of its states the image half reads."""
+    """A transformers ``CLIPTextModel`` or ``CLIPTextModelWithProjection``, and which hidden states its output is."""
 
     encoder: Any
     output: Literal["final", "penultimate"] = "final"
-    """SDXL reads the states before the last layer, without the final norm."""
+    """SDXL uses the states before the last layer, without the final norm."""
     name: str = "text_encoder"
     precision: Precision = "float32"
-    """Of products; states and sums stay float32."""
+    """Precision of matrix products; states and sums stay float32."""
 
     @property
     def text_model(self) -> Any:
-        """transformers 5 has no ``text_model`` level in a ``CLIPTextModel``."""
+        """The module with embeddings and layers. In transformers 5 that is the ``CLIPTextModel`` itself."""
         return getattr(self.encoder, "text_model", self.encoder)
 
     @property
     def depth(self) -> int:
-        """Layers that the output depends on."""
+        """Number of layers that the output depends on."""
         return len(self.text_model.encoder.layers) - (self.output == "penultimate")
 
     @property
     def width(self) -> int:
-        """Of the residual stream."""
+        """Width of the residual stream."""
         return int(self.text_model.final_layer_norm.weight.shape[0])
 
     def layer(self, index: int) -> Any:
-        """One of its layers."""
+        """Return one of the layers."""
         return self.text_model.encoder.layers[index]
 
     def autocast(self) -> torch.autocast:
-        """Within, products are made in the tower's precision."""
+        """Return a context manager that computes matrix products in the runner's precision."""
         device = self.text_model.final_layer_norm.weight.device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
-        """``(n, length)`` -> token plus position embeddings ``(n, length, width)``."""
+        """Return token plus position embeddings, ``(n, length)`` -> ``(n, length, width)``."""
         embedded: Tensor = self.text_model.embeddings(ids)
         return embedded
 
     def attention(self, index: int, hidden: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
-        """Self-attention output ``(rows, new, width)`` of a layer, for the positions after ``past``; and their keys, values."""
+        """Run a layer's self-attention on the positions after ``past``.
+
+        Returns:
+            The output ``(rows, new positions, width)``, and the keys and values of the new positions.
+        """
         layer = self.layer(index)
         attn, normed = layer.self_attn, layer.layer_norm1(hidden)
         query, key, value = (split_heads(proj(normed), attn) for proj in (attn.q_proj, attn.k_proj, attn.v_proj))
         own = (key, value)
         if past is not None:
             key, value = (torch.cat([before, new], dim=2) for before, new in zip(past, own, strict=True))
-        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=hidden.device)
-        seen = seen.tril(key.shape[2] - query.shape[2])
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=attn.scale)
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=hidden.device)
+        mask = mask.tril(key.shape[2] - query.shape[2])
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attn.scale)
         return attn.out_proj(mixed.transpose(1, 2).flatten(2)), own
 
     def mlp(self, index: int, hidden: Tensor) -> Tensor:
-        """MLP output of a layer, for any positions: ``(..., width)`` -> the same."""
+        """Run a layer's MLP on any positions, ``(..., width)`` -> ``(..., width)``."""
         layer = self.layer(index)
         output: Tensor = layer.mlp(layer.layer_norm2(hidden))
         return output
 
     def output_states(self, hidden: Tensor) -> Tensor:
-        """The states that the image half reads."""
-        finished: Tensor = hidden if self.output == "penultimate" else self.text_model.final_layer_norm(hidden)
-        return finished.float()
+        """Turn the last residual stream into the states that condition the denoiser."""
+        states: Tensor = hidden if self.output == "penultimate" else self.text_model.final_layer_norm(hidden)
+        return states.float()
 
     @property
     def projection_dim(self) -> int:
@@ -87,13 +91,18 @@ class CLIPTextRunner:
         return int(self.encoder.text_projection.weight.shape[0])
 
     @torch.no_grad()
-    def pooled_embeddings(self, states: Tensor, ends: Tensor) -> Tensor:
-        """``(rows, projected)`` from penultimate ``states`` and EOS positions ``(rows,)``: SDXL's second condition."""
+    def pooled_embeddings(self, states: Tensor, eos_positions: Tensor) -> Tensor:
+        """Return SDXL's pooled embeddings ``(rows, projection_dim)``.
+
+        Args:
+            states: penultimate hidden states ``(rows, positions, width)``.
+            eos_positions: ``(rows,)``.
+        """
         attended, _ = self.attention(self.depth, states)
         middle = states + attended
         last = self.text_model.final_layer_norm(middle + self.mlp(self.depth, middle))
-        embedded: Tensor = self.encoder.text_projection(last[torch.arange(len(last)), ends])
-        return embedded
+        pooled: Tensor = self.encoder.text_projection(last[torch.arange(len(last)), eos_positions])
+        return pooled
 
 
 def split_heads(projected: Tensor, attn: Any) -> Tensor:

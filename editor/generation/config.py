@@ -1,4 +1,4 @@
-"""What is to be drawn, and how."""
+"""What to generate and how: image specifications, sampler settings and the types that generation exchanges."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,35 +7,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Image = np.ndarray
+"""``(height, width, 3)`` uint8."""
+EncoderStates = tuple[Tensor, ...]
+"""Output hidden states of each text encoder, ``(rows, positions, width)``, in pipeline order."""
+Precision = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One image to draw."""
+    """One image to generate."""
 
     prompt: str
     seed: int
 
 
-Precision = Literal["float32", "bfloat16"]
-
-
-def native_precision() -> Precision:
-    """bfloat16 where the processor multiplies it natively, which nearly halves the time of an image."""
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
 @dataclass(frozen=True)
 class Sampler:
-    """How images are drawn; part of the key of the cache."""
+    """Sampler settings. They are part of the image cache's key."""
 
     steps: int
     guidance: float
     precision: Precision = "float32"
 
 
-Image = np.ndarray
-"""(height, width, 3) uint8."""
-
-
-EncoderStates = tuple[Tensor, ...]
-"""One ``(rows, positions, width)`` for each text encoder of the model."""
+def native_precision() -> Precision:
+    """Return bfloat16 if the CPU multiplies it natively, which nearly halves the time per image; else float32."""
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"

@@ -1,4 +1,4 @@
-"""An image backbone of diffusers, called in rows; and what is done to its modules while it runs."""
+"""Call a diffusers denoiser (UNet or transformer) on batches, and intervene on its modules while it runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,32 +12,30 @@ from torch.utils._pytree import tree_map
 from editor.generation.config import Precision
 
 Conditioning = dict[str, Any]
-"""Keyword arguments of the backbone: tensors with a row for each run, perhaps in dictionaries."""
-
-
+"""Keyword arguments of the backbone: tensors with one row per batch entry, possibly in nested dictionaries."""
 ATTENTION_CLASSES = ("Attention", "FluxAttention")
 """Attention modules of diffusers."""
 
 
 class Intervention(Protocol):
-    """What is done to a batch while it runs through the backbone."""
+    """A change to the activations of a batch while it runs through the backbone."""
 
     step: int
-    """Set by whoever samples."""
+    """The current denoising step, set by the sampler."""
 
     def apply(self, backbone: nn.Module, first: int) -> AbstractContextManager[None]:
-        """Within, the rows from ``first`` on, the conditional ones, are edited; earlier rows never."""
+        """Return a context manager in which the rows from ``first`` on, the conditional ones, are changed."""
 
 
 @dataclass
 class NoIntervention:
-    """Plain runs."""
+    """Leave all activations as they are."""
 
     step: int = 0
 
     @contextmanager
     def apply(self, backbone: nn.Module, first: int) -> Iterator[None]:
-        """Nothing is done."""
+        """See `Intervention.apply`."""
         yield
 
 
@@ -47,59 +45,57 @@ class Denoiser:
 
     backbone: Any
     shared_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments that all rows have in common."""
+    """Keyword arguments without a row per batch entry."""
     precision: Precision = "float32"
 
     def autocast(self) -> torch.autocast:
-        """Within, products are made in the denoiser's precision; weights are cast once in the outermost such block."""
+        """Return a context manager for the denoiser's precision. Weights are cast once in the outermost such context."""
         device = next(self.backbone.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
-    def predict(self, latents: Tensor, timestep: Tensor, condition: Conditioning) -> Tensor:
-        """Noise prediction ``(rows, channels, height, width)``, or as the backbone packs it, at one timestep."""
+    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the noise prediction at one timestep, ``(rows, channels, height, width)`` or as the backbone packs it."""
         times = timestep.expand(len(latents))
         with self.autocast():
             output: Tensor = self.backbone(
-                latents, timestep=times, return_dict=False, **condition, **self.shared_kwargs
+                latents, timestep=times, return_dict=False, **conditioning, **self.shared_kwargs
             )[0]
         return output.float()
 
 
 def concat_conditioning(first: Conditioning, second: Conditioning) -> Conditioning:
-    """The rows of both."""
-    return {name: join(first[name], second[name]) for name in first}
+    """Concatenate the rows of two conditionings."""
+    return {
+        name: concat_conditioning(one, second[name]) if isinstance(one, dict) else torch.cat([one, second[name]])
+        for name, one in first.items()
+    }
 
 
-def join(first: Any, second: Any) -> Any:
-    """One argument's rows of both."""
-    return concat_conditioning(first, second) if isinstance(first, dict) else torch.cat([first, second])
-
-
-def select_rows(condition: Conditioning, rows: Any) -> Conditioning:
-    """Some rows."""
-    chosen: Conditioning = tree_map(lambda tensor: tensor[rows], condition)
-    return chosen
+def select_rows(conditioning: Conditioning, rows: Any) -> Conditioning:
+    """Return some rows of a conditioning."""
+    selected: Conditioning = tree_map(lambda tensor: tensor[rows], conditioning)
+    return selected
 
 
 class CachedProjection(nn.Module):
-    """A projection that knows its last input: the prompt's keys and values are the same in every step."""
+    """A projection that caches its last output: a prompt's keys and values are the same in every step."""
 
     def __init__(self, projection: nn.Module) -> None:
         super().__init__()
         self.projection = projection
-        self.seen: Tensor | None = None
-        self.projected: Tensor | None = None
+        self.last_input: Tensor | None = None
+        self.last_output: Tensor | None = None
 
     def forward(self, states: Tensor) -> Tensor:
-        """Project, unless these very states were projected just before."""
-        if self.projected is None or states is not self.seen:
-            self.seen, self.projected = states, self.projection(states)
-        return self.projected
+        """Project ``states``, unless the previous call was with the same tensor object."""
+        if self.last_output is None or states is not self.last_input:
+            self.last_input, self.last_output = states, self.projection(states)
+        return self.last_output
 
 
 def is_cross_attention(name: str, module: Any) -> bool:
-    """Whether a diffusers attention module reads keys and values from the prompt alone.
+    """Return whether a diffusers attention module takes its keys and values from the prompt alone.
 
     diffusers has one class for self- and cross-attention: ``attn2`` of a block attends to the prompt. An attention over image
     and prompt together (SD3, FLUX) counts as self-attention.
@@ -110,7 +106,7 @@ def is_cross_attention(name: str, module: Any) -> bool:
 
 @contextmanager
 def cache_cross_attention_kv(backbone: nn.Module) -> Iterator[None]:
-    """Within, cross-attention projects a prompt's keys and values once, not in every step."""
+    """Project a prompt's cross-attention keys and values once, not in every step."""
     layers = [module for name, module in backbone.named_modules() if is_cross_attention(name, module)]
     with ExitStack() as stack:
         for layer in layers:
@@ -120,11 +116,11 @@ def cache_cross_attention_kv(backbone: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def override_attribute(parent: nn.Module, name: str, child: Any) -> Iterator[None]:
-    """Within, something else takes the place of a child, or of another attribute."""
-    own = getattr(parent, name)
-    setattr(parent, name, child)
+def override_attribute(parent: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Replace a submodule or another attribute, and restore it on exit."""
+    original = getattr(parent, name)
+    setattr(parent, name, value)
     try:
         yield
     finally:
-        setattr(parent, name, own)
+        setattr(parent, name, original)

@@ -1,4 +1,4 @@
-"""Images at fixed seeds, and a cache of those of the unedited model."""
+"""Generate images at fixed seeds, and cache those of an unedited model."""
 
 import hashlib
 import json
@@ -23,24 +23,28 @@ from editor.methods.tensor_update import TensorUpdate
 
 SUPPORTED_PIPELINE = "StableDiffusionPipeline"
 BATCH_SIZE = 32
-"""Images that are sampled at once."""
+"""Images in one batch."""
 
 
 def check_supported_pipeline(model_dir: Path) -> None:
-    """Raises CheckpointError: this is no folder of a pipeline that is drawn with here."""
+    """Check that images can be generated with a model.
+
+    Raises:
+        CheckpointError: the model is not a diffusers folder of a supported pipeline.
+    """
     index = model_dir / "model_index.json"
-    kind = json.loads(index.read_bytes()).get("_class_name") if index.is_file() else None
-    if kind != SUPPORTED_PIPELINE:
+    pipeline_class = json.loads(index.read_bytes()).get("_class_name") if index.is_file() else None
+    if pipeline_class != SUPPORTED_PIPELINE:
         raise CheckpointError(
-            f"Images are drawn with folders of diffusers' {SUPPORTED_PIPELINE}; {model_dir.name} is "
-            + (f"one of {kind}." if kind else "none."),
+            f"Images are generated only with diffusers folders of a {SUPPORTED_PIPELINE}, and {model_dir.name} "
+            + (f"is one of {pipeline_class}." if pipeline_class else "is not a pipeline folder."),
             field="validation.enabled",
-            remedy="Give such a folder of the same model, or edit without validation.",
+            remedy=f"Use a {SUPPORTED_PIPELINE} folder of the same model, or turn validation off.",
         )
 
 
 def load_pipeline(model_dir: Path) -> Any:
-    """The model as a plain diffusers pipeline in float32, quiet."""
+    """Load a ``StableDiffusionPipeline`` in float32, without safety checker and progress bar."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(
@@ -61,13 +65,13 @@ def apply_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
 
 
 def revert_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
-    """Put the original tensors back."""
+    """Restore the pipeline's original tensors."""
     for update in updates:
         set_encoder_tensor(pipeline, update, update.base)
 
 
 def set_encoder_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> None:
-    """Overwrite the tensor of the pipeline's text encoder that an update is about."""
+    """Overwrite the text encoder tensor that an update belongs to."""
     component = getattr(pipeline, update.component)
     encoder = getattr(component, "text_model", component)
     with torch.no_grad():
@@ -77,47 +81,46 @@ def set_encoder_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> N
 def generate_images(
     pipeline: Any,
     sampler: Sampler,
-    shots: Sequence[ImageSpec],
-    tick: ProgressCallback = no_progress,
+    specs: Sequence[ImageSpec],
+    progress: ProgressCallback = no_progress,
 ) -> list[Image]:
-    """Draw images in batches. Each has its own generator, so a batch's composition does not matter."""
+    """Generate images in batches. Each image has its own generator, so the batches do not affect it."""
     images: list[Image] = []
-    for start in range(0, len(shots), BATCH_SIZE):
-        part = shots[start : start + BATCH_SIZE]
-        images += generate_batch(
-            pipeline,
-            sampler,
-            part,
-            SubProgress(tick, start / len(shots), len(part) / len(shots)),
-        )
+    for start in range(0, len(specs), BATCH_SIZE):
+        batch = specs[start : start + BATCH_SIZE]
+        batch_progress = SubProgress(progress, start / len(specs), len(batch) / len(specs))
+        images += generate_batch(pipeline, sampler, batch, batch_progress)
     return images
 
 
-def generate_batch(pipeline: Any, sampler: Sampler, shots: Sequence[ImageSpec], tick: ProgressCallback) -> list[Image]:
-    """One batch: what `pipeline(...)` draws, without what it computes twice."""
-    painter, seeds = BatchedPipeline(pipeline, sampler), [shot.seed for shot in shots]
-    with cpu_fast_path(painter.denoiser.backbone):
-        return painter.generate(encode_distinct_prompts(painter, [shot.prompt for shot in shots]), seeds, tick=tick)
+def generate_batch(
+    pipeline: Any, sampler: Sampler, specs: Sequence[ImageSpec], progress: ProgressCallback
+) -> list[Image]:
+    """Generate one batch: the images of ``pipeline(...)``, without its duplicated computation."""
+    batched, seeds = BatchedPipeline(pipeline, sampler), [spec.seed for spec in specs]
+    with cpu_fast_path(batched.denoiser.backbone):
+        conditioning = encode_distinct_prompts(batched, [spec.prompt for spec in specs])
+        return batched.generate(conditioning, seeds, progress=progress)
 
 
 @torch.no_grad()
-def encode_distinct_prompts(painter: BatchedPipeline, prompts: Sequence[str]) -> Conditioning:
-    """What the UNet is given for prompts; each distinct one is encoded once."""
+def encode_distinct_prompts(batched: BatchedPipeline, prompts: Sequence[str]) -> Conditioning:
+    """Return the conditioning of prompts, one row each; equal prompts are encoded once."""
     distinct = list(dict.fromkeys(prompts))
-    encoded = painter.encode_prompts(distinct)
+    encoded = batched.encode_prompts(distinct)
     return select_rows(encoded, [distinct.index(prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """PNG files by the digest of (model, prompt, seed, sampler): a second job on a base draws only its after half."""
+    """PNG files keyed by a digest of model, prompt, seed and sampler, so that a base model's images are generated once."""
 
     folder: Path
     model_digest: str
 
-    def path(self, sampler: Sampler, shot: ImageSpec) -> Path:
-        """Where an image lies. Prompts may name people, so names are digests."""
-        key = json.dumps([self.model_digest, asdict(shot), asdict(sampler)], sort_keys=True)
+    def path(self, sampler: Sampler, spec: ImageSpec) -> Path:
+        """Return the file of an image. Prompts may name people, so file names are digests."""
+        key = json.dumps([self.model_digest, asdict(spec), asdict(sampler)], sort_keys=True)
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / name[:2] / f"{name}.png"
 
@@ -125,21 +128,21 @@ class ImageCache:
         self,
         pipeline: Any,
         sampler: Sampler,
-        shots: Sequence[ImageSpec],
-        tick: ProgressCallback = no_progress,
+        specs: Sequence[ImageSpec],
+        progress: ProgressCallback = no_progress,
     ) -> list[Image]:
-        """Read what is there, draw and keep what is missing."""
-        paths = [self.path(sampler, shot) for shot in shots]
-        missing = [(path, shot) for path, shot in zip(paths, shots, strict=True) if not path.exists()]
-        drawn = generate_images(pipeline, sampler, [shot for _, shot in missing], tick) if missing else []
-        for (path, _), image in zip(missing, drawn, strict=True):
+        """Return the cached images; generate and cache the missing ones."""
+        paths = [self.path(sampler, spec) for spec in specs]
+        missing = [(path, spec) for path, spec in zip(paths, specs, strict=True) if not path.exists()]
+        generated = generate_images(pipeline, sampler, [spec for _, spec in missing], progress) if missing else []
+        for (path, _), image in zip(missing, generated, strict=True):
             write_png(path, image)
-        tick(1.0)
+        progress(1.0)
         return [np.asarray(Pillow.open(path).convert("RGB")) for path in paths]
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Write a PNG so that a reader sees all of it or nothing."""
+    """Write a PNG file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     Pillow.fromarray(image).save(partial, format="PNG")

@@ -12,7 +12,7 @@ from editor.judging.detectors import load_detectors
 from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder
 from editor.publishing.attestation.keys import open_signer
-from editor.tracing.default_trace import trace
+from editor.tracing.default_trace import trace_removal
 
 GATES = "gates"
 """The gates, as they were fixed before anything was measured."""
@@ -38,7 +38,7 @@ def run_trace(context: JobContext) -> None:
         for index, removal in enumerate(context.removals):
             tick = context.tick("trace", f"tracing {removal.concept.name}")
             seed = context.request.seed
-            traces.append(trace(encoder, context.book, context.judge, context.removals, index, seed, tick))
+            traces.append(trace_removal(encoder, context.book, context.judge, context.removals, index, seed, tick))
     keep(context, "trace", Traces(traces))
 
 

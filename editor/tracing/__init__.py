@@ -1,1 +1,1 @@
-"""Causal mediation analysis of the text encoder: which site, put back from a clean run, brings a corrupted concept back."""
+"""Causal mediation analysis: which sites restore a concept that was corrupted, if they are patched from a clean run."""

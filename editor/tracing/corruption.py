@@ -1,4 +1,4 @@
-"""Corrupted embeddings of the tokens that name a value: noise, or another value's tokens. All else stays clean."""
+"""Corrupt the embeddings of the tokens that name a value, by noise or by another value's tokens; keep all others clean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,86 +9,95 @@ from torch import Tensor
 
 from editor.errors import ConceptError
 from editor.generation.clip_runner import CLIPTextRunner
-from editor.prompts import PromptBuilder
-from editor.tracing.traced_prompts import Attribute, Traced
+from editor.prompts import PromptBook
+from editor.tracing.traced_prompts import Attribute, TracedPrompts
 
 Corruption = Literal["noise", "swap"]
-NOISE = 3.0
-"""Standard deviations of the embeddings of such tokens (Meng et al. 2022, appendix B.1)."""
-PRIME = 1_000_003
+NOISE_SCALE = 3.0
+"""Noise level in standard deviations of the corrupted tokens' embeddings (Meng et al. 2022, appendix B.1)."""
+SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One clean, corrupted and restored run: a prompt, a draw of the corruption and the seed of an image."""
+    """One clean, corrupted and restored run: indices of a prompt and of a corruption draw, and the seed of an image."""
 
     prompt: int
     draw: int
     seed: int = 0
 
 
-def samples_of(prompts: int, draws: int, seeds: Sequence[int] = (0,)) -> list[Sample]:
-    """Prompt after prompt."""
+def make_samples(prompts: int, draws: int, seeds: Sequence[int] = (0,)) -> list[Sample]:
+    """Return all combinations, ordered by prompt."""
     return [Sample(p, d, s) for p in range(prompts) for d in range(draws) for s in seeds]
 
 
-def deviation(tower: CLIPTextRunner, ids: Tensor, spans: Tensor) -> float:
-    """Standard deviation over all entries of the embeddings of the marked tokens."""
-    return float(tower.embed(ids)[spans].float().std())
+def embedding_std(encoder: CLIPTextRunner, ids: Tensor, spans: Tensor) -> float:
+    """Return the standard deviation over all entries of the marked tokens' embeddings."""
+    return float(encoder.embed(ids)[spans].float().std())
 
 
-def noisy(tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample], sigma: float, seed: int) -> Tensor:
-    """``(samples, context, width)``: Gaussian noise of deviation ``sigma`` on the span.
+def add_noise(
+    encoder: CLIPTextRunner, prompts: TracedPrompts, samples: Sequence[Sample], sigma: float, seed: int
+) -> Tensor:
+    """Return embeddings ``(samples, context, width)`` with Gaussian noise of deviation ``sigma`` on the spans.
 
-    The noise depends on seed, prompt and draw alone: neither batches nor the length that is computed change it.
+    The noise depends on seed, prompt and draw only, not on batches or on the number of positions that are computed.
     """
-    clean = tower.embed(prompts.ids)
-    rows = [clean[s.prompt] + sigma * noise(clean.shape[1:], s, seed).to(clean) for s in samples]
-    return torch.where(spans_of(prompts, samples), torch.stack(rows), clean[index(samples)])
+    clean = encoder.embed(prompts.ids)
+    rows = [clean[s.prompt] + sigma * standard_normal(clean.shape[1:], s, seed).to(clean) for s in samples]
+    return torch.where(sample_spans(prompts, samples), torch.stack(rows), clean[prompt_indices(samples)])
 
 
-def noise(shape: Sequence[int], sample: Sample, seed: int) -> Tensor:
-    """Standard normal."""
-    generator = torch.Generator().manual_seed(seed * PRIME**2 + sample.prompt * PRIME + sample.draw)
+def standard_normal(shape: Sequence[int], sample: Sample, seed: int) -> Tensor:
+    """Draw standard normal noise for a sample."""
+    generator = torch.Generator().manual_seed(seed * SEED_STRIDE**2 + sample.prompt * SEED_STRIDE + sample.draw)
     return torch.randn(tuple(shape), generator=generator)
 
 
-def swapped(tower: CLIPTextRunner, prompts: Traced, samples: Sequence[Sample], donors: Sequence[Tensor]) -> Tensor:
-    """``(samples, context, width)``: the span's tokens are those of a donor, one donor a draw."""
-    ids = prompts.ids[index(samples)].clone()
+def swap_tokens(
+    encoder: CLIPTextRunner, prompts: TracedPrompts, samples: Sequence[Sample], donors: Sequence[Tensor]
+) -> Tensor:
+    """Return embeddings ``(samples, context, width)`` with a donor's tokens in the spans, one donor per draw."""
+    ids = prompts.ids[prompt_indices(samples)].clone()
     for row, sample in zip(ids, samples, strict=True):
-        marked = prompts.spans[sample.prompt]
-        row[marked] = donors[sample.draw % len(donors)].to(row)
-    return tower.embed(ids)
+        span = prompts.spans[sample.prompt]
+        row[span] = donors[sample.draw % len(donors)].to(row)
+    return encoder.embed(ids)
 
 
-def donors_for(book: PromptBuilder, attribute: Attribute, prompts: Traced, draws: int) -> list[Tensor]:
-    """Tokens of other values that are as many as the span's, so that every later word keeps its place.
+def find_donor_tokens(
+    prompt_builder: PromptBook, attribute: Attribute, prompts: TracedPrompts, draws: int
+) -> list[Tensor]:
+    """Return the tokens of other values with the span's number of tokens, so that later words keep their positions.
 
     Raises:
-        ConceptError: no other value of the profile has as many tokens.
+        ConceptError: no other value of the profile has that number of tokens.
     """
-    wanted = int(prompts.spans[0].sum())
-    found = [torch.tensor(bare_tokens(book, other)) for other in names(book, attribute, prompts.name)]
-    fitting = [ids for ids in found if len(ids) == wanted]
-    if not fitting:
+    length = int(prompts.spans[0].sum())
+    candidates = [
+        torch.tensor(name_tokens(prompt_builder, other))
+        for other in other_names(prompt_builder, attribute, prompts.name)
+    ]
+    donors = [ids for ids in candidates if len(ids) == length]
+    if not donors:
         raise ConceptError(
-            f"No other {attribute} that the model's profile names takes {wanted} tokens, as {prompts.name!r} does.",
+            f"The model's profile has no other {attribute} of {length} tokens to swap with {prompts.name!r}.",
             field="concept",
             remedy="Corrupt by noise instead.",
         )
-    step = max(1, len(fitting) // draws)
-    return fitting[::step][:draws]
+    step = max(1, len(donors) // draws)
+    return donors[::step][:draws]
 
 
-def bare_tokens(book: PromptBuilder, name: str) -> list[int]:
-    """A name's tokens without BOS and EOS."""
-    return list(book.tokenizer(name)["input_ids"])[1:-1]
+def name_tokens(prompt_builder: PromptBook, name: str) -> list[int]:
+    """Return a name's tokens without BOS and EOS."""
+    return list(prompt_builder.tokenizer(name)["input_ids"])[1:-1]
 
 
-def names(book: PromptBuilder, attribute: Attribute, name: str) -> list[str]:
-    """Other values of the attribute, by the words that name them."""
-    profile = book.profile
+def other_names(prompt_builder: PromptBook, attribute: Attribute, name: str) -> list[str]:
+    """Return the names of the attribute's other values."""
+    profile = prompt_builder.profile
     if attribute == "background":
         known = sorted(
             {word for suffix in profile.suffixes for word in suffix.split()} - shared_words(profile.suffixes)
@@ -99,15 +108,15 @@ def names(book: PromptBuilder, attribute: Attribute, name: str) -> list[str]:
 
 
 def shared_words(suffixes: Sequence[str]) -> set[str]:
-    """Words that every suffix has: what is left names the background."""
+    """Return the words that all suffixes contain; a suffix's other words name its background."""
     return set.intersection(*(set(suffix.split()) for suffix in suffixes if suffix))
 
 
-def index(samples: Sequence[Sample]) -> Tensor:
-    """``(samples,)``: each sample's prompt."""
+def prompt_indices(samples: Sequence[Sample]) -> Tensor:
+    """Return each sample's prompt, ``(samples,)``."""
     return torch.tensor([sample.prompt for sample in samples])
 
 
-def spans_of(prompts: Traced, samples: Sequence[Sample]) -> Tensor:
-    """``(samples, context, 1)`` bool."""
-    return prompts.spans[index(samples)][:, :, None]
+def sample_spans(prompts: TracedPrompts, samples: Sequence[Sample]) -> Tensor:
+    """Return each sample's span, ``(samples, context, 1)`` bool."""
+    return prompts.spans[prompt_indices(samples)][:, :, None]

@@ -1,9 +1,10 @@
-"""The trace that every job runs: layers x {self-attention, MLP} at the last subject token, read out in text space.
+"""The trace of every job: layers x {self-attention, MLP} at the last subject token, read out in text space.
 
-After Basu et al. 2024, sec. 3, and Meng et al. 2022, sec. 2. Only the conditional prompt is touched. Seconds, no images.
+After Basu et al. 2024, sec. 3, and Meng et al. 2022, sec. 2. Only the conditional prompt is corrupted. It takes seconds and
+generates no images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -11,71 +12,77 @@ from torch import nn
 from api_schemas.report import SiteEffect, TraceRecord
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.memory_budget import MemoryBudget
+from editor.io.progress import ProgressCallback, no_progress
 from editor.judging.judge import Judge
-from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.tracing.corruption import NOISE, deviation, noisy, samples_of
-from editor.tracing.encoder_trace import TextModel, trace_text
+from editor.prompts import PromptBook, Removal
+from editor.tracing.corruption import NOISE_SCALE, add_noise, embedding_std, make_samples
+from editor.tracing.encoder_trace import TracedEncoders, trace_text
 from editor.tracing.layer_selection import choose_layer
-from editor.tracing.readouts import linear_judge
-from editor.tracing.result import Question, Trace, as_tuples, text_only
+from editor.tracing.readouts import fit_linear_judge
+from editor.tracing.result import Trace, TraceSpec, sample_tuples, traced_text_sites
 from editor.tracing.sites import text_sites
-from editor.tracing.traced_prompts import last_subject, trace_prompts
+from editor.tracing.traced_prompts import last_subject_group, make_traced_prompts
 
-DRAWS = 4
-PROMPTS = 16
+CORRUPTION_DRAWS = 4
+MAX_PROMPTS = 16
 
 
 @torch.no_grad()
-def trace(
+def trace_removal(
     encoder: nn.Module,
-    book: PromptBuilder,
+    prompt_builder: PromptBook,
     judge: Judge,
     removals: Sequence[ResolvedRemoval],
     index: int,
     seed: int,
-    tick: Callable[[float], None] = lambda done: None,
+    progress: ProgressCallback = no_progress,
 ) -> TraceRecord:
-    """Trace one removal's concept."""
-    concept, tower = removals[index].concept, CLIPTextRunner(encoder)
-    prompts = trace_prompts(book, concept.kind, concept.subject, PROMPTS)
-    read_out = linear_judge(tower, book, judge, prompts, removals)
-    sigma, samples = NOISE * deviation(tower, prompts.ids, prompts.spans), samples_of(len(prompts.texts), DRAWS)
-    places = [last_subject(prompts)]
-    model = TextModel((tower,), (prompts,), places, lambda t, p, s: noisy(t, p, s, sigma, seed))
-    question = Question(
-        model=tower.name,
+    """Trace the concept of one removal.
+
+    Args:
+        removals: all removals of the request; their names are left out of the read-out's training prompts.
+        index: which removal to trace.
+    """
+    concept, runner = removals[index].concept, CLIPTextRunner(encoder)
+    prompts = make_traced_prompts(prompt_builder, concept.kind, concept.subject, MAX_PROMPTS)
+    read_out = fit_linear_judge(runner, prompt_builder, judge, prompts, removals)
+    sigma = NOISE_SCALE * embedding_std(runner, prompts.ids, prompts.spans)
+    samples, groups = make_samples(len(prompts.texts), CORRUPTION_DRAWS), [last_subject_group(prompts)]
+    encoders = TracedEncoders((runner,), (prompts,), groups, lambda r, p, s: add_noise(r, p, s, sigma, seed))
+    spec = TraceSpec(
+        model=runner.name,
         concept=concept.subject,
         attribute=concept.kind,
         read_out=read_out.name,
-        corruption=f"noise, {NOISE:g} standard deviations",
+        corruption=f"noise, {NOISE_SCALE:g} standard deviations",
         seed=seed,
         prompts=prompts.texts,
-        places=tuple(place.label for place in places),
-        samples=as_tuples(samples),
-        sites=tuple(text_sites(tower.depth, [0], ("self_attention", "mlp"))),
+        places=tuple(group.label for group in groups),
+        samples=sample_tuples(samples),
+        sites=tuple(text_sites(runner.depth, [0], ("self_attention", "mlp"))),
     )
-    return recorded(trace_text(model, samples, question, read_out, MemoryBudget(), tick=tick), index)
+    return make_record(trace_text(encoders, samples, spec, read_out, MemoryBudget(), progress=progress), index)
 
 
-def recorded(trace: Trace, index: int) -> TraceRecord:
-    """The trace as the report has it."""
+def make_record(trace: Trace, index: int) -> TraceRecord:
+    """Return the report's record of a trace."""
     summary, choice = trace.summary, choose_layer(trace)
-    first = max(text_only(trace), key=lambda site: trace.effects[site].value)
+    strongest = max(traced_text_sites(trace), key=lambda site: trace.effects[site].value)
     return TraceRecord(
         removal=index,
         read_out=summary.question.read_out,
         corruption=summary.question.corruption,
-        place=summary.question.places[first.place],
+        place=summary.question.places[strongest.place],
         clean_score=summary.clean.value,
         corrupted_score=summary.corrupted.value,
         sites=[
             SiteEffect(
                 layer=site.layer, kind="mlp" if site.kind == "mlp" else "self_attention", effect=trace.effects[site]
             )
-            for site in text_only(trace)
+            for site in traced_text_sites(trace)
         ],
-        causal_site=first.label,
-        edited_site_is_causal=first.layer == 0 and first.kind == "self_attention",
+        causal_site=strongest.label,
+        edited_site_is_causal=strongest.layer == 0 and strongest.kind == "self_attention",
         separated=choice.ahead,
         choice=choice.reason,
         chosen_layer=choice.layer,

@@ -1,4 +1,4 @@
-"""A trace of text encoder sites: clean, corrupted and restored runs, scored by a read-out."""
+"""Trace text encoder sites: score clean, corrupted and patched runs with a read-out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,145 +11,165 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
-from editor.tracing.corruption import Sample, index
-from editor.tracing.patched_runs import TextGrid, run, text_grid
+from editor.tracing.corruption import Sample, prompt_indices
+from editor.tracing.patched_runs import TextPatcher, make_text_patcher, run_with_cache
 from editor.tracing.readouts import ReadOut
-from editor.tracing.result import Question, Trace
-from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET, Cell, Values, measure, open_values
+from editor.tracing.result import Trace, TraceSpec
+from editor.tracing.score_store import (
+    CLEAN,
+    CORRUPTED,
+    SITE_OFFSET,
+    Cell,
+    ScoreMatrix,
+    fill_scores,
+    open_score_matrix,
+)
 from editor.tracing.sites import TextSite
-from editor.tracing.traced_prompts import Place, Traced
+from editor.tracing.traced_prompts import TokenGroup, TracedPrompts
 
-Corrupt = Callable[[CLIPTextRunner, Traced, Sequence[Sample]], Tensor]
-"""Corrupted embeddings ``(samples, context, width)``."""
+CorruptFn = Callable[[CLIPTextRunner, TracedPrompts, Sequence[Sample]], Tensor]
+"""Returns corrupted embeddings ``(samples, context, width)``."""
 
 
 @dataclass(frozen=True)
-class TextModel:
-    """The text encoders that are traced together, each with the prompts as its own tokenizer has them."""
+class TracedEncoders:
+    """The text encoders of a model, and the prompts as the tokenizer of each encoder splits them."""
 
-    towers: tuple[CLIPTextRunner, ...]
-    prompts: tuple[Traced, ...]
-    places: Sequence[Place]
-    """Over the prompts; token positions are the same for every encoder."""
-    corrupt: Corrupt
+    encoders: tuple[CLIPTextRunner, ...]
+    prompts: tuple[TracedPrompts, ...]
+    groups: Sequence[TokenGroup]
+    """Groups of token positions, which are the same for every encoder."""
+    corrupt: CorruptFn
 
-    def length(self, whole: bool) -> int:
-        """Positions to compute: without padding unless the ``whole`` is read."""
+    def length(self, *, with_padding: bool) -> int:
+        """Return the number of positions to compute."""
         prompts = self.prompts[0]
-        return prompts.ids.shape[1] if whole else int(prompts.ends.max()) + 1
+        return prompts.ids.shape[1] if with_padding else int(prompts.eos_positions.max()) + 1
 
-    def grids(self, samples: Sequence[Sample], length: int) -> tuple[TextGrid, ...]:
-        """The clean and corrupted runs."""
+    def make_patchers(self, samples: Sequence[Sample], length: int) -> tuple[TextPatcher, ...]:
+        """Compute the clean and corrupted runs of each encoder."""
         return tuple(
-            text_grid(tower, p.ids, p.spans, self.corrupt(tower, p, samples), index(samples), self.places, length)
-            for tower, p in zip(self.towers, self.prompts, strict=True)
+            make_text_patcher(
+                encoder,
+                prompts.ids,
+                prompts.spans,
+                self.corrupt(encoder, prompts, samples),
+                prompt_indices(samples),
+                self.groups,
+                length,
+            )
+            for encoder, prompts in zip(self.encoders, self.prompts, strict=True)
         )
 
-    def clean(self) -> EncoderStates:
-        """The clean states of all prompts, padding included."""
-        pairs = zip(self.towers, self.prompts, strict=True)
-        return tuple(run(tower, tower.embed(prompts.ids)).states for tower, prompts in pairs)
+    def clean_states(self) -> EncoderStates:
+        """Return the clean states of all prompts, padding included."""
+        pairs = zip(self.encoders, self.prompts, strict=True)
+        return tuple(run_with_cache(encoder, encoder.embed(prompts.ids)).states for encoder, prompts in pairs)
 
 
 @dataclass(frozen=True)
-class Slab:
-    """As many samples as fit the memory, with their runs."""
+class TraceBatch:
+    """Samples that fit the memory together, with their clean and corrupted runs."""
 
-    grids: tuple[TextGrid, ...]
+    patchers: tuple[TextPatcher, ...]
     samples: Sequence[Sample]
     first: int
-    """The first one's number among all samples, which cells count from."""
+    """Index of the first of them among all samples; cells count from the first sample of all."""
     sites: Sequence[TextSite]
-    places: Sequence[Place]
+    groups: Sequence[TokenGroup]
 
-    def site(self, column: int) -> TextSite:
-        """The site that a column is about."""
-        return self.sites[column - OFFSET]
+    def site(self, cell: Cell) -> TextSite:
+        """Return the cell's site."""
+        return self.sites[cell[1] - SITE_OFFSET]
 
     def sample(self, cell: Cell) -> Sample:
-        """The sample that a cell is about."""
+        """Return the cell's sample."""
         return self.samples[cell[0] - self.first]
 
     def states(self, cells: Sequence[Cell]) -> EncoderStates:
-        """What the cells' runs hand on, for each encoder."""
-        return tuple(self.of_tower(tower, cells) for tower in range(len(self.grids)))
+        """Return the output states of the cells' runs for each encoder."""
+        return tuple(self.encoder_states(encoder, cells) for encoder in range(len(self.patchers)))
 
-    def of_tower(self, tower: int, cells: Sequence[Cell]) -> Tensor:
-        """One encoder's states: a site of another encoder leaves this one corrupted."""
-        grid, rows = self.grids[tower], torch.tensor([row - self.first for row, _ in cells])
-        states = grid.corrupted.states[rows]
+    def encoder_states(self, encoder: int, cells: Sequence[Cell]) -> Tensor:
+        """Return one encoder's output states. A site of another encoder leaves this one corrupted."""
+        patcher, rows = self.patchers[encoder], torch.tensor([row - self.first for row, _ in cells])
+        states = patcher.corrupted.states[rows]
         clean = torch.tensor([column == CLEAN for _, column in cells])
-        states[clean] = grid.clean.states[grid.prompt_of[rows[clean]]]
-        own = [i for i, (_, column) in enumerate(cells) if column >= OFFSET and self.site(column).tower == tower]
+        states[clean] = patcher.clean.states[patcher.prompt_of[rows[clean]]]
+        own = [i for i, cell in enumerate(cells) if cell[1] >= SITE_OFFSET and self.site(cell).tower == encoder]
         if own:
-            states[own] = grid.restored([(int(rows[i]), self.site(cells[i][1])) for i in own])
+            states[own] = patcher.patch([(int(rows[i]), self.site(cells[i])) for i in own])
         return states
 
-    def runs(self) -> list[Cell]:
-        """The clean and the corrupted run of every sample."""
+    def baseline_cells(self) -> list[Cell]:
+        """Return the cells of the clean and the corrupted run of every sample."""
         return [(self.first + i, column) for i, column in product(range(len(self.samples)), (CLEAN, CORRUPTED))]
 
-    def cells(self) -> list[Cell]:
-        """Every sample and site whose place the sample's prompt has."""
-        numbers, columns = range(self.first, self.first + len(self.samples)), range(OFFSET, OFFSET + len(self.sites))
-        return [cell for cell in product(numbers, columns) if self.exists(cell)]
+    def site_cells(self) -> list[Cell]:
+        """Return the cells of every sample and site, except for token groups that the sample's prompt lacks."""
+        rows = range(self.first, self.first + len(self.samples))
+        columns = range(SITE_OFFSET, SITE_OFFSET + len(self.sites))
+        return [cell for cell in product(rows, columns) if self.has_group(cell)]
 
-    def exists(self, cell: Cell) -> bool:
-        """Whether the sample's prompt has the place, computed or not."""
-        return bool(self.places[self.site(cell[1]).place].mask[self.sample(cell).prompt].any())
+    def has_group(self, cell: Cell) -> bool:
+        """Return whether the sample's prompt has the site's token group, be it computed or not."""
+        return bool(self.groups[self.site(cell).place].mask[self.sample(cell).prompt].any())
 
-    def place(self, cell: Cell) -> Tensor:
-        """``(positions,)`` bool: what the cell restores of the positions that are computed."""
-        grid, site = self.grids[self.site(cell[1]).tower], self.site(cell[1])
-        return grid.places[site.place, grid.prompt_of[cell[0] - self.first]]
+    def patch_mask(self, cell: Cell) -> Tensor:
+        """Return the computed positions that the cell restores, ``(positions,)`` bool."""
+        site = self.site(cell)
+        patcher = self.patchers[site.tower]
+        return patcher.group_masks[site.place, patcher.prompt_of[cell[0] - self.first]]
 
-    def start(self, cell: Cell) -> tuple[int, int, int, int]:
-        """Encoder, position and layer of the first change; and the sample."""
-        site = self.site(cell[1])
-        return site.tower, int(self.place(cell).int().argmax()), site.layer, cell[0]
+    def sort_key(self, cell: Cell) -> tuple[int, int, int, int]:
+        """Return encoder, position and layer of the first change, and the sample."""
+        site = self.site(cell)
+        return site.tower, int(self.patch_mask(cell).int().argmax()), site.layer, cell[0]
 
-    def moves(self, cell: Cell) -> bool:
-        """False where the place lies before the corruption or past what is read: there the corrupted run stays as it is."""
-        grid = self.grids[self.site(cell[1]).tower]
-        first = int(grid.first_corrupted[grid.prompt_of[cell[0] - self.first]])
-        return bool(self.place(cell)[first:].any())
+    def changes_run(self, cell: Cell) -> bool:
+        """Return False if the group lies before the corruption or past the computed positions: restoring has no effect."""
+        patcher = self.patchers[self.site(cell).tower]
+        first = int(patcher.first_corrupted[patcher.prompt_of[cell[0] - self.first]])
+        return bool(self.patch_mask(cell)[first:].any())
 
 
 def trace_text(
-    model: TextModel,
+    encoders: TracedEncoders,
     samples: Sequence[Sample],
-    question: Question,
+    spec: TraceSpec,
     read_out: ReadOut,
     budget: MemoryBudget,
-    values: Values | None = None,
-    tick: ProgressCallback = no_progress,
+    matrix: ScoreMatrix | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Trace:
-    """Score every site of the question in every sample.
+    """Score every text site of the specification in every sample.
 
     Args:
-        values: where earlier batches were kept, to go on from there.
-        tick: called after every batch; may raise to stop.
+        matrix: scores of an earlier, unfinished run to continue.
+        progress: called after every batch; may raise to stop.
     """
-    sites = [site for site in question.sites if isinstance(site, TextSite)]
-    values = values or open_values(len(samples), len(sites))
-    length = model.length(read_out.whole)
-    at_once, total = budget.max_samples(model.towers, length), len(samples)
-    rows = min(budget.text_batch_size(model.towers, length), read_out.rows(budget))
-    for first in range(0, total, at_once):
-        part = samples[first : first + at_once]
-        slab = Slab(model.grids(part, length), part, first, sites, model.places)
-        measure_slab(slab, values, read_out, rows, SubProgress(tick, first / total, len(part) / total))
-    return Trace(question, values.scores)
+    sites = [site for site in spec.sites if isinstance(site, TextSite)]
+    matrix = matrix or open_score_matrix(len(samples), len(sites))
+    length = encoders.length(with_padding=read_out.reads_padding)
+    samples_per_batch, total = budget.max_samples(encoders.encoders, length), len(samples)
+    runs_per_batch = min(budget.text_batch_size(encoders.encoders, length), read_out.batch_size(budget))
+    for first in range(0, total, samples_per_batch):
+        part = samples[first : first + samples_per_batch]
+        batch = TraceBatch(encoders.make_patchers(part, length), part, first, sites, encoders.groups)
+        score_batch(batch, matrix, read_out, runs_per_batch, SubProgress(progress, first / total, len(part) / total))
+    return Trace(spec, matrix.scores)
 
 
-def measure_slab(slab: Slab, values: Values, read_out: ReadOut, rows: int, tick: ProgressCallback) -> None:
-    """Measure what needs a run; where restoring moves nothing, the corrupted run's score holds."""
-    cells = slab.cells()
-    moving = sorted(filter(slab.moves, cells), key=slab.start)
+def score_batch(
+    batch: TraceBatch, matrix: ScoreMatrix, read_out: ReadOut, runs_per_batch: int, progress: ProgressCallback
+) -> None:
+    """Score the runs that restoring changes; the others have the corrupted run's score."""
+    cells = batch.site_cells()
+    changed = sorted(filter(batch.changes_run, cells), key=batch.sort_key)
 
     def score(part: Sequence[Cell]) -> Tensor:
-        return read_out.scores(slab.states(part), [slab.sample(cell) for cell in part])
+        return read_out.score(batch.states(part), [batch.sample(cell) for cell in part])
 
-    measure(values, [*slab.runs(), *moving], rows, score, tick)
-    for row, column in set(cells) - set(moving):
-        values.scores[row, column] = values.scores[row, CORRUPTED]
+    fill_scores(matrix, [*batch.baseline_cells(), *changed], runs_per_batch, score, progress)
+    for row, column in set(cells) - set(changed):
+        matrix.scores[row, column] = matrix.scores[row, CORRUPTED]

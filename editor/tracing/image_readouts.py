@@ -1,4 +1,4 @@
-"""Read-outs that need the image backbone: its noise prediction, and the judge's view of sampled images."""
+"""Read-outs that run the image backbone: its noise prediction, and the judge's score of generated images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from editor.io.progress import ProgressCallback, no_progress
 from editor.judging.judge import Judge
 from editor.tracing.corruption import Sample
 
-Conditions = Callable[[EncoderStates, Sequence[Sample]], Conditioning]
-"""What the backbone is given for the states of some samples' runs."""
-TIMESTEPS = 4
-"""At which the noise predictions are compared, spread over all steps."""
+ConditioningFn = Callable[[EncoderStates, Sequence[Sample]], Conditioning]
+"""Returns the backbone's conditioning for encoder states of the samples' runs."""
+COMPARED_TIMESTEPS = 4
+"""Number of timesteps at which noise predictions are compared, spread over all steps."""
 
 
 @dataclass(frozen=True)
@@ -29,101 +29,109 @@ class NoisyLatents:
     """One ``(samples, ...)`` for each timestep."""
 
 
-def along_the_way(
-    painter: BatchedPipeline, condition: Conditioning, samples: Sequence[Sample], rows: int
+def collect_noisy_latents(
+    pipeline: BatchedPipeline, conditioning: Conditioning, samples: Sequence[Sample], batch_size: int
 ) -> NoisyLatents:
-    """What the UNet is given on the way to the clean images, at a few timesteps."""
-    chosen = [int((i + 0.5) * painter.sampler.steps / TIMESTEPS) for i in range(TIMESTEPS)]
-    collected: list[list[tuple[Tensor, Tensor]]] = []
-    for start in range(0, len(samples), rows):
-        part = list(range(start, min(start + rows, len(samples))))
-        inputs = painter.denoise(select_rows(condition, part), [samples[i].seed for i in part])[1]
-        collected.append([inputs[step] for step in chosen])
-    by_step = list(zip(*collected, strict=True))
-    return NoisyLatents([step[0][0] for step in by_step], [torch.cat([given for _, given in step]) for step in by_step])
+    """Generate the samples' clean images, and return what entered the UNet at a few timesteps."""
+    steps = [int((i + 0.5) * pipeline.sampler.steps / COMPARED_TIMESTEPS) for i in range(COMPARED_TIMESTEPS)]
+    batches: list[list[tuple[Tensor, Tensor]]] = []
+    for start in range(0, len(samples), batch_size):
+        rows = list(range(start, min(start + batch_size, len(samples))))
+        inputs = pipeline.denoise(select_rows(conditioning, rows), [samples[i].seed for i in rows])[1]
+        batches.append([inputs[step] for step in steps])
+    by_step = list(zip(*batches, strict=True))
+    return NoisyLatents(
+        [step[0][0] for step in by_step], [torch.cat([latents for _, latents in step]) for step in by_step]
+    )
 
 
 @dataclass
 class NoisePrediction:
-    """Minus the relative distance to the reference's noise prediction, a mean over a few timesteps; no guidance."""
+    """Negative relative distance to the clean run's noise prediction, averaged over timesteps; without guidance."""
 
     denoiser: Denoiser
-    condition: Conditions
+    conditioning: ConditioningFn
     samples: Sequence[Sample]
     noisy: NoisyLatents
     reference: list[Tensor]
     """Predictions of the clean runs, one ``(samples, ...)`` for each timestep."""
-    rows_at_once: Callable[[MemoryBudget], int]
+    batch_size_for: Callable[[MemoryBudget], int]
     name: str = "noise prediction on shared latents"
-    whole: bool = True
-    numbers: dict[Sample, int] = field(init=False)
+    reads_padding: bool = True
+    index_of: dict[Sample, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.numbers = {sample: i for i, sample in enumerate(self.samples)}
+        self.index_of = {sample: i for i, sample in enumerate(self.samples)}
 
-    def rows(self, budget: MemoryBudget) -> int:
-        """As many as two halves of guidance would be."""
-        return self.rows_at_once(budget)
+    def batch_size(self, budget: MemoryBudget) -> int:
+        """Return the batch size of guided sampling, which is safe: without guidance a run needs half the memory."""
+        return self.batch_size_for(budget)
 
-    def scores(self, states: EncoderStates, samples: Sequence[Sample], edits: Intervention | None = None) -> Tensor:
-        """``(rows,)``"""
-        edits, own = edits or NoIntervention(), torch.tensor([self.numbers[sample] for sample in samples])
-        condition, total = self.condition(states, samples), torch.zeros(len(samples), dtype=torch.float64)
-        with edits.apply(self.denoiser.backbone, 0):
+    def score(
+        self, states: EncoderStates, samples: Sequence[Sample], intervention: Intervention | None = None
+    ) -> Tensor:
+        """Score each run, ``(rows,)``."""
+        intervention = intervention or NoIntervention()
+        rows = torch.tensor([self.index_of[sample] for sample in samples])
+        conditioning, total = self.conditioning(states, samples), torch.zeros(len(samples), dtype=torch.float64)
+        with intervention.apply(self.denoiser.backbone, 0):
             for timestep, latents, reference in zip(
                 self.noisy.timesteps, self.noisy.latents, self.reference, strict=True
             ):
-                predicted = self.denoiser.predict(latents[own], timestep, condition)
-                total -= relative_distance(predicted, reference[own])
+                predicted = self.denoiser.predict(latents[rows], timestep, conditioning)
+                total -= relative_distance(predicted, reference[rows])
         return total / len(self.reference)
 
 
 def relative_distance(predicted: Tensor, reference: Tensor) -> Tensor:
-    """``(rows,)``: Euclidean distance over the reference's norm."""
+    """Return the Euclidean distance over the reference's norm, ``(rows,)``."""
     distance: Tensor = (predicted - reference).flatten(1).norm(dim=1) / reference.flatten(1).norm(dim=1)
     return distance.double()
 
 
-def noise_prediction(
+def make_noise_prediction(
     denoiser: Denoiser,
-    condition: Conditions,
+    conditioning: ConditioningFn,
     clean: EncoderStates,
     samples: Sequence[Sample],
     noisy: NoisyLatents,
-    rows_at_once: Callable[[MemoryBudget], int],
+    batch_size_for: Callable[[MemoryBudget], int],
 ) -> NoisePrediction:
-    """The read-out, its reference predicted from the clean states, a row for each sample."""
-    given = condition(clean, samples)
+    """Return the read-out, with the reference predicted from the clean states of each sample."""
+    clean_conditioning = conditioning(clean, samples)
     pairs = zip(noisy.timesteps, noisy.latents, strict=True)
-    reference = [denoiser.predict(latents, timestep, given) for timestep, latents in pairs]
-    return NoisePrediction(denoiser, condition, samples, noisy, reference, rows_at_once)
+    reference = [denoiser.predict(latents, timestep, clean_conditioning) for timestep, latents in pairs]
+    return NoisePrediction(denoiser, conditioning, samples, noisy, reference, batch_size_for)
 
 
 @dataclass(frozen=True)
-class Images:
-    """How much nearer the judge finds a sampled image to the value than to other values."""
+class JudgedImages:
+    """How much more similar the judge finds a generated image to the value than to other values."""
 
-    painter: BatchedPipeline
+    pipeline: BatchedPipeline
     judge: Judge
-    condition: Conditions
+    conditioning: ConditioningFn
     directions: Tensor
-    """``(prompts, judge width)``, see :func:`editor.tracing.readouts.directions`."""
-    tick: ProgressCallback = no_progress
-    whole: bool = True
+    """``(prompts, judge width)``, see :func:`editor.tracing.readouts.concept_directions`."""
+    progress: ProgressCallback = no_progress
+    reads_padding: bool = True
 
     @property
     def name(self) -> str:
-        """In words."""
-        sampler = self.painter.sampler
+        """Description for the result."""
+        sampler = self.pipeline.sampler
         return f"judge's score of images, {sampler.steps} steps, guidance {sampler.guidance:g}"
 
-    def rows(self, budget: MemoryBudget) -> int:
-        """What the memory holds."""
-        return self.painter.batch_size(budget)
+    def batch_size(self, budget: MemoryBudget) -> int:
+        """Return how many images fit the budget."""
+        return self.pipeline.batch_size(budget)
 
-    def scores(self, states: EncoderStates, samples: Sequence[Sample], edits: Intervention | None = None) -> Tensor:
-        """``(rows,)``"""
-        condition = self.condition(states, samples)
-        images = self.painter.generate(condition, [sample.seed for sample in samples], edits, self.tick)
-        wanted = self.directions[torch.tensor([sample.prompt for sample in samples])]
-        return (self.judge.embed_images(images) * wanted).sum(1).double()
+    def score(
+        self, states: EncoderStates, samples: Sequence[Sample], intervention: Intervention | None = None
+    ) -> Tensor:
+        """Score each run, ``(rows,)``."""
+        conditioning = self.conditioning(states, samples)
+        seeds = [sample.seed for sample in samples]
+        images = self.pipeline.generate(conditioning, seeds, intervention, self.progress)
+        directions = self.directions[torch.tensor([sample.prompt for sample in samples])]
+        return (self.judge.embed_images(images) * directions).sum(1).double()

@@ -1,8 +1,8 @@
-"""Restored runs of a text encoder, many sites at a time.
+"""Run a text encoder with activations patched from a clean run, many sites in one batch.
 
-What a restoration can't reach is never computed again: of the corrupted run, the layers before the site, and in later layers
-the positions before it (their keys and values are kept). Rows that start at the same position run together: each layer takes
-those that started before it, and those that start there join.
+Only what a patch can change is recomputed: not the layers before the site, and in later layers not the positions before it,
+whose keys and values are cached. Runs whose patch starts at the same position share a batch: each layer processes the runs
+that started in earlier layers, and adds those that start in it.
 """
 
 from collections import defaultdict
@@ -14,41 +14,41 @@ from torch import Tensor
 
 from editor.generation.clip_runner import CLIPTextRunner, KeysValues
 from editor.tracing.sites import TEXT_KINDS, TextKind, TextSite
-from editor.tracing.traced_prompts import Place
+from editor.tracing.traced_prompts import TokenGroup
 
 
 @dataclass(frozen=True)
-class Run:
-    """Activations of a whole run, by layer; each tensor ``(rows, positions, width)``."""
+class ActivationCache:
+    """All activations of a run by layer; each tensor is ``(rows, positions, width)``."""
 
-    inputs: list[Tensor]
+    residual: list[Tensor]
     """The residual stream before each layer, and after the last."""
     attention: list[Tensor]
     mlp: list[Tensor]
-    past: list[KeysValues]
+    keys_values: list[KeysValues]
     states: Tensor
-    """What the image half reads."""
+    """The encoder's output, which conditions the denoiser."""
 
 
 @torch.no_grad()
-def run(tower: CLIPTextRunner, embedded: Tensor) -> Run:
-    """Run embeddings ``(rows, positions, width)`` through the encoder, and keep everything."""
-    inputs, attention, mlp, past = [embedded], [], [], []
-    with tower.autocast():
-        for layer in range(tower.depth):
-            attended, keys_values = tower.attention(layer, inputs[-1])
-            middle = inputs[-1] + attended
-            output = tower.mlp(layer, middle)
-            inputs.append(middle + output)
+def run_with_cache(encoder: CLIPTextRunner, embedded: Tensor) -> ActivationCache:
+    """Run embeddings ``(rows, positions, width)`` through the encoder and return all activations."""
+    residual, attention, mlp, keys_values = [embedded], [], [], []
+    with encoder.autocast():
+        for layer in range(encoder.depth):
+            attended, layer_keys_values = encoder.attention(layer, residual[-1])
+            middle = residual[-1] + attended
+            output = encoder.mlp(layer, middle)
+            residual.append(middle + output)
             attention.append(attended)
             mlp.append(output)
-            past.append(keys_values)
-        return Run(inputs, attention, mlp, past, tower.output_states(inputs[-1]))
+            keys_values.append(layer_keys_values)
+        return ActivationCache(residual, attention, mlp, keys_values, encoder.output_states(residual[-1]))
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Restored runs that start together; ``n`` of them."""
+class PatchBatch:
+    """``n`` patched runs whose patch starts at the same position."""
 
     samples: Tensor
     """``(n,)``: row of the corrupted run."""
@@ -57,133 +57,136 @@ class Rows:
     kinds: Tensor
     """``(n,)``: index into ``TEXT_KINDS``."""
     starts: Tensor
-    """``(n,)``: the first restored layer, in ascending order."""
+    """``(n,)``: the first patched layer, in ascending order."""
     stops: Tensor
-    """``(n,)``: the layer after the last restored one."""
+    """``(n,)``: the layer after the last patched one."""
     mask: Tensor
-    """``(n, positions)`` bool: what is restored."""
+    """``(n, positions)`` bool: the patched positions."""
 
-    def restored(self, kind: TextKind, layer: int) -> Tensor:
-        """``(n, positions)`` bool: where this block of this layer is put back."""
-        chosen = (self.kinds == TEXT_KINDS.index(kind)) & (self.stops > layer)
-        return self.mask & chosen[:, None]
+    def mask_at(self, kind: TextKind, layer: int) -> Tensor:
+        """Return where this kind of block is patched in this layer, ``(n, positions)`` bool."""
+        active = (self.kinds == TEXT_KINDS.index(kind)) & (self.stops > layer)
+        return self.mask & active[:, None]
+
+    def select(self, rows: slice) -> "PatchBatch":
+        """Return some of the runs."""
+        return PatchBatch(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class TextGrid:
-    """The clean and the corrupted run of one encoder, from which restored runs start."""
+class TextPatcher:
+    """The clean and the corrupted run of one encoder, from which patched runs start."""
 
-    tower: CLIPTextRunner
-    clean: Run
-    """Of the prompts."""
-    corrupted: Run
-    """Of the samples."""
+    encoder: CLIPTextRunner
+    clean: ActivationCache
+    """One row for each prompt."""
+    corrupted: ActivationCache
+    """One row for each sample."""
     prompt_of: Tensor
-    """``(samples,)``"""
-    places: Tensor
-    """``(places, prompts, positions)`` bool."""
+    """``(samples,)``: row of the sample's prompt in ``clean``."""
+    group_masks: Tensor
+    """``(groups, prompts, positions)`` bool: the positions of each token group."""
     first_corrupted: Tensor
     """``(prompts,)``: first position that the corruption changes."""
 
     @torch.no_grad()
-    def restored(self, cells: Sequence[tuple[int, TextSite]]) -> Tensor:
-        """States ``(len(cells), positions, width)`` of the restored runs: sample and site of each."""
-        groups: dict[int, list[int]] = defaultdict(list)
+    def patch(self, cells: Sequence[tuple[int, TextSite]]) -> Tensor:
+        """Return the output states of patched runs, ``(len(cells), positions, width)``, for sample and site of each."""
+        by_position: dict[int, list[int]] = defaultdict(list)
         for i in sorted(range(len(cells)), key=lambda i: cells[i][1].layer):
-            groups[self.first(*cells[i])].append(i)
-        out = self.corrupted.states[torch.tensor([sample for sample, _ in cells])]
-        with self.tower.autocast():
-            for first, members in groups.items():
-                out[members, first:] = self.resumed(first, self.rows([cells[i] for i in members]))
-        return out
+            by_position[self.first_position(*cells[i])].append(i)
+        states = self.corrupted.states[torch.tensor([sample for sample, _ in cells])]
+        with self.encoder.autocast():
+            for first, members in by_position.items():
+                states[members, first:] = self.run_from(first, self.make_batch([cells[i] for i in members]))
+        return states
 
-    def first(self, sample: int, site: TextSite) -> int:
-        """The first position that a restoration changes."""
-        return int(self.places[site.place, self.prompt_of[sample]].int().argmax())
+    def first_position(self, sample: int, site: TextSite) -> int:
+        """Return the first position that the patch changes."""
+        return int(self.group_masks[site.place, self.prompt_of[sample]].int().argmax())
 
-    def rows(self, cells: Sequence[tuple[int, TextSite]]) -> Rows:
-        """The cells as tensors."""
+    def make_batch(self, cells: Sequence[tuple[int, TextSite]]) -> PatchBatch:
+        """Collect the cells in tensors."""
         samples = torch.tensor([sample for sample, _ in cells])
         prompts = self.prompt_of[samples]
-        return Rows(
+        return PatchBatch(
             samples,
             prompts,
             torch.tensor([TEXT_KINDS.index(site.kind) for _, site in cells]),
             torch.tensor([site.layer for _, site in cells]),
             torch.tensor([site.stop for _, site in cells]),
-            self.places[torch.tensor([site.place for _, site in cells]), prompts],
+            self.group_masks[torch.tensor([site.place for _, site in cells]), prompts],
         )
 
-    def resumed(self, first: int, rows: Rows) -> Tensor:
-        """States ``(n, positions - first, width)`` of runs whose restoration begins at position ``first``."""
-        hidden = self.corrupted.states[rows.samples, first:]
-        for layer in range(int(rows.starts[0]), self.tower.depth):
-            before, after = (int((rows.starts < bound).sum()) for bound in (layer, layer + 1))
-            if before:
-                hidden[:before] = self.through(layer, first, hidden[:before], pick(rows, slice(before)))
-            if after > before:
-                hidden[before:after] = self.entered(layer, pick(rows, slice(before, after)))[:, first:]
-        return self.tower.output_states(hidden)
+    def run_from(self, first: int, batch: PatchBatch) -> Tensor:
+        """Return the output states ``(n, positions - first, width)`` of runs whose patch starts at position ``first``."""
+        hidden = self.corrupted.states[batch.samples, first:]
+        for layer in range(int(batch.starts[0]), self.encoder.depth):
+            started, starting = (int((batch.starts < bound).sum()) for bound in (layer, layer + 1))
+            if started:
+                hidden[:started] = self.run_layer(layer, first, hidden[:started], batch.select(slice(started)))
+            if starting > started:
+                new = slice(started, starting)
+                hidden[new] = self.run_first_layer(layer, batch.select(new))[:, first:]
+        return self.encoder.output_states(hidden)
 
-    def through(self, layer: int, first: int, hidden: Tensor, rows: Rows) -> Tensor:
-        """The residual stream after a layer that comes after the rows' first."""
-        keys, values = self.corrupted.past[layer]
-        past = (keys[rows.samples, :, :first], values[rows.samples, :, :first])
-        attended, _ = self.tower.attention(layer, hidden, past)
-        hidden = hidden + self.put_back(attended, self.clean.attention[layer], "self_attention", layer, rows)
-        output = self.put_back(self.tower.mlp(layer, hidden), self.clean.mlp[layer], "mlp", layer, rows)
-        return self.put_back(hidden + output, self.clean.inputs[layer + 1], "residual", layer, rows)
+    def run_layer(self, layer: int, first: int, hidden: Tensor, batch: PatchBatch) -> Tensor:
+        """Return the residual stream after a layer past the first patched one."""
+        keys, values = self.corrupted.keys_values[layer]
+        past = (keys[batch.samples, :, :first], values[batch.samples, :, :first])
+        attended, _ = self.encoder.attention(layer, hidden, past)
+        hidden = hidden + self.patch_output(attended, self.clean.attention[layer], "self_attention", layer, batch)
+        output = self.patch_output(self.encoder.mlp(layer, hidden), self.clean.mlp[layer], "mlp", layer, batch)
+        return self.patch_output(hidden + output, self.clean.residual[layer + 1], "residual", layer, batch)
 
-    def entered(self, start: int, rows: Rows) -> Tensor:
-        """The residual stream ``(n, positions, width)`` after layer ``start``: corrupted but at the restored places."""
-        row, position = rows.mask.nonzero(as_tuple=True)
-        sample, prompt, kind = rows.samples[row], rows.prompts[row], rows.kinds[row, None]
-        attended, output = self.corrupted.attention[start][sample, position], self.clean.mlp[start][prompt, position]
-        clean_attended = self.clean.attention[start][prompt, position]
+    def run_first_layer(self, layer: int, batch: PatchBatch) -> Tensor:
+        """Return the residual stream ``(n, positions, width)`` after the first patched layer.
+
+        Only the patched positions differ from the corrupted run.
+        """
+        row, position = batch.mask.nonzero(as_tuple=True)
+        sample, prompt, kind = batch.samples[row], batch.prompts[row], batch.kinds[row, None]
+        attended, output = self.corrupted.attention[layer][sample, position], self.clean.mlp[layer][prompt, position]
+        clean_attended = self.clean.attention[layer][prompt, position]
         attended = torch.where(kind == TEXT_KINDS.index("self_attention"), clean_attended, attended)
-        middle = self.corrupted.inputs[start][sample, position] + attended
-        output = torch.where(kind == TEXT_KINDS.index("mlp"), output, self.tower.mlp(start, middle))
-        whole = self.clean.inputs[start + 1][prompt, position]
-        hidden = self.corrupted.inputs[start + 1][rows.samples]
-        hidden[row, position] = torch.where(kind == TEXT_KINDS.index("residual"), whole, middle + output)
+        middle = self.corrupted.residual[layer][sample, position] + attended
+        output = torch.where(kind == TEXT_KINDS.index("mlp"), output, self.encoder.mlp(layer, middle))
+        clean_residual = self.clean.residual[layer + 1][prompt, position]
+        hidden = self.corrupted.residual[layer + 1][batch.samples]
+        hidden[row, position] = torch.where(kind == TEXT_KINDS.index("residual"), clean_residual, middle + output)
         return hidden
 
-    def put_back(self, output: Tensor, clean: Tensor, kind: TextKind, layer: int, rows: Rows) -> Tensor:
-        """A block's output with the clean run's at the restored places, in windows that reach this layer."""
-        where = rows.restored(kind, layer)[:, -output.shape[1] :]
-        if not where.any():
+    def patch_output(self, output: Tensor, clean: Tensor, kind: TextKind, layer: int, batch: PatchBatch) -> Tensor:
+        """Return a block's output with the clean run's at the patched positions, in windows that reach this layer."""
+        mask = batch.mask_at(kind, layer)[:, -output.shape[1] :]
+        if not mask.any():
             return output
-        return torch.where(where[:, :, None], clean[rows.prompts, -output.shape[1] :], output)
+        return torch.where(mask[:, :, None], clean[batch.prompts, -output.shape[1] :], output)
 
 
-def pick(rows: Rows, chosen: slice) -> Rows:
-    """Some of the rows."""
-    return Rows(*(getattr(rows, field.name)[chosen] for field in fields(rows)))
-
-
-def text_grid(
-    tower: CLIPTextRunner,
+def make_text_patcher(
+    encoder: CLIPTextRunner,
     ids: Tensor,
     spans: Tensor,
     corrupted: Tensor,
     prompt_of: Tensor,
-    places: Sequence[Place],
+    groups: Sequence[TokenGroup],
     length: int | None = None,
-) -> TextGrid:
-    """Make the two runs.
+) -> TextPatcher:
+    """Compute the clean and the corrupted run.
 
     Args:
         ids: ``(prompts, context)``.
-        spans: ``(prompts, context)`` bool: where the corruption is.
+        spans: the corrupted tokens, ``(prompts, context)`` bool.
         corrupted: embeddings ``(samples, context, width)``.
-        prompt_of: ``(samples,)``.
-        length: positions to compute, all by default. Nothing that is computed depends on what is left out.
+        prompt_of: each sample's prompt, ``(samples,)``.
+        length: number of positions to compute; by default all. Later positions do not affect earlier ones.
     """
-    return TextGrid(
-        tower,
-        run(tower, tower.embed(ids[:, :length])),
-        run(tower, corrupted[:, :length]),
+    return TextPatcher(
+        encoder,
+        run_with_cache(encoder, encoder.embed(ids[:, :length])),
+        run_with_cache(encoder, corrupted[:, :length]),
         prompt_of,
-        torch.stack([place.mask[:, :length] for place in places]),
+        torch.stack([group.mask[:, :length] for group in groups]),
         spans.int().argmax(1),
     )

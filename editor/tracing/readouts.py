@@ -1,6 +1,6 @@
-"""Read-outs, cheap to dear, on one interface: how much of the concept is in what the text encoder hands on.
+"""Read-outs of text encoder states: how much of the concept is in them.
 
-A score is higher the nearer a run is to the clean one, in whatever unit; effects are shares of what the corruption lost.
+Scores are higher the closer a run is to the clean one, in any unit; effects are shares of what the corruption lost.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
-from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.tracing.corruption import Sample
-from editor.tracing.patched_runs import run
-from editor.tracing.traced_prompts import Traced
+from editor.prompts import PromptBook, Removal
+from editor.tracing.corruption import Sample, prompt_indices
+from editor.tracing.patched_runs import run_with_cache
+from editor.tracing.traced_prompts import TracedPrompts
 
-MANY = 1024
-"""Runs at once where no image is drawn: enough to keep every core busy, few enough to stop soon when asked to."""
+TEXT_BATCH_SIZE = 1024
+"""Runs in a batch without images: enough to use every core, few enough to respond soon to a cancellation."""
 FIT_PROMPTS = 300
 RIDGE = 1e-2
-"""Relative to the mean eigenvalue of the states' second moment."""
+"""Ridge penalty relative to the mean eigenvalue of the states' second moment."""
 
 
 class ReadOut(Protocol):
@@ -32,52 +32,52 @@ class ReadOut(Protocol):
 
     @property
     def name(self) -> str:
-        """What was read, in words."""
+        """Description for the result."""
 
     @property
-    def whole(self) -> bool:
-        """Whether it reads padding too; else nothing after EOS is computed."""
+    def reads_padding(self) -> bool:
+        """Whether padding positions matter. If not, no position after EOS is computed."""
 
-    def rows(self, budget: MemoryBudget) -> int:
-        """How many runs it takes at once."""
+    def batch_size(self, budget: MemoryBudget) -> int:
+        """Return how many runs fit the budget in one batch."""
 
-    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
-        """``(rows,)``: one score for each run."""
+    def score(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
+        """Score each run, ``(rows,)``."""
 
 
 @dataclass(frozen=True)
-class Distance:
-    """Text space: minus the Euclidean distance to the clean states of all positions, padding too: what the UNet reads."""
+class TextDistance:
+    """Negative Euclidean distance to the clean states of all positions; padding counts because the UNet attends to it."""
 
     clean: EncoderStates
-    """Of the prompts."""
+    """One row for each prompt."""
     name: str = "distance in text space"
-    whole: bool = True
+    reads_padding: bool = True
 
-    def rows(self, budget: MemoryBudget) -> int:
-        """Any number."""
-        return MANY
+    def batch_size(self, budget: MemoryBudget) -> int:
+        """See `ReadOut.batch_size`."""
+        return TEXT_BATCH_SIZE
 
-    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
-        """``(rows,)``"""
-        prompts = torch.tensor([sample.prompt for sample in samples])
+    def score(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
+        """See `ReadOut.score`."""
+        prompts = prompt_indices(samples)
         pairs = zip(states, self.clean, strict=True)
-        squares = [(mine - clean[prompts]).double().square().sum((1, 2)) for mine, clean in pairs]
+        squares = [(own - clean[prompts]).double().square().sum((1, 2)) for own, clean in pairs]
         return -torch.stack(squares).sum(0).sqrt()
 
 
-def summary(hidden: Tensor, ends: Tensor) -> Tensor:
-    """What the UNet reads of a prompt, in one row: mean of the words' states and EOS', of padding's, and a constant."""
-    places = torch.arange(hidden.shape[1])
-    masks = ((places > 0) & (places <= ends[:, None]), places > ends[:, None])
+def summarize_states(hidden: Tensor, eos_positions: Tensor) -> Tensor:
+    """Summarize a prompt's states in one row: the mean up to EOS, the mean of the padding, and a constant 1."""
+    positions = torch.arange(hidden.shape[1])
+    masks = ((positions > 0) & (positions <= eos_positions[:, None]), positions > eos_positions[:, None])
     means = [(hidden.double() * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
     return torch.cat([*means, torch.ones(len(hidden), 1, dtype=torch.float64)], dim=1)
 
 
-def directions(judge: Judge, prompts: Traced) -> Tensor:
-    """``(prompts, judge width)``: from the same prompts about other values, on average, to the prompt itself.
+def concept_directions(judge: Judge, prompts: TracedPrompts) -> Tensor:
+    """Return the direction from the mean of the same prompts about other values to each prompt, ``(prompts, judge width)``.
 
-    The product with an embedded image says how much nearer (cosine) the image is to the value than to others.
+    The product with an image embedding is the image's cosine similarity to the value less that to the other values.
     """
     return torch.stack(
         [
@@ -89,43 +89,47 @@ def directions(judge: Judge, prompts: Traced) -> Tensor:
 
 @dataclass(frozen=True)
 class LinearJudge:
-    """Text space in the judge's terms: a linear map from states to the judge's embedding of the same prompt."""
+    """A linear map from encoder states to the judge's embedding of the same prompt."""
 
     matrix: Tensor
     """``(2 width + 1, judge width)``, float64; the last row is the constant."""
     directions: Tensor
-    ends: Tensor
+    eos_positions: Tensor
     name: str = "judge, linear in text space"
-    whole: bool = True
+    reads_padding: bool = True
 
-    def rows(self, budget: MemoryBudget) -> int:
-        """Any number."""
-        return MANY
+    def batch_size(self, budget: MemoryBudget) -> int:
+        """See `ReadOut.batch_size`."""
+        return TEXT_BATCH_SIZE
 
-    def scores(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
-        """``(rows,)``"""
-        prompts = torch.tensor([sample.prompt for sample in samples])
-        embedded = F.normalize(summary(states[0], self.ends[prompts]) @ self.matrix, dim=1)
+    def score(self, states: EncoderStates, samples: Sequence[Sample]) -> Tensor:
+        """See `ReadOut.score`."""
+        prompts = prompt_indices(samples)
+        embedded = F.normalize(summarize_states(states[0], self.eos_positions[prompts]) @ self.matrix, dim=1)
         return (embedded * self.directions[prompts].to(embedded)).sum(1)
 
 
-def fit(judge: Judge, hidden: Tensor, ends: Tensor, texts: Sequence[str]) -> Tensor:
-    """Ridge regression of the judge's embeddings of ``texts`` on their states ``(n, length, width)``."""
-    states, wanted = summary(hidden, ends), judge.embed_texts(texts).double()
-    moment = states.T @ states
+def fit_ridge(judge: Judge, hidden: Tensor, eos_positions: Tensor, texts: Sequence[str]) -> Tensor:
+    """Fit a ridge regression of the judge's embeddings of ``texts`` on their states ``(n, length, width)``."""
+    inputs, targets = summarize_states(hidden, eos_positions), judge.embed_texts(texts).double()
+    moment = inputs.T @ inputs
     moment.diagonal().add_(RIDGE * float(moment.trace()) / len(moment))
-    matrix: Tensor = torch.linalg.solve(moment, states.T @ wanted)
+    matrix: Tensor = torch.linalg.solve(moment, inputs.T @ targets)
     return matrix
 
 
 @torch.no_grad()
-def linear_judge(
-    tower: CLIPTextRunner, book: PromptBuilder, judge: Judge, prompts: Traced, removals: Sequence[ResolvedRemoval] = ()
+def fit_linear_judge(
+    encoder: CLIPTextRunner,
+    prompt_builder: PromptBook,
+    judge: Judge,
+    prompts: TracedPrompts,
+    removals: Sequence[Removal] = (),
 ) -> LinearJudge:
-    """The read-out, fitted on the traced prompts and on prompts of everything that no removal names."""
-    kept = book.tokenize_all(book.retain_texts(book.retain_phrases(removals), FIT_PROMPTS))
-    ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in kept])])
-    ends = torch.cat([prompts.ends, torch.tensor([prompt.eos for prompt in kept])])
-    states = run(tower, tower.embed(ids)).states
-    matrix = fit(judge, states, ends, [*prompts.texts, *(prompt.text for prompt in kept)])
-    return LinearJudge(matrix, directions(judge, prompts), prompts.ends)
+    """Fit the read-out on the traced prompts and on prompts about concepts that no removal names."""
+    retain = prompt_builder.tokenise_all(prompt_builder.retain_texts(removals, FIT_PROMPTS))
+    ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in retain])])
+    eos_positions = torch.cat([prompts.eos_positions, torch.tensor([prompt.eos for prompt in retain])])
+    states = run_with_cache(encoder, encoder.embed(ids)).states
+    matrix = fit_ridge(judge, states, eos_positions, [*prompts.texts, *(prompt.text for prompt in retain)])
+    return LinearJudge(matrix, concept_directions(judge, prompts), prompts.eos_positions)

@@ -1,4 +1,4 @@
-"""The result of a trace: what was asked, every score, and each site's effect with its interval."""
+"""The result of a trace: its specification, every score, and each site's effect with its interval."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from api_schemas.report import Estimate
 from editor.io.atomic import write_bytes
 from editor.stats.intervals import estimate_mean
 from editor.tracing.corruption import Sample
-from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET
-from editor.tracing.sites import BlockSite, Frozen, Site, TextSite
+from editor.tracing.score_store import CLEAN, CORRUPTED, SITE_OFFSET
+from editor.tracing.sites import BlockSite, FrozenModel, Site, TextSite
 
-NOTHING_LOST = 1e-9
-"""A corruption that costs less than this costs nothing, and nothing can be brought back."""
+MIN_LOST_SCORE = 1e-9
+"""A corruption that lowers the score by less than this has lost nothing that a site could restore."""
 
 
-class Question(Frozen):
-    """What was traced and how; two traces with the same question have the same scores."""
+class TraceSpec(FrozenModel):
+    """What was traced and how. Traces with equal specifications have equal scores."""
 
     model: str
     weights: str = Field("", description="sha256 over the model's weights files.")
@@ -40,26 +40,26 @@ class Question(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of all of it."""
+        """sha256 of the whole specification."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def as_tuples(samples: Sequence[Sample]) -> tuple[tuple[int, int, int], ...]:
-    """Samples as a question has them."""
+def sample_tuples(samples: Sequence[Sample]) -> tuple[tuple[int, int, int], ...]:
+    """Return samples in the form of `TraceSpec.samples`."""
     return tuple((sample.prompt, sample.draw, sample.seed) for sample in samples)
 
 
-class SiteResult(Frozen):
-    """One site's effect: the share of what the corruption lost that restoring it brings back."""
+class SiteResult(FrozenModel):
+    """One site's effect: the share of the score lost to the corruption that restoring the site recovers."""
 
     site: Site
     effect: Estimate
 
 
-class Summary(Frozen):
-    """``trace.json``: the question, and the answer for every site."""
+class TraceSummary(FrozenModel):
+    """The content of ``trace.json``."""
 
-    question: Question
+    question: TraceSpec
     clean: Estimate = Field(description="Score of the clean runs.")
     corrupted: Estimate
     sites: list[SiteResult] = Field(description="Sites that at least one prompt has.")
@@ -69,75 +69,75 @@ class Summary(Frozen):
 class Trace:
     """A finished trace."""
 
-    question: Question
+    spec: TraceSpec
     scores: Tensor
-    """``(samples, OFFSET + sites)``, float64: clean, corrupted, then every site; NaN where a prompt has no such place."""
+    """``(samples, SITE_OFFSET + sites)`` float64: clean, corrupted, then every site; NaN if the prompt lacks the site."""
 
     @cached_property
     def units(self) -> Tensor:
-        """``(samples,)``: what counts as one observation: a prompt, or a draw where there is one prompt only."""
-        samples = torch.tensor(self.question.samples)
-        return samples[:, 0] if len(self.question.prompts) > 1 else torch.arange(len(samples))
+        """The independent observation of each sample, ``(samples,)``: its prompt, or its draw if there is one prompt only."""
+        samples = torch.tensor(self.spec.samples)
+        return samples[:, 0] if len(self.spec.prompts) > 1 else torch.arange(len(samples))
 
-    def by_unit(self, values: Tensor) -> Tensor:
-        """``(samples, n)`` -> ``(units, n)``: means over a unit's samples."""
+    def mean_by_unit(self, values: Tensor) -> Tensor:
+        """Average over each unit's samples, ``(samples, n)`` -> ``(units, n)``."""
         return torch.stack([values[self.units == unit].nanmean(0) for unit in sorted(set(self.units.tolist()))])
 
     @property
-    def lost(self) -> float:
-        """What the corruption costs, on average."""
+    def lost_score(self) -> float:
+        """By how much the corruption lowers the score, on average."""
         return float((self.scores[:, CLEAN] - self.scores[:, CORRUPTED]).mean())
 
     @cached_property
-    def shares(self) -> Tensor:
-        """``(units, sites)``: restored share of what was lost; zeros where nothing was."""
-        back = self.scores[:, OFFSET:] - self.scores[:, CORRUPTED, None]
-        return self.by_unit(back / self.lost if abs(self.lost) > NOTHING_LOST else back * 0)
+    def restored_shares(self) -> Tensor:
+        """The share of the lost score that each site restores, ``(units, sites)``; zeros if nothing was lost."""
+        gain = self.scores[:, SITE_OFFSET:] - self.scores[:, CORRUPTED, None]
+        return self.mean_by_unit(gain / self.lost_score if abs(self.lost_score) > MIN_LOST_SCORE else gain * 0)
 
     @cached_property
     def effects(self) -> dict[Site, Estimate]:
-        """Every site that some prompt has, with mean, 95 % interval and the number of observations."""
-        columns = zip(self.question.sites, self.shares.T, strict=True)
+        """The effect of every site that some prompt has: mean, 95 % interval and number of observations."""
+        columns = zip(self.spec.sites, self.restored_shares.T, strict=True)
         return {site: estimate_mean(s[~s.isnan()].tolist()) for site, s in columns if not s.isnan().all()}
 
-    def ranked(self) -> list[Site]:
-        """Sites from the largest effect down."""
+    def rank_sites(self) -> list[Site]:
+        """Return the sites in descending order of their effect."""
         return sorted(self.effects, key=lambda site: -self.effects[site].value)
 
     def difference(self, site: Site, other: Site) -> Estimate:
-        """How much more ``site`` restores than ``other``, paired by observation."""
-        columns = [self.shares[:, self.question.sites.index(s)] for s in (site, other)]
-        both = (columns[0] - columns[1])[~(columns[0] - columns[1]).isnan()]
-        return estimate_mean(both.tolist())
+        """Return by how much ``site`` restores more than ``other``, paired by observation."""
+        first, second = (self.restored_shares[:, self.spec.sites.index(s)] for s in (site, other))
+        differences = first - second
+        return estimate_mean(differences[~differences.isnan()].tolist())
 
     @property
-    def summary(self) -> Summary:
-        """For people and machines that need no tensors."""
-        clean, corrupted = (self.by_unit(self.scores[:, [c]])[:, 0].tolist() for c in (CLEAN, CORRUPTED))
+    def summary(self) -> TraceSummary:
+        """The trace without its score tensor."""
+        clean, corrupted = (self.mean_by_unit(self.scores[:, [c]])[:, 0].tolist() for c in (CLEAN, CORRUPTED))
         sites = [SiteResult(site=site, effect=effect) for site, effect in self.effects.items()]
-        return Summary(
-            question=self.question, clean=estimate_mean(clean), corrupted=estimate_mean(corrupted), sites=sites
+        return TraceSummary(
+            question=self.spec, clean=estimate_mean(clean), corrupted=estimate_mean(corrupted), sites=sites
         )
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``trace.safetensors`` and, last, ``trace.json``."""
         tensors, text = folder / "trace.safetensors", folder / "trace.json"
-        write_bytes(tensors, save({"scores": self.scores}, {"fingerprint": self.question.fingerprint}))
+        write_bytes(tensors, save({"scores": self.scores}, {"fingerprint": self.spec.fingerprint}))
         write_bytes(text, (self.summary.model_dump_json(indent=1) + "\n").encode())
         return [tensors, text]
 
 
-def load(folder: Path) -> Trace:
-    """Read a saved trace."""
-    question = Summary.model_validate_json((folder / "trace.json").read_bytes()).question
-    return Trace(question, load_file(folder / "trace.safetensors")["scores"])
+def load_trace(folder: Path) -> Trace:
+    """Load a saved trace."""
+    spec = TraceSummary.model_validate_json((folder / "trace.json").read_bytes()).question
+    return Trace(spec, load_file(folder / "trace.safetensors")["scores"])
 
 
-def text_only(trace: Trace) -> list[TextSite]:
-    """The traced sites of text encoders."""
+def traced_text_sites(trace: Trace) -> list[TextSite]:
+    """Return the traced sites of text encoders."""
     return [site for site in trace.effects if isinstance(site, TextSite)]
 
 
-def blocks_only(trace: Trace) -> list[BlockSite]:
-    """The traced sites of the image backbone."""
+def traced_block_sites(trace: Trace) -> list[BlockSite]:
+    """Return the traced sites of the image backbone."""
     return [site for site in trace.effects if isinstance(site, BlockSite)]

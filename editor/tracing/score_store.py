@@ -1,6 +1,6 @@
-"""What a trace has measured so far: one score for each sample and site, kept on disk after every batch."""
+"""The scores of a trace by sample and site, saved after every batch so that an interrupted trace can continue."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,41 +13,42 @@ from editor.io.atomic import write_bytes
 from editor.io.progress import ProgressCallback
 
 CLEAN, CORRUPTED = 0, 1
-"""The first two columns; site ``i`` is column ``i + OFFSET``."""
-OFFSET = 2
+"""Columns of the clean and the corrupted run."""
+SITE_OFFSET = 2
+"""Site ``i`` has column ``i + SITE_OFFSET``."""
 Cell = tuple[int, int]
 """Sample and column."""
 
 
 @dataclass(frozen=True)
-class Values:
-    """Scores ``(samples, OFFSET + sites)``, float64; NaN where nothing is measured (yet)."""
+class ScoreMatrix:
+    """Scores ``(samples, SITE_OFFSET + sites)`` in float64; NaN where a score is missing."""
 
     scores: Tensor
     path: Path | None = None
     fingerprint: str = ""
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that are still to be measured."""
+        """Return the cells without a score."""
         return [cell for cell in cells if self.scores[cell].isnan()]
 
     def put(self, cells: Sequence[Cell], scores: Tensor) -> None:
-        """Enter a batch, and keep it."""
+        """Enter the scores of a batch, and save the matrix if it has a path."""
         rows, columns = zip(*cells, strict=True)
         self.scores[list(rows), list(columns)] = scores.to(self.scores)
         if self.path:
             write_bytes(self.path, save({"scores": self.scores}, {"fingerprint": self.fingerprint}))
 
 
-def open_values(samples: int, sites: int, path: Path | None = None, fingerprint: str = "") -> Values:
-    """Go on with what lies at ``path`` if it belongs to the same trace, else start afresh."""
-    kept = read(path, fingerprint) if path and path.is_file() else None
-    empty = torch.full((samples, OFFSET + sites), float("nan"), dtype=torch.float64)
-    return Values(empty if kept is None else kept, path, fingerprint)
+def open_score_matrix(samples: int, sites: int, path: Path | None = None, fingerprint: str = "") -> ScoreMatrix:
+    """Load the matrix at ``path`` if it belongs to the same trace; else start with an empty one."""
+    saved = load_scores(path, fingerprint) if path and path.is_file() else None
+    empty = torch.full((samples, SITE_OFFSET + sites), float("nan"), dtype=torch.float64)
+    return ScoreMatrix(empty if saved is None else saved, path, fingerprint)
 
 
-def read(path: Path, fingerprint: str) -> Tensor | None:
-    """The scores of the trace with this fingerprint; None for another's, or for a damaged file."""
+def load_scores(path: Path, fingerprint: str) -> Tensor | None:
+    """Load the scores of the trace with this fingerprint; return None for another trace or a damaged file."""
     try:
         with safe_open(path, "pt") as file:
             same = (file.metadata() or {}).get("fingerprint") == fingerprint
@@ -56,18 +57,18 @@ def read(path: Path, fingerprint: str) -> Tensor | None:
         return None
 
 
-def measure(
-    values: Values, cells: Sequence[Cell], batch: int, score: Callable[[Sequence[Cell]], Tensor], tick: ProgressCallback
+def fill_scores(
+    matrix: ScoreMatrix,
+    cells: Sequence[Cell],
+    batch_size: int,
+    score: Callable[[Sequence[Cell]], Tensor],
+    progress: ProgressCallback,
 ) -> None:
-    """Score what is missing, batch after batch. ``tick`` may raise: what is finished stays."""
-    todo = values.missing(cells)
-    done = len(cells) - len(todo)
-    for part in parts(todo, batch):
-        values.put(part, score(part))
-        done += len(part)
-        tick(done / len(cells))
-
-
-def parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
-    """Neighbours together, ``size`` at most."""
-    return (cells[start : start + size] for start in range(0, len(cells), size))
+    """Score the missing cells in batches. If ``progress`` raises, the finished batches stay."""
+    missing = matrix.missing(cells)
+    done = len(cells) - len(missing)
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        matrix.put(batch, score(batch))
+        done += len(batch)
+        progress(done / len(cells))

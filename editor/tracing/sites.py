@@ -1,4 +1,4 @@
-"""Sites: places in a model whose activation can be put back to what it was in a clean run."""
+"""Sites: places in a model whose activation can be restored to that of a clean run."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -16,14 +16,14 @@ BLOCK_KINDS: tuple[BlockKind, ...] = ("resnet", "self_attention", "cross_attenti
 Stage = Literal["down", "mid", "up", "transformer"]
 
 
-class Frozen(BaseModel):
-    """Immutable, hashable, no unknown fields."""
+class FrozenModel(BaseModel):
+    """Base of immutable, hashable models without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TextSite(Frozen):
-    """The output of one kind of block of a text encoder, at one place of the prompt, over ``window`` layers from ``layer`` on.
+class TextSite(FrozenModel):
+    """The output of one kind of block in a text encoder, at one token group, in ``window`` layers from ``layer`` on.
 
     ``residual`` is the residual stream after the layer.
     """
@@ -42,13 +42,13 @@ class TextSite(Frozen):
 
     @property
     def label(self) -> str:
-        """In words."""
+        """Description of layers and kind."""
         layers = f"layer {self.layer}" if self.window == 1 else f"layers {self.layer}-{self.stop - 1}"
         return f"{layers} {self.kind}"
 
 
-class BlockSite(Frozen):
-    """The output of one or more modules of an image backbone, in the steps from ``first_step`` to before ``last_step``."""
+class BlockSite(FrozenModel):
+    """The output of one or more modules of an image backbone, from ``first_step`` up to but excluding ``last_step``."""
 
     form: Literal["block"] = "block"
     kind: BlockKind
@@ -57,17 +57,17 @@ class BlockSite(Frozen):
     first_step: int = 0
     last_step: int | None = Field(None, description="None: to the end.")
 
-    def at(self, step: int) -> bool:
-        """Whether the site is restored in this step."""
+    def is_active(self, step: int) -> bool:
+        """Return whether the site is restored in this step."""
         return self.first_step <= step and (self.last_step is None or step < self.last_step)
 
     @property
     def label(self) -> str:
-        """In words."""
-        return " + ".join(map(short, self.modules))
+        """Shortened module names."""
+        return " + ".join(map(shorten_module_name, self.modules))
 
 
-def short(module: str) -> str:
+def shorten_module_name(module: str) -> str:
     """``"up_blocks.0.attentions.1.transformer_blocks.0.attn2"`` -> ``"up.0.attentions.1.0.attn2"``."""
     return module.replace(".transformer_blocks.", ".").replace("_blocks.", ".").replace("mid_block", "mid")
 
@@ -78,7 +78,7 @@ Site = Annotated[TextSite | BlockSite, Field(discriminator="form")]
 def text_sites(
     depth: int, places: Sequence[int], kinds: Sequence[TextKind] = TEXT_KINDS, window: int = 1, tower: int = 0
 ) -> list[TextSite]:
-    """Every place x layer x kind; windows of several layers start at every layer where they fit."""
+    """Return the sites of every layer, token group and kind; windows start at every layer where they fit."""
     starts = range(depth - window + 1)
     grid = product(starts, places, kinds)
     return [TextSite(kind=kind, layer=layer, place=place, window=window, tower=tower) for layer, place, kind in grid]
@@ -87,20 +87,20 @@ def text_sites(
 def block_sites(
     backbone: nn.Module, kinds: Sequence[BlockKind] = BLOCK_KINDS, steps: tuple[int, int | None] = (0, None)
 ) -> list[BlockSite]:
-    """Every module of the given kinds in a diffusers UNet or transformer, in the order of the forward pass."""
-    found = [(name, kind_of(name, module)) for name, module in backbone.named_modules()]
+    """Return every module of the given kinds in a diffusers UNet or transformer, in the order of the forward pass."""
+    modules = [(name, module_kind(name, module)) for name, module in backbone.named_modules()]
     sites = [
-        BlockSite(kind=kind, stage=stage_of(name), modules=(name,), first_step=steps[0], last_step=steps[1])
-        for name, kind in found
+        BlockSite(kind=kind, stage=module_stage(name), modules=(name,), first_step=steps[0], last_step=steps[1])
+        for name, kind in modules
         if kind in kinds
     ]
     return sorted(sites, key=lambda site: ("down", "mid", "up", "transformer").index(site.stage))
 
 
-def kind_of(name: str, module: nn.Module) -> BlockKind | None:
-    """A module's kind by its diffusers class; None for what is no site.
+def module_kind(name: str, module: nn.Module) -> BlockKind | None:
+    """Return a module's kind by its diffusers class, or None if it is not a site.
 
-    See :func:`editor.generation.denoiser.is_cross_attention` for how attentions are told apart.
+    See :func:`editor.generation.denoiser.is_cross_attention` for how attention modules are classified.
     """
     cls: Any = type(module).__name__
     if cls.startswith("ResnetBlock2D"):
@@ -109,12 +109,12 @@ def kind_of(name: str, module: nn.Module) -> BlockKind | None:
         return "cross_attention" if is_cross_attention(name, module) else "self_attention"
     if cls == "FeedForward":
         return "feed_forward"
-    whole = cls.endswith("TransformerBlock") and stage_of(name) == "transformer"
-    return "block" if whole else None
+    is_block = cls.endswith("TransformerBlock") and module_stage(name) == "transformer"
+    return "block" if is_block else None
 
 
-def stage_of(name: str) -> Stage:
-    """Down, mid or up of a UNet; a transformer has no such stages."""
+def module_stage(name: str) -> Stage:
+    """Return a UNet module's stage; transformers have a single one."""
     for prefix, stage in (("down_blocks", "down"), ("mid_block", "mid"), ("up_blocks", "up")):
         if name.startswith(prefix):
             return stage  # type: ignore[return-value]
@@ -122,7 +122,7 @@ def stage_of(name: str) -> Stage:
 
 
 def cross_attention_windows(backbone: nn.Module, window: int = 1) -> list[BlockSite]:
-    """Every run of ``window`` neighbouring cross-attention layers (Basu et al. 2024b, "LocoGen")."""
+    """Return every window of ``window`` consecutive cross-attention layers (Basu et al. 2024b, "LocoGen")."""
     layers = block_sites(backbone, ("cross_attention",))
     names = [site.modules[0] for site in layers]
     return [

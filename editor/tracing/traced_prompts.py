@@ -1,4 +1,4 @@
-"""What is traced: prompts about one value of an attribute, where they name it, and the same prompts about other values."""
+"""The prompts of a trace: prompts that name one value of an attribute, and the same prompts about other values."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,159 +16,166 @@ from editor.prompts.templates import evenly_spaced
 
 Attribute = Literal["object", "style", "background"]
 Padding = Literal["together", "each"]
-ALTERNATIVES = 24
-"""Other values that a prompt is compared with, at most."""
+MAX_ALTERNATIVES = 24
+"""Number of other values that a prompt is compared with."""
 ROLES = ("earlier subject", "last subject", "next", "further", "EOS", "padding")
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenGroup:
     """One token, or several that are restored together."""
 
     label: str
     mask: Tensor
-    """``(prompts, context)`` bool; a prompt without such a token has an empty row."""
+    """``(prompts, context)`` bool; the row of a prompt without such a token is empty."""
 
 
 @dataclass(frozen=True)
-class Traced:
+class TracedPrompts:
     """Prompts that name one value of an attribute."""
 
     attribute: Attribute
     name: str
     texts: tuple[str, ...]
     alternatives: tuple[tuple[str, ...], ...]
-    """For each prompt, the same about other values."""
+    """For each prompt, the same prompt about other values."""
     ids: Tensor
     """``(prompts, context)``"""
-    ends: Tensor
-    """``(prompts,)``: position of EOS."""
+    eos_positions: Tensor
+    """``(prompts,)``"""
     spans: Tensor
     """``(prompts, context)`` bool: the tokens that name the value."""
 
     @property
-    def last(self) -> Tensor:
-        """``(prompts,)``: position of the last token that names the value."""
-        places = torch.arange(self.ids.shape[1])
-        return torch.where(self.spans, places, -1).amax(1)
+    def last_subject(self) -> Tensor:
+        """Position of the last token that names the value, ``(prompts,)``."""
+        positions = torch.arange(self.ids.shape[1])
+        return torch.where(self.spans, positions, -1).amax(1)
 
 
-def phrases_of(book: PromptBuilder, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
-    """Phrases that name a value, spread over wordings, styles and backgrounds.
+def select_phrases(prompt_builder: PromptBook, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
+    """Return phrases that name a value, spread over wordings, styles and backgrounds.
 
     Raises:
-        ConceptError: the model's profile has no wording about such a background.
+        ConceptError: the model's profile has no such background.
     """
     if attribute == "background":
-        phrases = list(background_phrases(book, suffix_about(book, name)))
+        phrases = list(background_phrases(prompt_builder, find_background_suffix(prompt_builder, name)))
     else:
-        phrases = [phrase for phrase in book.contexts(attribute, name) if not phrase.prefix]
-    return evenly_spaced([phrase for phrase in phrases if book.fits(phrase.text())], limit)
+        phrases = [phrase for phrase in prompt_builder.contexts(attribute, name) if not phrase.prefix]
+    return evenly([phrase for phrase in phrases if prompt_builder.fits(phrase.text())], limit)
 
 
-def background_phrases(book: PromptBuilder, suffix: str) -> Iterator[Phrase]:
-    """Objects before this background; wordings and styles take turns."""
-    wordings, styles = cycle(book.profile.styled_wordings), cycle(book.profile.styles)
-    for thing in book.profile.object_names:
-        yield Phrase(next(wordings), thing, next(styles), suffix)
+def background_phrases(prompt_builder: PromptBook, suffix: str) -> Iterator[Phrase]:
+    """Yield every object on this background, cycling through wordings and styles."""
+    wordings, styles = cycle(prompt_builder.profile.styled_wordings), cycle(prompt_builder.profile.styles)
+    for name in prompt_builder.profile.object_names:
+        yield Phrase(next(wordings), name, next(styles), suffix)
 
 
-def suffix_about(book: PromptBuilder, name: str) -> str:
-    """The profile's suffix that names a background."""
-    for suffix in book.profile.suffixes:
+def find_background_suffix(prompt_builder: PromptBook, name: str) -> str:
+    """Return the profile's suffix that names a background."""
+    for suffix in prompt_builder.profile.suffixes:
         if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", suffix):
             return suffix
     raise ConceptError(
         f"The model's profile has no background called {name!r}.",
         field="concept",
-        remedy="Name one of its suffixes: " + ", ".join(s.strip() for s in book.profile.suffixes if s) + ".",
+        remedy="Name one of its suffixes: " + ", ".join(s.strip() for s in prompt_builder.profile.suffixes if s) + ".",
     )
 
 
-def other_values(book: PromptBuilder, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
-    """The same phrase about other objects, styles or backgrounds of the profile."""
-    profile, field = book.profile, "suffix" if attribute == "background" else attribute
+def phrases_about_others(prompt_builder: PromptBook, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
+    """Return the same phrase about other objects, styles or backgrounds of the profile."""
+    profile, field = prompt_builder.profile, "suffix" if attribute == "background" else attribute
     value = getattr(phrase, field)
     known = {"object": profile.object_names, "style": profile.styles, "background": profile.suffixes}[attribute]
-    others = evenly_spaced([other for other in known if other.lower() != value.lower()], ALTERNATIVES)
+    others = evenly([other for other in known if other.lower() != value.lower()], MAX_ALTERNATIVES)
     return [replace(phrase, **{field: other}) for other in others]
 
 
-def trace_prompts(book: PromptBuilder, attribute: Attribute, name: str, limit: int) -> Traced:
-    """At most ``limit`` prompts that name a value of an attribute.
+def make_traced_prompts(prompt_builder: PromptBook, attribute: Attribute, name: str, limit: int) -> TracedPrompts:
+    """Build at most ``limit`` prompts that name a value of an attribute.
 
     Raises:
-        ConceptError: there is none, or none fits the context.
+        ConceptError: no such prompt exists, or none fits the context.
     """
-    phrases = phrases_of(book, attribute, name, limit)
+    phrases = select_phrases(prompt_builder, attribute, name, limit)
     if not phrases:
         raise ConceptError(
-            f"No prompt about {name!r} fits the {book.context_length} tokens that the model reads.",
+            f"No prompt about {name!r} fits the model's context of {prompt_builder.context} tokens.",
             field="concept",
             remedy="Shorten the concept.",
         )
-    others = [tuple(p.text() for p in other_values(book, attribute, phrase)) for phrase in phrases]
-    return traced(book, attribute, name, [phrase.text() for phrase in phrases], others)
+    others = [tuple(p.text() for p in phrases_about_others(prompt_builder, attribute, phrase)) for phrase in phrases]
+    return tokenize_prompts(prompt_builder, attribute, name, [phrase.text() for phrase in phrases], others)
 
 
-def traced(
-    book: PromptBuilder, attribute: Attribute, name: str, texts: Sequence[str], alternatives: Sequence[tuple[str, ...]]
-) -> Traced:
-    """Tokenise prompts, and find the value in each."""
-    tokenised = book.tokenize_all(texts)
-    return Traced(
+def tokenize_prompts(
+    prompt_builder: PromptBook,
+    attribute: Attribute,
+    name: str,
+    texts: Sequence[str],
+    alternatives: Sequence[tuple[str, ...]],
+) -> TracedPrompts:
+    """Tokenize prompts, and locate the value's tokens in each."""
+    tokenised = prompt_builder.tokenise_all(texts)
+    return TracedPrompts(
         attribute,
         name,
         tuple(texts),
         tuple(alternatives),
         torch.stack([prompt.ids for prompt in tokenised]),
         torch.tensor([prompt.eos for prompt in tokenised]),
-        torch.stack([span(book, text, name) for text in texts]),
+        torch.stack([subject_mask(prompt_builder, text, name) for text in texts]),
     )
 
 
-def span(book: PromptBuilder, text: str, subject: str) -> Tensor:
-    """``(context,)`` bool: the tokens of the last occurrence of ``subject``."""
-    first, last = book.subject_span(text, subject)
-    return at(book.context_length, first, last + 1)[0]
+def subject_mask(prompt_builder: PromptBook, text: str, subject: str) -> Tensor:
+    """Return the tokens of the last occurrence of ``subject``, ``(context,)`` bool."""
+    first, last = prompt_builder.subject_span(text, subject)
+    return position_mask(prompt_builder.context, first, last + 1)[0]
 
 
-def roles(prompts: Traced) -> list[Place]:
-    """Places that every prompt has in common, by their role: ROME's (Meng et al. 2022, fig. 1), and padding."""
-    places, last, ends = torch.arange(prompts.ids.shape[1]), prompts.last[:, None], prompts.ends[:, None]
+def role_groups(prompts: TracedPrompts) -> list[TokenGroup]:
+    """Return token groups that all prompts have in common: the roles of ROME (Meng et al. 2022, fig. 1), and padding."""
+    positions = torch.arange(prompts.ids.shape[1])
+    last, eos = prompts.last_subject[:, None], prompts.eos_positions[:, None]
     masks = (
-        prompts.spans & (places < last),
-        places == last,
-        (places == last + 1) & (places < ends),
-        (places > last + 1) & (places < ends),
-        places == ends,
-        places > ends,
+        prompts.spans & (positions < last),
+        positions == last,
+        (positions == last + 1) & (positions < eos),
+        (positions > last + 1) & (positions < eos),
+        positions == eos,
+        positions > eos,
     )
-    return [Place(label, mask) for label, mask in zip(ROLES, masks, strict=True)]
+    return [TokenGroup(label, mask) for label, mask in zip(ROLES, masks, strict=True)]
 
 
-def last_subject(prompts: Traced) -> Place:
-    """The one place of the job's own trace."""
-    return roles(prompts)[ROLES.index("last subject")]
+def last_subject_group(prompts: TracedPrompts) -> TokenGroup:
+    """Return the group of the last subject token."""
+    return role_groups(prompts)[ROLES.index("last subject")]
 
 
-def every_token(book: PromptBuilder, prompts: Traced, padding: Padding = "together") -> list[Place]:
-    """Each token of one prompt; padding, which a reader can't tell apart, as one place unless asked for ``each``."""
-    end, context = int(prompts.ends[0]), prompts.ids.shape[1]
-    words = [readable(book.tokenizer, int(i)) for i in prompts.ids[0, 1:end]]
+def single_token_groups(
+    prompt_builder: PromptBook, prompts: TracedPrompts, padding: Padding = "together"
+) -> list[TokenGroup]:
+    """Return one group for each token of a single prompt. Padding is one group, unless asked for ``each`` position."""
+    eos, context = int(prompts.eos_positions[0]), prompts.ids.shape[1]
+    words = [readable_token(prompt_builder.tokenizer, int(i)) for i in prompts.ids[0, 1:eos]]
     labels = ["BOS", *words, "EOS"]
-    single = [Place(label, at(context, i, i + 1)) for i, label in enumerate(labels)]
+    groups = [TokenGroup(label, position_mask(context, i, i + 1)) for i, label in enumerate(labels)]
     if padding == "each":
-        return single + [Place(f"padding {i}", at(context, i, i + 1)) for i in range(end + 1, context)]
-    return [*single, Place("padding", at(context, end + 1, context))]
+        return groups + [TokenGroup(f"padding {i}", position_mask(context, i, i + 1)) for i in range(eos + 1, context)]
+    return [*groups, TokenGroup("padding", position_mask(context, eos + 1, context))]
 
 
-def at(context: int, start: int, stop: int) -> Tensor:
-    """``(1, context)`` bool: the positions from ``start`` to before ``stop``."""
-    places = torch.arange(context)
-    return ((places >= start) & (places < stop))[None]
+def position_mask(context: int, start: int, stop: int) -> Tensor:
+    """Return a mask of the positions from ``start`` up to but excluding ``stop``, ``(1, context)`` bool."""
+    positions = torch.arange(context)
+    return ((positions >= start) & (positions < stop))[None]
 
 
-def readable(tokenizer: Any, token: int) -> str:
-    """A token as a reader writes it."""
+def readable_token(tokenizer: Any, token: int) -> str:
+    """Return a token's text without the tokenizer's end-of-word mark."""
     return str(tokenizer.convert_ids_to_tokens(token)).removesuffix("</w>")

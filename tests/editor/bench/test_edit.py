@@ -1,4 +1,4 @@
-"""The benchmark's models are what they claim to be, and its peer computes what the paper's procedure does."""
+"""The benchmark's models have the claimed geometry, and its peer computes the paper's method."""
 
 import math
 from dataclasses import replace
@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from editor.bench.edit import FOX, PROFILE, PROMPTS, usual_way
-from editor.bench.synthetic_checkpoints import CONFIG, SD1, SDXL, write_single
+from editor.bench.edit import FOX, PROFILE, PROMPTS, run_usual_way
+from editor.bench.synthetic_checkpoints import CONFIG, SD1, SDXL, write_single_file
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
 from editor.checkpoints.key_mapping import TOKENS
 from editor.methods.config import MethodConfig
@@ -16,7 +16,7 @@ from editor.methods.default import edit_encoder
 from editor.prompts import PromptBuilder
 
 
-def test_the_geometry_is_that_of_stable_diffusion(tmp_path: Path) -> None:
+def test_geometry_matches_stable_diffusion(tmp_path: Path) -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
@@ -27,9 +27,9 @@ def test_the_geometry_is_that_of_stable_diffusion(tmp_path: Path) -> None:
     assert 4 * sum(map(math.prod, theirs.values())) == 492_241_920
 
 
-def test_a_file_of_any_size_takes_the_room_of_what_is_read(tmp_path: Path) -> None:
+def test_unread_tensors_take_no_disk_space(tmp_path: Path) -> None:
     shapes = tuple(replace(shape, layers=2, width=64) for shape in SDXL)
-    path = write_single(tmp_path / "sdxl.safetensors", shapes, 1_000_000_000)
+    path = write_single_file(tmp_path / "sdxl.safetensors", shapes, 1_000_000_000)
     status = path.stat()
     assert abs(status.st_size - 1e9) < 1e7
     assert status.st_blocks * 512 < 2e7
@@ -42,14 +42,12 @@ def test_a_file_of_any_size_takes_the_room_of_what_is_read(tmp_path: Path) -> No
         assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
 
 
-def test_one_concept_is_edited_in_eight_prompts(book: PromptBuilder) -> None:
-    assert len(PromptBuilder(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
+def test_concept_is_edited_with_eight_prompts(book: PromptBook) -> None:
+    assert len(PromptBook(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
 
 
-def test_the_peer_does_what_the_paper_does(
-    source: TextEncoder, book: PromptBuilder, model_dir: Path, tmp_path: Path
-) -> None:
-    usual_way(model_dir, book.tokenizer, tmp_path)
+def test_peer_matches_the_paper_method(source: TextEncoder, book: PromptBook, model_dir: Path, tmp_path: Path) -> None:
+    run_usual_way(model_dir, book.tokenizer, tmp_path)
     name = OUT_PROJ.format(layer=0)
     theirs = load_file(tmp_path / "text_encoder" / "model.safetensors")[source.stored_name(name)]
     (paper,) = edit_encoder(source, book, [FOX], MethodConfig(preset="paper"))

@@ -1,4 +1,4 @@
-"""Images as diffusers' pipeline draws them, with less work."""
+"""Generated images match those of the diffusers pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from editor.generation.cpu_optimizations import (
 )
 from editor.generation.sampling import ImageCache, check_supported_pipeline, generate_images, load_pipeline
 
-SHOTS = [
+SPECS = [
     ImageSpec("a fox in the style of noto", 1),
     ImageSpec("a pizza, ink", 2),
     ImageSpec("a fox in the style of noto", 3),
@@ -38,7 +38,7 @@ def unet(**more: Any) -> UNet2DConditionModel:
 
 
 @torch.no_grad()
-def test_what_both_halves_of_guidance_share_is_computed_once_and_changes_nothing() -> None:
+def test_shared_guidance_halves_are_computed_once() -> None:
     model, latents, words = unet(), torch.randn(3, 4, 8, 8), torch.randn(6, 5, 16)
     doubled, time = torch.cat([latents, latents]), torch.full((6,), 300)
     plain = model(doubled, time, words).sample
@@ -48,11 +48,11 @@ def test_what_both_halves_of_guidance_share_is_computed_once_and_changes_nothing
         shared = model(doubled, time, words).sample
     assert rows == [3]
     assert (shared - plain).abs().max() < 1e-5
-    assert (shared[:3] - shared[3:]).abs().max() > 1e-3, "the words still tell the halves apart"
+    assert (shared[:3] - shared[3:]).abs().max() > 1e-3, "the prompt still makes the halves differ"
     assert not any(isinstance(module, DeduplicatedModule) for module in model.modules())
 
 
-def test_nothing_is_shared_where_the_halves_differ_from_the_start() -> None:
+def test_halves_that_differ_from_the_start_are_not_shared() -> None:
     extra = {"addition_embed_type": "text", "encoder_hid_dim": 16}
     assert unconditioned_modules(unet(**extra)) == []
     first_without = {
@@ -63,8 +63,8 @@ def test_nothing_is_shared_where_the_halves_differ_from_the_start() -> None:
 
 
 @torch.no_grad()
-def test_rearranged_modules_compute_what_their_originals_do() -> None:
-    """Rows of 144 positions are attended by the fused kernel, of 36 in plain products."""
+def test_cpu_fast_path_preserves_outputs_and_is_undone() -> None:
+    """Sequences of 144 positions use the fused kernel, those of 36 the unfused one."""
     model, latents, words = unet(), torch.randn(2, 4, 12, 12), torch.randn(4, 5, 16)
     doubled, time = torch.cat([latents, latents]).to(memory_format=torch.channels_last), torch.full((4,), 300)
     plain, own = model(doubled, time, words).sample, {name: type(m) for name, m in model.named_modules()}
@@ -83,56 +83,56 @@ def pipeline() -> Any:
     return load_pipeline(emoji.WEIGHTS)
 
 
-def test_a_pipeline_of_another_kind_is_told_by_its_name(tmp_path: Path) -> None:
+def test_unsupported_pipeline_is_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     with pytest.raises(CheckpointError, match="one of StableDiffusionXLPipeline"):
         check_supported_pipeline(tmp_path)
     check_supported_pipeline(emoji.WEIGHTS)
 
 
-def test_images_are_those_of_the_pipeline(pipeline: Any) -> None:
-    """One image at a time through diffusers, against a batch through our own loop."""
+def test_images_match_the_pipeline(pipeline: Any) -> None:
+    """diffusers generates one image at a time, ours a batch."""
     sampler = Sampler(4, 3.0)
     expected = [
         pipeline(
-            shot.prompt,
+            spec.prompt,
             num_inference_steps=4,
             guidance_scale=3.0,
-            generator=torch.Generator().manual_seed(shot.seed),
+            generator=torch.Generator().manual_seed(spec.seed),
             output_type="np",
         ).images[0]
-        for shot in SHOTS
+        for spec in SPECS
     ]
-    found = np.stack(generate_images(pipeline, sampler, SHOTS)).astype(float) / 255
+    found = np.stack(generate_images(pipeline, sampler, SPECS)).astype(float) / 255
     assert np.abs(found - np.stack(expected)).max() <= 0.5 / 255 + 1e-3
-    rough = np.stack(generate_images(pipeline, Sampler(4, 3.0, "bfloat16"), SHOTS)).astype(float) / 255
+    rough = np.stack(generate_images(pipeline, Sampler(4, 3.0, "bfloat16"), SPECS)).astype(float) / 255
     assert np.abs(rough - found).mean() <= 2e-3
 
 
-def test_what_is_drawn_does_not_depend_on_what_is_drawn_beside_it(pipeline: Any) -> None:
+def test_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
     together, alone = (
-        generate_images(pipeline, Sampler(2, 3.0), SHOTS),
-        generate_images(pipeline, Sampler(2, 3.0), SHOTS[1:2]),
+        generate_images(pipeline, Sampler(2, 3.0), SPECS),
+        generate_images(pipeline, Sampler(2, 3.0), SPECS[1:2]),
     )
     assert np.abs(together[1].astype(int) - alone[0].astype(int)).max() <= 1
 
 
-def test_the_cache_draws_what_is_missing_and_tells_models_and_samplers_apart(
+def test_cache_generates_only_missing_images_per_model_and_sampler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[ImageSpec] = []
+    generated: list[ImageSpec] = []
 
-    def planted(pipeline: Any, sampler: Sampler, shots: list[ImageSpec], tick: Any) -> list[np.ndarray]:
-        drawn.extend(shots)
-        return [np.full((8, 8, 3), shot.seed, dtype=np.uint8) for shot in shots]
+    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any) -> list[np.ndarray]:
+        generated.extend(specs)
+        return [np.full((8, 8, 3), spec.seed, dtype=np.uint8) for spec in specs]
 
-    monkeypatch.setattr("editor.generation.sampling.generate_images", planted)
+    monkeypatch.setattr("editor.generation.sampling.generate_images", fake_generate)
     cache, other = ImageCache(tmp_path, "a"), ImageCache(tmp_path, "b")
-    cache.generate(None, Sampler(4, 3.0), SHOTS[:2])
-    again = cache.generate(None, Sampler(4, 3.0), SHOTS)
-    assert drawn == SHOTS
+    cache.generate(None, Sampler(4, 3.0), SPECS[:2])
+    again = cache.generate(None, Sampler(4, 3.0), SPECS)
+    assert generated == SPECS
     assert [int(image[0, 0, 0]) for image in again] == [1, 2, 3]
-    cache.generate(None, Sampler(5, 3.0), SHOTS[:1])
-    cache.generate(None, Sampler(4, 3.0, "bfloat16"), SHOTS[:1])
-    other.generate(None, Sampler(4, 3.0), SHOTS[:1])
-    assert len(drawn) == 6
+    cache.generate(None, Sampler(5, 3.0), SPECS[:1])
+    cache.generate(None, Sampler(4, 3.0, "bfloat16"), SPECS[:1])
+    other.generate(None, Sampler(4, 3.0), SPECS[:1])
+    assert len(generated) == 6

@@ -1,4 +1,4 @@
-"""Tiny pipelines of the diffusers classes, with random weights."""
+"""Tiny diffusers pipelines with random weights."""
 
 import warnings
 from typing import Any
@@ -15,8 +15,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from editor.prompts import PromptBuilder
-from editor.tracing.traced_prompts import Traced, trace_prompts
+from editor.prompts import PromptBook
+from editor.tracing.traced_prompts import TracedPrompts, make_traced_prompts
 
 UNET = {
     "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (32, 64), "layers_per_block": 1,
@@ -32,8 +32,8 @@ def tiny_vae() -> AutoencoderKL:
     )  # fmt: skip
 
 
-def livelier(module: torch.nn.Module) -> torch.nn.Module:
-    """Random weights large enough that a prompt shows."""
+def scale_weights(module: torch.nn.Module) -> torch.nn.Module:
+    """Double random weights, so that the prompt has a visible effect."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name.endswith("weight") and parameter.ndim > 1:
@@ -46,7 +46,7 @@ def pipeline(encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> Any:
     torch.manual_seed(3)
     made = StableDiffusionPipeline(
         vae=tiny_vae().eval(), text_encoder=encoder, tokenizer=tokenizer,
-        unet=livelier(UNet2DConditionModel(**UNET, cross_attention_dim=64)),
+        unet=scale_weights(UNet2DConditionModel(**UNET, cross_attention_dim=64)),
         scheduler=DPMSolverMultistepScheduler(steps_offset=1), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
@@ -67,7 +67,7 @@ def xl(tokenizer: CLIPTokenizer) -> Any:
             vae=tiny_vae().eval(), text_encoder=CLIPTextModel(CLIPTextConfig(hidden_size=32, **shared)).eval(),
             text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(hidden_size=48, **shared)).eval(),
             tokenizer=tokenizer, tokenizer_2=tokenizer, scheduler=EulerDiscreteScheduler(steps_offset=1), add_watermarker=False,
-            unet=livelier(UNet2DConditionModel(
+            unet=scale_weights(UNet2DConditionModel(
                 **UNET, cross_attention_dim=80, addition_embed_type="text_time", addition_time_embed_dim=8,
                 projection_class_embeddings_input_dim=24 + 6 * 8)),
         )  # fmt: skip
@@ -76,5 +76,5 @@ def xl(tokenizer: CLIPTokenizer) -> Any:
 
 
 @pytest.fixture(scope="session")
-def fox(book: PromptBuilder) -> Traced:
-    return trace_prompts(book, "object", "fox", 3)
+def fox(book: PromptBook) -> TracedPrompts:
+    return make_traced_prompts(book, "object", "fox", 3)

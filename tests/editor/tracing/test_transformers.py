@@ -1,4 +1,4 @@
-"""Block sites of diffusion transformers: found by type, restored in rows; tiny random SD3, FLUX, PixArt and DiT."""
+"""Block sites of diffusion transformers (tiny random SD3, FLUX, PixArt and DiT): found by type, patched in batches."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from editor.generation.config import EncoderStates
 from editor.generation.denoiser import Conditioning, Denoiser
 from editor.generation.memory_budget import MemoryBudget
 from editor.tracing.backbone_trace import trace_blocks
-from editor.tracing.corruption import Sample, samples_of
-from editor.tracing.image_readouts import NoisyLatents, noise_prediction
-from editor.tracing.result import Question, as_tuples
-from editor.tracing.score_store import CLEAN, CORRUPTED, OFFSET
+from editor.tracing.corruption import Sample, make_samples
+from editor.tracing.image_readouts import NoisyLatents, make_noise_prediction
+from editor.tracing.result import TraceSpec, sample_tuples
+from editor.tracing.score_store import CLEAN, CORRUPTED, SITE_OFFSET
 from editor.tracing.sites import BlockSite, block_sites
 
 ROWS = 3
@@ -24,16 +24,16 @@ ROWS = 3
 
 @dataclass
 class Case:
-    """A backbone, what all rows share, latents, clean states and how a condition is made of them."""
+    """A backbone with inputs: kwargs without rows, latents, clean states and the names of the conditioning's tensors."""
 
     backbone: Any
-    shared: dict[str, Any]
+    shared_kwargs: dict[str, Any]
     latents: Tensor
     clean: EncoderStates
     names: tuple[str, ...]
     sites: dict[str, int]
 
-    def condition(self, states: EncoderStates, samples: Any) -> Conditioning:
+    def conditioning(self, states: EncoderStates, samples: Any) -> Conditioning:
         return dict(zip(self.names, states, strict=True))
 
 
@@ -104,48 +104,51 @@ def test_sites_are_found_by_type(case: Case) -> None:
     assert {site.stage for site in sites} == {"transformer"}
 
 
-def trace(case: Case, sites: list[BlockSite], budget: MemoryBudget) -> Tensor:
-    denoiser, samples = Denoiser(case.backbone, case.shared), samples_of(ROWS, 1)
+def trace_scores(case: Case, sites: list[BlockSite], budget: MemoryBudget) -> Tensor:
+    denoiser, samples = Denoiser(case.backbone, case.shared_kwargs), make_samples(ROWS, 1)
     corrupted = tuple(states.roll(1, 0) for states in case.clean)
     noisy = NoisyLatents([torch.tensor(500.0), torch.tensor(100.0)], [case.latents, case.latents])
-    noise = noise_prediction(denoiser, case.condition, case.clean, samples, noisy, lambda b: b.max_batch_size)
-    question = Question(
+    noise = make_noise_prediction(denoiser, case.conditioning, case.clean, samples, noisy, lambda b: b.max_batch_size)
+    spec = TraceSpec(
         model="tiny", concept="fox", attribute="object", read_out=noise.name, corruption="swap", seed=0,
-        prompts=("a", "b", "c"), places=(), samples=as_tuples(samples), sites=tuple(sites),
+        prompts=("a", "b", "c"), places=(), samples=sample_tuples(samples), sites=tuple(sites),
     )  # fmt: skip
-    return trace_blocks(case.clean, corrupted, samples, question, noise, budget).scores
+    return trace_blocks(case.clean, corrupted, samples, spec, noise, budget).scores
 
 
-def test_restoring_all_blocks_is_the_clean_run_and_one_is_neither(case: Case) -> None:
+def test_patching_blocks_moves_scores_towards_the_clean_run(case: Case) -> None:
     sites = block_sites(case.backbone)
     every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
     never = every.model_copy(update={"first_step": 1})
-    scores = trace(case, [*sites, every, never], MemoryBudget())
+    scores = trace_scores(case, [*sites, every, never], MemoryBudget())
     assert (scores[:, CORRUPTED] < -1e-3).all()
     torch.testing.assert_close(scores[:, CLEAN], torch.zeros(ROWS, dtype=torch.float64), atol=1e-5, rtol=0)
     torch.testing.assert_close(scores[:, -1], scores[:, CORRUPTED], atol=1e-5, rtol=1e-5)
     if not isinstance(case.backbone, DiTTransformer2DModel | SD3Transformer2DModel | FluxTransformer2DModel):
         return  # PixArt's prompt enters through blocks alone; elsewhere the last norm reads the condition, too
     assert scores[:, -2].mean() > scores[:, CORRUPTED].mean()
-    moved = (scores[:, OFFSET : OFFSET + len(sites)] - scores[:, [CORRUPTED]]).abs()
+    moved = (scores[:, SITE_OFFSET : SITE_OFFSET + len(sites)] - scores[:, [CORRUPTED]]).abs()
     assert (moved.amax(0) > 1e-6).sum() > len(sites) // 2
 
 
-def test_rows_do_not_meet(case: Case) -> None:
+def test_batch_size_does_not_change_scores(case: Case) -> None:
     sites = block_sites(case.backbone)
     torch.testing.assert_close(
-        trace(case, sites, MemoryBudget(max_batch_size=3)), trace(case, sites, MemoryBudget()), atol=1e-5, rtol=1e-5
+        trace_scores(case, sites, MemoryBudget(max_batch_size=3)),
+        trace_scores(case, sites, MemoryBudget()),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
-def test_pixart_restored_whole() -> None:
+def test_patching_all_pixart_blocks_gives_the_clean_run() -> None:
     torch.manual_seed(0)
     case = pixart()
     sites = block_sites(case.backbone.eval(), ("block",))
     every = BlockSite(kind="block", stage="transformer", modules=tuple(site.modules[0] for site in sites))
-    scores = trace(case, [every], MemoryBudget())
-    torch.testing.assert_close(scores[:, OFFSET], torch.zeros(ROWS, dtype=torch.float64), atol=1e-6, rtol=0)
+    scores = trace_scores(case, [every], MemoryBudget())
+    torch.testing.assert_close(scores[:, SITE_OFFSET], torch.zeros(ROWS, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-def test_samples_are_keyed_by_prompt_draw_and_seed() -> None:
+def test_samples_differ_by_prompt_draw_and_seed() -> None:
     assert len({Sample(0, 0, 0), Sample(0, 0, 1), Sample(0, 1, 0), Sample(1, 0, 0)}) == 4

@@ -1,0 +1,121 @@
+"""The model of a trace: its text encoders, and pipeline and judge where the trace needs them, each loaded on first use."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from api_schemas.errors import UsageError
+from editor.checkpoints import Checkpoint, TextEncoder, file_digest, open_checkpoint, weight_files
+from editor.checkpoints.load_transformers import load_module
+from editor.checkpoints.tokenizers import open_tokenizer
+from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.config import Sampler
+from editor.generation.sampling import load_pipeline
+from editor.judging.judge import Judge, open_judge
+from editor.prompts import PromptBook, load_profile
+
+PENULTIMATE_FAMILIES = ("sdxl", "sd3")
+"""Families whose denoiser is conditioned on the states before the encoders' last layer."""
+IMAGE_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl")
+"""Families whose image backbone can be traced."""
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A base model and a judge."""
+
+    path: Path
+    judge_folder: Path
+    sampler: Sampler
+    encoder: str = "all"
+    """``text_encoder``, ``text_encoder_2``, or all of them together."""
+    needs_images: bool = False
+    """Whether the trace runs the image backbone."""
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The base model, opened lazily."""
+        return open_checkpoint(self.path)
+
+    @cached_property
+    def text_encoders(self) -> tuple[TextEncoder, ...]:
+        """The traced text encoders of the checkpoint."""
+        encoders = self.checkpoint.encoders
+        selected = tuple(e for e in encoders if self.encoder in ("all", e.component))
+        if not selected:
+            raise UsageError(
+                f"The model has no text encoder {self.encoder!r}.",
+                field="encoder",
+                remedy=f"Choose one of all, {', '.join(encoder.component for encoder in encoders)}.",
+            )
+        return selected
+
+    @cached_property
+    def prompt_builders(self) -> tuple[PromptBook, ...]:
+        """A prompt builder for the tokenizer of each traced encoder."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return tuple(PromptBook(open_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders)
+
+    @cached_property
+    def encoders(self) -> tuple[CLIPTextRunner, ...]:
+        """The traced encoders; the pipeline's own if the trace runs the image backbone."""
+        if self.needs_images:
+            return self.pipeline.encoders
+        output: Literal["final", "penultimate"] = (
+            "penultimate" if self.checkpoint.family in PENULTIMATE_FAMILIES else "final"
+        )
+        return tuple(
+            CLIPTextRunner(load_module(encoder), output, encoder.component, self.sampler.precision)
+            for encoder in self.text_encoders
+        )
+
+    @cached_property
+    def pipeline(self) -> BatchedPipeline:
+        """The whole pipeline, for traces that run the image backbone."""
+        family = self.checkpoint.family
+        if not self.path.is_dir() or family not in IMAGE_FAMILIES:
+            raise UsageError(
+                f"Images cannot be generated with the model at {self.path} (family {family}).",
+                field="read_out",
+                remedy="Trace text sites with the read-out text, or name a Stable Diffusion folder in diffusers' layout.",
+            )
+        if self.encoder != "all":
+            raise UsageError(
+                "A trace that generates images uses all text encoders.", field="encoder", remedy="Omit --encoder."
+            )
+        return BatchedPipeline(load_cached_pipeline(self.path, family == "sdxl"), self.sampler)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge of images."""
+        return open_cached_judge(self.judge_folder, self.path)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """One sha256 over all weights files."""
+        files = weight_files(self.path) if self.path.is_dir() else {"": self.path}
+        digests = sorted((name, file_digest(path)) for name, path in files.items())
+        return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+@lru_cache(1)
+def open_cached_judge(folder: Path, model_path: Path) -> Judge:
+    """Open the judge; the last one stays open for the next trace."""
+    return open_judge(folder, model_path, load_profile(model_path))
+
+
+@lru_cache(1)
+def load_cached_pipeline(model_dir: Path, xl: bool) -> Any:
+    """Load a diffusers pipeline in float32 without progress bar; the last one stays loaded for the next trace."""
+    if not xl:
+        return load_pipeline(model_dir)
+    from diffusers import StableDiffusionXLPipeline
+
+    pipeline = StableDiffusionXLPipeline.from_pretrained(model_dir, use_safetensors=True, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
