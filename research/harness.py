@@ -1,4 +1,4 @@
-"""Draw and judge: what every measurement shares."""
+"""Generate images with the embedded model and judge them; shared by all studies. Imported, not run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
-OTHERS: dict[Preset, int] = {"default": 96, "paper": 32}
-"""Prompts about other things; what the released procedure loses shows in few."""
+OTHER_PROMPTS: dict[Preset, int] = {"default": 96, "paper": 32}
+"""Number of prompts about other concepts. The damage of the released procedure is large enough to show in a few."""
 
 
 @dataclass(frozen=True)
-class Studio:
-    """The embedded model, its judge, and images of the unedited model."""
+class EmbeddedModel:
+    """The embedded model, its judge, and a cache of the unedited model's images."""
 
     cache: Path
 
@@ -41,63 +41,61 @@ class Studio:
         return open_checkpoint(emoji.WEIGHTS).encoders[0]
 
     @cached_property
-    def book(self) -> PromptBuilder:
-        """Its prompts."""
-        return open_prompt_builder(emoji.WEIGHTS)
+    def prompt_builder(self) -> PromptBook:
+        """The text encoder's prompt builder."""
+        return open_book(emoji.WEIGHTS)
 
     @cached_property
     def judge(self) -> Judge:
-        """Never the edited encoder."""
-        return open_judge(emoji.JUDGE, emoji.WEIGHTS, self.book.profile)
+        """The judge, whose encoder is never the edited one."""
+        return open_judge(emoji.JUDGE, emoji.WEIGHTS, self.prompt_builder.profile)
 
     @cached_property
     def pipeline(self) -> Any:
-        """The whole model."""
+        """The whole pipeline."""
         return load_pipeline(emoji.WEIGHTS)
 
     @cached_property
-    def before(self) -> ImageCache:
-        """Images of the unedited model."""
+    def base_images(self) -> ImageCache:
+        """The cache of the unedited model's images."""
         return ImageCache(self.cache, "".join(map(file_digest, weight_files(emoji.WEIGHTS).values())))
 
     @contextmanager
-    def edited(self, edits: Sequence[TensorEdit]) -> Iterator[None]:
-        """Within, the pipeline is the edited model's."""
-        updates: list[TensorUpdate] = [done.update for done in edits]
+    def with_edits(self, edits: Sequence[Edit]) -> Iterator[None]:
+        """Apply edits to the pipeline, and revert them on exit."""
+        updates: list[TensorUpdate] = [edit.update for edit in edits]
         apply_updates(self.pipeline, updates)
         try:
             yield
         finally:
             revert_updates(self.pipeline, updates)
 
-    def both(self, edits: Sequence[TensorEdit], shots: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
-        """Images before and after."""
-        before = self.before.generate(self.pipeline, SAMPLER, shots)
-        with self.edited(edits):
-            return before, generate_images(self.pipeline, SAMPLER, shots)
+    def generate_pairs(self, edits: Sequence[Edit], specs: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
+        """Generate images before and after the edits."""
+        before = self.base_images.generate(self.pipeline, SAMPLER, specs)
+        with self.with_edits(edits):
+            return before, generate_images(self.pipeline, SAMPLER, specs)
 
-    def hits(self, images: Sequence[Image], phrases: Sequence[Phrase], asks: ConceptKind) -> list[bool]:
-        """Whether the judge finds in each image what its prompt asked for."""
-        found, _ = self.judge.classify(asks, self.judge.embed_images(images), self.judge.class_names(asks))
-        return [name == getattr(phrase, asks) for name, phrase in zip(found, phrases, strict=True)]
+    def judge_hits(self, images: Sequence[Image], phrases: Sequence[Phrase], kind: Kind) -> list[bool]:
+        """Return whether the judge recognises in each image the object or style that its prompt names."""
+        names, _ = self.judge.classify(kind, self.judge.embed_images(images), self.judge.class_names(kind))
+        return [name == getattr(phrase, kind) for name, phrase in zip(names, phrases, strict=True)]
 
-    def seen(self, images: Sequence[Image]) -> Tensor:
-        """Unit embeddings of images in the judge's space, (n, width)."""
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        """Return unit embeddings of images in the judge's space, ``(n, width)``."""
         return F.normalize(self.judge.embed_images(images).double())
 
-    def about(self, name: str, limit: int) -> list[Phrase]:
-        """Prompts that name a concept: the grid's, and the same in held-out wordings."""
-        own = evenly_spaced(
-            [phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit
-        )
-        return own + self.book.in_held_out_wordings(own)
+    def concept_phrases(self, name: str, limit: int) -> list[Phrase]:
+        """Return phrases that name a concept: at most ``limit`` of the grid, and the same in held-out wordings."""
+        phrases = evenly([phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit)
+        return phrases + self.prompt_builder.held_out(phrases)
 
 
-def others(names: Sequence[str], limit: int = OTHERS["default"]) -> list[Phrase]:
-    """Prompts of the grid that name none of some concepts."""
-    return evenly_spaced([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
+def other_phrases(names: Sequence[str], limit: int = OTHER_PROMPTS["default"]) -> list[Phrase]:
+    """Return phrases of the grid that name none of the concepts."""
+    return evenly([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
 
 
-def share(hits: Sequence[bool]) -> float:
-    """Of those that are true."""
+def accuracy(hits: Sequence[bool]) -> float:
+    """Return the share of hits."""
     return sum(hits) / len(hits)

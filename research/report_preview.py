@@ -1,4 +1,4 @@
-"""A picture of a report's first pages, for documents: ``python -m research.report_preview FOLDER --out PICTURE``."""
+"""Make an image of a report's first pages for the documentation: ``python -m research.report_preview FOLDER --out IMAGE``."""
 
 import argparse
 import io
@@ -13,33 +13,33 @@ from editor.publishing.export import published_report
 from editor.publishing.filenames import PRINT
 from editor.publishing.pdf import pages
 
-PAGES, GAP, DENSITY = 4, 12, 66
-"""Pages beside each other, pixels between them, pixels an inch."""
+PAGES, GAP_PIXELS, PIXELS_PER_INCH = 4, 12, 66
 
 
-def preview(folder: Path) -> Image.Image:
-    """The first pages of a published folder's report, side by side."""
+def render_preview(folder: Path) -> Image.Image:
+    """Render the first pages of a published folder's report side by side."""
     report = published_report(folder)
     sheets = [Picture(path.stem, path.read_bytes(), "", path.stem) for path in sorted(folder.glob("figures/*.png"))]
     figures: list[Figure] = [*sheets, *charts(report)]
     made = [
-        Image.open(io.BytesIO(png)) for png in pages(document(report, figures), report.created_at, figures, DENSITY)
+        Image.open(io.BytesIO(png))
+        for png in pages(document(report, figures), report.created_at, figures, PIXELS_PER_INCH)
     ]
     shown = made[:PAGES]
     width, height = shown[0].size
-    picture = Image.new("RGB", (len(shown) * (width + GAP) - GAP, height), "#8e8e93")
+    picture = Image.new("RGB", (len(shown) * (width + GAP_PIXELS) - GAP_PIXELS, height), "#8e8e93")
     for place, page in enumerate(shown):
-        picture.paste(page, (place * (width + GAP), 0))
+        picture.paste(page, (place * (width + GAP_PIXELS), 0))
     return picture
 
 
 def main() -> None:
-    """The command line."""
+    """Write the image."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help=f"What was published; its {PRINT} is set again.")
+    parser.add_argument("folder", type=Path, help=f"folder of a published edit; its {PRINT} is rendered again")
     parser.add_argument("--out", type=Path, default=Path("docs/images/report.webp"))
     arguments = parser.parse_args()
-    preview(arguments.folder).save(arguments.out, quality=75, method=6)
+    render_preview(arguments.folder).save(arguments.out, quality=75, method=6)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Test the paper's two claims on the embedded model: ``python -m research.tracing_study``.
+"""Test two claims of Basu et al. 2024 on the embedded model: ``python -m research.tracing_study``.
 
-Writes ``docs/reference/tracing-results.md``.
-
-Basu et al. 2024: in the text encoder one site is causal, the first self-attention at the last subject token; in the UNet, what
-makes an attribute is spread over many blocks. Objects, styles and backgrounds, read out by the judge from images.
+The claims: in the text encoder one site is causal, the first self-attention at the last subject token; in the UNet, the causal
+sites of an attribute are spread over many blocks. Objects, styles and backgrounds are read out by the judge from images. Writes
+``docs/reference/tracing-results.md``.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from api_schemas.report import Estimate
 from editor import emoji
 from editor.generation.config import Sampler, native_precision
 from editor.io.plotting import png
+from editor.io.progress import no_progress
 from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import plot_trace
 from editor.tracing.layer_selection import choose_layer
@@ -35,107 +35,105 @@ CONCEPTS: dict[Attribute, tuple[str, ...]] = {
     "style": ("ink", "noto", "fluent", "openmoji"),
     "background": ("blue", "yellow", "pink"),
 }  # fmt: skip
-IN_UNET: dict[Attribute, tuple[str, ...]] = {
+UNET_CONCEPTS: dict[Attribute, tuple[str, ...]] = {
     "object": ("fox", "pizza", "rocket", "guitar"),
     "style": ("ink", "noto", "fluent", "openmoji"),
     "background": ("blue", "yellow", "pink"),
 }
 SAMPLER = Sampler(steps=12, guidance=3.0, precision=native_precision())
-CHEAP, DEAR, UNET = (
+CHEAP_OPTIONS, EXPENSIVE_OPTIONS, UNET_OPTIONS = (
     TraceOptions("", prompts=8, draws=3),
     TraceOptions("", prompts=4, draws=1),
     TraceOptions("", prompts=3, draws=1),
 )
 TOP, CONTROL = 6, 6
-LAST = ROLES.index("last subject")
+LAST_SUBJECT = ROLES.index("last subject")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One concept's text encoder: every site by text distance, the top, a control and the last subject token by images."""
+class ConceptTrace:
+    """Traces of one concept in the text encoder: all sites by text distance; top, control and last subject sites by images."""
 
     attribute: Attribute
     concept: str
     screening: TwoStageResult
 
     def strongest(self, trace: Trace, place: int | None = None) -> TextSite:
-        """The block with the largest effect; anywhere, or at one place."""
+        """Return the block with the largest effect, in all token groups or in one."""
         sites = [s for s in traced_text_sites(trace) if s.kind != "residual" and place in (None, s.place)]
         return max(sites, key=lambda site: trace.effects[site].value)
 
 
-def bench(concept: str, attribute: Attribute, options: TraceOptions) -> Tracer:
-    """A trace of the embedded model."""
+def make_tracer(concept: str, attribute: Attribute, options: TraceOptions) -> Tracer:
+    """Return a tracer of the embedded model."""
     asked = replace(options, concept=concept, attribute=attribute, sampler=SAMPLER)
     return Tracer(emoji.WEIGHTS, emoji.JUDGE, asked, "emoji")
 
 
-def screened(attribute: Attribute, concept: str) -> Found:
-    """Rank all sites by text distance; draw images for the top, a control sample and the last subject token's blocks."""
-    cheap = bench(concept, attribute, CHEAP).trace(quiet)
-    dear = bench(concept, attribute, replace(DEAR, read_out="images"))
+def trace_concept(attribute: Attribute, concept: str) -> ConceptTrace:
+    """Rank all sites by text distance; trace the top, a control sample and the last subject token's blocks by images."""
+    cheap = make_tracer(concept, attribute, CHEAP_OPTIONS).trace(no_progress)
+    dear = make_tracer(concept, attribute, replace(EXPENSIVE_OPTIONS, read_out="images"))
 
     def confirm(sites: Sequence[Site]) -> Trace:
-        own = [s for s in traced_text_sites(cheap) if s.place == LAST and s.kind != "residual"]
-        return dear.trace(quiet, None, list(dict.fromkeys([*sites, *own])))
+        own = [s for s in traced_text_sites(cheap) if s.place == LAST_SUBJECT and s.kind != "residual"]
+        return dear.trace(no_progress, None, list(dict.fromkeys([*sites, *own])))
 
-    return Found(attribute, concept, screen_then_confirm(cheap, confirm, TOP, CONTROL))
-
-
-def quiet(done: float) -> None:
-    """The study has one bar for all traces."""
+    return ConceptTrace(attribute, concept, screen_then_confirm(cheap, confirm, TOP, CONTROL))
 
 
-def share(hits: Iterable[bool]) -> str:
-    """Of concepts, with its interval."""
-    return words(estimate_mean([float(hit) for hit in hits]))
+def render_share(hits: Iterable[bool]) -> str:
+    """Render a share of concepts with its interval."""
+    return render_estimate(estimate_mean([float(hit) for hit in hits]))
 
 
-def words(found: Estimate) -> str:
+def render_estimate(found: Estimate) -> str:
     """``0.83 (0.70 to 0.95)``."""
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def is_paper_site(site: TextSite) -> bool:
-    """The first self-attention at the last subject token."""
-    return (site.layer, site.kind, site.place) == (0, "self_attention", LAST)
+    """Return whether the site is the first self-attention at the last subject token."""
+    return (site.layer, site.kind, site.place) == (0, "self_attention", LAST_SUBJECT)
 
 
-def claim_one(found: Sequence[Found]) -> list[str]:
-    """How often the paper's site is the strongest."""
+def render_causal_site_shares(found: Sequence[ConceptTrace]) -> list[str]:
+    """Render how often the paper's site is the strongest."""
     rows = ["| | " + " | ".join(CONCEPTS) + " | all |", "|---|" + "---|" * (len(CONCEPTS) + 1)]
     groups = [[one for one in found if one.attribute == attribute] for attribute in CONCEPTS] + [list(found)]
     questions = {
-        "at the last subject token, by images": lambda one: is_paper_site(one.strongest(one.screening.expensive, LAST)),
+        "at the last subject token, by images": lambda one: is_paper_site(
+            one.strongest(one.screening.expensive, LAST_SUBJECT)
+        ),
         "at the last subject token, by text distance": lambda one: is_paper_site(
-            one.strongest(one.screening.cheap, LAST)
+            one.strongest(one.screening.cheap, LAST_SUBJECT)
         ),
         "among all confirmed blocks, by images": lambda one: is_paper_site(one.strongest(one.screening.expensive)),
-        "first self-attention, at any token, by images": lambda one: first_attention(
+        "first self-attention, at any token, by images": lambda one: is_first_attention(
             one.strongest(one.screening.expensive)
         ),
-        "the rule for `sites=auto` chooses layer 0 by the evidence": lambda one: chosen(one.screening.cheap),
+        "the rule for `sites=auto` chooses layer 0 by the evidence": lambda one: selects_layer_0(one.screening.cheap),
     }
     rows += [
-        f"| {name} | " + " | ".join(share(map(asked, group)) for group in groups) + " |"
+        f"| {name} | " + " | ".join(render_share(map(asked, group)) for group in groups) + " |"
         for name, asked in questions.items()
     ]
     return [*rows, f"| concepts | {' | '.join(str(len(group)) for group in groups)} |"]
 
 
-def first_attention(site: TextSite) -> bool:
-    """Whether the site is the first layer's self-attention."""
+def is_first_attention(site: TextSite) -> bool:
+    """Return whether the site is the first layer's self-attention."""
     return (site.layer, site.kind) == (0, "self_attention")
 
 
-def chosen(trace: Trace) -> bool:
-    """Whether the trace alone speaks for layer 0."""
+def selects_layer_0(trace: Trace) -> bool:
+    """Return whether the trace's evidence selects layer 0."""
     choice = choose_layer(trace)
     return choice.separated and choice.layer == 0
 
 
-def each_concept(found: Sequence[Found]) -> list[str]:
-    """The strongest block of each concept, by images, and how well text distance ranked."""
+def render_concepts(found: Sequence[ConceptTrace]) -> list[str]:
+    """Render the strongest block of each concept by images, and the rank correlation with text distance."""
     head = (
         "concept",
         "strongest block at the last subject token",
@@ -147,56 +145,57 @@ def each_concept(found: Sequence[Found]) -> list[str]:
     rows = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|"]
     for one in found:
         dear = one.screening.expensive
-        last = one.strongest(dear, LAST)
+        last = one.strongest(dear, LAST_SUBJECT)
         best = max(traced_text_sites(dear), key=lambda site: dear.effects[site].value)
         rows.append(
-            f"| {one.concept} | {last.label.replace('_', '-')} | {words(dear.effects[last])} "
-            f"| {best.label.replace('_', '-')}, {ROLES[best.place]} | {words(dear.effects[best])} "
+            f"| {one.concept} | {last.label.replace('_', '-')} | {render_estimate(dear.effects[last])} "
+            f"| {best.label.replace('_', '-')}, {ROLES[best.place]} | {render_estimate(dear.effects[best])} "
             f"| {one.screening.correlation.value:.2f} |"
         )
     return rows
 
 
-def by_layer(found: Sequence[Found]) -> list[str]:
-    """Mean effect at the last subject token, over concepts, by images."""
+def render_layers(found: Sequence[ConceptTrace]) -> list[str]:
+    """Render the mean effect at the last subject token over concepts, by images."""
     depth = 1 + max(site.layer for one in found for site in traced_text_sites(one.screening.expensive))
     rows = ["| | " + " | ".join(f"layer {i}" for i in range(depth)) + " |", "|---|" + "---|" * depth]
     for attribute in CONCEPTS:
         for kind in ("self_attention", "mlp"):
-            sites = [TextSite(kind=kind, layer=i, place=LAST) for i in range(depth)]
+            sites = [TextSite(kind=kind, layer=i, place=LAST_SUBJECT) for i in range(depth)]
             cells = [
-                over_concepts([one.screening.expensive for one in found if one.attribute == attribute], s)
+                render_mean_effect([one.screening.expensive for one in found if one.attribute == attribute], s)
                 for s in sites
             ]
             rows.append(f"| {attribute}, {kind.replace('_', '-')} | {' | '.join(cells)} |")
     return rows
 
 
-def over_concepts(traces: Sequence[Trace], site: Site) -> str:
-    """Mean and interval over concepts."""
-    return words(estimate_mean([trace.effects[site].value for trace in traces if site in trace.effects]))
+def render_mean_effect(traces: Sequence[Trace], site: Site) -> str:
+    """Render the mean effect over concepts with its interval."""
+    return render_estimate(estimate_mean([trace.effects[site].value for trace in traces if site in trace.effects]))
 
 
-def by_place(found: Sequence[Found]) -> list[str]:
-    """Mean effect of the first self-attention by place, over concepts, by text distance."""
+def render_token_groups(found: Sequence[ConceptTrace]) -> list[str]:
+    """Render the mean effect of the first self-attention by token group, over concepts, by text distance."""
     rows = ["| | " + " | ".join(ROLES) + " |", "|---|" + "---|" * len(ROLES)]
     for attribute in CONCEPTS:
         traces = [one.screening.cheap for one in found if one.attribute == attribute]
         cells = []
         for place in range(len(ROLES)):
             site = TextSite(kind="self_attention", layer=0, place=place)
-            cells.append(over_concepts(traces, site) if any(site in trace.effects for trace in traces) else "–")
+            cells.append(render_mean_effect(traces, site) if any(site in trace.effects for trace in traces) else "–")
         rows.append(f"| {attribute} | {' | '.join(cells)} |")
     return rows
 
 
-def unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
-    """Effects of the UNet's sites by attribute: the strongest, and how widely they are spread."""
+def render_unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
+    """Render the strongest UNet sites of each attribute, and the spread of their effects."""
     lines = ["| | " + " | ".join(traces) + " |", "|---|" + "---|" * len(traces)]
     means = {attribute: mean_effects(own) for attribute, own in traces.items()}
     for rank in range(8):
         cells = [
-            f"{site.kind.replace('_', '-')} `{site.label}` {words(e)}" for site, e in (m[rank] for m in means.values())
+            f"{site.kind.replace('_', '-')} `{site.label}` {render_estimate(e)}"
+            for site, e in (m[rank] for m in means.values())
         ]
         lines.append(f"| {rank + 1} | {' | '.join(cells)} |")
     spread = [f"{sum(e.low > 0 for _, e in m)} of {len(m)}" for m in means.values()]
@@ -207,7 +206,7 @@ def unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
 
 
 def mean_effects(traces: Sequence[Trace]) -> list[tuple[BlockSite, Estimate]]:
-    """Every site's effect over all prompts of all concepts, from the largest down."""
+    """Return every site's effect over all prompts of all concepts, in descending order."""
     shares = torch.cat([trace.restored_shares for trace in traces])
     effects = [
         (site, estimate_mean(column.tolist()))
@@ -227,23 +226,23 @@ def kind_table(means: dict[Attribute, list[tuple[BlockSite, Estimate]]]) -> list
     return [*lines, *(f"| {kind.replace('_', '-')} | {' | '.join(cells)} |" for kind, cells in sorted(kinds.items()))]
 
 
-def page(found: Sequence[Found], unet: dict[Attribute, list[Trace]]) -> str:
+def page(found: Sequence[ConceptTrace], unet: dict[Attribute, list[Trace]]) -> str:
     """The document."""
     parts = [
         HEADER,
         "## The text encoder: is the first self-attention at the last subject token the causal site?\n",
         "Share of concepts for which it is the strongest block (self-attention or MLP of one layer), interval over concepts.\n",
-        *claim_one(found),
+        *render_causal_site_shares(found),
         "\nRestored share at the last subject token, by images, mean and interval over concepts:\n",
-        *by_layer(found),
+        *render_layers(found),
         "\nThe first self-attention at other places, by text distance. The UNet reads every position, padding too:\n",
-        *by_place(found),
+        *render_token_groups(found),
         "\nOne by one, by images (intervals over prompts); the last column compares text distance with images:\n",
-        *each_concept(found),
+        *render_concepts(found),
         "\n![The fox, by text distance](../images/trace-fox.png)\n",
         "## The UNet: is what makes an attribute spread over many blocks?\n",
         "Every block restored alone at all steps, by images, intervals over prompts. The strongest of each attribute:\n",
-        *unet_tables(unet),
+        *render_unet_tables(unet),
     ]
     return "\n".join(parts) + "\n"
 
@@ -253,8 +252,8 @@ HEADER = f"""# Tracing the embedded model
 Written by `python -m research.tracing_study`; how it is done is in [tracing.md](../explanation/tracing.md). Noise of three
 standard deviations on the concept's tokens; an effect is the share of the lost score that one restored site brings back.
 Images: {SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}, {SAMPLER.precision}, judged by a separate model. By images,
-each concept has {DEAR.prompts} prompts in the text encoder and {UNET.prompts} in the UNet; by text distance
-{CHEAP.prompts}, with {CHEAP.draws} draws of the noise.
+each concept has {EXPENSIVE_OPTIONS.prompts} prompts in the text encoder and {UNET_OPTIONS.prompts} in the UNet;
+by text distance {CHEAP_OPTIONS.prompts}, with {CHEAP_OPTIONS.draws} draws of the noise.
 """
 
 
@@ -266,12 +265,12 @@ def main() -> None:
     arguments = parser.parse_args()
     some = slice(arguments.first)
     todo = [(attribute, concept) for attribute, names in CONCEPTS.items() for concept in names[some]]
-    found = [screened(attribute, concept) for attribute, concept in tqdm(todo, desc="text encoder")]
-    in_unet = [(attribute, concept) for attribute, names in IN_UNET.items() for concept in names[some]]
-    options = replace(UNET, sites="unet", read_out="images")
-    unet: dict[Attribute, list[Trace]] = {attribute: [] for attribute in IN_UNET}
+    found = [trace_concept(attribute, concept) for attribute, concept in tqdm(todo, desc="text encoder")]
+    in_unet = [(attribute, concept) for attribute, names in UNET_CONCEPTS.items() for concept in names[some]]
+    options = replace(UNET_OPTIONS, sites="unet", read_out="images")
+    unet: dict[Attribute, list[Trace]] = {attribute: [] for attribute in UNET_CONCEPTS}
     for attribute, concept in tqdm(in_unet, desc="UNet"):
-        unet[attribute].append(bench(concept, attribute, options).trace(quiet))
+        unet[attribute].append(make_tracer(concept, attribute, options).trace(no_progress))
     figure = png(plot_trace(found[0].screening.cheap))
     (arguments.out.parents[1] / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out.parents[1] / "images" / "trace-fox.png").write_bytes(figure)

@@ -1,4 +1,4 @@
-"""Every picture of the artwork as image embeddings: in place and clean, and shifted and roughened as generators draw."""
+"""Image embeddings of all artwork, clean, and shifted and degraded like generated images. Imported, not run."""
 
 from pathlib import Path
 
@@ -12,44 +12,44 @@ from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
 from editor.io.atomic import write_bytes
-from research.emoji.train_clip import rough, wide_shift
+from research.emoji.train_clip import degrade, random_wide_shift
 
 VARIANTS = 12
 SUBJECTS = tuple(
     Subject(o, s, b) for b in range(len(BACKGROUNDS)) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))
 )
-"""All there are, in the order of the embeddings."""
+"""All subjects, in the order of the embeddings."""
 
 
 def embed_artwork(encoder: ImageEncoder, variants: int = VARIANTS, seed: int = 0) -> Tensor:
-    """``(subjects, variants, d)``; of each subject the first is clean and in place."""
+    """Embed all artwork, ``(subjects, variants, d)``; the first variant of each subject is clean and centred."""
     pictures, generator = Artwork(), torch.Generator().manual_seed(seed)
     one_background = len(OBJECT_NAMES) * len(STYLES)
 
-    def embedded(subjects: tuple[Subject, ...], variant: int) -> Tensor:
-        shift = wide_shift(generator) if variant else (0, 0)
+    def embed_variant(subjects: tuple[Subject, ...], variant: int) -> Tensor:
+        shift = random_wide_shift(generator) if variant else (0, 0)
         pixels = pictures.render(list(subjects), shift)
-        return encoder.embed_pixels(((rough(pixels, generator) if variant else pixels) + 1) / 2)
+        return encoder.embed_pixels(((degrade(pixels, generator) if variant else pixels) + 1) / 2)
 
     parts = [SUBJECTS[i : i + one_background] for i in range(0, len(SUBJECTS), one_background)]
     return torch.cat(
-        [torch.stack([embedded(part, v) for v in range(variants)], 1) for part in tqdm(parts, desc="embeddings")]
+        [torch.stack([embed_variant(part, v) for v in range(variants)], 1) for part in tqdm(parts, desc="embeddings")]
     )
 
 
 def artwork_embeddings(folder: Path) -> Tensor:
-    """The same of the judge, kept in ``folder``."""
+    """Return the judge's embeddings of all artwork, cached in ``folder``."""
     file = folder / "clip_embeddings.safetensors"
     if not file.exists():
         write_bytes(file, save({"rows": embed_artwork(open_image_encoder(emoji.JUDGE))}))
     return load_file(file)["rows"]
 
 
-def labels_of(variants: int) -> dict[str, list[str]]:
-    """What each row shows of embeddings whose first two dimensions are flattened."""
-    every = [subject for subject in SUBJECTS for _ in range(variants)]
+def make_labels(variants: int) -> dict[str, list[str]]:
+    """Return the labels of each row of embeddings whose first two dimensions are flattened."""
+    by_row = [subject for subject in SUBJECTS for _ in range(variants)]
     return {
-        "object": [OBJECT_NAMES[subject.object] for subject in every],
-        "style": [STYLES[subject.style] for subject in every],
-        "background": [tuple(BACKGROUNDS)[subject.background] for subject in every],
+        "object": [OBJECT_NAMES[subject.object] for subject in by_row],
+        "style": [STYLES[subject.style] for subject in by_row],
+        "background": [tuple(BACKGROUNDS)[subject.background] for subject in by_row],
     }

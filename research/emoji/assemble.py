@@ -1,4 +1,4 @@
-"""Put the trained parts together as a ``StableDiffusionPipeline`` folder, and the judge in a folder of its own."""
+"""Write the trained parts as a ``StableDiffusionPipeline`` folder and a judge folder. Imported by ``research.emoji.build``."""
 
 import json
 import shutil
@@ -14,36 +14,36 @@ from editor.prompts.profile import PROFILE_FILE
 from research.emoji.train_unet import SCHEDULE
 
 CARD = Path(__file__).parent / "card.md"
-FULL_PRECISION = "layers.0.self_attn.out_proj.weight"
-"""The tensor that edits change stays float32: then delta, LoRA and full weights agree to rounding."""
+FLOAT32_TENSOR = "layers.0.self_attn.out_proj.weight"
+"""The tensor that edits change stays float32, so that delta, LoRA and full weights agree up to rounding."""
 
-PIXELS: dict[str, object] = {
+IMAGE_PROCESSOR: dict[str, object] = {
     "image_processor_type": "CLIPImageProcessor",
     "image_mean": [0.5] * 3,
     "image_std": [0.5] * 3,
 }
-PIXELS |= {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
-"""How the judge wants its pixels: from -1 to 1."""
+IMAGE_PROCESSOR |= {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
+"""Image processor of the judge, which scales pixels to [-1, 1]."""
 
 
-def text_encoder_of(clip: CLIPModel) -> CLIPTextModel:
-    """The text half of a CLIP as the class that pipelines use."""
+def extract_text_encoder(clip: CLIPModel) -> CLIPTextModel:
+    """Return a CLIP's text encoder as the class that pipelines use."""
     encoder = CLIPTextModel(clip.config.text_config)
     encoder.load_state_dict(clip.text_model.state_dict())
     return encoder.eval()
 
 
-def shrink(file: Path) -> None:
-    """Store a weights file as float16, but for the tensor that edits change."""
+def store_as_float16(file: Path) -> None:
+    """Rewrite a weights file in float16, except for the tensor that edits change."""
     tensors = {
-        name: (tensor if name.endswith(FULL_PRECISION) else tensor.half()).contiguous()
+        name: (tensor if name.endswith(FLOAT32_TENSOR) else tensor.half()).contiguous()
         for name, tensor in load_file(file).items()
     }
     save_file(tensors, file, metadata={"format": "pt"})
 
 
 def declare_float32(config: Path) -> None:
-    """Have transformers compute in float32 whatever the file stores."""
+    """Make transformers compute in float32, whatever the file's dtype."""
     values = json.loads(config.read_text())
     values["dtype"] = "float32"
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
@@ -62,15 +62,15 @@ def save_pipeline(
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     for file in folder.rglob("*.safetensors"):
-        shrink(file)
+        store_as_float16(file)
     declare_float32(folder / "text_encoder" / "config.json")
-    (folder / "model_index.json").write_text(json.dumps(index(), indent=2) + "\n")
+    (folder / "model_index.json").write_text(json.dumps(make_model_index(), indent=2) + "\n")
     (folder / PROFILE_FILE).write_text(PROFILE.model_dump_json(indent=2) + "\n")
     shutil.copyfile(CARD, folder / "README.md")
 
 
-def index() -> dict[str, object]:
-    """``model_index.json``."""
+def make_model_index() -> dict[str, object]:
+    """Return the content of ``model_index.json``."""
     return {
         "_class_name": "StableDiffusionPipeline",
         "_diffusers_version": "0.36.0",
@@ -90,6 +90,6 @@ def save_judge(folder: Path, tokenizer: CLIPTokenizer, judge: CLIPModel) -> None
     """Write the judge's folder."""
     judge.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    shrink(folder / "model.safetensors")
+    store_as_float16(folder / "model.safetensors")
     declare_float32(folder / "config.json")
-    (folder / "preprocessor_config.json").write_text(json.dumps(PIXELS, indent=2) + "\n")
+    (folder / "preprocessor_config.json").write_text(json.dumps(IMAGE_PROCESSOR, indent=2) + "\n")

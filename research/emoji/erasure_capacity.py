@@ -1,8 +1,8 @@
-"""Erasure capacity: how many objects a text encoder can erase before others are lost, measured before a UNet is trained.
+"""Measure how many objects a text encoder can lose before others degrade: ``python -m research.emoji.erasure_capacity``.
 
-A removed or retained object counts as present when the nearest artwork to its edited prompt, in the image space of the CLIP
-that the encoder was trained in, shows it. No image is generated, so this takes seconds.
-``python -m research.emoji.erasure_capacity`` trains encoders of several widths, equally long, and writes ``docs/room.json``.
+An object counts as present if the artwork nearest to its edited prompt, in the embedding space of the CLIP that the encoder was
+trained in, shows it. No images are generated and no UNet is needed, so this takes seconds. The programme trains encoders of
+several widths for an equal number of steps, and writes ``docs/room.json``.
 """
 
 import argparse
@@ -21,16 +21,16 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
-from editor.methods.default import edit_encoder
-from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
-from editor.prompts.templates import evenly_spaced
-from research.emoji.assemble import text_encoder_of
+from editor.methods.default import edit
+from editor.prompts import Concept, Destination, PromptBook, Removal
+from editor.prompts.templates import evenly
+from research.emoji.assemble import extract_text_encoder
 from research.emoji.train_clip import ENCODER, ENCODER_PLAN, train_clip
 from research.emoji.train_tokenizer import train_tokenizer
 
 
 @dataclass(frozen=True)
-class Room:
+class ErasureCapacity:
     """Shares of prompts whose nearest artwork shows the object they name."""
 
     removals: int
@@ -39,21 +39,21 @@ class Room:
     kept_before: float
     kept_after: float
     preservation: float
-    """Weight that the search chose."""
+    """Preservation weight that the search chose."""
 
 
-def removals_of(names: Sequence[str]) -> list[ResolvedRemoval]:
-    """Each object becomes one that is kept."""
-    kept = [name for name in OBJECT_NAMES if name not in names]
+def make_removals(names: Sequence[str]) -> list[Removal]:
+    """Map each object to a retained one."""
+    retained = [name for name in OBJECT_NAMES if name not in names]
     return [
-        ResolvedRemoval(Concept(name), Destination(kept[(7 * i + 3) % len(kept)], "replacement"))
+        Removal(Concept(name), Destination(retained[(7 * i + 3) % len(retained)], "replacement"))
         for i, name in enumerate(names)
     ]
 
 
 @torch.no_grad()
-def found(clip: CLIPModel, book: PromptBuilder, gallery: Tensor) -> Tensor:
-    """For every object and style, whether the nearest artwork shows the object: (objects, styles)."""
+def find_present_objects(clip: CLIPModel, book: PromptBook, gallery: Tensor) -> Tensor:
+    """Return for every object and style whether the nearest artwork shows the object, ``(objects, styles)``."""
     grid = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     texts = [
         caption(HELD_OUT_WORDINGS[i % len(HELD_OUT_WORDINGS)], OBJECT_NAMES[o], STYLES[s])
@@ -64,54 +64,56 @@ def found(clip: CLIPModel, book: PromptBuilder, gallery: Tensor) -> Tensor:
     return (nearest == torch.tensor([o for o, _ in grid])).reshape(len(OBJECT_NAMES), len(STYLES)).float()
 
 
-def share(hits: Tensor, objects: Tensor) -> float:
-    """Mean over some objects and all styles."""
+def mean_over(hits: Tensor, objects: Tensor) -> float:
+    """Average over some objects and all styles."""
     return float(hits[objects].mean())
 
 
-def room(clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)) -> list[Room]:
-    """The curve of one encoder: ``clip`` in memory, its text half saved in ``model_dir/text_encoder``."""
-    book, source = PromptBuilder(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
+def measure_capacity(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)
+) -> list[ErasureCapacity]:
+    """Return the capacity curve of ``clip``, whose text encoder is saved in ``model_dir/text_encoder``."""
+    book, source = PromptBook(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
-        seen = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
-        gallery = F.normalize(clip.visual_projection(seen))
-    before, curve = found(clip, book, gallery), []
+        embedded_images = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
+        gallery = F.normalize(clip.visual_projection(embedded_images))
+    before, curve = find_present_objects(clip, book, gallery), []
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
-        names = evenly_spaced(OBJECT_NAMES, count)
-        (done,) = edit_encoder(source, book, removals_of(names))
+        names = evenly(OBJECT_NAMES, count)
+        (done,) = edit(source, book, make_removals(names))
         with torch.no_grad():
             weight.copy_(done.update.edited)
-        after = found(clip, book, gallery)
+        after = find_present_objects(clip, book, gallery)
         with torch.no_grad():
             weight.copy_(done.update.base)
-        gone = torch.tensor([name in names for name in OBJECT_NAMES])
+        removed = torch.tensor([name in names for name in OBJECT_NAMES])
         curve.append(
-            Room(
+            ErasureCapacity(
                 removals=count,
-                removed_before=share(before, gone),
-                removed_after=share(after, gone),
-                kept_before=share(before, ~gone),
-                kept_after=share(after, ~gone),
+                removed_before=mean_over(before, removed),
+                removed_after=mean_over(after, removed),
+                kept_before=mean_over(before, ~removed),
+                kept_after=mean_over(after, ~removed),
                 preservation=done.record.preservation,
             )
         )
     return curve
 
 
-def room_of_width(width: int, steps: int, folder: Path) -> list[Room]:
-    """Train an encoder of some width from nothing and measure it."""
+def train_and_measure(width: int, steps: int, folder: Path) -> list[ErasureCapacity]:
+    """Train an encoder of one width from scratch, and measure it."""
     tokenizer = train_tokenizer()
     shape = replace(ENCODER, text_width=width, text_mlp=2 * width)
     clip = train_clip(f"room-{width}", shape, replace(ENCODER_PLAN, steps=steps), tokenizer, folder)
     with tempfile.TemporaryDirectory() as model:
-        text_encoder_of(clip).save_pretrained(Path(model) / "text_encoder")
-        return room(clip, tokenizer, Path(model))
+        extract_text_encoder(clip).save_pretrained(Path(model) / "text_encoder")
+        return measure_capacity(clip, tokenizer, Path(model))
 
 
 def main() -> None:
-    """The command line."""
+    """Measure encoders of the widths given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
     parser.add_argument("--steps", type=int, default=ENCODER_PLAN.steps)
@@ -120,7 +122,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     curves = {
-        width: [asdict(point) for point in room_of_width(width, arguments.steps, arguments.folder)]
+        width: [asdict(point) for point in train_and_measure(width, arguments.steps, arguments.folder)]
         for width in arguments.widths
     }
     arguments.out.write_text(json.dumps({"steps": arguments.steps, "curves": curves}, indent=2) + "\n")

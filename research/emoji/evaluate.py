@@ -1,4 +1,7 @@
-"""Evaluate the embedded model and its judge: ``python -m research.emoji.evaluate`` writes ``docs/emoji.json`` and a sheet."""
+"""Evaluate the embedded model and its judge: ``python -m research.emoji.evaluate``.
+
+Writes ``docs/emoji.json`` and a sheet of generated images.
+"""
 
 import argparse
 import json
@@ -22,25 +25,25 @@ from editor.prompts.concepts import Phrase
 
 SAMPLER = Sampler(steps=20, guidance=3.0)
 UNSEEN_SHIFTS = ((-1, 2), (2, 1), (1, -1))
-"""(down, right) that no training step of the generator uses; the judge's own are all within 2 pixels."""
+"""(down, right) shifts that no training step of the generator uses; those of the judge's training are all within 2 pixels."""
 
 
-def recognised(judge: Judge, images: Sequence[Image], phrases: Sequence[Phrase]) -> dict[str, Any]:
-    """Shares of images in which the judge finds the object and the style."""
+def measure_recognition(judge: Judge, images: Sequence[Image], phrases: Sequence[Phrase]) -> dict[str, Any]:
+    """Return the shares of images in which the judge recognises the object and the style."""
     embedded = judge.embed_images(images)
     objects, _ = judge.classify("object", embedded, judge.class_names("object"))
     styles, _ = judge.classify("style", embedded, judge.class_names("style"))
-    wrong = [p.text() for p, found in zip(phrases, objects, strict=True) if found != p.object]
+    missed = [p.text() for p, found in zip(phrases, objects, strict=True) if found != p.object]
     return {
-        "object_accuracy": 1 - len(wrong) / len(phrases),
+        "object_accuracy": 1 - len(missed) / len(phrases),
         "style_accuracy": float(np.mean([p.style == found for p, found in zip(phrases, styles, strict=True)])),
         "images": len(images),
-        "objects_missed": wrong,
+        "objects_missed": missed,
     }
 
 
-def artwork_check(judge: Judge) -> dict[str, Any]:
-    """The judge on real artwork at unseen shifts, on every background."""
+def evaluate_judge(judge: Judge) -> dict[str, Any]:
+    """Evaluate the judge on artwork at unseen shifts, on every background."""
     pictures, images, phrases = Artwork(), [], []
     for number, shift in enumerate(UNSEEN_SHIFTS):
         subjects = [
@@ -51,18 +54,18 @@ def artwork_check(judge: Judge) -> dict[str, Any]:
         pixels = ((pictures.render(subjects, shift) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
         images += list(pixels)
         phrases += [Phrase("{a}", OBJECT_NAMES[s.object], STYLES[s.style]) for s in subjects]
-    return recognised(judge, images, phrases)
+    return measure_recognition(judge, images, phrases)
 
 
-def generated(model_dir: Path) -> list[Image]:
-    """One image of every prompt of the grid, seed 0."""
+def generate_grid(model_dir: Path) -> list[Image]:
+    """Generate one image for every prompt of the grid, with seed 0."""
     with tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        shots = [ImageSpec(phrase.text(), 0) for phrase in styled_object_phrases()]
-        return generate_images(load_pipeline(model_dir), SAMPLER, shots, lambda done: bar.update(done - bar.n))
+        specs = [ImageSpec(phrase.text(), 0) for phrase in styled_object_phrases()]
+        return generate_images(load_pipeline(model_dir), SAMPLER, specs, lambda done: bar.update(done - bar.n))
 
 
-def sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:
-    """Objects side by side, styles below each other, in bands."""
+def make_sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:
+    """Arrange images in bands: objects side by side, styles below each other."""
     tiles = np.stack(images).reshape(len(OBJECT_NAMES), len(STYLES), 64, 64, 3)
     bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     rows = [band.transpose(1, 2, 0, 3, 4).reshape(len(STYLES) * 64, -1, 3) for band in bands]
@@ -72,19 +75,19 @@ def sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:
 
 
 def main() -> None:
-    """The command line."""
+    """Evaluate, and write figures and sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=emoji.WEIGHTS)
     parser.add_argument("--judge", type=Path, default=emoji.JUDGE)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     judge = open_judge(arguments.judge, arguments.model, PROFILE)
-    images = generated(arguments.model)
-    figures = {"judge": artwork_check(judge), "generator": recognised(judge, images, styled_object_phrases())}
+    images = generate_grid(arguments.model)
+    figures = {"judge": evaluate_judge(judge), "generator": measure_recognition(judge, images, styled_object_phrases())}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "emoji.json").write_text(json.dumps(figures, indent=2) + "\n")
     (arguments.out / "images").mkdir(exist_ok=True)
-    sheet(images).save(arguments.out / "images" / "generated.webp", quality=90)
+    make_sheet(images).save(arguments.out / "images" / "generated.webp", quality=90)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's picture: an object and a style removed, the same prompts and seeds before and after."""
+"""Make the README's figure of two removals, before and after: ``python -m research.emoji.readme_figure``."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_bu
 from research.emoji.evaluate import SAMPLER
 
 SCALE = 2
-LABEL = 26
-"""Pixels kept above each pair of rows."""
-SCENES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
+LABEL_HEIGHT = 26
+"""Height in pixels of the label above each pair of rows."""
+EXAMPLES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
     (
         "remove “fox”, becomes “dog face”",
         ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
@@ -42,35 +42,37 @@ SCENES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def rows(model_dir: Path, removal: ResolvedRemoval, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
-    """Before and after."""
-    pipeline, shots = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
-    before = generate_images(pipeline, SAMPLER, shots)
-    edits = edit_encoder(open_checkpoint(model_dir).encoders[0], open_prompt_builder(model_dir), [removal])
+def generate_pairs(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
+    """Generate images before and after a removal."""
+    pipeline, specs = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
+    before = generate_images(pipeline, SAMPLER, specs)
+    edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
     apply_updates(pipeline, [done.update for done in edits])
-    return before, generate_images(pipeline, SAMPLER, shots)
+    return before, generate_images(pipeline, SAMPLER, specs)
 
 
-def band(label: str, before: Sequence[Image], after: Sequence[Image]) -> Pillow.Image:
-    """A labelled pair of rows."""
+def make_band(label: str, before: Sequence[Image], after: Sequence[Image]) -> Pillow.Image:
+    """Return a labelled pair of rows."""
     tiles = np.concatenate([np.concatenate(list(before), axis=1), np.concatenate(list(after), axis=1)])
     picture = Pillow.fromarray(tiles).resize(
         (tiles.shape[1] * SCALE, tiles.shape[0] * SCALE), Pillow.Resampling.BICUBIC
     )
-    canvas = Pillow.new("RGB", (picture.width, picture.height + LABEL), "white")
-    canvas.paste(picture, (0, LABEL))
+    canvas = Pillow.new("RGB", (picture.width, picture.height + LABEL_HEIGHT), "white")
+    canvas.paste(picture, (0, LABEL_HEIGHT))
     text = f"{label}: above before, below after; the left half names it, the right half must stay"
     ImageDraw.Draw(canvas).text((4, 5), text, fill="black", font=ImageFont.load_default(size=15))
     return canvas
 
 
 def main() -> None:
-    """The command line: ``python -m research.emoji.readme_figure``."""
+    """Write the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=emoji.WEIGHTS)
     parser.add_argument("--out", type=Path, default=Path("docs/images/before-after.png"))
     arguments = parser.parse_args()
-    bands = [band(label, *rows(arguments.model, removal, prompts)) for label, removal, prompts in SCENES]
+    bands = [
+        make_band(label, *generate_pairs(arguments.model, removal, prompts)) for label, removal, prompts in EXAMPLES
+    ]
     picture = Pillow.new("RGB", (bands[0].width, sum(part.height for part in bands)), "white")
     top = 0
     for part in bands:

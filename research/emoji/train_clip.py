@@ -1,4 +1,7 @@
-"""Contrastive training (CLIP, Radford et al. 2021) of the pipeline's text encoder and of the separate judge."""
+"""Contrastive training (CLIP, Radford et al. 2021) of the pipeline's text encoder and of the judge.
+
+Steps of ``python -m research.emoji.build``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,14 +16,14 @@ from editor.emoji.artwork import SIZE
 from editor.emoji.composites import SHIFTS, Artwork, Subject
 from research.emoji.random_subjects import random_subjects
 from research.emoji.train_tokenizer import CONTEXT
-from research.emoji.training_loop import Plan, autocast, train
+from research.emoji.training_loop import TrainingPlan, autocast, train
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Widths and depths of the two towers; heads are 64 wide in the text tower, 48 in the image tower."""
+class CLIPShape:
+    """Widths and depths of both encoders; heads are 64 wide in the text encoder, 48 in the image encoder."""
 
     text_width: int
     text_mlp: int
@@ -31,15 +34,19 @@ class Shape:
     projection: int
 
 
-ENCODER = Shape(text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256)
-"""Width 384 is what leaves room for many removals (docs/explanation/emoji.md)."""
-ENCODER_PLAN = Plan(steps=600, batch=256, learning_rate=8e-4, weight_decay=0.05)
-JUDGE = Shape(text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=16, projection=192)
-JUDGE_PLAN = Plan(steps=520, batch=256, shards=2, learning_rate=1e-3, seed=7, weight_decay=0.05)
+ENCODER = CLIPShape(
+    text_width=384, text_mlp=768, text_layers=6, image_width=192, image_layers=6, patch=16, projection=256
+)
+"""A width of 384 allows many removals (docs/explanation/emoji.md)."""
+ENCODER_PLAN = TrainingPlan(steps=600, batch=256, learning_rate=8e-4, weight_decay=0.05)
+JUDGE = CLIPShape(
+    text_width=128, text_mlp=512, text_layers=4, image_width=192, image_layers=5, patch=16, projection=192
+)
+JUDGE_PLAN = TrainingPlan(steps=520, batch=256, shards=2, learning_rate=1e-3, seed=7, weight_decay=0.05)
 
 
-def build(shape: Shape, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
-    """A CLIP with random weights."""
+def build_clip(shape: CLIPShape, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
+    """Return a CLIP with random weights."""
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": shape.text_width,
@@ -68,14 +75,14 @@ def build(shape: Shape, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
     return CLIPModel(config)
 
 
-def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token ids padded to the longest caption: the causal mask makes what follows EOS irrelevant to the pooled output."""
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Return token ids padded to the longest caption. Tokens after EOS do not affect the pooled output (causal mask)."""
     ids: Tensor = tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")["input_ids"]
     return ids
 
 
 def contrastive_loss(clip: CLIPModel, ids: Tensor, pixels: Tensor) -> Tensor:
-    """Symmetric cross-entropy over the batch's similarities."""
+    """Return the symmetric cross-entropy over the batch's similarities."""
     with autocast():
         texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
         images = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
@@ -85,17 +92,17 @@ def contrastive_loss(clip: CLIPModel, ids: Tensor, pixels: Tensor) -> Tensor:
 
 
 def random_shift(generator: torch.Generator) -> tuple[int, int]:
-    """One of the trained shifts."""
+    """Draw one of the training shifts."""
     return SHIFTS[int(torch.randint(len(SHIFTS), (), generator=generator))]
 
 
-def unchanged(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """No augmentation."""
+def no_augmentation(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the pixels unchanged."""
     return pixels
 
 
-def rough(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """What a generator does to pictures and artwork never shows: soft edges, noise, drifting contrast and brightness."""
+def degrade(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Add flaws that generated images have and artwork has not: soft edges, noise, changes of contrast and brightness."""
     n = len(pixels)
     side = int(torch.randint(20, SIZE + 1, (), generator=generator))
     small = F.interpolate(pixels, side, mode="bilinear", antialias=True)
@@ -107,14 +114,14 @@ def rough(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return mixed * contrast + brightness + noise
 
 
-def wide_shift(generator: torch.Generator) -> tuple[int, int]:
-    """Up to 2 pixels in both directions at once."""
+def random_wide_shift(generator: torch.Generator) -> tuple[int, int]:
+    """Draw a shift of up to 2 pixels in both directions."""
     down, right = (torch.randint(-2, 3, (2,), generator=generator)).tolist()
     return down, right
 
 
-def alike(count: int, generator: torch.Generator) -> list[Subject]:
-    """Three batches of four on one background: what is left to tell pictures apart by is their object and style."""
+def same_background_subjects(count: int, generator: torch.Generator) -> list[Subject]:
+    """Draw subjects that in three of four batches share a background, so that only object and style discriminate."""
     subjects = random_subjects(count, generator)
     one = subjects[0].background if torch.rand((), generator=generator) < 0.75 else None
     return subjects if one is None else [replace(subject, background=one) for subject in subjects]
@@ -122,20 +129,20 @@ def alike(count: int, generator: torch.Generator) -> list[Subject]:
 
 def train_clip(
     name: str,
-    shape: Shape,
-    plan: Plan,
+    shape: CLIPShape,
+    plan: TrainingPlan,
     tokenizer: CLIPTokenizer,
     folder: Path,
-    augment: Augmentation = unchanged,
+    augment: Augmentation = no_augmentation,
     shift: Callable[[torch.Generator], tuple[int, int]] = random_shift,
     batch: Callable[[int, torch.Generator], list[Subject]] = random_subjects,
 ) -> CLIPModel:
-    """Train one CLIP on random captions and composites."""
-    pictures, clip = Artwork(), build(shape, tokenizer, plan.seed)
+    """Train a CLIP on random captions and composites."""
+    pictures, clip = Artwork(), build_clip(shape, tokenizer, plan.seed)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         subjects = batch(plan.batch, generator)
-        ids = tokens(tokenizer, [subject.caption(generator) for subject in subjects])
+        ids = tokenize(tokenizer, [subject.caption(generator) for subject in subjects])
         return contrastive_loss(clip, ids, augment(pictures.render(subjects, shift(generator)), generator))
 
     train(name, clip, plan, loss_of, folder)

@@ -1,4 +1,7 @@
-"""A CLIP-format byte-level BPE of about a thousand entries, so that names split into several tokens as in the real one."""
+"""Train a CLIP-format byte-level BPE of about a thousand entries, which splits names into several tokens as CLIP's does.
+
+Imported by ``research.emoji.build``.
+"""
 
 import json
 from collections.abc import Iterator
@@ -17,12 +20,12 @@ from editor.emoji.vocabulary import (
 
 CONTEXT = 24
 MERGES = 300
-"""Few enough that the wordings' words stay whole and most names split in two or three."""
+"""Number of merges at which the wordings' words are single tokens and most names split into two or three."""
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
-def captions() -> Iterator[str]:
-    """Every trained caption once."""
+def all_captions() -> Iterator[str]:
+    """Yield every caption of the training data once."""
     for name in OBJECT_NAMES:
         for background in BACKGROUNDS:
             yield from (caption(wording, name, background=background) for wording in PLAIN_WORDINGS)
@@ -37,7 +40,7 @@ def train_tokenizer() -> CLIPTokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) * 2 + MERGES, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(captions(), trainer)
+    tokenizer.train_from_iterator(all_captions(), trainer)
     learned = json.loads(tokenizer.to_str())["model"]["merges"]
     merges = [(left, right) for left, right in learned][:MERGES]
     entries = alphabet + [f"{letter}</w>" for letter in alphabet] + [a + b for a, b in merges] + [BOS, EOS]

@@ -1,4 +1,7 @@
-"""The denoiser: a ``UNet2DConditionModel`` on 8 x 8 x 32 latents, v-prediction (Salimans & Ho 2022, appendix D)."""
+"""Train the denoiser, a ``UNet2DConditionModel`` on 8 x 8 x 32 latents with v-prediction (Salimans & Ho 2022, appendix D).
+
+Step of ``python -m research.emoji.build``.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,10 @@ from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from research.emoji.random_subjects import random_subjects
 from research.emoji.train_vae import LATENT_CHANNELS, SCALING
-from research.emoji.training_loop import Plan, autocast, train
+from research.emoji.training_loop import TrainingPlan, autocast, train
 
-PLAN = Plan(steps=3600, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
-EMPTY_SHARE = 0.1
+PLAN = TrainingPlan(steps=3600, batch=32, shards=2, learning_rate=1e-3, averaging=0.999, warmup=100)
+EMPTY_CAPTION_SHARE = 0.1
 """Share of samples whose caption is dropped, for classifier-free guidance."""
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -29,8 +32,8 @@ SCHEDULE = {
 }
 
 
-def build(seed: int, text_width: int) -> UNet2DConditionModel:
-    """Cross-attention at both resolutions; attention as plain matrix products, which bf16 on CPUs likes best."""
+def build_unet(seed: int, text_width: int) -> UNet2DConditionModel:
+    """Return a UNet with cross-attention at both resolutions; unfused attention is fastest in bf16 on CPUs."""
     torch.manual_seed(seed)
     model = UNet2DConditionModel(
         sample_size=8,
@@ -50,7 +53,7 @@ def build(seed: int, text_width: int) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def encode_artwork(autoencoder: AutoencoderTiny) -> Tensor:
-    """Scaled latents of every picture, unshifted: ``(backgrounds, objects * styles, 32, 8, 8)``."""
+    """Return the scaled latents of every picture without shift, ``(backgrounds, objects * styles, 32, 8, 8)``."""
     pictures = Artwork()
     pairs = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     return torch.stack([
@@ -59,46 +62,50 @@ def encode_artwork(autoencoder: AutoencoderTiny) -> Tensor:
     ])  # fmt: skip
 
 
-def random_times(count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps with a density that grows with the noise: where only the caption can tell what to draw."""
+def sample_timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """Draw timesteps with a density that grows with the noise, where only the caption determines the image."""
     return (1000 * torch.rand(count, generator=generator).sqrt()).long()
 
 
 @dataclass
-class Prompts:
-    """Encodes captions, each once."""
+class CaptionEncoder:
+    """Encodes captions, and caches their states."""
 
     tokenizer: CLIPTokenizer
     encoder: CLIPTextModel
-    known: dict[str, Tensor]
+    cache: dict[str, Tensor]
 
     @torch.no_grad()
     def states(self, captions: list[str]) -> Tensor:
-        """``(n, 24, width)`` last hidden states, padded as the pipeline pads them."""
-        new = [caption for caption in dict.fromkeys(captions) if caption not in self.known]
+        """Return the last hidden states, ``(n, 24, width)``, padded like the pipeline's."""
+        new = [caption for caption in dict.fromkeys(captions) if caption not in self.cache]
         if new:
             ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
             hidden = self.encoder(ids).last_hidden_state.bfloat16()
-            self.known.update(zip(new, hidden.clone(), strict=True))
-        return torch.stack([self.known[caption] for caption in captions])
+            self.cache.update(zip(new, hidden.clone(), strict=True))
+        return torch.stack([self.cache[caption] for caption in captions])
 
 
 def train_unet(
-    autoencoder: AutoencoderTiny, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, folder: Path, plan: Plan = PLAN
+    autoencoder: AutoencoderTiny,
+    encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    plan: TrainingPlan = PLAN,
 ) -> UNet2DConditionModel:
-    """Train on the latents of the artwork and random captions."""
+    """Train the UNet on the latents of the artwork and random captions."""
     latents, scheduler = encode_artwork(autoencoder), DDPMScheduler(**SCHEDULE)
-    prompts = Prompts(tokenizer, encoder, {})
-    model = build(plan.seed, encoder.config.hidden_size)
+    prompts = CaptionEncoder(tokenizer, encoder, {})
+    model = build_unet(plan.seed, encoder.config.hidden_size)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         subjects = random_subjects(plan.batch, generator)
         clean = latents[[s.background for s in subjects], [s.object * len(STYLES) + s.style for s in subjects]]
         captions = [s.caption(generator) for s in subjects]
-        empty = (torch.rand(plan.batch, generator=generator) < EMPTY_SHARE).tolist()
+        empty = (torch.rand(plan.batch, generator=generator) < EMPTY_CAPTION_SHARE).tolist()
         states = prompts.states(["" if drop else text for drop, text in zip(empty, captions, strict=True)])
         noise = torch.randn(clean.shape, generator=generator)
-        times = random_times(plan.batch, generator)
+        times = sample_timesteps(plan.batch, generator)
         noisy = scheduler.add_noise(clean, noise, times).to(memory_format=torch.channels_last)
         with autocast():
             predicted = model(noisy, times, states).sample

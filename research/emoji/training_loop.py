@@ -1,8 +1,8 @@
-"""One training loop for every part of the embedded model: seeded, resumable, with a progress bar.
+"""The training loop of every part of the embedded model: seeded, resumable, with a progress bar. Imported, not run.
 
 The batch of a step depends only on (seed, step), so an interrupted run that resumes from its checkpoint sees the same
-data. Checkpoints are safetensors, written atomically. A step's batch is split into shards whose gradients are taken in
-threads of their own, one core each: on CPUs that is a fifth faster than one batch spread over all cores.
+data. Checkpoints are safetensors, written atomically. A step's batch is split into shards whose gradients are computed in
+one thread and core each, which on CPUs is a fifth faster than one batch spread over all cores.
 """
 
 import json
@@ -24,45 +24,45 @@ CHECKPOINT_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train. ``learning_rate`` is the peak of a warm-up and cosine schedule."""
+class TrainingPlan:
+    """Training settings. ``learning_rate`` is the peak of a warm-up and cosine schedule."""
 
     steps: int
     batch: int
-    """Samples in a shard."""
+    """Number of samples in a shard."""
     learning_rate: float
     seed: int = 0
     weight_decay: float = 0.01
     warmup: int = 50
     shards: int = 1
     averaging: float = 0.995
-    """Decay of the exponential moving average of the weights, which is what a run returns."""
+    """Decay of the exponential moving average of the weights, which training returns."""
 
 
-Loss = Callable[[torch.Generator], Tensor]
-"""Draws a batch from the generator and returns its loss."""
+LossFn = Callable[[torch.Generator], Tensor]
+"""Draws a batch with the generator and returns its loss."""
 
 
-def generator_for(plan: Plan, step: int, shard: int) -> torch.Generator:
-    """The randomness of one shard of one step."""
+def generator_for(plan: TrainingPlan, step: int, shard: int) -> torch.Generator:
+    """Return the generator for one shard of one step."""
     return torch.Generator().manual_seed(plan.seed * 1_000_003 + step * plan.shards + shard)
 
 
-def learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up, then a cosine down to a hundredth of the peak."""
+def learning_rate(plan: TrainingPlan, step: int) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to a hundredth of the peak."""
     warm = min(1.0, (step + 1) / plan.warmup)
     return plan.learning_rate * warm * (0.01 + 0.99 * (1 + cos(pi * step / plan.steps)) / 2)
 
 
 def autocast() -> torch.autocast:
-    """bf16 where the processor multiplies it natively; otherwise fp32."""
+    """Return a context manager for bf16 if the CPU supports it, else fp32."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-class Run:
-    """A model in training, its optimiser and its averaged weights."""
+class TrainingRun:
+    """A model in training with its optimiser and its averaged weights."""
 
-    def __init__(self, model: nn.Module, plan: Plan) -> None:
+    def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
         self.model, self.plan, self.step = model, plan, 0
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.averaged = [p.detach().clone() for p in self.parameters]
@@ -72,13 +72,13 @@ class Run:
 
         self.threads = ThreadPoolExecutor(plan.shards, initializer=torch.set_num_threads, initargs=(1,))
 
-    def shard(self, loss_of: Loss, index: int) -> tuple[float, tuple[Tensor, ...]]:
-        """Loss and gradients of one shard; ``autograd.grad`` leaves the shared ``.grad`` fields alone."""
+    def shard(self, loss_of: LossFn, index: int) -> tuple[float, tuple[Tensor, ...]]:
+        """Return loss and gradients of one shard. ``autograd.grad`` does not touch the shared ``.grad`` fields."""
         loss = loss_of(generator_for(self.plan, self.step, index))
         return float(loss.detach()), torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
-    def advance(self, loss_of: Loss) -> float:
-        """One step; returns the mean loss of the shards. Updating the weights is left to all cores at once."""
+    def train_step(self, loss_of: LossFn) -> float:
+        """Run one step and return the mean loss of the shards. The weight update uses all cores."""
         losses, gradients = zip(
             *self.threads.map(lambda index: self.shard(loss_of, index), range(self.plan.shards)), strict=True
         )
@@ -94,13 +94,13 @@ class Run:
         return float(sum(losses)) / len(losses)
 
     def use_average(self) -> None:
-        """Put the averaged weights into the model."""
+        """Copy the averaged weights to the model."""
         with torch.no_grad():
             for parameter, mean in zip(self.parameters, self.averaged, strict=True):
                 parameter.copy_(mean)
 
     def save(self, path: Path) -> None:
-        """Write weights, averages and optimiser moments; a crash leaves the previous checkpoint."""
+        """Save weights, averages and optimiser moments atomically."""
         tensors = {f"average.{i}": t for i, t in enumerate(self.averaged)}
         tensors |= {f"weight.{i}": p.detach() for i, p in enumerate(self.parameters)}
         for i, state in self.optimiser.state_dict()["state"].items():
@@ -111,13 +111,13 @@ class Run:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from ``path`` if it is there."""
+        """Load the checkpoint at ``path`` if it exists."""
         if not path.exists():
             return
         with safe_open(path, "pt") as file, torch.no_grad():
             self.step = json.loads(file.metadata()["step"])
             state: dict[int, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118  (safe_open is no dict)
+            for key in file.keys():  # noqa: SIM118  (safe_open is not a dict)
                 kind, index, *rest = key.split(".")
                 if kind == "moment":
                     state.setdefault(int(index), {})[rest[0]] = file.get_tensor(key)
@@ -127,13 +127,13 @@ class Run:
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
 
 
-def train(name: str, model: nn.Module, plan: Plan, loss_of: Loss, folder: Path) -> nn.Module:
-    """Train ``model`` to the end of ``plan``, resuming from ``folder/name.safetensors``; returns it with averaged weights.
+def train(name: str, model: nn.Module, plan: TrainingPlan, loss_of: LossFn, folder: Path) -> nn.Module:
+    """Train ``model`` to the end of ``plan``, resuming from ``folder/name.safetensors``; return it with averaged weights.
 
     The smoothed losses are logged to ``folder/name.jsonl``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, run = folder / f"{name}.safetensors", Run(model.train(), plan)
+    checkpoint, run = folder / f"{name}.safetensors", TrainingRun(model.train(), plan)
     run.resume(checkpoint)
     saved = time.monotonic()
     smooth: float | None = None
@@ -142,7 +142,7 @@ def train(name: str, model: nn.Module, plan: Plan, loss_of: Loss, folder: Path) 
         tqdm(total=plan.steps, initial=run.step, desc=name, mininterval=5) as bar,
     ):
         while run.step < plan.steps:
-            loss = run.advance(loss_of)
+            loss = run.train_step(loss_of)
             smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
             bar.update()
             if run.step % 20 == 0:

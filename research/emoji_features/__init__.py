@@ -1,1 +1,1 @@
-"""What is learned from the embedded model's features, and ships with it."""
+"""Training of the feature extractors that are packaged with the embedded model."""

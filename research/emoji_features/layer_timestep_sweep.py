@@ -1,7 +1,7 @@
-"""What can be read where: classifiers on every block and timestep of the embedded UNet, tested on what they never saw.
+"""Classifiers on every block and timestep of the embedded UNet, tested on unseen data.
 
-A split says what is new in the test rows. Nothing of a picture that is tested is ever trained on, but in the split
-``composite``, which is there to show how little it tells.
+Run by ``python -m research.results diffusion_features``. A split defines what is unseen in the test rows. No row of a tested
+picture is in training, except in the split ``composite``, which shows how uninformative such a test is.
 """
 
 import json
@@ -38,23 +38,23 @@ TIMESTEPS = (0, 25, 100, 200, 500, 800)
 VARIANTS = 4
 OBJECT_FOLDS = 3
 VALIDATION = 0.1
-"""Share of the training pictures (or objects) that choose Diff-C's epoch."""
+"""Share of the training pictures (or objects) that select Diff-C's epoch."""
 PLAN = DiffcTrainingConfig(epochs=8, cosine_epochs=8)
 PENALTY, TOLERANCE = 1e-3, 1e-4
-"""Of the probe, everywhere: the best of 0.001 to 1 for objects at ``up_blocks.0``, t = 25; a hundredth of the tolerance changes
-no accuracy by more than 0.006."""
-QUESTIONS: tuple[tuple[Label, Split], ...] = (
+"""Settings of all probes: the best penalty of 0.001 to 1 for objects at ``up_blocks.0``, t = 25. A hundredth of the tolerance
+changes no accuracy by more than 0.006."""
+TASKS: tuple[tuple[Label, Split], ...] = (
     ("object", "foundry"),
     ("group", "object"),
     ("style", "object"),
     ("object", "composite"),
     ("style", "composite"),
 )
-"""What is asked, and what is new in the test rows: a foundry's hand, an object, or merely background, shift and noise."""
+"""Label to predict, and what is unseen in the test rows: a foundry, an object, or only background, shift and noise."""
 
 
-def recorded(folder: Path) -> dict[StoreKey, ActivationStore]:
-    """Every position of every block, of the whole artwork in some composites, noised under the empty prompt."""
+def record_artwork(folder: Path) -> dict[StoreKey, ActivationStore]:
+    """Record every position of every block for composites of all artwork, noised, under the empty prompt."""
     pipeline, composites = load_pipeline(emoji.WEIGHTS), LabelledComposites(VARIANTS)
     pipeline.unet.to(memory_format=torch.channels_last)
     source = NoisedImages(
@@ -65,15 +65,15 @@ def recorded(folder: Path) -> dict[StoreKey, ActivationStore]:
 
 @dataclass(frozen=True)
 class Fold:
-    """Numbers of rows."""
+    """Row indices of a fold."""
 
     train: list[int]
     validation: list[int]
     test: list[int]
 
 
-def folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
-    """Test rows of all folds together are all rows, or those of one variant for ``composite``."""
+def make_folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
+    """Yield folds whose test rows together are all rows, or those of one variant for ``composite``."""
     count = range(len(labels["object"]))
     if split == "composite":
         variants = [int(variant) for variant in labels["variant"]]
@@ -81,7 +81,7 @@ def folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
             *([i for i in count if variants[i] in own] for own in (range(VARIANTS - 2), [VARIANTS - 2], [VARIANTS - 1]))
         )
         return
-    # The vocabulary is ordered by group, so that every third object is some of each.
+    # The vocabulary is ordered by group, so every third object gives some of each group.
     units = (
         [{style} for style in STYLES]
         if split == "foundry"
@@ -91,7 +91,7 @@ def folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
     drawn = list(zip(labels["object"], labels["style"] if split == "foundry" else [""] * len(count), strict=True))
     for number, tested in enumerate(units):
         rest = [i for i in count if unit[i] not in tested]
-        kept_out = chosen(sorted({drawn[i] for i in rest}), number)
+        kept_out = sample_validation(sorted({drawn[i] for i in rest}), number)
         yield Fold(
             [i for i in rest if drawn[i] not in kept_out],
             [i for i in rest if drawn[i] in kept_out],
@@ -99,15 +99,15 @@ def folds(labels: dict[str, list[str]], split: Split) -> Iterator[Fold]:
         )
 
 
-def chosen(pictures: Sequence[tuple[str, str]], seed: int) -> set[tuple[str, str]]:
-    """Some of them at random."""
+def sample_validation(pictures: Sequence[tuple[str, str]], seed: int) -> set[tuple[str, str]]:
+    """Draw the validation pictures."""
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
     return {pictures[i] for i in order[: round(VALIDATION * len(pictures))].tolist()}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One question put to one block at one timestep."""
+    """One task with one method at one block and timestep."""
 
     label: Label
     split: Split
@@ -117,47 +117,51 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of the cell's file."""
         return f"{self.label}-{self.split}-{self.method}-{self.layer}-{self.timestep}"
 
 
 METHODS: tuple[Method, ...] = ("probe", "diffc")
 CELLS = tuple(
     Cell(label, split, method, layer, timestep)
-    for (label, split), method, layer, timestep in product(QUESTIONS, METHODS, LAYERS, TIMESTEPS)
+    for (label, split), method, layer, timestep in product(TASKS, METHODS, LAYERS, TIMESTEPS)
 )
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One block at one timestep."""
+class CellData:
+    """Activations of one block at one timestep."""
 
     store: ActivationStore
 
     @cached_property
     def maps(self) -> Tensor:
-        """``(n, c, h, w)``, mapped from disk."""
+        """Activation maps ``(n, c, h, w)``, memory-mapped."""
         return self.store.maps()
 
     @cached_property
     def means(self) -> Tensor:
-        """``(n, c)``"""
+        """Means over positions, ``(n, c)``."""
         return pool_maps(self.maps, "mean")
 
-    def right(self, cell: Cell, fold: Fold) -> list[bool]:
-        """Whether each test row is told rightly."""
+    def is_correct(self, cell: Cell, fold: Fold) -> list[bool]:
+        """Return whether each test row is classified correctly."""
         labels = self.store.item_labels[cell.label]
-        return self.probed(labels, fold) if cell.method == "probe" else self.classified(cell, labels, fold)
+        return (
+            self.is_correct_by_probe(labels, fold)
+            if cell.method == "probe"
+            else self.is_correct_by_diffc(cell, labels, fold)
+        )
 
-    def probed(self, labels: Sequence[str], fold: Fold) -> list[bool]:
-        """By the linear probe on means over positions."""
-        known = [*fold.train, *fold.validation]
-        probe = fit_probe(self.means[known], [labels[i] for i in known], PENALTY, TOLERANCE)
+    def is_correct_by_probe(self, labels: Sequence[str], fold: Fold) -> list[bool]:
+        """Classify by the linear probe on means over positions."""
+        rows = [*fold.train, *fold.validation]
+        probe = fit_probe(self.means[rows], [labels[i] for i in rows], PENALTY, TOLERANCE)
         found = probe.logits(self.means[fold.test]).argmax(1)
         return [probe.classes[i] == labels[row] for i, row in zip(found.tolist(), fold.test, strict=True)]
 
-    def classified(self, cell: Cell, labels: Sequence[str], fold: Fold) -> list[bool]:
-        """By Diff-C's light variant on maps."""
+    def is_correct_by_diffc(self, cell: Cell, labels: Sequence[str], fold: Fold) -> list[bool]:
+        """Classify by Diff-C's light variant on maps."""
         classes = tuple(sorted(set(labels)))
         targets = class_indices(labels, classes)
         config = DiffcConfig(module=cell.layer, timestep=cell.timestep, channels=self.maps.shape[1], classes=classes)
@@ -168,21 +172,21 @@ class Rows:
         return cast(list[bool], correct_predictions(made.model, test).tolist())
 
 
-def by_object(store: ActivationStore, cell: Cell) -> list[float]:
-    """Accuracy on the test rows of each object, in the vocabulary's order: what intervals resample."""
-    rows, objects = Rows(store), store.item_labels["object"]
-    told = [
-        (objects[row], right)
-        for fold in folds(store.item_labels, cell.split)
-        for row, right in zip(fold.test, rows.right(cell, fold), strict=True)
+def accuracy_by_object(store: ActivationStore, cell: Cell) -> list[float]:
+    """Return the accuracy on the test rows of each object in the vocabulary's order; intervals resample these."""
+    rows, objects = CellData(store), store.item_labels["object"]
+    results = [
+        (objects[row], correct)
+        for fold in make_folds(store.item_labels, cell.split)
+        for row, correct in zip(fold.test, rows.is_correct(cell, fold), strict=True)
     ]
-    return [float(np.mean([right for name, right in told if name == own])) for own in OBJECT_NAMES]
+    return [float(np.mean([correct for name, correct in results if name == own])) for own in OBJECT_NAMES]
 
 
-def measured(stores: dict[StoreKey, ActivationStore], cell: Cell, folder: Path) -> list[float]:
-    """``by_object``, once: a study that was interrupted goes on."""
+def load_or_measure(stores: dict[StoreKey, ActivationStore], cell: Cell, folder: Path) -> list[float]:
+    """Return ``accuracy_by_object``, cached in a file, so that an interrupted study resumes."""
     path = folder / f"{cell.name}.json"
     if not path.exists():
-        write_bytes(path, json.dumps(by_object(stores[cell.layer, cell.timestep], cell)).encode())
-    kept: list[float] = json.loads(path.read_bytes())
-    return kept
+        write_bytes(path, json.dumps(accuracy_by_object(stores[cell.layer, cell.timestep], cell)).encode())
+    accuracies: list[float] = json.loads(path.read_bytes())
+    return accuracies

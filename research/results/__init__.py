@@ -1,1 +1,1 @@
-"""What the edit does, measured on the embedded model: ``python -m research.results`` writes docs/reference/results.md."""
+"""Result tables of the documentation: ``python -m research.results`` writes docs/reference/results.md."""

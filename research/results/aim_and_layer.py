@@ -1,7 +1,7 @@
-"""Where and what to match: aims and layers compared in text space, on the embedded encoder and on true CLIP-L geometry.
+"""Compare what an edit matches, and at which layer, in text space: ``python -m research.results methods``.
 
-No image is drawn: the last states of prompts about the concept shall be those of the destination's prompts, the others shall
-stay.
+No images are generated. Ideally the last states of prompts about the concept equal those of the destination's prompts, and
+those of other prompts do not change. The encoders are the embedded one and one of CLIP-L's geometry.
 """
 
 import tempfile
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.methods.config import MethodConfig
-from editor.methods.default import edit_encoder
-from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
-from editor.prompts.profile import GENERAL_PROFILE
-from editor.sites.lazy_clip import LazyCLIPTextModel
-from research.harness import Studio
+from editor.methods.default import edit
+from editor.prompts import Concept, Destination, Pair, PromptBook, Removal
+from editor.prompts.profile import GENERAL
+from editor.sites.lazy_clip import Tower
+from editor.solver.config import Method
+from research.harness import EmbeddedModel
 
 METHODS = {
     "attention output, layer 0": MethodConfig(),
@@ -29,109 +29,119 @@ METHODS = {
     "residual stream, layers 0 and 1": MethodConfig(aim="residual", layers=(0, 1)),
     "attention output, last layer but one": MethodConfig(layers=(-2,)),
 }
+EMBEDDED, RANDOM = "emoji", "CLIP-L geometry, random weights"
 REMOVALS = {
-    "emoji": (
-        ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
-        ResolvedRemoval(Concept("pizza"), Destination("hamburger", "replacement")),
-        ResolvedRemoval(Concept("guitar"), Destination("trumpet", "replacement")),
+    EMBEDDED: (
+        Removal(Concept("fox"), Destination("dog face", "replacement")),
+        Removal(Concept("pizza"), Destination("hamburger", "replacement")),
+        Removal(Concept("guitar"), Destination("trumpet", "replacement")),
     ),
-    "CLIP-L geometry, random weights": (ResolvedRemoval(Concept("snoopy"), Destination("dog", "replacement")),),
+    RANDOM: (Removal(Concept("snoopy"), Destination("dog", "replacement")),),
 }
-LAYERS = 4
-"""Of the random encoder: true width, heads, vocabulary and context, fewer layers."""
+RANDOM_LAYERS = 4
+"""Layers of the random encoder; its width, heads, vocabulary and context are those of CLIP-L."""
 PROMPTS = 12
-KEPT = 48
+RETAIN_PROMPTS = 48
 
 
-class Row(BaseModel):
+class MethodRow(BaseModel):
     """One method on one encoder, mean over removals."""
 
     encoder: str
     method: str
     left: float
-    """How far the last states remain from the destination's, as a share of the way."""
+    """Distance of the last states to the destination's, as a share of the distance before the edit."""
     moved: float
-    """How far those of retain prompts move, relative to their norm."""
+    """Change of the retain prompts' last states, relative to their norm."""
 
 
-def random_encoder(folder: Path) -> TextEncoder:
-    """CLIP-L's text encoder at true width with random weights."""
+def make_random_encoder(folder: Path) -> TextEncoder:
+    """Return CLIP-L's text encoder at full width with random weights."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     shape = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=LAYERS, num_attention_heads=12, eos_token_id=49407
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=RANDOM_LAYERS,
+        num_attention_heads=12,
+        eos_token_id=49407,
     )
     CLIPTextModel(shape).save_pretrained(folder / "text_encoder")
     return open_checkpoint(folder / "text_encoder").encoders[0]
 
 
-def row(encoder: TextEncoder, book: PromptBuilder, name: str, label: str, method: MethodConfig) -> Row:
-    """One method, over the encoder's removals."""
+def measure_method(
+    encoder: TextEncoder, prompt_builder: PromptBook, name: str, label: str, method: Method
+) -> MethodRow:
+    """Measure one method over the encoder's removals."""
     layers = tuple(layer % encoder.layers for layer in method.layers)
-    figures = [
-        compare(encoder, book, removal, MethodConfig(aim=method.aim, layers=layers)) for removal in REMOVALS[name]
-    ]
-    left, moved = (sum(side) / len(figures) for side in zip(*figures, strict=True))
-    return Row(encoder=name, method=label, left=left, moved=moved)
+    resolved = Method(aim=method.aim, layers=layers)
+    figures = [measure_removal(encoder, prompt_builder, removal, resolved) for removal in REMOVALS[name]]
+    left, moved = (sum(values) / len(figures) for values in zip(*figures, strict=True))
+    return MethodRow(encoder=name, method=label, left=left, moved=moved)
 
 
-def compare(
-    encoder: TextEncoder, book: PromptBuilder, removal: ResolvedRemoval, method: MethodConfig
+def measure_removal(
+    encoder: TextEncoder, prompt_builder: PromptBook, removal: Removal, method: Method
 ) -> tuple[float, float]:
-    """Left and moved."""
-    done = edit_encoder(encoder, book, [removal], method)
-    base = LazyCLIPTextModel(encoder)
-    edited = base.with_updates({one.record.layer: one.update.up @ one.update.down for one in done})
-    pairs = book.held_out_pairs(removal, PROMPTS)
-    kept = book.token_ids(book.held_out_retain_texts(book.retain_phrases([removal]), KEPT))
-    return left_of(base, edited, pairs), relative(edited.final_states(kept), base.final_states(kept))
+    """Return the figures ``left`` and ``moved``."""
+    done = edit(encoder, prompt_builder, [removal], method)
+    base = Tower(encoder)
+    edited = base.edited({one.record.layer: one.update.up @ one.update.down for one in done})
+    pairs = prompt_builder.held_out_pairs(removal, PROMPTS)
+    retain = prompt_builder.ids(prompt_builder.held_out_retain([removal], RETAIN_PROMPTS))
+    return remaining_distance(base, edited, pairs), relative_change(edited.final(retain), base.final(retain))
 
 
-def left_of(base: LazyCLIPTextModel, edited: LazyCLIPTextModel, pairs: list[PromptPair]) -> float:
-    """Distance to the destination after the edit over that before, over words' mean, EOS and padding's mean."""
-    spoken, meant = (torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination"))
-    ends = [torch.tensor([getattr(pair, side).eos for pair in pairs]) for side in ("concept", "destination")]
-    wanted = summary(base.final_states(meant), ends[1])
-    before, after = (summary(tower.final_states(spoken), ends[0]) for tower in (base, edited))
-    return float((after - wanted).norm() / (before - wanted).norm())
+def remaining_distance(base: Tower, edited: Tower, pairs: list[Pair]) -> float:
+    """Return the distance to the destination after the edit over that before it, in summarized states."""
+    concept, destination = (
+        torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination")
+    )
+    eos = [torch.tensor([getattr(pair, side).eos for pair in pairs]) for side in ("concept", "destination")]
+    target = summarize_states(base.final(destination), eos[1])
+    before, after = (summarize_states(encoder.final(concept), eos[0]) for encoder in (base, edited))
+    return float((after - target).norm() / (before - target).norm())
 
 
-def summary(states: Tensor, ends: Tensor) -> Tensor:
-    """Mean over words, EOS, and mean over padding, (n, 3 d): prompts of different lengths compare."""
-    place = torch.arange(states.shape[1])
-    masks = ((place > 0) & (place < ends[:, None]), place == ends[:, None], place > ends[:, None])
+def summarize_states(states: Tensor, eos_positions: Tensor) -> Tensor:
+    """Return mean over words, EOS, and mean over padding, ``(n, 3 d)``, which prompts of different lengths can compare."""
+    position = torch.arange(states.shape[1])
+    eos = eos_positions[:, None]
+    masks = ((position > 0) & (position < eos), position == eos, position > eos)
     return torch.cat([(states * m[:, :, None]).sum(1) / m.sum(1, keepdim=True).clamp(min=1) for m in masks], dim=1)
 
 
-def relative(after: Tensor, before: Tensor) -> float:
-    """Mean relative movement after BOS."""
+def relative_change(after: Tensor, before: Tensor) -> float:
+    """Return the mean relative change of the states after BOS."""
     return float(((after - before)[:, 1:].flatten(1).norm(dim=1) / before[:, 1:].flatten(1).norm(dim=1)).mean())
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Every row."""
+def measure(model: EmbeddedModel) -> Iterator[MethodRow]:
+    """Measure every row."""
     with tempfile.TemporaryDirectory() as folder:
-        random = random_encoder(Path(folder))
-        encoders = {"emoji": (studio.encoder, studio.book)}
-        encoders["CLIP-L geometry, random weights"] = (random, PromptBuilder(open_tokenizer(random), GENERAL_PROFILE))
-        for name, (encoder, book) in encoders.items():
+        random = make_random_encoder(Path(folder))
+        encoders = {EMBEDDED: (model.encoder, model.prompt_builder)}
+        encoders[RANDOM] = (random, PromptBook(open_tokenizer(random), GENERAL))
+        for name, (encoder, prompt_builder) in encoders.items():
             for label, method in METHODS.items():
-                if method.aim != "last_layer" or name == "emoji":
-                    yield row(encoder, book, name, label, method)
+                if method.aim != "last_layer" or name == EMBEDDED:
+                    yield measure_method(encoder, prompt_builder, name, label, method)
 
 
-def page(rows: list[Row]) -> str:
-    """The section."""
-    lines = (f"| {one.encoder} | {one.method} | {one.left:.3f} | {one.moved:.3f} |" for one in rows)
+def render(rows: list[MethodRow]) -> str:
+    """Render the section."""
+    lines = (f"| {row.encoder} | {row.method} | {row.left:.3f} | {row.moved:.3f} |" for row in rows)
     return "\n".join([TEXT, COLUMNS, *lines])
 
 
-TEXT = """## What to match, and where
+TEXT = """## What to match, and at which layer
 
-Compared in text space, in held-out wordings: *left* is how far the encoder's last states remain from the destination's, as a
-share of the way; *moved* is how far those of retain prompts go, relative to their norm. Less is better in both. Random weights
-say what the geometry allows, nothing about real concepts; matching last states takes minutes there and is left out.
+Compared in text space, in held-out wordings. *Left* is the distance of the encoder's last states to the destination's, as a
+share of the distance before the edit; *moved* is the change of the retain prompts' last states, relative to their norm. Lower
+is better in both. Random weights show what the geometry allows, and nothing about real concepts; matching last states takes
+minutes there and is left out.
 """
 COLUMNS = """| encoder | matched | left | moved |
 |---|---|---|---|"""

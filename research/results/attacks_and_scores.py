@@ -1,4 +1,7 @@
-"""Every score and every attack on single removals: the base model, the released procedure, the default."""
+"""All scores and attacks on single removals, by released procedure and default: ``python -m research.results judged``.
+
+Measured parts are cached in ``build/judged``.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -22,35 +25,35 @@ from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 from editor.stats.intervals import hit_rate
-from research.harness import SAMPLER, Studio
-from research.results.single_concept import REMOVALS, removals
+from research.harness import SAMPLER, EmbeddedModel
+from research.results.single_concept import REMOVALS, all_removals
 
-Made = TypeVar("Made", bound=BaseModel)
+RecordType = TypeVar("RecordType", bound=BaseModel)
 PRESETS: tuple[Preset, ...] = ("default", "paper")
-STYLE_COUNT = 4
-TARGETS, CONTROLS, PROMPTS = 6, 12, 2
-"""Prompts about the concept; control concepts, and prompts about each."""
+MAX_STYLES = 4
+TARGET_PROMPTS, CONTROLS, PROMPTS_PER_CONTROL = 6, 12, 2
+"""Number of prompts about the concept, of control concepts, and of prompts about each control."""
 
 
-def wish(budget: int) -> Attack:
-    """On, with three images."""
+def enable_attack(budget: int) -> Attack:
+    """Return an enabled attack with three images."""
     return Attack(enabled=True, budget=budget, images=3)
 
 
 ATTACKS = Attacks(
-    names=wish(100),
-    ring_a_bell_transfer=wish(600),
-    ring_a_bell_adaptive=wish(600),
-    adversarial_key=wish(200),
-    inversion_text=wish(30),
-    inversion_images=wish(25),
-    noise_probe=wish(8),
+    names=enable_attack(100),
+    ring_a_bell_transfer=enable_attack(600),
+    ring_a_bell_adaptive=enable_attack(600),
+    adversarial_key=enable_attack(200),
+    inversion_text=enable_attack(30),
+    inversion_images=enable_attack(25),
+    noise_probe=enable_attack(8),
 )
-RESURGENCE = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
-"""Takes a minute, and is run for the default alone."""
+FINE_TUNING = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
+"""Takes a minute, and runs on the default's weights only."""
 
 
-class Row(BaseModel):
+class RemovalRow(BaseModel):
     """One removal under one preset."""
 
     preset: Preset
@@ -65,150 +68,169 @@ class Row(BaseModel):
     features: FeatureScores | None = None
 
 
-class Tried(BaseModel):
-    """Records by name."""
+class AttackRecords(BaseModel):
+    """Attack records by name."""
 
     records: dict[str, AttackRecord]
 
 
-class Bench:
-    """One removal under one preset, and where what was measured of it is kept."""
+class RemovalStudy:
+    """The measurement of one removal under one preset, with a file for each finished part."""
 
     def __init__(
-        self, studio: Studio, removal: ResolvedRemoval, preset: Preset, shared: dict[str, dict[str, object]]
+        self,
+        model: EmbeddedModel,
+        removal: Removal,
+        preset: Preset,
+        cache_by_concept: dict[str, dict[str, object]],
     ) -> None:
-        self.studio, self.removal, self.preset = studio, removal, preset
-        self.folder = studio.cache.parent / "judged"
+        self.model, self.removal, self.preset = model, removal, preset
+        self.folder = model.cache.parent / "judged"
         self.name = f"{preset}-{removal.concept.name.replace(' ', '-')}"
-        self.shared_results = shared.setdefault(removal.concept.name, {})
+        self.cache = cache_by_concept.setdefault(removal.concept.name, {})
 
     @cached_property
-    def scene(self) -> AttackContext:
-        """The edit, ready to be attacked."""
-        done = edit_encoder(self.studio.encoder, self.studio.book, [self.removal], MethodConfig(self.preset))
-        updates = [one.update for one in done]
-        before = ModelVariant(self.studio.pipeline, SAMPLER, self.studio.book)
+    def context(self) -> AttackContext:
+        """The edit with everything that attacks need."""
+        edits = edit(self.model.encoder, self.model.prompt_builder, [self.removal], Method(self.preset))
+        updates = [done.update for done in edits]
+        before = ModelVariant(self.model.pipeline, SAMPLER, self.model.prompt_builder)
         return AttackContext(
-            self.removal, 0, [self.removal], before, make_edited_variant(before, updates), updates, self.studio.judge,
-            self.studio.before, self.shared_results,
+            self.removal, 0, [self.removal], before, make_edited_variant(before, updates), updates, self.model.judge,
+            self.model.base_images, self.cache,
         )  # fmt: skip
 
     @cached_property
     def targets(self) -> list[Phrase]:
         """Prompts about the concept, half of them in held-out wordings."""
-        return self.scene.concept_prompts[:TARGETS]
+        return self.context.concept_prompts[:TARGET_PROMPTS]
 
     @cached_property
     def controls(self) -> list[Phrase]:
-        """Prompts about concepts that nobody removes."""
+        """Prompts about concepts that no removal of the table names."""
         styles = [style for style in STYLES if style != self.removal.concept.subject]
-        about = (
-            self.studio.book.in_held_out_wordings(Phrase("", thing, style) for style in styles)
-            for thing in control_names()
+        by_object = (
+            self.model.prompt_builder.held_out(Phrase("", name, style) for style in styles) for name in control_names()
         )
-        return [phrase for number, own in enumerate(about) for phrase in turned(own, number)[:PROMPTS]]
+        return [
+            phrase
+            for number, phrases in enumerate(by_object)
+            for phrase in rotate(phrases, number)[:PROMPTS_PER_CONTROL]
+        ]
 
     @cached_property
     def images(self) -> tuple[list[Image], list[Image]]:
-        """Of targets and controls, before and after; kept on disk, as features are read from them later."""
+        """Images of targets and controls before and after, stored on disk for the feature scores."""
         path = self.folder / f"{self.name}.npz"
         if not path.exists():
-            shots = [ImageSpec(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
-            before = self.scene.base_images(shots)
-            after = self.scene.after.generate(
-                self.scene.after.encode_prompts([s.prompt for s in shots]), [s.seed for s in shots]
-            )
+            specs = [ImageSpec(phrase.text(), 0) for phrase in (*self.targets, *self.controls)]
+            before, variant = self.context.base_images(specs), self.context.after
+            after = variant.generate(variant.encode_prompts([s.prompt for s in specs]), [s.seed for s in specs])
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, before=np.stack(before), after=np.stack(after))
-        kept = np.load(path)
-        return list(kept["before"]), list(kept["after"])
+        images = np.load(path)
+        return list(images["before"]), list(images["after"])
 
-    def row(self) -> Row:
-        """What was measured before, or measured now."""
-        row = self.stored("attacks", Row, self.measured)
-        row.attacks |= self.stored("resurgence", Tried, self.resurged).records if self.preset == "default" else {}
-        scores = self.stored("features", FeatureScores, self.read)
-        return row.model_copy(update={"attacks": brief(row.attacks), "features": in_brief(scores)})
+    def make_row(self) -> RemovalRow:
+        """Return the row; parts that were measured before are loaded."""
+        row = self.load_or_measure("attacks", RemovalRow, self.run_attacks)
+        if self.preset == "default":
+            row.attacks |= self.load_or_measure("resurgence", AttackRecords, self.run_fine_tuning).records
+        scores = self.load_or_measure("features", FeatureScores, self.score_features)
+        return row.model_copy(
+            update={"attacks": shorten_attacks(row.attacks), "features": shorten_feature_scores(scores)}
+        )
 
-    def stored(self, name: str, kind: type[Made], make: Callable[[], Made]) -> Made:
-        """A part of the row, from its file, or made now."""
+    def load_or_measure(
+        self, name: str, record_type: type[RecordType], measure_part: Callable[[], RecordType]
+    ) -> RecordType:
+        """Load a part of the row from its file, or measure and save it."""
         path = self.folder / f"{self.name}.{name}.json"
         if not path.exists():
-            write_bytes(path, make().model_dump_json().encode())
-        return kind.model_validate_json(path.read_bytes())
+            write_bytes(path, measure_part().model_dump_json().encode())
+        return record_type.model_validate_json(path.read_bytes())
 
-    def resurged(self) -> "Tried":
-        """Fine-tune and ask again."""
-        return Tried(records={one.name: one for one in run_attacks([self.scene], RESURGENCE, seed=0)})
+    def run_fine_tuning(self) -> AttackRecords:
+        """Run the attack by fine-tuning."""
+        return AttackRecords(records={one.name: one for one in run_attacks([self.context], FINE_TUNING, seed=0)})
 
-    def read(self) -> FeatureScores:
-        """What features say of the images that were drawn."""
-        return score_features(self.scene, load_instruments(), PairedImages(self.targets, self.controls, *self.images))
+    def score_features(self) -> FeatureScores:
+        """Score the images by features of the UNet."""
+        return score_features(self.context, load_instruments(), PairedImages(self.targets, self.controls, *self.images))
 
-    def measured(self) -> Row:
-        """Draw, judge, attack."""
+    def run_attacks(self) -> RemovalRow:
+        """Generate images, judge them, and run the attacks."""
         concept, (before, after), count = self.removal.concept, self.images, len(self.targets)
 
-        def hits(images: Sequence[Image]) -> Rate:
-            return hit_rate(self.studio.hits(images[:count], self.targets, concept.kind))
+        def target_rate(images: Sequence[Image]) -> Rate:
+            return hit_rate(self.model.judge_hits(images[:count], self.targets, concept.kind))
 
-        def kept(images: Sequence[Image]) -> Rate:
-            return hit_rate(self.studio.hits(images[count:], self.controls, "object"))
+        def control_rate(images: Sequence[Image]) -> Rate:
+            return hit_rate(self.model.judge_hits(images[count:], self.controls, "object"))
 
-        records = run_attacks([self.scene], ATTACKS, seed=0)
-        return Row(
+        records = run_attacks([self.context], ATTACKS, seed=0)
+        return RemovalRow(
             preset=self.preset,
             concept=concept.name,
             kind=concept.kind,
             destination=self.removal.destination.words,
-            target_before=hits(before),
-            target_after=hits(after),
-            kept_before=kept(before),
-            kept_after=kept(after),
+            target_before=target_rate(before),
+            target_after=target_rate(after),
+            kept_before=control_rate(before),
+            kept_after=control_rate(after),
             attacks={record.name: record for record in records},
         )
 
 
-def brief(records: dict[str, AttackRecord]) -> dict[str, AttackRecord]:
-    """Without what is the same for every removal."""
+def shorten_attacks(records: dict[str, AttackRecord]) -> dict[str, AttackRecord]:
+    """Drop the fields that are the same for every removal."""
     return {name: record.model_copy(update={"source": "", "tells": ""}) for name, record in records.items()}
 
 
-def in_brief(scores: FeatureScores) -> FeatureScores:
-    """Without the single features and controls."""
+def shorten_feature_scores(scores: FeatureScores) -> FeatureScores:
+    """Drop single features and controls."""
 
-    def shorter(found: Residual | None) -> Residual | None:
-        return found and found.model_copy(update={"controls": []})
+    def without_controls(residual: Residual | None) -> Residual | None:
+        return residual and residual.model_copy(update={"controls": []})
 
     sae = [
-        one.model_copy(update={"changed": [], "residual": shorter(one.residual), "probe": shorter(one.probe)})
+        one.model_copy(
+            update={
+                "changed": [],
+                "residual": without_controls(one.residual),
+                "probe": without_controls(one.probe),
+            }
+        )
         for one in scores.sae
     ]
     return FeatureScores(sae=tuple(sae), diffc=scores.diffc)
 
 
-def turned(items: Sequence[Phrase], by: int) -> list[Phrase]:
-    """The same, beginning elsewhere."""
+def rotate(items: Sequence[Phrase], by: int) -> list[Phrase]:
+    """Rotate a sequence to the left."""
     start = by % len(items)
     return [*items[start:], *items[:start]]
 
 
 def control_names() -> list[str]:
-    """Objects that no removal of the table names, nor leads to."""
-    taken = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
-    return evenly_spaced([name for name in OBJECT_NAMES if name not in taken], CONTROLS)
+    """Return objects that are neither a concept nor a destination of the table."""
+    used = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
+    return evenly([name for name in OBJECT_NAMES if name not in used], CONTROLS)
 
 
-def benches(studio: Studio) -> Iterator[Bench]:
-    """Concept by concept, so that what depends on the base model alone is found once."""
-    shared: dict[str, dict[str, object]] = {}
-    every = list(removals(studio.book))
-    objects = [one for one in every if one.concept.kind == "object"]
-    styles = [one for one in every if one.concept.kind == "style"][:STYLE_COUNT]
-    return (Bench(studio, removal, preset, shared) for removal, preset in product([*objects, *styles], PRESETS))
+def make_studies(model: EmbeddedModel) -> Iterator[RemovalStudy]:
+    """Yield the studies by concept, which share what depends on the base model alone."""
+    cache_by_concept: dict[str, dict[str, object]] = {}
+    removals = list(all_removals(model.prompt_builder))
+    objects = [removal for removal in removals if removal.concept.kind == "object"]
+    styles = [removal for removal in removals if removal.concept.kind == "style"][:MAX_STYLES]
+    return (
+        RemovalStudy(model, removal, preset, cache_by_concept)
+        for removal, preset in product([*objects, *styles], PRESETS)
+    )
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Every row. What is in ``build/judged`` is not measured again."""
-    for bench in benches(studio):
-        yield bench.row()
+def measure(model: EmbeddedModel) -> Iterator[RemovalRow]:
+    """Measure every row."""
+    for study in make_studies(model):
+        yield study.make_row()

@@ -1,4 +1,7 @@
-"""What can be read from the UNet, where and when: accuracy by block and timestep; Revelio's observations put to the test."""
+"""Accuracy of probes of the UNet by block and timestep, and tests of Revelio's observations.
+
+Run by ``python -m research.results diffusion_features``.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,30 +20,32 @@ from research.emoji_features.layer_timestep_sweep import (
     LAYERS,
     METHODS,
     OBJECT_FOLDS,
-    QUESTIONS,
+    TASKS,
     TIMESTEPS,
     VARIANTS,
     Cell,
     Label,
     Method,
     Split,
-    measured,
-    recorded,
+    load_or_measure,
+    record_artwork,
 )
-from research.harness import Studio
+from research.harness import EmbeddedModel
 
 FOLDER = Path("build/features")
-ByObject = dict[Cell, list[float]]
-NEW: dict[Split, str] = {
-    "foundry": "a foundry whose hand was never trained on",
-    "object": "objects that were never trained on",
-    "composite": "the same pictures on other backgrounds, with other noise",
+CellAccuracies = dict[Cell, list[float]]
+"""Accuracy on each object's test rows, by cell."""
+UNSEEN: dict[Split, str] = {
+    "foundry": "a foundry that was not in training",
+    "object": "objects that were not in training",
+    "composite": "the same pictures with other backgrounds and noise",
 }
+"""What is unseen in each split's test rows."""
 METHOD_NAMES: dict[Method, str] = {"probe": "linear probe", "diffc": "Diff-C"}
-PICTURE = "diffusion-features.png"
+IMAGE_FILE = "diffusion-features.png"
 
 
-class Figure(BaseModel):
+class CellAccuracy(BaseModel):
     """Accuracy at one block and timestep."""
 
     label: Label
@@ -53,7 +58,7 @@ class Figure(BaseModel):
 
 
 class Observation(BaseModel):
-    """Something that Revelio reports, as a difference of two accuracies that shall be above zero."""
+    """An observation that Revelio reports, as a difference of two accuracies, positive if it holds."""
 
     claim: str
     more: str
@@ -62,16 +67,16 @@ class Observation(BaseModel):
     diffc: Estimate
 
 
-class Row(BaseModel):
-    """The whole study."""
+class Study(BaseModel):
+    """All figures of the study."""
 
-    figures: list[Figure]
+    figures: list[CellAccuracy]
     observations: list[Observation]
 
 
-Place = tuple[Label, str, int]
+Location = tuple[Label, str, int]
 """Label, block and timestep."""
-CLAIMS: tuple[tuple[str, Place, Place], ...] = (
+CLAIMS: tuple[tuple[str, Location, Location], ...] = (
     ("fine labels are read better after the bottleneck", ("object", "up_blocks.0", 25), ("object", "mid_block", 25)),
     ("coarse labels are read better in the bottleneck", ("group", "mid_block", 25), ("group", "up_blocks.0", 25)),
     ("the last block holds less of fine labels", ("object", "up_blocks.0", 25), ("object", "up_blocks.1", 25)),
@@ -87,86 +92,95 @@ CLAIMS: tuple[tuple[str, Place, Place], ...] = (
 CHANCE: dict[Label, float] = {"object": 1 / 96, "group": 30 / 96, "style": 1 / 5}
 """Accuracy of always naming the most frequent class."""
 SPLIT_OF: dict[Label, Split] = {"object": "foundry", "group": "object", "style": "object"}
-"""The split that tells something."""
+"""The split whose accuracy is informative, because its test rows differ from training in more than the background."""
 
 
-def measure(_: Studio) -> Iterator[Row]:
-    """One row; cells that were measured already are read back."""
-    stores = recorded(FOLDER / "artwork")
-    told = {cell: measured(stores, cell, FOLDER / "study") for cell in tqdm(CELLS, desc="cells")}
-    yield Row(
-        figures=[Figure(**vars(cell), accuracy=rounded(own)) for cell, own in told.items()],
-        observations=[observation(told, *claim) for claim in CLAIMS],
+def measure(_: EmbeddedModel) -> Iterator[Study]:
+    """Measure the study, which is the only row. Cells that were measured before are loaded."""
+    stores = record_artwork(FOLDER / "artwork")
+    accuracies = {cell: load_or_measure(stores, cell, FOLDER / "study") for cell in tqdm(CELLS, desc="cells")}
+    yield Study(
+        figures=[
+            CellAccuracy(**vars(cell), accuracy=rounded_mean(by_object)) for cell, by_object in accuracies.items()
+        ],
+        observations=[check_claim(accuracies, *claim) for claim in CLAIMS],
     )
 
 
-def rounded(by_object: Sequence[float]) -> Estimate:
-    """Mean over objects, to four digits."""
+def rounded_mean(by_object: Sequence[float]) -> Estimate:
+    """Return the mean over objects with its interval, to four digits."""
     found = estimate_mean(by_object)
     return Estimate(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4), n=found.n)
 
 
-def observation(told: ByObject, claim: str, more: Place, less: Place) -> Observation:
-    """Differences object by object."""
+def check_claim(accuracies: CellAccuracies, claim: str, more: Location, less: Location) -> Observation:
+    """Return the differences of two accuracies, object by object."""
 
     def difference(method: Method) -> Estimate:
         cells = (Cell(label, SPLIT_OF[label], method, layer, timestep) for label, layer, timestep in (more, less))
-        first, second = (np.array(told[cell]) for cell in cells)
-        return rounded((first - second).tolist())
+        first, second = (np.array(accuracies[cell]) for cell in cells)
+        return rounded_mean((first - second).tolist())
 
     return Observation(
-        claim=claim, more=words(more), less=words(less), probe=difference("probe"), diffc=difference("diffc")
+        claim=claim,
+        more=describe_location(more),
+        less=describe_location(less),
+        probe=difference("probe"),
+        diffc=difference("diffc"),
     )
 
 
-def words(place: Place) -> str:
+def describe_location(place: Location) -> str:
     """``"object, up_blocks.0, t = 25"``."""
     return f"{place[0]}, {place[1]}, t = {place[2]}"
 
 
-def verdict(difference: Estimate) -> Literal["holds", "fails", "open"]:
-    """By which side of zero the whole interval lies on."""
+def judge_claim(difference: Estimate) -> Literal["holds", "fails", "open"]:
+    """Return whether the interval is above zero, below it, or includes it."""
     return "holds" if difference.low > 0 else "fails" if difference.high < 0 else "open"
 
 
-def page(rows: list[Row]) -> str:
-    """The section."""
-    (row,) = rows
-    parts = [TEXT.format(best="\n".join(map(best, questions(row)))), ALT]
-    for one in telling(row):
-        parts += [f"\n### {one[0].label.capitalize()}, tested on {NEW[one[0].split]}\n", *table(one)]
-    return "\n".join([*parts, *observed(row.observations)])
+def render(rows: list[Study]) -> str:
+    """Render the section."""
+    (study,) = rows
+    parts = [TEXT.format(best="\n".join(map(render_best, figures_by_task(study)))), ALT]
+    for figures in informative_tasks(study):
+        parts += [
+            f"\n### {figures[0].label.capitalize()}, tested on {UNSEEN[figures[0].split]}\n",
+            *render_table(figures),
+        ]
+    return "\n".join([*parts, *render_observations(study.observations)])
 
 
-def questions(row: Row) -> list[list[Figure]]:
-    """The figures of each question that was put."""
-    return [own for q in QUESTIONS if (own := [f for f in row.figures if (f.label, f.split) == q])]
+def figures_by_task(study: Study) -> list[list[CellAccuracy]]:
+    """Return the figures of each task, a label with a split."""
+    return [own for task in TASKS if (own := [f for f in study.figures if (f.label, f.split) == task])]
 
 
-def telling(row: Row) -> list[list[Figure]]:
-    """Those whose test rows are new in more than the background."""
-    return [figures for figures in questions(row) if figures[0].split == SPLIT_OF[figures[0].label]]
+def informative_tasks(study: Study) -> list[list[CellAccuracy]]:
+    """Return the figures of the tasks whose test rows differ from training in more than the background."""
+    return [figures for figures in figures_by_task(study) if figures[0].split == SPLIT_OF[figures[0].label]]
 
 
-def best(figures: Sequence[Figure]) -> str:
-    """Where each method reads a label best."""
-    cells = " | ".join(top([f for f in figures if f.method == method]) for method in METHODS)
-    return f"| {figures[0].label} | {NEW[figures[0].split]} | {cells} |"
+def render_best(figures: Sequence[CellAccuracy]) -> str:
+    """Render the best cell of each method for a task."""
+    cells = " | ".join(render_top_cell([f for f in figures if f.method == method]) for method in METHODS)
+    return f"| {figures[0].label} | {UNSEEN[figures[0].split]} | {cells} |"
 
 
-def top(figures: Sequence[Figure]) -> str:
-    """The best of one method."""
+def render_top_cell(figures: Sequence[CellAccuracy]) -> str:
+    """Render the best cell of one method."""
     found = max(figures, key=lambda f: f.accuracy.value)
-    return f"{interval(found.accuracy)} at `{found.layer}`, t = {found.timestep}"
+    return f"{render_interval(found.accuracy)} at `{found.layer}`, t = {found.timestep}"
 
 
-def interval(found: Estimate) -> str:
+def render_interval(found: Estimate) -> str:
     """``0.49 (0.44 to 0.54)``."""
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
-def table(figures: Sequence[Figure]) -> list[str]:
-    """Blocks by timesteps: probe, then Diff-C."""
+def render_table(figures: Sequence[CellAccuracy]) -> list[str]:
+    """Render accuracies of blocks by timesteps: probe / Diff-C."""
     value = {(f.method, f.layer, f.timestep): f"{f.accuracy.value:.2f}" for f in figures}
     lines = [f"| block | {' | '.join(f't = {t}' for t in TIMESTEPS)} |", "|---" * (len(TIMESTEPS) + 1) + "|"]
     for layer in LAYERS:
@@ -175,38 +189,41 @@ def table(figures: Sequence[Figure]) -> list[str]:
     return lines
 
 
-def observed(observations: Sequence[Observation]) -> list[str]:
-    """Revelio's observations, and the share that hold."""
-    counts = {m: [verdict(getattr(o, m)) for o in observations] for m in METHODS}
+def render_observations(observations: Sequence[Observation]) -> list[str]:
+    """Render Revelio's observations, and how many of them hold."""
+    counts = {m: [judge_claim(getattr(o, m)) for o in observations] for m in METHODS}
     tally = "; ".join(
         f"{own.count('holds')} of {len(own)} hold by {METHOD_NAMES[m]}, {own.count('fails')} fail, {own.count('open')} are open"
         for m, own in counts.items()
     )
-    lines = (f"| {o.claim} | {o.more} | {o.less} | {signed(o.probe)} | {signed(o.diffc)} |" for o in observations)
+    lines = (
+        f"| {o.claim} | {o.more} | {o.less} | {render_difference(o.probe)} | {render_difference(o.diffc)} |"
+        for o in observations
+    )
     return [OBSERVED.format(tally=tally), OBSERVED_COLUMNS, *lines]
 
 
-def signed(difference: Estimate) -> str:
-    """With its interval and what follows."""
-    return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f}), {verdict(difference)}"
+def render_difference(difference: Estimate) -> str:
+    """Render a difference with its interval and verdict."""
+    return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f}), {judge_claim(difference)}"
 
 
-def pictures(rows: list[Row]) -> dict[str, bytes]:
-    """The heat map: the questions that tell something beside each other, the probe over Diff-C."""
-    (row,) = rows
-    shown = telling(row)
+def render_images(rows: list[Study]) -> dict[str, bytes]:
+    """Render the heat maps: informative tasks side by side, the probe above Diff-C."""
+    (study,) = rows
+    shown = informative_tasks(study)
     figure = canvas(3.2 * len(shown) + 0.6, 4.4)
     grid = figure.subplots(len(METHODS), len(shown), sharex=True, sharey=True)
     for line, method in enumerate(METHODS):
         for column, figures in enumerate(shown):
-            panel(grid[line][column], figures, method)
+            plot_panel(grid[line][column], figures, method)
     for axes in grid[-1]:
         axes.set_xlabel("timestep", fontsize=8)
-    return {PICTURE: png(figure)}
+    return {IMAGE_FILE: png(figure)}
 
 
-def panel(axes: Axes, figures: Sequence[Figure], method: Method) -> None:
-    """Blocks by timesteps. One scale for both methods, for they are to be compared; from chance on."""
+def plot_panel(axes: Axes, figures: Sequence[CellAccuracy], method: Method) -> None:
+    """Plot blocks by timesteps. Both methods share one scale, which starts at chance, so that they can be compared."""
     found = {(f.layer, f.timestep): 100 * f.accuracy.value for f in figures if f.method == method}
     values = np.array([[found[layer, t] for t in TIMESTEPS] for layer in LAYERS])
     low, high = 100 * CHANCE[figures[0].label], 100 * max(f.accuracy.value for f in figures)
@@ -219,28 +236,29 @@ def panel(axes: Axes, figures: Sequence[Figure], method: Method) -> None:
     axes.set_yticks(range(len(LAYERS)), LAYERS, fontsize=8)
 
 
-TEXT = f"""## What can be read from the UNet, and where
+TEXT = f"""## What the UNet represents, by block and timestep
 
-Revelio's protocol: the artwork in {VARIANTS} composites (background, shift and noise differ), noised to a timestep, goes once
-through the UNet under the empty prompt. A linear probe reads a block's mean over positions, Diff-C (light variant) its whole
-map. What is new in the test rows decides what an accuracy means: of a tested foundry or object nothing is trained on (five and
-{OBJECT_FOLDS} folds); tested on composites, the picture is known. Intervals: bootstrap over the 96 objects. The best of
-thirty places is a little too good. [How it is done](../how-to/diffusion-features.md).
+Revelio's protocol: the artwork in {VARIANTS} composites (background, shift and noise differ), noised to a timestep, passes once
+through the UNet under the empty prompt. A linear probe reads a block's mean over positions, Diff-C (light variant) the whole
+map. The meaning of an accuracy depends on what is unseen in the test rows: a tested foundry or object is not in the training
+rows (five and {OBJECT_FOLDS} folds); a tested composite shows a picture that is. Intervals: bootstrap over the 96 objects. The
+best of thirty cells is slightly optimistic. [Method](../how-to/diffusion-features.md).
 
 | label | tested on | linear probe, best | Diff-C, best |
 |---|---|---|---|
 {{best}}
 
-Tables: accuracy of the probe / of Diff-C. The heat map begins at chance: 0.01 for objects, 0.31 for groups (the largest is a
-third of all), 0.20 for styles.
+Tables: accuracy of the probe / of Diff-C. The heat map starts at chance: 0.01 for objects, 0.31 for groups (the largest group
+has a third of all objects), 0.20 for styles.
 """
-ALT = f"![Accuracy in per cent by block and timestep, darker is better](../images/{PICTURE})"
+ALT = f"![Accuracy in per cent by block and timestep; darker is better](../images/{IMAGE_FILE})"
 OBSERVED = """
-### Revelio's observations here
+### Revelio's observations
 
-Each as a difference of two accuracies that it says is above zero, object by object, with the labels tested on a new foundry
-(object) or on new objects (group, style). Revelio's blocks are Stable Diffusion's; here the UNet has two up blocks, so the last
-one stands for its `up_ft2`. Where the interval holds zero, the question is open. In all, {tally}.
+Each observation is a difference of two accuracies, object by object, with labels tested on an unseen foundry (object) or on
+unseen objects (group, style); it is positive if the observation holds. Revelio's blocks are Stable Diffusion's; this UNet has
+two up blocks, and the last one stands for Revelio's `up_ft2`. If the interval includes zero, the question is open. In all,
+{tally}.
 """
 OBSERVED_COLUMNS = """| observation | more | less | linear probe | Diff-C |
 |---|---|---|---|---|"""

@@ -1,4 +1,4 @@
-"""Many objects at once: is each gone, and what is left of the others?"""
+"""Many objects removed at once: ``python -m research.results crowd``."""
 
 from collections.abc import Iterator
 
@@ -6,20 +6,21 @@ from pydantic import BaseModel
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.config import MethodConfig, Preset
-from editor.methods.default import edit_encoder
-from editor.prompts.templates import evenly_spaced
-from research.emoji.erasure_capacity import removals_of
-from research.harness import OTHERS, Studio, others, share
+from editor.methods.default import edit
+from editor.prompts.templates import evenly
+from editor.solver.config import Method, Preset
+from research.emoji.erasure_capacity import make_removals
+from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
 
 COUNTS = (10, 50, 90)
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 PROMPTS: dict[Preset, int] = {"default": 3, "paper": 1}
-"""About each object, and as many in held-out wordings."""
+"""Number of prompts about each object; as many more are in held-out wordings."""
+FOUND_THRESHOLD = 0.05
 
 
-class Row(BaseModel):
-    """So many removals under one preset."""
+class MultiConceptRow(BaseModel):
+    """A number of joint removals under one preset."""
 
     preset: Preset
     removals: int
@@ -37,60 +38,62 @@ class Row(BaseModel):
     solve_seconds: float
 
 
-def row(studio: Studio, preset: Preset, count: int) -> Row:
-    """Edit, draw, judge."""
-    names = evenly_spaced(OBJECT_NAMES, count)
-    (done,) = edit_encoder(studio.encoder, studio.book, removals_of(names), MethodConfig(preset))
-    named, rest = [studio.about(name, PROMPTS[preset]) for name in names], others(names, OTHERS[preset])
-    phrases = [phrase for own in named for phrase in own]
-    before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in phrases + rest])
-    first, then = (studio.hits(images[: len(phrases)], phrases, "object") for images in (before, after))
-    found = {name: share([hit for hit, p in zip(then, phrases, strict=True) if p.object == name]) for name in names}
-    fell = {
-        asks: share(studio.hits(before[len(phrases) :], rest, asks))
-        - share(studio.hits(after[len(phrases) :], rest, asks))
-        for asks in ("object", "style")
+def measure_removals(model: EmbeddedModel, preset: Preset, count: int) -> MultiConceptRow:
+    """Edit, generate and judge."""
+    names = evenly(OBJECT_NAMES, count)
+    (done,) = edit(model.encoder, model.prompt_builder, make_removals(names), Method(preset))
+    target = [phrase for name in names for phrase in model.concept_phrases(name, PROMPTS[preset])]
+    other = other_phrases(names, OTHER_PROMPTS[preset])
+    before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])
+    hits_before, hits_after = (model.judge_hits(images[: len(target)], target, "object") for images in (before, after))
+    by_name = {
+        name: accuracy([hit for hit, p in zip(hits_after, target, strict=True) if p.object == name]) for name in names
     }
-    return Row(
+    drop = {
+        asked: accuracy(model.judge_hits(before[len(target) :], other, asked))
+        - accuracy(model.judge_hits(after[len(target) :], other, asked))
+        for asked in ("object", "style")
+    }
+    return MultiConceptRow(
         preset=preset,
         removals=count,
-        target_before=share(first),
-        target_after=share(then),
-        worst=max(found.values()),
-        above=[name for name, accuracy in found.items() if accuracy > 0.05],
-        kept_prompts=len(rest),
-        object_drop=fell["object"],
-        style_drop=fell["style"],
+        target_before=accuracy(hits_before),
+        target_after=accuracy(hits_after),
+        worst=max(by_name.values()),
+        above=[name for name, share in by_name.items() if share > FOUND_THRESHOLD],
+        kept_prompts=len(other),
+        object_drop=drop["object"],
+        style_drop=drop["style"],
         preservation=done.record.preservation,
         foreseen_drift=done.record.predicted_retain_p95,
         solve_seconds=done.record.seconds,
     )
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Every row."""
-    yield from (row(studio, preset, count) for preset in PRESETS for count in COUNTS)
+def measure(model: EmbeddedModel) -> Iterator[MultiConceptRow]:
+    """Measure every row."""
+    yield from (measure_removals(model, preset, count) for preset in PRESETS for count in COUNTS)
 
 
-def page(rows: list[Row]) -> str:
-    """The section."""
-    return "\n".join([TEXT, COLUMNS, *map(line, rows)])
+def render(rows: list[MultiConceptRow]) -> str:
+    """Render the section."""
+    return "\n".join([TEXT, COLUMNS, *map(render_row, rows)])
 
 
-def line(one: Row) -> str:
-    """A row of the table."""
-    above = f"{len(one.above)} of {one.removals}"
+def render_row(row: MultiConceptRow) -> str:
+    """Render a row of the table."""
+    above = f"{len(row.above)} of {row.removals}"
     return (
-        f"| {one.removals} | {one.preset} | {one.target_before:.3f} | {one.target_after:.3f} | {above} | {one.worst:.2f} "
-        f"| {one.object_drop:+.3f} | {one.style_drop:+.3f} | {one.kept_prompts} | {one.preservation:g} |"
+        f"| {row.removals} | {row.preset} | {row.target_before:.3f} | {row.target_after:.3f} | {above} | {row.worst:.2f} "
+        f"| {row.object_drop:+.3f} | {row.style_drop:+.3f} | {row.kept_prompts} | {row.preservation:g} |"
     )
 
 
 TEXT = f"""## Many objects at once
 
-Each removed object becomes one that is kept, all in one solve. {2 * PROMPTS["default"]} prompts about each, half of them in
-held-out wordings; {2 * PROMPTS["paper"]} for the paper preset. *Above* counts the objects that are still found in more than one
-image in twenty, *worst* is the highest accuracy among them.
+Each removed object is mapped to a retained one, all in one solve. There are {2 * PROMPTS["default"]} prompts about each object,
+half of them in held-out wordings; {2 * PROMPTS["paper"]} for the paper preset. *Above* counts the objects that are still found
+in more than one image in twenty, *worst* is the highest accuracy among the removed objects.
 """
-COLUMNS = """| removed | preset | before | after | above 0.05 | worst | object drop | style drop | kept prompts | weight |
+COLUMNS = """| removed | preset | before | after | above 0.05 | worst | object drop | style drop | other prompts | weight |
 |---|---|---|---|---|---|---|---|---|---|"""

@@ -1,4 +1,4 @@
-"""The service beside a plain one, under the same load: what `python -m tests.load` measured."""
+"""The service under load, against a plain FastAPI and Celery app: ``python -m research.results load``."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from research.harness import Studio
+from research.harness import EmbeddedModel
 
-NAMES = {
+LABELS = {
     "accepted_per_s": "accepted per second",
     "post_p50_ms": "POST, median, ms",
     "post_p99_ms": "POST, p99, ms",
@@ -21,11 +21,11 @@ NAMES = {
     "download_p99_ms": "download of 4 KB, p99, ms",
     "queue_delay_ms": "POST to claim, idle, median, ms",
 }
-ROUNDS, SECONDS = 3, 8
+ROUNDS, ROUND_SECONDS = 3, 8
 
 
-class Row(BaseModel):
-    """One figure of both; `ratio` is above 1 where ours is better."""
+class LoadRow(BaseModel):
+    """One figure of both sides; `ratio` is above 1 where ours is better."""
 
     figure: str
     ours: float
@@ -36,36 +36,37 @@ class Row(BaseModel):
     twice: int
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Run the load programme, from the repository's root: it wants quiet cores."""
+def measure(model: EmbeddedModel) -> Iterator[LoadRow]:
+    """Run `tests.load` from the repository's root. Other load on the machine would falsify the figures."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "load.json"
-        rounds = ["--rounds", str(ROUNDS), "--seconds", str(SECONDS)]
+        rounds = ["--rounds", str(ROUNDS), "--seconds", str(ROUND_SECONDS)]
         subprocess.run([sys.executable, "-m", "tests.load", *rounds, "--out", str(out)], check=True)
-        yield from rows_of(json.loads(out.read_bytes()))
+        yield from make_rows(json.loads(out.read_bytes()))
 
 
-def rows_of(outcome: dict[str, dict[str, float]]) -> Iterator[Row]:
-    """What the programme prints, a row for each figure."""
-    counted = {name: outcome[name] for name in ("jobs", "lost", "twice")}
-    for figure in NAMES:
-        sides = {side: outcome[side][figure] for side in ("ours", "template", "ratio")}
-        yield Row.model_validate({"figure": figure, **sides, **counted})
+def make_rows(result: dict[str, dict[str, float]]) -> Iterator[LoadRow]:
+    """Convert the programme's output to rows."""
+    counts = {name: result[name] for name in ("jobs", "lost", "twice")}
+    for figure in LABELS:
+        sides = {side: result[side][figure] for side in ("ours", "template", "ratio")}
+        yield LoadRow.model_validate({"figure": figure, **sides, **counts})
 
 
-def page(rows: Sequence[Row]) -> str:
-    """A section of the document."""
+def render(rows: Sequence[LoadRow]) -> str:
+    """Render the section."""
     table = "\n".join(
-        f"| {NAMES[row.figure]} | {row.ours:.0f} | {row.template:.0f} | {row.ratio:.2f} |" for row in rows
+        f"| {LABELS[row.figure]} | {row.ours:.0f} | {row.template:.0f} | {row.ratio:.2f} |" for row in rows
     )
     return f"""## The service under load
 
-A hundred clients post, read, follow and download as fast as they are answered: at `expunge up`, and in turns at the plain
-FastAPI and Celery app of `tests/load/template.py`, whose jobs are messages and keys that expire. Two cores, shared with the
-clients; one API process and one worker each, ours at a lower priority, with a dispatcher besides, and set to keep its process
-for many jobs as the plain one does; medians of {ROUNDS} rounds of {SECONDS} s, each begun when all that was posted before is
-done. Ours answers a `POST` when it is on disk, and looks for what is to be queued twenty times a second. The ratio is above 1
-where ours is better. Of {rows[0].jobs} jobs that ours accepted {rows[0].lost} were lost and {rows[0].twice} done twice.
+A hundred clients post, read, stream and download as fast as they get replies: alternately from `expunge up` and from the plain
+FastAPI and Celery app of `tests/load/template.py`, whose jobs are broker messages and expiring keys. Both run on two cores
+that the clients share, with one API process and one worker each; ours also has a dispatcher, runs the worker at a lower
+priority, and reuses its worker process for many jobs as the plain app does. The figures are medians of {ROUNDS} rounds of
+{ROUND_SECONDS} s; each round starts when all earlier jobs are done. Ours replies to a `POST` once it is on disk, and polls for
+jobs to queue twenty times a second. The ratio is above 1 where ours is better. Of {rows[0].jobs} accepted jobs ours lost
+{rows[0].lost} and ran {rows[0].twice} twice.
 
 | figure | ours | plain app | ratio |
 |---|---|---|---|

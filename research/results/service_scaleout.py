@@ -1,4 +1,4 @@
-"""More workers, and parts that are restarted under load: what `python -m tests.scaleout` measured."""
+"""Throughput with more workers, and rolling restarts under load: ``python -m research.results scaleout``."""
 
 import json
 import statistics
@@ -9,63 +9,63 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from research.harness import Studio
+from research.harness import EmbeddedModel
 
-RUNS: tuple[tuple[str, ...], ...] = ((), (), (), ("--workers", "2", "--restart"))
-"""Growth, three times; and then every part stopped and started again, over and over, while jobs run."""
+RUN_ARGUMENTS: tuple[tuple[str, ...], ...] = ((), (), (), ("--workers", "2", "--restart"))
+"""Three runs with a growing number of workers, then one with continuous rolling restarts while jobs run."""
 
 
-class Row(BaseModel):
-    """So many workers."""
+class ScaleoutRow(BaseModel):
+    """One number of workers."""
 
     workers: int
     jobs: int
     jobs_per_second: float
     share_of_linear: float | None
-    """Of growth from the fewest workers. None: parts were restarted meanwhile."""
+    """Share of linear scaling from the fewest workers. None: processes were restarted during the run."""
     restarts: int
     wrong: int
-    """Jobs that did not succeed, and stored files that are not what they should be."""
+    """Jobs that did not succeed, and stored files with wrong content."""
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Run the programme, from the repository's root: it wants quiet cores. A run that falls short counts too."""
-    for arguments in RUNS:
+def measure(model: EmbeddedModel) -> Iterator[ScaleoutRow]:
+    """Run `tests.scaleout` from the repository's root, on an idle machine. A run below the bound counts, too."""
+    for arguments in RUN_ARGUMENTS:
         command = [sys.executable, "-m", "tests.scaleout", *arguments]
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
-        yield from rows_of(json.loads(done.stdout))
+        yield from make_rows(json.loads(done.stdout))
 
 
-def rows_of(outcome: dict[str, Any]) -> Iterator[Row]:
-    """What the programme prints, a row for each number of workers."""
-    first = outcome["sites"][0]
-    for site in outcome["sites"]:
+def make_rows(result: dict[str, Any]) -> Iterator[ScaleoutRow]:
+    """Convert the programme's output to rows."""
+    first = result["sites"][0]
+    for site in result["sites"]:
         growth = site["jobs_per_second"] / first["jobs_per_second"]
         share = None if site["restarts"] else round(growth * first["workers"] / site["workers"], 3)
-        yield Row(**site | {"wrong": len(site["wrong"])}, share_of_linear=share)
+        yield ScaleoutRow(**site | {"wrong": len(site["wrong"])}, share_of_linear=share)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """A section of the document."""
+def render(rows: Sequence[ScaleoutRow]) -> str:
+    """Render the section."""
     shares = [row.share_of_linear for row in rows if row.share_of_linear is not None and row.workers > rows[0].workers]
     table = "\n".join(
-        f"| {row.workers} | {row.jobs} | {row.jobs_per_second:.2f} | {share(row)} | {row.restarts} | {row.wrong} |"
+        f"| {row.workers} | {row.jobs} | {row.jobs_per_second:.2f} | {render_share(row)} | {row.restarts} | {row.wrong} |"
         for row in rows
     )
     return f"""## Scale-out
 
-`make scaleout`: two APIs, a dispatcher and so many workers, each a process with a data folder of its own, beside a PostgreSQL,
-a broker and a bucket, all on one machine with two cores. Each job's four phases only sleep, half a second each, as if a GPU had
-the work; what a job costs besides is shared by the two cores. Of linear growth {statistics.median(shares):.2f} is reached in
-the median of {len(shares)} runs, and 0.9 is wanted. In the last row every part but these three is stopped and started again in
-turn while jobs run; *wrong* counts jobs that did not succeed and stored files that are not what they should be.
+`make scaleout` starts two API processes, a dispatcher and a number of workers, each with a data folder of its own, with
+PostgreSQL, a broker and a bucket, all on one machine with two cores. Each of a job's four phases sleeps for half a second, as
+if a GPU did the work; the rest of a job's cost is shared by the two cores. The median of {len(shares)} runs reaches
+{statistics.median(shares):.2f} of linear scaling; the bound is 0.9. In the last row every process except PostgreSQL, broker
+and bucket is restarted in turn while jobs run. *Wrong* counts jobs that did not succeed and stored files with wrong content.
 
-| workers | jobs | jobs a second | share of linear growth | restarts | wrong |
+| workers | jobs | jobs a second | share of linear | restarts | wrong |
 |---|---|---|---|---|---|
 {table}
 """
 
 
-def share(row: Row) -> str:
-    """Of linear growth, as it is printed."""
+def render_share(row: ScaleoutRow) -> str:
+    """Render the share of linear scaling."""
     return "–" if row.share_of_linear is None else f"{row.share_of_linear:.3f}"

@@ -1,15 +1,15 @@
-"""One removal at a time, by the default and by the released procedure."""
+"""Single removals by the default method and by the released procedure: ``python -m research.results single``."""
 
 from collections.abc import Iterator
 
 from pydantic import BaseModel
 
 from editor.generation.config import ImageSpec
-from editor.methods.config import MethodConfig, Preset
-from editor.methods.default import edit_encoder
-from editor.prompts import Concept, PromptBuilder, ResolvedRemoval, choose_destination
-from editor.prompts.concepts import ConceptKind
-from research.harness import OTHERS, Studio, others, share
+from editor.methods.default import edit
+from editor.prompts import Concept, PromptBook, Removal, destination_of
+from editor.prompts.concepts import Kind
+from editor.solver.config import Method, Preset
+from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
 
 REMOVALS: dict[ConceptKind, dict[str, str]] = {
     "object": {
@@ -20,11 +20,11 @@ REMOVALS: dict[ConceptKind, dict[str, str]] = {
 }  # fmt: skip
 PRESETS: tuple[Preset, ...] = ("default", "paper")
 PROMPTS = 16
-"""About the concept, and as many in held-out wordings."""
+"""Number of prompts about the concept; as many more are in held-out wordings."""
 
 
-class Row(BaseModel):
-    """One removal under one preset. Drops are before less after."""
+class SingleConceptRow(BaseModel):
+    """One removal under one preset. Drops are accuracies before less after."""
 
     preset: Preset
     concept: str
@@ -38,65 +38,67 @@ class Row(BaseModel):
     solve_seconds: float
 
 
-def removals(book: PromptBuilder) -> Iterator[ResolvedRemoval]:
-    """What the table is about."""
+def all_removals(prompt_builder: PromptBook) -> Iterator[Removal]:
+    """Yield the removals of the table."""
     for kind, names in REMOVALS.items():
         for name, replacement in names.items():
             concept = Concept(name, kind)
-            destination = choose_destination(concept, replacement or None, None, book.profile)
-            yield ResolvedRemoval(concept, destination, spellings="auto")
+            destination = destination_of(concept, replacement or None, None, prompt_builder.profile)
+            yield Removal(concept, destination, spellings="auto")
 
 
-def row(studio: Studio, preset: Preset, removal: ResolvedRemoval) -> Row:
-    """Edit, draw, judge."""
-    (done,) = edit_encoder(studio.encoder, studio.book, [removal], MethodConfig(preset))
+def measure_removal(model: EmbeddedModel, preset: Preset, removal: Removal) -> SingleConceptRow:
+    """Edit, generate and judge."""
+    (done,) = edit(model.encoder, model.prompt_builder, [removal], Method(preset))
     name, kind = removal.concept.name, removal.concept.kind
-    named, rest = studio.about(name, PROMPTS), others([name], OTHERS[preset])
-    before, after = studio.both([done], [ImageSpec(phrase.text(), 0) for phrase in named + rest])
-    count = len(named)
-    fell = {
-        asks: share(studio.hits(before[count:], rest, asks)) - share(studio.hits(after[count:], rest, asks))
-        for asks in ("object", "style")
+    target, other = model.concept_phrases(name, PROMPTS), other_phrases([name], OTHER_PROMPTS[preset])
+    before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])
+    count = len(target)
+    drop = {
+        asked: accuracy(model.judge_hits(before[count:], other, asked))
+        - accuracy(model.judge_hits(after[count:], other, asked))
+        for asked in ("object", "style")
     }
-    return Row(
+    return SingleConceptRow(
         preset=preset,
         concept=name,
         kind=kind,
         destination=removal.destination.words,
-        target_before=share(studio.hits(before[:count], named, kind)),
-        target_after=share(studio.hits(after[:count], named, kind)),
-        object_drop=fell["object"],
-        style_drop=fell["style"],
+        target_before=accuracy(model.judge_hits(before[:count], target, kind)),
+        target_after=accuracy(model.judge_hits(after[:count], target, kind)),
+        object_drop=drop["object"],
+        style_drop=drop["style"],
         preservation=done.record.preservation,
         solve_seconds=done.record.seconds,
     )
 
 
-def measure(studio: Studio) -> Iterator[Row]:
-    """Every row."""
-    yield from (row(studio, preset, removal) for preset in PRESETS for removal in removals(studio.book))
+def measure(model: EmbeddedModel) -> Iterator[SingleConceptRow]:
+    """Measure every row."""
+    removals = list(all_removals(model.prompt_builder))
+    yield from (measure_removal(model, preset, removal) for preset in PRESETS for removal in removals)
 
 
-def page(rows: list[Row]) -> str:
-    """The section."""
+def render(rows: list[SingleConceptRow]) -> str:
+    """Render the section."""
     parts = [TEXT]
     for preset in PRESETS:
-        parts += [f"\n### Preset `{preset}`\n", COLUMNS, *(line(one) for one in rows if one.preset == preset)]
+        parts += [f"\n### Preset `{preset}`\n", COLUMNS, *(render_row(row) for row in rows if row.preset == preset)]
     return "\n".join(parts)
 
 
-def line(one: Row) -> str:
-    """A row of the table."""
+def render_row(row: SingleConceptRow) -> str:
+    """Render a row of the table."""
     return (
-        f"| {one.concept} | {one.kind} | {one.destination or '(null)'} | {one.target_before:.3f} | {one.target_after:.3f} "
-        f"| {one.object_drop:+.3f} | {one.style_drop:+.3f} | {one.preservation:g} | {one.solve_seconds * 1000:.0f} ms |"
+        f"| {row.concept} | {row.kind} | {row.destination or '(null)'} | {row.target_before:.3f} | {row.target_after:.3f} "
+        f"| {row.object_drop:+.3f} | {row.style_drop:+.3f} | {row.preservation:g} | {row.solve_seconds * 1000:.0f} ms |"
     )
 
 
-TEXT = """## One removal at a time
+TEXT = """## Single removals
 
-*Target* is the accuracy on prompts that name the concept, half of them in wordings that the edit never saw. *Drop* is how
-far accuracy falls on prompts about the other objects and styles; below zero it rose. No replacement means the null concept
-(see [removal.md](../explanation/removal.md))."""
+*Target* is the judge's accuracy on prompts that name the concept, half of them in wordings that the edit did not see. *Drop*
+is by how much its accuracy on prompts about other objects and styles falls; a negative drop is a rise. Without a replacement,
+the concept is mapped to the null concept (see [removal.md](../explanation/removal.md))."""
 COLUMNS = """| concept | kind | becomes | target before | target after | object drop | style drop | weight | solve |
 |---|---|---|---|---|---|---|---|---|"""

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from research.results.__main__ import SECTIONS, page
-from research.results.collateral_forecast import Row, fit
+from research.results.__main__ import SECTIONS, render_page
+from research.results.collateral_forecast import ForecastRow, fit_curve
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_is_made_of_its_figures() -> None:
-    assert (DOCS / "reference" / "results.md").read_text() == page(DOCS / "results")
+    assert (DOCS / "reference" / "results.md").read_text() == render_page(DOCS / "results")
 
 
 def test_every_section_was_measured() -> None:
@@ -22,7 +22,7 @@ def test_the_fit_finds_the_curve_that_the_losses_came_from() -> None:
     moved = [i / 200 for i in range(200)]
     lost = [1.0 if value > 0.4 else 0.0 for value in moved]
     lost[70], lost[90] = 1.0, 0.0  # not separable, or the steepness has no end
-    row = Row(removals=1, preservation=1.0, change=moved, moved=moved, damage=moved, lost=lost)
-    middle, steepness = fit([row])
+    row = ForecastRow(removals=1, preservation=1.0, change=moved, moved=moved, damage=moved, lost=lost)
+    middle, steepness = fit_curve([row])
     assert middle == pytest.approx(0.4, abs=0.02)
     assert steepness > 10

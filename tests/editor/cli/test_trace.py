@@ -12,8 +12,8 @@ from editor import emoji
 from editor.cli.trace import trace
 from editor.emoji.profile import PROFILE
 from editor.prompts.profile import PROFILE_FILE
-from editor.tracing.result import load
-from editor.tracing.tracer import PARTIAL
+from editor.tracing.result import load_trace
+from editor.tracing.tracer import PARTIAL_FILE
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +41,9 @@ def test_text_sites(folder: Path, tmp_path: Path) -> None:
         "trace.png",
     }
     assert answer["layer"]["reason"]
-    question = load(tmp_path).question
+    question = load_trace(tmp_path).spec
     assert question.places[2:4] == ("hot", "dog")
-    assert not (tmp_path / PARTIAL).exists()
+    assert not (tmp_path / PARTIAL_FILE).exists()
 
 
 @pytest.mark.parametrize(

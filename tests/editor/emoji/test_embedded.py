@@ -16,7 +16,7 @@ from editor.generation.sampling import generate_images
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import load_profile
 from editor.prompts.templates import evenly_spaced
-from research.emoji.evaluate import SAMPLER, artwork_check, recognised
+from research.emoji.evaluate import SAMPLER, evaluate_judge, measure_recognition
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_profile_matches_the_vocabulary() -> None:
 
 
 def test_judge_recognizes_the_artwork(judge: Judge) -> None:
-    figures = artwork_check(judge)
+    figures = evaluate_judge(judge)
     assert figures["object_accuracy"] >= 0.95
     assert figures["style_accuracy"] >= 0.97
 
@@ -61,7 +61,7 @@ def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> No
     """A sample of the whole measurement in docs/explanation/emoji.md, with room for chance: 60 prompts of 480."""
     phrases = evenly_spaced(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
-    figures = recognised(judge, images, phrases)
+    figures = measure_recognition(judge, images, phrases)
     assert figures["object_accuracy"] >= 0.85
     assert figures["style_accuracy"] >= 0.9
 

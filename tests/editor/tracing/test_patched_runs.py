@@ -220,9 +220,9 @@ def test_scores_of_two_encoders_combine_those_of_each(
     sites = text_sites(2, range(6)) + text_sites(3, range(6), tower=1)
     together = trace_text(both, samples, make_spec(fox, both, samples, sites), make_distance(both), MemoryBudget())
     parts = []
-    for runner, (one, p) in enumerate(((first, fox), (second, other))):
+    for index, (one, p) in enumerate(((first, fox), (second, other))):
         alone = TracedEncoders((one,), (p,), both.groups, both.corrupt)
-        own = [site.model_copy(update={"runner": 0}) for site in sites if site.runner == runner]
+        own = [site.model_copy(update={"tower": 0}) for site in sites if site.tower == index]
         parts.append(
             trace_text(alone, samples, make_spec(p, alone, samples, own), make_distance(alone), MemoryBudget()).scores
         )

@@ -19,15 +19,15 @@ from editor.emoji.vocabulary import (
     caption,
 )
 from research.emoji.random_subjects import random_subjects
-from research.emoji.train_clip import tokens
-from research.emoji.train_tokenizer import captions, train_tokenizer
-from research.emoji.train_vae import EQUALISING, SCALING, principal_components, with_encoder
-from research.emoji.training_loop import Loss, Plan, Run, train
+from research.emoji.train_clip import tokenize
+from research.emoji.train_tokenizer import all_captions, train_tokenizer
+from research.emoji.train_vae import EQUALISING_EXPONENT, SCALING, build_with_pca_encoder, principal_components
+from research.emoji.training_loop import LossFn, TrainingPlan, TrainingRun, train
 
-PLAN = Plan(steps=12, batch=4, learning_rate=0.05, warmup=2, shards=2)
+PLAN = TrainingPlan(steps=12, batch=4, learning_rate=0.05, warmup=2, shards=2)
 
 
-def regression() -> tuple[nn.Linear, Loss]:
+def regression() -> tuple[nn.Linear, LossFn]:
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
 
@@ -42,9 +42,9 @@ def test_a_run_that_is_interrupted_ends_at_the_same_weights(tmp_path: Path) -> N
     whole, loss_of = regression()
     train("whole", whole, PLAN, loss_of, tmp_path)
     first, loss_of = regression()
-    run = Run(first, PLAN)
+    run = TrainingRun(first, PLAN)
     for _ in range(5):
-        run.advance(loss_of)
+        run.train_step(loss_of)
     run.save(tmp_path / "parts.safetensors")
     second, loss_of = regression()
     train("parts", second, PLAN, loss_of, tmp_path)
@@ -53,7 +53,7 @@ def test_a_run_that_is_interrupted_ends_at_the_same_weights(tmp_path: Path) -> N
 
 def test_training_learns_and_keeps_a_log(tmp_path: Path) -> None:
     model, loss_of = regression()
-    train("model", model, Plan(steps=200, batch=4, learning_rate=0.05), loss_of, tmp_path)
+    train("model", model, TrainingPlan(steps=200, batch=4, learning_rate=0.05), loss_of, tmp_path)
     torch.testing.assert_close(model.weight, torch.ones(1, 3), atol=0.05, rtol=0)
     steps = [json.loads(line)["step"] for line in (tmp_path / "model.jsonl").read_text().splitlines()]
     assert steps == list(range(20, 201, 20))
@@ -61,9 +61,9 @@ def test_training_learns_and_keeps_a_log(tmp_path: Path) -> None:
 
 def test_shards_average_their_gradients() -> None:
     model, loss_of = regression()
-    run = Run(model, PLAN)
+    run = TrainingRun(model, PLAN)
     gradients = [run.shard(loss_of, index)[1][0] for index in range(2)]
-    run.advance(loss_of)
+    run.train_step(loss_of)
     clipped = torch.stack(gradients).mean(0)
     assert model.weight.grad is not None
     cosine = F.cosine_similarity(model.weight.grad.flatten(), clipped.flatten(), dim=0)
@@ -100,7 +100,7 @@ def test_shifts_lose_nothing_and_let_background_in() -> None:
 
 def test_every_caption_fits_and_any_text_encodes() -> None:
     tokenizer = train_tokenizer()
-    assert max(len(ids) for ids in tokenizer(list(captions()))["input_ids"]) <= tokenizer.model_max_length
+    assert max(len(ids) for ids in tokenizer(list(all_captions()))["input_ids"]) <= tokenizer.model_max_length
     text = "van gogh's dög 犬"
     assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"][1:-1]
     pieces = [len(tokenizer.tokenize(name)) for name in OBJECT_NAMES]
@@ -110,7 +110,7 @@ def test_every_caption_fits_and_any_text_encodes() -> None:
 def test_held_out_wordings_are_held_out() -> None:
     assert set(HELD_OUT_WORDINGS).isdisjoint({*STYLED_WORDINGS, *PLAIN_WORDINGS})
     texts = {caption(wording, "owl", "ink") for wording in HELD_OUT_WORDINGS}
-    assert texts.isdisjoint(captions())
+    assert texts.isdisjoint(all_captions())
 
 
 def test_a_caption_without_a_style_means_the_default_one() -> None:
@@ -132,18 +132,18 @@ def test_batches_repeat_by_seed_and_never_repeat_a_picture() -> None:
 
 def test_padding_after_eos_does_not_change_what_is_pooled() -> None:
     tokenizer = train_tokenizer()
-    ids = tokens(tokenizer, ["a fox", "an image of a lady beetle, noto style"])
+    ids = tokenize(tokenizer, ["a fox", "an image of a lady beetle, noto style"])
     assert ids.shape[1] < tokenizer.model_max_length
 
 
 def test_the_encoder_is_the_principal_component_code() -> None:
     """The strided convolutions against PCA of unfolded patches, on images the code was not fitted on."""
-    model, pictures = with_encoder(0), Artwork()
+    model, pictures = build_with_pca_encoder(0), Artwork()
     fitted = pictures.render(random_subjects(480, torch.Generator().manual_seed(0)))
     mean, components, deviations = principal_components((fitted + 1) / 2)
     image = pictures.render([Subject(3, 2, 4)], (1, -2))
     patches = F.unfold((image + 1) / 2, 8, stride=8)[0].double()
-    wanted = deviations**EQUALISING
+    wanted = deviations**EQUALISING_EXPONENT
     scale = wanted / wanted.square().mean().sqrt() / deviations
     code = (components @ (patches - mean[:, None])) * scale[:, None]
     with torch.no_grad():

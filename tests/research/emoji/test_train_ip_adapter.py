@@ -18,8 +18,14 @@ from editor.generation.config import Sampler, native_precision
 from editor.generation.sampling import load_pipeline
 from editor.judging.judge import open_judge
 from research.emoji.artwork_embeddings import SUBJECTS
-from research.emoji.train_ip_adapter import Lesson, cross_attentions, listening, teacher_of, train_ip_adapter
-from research.emoji.training_loop import Plan
+from research.emoji.train_ip_adapter import (
+    AttentionTargets,
+    cross_attentions,
+    make_teacher,
+    record_attention_io,
+    train_ip_adapter,
+)
+from research.emoji.training_loop import TrainingPlan
 
 SHOWN = [SUBJECTS[place] for place in (0, 37, 122, 203, 310, 404)]
 
@@ -41,16 +47,16 @@ def test_the_adapter_is_trained_for_what_diffusers_does_with_it(pipeline: Any, e
     ids = pipeline.tokenizer([""] * count, padding="max_length", return_tensors="pt")["input_ids"]
     empty = pipeline.text_encoder(ids).last_hidden_state
     noise = torch.randn(count, 32, 8, 8, generator=torch.Generator().manual_seed(0))
-    with listening(unet) as heard:
+    with record_attention_io(unet) as heard:
         unet(noise, 900, empty, added_cond_kwargs={"image_embeds": [embedded[:, None]]})
     tokens = unet.encoder_hid_proj.image_projection_layers[0](embedded)
     for name in cross_attentions(unet):
         attention, (given, answer) = unet.get_submodule(name), heard[name]
-        lesson = Lesson(attention.to_q(given), answer - AttnProcessor()(attention, given, empty))
+        lesson = AttentionTargets(attention.to_q(given), answer - AttnProcessor()(attention, given, empty))
         key, value = attention.processor.to_k_ip[0](tokens), attention.processor.to_v_ip[0](tokens)
         rows, absent = torch.arange(count), torch.zeros(count, dtype=torch.bool)
-        assert float(lesson.missed(attention, key, value, rows, absent)) < 1e-6
-        assert float(lesson.wanted.norm()) > 0.1, "the picture adds something"
+        assert float(lesson.loss(attention, key, value, rows, absent)) < 1e-6
+        assert float(lesson.outputs.norm()) > 0.1, "the picture adds something"
 
 
 def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None:
@@ -64,20 +70,20 @@ def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None
 
 def test_training_learns_what_captions_say(tmp_path: Path) -> None:
     """On a few pictures, the share that is missed falls by more than half; without a picture nothing is added."""
-    teacher = teacher_of(load_pipeline(emoji.WEIGHTS))
+    teacher = make_teacher(load_pipeline(emoji.WEIGHTS))
     few = SUBJECTS[:6]
     embedded = open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(list(few)) + 1) / 2)[:, None]
 
     def missed(steps: int) -> float:
-        plan = Plan(steps=steps, batch=12, learning_rate=3e-3, warmup=5, averaging=0.5)
+        plan = TrainingPlan(steps=steps, batch=12, learning_rate=3e-3, warmup=5, averaging=0.5)
         adapter = train_ip_adapter(teacher, embedded, tmp_path / str(steps), plan)
         names = cross_attentions(teacher.unet)
-        lessons, tokens = teacher.lessons(few, 5, rounds=1), adapter.projection(embedded[:, 0])
+        lessons, tokens = teacher.record_targets(few, 5, rounds=1), adapter.projection(embedded[:, 0])
         rows, absent = torch.arange(len(few)), torch.zeros(len(few), dtype=torch.bool)
         each = zip(lessons, names, adapter.keys, adapter.values, strict=True)
         with torch.no_grad():
             return sum(
-                float(one.missed(teacher.unet.get_submodule(name), key(tokens), value(tokens), rows, absent))
+                float(one.loss(teacher.unet.get_submodule(name), key(tokens), value(tokens), rows, absent))
                 for one, name, key, value in each
             ) / len(names)
 

@@ -10,11 +10,11 @@ from research.emoji_features.layer_timestep_sweep import (
     CELLS,
     LAYERS,
     METHODS,
-    QUESTIONS,
+    TASKS,
     TIMESTEPS,
     VARIANTS,
     Split,
-    folds,
+    make_folds,
 )
 
 LABELS = LabelledComposites(VARIANTS).labels
@@ -24,7 +24,7 @@ ROWS = range(len(LABELS["object"]))
 @pytest.mark.parametrize(("split", "kind"), [("foundry", "style"), ("object", "object")])
 def test_what_is_tested_was_never_trained_on(split: Split, kind: str) -> None:
     tested: list[int] = []
-    for fold in folds(LABELS, split):
+    for fold in make_folds(LABELS, split):
         seen = {LABELS[kind][row] for row in (*fold.train, *fold.validation)}
         assert seen.isdisjoint(LABELS[kind][row] for row in fold.test)
         assert sorted((*fold.train, *fold.validation, *fold.test)) == list(ROWS)
@@ -34,7 +34,7 @@ def test_what_is_tested_was_never_trained_on(split: Split, kind: str) -> None:
 
 @pytest.mark.parametrize("split", ["foundry", "object"])
 def test_no_picture_is_in_training_and_validation(split: Split) -> None:
-    for fold in folds(LABELS, split):
+    for fold in make_folds(LABELS, split):
         train, validation = (
             {(LABELS["object"][row], LABELS["style"][row]) for row in rows} for rows in (fold.train, fold.validation)
         )
@@ -43,19 +43,19 @@ def test_no_picture_is_in_training_and_validation(split: Split) -> None:
 
 
 def test_every_class_is_trained_on() -> None:
-    for label, split in QUESTIONS:
-        for fold in folds(LABELS, split):
+    for label, split in TASKS:
+        for fold in make_folds(LABELS, split):
             assert {LABELS[label][row] for row in fold.train} == set(LABELS[label])
 
 
 def test_composites_test_another_variant_of_the_same_pictures() -> None:
-    (fold,) = folds(LABELS, "composite")
+    (fold,) = make_folds(LABELS, "composite")
     variants = [{LABELS["variant"][row] for row in rows} for rows in (fold.train, fold.validation, fold.test)]
     assert variants == [{"0", "1"}, {"2"}, {"3"}]
 
 
 def test_every_question_is_put_to_every_place() -> None:
-    assert len(CELLS) == len(set(CELLS)) == len(QUESTIONS) * len(METHODS) * len(LAYERS) * len(TIMESTEPS)
+    assert len(CELLS) == len(set(CELLS)) == len(TASKS) * len(METHODS) * len(LAYERS) * len(TIMESTEPS)
     assert len({cell.name for cell in CELLS}) == len(CELLS)
 
 

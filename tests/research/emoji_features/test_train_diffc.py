@@ -11,8 +11,8 @@ from editor.features.activations.noised_source import encode_pixels
 from editor.features.diffc import class_probability, probabilities
 from editor.features.diffc.embedded import DIFFC_FOLDER, diffc_classifier
 from editor.generation.sampling import load_pipeline
-from editor.prompts.concepts import ConceptKind
-from research.emoji_features.train_diffc import CLASSES, READS, card
+from editor.prompts.concepts import Kind
+from research.emoji_features.train_diffc import CLASSES, HEAD_SITES, render_card
 
 ASKS: tuple[ConceptKind, ...] = ("object", "style")
 
@@ -24,13 +24,15 @@ def test_they_are_small_and_hold_nothing_but_tensors_and_words() -> None:
 
 
 def test_the_card_is_made_of_its_figures() -> None:
-    assert (DIFFC_FOLDER / "README.md").read_text() == card(json.loads((DIFFC_FOLDER / "card.json").read_bytes()))
+    assert (DIFFC_FOLDER / "README.md").read_text() == render_card(
+        json.loads((DIFFC_FOLDER / "card.json").read_bytes())
+    )
 
 
 @pytest.mark.parametrize("asks", ASKS)
 def test_they_read_what_the_study_chose(asks: ConceptKind) -> None:
     config = diffc_classifier(asks).config
-    assert (config.module, config.timestep) == READS[asks]
+    assert (config.module, config.timestep) == HEAD_SITES[asks]
     assert config.classes == CLASSES[asks]
 
 

@@ -18,7 +18,7 @@ from editor.features.sae.model import read_card
 from editor.generation.sampling import load_pipeline
 from research.emoji_features import __main__ as steps
 from research.emoji_features import train_unet_sae as shipped
-from research.emoji_features.__main__ import STEPS, step
+from research.emoji_features.__main__ import STEPS, load_step
 
 LIMIT = 10_000_000
 """Bytes of everything that was learned from features and ships."""
@@ -28,7 +28,7 @@ LIMIT = 10_000_000
 def maps() -> dict[str, torch.Tensor]:
     """Maps of one new composite of each held-out picture, by block."""
     composites = LabelledComposites(1, seed=7)
-    out = shipped.held_out(composites.labels)
+    out = shipped.held_out_mask(composites.labels)
     pipeline = load_pipeline(emoji.WEIGHTS)
     latents = encode_pixels(pipeline, composites.images()[out])
     modules, timesteps = zip(*embedded.BLOCK_TIMESTEPS, strict=True)
@@ -54,7 +54,7 @@ def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, 
     best = read_card(embedded.UNET_SAE_FOLDER / module)["concepts"]["background"]["best"]
     name = max(best, key=lambda colour: best[colour]["auc"])
     composites = LabelledComposites(1, seed=7)
-    out = shipped.held_out(composites.labels).tolist()
+    out = shipped.held_out_mask(composites.labels).tolist()
     has = torch.tensor([b == name for b, held in zip(composites.labels["background"], out, strict=True) if held])
     with torch.no_grad():
         scores = embedded.unet_sae(module).pre_activations(pool_maps(maps[module], "mean"))[:, best[name]["latent"]]
@@ -65,7 +65,7 @@ def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, 
 def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
     composites = LabelledComposites(2)
     pairs = list(zip(composites.labels["object"], composites.labels["style"], strict=True))
-    kept = [pairs[item] for item in shipped.held_out(composites.labels).nonzero().flatten().tolist()]
+    kept = [pairs[item] for item in shipped.held_out_mask(composites.labels).nonzero().flatten().tolist()]
     assert set(Counter(thing for thing, _ in kept).values()) == {2}
     counts = Counter(style for _, style in kept)
     assert set(counts) == set(STYLES)
@@ -79,7 +79,7 @@ def test_all_that_ships_is_small():
 
 def test_every_step_that_makes_them_again_is_there():
     for name in STEPS:
-        assert callable(step(name))
+        assert callable(load_step(name))
 
 
 def test_all_takes_every_step_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
