@@ -41,9 +41,9 @@ class EmbeddedModel:
         return open_checkpoint(emoji.WEIGHTS).encoders[0]
 
     @cached_property
-    def prompt_builder(self) -> PromptBook:
+    def prompt_builder(self) -> PromptBuilder:
         """The text encoder's prompt builder."""
-        return open_book(emoji.WEIGHTS)
+        return open_prompt_builder(emoji.WEIGHTS)
 
     @cached_property
     def judge(self) -> Judge:
@@ -61,7 +61,7 @@ class EmbeddedModel:
         return ImageCache(self.cache, "".join(map(file_digest, weight_files(emoji.WEIGHTS).values())))
 
     @contextmanager
-    def with_edits(self, edits: Sequence[Edit]) -> Iterator[None]:
+    def with_edits(self, edits: Sequence[TensorEdit]) -> Iterator[None]:
         """Apply edits to the pipeline, and revert them on exit."""
         updates: list[TensorUpdate] = [edit.update for edit in edits]
         apply_updates(self.pipeline, updates)
@@ -70,13 +70,15 @@ class EmbeddedModel:
         finally:
             revert_updates(self.pipeline, updates)
 
-    def generate_pairs(self, edits: Sequence[Edit], specs: Sequence[ImageSpec]) -> tuple[list[Image], list[Image]]:
+    def generate_pairs(
+        self, edits: Sequence[TensorEdit], specs: Sequence[ImageSpec]
+    ) -> tuple[list[Image], list[Image]]:
         """Generate images before and after the edits."""
         before = self.base_images.generate(self.pipeline, SAMPLER, specs)
         with self.with_edits(edits):
             return before, generate_images(self.pipeline, SAMPLER, specs)
 
-    def judge_hits(self, images: Sequence[Image], phrases: Sequence[Phrase], kind: Kind) -> list[bool]:
+    def judge_hits(self, images: Sequence[Image], phrases: Sequence[Phrase], kind: ConceptKind) -> list[bool]:
         """Return whether the judge recognises in each image the object or style that its prompt names."""
         names, _ = self.judge.classify(kind, self.judge.embed_images(images), self.judge.class_names(kind))
         return [name == getattr(phrase, kind) for name, phrase in zip(names, phrases, strict=True)]
@@ -87,13 +89,15 @@ class EmbeddedModel:
 
     def concept_phrases(self, name: str, limit: int) -> list[Phrase]:
         """Return phrases that name a concept: at most ``limit`` of the grid, and the same in held-out wordings."""
-        phrases = evenly([phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit)
-        return phrases + self.prompt_builder.held_out(phrases)
+        phrases = evenly_spaced(
+            [phrase for phrase in styled_object_phrases() if name in (phrase.object, phrase.style)], limit
+        )
+        return phrases + self.prompt_builder.in_held_out_wordings(phrases)
 
 
 def other_phrases(names: Sequence[str], limit: int = OTHER_PROMPTS["default"]) -> list[Phrase]:
     """Return phrases of the grid that name none of the concepts."""
-    return evenly([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
+    return evenly_spaced([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
 
 
 def accuracy(hits: Sequence[bool]) -> float:

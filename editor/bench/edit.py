@@ -112,7 +112,7 @@ def run() -> BenchmarkResult:
     return BenchmarkResult(name="edit", ours=warm[0], peer=warm[1], ratio=warm[2], bounds=bounds)
 
 
-def run_edit(model: Path, removals: Sequence[Removal], out: Path) -> None:
+def run_edit(model: Path, removals: Sequence[ResolvedRemoval], out: Path) -> None:
     """Edit every encoder of the model our way."""
     checkpoint = open_checkpoint(model)
     edits = [

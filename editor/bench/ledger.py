@@ -48,7 +48,9 @@ class LedgerBenchmark:
         """Path of the delta."""
         return self.folder.path.with_suffix(".delta.safetensors")
 
-    def step(self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[Entry] = ()) -> None:
+    def step(
+        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[LedgerEntry] = ()
+    ) -> None:
         """Apply one change from file to file, and report the feasibility of the removals in ``about``."""
         ledger = change(self.folder.read_for(checkpoint))
         edits = self.folder.solve(ledger, checkpoint, about or ledger.active[:1])
@@ -56,13 +58,13 @@ class LedgerBenchmark:
         with self.folder.transaction(checkpoint, change, ledger, self.delta):
             pass
 
-    def add(self, *entries: Entry) -> None:
+    def add(self, *entries: LedgerEntry) -> None:
         """Add removals, with all checks of a request."""
         checkpoint = open_checkpoint(self.model)
         self.folder.preview_add(checkpoint, entries)
         self.step(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
 
-    def revoke(self, entry: Entry) -> None:
+    def revoke(self, entry: LedgerEntry) -> None:
         """Revoke one removal."""
         self.step(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], TIMESTAMP))
 
@@ -102,10 +104,10 @@ def run() -> BenchmarkResult:
     )
 
 
-def generate_entries() -> Iterator[Entry]:
+def generate_entries() -> Iterator[LedgerEntry]:
     """Yield ten thousand removals with distinct names."""
     for material, colour, thing in product(MATERIALS, COLOURS, THINGS):
-        yield Entry(
+        yield LedgerEntry(
             removal=Removal(concept=f"{colour} {material} {thing}", replacement=DESTINATION, spellings=[]),
             since=TIMESTAMP,
         )

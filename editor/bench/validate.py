@@ -71,7 +71,7 @@ def run() -> BenchmarkResult:
 
 def make_specs() -> list[ImageSpec]:
     """Return prompts spread over objects and styles, each with one seed."""
-    return [ImageSpec(phrase.text(), 0) for phrase in evenly(styled_object_phrases(), IMAGES)]
+    return [ImageSpec(phrase.text(), 0) for phrase in evenly_spaced(styled_object_phrases(), IMAGES)]
 
 
 @torch.inference_mode()
@@ -109,7 +109,7 @@ class PerfectEdit(ImagePairGenerator):
 
 def early_stopping_bounds(pipeline: Any) -> list[Bound]:
     """Measure the share of images that early stopping saves under the default request. The cases share their images."""
-    (done,) = edit(open_checkpoint(emoji.WEIGHTS).encoders[0], open_book(emoji.WEIGHTS), [FOX])
+    (done,) = edit_encoder(open_checkpoint(emoji.WEIGHTS).encoders[0], open_prompt_builder(emoji.WEIGHTS), [FOX])
     sampler = Sampler(Validation().steps, Validation().guidance, native_precision())
     with tempfile.TemporaryDirectory() as folder:
         base, edited = ImageCache(Path(folder), "base"), ImageCache(Path(folder), "edited")
@@ -126,7 +126,7 @@ def early_stopping_bounds(pipeline: Any) -> list[Bound]:
 
 def saved_share(generator: ImagePairGenerator) -> float:
     """Return the share of the planned images that early stopping saves."""
-    request, prompt_builder = Validation(), open_book(emoji.WEIGHTS)
+    request, prompt_builder = Validation(), open_prompt_builder(emoji.WEIGHTS)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, prompt_builder.profile)
     policy = policy_from_request(request)
     groups = request_groups(prompt_builder, judge, [FOX], request.retain_prompts, prompts=request.prompts)

@@ -13,22 +13,12 @@ from api_schemas.cli.options import JsonOutput, ModelId, Seed
 from api_schemas.errors import UsageError
 from editor.cli.common import progress_bar
 from editor.emoji.locate import embedded_model_folder
-from editor.generation.config import Sampler, native_precision
-from editor.generation.memory_budget import MemoryBudget, parse_memory
-from editor.io.progress import ProgressCallback
-from editor.jobs import judge_folder
-from editor.tracing.heatmaps import write_figures
-from editor.tracing.layer_selection import LayerChoice, choose_layer
-from editor.tracing.result import Trace
-from editor.tracing.screening import TwoStageResult, screen_then_confirm
-from editor.tracing.sites import TextSite
-from editor.tracing.tracer import TraceOptions, Tracer
 
 if TYPE_CHECKING:
-    from editor.tracing.layer_selection import Choice
+    from editor.tracing.layer_selection import LayerChoice
     from editor.tracing.result import Trace
-    from editor.tracing.screening import Screening
-    from editor.tracing.tracer import Workbench
+    from editor.tracing.screening import TwoStageResult
+    from editor.tracing.tracer import Tracer
 
 MAX_SITES_SHOWN = 12
 """Sites in the printed table; the files have all."""
@@ -50,7 +40,7 @@ def trace(
     ] = "text",
     read_out: Annotated[
         Literal["text", "judge", "noise", "images"] | None,
-        typer.Option(help="From cheap to confirming. Left out: text for text sites, else noise."),
+        typer.Option(help="What is scored, from cheap to expensive. Default: text for text sites, else noise."),
     ] = None,
     corruption: Annotated[
         Literal["noise", "swap"],
@@ -84,6 +74,12 @@ def trace(
 
     Exit code: 0 done; 2 the input is wrong; 3 something failed.
     """
+    model_path = model_dir or embedded_model_folder(model)
+    from editor.generation.config import Sampler, native_precision
+    from editor.generation.memory_budget import MemoryBudget, parse_memory
+    from editor.jobs import judge_folder
+    from editor.tracing.tracer import TraceOptions, Tracer
+
     options = TraceOptions(
         concept=concept,
         attribute=kind,
@@ -100,17 +96,18 @@ def trace(
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )
-    tracer = Tracer(
-        model_dir or embedded_model_folder(model), judge_folder(), options, model_dir.name if model_dir else model
-    )
-    run_and_show(tracer, confirm, out, json_output)
+    tracer = Tracer(model_path, judge_folder(), options, model_dir.name if model_dir else model)
+    run_and_print(tracer, confirm, out, json_output)
 
 
-def run_and_show(tracer: Tracer, confirm: int, out: Path | None, json_output: bool) -> None:
-    """Trace, write the files, and print."""
-    with progress(quiet=json_output) as tick:
-        found = tracer.trace(tick, out)
-    screening = confirmed(tracer, found, confirm, out, json_output) if confirm else None
+def run_and_print(tracer: "Tracer", confirm: int, out: Path | None, json_output: bool) -> None:
+    """Trace, write the files, and print the result."""
+    from editor.tracing.heatmaps import write_figures
+    from editor.tracing.layer_selection import choose_layer
+
+    with progress_bar("tracing", quiet=json_output) as progress:
+        found = tracer.trace(progress, out)
+    screening = confirm_top_sites(tracer, found, confirm, out, json_output) if confirm else None
     trace = screening.expensive if screening else found
     files = [*trace.save(out), *write_figures(trace, out)] if out else []
     choice = choose_layer(found) if tracer.options.sites == "text" else None
@@ -120,14 +117,11 @@ def run_and_show(tracer: Tracer, confirm: int, out: Path | None, json_output: bo
         print_result(trace, choice, screening, files)
 
 
-def confirm_top_sites(bench: "Workbench", cheap: "Trace", count: int, out: Path | None, quiet: bool) -> "Screening":
+def confirm_top_sites(tracer: "Tracer", cheap: "Trace", count: int, out: Path | None, quiet: bool) -> "TwoStageResult":
     """Trace the ``count`` strongest sites, and as many random others, again by images."""
     from editor.tracing.screening import screen_then_confirm
-    from editor.tracing.tracer import Workbench
+    from editor.tracing.tracer import Tracer
 
-
-def confirmed(tracer: Tracer, cheap: Trace, count: int, out: Path | None, quiet: bool) -> TwoStageResult:
-    """The strongest sites again, by images, beside a random sample of others."""
     if tracer.options.sites != "text" or tracer.options.read_out == "images":
         raise UsageError(
             "--confirm works on text sites and a read-out other than images.",
@@ -136,17 +130,19 @@ def confirmed(tracer: Tracer, cheap: Trace, count: int, out: Path | None, quiet:
         )
     if out:
         cheap.save(out / "screening")
-    confirming = Tracer(tracer.model_path, tracer.judge_folder, replace(tracer.options, read_out="images"), tracer.name)
-    with progress(quiet=quiet, description="confirming") as tick:
+    confirming_tracer = Tracer(
+        tracer.model_path, tracer.judge_folder, replace(tracer.options, read_out="images"), tracer.name
+    )
+    with progress_bar("confirming", quiet=quiet) as progress:
         return screen_then_confirm(
-            cheap, lambda sites: confirming.trace(tick, out, sites), count, count, tracer.options.seed
+            cheap, lambda sites: confirming_tracer.trace(progress, out, sites), count, count, tracer.options.seed
         )
 
 
-def answer(
-    trace: Trace, choice: LayerChoice | None, screening: TwoStageResult | None, files: list[Path]
+def result_record(
+    trace: "Trace", choice: "LayerChoice | None", screening: "TwoStageResult | None", files: list[Path]
 ) -> dict[str, object]:
-    """The result for machines."""
+    """Return the result as JSON."""
     return {
         "trace": trace.summary.model_dump(mode="json"),
         "layer": asdict(choice) if choice else None,
@@ -155,10 +151,14 @@ def answer(
     }
 
 
-def show(trace: Trace, choice: LayerChoice | None, screening: TwoStageResult | None, files: list[Path]) -> None:
-    """The result for people."""
+def print_result(
+    trace: "Trace", choice: "LayerChoice | None", screening: "TwoStageResult | None", files: list[Path]
+) -> None:
+    """Print the strongest sites, the layer to edit and the files."""
+    from editor.tracing.sites import TextSite
+
     table, places = Table("site", "at", "restored share", "95 % interval", "n"), trace.spec.places
-    for site in trace.rank_sites()[:SHOWN]:
+    for site in trace.rank_sites()[:MAX_SITES_SHOWN]:
         effect = trace.effects[site]
         where = places[site.place] if isinstance(site, TextSite) else site.kind
         table.add_row(site.label, where, f"{effect.value:.2f}", f"{effect.low:.2f} to {effect.high:.2f}", str(effect.n))

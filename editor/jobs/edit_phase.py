@@ -12,11 +12,11 @@ from editor.jobs.context import JobContext, keep
 from editor.jobs.forecast import FORESEEN, edit_all, edits_of, foreseen_changes
 from editor.jobs.trace_phase import in_ledger, traced
 from editor.judging.prompt_groups import neighbour_names
-from editor.ledger import Ledger, LedgerFolder, all_removed
-from editor.methods.default import WORST, Edit
-from editor.prompts import Removal
-from editor.solver.config import method_of
-from editor.solver.low_rank_update import TensorUpdate, update_of
+from editor.ledger import Ledger, LedgerFolder, all_active_removals
+from editor.methods.config import method_from_options
+from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
+from editor.methods.tensor_update import TensorUpdate, make_tensor_update
+from editor.prompts import ResolvedRemoval
 from editor.tracing.layer_selection import select_layers
 
 

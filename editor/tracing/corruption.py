@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editor.errors import ConceptError
 from editor.generation.clip_runner import CLIPTextRunner
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.tracing.traced_prompts import Attribute, TracedPrompts
 
 Corruption = Literal["noise", "swap"]
@@ -67,7 +67,7 @@ def swap_tokens(
 
 
 def find_donor_tokens(
-    prompt_builder: PromptBook, attribute: Attribute, prompts: TracedPrompts, draws: int
+    prompt_builder: PromptBuilder, attribute: Attribute, prompts: TracedPrompts, draws: int
 ) -> list[Tensor]:
     """Return the tokens of other values with the span's number of tokens, so that later words keep their positions.
 
@@ -90,12 +90,12 @@ def find_donor_tokens(
     return donors[::step][:draws]
 
 
-def name_tokens(prompt_builder: PromptBook, name: str) -> list[int]:
+def name_tokens(prompt_builder: PromptBuilder, name: str) -> list[int]:
     """Return a name's tokens without BOS and EOS."""
     return list(prompt_builder.tokenizer(name)["input_ids"])[1:-1]
 
 
-def other_names(prompt_builder: PromptBook, attribute: Attribute, name: str) -> list[str]:
+def other_names(prompt_builder: PromptBuilder, attribute: Attribute, name: str) -> list[str]:
     """Return the names of the attribute's other values."""
     profile = prompt_builder.profile
     if attribute == "background":

@@ -14,7 +14,7 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.memory_budget import MemoryBudget
 from editor.io.progress import ProgressCallback, no_progress
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import NOISE_SCALE, add_noise, embedding_std, make_samples
 from editor.tracing.encoder_trace import TracedEncoders, trace_text
 from editor.tracing.layer_selection import choose_layer
@@ -30,7 +30,7 @@ MAX_PROMPTS = 16
 @torch.no_grad()
 def trace_removal(
     encoder: nn.Module,
-    prompt_builder: PromptBook,
+    prompt_builder: PromptBuilder,
     judge: Judge,
     removals: Sequence[ResolvedRemoval],
     index: int,

@@ -15,7 +15,7 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
 from editor.judging.judge import Judge
-from editor.prompts import PromptBook, Removal
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import Sample, prompt_indices
 from editor.tracing.patched_runs import run_with_cache
 from editor.tracing.traced_prompts import TracedPrompts
@@ -121,13 +121,15 @@ def fit_ridge(judge: Judge, hidden: Tensor, eos_positions: Tensor, texts: Sequen
 @torch.no_grad()
 def fit_linear_judge(
     encoder: CLIPTextRunner,
-    prompt_builder: PromptBook,
+    prompt_builder: PromptBuilder,
     judge: Judge,
     prompts: TracedPrompts,
-    removals: Sequence[Removal] = (),
+    removals: Sequence[ResolvedRemoval] = (),
 ) -> LinearJudge:
     """Fit the read-out on the traced prompts and on prompts about concepts that no removal names."""
-    retain = prompt_builder.tokenise_all(prompt_builder.retain_texts(removals, FIT_PROMPTS))
+    retain = prompt_builder.tokenize_all(
+        prompt_builder.retain_texts(prompt_builder.retain_phrases(removals), FIT_PROMPTS)
+    )
     ids = torch.cat([prompts.ids, torch.stack([prompt.ids for prompt in retain])])
     eos_positions = torch.cat([prompts.eos_positions, torch.tensor([prompt.eos for prompt in retain])])
     states = run_with_cache(encoder, encoder.embed(ids)).states

@@ -17,7 +17,7 @@ from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
 from editor.generation.sampling import load_pipeline
 from editor.judging.judge import Judge, open_judge
-from editor.prompts import PromptBook, load_profile
+from editor.prompts import PromptBuilder, load_profile
 
 PENULTIMATE_FAMILIES = ("sdxl", "sd3")
 """Families whose denoiser is conditioned on the states before the encoders' last layer."""
@@ -56,10 +56,10 @@ class TracedModel:
         return selected
 
     @cached_property
-    def prompt_builders(self) -> tuple[PromptBook, ...]:
+    def prompt_builders(self) -> tuple[PromptBuilder, ...]:
         """A prompt builder for the tokenizer of each traced encoder."""
         folder = self.path if self.path.is_dir() else self.path.parent
-        return tuple(PromptBook(open_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders)
+        return tuple(PromptBuilder(open_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders)
 
     @cached_property
     def encoders(self) -> tuple[CLIPTextRunner, ...]:

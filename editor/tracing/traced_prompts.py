@@ -53,7 +53,7 @@ class TracedPrompts:
         return torch.where(self.spans, positions, -1).amax(1)
 
 
-def select_phrases(prompt_builder: PromptBook, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
+def select_phrases(prompt_builder: PromptBuilder, attribute: Attribute, name: str, limit: int) -> list[Phrase]:
     """Return phrases that name a value, spread over wordings, styles and backgrounds.
 
     Raises:
@@ -63,17 +63,17 @@ def select_phrases(prompt_builder: PromptBook, attribute: Attribute, name: str, 
         phrases = list(background_phrases(prompt_builder, find_background_suffix(prompt_builder, name)))
     else:
         phrases = [phrase for phrase in prompt_builder.contexts(attribute, name) if not phrase.prefix]
-    return evenly([phrase for phrase in phrases if prompt_builder.fits(phrase.text())], limit)
+    return evenly_spaced([phrase for phrase in phrases if prompt_builder.fits(phrase.text())], limit)
 
 
-def background_phrases(prompt_builder: PromptBook, suffix: str) -> Iterator[Phrase]:
+def background_phrases(prompt_builder: PromptBuilder, suffix: str) -> Iterator[Phrase]:
     """Yield every object on this background, cycling through wordings and styles."""
     wordings, styles = cycle(prompt_builder.profile.styled_wordings), cycle(prompt_builder.profile.styles)
     for name in prompt_builder.profile.object_names:
         yield Phrase(next(wordings), name, next(styles), suffix)
 
 
-def find_background_suffix(prompt_builder: PromptBook, name: str) -> str:
+def find_background_suffix(prompt_builder: PromptBuilder, name: str) -> str:
     """Return the profile's suffix that names a background."""
     for suffix in prompt_builder.profile.suffixes:
         if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", suffix):
@@ -85,16 +85,16 @@ def find_background_suffix(prompt_builder: PromptBook, name: str) -> str:
     )
 
 
-def phrases_about_others(prompt_builder: PromptBook, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
+def phrases_about_others(prompt_builder: PromptBuilder, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
     """Return the same phrase about other objects, styles or backgrounds of the profile."""
     profile, field = prompt_builder.profile, "suffix" if attribute == "background" else attribute
     value = getattr(phrase, field)
     known = {"object": profile.object_names, "style": profile.styles, "background": profile.suffixes}[attribute]
-    others = evenly([other for other in known if other.lower() != value.lower()], MAX_ALTERNATIVES)
+    others = evenly_spaced([other for other in known if other.lower() != value.lower()], MAX_ALTERNATIVES)
     return [replace(phrase, **{field: other}) for other in others]
 
 
-def make_traced_prompts(prompt_builder: PromptBook, attribute: Attribute, name: str, limit: int) -> TracedPrompts:
+def make_traced_prompts(prompt_builder: PromptBuilder, attribute: Attribute, name: str, limit: int) -> TracedPrompts:
     """Build at most ``limit`` prompts that name a value of an attribute.
 
     Raises:
@@ -103,7 +103,7 @@ def make_traced_prompts(prompt_builder: PromptBook, attribute: Attribute, name: 
     phrases = select_phrases(prompt_builder, attribute, name, limit)
     if not phrases:
         raise ConceptError(
-            f"No prompt about {name!r} fits the model's context of {prompt_builder.context} tokens.",
+            f"No prompt about {name!r} fits the model's context of {prompt_builder.context_length} tokens.",
             field="concept",
             remedy="Shorten the concept.",
         )
@@ -112,14 +112,14 @@ def make_traced_prompts(prompt_builder: PromptBook, attribute: Attribute, name: 
 
 
 def tokenize_prompts(
-    prompt_builder: PromptBook,
+    prompt_builder: PromptBuilder,
     attribute: Attribute,
     name: str,
     texts: Sequence[str],
     alternatives: Sequence[tuple[str, ...]],
 ) -> TracedPrompts:
     """Tokenize prompts, and locate the value's tokens in each."""
-    tokenised = prompt_builder.tokenise_all(texts)
+    tokenised = prompt_builder.tokenize_all(texts)
     return TracedPrompts(
         attribute,
         name,
@@ -131,10 +131,10 @@ def tokenize_prompts(
     )
 
 
-def subject_mask(prompt_builder: PromptBook, text: str, subject: str) -> Tensor:
+def subject_mask(prompt_builder: PromptBuilder, text: str, subject: str) -> Tensor:
     """Return the tokens of the last occurrence of ``subject``, ``(context,)`` bool."""
     first, last = prompt_builder.subject_span(text, subject)
-    return position_mask(prompt_builder.context, first, last + 1)[0]
+    return position_mask(prompt_builder.context_length, first, last + 1)[0]
 
 
 def role_groups(prompts: TracedPrompts) -> list[TokenGroup]:
@@ -158,7 +158,7 @@ def last_subject_group(prompts: TracedPrompts) -> TokenGroup:
 
 
 def single_token_groups(
-    prompt_builder: PromptBook, prompts: TracedPrompts, padding: Padding = "together"
+    prompt_builder: PromptBuilder, prompts: TracedPrompts, padding: Padding = "together"
 ) -> list[TokenGroup]:
     """Return one group for each token of a single prompt. Padding is one group, unless asked for ``each`` position."""
     eos, context = int(prompts.eos_positions[0]), prompts.ids.shape[1]

@@ -246,7 +246,7 @@ class Tracer:
         known = self.prompts[0].alternatives
         texts = [known[s.prompt][s.draw * len(known[s.prompt]) // self.options.draws] for s in self.samples]
         encoder = self.model.encoders[0]
-        return (run_with_cache(encoder, encoder.embed(self.model.prompt_builders[0].ids(texts))).states,)
+        return (run_with_cache(encoder, encoder.embed(self.model.prompt_builders[0].token_ids(texts))).states,)
 
     def trace(self, progress: ProgressCallback, out: Path | None = None, sites: Sequence[Site] | None = None) -> Trace:
         """Run the trace.

@@ -21,9 +21,9 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, PromptBook, Removal
-from editor.prompts.templates import evenly
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts.templates import evenly_spaced
 from research.emoji.assemble import extract_text_encoder
 from research.emoji.train_clip import ENCODER, ENCODER_PLAN, train_clip
 from research.emoji.train_tokenizer import train_tokenizer
@@ -42,17 +42,17 @@ class ErasureCapacity:
     """Preservation weight that the search chose."""
 
 
-def make_removals(names: Sequence[str]) -> list[Removal]:
+def make_removals(names: Sequence[str]) -> list[ResolvedRemoval]:
     """Map each object to a retained one."""
     retained = [name for name in OBJECT_NAMES if name not in names]
     return [
-        Removal(Concept(name), Destination(retained[(7 * i + 3) % len(retained)], "replacement"))
+        ResolvedRemoval(Concept(name), Destination(retained[(7 * i + 3) % len(retained)], "replacement"))
         for i, name in enumerate(names)
     ]
 
 
 @torch.no_grad()
-def find_present_objects(clip: CLIPModel, book: PromptBook, gallery: Tensor) -> Tensor:
+def find_present_objects(clip: CLIPModel, book: PromptBuilder, gallery: Tensor) -> Tensor:
     """Return for every object and style whether the nearest artwork shows the object, ``(objects, styles)``."""
     grid = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     texts = [
@@ -73,7 +73,7 @@ def measure_capacity(
     clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)
 ) -> list[ErasureCapacity]:
     """Return the capacity curve of ``clip``, whose text encoder is saved in ``model_dir/text_encoder``."""
-    book, source = PromptBook(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
+    book, source = PromptBuilder(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
         embedded_images = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
@@ -81,8 +81,8 @@ def measure_capacity(
     before, curve = find_present_objects(clip, book, gallery), []
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
-        names = evenly(OBJECT_NAMES, count)
-        (done,) = edit(source, book, make_removals(names))
+        names = evenly_spaced(OBJECT_NAMES, count)
+        (done,) = edit_encoder(source, book, make_removals(names))
         with torch.no_grad():
             weight.copy_(done.update.edited)
         after = find_present_objects(clip, book, gallery)

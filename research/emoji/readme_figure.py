@@ -20,7 +20,7 @@ from research.emoji.evaluate import SAMPLER
 SCALE = 2
 LABEL_HEIGHT = 26
 """Height in pixels of the label above each pair of rows."""
-EXAMPLES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
+EXAMPLES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
     (
         "remove “fox”, becomes “dog face”",
         ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
@@ -42,11 +42,13 @@ EXAMPLES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def generate_pairs(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
+def generate_pairs(
+    model_dir: Path, removal: ResolvedRemoval, prompts: Sequence[str]
+) -> tuple[list[Image], list[Image]]:
     """Generate images before and after a removal."""
     pipeline, specs = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
     before = generate_images(pipeline, SAMPLER, specs)
-    edits = edit(open_checkpoint(model_dir).encoders[0], open_book(model_dir), [removal])
+    edits = edit_encoder(open_checkpoint(model_dir).encoders[0], open_prompt_builder(model_dir), [removal])
     apply_updates(pipeline, [done.update for done in edits])
     return before, generate_images(pipeline, SAMPLER, specs)
 

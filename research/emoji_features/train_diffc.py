@@ -29,8 +29,8 @@ from editor.stats.auc import delong_interval
 from editor.stats.intervals import estimate_mean
 from research.harness import SAMPLER, EmbeddedModel
 
-CLASSES: dict[Kind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
-HEAD_SITES: dict[Kind, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.1", 25)}
+CLASSES: dict[ConceptKind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
+HEAD_SITES: dict[ConceptKind, tuple[str, int]] = {"object": ("mid_block", 25), "style": ("up_blocks.1", 25)}
 """Block and timestep that each classifier reads."""
 MAX_WORST_CLASSES = 5
 """Number of worst classes that the card names."""
@@ -75,7 +75,7 @@ def distractor_prompts(composites: LabelledComposites) -> list[str]:
     ]
 
 
-def train_head(kind: Kind, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
+def train_head(kind: ConceptKind, store: ActivationStore) -> tuple[DiffusionClassifier, dict[str, Any]]:
     """Train on all pictures; also return the figures on unseen composites."""
     targets = class_indices(store.item_labels[kind], CLASSES[kind])
     variant = torch.tensor([int(number) for number in store.item_labels["variant"]])
@@ -91,7 +91,7 @@ def train_head(kind: Kind, store: ActivationStore) -> tuple[DiffusionClassifier,
     return head, {"composites": classification_figures(kind, head.logits(test.maps), test.targets)}
 
 
-def measure_on_generated(model: EmbeddedModel, kind: Kind) -> dict[str, Any]:
+def measure_on_generated(model: EmbeddedModel, kind: ConceptKind) -> dict[str, Any]:
     """Measure on generated images of every object in every style, with and without their prompts."""
     phrases = styled_object_phrases()
     texts = [phrase.text() for phrase in phrases]
@@ -106,7 +106,7 @@ def measure_on_generated(model: EmbeddedModel, kind: Kind) -> dict[str, Any]:
     return {"generated": measure_prompted(None), "generated_prompted": measure_prompted(texts)}
 
 
-def classification_figures(kind: Kind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
+def classification_figures(kind: ConceptKind, scores: Tensor, targets: Tensor) -> dict[str, Any]:
     """Return the accuracy, and for every class the AUC of its score against all others.
 
     Args:
@@ -118,7 +118,7 @@ def classification_figures(kind: Kind, scores: Tensor, targets: Tensor) -> dict[
     return {"accuracy": accuracy.model_dump(), "auc": {name: one.model_dump() for name, one in aucs.items()}}
 
 
-def render_card(figures: Mapping[Kind, Mapping[str, Any]]) -> str:
+def render_card(figures: Mapping[ConceptKind, Mapping[str, Any]]) -> str:
     """Render the README of the weights."""
     accuracies, aucs = (
         "\n".join(render_line(kind, own, cell) for kind, own in figures.items())
@@ -130,7 +130,7 @@ def render_card(figures: Mapping[Kind, Mapping[str, Any]]) -> str:
     return CARD.format(accuracies=accuracies, aucs=aucs, worst=worst)
 
 
-def render_line(kind: Kind, figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
+def render_line(kind: ConceptKind, figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
     """Render a row of a table."""
     module, timestep = HEAD_SITES[kind]
     cells = " | ".join(cell(figures[name]) for name in TEST_SETS)
@@ -147,7 +147,7 @@ def render_mean_auc(figures: Mapping[str, Any]) -> str:
     return render_estimate(estimate_mean([one["value"] for one in figures["auc"].values()]))
 
 
-def render_worst_classes(kind: Kind, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
+def render_worst_classes(kind: ConceptKind, pictures: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
     """Render a row of the last table."""
     missed = sorted((name for name in aucs if aucs[name]["value"] < 1), key=lambda name: aucs[name]["value"])
     named = "; ".join(f"{name} {render_estimate(Estimate(**aucs[name]))}" for name in missed[:MAX_WORST_CLASSES])

@@ -59,7 +59,7 @@ def record_artwork(folder: Path) -> dict[tuple[str, int], ActivationStore]:
 
 
 def held_out_mask(labels: dict[str, list[str]]) -> Tensor:
-    """Return the held-out items, ``(items,)`` bool: one style of every object, all styles evenly."""
+    """Return the held-out items, ``(items,)`` bool: one style of every object, all styles evenly_spaced."""
     pairs = zip(labels["object"], labels["style"], strict=True)
     return torch.tensor([(OBJECT_NAMES.index(o) + STYLES.index(s)) % len(STYLES) == 0 for o, s in pairs])
 

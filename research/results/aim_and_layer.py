@@ -14,11 +14,11 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.methods.default import edit
-from editor.prompts import Concept, Destination, Pair, PromptBook, Removal
-from editor.prompts.profile import GENERAL
-from editor.sites.lazy_clip import Tower
-from editor.solver.config import Method
+from editor.methods.config import MethodConfig
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
+from editor.prompts.profile import GENERAL_PROFILE
+from editor.sites.lazy_clip import LazyCLIPTextModel
 from research.harness import EmbeddedModel
 
 METHODS = {
@@ -32,11 +32,11 @@ METHODS = {
 EMBEDDED, RANDOM = "emoji", "CLIP-L geometry, random weights"
 REMOVALS = {
     EMBEDDED: (
-        Removal(Concept("fox"), Destination("dog face", "replacement")),
-        Removal(Concept("pizza"), Destination("hamburger", "replacement")),
-        Removal(Concept("guitar"), Destination("trumpet", "replacement")),
+        ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
+        ResolvedRemoval(Concept("pizza"), Destination("hamburger", "replacement")),
+        ResolvedRemoval(Concept("guitar"), Destination("trumpet", "replacement")),
     ),
-    RANDOM: (Removal(Concept("snoopy"), Destination("dog", "replacement")),),
+    RANDOM: (ResolvedRemoval(Concept("snoopy"), Destination("dog", "replacement")),),
 }
 RANDOM_LAYERS = 4
 """Layers of the random encoder; its width, heads, vocabulary and context are those of CLIP-L."""
@@ -72,36 +72,40 @@ def make_random_encoder(folder: Path) -> TextEncoder:
 
 
 def measure_method(
-    encoder: TextEncoder, prompt_builder: PromptBook, name: str, label: str, method: Method
+    encoder: TextEncoder, prompt_builder: PromptBuilder, name: str, label: str, method: MethodConfig
 ) -> MethodRow:
     """Measure one method over the encoder's removals."""
     layers = tuple(layer % encoder.layers for layer in method.layers)
-    resolved = Method(aim=method.aim, layers=layers)
+    resolved = MethodConfig(aim=method.aim, layers=layers)
     figures = [measure_removal(encoder, prompt_builder, removal, resolved) for removal in REMOVALS[name]]
     left, moved = (sum(values) / len(figures) for values in zip(*figures, strict=True))
     return MethodRow(encoder=name, method=label, left=left, moved=moved)
 
 
 def measure_removal(
-    encoder: TextEncoder, prompt_builder: PromptBook, removal: Removal, method: Method
+    encoder: TextEncoder, prompt_builder: PromptBuilder, removal: ResolvedRemoval, method: MethodConfig
 ) -> tuple[float, float]:
     """Return the figures ``left`` and ``moved``."""
-    done = edit(encoder, prompt_builder, [removal], method)
-    base = Tower(encoder)
-    edited = base.edited({one.record.layer: one.update.up @ one.update.down for one in done})
+    done = edit_encoder(encoder, prompt_builder, [removal], method)
+    base = LazyCLIPTextModel(encoder)
+    edited = base.with_updates({one.record.layer: one.update.up @ one.update.down for one in done})
     pairs = prompt_builder.held_out_pairs(removal, PROMPTS)
-    retain = prompt_builder.ids(prompt_builder.held_out_retain([removal], RETAIN_PROMPTS))
-    return remaining_distance(base, edited, pairs), relative_change(edited.final(retain), base.final(retain))
+    retain = prompt_builder.token_ids(
+        prompt_builder.held_out_retain_texts(prompt_builder.retain_phrases([removal]), RETAIN_PROMPTS)
+    )
+    return remaining_distance(base, edited, pairs), relative_change(
+        edited.final_states(retain), base.final_states(retain)
+    )
 
 
-def remaining_distance(base: Tower, edited: Tower, pairs: list[Pair]) -> float:
+def remaining_distance(base: LazyCLIPTextModel, edited: LazyCLIPTextModel, pairs: list[PromptPair]) -> float:
     """Return the distance to the destination after the edit over that before it, in summarized states."""
     concept, destination = (
         torch.stack([getattr(pair, side).ids for pair in pairs]) for side in ("concept", "destination")
     )
     eos = [torch.tensor([getattr(pair, side).eos for pair in pairs]) for side in ("concept", "destination")]
-    target = summarize_states(base.final(destination), eos[1])
-    before, after = (summarize_states(encoder.final(concept), eos[0]) for encoder in (base, edited))
+    target = summarize_states(base.final_states(destination), eos[1])
+    before, after = (summarize_states(encoder.final_states(concept), eos[0]) for encoder in (base, edited))
     return float((after - target).norm() / (before - target).norm())
 
 
@@ -123,7 +127,7 @@ def measure(model: EmbeddedModel) -> Iterator[MethodRow]:
     with tempfile.TemporaryDirectory() as folder:
         random = make_random_encoder(Path(folder))
         encoders = {EMBEDDED: (model.encoder, model.prompt_builder)}
-        encoders[RANDOM] = (random, PromptBook(open_tokenizer(random), GENERAL))
+        encoders[RANDOM] = (random, PromptBuilder(open_tokenizer(random), GENERAL_PROFILE))
         for name, (encoder, prompt_builder) in encoders.items():
             for label, method in METHODS.items():
                 if method.aim != "last_layer" or name == EMBEDDED:

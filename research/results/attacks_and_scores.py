@@ -80,7 +80,7 @@ class RemovalStudy:
     def __init__(
         self,
         model: EmbeddedModel,
-        removal: Removal,
+        removal: ResolvedRemoval,
         preset: Preset,
         cache_by_concept: dict[str, dict[str, object]],
     ) -> None:
@@ -92,7 +92,7 @@ class RemovalStudy:
     @cached_property
     def context(self) -> AttackContext:
         """The edit with everything that attacks need."""
-        edits = edit(self.model.encoder, self.model.prompt_builder, [self.removal], Method(self.preset))
+        edits = edit_encoder(self.model.encoder, self.model.prompt_builder, [self.removal], MethodConfig(self.preset))
         updates = [done.update for done in edits]
         before = ModelVariant(self.model.pipeline, SAMPLER, self.model.prompt_builder)
         return AttackContext(
@@ -110,7 +110,8 @@ class RemovalStudy:
         """Prompts about concepts that no removal of the table names."""
         styles = [style for style in STYLES if style != self.removal.concept.subject]
         by_object = (
-            self.model.prompt_builder.held_out(Phrase("", name, style) for style in styles) for name in control_names()
+            self.model.prompt_builder.in_held_out_wordings(Phrase("", name, style) for style in styles)
+            for name in control_names()
         )
         return [
             phrase
@@ -215,7 +216,7 @@ def rotate(items: Sequence[Phrase], by: int) -> list[Phrase]:
 def control_names() -> list[str]:
     """Return objects that are neither a concept nor a destination of the table."""
     used = {word for names in REMOVALS.values() for pair in names.items() for word in pair}
-    return evenly([name for name in OBJECT_NAMES if name not in used], CONTROLS)
+    return evenly_spaced([name for name in OBJECT_NAMES if name not in used], CONTROLS)
 
 
 def make_studies(model: EmbeddedModel) -> Iterator[RemovalStudy]:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.collateral_forecast import foresee, predicted_drop
-from editor.methods.default import edit
-from editor.prompts.templates import evenly
-from editor.solver.config import Method
-from editor.stats.intervals import rank_correlation
+from editor.methods.collateral_forecast import drop_probability, forecast_collateral
+from editor.methods.config import MethodConfig
+from editor.methods.default import edit_encoder
+from editor.prompts.templates import evenly_spaced
+from editor.stats.correlation import rank_correlation
 from research.emoji.erasure_capacity import make_removals
 from research.harness import EmbeddedModel, other_phrases
 
@@ -40,13 +40,13 @@ class ForecastRow(BaseModel):
 
 def measure_edit(model: EmbeddedModel, count: int, preservation: float | None) -> ForecastRow:
     """Forecast the damage, then generate images and measure it."""
-    names = evenly(OBJECT_NAMES, count)
-    method = Method() if preservation is None else Method(preservation=preservation)
-    (done,) = edit(model.encoder, model.prompt_builder, make_removals(names), method)
+    names = evenly_spaced(OBJECT_NAMES, count)
+    method = MethodConfig() if preservation is None else MethodConfig(preservation=preservation)
+    (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), method)
     phrases = other_phrases(names)
     texts = [phrase.text() for phrase in phrases]
     delta = done.update.up @ done.update.down
-    forecasts = {one.prompt: one for one in foresee(model.encoder, model.prompt_builder, {0: delta}, texts)}
+    forecasts = {one.prompt: one for one in forecast_collateral(model.encoder, model.prompt_builder, {0: delta}, texts)}
     by_image = [phrase for phrase in phrases for _ in range(SEEDS)]
     before, after = model.generate_pairs([done], [ImageSpec(text, seed) for text in texts for seed in range(SEEDS)])
     damage = 1 - (model.embed_images(before) * model.embed_images(after)).sum(1)
@@ -83,7 +83,7 @@ def render_row(row: ForecastRow) -> str:
     return (
         f"| {row.removals} | {row.preservation:g} | {len(row.damage)} | {render_correlation(row.moved, row.damage)} "
         f"| {render_correlation(row.change, row.damage)} | {sum(row.damage) / len(row.damage):.3f} "
-        f"| {sum(row.lost) / len(row.lost):.3f} | {sum(map(predicted_drop, row.moved)) / len(row.moved):.3f} |"
+        f"| {sum(row.lost) / len(row.lost):.3f} | {sum(map(drop_probability, row.moved)) / len(row.moved):.3f} |"
     )
 
 
@@ -115,7 +115,7 @@ def fit_curve(rows: list[ForecastRow]) -> tuple[float, float]:
 def render_bins(rows: list[ForecastRow]) -> Iterator[str]:
     """Render forecast against measurement for equal shares of all prompts, in ascending order of the forecast."""
     pairs = sorted(
-        (predicted_drop(moved), lost) for row in rows for moved, lost in zip(row.moved, row.lost, strict=True)
+        (drop_probability(moved), lost) for row in rows for moved, lost in zip(row.moved, row.lost, strict=True)
     )
     for index in range(BINS):
         part = pairs[index * len(pairs) // BINS : (index + 1) * len(pairs) // BINS]

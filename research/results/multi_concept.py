@@ -6,9 +6,9 @@ from pydantic import BaseModel
 
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.default import edit
-from editor.prompts.templates import evenly
-from editor.solver.config import Method, Preset
+from editor.methods.config import MethodConfig, Preset
+from editor.methods.default import edit_encoder
+from editor.prompts.templates import evenly_spaced
 from research.emoji.erasure_capacity import make_removals
 from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
 
@@ -40,8 +40,8 @@ class MultiConceptRow(BaseModel):
 
 def measure_removals(model: EmbeddedModel, preset: Preset, count: int) -> MultiConceptRow:
     """Edit, generate and judge."""
-    names = evenly(OBJECT_NAMES, count)
-    (done,) = edit(model.encoder, model.prompt_builder, make_removals(names), Method(preset))
+    names = evenly_spaced(OBJECT_NAMES, count)
+    (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), MethodConfig(preset))
     target = [phrase for name in names for phrase in model.concept_phrases(name, PROMPTS[preset])]
     other = other_phrases(names, OTHER_PROMPTS[preset])
     before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])

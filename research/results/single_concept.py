@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from editor.generation.config import ImageSpec
-from editor.methods.default import edit
-from editor.prompts import Concept, PromptBook, Removal, destination_of
-from editor.prompts.concepts import Kind
-from editor.solver.config import Method, Preset
+from editor.methods.config import MethodConfig, Preset
+from editor.methods.default import edit_encoder
+from editor.prompts import Concept, PromptBuilder, ResolvedRemoval, choose_destination
+from editor.prompts.concepts import ConceptKind
 from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
 
 REMOVALS: dict[ConceptKind, dict[str, str]] = {
@@ -38,18 +38,18 @@ class SingleConceptRow(BaseModel):
     solve_seconds: float
 
 
-def all_removals(prompt_builder: PromptBook) -> Iterator[Removal]:
+def all_removals(prompt_builder: PromptBuilder) -> Iterator[ResolvedRemoval]:
     """Yield the removals of the table."""
     for kind, names in REMOVALS.items():
         for name, replacement in names.items():
             concept = Concept(name, kind)
-            destination = destination_of(concept, replacement or None, None, prompt_builder.profile)
-            yield Removal(concept, destination, spellings="auto")
+            destination = choose_destination(concept, replacement or None, None, prompt_builder.profile)
+            yield ResolvedRemoval(concept, destination, spellings="auto")
 
 
-def measure_removal(model: EmbeddedModel, preset: Preset, removal: Removal) -> SingleConceptRow:
+def measure_removal(model: EmbeddedModel, preset: Preset, removal: ResolvedRemoval) -> SingleConceptRow:
     """Edit, generate and judge."""
-    (done,) = edit(model.encoder, model.prompt_builder, [removal], Method(preset))
+    (done,) = edit_encoder(model.encoder, model.prompt_builder, [removal], MethodConfig(preset))
     name, kind = removal.concept.name, removal.concept.kind
     target, other = model.concept_phrases(name, PROMPTS), other_phrases([name], OTHER_PROMPTS[preset])
     before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])

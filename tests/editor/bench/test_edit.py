@@ -42,11 +42,13 @@ def test_unread_tensors_take_no_disk_space(tmp_path: Path) -> None:
         assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
 
 
-def test_concept_is_edited_with_eight_prompts(book: PromptBook) -> None:
-    assert len(PromptBook(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
+def test_concept_is_edited_with_eight_prompts(book: PromptBuilder) -> None:
+    assert len(PromptBuilder(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
 
 
-def test_peer_matches_the_paper_method(source: TextEncoder, book: PromptBook, model_dir: Path, tmp_path: Path) -> None:
+def test_peer_matches_the_paper_method(
+    source: TextEncoder, book: PromptBuilder, model_dir: Path, tmp_path: Path
+) -> None:
     run_usual_way(model_dir, book.tokenizer, tmp_path)
     name = OUT_PROJ.format(layer=0)
     theirs = load_file(tmp_path / "text_encoder" / "model.safetensors")[source.stored_name(name)]

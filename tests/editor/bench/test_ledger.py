@@ -11,4 +11,4 @@ from editor.ledger.conflict_checks import labelled_removals
 def test_ten_thousand_removals_have_no_conflicts() -> None:
     ledger = Ledger(base={}).add(islice(generate_entries(), 10 * REMOVALS))
     assert len(ledger.by_digest) == 10 * REMOVALS
-    assert not [conflict for conflict in find_name_conflicts(labelled(ledger)) if conflict.severity == "error"]
+    assert not [conflict for conflict in find_name_conflicts(labelled_removals(ledger)) if conflict.severity == "error"]

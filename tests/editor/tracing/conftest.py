@@ -15,7 +15,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.tracing.traced_prompts import TracedPrompts, make_traced_prompts
 
 UNET = {
@@ -76,5 +76,5 @@ def xl(tokenizer: CLIPTokenizer) -> Any:
 
 
 @pytest.fixture(scope="session")
-def fox(book: PromptBook) -> TracedPrompts:
+def fox(book: PromptBuilder) -> TracedPrompts:
     return make_traced_prompts(book, "object", "fox", 3)

@@ -55,7 +55,7 @@ def clean_and_corrupted(
 
 @pytest.fixture(scope="module")
 def frog(book: Any, fox: TracedPrompts) -> Tensor:
-    ids: Tensor = book.ids([text.replace("fox", "frog") for text in fox.texts])
+    ids: Tensor = book.token_ids([text.replace("fox", "frog") for text in fox.texts])
     return ids
 
 

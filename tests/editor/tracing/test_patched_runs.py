@@ -12,7 +12,7 @@ from editor.bench.baseline_tracer import run_clean, run_restored
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
-from editor.prompts import PromptBook
+from editor.prompts import PromptBuilder
 from editor.tracing.corruption import NOISE_SCALE, Sample, add_noise, embedding_std, make_samples
 from editor.tracing.encoder_trace import TraceBatch, TracedEncoders, trace_text
 from editor.tracing.patched_runs import make_text_patcher
@@ -30,7 +30,7 @@ from editor.tracing.traced_prompts import (
 
 
 @pytest.fixture(scope="module")
-def fox(book: PromptBook) -> TracedPrompts:
+def fox(book: PromptBuilder) -> TracedPrompts:
     return make_traced_prompts(book, "object", "fox", 3)
 
 
@@ -102,10 +102,10 @@ def test_patched_states_match_the_baseline_tracer(encoder: CLIPTextModel, fox: T
 
 
 def test_patching_all_or_no_positions_gives_the_clean_or_the_corrupted_run(
-    encoder: CLIPTextModel, book: PromptBook
+    encoder: CLIPTextModel, book: PromptBuilder
 ) -> None:
     prompts = make_traced_prompts(book, "object", "fox", 1)
-    context, samples = book.context, make_samples(1, 4)
+    context, samples = book.context_length, make_samples(1, 4)
     everything = [Tensor.new_ones(prompts.ids, (1, context)).bool(), Tensor.new_zeros(prompts.ids, (1, context)).bool()]
     runner = CLIPTextRunner(encoder)
     patcher = make_text_patcher(
@@ -203,7 +203,7 @@ def test_trace_finds_the_only_layer_that_moves_information(
 
 
 def test_scores_of_two_encoders_combine_those_of_each(
-    encoder: CLIPTextModel, book: PromptBook, fox: TracedPrompts
+    encoder: CLIPTextModel, book: PromptBuilder, fox: TracedPrompts
 ) -> None:
     """As in SDXL, the encoders differ in width and padding; their squared distances add up."""
     torch.manual_seed(1)
@@ -231,9 +231,9 @@ def test_scores_of_two_encoders_combine_those_of_each(
     torch.testing.assert_close(together.scores[:, 2:], -wanted, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
-def test_token_labels_of_a_single_prompt_are_readable(book: PromptBook) -> None:
+def test_token_labels_of_a_single_prompt_are_readable(book: PromptBuilder) -> None:
     prompts = make_traced_prompts(book, "style", "noto", 1)
     labels = [place.label for place in single_token_groups(book, prompts)]
     assert labels[0] == "BOS"
     assert labels[-2:] == ["EOS", "padding"]
-    assert len(single_token_groups(book, prompts, "each")) == book.context
+    assert len(single_token_groups(book, prompts, "each")) == book.context_length
