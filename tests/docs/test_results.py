@@ -1,4 +1,4 @@
-"""The page of results is made of the figures beside it, and of nothing else."""
+"""The results page is rendered from the stored figures."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from research.results.collateral_forecast import ForecastRow, fit_curve
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_is_made_of_its_figures() -> None:
+def test_page_is_rendered_from_the_figures() -> None:
     assert (DOCS / "reference" / "results.md").read_text() == render_page(DOCS / "results")
 
 
-def test_every_section_was_measured() -> None:
+def test_every_section_has_figures() -> None:
     assert {path.stem for path in (DOCS / "results").glob("*.json")} == set(SECTIONS)
 
 
-def test_the_fit_finds_the_curve_that_the_losses_came_from() -> None:
+def test_fit_finds_the_curve_behind_the_losses() -> None:
     moved = [i / 200 for i in range(200)]
     lost = [1.0 if value > 0.4 else 0.0 for value in moved]
     lost[70], lost[90] = 1.0, 0.0  # not separable, or the steepness has no end

@@ -14,6 +14,8 @@ from editor.emoji.profile import PROFILE
 from editor.prompts.profile import PROFILE_FILE
 from editor.tracing.result import load_trace
 from editor.tracing.tracer import PARTIAL_FILE
+from tests.editor.tracing.tiny_pipelines import pipeline as pipeline
+from tests.editor.tracing.tiny_pipelines import xl as xl
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +34,7 @@ def call(folder: Path, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_text_sites(folder: Path, tmp_path: Path) -> None:
+def test_trace_of_text_sites_writes_its_files(folder: Path, tmp_path: Path) -> None:
     answer = call(folder, "hot dog", "--prompts", "1", "--draws", "2", "--out", str(tmp_path))
     assert {Path(path).name for path in answer["files"]} == {
         "trace.json",
@@ -41,8 +43,8 @@ def test_text_sites(folder: Path, tmp_path: Path) -> None:
         "trace.png",
     }
     assert answer["layer"]["reason"]
-    question = load_trace(tmp_path).spec
-    assert question.places[2:4] == ("hot", "dog")
+    spec = load_trace(tmp_path).spec
+    assert spec.places[2:4] == ("hot", "dog")
     assert not (tmp_path / PARTIAL_FILE).exists()
 
 
@@ -55,7 +57,9 @@ def test_text_sites(folder: Path, tmp_path: Path) -> None:
         ("fox", "--confirm", "2"),
     ],
 )
-def test_other_questions(folder: Path, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trace_of_other_sites_and_corruptions(
+    folder: Path, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EXPUNGE_JUDGE", str(emoji.JUDGE))
     answer = call(folder, *asked, "--prompts", "2", "--draws", "1", "--steps", "2")
     effects = [site["effect"]["value"] for site in answer["trace"]["sites"]]
@@ -67,7 +71,7 @@ def test_other_questions(folder: Path, asked: tuple[str, ...], monkeypatch: pyte
 
 
 @pytest.mark.parametrize("asked", [("--encoder", "text_encoder_2"), (), ("--read-out", "noise"), ("--sites", "unet")])
-def test_sdxl_separately_and_together(xl: Any, tmp_path: Path, asked: tuple[str, ...]) -> None:
+def test_trace_of_sdxl_encoders(xl: Any, tmp_path: Path, asked: tuple[str, ...]) -> None:
     xl.save_pretrained(tmp_path / "xl")
     answer = call(tmp_path / "xl", "fox", *asked, "--prompts", "2", "--draws", "1", "--steps", "2")
     sites = [entry["site"] for entry in answer["trace"]["sites"]]

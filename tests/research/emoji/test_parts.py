@@ -38,7 +38,7 @@ def regression() -> tuple[nn.Linear, LossFn]:
     return model, loss_of
 
 
-def test_a_run_that_is_interrupted_ends_at_the_same_weights(tmp_path: Path) -> None:
+def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole, loss_of = regression()
     train("whole", whole, PLAN, loss_of, tmp_path)
     first, loss_of = regression()
@@ -51,7 +51,7 @@ def test_a_run_that_is_interrupted_ends_at_the_same_weights(tmp_path: Path) -> N
     torch.testing.assert_close(second.weight, whole.weight, rtol=0, atol=0)
 
 
-def test_training_learns_and_keeps_a_log(tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_writes_a_log(tmp_path: Path) -> None:
     model, loss_of = regression()
     train("model", model, TrainingPlan(steps=200, batch=4, learning_rate=0.05), loss_of, tmp_path)
     torch.testing.assert_close(model.weight, torch.ones(1, 3), atol=0.05, rtol=0)
@@ -59,7 +59,7 @@ def test_training_learns_and_keeps_a_log(tmp_path: Path) -> None:
     assert steps == list(range(20, 201, 20))
 
 
-def test_shards_average_their_gradients() -> None:
+def test_gradients_are_averaged_over_shards() -> None:
     model, loss_of = regression()
     run = TrainingRun(model, PLAN)
     gradients = [run.shard(loss_of, index)[1][0] for index in range(2)]
@@ -70,7 +70,7 @@ def test_shards_average_their_gradients() -> None:
     assert float(cosine) == pytest.approx(1.0)
 
 
-def test_the_artwork_is_small_and_complete() -> None:
+def test_artwork_is_small_and_complete() -> None:
     sheet = load_sheet()
     assert SHEET.stat().st_size <= 4_000_000
     assert sheet.shape == (len(OBJECT_NAMES), len(STYLES), 4, 64, 64)
@@ -79,7 +79,7 @@ def test_the_artwork_is_small_and_complete() -> None:
     assert len(OBJECT_NAMES) == len(set(OBJECT_NAMES)) >= 96
 
 
-def test_no_two_styles_of_an_object_look_the_same() -> None:
+def test_styles_of_an_object_differ() -> None:
     sheet = load_sheet()
     flat = composite_on(sheet.flatten(0, 1), torch.ones(len(sheet) * len(STYLES), 3)).reshape(
         len(sheet), len(STYLES), -1
@@ -88,7 +88,7 @@ def test_no_two_styles_of_an_object_look_the_same() -> None:
     assert float(gaps.min()) > 0.015
 
 
-def test_shifts_lose_nothing_and_let_background_in() -> None:
+def test_shifts_preserve_the_picture_and_reveal_background() -> None:
     picture = load_sheet()[:1, 1]
     for shift in ((2, 0), (-2, 0), (0, 2), (0, -2)):
         moved = shift_pictures(picture, shift)
@@ -98,7 +98,7 @@ def test_shifts_lose_nothing_and_let_background_in() -> None:
     torch.testing.assert_close(corner, blue[0] * 2 - 1)
 
 
-def test_every_caption_fits_and_any_text_encodes() -> None:
+def test_every_caption_fits_and_any_text_can_be_encoded() -> None:
     tokenizer = train_tokenizer()
     assert max(len(ids) for ids in tokenizer(list(all_captions()))["input_ids"]) <= tokenizer.model_max_length
     text = "van gogh's dög 犬"
@@ -107,13 +107,13 @@ def test_every_caption_fits_and_any_text_encodes() -> None:
     assert sum(count > 1 for count in pieces) > len(pieces) / 2, "most names are several tokens, as in the real one"
 
 
-def test_held_out_wordings_are_held_out() -> None:
+def test_held_out_wordings_are_not_in_training_captions() -> None:
     assert set(HELD_OUT_WORDINGS).isdisjoint({*STYLED_WORDINGS, *PLAIN_WORDINGS})
     texts = {caption(wording, "owl", "ink") for wording in HELD_OUT_WORDINGS}
     assert texts.isdisjoint(all_captions())
 
 
-def test_a_caption_without_a_style_means_the_default_one() -> None:
+def test_caption_without_style_has_the_default_style() -> None:
     generator = torch.Generator().manual_seed(0)
     texts = {Subject(0, style, 0).caption(generator) for style in range(len(STYLES)) for _ in range(50)}
     plain = [text for text in texts if not any(style in text for style in STYLES)]
@@ -122,7 +122,7 @@ def test_a_caption_without_a_style_means_the_default_one() -> None:
     assert all("ink" in text for text in others)
 
 
-def test_batches_repeat_by_seed_and_never_repeat_a_picture() -> None:
+def test_batches_are_reproducible_without_repeated_pictures() -> None:
     first, second = (random_subjects(300, torch.Generator().manual_seed(3)) for _ in range(2))
     assert first == second
     assert len({(s.object, s.style) for s in first}) == 300
@@ -130,13 +130,13 @@ def test_batches_repeat_by_seed_and_never_repeat_a_picture() -> None:
     assert 0.5 <= white <= 0.68
 
 
-def test_padding_after_eos_does_not_change_what_is_pooled() -> None:
+def test_padding_after_eos_does_not_change_the_pooled_output() -> None:
     tokenizer = train_tokenizer()
     ids = tokenize(tokenizer, ["a fox", "an image of a lady beetle, noto style"])
     assert ids.shape[1] < tokenizer.model_max_length
 
 
-def test_the_encoder_is_the_principal_component_code() -> None:
+def test_encoder_computes_the_principal_components() -> None:
     """The strided convolutions against PCA of unfolded patches, on images the code was not fitted on."""
     model, pictures = build_with_pca_encoder(0), Artwork()
     fitted = pictures.render(random_subjects(480, torch.Generator().manual_seed(0)))

@@ -41,7 +41,7 @@ def embedded() -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_the_adapter_is_trained_for_what_diffusers_does_with_it(pipeline: Any, embedded: torch.Tensor) -> None:
+def test_training_target_matches_the_attention_of_diffusers(pipeline: Any, embedded: torch.Tensor) -> None:
     """Each attention's answer to a picture, less that to the empty caption, is what the loss takes it to be."""
     unet, count = pipeline.unet, len(embedded)
     ids = pipeline.tokenizer([""] * count, padding="max_length", return_tensors="pt")["input_ids"]
@@ -59,7 +59,7 @@ def test_the_adapter_is_trained_for_what_diffusers_does_with_it(pipeline: Any, e
         assert float(lesson.outputs.norm()) > 0.1, "the picture adds something"
 
 
-def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None:
+def test_adapter_reproduces_a_picture(pipeline: Any, embedded: torch.Tensor) -> None:
     sampler = Sampler(10, 2.0, native_precision())
     images = generate_from_embeddings(image_conditioned_pipeline(pipeline), sampler, embedded, range(len(SHOWN)))
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
@@ -68,7 +68,7 @@ def test_a_picture_is_drawn_again(pipeline: Any, embedded: torch.Tensor) -> None
     assert hits >= len(SHOWN) / 2, found
 
 
-def test_training_learns_what_captions_say(tmp_path: Path) -> None:
+def test_training_reduces_the_loss(tmp_path: Path) -> None:
     """On a few pictures, the share that is missed falls by more than half; without a picture nothing is added."""
     teacher = make_teacher(load_pipeline(emoji.WEIGHTS))
     few = SUBJECTS[:6]

@@ -22,7 +22,7 @@ ROWS = range(len(LABELS["object"]))
 
 
 @pytest.mark.parametrize(("split", "kind"), [("foundry", "style"), ("object", "object")])
-def test_what_is_tested_was_never_trained_on(split: Split, kind: str) -> None:
+def test_test_rows_are_unseen_in_training(split: Split, kind: str) -> None:
     tested: list[int] = []
     for fold in make_folds(LABELS, split):
         seen = {LABELS[kind][row] for row in (*fold.train, *fold.validation)}
@@ -33,7 +33,7 @@ def test_what_is_tested_was_never_trained_on(split: Split, kind: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["foundry", "object"])
-def test_no_picture_is_in_training_and_validation(split: Split) -> None:
+def test_training_and_validation_pictures_are_disjoint(split: Split) -> None:
     for fold in make_folds(LABELS, split):
         train, validation = (
             {(LABELS["object"][row], LABELS["style"][row]) for row in rows} for rows in (fold.train, fold.validation)
@@ -42,24 +42,24 @@ def test_no_picture_is_in_training_and_validation(split: Split) -> None:
         assert len(validation) > 0
 
 
-def test_every_class_is_trained_on() -> None:
+def test_every_class_is_in_training() -> None:
     for label, split in TASKS:
         for fold in make_folds(LABELS, split):
             assert {LABELS[label][row] for row in fold.train} == set(LABELS[label])
 
 
-def test_composites_test_another_variant_of_the_same_pictures() -> None:
+def test_composite_split_tests_another_variant_of_the_same_pictures() -> None:
     (fold,) = make_folds(LABELS, "composite")
     variants = [{LABELS["variant"][row] for row in rows} for rows in (fold.train, fold.validation, fold.test)]
     assert variants == [{"0", "1"}, {"2"}, {"3"}]
 
 
-def test_every_question_is_put_to_every_place() -> None:
+def test_cells_cover_every_task_block_and_timestep() -> None:
     assert len(CELLS) == len(set(CELLS)) == len(TASKS) * len(METHODS) * len(LAYERS) * len(TIMESTEPS)
     assert len({cell.name for cell in CELLS}) == len(CELLS)
 
 
-def test_composites_look_as_they_are_labelled() -> None:
+def test_composites_match_their_labels() -> None:
     composites = LabelledComposites(2, seed=1)
     images, labels = composites.images(), composites.labels
     assert len(images) == 2 * len(OBJECT_NAMES) * len(STYLES)
@@ -72,6 +72,6 @@ def test_composites_look_as_they_are_labelled() -> None:
         assert labels["object"][row] in OBJECTS[labels["group"][row]]
 
 
-def test_composites_repeat_with_their_seed() -> None:
+def test_composites_are_reproducible_by_seed() -> None:
     first, again, other = (LabelledComposites(1, seed).labels["background"] for seed in (0, 0, 1))
     assert first == again != other

@@ -39,7 +39,7 @@ def maps() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("module", [module for module, _ in embedded.BLOCK_TIMESTEPS])
-def test_the_card_tells_the_error_on_what_was_held_out(maps: dict[str, torch.Tensor], module: str):
+def test_card_has_the_error_on_held_out_pictures(maps: dict[str, torch.Tensor], module: str):
     card = read_card(embedded.UNET_SAE_FOLDER / module)["held_out"]
     sae = embedded.unet_sae(module)
     found = reconstruction_metrics(sae, pool_maps(maps[module], "patch"))
@@ -49,7 +49,7 @@ def test_the_card_tells_the_error_on_what_was_held_out(maps: dict[str, torch.Ten
 
 
 @pytest.mark.parametrize("module", [module for module, _ in embedded.BLOCK_TIMESTEPS])
-def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, torch.Tensor], module: str):
+def test_latent_of_the_card_predicts_its_background(maps: dict[str, torch.Tensor], module: str):
     """Counted pair by pair, for the background that the card is surest of."""
     best = read_card(embedded.UNET_SAE_FOLDER / module)["concepts"]["background"]["best"]
     name = max(best, key=lambda colour: best[colour]["auc"])
@@ -62,7 +62,7 @@ def test_a_background_is_told_by_the_latent_that_the_card_names(maps: dict[str, 
     assert pairs.double().mean() > best[name]["auc"] - 0.12
 
 
-def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
+def test_one_picture_of_every_object_is_held_out_evenly_over_styles():
     composites = LabelledComposites(2)
     pairs = list(zip(composites.labels["object"], composites.labels["style"], strict=True))
     kept = [pairs[item] for item in shipped.held_out_mask(composites.labels).nonzero().flatten().tolist()]
@@ -72,26 +72,26 @@ def test_a_picture_of_every_object_is_held_out_and_styles_are_even():
     assert max(counts.values()) - min(counts.values()) <= 2
 
 
-def test_all_that_ships_is_small():
+def test_packaged_files_are_small():
     folder = Path(embedded.UNET_SAE_FOLDER).parent
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= LIMIT
 
 
-def test_every_step_that_makes_them_again_is_there():
+def test_every_step_is_importable():
     for name in STEPS:
         assert callable(load_step(name))
 
 
-def test_all_takes_every_step_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_all_runs_every_step_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     taken: list[tuple[str, Path]] = []
-    monkeypatch.setattr(steps, "step", lambda name: lambda folder: taken.append((name, folder)))
+    monkeypatch.setattr(steps, "load_step", lambda name: lambda folder: taken.append((name, folder)))
     monkeypatch.setattr("sys.argv", ["features", "all", "--folder", str(tmp_path)])
     steps.main()
     assert taken == [(name, tmp_path) for name in STEPS]
 
 
-def test_the_read_me_has_the_card_s_figures():
+def test_readme_has_the_figures_of_the_cards():
     text = (embedded.UNET_SAE_FOLDER / "README.md").read_text()
     for module, _ in embedded.BLOCK_TIMESTEPS:
         card = json.loads((embedded.UNET_SAE_FOLDER / module / "sae.json").read_text())["card"]
-        assert shipped.line(module, card) in text
+        assert shipped.render_site(module, card) in text
