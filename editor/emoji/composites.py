@@ -1,4 +1,4 @@
-"""Composites of the artwork: objects in a style, shifted, on a flat background, with random captions."""
+"""Composites of the artwork: objects in a style, shifted, on a flat background."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,9 @@ import torch
 from torch import Tensor
 
 from editor.emoji.artwork import background_colours, composite_on, load_sheet, shift_pictures
-from editor.emoji.vocabulary import (
-    BACKGROUNDS,
-    DEFAULT_STYLE,
-    OBJECT_NAMES,
-    PLAIN_WORDINGS,
-    STYLED_WORDINGS,
-    STYLES,
-    caption,
-)
 
 SHIFTS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
 """(down, right) in pixels; the shifts in the training data of the image model."""
-PLAIN_SHARE = 0.45
-"""Share of captions in the default style that do not name it."""
-
-
-def pick(options: tuple[str, ...], generator: torch.Generator) -> str:
-    """Pick one of the options uniformly."""
-    return options[int(torch.randint(len(options), (), generator=generator))]
 
 
 @dataclass(frozen=True)
@@ -34,12 +18,6 @@ class Subject:
     object: int
     style: int
     background: int
-
-    def caption(self, generator: torch.Generator) -> str:
-        """Return a caption with a random training wording."""
-        plain = bool(torch.rand((), generator=generator) < PLAIN_SHARE) and STYLES[self.style] == DEFAULT_STYLE
-        wording = pick(PLAIN_WORDINGS if plain else STYLED_WORDINGS, generator)
-        return caption(wording, OBJECT_NAMES[self.object], STYLES[self.style], tuple(BACKGROUNDS)[self.background])
 
 
 class Artwork:

@@ -30,9 +30,9 @@ class LabelledComposites:
             for _ in range(self.variants)
         ]
 
-    def generator_for(self, what: int) -> torch.Generator:
+    def generator_for(self, stream: int) -> torch.Generator:
         """Return the generator of backgrounds (0) or shifts (1)."""
-        return torch.Generator().manual_seed(2 * self.seed + what)
+        return torch.Generator().manual_seed(2 * self.seed + stream)
 
     def __len__(self) -> int:
         return len(OBJECT_NAMES) * len(STYLES) * self.variants
@@ -51,9 +51,9 @@ class LabelledComposites:
 
     def images(self) -> Tensor:
         """Composite all items as ``(items, 3, 64, 64)`` in [-1, 1]."""
-        pictures, images = Artwork(), torch.empty(len(self), 3, 64, 64)
+        artwork, images = Artwork(), torch.empty(len(self), 3, 64, 64)
         moves = torch.randint(len(SHIFTS), (len(self),), generator=self.generator_for(1))
         for number, shift in enumerate(SHIFTS):
             chosen = (moves == number).nonzero()[:, 0].tolist()
-            images[chosen] = pictures.render([self.subjects[i] for i in chosen], shift)
+            images[chosen] = artwork.render([self.subjects[i] for i in chosen], shift)
         return images

@@ -34,7 +34,7 @@ def list_images(folder: Path) -> list[Path]:
 def folder_labels(folder: Path, images: Sequence[Path]) -> dict[str, list[str]]:
     """Label each image by its sub-folder, as labels of kind ``folder``; empty if an image is in none."""
     parts = [image.relative_to(folder).parts for image in images]
-    return {"folder": [own[0] for own in parts]} if all(len(own) > 1 for own in parts) else {}
+    return {"folder": [names[0] for names in parts]} if all(len(names) > 1 for names in parts) else {}
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from editor.emoji.artwork import SIZE
 from editor.emoji.composites import SHIFTS, Artwork, Subject
-from research.emoji.random_subjects import random_subjects
+from research.emoji.random_subjects import random_caption, random_subjects
 from research.emoji.train_tokenizer import CONTEXT
 from research.emoji.training_loop import TrainingPlan, autocast, train
 
@@ -142,7 +142,7 @@ def train_clip(
 
     def loss_of(generator: torch.Generator) -> Tensor:
         subjects = batch(plan.batch, generator)
-        ids = tokenize(tokenizer, [subject.caption(generator) for subject in subjects])
+        ids = tokenize(tokenizer, [random_caption(subject, generator) for subject in subjects])
         return contrastive_loss(clip, ids, augment(pictures.render(subjects, shift(generator)), generator))
 
     train(name, clip, plan, loss_of, folder)

@@ -28,6 +28,7 @@ from editor.emoji.composites import Artwork, Subject
 from editor.features.clip.ip_adapter import ADAPTER_FILE, ADAPTER_FOLDER
 from editor.generation.sampling import load_pipeline
 from research.emoji.artwork_embeddings import SUBJECTS, artwork_embeddings
+from research.emoji.random_subjects import random_caption
 from research.emoji.train_unet import SCHEDULE, CaptionEncoder, sample_timesteps
 from research.emoji.train_vae import SCALING
 from research.emoji.training_loop import TrainingPlan, autocast, train
@@ -139,7 +140,7 @@ class Teacher:
         clean = self.autoencoder.encoder(self.pictures.render(subjects)) * SCALING
         times = sample_timesteps(len(subjects), generator)
         noisy = self.scheduler.add_noise(clean, torch.randn(clean.shape, generator=generator), times)
-        states = self.prompts.states([subject.caption(generator) for subject in subjects])
+        states = self.prompts.states([random_caption(subject, generator) for subject in subjects])
         with autocast(), record_attention_io(self.unet) as recorded:
             self.unet(noisy.to(memory_format=torch.channels_last), times, states)
         names = cross_attentions(self.unet)  # The modules run in another order.

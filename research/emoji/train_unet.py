@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
-from research.emoji.random_subjects import random_subjects
+from research.emoji.random_subjects import random_caption, random_subjects
 from research.emoji.train_vae import LATENT_CHANNELS, SCALING
 from research.emoji.training_loop import TrainingPlan, autocast, train
 
@@ -101,7 +101,7 @@ def train_unet(
     def loss_of(generator: torch.Generator) -> Tensor:
         subjects = random_subjects(plan.batch, generator)
         clean = latents[[s.background for s in subjects], [s.object * len(STYLES) + s.style for s in subjects]]
-        captions = [s.caption(generator) for s in subjects]
+        captions = [random_caption(subject, generator) for subject in subjects]
         empty = (torch.rand(plan.batch, generator=generator) < EMPTY_CAPTION_SHARE).tolist()
         states = prompts.states(["" if drop else text for drop, text in zip(empty, captions, strict=True)])
         noise = torch.randn(clean.shape, generator=generator)

@@ -27,6 +27,7 @@ from editor.io.atomic import write_bytes
 from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import delong_interval
 from editor.stats.intervals import estimate_mean
+from research.emoji.random_subjects import random_caption
 from research.harness import SAMPLER, EmbeddedModel
 
 CLASSES: dict[ConceptKind, tuple[str, ...]] = {"object": OBJECT_NAMES, "style": STYLES}
@@ -69,7 +70,7 @@ def distractor_prompts(composites: LabelledComposites) -> list[str]:
     """
     generator = torch.Generator().manual_seed(PROMPT_SEED)
     others = [composites.subjects[i] for i in torch.randperm(len(composites), generator=generator).tolist()]
-    captions = [subject.caption(generator) for subject in others]
+    captions = [random_caption(subject, generator) for subject in others]
     return [
         "" if int(number) % 2 else text for number, text in zip(composites.labels["variant"], captions, strict=True)
     ]

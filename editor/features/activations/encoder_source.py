@@ -74,13 +74,13 @@ class ImageEmbeddings:
     @property
     def provenance(self) -> dict[str, Any]:
         """Everything that the activations depend on."""
-        pictures = hashlib.sha256()
+        digest = hashlib.sha256()
         for image in self.images:
-            pictures.update(np.ascontiguousarray(image).data)
+            digest.update(np.ascontiguousarray(image).data)
         return {
             "protocol": "image embedding",
             "model": module_digest(self.module),
-            "images": pictures.hexdigest(),
+            "images": digest.hexdigest(),
         }
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:

@@ -65,7 +65,7 @@ def record(
     Raises:
         FeatureError: the folder contains a different recording, or the number of labels is wrong.
     """
-    wrong = [kind for kind, own in labels.items() if len(own) != len(source)]
+    wrong = [kind for kind, values in labels.items() if len(values) != len(source)]
     if wrong or not len(source):
         raise FeatureError(
             f"There are {len(source)} items, but a different number of labels of kind {', '.join(wrong)}."
@@ -137,9 +137,9 @@ class RecordingProgress:
 
     def append_shard(self, rows: Mapping[StoreKey, ModuleRows]) -> None:
         """Write the next shard of every store, then the progress file."""
-        for key, own in rows.items():
-            write_shard(store_folder(self.folder, key), self.finished_shards, torch.cat(own.parts))
-        self.shapes = {key: own.shape for key, own in rows.items()}
+        for key, module_rows in rows.items():
+            write_shard(store_folder(self.folder, key), self.finished_shards, torch.cat(module_rows.parts))
+        self.shapes = {key: module_rows.shape for key, module_rows in rows.items()}
         self.finished_shards += 1
         stores = [[module, timestep, shape] for (module, timestep), shape in self.shapes.items()]
         state = {"identity": self.identity, "done": self.finished_shards, "stores": stores}

@@ -35,10 +35,10 @@ def load_browser_input(
     """
     store = ActivationStore(recording)
     maps = store.maps()
-    pictures = [read_image(path) for path in list_images(images)]
-    if len(pictures) != len(maps):
+    pixels = [read_image(path) for path in list_images(images)]
+    if len(pixels) != len(maps):
         raise FeatureError(
-            f"{len(maps)} images were recorded, but {images.name} contains {len(pictures)}.",
+            f"{len(maps)} images were recorded, but {images.name} contains {len(pixels)}.",
             field="images",
             remedy="Name the folder that was recorded, unchanged.",
         )
@@ -48,11 +48,11 @@ def load_browser_input(
         sae=sae,
         title=f"{store.manifest.module}, timestep {store.manifest.timestep}",
         card=card,
-        images=pictures,
+        images=pixels,
         maps=lambda items: maps[items.start : items.stop].permute(0, 2, 3, 1),
         grid=store.manifest.grid,
         labels=shared_labels(store.item_labels),
-        texts=embed_texts(clip, pictures, read_words(words, store.item_labels)) if clip else None,
+        texts=embed_texts(clip, pixels, read_words(words, store.item_labels)) if clip else None,
     )
 
 
@@ -68,7 +68,7 @@ def read_words(words: Path | None, labels: dict[str, list[str]]) -> list[str]:
     return sorted({label for values in shared_labels(labels).values() for label in values})
 
 
-def embed_texts(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -> TextEmbeddings:
+def embed_texts(folder: Path, images: Sequence[Image], words: Sequence[str]) -> TextEmbeddings:
     """Embed words and images with a CLIP model."""
     from transformers import CLIPModel, CLIPTokenizer
 
@@ -77,7 +77,7 @@ def embed_texts(folder: Path, pictures: Sequence[Image], words: Sequence[str]) -
     clip = CLIPModel.from_pretrained(folder, use_safetensors=True).eval()
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     return TextEmbeddings(
-        list(words), embed_words(clip, tokenizer, words), open_image_encoder(folder).embed_images(pictures)
+        list(words), embed_words(clip, tokenizer, words), open_image_encoder(folder).embed_images(images)
     )
 
 

@@ -100,43 +100,43 @@ class BrowserContents:
 
 
 @torch.no_grad()
-def build_contents(shown: BrowserInput, seed: int = 0) -> BrowserContents:
+def build_contents(source: BrowserInput, seed: int = 0) -> BrowserContents:
     """Encode all images and build the cards."""
-    activations = encode_images(shown)
+    activations = encode_images(source)
     strengths = activations.amax(1).float()
     scale = color_scale_maximum(activations)
-    nearness = shown.texts.similarity(strengths) if shown.texts else None
-    labels = {kind: dominant_labels(strengths, own) for kind, own in shown.labels.items()}
-    words = nearest_words(shown.texts.words, nearness) if shown.texts and nearness is not None else []
+    similarity = source.texts.similarity(strengths) if source.texts else None
+    labels = {kind: dominant_labels(strengths, values) for kind, values in source.labels.items()}
+    words = nearest_words(source.texts.words, similarity) if source.texts and similarity is not None else []
     generator = torch.Generator().manual_seed(seed)
     latents = []
-    for latent in range(shown.sae.latents):
-        own = strengths[:, latent]
-        order = own.argsort(descending=True, stable=True)
-        order = order[own[order] > 0]
+    for latent in range(source.sae.latents):
+        strength = strengths[:, latent]
+        order = strength.argsort(descending=True, stable=True)
+        order = order[strength[order] > 0]
         latents.append(
             LatentCard(
                 latent=latent,
                 density=float((activations[:, :, latent] > 0).double().mean()),
-                images=len(order) / len(own),
+                images=len(order) / len(strength),
                 top=order[:TOP_IMAGES].tolist(),
                 quantiles=quantile_images(order),
                 random=order[torch.randperm(len(order), generator=generator)[:RANDOM_IMAGES]].tolist(),
                 histogram=activation_histogram(activations[:, :, latent].float(), scale),
-                labels={kind: found[latent] for kind, found in labels.items() if len(order) >= LABELLED_IMAGES},
+                labels={kind: dominant[latent] for kind, dominant in labels.items() if len(order) >= LABELLED_IMAGES},
                 words=words[latent] if words and len(order) else [],
             )
         )
-    return BrowserContents(latents, activations, scale, nearness)
+    return BrowserContents(latents, activations, scale, similarity)
 
 
-def encode_images(shown: BrowserInput) -> Tensor:
+def encode_images(source: BrowserInput) -> Tensor:
     """Encode all images as ``(items, positions, latents)`` float16."""
-    height, width = shown.grid
+    height, width = source.grid
     parts = []
-    for start in range(0, len(shown.images), BATCH_IMAGES):
-        maps = shown.maps(range(start, min(start + BATCH_IMAGES, len(shown.images))))
-        codes = shown.sae.encode(maps.flatten(0, 2))
+    for start in range(0, len(source.images), BATCH_IMAGES):
+        maps = source.maps(range(start, min(start + BATCH_IMAGES, len(source.images))))
+        codes = source.sae.encode(maps.flatten(0, 2))
         parts.append(codes.half().view(len(maps), height * width, -1))
     return torch.cat(parts)
 
@@ -164,14 +164,14 @@ def activation_histogram(values: Tensor, scale: float) -> list[int]:
 
 def dominant_labels(strengths: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
     """Return each latent's most frequent label among its strongest images, with its share."""
-    numbers, names = index_labels(labels)
-    found = latent_purity(strengths, numbers, LABELLED_IMAGES)
-    return [(names[label], share) for label, share in zip(found.label.tolist(), found.purity.tolist(), strict=True)]
+    classes, names = index_labels(labels)
+    purity = latent_purity(strengths, classes, LABELLED_IMAGES)
+    return [(names[label], share) for label, share in zip(purity.label.tolist(), purity.purity.tolist(), strict=True)]
 
 
-def nearest_words(words: Sequence[str], nearness: Tensor) -> list[list[tuple[str, float]]]:
+def nearest_words(words: Sequence[str], similarity: Tensor) -> list[list[tuple[str, float]]]:
     """Return each latent's most similar texts with their cosines."""
-    best = nearness.topk(min(NEAREST_TEXTS, len(words)), dim=1)
+    best = similarity.topk(min(NEAREST_TEXTS, len(words)), dim=1)
     return [
         [(words[index], value) for index, value in zip(indices, values, strict=True)]
         for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -22,64 +22,64 @@ THUMBNAIL_PIXELS = 64
 """Side of a thumbnail on the sprite sheet."""
 
 
-def write_browser_page(shown: BrowserInput, path: Path, seed: int = 0) -> None:
+def write_browser_page(source: BrowserInput, path: Path, seed: int = 0) -> None:
     """Write the browser page."""
-    write_bytes(path, render_page(shown, build_contents(shown, seed)).encode())
+    write_bytes(path, render_page(source, build_contents(source, seed)).encode())
 
 
-def render_page(shown: BrowserInput, found: BrowserContents) -> str:
+def render_page(source: BrowserInput, contents: BrowserContents) -> str:
     """Render the HTML. Labels and titles are untrusted and are escaped."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())  # our own files
-    used = sorted({item for one in found.latents for item in card_images(one)})
-    place = {item: number for number, item in enumerate(used)}
+    used = sorted({item for card in contents.latents for item in card_images(card)})
     return environment.get_template("browser.html.j2").render(
-        title=shown.title,
-        figures=summary_figures(shown.card),
-        data=Markup(script_json(page_data(shown, found, used, place))),
-        sheet=data_uri(image_sheet([shown.images[item] for item in used])),
+        title=source.title,
+        figures=summary_figures(source.card),
+        data=Markup(script_json(page_data(source, contents, used))),
+        sheet=data_uri(image_sheet([source.images[item] for item in used])),
     )
 
 
-def card_images(one: LatentCard) -> list[int]:
+def card_images(card: LatentCard) -> list[int]:
     """List the images of a card."""
-    return [*one.top, *one.quantiles, *one.random]
+    return [*card.top, *card.quantiles, *card.random]
 
 
-def page_data(shown: BrowserInput, found: BrowserContents, used: list[int], place: dict[int, int]) -> dict[str, Any]:
-    """Return the data of the page's script."""
-    living = [one for one in found.latents if one.top]
-    rows = int(found.activations.shape[0] * found.activations.shape[1])
-    counts, edges = density_histogram([one.density for one in found.latents], rows)
+def page_data(source: BrowserInput, contents: BrowserContents, used: list[int]) -> dict[str, Any]:
+    """Return the data of the page's script; ``used`` are the items on the sprite sheet."""
+    live = [card for card in contents.latents if card.top]
+    rows = int(contents.activations.shape[0] * contents.activations.shape[1])
+    counts, edges = density_histogram([card.density for card in contents.latents], rows)
+    sheet_index = {item: number for number, item in enumerate(used)}
     return {
-        "grid": shown.grid,
+        "grid": source.grid,
         "columns": sheet_columns(len(used)),
         "thumbnail": THUMBNAIL_PIXELS,
-        "scale": found.scale,
-        "dead": len(found.latents) - len(living),
+        "scale": contents.scale,
+        "dead": len(contents.latents) - len(live),
         "density": {"counts": counts, "edges": edges},
-        "captions": [caption(shown.labels, item) for item in used],
-        "latents": [card_data(one, place, found) for one in living],
-        "words": shown.texts.words if shown.texts else [],
-        "nearness": encode_similarity(found, living),
+        "captions": [caption(source.labels, item) for item in used],
+        "latents": [card_data(card, sheet_index, contents) for card in live],
+        "words": source.texts.words if source.texts else [],
+        "nearness": encode_similarity(contents, live),
     }
 
 
-def card_data(one: LatentCard, place: dict[int, int], found: BrowserContents) -> dict[str, Any]:
+def card_data(card: LatentCard, sheet_index: dict[int, int], contents: BrowserContents) -> dict[str, Any]:
     """Return a card for the page's script; heat maps are concatenated in the order of its images."""
-    items = card_images(one)
-    heat = found.activations[items][:, :, one.latent].float() / found.scale
-    strengths = found.activations[items].amax(1)[:, one.latent].float()
+    items = card_images(card)
+    heat = contents.activations[items][:, :, card.latent].float() / contents.scale
+    strengths = contents.activations[items].amax(1)[:, card.latent].float()
     return {
-        "id": one.latent,
-        "density": one.density,
-        "images": one.images,
-        "groups": [[place[item] for item in group] for group in (one.top, one.quantiles, one.random)],
+        "id": card.latent,
+        "density": card.density,
+        "images": card.images,
+        "groups": [[sheet_index[item] for item in group] for group in (card.top, card.quantiles, card.random)],
         "strengths": [round(value, 3) for value in strengths.tolist()],
         "heat": base64.b64encode(heatmap_bytes(heat)).decode(),
-        "histogram": one.histogram,
-        "labels": {kind: [name, round(share, 2)] for kind, (name, share) in one.labels.items()},
-        "words": [[word, round(value, 2)] for word, value in one.words],
+        "histogram": card.histogram,
+        "labels": {kind: [name, round(share, 2)] for kind, (name, share) in card.labels.items()},
+        "words": [[word, round(value, 2)] for word, value in card.words],
     }
 
 
@@ -89,17 +89,17 @@ def heatmap_bytes(shares: torch.Tensor) -> bytes:
     return values.numpy().tobytes()
 
 
-def encode_similarity(found: BrowserContents, living: list[LatentCard]) -> str:
+def encode_similarity(contents: BrowserContents, live: list[LatentCard]) -> str:
     """Encode ``(live latents, words)`` cosines as base64 bytes, with 128 for 0."""
-    if found.similarity is None:
+    if contents.similarity is None:
         return ""
-    values = (found.similarity[[one.latent for one in living]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
+    values = (contents.similarity[[card.latent for card in live]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
     return base64.b64encode(values.numpy().tobytes()).decode()
 
 
 def caption(labels: dict[str, list[str]], item: int) -> str:
     """Return the labels of an image as its caption."""
-    return ", ".join(own[item] for own in labels.values())
+    return ", ".join(values[item] for values in labels.values())
 
 
 def sheet_columns(count: int) -> int:
@@ -117,10 +117,10 @@ def image_sheet(images: list[np.ndarray]) -> Pillow.Image:
     return whole
 
 
-def data_uri(picture: Pillow.Image) -> str:
+def data_uri(image: Pillow.Image) -> str:
     """Encode an image as a WebP data URI."""
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=88, method=4)
+    image.save(buffer, "WEBP", quality=88, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -131,13 +131,13 @@ def script_json(data: dict[str, Any]) -> str:
 
 def summary_figures(card: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the metrics in the page's header, from the autoencoder's card."""
-    held_out, like = card.get("held_out", {}), card.get("stability", {})
+    held_out, stability = card.get("held_out", {}), card.get("stability", {})
     named = [
         ("held-out FVU", held_out.get("fvu"), "{:.3f}"),
         ("active latents", held_out.get("l0"), "{:.1f}"),
         ("dead", held_out.get("dead"), "{:.1%}"),
         ("dense", held_out.get("dense"), "{:.1%}"),
         ("Moran's I", card.get("morans_i"), "{:.2f}"),
-        ("found by other seeds", like.get("found_by_two_thirds"), "{:.0%}"),
+        ("found by other seeds", stability.get("found_by_two_thirds"), "{:.0%}"),
     ]
     return [(name, form.format(value)) for name, value, form in named if value is not None]

@@ -36,10 +36,10 @@ def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal[
     return png(figure) if kind == "png" else png_to_webp(png(figure))
 
 
-def png_to_webp(picture: bytes) -> bytes:
+def png_to_webp(png_bytes: bytes) -> bytes:
     """Re-encode a PNG as WebP, at about a fifth of the size."""
     buffer = io.BytesIO()
-    Pillow.open(io.BytesIO(picture)).convert("RGB").save(buffer, format="webp", quality=85, method=6)
+    Pillow.open(io.BytesIO(png_bytes)).convert("RGB").save(buffer, format="webp", quality=85, method=6)
     return buffer.getvalue()
 
 

@@ -35,9 +35,9 @@ class SteeringSession:
         """``(d,)``: the embedding that icons are rendered on."""
         return base_embedding(self.sae, self.sae.latents)
 
-    def group_image(self, picture: Path, threshold: float, seed: int) -> GroupedEmbedding:
+    def group_image(self, path: Path, threshold: float, seed: int) -> GroupedEmbedding:
         """Group the features of an image file."""
-        return group_embedding(self.sae, self.encoder.embed_images([read_image(picture)])[0], threshold, seed=seed)
+        return group_embedding(self.sae, self.encoder.embed_images([read_image(path)])[0], threshold, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ def probabilities(
     config, parts = classifier.config, []
     for start in range(0, len(latents), BATCH_SIZE):
         clean = latents[start : start + BATCH_SIZE]
-        items, own = range(start, start + len(clean)), prompts and prompts[start : start + BATCH_SIZE]
+        items, texts = range(start, start + len(clean)), prompts and prompts[start : start + BATCH_SIZE]
         total = torch.zeros(len(clean), len(config.classes), dtype=torch.float64)
         for draw in range(draws):
             noise = seeded_noise(clean.shape[1:], seed * 1000 + draw, items).to(clean)
-            maps = activations_at_timestep(pipeline, clean, noise, config.timestep, [config.module], own, precision)
+            maps = activations_at_timestep(pipeline, clean, noise, config.timestep, [config.module], texts, precision)
             total += classifier.logits(maps[config.module]).double().softmax(1).cpu()
         parts.append(total / draws)
     return torch.cat(parts)

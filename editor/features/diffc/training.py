@@ -121,10 +121,10 @@ class DiffcTrainer:
 
     def __init__(self, model: DiffusionClassifier, config: DiffcTrainingConfig) -> None:
         self.model, self.config, self.history = model, config, list[float]()
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, config.cosine_epochs)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.cosine_epochs)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.best_epoch, self.best = 0, deepcopy(model.state_dict())
 
@@ -135,9 +135,9 @@ class DiffcTrainer:
             if len(items) > 1:
                 with torch.enable_grad():
                     loss = F.cross_entropy(self.model(load_maps(items, self.generator)), targets[items])
-                    self.optimiser.zero_grad()
+                    self.optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
-                self.optimiser.step()
+                self.optimizer.step()
         self.schedule.step()
 
     def validate(self, epoch: int, validation: LabelledMaps) -> None:
@@ -154,5 +154,5 @@ def accuracy(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) 
 
 def correct_predictions(model: DiffusionClassifier, items: LabelledMaps, batch: int = 256) -> Tensor:
     """Return whether each item is classified correctly, ``(n,)`` bool."""
-    found = torch.cat([model.logits(part).argmax(1) for part in torch.split(items.maps, batch)])
-    return found == items.targets
+    predicted = torch.cat([model.logits(part).argmax(1) for part in torch.split(items.maps, batch)])
+    return predicted == items.targets

@@ -73,11 +73,11 @@ def concept_metrics(images: ImageCodes, labels: Sequence[str]) -> dict[str, Any]
     logits = probe.logits(rows)
     probe_auc = [float(auc(logits[:, [i]], positive[name][held_out])[0]) for i, name in enumerate(probe.classes)]
     return {
-        "auc": estimate_mean([one.test.value for one in best.values()]).model_dump(),
+        "auc": estimate_mean([latent.test.value for latent in best.values()]).model_dump(),
         "probe_auc": estimate_mean(probe_auc).model_dump(),
         "preserved": round_figures(preserved_accuracy(probe, rows, reconstructed, select_labels(labels, held_out))),
         "sparse_probing": round_figures(probing_curve(images.codes, labels, ~held_out)),
-        "best": {name: best_latent_entry(one) for name, one in best.items()},
+        "best": {name: best_latent_entry(latent) for name, latent in best.items()},
     }
 
 

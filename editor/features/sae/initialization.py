@@ -35,14 +35,14 @@ def input_scale(sample: Tensor) -> Tensor:
 
 def random_directions(config: SaeConfig, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Return random unit rows."""
-    drawn = torch.randn(shape, generator=generator) if config.tied else kaiming_rows(shape, generator)
-    return F.normalize(drawn)
+    rows = torch.randn(shape, generator=generator) if config.tied else kaiming_rows(shape, generator)
+    return F.normalize(rows)
 
 
 def kaiming_rows(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Return Kaiming-uniform rows (He et al. 2015)."""
-    drawn: Tensor = nn.init.kaiming_uniform_(torch.empty(shape), generator=generator)
-    return drawn
+    rows: Tensor = nn.init.kaiming_uniform_(torch.empty(shape), generator=generator)
+    return rows
 
 
 def geometric_median(sample: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:

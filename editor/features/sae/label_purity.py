@@ -52,8 +52,8 @@ def latent_purity(activations: Tensor, labels: Tensor, top: int = TOP_ROWS, seed
 def random_purity(labels: Tensor, classes: int, top: int, seed: int) -> Tensor:
     """Return the purity of random sets of ``top`` images, ``(permutations,)``."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randperm(len(labels), generator=generator)[:top] for _ in range(PERMUTATIONS)])
-    return class_counts(labels[drawn], classes).amax(1) / top
+    samples = torch.stack([torch.randperm(len(labels), generator=generator)[:top] for _ in range(PERMUTATIONS)])
+    return class_counts(labels[samples], classes).amax(1) / top
 
 
 def class_counts(labels: Tensor, classes: int) -> Tensor:

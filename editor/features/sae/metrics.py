@@ -75,8 +75,8 @@ def stability(decoder: Tensor, others: list[Tensor], alive: Tensor | None = None
     The mean over live latents answers whether seeds find the same features (Paulo & Belrose 2025, arXiv 2501.16615).
     """
     unit = F.normalize(decoder)
-    found = torch.stack([(unit @ F.normalize(other).T).amax(1) for other in others]).median(0).values
-    return found if alive is None else found.masked_fill(~alive, torch.nan)
+    cosine = torch.stack([(unit @ F.normalize(other).T).amax(1) for other in others]).median(0).values
+    return cosine if alive is None else cosine.masked_fill(~alive, torch.nan)
 
 
 def stable_share(decoder: Tensor, others: list[Tensor], threshold: float = 0.7) -> Tensor:
@@ -125,8 +125,8 @@ def morans_i(maps: Tensor) -> Tensor:
     """
     x = maps.double() - maps.double().mean((1, 2), keepdim=True)
     squares = x.square().sum((1, 2))
-    found = x[0].numel() / neighbor_sums(torch.ones_like(x[:1])).sum() * (x * neighbor_sums(x)).sum((1, 2)) / squares
-    return found.masked_fill(squares <= torch.finfo(maps.dtype).eps * maps.double().square().sum((1, 2)), torch.nan)
+    ratio = x[0].numel() / neighbor_sums(torch.ones_like(x[:1])).sum() * (x * neighbor_sums(x)).sum((1, 2)) / squares
+    return ratio.masked_fill(squares <= torch.finfo(maps.dtype).eps * maps.double().square().sum((1, 2)), torch.nan)
 
 
 def neighbor_sums(maps: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def mean_morans_i(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) -
     positions = grid[0] * grid[1]
     for part in torch.split(rows, max(1, CHUNK_ROWS // positions) * positions):
         maps = sae.encode(part).reshape(-1, positions, sae.latents).transpose(1, 2)
-        found = morans_i(maps.reshape(-1, *grid)).reshape(-1, sae.latents)
-        total += found.nansum(0)
-        count += (~found.isnan()).sum(0)
+        values = morans_i(maps.reshape(-1, *grid)).reshape(-1, sae.latents)
+        total += values.nansum(0)
+        count += (~values.isnan()).sum(0)
     return total / count

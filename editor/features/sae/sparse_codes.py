@@ -52,9 +52,12 @@ class SparseCode:
     def transpose(self, values: Tensor | None = None) -> "SparseCode":
         """Return the transpose; ``values`` replaces the values at the same entries."""
         counts = torch.bincount(self.latents, minlength=self.latent_count)
-        own = self.values if values is None else values
+        entries = self.values if values is None else values
         return SparseCode(
-            counts.cumsum(0) - counts, self.row_indices[self.latent_order], own[self.latent_order], len(self.offsets)
+            counts.cumsum(0) - counts,
+            self.row_indices[self.latent_order],
+            entries[self.latent_order],
+            len(self.offsets),
         )
 
 

@@ -53,12 +53,12 @@ def anova_f(values: Tensor, classes: Tensor) -> Tensor:
 
     Columns that vary between classes but not within have F = infinity; constant columns have 0.
     """
-    x, own = values.double(), F.one_hot(classes).double()
-    own = own[:, own.sum(0) > 0]
-    count = own.sum(0)
-    means = own.T @ x / count[:, None]
+    x, member = values.double(), F.one_hot(classes).double()
+    member = member[:, member.sum(0) > 0]
+    count = member.sum(0)
+    means = member.T @ x / count[:, None]
     between = (count[:, None] * (means - x.mean(0)).square()).sum(0) / (len(count) - 1)
-    within = (x - own @ means).square().sum(0) / (len(x) - len(count))
+    within = (x - member @ means).square().sum(0) / (len(x) - len(count))
     return (between / within).nan_to_num(nan=0.0, posinf=torch.inf)
 
 
@@ -81,14 +81,13 @@ def probing_curve(
         train: ``(n,)`` bool.
         sizes: ascending; sizes above the number of latents are skipped.
     """
-    numbers, _ = index_labels(labels)
-    order = anova_f(codes[train], numbers[train]).argsort(descending=True, stable=True)
+    classes, _ = index_labels(labels)
+    order = anova_f(codes[train], classes[train]).argsort(descending=True, stable=True)
     accuracy = {}
     for size in (size for size in sizes if size <= codes.shape[1]):
-        few = codes[:, order[:size]]
-        accuracy[size] = fit_concept_probe(few[train], select_labels(labels, train)).accuracy(
-            few[~train], select_labels(labels, ~train)
-        )
+        best = codes[:, order[:size]]
+        probe = fit_concept_probe(best[train], select_labels(labels, train))
+        accuracy[size] = probe.accuracy(best[~train], select_labels(labels, ~train))
     return ProbingCurve(accuracy, normalized_area(accuracy))
 
 
@@ -99,7 +98,7 @@ def fit_concept_probe(rows: Tensor, labels: Sequence[str]) -> LinearProbe:
 
 def select_labels(labels: Sequence[str], chosen: Tensor) -> list[str]:
     """Return the labels of the chosen rows."""
-    return [label for label, own in zip(labels, chosen.tolist(), strict=True) if own]
+    return [label for label, is_chosen in zip(labels, chosen.tolist(), strict=True) if is_chosen]
 
 
 def normalized_area(accuracy: Mapping[int, float]) -> float:
@@ -108,7 +107,7 @@ def normalized_area(accuracy: Mapping[int, float]) -> float:
     if not steps:
         return next(iter(accuracy.values()), 0.0)
     width = sum(log(high / low) for (low, _), (high, _) in steps)
-    return sum(log(high / low) * (one + other) / 2 for (low, one), (high, other) in steps) / width
+    return sum(log(high / low) * (left + right) / 2 for (low, left), (high, right) in steps) / width
 
 
 @dataclass(frozen=True)
@@ -138,17 +137,19 @@ def absorption(
         codes: ``(n, latents)``.
         train: ``(n,)`` bool.
     """
-    numbers, names = index_labels(labels)
-    order = {name: rank_latents(codes[train], numbers[train] == place) for place, name in enumerate(names)}
+    classes, names = index_labels(labels)
+    order = {name: rank_latents(codes[train], classes[train] == index) for index, name in enumerate(names)}
     own = {name: set(latents[:OWN_LATENTS].tolist()) for name, latents in order.items()}
-    found = {}
-    for place, name in enumerate(names):
+    results = {}
+    for index, name in enumerate(names):
         siblings = [other for other in names if other != name and parents[other] == parents[name]]
         if siblings:
             shared = [len(own[name] & own[other]) / len(own[name] | own[other]) for other in siblings]
-            one, few = (probe_f1(codes[:, order[name][:size]], numbers == place, train) for size in (1, FEW_LATENTS))
-            found[name] = Absorption(sum(shared) / len(shared), one, few)
-    return found
+            f1_one, f1_few = (
+                probe_f1(codes[:, order[name][:size]], classes == index, train) for size in (1, FEW_LATENTS)
+            )
+            results[name] = Absorption(sum(shared) / len(shared), f1_one, f1_few)
+    return results
 
 
 def rank_latents(codes: Tensor, positive: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ def rank_latents(codes: Tensor, positive: Tensor) -> Tensor:
 
 def probe_f1(values: Tensor, positive: Tensor, train: Tensor) -> float:
     """Return the test F1 of a probe with the threshold that maximizes F1 on the training rows, since classes are rare."""
-    probe = fit_concept_probe(values[train], [str(own) for own in positive[train].tolist()])
+    probe = fit_concept_probe(values[train], [str(label) for label in positive[train].tolist()])
     scores = probe.logits(values)[:, probe.classes.index("True")]
     threshold = best_threshold(scores[train], positive[train])
     return f1_score(scores[~train] >= threshold, positive[~train])

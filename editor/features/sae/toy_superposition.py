@@ -34,9 +34,9 @@ class ToySuperposition:
 
     def feature_activations(self, count: int, part: int = 1) -> Tensor:
         """Sample the ``(count, directions)`` magnitude of each direction in each row, mostly 0."""
-        drawn = self.generator_for(2 * part)
-        magnitudes = (1 + 0.3 * torch.randn(count, self.directions, generator=drawn)).abs()
-        return magnitudes * (torch.rand(count, self.directions, generator=drawn) < self.frequencies())
+        generator = self.generator_for(2 * part)
+        magnitudes = (1 + 0.3 * torch.randn(count, self.directions, generator=generator)).abs()
+        return magnitudes * (torch.rand(count, self.directions, generator=generator) < self.frequencies())
 
     def frequencies(self) -> Tensor:
         """Return the probability of each direction, ``(directions,)``."""

@@ -120,7 +120,7 @@ class SaeTrainer:
         self.precision = compute_dtype(config, device)
         self.dead_latents = DeadLatentTracker(config.latents, config.dead_window(len(rows)), device)
         decays = config.momentum, config.squares
-        self.optimiser = torch.optim.Adam(self.sae.parameters(), config.learning_rate, decays, ADAM_EPSILON, fused=True)
+        self.optimizer = torch.optim.Adam(self.sae.parameters(), config.learning_rate, decays, ADAM_EPSILON, fused=True)
         self.batches = batch_indices(len(rows), config, 0)
         self.losses: list[Tensor] = []
 
@@ -168,16 +168,16 @@ class SaeTrainer:
 
     def apply_gradients(self, loss: Tensor) -> None:
         """Take an optimizer step; decoder rows of k-sparse autoencoders stay unit vectors."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         unit = self.config.activation != "relu"
         if unit:
             project_gradient(self.sae.decoder)
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.clip)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(self.step)
-        self.optimiser.step()
+        self.optimizer.step()
         if unit:
             with torch.no_grad():
                 F.normalize(self.sae.decoder, out=self.sae.decoder)
@@ -186,7 +186,7 @@ class SaeTrainer:
     def save(self, path: Path) -> None:
         """Write a checkpoint of the complete training state."""
         tensors = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
+        for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{key}": value for key, value in state.items()}
         tensors |= {"idle": self.dead_latents.rows_since_active, "losses": torch.stack(self.losses)}
         about = {"step": str(self.step), "of": self.fingerprint()}
@@ -194,8 +194,8 @@ class SaeTrainer:
 
     def fingerprint(self) -> str:
         """Return the identity of the configuration and of a sample of the rows."""
-        some = self.rows[:: max(1, len(self.rows) // FINGERPRINT_ROWS)].float().contiguous()
-        digest = hashlib.sha256(some.numpy().tobytes()).hexdigest()
+        sample = self.rows[:: max(1, len(self.rows) // FINGERPRINT_ROWS)].float().contiguous()
+        digest = hashlib.sha256(sample.numpy().tobytes()).hexdigest()
         return json.dumps([self.config.model_dump(), list(self.rows.shape), digest])
 
     def resume(self, path: Path) -> None:
@@ -216,7 +216,7 @@ class SaeTrainer:
         self.step, self.losses = int(about["step"]), list(tensors["losses"])
         self.dead_latents.rows_since_active.copy_(tensors["idle"])
         self.sae.load_state_dict({n.removeprefix("sae."): t for n, t in tensors.items() if n.startswith("sae.")})
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimizer_state(tensors)})
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer_state(tensors)})
         self.batches = batch_indices(len(self.rows), self.config, self.step)
 
 

@@ -18,7 +18,7 @@ from editor.emoji.vocabulary import (
     STYLES,
     caption,
 )
-from research.emoji.random_subjects import random_subjects
+from research.emoji.random_subjects import random_caption, random_subjects
 from research.emoji.train_clip import tokenize
 from research.emoji.train_tokenizer import all_captions, train_tokenizer
 from research.emoji.train_vae import EQUALISING_EXPONENT, SCALING, build_with_pca_encoder, principal_components
@@ -115,10 +115,10 @@ def test_held_out_wordings_are_not_in_training_captions() -> None:
 
 def test_caption_without_style_has_the_default_style() -> None:
     generator = torch.Generator().manual_seed(0)
-    texts = {Subject(0, style, 0).caption(generator) for style in range(len(STYLES)) for _ in range(50)}
+    texts = {random_caption(Subject(0, style, 0), generator) for style in range(len(STYLES)) for _ in range(50)}
     plain = [text for text in texts if not any(style in text for style in STYLES)]
     assert plain
-    others = {Subject(0, STYLES.index("ink"), 0).caption(generator) for _ in range(50)}
+    others = {random_caption(Subject(0, STYLES.index("ink"), 0), generator) for _ in range(50)}
     assert all("ink" in text for text in others)
 
 

@@ -2,11 +2,11 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = id => document.getElementById(id);
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-const nearness = bytes(data.nearness);
-const STEP = 60;  // cards added at a time
-const NEAR = 0.3;  // cosine from which a text is found
+const similarity = bytes(data.nearness);
+const CARDS_PER_STEP = 60;  // cards added on each scroll
+const MIN_COSINE = 0.3;  // minimum cosine of a latent to a text for a search hit
 
-// Inferno, by five of its colours; what is not active is transparent.
+// Five colors of the Inferno color map; inactive positions are transparent.
 const STOPS = [[60, 15, 110], [145, 40, 105], [220, 80, 60], [250, 160, 25], [252, 250, 160]];
 function colour(share) {
   const at = share * (STOPS.length - 1), low = Math.min(Math.floor(at), STOPS.length - 2), part = at - low;
@@ -38,7 +38,7 @@ function thumb(latent, index) {
 const percent = share => share >= 0.001 ? `${(100 * share).toFixed(1)} %` : `${(100 * share).toPrecision(1)} %`;
 const purest = latent => Object.entries(latent.labels).filter(([, [, share]]) => share >= 0.6)
   .map(([kind, [name, share]]) => `${kind} ${name} ${Math.round(100 * share)} %`);
-const described = latent => [...purest(latent), ...latent.words.slice(0, 3).map(([word]) => word)];
+const summary = latent => [...purest(latent), ...latent.words.slice(0, 3).map(([word]) => word)];
 
 function card(latent) {
   const node = document.createElement("article"), title = document.createElement("h2"), line = document.createElement("p");
@@ -46,7 +46,7 @@ function card(latent) {
   title.textContent = `latent ${latent.id}`;
   density.textContent = `active in ${percent(latent.density)}`;
   title.append(density);
-  line.textContent = line.title = described(latent).join(" · ");
+  line.textContent = line.title = summary(latent).join(" · ");
   images.className = "images";
   images.append(...[0, 1, 2, 3].filter(i => i < latent.groups[0].length).map(i => thumb(latent, i)));
   node.tabIndex = 0;
@@ -72,7 +72,7 @@ function open(latent) {
   byId("detail-title").textContent = `Latent ${latent.id}`;
   byId("facts").textContent = [
     `Active in ${percent(latent.density)} of positions and ${percent(latent.images)} of images.`,
-    ...Object.entries(latent.labels).map(([kind, [name, share]]) => `${kind}: ${name} in ${Math.round(100 * share)} % of its strongest.`),
+    ...Object.entries(latent.labels).map(([kind, [name, share]]) => `${kind}: ${name} in ${Math.round(100 * share)} % of the strongest images.`),
     latent.words.length ? `Nearest texts: ${latent.words.map(([word, near]) => `${word} (${near})`).join(", ")}.` : "",
   ].join(" ");
   bars(byId("histogram"), latent.histogram, [[0, "0"], [1, data.scale.toPrecision(3)]]);
@@ -88,12 +88,12 @@ function open(latent) {
   if (!dialog.open) dialog.showModal();
 }
 
-// A word's score for a latent: its labels count most, then how near a text that holds the word is.
-function score(latent, index, asked) {
-  if (String(latent.id) === asked) return 10;
-  const labelled = Math.max(0, ...Object.values(latent.labels).filter(([name]) => name.toLowerCase().includes(asked)).map(([, share]) => share));
-  const near = data.words.map((word, i) => word.toLowerCase().includes(asked) ? (nearness[index * data.words.length + i] - 128) / 127 : 0);
-  return Math.max(labelled >= 0.4 ? 1 + labelled : 0, ...near, 0);
+// Relevance of a latent to a query: matching labels rank first, then the cosine to texts that contain the query.
+function relevance(latent, index, query) {
+  if (String(latent.id) === query) return 10;
+  const labelShare = Math.max(0, ...Object.values(latent.labels).filter(([name]) => name.toLowerCase().includes(query)).map(([, share]) => share));
+  const cosines = data.words.map((word, i) => word.toLowerCase().includes(query) ? (similarity[index * data.words.length + i] - 128) / 127 : 0);
+  return Math.max(labelShare >= 0.4 ? 1 + labelShare : 0, ...cosines, 0);
 }
 
 const ORDERS = {
@@ -104,32 +104,32 @@ const ORDERS = {
 };
 const best = latent => Math.max(0, ...Object.values(latent.labels).map(([, share]) => share));
 
-let found = [], placed = 0;
-function place() {
-  byId("cards").append(...found.slice(placed, placed + STEP).map(card));
-  placed += STEP;
+let results = [], shown = 0;
+function showMore() {
+  byId("cards").append(...results.slice(shown, shown + CARDS_PER_STEP).map(card));
+  shown += CARDS_PER_STEP;
 }
 
 function search() {
-  const asked = byId("search").value.trim().toLowerCase();
-  if (asked) {
-    found = data.latents.map((latent, i) => [score(latent, i, asked), latent]).filter(([value]) => value > NEAR)
+  const query = byId("search").value.trim().toLowerCase();
+  if (query) {
+    results = data.latents.map((latent, i) => [relevance(latent, i, query), latent]).filter(([value]) => value > MIN_COSINE)
       .sort(([a], [b]) => b - a).map(([, latent]) => latent);
   } else {
-    found = [...data.latents].sort(ORDERS[byId("order").value]);
+    results = [...data.latents].sort(ORDERS[byId("order").value]);
   }
   byId("cards").replaceChildren();
-  placed = 0;
-  place();
-  byId("count").textContent = asked ? `${found.length} of ${data.latents.length} latents`
-    : `${data.latents.length} latents` + (data.dead ? `, ${data.dead} more active in none of these images` : "");
+  shown = 0;
+  showMore();
+  byId("count").textContent = query ? `${results.length} of ${data.latents.length} latents`
+    : `${data.latents.length} latents` + (data.dead ? `; ${data.dead} more are inactive in all images` : "");
 }
 
 byId("search").oninput = byId("order").onchange = search;
 byId("controls").onsubmit = event => event.preventDefault();
 byId("overlay").onchange = event => document.body.classList.toggle("plain", !event.target.checked);
-if (data.grid[0] * data.grid[1] === 1) byId("overlay").click();  // one position has no place to show
-addEventListener("scroll", () => { if (innerHeight + scrollY > document.body.scrollHeight - 900 && placed < found.length) place(); });
+if (data.grid[0] * data.grid[1] === 1) byId("overlay").click();  // with one position a heat map has no information
+addEventListener("scroll", () => { if (innerHeight + scrollY > document.body.scrollHeight - 900 && shown < results.length) showMore(); });
 
 const ramp = document.querySelector("#scale canvas").getContext("2d");
 for (let x = 0; x < 120; x++) { ramp.fillStyle = `rgb(${colour(x / 119)})`; ramp.fillRect(x, 0, 1, 10); }
