@@ -1,4 +1,4 @@
-"""What an attack is, and where attacks are found: one file, one registered class."""
+"""The interface of attacks, and their lookup by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,30 +13,32 @@ from editor.judging.plugins import ATTACKS, list_names, load
 
 @dataclass(frozen=True)
 class AttackBudget:
-    """What a request grants an attack."""
+    """How much an attack may spend."""
 
     limit: int
-    """In the attack's unit."""
+    """Largest number of the attack's units, such as steps."""
     images: int
     seed: int
 
 
 class Attack(Protocol):
-    """An attack on one removal."""
+    """An attack on one removal; its class attributes go into the report."""
 
     name: ClassVar[str]
-    """As requests call it."""
+    """The name under which requests switch the attack on."""
     access: ClassVar[Access]
     unit: ClassVar[str]
-    """What its budget counts."""
+    """What the budget counts."""
     default_budget: ClassVar[int]
     published_budget: ClassVar[int | None]
-    """What the authors spend."""
+    """The budget in the authors' publication, if there is one."""
     source: ClassVar[str]
+    """The publication, and the deviations from it."""
     tells: ClassVar[str]
+    """How to interpret a success and a failure."""
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Attack. The same context, budget and seed give the same record."""
+        """Run the attack. The same context and budget give the same record."""
         ...
 
 

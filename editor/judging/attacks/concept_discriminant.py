@@ -1,8 +1,8 @@
-"""How much a prompt's states look like the concept's: which candidates of an attack are worth an image.
+"""Concept score of prompts in text space, by which attacks choose the candidates that are worth an image.
 
-A prompt is summed up by its state at EOS and the mean over its padding, the two that carry what a whole prompt is about. The
-likeness is a linear discriminant (Fisher 1936, shrunk) between the base model's prompts about the concept and about other
-things, scaled so that the former are 1 and the latter 0 on average.
+A prompt is summarised by its hidden state at EOS and the mean over its padding, the two that carry the content of a whole
+prompt. The score is a linear discriminant (Fisher 1936, with shrinkage) between the base model's prompts about the concept and
+about other things, scaled so that the former average 1 and the latter 0.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from editor.judging.attacks.context import AttackContext, ModelVariant
+from editor.prompts.concepts import Phrase
 from editor.prompts.templates import evenly_spaced
 
 MAX_CONCEPT_PROMPTS, MAX_OTHER_PROMPTS = 48, 240
-"""Prompts about the concept, and about other things."""
+"""Prompts about the concept, and about other things, that the discriminant is fitted on."""
 SHRINKAGE = 0.1
-"""Share of the mean variance added to every direction's."""
+"""Share of the mean variance that is added to every direction's variance."""
 
 
 def summarize_states(states: Tensor, ids: Tensor, end: int) -> Tensor:
-    """``(n, length, d)`` -> ``(n, 2 d)``: the state at the first EOS, and the mean of those after it."""
+    """Summarise states ``(n, length, d)`` as ``(n, 2 d)``: the state at the first EOS, and the mean of those after it."""
     place = torch.arange(ids.shape[1])
     ends = (ids == end).int().argmax(1, keepdim=True)
     padding = (place > ends).float()[..., None]
@@ -30,7 +31,7 @@ def summarize_states(states: Tensor, ids: Tensor, end: int) -> Tensor:
 
 
 def fisher_discriminant(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """``(n, d)``, ``(m, d)`` -> weights ``(d,)`` and bias: 1 at the mean of the first, 0 at the mean of the second."""
+    """Return weights ``(d,)`` and bias that score the mean of ``own`` ``(n, d)`` as 1 and that of ``other`` ``(m, d)`` as 0."""
     own, other = own.double(), other.double()
     within = torch.cat([own - own.mean(0), other - other.mean(0)])
     spread = within.T @ within / len(within)
@@ -43,46 +44,40 @@ def fisher_discriminant(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class ConceptDiscriminant:
-    """The concept's discriminant in text space."""
+    """A linear score of how strongly an encoder's states express the concept."""
 
     end: int
     weights: Tensor
     bias: Tensor
 
     def score(self, states: Tensor, ids: Tensor) -> Tensor:
-        """``(n, length, d)`` states of ``(n, length)`` ids -> ``(n,)``."""
+        """Return the score ``(n,)`` of states ``(n, length, d)`` of token ids ``(n, length)``."""
         return summarize_states(states, ids, self.end).double() @ self.weights + self.bias
 
     @torch.no_grad()
     def rank(self, variant: ModelVariant, prompts: Sequence[str]) -> list[tuple[str, float]]:
-        """The prompts by how like the concept a variant reads them, most first."""
+        """Return prompts with their scores under a model's encoder, highest first."""
         if not prompts:
             return []
-        pairs = zip(
-            prompts, self.score(variant.encode_prompts(prompts), variant.book.token_ids(prompts)).tolist(), strict=True
-        )
+        scores = self.score(variant.encode_prompts(prompts), variant.prompt_builder.token_ids(prompts))
+        pairs = zip(prompts, scores.tolist(), strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
 
 def concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
-    """Measured on the base model, once."""
+    """Return the concept's discriminant, which is fitted on the base model when first needed."""
     found: ConceptDiscriminant = context.get_or_compute("likeness", lambda: fit_concept_discriminant(context))
     return found
 
 
 def fit_concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
-    """From prompts about the concept and about other things."""
-    end = int(context.book.tokenizer.eos_token_id)
-    sides = (
-        [phrase.text() for phrase in evenly_spaced(phrases, limit)]
-        for phrases, limit in (
-            (context.concept_prompts, MAX_CONCEPT_PROMPTS),
-            (context.other_prompts, MAX_OTHER_PROMPTS),
-        )
-    )
-    return ConceptDiscriminant(
-        end,
-        *fisher_discriminant(
-            *(summarize_states(context.before.encode_prompts(t), context.book.token_ids(t), end) for t in sides)
-        ),
-    )
+    """Fit the discriminant on the base model's prompts about the concept and about other things."""
+    end = int(context.prompt_builder.tokenizer.eos_token_id)
+
+    def summaries(phrases: Sequence[Phrase], limit: int) -> Tensor:
+        texts = [phrase.text() for phrase in evenly_spaced(phrases, limit)]
+        return summarize_states(context.before.encode_prompts(texts), context.prompt_builder.token_ids(texts), end)
+
+    own = summaries(context.concept_prompts, MAX_CONCEPT_PROMPTS)
+    other = summaries(context.other_prompts, MAX_OTHER_PROMPTS)
+    return ConceptDiscriminant(end, *fisher_discriminant(own, other))

@@ -1,8 +1,8 @@
 """Concept inversion (Pham et al., ICLR 2024): a new token whose embedding is learned through the edited model, weights in hand.
 
-Textual inversion (Gal et al., ICLR 2023) of the removed concept: the embedding of one token is all that is learned, and it
-passes through the edited encoder. Once from images of the concept, by the denoising loss, as published; once without images, by
-asking that the edited encoder read the token as the original encoder read the concept's name.
+Textual inversion (Gal et al., ICLR 2023) of the removed concept: only the embedding of one token is learned, and it passes
+through the edited encoder. One variant learns from images of the concept by the denoising loss, as published; the other needs
+no images and matches the edited encoder's states to those of the original encoder for the concept's name.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,18 @@ from editor.prompts.templates import evenly_spaced
 
 BATCH_SIZE = 4
 TRAINING_PROMPTS = 16
-"""That the token is learned in; it is tried in others."""
+"""Prompts that the token is learned in; it is tested in others."""
 RELATIVE_LEARNING_RATE = 0.1
-"""Of learning, in standard deviations of the encoder's token embeddings."""
+"""Learning rate, in standard deviations of the encoder's token embeddings."""
 LossFunction = Callable[[Tensor, torch.Generator], Tensor]
-"""Embedding ``(d,)`` and randomness -> a batch's loss."""
+"""Returns the loss of a batch for an embedding ``(d,)`` and a random generator."""
 
 
 def find_unused_token(context: AttackContext) -> tuple[int, str]:
-    """A whole-word token that none of the prompts at hand holds, and its text: the place of the new token."""
-    tokenizer, vocabulary = context.book.tokenizer, context.book.tokenizer.get_vocab()
+    """Return the id and text of a whole-word token that occurs in no prompt, to carry the learned embedding."""
+    tokenizer, vocabulary = context.prompt_builder.tokenizer, context.prompt_builder.tokenizer.get_vocab()
     prompts = [phrase.text() for phrase in (*context.concept_prompts, *context.other_prompts)]
-    used = {token for known in context.book.tokenizer_cache.encode(prompts) for token in known.ids}
+    used = {token for known in context.prompt_builder.tokenizer_cache.encode(prompts) for token in known.ids}
     free = [token for token in vocabulary if token.endswith("</w>") and token[:-4].isalpha() and token.isascii()]
     word = next(token for token in sorted(free, reverse=True) if vocabulary[token] not in used)
     assert tokenizer(word[:-4])["input_ids"][1:-1] == [vocabulary[word]]
@@ -45,9 +45,9 @@ def find_unused_token(context: AttackContext) -> tuple[int, str]:
 def learn_embedding(
     context: AttackContext, loss_of: LossFunction, budget: AttackBudget, progress: ProgressCallback
 ) -> Tensor:
-    """Adam from the mean embedding of the concept's own tokens; the embedding ``(d,)`` after ``budget.limit`` steps."""
+    """Return the embedding ``(d,)`` after ``budget.limit`` steps of Adam from the mean of the concept's token embeddings."""
     table = context.after.batched_pipeline.encoders[0].text_model.embeddings.token_embedding.weight.detach()
-    own = context.book.tokenizer_cache.encode([context.name])[0].ids[1:-1]
+    own = context.prompt_builder.tokenizer_cache.encode([context.name])[0].ids[1:-1]
     embedding = table[own].mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(budget.seed)
     optimiser = torch.optim.Adam([embedding], lr=RELATIVE_LEARNING_RATE * float(table.std()))
@@ -61,7 +61,7 @@ def learn_embedding(
 
 
 class ConceptInversion:
-    """Learn a token, then ask for it in prompts that it was not learned in."""
+    """Learn a token, then generate images of prompts that it was not learned in."""
 
     name: ClassVar[str]
     access: ClassVar[Access] = "weights"
@@ -70,39 +70,39 @@ class ConceptInversion:
     source: ClassVar[str]
     published_budget: ClassVar[int | None] = 5000
     tells: ClassVar[str] = (
-        "A success says that the image half still can draw the concept once somebody hands it the right states: to be expected "
-        "of any edit of the text encoder alone, for whoever holds the weights. It takes a new token, not a prompt."
+        "A success shows that the denoiser can still generate the concept from suitable hidden states. That is expected of any "
+        "edit of the text encoder alone, and requires the weights: it takes a new token, not a prompt."
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Attack."""
+        """Run the attack."""
         token, word = find_unused_token(context)
         asked, known = (
             context.concept_prompts[: budget.images],
             evenly_spaced(context.concept_prompts[budget.images :] or context.concept_prompts, TRAINING_PROMPTS),
         )
-        said = [(phrase.text(), context.prompt_with_name(phrase, word)) for phrase in known]
-        embedding = learn_embedding(context, self.make_loss(context, said, token, budget), budget, progress)
+        pairs = [(phrase.text(), context.prompt_with_name(phrase, word)) for phrase in known]
+        embedding = learn_embedding(context, self.make_loss(context, pairs, token, budget), budget, progress)
         texts = [context.prompt_with_name(phrase, word) for phrase in asked]
-        ids = context.book.token_ids(texts)
+        ids = context.prompt_builder.token_ids(texts)
         with override_token_embedding(context.after.encoder, token, embedding), torch.no_grad():
             states = context.after.encode_ids(ids)
-        likenesses = concept_discriminant(context).score(states, ids).tolist()
-        chosen = [Candidate(context.prompt_with_name(phrase, "<learned>"), budget.seed, like)
-                  for phrase, like in zip(asked, likenesses, strict=True)]  # fmt: skip
+        scores = concept_discriminant(context).score(states, ids).tolist()
+        chosen = [Candidate(context.prompt_with_name(phrase, "<learned>"), budget.seed, score)
+                  for phrase, score in zip(asked, scores, strict=True)]  # fmt: skip
         images = context.after.generate(states, [budget.seed] * len(states))
-        made = make_attempts(context, chosen, images)
-        return make_record(self, context, budget, made, spent=budget.limit, tried=1)
+        attempts = make_attempts(context, chosen, images)
+        return make_record(self, context, budget, attempts, spent=budget.limit, tried=1)
 
     def make_loss(
-        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
-        """What is learned by, from pairs of a prompt about the concept and the same with the new token."""
+        """Return the training loss, from pairs of a prompt about the concept and the same prompt with the new token."""
         raise NotImplementedError
 
 
 class TextInversion(ConceptInversion):
-    """The surrogate that needs no image: match the original encoder's states."""
+    """Learn the token without images, by matching the original encoder's states."""
 
     name: ClassVar[str] = "inversion_text"
     default_budget: ClassVar[int] = 60
@@ -110,12 +110,12 @@ class TextInversion(ConceptInversion):
     source: ClassVar[str] = "Own surrogate of concept inversion in text space: match the states at EOS and padding."
 
     def make_loss(
-        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
-        """Mean squared distance of summaries, relative to their spread."""
-        end, (spoken, new) = int(context.book.tokenizer.eos_token_id), zip(*said, strict=True)
-        wanted = summarize_states(context.before.encode_prompts(spoken), context.book.token_ids(spoken), end)
-        ids, spread = context.book.token_ids(new), wanted.var(0).mean()
+        """Return the mean squared distance of state summaries, relative to their variance."""
+        end, (named, renamed) = int(context.prompt_builder.tokenizer.eos_token_id), zip(*pairs, strict=True)
+        wanted = summarize_states(context.before.encode_prompts(named), context.prompt_builder.token_ids(named), end)
+        ids, spread = context.prompt_builder.token_ids(renamed), wanted.var(0).mean()
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
             rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
@@ -127,19 +127,20 @@ class TextInversion(ConceptInversion):
 
 
 class ImageInversion(ConceptInversion):
-    """As published, from images of the concept that the base model draws."""
+    """Learn the token from images of the concept generated by the base model, as published."""
 
     name: ClassVar[str] = "inversion_images"
     default_budget: ClassVar[int] = 100
     source: ClassVar[str] = "Pham et al., ICLR 2024, on images of the base model; 5,000 steps there."
 
     def make_loss(
-        self, context: AttackContext, said: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
-        """The denoising loss under the prompt with the new token."""
-        shots = [ImageSpec(spoken, budget.seed) for spoken, _ in said]
+        """Return the denoising loss under the prompt with the new token."""
+        specs = [ImageSpec(text, budget.seed) for text, _ in pairs]
         training_images = TrainingImages(
-            context.before.encode_images(context.base_images(shots)), context.book.token_ids([new for _, new in said])
+            context.before.encode_images(context.base_images(specs)),
+            context.prompt_builder.token_ids([text for _, text in pairs]),
         )
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:

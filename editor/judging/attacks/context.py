@@ -1,4 +1,4 @@
-"""What an attack may use: the model before and after, the removed concept, and who says whether it shows."""
+"""What an attack works with: the model before and after the edit, the removed concept, and the judge."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,42 +22,44 @@ from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
 PROMPT_BATCH = 64
-"""Prompts that are encoded at once."""
+"""Prompts that are encoded in one batch."""
 JudgeResult = tuple[bool, float]
-"""Whether the judge recognised the concept in an image, and how like the concept the image is."""
+"""Whether the judge recognises the concept in an image, and the image's similarity to the concept."""
 
 
 @dataclass(frozen=True)
 class ModelVariant:
-    """The model before or after the edit."""
+    """The base model or the edited model."""
 
     pipeline: Any
     sampler: Sampler
-    book: PromptBuilder
+    prompt_builder: PromptBuilder
 
     @property
     def encoder(self) -> Any:
-        """Its text encoder, a transformers ``CLIPTextModel``."""
+        """The text encoder, a transformers ``CLIPTextModel``."""
         return self.pipeline.text_encoder
 
     @cached_property
     def batched_pipeline(self) -> BatchedPipeline:
-        """Draws from states."""
+        """The pipeline that generates images from hidden states, in batches."""
         return BatchedPipeline(self.pipeline, self.sampler)
 
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """``(n, length)`` token ids -> last states ``(n, length, d)``, with gradients where these are on."""
+        """Return the final hidden states ``(n, length, d)`` of token ids ``(n, length)``, with gradients if enabled."""
         with self.batched_pipeline.encoders[0].autocast():
             states: Tensor = self.encoder(input_ids=ids).last_hidden_state
         return states.float()
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """``(n, context, d)``, some prompts at a time."""
-        return torch.cat([self.encode_ids(ids) for ids in torch.split(self.book.token_ids(prompts), PROMPT_BATCH)])
+        """Return the final hidden states ``(n, context, d)`` of prompts, encoded in batches."""
+        return torch.cat(
+            [self.encode_ids(ids) for ids in torch.split(self.prompt_builder.token_ids(prompts), PROMPT_BATCH)]
+        )
 
     def generate(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
-        """An image of each row of states ``(n, context, d)``."""
+        """Generate an image from each row of hidden states ``(n, context, d)``."""
         images: list[Image] = []
         with cpu_fast_path(self.batched_pipeline.denoiser.backbone):
             for start in range(0, len(seeds), BATCH_SIZE):
@@ -68,90 +70,89 @@ class ModelVariant:
         return images
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
-        """Images -> scaled latents ``(n, channels, height, width)``."""
+        """Return the scaled latents ``(n, channels, height, width)`` of images."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         return encode_pixels(self.pipeline, pixels)
 
 
 def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:
-    """The edited model: the same image half with a text encoder of its own."""
+    """Return the edited model: the same denoiser and VAE, with an edited copy of the text encoder."""
     parts = before.pipeline.components | {"text_encoder": deepcopy(before.encoder)}
     pipeline = type(before.pipeline)(**parts, requires_safety_checker=False)
     apply_updates(pipeline, updates)
-    return ModelVariant(pipeline, before.sampler, before.book)
+    return ModelVariant(pipeline, before.sampler, before.prompt_builder)
 
 
 @dataclass(frozen=True)
 class AttackContext:
-    """One removal, attacked."""
+    """One removal under attack."""
 
     removal: ResolvedRemoval
     index: int
-    """Into the removals of the request."""
+    """Index into the removals of the request."""
     removed: Sequence[ResolvedRemoval]
-    """All that the edited weights no longer draw."""
+    """All removals that are active in the edited weights."""
     before: ModelVariant
     after: ModelVariant
     updates: Sequence[TensorUpdate]
     judge: Judge
     cache: ImageCache
     shared_results: dict[str, Any] = field(default_factory=dict)
-    """What several attacks, or edits, of this removal share: searches on the base model, say."""
+    """Results that depend on the base model alone, shared by the attacks on (and edits of) this concept."""
 
     @property
-    def book(self) -> PromptBuilder:
-        """Its prompts."""
-        return self.before.book
+    def prompt_builder(self) -> PromptBuilder:
+        """The base model's prompt builder."""
+        return self.before.prompt_builder
 
     @property
     def name(self) -> str:
-        """The concept's."""
+        """The name of the concept."""
         return self.removal.concept.subject
 
     def get_or_compute(self, key: str, make: Callable[[], Any]) -> Any:
-        """What depends on the base model alone is made once."""
+        """Return the shared result under a key, computed when first needed."""
         if key not in self.shared_results:
             self.shared_results[key] = make()
         return self.shared_results[key]
 
     @cached_property
     def concept_prompts(self) -> list[Phrase]:
-        """Prompts that name the concept, as people write them: half of them in wordings that the edit never saw."""
-        every = self.book.contexts(self.removal.concept.kind, self.name)
-        own = [phrase for phrase in every if phrase.style and not phrase.prefix] or every
-        fitting = [phrase for phrase in own if self.book.fits(phrase.text())]
-        mixed = zip(fitting, self.book.in_held_out_wordings(fitting), strict=True)
-        return [phrase for pair in mixed for phrase in pair if self.book.fits(phrase.text())]
+        """Natural prompts that name the concept, every other one in a wording that the edit was not computed from."""
+        phrases = self.prompt_builder.contexts(self.removal.concept.kind, self.name)
+        own = [phrase for phrase in phrases if phrase.style and not phrase.prefix] or phrases
+        fitting = [phrase for phrase in own if self.prompt_builder.fits(phrase.text())]
+        mixed = zip(fitting, self.prompt_builder.in_held_out_wordings(fitting), strict=True)
+        return [phrase for pair in mixed for phrase in pair if self.prompt_builder.fits(phrase.text())]
 
     @cached_property
     def other_prompts(self) -> list[Phrase]:
-        """Prompts about what is kept, of the same kind."""
-        return [
-            p for p in self.book.retain_phrases(self.removed) if p.style and not p.prefix and self.book.fits(p.text())
-        ]
+        """Natural prompts about retained concepts."""
+        builder = self.prompt_builder
+        retained = builder.retain_phrases(self.removed)
+        return [phrase for phrase in retained if phrase.style and not phrase.prefix and builder.fits(phrase.text())]
 
     def prompt_with_name(self, phrase: Phrase, name: str) -> str:
-        """A phrase about the concept, with another name for it."""
-        return (
-            replace(phrase, object=name) if self.removal.concept.kind == "object" else replace(phrase, style=name)
-        ).text()
+        """Return the text of a phrase about the concept, with another name in its place."""
+        renamed = {self.removal.concept.kind: name}
+        return replace(phrase, **renamed).text()
 
     def judge_images(self, images: Sequence[Image]) -> list[JudgeResult]:
-        """What the judge says of each image."""
+        """Return the judge's result for each image."""
         kind = self.removal.concept.kind
         names = self.judge.class_names(kind, [self.name])
-        found, scores = self.judge.classify(kind, self.judge.embed_images(images), names)
+        recognised, scores = self.judge.classify(kind, self.judge.embed_images(images), names)
         own = scores[:, names.index(self.name)].tolist()
-        return [(name == self.name, score) for name, score in zip(found, own, strict=True)]
+        return [(name == self.name, score) for name, score in zip(recognised, own, strict=True)]
 
-    def base_images(self, shots: Sequence[ImageSpec]) -> list[Image]:
-        """Of the base model, from the cache where they are there."""
-        return self.cache.generate(self.before.pipeline, self.before.sampler, shots)
+    def base_images(self, specs: Sequence[ImageSpec]) -> list[Image]:
+        """Return images of the base model, from the cache where it has them."""
+        return self.cache.generate(self.before.pipeline, self.before.sampler, specs)
 
 
 @contextmanager
 def override_token_embedding(encoder: Any, token: int, embedding: Tensor) -> Iterator[None]:
-    """Within, a token's embedding is ``embedding`` ``(d,)``, and gradients reach it."""
+    """Replace a token's embedding by ``embedding`` ``(d,)`` inside the context; gradients flow to it."""
     table = getattr(encoder, "text_model", encoder).embeddings.token_embedding
 
     def swap(_: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a denoiser is trained by, for attacks that train: pictures with prompts, and the loss on them."""
+"""The training loss of a denoiser, for attacks that train: images with prompts, and the loss on them."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ class TrainingImages:
     ids: Tensor
 
     def sample_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Some of them."""
+        """Return ``size`` random pairs of latents and token ids."""
         rows = torch.randint(len(self.latents), (size,), generator=generator)
         return self.latents[rows], self.ids[rows]
 
 
 def denoising_loss(variant: ModelVariant, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the denoiser at random times, by whatever its scheduler says that it predicts."""
+    """Return the denoiser's mean squared error at random timesteps, for the scheduler's prediction type."""
     scheduler = DDPMScheduler.from_config(variant.pipeline.scheduler.config)
     noise = torch.randn(latents.shape, generator=generator)
     times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)

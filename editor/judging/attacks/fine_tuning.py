@@ -1,7 +1,7 @@
-"""Resurgence: the edited model is fine-tuned on harmless images, as its users will, and asked again.
+"""Resurgence: fine-tune the edited model on unrelated images, as its users will, and generate the concept again.
 
-Suriyakumar et al. (Unstable Unlearning, 2024) saw erased concepts return under fine-tuning that has nothing to do with them.
-Here the denoiser and the text encoder are trained together on the base model's own images of kept concepts.
+Suriyakumar et al. (Unstable Unlearning, 2024) observed that erased concepts return under unrelated fine-tuning. Here the
+denoiser and the text encoder are trained together on the base model's own images of retained concepts.
 """
 
 from copy import deepcopy
@@ -24,11 +24,11 @@ LEARNING_RATE = 1e-4
 
 
 def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> ModelVariant:
-    """A copy of the edited model after ``budget.limit`` steps on images of kept concepts."""
-    shots = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly_spaced(context.other_prompts, TRAINING_IMAGES)]
+    """Return a copy of the edited model after ``budget.limit`` training steps on images of retained concepts."""
+    specs = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly_spaced(context.other_prompts, TRAINING_IMAGES)]
     training_images = TrainingImages(
-        context.before.encode_images(context.base_images(shots)),
-        context.book.token_ids([shot.prompt for shot in shots]),
+        context.before.encode_images(context.base_images(specs)),
+        context.prompt_builder.token_ids([spec.prompt for spec in specs]),
     )
     variant = copy_variant(context.after)
     parameters = [*variant.encoder.parameters(), *variant.pipeline.unet.parameters()]
@@ -46,37 +46,37 @@ def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCa
 
 
 def copy_variant(variant: ModelVariant) -> ModelVariant:
-    """The same model with a text encoder and a denoiser of its own."""
+    """Return the same model with trainable copies of its text encoder and denoiser."""
     own: dict[str, Any] = {"text_encoder": deepcopy(variant.encoder), "unet": deepcopy(variant.pipeline.unet)}
     for module in own.values():
         module.requires_grad_(True)
     pipeline = type(variant.pipeline)(**variant.pipeline.components | own, requires_safety_checker=False)
-    return ModelVariant(pipeline, variant.sampler, variant.book)
+    return ModelVariant(pipeline, variant.sampler, variant.prompt_builder)
 
 
 class Resurgence:
-    """Fine-tune, then ask for the concept by its name."""
+    """Fine-tune, then generate images of the concept by its name."""
 
     name: ClassVar[str] = "resurgence"
     access: ClassVar[Access] = "weights"
     unit: ClassVar[str] = "steps"
     default_budget: ClassVar[int] = 200
     published_budget: ClassVar[int | None] = None
-    source: ClassVar[str] = "Suriyakumar et al., 2024: fine-tuning on images that have nothing to do with the concept."
+    source: ClassVar[str] = "Suriyakumar et al., 2024: fine-tuning on images that are unrelated to the concept."
     tells: ClassVar[str] = (
-        "A success is a concept that comes back by itself while others go on training the published weights. A failure holds "
+        "A success is a concept that returns when the published weights are fine-tuned for other purposes. A failure is valid "
         "for this much training, on images that do not show the concept."
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Attack."""
+        """Run the attack."""
         texts = [phrase.text() for phrase in context.concept_prompts[: budget.images]]
         seeds, variant = [budget.seed] * len(texts), fine_tune(context, budget, progress)
         ranked = concept_discriminant(context).rank(variant, texts)
-        cases = [Candidate(text, budget.seed, like) for text, like in ranked]
-        again = variant.generate(variant.encode_prompts([one.description for one in cases]), seeds)
-        alone = context.after.generate(context.after.encode_prompts(texts), seeds)
-        found = [hit for hit, _ in context.judge_images(alone)]
+        candidates = [Candidate(text, budget.seed, score) for text, score in ranked]
+        images = variant.generate(variant.encode_prompts([one.description for one in candidates]), seeds)
+        untrained = context.after.generate(context.after.encode_prompts(texts), seeds)
+        found = [hit for hit, _ in context.judge_images(untrained)]
         measures = {"found without fine-tuning": sum(found) / len(found)}
-        made = make_attempts(context, cases, again)
-        return make_record(self, context, budget, made, spent=budget.limit, tried=1, measures=measures)
+        attempts = make_attempts(context, candidates, images)
+        return make_record(self, context, budget, attempts, spent=budget.limit, tried=1, measures=measures)

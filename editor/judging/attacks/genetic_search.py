@@ -1,4 +1,4 @@
-"""A genetic search over token sequences, all of a generation encoded at once."""
+"""A genetic search over token sequences; each generation is encoded in one batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 LossFunction = Callable[[Tensor], Tensor]
-"""``(n, k)`` genomes -> ``(n,)`` losses; infinite for what may not be said."""
+"""Returns the losses ``(n,)`` of genomes ``(n, k)``; infinite for genomes that are not allowed."""
 
 
 @dataclass(frozen=True)
 class GeneticParameters:
-    """As Ring-A-Bell has them."""
+    """The settings of Ring-A-Bell."""
 
     population: int = 200
     survivors: float = 0.5
@@ -21,12 +21,12 @@ class GeneticParameters:
 
     @property
     def survivor_count(self) -> int:
-        """How many live on."""
+        """Genomes that survive a generation."""
         return max(2, round(self.population * self.survivors))
 
     @property
     def offspring_count(self) -> int:
-        """How many a generation adds."""
+        """Genomes that a generation adds."""
         return self.population - self.survivor_count
 
 
@@ -38,9 +38,9 @@ def evolve(
     genetics: GeneticParameters,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The last population, best first: genomes ``(n, length)`` of the alphabet's ids, and losses ``(n,)``.
+    """Return the last population, best first: genomes ``(n, length)`` of the alphabet's ids, and their losses ``(n,)``.
 
-    The best of a generation always lives on, so the loss never rises.
+    The best genomes of a generation survive, so the lowest loss never rises.
     """
     size = (genetics.population, length)
     genomes = alphabet[torch.randint(len(alphabet), size, generator=generator)]
@@ -57,7 +57,10 @@ def evolve(
 def breed(
     parents: Tensor, count: int, alphabet: Tensor, genetics: GeneticParameters, generator: torch.Generator
 ) -> Tensor:
-    """Children ``(count, length)``: crossed at one point or cloned, then perhaps with one token changed."""
+    """Return children ``(count, length)``: one-point crossover or a clone, then with some probability one mutated token.
+
+    Clones always mutate.
+    """
     mothers, fathers = (
         parents[torch.randint(len(parents), (count,), generator=generator)] for _ in range(2)
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Hidden or gone? The base model's images of the concept are noised, and the edited model restores them without being told.
+"""Is the concept hidden or erased? Noise the base model's images of it, and denoise them with the edited model, unprompted.
 
-The noise and image-to-image probe of Lu et al. (When Are Concepts Erased, NeurIPS 2025): what a model brings back from noise
-under the empty prompt is what its image half still knows.
+The noise and image-to-image probe of Lu et al. (When Are Concepts Erased, NeurIPS 2025): a concept that a model restores from
+noise under the empty prompt is still represented in its denoiser.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.records import Candidate, make_attempts, make_record
 
 NOISE_STRENGTHS = (0.5, 0.6, 0.7, 0.8)
-"""Share of the sampling that is done again; at less the picture is simply still there."""
+"""Share of the sampling steps that are repeated; with a smaller share the concept stays visible in any case."""
 
 
 @torch.no_grad()
 def restore_from_noise(variant: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
-    """Noise latents ``(n, ...)`` by ``strength``, and denoise them under one prompt, without guidance."""
+    """Add noise of a given strength to latents ``(n, ...)``, and denoise them under one prompt, without guidance."""
     scheduler = variant.batched_pipeline.make_scheduler()
     start = min(variant.sampler.steps - 1, round(variant.sampler.steps * (1 - strength)))
     times = scheduler.timesteps[start:]
@@ -41,7 +41,7 @@ def restore_from_noise(variant: ModelVariant, latents: Tensor, prompt: str, stre
 
 
 class NoiseProbe:
-    """At several strengths, beside the base model."""
+    """Restore images at several noise strengths, with both models."""
 
     name: ClassVar[str] = "noise_probe"
     access: ClassVar[Access] = "weights"
@@ -50,34 +50,34 @@ class NoiseProbe:
     published_budget: ClassVar[int | None] = None
     source: ClassVar[str] = "Lu et al., NeurIPS 2025: image-to-image from noised images of the concept, empty prompt."
     tells: ClassVar[str] = (
-        "Whether the image half still knows the concept. An edit of the text encoder that keeps the empty prompt leaves this "
-        "as it was: the concept is hidden from prompts, not gone from the weights. What counts is the difference to the base."
+        "Whether the denoiser still represents the concept. An edit of the text encoder that keeps the empty prompt does not "
+        "change this: prompts no longer reach the concept, but the weights still contain it. Compare with the base model."
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Restore the same images at each strength, by both models."""
+        """Run the attack."""
         count = max(1, min(budget.limit // len(NOISE_STRENGTHS), budget.images))
-        shots = [ImageSpec(phrase.text(), budget.seed) for phrase in context.concept_prompts[:count]]
-        latents = context.before.encode_images(context.base_images(shots))
-        made, shares = [], dict[str, float]()
+        specs = [ImageSpec(phrase.text(), budget.seed) for phrase in context.concept_prompts[:count]]
+        latents = context.before.encode_images(context.base_images(specs))
+        attempts, measures = [], dict[str, float]()
         for number, strength in enumerate(NOISE_STRENGTHS):
             key = f"restored {count} {strength} {budget.seed}"
             before = context.get_or_compute(
                 key, partial(restore_from_noise, context.before, latents, "", strength, budget.seed)
             )
             after = restore_from_noise(context.after, latents, "", strength, budget.seed)
-            cases = [Candidate(f"{shot.prompt}, noised at {strength:g}", shot.seed) for shot in shots]
-            here = make_attempts(context, cases, after, before)
-            shares |= detection_shares(strength, [(bool(one.found_before), one.found) for one in here])
-            made += here
+            candidates = [Candidate(f"{spec.prompt}, noised at {strength:g}", spec.seed) for spec in specs]
+            own = make_attempts(context, candidates, after, before)
+            measures |= detection_rates(strength, [(bool(one.found_before), one.found) for one in own])
+            attempts += own
             progress((number + 1) / len(NOISE_STRENGTHS))
-        return make_record(self, context, budget, made, spent=len(made), tried=len(made), measures=shares)
+        return make_record(self, context, budget, attempts, spent=len(attempts), tried=len(attempts), measures=measures)
 
 
-def detection_shares(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
-    """Figures of one strength, by name."""
-    then, now = zip(*found, strict=True)
+def detection_rates(strength: float, found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+    """Return the detection rates of both models at one strength, by name."""
+    before, after = zip(*found, strict=True)
     return {
-        f"found at {strength:g}, base": sum(then) / len(then),
-        f"found at {strength:g}, edited": sum(now) / len(now),
+        f"found at {strength:g}, base": sum(before) / len(before),
+        f"found at {strength:g}, edited": sum(after) / len(after),
     }

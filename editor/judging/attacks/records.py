@@ -1,4 +1,4 @@
-"""From images to a record: what was found, how often, and the strongest case."""
+"""Attack records: the success rate with its interval, the strongest attempt, and the budget spent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from editor.stats.intervals import hit_rate
 
 @dataclass(frozen=True)
 class Candidate:
-    """What an attack puts to the model."""
+    """One attempt before it is judged: a prompt, or a description of what is done."""
 
     description: str
     seed: int
@@ -25,7 +25,7 @@ def make_attempts(
     after: Sequence[Image],
     before: Sequence[Image] | None = None,
 ) -> list[Attempt]:
-    """What the judge says of the images of candidates; ``before`` where the attack means something to the base model."""
+    """Judge the images of candidates; pass ``before`` if the attack also applies to the base model."""
     found = [None] * len(after) if before is None else [hit for hit, _ in context.judge_images(before)]
     return [
         Attempt(
@@ -36,7 +36,7 @@ def make_attempts(
 
 
 def attempt_prompts(context: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
-    """Candidates that are prompts, drawn by both models."""
+    """Generate images of candidates that are prompts with both models, and judge them."""
     texts, seeds = [one.description for one in candidates], [one.seed for one in candidates]
     before = context.base_images([ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)])
     after = context.after.generate(context.after.encode_prompts(texts), seeds)
@@ -47,14 +47,21 @@ def make_record(
     attack: Attack,
     context: AttackContext,
     budget: AttackBudget,
-    made: Sequence[Attempt],
+    attempts: Sequence[Attempt],
     *,
     spent: int,
     tried: int,
     measures: dict[str, float] | None = None,
 ) -> AttackRecord:
-    """The record of an attack that was run."""
-    earlier = [one.found_before for one in made if one.found_before is not None]
+    """Return the record of an attack.
+
+    Args:
+        attempts: judged attempts, from which the success rates are computed.
+        spent: part of the budget that was used.
+        tried: number of candidates that were considered.
+        measures: further figures by name.
+    """
+    base_hits = [one.found_before for one in attempts if one.found_before is not None]
     return AttackRecord(
         name=attack.name,
         removal=context.index,
@@ -63,21 +70,21 @@ def make_record(
         seed=budget.seed,
         budget=make_budget_record(attack, budget, spent),
         tried=tried,
-        rate=hit_rate([one.found for one in made]) if made else None,
-        rate_before=hit_rate(earlier) if earlier else None,
-        strongest=max(made, key=lambda one: (one.found, one.score), default=None),
-        attempts=list(made),
+        rate=hit_rate([one.found for one in attempts]) if attempts else None,
+        rate_before=hit_rate(base_hits) if base_hits else None,
+        strongest=max(attempts, key=lambda one: (one.found, one.score), default=None),
+        attempts=list(attempts),
         measures=measures or {},
         tells=attack.tells,
     )
 
 
 def make_skipped_record(attack: Attack, context: AttackContext, budget: AttackBudget, why: str) -> AttackRecord:
-    """The record of an attack that has nothing to try."""
+    """Return the record of an attack that had no candidates, with the reason."""
     record = make_record(attack, context, budget, [], spent=0, tried=0)
     return record.model_copy(update={"skipped": why})
 
 
 def make_budget_record(attack: Attack, budget: AttackBudget, spent: int) -> Budget:
-    """What was granted and taken."""
+    """Return the budget allowed, spent and published."""
     return Budget(unit=attack.unit, allowed=budget.limit, spent=spent, published=attack.published_budget)

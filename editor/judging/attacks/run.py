@@ -1,40 +1,42 @@
-"""Run the attacks that a request asks for."""
+"""Run the attacks that a request switches on."""
 
 from collections.abc import Sequence
 
-from api_schemas.attacks import Attack as Wish
+from api_schemas.attacks import Attack as AttackOptions
 from api_schemas.attacks import AttackRecord, Attacks
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.judging.attacks.attack import Attack, AttackBudget, load_attack
 from editor.judging.attacks.context import AttackContext
 
 
-def load_attacks(wishes: Attacks) -> list[tuple[Attack, Wish]]:
-    """The attacks that are on, with what each may spend.
+def load_attacks(attacks: Attacks) -> list[tuple[Attack, AttackOptions]]:
+    """Return the attacks that a request switches on, with their options.
 
     Raises:
-        AttackError: nobody registered one of them.
+        AttackError: an attack is not declared by any installed distribution.
     """
-    return [(load_attack(name), wish) for name, wish in wishes.by_name.items() if wish.enabled]
+    return [(load_attack(name), options) for name, options in attacks.by_name.items() if options.enabled]
 
 
 def run_attacks(
-    scenes: Sequence[AttackContext], wishes: Attacks, seed: int, progress: ProgressCallback = no_progress
+    scenes: Sequence[AttackContext], attacks: Attacks, seed: int, progress: ProgressCallback = no_progress
 ) -> list[AttackRecord]:
-    """Every attack that is on, against every removal.
+    """Run every attack that a request switches on against every removal.
 
     Args:
-        scenes: one for each removal.
-        seed: the request's, for attacks that bring none.
+        scenes: one context for each removal.
+        seed: the request's seed, for attacks that set none.
     """
-    planned = [(attack, wish, context) for context in scenes for attack, wish in load_attacks(wishes)]
+    planned = [(attack, options, context) for context in scenes for attack, options in load_attacks(attacks)]
     records = []
-    for number, (attack, wish, context) in enumerate(planned):
+    for number, (attack, options, context) in enumerate(planned):
         part = SubProgress(progress, number / len(planned), 1 / len(planned))
-        records.append(attack.run(context, resolve_budget(attack, wish, seed), part))
+        records.append(attack.run(context, resolve_budget(attack, options, seed), part))
     return records
 
 
-def resolve_budget(attack: Attack, wish: Wish, seed: int) -> AttackBudget:
-    """What a wish grants, defaults filled in."""
-    return AttackBudget(wish.budget or attack.default_budget, wish.images, seed if wish.seed is None else wish.seed)
+def resolve_budget(attack: Attack, options: AttackOptions, seed: int) -> AttackBudget:
+    """Return the budget that a request's options set, with defaults filled in."""
+    return AttackBudget(
+        options.budget or attack.default_budget, options.images, seed if options.seed is None else options.seed
+    )

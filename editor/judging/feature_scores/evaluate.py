@@ -73,10 +73,10 @@ def generate_paired_images(context: AttackContext, instruments: FeatureInstrumen
 def control_phrases(context: AttackContext, names: Sequence[str]) -> list[Phrase]:
     """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
     led_to = {removal.destination.words for removal in context.removed}
-    kept, styles = context.book.retained_names(context.removed)
+    kept, styles = context.prompt_builder.retained_names(context.removed)
     chosen = islice((name for name in names if name in kept and name not in led_to), CONTROL_CONCEPTS)
     own = (
-        context.book.in_held_out_wordings(
+        context.prompt_builder.in_held_out_wordings(
             Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL]
         )
         for name in chosen

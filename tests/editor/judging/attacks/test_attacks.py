@@ -131,9 +131,9 @@ def test_names_are_torn_but_mean_nothing_else(context: AttackContext) -> None:
 
 def test_ring_a_bell_never_says_the_name(context: AttackContext) -> None:
     decoder = PromptDecoder(context)
-    token = context.book.tokenizer_cache.encode(["a fox here"])[0].ids[1:-1]
+    token = context.prompt_builder.tokenizer_cache.encode(["a fox here"])[0].ids[1:-1]
     assert decoder.decode(torch.tensor(token)) == ""
-    said = context.book.tokenizer_cache.encode(["a dog here"])[0].ids[1:-1]
+    said = context.prompt_builder.tokenizer_cache.encode(["a dog here"])[0].ids[1:-1]
     assert decoder.decode(torch.tensor(said)) == "a dog here"
     assert not any(
         "fox" in text.split()
@@ -149,7 +149,7 @@ def test_a_search_is_planned_within_its_budget(budget: int) -> None:
 
 
 def test_a_swapped_token_is_swapped_while_it_lasts(context: AttackContext) -> None:
-    encoder, book = context.before.encoder, context.book
+    encoder, book = context.before.encoder, context.prompt_builder
     ids = book.token_ids(["a fox", "a pizza"])
     token, before = int(ids[0, 2]), encoder(input_ids=ids).last_hidden_state.detach()
     embedding = torch.zeros(encoder.config.hidden_size, requires_grad=True)
