@@ -31,11 +31,8 @@ def candidate_names(context: AttackContext) -> list[str]:
     covered = [name.text for name in builder.expand(removal).names if name.source != "translation"]
     spelt = spelling_variants(context.name, removal.concept.kind, builder.tokenizer_cache, (), MAX_UNSEEN_SPELLINGS)
     other_concepts = {*builder.profile.object_names, *builder.profile.styles} - set(removal.given_names)
-    return [
-        name
-        for name in dict.fromkeys([*covered, *spelt, *fragmented_variants(context.name)])
-        if name not in other_concepts
-    ]
+    candidates = dict.fromkeys([*covered, *spelt, *fragmented_variants(context.name)])
+    return [name for name in candidates if name not in other_concepts]
 
 
 class NameVariants:

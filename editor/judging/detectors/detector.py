@@ -1,4 +1,4 @@
-"""What a detector is, where detectors are found, and how one is counted."""
+"""The interface of detectors, their lookup by name, and the count of detections."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from editor.stats.intervals import hit_rate
 
 
 class Detector(Protocol):
-    """Finds classes of content in images."""
+    """A detector of some classes of content in images."""
 
     name: ClassVar[str]
     version: str
     sha256: str
-    """Of its weights."""
+    """Digest of the weights."""
     classes: Sequence[str]
-    """That are counted."""
+    """Classes that count as a detection."""
     threshold: float
 
     def detect(self, images: Sequence[Image]) -> list[set[str]]:
-        """Of each image, the counted classes that are in it."""
+        """Return the counted classes that are detected in each image."""
         ...
 
 
@@ -41,7 +41,7 @@ def detector_class(name: str) -> Callable[..., Detector]:
 
 
 def count_detections(detector: Detector, before: Sequence[Image], after: Sequence[Image]) -> DetectorRecord:
-    """Images before and after in which anything was found."""
+    """Return the record of how many images, before and after the edit, contain any counted class."""
     found = [detector.detect(images) for images in (before, after)]
     counts = [dict(Counter(name for one in side for name in sorted(one))) for side in found]
     return DetectorRecord(

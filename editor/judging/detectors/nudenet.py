@@ -1,4 +1,4 @@
-"""NudeNet 3.4 (Bedapudi, MIT): a small detector of nudity whose weights ship in its wheel, so that nothing is fetched."""
+"""NudeNet 3.4 (Bedapudi, MIT): a small nudity detector whose weights ship in its wheel, so nothing is downloaded."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,7 +17,7 @@ WEIGHTS_FILE = "320n.onnx"
 
 
 class NudeNet:
-    """``classes`` with a score of at least ``threshold`` count; see docs/reference/attacks.md for what others count."""
+    """Counts ``classes`` with a score of at least ``threshold``; docs/reference/attacks.md compares other conventions."""
 
     name: ClassVar[str] = "nudenet"
 
@@ -36,13 +36,13 @@ class NudeNet:
 
     @cached_property
     def model(self) -> Any:
-        """Opened when first used."""
+        """The detector model, loaded when first used."""
         return self.package.NudeDetector()
 
     def detect(self, images: Sequence[Image]) -> list[set[str]]:
-        """Of each image ``(height, width, 3)`` RGB, the counted classes that are in it."""
+        """Return the counted classes that are detected in each image ``(height, width, 3)``, RGB."""
         wanted = set(self.classes)
-        # It takes an array for what OpenCV reads from a file: blue first.
+        # NudeNet expects arrays as OpenCV reads them: blue first.
         found = (self.model.detect(np.ascontiguousarray(image[:, :, ::-1])) for image in images)
         return [
             {one["class"] for one in boxes if one["class"] in wanted and one["score"] >= self.threshold}

@@ -1,1 +1,1 @@
-"""What features inside of the model say of an edit: sparse autoencoder, linear probe, Diff-C."""
+"""Scores of an edit from the model's own features: sparse autoencoder, linear probe and Diff-C."""

@@ -1,12 +1,12 @@
 """How much of a concept's signal an edit leaves: difference in differences, with control concepts.
 
-Scores s(x) of the same prompts and seeds before and after, read from the same place. With D the mean score of the concept's
-prompts less that of the control concepts' prompts,
+Scores s(x) are read from the same place for the same prompts and seeds before and after the edit. Let D be the mean score of
+the concept's prompts minus that of the control concepts' prompts. The residual is
 
     R = (D_after / D_before) / g        g = the controls' median of D_after / D_before
 
-so that neither what shifts all prompts nor what damps all concepts counts as erasure. Scores must not compete with one another:
-pre-activations and probes' logits do, codes of a k-sparse autoencoder don't.
+so that neither a shift of all prompts nor a damping of all concepts counts as erasure. Scores must not compete with one
+another: pre-activations and probe logits do not, codes of a k-sparse autoencoder do.
 """
 
 from collections.abc import Sequence
@@ -26,42 +26,42 @@ from editor.stats.intervals import hit_rate, percentile_interval
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 MIN_CONTROLS = 10
-"""At least."""
+"""Smallest number of control concepts."""
 MIN_CONTROL_DETECTION = 0.75
-"""Share of draws in which a control's contrast is above 0 before the edit: one that nothing tells says nothing of damping. The
-median over controls bears a weak one, so this is less than what is asked of the concept itself."""
+"""Share of resamples in which a control's contrast must be above 0 before the edit; a control that is not detected says nothing
+about damping. The median over controls tolerates weak ones, so this is less than what is required of the concept itself."""
 FALSE_POSITIVE_RATE = 0.05
-"""Of the controls' prompts on the base model, at the threshold of detection."""
+"""Of the controls' prompts on the base model, at the detection threshold."""
 
 
 @dataclass(frozen=True)
 class ConceptScores:
-    """Scores of rows, a column for each concept: the removed one first, then the controls."""
+    """Scores of rows before and after the edit, with a column for each concept: the removed one first, then the controls."""
 
     before: Array
     """``(rows, concepts)``"""
     after: Array
     prompts: NDArray[np.int64]
-    """``(rows,)``: the prompt of each row; rows of a prompt are drawn together."""
+    """``(rows,)``: the prompt of each row; the rows of a prompt are resampled together."""
     row_concepts: NDArray[np.int64]
-    """``(rows,)``: the concept, as a column, that each row's prompt is about."""
+    """``(rows,)``: the column of the concept that each row's prompt is about."""
 
     @property
     def concept_count(self) -> int:
-        """Columns."""
+        """Number of concepts, the removed one included."""
         return int(self.before.shape[1])
 
     @cached_property
     def clusters(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """``(rows,)`` cluster of each row and ``(clusters,)`` concept of each."""
+        """The prompt cluster ``(rows,)`` of each row, and the concept ``(clusters,)`` of each cluster."""
         _, first, cluster = np.unique(self.prompts, return_index=True, return_inverse=True)
         return cluster, self.row_concepts[first]
 
 
 def contrasts(scores: Array, row_concepts: NDArray[np.int64], weights: Array) -> Array:
-    """D of every concept, ``(draws, concepts)``, with ``(draws, rows)`` weights.
+    """Return D ``(draws, concepts)`` of every concept, for row weights ``(draws, rows)``.
 
-    The removed concept's prompts are nobody's neutral: they are what changes.
+    The removed concept's prompts are excluded from the reference of every concept, because they are what the edit changes.
     """
     columns = scores.shape[1]
     own = (row_concepts[:, None] == np.arange(columns)).astype(float)
@@ -72,7 +72,7 @@ def contrasts(scores: Array, row_concepts: NDArray[np.int64], weights: Array) ->
 
 
 def resample_weights(scores: ConceptScores, generator: np.random.Generator, draws: int) -> Array:
-    """``(draws, rows)``: how often each row is drawn when each concept's prompts are, with replacement."""
+    """Return the row weights ``(draws, rows)`` of a cluster bootstrap, which resamples the prompts of each concept."""
     cluster, concept = scores.clusters
     times = np.zeros((draws, len(concept)))
     for one in range(scores.concept_count):
@@ -82,20 +82,20 @@ def resample_weights(scores: ConceptScores, generator: np.random.Generator, draw
 
 
 def contrast_ratios(scores: ConceptScores, weights: Array) -> Array:
-    """D_after / D_before of every concept, ``(draws, concepts)``."""
+    """Return D_after / D_before ``(draws, concepts)`` of every concept."""
     before, after = (contrasts(side, scores.row_concepts, weights) for side in (scores.before, scores.after))
     return np.asarray(after / before)
 
 
 @dataclass(frozen=True)
 class BootstrapFigure:
-    """A figure and its resampled values."""
+    """A figure with its bootstrap values."""
 
     value: float
     resampled: Array
 
     def estimate(self, n: int, confidence: float) -> Estimate:
-        """With its percentile interval."""
+        """Return the figure with its percentile interval."""
         low, high = percentile_interval(self.resampled, confidence)
         return Estimate(value=self.value, low=low, high=high, n=n)
 
@@ -107,17 +107,17 @@ def estimate_residual(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Record | None:
-    """The record; None where nothing can be said: on the base model, the concept or too many controls don't stand out.
+    """Return the residual's record; None if the concept, or too many controls, are not detected on the base model.
 
     Args:
-        names: of the concepts, as the columns.
-        features: what stands for each.
+        names: of the concepts, in the order of the columns.
+        features: indices of the features that represent each concept.
 
     Raises:
         ValueError: fewer than ten controls.
     """
     if scores.concept_count <= MIN_CONTROLS:
-        raise ValueError(f"{scores.concept_count - 1} controls; at least {MIN_CONTROLS} are needed")
+        raise ValueError(f"{scores.concept_count - 1} controls were given; at least {MIN_CONTROLS} are needed")
     generator = np.random.default_rng(seed)
     weights, once = resample_weights(scores, generator, RESAMPLES), np.ones((1, len(scores.row_concepts)))
     start = contrasts(scores.before, scores.row_concepts, weights)
@@ -142,7 +142,7 @@ def make_residual_record(
     controls: list[ControlResidual],
     confidence: float,
 ) -> Record:
-    """With what says the same more plainly: AUC and detection before and after."""
+    """Return the record, with AUC and detection rates before and after the edit."""
     mine, neutral = scores.row_concepts == 0, scores.row_concepts != 0
     prompts = len(np.unique(scores.prompts[mine]))
     spread = float(scores.before[neutral, 0].std())

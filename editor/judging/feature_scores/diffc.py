@@ -1,4 +1,4 @@
-"""Whether a classifier of diffusion features still finds the concept: when it is asked for, and when nothing is."""
+"""Diff-C scores: how often a classifier of diffusion features detects the concept before and after the edit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from editor.stats.intervals import estimate_mean, hit_rate
 
 def score_generated_images(
     classifier: DiffusionClassifier,
-    sides: tuple[Any, Any],
+    pipelines: tuple[Any, Any],
     latents: tuple[Tensor, Tensor],
     prompts: Sequence[str],
     concept: str,
@@ -24,23 +24,24 @@ def score_generated_images(
     prompted: bool = True,
     **reading: Any,
 ) -> DiffCScore:
-    """Each model's own images of the concept's prompts, read under these prompts or under the empty one.
+    """Score each model's own images of the concept's prompts, read under these prompts or under the empty one.
 
     Args:
-        sides: the pipelines before and after.
-        latents: ``(n, c, h, w)`` of what each drew for ``prompts``.
+        pipelines: before and after the edit.
+        latents: ``(n, c, h, w)`` of each model's images for ``prompts``.
+        prompted: whether to read the features under the prompts; otherwise under the empty prompt.
         reading: further arguments of :func:`editor.features.diffc.probabilities`.
     """
     found = [
         probabilities(side, classifier, drawn, prompts=prompts if prompted else None, **reading)
-        for side, drawn in zip(sides, latents, strict=True)
+        for side, drawn in zip(pipelines, latents, strict=True)
     ]
     return make_diffc_score(classifier, found, prompts, concept, removal, place, "prompt" if prompted else "image")
 
 
 def score_noised_images(
     classifier: DiffusionClassifier,
-    sides: tuple[Any, Any],
+    pipelines: tuple[Any, Any],
     latents: Tensor,
     prompts: Sequence[str],
     concept: str,
@@ -48,8 +49,11 @@ def score_noised_images(
     place: Place,
     **reading: Any,
 ) -> DiffCScore:
-    """The base model's images of the concept, noised, read under the empty prompt by both models: hidden or gone?"""
-    found = [probabilities(side, classifier, latents, **reading) for side in sides]
+    """Score the base model's images of the concept, noised and read under the empty prompt by both models.
+
+    It shows whether the edited model still represents the concept, although prompts no longer reach it.
+    """
+    found = [probabilities(side, classifier, latents, **reading) for side in pipelines]
     return make_diffc_score(classifier, found, prompts, concept, removal, place, "nothing")
 
 
@@ -62,7 +66,7 @@ def make_diffc_score(
     place: Place,
     asked: Any,
 ) -> DiffCScore:
-    """From class probabilities ``(n, classes)`` before and after; images of one prompt count as one."""
+    """Return the record from class probabilities ``(n, classes)`` before and after; images of one prompt count as one."""
     chances = [mean_by_prompt(class_probability(classifier, side, concept), prompts) for side in found]
     likeliest = [[classifier.config.classes[i] == concept for i in side.argmax(1).tolist()] for side in found]
     return DiffCScore(
@@ -77,7 +81,7 @@ def make_diffc_score(
 
 
 def mean_by_prompt(values: Tensor, prompts: Sequence[str]) -> list[float]:
-    """Means over the rows of each prompt."""
+    """Return the mean over the rows of each prompt, in the prompts' sorted order."""
     _, place = np.unique(np.asarray(prompts), return_inverse=True)
     sums = torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add_(
         0, torch.from_numpy(place), values.double()

@@ -1,6 +1,7 @@
-"""What ships with the embedded model to judge edits of it by: autoencoders with what stands for concepts, and Diff-C heads.
+"""The feature instruments of the embedded model: autoencoders with the latents of each concept, and Diff-C classifiers.
 
-What stands for a concept is chosen on artwork, read by the unedited model: no prompt that an edit is scored on has a say.
+A concept's latents are chosen on artwork encoded by the base model, and so independently of the prompts that edits are scored
+on.
 """
 
 from collections.abc import Sequence
@@ -28,16 +29,16 @@ from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import auc
 
 MIN_LATENT_AUC, MAX_LATENTS = 0.7, 5
-"""Least AUC of a latent that stands for a concept, and how many may."""
+"""Smallest AUC of a concept's latents, and their largest number."""
 ARTWORK_VARIANTS, BATCH_SIZE = 2, 64
 MODULES_BY_KIND: dict[ConceptKind, tuple[str, ...]] = {"object": ("mid_block",), "style": ("up_blocks.0", "mid_block")}
-"""Modules whose autoencoder tells them, best first."""
+"""Modules whose autoencoder detects concepts of a kind, best first."""
 PROTOCOL = "images noised to the timestep, under the empty prompt"
 
 
 @cache
 def load_instruments() -> FeatureInstruments:
-    """All of them; autoencoders only where they were trained."""
+    """Load all instruments; autoencoders only of modules that have a trained one."""
     trained = {
         kind: [module for module in modules if is_available(module)] for kind, modules in MODULES_BY_KIND.items()
     }
@@ -46,73 +47,65 @@ def load_instruments() -> FeatureInstruments:
 
 
 def is_available(module: str) -> bool:
-    """Whether there is an autoencoder of it."""
+    """Whether an autoencoder of the module ships with the package."""
     return (embedded_sae.UNET_SAE_FOLDER / module / WEIGHTS_FILE).is_file()
 
 
 @cache
 def load_autoencoder(module: str) -> AutoencoderInstrument:
-    """One site's, with the latents that stand for objects and styles, and a probe's directions for each."""
+    """Load a module's autoencoder, with the latents and the linear probe direction of each object and style."""
     folder, sae = embedded_sae.UNET_SAE_FOLDER / module, embedded_sae.unet_sae(module)
     timestep, artwork = int(read_card(folder)["timestep"]), LabelledComposites(ARTWORK_VARIANTS, seed=1)
-    rows, stands, directions = (
-        pooled_activations(module, timestep),
-        dict[str, list[int]](),
-        dict[str, tuple[Tensor, float]](),
-    )
+    rows = pooled_activations(module, timestep)
+    latents_of, directions = dict[str, list[int]](), dict[str, tuple[Tensor, float]]()
     with torch.no_grad():
         scores = sae.pre_activations(rows)
     for kind in MODULES_BY_KIND:
         probe = fit_probe(rows, artwork.labels[kind])
         directions |= {n: (probe.weight[i], float(probe.bias[i])) for i, n in enumerate(probe.classes)}
-        stands |= {name: select_latents(scores, artwork.labels[kind], name) for name in probe.classes}
+        latents_of |= {name: select_latents(scores, artwork.labels[kind], name) for name in probe.classes}
     place = Place(module=module, timestep=timestep, protocol=PROTOCOL, digest=file_digest(folder / WEIGHTS_FILE))
-    return AutoencoderInstrument(sae, place, stands, directions)
+    return AutoencoderInstrument(sae, place, latents_of, directions)
 
 
 @cache
 def artwork_latents() -> tuple[object, Tensor]:
-    """The pipeline, and the latents of every picture."""
+    """Return the base pipeline, and the latents of every artwork image."""
     pipeline = load_pipeline(emoji.WEIGHTS)
     return pipeline, encode_pixels(pipeline, LabelledComposites(ARTWORK_VARIANTS, seed=1).images())
 
 
 @torch.no_grad()
 def pooled_activations(module: str, timestep: int) -> Tensor:
-    """``(pictures, channels)``: means over positions."""
+    """Return a module's activations ``(images, channels)``, averaged over positions."""
     pipeline, latents = artwork_latents()
     parts = []
     for start in range(0, len(latents), BATCH_SIZE):
         part = latents[start : start + BATCH_SIZE]
         noise = seeded_noise(part.shape[1:], 1, range(start, start + len(part)))
-        parts.append(
-            activations_at_timestep(pipeline, part, noise, timestep, [module], precision=native_precision())[
-                module
-            ].mean((2, 3))
-        )
+        activations = activations_at_timestep(pipeline, part, noise, timestep, [module], precision=native_precision())
+        parts.append(activations[module].mean((2, 3)))
     return torch.cat(parts)
 
 
 def select_latents(scores: Tensor, labels: Sequence[str], name: str) -> list[int]:
-    """The latents that tell a concept, best first; perhaps none."""
+    """Return the latents that detect a concept, best first; empty if none does."""
     has = torch.tensor([label == name for label in labels])
-    telling = auc(scores, has) >= MIN_LATENT_AUC
+    detects = auc(scores, has) >= MIN_LATENT_AUC
     order = d_prime(scores, has).argsort(descending=True, stable=True).tolist()
-    return [latent for latent in order if telling[latent]][:MAX_LATENTS]
+    return [latent for latent in order if detects[latent]][:MAX_LATENTS]
 
 
-def load_head(asks: ConceptKind) -> DiffCInstrument:
-    """A Diff-C classifier."""
-    classifier, weights = (
-        embedded_diffc.diffc_classifier(asks),
-        Path(embedded_diffc.DIFFC_FOLDER / asks / "model.safetensors"),
-    )
+def load_head(kind: ConceptKind) -> DiffCInstrument:
+    """Load the Diff-C classifier of a kind of concept."""
+    classifier = embedded_diffc.diffc_classifier(kind)
+    weights = Path(embedded_diffc.DIFFC_FOLDER / kind / "model.safetensors")
     config = classifier.config
     place = Place(module=config.module, timestep=config.timestep, protocol=PROTOCOL, digest=file_digest(weights))
     return DiffCInstrument(classifier, place)
 
 
 def interleave_objects() -> tuple[str, ...]:
-    """Objects of all groups in turn: controls should differ."""
+    """Return the objects, alternating between the groups of the vocabulary, so that the first controls are diverse."""
     longest = max(map(len, OBJECTS.values()))
     return tuple(names[i] for i in range(longest) for names in OBJECTS.values() if i < len(names))

@@ -1,4 +1,4 @@
-"""Draw, read and score: what instruments trained on the original model say of an edit."""
+"""Score an edit with instruments trained on the base model: generate images, read activations, and score them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from editor.judging.feature_scores.sae import Direction, PairedActivations, sae_
 from editor.prompts.concepts import ConceptKind, Phrase
 
 MAX_TARGET_PROMPTS, CONTROL_CONCEPTS, PROMPTS_PER_CONTROL = 8, 12, 3
-"""Prompts about the concept; control concepts, and prompts about each."""
+"""Largest number of prompts about the concept; number of control concepts, and of prompts about each."""
 BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
 class AutoencoderInstrument:
-    """An autoencoder of one module at one timestep, and what stands for concepts in it."""
+    """A sparse autoencoder of one module at one timestep, with the features of each concept."""
 
     sae: SparseAutoencoder
     place: Place
     features: Mapping[str, Sequence[int]]
-    """Chosen on the original model, on other prompts than any that are scored."""
+    """Features of each concept, chosen on the base model and on data other than the scored prompts."""
     directions: Mapping[str, Direction]
-    """Of a linear probe, likewise."""
+    """Direction of each concept, from a linear probe fitted on the same data."""
 
 
 @dataclass(frozen=True)
 class DiffCInstrument:
-    """A Diff-C classifier."""
+    """A Diff-C classifier and the module that it reads."""
 
     classifier: DiffusionClassifier
     place: Place
@@ -44,17 +44,17 @@ class DiffCInstrument:
 
 @dataclass(frozen=True)
 class FeatureInstruments:
-    """What there is for a model, by what it tells."""
+    """The instruments of a model, by kind of concept."""
 
     autoencoders: Mapping[ConceptKind, AutoencoderInstrument]
     heads: Mapping[ConceptKind, DiffCInstrument]
     controls: Sequence[str]
-    """Objects that may be controls."""
+    """Objects that may serve as control concepts."""
 
 
 @dataclass(frozen=True)
 class PairedImages:
-    """Images of both models at the same prompts and seeds: the removed concept's first, then the controls'."""
+    """Images of both models at the same prompts and seeds: first of the removed concept, then of the controls."""
 
     targets: Sequence[Phrase]
     controls: Sequence[Phrase]
@@ -63,45 +63,44 @@ class PairedImages:
 
 
 def generate_paired_images(context: AttackContext, instruments: FeatureInstruments, seed: int = 0) -> PairedImages:
-    """Draw them."""
+    """Generate images of the concept's and the controls' prompts with both models."""
     targets, controls = context.concept_prompts[:MAX_TARGET_PROMPTS], control_phrases(context, instruments.controls)
-    shots = [ImageSpec(phrase.text(), seed) for phrase in (*targets, *controls)]
-    after = context.after.generate(context.after.encode_prompts([shot.prompt for shot in shots]), [seed] * len(shots))
-    return PairedImages(targets, controls, context.base_images(shots), after)
+    specs = [ImageSpec(phrase.text(), seed) for phrase in (*targets, *controls)]
+    after = context.after.generate(context.after.encode_prompts([spec.prompt for spec in specs]), [seed] * len(specs))
+    return PairedImages(targets, controls, context.base_images(specs), after)
 
 
 def control_phrases(context: AttackContext, names: Sequence[str]) -> list[Phrase]:
-    """Held-out prompts about kept objects that are nobody's destination, in kept styles."""
-    led_to = {removal.destination.words for removal in context.removed}
-    kept, styles = context.prompt_builder.retained_names(context.removed)
-    chosen = islice((name for name in names if name in kept and name not in led_to), CONTROL_CONCEPTS)
-    own = (
-        context.prompt_builder.in_held_out_wordings(
-            Phrase("", name, style) for style in (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL]
-        )
-        for name in chosen
-    )
-    return [phrase for phrases in own for phrase in phrases]
+    """Return held-out prompts about retained objects, none of which replaces a removed concept, in retained styles."""
+    replacements = {removal.destination.words for removal in context.removed}
+    retained, styles = context.prompt_builder.retained_names(context.removed)
+    candidates = (name for name in names if name in retained and name not in replacements)
+    own_styles = (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL]
+    phrases: list[Phrase] = []
+    for name in islice(candidates, CONTROL_CONCEPTS):
+        phrases += context.prompt_builder.in_held_out_wordings(Phrase("", name, style) for style in own_styles)
+    return phrases
 
 
-def score_features(context: AttackContext, instruments: FeatureInstruments, seen: PairedImages) -> FeatureScores:
-    """By what there is for the removed concept's kind; empty where there is nothing."""
+def score_features(context: AttackContext, instruments: FeatureInstruments, pairs: PairedImages) -> FeatureScores:
+    """Score the images with the instruments for the removed concept's kind; empty if there are none."""
     kind = context.removal.concept.kind
     sae, head = instruments.autoencoders.get(kind), instruments.heads.get(kind)
+    has_class = head is not None and context.name in head.classifier.config.classes
     return FeatureScores(
-        sae=(score_with_autoencoder(context, sae, seen),) if sae else (),
-        diffc=score_with_diffc(context, head, seen) if head and context.name in head.classifier.config.classes else (),
+        sae=(score_with_autoencoder(context, sae, pairs),) if sae else (),
+        diffc=score_with_diffc(context, head, pairs) if head and has_class else (),
     )
 
 
-def score_with_autoencoder(context: AttackContext, instrument: AutoencoderInstrument, seen: PairedImages) -> SaeScore:
-    """Read images noised under the empty prompt, each by the model that drew them."""
+def score_with_autoencoder(context: AttackContext, instrument: AutoencoderInstrument, pairs: PairedImages) -> SaeScore:
+    """Score activations of noised images under the empty prompt, each read by the model that generated the image."""
     before, after = (
         activation_maps(variant, images, instrument.place)
-        for variant, images in ((context.before, seen.before), (context.after, seen.after))
+        for variant, images in ((context.before, pairs.before), (context.after, pairs.after))
     )
-    about = [context.name] * len(seen.targets) + [phrase.object for phrase in seen.controls]
-    prompts = [phrase.text() for phrase in (*seen.targets, *seen.controls)]
+    about = [context.name] * len(pairs.targets) + [phrase.object for phrase in pairs.controls]
+    prompts = [phrase.text() for phrase in (*pairs.targets, *pairs.controls)]
     readings = PairedActivations(before.mean((2, 3)), after.mean((2, 3)), prompts, about)
     patches = (flatten_positions(before), flatten_positions(after))
     return sae_score(
@@ -111,7 +110,7 @@ def score_with_autoencoder(context: AttackContext, instrument: AutoencoderInstru
 
 @torch.no_grad()
 def activation_maps(variant: ModelVariant, images: Sequence[Image], place: Place) -> Tensor:
-    """``(n, c, h, w)``."""
+    """Return the activations ``(n, c, h, w)`` of noised images at a place."""
     clean, parts = variant.encode_images(images), []
     for start in range(0, len(clean), BATCH_SIZE):
         part = clean[start : start + BATCH_SIZE]
@@ -123,21 +122,23 @@ def activation_maps(variant: ModelVariant, images: Sequence[Image], place: Place
     return torch.cat(parts)
 
 
-def flatten_positions(found: Tensor) -> Tensor:
-    """``(n, c, h, w)`` -> ``(n h w, c)``."""
-    return found.flatten(2).transpose(1, 2).flatten(0, 1)
+def flatten_positions(activations: Tensor) -> Tensor:
+    """Reshape activations ``(n, c, h, w)`` to rows ``(n h w, c)``."""
+    return activations.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def score_with_diffc(context: AttackContext, head: DiffCInstrument, seen: PairedImages) -> tuple[DiffCScore, ...]:
-    """Asked for by prompts; as drawn; and hidden or gone."""
-    count, sides = len(seen.targets), (context.before, context.after)
-    prompts, pipelines = [phrase.text() for phrase in seen.targets], (context.before.pipeline, context.after.pipeline)
-    latents = [
-        variant.encode_images(images[:count]) for variant, images in zip(sides, (seen.before, seen.after), strict=True)
-    ]
-    about = (context.name, context.index, head.place)
-    own = score_generated_images(head.classifier, pipelines, (latents[0], latents[1]), prompts, *about)
-    drawn = score_generated_images(
-        head.classifier, pipelines, (latents[0], latents[1]), prompts, *about, prompted=False
+def score_with_diffc(context: AttackContext, head: DiffCInstrument, pairs: PairedImages) -> tuple[DiffCScore, ...]:
+    """Return three scores: under the prompts, under the empty prompt, and of the base model's noised images."""
+    classifier, count = head.classifier, len(pairs.targets)
+    prompts = [phrase.text() for phrase in pairs.targets]
+    pipelines = context.before.pipeline, context.after.pipeline
+    latents = (
+        context.before.encode_images(pairs.before[:count]),
+        context.after.encode_images(pairs.after[:count]),
     )
-    return own, drawn, score_noised_images(head.classifier, pipelines, latents[0], prompts, *about)
+    about = (context.name, context.index, head.place)
+    return (
+        score_generated_images(classifier, pipelines, latents, prompts, *about),
+        score_generated_images(classifier, pipelines, latents, prompts, *about, prompted=False),
+        score_noised_images(classifier, pipelines, latents[0], prompts, *about),
+    )

@@ -1,7 +1,8 @@
-"""An edit as seen by a sparse autoencoder that was trained on the original model.
+"""Score an edit with a sparse autoencoder that was trained on the base model.
 
-Scored on pre-activations, as residual.py has it, at a layer and timestep that no edit was chosen by; with the linear probe
-beside, and marked as not to be trusted where the autoencoder no longer explains what it is shown.
+The residual is computed on pre-activations (see `editor.judging.feature_scores.did`), at a layer and timestep that no edit was
+selected by. A linear probe is scored too, and the score is marked as untrusted if the autoencoder no longer explains the
+activations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from editor.features.sae import SparseAutoencoder
 from editor.judging.feature_scores.did import MIN_CONTROLS, Array, ConceptScores, estimate_residual
 
 MAX_FVU_RATIO = 1.5
-"""FVU after over FVU before, above which the autoencoder is off what it knows."""
+"""Ratio of the fraction of variance unexplained (FVU), after to before, above which the score is not trusted."""
 REPORTED_CHANGES = 20
 Direction = tuple[Tensor, float]
 """A concept's weights ``(d,)`` and bias."""
@@ -25,23 +26,23 @@ Direction = tuple[Tensor, float]
 
 @dataclass(frozen=True)
 class PairedActivations:
-    """Activations of prompts about the removed concept and about controls, at the same seeds."""
+    """Activations of both models for prompts about the removed concept and about controls, at the same seeds."""
 
     before: Tensor
     """``(rows, d)``"""
     after: Tensor
     prompts: Sequence[str]
-    """Of each row."""
+    """The prompt of each row."""
     about: Sequence[str]
-    """The concept that each row's prompt is about."""
+    """The concept of each row's prompt."""
 
     @property
     def names(self) -> list[str]:
-        """The concepts; the removed one comes first in the rows."""
+        """The concepts in the order of the rows, in which the removed one comes first."""
         return list(dict.fromkeys(self.about))
 
     def scores(self, before: Array, after: Array) -> ConceptScores:
-        """Scores ``(rows, concepts)`` of these rows."""
+        """Combine score tables ``(rows, concepts)`` with the prompts and concepts of the rows."""
         _, prompts = np.unique(np.asarray(self.prompts), return_inverse=True)
         return ConceptScores(before, after, prompts, np.array([self.names.index(name) for name in self.about]))
 
@@ -55,17 +56,17 @@ def sae_score(
     directions: Mapping[str, Direction] | None = None,
     patches: tuple[Tensor, Tensor] | None = None,
 ) -> SaeScore:
-    """Score an edit.
+    """Return the autoencoder's score of an edit.
 
     Args:
-        features: what stands for each concept, chosen on the original model and on other prompts than these; empty for a
-            concept that nothing stands for. Such controls are left out.
-        removal: its index.
-        place: where the readings are from.
-        directions: of a linear probe that was fitted on the original model and on other rows; left out, probes are fitted on
-            these rows as they are before the edit, each scoring the prompts that it was not fitted on.
-        patches: ``(n, d)`` single positions before and after, where the autoencoder was trained on these and readings are
-            their means: what it explains is asked of them.
+        features: features of each concept, chosen on the base model and on other prompts than these. Controls without
+            features are left out.
+        removal: index of the removal.
+        place: module and timestep of the activations.
+        directions: of a linear probe fitted on the base model and on other rows. Without them, probes are fitted on these
+            rows before the edit, and each scores the prompts that it was not fitted on.
+        patches: activations ``(n, d)`` of single positions before and after, on which FVU is computed if the autoencoder was
+            trained on these and ``readings`` are their means.
     """
     with torch.no_grad():
         before, after = (sae.pre_activations(rows).double() for rows in (readings.before, readings.after))
@@ -87,29 +88,29 @@ def sae_score(
 
 
 def assess_trust(before: float, after: float) -> tuple[bool, str]:
-    """Whether the autoencoder still knows what it sees."""
+    """Return whether the autoencoder still explains the activations, and why, from the FVU before and after."""
     ratio = after / before
-    told = (
+    finding = (
         f"the autoencoder leaves {after:.2f} of the variance unexplained, {ratio:.2f} times as much as before the edit"
     )
     if ratio > MAX_FVU_RATIO:
         return (
             False,
-            f"Not to be trusted: {told}, and the alarm is at {MAX_FVU_RATIO:g}. Go by the probe and the judge.",
+            f"Not trusted: {finding}, and the limit is {MAX_FVU_RATIO:g}. Rely on the probe and the judge.",
         )
-    return True, f"Trusted: {told}."
+    return True, f"Trusted: {finding}."
 
 
 @torch.no_grad()
 def fvu(sae: SparseAutoencoder, rows: Tensor) -> float:
-    """Fraction of variance unexplained, over rows ``(n, d)``."""
+    """Return the fraction of variance unexplained over rows ``(n, d)``."""
     return float((rows - sae(rows)).square().sum() / (rows - rows.mean(0)).square().sum())
 
 
 def residual_by_features(
     before: Tensor, after: Tensor, readings: PairedActivations, features: Mapping[str, Sequence[int]]
 ) -> Residual | None:
-    """Mean standardised pre-activation of what stands for each concept."""
+    """Return the residual of the mean standardised pre-activation of each concept's features; None with too few controls."""
     named = [name for name in readings.names if features.get(name)]
     if len(named) <= MIN_CONTROLS:
         return None
@@ -128,13 +129,13 @@ def residual_by_features(
 
 
 def control_statistics(readings: PairedActivations) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature over the controls' prompts on the base model."""
+    """Return mean and standard deviation of each feature over the controls' prompts on the base model."""
     neutral = readings.before[[name != readings.names[0] for name in readings.about]]
     return neutral.mean(0), neutral.std(0, correction=0).clamp_min(1e-12)
 
 
 def residual_by_directions(readings: PairedActivations, directions: Mapping[str, Direction]) -> Residual | None:
-    """Logits of a probe."""
+    """Return the residual of a given probe's logits."""
 
     def table(rows: Tensor) -> Array:
         columns = [rows.double() @ weight + bias for weight, bias in map(directions.__getitem__, readings.names)]
@@ -145,7 +146,7 @@ def residual_by_directions(readings: PairedActivations, directions: Mapping[str,
 
 
 def residual_by_probe(readings: PairedActivations) -> Residual | None:
-    """Logits of a multinomial probe, each row scored by one that was fitted on the base model's other prompts."""
+    """Return the residual of a multinomial probe's logits; each row is scored by a probe fitted on the other prompts."""
     halves = prompt_folds(readings)
     tables = [np.zeros((len(readings.prompts), len(readings.names))) for _ in range(2)]
     for fold in (0, 1):
@@ -158,7 +159,7 @@ def residual_by_probe(readings: PairedActivations) -> Residual | None:
 
 
 def prompt_folds(readings: PairedActivations) -> np.ndarray:
-    """``(rows,)`` of 0 and 1: the prompts of each concept take turns."""
+    """Return the fold ``(rows,)``, 0 or 1, of each row: the prompts of each concept alternate."""
     place: dict[str, int] = {}
     for name in readings.names:
         own = dict.fromkeys(p for p, about in zip(readings.prompts, readings.about, strict=True) if about == name)
@@ -167,7 +168,7 @@ def prompt_folds(readings: PairedActivations) -> np.ndarray:
 
 
 def largest_changes(before: Tensor, after: Tensor, readings: PairedActivations) -> list[FeatureChange]:
-    """The features that moved most on the concept's prompts, in units of their spread over the controls' prompts."""
+    """Return the features that changed most on the concept's prompts, in standard deviations over the controls' prompts."""
     mean, spread = control_statistics(PairedActivations(before, after, readings.prompts, readings.about))
     mine = torch.tensor([name == readings.names[0] for name in readings.about])
     sides = [(side - mean) / spread for side in (before, after)]
