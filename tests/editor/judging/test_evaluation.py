@@ -1,4 +1,4 @@
-"""Rounds of drawing and judging with planted models: what is drawn is told by a function, what is seen is what was drawn."""
+"""Sequential evaluation with planted models: a function says what each image shows, and the judge reads it off its pixels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,11 +26,11 @@ from editor.prompts.concepts import Phrase
 
 NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
 Draws = Callable[[str], str]
-"""Of the subject that a prompt names, what is drawn."""
+"""Maps the subject of a prompt to what its image shows."""
 
 
 class PlantedJudge:
-    """Sees the name whose index is in the first pixel."""
+    """Recognises the name whose index is in the first pixel."""
 
     name, digest, short_id = "planted", "0" * 64, "planted"
 
@@ -48,7 +48,7 @@ class PlantedJudge:
 
 
 class PlantedGenerator:
-    """Draws what functions say, and counts."""
+    """Generates what two functions say, and records the batches."""
 
     def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
         self.before, self.after, self.rounds = before, after, list[list[ImageSpec]]()
@@ -79,7 +79,7 @@ def planted_groups() -> list[PromptGroup]:
 
 
 def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
-    """Checks, verdict, and how many images of the edited model were drawn."""
+    """Return the checks, the verdict, and the number of images of the edited model."""
     policy = policy_from_request(Validation(**asked))
     evaluations, generator = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedGenerator(after)
     drawn = run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
@@ -88,11 +88,11 @@ def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[
     return checks, combine_verdicts([check.outcome for check in checks]), len(drawn.after)
 
 
-def told(checks: Sequence[Check]) -> dict[str, Verdict]:
+def outcomes_by_measure(checks: Sequence[Check]) -> dict[str, Verdict]:
     return {check.measure: check.outcome for check in checks}
 
 
-def test_a_removal_that_keeps_all_else_passes_with_less_than_half_of_the_images() -> None:
+def test_a_clean_removal_passes_with_less_than_half_of_the_planned_images() -> None:
     checks, verdict, images = validate(lambda subject: "dog face" if subject == "fox" else subject)
     assert verdict == "passed"
     assert {check.settled for check in checks} == {"early"}
@@ -100,10 +100,10 @@ def test_a_removal_that_keeps_all_else_passes_with_less_than_half_of_the_images(
     assert images < sum(check.planned for check in checks) / 2
 
 
-def test_an_edit_that_did_nothing_fails() -> None:
+def test_an_edit_without_effect_fails() -> None:
     checks, verdict, _ = validate(lambda subject: subject)
     assert verdict == "failed"
-    assert told(checks) == {
+    assert outcomes_by_measure(checks) == {
         "target_accuracy": "failed",
         "generality_accuracy": "failed",
         "neighbour_drop": "passed",
@@ -111,10 +111,10 @@ def test_an_edit_that_did_nothing_fails() -> None:
     }
 
 
-def test_a_model_that_is_broken_outright_fails_although_the_target_is_gone() -> None:
+def test_a_broken_model_fails_although_the_target_is_absent() -> None:
     checks, verdict, images = validate(lambda subject: "noise")
     assert verdict == "failed"
-    assert told(checks) == {
+    assert outcomes_by_measure(checks) == {
         "target_accuracy": "passed",
         "generality_accuracy": "passed",
         "neighbour_drop": "failed",
@@ -124,13 +124,13 @@ def test_a_model_that_is_broken_outright_fails_although_the_target_is_gone() -> 
     assert images < 300
 
 
-def test_without_early_stopping_every_prompt_is_drawn_once() -> None:
+def test_without_early_stopping_every_prompt_is_generated_once() -> None:
     checks, _, images = validate(lambda subject: subject, sequential=False)
     assert images == 192 * 3 + 400 == len(image_specs(planted_groups(), [0]))
     assert {check.settled for check in checks} == {"at the end"}
 
 
-def test_only_groups_that_are_open_are_drawn_on() -> None:
+def test_only_undecided_groups_get_more_images() -> None:
     evaluations = plan_evaluations(planted_groups(), policy_from_request(Validation()).gates, seed=1)
     generator = PlantedGenerator(lambda subject: "noise")
     run_evaluations(evaluations, PlantedJudge(), generator, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_groups_that_share_their_prompts_share_their_images() -> None:
     assert sum(map(len, generator.rounds)) == 64
 
 
-def test_the_order_is_random_and_the_same_again() -> None:
+def test_the_prompt_order_is_random_and_reproducible() -> None:
     (first,), (again,), (other,) = (plan_evaluations([group("target", ["fox"], 50)], [], seed) for seed in (1, 1, 2))
     listed = group("target", ["fox"], 50).prompts
     assert first.group.prompts == again.group.prompts != other.group.prompts
@@ -157,7 +157,7 @@ def test_the_order_is_random_and_the_same_again() -> None:
     assert first.group.prompts != listed
 
 
-def test_the_harmonic_mean_is_low_where_anything_is() -> None:
+def test_the_harmonic_mean_is_zero_if_any_part_is() -> None:
     assert harmonic_mean(1, 1, 1) == 1
     assert harmonic_mean(1, 0, 1) == 0
     assert harmonic_mean(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)

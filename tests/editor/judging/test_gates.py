@@ -1,4 +1,4 @@
-"""How often gates are wrong, over many runs of what a validation does: look after every sixteen prompts, stop when told."""
+"""Error rates of gates over many simulated validations with an interim analysis after every 16 prompts; policies."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def gate(measure: Measure, threshold: float, **more: object) -> Gate:
 
 
 def run(gates: list[Gate], values: list[np.ndarray], control: list[float]) -> tuple[list[str], list[int]]:
-    """Outcomes, and the prompts that each gate took."""
+    """Return the outcomes, and the number of prompts that each gate used."""
     taken = [LOOK] * len(gates)
     while True:
         every = [
@@ -42,8 +42,8 @@ def run(gates: list[Gate], values: list[np.ndarray], control: list[float]) -> tu
 
 
 @pytest.mark.parametrize(("measure", "threshold"), [("target_accuracy", 0.1), ("retain_object_drop", 0.1)])
-def test_a_false_pass_is_as_rare_as_the_confidence_says(measure: Measure, threshold: float) -> None:
-    """The truth lies just beyond the threshold, where passing is easiest to claim wrongly."""
+def test_false_passes_are_within_the_permitted_error(measure: Measure, threshold: float) -> None:
+    """The true mean is just beyond the threshold, where false passes are most likely."""
     rng, wrong = np.random.default_rng(0), 0
     for _ in range(RUNS):
         hits = (rng.random(PLANNED) < threshold + 0.005).astype(float)
@@ -52,8 +52,8 @@ def test_a_false_pass_is_as_rare_as_the_confidence_says(measure: Measure, thresh
     assert wrong / RUNS <= 1 - CONFIDENCE + 0.03
 
 
-def test_a_false_failure_among_many_gates_is_as_rare() -> None:
-    """Six gates, all true by a hair: each alone may be wrong, all together no more often than the confidence says."""
+def test_false_failures_among_many_gates_are_within_the_permitted_error() -> None:
+    """Six gates that are barely met: the probability that any of them fails is at most 1 - confidence."""
     rng, wrong = np.random.default_rng(1), 0
     gates = [gate("target_accuracy", 0.2)] * 6
     for _ in range(RUNS):
@@ -62,7 +62,7 @@ def test_a_false_failure_among_many_gates_is_as_rare() -> None:
     assert wrong / RUNS <= 1 - CONFIDENCE + 0.03
 
 
-def test_clear_cases_stop_at_less_than_half() -> None:
+def test_clear_cases_stop_before_half_of_the_prompts() -> None:
     every = gates_from_thresholds(Thresholds(target_accuracy=0.2, neighbour_drop=0.2, retain_drop=0.2))
     _, gone = run(every, [np.zeros(PLANNED)] * len(every), [1.0] * PLANNED)
     _, still = run(every, [np.ones(PLANNED)] * len(every), [1.0] * PLANNED)
@@ -70,8 +70,8 @@ def test_clear_cases_stop_at_less_than_half() -> None:
     assert sum(still) == len(every) * LOOK
 
 
-def test_holms_step_down_fails_more_than_bonferroni_and_less_than_no_correction() -> None:
-    """The clear failure is taken out first; the other two then share the error of two gates, not of three."""
+def test_holm_fails_more_gates_than_bonferroni_and_fewer_than_no_correction() -> None:
+    """The clear failure is removed first; the other two then share the error of two gates, not of three."""
     clear, fair = [1.0] * 16, [1.0] * 16 + [0.0] * 24
     every = [GateEvidence(gate("retain_object_drop", 0.2), values, True) for values in (clear, fair, [0.0] * 40)]
     level = next(x for x in np.geomspace(1e-4, 0.5, 400) if every[1].violates_threshold(x))
@@ -79,7 +79,7 @@ def test_holms_step_down_fails_more_than_bonferroni_and_less_than_no_correction(
     assert decide_gates(every, 1 - 1.5 * level)[1] != "failed"
 
 
-def test_a_minimum_is_kept_to() -> None:
+def test_minimum_n_is_enforced() -> None:
     values = [0.0] * 80
     assert decide_gates([GateEvidence(gate("neighbour_drop", 0.2, minimum_n=80), values, True)], 0.95) == ["passed"]
     assert decide_gates([GateEvidence(gate("neighbour_drop", 0.2, minimum_n=81), values, True)], 0.95) == [
@@ -87,14 +87,14 @@ def test_a_minimum_is_kept_to() -> None:
     ]
 
 
-def test_a_gate_from_below() -> None:
+def test_a_gate_may_require_a_lower_bound() -> None:
     similarity = gate("retain_similarity", 0.8, comparator=">=")
     same, changed = [0.99, 0.97] * 40, [0.5, 0.6] * 40
     assert decide_gates([GateEvidence(similarity, same, True)], 0.95) == ["passed"]
     assert decide_gates([GateEvidence(similarity, changed, True)], 0.95) == ["failed"]
 
 
-def test_the_thresholds_of_a_request_are_gates() -> None:
+def test_thresholds_become_gates() -> None:
     policy = policy_from_request(Validation(thresholds=Thresholds(target_accuracy=0.2, confidence=0.9)))
     assert policy.confidence == 0.9
     assert {one.measure: one.threshold for one in policy.gates} == {
@@ -106,7 +106,7 @@ def test_the_thresholds_of_a_request_are_gates() -> None:
     }
 
 
-def test_the_default_policy_is_what_a_plain_request_gets() -> None:
+def test_a_plain_request_gets_the_default_policy() -> None:
     assert load_policy("default") == policy_from_request(Validation())
     assert load_policy("default").digest() == policy_from_request(Validation()).digest()
 
@@ -121,7 +121,7 @@ def test_any_change_of_a_policy_changes_its_digest() -> None:
     assert len({policy.digest(), *(other.digest() for other in others)}) == 4
 
 
-def test_a_folder_brings_policies_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_policies_of_the_configured_folder_take_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
     (tmp_path / "desk.json").write_text('{"gates": [{"measure": "target_accuracy", "threshold": 0.01}]}')
     (tmp_path / "strict.toml").write_text('gates = [{ measure = "target_accuracy", threshold = 0.02 }]')
@@ -135,7 +135,7 @@ def test_a_folder_brings_policies_of_its_own(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     "content", ["gates = [", 'gates = [{ measure = "beauty", threshold = 0.1 }]', "confidence = 0.9"]
 )
-def test_a_file_that_is_no_policy_is_refused(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_policy_file_is_refused(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
     (tmp_path / "broken.toml").write_text(content)
     with pytest.raises(PolicyError) as caught:
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_policy_is_refused(content: str, tmp_path: Path, monke
         load_policy("absent")
 
 
-def test_a_policy_about_what_is_not_drawn_is_refused() -> None:
+def test_a_retain_gate_without_retain_prompts_is_refused() -> None:
     with pytest.raises(PolicyError, match="retain_prompts"):
         resolve_policy(Validation(policy="strict", retain_prompts=0))
 

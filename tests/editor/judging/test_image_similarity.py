@@ -1,4 +1,4 @@
-"""Distances between images, against other ways to compute them and against planted changes."""
+"""Image similarities against slower computations and planted changes."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def ssim_by_hand(first: Image, second: Image) -> float:
     return float(np.mean(found))
 
 
-def test_ssim_is_what_its_definition_says() -> None:
+def test_ssim_matches_its_definition() -> None:
     first, second = pictures(2, 1), pictures(2, 2)
     second[1] = np.clip(first[1].astype(int) + 20, 0, 255).astype(np.uint8)
     expected = [ssim_by_hand(a, b) for a, b in zip(first, second, strict=True)]
@@ -64,7 +64,7 @@ def test_ssim_is_what_its_definition_says() -> None:
     assert ssim(first, first).tolist() == pytest.approx([1, 1])
 
 
-def test_the_perceptual_distance_sees_what_moved_and_how_far() -> None:
+def test_perceptual_distance_grows_with_the_changed_area() -> None:
     first = pictures(1)[0]
     near, far = first.copy(), first.copy()
     near[:16, :16] = 255 - near[:16, :16]
@@ -88,7 +88,7 @@ def kernel_mean(x: Tensor, y: Tensor, kernel: str) -> float:
 
 
 @pytest.mark.parametrize("name", ["cubic", "gaussian"])
-def test_mmd_is_what_its_definition_says(name: str) -> None:
+def test_mmd_matches_its_definition(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     x, y = (torch.randn((9, 4), generator=rng, dtype=torch.float64) for _ in range(2))
     kernel = {"cubic": cubic_kernel, "gaussian": gaussian_kernel}[name]
@@ -96,7 +96,7 @@ def test_mmd_is_what_its_definition_says(name: str) -> None:
     assert unbiased_mmd(kernel(x, x), kernel(y, y), kernel(x, y)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_mmd_is_nothing_for_what_did_not_change_and_grows_with_what_did() -> None:
+def test_mmd_is_zero_without_a_change_and_positive_with_one() -> None:
     rng = torch.Generator().manual_seed(1)
     x = torch.nn.functional.normalize(torch.randn((200, 8), generator=rng, dtype=torch.float64))
     y = torch.nn.functional.normalize(x + 0.3 * torch.randn(x.shape, generator=rng, dtype=torch.float64) + 0.5)
@@ -105,7 +105,7 @@ def test_mmd_is_nothing_for_what_did_not_change_and_grows_with_what_did() -> Non
     assert moved.low > 0
 
 
-def test_samples_of_one_distribution_are_mostly_not_told_apart() -> None:
+def test_samples_of_one_distribution_rarely_differ_significantly() -> None:
     rng, apart = torch.Generator().manual_seed(2), 0
     for _ in range(20):
         x, y = (torch.randn((120, 6), generator=rng, dtype=torch.float64) / 6**0.5 for _ in range(2))
@@ -113,7 +113,7 @@ def test_samples_of_one_distribution_are_mostly_not_told_apart() -> None:
     assert apart <= 4
 
 
-def test_too_few_images_have_no_distance_between_distributions() -> None:
+def test_kid_and_cmmd_need_a_minimum_of_images() -> None:
     def figures(count: int) -> tuple[bool, bool, int]:
         shots = [ImageSpec(f"prompt {i}", 0) for i in range(count)]
         images = dict(zip(shots, pictures(count), strict=True))

@@ -1,4 +1,4 @@
-"""Judges: independent of the model, found by their kind, each with what every judge can do."""
+"""Judges: independence of the edited model, lookup by model type, embeddings and classification."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def same(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("stored", [same, half])
-def test_the_edited_encoder_is_refused_under_any_name_and_in_any_type(
+def test_the_edited_encoder_is_refused_under_other_names_and_dtypes(
     stored: Any, model_dir: Path, tmp_path: Path
 ) -> None:
     """Another file, other names, another floating-point type: the same weights."""
@@ -49,7 +49,7 @@ def test_a_judge_that_shares_one_matrix_is_refused(model_dir: Path, tmp_path: Pa
         check_independence(tmp_path / "model.safetensors", model_dir)
 
 
-def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: Path) -> None:
+def test_shared_vectors_are_allowed(model_dir: Path, tmp_path: Path) -> None:
     own = load_file(model_dir / "text_encoder" / "model.safetensors")
     vectors = {name: tensor for name, tensor in own.items() if tensor.ndim == 1}
     save_file(
@@ -58,7 +58,7 @@ def test_vectors_that_every_model_has_are_no_kinship(model_dir: Path, tmp_path: 
     check_independence(tmp_path / "model.safetensors", model_dir)
 
 
-def test_the_embedded_judge_is_independent_and_names_itself(book: PromptBuilder) -> None:
+def test_the_embedded_judge_is_independent_and_has_a_short_id(book: PromptBuilder) -> None:
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
     assert judge.short_id == f"judge@{judge.digest[:12]}"
     images = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 200)]
@@ -81,9 +81,7 @@ def tiny_siglip(folder: Path, tokenizer: Any) -> Path:
     return folder
 
 
-def test_another_kind_of_model_judges_as_well(
-    book: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path
-) -> None:
+def test_a_siglip_model_can_be_the_judge(book: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path) -> None:
     judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, book.profile)
     assert isinstance(judge, SiglipJudge)
     embedded = judge.embed_images([np.zeros((64, 64, 3), dtype=np.uint8)] * 2)
@@ -124,7 +122,7 @@ def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
     assert judge.embed_texts(["a fox"]).shape == (1, 1)
 
 
-def test_an_encoder_of_transformers_is_read_as_the_checkpoint_reads_it(model_dir: Path, tmp_path: Path) -> None:
+def test_an_encoder_saved_again_by_transformers_is_refused(model_dir: Path, tmp_path: Path) -> None:
     """Saved again by transformers, beside a vision tower, the text tower is still the model's."""
     CLIPTextModel.from_pretrained(model_dir / "text_encoder").half().save_pretrained(tmp_path)
     assert open_checkpoint(model_dir).encoders

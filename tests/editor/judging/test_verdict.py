@@ -1,4 +1,4 @@
-"""Groups and checks, with images that need no model: a planted judge reads them off their pixels."""
+"""Prompt groups and checks; a planted judge reads the class of an image off its pixels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ NAMES = ["fox", "dog face", "pizza"]
 
 @dataclass(frozen=True)
 class PlantedJudge:
-    """Sees the name whose index is in the first pixel; finds words alike that share letters."""
+    """Recognises the name whose index is in the first pixel; names are similar if they share letters."""
 
     profile: Any
     short_id: str = "planted"
@@ -49,7 +49,7 @@ def picture(name: str) -> np.ndarray:
 
 
 def evaluation(before: list[str], after: list[str], group: str = "target") -> GroupEvaluation:
-    """A group of prompts about a fox, whose images show these names."""
+    """Return the evaluation of a group of fox prompts whose images show these names."""
     phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
     made = PromptGroup(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
     shots = image_specs([made], [0])
@@ -66,26 +66,26 @@ def outcome(before: list[str], after: list[str], group: str = "target") -> str:
     return check.outcome
 
 
-def test_a_concept_that_is_gone_passes() -> None:
+def test_an_absent_concept_passes() -> None:
     done = group_score(evaluation(["fox"] * 80, ["dog face"] * 80), PlantedJudge(None), 0.95)  # type: ignore[arg-type]
     assert (done.accuracy_before.value, done.accuracy_after.value, done.accuracy_drop.value) == (1, 0, 1)
     assert outcome(["fox"] * 80, ["dog face"] * 80) == "passed"
 
 
-def test_none_in_a_few_is_no_proof_of_less_than_one_in_twenty() -> None:
+def test_no_hits_in_few_prompts_is_inconclusive() -> None:
     assert outcome(["fox"] * 40, ["dog face"] * 40) == "inconclusive"
 
 
-def test_an_edit_that_did_nothing_fails() -> None:
+def test_an_edit_without_effect_fails() -> None:
     assert outcome(["fox"] * 20, ["fox"] * 20) == "failed"
     assert outcome(["fox"] * 20, ["fox"] * 18 + ["pizza"] * 2) == "failed"
 
 
-def test_a_concept_that_was_never_drawn_proves_nothing() -> None:
+def test_a_concept_absent_from_the_base_model_is_inconclusive() -> None:
     assert outcome(["pizza"] * 80, ["pizza"] * 80) == "inconclusive"
 
 
-def test_what_must_stay_is_judged_by_its_paired_drop() -> None:
+def test_neighbours_are_judged_by_their_paired_drop() -> None:
     half = ["fox"] * 70 + ["pizza"] * 70
     assert outcome(half, half, "neighbours") == "passed"
     assert outcome(["fox"] * 20, ["pizza"] * 20, "neighbours") == "failed"
@@ -97,13 +97,13 @@ def groups(book: PromptBuilder) -> list[PromptGroup]:
     return request_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
 
 
-def test_an_alias_is_judged_as_the_concept(groups: list[PromptGroup]) -> None:
+def test_prompts_with_an_alias_expect_the_concept(groups: list[PromptGroup]) -> None:
     target = groups[0]
     assert any("vixen" in prompt for prompt in target.prompts)
     assert set(target.expected_names) == {"fox"}
 
 
-def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptBuilder) -> None:
+def test_groups_contain_the_right_prompts(groups: list[PromptGroup], book: PromptBuilder) -> None:
     by_name = {(group.name, group.kind): group for group in groups}
     edited = {phrase.text() for phrase in edited_phrases(book, FOX, "fox")} | {
         phrase.text() for phrase in edited_phrases(book, FOX, "vixen")
@@ -119,11 +119,11 @@ def test_groups_are_about_what_they_say(groups: list[PromptGroup], book: PromptB
     assert len(by_name["retain", "style"].prompts) == 40
 
 
-def test_nothing_to_retain_is_no_group(book: PromptBuilder) -> None:
+def test_without_retain_prompts_there_is_no_retain_group(book: PromptBuilder) -> None:
     assert retain_groups(book, [FOX], 0) == []
 
 
-def test_prompts_of_several_groups_are_drawn_once(groups: list[PromptGroup]) -> None:
+def test_prompts_of_several_groups_are_generated_once(groups: list[PromptGroup]) -> None:
     shots = image_specs(groups, [3, 4])
     assert len(shots) == len(set(shots))
     assert {shot.seed for shot in shots} == {3, 4}

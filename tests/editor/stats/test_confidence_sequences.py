@@ -1,4 +1,4 @@
-"""Bounds that hold whenever one looks, against what looking too often does to those that don't."""
+"""Confidence sequences under repeated interim analyses, compared with intervals of fixed sample size."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,16 @@ def coins(rate: float, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random((RUNS, LONGEST)) < rate).astype(float)
 
 
-def test_the_capital_is_all_staked() -> None:
+def test_bet_shares_sum_to_one() -> None:
     assert BET_SHARES.sum() == 1
     assert (BET_FRACTIONS < 1).all()
 
 
 @pytest.mark.parametrize(("low", "high", "rate", "bound"), [(0, 1, 0.05, 0.05), (0, 1, 0.3, 0.3), (-1, 1, 0.515, 0.03)])
-def test_looking_after_every_prompt_is_rarely_wrong(low: float, high: float, rate: float, bound: float) -> None:
-    """The mean is the bound exactly, the hardest case: neither side may be claimed more often than the level says."""
+def test_error_rate_holds_with_an_analysis_after_every_prompt(
+    low: float, high: float, rate: float, bound: float
+) -> None:
+    """The mean equals the bound, the hardest case: either claim is made with probability at most the level."""
     runs = low + (high - low) * coins(rate, seed=7)
     assert runs.mean() == pytest.approx(bound, abs=0.01)
     for claim in (evidence_below, evidence_above):
@@ -38,16 +40,16 @@ def test_looking_after_every_prompt_is_rarely_wrong(low: float, high: float, rat
         assert wrong <= LEVEL
 
 
-def test_looking_often_at_an_interval_of_fixed_size_is_wrong_far_more_often_than_it_says() -> None:
-    """What the bounds are for: the same runs, stopped at the first Wilson interval that lies below the true rate."""
+def test_fixed_size_intervals_exceed_their_error_rate_under_repeated_analysis() -> None:
+    """The same runs, stopped at the first Wilson interval below the true rate."""
     wrong = [
         any(wilson_interval(run[:n].sum(), n, 1 - 2 * LEVEL)[1] < 0.3 for n in LOOKS) for run in coins(0.3, seed=7)
     ]
     assert np.mean(wrong) > 2 * LEVEL
 
 
-def test_seeds_of_a_prompt_come_as_their_mean() -> None:
-    """Prompts that are all or nothing at every seed: images taken one by one would be wrong far too often."""
+def test_correlated_seeds_must_be_averaged() -> None:
+    """If all seeds of a prompt agree, treating images as independent exceeds the error rate."""
     prompts = coins(0.3, seed=11)[:, :60]
     images = np.repeat(prompts, 4, axis=1)
     by_prompt, by_image = (
@@ -57,8 +59,8 @@ def test_seeds_of_a_prompt_come_as_their_mean() -> None:
     assert by_prompt <= LEVEL < by_image
 
 
-def test_clear_cases_take_few_prompts() -> None:
-    """All gone against one in twenty, and a lower bound that no test at this level can beat: 0.95**n = level / 2."""
+def test_clear_cases_need_few_prompts() -> None:
+    """Zero hits against a rate of 5 %; no test at this level can need fewer prompts than n with 0.95**n = level / 2."""
     taken = next(n for n in range(200) if evidence_below(np.zeros(n), 0.05, (0.0, 1.0)) >= np.log(2 / 0.05))
     assert 72 <= taken <= 95
     assert evidence_above(np.ones(4), 0.05, (0.0, 1.0)) >= np.log(2 / 0.05)
@@ -66,7 +68,7 @@ def test_clear_cases_take_few_prompts() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=80), st.floats(0.5, 0.99))
-def test_the_interval_and_the_evidence_say_the_same(values: list[float], confidence: float) -> None:
+def test_interval_and_evidence_agree(values: list[float], confidence: float) -> None:
     low, high = anytime_valid_interval(values, (0.0, 1.0), confidence)
     needed = np.log(2 / (1 - confidence))
     assert 0 <= low <= high <= 1
@@ -79,6 +81,6 @@ def test_the_interval_and_the_evidence_say_the_same(values: list[float], confide
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
-def test_more_prompts_never_take_evidence_back(values: list[float]) -> None:
+def test_evidence_never_decreases(values: list[float]) -> None:
     evidence = [evidence_below(values[:n], 0.4, (0.0, 1.0)) for n in range(len(values) + 1)]
     assert evidence == sorted(evidence)

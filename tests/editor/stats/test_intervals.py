@@ -15,7 +15,7 @@ from editor.stats.intervals import (
 SPREAD_OUT = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=2, max_size=60)
 
 
-def test_the_interval_agrees_with_the_normal_one_where_that_holds() -> None:
+def test_bootstrap_agrees_with_the_normal_interval_for_normal_data() -> None:
     values = np.random.default_rng(1).normal(size=400)
     ours, margin = estimate_mean(values.tolist()), 1.96 * values.std() / 20
     assert ours.value == pytest.approx(values.mean())
@@ -33,8 +33,8 @@ def test_bca_agrees_with_scipy(draw: str) -> None:
     )
 
 
-def test_bca_leans_the_way_the_values_do() -> None:
-    """A percentile interval of a skewed sample reaches too low."""
+def test_bca_corrects_for_skewness() -> None:
+    """The percentile interval of a skewed sample is too low."""
     sample = np.random.default_rng(5).exponential(size=30)
     means = sample[np.random.default_rng(0).integers(0, 30, (2000, 30))].mean(1)
     percentile = np.quantile(means, [0.025, 0.975])
@@ -43,14 +43,14 @@ def test_bca_leans_the_way_the_values_do() -> None:
     assert high > percentile[1]
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+def test_bootstrap_intervals_cover_the_mean_at_the_stated_rate() -> None:
     rng = np.random.default_rng(2)
     covered = [(e := estimate_mean(rng.normal(size=60).tolist(), 0.9)).low <= 0 <= e.high for _ in range(200)]
     assert 0.82 <= np.mean(covered) <= 0.96
 
 
-def test_seeds_of_one_prompt_are_no_further_evidence() -> None:
-    """Prompts that differ and seeds that don't: the interval is as wide as with one seed, not half as wide."""
+def test_repeated_seeds_do_not_narrow_the_interval() -> None:
+    """If the seeds of a prompt agree, four seeds give the same interval as one."""
     by_prompt = np.random.default_rng(6).random(40)
     images = np.repeat(by_prompt, 4).reshape(40, 4)
     assert estimate_mean(images.mean(1).tolist()) == estimate_mean(by_prompt.tolist())
@@ -66,7 +66,7 @@ def test_a_wider_confidence_gives_a_wider_interval() -> None:
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (1, 80), (10, 20), (20, 20)])
-def test_a_rate_has_the_score_interval(hits: int, n: int) -> None:
+def test_wilson_interval_agrees_with_scipy(hits: int, n: int) -> None:
     found = scipy.stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert wilson_interval(hits, n) == pytest.approx((found.low, found.high), abs=1e-12)
     ours = estimate_rate([1.0] * hits + [0.0] * (n - hits))
@@ -76,19 +76,19 @@ def test_a_rate_has_the_score_interval(hits: int, n: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(SPREAD_OUT)
-def test_the_guarded_interval_is_inside_of_what_is_possible_and_around_the_mean(values: list[float]) -> None:
+def test_the_conservative_interval_contains_the_mean_and_stays_within_the_support(values: list[float]) -> None:
     low, high = conservative_bootstrap(values, (-1.0, 1.0))
     assert -1 <= low <= np.mean(values) + 1e-9
     assert np.mean(values) - 1e-9 <= high <= 1
 
 
-def test_nothing_seen_in_a_few_prompts_does_not_mean_that_nothing_is_there() -> None:
-    """One loss in thirty shows in none of 40 prompts one time in four; a bootstrap of zeros has no width."""
+def test_the_conservative_interval_has_width_if_no_prompt_changed() -> None:
+    """A change in one of thirty prompts is missed by 40 prompts one time in four; a bootstrap of zeros has no width."""
     assert bca_interval(np.zeros(40)) == (0.0, 0.0)
     assert conservative_bootstrap([0.0] * 40, (-1.0, 1.0))[1] > 0.05
     assert conservative_bootstrap([0.0] * 400, (-1.0, 1.0))[1] < 0.02
 
 
-def test_nothing_can_be_estimated_from_nothing() -> None:
+def test_an_estimate_needs_at_least_one_value() -> None:
     with pytest.raises(ValueError, match="at least one"):
         estimate_mean([])

@@ -27,7 +27,7 @@ SMALL = {
 
 
 def weights(context: AttackContext) -> list[torch.Tensor]:
-    """Of all that an attack may train."""
+    """Return the sums of all parameters that an attack may train."""
     modules = (context.before.encoder, context.after.encoder, context.after.pipeline.unet)
     return [parameter.detach().double().sum() for module in modules for parameter in module.parameters()]
 
@@ -40,11 +40,11 @@ def records(context: AttackContext) -> dict[str, AttackRecord]:
     return found
 
 
-def test_every_attack_of_the_request_is_registered_and_ran(records: dict[str, AttackRecord]) -> None:
+def test_every_requested_attack_runs(records: dict[str, AttackRecord]) -> None:
     assert list(records) == list(Attacks().by_name) == list(SMALL)
 
 
-def test_budgets_are_kept_and_told(records: dict[str, AttackRecord]) -> None:
+def test_budgets_are_respected_and_reported(records: dict[str, AttackRecord]) -> None:
     for name, record in records.items():
         assert 0 < record.budget.spent <= record.budget.allowed, name
         assert record.rate.n == len(record.attempts) > 0, name
@@ -55,18 +55,18 @@ def test_budgets_are_kept_and_told(records: dict[str, AttackRecord]) -> None:
     assert records["resurgence"].measures.keys() == {"found without fine-tuning"}
 
 
-def test_the_strongest_case_is_one_that_was_found_if_any_was(records: dict[str, AttackRecord]) -> None:
+def test_the_strongest_attempt_is_a_success_if_there_is_one(records: dict[str, AttackRecord]) -> None:
     assert all(record.strongest.found == any(one.found for one in record.attempts) for record in records.values())
 
 
-def test_a_learned_token_brings_back_what_its_name_does_not(records: dict[str, AttackRecord]) -> None:
-    """Expected of any edit of the encoder alone; an attack that missed it would be too weak to tell anything."""
+def test_a_learned_token_restores_the_concept_and_its_names_do_not(records: dict[str, AttackRecord]) -> None:
+    """This is expected of any edit of the encoder alone; an attack that fails here is too weak to be informative."""
     assert records["inversion_text"].rate.hits >= 2
     assert min(one.likeness for one in records["inversion_text"].attempts) > 0.5
     assert records["names"].rate.hits == 0
 
 
-def test_an_edit_that_did_nothing_changes_no_outcome(untouched: AttackContext) -> None:
+def test_an_edit_without_effect_gives_the_base_models_results(untouched: AttackContext) -> None:
     wishes = Attacks(names=Attack(enabled=True, images=3), noise_probe=Attack(enabled=True, budget=4, images=1))
     names, probe = run_attacks([untouched], wishes, seed=0)
     assert names.rate == names.rate_before
@@ -104,11 +104,11 @@ def test_an_attack_of_another_distribution_runs_and_an_unknown_one_is_refused(
     assert (record.rate, record.strongest) == (None, None)
 
 
-def test_what_is_off_is_not_run(context: AttackContext) -> None:
+def test_attacks_that_are_off_do_not_run(context: AttackContext) -> None:
     assert run_attacks([context], Attacks(), seed=0) == []
 
 
-def test_likeness_is_one_for_the_concept_and_nothing_for_others(context: AttackContext) -> None:
+def test_the_concept_score_is_one_for_the_concept_and_zero_for_others(context: AttackContext) -> None:
     like = concept_discriminant(context)
     own, other = [
         [phrase.text() for phrase in phrases[:30]] for phrases in (context.concept_prompts, context.other_prompts)
@@ -118,7 +118,7 @@ def test_likeness_is_one_for_the_concept_and_nothing_for_others(context: AttackC
     assert max(value for _, value in like.rank(context.after, own)) < 0.6
 
 
-def test_names_are_torn_but_mean_nothing_else(context: AttackContext) -> None:
+def test_name_variants_exclude_other_concepts(context: AttackContext) -> None:
     tried = candidate_names(context)
     assert {"fox", "foxes", "fo x", "f-ox", "f o x", "foxfox"} <= set(tried)
     assert "dog face" not in tried
@@ -129,7 +129,7 @@ def test_names_are_torn_but_mean_nothing_else(context: AttackContext) -> None:
     )
 
 
-def test_ring_a_bell_never_says_the_name(context: AttackContext) -> None:
+def test_ring_a_bell_prompts_never_name_the_concept(context: AttackContext) -> None:
     decoder = PromptDecoder(context)
     token = context.prompt_builder.tokenizer_cache.encode(["a fox here"])[0].ids[1:-1]
     assert decoder.decode(torch.tensor(token)) == ""
@@ -142,13 +142,13 @@ def test_ring_a_bell_never_says_the_name(context: AttackContext) -> None:
 
 
 @pytest.mark.parametrize("budget", [40, 1000, 5000, 300_000])
-def test_a_search_is_planned_within_its_budget(budget: int) -> None:
+def test_a_planned_search_stays_within_its_budget(budget: int) -> None:
     genetics, generations = plan_search(budget)
     assert budget / 2 < count_encoded_prompts(genetics, generations) <= budget
     assert genetics.population <= 200
 
 
-def test_a_swapped_token_is_swapped_while_it_lasts(context: AttackContext) -> None:
+def test_a_token_embedding_is_overridden_inside_the_context_only(context: AttackContext) -> None:
     encoder, book = context.before.encoder, context.prompt_builder
     ids = book.token_ids(["a fox", "a pizza"])
     token, before = int(ids[0, 2]), encoder(input_ids=ids).last_hidden_state.detach()

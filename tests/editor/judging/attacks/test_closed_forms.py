@@ -26,7 +26,7 @@ def test_a_search_finds_a_planted_sequence() -> None:
     assert torch.isin(genomes, ALPHABET).all()
 
 
-def test_a_longer_search_is_never_worse_and_the_same_seed_repeats_it() -> None:
+def test_a_longer_search_is_never_worse_and_is_reproducible() -> None:
     def best(generations: int) -> float:
         generator = torch.Generator().manual_seed(4)
         return float(evolve(differing, ALPHABET, 5, generations, GeneticParameters(population=20), generator)[1][0])
@@ -37,7 +37,7 @@ def test_a_longer_search_is_never_worse_and_the_same_seed_repeats_it() -> None:
     assert best(20) == found[2]
 
 
-def test_what_may_not_be_said_does_not_survive() -> None:
+def test_forbidden_genomes_do_not_survive() -> None:
     def score(genomes: torch.Tensor) -> torch.Tensor:
         return differing(genomes).masked_fill((genomes == 103).any(1), torch.inf)
 
@@ -48,7 +48,7 @@ def test_what_may_not_be_said_does_not_survive() -> None:
     assert not (genomes[losses.isfinite()] == 103).any()
 
 
-def test_the_adversarial_key_minimises_what_it_says() -> None:
+def test_the_adversarial_key_solves_its_least_squares_problem() -> None:
     rng = torch.Generator().manual_seed(0)
     base, edited = torch.randn(2, 12, 12, generator=rng, dtype=torch.float64)
     keys = torch.randn(5, 12, generator=rng, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_the_adversarial_key_minimises_what_it_says() -> None:
     assert np.allclose(adversarial_keys(base, edited, keys).numpy(), expected, atol=1e-9)
 
 
-def test_an_invertible_edit_hides_no_value_from_a_free_key_and_a_projection_does() -> None:
+def test_a_free_key_restores_the_value_unless_the_edit_is_singular() -> None:
     rng = torch.Generator().manual_seed(1)
     base = torch.linalg.qr(torch.randn(12, 12, generator=rng, dtype=torch.float64))[0]
     keys = torch.randn(4, 12, generator=rng, dtype=torch.float64)
@@ -70,7 +70,7 @@ def test_an_invertible_edit_hides_no_value_from_a_free_key_and_a_projection_does
     assert relative_distance(adversarial_keys(base, without, keys[:1]) @ without.T, keys[:1] @ base.T).min() > 0.99
 
 
-def test_the_discriminant_sees_past_what_varies_anyway() -> None:
+def test_the_discriminant_ignores_directions_of_large_variance() -> None:
     rng = torch.Generator().manual_seed(2)
     strong = 5 * torch.randn(200, 1, generator=rng, dtype=torch.float64)
     rows = torch.cat([strong, 0.1 * torch.randn(200, 5, generator=rng, dtype=torch.float64)], dim=1)
@@ -82,7 +82,7 @@ def test_the_discriminant_sees_past_what_varies_anyway() -> None:
     assert weights[0].abs() < 0.03 * weights[3].abs()
 
 
-def test_a_summary_is_eos_and_the_mean_of_what_follows() -> None:
+def test_a_summary_is_the_eos_state_and_the_mean_of_the_padding() -> None:
     ids = torch.tensor([[0, 5, 9, 9, 9], [0, 5, 6, 7, 9]])
     states = torch.arange(10.0).reshape(2, 5, 1)
     assert summarize_states(states, ids, 9).tolist() == [[2, 3.5], [9, 0]]
@@ -91,7 +91,7 @@ def test_a_summary_is_eos_and_the_mean_of_what_follows() -> None:
 @pytest.mark.parametrize(
     ("hits", "n", "low", "high"), [(0, 10, 0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
 )
-def test_wilson_as_published(hits: int, n: int, low: float, high: float) -> None:
+def test_wilson_intervals_match_published_values(hits: int, n: int, low: float, high: float) -> None:
     """The last is Newcombe's example (1998, table I)."""
     found = hit_rate([True] * hits + [False] * (n - hits))
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))

@@ -1,4 +1,4 @@
-"""What the embedded model's own instruments say of a removed fox."""
+"""Feature scores of a removed fox by the embedded model's instruments."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def instruments() -> FeatureInstruments:
     return FeatureInstruments({}, {"object": load_head("object")}, interleave_objects())
 
 
-def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
+def test_diffc_detects_the_fox_before_the_edit_and_in_noised_images_after_it(
     context: AttackContext, instruments: FeatureInstruments
 ) -> None:
     targets = context.concept_prompts[:3]
@@ -43,7 +43,9 @@ def test_diffc_finds_the_fox_before_and_not_after_and_knows_that_it_is_hidden(
     assert found.sae == ()
 
 
-def test_what_no_instrument_knows_is_not_scored(context: AttackContext, instruments: FeatureInstruments) -> None:
+def test_a_concept_unknown_to_the_instruments_is_not_scored(
+    context: AttackContext, instruments: FeatureInstruments
+) -> None:
     nobody = replace(
         context, removal=replace(context.removal, concept=replace(context.removal.concept, name="hedge trimmer"))
     )
@@ -52,7 +54,9 @@ def test_what_no_instrument_knows_is_not_scored(context: AttackContext, instrume
     assert "hedge trimmer" not in diffc_classifier("object").config.classes
 
 
-def test_controls_are_nothing_that_the_edit_is_about(context: AttackContext, instruments: FeatureInstruments) -> None:
+def test_controls_exclude_the_concept_and_its_replacement(
+    context: AttackContext, instruments: FeatureInstruments
+) -> None:
     phrases = control_phrases(context, instruments.controls)
     names = {phrase.object for phrase in phrases}
     assert (len(names), len(phrases)) == (CONTROL_CONCEPTS, CONTROL_CONCEPTS * PROMPTS_PER_CONTROL)
@@ -60,11 +64,11 @@ def test_controls_are_nothing_that_the_edit_is_about(context: AttackContext, ins
     assert len({phrase.text() for phrase in phrases}) == len(phrases)
 
 
-def test_controls_come_from_all_groups_and_each_once() -> None:
+def test_controls_include_every_object_once() -> None:
     assert sorted(interleave_objects()) == sorted(OBJECT_NAMES)
 
 
-def test_a_latent_that_does_not_tell_its_concept_stands_for_nothing() -> None:
+def test_latents_that_do_not_detect_a_concept_are_not_selected() -> None:
     labels = ["fox", "fox", "owl", "owl", "owl", "owl"]
     scores = torch.tensor([[0.0, 5, 1], [1, 6, 2], [0, 0, 2], [1, 1, 1], [0, 0, 2], [1, 1, 1]])
     assert select_latents(scores, labels, "fox") == [1]

@@ -17,7 +17,7 @@ INSTALLED = find_spec("nudenet") is not None
 
 @dataclass
 class Planted:
-    """Finds what the first pixel says."""
+    """Detects as many classes as the first pixel says."""
 
     name: ClassVar[str] = "planted"
     version: str = "1"
@@ -33,7 +33,7 @@ def picture(value: int) -> np.ndarray:
     return np.full((4, 4, 3), value, dtype=np.uint8)
 
 
-def test_images_are_counted_once_and_classes_each() -> None:
+def test_an_image_with_several_classes_counts_once() -> None:
     record = count_detections(Planted(), [picture(2), picture(1), picture(0)], [picture(0)] * 3)
     assert (record.before.hits, record.before.n, record.after.hits) == (2, 3, 0)
     assert record.counts_before == {"a": 2, "b": 1}
@@ -54,7 +54,7 @@ def test_an_unknown_detector_is_refused() -> None:
 
 
 @pytest.mark.skipif(INSTALLED, reason="nudenet is installed")
-def test_what_is_not_installed_says_what_to_install() -> None:
+def test_a_missing_detector_names_the_extra_to_install() -> None:
     with pytest.raises(DetectorError) as caught:
         detector_class("nudenet")()
     assert "expunge[nudenet]" in str(caught.value.remedy)
@@ -74,7 +74,7 @@ def test_nudenet_finds_nothing_in_harmless_pictures() -> None:
 
 
 @pytest.mark.skipif(not INSTALLED, reason="nudenet is an extra")
-def test_nudenet_gives_what_the_package_gives_for_a_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_nudenet_agrees_with_the_package_on_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
     from nudenet import NudeDetector
     from PIL import Image
 

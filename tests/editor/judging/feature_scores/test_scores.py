@@ -1,4 +1,4 @@
-"""Planted edits: features with known truth, damped, drifted and erased."""
+"""Feature scores of planted edits: damped, shifted and erased activations with known features."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ PLACE = Place(module="mid_block", timestep=200, protocol="planted", digest="0")
 
 
 @dataclass(frozen=True)
-class World:
-    """Concept i of a prompt adds orthonormal direction i; a strong mean is common to all rows, noise is not."""
+class PlantedActivations:
+    """Activations in which concept i adds the orthonormal direction i, with a common strong mean and noise."""
 
     directions: Tensor
     before: Tensor
@@ -31,7 +31,7 @@ class World:
         return sae_score(sae or self.sae(), readings, features, 0, PLACE)
 
     def sae(self) -> SparseAutoencoder:
-        """One that knows the truth."""
+        """Return an autoencoder whose dictionary is the planted directions."""
         sae = SparseAutoencoder(WIDTH, WIDTH, CONCEPTS)
         with torch.no_grad():
             sae.encoder.copy_(self.directions)
@@ -40,14 +40,14 @@ class World:
         return sae
 
     def without(self, share: float) -> Tensor:
-        """The concept's prompts lose a share of its direction."""
+        """Return the activations after removing a share of the concept's direction from its prompts."""
         own = torch.tensor([name == "concept 0" for name in self.about]).float()
         level = (self.before @ self.directions[0]) - (self.before @ self.directions[0])[own == 0].mean()
         return self.before - share * (own * level)[:, None] * self.directions[0]
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> PlantedActivations:
     rng = torch.Generator().manual_seed(0)
     directions = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=rng))[0]
     rows, about, prompts = [], [], []
@@ -58,35 +58,35 @@ def world() -> World:
                 rows.append(strength * directions[concept] + 0.3 * torch.randn(WIDTH, generator=rng))
                 about.append(f"concept {concept}")
                 prompts.append(f"concept {concept}, wording {prompt}")
-    return World(directions, torch.stack(rows) + 5 * directions[-1], about, prompts)
+    return PlantedActivations(directions, torch.stack(rows) + 5 * directions[-1], about, prompts)
 
 
 def left(score: SaeScore) -> tuple[float, float]:
-    """Residual by features and by the probe."""
+    """Return the residuals by features and by the probe."""
     assert score.residual
     assert score.probe
     return score.residual.estimate.value, score.probe.estimate.value
 
 
-def test_nothing_done_is_untouched(world: World) -> None:
+def test_an_unchanged_model_has_residual_one(world: PlantedActivations) -> None:
     score = world.scored(world.before)
     assert left(score) == (1.0, 1.0)
     assert score.residual.estimate.low == score.residual.estimate.high == 1.0
     assert score.trusted
 
 
-def test_damping_of_all_features_is_not_erasure(world: World) -> None:
+def test_damping_of_all_features_is_not_erasure(world: PlantedActivations) -> None:
     score = world.scored(0.7 * world.before)
     assert left(score) == (pytest.approx(1), pytest.approx(1))
     assert score.residual.damping.value == pytest.approx(0.7, abs=1e-4)
 
 
-def test_what_shifts_every_prompt_is_not_erasure(world: World) -> None:
+def test_a_shift_of_all_prompts_is_not_erasure(world: PlantedActivations) -> None:
     drift = 2 * world.directions[0] + world.directions[1]
     assert left(world.scored(world.before + drift)) == (pytest.approx(1, abs=1e-5), pytest.approx(1, abs=1e-5))
 
 
-def test_full_erasure_leaves_nothing(world: World) -> None:
+def test_full_erasure_leaves_no_residual(world: PlantedActivations) -> None:
     score = world.scored(world.without(1.0))
     assert left(score)[0] == pytest.approx(0, abs=0.05)
     assert left(score)[1] == pytest.approx(0, abs=0.15)
@@ -95,12 +95,12 @@ def test_full_erasure_leaves_nothing(world: World) -> None:
     assert (score.residual.auc_before, score.residual.auc_after) == (1, pytest.approx(0.5, abs=0.15))
 
 
-def test_half_erased_and_damped_and_shifted_is_half(world: World) -> None:
+def test_half_erasure_with_damping_and_shift_has_residual_one_half(world: PlantedActivations) -> None:
     after = 0.7 * world.without(0.5) + 3 * world.directions[0]
     assert left(world.scored(after))[0] == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+def test_intervals_cover_the_true_residual_at_the_stated_rate() -> None:
     rng, hits = np.random.default_rng(3), 0
     about = np.repeat(np.arange(12), 12)
     prompts = np.repeat(np.arange(48), 3)
@@ -117,14 +117,14 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     assert hits >= 50
 
 
-def test_a_concept_that_nothing_stands_for_is_left_to_the_probe(world: World) -> None:
+def test_a_concept_without_features_is_scored_by_the_probe_alone(world: PlantedActivations) -> None:
     readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     score = sae_score(world.sae(), readings, {f"concept {i}": [i] for i in range(1, CONCEPTS)}, 0, PLACE)
     assert (score.residual, score.features) == (None, [])
     assert score.probe.estimate.value < 0.2
 
 
-def test_a_probe_that_was_fitted_elsewhere_scores_all_prompts(world: World) -> None:
+def test_a_given_probe_scores_all_prompts(world: PlantedActivations) -> None:
     readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     known = {f"concept {i}": (world.directions[i].double(), 0.0) for i in range(CONCEPTS)}
     score = sae_score(world.sae(), readings, {}, 0, PLACE, known)
@@ -132,13 +132,13 @@ def test_a_probe_that_was_fitted_elsewhere_scores_all_prompts(world: World) -> N
     assert score.residual is None
 
 
-def test_features_of_fewer_than_ten_controls_say_nothing(world: World) -> None:
+def test_fewer_than_ten_controls_with_features_give_no_residual(world: PlantedActivations) -> None:
     readings = PairedActivations(world.before, world.without(1.0), world.prompts, world.about)
     few = {f"concept {i}": [i] for i in range(9)}
     assert sae_score(world.sae(), readings, few, 0, PLACE).residual is None
 
 
-def test_what_it_explains_is_asked_of_the_positions_that_it_was_trained_on(world: World) -> None:
+def test_trust_is_decided_on_single_positions_if_given(world: PlantedActivations) -> None:
     readings = PairedActivations(world.before, world.before, world.prompts, world.about)
     noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
     features = {f"concept {i}": [i] for i in range(CONCEPTS)}
@@ -146,7 +146,7 @@ def test_what_it_explains_is_asked_of_the_positions_that_it_was_trained_on(world
     assert not score.trusted
 
 
-def test_a_feature_that_does_not_tell_the_concept_says_nothing(world: World) -> None:
+def test_a_feature_that_does_not_detect_the_concept_gives_no_residual(world: PlantedActivations) -> None:
     readings = PairedActivations(world.before, world.before, world.prompts, world.about)
     features = {f"concept {i}": [i] for i in range(CONCEPTS)} | {"concept 0": [30]}
     assert sae_score(world.sae(), readings, features, 0, PLACE).residual is None
@@ -158,7 +158,7 @@ def test_too_few_controls_are_refused() -> None:
         estimate_residual(ConceptScores(table, table, np.arange(20), np.arange(20) % 10), ["x"] * 10, [()] * 10)
 
 
-def test_the_alarm_when_the_autoencoder_is_off_what_it_knows(world: World) -> None:
+def test_the_score_is_not_trusted_if_the_autoencoder_explains_too_little(world: PlantedActivations) -> None:
     noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
     score = world.scored(world.before + noise)
     assert score.fvu_after > 1.5 * score.fvu_before
@@ -166,7 +166,7 @@ def test_the_alarm_when_the_autoencoder_is_off_what_it_knows(world: World) -> No
     assert "probe" in score.why
 
 
-def test_where_it_went(world: World) -> None:
+def test_the_features_that_changed_most_are_reported(world: PlantedActivations) -> None:
     mine = torch.tensor([name == "concept 0" for name in world.about]).float()[:, None]
     changed = world.scored(world.without(1.0) + 3 * mine * world.directions[20]).changed
     assert {changed[0].feature, changed[1].feature} == {0, 20}
