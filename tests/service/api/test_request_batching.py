@@ -30,53 +30,53 @@ def pending_edit(concept: str = "fox", key: str | None = None, model: str = "tin
     return PendingEdit(DESK, Scope(DESK.key_id, "POST /v1/edits", key) if key else None, request)
 
 
-def outcomes(app_state: AppState, *several: PendingEdit) -> list[Submission | BaseException]:
+def submit_concurrently(app_state: AppState, *pending: PendingEdit) -> list[Submission | BaseException]:
     async def post() -> list[Submission | BaseException]:
         batched_calls = BatchedCalls.from_app_state(app_state)
-        return await asyncio.gather(*map(batched_calls.submit_edit, several), return_exceptions=True)
+        return await asyncio.gather(*map(batched_calls.submit_edit, pending), return_exceptions=True)
 
     return asyncio.run(post())
 
 
 def test_calls_during_a_batch_form_the_next_batch() -> None:
-    first, go_on, calls = threading.Event(), threading.Event(), list[list[int]]()
+    first, resume, calls = threading.Event(), threading.Event(), list[list[int]]()
 
     def double(items: Sequence[int]) -> list[int | Exception]:
         calls.append(list(items))
         first.set()
-        assert go_on.wait(5)
+        assert resume.wait(5)
         return [ValueError("13") if item == 13 else 2 * item for item in items]
 
-    async def ask() -> list[int | BaseException]:
-        gathering = Batcher(double)
-        alone = asyncio.create_task(gathering(1))
+    async def call_batcher() -> list[int | BaseException]:
+        batcher = Batcher(double)
+        alone = asyncio.create_task(batcher(1))
         await asyncio.to_thread(first.wait, 5)
-        others = [asyncio.create_task(gathering(number)) for number in (2, 13, 4)]
+        others = [asyncio.create_task(batcher(number)) for number in (2, 13, 4)]
         await asyncio.sleep(0)
-        others[0].cancel()  # a client that is gone does no harm to the others
-        go_on.set()
+        others[0].cancel()  # a client that disconnects does not affect the others
+        resume.set()
         return await asyncio.gather(alone, *others, return_exceptions=True)
 
-    one, gone, unlucky, four = asyncio.run(ask())
+    one, canceled_call, failed_call, four = asyncio.run(call_batcher())
     assert calls == [[1], [2, 13, 4]]
     assert (one, four) == (2, 8)
-    assert isinstance(gone, asyncio.CancelledError)
-    assert isinstance(unlucky, ValueError)
+    assert isinstance(canceled_call, asyncio.CancelledError)
+    assert isinstance(failed_call, ValueError)
 
 
 def test_error_of_a_batch_is_raised_to_all_callers() -> None:
     def work(items: Sequence[int]) -> list[int | Exception]:
         raise StoreUnavailable("away.")
 
-    async def ask() -> list[int | BaseException]:
-        gathering = Batcher(work)
-        return await asyncio.gather(gathering(1), gathering(2), return_exceptions=True)
+    async def call_batcher() -> list[int | BaseException]:
+        batcher = Batcher(work)
+        return await asyncio.gather(batcher(1), batcher(2), return_exceptions=True)
 
-    assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(ask()))
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in asyncio.run(call_batcher()))
 
 
 def test_rejected_edit_does_not_affect_others(app_state: AppState, database: Database) -> None:
-    made = outcomes(
+    results = submit_concurrently(
         app_state,
         pending_edit(key="a"),
         pending_edit("pizza", key="a"),
@@ -85,7 +85,7 @@ def test_rejected_edit_does_not_affect_others(app_state: AppState, database: Dat
         pending_edit("very " * 40),
         pending_edit("rocket"),
     )
-    first, reused, unknown, again, long, last = made
+    first, reused, unknown, again, long, last = results
     assert isinstance(first, Submission)
     assert isinstance(reused, IdempotencyKeyReused)
     assert isinstance(unknown, UnknownModel)
@@ -102,8 +102,8 @@ def test_rejected_edit_does_not_affect_others(app_state: AppState, database: Dat
 def test_concurrent_edits_share_transactions(app_state: AppState) -> None:
     sent: list[str] = []
     event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    made = outcomes(app_state, *(pending_edit(key=str(number)) for number in range(50)))
-    assert len({one.reply.body for one in made if isinstance(one, Submission)}) == 50
+    results = submit_concurrently(app_state, *(pending_edit(key=str(number)) for number in range(50)))
+    assert len({one.reply.body for one in results if isinstance(one, Submission)}) == 50
     assert sent.count("BEGIN IMMEDIATE") <= 3
     assert len(sent) < 50
 
@@ -116,7 +116,7 @@ def test_edit_that_the_database_rejects_does_not_affect_others(app_state: AppSta
                 "BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
         )
-    before, bat, after = outcomes(
+    before, bat, after = submit_concurrently(
         app_state, pending_edit("fox", key="a"), pending_edit("bat", key="b"), pending_edit("pizza", key="c")
     )
     assert isinstance(before, Submission)
@@ -132,30 +132,30 @@ def test_edit_that_the_database_rejects_does_not_affect_others(app_state: AppSta
 
 def test_job_quota_holds_under_concurrency(app_state: AppState) -> None:
     object.__setattr__(app_state, "settings", app_state.settings.model_copy(update={"max_unfinished_jobs": 5}))
-    made = outcomes(app_state, *(pending_edit() for _ in range(20)))
-    assert sum(isinstance(one, Submission) for one in made) == 5
-    assert sum(isinstance(one, TooManyJobs) for one in made) == 15
+    results = submit_concurrently(app_state, *(pending_edit() for _ in range(20)))
+    assert sum(isinstance(one, Submission) for one in results) == 5
+    assert sum(isinstance(one, TooManyJobs) for one in results) == 15
 
 
 def test_batched_reads_are_separated_by_tenant(app_state: AppState) -> None:
-    (made,) = outcomes(app_state, pending_edit())
-    assert isinstance(made, Submission)
-    edit_id = str(json.loads(made.reply.body)["id"])
+    (created,) = submit_concurrently(app_state, pending_edit())
+    assert isinstance(created, Submission)
+    edit_id = str(json.loads(created.reply.body)["id"])
 
-    async def look() -> list[object]:
+    async def read_all() -> list[object]:
         batched_calls = BatchedCalls.from_app_state(app_state)
-        wanted = [EditKey("default", edit_id), EditKey("other", edit_id), EditKey("default", "edit_none")]
-        return await asyncio.gather(*map(batched_calls.get_job, wanted), return_exceptions=True)
+        keys = [EditKey("default", edit_id), EditKey("other", edit_id), EditKey("default", "edit_none")]
+        return await asyncio.gather(*map(batched_calls.get_job, keys), return_exceptions=True)
 
-    own, others, none = asyncio.run(look())
+    own, others, none = asyncio.run(read_all())
     assert getattr(own, "id", None) == edit_id
     assert isinstance(others, NotFound)
     assert isinstance(none, NotFound)
 
 
 def test_batched_streams_get_only_their_own_new_events(app_state: AppState) -> None:
-    made = outcomes(app_state, *(pending_edit() for _ in range(50)))
-    ids = [str(json.loads(one.reply.body)["id"]) for one in made if isinstance(one, Submission)]
+    results = submit_concurrently(app_state, *(pending_edit() for _ in range(50)))
+    ids = [str(json.loads(one.reply.body)["id"]) for one in results if isinstance(one, Submission)]
     sent: list[str] = []
     event.listen(app_state.database.engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
     nothing = poll_events(app_state, [StreamCursor("default", edit_id, after=1) for edit_id in ids])

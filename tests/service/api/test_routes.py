@@ -100,7 +100,7 @@ def test_internal_error_reveals_only_the_request_id(
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr(jobs, "recent", explode)
+    monkeypatch.setattr(jobs, "list_edits", explode)
     response = client.get("/v1/edits", headers={"Request-Id": "mine"})
     assert (response.status_code, response.json()["request_id"]) == (500, "mine")
     assert response.headers["Request-Id"] == "mine"

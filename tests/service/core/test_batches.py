@@ -84,8 +84,8 @@ def test_csv_batch_equals_json_batch(client: TestClient) -> None:
     response = client.post("/v1/batches?model=tiny", content=text.encode("utf-8-sig"), headers=CSV)
     assert response.status_code == 202
     removals = response.json()["edit"]["request"]["removals"]
-    told = [(one["concept"], one["kind"], one["aliases"], one["replacement"]) for one in removals]
-    assert told == [
+    parsed = [(one["concept"], one["kind"], one["aliases"], one["replacement"]) for one in removals]
+    assert parsed == [
         ("fox", "object", ["vixen", "reynard"], "dog, face"),
         ("ink", "style", [], None),
         ("=1+2", "object", [], None),
