@@ -73,11 +73,11 @@ def make_tracer(concept: str, attribute: Attribute, options: TraceOptions) -> Tr
 def trace_concept(attribute: Attribute, concept: str) -> ConceptTrace:
     """Rank all sites by text distance; trace the top, a control sample and the last subject token's blocks by images."""
     cheap = make_tracer(concept, attribute, CHEAP_OPTIONS).trace(no_progress)
-    dear = make_tracer(concept, attribute, replace(EXPENSIVE_OPTIONS, read_out="images"))
+    expensive = make_tracer(concept, attribute, replace(EXPENSIVE_OPTIONS, read_out="images"))
 
     def confirm(sites: Sequence[Site]) -> Trace:
         own = [s for s in traced_text_sites(cheap) if s.place == LAST_SUBJECT and s.kind != "residual"]
-        return dear.trace(no_progress, None, list(dict.fromkeys([*sites, *own])))
+        return expensive.trace(no_progress, None, list(dict.fromkeys([*sites, *own])))
 
     return ConceptTrace(attribute, concept, screen_then_confirm(cheap, confirm, TOP, CONTROL))
 
@@ -97,22 +97,26 @@ def is_paper_site(site: TextSite) -> bool:
     return (site.layer, site.kind, site.place) == (0, "self_attention", LAST_SUBJECT)
 
 
-def render_causal_site_shares(found: Sequence[ConceptTrace]) -> list[str]:
+def render_causal_site_shares(concepts: Sequence[ConceptTrace]) -> list[str]:
     """Render how often the paper's site is the strongest."""
     rows = ["| | " + " | ".join(CONCEPTS) + " | all |", "|---|" + "---|" * (len(CONCEPTS) + 1)]
-    groups = [[one for one in found if one.attribute == attribute] for attribute in CONCEPTS] + [list(found)]
+    groups = [[concept for concept in concepts if concept.attribute == attribute] for attribute in CONCEPTS] + [
+        list(concepts)
+    ]
     questions = {
-        "at the last subject token, by images": lambda one: is_paper_site(
-            one.strongest(one.screening.expensive, LAST_SUBJECT)
+        "at the last subject token, by images": lambda concept: is_paper_site(
+            concept.strongest(concept.screening.expensive, LAST_SUBJECT)
         ),
-        "at the last subject token, by text distance": lambda one: is_paper_site(
-            one.strongest(one.screening.cheap, LAST_SUBJECT)
+        "at the last subject token, by text distance": lambda concept: is_paper_site(
+            concept.strongest(concept.screening.cheap, LAST_SUBJECT)
         ),
-        "among all confirmed blocks, by images": lambda one: is_paper_site(one.strongest(one.screening.expensive)),
-        "first self-attention, at any token, by images": lambda one: is_first_attention(
-            one.strongest(one.screening.expensive)
+        "among all confirmed blocks, by images": lambda concept: is_paper_site(
+            concept.strongest(concept.screening.expensive)
         ),
-        "the rule for `sites=auto` chooses layer 0 by the evidence": lambda one: selects_layer_0(one.screening.cheap),
+        "first self-attention, at any token, by images": lambda concept: is_first_attention(
+            concept.strongest(concept.screening.expensive)
+        ),
+        "`sites=auto` chooses layer 0 by the evidence": lambda concept: selects_layer_0(concept.screening.cheap),
     }
     rows += [
         f"| {name} | " + " | ".join(render_share(map(asked, group)) for group in groups) + " |"
@@ -132,7 +136,7 @@ def selects_layer_0(trace: Trace) -> bool:
     return choice.separated and choice.layer == 0
 
 
-def render_concepts(found: Sequence[ConceptTrace]) -> list[str]:
+def render_concepts(concepts: Sequence[ConceptTrace]) -> list[str]:
     """Render the strongest block of each concept by images, and the rank correlation with text distance."""
     head = (
         "concept",
@@ -143,27 +147,29 @@ def render_concepts(found: Sequence[ConceptTrace]) -> list[str]:
         "rank correlation",
     )
     rows = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|"]
-    for one in found:
-        dear = one.screening.expensive
-        last = one.strongest(dear, LAST_SUBJECT)
-        best = max(traced_text_sites(dear), key=lambda site: dear.effects[site].value)
+    for concept in concepts:
+        expensive = concept.screening.expensive
+        last = concept.strongest(expensive, LAST_SUBJECT)
+        best = max(traced_text_sites(expensive), key=lambda site: expensive.effects[site].value)
         rows.append(
-            f"| {one.concept} | {last.label.replace('_', '-')} | {render_estimate(dear.effects[last])} "
-            f"| {best.label.replace('_', '-')}, {ROLES[best.place]} | {render_estimate(dear.effects[best])} "
-            f"| {one.screening.correlation.value:.2f} |"
+            f"| {concept.concept} | {last.label.replace('_', '-')} | {render_estimate(expensive.effects[last])} "
+            f"| {best.label.replace('_', '-')}, {ROLES[best.place]} | {render_estimate(expensive.effects[best])} "
+            f"| {concept.screening.correlation.value:.2f} |"
         )
     return rows
 
 
-def render_layers(found: Sequence[ConceptTrace]) -> list[str]:
+def render_layers(concepts: Sequence[ConceptTrace]) -> list[str]:
     """Render the mean effect at the last subject token over concepts, by images."""
-    depth = 1 + max(site.layer for one in found for site in traced_text_sites(one.screening.expensive))
+    depth = 1 + max(site.layer for concept in concepts for site in traced_text_sites(concept.screening.expensive))
     rows = ["| | " + " | ".join(f"layer {i}" for i in range(depth)) + " |", "|---|" + "---|" * depth]
     for attribute in CONCEPTS:
         for kind in ("self_attention", "mlp"):
             sites = [TextSite(kind=kind, layer=i, place=LAST_SUBJECT) for i in range(depth)]
             cells = [
-                render_mean_effect([one.screening.expensive for one in found if one.attribute == attribute], s)
+                render_mean_effect(
+                    [concept.screening.expensive for concept in concepts if concept.attribute == attribute], s
+                )
                 for s in sites
             ]
             rows.append(f"| {attribute}, {kind.replace('_', '-')} | {' | '.join(cells)} |")
@@ -175,11 +181,11 @@ def render_mean_effect(traces: Sequence[Trace], site: Site) -> str:
     return render_estimate(estimate_mean([trace.effects[site].value for trace in traces if site in trace.effects]))
 
 
-def render_token_groups(found: Sequence[ConceptTrace]) -> list[str]:
+def render_token_groups(concepts: Sequence[ConceptTrace]) -> list[str]:
     """Render the mean effect of the first self-attention by token group, over concepts, by text distance."""
     rows = ["| | " + " | ".join(ROLES) + " |", "|---|" + "---|" * len(ROLES)]
     for attribute in CONCEPTS:
-        traces = [one.screening.cheap for one in found if one.attribute == attribute]
+        traces = [concept.screening.cheap for concept in concepts if concept.attribute == attribute]
         cells = []
         for place in range(len(ROLES)):
             site = TextSite(kind="self_attention", layer=0, place=place)
@@ -199,10 +205,10 @@ def render_unet_tables(traces: dict[Attribute, list[Trace]]) -> list[str]:
         ]
         lines.append(f"| {rank + 1} | {' | '.join(cells)} |")
     spread = [f"{sum(e.low > 0 for _, e in m)} of {len(m)}" for m in means.values()]
-    lines.append(f"| sites whose interval lies above zero | {' | '.join(spread)} |")
+    lines.append(f"| sites whose interval is above zero | {' | '.join(spread)} |")
     half = [str(sum(e.value >= m[0][1].value / 2 for _, e in m)) for m in means.values()]
     lines.append(f"| sites with at least half of the largest effect | {' | '.join(half)} |")
-    return [*lines, "", *kind_table(means)]
+    return [*lines, "", *render_kinds(means)]
 
 
 def mean_effects(traces: Sequence[Trace]) -> list[tuple[BlockSite, Estimate]]:
@@ -215,8 +221,8 @@ def mean_effects(traces: Sequence[Trace]) -> list[tuple[BlockSite, Estimate]]:
     return sorted(effects, key=lambda pair: -pair[1].value)
 
 
-def kind_table(means: dict[Attribute, list[tuple[BlockSite, Estimate]]]) -> list[str]:
-    """The largest and the mean effect of each kind of site."""
+def render_kinds(means: dict[Attribute, list[tuple[BlockSite, Estimate]]]) -> list[str]:
+    """Render the largest and the mean effect of each kind of site."""
     lines = ["| largest and mean effect of | " + " | ".join(means) + " |", "|---|" + "---|" * len(means)]
     kinds: dict[str, list[str]] = defaultdict(list)
     for effects in means.values():
@@ -226,22 +232,22 @@ def kind_table(means: dict[Attribute, list[tuple[BlockSite, Estimate]]]) -> list
     return [*lines, *(f"| {kind.replace('_', '-')} | {' | '.join(cells)} |" for kind, cells in sorted(kinds.items()))]
 
 
-def page(found: Sequence[ConceptTrace], unet: dict[Attribute, list[Trace]]) -> str:
-    """The document."""
+def render_page(concepts: Sequence[ConceptTrace], unet: dict[Attribute, list[Trace]]) -> str:
+    """Render the page."""
     parts = [
         HEADER,
         "## The text encoder: is the first self-attention at the last subject token the causal site?\n",
         "Share of concepts for which it is the strongest block (self-attention or MLP of one layer), interval over concepts.\n",
-        *render_causal_site_shares(found),
+        *render_causal_site_shares(concepts),
         "\nRestored share at the last subject token, by images, mean and interval over concepts:\n",
-        *render_layers(found),
-        "\nThe first self-attention at other places, by text distance. The UNet reads every position, padding too:\n",
-        *render_token_groups(found),
-        "\nOne by one, by images (intervals over prompts); the last column compares text distance with images:\n",
-        *render_concepts(found),
+        *render_layers(concepts),
+        "\nThe first self-attention at all token groups, by text distance. The UNet attends to padding, too:\n",
+        *render_token_groups(concepts),
+        "\nEach concept, by images (intervals over prompts), and the rank correlation of text distance and images:\n",
+        *render_concepts(concepts),
         "\n![The fox, by text distance](../images/trace-fox.png)\n",
-        "## The UNet: is what makes an attribute spread over many blocks?\n",
-        "Every block restored alone at all steps, by images, intervals over prompts. The strongest of each attribute:\n",
+        "## The UNet: are the causal sites of an attribute spread over many blocks?\n",
+        "Each block restored alone at all steps, by images, intervals over prompts. The strongest sites of each attribute:\n",
         *render_unet_tables(unet),
     ]
     return "\n".join(parts) + "\n"
@@ -249,8 +255,9 @@ def page(found: Sequence[ConceptTrace], unet: dict[Attribute, list[Trace]]) -> s
 
 HEADER = f"""# Tracing the embedded model
 
-Written by `python -m research.tracing_study`; how it is done is in [tracing.md](../explanation/tracing.md). Noise of three
-standard deviations on the concept's tokens; an effect is the share of the lost score that one restored site brings back.
+Written by `python -m research.tracing_study`; [tracing.md](../explanation/tracing.md) explains the method. The corruption is
+noise of three standard deviations on the concept's tokens; an effect is the share of the lost score that restoring one site
+recovers.
 Images: {SAMPLER.steps} steps, guidance {SAMPLER.guidance:g}, {SAMPLER.precision}, judged by a separate model. By images,
 each concept has {EXPENSIVE_OPTIONS.prompts} prompts in the text encoder and {UNET_OPTIONS.prompts} in the UNet;
 by text distance {CHEAP_OPTIONS.prompts}, with {CHEAP_OPTIONS.draws} draws of the noise.
@@ -258,23 +265,23 @@ by text distance {CHEAP_OPTIONS.prompts}, with {CHEAP_OPTIONS.draws} draws of th
 
 
 def main() -> None:
-    """The command line."""
+    """Run the study, and write page and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/reference/tracing-results.md"))
-    parser.add_argument("--first", type=int, help="this many concepts of each attribute, to try it out")
+    parser.add_argument("--first", type=int, help="number of concepts of each attribute, for a trial run")
     arguments = parser.parse_args()
-    some = slice(arguments.first)
-    todo = [(attribute, concept) for attribute, names in CONCEPTS.items() for concept in names[some]]
-    found = [trace_concept(attribute, concept) for attribute, concept in tqdm(todo, desc="text encoder")]
-    in_unet = [(attribute, concept) for attribute, names in UNET_CONCEPTS.items() for concept in names[some]]
+    selected = slice(arguments.first)
+    todo = [(attribute, concept) for attribute, names in CONCEPTS.items() for concept in names[selected]]
+    concepts = [trace_concept(attribute, concept) for attribute, concept in tqdm(todo, desc="text encoder")]
+    in_unet = [(attribute, concept) for attribute, names in UNET_CONCEPTS.items() for concept in names[selected]]
     options = replace(UNET_OPTIONS, sites="unet", read_out="images")
     unet: dict[Attribute, list[Trace]] = {attribute: [] for attribute in UNET_CONCEPTS}
     for attribute, concept in tqdm(in_unet, desc="UNet"):
         unet[attribute].append(make_tracer(concept, attribute, options).trace(no_progress))
-    figure = png(plot_trace(found[0].screening.cheap))
+    figure = png(plot_trace(concepts[0].screening.cheap))
     (arguments.out.parents[1] / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out.parents[1] / "images" / "trace-fox.png").write_bytes(figure)
-    arguments.out.write_text(page(found, unet))
+    arguments.out.write_text(render_page(concepts, unet))
 
 
 if __name__ == "__main__":

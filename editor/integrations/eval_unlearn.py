@@ -1,7 +1,7 @@
-"""Our edits as a technique of eval-unlearn's harness (REAL Lab, 1.1): its metrics, run on our edited models.
+"""Run eval-unlearn's metrics (REAL Lab, 1.1) on our edited models, as a technique of its harness.
 
-Found by that package through the entry point ``expunge``; it calls ``generate`` and knows nothing else of us. Nothing heavy is
-imported before a technique is made, so that listing techniques stays quick.
+The harness finds the technique through the entry point ``expunge`` and calls its ``generate``. Heavy modules are imported only
+when a technique is created, so that listing techniques is fast.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """The technique's part of a benchmark's configuration; keys that are none of these are passed over, as the harness does."""
+    """The technique's part of a benchmark configuration; unknown keys are ignored, as elsewhere in the harness."""
 
     model_dir: str = ""
     """The base model's folder; empty for the embedded one."""
     erase_concept: str = ""
-    """Removed on the spot; its kind and what takes its place:"""
+    """Concept to remove, with its kind and replacement."""
     concept_type: Literal["object", "style"] = "object"
     replacement: str = ""
     preset: Literal["default", "paper"] = "default"
     delta: str = ""
-    """Or: a published edit of the base model."""
+    """Published edit of the base model, in place of a concept."""
     device: str = "cpu"
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
@@ -35,28 +35,28 @@ class Config:
     def __post_init__(self) -> None:
         if bool(self.erase_concept) == bool(self.delta):
             raise UsageError(
-                "The technique needs either a concept to erase or an edit.",
+                "The technique needs either a concept or a published edit.",
                 field="erase_concept",
-                remedy='Give "erase_concept", or "delta" with the path of a published delta.safetensors.',
+                remedy='Set "erase_concept", or set "delta" to the path of a published delta.safetensors.',
             )
 
 
 class ExpungeTechnique:
-    """A pipeline with its text encoder edited."""
+    """A pipeline with an edited text encoder."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         known = {field.name for field in fields(Config)}
-        self.config = Config(**{name: value for name, value in given.items() if name in known})
-        self.pipeline = edited_pipeline(self.config).to(self.config.device)
+        self.config = Config(**{name: value for name, value in settings.items() if name in known})
+        self.pipeline = load_edited_pipeline(self.config).to(self.config.device)
 
-    def generate(self, prompts: Sequence[str], seed: int | None = None, **given: Any) -> list[Any]:
-        """A PIL image for each prompt; image ``i`` at ``seed + i``, as the harness's own techniques have it."""
+    def generate(self, prompts: Sequence[str], seed: int | None = None, **overrides: Any) -> list[Any]:
+        """Generate a PIL image for each prompt, image ``i`` with ``seed + i`` like the harness's own techniques."""
         import torch
 
         settings = {
             "num_inference_steps": self.config.num_inference_steps,
             "guidance_scale": self.config.guidance_scale,
-        } | given
+        } | overrides
         images = []
         for number, prompt in enumerate(prompts):
             device = torch.Generator(self.config.device)
@@ -65,22 +65,22 @@ class ExpungeTechnique:
         return images
 
 
-def edited_pipeline(config: Config) -> Any:
-    """The base model with the edit in it."""
+def load_edited_pipeline(config: Config) -> Any:
+    """Load the base model and apply the edit."""
     from editor import emoji
     from editor.generation.sampling import apply_updates, load_pipeline
 
     folder = Path(config.model_dir) if config.model_dir else emoji.WEIGHTS
     pipeline = load_pipeline(folder)
     if config.delta:
-        put_delta(pipeline, folder, config)
+        apply_published_delta(pipeline, folder, config)
     else:
-        apply_updates(pipeline, updates_for(folder, config))
+        apply_updates(pipeline, solve_updates(folder, config))
     return pipeline
 
 
-def updates_for(folder: Path, config: Config) -> "list[TensorUpdate]":
-    """Solve for the concept."""
+def solve_updates(folder: Path, config: Config) -> "list[TensorUpdate]":
+    """Solve for the removal of the concept."""
     from api_schemas.edits import EditRequest
     from editor.checkpoints import open_checkpoint
     from editor.jobs.forecast import edit_all
@@ -91,13 +91,16 @@ def updates_for(folder: Path, config: Config) -> "list[TensorUpdate]":
     removal = {"concept": config.erase_concept, "kind": config.concept_type, "replacement": config.replacement or None}
     request = EditRequest.model_validate({"removals": [removal], "options": {"preset": config.preset}})
     checkpoint = open_checkpoint(folder)
-    books = open_prompt_builders(checkpoint)
+    prompt_builders = open_prompt_builders(checkpoint)
     method = method_from_options(request.options, (0,), "the default")
-    return [edit.update for edit in edit_all(checkpoint, books, resolve_request(request, books[0]), method)]
+    return [
+        edit.update
+        for edit in edit_all(checkpoint, prompt_builders, resolve_request(request, prompt_builders[0]), method)
+    ]
 
 
-def put_delta(pipeline: Any, folder: Path, config: Config) -> None:
-    """Check that the published edit belongs to the base model, and put it in."""
+def apply_published_delta(pipeline: Any, folder: Path, config: Config) -> None:
+    """Apply a published edit, after a check that it belongs to the base model."""
     import tempfile
 
     from editor.publishing.apply import apply_delta

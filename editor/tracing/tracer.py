@@ -90,18 +90,18 @@ class Tracer:
     @cached_property
     def model(self) -> TracedModel:
         """The model and the judge."""
-        asked = self.options
-        return TracedModel(self.model_path, self.judge_folder, asked.sampler, asked.encoder, asked.needs_images)
+        options = self.options
+        return TracedModel(self.model_path, self.judge_folder, options.sampler, options.encoder, options.needs_images)
 
     @cached_property
     def prompts(self) -> tuple[TracedPrompts, ...]:
         """The prompts, tokenized for each encoder."""
-        asked, (builder, *others) = self.options, self.model.prompt_builders
-        first = make_traced_prompts(builder, asked.attribute, asked.concept, asked.prompts)
+        options, (builder, *others) = self.options, self.model.prompt_builders
+        first = make_traced_prompts(builder, options.attribute, options.concept, options.prompts)
         return (
             first,
             *(
-                tokenize_prompts(other, asked.attribute, asked.concept, first.texts, first.alternatives)
+                tokenize_prompts(other, options.attribute, options.concept, first.texts, first.alternatives)
                 for other in others
             ),
         )
@@ -117,9 +117,9 @@ class Tracer:
     @cached_property
     def samples(self) -> list[Sample]:
         """All combinations of prompts, corruption draws and image seeds."""
-        asked = self.options
-        seeds = range(asked.seed, asked.seed + asked.seeds) if asked.needs_images else (asked.seed,)
-        return make_samples(len(self.prompts[0].texts), asked.draws, seeds)
+        options = self.options
+        seeds = range(options.seed, options.seed + options.seeds) if options.needs_images else (options.seed,)
+        return make_samples(len(self.prompts[0].texts), options.draws, seeds)
 
     @cached_property
     def encoders(self) -> TracedEncoders:
@@ -129,8 +129,8 @@ class Tracer:
     @cached_property
     def donors(self) -> list[Tensor]:
         """Tokens of other values, for the corruption by swapping."""
-        asked = self.options
-        return find_donor_tokens(self.model.prompt_builders[0], asked.attribute, self.prompts[0], asked.draws)
+        options = self.options
+        return find_donor_tokens(self.model.prompt_builders[0], options.attribute, self.prompts[0], options.draws)
 
     def corrupt(self, encoder: CLIPTextRunner, prompts: TracedPrompts, samples: Sequence[Sample]) -> Tensor:
         """Return corrupted embeddings ``(samples, context, width)``."""
@@ -141,30 +141,30 @@ class Tracer:
 
     def sites(self) -> list[Site]:
         """Return every site that the options select."""
-        asked = self.options
-        if asked.sites == "unet":
+        options = self.options
+        if options.sites == "unet":
             return list(block_sites(self.model.pipeline.denoiser.backbone))
-        if asked.sites == "cross-attention":
-            return list(cross_attention_windows(self.model.pipeline.denoiser.backbone, asked.window))
+        if options.sites == "cross-attention":
+            return list(cross_attention_windows(self.model.pipeline.denoiser.backbone, options.window))
         groups = range(len(self.groups))
         return [
             site
             for i, encoder in enumerate(self.model.encoders)
-            for site in text_sites(encoder.depth, groups, window=asked.window, tower=i)
+            for site in text_sites(encoder.depth, groups, window=options.window, tower=i)
         ]
 
     def make_spec(self, sites: Sequence[Site], read_out: str) -> TraceSpec:
         """Return everything that the scores depend on."""
-        asked = self.options
+        options = self.options
         return TraceSpec(
             model=self.name or self.model_path.name,
             weights=self.model.weights_digest,
-            concept=asked.concept,
-            attribute=asked.attribute,
+            concept=options.concept,
+            attribute=options.attribute,
             read_out=read_out,
             corruption=self.corruption_label,
-            precision=asked.sampler.precision,
-            seed=asked.seed,
+            precision=options.sampler.precision,
+            seed=options.seed,
             prompts=self.prompts[0].texts,
             places=tuple(group.label for group in self.groups),
             samples=sample_tuples(self.samples),

@@ -1,4 +1,4 @@
-"""Our technique in the harness's hands: by its real loader and runner where it is installed, by its protocol elsewhere."""
+"""The technique, through the harness's loader and runner if that is installed, and through its protocol."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import pytest
 from api_schemas.errors import UsageError
 from editor import emoji
 from editor.generation.sampling import load_pipeline
-from editor.integrations.eval_unlearn import Config, ExpungeTechnique, updates_for
+from editor.integrations.eval_unlearn import Config, ExpungeTechnique, solve_updates
 from editor.publishing.delta import write_delta
 
 FAST = {"num_inference_steps": 2, "guidance_scale": 3.0}
@@ -29,12 +29,12 @@ def pixels(image: Any) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-def test_the_entry_point_is_the_technique() -> None:
+def test_entry_point_loads_the_technique() -> None:
     (entry,) = entry_points(group="eval_unlearn.techniques", name="expunge")
     assert entry.load() is ExpungeTechnique
 
 
-def test_listing_techniques_stays_quick() -> None:
+def test_listing_techniques_imports_nothing_heavy() -> None:
     code = (
         "import sys, editor.integrations.eval_unlearn; sys.exit(any(m in sys.modules for m in ('torch', 'diffusers')))"
     )
@@ -48,7 +48,7 @@ def test_each_image_has_its_own_seed(technique: ExpungeTechnique) -> None:
     assert np.abs(pixels(second) - pixels(again)).max() <= 1
 
 
-def test_the_edit_is_in_it(technique: ExpungeTechnique) -> None:
+def test_edit_changes_the_concept_only(technique: ExpungeTechnique) -> None:
     base, prompt = load_pipeline(emoji.WEIGHTS), "a fox"
 
     def states(pipeline: Any) -> Any:
@@ -59,22 +59,22 @@ def test_the_edit_is_in_it(technique: ExpungeTechnique) -> None:
     assert moved[0] > 5 * moved[1] > 0
 
 
-def test_a_published_edit_is_as_good(technique: ExpungeTechnique, tmp_path: Path) -> None:
+def test_published_edit_gives_the_same_images(technique: ExpungeTechnique, tmp_path: Path) -> None:
     delta = tmp_path / "delta.safetensors"
-    write_delta(updates_for(emoji.WEIGHTS, technique.config), emoji.WEIGHTS, delta)
+    write_delta(solve_updates(emoji.WEIGHTS, technique.config), emoji.WEIGHTS, delta)
     other = ExpungeTechnique(delta=str(delta), **FAST)
     same = zip(technique.generate(["a fox"], seed=0), other.generate(["a fox"], seed=0), strict=True)
     assert all(np.abs(pixels(a) - pixels(b)).max() <= 2 for a, b in same)
 
 
 @pytest.mark.parametrize("given", [{}, {"erase_concept": "fox", "delta": "x"}])
-def test_one_source_of_the_edit(given: dict[str, str]) -> None:
+def test_exactly_one_source_of_the_edit_is_required(given: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="either"):
         Config(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not find_spec("eval_unlearn"), reason="eval-unlearn is not installed")
-def test_its_runner_runs_it(tmp_path: Path) -> None:
+def test_harness_runner_runs_the_technique(tmp_path: Path) -> None:
     from eval_unlearn.registry import register_metric
     from eval_unlearn.runners import SingleBenchmarkRunner
     from eval_unlearn.types import Dataset, MetricResult
