@@ -39,5 +39,6 @@ def method_from_options(options: EditOptions, layers: tuple[int, ...], layer_cho
         preservation=options.preservation,
         aim=options.aim,
         layers=layers,
+        layer_choice=layer_choice,
         pins=tuple(options.pins),
     )
