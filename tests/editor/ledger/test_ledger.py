@@ -1,4 +1,4 @@
-"""The ledger's promises, on many random ledgers and real solves of a small encoder."""
+"""Properties of ledgers, tested on random ledgers with real solves of a small encoder."""
 
 import random
 from pathlib import Path
@@ -44,7 +44,7 @@ NAMES = st.lists(st.sampled_from(OBJECT_NAMES[:20]), min_size=1, max_size=6, uni
 
 @SLOW
 @given(names=NAMES, shuffle=st.randoms())
-def test_any_order_gives_the_same_bytes(
+def test_weights_do_not_depend_on_the_order_of_removals(
     names: list[str], shuffle: random.Random, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     here, there = (LedgerFolder(tmp_path_factory.mktemp("ledger")) for _ in range(2))
@@ -60,7 +60,7 @@ def test_any_order_gives_the_same_bytes(
 
 @SLOW
 @given(names=NAMES, extra=st.sampled_from(OBJECT_NAMES[20:40]))
-def test_what_was_revoked_leaves_no_trace(
+def test_revoked_removal_leaves_no_trace(
     names: list[str], extra: str, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     fresh, used = (LedgerFolder(tmp_path_factory.mktemp("ledger")) for _ in range(2))
@@ -73,7 +73,7 @@ def test_what_was_revoked_leaves_no_trace(
     assert [gone.removal.concept for gone in revoked.revoked] == [extra]
 
 
-def test_the_sums_follow_the_difference_and_not_the_whole(
+def test_only_changed_removals_are_summed_again(
     folder: LedgerFolder, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:8])
@@ -97,7 +97,7 @@ def test_the_sums_follow_the_difference_and_not_the_whole(
     assert set(summed) <= {"fox", "pizza", OBJECT_NAMES[1]}
 
 
-def test_revoking_one_leaves_the_others_removed(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_other_removals_stay_after_a_revocation(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     names = OBJECT_NAMES[:5]
     ledger = folder.read_for(checkpoint).add(entry(name) for name in names)
     folder.solve(ledger, checkpoint)
@@ -106,13 +106,13 @@ def test_revoking_one_leaves_the_others_removed(folder: LedgerFolder, checkpoint
     assert removed > 0.5
 
 
-def test_asking_twice_changes_nothing(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_adding_a_removal_twice_changes_nothing(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add([entry("fox")])
     again = ledger.add([LedgerEntry(removal=entry("fox").removal, label="another ticket")])
     assert again == ledger
 
 
-def test_damaged_memory_is_made_again(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_damaged_cache_files_are_recomputed(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add(entry(name) for name in OBJECT_NAMES[:4])
     before = weights(folder, ledger, checkpoint)
     files = list(folder.path.glob("*.safetensors"))
@@ -122,19 +122,19 @@ def test_damaged_memory_is_made_again(folder: LedgerFolder, checkpoint: Checkpoi
     assert torch.equal(weights(folder, ledger, checkpoint), before)
 
 
-def test_an_empty_ledger_changes_no_tensor(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_empty_ledger_has_no_updates(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add([entry("fox")]).revoke(["fox"])
     assert folder.solve(ledger, checkpoint) == []
 
 
-def test_a_ledger_survives_its_file(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_ledger_round_trips_through_its_file(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add([entry("fox"), entry("owl")]).revoke(["owl"])
     folder.path.mkdir()
     folder.write(ledger)
     assert folder.read() == ledger == folder.read_for(checkpoint)
 
 
-def test_the_options_of_all_are_heard(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_options_of_all_removals_are_combined(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     removals = [entry("fox").removal, entry("owl").removal]
     options = [
         EditOptions(preservation=3.0, pins=["a pizza"]),
@@ -147,12 +147,12 @@ def test_the_options_of_all_are_heard(folder: LedgerFolder, checkpoint: Checkpoi
 
 
 @pytest.mark.parametrize("name", ["nothing", "owl", "dead"])
-def test_what_is_not_there_cannot_be_revoked(name: str, folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_revoking_an_unknown_removal_is_rejected(name: str, folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     with pytest.raises(LedgerError, match="No active removal"):
         folder.read_for(checkpoint).add([entry("fox")]).revoke([name])
 
 
-def test_a_name_that_fits_two_is_refused_and_a_digest_is_not(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_ambiguous_name_is_rejected_but_a_digest_is_accepted(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     both = [entry("fox"), LedgerEntry(removal=Removal(concept="Fox", kind="style"))]
     ledger = folder.read_for(checkpoint).add(both)
     with pytest.raises(LedgerError, match="2 active removals"):
@@ -160,21 +160,21 @@ def test_a_name_that_fits_two_is_refused_and_a_digest_is_not(folder: LedgerFolde
     assert ledger.revoke([both[0].digest[:10]]).active == (both[1],)
 
 
-def test_the_paper_preset_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_paper_preset_is_rejected(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     with pytest.raises(LedgerError, match="paper"):
         folder.read_for(checkpoint).add(
             [LedgerEntry(removal=Removal(concept="fox"), options=EditOptions(preset="paper"))]
         )
 
 
-def test_another_base_is_refused(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+def test_ledger_of_another_base_model_is_rejected(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     folder.path.mkdir()
     folder.write(Ledger(base={"text_encoder": "0" * 64}))
     with pytest.raises(LedgerError, match="another base model"):
         folder.read_for(checkpoint)
 
 
-def test_no_ledger_and_a_damaged_one_are_told_apart(folder: LedgerFolder) -> None:
+def test_missing_and_damaged_ledgers_have_different_errors(folder: LedgerFolder) -> None:
     with pytest.raises(LedgerError, match="contains no ledger"):
         folder.read()
     folder.path.mkdir()

@@ -1,4 +1,4 @@
-"""CLIP's own tokenizer."""
+"""Fixtures with CLIP's own tokenizer."""
 
 from typing import Any
 
@@ -18,6 +18,6 @@ def clip() -> Any:
 
 
 @pytest.fixture(scope="session")
-def clip_book(clip: Any) -> PromptBuilder:
-    """A Stable Diffusion without a profile."""
+def clip_builder(clip: Any) -> PromptBuilder:
+    """The prompt builder of a Stable Diffusion without a profile."""
     return PromptBuilder(clip, GENERAL_PROFILE)

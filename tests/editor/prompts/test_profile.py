@@ -1,4 +1,4 @@
-"""A model's own profile is checked before anything is built on it."""
+"""Profiles are validated when they are loaded."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from editor.errors import CheckpointError
 from editor.prompts.profile import GENERAL_PROFILE, PROFILE_FILE, Profile, load_profile
 
 
-def test_the_embedded_models_profile_is_the_one_it_was_built_with() -> None:
+def test_embedded_model_contains_its_profile() -> None:
     assert load_profile(WEIGHTS) == PROFILE
 
 
-def test_without_one_there_is_a_general_list(tmp_path: Path) -> None:
+def test_model_without_profile_uses_the_general_one(tmp_path: Path) -> None:
     assert load_profile(tmp_path) == GENERAL_PROFILE
     (tmp_path / "model.safetensors").touch()
     assert load_profile(tmp_path / "model.safetensors") == GENERAL_PROFILE
@@ -33,7 +33,7 @@ def test_without_one_there_is_a_general_list(tmp_path: Path) -> None:
         ({"default_style": 3}, "default_style"),
     ],
 )
-def test_a_profile_that_would_mislead_an_edit_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+def test_invalid_profile_is_rejected(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     values = PROFILE.model_dump() | change
     (tmp_path / PROFILE_FILE).write_text(Profile.model_construct(**values).model_dump_json(warnings=False))
     with pytest.raises(CheckpointError, match=says) as caught:

@@ -1,4 +1,4 @@
-"""Spellings: of other tokens than the name, of no other meaning, the same every time."""
+"""Spelling variants have other tokens than the name, no other meaning, and are deterministic."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ ALPHABET = "abcdefghiklmnoprstuvwyé-' "
 
 
 @pytest.fixture(scope="module")
-def tokens(clip: Any) -> TokenizerCache:
+def tokenizer(clip: Any) -> TokenizerCache:
     return TokenizerCache(clip)
 
 
 @pytest.mark.parametrize(
-    ("name", "some"),
+    ("name", "expected"),
     [
         ("hot dog", ["hotdog", "hot-dog", "hot_dog", "@hotdog", "hot dogs", "hot dog's"]),
         ("jack-o-lantern", ["jackolantern", "jack o lantern", "jack-o-lanterns"]),
@@ -34,8 +34,8 @@ def tokens(clip: Any) -> TokenizerCache:
         ("Picasso", ["Picaso"]),
     ],
 )
-def test_what_people_write(tokens: TokenizerCache, name: str, some: list[str]) -> None:
-    assert set(some) <= set(spelling_variants(name, "object", tokens, set(), 12))
+def test_common_variants_are_generated(tokenizer: TokenizerCache, name: str, expected: list[str]) -> None:
+    assert set(expected) <= set(spelling_variants(name, "object", tokenizer, set(), 12))
 
 
 @pytest.mark.parametrize(
@@ -49,51 +49,50 @@ def test_what_people_write(tokens: TokenizerCache, name: str, some: list[str]) -
         ("knight", "night"),
     ],
 )
-def test_a_misspelling_is_no_other_word(tokens: TokenizerCache, name: str, other: str) -> None:
-    assert other not in spelling_variants(name, "object", tokens, set(), 50)
+def test_misspelling_is_not_another_word(tokenizer: TokenizerCache, name: str, other: str) -> None:
+    assert other not in spelling_variants(name, "object", tokenizer, set(), 50)
 
 
-def test_short_words_are_not_misspelt(tokens: TokenizerCache) -> None:
-    assert spelling_variants("fox", "object", tokens, set(), 12) == ["foxes", "fox's"]
-    assert spelling_variants("bear", "object", tokens, set(), 12) == ["bears", "bear's"]
+def test_short_words_are_not_misspelled(tokenizer: TokenizerCache) -> None:
+    assert spelling_variants("fox", "object", tokenizer, set(), 12) == ["foxes", "fox's"]
+    assert spelling_variants("bear", "object", tokenizer, set(), 12) == ["bears", "bear's"]
 
 
-def test_people_have_no_plural(tokens: TokenizerCache) -> None:
-    assert "Andy Warhols" not in spelling_variants("Andy Warhol", "style", tokens, set(), 50)
-    assert "Taylor Swifts" not in spelling_variants("Taylor Swift", "object", tokens, set(), 50)
+def test_proper_names_have_no_plural(tokenizer: TokenizerCache) -> None:
+    assert "Andy Warhols" not in spelling_variants("Andy Warhol", "style", tokenizer, set(), 50)
+    assert "Taylor Swifts" not in spelling_variants("Taylor Swift", "object", tokenizer, set(), 50)
 
 
 @pytest.mark.parametrize("name", ["狐狸", "★", "C++", "a", "''", "--"])
-def test_any_name_is_survived(tokens: TokenizerCache, name: str) -> None:
-    assert name not in spelling_variants(name, "object", tokens, set(), 12)
+def test_unusual_names_do_not_fail(tokenizer: TokenizerCache, name: str) -> None:
+    assert name not in spelling_variants(name, "object", tokenizer, set(), 12)
 
 
-def test_case_and_accents_count_where_the_tokenizer_keeps_them(tokens: TokenizerCache) -> None:
-    """CLIP folds case: no variant differs by case alone."""
-    found = [text.lower() for text in spelling_variants("Mickey Mouse", "object", tokens, set(), 50)]
-    assert len(set(found)) == len(found)
+def test_no_variant_differs_by_case_alone(tokenizer: TokenizerCache) -> None:
+    variants = [text.lower() for text in spelling_variants("Mickey Mouse", "object", tokenizer, set(), 50)]
+    assert len(set(variants)) == len(variants)
 
 
 @settings(deadline=None, max_examples=60)
 @given(
     name=st.text(ALPHABET, min_size=1, max_size=24).map(str.strip).filter(bool),
-    taken=st.sets(st.sampled_from(["foxes", "hotdog", "a b", "tables"])),
+    reserved=st.sets(st.sampled_from(["foxes", "hotdog", "a b", "tables"])),
     limit=st.integers(0, 12),
 )
-def test_every_spelling_is_other_tokens_and_free(
-    tokens: TokenizerCache, name: str, taken: set[str], limit: int
+def test_variants_have_distinct_tokens_and_are_not_reserved(
+    tokenizer: TokenizerCache, name: str, reserved: set[str], limit: int
 ) -> None:
-    words = {normalize_words(text) for text in taken}
-    found = spelling_variants(name, "object", tokens, words, limit)
-    assert found == spelling_variants(name, "object", TokenizerCache(tokens.tokenizer), words, limit)
-    assert len(found) <= limit
-    encoded = [tuple(tokens.tokenizer(text)["input_ids"]) for text in [name, *found]]
+    words = {normalize_words(text) for text in reserved}
+    variants = spelling_variants(name, "object", tokenizer, words, limit)
+    assert variants == spelling_variants(name, "object", TokenizerCache(tokenizer.tokenizer), words, limit)
+    assert len(variants) <= limit
+    encoded = [tuple(tokenizer.tokenizer(text)["input_ids"]) for text in [name, *variants]]
     assert len(set(encoded)) == len(encoded)
-    assert not words & {normalize_words(text) for text in found}
+    assert not words & {normalize_words(text) for text in variants}
 
 
 @pytest.mark.parametrize(
-    ("one", "many"),
+    ("singular", "plural"),
     [
         ("fox", "foxes"),
         ("wolf", "wolves"),
@@ -103,6 +102,6 @@ def test_every_spelling_is_other_tokens_and_free(
         ("glass", "glasses"),
     ],
 )
-def test_numbers(one: str, many: str) -> None:
-    assert swap_number(one) == many
-    assert many in ("glasses",) or swap_number(many) == one
+def test_swap_number(singular: str, plural: str) -> None:
+    assert swap_number(singular) == plural
+    assert plural in ("glasses",) or swap_number(plural) == singular

@@ -1,4 +1,4 @@
-"""Prompts of an edit: few, unlike one another, and tokenised as the pipeline does."""
+"""Edit prompts are few and varied, and are tokenized as the pipeline does."""
 
 from collections import Counter
 from itertools import pairwise
@@ -19,7 +19,7 @@ from editor.prompts.tokenizer_cache import TokenizerCache
 
 
 @pytest.mark.parametrize("profile", [PROFILE, GENERAL_PROFILE])
-def test_an_object_is_edited_in_few_contexts_of_every_sort(profile: Profile) -> None:
+def test_object_contexts_cover_the_profile(profile: Profile) -> None:
     phrases = concept_contexts(profile, "object", "fox")
     assert len(set(phrases)) == len(phrases) == MAX_OBJECT_CONTEXTS
     assert {p.wording for p in phrases} == {*profile.plain_wordings, *profile.styled_wordings}
@@ -29,16 +29,16 @@ def test_an_object_is_edited_in_few_contexts_of_every_sort(profile: Profile) -> 
 
 
 @pytest.mark.parametrize("profile", [PROFILE, GENERAL_PROFILE])
-def test_a_style_is_edited_around_as_many_objects_as_there_may_be(profile: Profile) -> None:
+def test_style_contexts_cover_all_objects(profile: Profile) -> None:
     phrases = concept_contexts(profile, "style", "ink")
     assert len(set(phrases)) == len(phrases) == profile.style_contexts
     assert {p.object for p in phrases} == set(profile.object_names)
     assert len({(p.object, p.wording) for p in phrases}) == len(phrases)
-    dressed = Counter((p.wording, bool(p.prefix), bool(p.suffix)) for p in phrases)
-    assert len(dressed) == 4 * len(profile.styled_wordings), "no wording always brings the same surroundings"
+    surroundings = Counter((p.wording, bool(p.prefix), bool(p.suffix)) for p in phrases)
+    assert len(surroundings) == 4 * len(profile.styled_wordings), "no wording always brings the same surroundings"
 
 
-def test_late_positions_are_among_them() -> None:
+def test_contexts_contain_late_positions() -> None:
     starts = [len(p.text().partition("fox")[0].split()) for p in concept_contexts(GENERAL_PROFILE, "object", "fox")]
     assert min(starts) == 0
     assert any(6 <= start < 12 for start in starts)
@@ -46,7 +46,7 @@ def test_late_positions_are_among_them() -> None:
     assert max(starts) >= 24
 
 
-def test_what_is_kept_is_as_varied(book: PromptBuilder) -> None:
+def test_retain_phrases_are_as_varied(book: PromptBuilder) -> None:
     phrases = list(object_style_phrases(GENERAL_PROFILE, ["cat", "dog"], GENERAL_PROFILE.styles))
     assert {(p.object, p.style) for p in phrases} == {
         (o, s) for o in ("cat", "dog") for s in ("", *GENERAL_PROFILE.styles)
@@ -56,13 +56,13 @@ def test_what_is_kept_is_as_varied(book: PromptBuilder) -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), [("abcd", "wxyz"), ("abcdef", "vwxyz"), ("abc", "uvwxyz"), ("ab", "")])
-def test_diagonals_reach_every_combination_once(left: str, right: str) -> None:
+def test_diagonal_pairs_yield_every_combination_once(left: str, right: str) -> None:
     pairs = list(diagonal_pairs(left, right))
     assert sorted(pairs) == sorted((a, b) for a in left for b in right)
     assert all(a != c and b != d for (a, b), (c, d) in pairwise(pairs))
 
 
-def test_many_prompts_tokenise_as_one_does(book: PromptBuilder) -> None:
+def test_batch_is_tokenized_like_single_prompts(book: PromptBuilder) -> None:
     texts = [
         *book.select_fitting([p.text() for p in concept_contexts(PROFILE, "style", "ink")]),
         "",
@@ -77,7 +77,7 @@ def test_many_prompts_tokenise_as_one_does(book: PromptBuilder) -> None:
         assert tokenised.eos == row.tolist().index(book.tokenizer.eos_token_id)
 
 
-def test_a_prompt_is_tokenised_once(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_word_is_tokenized_once(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     removal = ResolvedRemoval(Concept("violin"), Destination("drum", "replacement"))
     first = book.edit_pairs(removal)
     monkeypatch.setattr(
@@ -94,7 +94,7 @@ def test_a_prompt_is_tokenised_once(book: PromptBuilder, monkeypatch: pytest.Mon
 @example(text="it's 3,000 Σς's don't")
 @example(text="a <|endoftext|> fox")
 @example(text="a<|endoftext|>fox")
-def test_words_put_together_are_the_text(clip: Any, text: str) -> None:
+def test_assembled_words_equal_the_tokenized_text(clip: Any, text: str) -> None:
     (encoded,) = TokenizerCache(clip).encode([text])
     expected = clip(text, return_offsets_mapping=True)
     assert encoded.ids == expected["input_ids"]
@@ -103,7 +103,7 @@ def test_words_put_together_are_the_text(clip: Any, text: str) -> None:
         assert first <= i <= last
 
 
-def test_the_memory_starts_over_when_it_is_full(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_cleared_when_full(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editor.prompts.tokenizer_cache.MAX_CACHED_WORDS", 3)
     fresh = PromptBuilder(book.tokenizer, book.profile)
     texts = ["a fox", "an owl", "a bear", "a fox", "a drum"]
@@ -114,12 +114,12 @@ def test_the_memory_starts_over_when_it_is_full(book: PromptBuilder, monkeypatch
     assert set(fresh.tokenizer_cache.words) == {"a", "key"}
 
 
-def test_a_prompt_that_does_not_fit_is_named(book: PromptBuilder) -> None:
+def test_error_names_the_prompt_that_does_not_fit(book: PromptBuilder) -> None:
     with pytest.raises(ConceptError, match="a fox a fox"):
         book.token_ids(["a fox", "a fox " * 20])
 
 
-def test_no_edit_sees_a_held_out_wording(book: PromptBuilder) -> None:
+def test_held_out_wordings_replace_all_others(book: PromptBuilder) -> None:
     phrases = book.in_held_out_wordings(concept_contexts(PROFILE, "object", "fox"))
     assert not any(p.prefix or p.suffix for p in phrases)
     assert {p.wording for p in phrases} == set(PROFILE.held_out_wordings)

@@ -17,32 +17,32 @@ def words(book: PromptBuilder, text: str) -> list[str]:
 
 
 def matched(book: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
-    """Token of the concept's prompt -> token of the destination's, padding left out."""
+    """Return token of the concept's prompt -> token of the destination's, without padding."""
     pair = book.make_pair(subject, text, destination)
     left, right = words(book, text), words(book, destination)
     return {left[c.key]: right[c.value] for c in align_tokens(pair) if c.role != "padding"}
 
 
-def test_tokens_pair_by_role_although_the_subjects_differ_in_length(book: PromptBuilder) -> None:
+def test_tokens_are_aligned_by_role_for_subjects_of_different_length(book: PromptBuilder) -> None:
     pairs = matched(book, "fox", "a fox in the style of noto", "a dog face in the style of noto")
     assert pairs == {"x</w>": "face</w>"} | {
         token: token for token in ["in</w>", "the</w>", "style</w>", "of</w>", "noto</w>", "<|endoftext|>"]
     }
 
 
-def test_what_a_null_object_leaves_takes_the_value_of_eos(book: PromptBuilder) -> None:
+def test_words_after_a_null_object_are_aligned_with_eos(book: PromptBuilder) -> None:
     pairs = matched(book, "fox", "a fox, noto", "")
     assert set(pairs.values()) == {"<|endoftext|>"}
 
 
-def test_a_dropped_style_keeps_the_words_around_it(book: PromptBuilder) -> None:
+def test_words_around_a_dropped_style_stay_aligned(book: PromptBuilder) -> None:
     text, meant = "a panda in the style of ink on a blue background", "a panda on a blue background"
     pairs = matched(book, "ink", text, meant)
     assert pairs["blue</w>"] == "blue</w>"
     assert pairs["background</w>"] == "background</w>"
 
 
-def test_each_role_of_a_prompt_weighs_one(book: PromptBuilder) -> None:
+def test_default_role_weights_are_one(book: PromptBuilder) -> None:
     pair = book.make_pair("fox", "a fox in the style of noto", "a dog face in the style of noto")
     sums: dict[str, float] = {}
     for column in align_tokens(pair):
@@ -52,22 +52,22 @@ def test_each_role_of_a_prompt_weighs_one(book: PromptBuilder) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    shares=st.fixed_dictionaries({role: st.sampled_from([0.0, 0.5, 3.0]) for role in get_args(Role)}),
+    role_weights=st.fixed_dictionaries({role: st.sampled_from([0.0, 0.5, 3.0]) for role in get_args(Role)}),
     max_padding_positions=st.integers(1, 30) | st.none(),
     names=st.tuples(*[st.sampled_from(["fox", "four leaf clover", "jack-o-lantern", "dog face"])] * 2),
 )
-def test_each_role_weighs_what_it_is_given(
-    book: PromptBuilder, shares: dict[str, float], max_padding_positions: int | None, names: tuple[str, str]
+def test_role_weights_are_respected(
+    book: PromptBuilder, role_weights: dict[str, float], max_padding_positions: int | None, names: tuple[str, str]
 ) -> None:
     pair = book.make_pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
-    columns = align_tokens(pair, RoleWeights(**shares, max_padding_positions=max_padding_positions))
-    found = {role: sum(c.weight for c in columns if c.role == role) for role in get_args(Role)}
+    tokens = align_tokens(pair, RoleWeights(**role_weights, max_padding_positions=max_padding_positions))
+    weights = {role: sum(c.weight for c in tokens if c.role == role) for role in get_args(Role)}
     several = pair.last_subject > pair.first_subject
-    assert found == pytest.approx(shares | {"leading_subject": shares["leading_subject"] * several})
-    assert sum(c.role == "padding" for c in columns) <= (max_padding_positions or len(pair.concept.ids))
+    assert weights == pytest.approx(role_weights | {"leading_subject": role_weights["leading_subject"] * several})
+    assert sum(c.role == "padding" for c in tokens) <= (max_padding_positions or len(pair.concept.ids))
 
 
-def test_a_few_max_padding_positions_are_spread_over_all(book: PromptBuilder) -> None:
+def test_sampled_padding_positions_are_spread_evenly(book: PromptBuilder) -> None:
     pair = book.make_pair("fox", "a fox", "a dog face")
     every = [c.key for c in align_tokens(pair) if c.role == "padding"]
     few = [c.key for c in align_tokens(pair, RoleWeights(max_padding_positions=4)) if c.role == "padding"]
@@ -78,14 +78,14 @@ def test_a_few_max_padding_positions_are_spread_over_all(book: PromptBuilder) ->
     assert every[-1] - few[-1] < steps.pop()
 
 
-def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBuilder) -> None:
+def test_leading_subject_tokens_are_spread_over_the_destination(book: PromptBuilder) -> None:
     roles = RoleWeights(leading_subject=1.0)
 
     def leading(subject: str, destination: str) -> list[tuple[str, str]]:
         text, meant = f"a {subject}, noto", f"a {destination}, noto" if destination else ""
         left, right = words(book, text), words(book, meant)
-        columns = align_tokens(book.make_pair(subject, text, meant), roles)
-        return [(left[c.key], right[c.value]) for c in columns if c.role == "leading_subject"]
+        tokens = align_tokens(book.make_pair(subject, text, meant), roles)
+        return [(left[c.key], right[c.value]) for c in tokens if c.role == "leading_subject"]
 
     clover, cake = words(book, "four leaf clover")[1:-1], words(book, "birthday cake")[1:-1]
     assert leading("fox", "fox") == [("fo", "fo")]
@@ -97,7 +97,7 @@ def test_earlier_tokens_of_the_subject_follow_the_destination(book: PromptBuilde
     assert {right for _, right in leading("four leaf clover", "")} == {"<|endoftext|>"}
 
 
-def test_the_subject_is_a_whole_word(book: PromptBuilder) -> None:
+def test_subject_is_matched_as_a_whole_word(book: PromptBuilder) -> None:
     text = "a fox in the style of ink on a pink background"
     first, last = book.subject_span(text, "ink")
     assert words(book, text)[first : last + 1] == words(book, "ink")[1:-1]
@@ -113,7 +113,7 @@ def test_articles(name: str, phrase: str) -> None:
 
 
 @pytest.mark.parametrize("wording", [*PROFILE.styled_wordings, *PROFILE.held_out_wordings])
-def test_every_wording_reads_well_without_its_style(wording: str) -> None:
+def test_wordings_without_style_are_grammatical(wording: str) -> None:
     assert "{style}" not in strip_style(wording)
     text = strip_style(wording).format(a="a fox", bare="fox")
     assert "fox" in text
@@ -133,10 +133,10 @@ def test_destinations(book: PromptBuilder) -> None:
     )
 
 
-def test_held_out_wordings_never_enter_an_edit(book: PromptBuilder) -> None:
+def test_edit_and_retain_prompts_do_not_use_held_out_wordings(book: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
     seen = {pair.concept.text for pair in book.edit_pairs(removal)}
     assert seen.isdisjoint(pair.concept.text for pair in book.held_out_pairs(removal))
-    kept = book.retain_texts(book.retain_phrases([removal]), 10_000)
-    assert not any("fox" in text for text in kept)
-    assert set(kept).isdisjoint(book.held_out_retain_texts(book.retain_phrases([removal]), 10_000))
+    texts = book.retain_texts(book.retain_phrases([removal]), 10_000)
+    assert not any("fox" in text for text in texts)
+    assert set(texts).isdisjoint(book.held_out_retain_texts(book.retain_phrases([removal]), 10_000))

@@ -1,4 +1,4 @@
-"""Conflicts that only a tokenizer can tell, beside those of names."""
+"""Conflicts between names that end in the same token."""
 
 from typing import Any
 
@@ -15,37 +15,37 @@ def labelled(*removals: dict[str, Any]) -> list[LabelledRemoval]:
 
 
 def shared(clip: Any, *removals: dict[str, Any]) -> list[tuple[str, str]]:
-    found = find_conflicts(labelled(*removals), clip)
-    return [(c.left.name, c.right.name) for c in found if c.kind == "shared_token"]
+    conflicts = find_conflicts(labelled(*removals), clip)
+    return [(c.left.name, c.right.name) for c in conflicts if c.kind == "shared_token"]
 
 
-def test_a_preserved_name_may_share_the_last_token(clip: Any) -> None:
+def test_preserved_name_with_the_same_last_token_is_a_conflict(clip: Any) -> None:
     assert shared(clip, {"concept": "mickey mouse", "preserve": ["mouse", "duck"]}) == [("mickey mouse", "mouse")]
 
 
-def test_so_may_a_replacement(clip: Any) -> None:
+def test_replacement_with_the_same_last_token_is_a_conflict(clip: Any) -> None:
     assert shared(clip, {"concept": "fox", "replacement": "arctic fox"}) == [("fox", "arctic fox")]
     assert shared(clip, {"concept": "grumpy cat", "generic": "cat"}) == [("grumpy cat", "cat")]
 
 
-def test_removals_that_share_it_are_told_unless_they_lead_to_the_same(clip: Any) -> None:
+def test_removals_with_the_same_last_token_conflict_unless_destinations_are_equal(clip: Any) -> None:
     one, other = {"concept": "mickey mouse", "replacement": "duck"}, {"concept": "mighty mouse", "replacement": "duck"}
     assert shared(clip, one, other) == []
     assert shared(clip, one, other | {"replacement": "cow"}) == [("mickey mouse", "mighty mouse")]
 
 
-def test_the_same_name_is_another_conflict(clip: Any) -> None:
-    found = find_conflicts(labelled({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}), clip)
-    assert [(c.kind, c.severity) for c in found] == [("preserve_removed", "error")]
+def test_equal_names_are_not_a_token_conflict(clip: Any) -> None:
+    conflicts = find_conflicts(labelled({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}), clip)
+    assert [(c.kind, c.severity) for c in conflicts] == [("preserve_removed", "error")]
 
 
-def test_short_endings_are_not_worth_a_word(clip: Any) -> None:
+def test_short_tokens_cause_no_warning(clip: Any) -> None:
     ends = [clip.convert_ids_to_tokens(clip(name)["input_ids"][-2]) for name in ("pikachuu", "zuuu")]
     assert ends[0] == ends[1], "the case is one"
     assert shared(clip, {"concept": "pikachuu", "preserve": ["zuuu"]}) == []
 
 
-def test_a_crowd_gives_as_many_warnings_not_their_square(clip: Any) -> None:
+def test_number_of_warnings_is_linear(clip: Any) -> None:
     crowd = [
         {"concept": f"mouse{i} mouse", "replacement": f"thing{i}", "preserve": [f"kept{i} mouse"]} for i in range(50)
     ]
@@ -58,13 +58,13 @@ removals = st.fixed_dictionaries({"concept": names, "preserve": st.lists(names, 
 
 @settings(deadline=None, max_examples=40)
 @given(removals=st.lists(removals, max_size=5), data=st.data())
-def test_the_order_does_not_matter(clip: Any, removals: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_result_does_not_depend_on_order(clip: Any, removals: list[dict[str, Any]], data: st.DataObject) -> None:
     given = labelled(*removals)
     assert find_conflicts(given, clip) == find_conflicts(data.draw(st.permutations(given)), clip)
 
 
 @settings(deadline=None, max_examples=20)
 @given(given=st.permutations(["zebra", "guitar", "castle", "violin", "umbrella", "pizza", "rocket", "owl"]))
-def test_disjoint_vocabularies_have_none(clip: Any, given: list[str]) -> None:
+def test_names_without_common_tokens_do_not_conflict(clip: Any, given: list[str]) -> None:
     pairs = zip(given[::2], given[1::2], strict=True)
     assert find_conflicts(labelled(*({"concept": a, "replacement": b} for a, b in pairs)), clip) == []
