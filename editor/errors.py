@@ -60,8 +60,8 @@ class LedgerConflict(LedgerError):
         super().__init__(f"{first.message}.", field="removals", remedy=remedy)
         self.conflicts = tuple(conflicts)
 
-    def described(self) -> dict[str, Any]:
-        """With every conflict."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON, with every conflict."""
         return super().to_dict() | {"conflicts": [conflict.model_dump() for conflict in self.conflicts]}
 
 
