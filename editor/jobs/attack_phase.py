@@ -48,9 +48,9 @@ def scenes(context: JobContext, easel: ImagePairGenerator) -> list[AttackContext
     asked = context.request.validation
     if not (load_attacks(asked.attacks) or asked.features):
         return []
-    before = ModelVariant(easel.pipeline, easel.sampler, context.book)
+    before = ModelVariant(easel.pipeline, easel.sampler, context.builder)
     after = make_edited_variant(before, easel.updates)
-    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.builder)
     return [
         AttackContext(removal, index, removed, before, after, easel.updates, context.judge, easel.before)
         for index, removal in enumerate(context.removals)

@@ -55,19 +55,19 @@ class JobContext:
         return self.checkpoint.encoders[0]
 
     @cached_property
-    def books(self) -> list[PromptBuilder]:
+    def builders(self) -> list[PromptBuilder]:
         """The prompts of each of its text encoders."""
         return open_prompt_builders(self.checkpoint)
 
     @property
-    def book(self) -> PromptBuilder:
+    def builder(self) -> PromptBuilder:
         """Those of the first."""
-        return self.books[0]
+        return self.builders[0]
 
     @cached_property
     def removals(self) -> list[ResolvedRemoval]:
         """What is removed."""
-        return resolve_request(self.request, self.book, each_alone=self.ledger is not None)
+        return resolve_request(self.request, self.builder, each_alone=self.ledger is not None)
 
     @cached_property
     def entries(self) -> list[LedgerEntry]:
@@ -77,7 +77,7 @@ class JobContext:
     @cached_property
     def judge(self) -> Judge:
         """Who judges."""
-        return open_judge(judge_folder(), self.model_dir, self.book.profile)
+        return open_judge(judge_folder(), self.model_dir, self.builder.profile)
 
     @cached_property
     def files(self) -> dict[str, str]:

@@ -70,13 +70,13 @@ def solvable(request: EditRequest) -> EditRequest:
 
 def planned(context: JobContext, removal: ResolvedRemoval) -> PlannedRemoval:
     """What one removal covers."""
-    pairs = context.book.edit_pairs(removal)
+    pairs = context.builder.edit_pairs(removal)
     return PlannedRemoval(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
-        names=[NameRecord(text=name.text, source=name.source) for name in context.book.expand(removal).names],
+        names=[NameRecord(text=name.text, source=name.source) for name in context.builder.expand(removal).names],
         prompts=[
             PlannedPrompt(text=pair.concept.text, means=pair.destination.text, weight=pair.weight) for pair in pairs
         ],
@@ -93,5 +93,7 @@ def images(context: JobContext) -> int:
     asked = context.request.validation
     if not asked.enabled:
         return 0
-    groups = request_groups(context.book, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts)
+    groups = request_groups(
+        context.builder, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts
+    )
     return 2 * asked.seeds * len({prompt for group in groups for prompt in group.prompts})

@@ -38,7 +38,7 @@ def run_edit(context: JobContext) -> None:
     edits = solved(context, ledger)
     factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
     write_bytes(context.workdir / "edit.safetensors", save(factors))
-    removed = all_active_removals(context.removals, context.entries, ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, ledger, context.builder)
     done = Edited(
         removals=[described(context, removal, removed) for removal in context.removals],
         solves=with_forecast(context, edits, removed),
@@ -54,7 +54,7 @@ def solved(context: JobContext, ledger: Ledger | None) -> list[TensorEdit]:
     if context.ledger and ledger:
         return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
     method = method_from_options(context.request.options, *chosen_layers(context))
-    return edit_all(context.checkpoint, context.books, context.removals, method)
+    return edit_all(context.checkpoint, context.builders, context.removals, method)
 
 
 def with_forecast(
@@ -62,10 +62,10 @@ def with_forecast(
 ) -> list[SolveRecord]:
     """The records, with what retain prompts in held-out wordings are to expect."""
     records = []
-    for encoder, book in zip(context.checkpoint.encoders, context.books, strict=True):
+    for encoder, builder in zip(context.checkpoint.encoders, context.builders, strict=True):
         own = edits_of(encoder, edits)
         foreseen = foreseen_changes(
-            encoder, book, own, book.held_out_retain_texts(book.retain_phrases(removed), FORESEEN)
+            encoder, builder, own, builder.held_out_retain_texts(builder.retain_phrases(removed), FORESEEN)
         )[:MAX_LISTED_PROMPTS]
         records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
     return records
@@ -81,17 +81,17 @@ def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
 
 def described(context: JobContext, removal: ResolvedRemoval, removed: Sequence[ResolvedRemoval]) -> RemovalRecord:
     """A removal for the report."""
-    objects, styles = context.book.retained_names(removed)
+    objects, styles = context.builder.retained_names(removed)
     kept = objects if removal.concept.kind == "object" else styles
     paper = context.request.options.preset == "paper"
-    pairs = context.book.paper_pairs(removal) if paper else context.book.edit_pairs(removal)
+    pairs = context.builder.paper_pairs(removal) if paper else context.builder.edit_pairs(removal)
     return RemovalRecord(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
         aliases=list(removal.aliases),
-        names=[NameRecord(text=name.text, source=name.source) for name in context.book.expand(removal).names],
+        names=[NameRecord(text=name.text, source=name.source) for name in context.builder.expand(removal).names],
         edit_prompts=[pair.concept.text for pair in pairs],
         neighbours=neighbour_names(context.judge, removal, kept) if context.request.validation.enabled else [],
     )

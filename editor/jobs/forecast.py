@@ -63,25 +63,25 @@ def forecast(
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
-    books = open_prompt_builders(checkpoint)
-    removals = resolve_request(request, books[0], each_alone=folder is not None)
-    ledger, conflicts, edits = solved(checkpoint, books, request, removals, folder)
-    removed = all_active_removals(removals, entries_from_request(request), ledger, books[0])
+    builders = open_prompt_builders(checkpoint)
+    removals = resolve_request(request, builders[0], each_alone=folder is not None)
+    ledger, conflicts, edits = solved(checkpoint, builders, request, removals, folder)
+    removed = all_active_removals(removals, entries_from_request(request), ledger, builders[0])
     found = [
         encoder_forecast(
             encoder,
-            book,
+            builder,
             edits_of(encoder, edits),
-            corpus or book.held_out_retain_texts(book.retain_phrases(removed), FORESEEN),
+            corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), FORESEEN),
         )
-        for encoder, book in zip(checkpoint.encoders, books, strict=True)
+        for encoder, builder in zip(checkpoint.encoders, builders, strict=True)
     ]
     return Forecast(encoders=found, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
 
 
 def solved(
     checkpoint: Checkpoint,
-    books: Sequence[PromptBuilder],
+    builders: Sequence[PromptBuilder],
     request: EditRequest,
     removals: Sequence[ResolvedRemoval],
     folder: LedgerFolder | None,
@@ -96,17 +96,19 @@ def solved(
         raise UsageError("Only a trace can tell the sites.", field="sites", remedy="Name layers, such as --sites 0.")
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     method = method_from_options(request.options, tuple(request.options.sites), "as was asked")
-    edits = edit_all(checkpoint, books, removals, method)
-    return None, find_conflicts(labelled, books[0].tokenizer), edits
+    edits = edit_all(checkpoint, builders, removals, method)
+    return None, find_conflicts(labelled, builders[0].tokenizer), edits
 
 
 def edit_all(
-    checkpoint: Checkpoint, books: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
+    checkpoint: Checkpoint, builders: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
 ) -> list[TensorEdit]:
     """The edits of every text encoder, without a ledger."""
-    every = zip(checkpoint.encoders, books, strict=True)
+    every = zip(checkpoint.encoders, builders, strict=True)
     return [
-        done for encoder, book in every for done in edit_encoder(encoder, book, removals, method, report_on=removals)
+        done
+        for encoder, builder in every
+        for done in edit_encoder(encoder, builder, removals, method, report_on=removals)
     ]
 
 
@@ -116,24 +118,24 @@ def edits_of(encoder: TextEncoder, edits: Sequence[TensorEdit]) -> list[TensorEd
 
 
 def encoder_forecast(
-    encoder: TextEncoder, book: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
+    encoder: TextEncoder, builder: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> EncoderForecast:
     """What will happen in one text encoder. Of several layers, the last tells how far the concepts go."""
-    last, readable = edits[-1].record, book.select_fitting(list(dict.fromkeys(texts)))
+    last, readable = edits[-1].record, builder.select_fitting(list(dict.fromkeys(texts)))
     return EncoderForecast(
         component=encoder.component,
         layers=[done.record.layer for done in edits],
         preservation=last.preservation,
         removals=last.feasibility,
-        prompts=foreseen_changes(encoder, book, edits, readable) if readable else [],
+        prompts=foreseen_changes(encoder, builder, edits, readable) if readable else [],
         too_long=len(set(texts)) - len(readable),
     )
 
 
 def foreseen_changes(
-    encoder: TextEncoder, book: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
+    encoder: TextEncoder, builder: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> list[ForeseenChange]:
     """What an encoder's edits will do to prompts, worst first."""
     return forecast_collateral(
-        encoder, book, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts
+        encoder, builder, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts
     )

@@ -95,7 +95,7 @@ def collateral_of(context: JobContext) -> CollateralRecord | None:
     validation, layers = validation_of(context), layers_of(edited(context).solves)
     if validation is None:
         return None
-    told = forecasts(context.checkpoint, context.books, updates(context), layers, validation)
+    told = forecasts(context.checkpoint, context.builders, updates(context), layers, validation)
     return collateral(validation, told)
 
 

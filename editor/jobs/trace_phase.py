@@ -38,7 +38,7 @@ def run_trace(context: JobContext) -> None:
         for index, removal in enumerate(context.removals):
             tick = context.tick("trace", f"tracing {removal.concept.name}")
             seed = context.request.seed
-            traces.append(trace_removal(encoder, context.book, context.judge, context.removals, index, seed, tick))
+            traces.append(trace_removal(encoder, context.builder, context.judge, context.removals, index, seed, tick))
     keep(context, "trace", Traces(traces))
 
 

@@ -60,9 +60,9 @@ def gates(context: JobContext) -> Policy:
 def planned_trials(context: JobContext) -> list[GroupEvaluation]:
     """The prompts of each group, and what they must show."""
     asked = context.request.validation
-    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.book)
+    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.builder)
     groups = request_groups(
-        context.book, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
+        context.builder, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
     )
     return plan_evaluations(groups, gates(context).gates, context.request.seed)
 

@@ -27,17 +27,17 @@ ASKED = {
 
 def forecasts(
     checkpoint: Checkpoint,
-    books: list[PromptBuilder],
+    builders: list[PromptBuilder],
     updates: list[TensorUpdate],
     layers: Mapping[str, int],
     validation: Validation,
 ) -> dict[str, float]:
     """Prompt -> the chance, told from text space alone, that it loses what it asks for; the worst encoder counts."""
     drops: dict[str, float] = {}
-    for encoder, book in zip(checkpoint.encoders, books, strict=True):
+    for encoder, builder in zip(checkpoint.encoders, builders, strict=True):
         changes = deltas(encoder, updates, layers)
-        texts = book.select_fitting(list(measured(validation))) if changes else []
-        for one in forecast_collateral(encoder, book, changes, texts) if texts else []:
+        texts = builder.select_fitting(list(measured(validation))) if changes else []
+        for one in forecast_collateral(encoder, builder, changes, texts) if texts else []:
             drops[one.prompt] = max(drops.get(one.prompt, 0.0), one.drop or 0.0)
     return drops
 

@@ -52,14 +52,14 @@ def make_removals(names: Sequence[str]) -> list[ResolvedRemoval]:
 
 
 @torch.no_grad()
-def find_present_objects(clip: CLIPModel, book: PromptBuilder, gallery: Tensor) -> Tensor:
+def find_present_objects(clip: CLIPModel, builder: PromptBuilder, gallery: Tensor) -> Tensor:
     """Return for every object and style whether the nearest artwork shows the object, ``(objects, styles)``."""
     grid = [(o, s) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     texts = [
         caption(HELD_OUT_WORDINGS[i % len(HELD_OUT_WORDINGS)], OBJECT_NAMES[o], STYLES[s])
         for i, (o, s) in enumerate(grid)
     ]
-    embedded = F.normalize(clip.text_projection(clip.text_model(book.token_ids(texts)).pooler_output))
+    embedded = F.normalize(clip.text_projection(clip.text_model(builder.token_ids(texts)).pooler_output))
     nearest = (embedded @ gallery.T).argmax(1) // len(STYLES)
     return (nearest == torch.tensor([o for o, _ in grid])).reshape(len(OBJECT_NAMES), len(STYLES)).float()
 
@@ -73,19 +73,19 @@ def measure_capacity(
     clip: CLIPModel, tokenizer: CLIPTokenizer, model_dir: Path, counts: Sequence[int] = (1, 10, 50)
 ) -> list[ErasureCapacity]:
     """Return the capacity curve of ``clip``, whose text encoder is saved in ``model_dir/text_encoder``."""
-    book, source = PromptBuilder(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
+    builder, source = PromptBuilder(tokenizer, PROFILE), open_checkpoint(model_dir).encoders[0]
     subjects = [Subject(o, s, 0) for o in range(len(OBJECT_NAMES)) for s in range(len(STYLES))]
     with torch.no_grad():
         embedded_images = clip.vision_model(pixel_values=Artwork().render(subjects)).pooler_output
         gallery = F.normalize(clip.visual_projection(embedded_images))
-    before, curve = find_present_objects(clip, book, gallery), []
+    before, curve = find_present_objects(clip, builder, gallery), []
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
         names = evenly_spaced(OBJECT_NAMES, count)
-        (done,) = edit_encoder(source, book, make_removals(names))
+        (done,) = edit_encoder(source, builder, make_removals(names))
         with torch.no_grad():
             weight.copy_(done.update.edited)
-        after = find_present_objects(clip, book, gallery)
+        after = find_present_objects(clip, builder, gallery)
         with torch.no_grad():
             weight.copy_(done.update.base)
         removed = torch.tensor([name in names for name in OBJECT_NAMES])

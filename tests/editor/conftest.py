@@ -55,5 +55,5 @@ def source(model_dir: Path) -> TextEncoder:
 
 
 @pytest.fixture(scope="session")
-def book(tokenizer: CLIPTokenizer) -> PromptBuilder:
+def builder(tokenizer: CLIPTokenizer) -> PromptBuilder:
     return PromptBuilder(tokenizer, PROFILE)

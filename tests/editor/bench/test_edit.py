@@ -42,16 +42,16 @@ def test_unread_tensors_take_no_disk_space(tmp_path: Path) -> None:
         assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
 
 
-def test_concept_is_edited_with_eight_prompts(book: PromptBuilder) -> None:
-    assert len(PromptBuilder(book.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
+def test_concept_is_edited_with_eight_prompts(builder: PromptBuilder) -> None:
+    assert len(PromptBuilder(builder.tokenizer, PROFILE).edit_pairs(FOX)) == PROMPTS
 
 
 def test_peer_matches_the_paper_method(
-    source: TextEncoder, book: PromptBuilder, model_dir: Path, tmp_path: Path
+    source: TextEncoder, builder: PromptBuilder, model_dir: Path, tmp_path: Path
 ) -> None:
-    run_usual_way(model_dir, book.tokenizer, tmp_path)
+    run_usual_way(model_dir, builder.tokenizer, tmp_path)
     name = OUT_PROJ.format(layer=0)
     theirs = load_file(tmp_path / "text_encoder" / "model.safetensors")[source.stored_name(name)]
-    (paper,) = edit_encoder(source, book, [FOX], MethodConfig(preset="paper"))
+    (paper,) = edit_encoder(source, builder, [FOX], MethodConfig(preset="paper"))
     moved = (paper.update.edited - paper.update.base).norm()
     assert (theirs - paper.update.edited).norm() < 0.02 * moved, "float32 against float64"

@@ -33,10 +33,10 @@ def test_the_json_holds_every_name_and_prompt_of_the_edit() -> None:
     assert ink["destination_source"] == "generic"
 
 
-def test_it_is_what_the_edit_uses(book: PromptBuilder) -> None:
+def test_it_is_what_the_edit_uses(builder: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
-    shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review_removal(removal, book).prompts]
-    assert shown == [(p.concept.text, p.destination.text, p.weight) for p in book.edit_pairs(removal)]
+    shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review_removal(removal, builder).prompts]
+    assert shown == [(p.concept.text, p.destination.text, p.weight) for p in builder.edit_pairs(removal)]
 
 
 def test_people_see_names_prompts_and_conflicts() -> None:

@@ -35,18 +35,18 @@ def last_states(encoder: CLIPTextModel, ids: torch.Tensor, eos: int) -> torch.Te
     return states
 
 
-def moved(before: CLIPTextModel, folder: Path, book: PromptBuilder, prompts: Sequence[str]) -> list[float]:
+def moved(before: CLIPTextModel, folder: Path, builder: PromptBuilder, prompts: Sequence[str]) -> list[float]:
     """How far transformers' own encoder moves with the published weights."""
     after = CLIPTextModel.from_pretrained(folder / "text_encoder")
     found = []
-    for prompt in map(book.tokenise, prompts):
+    for prompt in map(builder.tokenise, prompts):
         was, now = (last_states(model, prompt.ids, prompt.eos) for model in (before, after))
         found.append(float((now - was).norm() / was.norm()))
     return found
 
 
 def test_the_forecast_is_what_the_published_weights_do(
-    model_dir: Path, encoder: CLIPTextModel, book: PromptBuilder, corpus: Path, tmp_path: Path
+    model_dir: Path, encoder: CLIPTextModel, builder: PromptBuilder, corpus: Path, tmp_path: Path
 ) -> None:
     found = run("foresee", "fox=dog face", "--model-dir", model_dir, "--corpus", corpus)
     run("erase", "--remove", "fox=dog face", "--model-dir", model_dir, "--no-validate", "--out", tmp_path / "out")
@@ -57,7 +57,7 @@ def test_the_forecast_is_what_the_published_weights_do(
     assert sorted(prompts) == sorted({*CORPUS[:4]})
     assert prompts[0] == "a fox"
     told = [each["moved"] for each in one["prompts"]]
-    assert told == pytest.approx(moved(encoder, tmp_path / "out", book, prompts), rel=1e-3, abs=1e-5)
+    assert told == pytest.approx(moved(encoder, tmp_path / "out", builder, prompts), rel=1e-3, abs=1e-5)
     assert told == sorted(told, reverse=True)
 
 

@@ -58,8 +58,8 @@ def test_shared_vectors_are_allowed(model_dir: Path, tmp_path: Path) -> None:
     check_independence(tmp_path / "model.safetensors", model_dir)
 
 
-def test_the_embedded_judge_is_independent_and_has_a_short_id(book: PromptBuilder) -> None:
-    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
+def test_the_embedded_judge_is_independent_and_has_a_short_id(builder: PromptBuilder) -> None:
+    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, builder.profile)
     assert judge.short_id == f"judge@{judge.digest[:12]}"
     images = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 200)]
     layers = judge.patch_features(images)
@@ -81,13 +81,15 @@ def tiny_siglip(folder: Path, tokenizer: Any) -> Path:
     return folder
 
 
-def test_a_siglip_model_can_be_the_judge(book: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path) -> None:
-    judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, book.profile)
+def test_a_siglip_model_can_be_the_judge(
+    builder: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path
+) -> None:
+    judge = open_judge(tiny_siglip(tmp_path / "siglip", tokenizer), model_dir, builder.profile)
     assert isinstance(judge, SiglipJudge)
     embedded = judge.embed_images([np.zeros((64, 64, 3), dtype=np.uint8)] * 2)
     chosen, scores = judge.classify("style", embedded, judge.class_names("style"))
     assert len(chosen) == 2
-    assert scores.shape == (2, len(book.profile.styles))
+    assert scores.shape == (2, len(builder.profile.styles))
     assert torch.allclose(embedded.norm(dim=1), torch.ones(2))
     assert [layer.shape for layer in judge.patch_features([np.zeros((32, 32, 3), dtype=np.uint8)])] == [(1, 16, 16)] * 2
 
@@ -111,14 +113,14 @@ class Planted(Judge):
 
 
 def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
-    book: PromptBuilder, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
+    builder: PromptBuilder, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "planted"}))
     save_file({"x": torch.randn(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(JudgeError, match="planted"):
-        open_judge(tmp_path, model_dir, book.profile)
+        open_judge(tmp_path, model_dir, builder.profile)
     install_plugin("expunge.judges", "planted", PLANTED_JUDGE)
-    judge = open_judge(tmp_path, model_dir, book.profile)
+    judge = open_judge(tmp_path, model_dir, builder.profile)
     assert judge.embed_texts(["a fox"]).shape == (1, 1)
 
 

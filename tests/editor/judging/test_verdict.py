@@ -93,8 +93,8 @@ def test_neighbours_are_judged_by_their_paired_drop() -> None:
 
 
 @pytest.fixture
-def groups(book: PromptBuilder) -> list[PromptGroup]:
-    return request_groups(book, PlantedJudge(book.profile), [FOX], 40)  # type: ignore[arg-type]
+def groups(builder: PromptBuilder) -> list[PromptGroup]:
+    return request_groups(builder, PlantedJudge(builder.profile), [FOX], 40)  # type: ignore[arg-type]
 
 
 def test_prompts_with_an_alias_expect_the_concept(groups: list[PromptGroup]) -> None:
@@ -103,14 +103,14 @@ def test_prompts_with_an_alias_expect_the_concept(groups: list[PromptGroup]) -> 
     assert set(target.expected_names) == {"fox"}
 
 
-def test_groups_contain_the_right_prompts(groups: list[PromptGroup], book: PromptBuilder) -> None:
+def test_groups_contain_the_right_prompts(groups: list[PromptGroup], builder: PromptBuilder) -> None:
     by_name = {(group.name, group.kind): group for group in groups}
-    edited = {phrase.text() for phrase in edited_phrases(book, FOX, "fox")} | {
-        phrase.text() for phrase in edited_phrases(book, FOX, "vixen")
+    edited = {phrase.text() for phrase in edited_phrases(builder, FOX, "fox")} | {
+        phrase.text() for phrase in edited_phrases(builder, FOX, "vixen")
     }
     target, general = by_name["target", "object"], by_name["generality", "object"]
     assert edited <= set(target.prompts)
-    assert {phrase.wording for phrase in general.phrases} == set(book.profile.held_out_wordings)
+    assert {phrase.wording for phrase in general.phrases} == set(builder.profile.held_out_wordings)
     assert edited.isdisjoint(general.prompts)
     assert len(target.prompts) == len(general.prompts) == MAX_GROUP_PROMPTS
     for name in ("neighbours", "retain"):
@@ -119,8 +119,8 @@ def test_groups_contain_the_right_prompts(groups: list[PromptGroup], book: Promp
     assert len(by_name["retain", "style"].prompts) == 40
 
 
-def test_without_retain_prompts_there_is_no_retain_group(book: PromptBuilder) -> None:
-    assert retain_groups(book, [FOX], 0) == []
+def test_without_retain_prompts_there_is_no_retain_group(builder: PromptBuilder) -> None:
+    assert retain_groups(builder, [FOX], 0) == []
 
 
 def test_prompts_of_several_groups_are_generated_once(groups: list[PromptGroup]) -> None:

@@ -18,8 +18,8 @@ FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
 
 
 @pytest.fixture(scope="module")
-def done(source: TextEncoder, book: PromptBuilder) -> TensorEdit:
-    (done,) = edit_encoder(source, book, [FOX])
+def done(source: TextEncoder, builder: PromptBuilder) -> TensorEdit:
+    (done,) = edit_encoder(source, builder, [FOX])
     return done
 
 
@@ -39,11 +39,11 @@ def weighted_norm(vectors: Tensor, prompt_roles: list[tuple[list[int], float]]) 
 
 
 def test_forecast_change_matches_the_edited_encoder(
-    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
+    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
     text = "a picture of a tiger face, noto style"
-    (foreseen,) = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, [text])
-    prompt = book.tokenize(text)
+    (foreseen,) = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, [text])
+    prompt = builder.tokenize(text)
     weight = encoder.encoder.layers[0].self_attn.out_proj.weight
     before = outputs(encoder, prompt.ids)
     with torch.no_grad():
@@ -58,26 +58,26 @@ def test_forecast_change_matches_the_edited_encoder(
 
 
 def test_worst_prompt_is_first_and_names_the_concept(
-    done: TensorEdit, source: TextEncoder, book: PromptBuilder
+    done: TensorEdit, source: TextEncoder, builder: PromptBuilder
 ) -> None:
     texts = ["a pizza", "a fox", "a rocket in the style of ink"]
-    foreseen = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, texts)
+    foreseen = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, texts)
     assert foreseen[0].prompt == "a fox" == max(foreseen, key=lambda one: one.change).prompt
     drops = [one.drop or 0.0 for one in foreseen]
     assert drops == sorted(drops, reverse=True)
 
 
 def test_forecast_movement_matches_the_edited_encoder(
-    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
+    done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
     text = "a picture of a tiger face, noto style"
-    prompt, weight = book.tokenize(text), encoder.encoder.layers[0].self_attn.out_proj.weight
+    prompt, weight = builder.tokenize(text), encoder.encoder.layers[0].self_attn.out_proj.weight
     with torch.no_grad():
         before = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
         weight.copy_(done.update.edited)
         after = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
         weight.copy_(done.update.base)
-    (foreseen,) = forecast_collateral(source, book, {0: done.update.up @ done.update.down}, [text])
+    (foreseen,) = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, [text])
     assert foreseen.moved == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-3)
 
 
@@ -105,11 +105,11 @@ def test_single_key_leaves_the_share_given_by_its_novelty() -> None:
     assert left == pytest.approx(1 / (1 + novelty), rel=1e-9)
 
 
-def test_concept_that_is_also_preserved_is_less_feasible(source: TextEncoder, book: PromptBuilder) -> None:
+def test_concept_that_is_also_preserved_is_less_feasible(source: TextEncoder, builder: PromptBuilder) -> None:
     preserved = ResolvedRemoval(
         Concept("vixen"), Destination("dog face", "replacement"), preserve=("red vixen", "vixen cub", "the vixen")
     )
-    (done,) = edit_encoder(source, book, [preserved, FOX])
+    (done,) = edit_encoder(source, builder, [preserved, FOX])
     by_name = {one.concept: one for one in done.record.feasibility}
     assert set(by_name) == {"fox", "vixen"}
     assert by_name["vixen"].left > by_name["fox"].left

@@ -18,9 +18,9 @@ MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "r
 
 
 @pytest.fixture
-def edit(source: TextEncoder, book: PromptBuilder) -> LayerEdit:
+def edit(source: TextEncoder, builder: PromptBuilder) -> LayerEdit:
     model = LazyCLIPTextModel(source)
-    return LayerEdit(Site(model, model, 0), book, MANY, DEFAULT_METHOD)
+    return LayerEdit(Site(model, model, 0), builder, MANY, DEFAULT_METHOD)
 
 
 def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
@@ -61,8 +61,8 @@ def test_rows_and_statistics_are_reweighted_the_same_way(edit: LayerEdit, monkey
     torch.testing.assert_close(from_rows.target, from_statistics.target, rtol=1e-5, atol=1e-5)
 
 
-def test_record_contains_the_removal_weights(source: TextEncoder, book: PromptBuilder, edit: LayerEdit) -> None:
-    (done,) = edit_encoder(source, book, MANY)
+def test_record_contains_the_removal_weights(source: TextEncoder, builder: PromptBuilder, edit: LayerEdit) -> None:
+    (done,) = edit_encoder(source, builder, MANY)
     _, _, weights = search_preservation(edit)
     expected = {removal.concept.name: pytest.approx(weights.get(removal, 1.0)) for removal in MANY}
     assert {one.concept: one.weight for one in done.record.feasibility} == expected

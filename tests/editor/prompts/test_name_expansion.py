@@ -14,8 +14,8 @@ from editor.prompts.resolve_request import resolve_request
 DOG = Destination("dog face", "replacement")
 
 
-def resolve(book: PromptBuilder, *removals: dict[str, Any], **options: Any) -> list[ResolvedRemoval]:
-    return resolve_request(EditRequest.model_validate({"removals": list(removals), "options": options}), book)
+def resolve(builder: PromptBuilder, *removals: dict[str, Any], **options: Any) -> list[ResolvedRemoval]:
+    return resolve_request(EditRequest.model_validate({"removals": list(removals), "options": options}), builder)
 
 
 def test_names_are_ordered_and_have_sources(clip_builder: PromptBuilder) -> None:
@@ -100,11 +100,11 @@ def test_retain_prompts_do_not_name_removed_concepts(clip_builder: PromptBuilder
     assert any("night owl" in text for text in texts), "preserved names stay"
 
 
-def test_spelling_that_does_not_fit_is_left_out(book: PromptBuilder) -> None:
+def test_spelling_that_does_not_fit_is_left_out(builder: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("fox"), DOG, spellings=("qxzqxzqxzqxzqxzqxzqxzqxzqxz",))
-    assert not any("qxz" in pair.concept.text for pair in book.edit_pairs(removal))
+    assert not any("qxz" in pair.concept.text for pair in builder.edit_pairs(removal))
     with pytest.raises(ConceptError, match="qxz"):
-        book.edit_pairs(ResolvedRemoval(Concept("fox"), DOG, aliases=removal.spellings))
+        builder.edit_pairs(ResolvedRemoval(Concept("fox"), DOG, aliases=removal.spellings))
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_spelling_that_does_not_fit_is_left_out(book: PromptBuilder) -> None:
     ],
 )
 def test_error_locates_the_phrase_that_is_too_long(
-    book: PromptBuilder, removal: dict[str, Any], options: dict[str, Any], field: str
+    builder: PromptBuilder, removal: dict[str, Any], options: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(ConceptError) as caught:
-        resolve(book, {"concept": "fox"} | removal, **options)
+        resolve(builder, {"concept": "fox"} | removal, **options)
     assert caught.value.field == field

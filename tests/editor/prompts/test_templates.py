@@ -46,7 +46,7 @@ def test_contexts_contain_late_positions() -> None:
     assert max(starts) >= 24
 
 
-def test_retain_phrases_are_as_varied(book: PromptBuilder) -> None:
+def test_retain_phrases_are_as_varied(builder: PromptBuilder) -> None:
     phrases = list(object_style_phrases(GENERAL_PROFILE, ["cat", "dog"], GENERAL_PROFILE.styles))
     assert {(p.object, p.style) for p in phrases} == {
         (o, s) for o in ("cat", "dog") for s in ("", *GENERAL_PROFILE.styles)
@@ -62,29 +62,29 @@ def test_diagonal_pairs_yield_every_combination_once(left: str, right: str) -> N
     assert all(a != c and b != d for (a, b), (c, d) in pairwise(pairs))
 
 
-def test_batch_is_tokenized_like_single_prompts(book: PromptBuilder) -> None:
+def test_batch_is_tokenized_like_single_prompts(builder: PromptBuilder) -> None:
     texts = [
-        *book.select_fitting([p.text() for p in concept_contexts(PROFILE, "style", "ink")]),
+        *builder.select_fitting([p.text() for p in concept_contexts(PROFILE, "style", "ink")]),
         "",
         "A  caf\u00e9",
         "a fox",
     ]
-    expected = torch.tensor([book.tokenizer(text, padding="max_length")["input_ids"] for text in texts])
-    assert torch.equal(book.token_ids(texts), expected)
-    for text, row, tokenised in zip(texts, expected, book.tokenize_all(texts), strict=True):
+    expected = torch.tensor([builder.tokenizer(text, padding="max_length")["input_ids"] for text in texts])
+    assert torch.equal(builder.token_ids(texts), expected)
+    for text, row, tokenised in zip(texts, expected, builder.tokenize_all(texts), strict=True):
         assert tokenised.text == text
         assert torch.equal(tokenised.ids, row)
-        assert tokenised.eos == row.tolist().index(book.tokenizer.eos_token_id)
+        assert tokenised.eos == row.tolist().index(builder.tokenizer.eos_token_id)
 
 
-def test_word_is_tokenized_once(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_word_is_tokenized_once(builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     removal = ResolvedRemoval(Concept("violin"), Destination("drum", "replacement"))
-    first = book.edit_pairs(removal)
+    first = builder.edit_pairs(removal)
     monkeypatch.setattr(
         "editor.prompts.tokenizer_cache.TokenizerCache._tokenize_words",
         lambda self, texts: pytest.fail(f"again: {texts}"),
     )
-    second = book.edit_pairs(removal)
+    second = builder.edit_pairs(removal)
     assert [pair.concept.text for pair in first] == [pair.concept.text for pair in second]
 
 
@@ -103,24 +103,24 @@ def test_assembled_words_equal_the_tokenized_text(clip: Any, text: str) -> None:
         assert first <= i <= last
 
 
-def test_cache_is_cleared_when_full(book: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_cleared_when_full(builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editor.prompts.tokenizer_cache.MAX_CACHED_WORDS", 3)
-    fresh = PromptBuilder(book.tokenizer, book.profile)
+    fresh = PromptBuilder(builder.tokenizer, builder.profile)
     texts = ["a fox", "an owl", "a bear", "a fox", "a drum"]
     for batch in (texts[:2], texts[1:], texts):
-        assert torch.equal(fresh.token_ids(batch), book.token_ids(batch))
+        assert torch.equal(fresh.token_ids(batch), builder.token_ids(batch))
     assert set(fresh.tokenizer_cache.words) == {"a", "an", "fox", "owl", "bear", "drum"}
     fresh.token_ids(["a key"])
     assert set(fresh.tokenizer_cache.words) == {"a", "key"}
 
 
-def test_error_names_the_prompt_that_does_not_fit(book: PromptBuilder) -> None:
+def test_error_names_the_prompt_that_does_not_fit(builder: PromptBuilder) -> None:
     with pytest.raises(ConceptError, match="a fox a fox"):
-        book.token_ids(["a fox", "a fox " * 20])
+        builder.token_ids(["a fox", "a fox " * 20])
 
 
-def test_held_out_wordings_replace_all_others(book: PromptBuilder) -> None:
-    phrases = book.in_held_out_wordings(concept_contexts(PROFILE, "object", "fox"))
+def test_held_out_wordings_replace_all_others(builder: PromptBuilder) -> None:
+    phrases = builder.in_held_out_wordings(concept_contexts(PROFILE, "object", "fox"))
     assert not any(p.prefix or p.suffix for p in phrases)
     assert {p.wording for p in phrases} == set(PROFILE.held_out_wordings)
     assert Phrase(PROFILE.held_out_wordings[0], "fox", "ink") in phrases

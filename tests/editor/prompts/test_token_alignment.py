@@ -12,38 +12,38 @@ from editor.prompts.profile import GENERAL_PROFILE
 from editor.prompts.token_alignment import Role, RoleWeights
 
 
-def words(book: PromptBuilder, text: str) -> list[str]:
-    return book.tokenizer.convert_ids_to_tokens(book.tokenizer(text)["input_ids"])
+def words(builder: PromptBuilder, text: str) -> list[str]:
+    return builder.tokenizer.convert_ids_to_tokens(builder.tokenizer(text)["input_ids"])
 
 
-def matched(book: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
+def matched(builder: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
     """Return token of the concept's prompt -> token of the destination's, without padding."""
-    pair = book.make_pair(subject, text, destination)
-    left, right = words(book, text), words(book, destination)
+    pair = builder.make_pair(subject, text, destination)
+    left, right = words(builder, text), words(builder, destination)
     return {left[c.key]: right[c.value] for c in align_tokens(pair) if c.role != "padding"}
 
 
-def test_tokens_are_aligned_by_role_for_subjects_of_different_length(book: PromptBuilder) -> None:
-    pairs = matched(book, "fox", "a fox in the style of noto", "a dog face in the style of noto")
+def test_tokens_are_aligned_by_role_for_subjects_of_different_length(builder: PromptBuilder) -> None:
+    pairs = matched(builder, "fox", "a fox in the style of noto", "a dog face in the style of noto")
     assert pairs == {"x</w>": "face</w>"} | {
         token: token for token in ["in</w>", "the</w>", "style</w>", "of</w>", "noto</w>", "<|endoftext|>"]
     }
 
 
-def test_words_after_a_null_object_are_aligned_with_eos(book: PromptBuilder) -> None:
-    pairs = matched(book, "fox", "a fox, noto", "")
+def test_words_after_a_null_object_are_aligned_with_eos(builder: PromptBuilder) -> None:
+    pairs = matched(builder, "fox", "a fox, noto", "")
     assert set(pairs.values()) == {"<|endoftext|>"}
 
 
-def test_words_around_a_dropped_style_stay_aligned(book: PromptBuilder) -> None:
+def test_words_around_a_dropped_style_stay_aligned(builder: PromptBuilder) -> None:
     text, meant = "a panda in the style of ink on a blue background", "a panda on a blue background"
-    pairs = matched(book, "ink", text, meant)
+    pairs = matched(builder, "ink", text, meant)
     assert pairs["blue</w>"] == "blue</w>"
     assert pairs["background</w>"] == "background</w>"
 
 
-def test_default_role_weights_are_one(book: PromptBuilder) -> None:
-    pair = book.make_pair("fox", "a fox in the style of noto", "a dog face in the style of noto")
+def test_default_role_weights_are_one(builder: PromptBuilder) -> None:
+    pair = builder.make_pair("fox", "a fox in the style of noto", "a dog face in the style of noto")
     sums: dict[str, float] = {}
     for column in align_tokens(pair):
         sums[column.role] = sums.get(column.role, 0) + column.weight
@@ -57,9 +57,9 @@ def test_default_role_weights_are_one(book: PromptBuilder) -> None:
     names=st.tuples(*[st.sampled_from(["fox", "four leaf clover", "jack-o-lantern", "dog face"])] * 2),
 )
 def test_role_weights_are_respected(
-    book: PromptBuilder, role_weights: dict[str, float], max_padding_positions: int | None, names: tuple[str, str]
+    builder: PromptBuilder, role_weights: dict[str, float], max_padding_positions: int | None, names: tuple[str, str]
 ) -> None:
-    pair = book.make_pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
+    pair = builder.make_pair(names[0], f"a {names[0]}, ink", f"a {names[1]}, ink")
     tokens = align_tokens(pair, RoleWeights(**role_weights, max_padding_positions=max_padding_positions))
     weights = {role: sum(c.weight for c in tokens if c.role == role) for role in get_args(Role)}
     several = pair.last_subject > pair.first_subject
@@ -67,8 +67,8 @@ def test_role_weights_are_respected(
     assert sum(c.role == "padding" for c in tokens) <= (max_padding_positions or len(pair.concept.ids))
 
 
-def test_sampled_padding_positions_are_spread_evenly(book: PromptBuilder) -> None:
-    pair = book.make_pair("fox", "a fox", "a dog face")
+def test_sampled_padding_positions_are_spread_evenly(builder: PromptBuilder) -> None:
+    pair = builder.make_pair("fox", "a fox", "a dog face")
     every = [c.key for c in align_tokens(pair) if c.role == "padding"]
     few = [c.key for c in align_tokens(pair, RoleWeights(max_padding_positions=4)) if c.role == "padding"]
     assert 2 <= len(few) <= 4
@@ -78,16 +78,16 @@ def test_sampled_padding_positions_are_spread_evenly(book: PromptBuilder) -> Non
     assert every[-1] - few[-1] < steps.pop()
 
 
-def test_leading_subject_tokens_are_spread_over_the_destination(book: PromptBuilder) -> None:
+def test_leading_subject_tokens_are_spread_over_the_destination(builder: PromptBuilder) -> None:
     roles = RoleWeights(leading_subject=1.0)
 
     def leading(subject: str, destination: str) -> list[tuple[str, str]]:
         text, meant = f"a {subject}, noto", f"a {destination}, noto" if destination else ""
-        left, right = words(book, text), words(book, meant)
-        tokens = align_tokens(book.make_pair(subject, text, meant), roles)
+        left, right = words(builder, text), words(builder, meant)
+        tokens = align_tokens(builder.make_pair(subject, text, meant), roles)
         return [(left[c.key], right[c.value]) for c in tokens if c.role == "leading_subject"]
 
-    clover, cake = words(book, "four leaf clover")[1:-1], words(book, "birthday cake")[1:-1]
+    clover, cake = words(builder, "four leaf clover")[1:-1], words(builder, "birthday cake")[1:-1]
     assert leading("fox", "fox") == [("fo", "fo")]
     pairs = leading("four leaf clover", "birthday cake")
     assert [left for left, _ in pairs] == clover[:-1]
@@ -97,11 +97,11 @@ def test_leading_subject_tokens_are_spread_over_the_destination(book: PromptBuil
     assert {right for _, right in leading("four leaf clover", "")} == {"<|endoftext|>"}
 
 
-def test_subject_is_matched_as_a_whole_word(book: PromptBuilder) -> None:
+def test_subject_is_matched_as_a_whole_word(builder: PromptBuilder) -> None:
     text = "a fox in the style of ink on a pink background"
-    first, last = book.subject_span(text, "ink")
-    assert words(book, text)[first : last + 1] == words(book, "ink")[1:-1]
-    assert last < words(book, text).index("on</w>")
+    first, last = builder.subject_span(text, "ink")
+    assert words(builder, text)[first : last + 1] == words(builder, "ink")[1:-1]
+    assert last < words(builder, text).index("on</w>")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_wordings_without_style_are_grammatical(wording: str) -> None:
     assert not text.startswith((" ", ",", "a e", "a i"))
 
 
-def test_destinations(book: PromptBuilder) -> None:
+def test_destinations(builder: PromptBuilder) -> None:
     fox, ink, usual = Concept("fox"), Concept("ink", "style"), Concept("twemoji", "style")
     assert choose_destination(fox, "dog face", "animal", PROFILE) == Destination("dog face", "replacement")
     assert choose_destination(fox, None, "animal", PROFILE) == Destination("animal", "generic")
@@ -133,10 +133,10 @@ def test_destinations(book: PromptBuilder) -> None:
     )
 
 
-def test_edit_and_retain_prompts_do_not_use_held_out_wordings(book: PromptBuilder) -> None:
+def test_edit_and_retain_prompts_do_not_use_held_out_wordings(builder: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
-    seen = {pair.concept.text for pair in book.edit_pairs(removal)}
-    assert seen.isdisjoint(pair.concept.text for pair in book.held_out_pairs(removal))
-    texts = book.retain_texts(book.retain_phrases([removal]), 10_000)
+    seen = {pair.concept.text for pair in builder.edit_pairs(removal)}
+    assert seen.isdisjoint(pair.concept.text for pair in builder.held_out_pairs(removal))
+    texts = builder.retain_texts(builder.retain_phrases([removal]), 10_000)
     assert not any("fox" in text for text in texts)
-    assert set(texts).isdisjoint(book.held_out_retain_texts(book.retain_phrases([removal]), 10_000))
+    assert set(texts).isdisjoint(builder.held_out_retain_texts(builder.retain_phrases([removal]), 10_000))

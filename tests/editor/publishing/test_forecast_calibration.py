@@ -73,14 +73,14 @@ def test_it_is_shown(report: AuditReport, validation: Validation) -> None:
 
 
 def test_the_embedded_models_forecasts_are_those_of_the_edit(validation: Validation) -> None:
-    checkpoint, books = open_checkpoint(WEIGHTS), open_prompt_builders(open_checkpoint(WEIGHTS))
+    checkpoint, builders = open_checkpoint(WEIGHTS), open_prompt_builders(open_checkpoint(WEIGHTS))
     fox = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
-    updates = [done.update for done in edit_encoder(checkpoint.encoders[0], books[0], [fox])]
+    updates = [done.update for done in edit_encoder(checkpoint.encoders[0], builders[0], [fox])]
     prompts = ["a fox, noto", "a rocket, noto", *PROMPTS[2:]]
     groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
     told = forecasts(
         checkpoint,
-        books,
+        builders,
         updates,
         {update.name: 0 for update in updates},
         validation.model_copy(update={"groups": groups}),

@@ -27,8 +27,8 @@ def site(source: TextEncoder) -> Site:
 
 
 @pytest.fixture(scope="module")
-def pairs(book: PromptBuilder) -> list[PromptPair]:
-    return book.held_out_pairs(OWL, 4)
+def pairs(builder: PromptBuilder) -> list[PromptPair]:
+    return builder.held_out_pairs(OWL, 4)
 
 
 def ids(pairs: list[PromptPair], side: str) -> Tensor:
@@ -93,8 +93,8 @@ def test_role_weights_do_not_depend_on_the_number_of_positions(site: Site, pairs
     torch.testing.assert_close(by_pair, expected.double(), atol=1e-12, rtol=0)
 
 
-def test_retained_keys_cover_words_eos_and_padding(site: Site, book: PromptBuilder) -> None:
-    prompts = book.tokenize_all(["a pizza", "an owl in the style of ink"])
+def test_retained_keys_cover_words_eos_and_padding(site: Site, builder: PromptBuilder) -> None:
+    prompts = builder.tokenize_all(["a pizza", "an owl in the style of ink"])
     kept = retained_keys(site, prompts)
     for index, prompt in enumerate(prompts):
         own = kept.weights[kept.prompt_index == index]

@@ -13,12 +13,12 @@ TEXTS = ["", "a fox", "an image of a lady beetle, noto style on a blue backgroun
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layer", [0, 2])
 def test_keys_equal_the_input_of_out_proj_in_transformers(
-    layer: int, dtype: torch.dtype, source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
+    layer: int, dtype: torch.dtype, source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
     seen: list[torch.Tensor] = []
     projection = encoder.encoder.layers[layer].self_attn.out_proj
     handle = projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    ids = book.token_ids(TEXTS)
+    ids = builder.token_ids(TEXTS)
     with torch.no_grad():
         encoder(ids)
     handle.remove()
@@ -30,16 +30,16 @@ def test_keys_equal_the_input_of_out_proj_in_transformers(
 
 
 def test_final_states_equal_those_of_transformers(
-    source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder
+    source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
-    ids = book.token_ids(TEXTS)
+    ids = builder.token_ids(TEXTS)
     with torch.no_grad():
         expected = encoder(ids).last_hidden_state
     torch.testing.assert_close(LazyCLIPTextModel(source).final_states(ids).float(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_updates_act_like_edited_weights(source: TextEncoder, encoder: CLIPTextModel, book: PromptBuilder) -> None:
-    ids, delta = book.token_ids(TEXTS), 0.1 * torch.randn(64, 64, dtype=torch.float64)
+def test_updates_act_like_edited_weights(source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder) -> None:
+    ids, delta = builder.token_ids(TEXTS), 0.1 * torch.randn(64, 64, dtype=torch.float64)
     weight = encoder.encoder.layers[1].self_attn.out_proj.weight
     with torch.no_grad():
         weight += delta
@@ -50,10 +50,12 @@ def test_updates_act_like_edited_weights(source: TextEncoder, encoder: CLIPTextM
     )
 
 
-def test_keys_at_selected_positions_equal_those_computed_everywhere(source: TextEncoder, book: PromptBuilder) -> None:
+def test_keys_at_selected_positions_equal_those_computed_everywhere(
+    source: TextEncoder, builder: PromptBuilder
+) -> None:
     model, ids = (
         LazyCLIPTextModel(source).in_float64(),
-        book.token_ids(["a fox", "an owl in the style of ink", "a pizza"] * 40),
+        builder.token_ids(["a fox", "an owl in the style of ink", "a pizza"] * 40),
     )
     states = model.hidden_states_before(ids, 0)
     every = model.attention(0).keys(states, all_positions(states.index)).reshape(*ids.shape, -1)
@@ -63,9 +65,9 @@ def test_keys_at_selected_positions_equal_those_computed_everywhere(source: Text
     torch.testing.assert_close(some, every[prompts, positions], atol=1e-12, rtol=0)
 
 
-def test_keys_depend_only_on_preceding_tokens(source: TextEncoder, book: PromptBuilder) -> None:
+def test_keys_depend_only_on_preceding_tokens(source: TextEncoder, builder: PromptBuilder) -> None:
     model = LazyCLIPTextModel(source)
-    states = model.hidden_states_before(book.token_ids(["a fox", "a fox in the style of ink"]), 0)
+    states = model.hidden_states_before(builder.token_ids(["a fox", "a fox in the style of ink"]), 0)
     prompts, positions = torch.cartesian_prod(torch.arange(2), torch.arange(4)).T
     short, long = model.attention(0).keys(states, TokenPositions(prompts, positions)).split(4)
     torch.testing.assert_close(short, long, atol=1e-14, rtol=0)

@@ -7,5 +7,5 @@ from tests.editor.tracing.tiny_pipelines import xl as xl
 
 
 @pytest.fixture(scope="session")
-def fox(book: PromptBuilder) -> TracedPrompts:
-    return make_traced_prompts(book, "object", "fox", 3)
+def fox(builder: PromptBuilder) -> TracedPrompts:
+    return make_traced_prompts(builder, "object", "fox", 3)

@@ -54,8 +54,8 @@ def clean_and_corrupted(
 
 
 @pytest.fixture(scope="module")
-def frog(book: Any, fox: TracedPrompts) -> Tensor:
-    ids: Tensor = book.token_ids([text.replace("fox", "frog") for text in fox.texts])
+def frog(builder: Any, fox: TracedPrompts) -> Tensor:
+    ids: Tensor = builder.token_ids([text.replace("fox", "frog") for text in fox.texts])
     return ids
 
 

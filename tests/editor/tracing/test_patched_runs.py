@@ -30,8 +30,8 @@ from editor.tracing.traced_prompts import (
 
 
 @pytest.fixture(scope="module")
-def fox(book: PromptBuilder) -> TracedPrompts:
-    return make_traced_prompts(book, "object", "fox", 3)
+def fox(builder: PromptBuilder) -> TracedPrompts:
+    return make_traced_prompts(builder, "object", "fox", 3)
 
 
 def model_of(runner: CLIPTextRunner, prompts: TracedPrompts, places=None) -> TracedEncoders:
@@ -102,10 +102,10 @@ def test_patched_states_match_the_baseline_tracer(encoder: CLIPTextModel, fox: T
 
 
 def test_patching_all_or_no_positions_gives_the_clean_or_the_corrupted_run(
-    encoder: CLIPTextModel, book: PromptBuilder
+    encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
-    prompts = make_traced_prompts(book, "object", "fox", 1)
-    context, samples = book.context_length, make_samples(1, 4)
+    prompts = make_traced_prompts(builder, "object", "fox", 1)
+    context, samples = builder.context_length, make_samples(1, 4)
     everything = [Tensor.new_ones(prompts.ids, (1, context)).bool(), Tensor.new_zeros(prompts.ids, (1, context)).bool()]
     runner = CLIPTextRunner(encoder)
     patcher = make_text_patcher(
@@ -203,7 +203,7 @@ def test_trace_finds_the_only_layer_that_moves_information(
 
 
 def test_scores_of_two_encoders_combine_those_of_each(
-    encoder: CLIPTextModel, book: PromptBuilder, fox: TracedPrompts
+    encoder: CLIPTextModel, builder: PromptBuilder, fox: TracedPrompts
 ) -> None:
     """As in SDXL, the encoders differ in width and padding; their squared distances add up."""
     torch.manual_seed(1)
@@ -212,7 +212,7 @@ def test_scores_of_two_encoders_combine_those_of_each(
         num_attention_heads=2, max_position_embeddings=24, bos_token_id=812, eos_token_id=813,
     )  # fmt: skip
     second = CLIPTextRunner(CLIPTextModelWithProjection(config).eval(), "penultimate", "text_encoder_2")
-    other = tokenize_prompts(book, "object", "fox", fox.texts, fox.alternatives)
+    other = tokenize_prompts(builder, "object", "fox", fox.texts, fox.alternatives)
     other.ids[torch.arange(24) > other.eos_positions[:, None]] = 0
     first = CLIPTextRunner(encoder, "penultimate")
     samples = make_samples(3, 2)
@@ -231,9 +231,9 @@ def test_scores_of_two_encoders_combine_those_of_each(
     torch.testing.assert_close(together.scores[:, 2:], -wanted, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
-def test_token_labels_of_a_single_prompt_are_readable(book: PromptBuilder) -> None:
-    prompts = make_traced_prompts(book, "style", "noto", 1)
-    labels = [place.label for place in single_token_groups(book, prompts)]
+def test_token_labels_of_a_single_prompt_are_readable(builder: PromptBuilder) -> None:
+    prompts = make_traced_prompts(builder, "style", "noto", 1)
+    labels = [place.label for place in single_token_groups(builder, prompts)]
     assert labels[0] == "BOS"
     assert labels[-2:] == ["EOS", "padding"]
-    assert len(single_token_groups(book, prompts, "each")) == book.context_length
+    assert len(single_token_groups(builder, prompts, "each")) == builder.context_length

@@ -20,10 +20,10 @@ FOX = ResolvedRemoval(
 
 @pytest.fixture(scope="package")
 def context(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
-    book, source = open_prompt_builder(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
-    updates = [done.update for done in edit_encoder(source, book, [FOX])]
-    before = ModelVariant(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), book)
-    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, book.profile)
+    builder, source = open_prompt_builder(emoji.WEIGHTS), open_checkpoint(emoji.WEIGHTS).encoders[0]
+    updates = [done.update for done in edit_encoder(source, builder, [FOX])]
+    before = ModelVariant(load_pipeline(emoji.WEIGHTS), Sampler(5, 3.0, native_precision()), builder)
+    judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, builder.profile)
     cache = ImageCache(tmp_path_factory.mktemp("images"), "emoji")
     return AttackContext(FOX, 0, [FOX], before, make_edited_variant(before, updates), updates, judge, cache)
 

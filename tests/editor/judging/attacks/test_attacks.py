@@ -149,8 +149,8 @@ def test_a_planned_search_stays_within_its_budget(budget: int) -> None:
 
 
 def test_a_token_embedding_is_overridden_inside_the_context_only(context: AttackContext) -> None:
-    encoder, book = context.before.encoder, context.prompt_builder
-    ids = book.token_ids(["a fox", "a pizza"])
+    encoder, builder = context.before.encoder, context.prompt_builder
+    ids = builder.token_ids(["a fox", "a pizza"])
     token, before = int(ids[0, 2]), encoder(input_ids=ids).last_hidden_state.detach()
     embedding = torch.zeros(encoder.config.hidden_size, requires_grad=True)
     with override_token_embedding(encoder, token, embedding):
