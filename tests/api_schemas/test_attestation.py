@@ -1,4 +1,4 @@
-"""Envelopes and keys as they cross the wire."""
+"""Envelopes and public keys on the wire."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The client against a service that misbehaves."""
+"""The client against a misbehaving service."""
 
 import asyncio
 import hashlib
@@ -42,7 +42,7 @@ def client(handler: Handler) -> Client:
     return Client("http://expunge.test", "key", transport=httpx.MockTransport(handler))
 
 
-def answering(status: int, content: bytes | str) -> Client:
+def client_with_response(status: int, content: bytes | str) -> Client:
     return client(lambda request: httpx.Response(status, content=content))
 
 
@@ -52,7 +52,7 @@ def event(seq: int) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
@@ -87,14 +87,14 @@ def test_problem_is_raised_with_its_field() -> None:
         }
     )
     with pytest.raises(ServiceProblem, match=r"model: is unknown. Try emoji.") as caught:
-        answering(422, problem.model_dump_json()).edits.create(REQUEST)
+        client_with_response(422, problem.model_dump_json()).edits.create(REQUEST)
     assert caught.value.problem == problem
 
 
 @pytest.mark.parametrize(("status", "content"), [(502, b"<html>"), (200, b"<html>")])
 def test_response_of_another_service_is_rejected(status: int, content: bytes) -> None:
     with pytest.raises(ClientError):
-        answering(status, content).edits.get("edit_1")
+        client_with_response(status, content).edits.get("edit_1")
 
 
 def test_unreachable_service_suggests_expunge_up() -> None:
@@ -140,21 +140,23 @@ def test_wait_raises_if_the_job_failed() -> None:
 
 
 def test_download_is_complete(tmp_path: Path) -> None:
-    path = answering(200, b"weights").edits.download(artifact("text_encoder/model.safetensors", b"weights"), tmp_path)
+    path = client_with_response(200, b"weights").edits.download(
+        artifact("text_encoder/model.safetensors", b"weights"), tmp_path
+    )
     assert path == tmp_path / "text_encoder" / "model.safetensors"
     assert path.read_bytes() == b"weights"
 
 
 def test_corrupted_download_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(DownloadCorrupted):
-        answering(200, b"w3ights").edits.download(artifact("delta.safetensors", b"weights"), tmp_path)
+        client_with_response(200, b"w3ights").edits.download(artifact("delta.safetensors", b"weights"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", ""])
 def test_download_stays_inside_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ClientError, match="outside"):
-        answering(200, b"x").edits.download(artifact(name, b"x"), tmp_path / "out")
+        client_with_response(200, b"x").edits.download(artifact(name, b"x"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,14 +197,14 @@ def test_interrupted_download_is_resumed(tmp_path: Path) -> None:
     data, asked = bytes(range(250)), list[str | None]()
     file = artifact("delta.safetensors", data)
 
-    def breaking() -> Iterator[bytes]:
+    def broken_stream() -> Iterator[bytes]:
         yield data[:100]
         raise httpx.ReadError("broken")
 
     def handler(request: httpx.Request) -> httpx.Response:
         asked.append(request.headers.get("Range"))
         if len(asked) == 1:
-            return httpx.Response(200, content=breaking())
+            return httpx.Response(200, content=broken_stream())
         assert request.headers["If-Range"] == f'"{file.sha256}"'
         return httpx.Response(206, content=data[100:])
 
@@ -211,11 +213,11 @@ def test_interrupted_download_is_resumed(tmp_path: Path) -> None:
 
 
 def test_partial_download_of_another_file_is_not_resumed(tmp_path: Path) -> None:
-    """A service that does not know the validator any more sends the whole."""
+    """A service that does not know the validator sends the whole file."""
     data = bytes(range(250))
     file = artifact("delta.safetensors", data)
     (tmp_path / f".{file.name}.{file.sha256[:16]}.part").write_bytes(b"x" * 30)
-    assert answering(200, data).edits.download(file, tmp_path).read_bytes() == data
+    assert client_with_response(200, data).edits.download(file, tmp_path).read_bytes() == data
 
 
 @pytest.mark.parametrize(("status", "tries"), [(429, 5), (503, 5), (500, 1), (404, 1)])

@@ -1,4 +1,4 @@
-"""Conflicts between removals: planted ones are found, none where vocabularies are disjoint, whatever the order."""
+"""Conflicts between removals: planted ones are found in any order, and disjoint vocabularies have none."""
 
 import time
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ WORDS = [
 ]
 
 
-def labelled(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[LabelledRemoval]:
+def labelled_removals(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[LabelledRemoval]:
     return [
         LabelledRemoval(f"request-{i}", Removal.model_validate(removal), tuple(pins if i == 0 else ()))
         for i, removal in enumerate(removals)
     ]
 
 
-def kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str, str]]:
-    return [(c.severity, c.kind) for c in find_name_conflicts(labelled(*removals, pins=pins))]
+def conflict_kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str, str]]:
+    return [(c.severity, c.kind) for c in find_name_conflicts(labelled_removals(*removals, pins=pins))]
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def kinds(*removals: dict[str, Any], pins: Sequence[str] = ()) -> list[tuple[str
     ],
 )
 def test_each_conflict_kind_is_found(removals: list[dict[str, Any]], expected: tuple[str, str]) -> None:
-    assert kinds(*removals) == [expected]
+    assert conflict_kinds(*removals) == [expected]
 
 
 def test_cycles_are_distinguished_from_chains() -> None:
     ring = [{"concept": a, "replacement": b} for a, b in ("ab", "bc", "ca")]
-    assert kinds(*ring) == [("error", "cycle")] * 3
-    assert kinds(*ring, {"concept": "d", "replacement": "a"}) == [("error", "cycle")] * 3 + [
+    assert conflict_kinds(*ring) == [("error", "cycle")] * 3
+    assert conflict_kinds(*ring, {"concept": "d", "replacement": "a"}) == [("error", "cycle")] * 3 + [
         ("error", "replacement_removed")
     ]
 
 
 def test_pinned_prompt_must_not_name_a_removed_concept() -> None:
-    removals = labelled(
+    removals = labelled_removals(
         {"concept": "fox"}, {"concept": "ink", "kind": "style"}, pins=["a red FOX", "a dog", "an inkwell"]
     )
     (conflict,) = find_name_conflicts(removals)
@@ -82,7 +82,7 @@ def test_pinned_prompt_must_not_name_a_removed_concept() -> None:
 
 def test_message_names_both_parties() -> None:
     (conflict,) = find_name_conflicts(
-        labelled({"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["dog"]})
+        labelled_removals({"concept": "fox", "replacement": "dog"}, {"concept": "cat", "aliases": ["dog"]})
     )
     assert (conflict.left.label, conflict.left.field, conflict.left.name) == ("request-0", "replacement", "dog")
     assert (conflict.right.label, conflict.right.field, conflict.right.name) == ("request-1", "aliases[0]", "dog")
@@ -91,7 +91,7 @@ def test_message_names_both_parties() -> None:
 
 
 def test_unused_parent_class_is_not_a_conflict() -> None:
-    assert kinds({"concept": "fox", "replacement": "cat", "generic": "dog"}, {"concept": "dog"}) == []
+    assert conflict_kinds({"concept": "fox", "replacement": "cat", "generic": "dog"}, {"concept": "dog"}) == []
 
 
 removals = st.builds(
@@ -113,7 +113,7 @@ removals = st.builds(
 @settings(deadline=None)
 @given(given=st.lists(removals, max_size=6), data=st.data())
 def test_conflicts_do_not_depend_on_order(given: list[dict[str, Any]], data: st.DataObject) -> None:
-    removals = labelled(*given)
+    removals = labelled_removals(*given)
     shuffled = data.draw(st.permutations(removals))
     assert find_name_conflicts(removals) == find_name_conflicts(shuffled)
 
@@ -121,14 +121,14 @@ def test_conflicts_do_not_depend_on_order(given: list[dict[str, Any]], data: st.
 @settings(deadline=None)
 @given(given=st.lists(removals, max_size=5))
 def test_adding_removals_keeps_existing_conflicts(given: list[dict[str, Any]]) -> None:
-    def refused(removals: list[dict[str, Any]]) -> bool:
-        return any(conflict.severity == "error" for conflict in find_name_conflicts(labelled(*removals)))
+    def is_rejected(removals: list[dict[str, Any]]) -> bool:
+        return any(conflict.severity == "error" for conflict in find_name_conflicts(labelled_removals(*removals)))
 
-    assert refused(given) >= refused(given[:-1])
+    assert is_rejected(given) >= is_rejected(given[:-1])
 
 
-def large(count: int) -> list[LabelledRemoval]:
-    return labelled(
+def large_request(count: int) -> list[LabelledRemoval]:
+    return labelled_removals(
         *(
             {
                 "concept": f"thing{i} number{i}",
@@ -142,17 +142,17 @@ def large(count: int) -> list[LabelledRemoval]:
 
 
 def test_disjoint_vocabularies_have_no_conflicts() -> None:
-    assert find_name_conflicts(large(200)) == []
+    assert find_name_conflicts(large_request(200)) == []
 
 
 def test_time_is_linear_in_the_number_of_removals() -> None:
-    def seconds(removals: list[LabelledRemoval]) -> float:
+    def run_time(removals: list[LabelledRemoval]) -> float:
         start = time.process_time()
         find_name_conflicts(removals)
         return time.process_time() - start
 
-    few, many = large(500), large(4000)
-    assert min(seconds(many) for _ in range(3)) < 24 * min(seconds(few) for _ in range(3))
+    few, many = large_request(500), large_request(4000)
+    assert min(run_time(many) for _ in range(3)) < 24 * min(run_time(few) for _ in range(3))
 
 
 def test_names_are_normalized_before_comparison() -> None:

@@ -1,4 +1,4 @@
-"""What a request may say, and how the command line says it."""
+"""Validation of edit requests, and of the command line's removal arguments."""
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ def request(*removals: dict[str, object], **fields: object) -> EditRequest:
     return EditRequest.model_validate({"removals": list(removals) or [{"concept": "fox"}], **fields})
 
 
-def refusals(*removals: dict[str, object], **fields: object) -> list[tuple[str, str]]:
+def validation_errors(*removals: dict[str, object], **fields: object) -> list[tuple[str, str]]:
     with pytest.raises(ValidationError) as caught:
         request(*removals, **fields)
     return [(field.field, field.code) for field in invalid_fields(caught.value.errors())]
@@ -39,13 +39,15 @@ def test_object_and_style_may_share_a_name() -> None:
 
 def test_contradictions_are_rejected() -> None:
     chain = [{"concept": "fox", "replacement": "Dog"}, {"concept": "dog"}]
-    assert refusals(*chain) == [("removals", "contradiction")]
-    assert refusals({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}) == [("removals", "contradiction")]
+    assert validation_errors(*chain) == [("removals", "contradiction")]
+    assert validation_errors({"concept": "fox"}, {"concept": "cat", "preserve": ["fox"]}) == [
+        ("removals", "contradiction")
+    ]
 
 
 def test_pinned_prompt_with_a_removed_concept_is_rejected() -> None:
     pinned = {"pins": ["an owl", "a red Fox at night"]}
-    assert refusals({"concept": "fox"}, options=pinned) == [("options", "contradiction")]
+    assert validation_errors({"concept": "fox"}, options=pinned) == [("options", "contradiction")]
     assert request({"concept": "cat"}, options=pinned).options.pins == pinned["pins"]
 
 
@@ -68,7 +70,7 @@ def test_warnings_are_accepted() -> None:
     ],
 )
 def test_rejected_names_are_located(field: str, value: object, where: str, code: str) -> None:
-    assert refusals({"concept": "fox", field: value}) == [(f"removals[0].{where}", code)]
+    assert validation_errors({"concept": "fox", field: value}) == [(f"removals[0].{where}", code)]
 
 
 @pytest.mark.parametrize("spellings", ["auto", [], ["foxx"]])
@@ -92,11 +94,11 @@ def test_phrases_have_their_location() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, "lots", float("inf"), float("nan"), None])
 def test_preservation_is_auto_or_positive(value: object) -> None:
-    assert refusals(options={"preservation": value}) == [("options.preservation", "preservation")]
+    assert validation_errors(options={"preservation": value}) == [("options.preservation", "preservation")]
 
 
 def test_metadata_key_is_the_error_location() -> None:
-    ((field, _),) = refusals(metadata={"k" * 65: "v"})
+    ((field, _),) = validation_errors(metadata={"k" * 65: "v"})
     assert field == "metadata." + "k" * 65
 
 

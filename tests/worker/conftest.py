@@ -1,4 +1,4 @@
-"""A worker's slot in this process, with the editor without science."""
+"""A runner in this process, with the fake editor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def runner(settings: WorkerSettings, database: Database, clock: FakeClock) -> Ru
 
 @pytest.fixture
 def submit(database: Database, clock: FakeClock) -> Callable[..., str]:
-    """Queue a job whose metadata tells the fake editor what to do."""
+    """Queue a job whose metadata controls the fake editor."""
 
     def submit(**wishes: str) -> str:
         request = EditRequest(model="tiny", removals=[Removal(concept="fox")], metadata=wishes)

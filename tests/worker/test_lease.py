@@ -1,4 +1,4 @@
-"""The heartbeat keeps a job, and ends work that does not listen."""
+"""The lease's heartbeat, and jobs that ignore their cancellation."""
 
 import threading
 import time
@@ -51,7 +51,7 @@ def test_lost_lease_is_detected(database: Database, claim: Claim, settings: Work
 
     with Lease(database, claim, settings, clock) as lease:
         lease.check()
-        with database.write() as session:  # no heartbeat comes in between
+        with database.write() as session:  # No heartbeat comes in between.
             claims.claim(session, claim.job_id, owner="two", lease=settings.lease, now=clock.advance(31))
         wait_until(lost)
 
@@ -83,7 +83,7 @@ def test_heartbeat_survives_an_unavailable_database(
     def flaky(*arguments: object, **options: object) -> object:
         beats.append(1)
         if len(beats) == 1:
-            raise OSError("away")
+            raise OSError("unavailable")
         return extend(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(claims, "extend_lease", flaky)

@@ -1,4 +1,4 @@
-"""Jobs beside a ledger: revisions follow one another, revocations take back, and who was overtaken starts anew."""
+"""Jobs with a ledger: revisions, revocations, and jobs that another job overtook."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,20 +23,20 @@ def settings(settings: WorkerSettings) -> WorkerSettings:
 
 
 @pytest.fixture
-def ask(database: Database, clock: FakeClock) -> Ask:
+def submit_ledger_job(database: Database, clock: FakeClock) -> Ask:
     """Queue a removal that joins the ledger, or the revocation of one."""
 
-    def ask(concept: str, tenant: str = "one", revokes: str | None = None, **metadata: str) -> str:
+    def submit_ledger_job(concept: str, tenant: str = "one", revokes: str | None = None, **metadata: str) -> str:
         request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True, metadata=metadata)
         clock.advance(1)
         with database.write() as session:
             kind = "revocation" if revokes else "removal"
             return create(session, NewJob(request, "k", tenant, kind, revokes), now=clock()).id
 
-    return ask
+    return submit_ledger_job
 
 
-def held(database: Database, tenant: str = "one", number: int | None = None) -> list[str]:
+def active_concepts(database: Database, tenant: str = "one", number: int | None = None) -> list[str]:
     with database.read() as session:
         return [entry.removal["concept"] for entry in ledgers.active_entries(session, tenant, "tiny", number)]
 
@@ -47,55 +47,57 @@ def head(database: Database, tenant: str = "one") -> tuple[int, int, str] | None
     return (found.number, found.active, found.digest) if found else None
 
 
-def test_removals_accumulate_and_can_be_revoked(runner: Runner, database: Database, ask: Ask) -> None:
-    first = ask("fox")
+def test_removals_accumulate_and_can_be_revoked(runner: Runner, database: Database, submit_ledger_job: Ask) -> None:
+    first = submit_ledger_job("fox")
     runner.run(first)
     alone = head(database)
-    runner.run(second := ask("owl"))
-    assert held(database) == ["fox", "owl"]
-    runner.run(ask("owl", revokes=second))
+    runner.run(second := submit_ledger_job("owl"))
+    assert active_concepts(database) == ["fox", "owl"]
+    runner.run(submit_ledger_job("owl", revokes=second))
     after = head(database)
-    assert (held(database), held(database, number=2)) == (["fox"], ["fox", "owl"])
+    assert (active_concepts(database), active_concepts(database, number=2)) == (["fox"], ["fox", "owl"])
     assert alone is not None
     assert after is not None
     assert (after[0], after[1:]) == (3, alone[1:])
 
 
-def test_shared_removal_stays_until_both_edits_are_revoked(runner: Runner, database: Database, ask: Ask) -> None:
-    runner.run(first := ask("fox"))
-    runner.run(second := ask("fox"))
-    runner.run(ask("fox", revokes=first))
-    assert held(database) == ["fox"]
-    runner.run(ask("fox", revokes=second))
-    assert held(database) == []
+def test_shared_removal_stays_until_both_edits_are_revoked(
+    runner: Runner, database: Database, submit_ledger_job: Ask
+) -> None:
+    runner.run(first := submit_ledger_job("fox"))
+    runner.run(second := submit_ledger_job("fox"))
+    runner.run(submit_ledger_job("fox", revokes=first))
+    assert active_concepts(database) == ["fox"]
+    runner.run(submit_ledger_job("fox", revokes=second))
+    assert active_concepts(database) == []
     found = head(database)
     assert found is not None
     assert found[:2] == (4, 0)
 
 
 def test_unpublished_edit_does_not_join_the_ledger(
-    runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job]
+    runner: Runner, database: Database, submit_ledger_job: Ask, read: Callable[[str], Job]
 ) -> None:
-    """The report says why; the removals that came before hold on, and later ones do not carry it."""
-    runner.run(ask("fox"))
+    """The report gives the reason, and the ledger is unchanged."""
+    runner.run(submit_ledger_job("fox"))
     before = head(database)
-    runner.run(failed := ask("owl", fail="yes"))
+    runner.run(failed := submit_ledger_job("owl", fail="yes"))
     job = read(failed)
     assert (job.status, job.verdict) == ("succeeded", "failed")
     assert {artifact.kind for artifact in job.artifacts} == {"report", "log", "manifest"}
-    assert (head(database), held(database)) == (before, ["fox"])
-    runner.run(ask("cat"))
-    assert held(database) == ["fox", "cat"]
+    assert (head(database), active_concepts(database)) == (before, ["fox"])
+    runner.run(submit_ledger_job("cat"))
+    assert active_concepts(database) == ["fox", "cat"]
 
 
-def test_tenants_have_separate_ledgers(runner: Runner, database: Database, ask: Ask) -> None:
-    runner.run(ask("fox"))
-    runner.run(ask("owl", tenant="two"))
-    assert (held(database), held(database, "two")) == (["fox"], ["owl"])
+def test_tenants_have_separate_ledgers(runner: Runner, database: Database, submit_ledger_job: Ask) -> None:
+    runner.run(submit_ledger_job("fox"))
+    runner.run(submit_ledger_job("owl", tenant="two"))
+    assert (active_concepts(database), active_concepts(database, "two")) == (["fox"], ["owl"])
 
 
-def overtaking(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
-    """Have another job end in the moment before the first attempt to publish."""
+def overtaking_job(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """Let another job end just before the first attempt to publish."""
     real = Runner._succeed
     waiting = [other]
 
@@ -108,14 +110,18 @@ def overtaking(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> N
 
 
 def test_overtaken_job_is_solved_again(
-    runner: Runner, database: Database, ask: Ask, read: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+    runner: Runner,
+    database: Database,
+    submit_ledger_job: Ask,
+    read: Callable[[str], Job],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slow, quick = ask("fox"), ask("owl")
-    overtaking(runner, monkeypatch, quick)
+    slow, quick = submit_ledger_job("fox"), submit_ledger_job("owl")
+    overtaking_job(runner, monkeypatch, quick)
     runner.run(slow)
     job = read(slow)
     assert (job.status, job.attempt, job.artifacts) == ("queued", 0, [])
-    assert held(database) == ["owl"]
+    assert active_concepts(database) == ["owl"]
     runner.run(slow)
     found = head(database)
     assert read(slow).status == "succeeded"

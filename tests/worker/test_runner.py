@@ -1,4 +1,4 @@
-"""One message, every outcome: the job's row always says what happened."""
+"""The outcomes of a message: the job's row always records what happened."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ Submit = Callable[..., str]
 Read = Callable[[str], Job]
 
 
-def content(blobs: ArtifactStore, job: Job, name: str) -> bytes:
+def blob_content(blobs: ArtifactStore, job: Job, name: str) -> bytes:
     (row,) = [row for row in job.artifacts if row.name == name]
     return b"".join(blobs.open(row.sha256, 0, row.size))
 
@@ -47,7 +47,7 @@ def test_manifest_lists_every_file(runner: Runner, submit: Submit, read: Read) -
     job_id = submit()
     runner.run(job_id)
     job = read(job_id)
-    manifest = json.loads(content(runner.blobs, job, upload.MANIFEST_NAME))
+    manifest = json.loads(blob_content(runner.blobs, job, upload.MANIFEST_NAME))
     listed = {file["name"]: file["sha256"] for file in manifest["files"]}
     assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != upload.MANIFEST_NAME}
     assert job.manifest_sha256 == job.artifacts[-1].sha256
@@ -96,7 +96,7 @@ def test_second_attempt_resumes_at_the_failed_phase(
     runner.run(job_id)
     job = read(job_id)
     assert (job.status, job.attempt) == ("succeeded", 2)
-    assert content(runner.blobs, job, "runs.txt").split() == [b"trace", b"edit", b"validate", b"publish"]
+    assert blob_content(runner.blobs, job, "runs.txt").split() == [b"trace", b"edit", b"validate", b"publish"]
 
 
 def test_editor_error_fails_the_job(runner: Runner, submit: Submit, read: Read) -> None:
@@ -149,14 +149,15 @@ def test_import_error_is_reported_as_a_crash(runner: Runner, submit: Submit, rea
     assert "ModuleNotFoundError" in job.error["message"]
 
 
-def steal(database: Database, clock: FakeClock, job_id: str) -> None:
-    """Time passes and somebody else claims the job, before a heartbeat can come in between."""
+def steal_lease(database: Database, clock: FakeClock, job_id: str) -> None:
+    """Let the lease expire and another worker claim the job, before a heartbeat."""
     with database.write() as session:
+        session.connection()  # Takes the write lock, so that no heartbeat sees the new time first.
         assert claims.claim(session, job_id, owner="two", lease=timedelta(seconds=30), now=clock.advance(31))
 
 
 def run_until(runner: Runner, job_id: str, reached: Callable[[], bool], then: Callable[[], None]) -> None:
-    """Run the job in a thread; when `reached`, do `then`; wait for the end."""
+    """Run the job in a thread, call `then` once `reached` is true, and wait for the end."""
     thread = threading.Thread(target=runner.run, args=[job_id])
     thread.start()
     while not reached():
@@ -186,7 +187,7 @@ def test_worker_with_a_lost_lease_publishes_nothing(
 ) -> None:
     job_id = submit(slow="0.4")
 
-    run_until(runner, job_id, lambda: read(job_id).phase == "validate", lambda: steal(database, clock, job_id))
+    run_until(runner, job_id, lambda: read(job_id).phase == "validate", lambda: steal_lease(database, clock, job_id))
     job = read(job_id)
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
 
@@ -194,12 +195,12 @@ def test_worker_with_a_lost_lease_publishes_nothing(
 def test_late_result_is_discarded(
     runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The theft happens after the last check, before the last write: only the fence is left to notice."""
+    """The lease is lost after the last check and before the last write, so only the fence can detect it."""
     job_id = submit()
     put = upload.store_artifacts
 
     def steal_then_store(*arguments: object) -> object:
-        steal(database, clock, job_id)
+        steal_lease(database, clock, job_id)
         return put(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(upload, "store_artifacts", steal_then_store)
@@ -225,7 +226,7 @@ def job_delta(job: Job) -> str:
 def test_unavailable_database_is_retried(
     runner: Runner, submit: Submit, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the claim and at the end: neither the message nor the work is lost. Each of them goes through at the third try."""
+    """At the claim and at the end: each write succeeds at the third attempt."""
     job_id, tries = submit(), list[str]()
     for name in ("claim", "succeed"):
         real = getattr(claims, name)
@@ -251,13 +252,13 @@ def test_lasting_database_failure_leaves_the_job_to_its_lease(
     job_id = submit()
     real = claims.succeed
 
-    def away(*_: object, **__: object) -> bool:
+    def unavailable(*_: object, **__: object) -> bool:
         raise OperationalError("UPDATE jobs", {}, OSError("gone"))
 
     monkeypatch.setattr(db_retry, "RETRY_DELAYS_SECONDS", ())
     with monkeypatch.context() as broken:
-        broken.setattr(claims, "succeed", away)
-        broken.setattr(claims, "release", away)
+        broken.setattr(claims, "succeed", unavailable)
+        broken.setattr(claims, "release", unavailable)
         with pytest.raises(StoreUnavailable):
             runner.run(job_id)
     assert read(job_id).status == "running"

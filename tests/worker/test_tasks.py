@@ -1,4 +1,4 @@
-"""What a child does before its first job."""
+"""What a worker process does before its first job."""
 
 import pytest
 from celery.signals import worker_process_init

@@ -1,4 +1,4 @@
-"""The store, on each database that it runs on."""
+"""The store on each supported database."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ ENGINES = ["sqlite", "postgres"]
 
 
 @pytest.fixture(params=ENGINES)
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database without tables."""
     if request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
@@ -29,8 +29,8 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def prepared(postgres: Postgres) -> Iterator[Database]:
-    """One for all tests: to empty its tables is quicker than to make them."""
+def prepared_database(postgres: Postgres) -> Iterator[Database]:
+    """One database for all tests, because emptying its tables is faster than creating them."""
     database = Database(postgres.create())
     database.prepare()
     yield database
@@ -39,9 +39,9 @@ def prepared(postgres: Postgres) -> Iterator[Database]:
 
 @pytest.fixture(params=ENGINES)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database with our tables, and nothing in them."""
+    """A database with empty tables."""
     if request.param == "postgres":
-        yield emptied(request.getfixturevalue("prepared"))
+        yield delete_all_rows(request.getfixturevalue("prepared_database"))
         return
     database = Database(sqlite_url(tmp_path / "expunge.db"))
     database.prepare()
@@ -49,7 +49,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     database.close()
 
 
-def emptied(database: Database) -> Database:
+def delete_all_rows(database: Database) -> Database:
     database.prepare()
     with database.engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)}"))

@@ -1,4 +1,4 @@
-"""A blob is there completely, or not at all."""
+"""Blob stores: a blob exists completely or not at all."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from service.store.s3 import S3Blobs
 DATA = b"weights" * 400_000
 
 
-def files_below(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
@@ -79,7 +79,7 @@ def test_local_store_has_no_urls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])
 def test_crash_before_rename_leaves_no_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """Not even a stray file when we get to clean up; after a power cut one may stay, under a name nobody asks for."""
+    """Not even a partial file is left if the process can clean up."""
     blobs = LocalBlobs(tmp_path)
 
     def crash(*_: object) -> None:
@@ -89,7 +89,7 @@ def test_crash_before_rename_leaves_no_blob(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         blobs.put(io.BytesIO(DATA))
     assert not blobs.path(hashlib.sha256(DATA).hexdigest()).exists()
-    assert files_below(tmp_path) == []
+    assert list_files(tmp_path) == []
     monkeypatch.undo()
     assert blobs.put(io.BytesIO(DATA)).size == len(DATA)
 

@@ -1,4 +1,4 @@
-"""Transactions, versions, keys and ids."""
+"""Transactions, schema versions, API keys and ids."""
 
 import threading
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def test_failed_transaction_is_rolled_back(database: Database, clock: FakeClock)
 
 
 def test_writers_that_read_first_are_serialized(tmp_path: Path) -> None:
-    """With deferred transactions one of them would fail at once: SQLITE_BUSY_SNAPSHOT."""
+    """With deferred transactions one of them would fail at once with SQLITE_BUSY_SNAPSHOT."""
     url = sqlite_url(tmp_path / "counter.db")
     with Database(url).write() as session:
         session.execute(text("CREATE TABLE counter (n INTEGER)"))

@@ -1,4 +1,4 @@
-"""Secrets in the database: none lies there plain, whoever wrote it; and keys can be changed."""
+"""Encryption of secrets in the database, and key rotation."""
 
 import stat
 from base64 import b64encode
@@ -27,37 +27,37 @@ OLD = (
 )
 
 
-def row(database: Database) -> dict[str, Any]:
+def endpoint_row(database: Database) -> dict[str, Any]:
     with database.read() as session:
         return dict(session.execute(text("SELECT * FROM webhook_endpoints")).mappings().one())
 
 
 @pytest.fixture
-def old(empty: Database) -> Database:
-    """A database from before secrets were sealed, with a receiver."""
-    empty.prepare("0002")
-    with empty.write() as session:
+def old_database(empty_database: Database) -> Database:
+    """A database of an earlier revision with a webhook endpoint, whose secrets are plain text."""
+    empty_database.prepare("0002")
+    with empty_database.write() as session:
         session.execute(text(OLD), PLAIN)
-    return empty
+    return empty_database
 
 
-def test_upgrade_encrypts_secrets_and_downgrade_decrypts_them(old: Database) -> None:
+def test_upgrade_encrypts_secrets_and_downgrade_decrypts_them(old_database: Database) -> None:
     secret_box = SecretBox((new_key(),))
-    old.prepare(secret_box=lambda: secret_box)
-    found = row(old)
+    old_database.prepare(secret_box=lambda: secret_box)
+    found = endpoint_row(old_database)
     assert {name: secret_box.open(found[name]) for name in PLAIN} == PLAIN
     assert not any(secret in str(found) for secret in PLAIN.values())
     public = Ed25519PrivateKey.from_private_bytes(RAW).public_key().public_bytes_raw()
     assert found["public_key"] == f"whpk_{b64encode(public).decode()}"
-    old.revert("0002", secret_box=lambda: secret_box)
-    assert {name: row(old)[name] for name in PLAIN} == PLAIN
+    old_database.revert("0002", secret_box=lambda: secret_box)
+    assert {name: endpoint_row(old_database)[name] for name in PLAIN} == PLAIN
 
 
-def test_upgrade_without_a_key_is_rolled_back(old: Database) -> None:
+def test_upgrade_without_a_key_is_rolled_back(old_database: Database) -> None:
     with pytest.raises(SecretsKeyError, match="expunge db upgrade"):
-        old.prepare()
-    assert old.revision() == "0002"
-    assert {name: row(old)[name] for name in PLAIN} == PLAIN
+        old_database.prepare()
+    assert old_database.revision() == "0002"
+    assert {name: endpoint_row(old_database)[name] for name in PLAIN} == PLAIN
 
 
 def test_key_can_be_rotated(database: Database, clock: FakeClock) -> None:
@@ -68,7 +68,7 @@ def test_key_can_be_rotated(database: Database, clock: FakeClock) -> None:
         add_endpoint(session, "one", now=clock(), **wishes, **sealed)
     with database.write() as session:
         assert reseal_all(session, SecretBox((second, first))) == 1
-    found = row(database)
+    found = endpoint_row(database)
     assert {name: SecretBox((second,)).open(found[name]) for name in PLAIN} == PLAIN
     with pytest.raises(SecretsKeyError):
         SecretBox((first,)).open(found["secret"])
@@ -134,9 +134,9 @@ def test_rotate_command_while_the_service_runs(
     assert CliRunner().invoke(secrets, ["rotate"]).output == "Re-encrypted the secrets of 1 webhook endpoints.\n"
     assert settings.secret_box().keys[1:] == first.keys
     with pytest.raises(SecretsKeyError):
-        first.open(row(database)["secret"])
+        first.open(endpoint_row(database)["secret"])
     brought = CliRunner().invoke(secrets, ["new"]).output.strip()
     monkeypatch.setenv("EXPUNGE_SECRETS_KEY", ",".join([brought, *settings.secret_box().keys]))
     assert CliRunner().invoke(secrets, ["rotate"]).exit_code == 0
-    assert SecretBox((brought,)).open(row(database)["secret"]) == PLAIN["secret"]
+    assert SecretBox((brought,)).open(endpoint_row(database)["secret"]) == PLAIN["secret"]
     database.close()

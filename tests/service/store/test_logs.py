@@ -1,4 +1,4 @@
-"""One JSON object for each event, with the ids that it is about, and no word of a concept."""
+"""Log lines: JSON objects with ids and without concepts."""
 
 import json
 import logging
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("own_logging")
 CONCEPT = "the painter whose name is nobody's business"
 
 
-def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
-    """What a crash looks like in the log."""
+def log_lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
+    """Return the log lines of a crash."""
     logs.configure(StoreSettings.model_validate(settings))
     with logs.bound_contextvars(job_id="edit_1"):
         try:
@@ -27,7 +27,7 @@ def lines(capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
 
 
 def test_json_log_line_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    crash, outside = (json.loads(line) for line in lines(capsys, log_format="json"))
+    crash, outside = (json.loads(line) for line in log_lines(capsys, log_format="json"))
     assert (crash["event"], crash["job_id"], crash["level"]) == ("edit_1: attempt 2 crashed", "edit_1", "error")
     assert "test_logs.py" in crash["exception"]
     assert crash["exception"].endswith("ValueError")
@@ -36,8 +36,8 @@ def test_json_log_line_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_concepts_are_logged_only_if_allowed(capsys: pytest.CaptureFixture[str], form: str) -> None:
-    assert CONCEPT not in "\n".join(lines(capsys, log_format=form))
-    assert CONCEPT in "\n".join(lines(capsys, log_format=form, log_concepts=True))
+    assert CONCEPT not in "\n".join(log_lines(capsys, log_format=form))
+    assert CONCEPT in "\n".join(log_lines(capsys, log_format=form, log_concepts=True))
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

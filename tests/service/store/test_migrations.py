@@ -1,4 +1,4 @@
-"""Every step of the schema, forward and back, on both engines."""
+"""Every migration, up and down, on both database engines."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from tests.fakes.clock import FakeClock
 STEPS = [script.revision for script in ScriptDirectory(str(runner.SCRIPT_FOLDER)).walk_revisions()]
 
 
-def tables(database: Database) -> set[str]:
+def table_names(database: Database) -> set[str]:
     return set(inspect(database.engine).get_table_names()) - {"alembic_version"}
 
 
-def shape(database: Database) -> dict[str, list[tuple[str, str, bool]]]:
-    """Each table's columns: name, type, nullable."""
+def table_columns(database: Database) -> dict[str, list[tuple[str, str, bool]]]:
+    """Return name, type and nullability of each table's columns."""
     found = inspect(database.engine)
     return {
         table: sorted((str(c["name"]), str(c["type"]), bool(c["nullable"])) for c in found.get_columns(table))
@@ -34,7 +34,7 @@ def shape(database: Database) -> dict[str, list[tuple[str, str, bool]]]:
     }
 
 
-def end_a_job(database: Database, clock: FakeClock) -> str:
+def end_job(database: Database, clock: FakeClock) -> str:
     with database.write() as session:
         job_id = jobs.create(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=clock()
@@ -43,43 +43,43 @@ def end_a_job(database: Database, clock: FakeClock) -> str:
     return job_id
 
 
-def test_migrations_match_the_orm_classes(empty: Database) -> None:
-    empty.prepare()
-    with empty.engine.connect() as connection:
+def test_migrations_match_the_orm_classes(empty_database: Database) -> None:
+    empty_database.prepare()
+    with empty_database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": connection.dialect.name != "sqlite"})
         assert compare_metadata(context, Base.metadata) == []
-    assert tables(empty) == set(Base.metadata.tables)
-    empty.check()
+    assert table_names(empty_database) == set(Base.metadata.tables)
+    empty_database.check()
 
 
-def test_every_migration_can_be_downgraded(empty: Database) -> None:
-    """Down one by one and up again: each one's shape is what it was on the way up."""
+def test_every_migration_can_be_downgraded(empty_database: Database) -> None:
+    """After each downgrade and upgrade the tables are as they were on the way up."""
     seen = {}
     for revision in reversed(STEPS):
-        empty.prepare(revision)
-        seen[revision] = shape(empty)
+        empty_database.prepare(revision)
+        seen[revision] = table_columns(empty_database)
     for revision in STEPS:
-        assert shape(empty) == seen[revision]
-        empty.revert("-1")
-    assert tables(empty) == set()
-    empty.prepare()
-    assert shape(empty) == seen[STEPS[0]]
+        assert table_columns(empty_database) == seen[revision]
+        empty_database.revert("-1")
+    assert table_names(empty_database) == set()
+    empty_database.prepare()
+    assert table_columns(empty_database) == seen[STEPS[0]]
 
 
-def test_rows_survive_every_migration(empty: Database, clock: FakeClock) -> None:
-    empty.prepare()
-    job_id = end_a_job(empty, clock)
-    empty.revert(STEPS[-1])
-    empty.prepare()
-    with empty.read() as session:
+def test_rows_survive_every_migration(empty_database: Database, clock: FakeClock) -> None:
+    empty_database.prepare()
+    job_id = end_job(empty_database, clock)
+    empty_database.revert(STEPS[-1])
+    empty_database.prepare()
+    with empty_database.read() as session:
         assert session.get_one(Job, job_id).status == "canceled"
 
 
-def test_a_terminal_job_never_changes(empty: Database, clock: FakeClock) -> None:
-    """Nor after a step that made the table again: that would have lost the trigger."""
-    empty.prepare()
-    job_id = end_a_job(empty, clock)
-    with pytest.raises(IntegrityError, match="a terminal job never changes"), empty.write() as session:
+def test_a_terminal_job_never_changes(empty_database: Database, clock: FakeClock) -> None:
+    """The trigger survives steps that recreate the table."""
+    empty_database.prepare()
+    job_id = end_job(empty_database, clock)
+    with pytest.raises(IntegrityError, match="a terminal job never changes"), empty_database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(status="queued"))
 
 
@@ -88,17 +88,17 @@ def test_prepare_is_idempotent(database: Database) -> None:
     database.check()
 
 
-def test_check_rejects_an_empty_database(empty: Database) -> None:
+def test_check_rejects_an_empty_database(empty_database: Database) -> None:
     with pytest.raises(IncompatibleStore, match="db upgrade"):
-        empty.check()
+        empty_database.check()
 
 
-def test_newer_database_is_rejected(empty: Database) -> None:
-    empty.prepare()
-    with empty.write() as session:
+def test_newer_database_is_rejected(empty_database: Database) -> None:
+    empty_database.prepare()
+    with empty_database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(IncompatibleStore, match="9999"):
-        empty.prepare()
+        empty_database.prepare()
 
 
 def test_database_without_migrations_is_adopted(tmp_path: Path, clock: FakeClock) -> None:
@@ -110,12 +110,12 @@ def test_database_without_migrations_is_adopted(tmp_path: Path, clock: FakeClock
         session.execute(text("INSERT INTO store_version VALUES (2)"))
     database.prepare()
     database.check()
-    assert tables(database) == set(Base.metadata.tables)
+    assert table_names(database) == set(Base.metadata.tables)
 
 
-def test_failed_upgrade_is_rolled_back(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last thing that the first step does is to forbid changes of terminal jobs."""
+def test_failed_upgrade_is_rolled_back(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbidding changes of terminal jobs is the last statement of the first step."""
     monkeypatch.setattr("alembic.op.execute", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        empty.prepare()
-    assert tables(empty) == set()
+        empty_database.prepare()
+    assert table_names(empty_database) == set()

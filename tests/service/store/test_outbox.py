@@ -1,4 +1,4 @@
-"""The doorbell rings until somebody answers; the sweeper brings back what nobody finished."""
+"""The outbox, the dispatcher and the lease reaper."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,11 +33,11 @@ def claim(database: Database, clock: FakeClock, job_id: str) -> claims.Claim:
     return won
 
 
-def noted(rung: list[str]) -> Callable[[str, Priority], None]:
-    return lambda job_id, priority: rung.append(job_id)
+def recorded_sends(sent: list[str]) -> Callable[[str, Priority], None]:
+    return lambda job_id, priority: sent.append(job_id)
 
 
-def sweep(database: Database, clock: FakeClock) -> None:
+def reap(database: Database, clock: FakeClock) -> None:
     with database.write() as session:
         lease_reaper.reap(session, now=clock())
 
@@ -48,21 +48,21 @@ def status(database: Database, job_id: str) -> str:
 
 
 def test_message_is_resent_with_increasing_delays(database: Database, clock: FakeClock) -> None:
-    job_id, rung = submit(database, clock), list[str]()
-    dispatcher = Dispatcher(database, noted(rung), clock)
+    job_id, sent = submit(database, clock), list[str]()
+    dispatcher = Dispatcher(database, recorded_sends(sent), clock)
     for _ in range(3):
         dispatcher.run_once()
-    assert rung == [job_id]
+    assert sent == [job_id]
     for pause in (30, 60, 120):
         clock.advance(pause)
         dispatcher.run_once()
         dispatcher.run_once()
-    assert rung == [job_id] * 4
+    assert sent == [job_id] * 4
 
 
 def test_message_is_sent_with_its_priority(database: Database, clock: FakeClock) -> None:
-    """Also a job from before there were any."""
-    rung, asked = dict[str, Priority](), get_args(Priority)
+    """Includes jobs without a priority."""
+    sent, asked = dict[str, Priority](), get_args(Priority)
     with database.write() as session:
         for priority in asked:
             request = EditRequest(model="tiny", removals=[Removal(concept="fox")], priority=priority)
@@ -70,57 +70,57 @@ def test_message_is_sent_with_its_priority(database: Database, clock: FakeClock)
         old = jobs.create(session, NewJob(request, "key"), now=clock())
         old.request = {name: value for name, value in old.request.items() if name != "priority"}
         session.merge(old)
-    Dispatcher(database, rung.__setitem__, clock).run_once()
-    assert rung.pop(old.id) == "normal"
-    assert sorted(rung.values()) == sorted(asked)
+    Dispatcher(database, sent.__setitem__, clock).run_once()
+    assert sent.pop(old.id) == "normal"
+    assert sorted(sent.values()) == sorted(asked)
 
 
 def test_no_message_is_sent_for_a_claimed_job(database: Database, clock: FakeClock) -> None:
-    job_id, rung = submit(database, clock), list[str]()
+    job_id, sent = submit(database, clock), list[str]()
     claim(database, clock, job_id)
-    Dispatcher(database, noted(rung), clock).run_once()
-    assert rung == []
+    Dispatcher(database, recorded_sends(sent), clock).run_once()
+    assert sent == []
 
 
 def test_unavailable_broker_loses_no_message(database: Database, clock: FakeClock) -> None:
-    job_id, rung = submit(database, clock), list[str]()
+    job_id, sent = submit(database, clock), list[str]()
 
-    def away(job_id: str, priority: Priority) -> None:
+    def unavailable(job_id: str, priority: Priority) -> None:
         raise OperationalError
 
     with pytest.raises(OperationalError):
-        Dispatcher(database, away, clock).run_once()
-    Dispatcher(database, noted(rung), clock).run_once()
-    assert rung == [job_id]
+        Dispatcher(database, unavailable, clock).run_once()
+    Dispatcher(database, recorded_sends(sent), clock).run_once()
+    assert sent == [job_id]
 
 
 def test_crash_after_sending_sends_the_message_again(database: Database, clock: FakeClock) -> None:
-    job_id, rung = submit(database, clock), list[str]()
+    job_id, sent = submit(database, clock), list[str]()
 
     def crash(job_id: str, priority: Priority) -> None:
-        rung.append(job_id)
+        sent.append(job_id)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Dispatcher(database, crash, clock).run_once()
-    Dispatcher(database, noted(rung), clock).run_once()
-    assert rung == [job_id] * 2
+    Dispatcher(database, recorded_sends(sent), clock).run_once()
+    assert sent == [job_id] * 2
 
 
 def test_expired_lease_requeues_the_job(database: Database, clock: FakeClock) -> None:
-    job_id, rung = submit(database, clock), list[str]()
+    job_id, sent = submit(database, clock), list[str]()
     claim(database, clock, job_id)
     clock.advance(31)
-    Dispatcher(database, noted(rung), clock).run_once()
+    Dispatcher(database, recorded_sends(sent), clock).run_once()
     assert status(database, job_id) == "queued"
-    assert rung == [job_id]
+    assert sent == [job_id]
 
 
 def test_valid_lease_is_kept(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     claim(database, clock, job_id)
     clock.advance(29)
-    sweep(database, clock)
+    reap(database, clock)
     assert status(database, job_id) == "running"
 
 
@@ -129,7 +129,7 @@ def test_expired_lease_of_the_last_attempt_fails_the_job(database: Database, clo
     for _ in range(jobs.MAX_ATTEMPTS):
         claim(database, clock, job_id)
         clock.advance(31)
-    sweep(database, clock)
+    reap(database, clock)
     with database.read() as session:
         job = session.get_one(Job, job_id)
         assert job.status == "failed"
@@ -143,14 +143,14 @@ def test_canceling_job_of_a_dead_worker_is_canceled(database: Database, clock: F
     with database.write() as session:
         jobs.cancel(session, job_id, now=clock())
     clock.advance(31)
-    sweep(database, clock)
+    reap(database, clock)
     assert status(database, job_id) == "canceled"
 
 
 def test_job_that_is_not_started_expires(database: Database, clock: FakeClock) -> None:
     job_id = submit(database, clock)
     clock.advance(jobs.MAX_QUEUE_TIME.total_seconds() + 1)
-    sweep(database, clock)
+    reap(database, clock)
     assert status(database, job_id) == "expired"
     with database.read() as session:
         assert session.get(OutboxMessage, job_id) is None
@@ -171,7 +171,7 @@ def test_reap_is_idempotent(database: Database, clock: FakeClock) -> None:
     claim(database, clock, job_id)
     clock.advance(31)
     for _ in range(2):
-        sweep(database, clock)
+        reap(database, clock)
     with database.read() as session:
         messages = [event.message for event in events.after(session, job_id, 0, 10)]
     assert messages == ["queued", "started", "the worker died, queued again"]
@@ -181,24 +181,24 @@ def test_old_idempotency_keys_are_deleted(database: Database, clock: FakeClock) 
     with database.write() as session:
         idempotency.store_replies(session, {Scope("key", "POST /v1/edits", "k"): Reply("f", 202, "{}")}, now=clock())
     clock.advance(lease_reaper.IDEMPOTENCY_RETENTION.total_seconds() + 1)
-    sweep(database, clock)
+    reap(database, clock)
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey)).all() == []
 
 
 @pytest.mark.parametrize("hours", [-48, -2, 2, 48])
 def test_clock_jumps_lose_no_job(database: Database, clock: FakeClock, hours: int) -> None:
-    """A job that waits is rung for, and one whose worker died is tried again, within an hour of the clock's new time."""
-    waiting, rung = submit(database, clock), list[str]()
+    """After a clock jump, waiting jobs are sent and jobs of dead workers requeued within an hour of the new time."""
+    waiting, sent = submit(database, clock), list[str]()
     orphan = submit(database, clock)
-    dispatcher = Dispatcher(database, noted(rung), clock)
+    dispatcher = Dispatcher(database, recorded_sends(sent), clock)
     dispatcher.run_once()
     claim(database, clock, orphan)
     clock.advance(hours * 3600)
-    rung.clear()
+    sent.clear()
     for _ in range(62):
         clock.advance(60)
         dispatcher.run_once()
-    assert waiting in rung
-    assert orphan in rung
+    assert waiting in sent
+    assert orphan in sent
     assert status(database, orphan) == "queued"

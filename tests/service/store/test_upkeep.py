@@ -1,4 +1,4 @@
-"""Rubbish is collected and nothing else; fsck finds every planted fault; a backup can be lived on."""
+"""Garbage collection, fsck, retention and backup."""
 
 import io
 import os
@@ -36,10 +36,10 @@ def put(blobs: LocalBlobs, content: str, at: datetime) -> Blob:
 
 
 @pytest.fixture
-def finish(database: Database, blobs: LocalBlobs, clock: FakeClock) -> Make:
-    """A job that has published a delta, full weights made of it, and a manifest."""
+def finished_job(database: Database, blobs: LocalBlobs, clock: FakeClock) -> Make:
+    """Create a job that has published a delta, full weights and a manifest."""
 
-    def finish(name: str = "a", step: ledgers.NextRevision | None = None) -> str:
+    def finished_job(name: str = "a", step: ledgers.NextRevision | None = None) -> str:
         delta, manifest = put(blobs, f"delta {name}", clock()), put(blobs, f"manifest {name}", clock())
         file = StoredArtifact("delta", "delta", "x", delta.size, delta.sha256)
         files = [
@@ -58,18 +58,18 @@ def finish(database: Database, blobs: LocalBlobs, clock: FakeClock) -> Make:
             assert claims.succeed(session, claim, files, manifest.sha256, "passed", now=clock())
             return job.id
 
-    return finish
+    return finished_job
 
 
-def stored(blobs: LocalBlobs) -> set[str]:
+def stored_names(blobs: LocalBlobs) -> set[str]:
     return {found.sha256 for found in blobs.each()}
 
 
 def test_only_old_unreferenced_blobs_are_collected(
-    database: Database, blobs: LocalBlobs, clock: FakeClock, finish: Make, tmp_path: Path
+    database: Database, blobs: LocalBlobs, clock: FakeClock, finished_job: Make, tmp_path: Path
 ) -> None:
-    job_id = finish()
-    needed, old = stored(blobs), put(blobs, "of a job that was killed", clock())
+    job_id = finished_job()
+    needed, old = stored_names(blobs), put(blobs, "of a job that was killed", clock())
     stray = tmp_path / "blobs" / "incoming" / "stray"
     stray.write_text("half a fi")
     os.utime(stray, (0, 0))
@@ -79,10 +79,10 @@ def test_only_old_unreferenced_blobs_are_collected(
     now = clock.advance(gc.GRACE_PERIOD.total_seconds() + 1)
     young = put(blobs, "of a job that is about to name it", now)
     dry = gc.collect(database, blobs, work, now=now, dry_run=True)
-    assert stored(blobs) == needed | {old.sha256, young.sha256, ""}
+    assert stored_names(blobs) == needed | {old.sha256, young.sha256, ""}
     assert gc.collect(database, blobs, work, now=now) == dry
     assert (dry.blobs, dry.folders) == (2, 2)
-    assert stored(blobs) == needed | {young.sha256}
+    assert stored_names(blobs) == needed | {young.sha256}
     assert list(work.iterdir()) == []
 
 
@@ -98,17 +98,17 @@ def test_work_folder_of_a_running_job_is_kept(
 
 
 def test_old_jobs_are_deleted_except_for_ledger_revisions(
-    database: Database, blobs: LocalBlobs, clock: FakeClock, finish: Make, tmp_path: Path
+    database: Database, blobs: LocalBlobs, clock: FakeClock, finished_job: Make, tmp_path: Path
 ) -> None:
-    plain = finish("a")
-    first = finish("b", ledgers.NextRevision(base_revision=0, digest="b", active=1))
-    last = finish("c", ledgers.NextRevision(base_revision=1, digest="c", active=2))
+    plain = finished_job("a")
+    first = finished_job("b", ledgers.NextRevision(base_revision=0, digest="b", active=1))
+    last = finished_job("c", ledgers.NextRevision(base_revision=1, digest="c", active=2))
     with database.write() as session:
         waiting = jobs.create(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="x")]), "k"), now=clock()
         ).id
     now = clock.advance(3600)
-    young = finish("d")
+    young = finished_job("d")
     with database.write() as session:
         assert retention.delete_old_jobs(session, before=now) == 1
     with database.read() as session:
@@ -116,14 +116,14 @@ def test_old_jobs_are_deleted_except_for_ledger_revisions(
         assert session.get(Job, plain) is None
     assert kept == {first: 0, last: 3, waiting: 0, young: 3}
     gc.collect(database, blobs, tmp_path / "work", now=clock.advance(gc.GRACE_PERIOD.total_seconds() + 3601))
-    assert len(stored(blobs)) == 4
+    assert len(stored_names(blobs)) == 4
     assert fsck.inspect(database, blobs).findings == []
 
 
 def test_fsck_finds_nothing_in_a_consistent_store(
-    database: Database, blobs: LocalBlobs, finish: Make, clock: FakeClock
+    database: Database, blobs: LocalBlobs, finished_job: Make, clock: FakeClock
 ) -> None:
-    finish("a"), finish("b")
+    finished_job("a"), finished_job("b")
     put(blobs, "rubbish", clock())
     hashed: list[int] = []
     found = fsck.inspect(database, blobs, hashed.append)
@@ -134,21 +134,21 @@ def test_fsck_finds_nothing_in_a_consistent_store(
 Fault = Callable[[Database, LocalBlobs, str], None]
 
 
-def flip_a_byte(database: Database, blobs: LocalBlobs, job_id: str) -> None:
+def flip_byte(database: Database, blobs: LocalBlobs, job_id: str) -> None:
     path = blobs.path(delta_of(database, job_id))
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
 
 
-def remove_a_blob(database: Database, blobs: LocalBlobs, job_id: str) -> None:
+def remove_blob(database: Database, blobs: LocalBlobs, job_id: str) -> None:
     blobs.path(delta_of(database, job_id)).unlink()
 
 
-def lose_an_event(database: Database, blobs: LocalBlobs, job_id: str) -> None:
+def delete_event(database: Database, blobs: LocalBlobs, job_id: str) -> None:
     with database.write() as session:
         session.execute(delete(Event).where(Event.job_id == job_id, Event.seq == 2))
 
 
-def lose_the_manifest(database: Database, blobs: LocalBlobs, job_id: str) -> None:
+def delete_manifest(database: Database, blobs: LocalBlobs, job_id: str) -> None:
     with database.write() as session:
         session.execute(
             update(Artifact).where(Artifact.name == "manifest.json").values(sha256=delta_sha256(session, job_id))
@@ -167,20 +167,22 @@ def delta_of(database: Database, job_id: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
-        (flip_a_byte, "corrupted"),
-        (remove_a_blob, "missing"),
-        (lose_an_event, "history"),
-        (lose_the_manifest, "manifest"),
+        (flip_byte, "corrupted"),
+        (remove_blob, "missing"),
+        (delete_event, "history"),
+        (delete_manifest, "manifest"),
     ],
 )
-def test_fsck_finds_corruption(database: Database, blobs: LocalBlobs, finish: Make, spoil: Fault, code: str) -> None:
-    finish("sound")
-    spoil(database, blobs, finish("spoilt"))
+def test_fsck_finds_corruption(
+    database: Database, blobs: LocalBlobs, finished_job: Make, spoil: Fault, code: str
+) -> None:
+    finished_job("sound")
+    spoil(database, blobs, finished_job("spoilt"))
     assert {finding.code for finding in fsck.inspect(database, blobs).findings} == {code}
 
 
 def test_backup_is_consistent(tmp_path: Path, clock: FakeClock) -> None:
-    """Taken while somebody writes, and lived on in another folder."""
+    """The backup is taken during a write, and used in another folder."""
     database = Database(sqlite_url(tmp_path / "expunge.db"))
     database.prepare()
     with database.write() as session:

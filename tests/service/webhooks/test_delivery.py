@@ -1,4 +1,4 @@
-"""Messages and their attempts: the table of pauses, receivers of every kind, and who may send what when."""
+"""Webhook messages and deliveries: retry schedule, misbehaving receivers, crashes."""
 
 import json
 from collections.abc import Callable
@@ -26,8 +26,8 @@ Answer = Callable[[httpx.Request], httpx.Response]
 URL = "https://desk.example/hook"
 
 
-def reply(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> httpx.Response:
-    """As one comes over a wire: not read yet."""
+def response_of(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> httpx.Response:
+    """Return a response that is not read yet, as from a connection."""
     return httpx.Response(status, headers=headers, content=iter([content]))
 
 
@@ -35,12 +35,12 @@ def deliverer(app_state: AppState, answer: Answer) -> Deliverer:
     return Deliverer(app_state.database, httpx.MockTransport(answer), app_state.settings.secret_box, app_state.clock)
 
 
-def add(client: TestClient, *events: str) -> str:
+def add_endpoint(client: TestClient, *events: str) -> str:
     body = {"url": URL} | ({"events": list(events)} if events else {})
     return str(client.post("/v1/webhook_endpoints", json=body).json()["id"])
 
 
-def cancel_one(app_state: AppState) -> str:
+def cancel_job(app_state: AppState) -> str:
     with app_state.database.write() as session:
         job = jobs.create(
             session, NewJob(EditRequest(model="tiny", removals=[Removal(concept="fox")]), "k"), now=app_state.clock()
@@ -49,49 +49,49 @@ def cancel_one(app_state: AppState) -> str:
     return job.id
 
 
-def due(app_state: AppState) -> list[str]:
+def due_messages(app_state: AppState) -> list[str]:
     with app_state.database.read() as session:
         return list(webhooks.due_deliveries(session, now=app_state.clock()))
 
 
-def log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
+def delivery_log(client: TestClient, endpoint: str) -> list[dict[str, object]]:
     data: list[dict[str, object]] = client.get(f"/v1/webhook_endpoints/{endpoint}/deliveries").json()["data"]
     return data
 
 
 def test_message_has_status_but_no_concepts(app_state: AppState, client: TestClient) -> None:
-    add(client)
-    edit_id, seen = cancel_one(app_state), list[httpx.Request]()
-    for message in due(app_state):
-        deliverer(app_state, lambda request: seen.append(request) or reply(204)).deliver(message)  # type: ignore[func-returns-value]
+    add_endpoint(client)
+    edit_id, seen = cancel_job(app_state), list[httpx.Request]()
+    for message in due_messages(app_state):
+        deliverer(app_state, lambda request: seen.append(request) or response_of(204)).deliver(message)  # type: ignore[func-returns-value]
     (request,) = seen
     told = WebhookMessage.model_validate_json(request.content)
     assert (told.type, told.data.id, told.data.status) == ("edit.canceled", edit_id, "canceled")
     assert b"fox" not in request.content
-    assert due(app_state) == []
+    assert due_messages(app_state) == []
 
 
 def test_only_subscribed_events_are_sent(app_state: AppState, client: TestClient) -> None:
-    all_of_them, ends = add(client, "edit.queued", "edit.canceled"), add(client)
-    cancel_one(app_state)
-    assert {str(one["type"]) for one in log(client, all_of_them)} == {"edit.canceled", "edit.queued"}
-    assert [one["type"] for one in log(client, ends)] == ["edit.canceled"]
+    all_of_them, ends = add_endpoint(client, "edit.queued", "edit.canceled"), add_endpoint(client)
+    cancel_job(app_state)
+    assert {str(one["type"]) for one in delivery_log(client, all_of_them)} == {"edit.canceled", "edit.queued"}
+    assert [one["type"] for one in delivery_log(client, ends)] == ["edit.canceled"]
 
 
 def test_attempts_follow_the_retry_schedule(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
-    endpoint = add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
-    failing = deliverer(app_state, lambda request: reply(500, content=b"x" * 9000))
+    endpoint = add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
+    failing = deliverer(app_state, lambda request: response_of(500, content=b"x" * 9000))
     for pause in RETRY_DELAYS:
         failing.deliver(message)
         clock.advance(pause.total_seconds() - 1)
-        assert due(app_state) == []
+        assert due_messages(app_state) == []
         clock.advance(1 + pause.total_seconds() * 0.1)
-        assert due(app_state) == [message]
+        assert due_messages(app_state) == [message]
     failing.deliver(message)
-    assert due(app_state) == []
-    (delivery,) = log(client, endpoint)
+    assert due_messages(app_state) == []
+    (delivery,) = delivery_log(client, endpoint)
     assert delivery["status"] == "failed"
     assert isinstance(delivery["attempts"], list)
     assert len(delivery["attempts"]) == len(RETRY_DELAYS) + 1
@@ -107,106 +107,106 @@ def test_retry_schedule_matches_the_specification() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 500, 503])
 def test_only_2xx_counts_as_delivered(app_state: AppState, client: TestClient, status: int) -> None:
-    add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
+    add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(str(request.url))
-        return reply(status, headers={"Location": "https://other.example/"})
+        return response_of(status, headers={"Location": "https://other.example/"})
 
     deliverer(app_state, answer).deliver(message)
     assert asked == [URL]
-    assert due(app_state) == []
+    assert due_messages(app_state) == []
 
 
 def test_retry_after_is_respected(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
-    add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
-    deliverer(app_state, lambda request: reply(429, headers={"Retry-After": "600"})).deliver(message)
+    add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
+    deliverer(app_state, lambda request: response_of(429, headers={"Retry-After": "600"})).deliver(message)
     clock.advance(599)
-    assert due(app_state) == []
+    assert due_messages(app_state) == []
     clock.advance(1)
-    assert due(app_state) == [message]
+    assert due_messages(app_state) == [message]
 
 
 def test_gone_disables_the_endpoint(app_state: AppState, client: TestClient) -> None:
-    endpoint = add(client, "edit.queued", "edit.canceled")
-    cancel_one(app_state)
-    deliverer(app_state, lambda request: reply(410)).deliver(due(app_state)[0])
-    assert due(app_state) == []
+    endpoint = add_endpoint(client, "edit.queued", "edit.canceled")
+    cancel_job(app_state)
+    deliverer(app_state, lambda request: response_of(410)).deliver(due_messages(app_state)[0])
+    assert due_messages(app_state) == []
     assert client.get(f"/v1/webhook_endpoints/{endpoint}").json()["disabled_at"] is not None
-    cancel_one(app_state)
-    assert due(app_state) == []
+    cancel_job(app_state)
+    assert due_messages(app_state) == []
 
 
 def test_connection_error_reveals_no_network_details(app_state: AppState, client: TestClient) -> None:
-    endpoint = add(client)
-    cancel_one(app_state)
+    endpoint = add_endpoint(client)
+    cancel_job(app_state)
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("10.0.0.7 refused")
 
-    deliverer(app_state, refuse).deliver(due(app_state)[0])
-    (delivery,) = log(client, endpoint)
+    deliverer(app_state, refuse).deliver(due_messages(app_state)[0])
+    (delivery,) = delivery_log(client, endpoint)
     assert isinstance(delivery["attempts"], list)
     assert delivery["attempts"][0]["error"] == "ConnectError"
     assert "10.0.0.7" not in json.dumps(delivery)
 
 
 def test_concurrent_deliverers_make_one_attempt(app_state: AppState, client: TestClient) -> None:
-    add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
+    add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         deliverer(app_state, answer).deliver(message)
-        return reply(204)
+        return response_of(204)
 
     deliverer(app_state, answer).deliver(message)
     assert len(seen) == 1
 
 
 def test_crashed_delivery_is_retried(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
-    add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
+    add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
 
     def die(request: httpx.Request) -> httpx.Response:
         raise SystemExit
 
     with pytest.raises(SystemExit):
         deliverer(app_state, die).deliver(message)
-    assert due(app_state) == []
+    assert due_messages(app_state) == []
     clock.advance(60)
-    assert due(app_state) == [message]
+    assert due_messages(app_state) == [message]
 
 
 def test_redelivery_keeps_the_message_id(app_state: AppState, client: TestClient) -> None:
-    endpoint = add(client)
-    cancel_one(app_state)
+    endpoint = add_endpoint(client)
+    cancel_job(app_state)
     ids: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         ids.append(request.headers["webhook-id"])
-        return reply(200)
+        return response_of(200)
 
-    deliverer(app_state, answer).deliver(due(app_state)[0])
+    deliverer(app_state, answer).deliver(due_messages(app_state)[0])
     again = client.post(f"/v1/webhook_endpoints/{endpoint}/deliveries/{ids[0]}/redeliver")
     assert (again.status_code, again.json()["status"]) == (202, "pending")
-    deliverer(app_state, answer).deliver(due(app_state)[0])
+    deliverer(app_state, answer).deliver(due_messages(app_state)[0])
     assert ids[0] == ids[1]
 
 
 def test_deleted_endpoint_receives_nothing(app_state: AppState, client: TestClient) -> None:
-    endpoint = add(client)
-    cancel_one(app_state)
+    endpoint = add_endpoint(client)
+    cancel_job(app_state)
     assert client.delete(f"/v1/webhook_endpoints/{endpoint}").status_code == 204
-    assert due(app_state) == []
+    assert due_messages(app_state) == []
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
 
 
@@ -234,18 +234,18 @@ def test_secrets_are_encrypted_at_rest(app_state: AppState, client: TestClient) 
 
 
 def test_missing_key_delays_deliveries(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
-    add(client)
-    cancel_one(app_state)
-    (message,) = due(app_state)
+    add_endpoint(client)
+    cancel_job(app_state)
+    (message,) = due_messages(app_state)
     keys = app_state.settings.secrets_file
     away = keys.rename(keys.with_suffix(".away"))
     keys.write_text(new_key())
     with pytest.raises(SecretsKeyError):
-        deliverer(app_state, lambda request: reply(204)).deliver(message)
+        deliverer(app_state, lambda request: response_of(204)).deliver(message)
     away.rename(keys)
     clock.advance(60)
-    deliverer(app_state, lambda request: reply(204)).deliver(message)
-    assert due(app_state) == []
+    deliverer(app_state, lambda request: response_of(204)).deliver(message)
+    assert due_messages(app_state) == []
 
 
 def test_endpoint_is_not_created_without_an_encryption_key(

@@ -1,4 +1,4 @@
-"""Attempts that are made at the same time, over real connections."""
+"""Concurrent delivery attempts over real connections."""
 
 import gzip
 import threading
@@ -32,7 +32,7 @@ def dripping() -> Iterator[bytes]:
         time.sleep(0.02)
 
 
-def packed() -> Iterator[bytes]:
+def compressed() -> Iterator[bytes]:
     bomb = gzip.compress(bytes(20_000_000))
     yield f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     yield bomb
@@ -48,13 +48,13 @@ def garbage() -> Iterator[bytes]:
     yield bytes(range(256)) * 40
 
 
-HOSTILE = {f"/{answer.__name__}": answer for answer in (endless, dripping, packed, endless_headers, garbage)}
-"""What receivers answer who mean harm."""
+HOSTILE = {f"/{answer.__name__}": answer for answer in (endless, dripping, compressed, endless_headers, garbage)}
+"""Responses of malicious receivers."""
 
 
 @dataclass
 class Receiver:
-    """Answers `/fast` at once, and `/slow` when it is let."""
+    """A receiver that answers `/fast` at once, and `/slow` when it is released."""
 
     address: str = ""
     asked: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +62,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def run_receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,7 +91,7 @@ def receiving() -> Iterator[Receiver]:
 
 
 def test_finished_attempt_keeps_other_connections_open() -> None:
-    with receiving() as receiver, ThreadPoolExecutor(1) as another:
+    with run_receiver() as receiver, ThreadPoolExecutor(1) as another:
         transport = PinnedTransport([receiver.address])
 
         def attempt(path: str) -> AttemptResult:
@@ -109,7 +109,7 @@ def test_finished_attempt_keeps_other_connections_open() -> None:
     [
         ("/endless", None),
         ("/dripping", "ReadTimeout"),
-        ("/packed", None),
+        ("/compressed", None),
         ("/endless_headers", "RemoteProtocolError"),
         ("/garbage", "RemoteProtocolError"),
     ],
@@ -117,10 +117,10 @@ def test_finished_attempt_keeps_other_connections_open() -> None:
 def test_malicious_receiver_is_bounded_in_time_and_memory(
     monkeypatch: pytest.MonkeyPatch, path: str, error: str | None
 ) -> None:
-    """No more is read than is kept, nothing is unpacked, and an answer that does not end is given up."""
+    """A bounded part of the reply is read, nothing is decompressed, and endless replies are aborted."""
     monkeypatch.setattr(sender, "MAX_ATTEMPT_SECONDS", 0.3)
     before, started = psutil.Process().memory_info().rss, time.monotonic()
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         transport = PinnedTransport([receiver.address])
         outcome = send(transport, f"http://{receiver.address}{path}", WebhookSigner.new(), "msg_1", b"{}", utc_now())
     assert (outcome.error, len(outcome.reply) <= sender.MAX_STORED_BYTES) == (error, True)

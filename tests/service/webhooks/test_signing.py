@@ -1,4 +1,4 @@
-"""Signatures, checked by the specification's own library and by another Ed25519."""
+"""Webhook signatures, verified by the specification's own library and another Ed25519 implementation."""
 
 import base64
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Server-side request forgery: every way to have us call ourselves or our neighbours is refused."""
+"""SSRF: every way to make the service call internal addresses is rejected."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from service.webhooks.ssrf_guard import PinnedTransport, is_public, validate_url
 PUBLIC = "93.184.215.14"
 
 
-class Wire(httpx.BaseTransport):
-    """Keeps what would have been sent."""
+class RecordingTransport(httpx.BaseTransport):
+    """A transport that records requests."""
 
     def __init__(self) -> None:
         self.seen: list[httpx.Request] = []
@@ -22,9 +22,11 @@ class Wire(httpx.BaseTransport):
         return httpx.Response(302, headers={"Location": "http://169.254.169.254/"})
 
 
-def post(url: str, *answers: Sequence[str], allowed: Sequence[str] = ()) -> tuple[Wire, httpx.Response, int]:
-    """Send to a URL whose name resolves to `answers`, one after the other."""
-    wire, asked = Wire(), iter(answers)
+def post(
+    url: str, *answers: Sequence[str], allowed: Sequence[str] = ()
+) -> tuple[RecordingTransport, httpx.Response, int]:
+    """Send a request to a URL whose host resolves to each of `answers` in turn."""
+    wire, asked = RecordingTransport(), iter(answers)
     looked_up = []
 
     def find(host: str, port: int) -> Sequence[str]:
@@ -88,7 +90,7 @@ def test_is_public(address: str, public: bool) -> None:
 
 
 def test_connection_uses_the_validated_address() -> None:
-    """Host header and certificate stay the name's."""
+    """Host header and TLS name stay the host name's."""
     wire, response, _ = post("https://desk.example:8443/hook", [PUBLIC])
     (request,) = wire.seen
     assert (request.url.host, request.url.port, request.url.path) == (PUBLIC, 8443, "/hook")
@@ -98,7 +100,7 @@ def test_connection_uses_the_validated_address() -> None:
 
 
 def test_dns_rebinding_has_no_effect() -> None:
-    """DNS rebinding: it is asked once, and where it pointed then is where the message goes."""
+    """DNS rebinding: the name is resolved once, and the message goes to that address."""
     wire, _, looked_up = post("https://rebind.example/", [PUBLIC], ["127.0.0.1"])
     assert ([request.url.host for request in wire.seen], looked_up) == ([PUBLIC], 1)
 
@@ -110,7 +112,7 @@ def test_host_with_any_internal_address_is_rejected(answer: list[str]) -> None:
 
 
 def test_unusual_address_notations_are_resolved() -> None:
-    """`https://2130706433/` is 127.0.0.1 to the system: what it resolves to counts."""
+    """`https://2130706433/` is 127.0.0.1 for the system's resolver."""
     with pytest.raises(WebhookRefused):
         post("https://2130706433/", ["127.0.0.1"])
 
