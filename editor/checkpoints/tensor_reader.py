@@ -3,6 +3,7 @@
 The header is parsed once and the file stays open, so a file that is replaced meanwhile does not mix into what was read.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,11 @@ def as_bytes(tensor: Tensor) -> memoryview:
     """A contiguous tensor's memory, writable."""
     array: Any = tensor.reshape(-1).view(torch.uint8).numpy()
     return memoryview(array).cast("B")
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's bytes, as a safetensors file stores them."""
+    return hashlib.sha256(as_bytes(tensor.contiguous())).hexdigest()
 
 
 def row_size(span: Span) -> int:

@@ -1,6 +1,5 @@
 """Check that a judge is independent: an encoder that is edited cannot recognise what the edit erased from it."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 
 from editor.checkpoints import file_digest, open_checkpoint, weight_files
 from editor.checkpoints.safetensors_header import read_layout
-from editor.checkpoints.tensor_reader import TensorFile, as_bytes
+from editor.checkpoints.tensor_reader import TensorFile, tensor_digest
 from editor.errors import JudgeError
 
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")
@@ -38,7 +37,7 @@ def matrix_digests(path: Path) -> Iterator[str]:
     file = TensorFile(path)
     for name, span in read_layout(path).spans.items():
         if len(span.shape) >= MIN_MATRIX_DIMS and span.dtype in FLOAT_DTYPES:
-            yield half_precision_digest(file.read(name))
+            yield tensor_digest(file.read(name).to(torch.float16))
 
 
 def encoder_matrix_digests(model_dir: Path) -> Iterator[str]:
@@ -46,9 +45,4 @@ def encoder_matrix_digests(model_dir: Path) -> Iterator[str]:
     for encoder in open_checkpoint(model_dir).encoders:
         for name, place in encoder.places.items():
             if len(place.shape) >= MIN_MATRIX_DIMS:
-                yield half_precision_digest(encoder.tensor(name))
-
-
-def half_precision_digest(tensor: torch.Tensor) -> str:
-    """Return the SHA-256 of a tensor's values, rounded to half precision."""
-    return hashlib.sha256(as_bytes(tensor.to(torch.float16).contiguous())).hexdigest()
+                yield tensor_digest(encoder.tensor(name).to(torch.float16))

@@ -5,7 +5,6 @@ machine. One delta covers an edit of several files (SDXL has two text encoders).
 tensors are replaced and what their bytes hashed to.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors.torch import save
-from torch import Tensor
 
 from api_schemas.report import TensorRecord
 from editor.checkpoints.safetensors_header import Span, read_layout
-from editor.checkpoints.tensor_reader import DTYPES, as_bytes
+from editor.checkpoints.tensor_reader import DTYPES, tensor_digest
 from editor.errors import CheckpointError, PublishingError
 from editor.io.atomic import write_bytes
 from editor.methods.tensor_update import TensorUpdate
@@ -105,11 +103,6 @@ def key(file: str, tensor: str) -> str:
 def name_in(model: Path, file: Path) -> str:
     """A file's path inside the model."""
     return file.name if file == model else file.relative_to(model).as_posix()
-
-
-def tensor_digest(tensor: Tensor) -> str:
-    """sha256 of a tensor's bytes, as a safetensors file has them."""
-    return hashlib.sha256(as_bytes(tensor.contiguous())).hexdigest()
 
 
 def tensor_record(update: TensorUpdate) -> TensorRecord:

@@ -124,15 +124,16 @@ def estimate_residual(
     controls = 1 + np.flatnonzero((start[:, 1:] > 0).mean(0) >= MIN_CONTROL_DETECTION)
     if np.quantile(start[:, 0], (1 - confidence) / 2) <= 0 or len(controls) < MIN_CONTROLS:
         return None
-    left, drawn = contrast_ratios(scores, once)[0], contrast_ratios(scores, weights)
+    left, resampled = contrast_ratios(scores, once)[0], contrast_ratios(scores, weights)
     chosen = controls[generator.integers(0, len(controls), (RESAMPLES, len(controls)))]
-    damping = BootstrapFigure(float(np.median(left[controls])), np.median(np.take_along_axis(drawn, chosen, 1), axis=1))
-    own = BootstrapFigure(float(left[0] / damping.value), drawn[:, 0] / damping.resampled)
-    kept = [
+    medians = np.median(np.take_along_axis(resampled, chosen, 1), axis=1)
+    damping = BootstrapFigure(float(np.median(left[controls])), medians)
+    own = BootstrapFigure(float(left[0] / damping.value), resampled[:, 0] / damping.resampled)
+    records = [
         ControlResidual(concept=names[i], features=list(features[i]), residual=float(left[i]))
         for i in controls.tolist()
     ]
-    return make_residual_record(scores, own, damping, kept, confidence)
+    return make_residual_record(scores, own, damping, records, confidence)
 
 
 def make_residual_record(

@@ -33,8 +33,8 @@ def score_generated_images(
         reading: further arguments of :func:`editor.features.diffc.probabilities`.
     """
     found = [
-        probabilities(side, classifier, drawn, prompts=prompts if prompted else None, **reading)
-        for side, drawn in zip(pipelines, latents, strict=True)
+        probabilities(pipeline, classifier, own, prompts=prompts if prompted else None, **reading)
+        for pipeline, own in zip(pipelines, latents, strict=True)
     ]
     return make_diffc_score(classifier, found, prompts, concept, removal, place, "prompt" if prompted else "image")
 
@@ -53,7 +53,7 @@ def score_noised_images(
 
     It shows whether the edited model still represents the concept, although prompts no longer reach it.
     """
-    found = [probabilities(side, classifier, latents, **reading) for side in pipelines]
+    found = [probabilities(pipeline, classifier, latents, **reading) for pipeline in pipelines]
     return make_diffc_score(classifier, found, prompts, concept, removal, place, "nothing")
 
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from api_schemas.deployment import ComponentFound, Deployment, EditPresence, Identity, TensorFound
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.tensor_reader import DTYPES
+from editor.checkpoints.tensor_reader import DTYPES, tensor_digest
 from editor.errors import CheckpointError, PublishingError
-from editor.publishing.delta import tensor_digest
 from editor.publishing.deployment.canaries import unpacked
 from editor.publishing.deployment.encoder_readers import Reader, Running, Stored
 
