@@ -1,4 +1,4 @@
-"""The command `expunge bench NAME`: compare our speed with that of an alternative."""
+"""`expunge bench NAME`: run a benchmark against what a user would pick instead."""
 
 from importlib import import_module
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from api_schemas.cli.options import JsonOutput
 from api_schemas.errors import UsageError
-from editor.bench.outcome import BenchmarkResult, format_lines
 
 MISSED_EXIT_CODE = 1
 BENCHMARKS: dict[str, str] = {
@@ -22,16 +21,18 @@ BENCHMARKS: dict[str, str] = {
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Name of the benchmark.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHMARKS)}.")],
     json_output: JsonOutput = False,
 ) -> None:
-    """Compare our speed with that of the tool that a user would choose instead.
+    """Run a benchmark against what a user would pick instead.
 
     Exit code: 0 every bound is met; 1 a bound is missed; 2 the benchmark does not exist.
     """
     if name not in BENCHMARKS:
         raise UsageError(f'There is no benchmark "{name}".', remedy=f"Choose from {', '.join(sorted(BENCHMARKS))}.")
-    result: BenchmarkResult = import_module(BENCHMARKS[name]).run()
+    from editor.bench.outcome import format_lines
+
+    result = import_module(BENCHMARKS[name]).run()
     typer.echo(result.model_dump_json() if json_output else "\n".join(format_lines(result)))
     if not result.ok:
         raise typer.Exit(MISSED_EXIT_CODE)

@@ -1,4 +1,4 @@
-"""Random training pairs: subjects and captions for them. Imported, not run."""
+"""Draw random subjects and captions for training. Imported, not run."""
 
 import torch
 
@@ -18,7 +18,7 @@ PLAIN_SHARE = 0.45
 
 
 def random_subjects(count: int, generator: torch.Generator) -> list[Subject]:
-    """``count`` subjects, no (object, style) twice within 480; white, the default background, half of the time."""
+    """Draw ``count`` subjects; no (object, style) repeats within 480, and half of the backgrounds are the default, white."""
     pairs = torch.randperm(len(OBJECT_NAMES) * len(STYLES), generator=generator)[:count]
     white = torch.rand(len(pairs), generator=generator) < 0.5
     colours = torch.randint(len(BACKGROUNDS), (len(pairs),), generator=generator) * ~white
