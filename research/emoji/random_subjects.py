@@ -28,7 +28,7 @@ def random_subjects(count: int, generator: torch.Generator) -> list[Subject]:
 
 
 def random_caption(subject: Subject, generator: torch.Generator) -> str:
-    """Return a caption of a subject with a random training wording."""
+    """Draw a caption of a subject in a training wording."""
     style = STYLES[subject.style]
     plain = bool(torch.rand((), generator=generator) < PLAIN_SHARE) and style == DEFAULT_STYLE
     wordings = PLAIN_WORDINGS if plain else STYLED_WORDINGS

@@ -12,7 +12,7 @@ from api_schemas.errors import UsageError
 from editor.cli.features import features, make_config
 from editor.errors import FeatureError
 from editor.features.sae import load_sae
-from tests.editor.features.sae.synthetic import planted
+from tests.editor.features.sae.synthetic import sparse_sums
 
 runner = CliRunner()
 
@@ -24,7 +24,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "rows.safetensors"
-    save_file({"rows": planted(600)[0]}, path)
+    save_file({"rows": sparse_sums(600)[0]}, path)
     return path
 
 

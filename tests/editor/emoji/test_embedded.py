@@ -1,4 +1,4 @@
-"""The model that ships: it loads anywhere, draws what it is asked for, and its judge can be trusted."""
+"""The embedded model: it loads with diffusers, generates what prompts ask for, and its judge is accurate."""
 
 from itertools import islice
 from typing import Any
@@ -58,7 +58,7 @@ def test_judge_recognizes_the_artwork(judge: Judge) -> None:
 
 
 def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> None:
-    """A sample of the whole measurement in docs/explanation/emoji.md, with room for chance: 60 prompts of 480."""
+    """A sample of the measurement in docs/explanation/emoji.md: 60 of 480 prompts, with a margin."""
     phrases = evenly_spaced(styled_object_phrases(), 60)
     images = generate_images(pipeline, SAMPLER, [ImageSpec(phrase.text(), 0) for phrase in phrases])
     figures = measure_recognition(judge, images, phrases)

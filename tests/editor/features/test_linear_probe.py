@@ -1,4 +1,4 @@
-"""The linear probe: its minimum by the optimality conditions, and what it can and can't see."""
+"""The linear probe: optimality conditions, generalization, and errors."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from editor.features.linear_probe import fit_probe
 PENALTY = 0.05
 
 
-def planted(n: int, d: int = 6, classes: int = 3, spread: float = 1.0) -> tuple[Tensor, list[str]]:
+def labelled_rows(n: int, d: int = 6, classes: int = 3, spread: float = 1.0) -> tuple[Tensor, list[str]]:
     generator = torch.Generator().manual_seed(0)
     numbers = torch.arange(n) % classes
     centres = 2 * torch.randn(classes, d, generator=generator)
@@ -20,7 +20,7 @@ def planted(n: int, d: int = 6, classes: int = 3, spread: float = 1.0) -> tuple[
 
 
 def test_gradient_of_the_loss_is_zero() -> None:
-    rows, labels = planted(60)
+    rows, labels = labelled_rows(60)
     probe = fit_probe(rows, labels, PENALTY)
     x = rows.double().numpy()
     z = (x - x.mean(0)) / x.std(0)
@@ -35,17 +35,17 @@ def test_gradient_of_the_loss_is_zero() -> None:
 
 
 def test_linearly_decodable_classes_are_predicted_on_new_rows() -> None:
-    rows, labels = planted(400)
+    rows, labels = labelled_rows(400)
     assert fit_probe(rows[:200], labels[:200]).accuracy(rows[200:], labels[200:]) > 0.9
 
 
 def test_random_labels_are_not_predicted_on_new_rows() -> None:
-    rows, labels = torch.randn(600, 6, generator=torch.Generator().manual_seed(1)), planted(600)[1]
+    rows, labels = torch.randn(600, 6, generator=torch.Generator().manual_seed(1)), labelled_rows(600)[1]
     assert fit_probe(rows[:300], labels[:300]).accuracy(rows[300:], labels[300:]) < 0.45
 
 
 def test_probe_does_not_depend_on_units() -> None:
-    rows, labels = planted(60)
+    rows, labels = labelled_rows(60)
     scale, shift = torch.tensor([1e-3, 1.0, 50.0, 7.0, 1e3, 0.2]), torch.arange(6.0)
     first = fit_probe(rows, labels).logits(rows).softmax(1)
     other = fit_probe(rows * scale + shift, labels).logits(rows * scale + shift).softmax(1)
@@ -53,7 +53,7 @@ def test_probe_does_not_depend_on_units() -> None:
 
 
 def test_single_class_and_unknown_label_are_rejected() -> None:
-    rows, labels = planted(30)
+    rows, labels = labelled_rows(30)
     with pytest.raises(FeatureError, match="two classes"):
         fit_probe(rows, ["one"] * 30)
     with pytest.raises(FeatureError, match="unknown class"):

@@ -1,4 +1,4 @@
-"""A small pipeline of every family whose backbone can be read, with random weights and the true classes."""
+"""A small pipeline of every supported backbone family, with random weights and the real classes."""
 
 from collections.abc import Callable
 from functools import cache
@@ -38,7 +38,7 @@ WIDTH = 16
 
 
 def latents_of(family: str, rows: int = 1) -> Tensor:
-    """Not square, so that a transposed map would show; but diffusers' DiT draws squares only."""
+    """Return latents that are not square, to detect transposed maps; diffusers' DiT supports squares only."""
     size = (16, 16) if family == "dit" else (8, 16)
     return torch.randn(rows, 4, *size, generator=torch.Generator().manual_seed(1))
 
@@ -176,7 +176,7 @@ BLOCKS = {
 
 @cache
 def pipeline_of(family: str) -> Any:
-    """The same each time, and to be left as it is; every tensor random, so that no path is closed by zeros."""
+    """Return a cached pipeline, not to be modified; every tensor is random so that zero weights hide no path."""
     torch.manual_seed(0)
     pipeline = PIPELINES[family]()
     backbone = getattr(pipeline, "unet", None) or pipeline.transformer

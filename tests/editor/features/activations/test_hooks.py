@@ -1,4 +1,4 @@
-"""Maps of every family's blocks: channels and positions stay where they are."""
+"""Captured maps of every backbone family: channels and positions are preserved."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def pipeline(family: str) -> Any:
     return pipeline_of(family)
 
 
-def run(pipeline: Any, latents: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+def capture_maps(pipeline: Any, latents: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     with torch.no_grad(), capture(pipeline, names) as maps:
         run_backbone(pipeline, latents, 200, [""] * len(latents))
         return dict(maps)
@@ -32,7 +32,7 @@ def run(pipeline: Any, latents: Tensor, names: tuple[str, ...]) -> dict[str, Ten
 
 def test_every_block_gives_a_map_with_the_aspect_of_the_latents(family: str, pipeline: Any) -> None:
     latents = latents_of(family, 2)
-    for own in run(pipeline, latents, BLOCKS[family]).values():
+    for own in capture_maps(pipeline, latents, BLOCKS[family]).values():
         assert own.shape[0] == 2
         assert own.shape[2] / own.shape[3] == latents.shape[2] / latents.shape[3]
 
@@ -42,7 +42,7 @@ def test_local_change_of_latents_is_local_in_the_map(family: str, pipeline: Any)
     for row, column in ((0, 5), (2, 3), (3, 6)):
         moved = latents.clone()
         moved[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 3
-        before, after = (run(pipeline, x, (name,))[name] for x in (latents, moved))
+        before, after = (capture_maps(pipeline, x, (name,))[name] for x in (latents, moved))
         change = (after - before).norm(dim=1)[0]
         assert divmod(int(change.argmax()), change.shape[1]) == (row, column)
 
@@ -60,7 +60,7 @@ def test_tokens_are_mapped_to_their_row_column_and_channel(family: str, pipeline
 
     handle = backbone_of(pipeline).get_submodule(name).register_forward_hook(plant)
     try:
-        found = run(pipeline, latents, (name,))[name]
+        found = capture_maps(pipeline, latents, (name,))[name]
     finally:
         handle.remove()
     for channel, row, column in ((0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 1, 0), (5, 3, 7)):
@@ -85,7 +85,7 @@ def test_infer_grid(tokens: int, aspect: tuple[int, int] | None, grid: tuple[int
 def test_inner_modules_of_a_unet_give_maps() -> None:
     pipeline = pipeline_of("stable-diffusion")
     inner = "up_blocks.0.attentions.0.transformer_blocks.0"
-    for own in run(
+    for own in capture_maps(
         pipeline, latents_of("stable-diffusion"), (f"{inner}.attn2", inner, "up_blocks.0.resnets.0")
     ).values():
         assert own.shape[2:] == (4, 8)
@@ -95,14 +95,14 @@ def test_captured_output_is_the_input_of_the_next_module() -> None:
     pipeline = pipeline_of("stable-diffusion")
     seen: list[Tensor] = []
     handle = pipeline.unet.conv_norm_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    found = run(pipeline, latents_of("stable-diffusion", 2), ("up_blocks.1",))["up_blocks.1"]
+    found = capture_maps(pipeline, latents_of("stable-diffusion", 2), ("up_blocks.1",))["up_blocks.1"]
     handle.remove()
     assert torch.equal(found, seen[0])
 
 
 def test_hooks_are_removed_on_exit() -> None:
     pipeline = pipeline_of("dit")
-    run(pipeline, latents_of("dit"), ("transformer_blocks.0",))
+    capture_maps(pipeline, latents_of("dit"), ("transformer_blocks.0",))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in pipeline.transformer.modules())
 
 
@@ -114,4 +114,4 @@ def test_unknown_module_is_rejected_with_suggestions() -> None:
 def test_output_that_is_not_a_map_is_rejected() -> None:
     pipeline = pipeline_of("stable-diffusion")
     with pytest.raises(FeatureError, match="not a map"):
-        run(pipeline, latents_of("stable-diffusion"), ("time_embedding",))
+        capture_maps(pipeline, latents_of("stable-diffusion"), ("time_embedding",))

@@ -1,4 +1,4 @@
-"""Each protocol against the pipelines themselves: the same backbone, the same inputs, the same half of the guidance."""
+"""Activation sources, compared with the pipelines themselves: backbone inputs, noise, and the conditional half."""
 
 from inspect import signature
 from typing import Any
@@ -28,8 +28,10 @@ STEPS = 3
 BLOCK = "mid_block"
 
 
-def drawn(pipeline: Any, prompt: str, block: str, **options: Any) -> tuple[list[int], list[Tensor], list[Tensor]]:
-    """Timesteps, latents after every step and the block's maps in every step, from the pipeline itself."""
+def run_pipeline(
+    pipeline: Any, prompt: str, block: str, **options: Any
+) -> tuple[list[int], list[Tensor], list[Tensor]]:
+    """Run a pipeline and return the timesteps, and the latents and the block's maps at each step."""
     times: list[int] = []
     latents: list[Tensor] = []
     maps: list[Tensor] = []
@@ -57,7 +59,7 @@ def test_backbone_inputs_match_those_of_the_pipeline(family: str) -> None:
     size = {} if family in ("stable-diffusion", "sdxl", "pixart") else {"height": 16, "width": 16}
     extra = {"use_resolution_binning": False, "clean_caption": False} if family == "pixart" else {}
     off = 3.5 if family == "flux" else 1.0
-    times, _, maps = drawn(pipeline, "a fox", block, latents=given, guidance_scale=off, **size, **extra)
+    times, _, maps = run_pipeline(pipeline, "a fox", block, latents=given, guidance_scale=off, **size, **extra)
     with torch.no_grad(), capture(pipeline, [block]) as found:
         run_backbone(pipeline, first, times[0], ["a fox"])
     torch.testing.assert_close(found[block], maps[0], rtol=1e-4, atol=1e-5)
@@ -139,7 +141,9 @@ def test_generation_records_the_conditional_half_at_each_step() -> None:
         pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2]
     )
     found = source.maps(range(2))
-    times, latents, _ = drawn(pipeline, prompt, BLOCK, guidance_scale=3.0, generator=torch.Generator().manual_seed(7))
+    times, latents, _ = run_pipeline(
+        pipeline, prompt, BLOCK, guidance_scale=3.0, generator=torch.Generator().manual_seed(7)
+    )
     assert list(found) == [(BLOCK, times[0]), (BLOCK, times[2])]
     with torch.no_grad(), capture(pipeline, [BLOCK]) as seen:
         run_backbone(pipeline, latents[1], times[2], [prompt])

@@ -1,4 +1,4 @@
-"""The page: what it holds is what the autoencoder gives, and it asks nothing of the network."""
+"""The browser page: its contents match the autoencoder, and it makes no network requests."""
 
 import base64
 import json
@@ -23,15 +23,15 @@ ITEMS, SIDE, WIDTH = 30, 2, 6
 
 
 def activations() -> torch.Tensor:
-    """``(items, 2, 2, 6)``: dimension 0 is strong in the first ten images, at their first position."""
+    """Return ``(items, 2, 2, 6)``; dimension 0 is large in the first ten images, at their first position."""
     generator = torch.Generator().manual_seed(0)
     maps = 0.1 * torch.rand(ITEMS, SIDE, SIDE, WIDTH, generator=generator)
     maps[:10, 0, 0, 0] = torch.linspace(3, 2, 10)
     return maps
 
 
-def dictionary() -> SparseAutoencoder:
-    """A latent for each dimension, and one that never fires."""
+def axis_autoencoder() -> SparseAutoencoder:
+    """Return an autoencoder with one latent per dimension and one dead latent."""
     sae = SparseAutoencoder(WIDTH, WIDTH + 1, k=2)
     with torch.no_grad():
         eye = torch.cat([torch.eye(WIDTH), torch.zeros(1, WIDTH)])
@@ -40,12 +40,12 @@ def dictionary() -> SparseAutoencoder:
     return sae
 
 
-def browsable(title: str = "a block") -> BrowserInput:
+def browser_input(title: str = "a block") -> BrowserInput:
     maps = activations()
     images = [np.full((8, 8, 3), 8 * number, dtype=np.uint8) for number in range(ITEMS)]
     direction = torch.eye(2)
     return BrowserInput(
-        sae=dictionary(),
+        sae=axis_autoencoder(),
         title=title,
         card={"held_out": {"fvu": 0.25}},
         images=images,
@@ -59,7 +59,7 @@ def browsable(title: str = "a block") -> BrowserInput:
 
 
 def test_card_of_planted_latent_has_its_images_labels_and_texts():
-    found = build_contents(browsable())
+    found = build_contents(browser_input())
     first = found.latents[0]
     assert first.top == [0, 1, 2, 3, 4, 5, 6, 7]
     assert first.labels["object"] == ("fox", 1.0)
@@ -69,7 +69,7 @@ def test_card_of_planted_latent_has_its_images_labels_and_texts():
 
 
 def test_latent_active_in_few_images_has_no_label():
-    shown = browsable()
+    shown = browser_input()
     maps = activations()
     maps[..., 5] = 0
     maps[20, 0, 0, 5] = 2
@@ -85,8 +85,8 @@ def test_color_scale_is_shared_by_all_latents():
     assert color_scale_maximum(torch.zeros(1, 2, 3)) == 1.0
 
 
-class Reader(HTMLParser):
-    """Gathers addresses, and the data."""
+class PageParser(HTMLParser):
+    """Collects URLs and the embedded JSON data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class Reader(HTMLParser):
 
 
 def test_page_is_self_contained_and_escaped(tmp_path: Path):
-    write_browser_page(browsable("<b>mine</b>"), tmp_path / "page.html")
+    write_browser_page(browser_input("<b>mine</b>"), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    reader = Reader()
+    reader = PageParser()
     reader.feed(text)
     assert not reader.addresses
     assert not re.findall(r"https?://|@import|fetch\(", text)
@@ -121,12 +121,12 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path):
 
 
 def test_page_is_deterministic(tmp_path: Path):
-    write_browser_page(browsable(), tmp_path / "one.html")
-    write_browser_page(browsable(), tmp_path / "two.html")
+    write_browser_page(browser_input(), tmp_path / "one.html")
+    write_browser_page(browser_input(), tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
-def folders(tmp_path: Path, count: int) -> BrowserInput:
+def input_from_folders(tmp_path: Path, count: int) -> BrowserInput:
     (tmp_path / "images").mkdir()
     for number in range(count):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / f"{number:02}.png")
@@ -138,12 +138,12 @@ def folders(tmp_path: Path, count: int) -> BrowserInput:
     )  # fmt: skip
     labels = {"object": ["fox"] * 10 + ["other"] * 20, "seed": [str(number) for number in range(ITEMS)]}
     write_manifest(tmp_path / "store", manifest, labels)
-    dictionary().save(tmp_path / "sae", {"held_out": {"fvu": 0.5}})
+    axis_autoencoder().save(tmp_path / "sae", {"held_out": {"fvu": 0.5}})
     return load_browser_input(tmp_path / "sae", tmp_path / "store", tmp_path / "images")
 
 
 def test_page_from_folders(tmp_path: Path):
-    shown = folders(tmp_path, ITEMS)
+    shown = input_from_folders(tmp_path, ITEMS)
     torch.testing.assert_close(shown.maps(range(3, 5)), activations()[3:5])
     assert list(shown.labels) == ["object"]
     assert build_contents(shown).latents[0].top[0] == 0
@@ -151,4 +151,4 @@ def test_page_from_folders(tmp_path: Path):
 
 def test_wrong_number_of_images_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="30 images were recorded, but images contains 3"):
-        folders(tmp_path, 3)
+        input_from_folders(tmp_path, 3)

@@ -1,4 +1,4 @@
-"""Embeddings as sums of features, by an autoencoder with random weights."""
+"""Decomposition, steering and labelling, with an autoencoder with random weights."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_embedding_without_active_latents_is_rejected(sae: SparseAutoencoder, em
 
 
 def test_direction_is_labelled_by_images_and_by_texts() -> None:
-    """Each label has an axis of its own; half of the pictures choose the name, the others measure it."""
+    """Each label has its own axis; half of the images choose the label, the other half measure it."""
     generator = torch.Generator().manual_seed(2)
     axes = torch.eye(8)[:4]
     labels = ["fox", "owl", "sun", "key"] * 25

@@ -1,4 +1,4 @@
-"""Pipelines that draw from embeddings: the true classes of three kinds, tiny, with random weights."""
+"""Pipelines that generate from image embeddings: three real pipeline classes, tiny, with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from tests.editor.publishing.pipelines import pipeline_of
 WIDTH = 24
 SAMPLER = Sampler(2, 2.0)
 ONE_LEVEL = 1
-"""Of 255: rounding of a batch against a single picture."""
+"""Of 255: rounding difference between a batch and a single image."""
 
 
-def adapter(unet: UNet2DConditionModel) -> dict[str, Tensor]:
-    """Random weights in the public layout."""
+def adapter_weights(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+    """Return random adapter weights in the public layout."""
     states = unet.config.cross_attention_dim
     found = {"image_proj.proj.weight": torch.randn(4 * states, WIDTH), "image_proj.proj.bias": torch.zeros(4 * states)}
     found |= {"image_proj.norm.weight": torch.ones(states), "image_proj.norm.bias": torch.zeros(states)}
@@ -40,17 +40,17 @@ def adapter(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     return found
 
 
-def adapted(family: str, folder: Path) -> Any:
+def pipeline_with_adapter(family: str, folder: Path) -> Any:
     pipeline = pipeline_of(family)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.unet.register_to_config(sample_size=8)
     pipeline.default_sample_size = 8
-    save_file(adapter(pipeline.unet), folder / "adapter.safetensors")
+    save_file(adapter_weights(pipeline.unet), folder / "adapter.safetensors")
     pipeline.load_ip_adapter(folder, subfolder="", weight_name="adapter.safetensors", image_encoder_folder=None)
     return pipeline
 
 
-def kandinsky() -> Any:
+def kandinsky_pipeline() -> Any:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=4,
@@ -86,26 +86,28 @@ def kandinsky() -> Any:
 @pytest.fixture(params=["stable-diffusion-1", "sdxl", "kandinsky"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> ImageConditionedPipeline:
     if request.param == "kandinsky":
-        return image_conditioned_pipeline(kandinsky(), torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)))
-    return image_conditioned_pipeline(adapted(request.param, tmp_path))
+        return image_conditioned_pipeline(
+            kandinsky_pipeline(), torch.randn(WIDTH, generator=torch.Generator().manual_seed(3))
+        )
+    return image_conditioned_pipeline(pipeline_with_adapter(request.param, tmp_path))
 
 
 def embeddings(count: int = 3) -> Tensor:
     return 3 * torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(4))
 
 
-def distance(one: Image, other: Image) -> int:
+def max_difference(one: Image, other: Image) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
 def test_each_image_of_a_batch_uses_its_own_embedding(model: ImageConditionedPipeline) -> None:
-    """diffusers would show every picture all embeddings of the batch."""
+    """Plain diffusers would condition every image on all embeddings of the batch."""
     given = embeddings()
     together = generate_from_embeddings(model, SAMPLER, given, [5, 6, 7])
     alone = [generate_from_embeddings(model, SAMPLER, given[[i]], [5 + i])[0] for i in range(3)]
-    assert all(distance(one, other) <= ONE_LEVEL for one, other in zip(together, alone, strict=True))
+    assert all(max_difference(one, other) <= ONE_LEVEL for one, other in zip(together, alone, strict=True))
     same_seed = generate_from_embeddings(model, SAMPLER, given, [5, 5, 5])
-    assert distance(same_seed[0], same_seed[1]) > ONE_LEVEL
+    assert max_difference(same_seed[0], same_seed[1]) > ONE_LEVEL
 
 
 def test_wrong_embedding_width_is_rejected(model: ImageConditionedPipeline) -> None:
@@ -116,7 +118,7 @@ def test_wrong_embedding_width_is_rejected(model: ImageConditionedPipeline) -> N
 @pytest.mark.parametrize("prompt", ["", "a fox"])
 @pytest.mark.parametrize("family", ["stable-diffusion-1", "sdxl"])
 def test_image_matches_diffusers(family: str, prompt: str, tmp_path: Path) -> None:
-    pipeline, (given,) = adapted(family, tmp_path), embeddings(1)
+    pipeline, (given,) = pipeline_with_adapter(family, tmp_path), embeddings(1)
     (ours,) = generate_from_embeddings(IPAdapterPipeline(pipeline, prompt), SAMPLER, given[None], [5])
     theirs = pipeline(
         prompt=prompt,
@@ -126,11 +128,11 @@ def test_image_matches_diffusers(family: str, prompt: str, tmp_path: Path) -> No
         generator=torch.Generator().manual_seed(5),
         output_type="np",
     ).images[0]
-    assert distance(ours, (theirs * 255).round()) <= ONE_LEVEL
+    assert max_difference(ours, (theirs * 255).round()) <= ONE_LEVEL
 
 
 def test_prompt_and_embedding_both_condition_the_image(tmp_path: Path) -> None:
-    pipeline = adapted("stable-diffusion-1", tmp_path)
+    pipeline = pipeline_with_adapter("stable-diffusion-1", tmp_path)
 
     def drawn(prompt: str, scale: float, given: Tensor) -> Image:
         pipeline.set_ip_adapter_scale(scale)
@@ -138,18 +140,18 @@ def test_prompt_and_embedding_both_condition_the_image(tmp_path: Path) -> None:
 
     one, other = embeddings(2).split(1)
     both = drawn("a fox", 1.0, one)
-    assert distance(both, drawn("a pizza", 1.0, one)) > ONE_LEVEL, "the prompt counts"
-    assert distance(both, drawn("a fox", 1.0, other)) > ONE_LEVEL, "the picture counts"
-    assert distance(drawn("a fox", 0.0, one), drawn("a fox", 0.0, other)) == 0, "a picture of no weight does not"
+    assert max_difference(both, drawn("a pizza", 1.0, one)) > ONE_LEVEL, "the prompt counts"
+    assert max_difference(both, drawn("a fox", 1.0, other)) > ONE_LEVEL, "the picture counts"
+    assert max_difference(drawn("a fox", 0.0, one), drawn("a fox", 0.0, other)) == 0, "a picture of no weight does not"
 
 
 def test_kandinsky_uses_the_negative_embedding() -> None:
-    pipeline, given = kandinsky(), embeddings(1)
+    pipeline, given = kandinsky_pipeline(), embeddings(1)
     one, other = (
         generate_from_embeddings(KandinskyDecoder(pipeline, negative), SAMPLER, given, [5])[0]
         for negative in (torch.zeros(WIDTH), 3 * torch.ones(WIDTH))
     )
-    assert distance(one, other) > ONE_LEVEL
+    assert max_difference(one, other) > ONE_LEVEL
     assert one.shape == (8, 8, 3), "the size that the denoiser was made for"
 
 
@@ -157,4 +159,4 @@ def test_pipeline_without_image_embeddings_is_rejected() -> None:
     with pytest.raises(FeatureError, match="cannot generate from image embeddings"):
         image_conditioned_pipeline(pipeline_of("stable-diffusion-1"))
     with pytest.raises(FeatureError):
-        image_conditioned_pipeline(kandinsky())  # without its negative
+        image_conditioned_pipeline(kandinsky_pipeline())  # without its negative

@@ -1,4 +1,4 @@
-"""Grouping against an exhaustive search, against planted clusters, and its properties."""
+"""Grouping, compared with exhaustive search and with planted clusters, and its properties."""
 
 from itertools import product
 
@@ -13,8 +13,8 @@ from editor.errors import FeatureError
 from editor.features.clip.spherical_kmeans import Grouping, group_directions
 
 
-def planted(sizes: list[int], noise: float, seed: int = 0) -> tuple[Tensor, Tensor, list[set[int]]]:
-    """Directions around orthogonal axes, of various lengths; which rows belong together."""
+def planted_clusters(sizes: list[int], noise: float, seed: int = 0) -> tuple[Tensor, Tensor, list[set[int]]]:
+    """Return directions around orthogonal axes, of various lengths, their activations, and the true clusters."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.tensor([cluster for cluster, size in enumerate(sizes) for _ in range(size)])
     near = torch.eye(16)[truth] + noise * torch.randn(len(truth), 16, generator=generator)
@@ -23,8 +23,8 @@ def planted(sizes: list[int], noise: float, seed: int = 0) -> tuple[Tensor, Tens
     return near * lengths, activations, [set(torch.nonzero(truth == c).flatten().tolist()) for c in range(len(sizes))]
 
 
-def best_by_search(directions: Tensor, activations: Tensor, threshold: float) -> Grouping | None:
-    """All assignments of rows to groups: for each k the one of greatest coherence; of those, the largest k that holds."""
+def search_exhaustively(directions: Tensor, activations: Tensor, threshold: float) -> Grouping | None:
+    """Search all partitions: the most coherent one for each k, then the largest k that meets the threshold."""
     units, weights = F.normalize(directions.double()), activations.double() / activations.double().sum()
     best: dict[int, tuple[float, tuple[int, ...]]] = {}
     for labels in product(range(len(weights)), repeat=len(weights)):
@@ -51,19 +51,19 @@ def as_sets(grouping: Grouping) -> set[frozenset[int]]:
 def test_grouping_matches_exhaustive_search(seed: int, threshold: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     directions, activations = torch.randn(6, 4, generator=generator), torch.rand(6, generator=generator) + 0.1
-    expected = best_by_search(directions, activations, threshold)
+    expected = search_exhaustively(directions, activations, threshold)
     assert expected is not None
     assert as_sets(group_directions(directions, activations, threshold)) == as_sets(expected)
 
 
 def test_planted_clusters_are_found_for_any_vector_length() -> None:
-    directions, activations, truth = planted([5, 4, 6, 3], noise=0.05)
+    directions, activations, truth = planted_clusters([5, 4, 6, 3], noise=0.05)
     found = group_directions(directions, activations, threshold=0.1)
     assert as_sets(found) == {frozenset(one) for one in truth}
 
 
 def test_number_of_groups_is_the_largest_that_meets_the_threshold() -> None:
-    """Ten orthogonal features: as many groups as the threshold lets each feature, or pair, be."""
+    """Ten orthogonal features: one group each, or fewer as the threshold increases."""
     directions = torch.eye(10)
     assert len(group_directions(directions, torch.ones(10), threshold=0.1)) == 10
     assert len(group_directions(directions, torch.ones(10), threshold=0.11)) <= 5

@@ -1,4 +1,4 @@
-"""The networks: Revelio's shape and size, and files that come back or are refused."""
+"""The Diff-C network: shape and size of the presets, saving and loading."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def config(preset: Preset = "light", channels: int = 12, classes: int = 4) -> Di
     return DiffcConfig(module="mid_block", timestep=25, channels=channels, classes=names, preset=preset)
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
@@ -24,7 +24,7 @@ def test_revelio_preset_has_40_million_parameters_at_1280_channels() -> None:
         model = DiffusionClassifier(config("revelio", 1280, 37))
     convolutions = (1280 + 3 * 1024) * 1024 * 9 + 4 * 1024
     norms, head = 4 * 2 * 1024, 1024 * 37 + 37
-    assert parameters(model) == convolutions + norms + head == 40_158_245
+    assert count_parameters(model) == convolutions + norms + head == 40_158_245
 
 
 def test_revelio_preset_has_the_released_layers() -> None:
@@ -39,7 +39,7 @@ def test_revelio_preset_has_the_released_layers() -> None:
 
 
 def test_light_preset_has_a_hundredth_of_the_parameters() -> None:
-    light = parameters(DiffusionClassifier(config("light", 256, 96)))
+    light = count_parameters(DiffusionClassifier(config("light", 256, 96)))
     assert light < 40_158_245 / 100
 
 

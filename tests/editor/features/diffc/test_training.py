@@ -1,4 +1,4 @@
-"""Training: finds what pooling loses, chooses its epoch on the validation split, and repeats itself to the bit."""
+"""Training of Diff-C: it learns spatial arrangements, chooses the epoch by validation, and is deterministic."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ CONFIG = DiffcConfig(module="mid_block", timestep=25, channels=8, classes=("left
 PLAN = DiffcTrainingConfig(epochs=6, cosine_epochs=6, batch=16)
 
 
-def arranged(n: int, seed: int) -> LabelledMaps:
-    """The same two patches in every map; which is left of which is the class, so that the mean tells nothing."""
+def arranged_patches(n: int, seed: int) -> LabelledMaps:
+    """Maps with the same two patches; the class is their order from left to right, which mean pooling loses."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(2, (n,), generator=generator)
     maps = 0.3 * torch.randn(n, 8, 4, 4, generator=generator)
@@ -40,18 +40,18 @@ def arranged(n: int, seed: int) -> LabelledMaps:
 
 @pytest.fixture(scope="module")
 def train() -> LabelledMaps:
-    return arranged(400, 0)
+    return arranged_patches(400, 0)
 
 
 @pytest.fixture(scope="module")
 def validation() -> LabelledMaps:
-    return arranged(100, 1)
+    return arranged_patches(100, 1)
 
 
 def test_classifier_learns_spatial_arrangements_that_mean_pooling_loses(
     train: LabelledMaps, validation: LabelledMaps
 ) -> None:
-    test = arranged(200, 2)
+    test = arranged_patches(200, 2)
     trained = train_diffc(train.load, train.targets, validation, CONFIG, PLAN, progress=False)
     assert accuracy(trained.model, test) > 0.9
     names = [[CONFIG.classes[i] for i in own.targets.tolist()] for own in (train, test)]

@@ -1,4 +1,4 @@
-"""Reads an autoencoder by its own library. Run as a file by an interpreter that has it: NAME FOLDER ROWS OUT."""
+"""Read an autoencoder with its own library. Run as a script by an interpreter that has it: NAME FOLDER ROWS OUT."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Other tools' layouts: round trips, and the libraries themselves where an interpreter is named that has them."""
+"""Other tools' layouts: round trips, and the libraries themselves if an interpreter with them is configured."""
 
 import json
 import os
@@ -12,20 +12,20 @@ from safetensors.torch import load_file, save_file
 from editor.errors import FeatureError
 from editor.features.sae import SaeConfig, SparseAutoencoder, train_sae
 from editor.features.sae.interop import LAYOUTS, read_any, write_layout
-from tests.editor.features.sae.synthetic import planted
+from tests.editor.features.sae.synthetic import sparse_sums
 
 PEERS = os.environ.get("EXPUNGE_PEERS_PYTHON")
 READER = Path(__file__).parent / "peer_reader.py"
 
 
-def trained(activation: str = "topk") -> SparseAutoencoder:
-    rows, _ = planted(400)
+def trained_sae(activation: str = "topk") -> SparseAutoencoder:
+    rows, _ = sparse_sums(400)
     config = SaeConfig(latents=32, k=3, steps=80, batch=64, activation=activation, l1=1.0, precision="float32")
     return train_sae(rows, config, quiet=True).sae
 
 
-def same(sae: SparseAutoencoder, other: SparseAutoencoder, rows: torch.Tensor) -> None:
-    """Reconstructions are equal; codes are equal but for the scale, which is a decoder's length times an activation's."""
+def assert_same(sae: SparseAutoencoder, other: SparseAutoencoder, rows: torch.Tensor) -> None:
+    """Assert equal reconstructions, and equal codes up to the scale of the rows."""
     torch.testing.assert_close(other(rows), sae(rows), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(other.encode(rows) * sae.scale, sae.encode(rows), rtol=1e-4, atol=1e-4)
 
@@ -35,9 +35,9 @@ def same(sae: SparseAutoencoder, other: SparseAutoencoder, rows: torch.Tensor) -
     [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk"), ("openai", "topk")],
 )
 def test_layouts_round_trip(tmp_path: Path, layout, activation):
-    sae, (rows, _) = trained(activation), planted(100, seed=5)
+    sae, (rows, _) = trained_sae(activation), sparse_sums(100, seed=5)
     write_layout(sae, tmp_path, layout)
-    same(sae, read_any(tmp_path), rows)
+    assert_same(sae, read_any(tmp_path), rows)
 
 
 @pytest.mark.skipif(PEERS is None, reason="EXPUNGE_PEERS_PYTHON names no interpreter with the libraries (make peers)")
@@ -45,7 +45,7 @@ def test_layouts_round_trip(tmp_path: Path, layout, activation):
     ("layout", "activation"), [("saelens", "topk"), ("saelens", "batchtopk"), ("saelens", "relu"), ("sparsify", "topk")]
 )
 def test_other_libraries_read_our_files_and_we_read_theirs(tmp_path: Path, layout, activation):
-    sae, (rows, _) = trained(activation), planted(100, seed=5)
+    sae, (rows, _) = trained_sae(activation), sparse_sums(100, seed=5)
     write_layout(sae, tmp_path / "ours", layout)
     save_file({"rows": rows}, tmp_path / "rows.safetensors")
     (tmp_path / "again").mkdir()
@@ -54,11 +54,11 @@ def test_other_libraries_read_our_files_and_we_read_theirs(tmp_path: Path, layou
     theirs = load_file(tmp_path / "out.safetensors")
     torch.testing.assert_close(theirs["codes"] * sae.scale, sae.encode(rows), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(theirs["output"], sae(rows), rtol=1e-3, atol=1e-3)
-    same(sae, read_any(tmp_path / "again"), rows)
+    assert_same(sae, read_any(tmp_path / "again"), rows)
 
 
 def test_decoder_norms_and_one_sided_bias_are_folded_in(tmp_path: Path):
-    """SAELens's own options, computed here by its formulas."""
+    """Compare with SAELens' formulas for these options."""
     generator = torch.Generator().manual_seed(0)
     encoder, decoder = (torch.randn(shape, generator=generator) for shape in ((5, 12), (12, 5)))
     b_enc, b_dec, rows = (torch.randn(shape, generator=generator) for shape in ((12,), (5,), (20, 5)))
@@ -86,7 +86,7 @@ def test_pickled_weights_are_rejected_with_a_remedy(tmp_path: Path):
 @pytest.mark.parametrize("layout", ["sparsify", "openai"])
 def test_activation_that_a_layout_does_not_support_is_rejected(tmp_path: Path, layout):
     with pytest.raises(FeatureError, match="TopK autoencoders only"):
-        write_layout(trained("batchtopk"), tmp_path, layout)
+        write_layout(trained_sae("batchtopk"), tmp_path, layout)
     assert not list(tmp_path.iterdir())
 
 
@@ -94,7 +94,7 @@ def test_activation_that_a_layout_does_not_support_is_rejected(tmp_path: Path, l
     "setting", [{"architecture": "gated"}, {"normalize_activations": "layer_norm"}, {"reshape_activations": "hook_z"}]
 )
 def test_unsupported_saelens_settings_are_rejected(tmp_path: Path, setting):
-    write_layout(trained(), tmp_path, "saelens")
+    write_layout(trained_sae(), tmp_path, "saelens")
     config = tmp_path / LAYOUTS["saelens"].config
     config.write_text(json.dumps(json.loads(config.read_text()) | setting))
     with pytest.raises(FeatureError, match="Not supported"):
@@ -103,11 +103,11 @@ def test_unsupported_saelens_settings_are_rejected(tmp_path: Path, setting):
 
 def test_unknown_layout_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="Unknown layout"):
-        write_layout(trained(), tmp_path, "onnx")
+        write_layout(trained_sae(), tmp_path, "onnx")
 
 
 def test_damaged_files_are_rejected(tmp_path: Path):
-    write_layout(trained(), tmp_path, "sparsify")
+    write_layout(trained_sae(), tmp_path, "sparsify")
     (tmp_path / "cfg.json").write_text("{}")
     with pytest.raises(FeatureError, match="do not describe"):
         read_any(tmp_path)

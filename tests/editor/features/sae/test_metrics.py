@@ -1,4 +1,4 @@
-"""Metrics against planted cases and against slower computations of the same."""
+"""Metrics of autoencoders: planted cases, and reference implementations."""
 
 import pytest
 import torch
@@ -21,8 +21,8 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def identity(width: int = 4) -> SparseAutoencoder:
-    """Latents are the positive and negative halves of the dimensions, and two that never fire."""
+def identity_autoencoder(width: int = 4) -> SparseAutoencoder:
+    """Return an autoencoder whose latents are the positive and negative parts of the dimensions and two dead ones."""
     sae = SparseAutoencoder(width, 2 * width + 2, k=width)
     with torch.no_grad():
         both = torch.cat([torch.eye(width), -torch.eye(width), torch.zeros(2, width)])
@@ -34,7 +34,7 @@ def identity(width: int = 4) -> SparseAutoencoder:
 
 
 def test_perfect_autoencoder_has_zero_fvu():
-    found = reconstruction_metrics(identity(), 10 + random(500, 4))
+    found = reconstruction_metrics(identity_autoencoder(), 10 + random(500, 4))
     assert found.fvu < 1e-10
     assert found.cosine == pytest.approx(1)
     assert found.l0 == pytest.approx(4)
@@ -44,7 +44,7 @@ def test_perfect_autoencoder_has_zero_fvu():
 
 
 def test_autoencoder_that_returns_the_mean_has_fvu_one():
-    sae = identity()
+    sae = identity_autoencoder()
     with torch.no_grad():
         sae.decoder.zero_()
     assert reconstruction_metrics(sae, 10 + random(100, 4)).fvu == pytest.approx(1)
@@ -52,7 +52,7 @@ def test_autoencoder_that_returns_the_mean_has_fvu_one():
 
 def test_fvu_is_relative_to_the_mean_of_the_training_rows():
     rows = torch.full((10, 4), 12.0)
-    sae = identity()
+    sae = identity_autoencoder()
     with torch.no_grad():
         sae.decoder.mul_(0.5)
     assert reconstruction_metrics(sae, rows).fvu == pytest.approx(0.25)
@@ -104,7 +104,7 @@ def test_purity_does_not_depend_on_the_class_numbering():
 
 
 def test_sigma_label_matches_revelio():
-    """Its procedure, latent by latent."""
+    """Compare with Revelio's procedure, latent by latent."""
     pre, labels = random(60, 30), torch.randint(0, 9, (60,), generator=torch.Generator().manual_seed(3))
     pre[:, :5] -= 3
     ranked = []
@@ -121,7 +121,7 @@ def test_sigma_label_matches_revelio():
 
 
 def test_held_out_fvu_shows_overfitting():
-    """More latents than rows: nearly perfect on what was seen, poor on what was not."""
+    """With more latents than rows, the training FVU is near zero and the held-out FVU is not."""
     world = ToySuperposition(width=16, directions=40, active=4)
     rows = world.rows(60)
     sae = train_sae(rows, SaeConfig(latents=128, k=6, steps=800, batch=60), quiet=True).sae

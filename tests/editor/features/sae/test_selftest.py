@@ -1,4 +1,4 @@
-"""Training finds what is known to be there, at the settings that `expunge features selftest` uses."""
+"""Training recovers known features, with the settings of `expunge features selftest`."""
 
 from editor.features.sae.initialization import initialize_sae
 from editor.features.sae.metrics import recovered_share
@@ -6,7 +6,7 @@ from editor.features.sae.selftest import SELFTEST_CONFIG, TOY_DATA, run_selftest
 
 
 def test_selftest_recovers_nine_tenths_of_the_directions():
-    """256 directions in 64 dimensions, six in a row on average: 0.945 by the first seed, on one thread with bfloat16."""
+    """256 directions in 64 dimensions, six per row on average; measured 0.945 with seed 0, one thread, bfloat16."""
     found = run_selftest(quiet=True)
     assert found.ok
     assert found.recovered >= 0.9

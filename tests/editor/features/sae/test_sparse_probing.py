@@ -1,4 +1,4 @@
-"""Probes on codes and reconstructions, and Moran's I, on planted cases and against slower computations."""
+"""Probes on codes and reconstructions, and Moran's I: planted cases, and reference implementations."""
 
 from itertools import product
 
@@ -29,8 +29,8 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def codes(own: int = 1) -> torch.Tensor:
-    """Thirty latents of noise; before them ``own`` for each class, each active in another part of its rows."""
+def planted_codes(own: int = 1) -> torch.Tensor:
+    """Return ``own`` latents per class, each active in a different part of its rows, followed by thirty of noise."""
     noise = 0.1 * random(240, 30).abs()
     share = (torch.arange(240) // 6) % own
     planted = [(c == CLASSES) & (share == part) for c, part in product(range(6), range(own))]
@@ -49,7 +49,7 @@ def test_anova_f_matches_the_definition():
 
 
 def test_probing_curve_rises_until_every_class_has_its_latent():
-    curve = probing_curve(codes(), LABELS, TRAIN, sizes=(1, 3, 6, 20, 50))
+    curve = probing_curve(planted_codes(), LABELS, TRAIN, sizes=(1, 3, 6, 20, 50))
     assert list(curve.accuracy) == [1, 3, 6, 20]
     assert curve.accuracy[1] == pytest.approx(2 / 6, abs=0.02)
     assert curve.accuracy[3] == pytest.approx(4 / 6, abs=0.02)
@@ -80,20 +80,20 @@ def test_preserved_accuracy_of_perfect_and_mean_reconstructions():
 
 
 def test_class_with_its_own_latent_is_not_absorbed():
-    found = absorption(codes(), LABELS, PARENTS, TRAIN)
+    found = absorption(planted_codes(), LABELS, PARENTS, TRAIN)
     assert set(found) == set("012345")
     assert all(one.f1_one == 1 and one.gap == 0 for one in found.values())
 
 
 def test_class_split_over_four_latents_has_a_gap():
-    found = absorption(codes(own=4), LABELS, PARENTS, TRAIN)
+    found = absorption(planted_codes(own=4), LABELS, PARENTS, TRAIN)
     for one in found.values():
         assert one.f1_few == 1
         assert one.gap == pytest.approx(1 - 2 * 0.25 / 1.25, abs=0.05)
 
 
 def test_siblings_that_share_latents_overlap():
-    """Every even class has the same ten latents, every odd class ten others."""
+    """All even classes share ten latents, all odd classes another ten."""
     even = (CLASSES % 2 == 0)[:, None]
     shared = torch.cat([even.float() + 0.1 * random(240, 10), (~even).float() + 0.1 * random(240, 10, seed=1)], 1)
     found = absorption(torch.cat([shared, 0.1 * random(240, 30, seed=2)], 1), LABELS, PARENTS, TRAIN)
@@ -102,7 +102,7 @@ def test_siblings_that_share_latents_overlap():
 
 
 def test_classes_without_siblings_are_skipped():
-    assert absorption(codes(), LABELS, {name: name for name in PARENTS}, TRAIN) == {}
+    assert absorption(planted_codes(), LABELS, {name: name for name in PARENTS}, TRAIN) == {}
 
 
 def test_best_threshold_maximizes_f1():
@@ -111,7 +111,7 @@ def test_best_threshold_maximizes_f1():
     assert found == max(f1_score(scores >= cut, positive) for cut in scores)
 
 
-def slow_moran(grid: torch.Tensor) -> float:
+def reference_morans_i(grid: torch.Tensor) -> float:
     height, width = grid.shape
     places, x = list(product(range(height), range(width))), grid.double() - grid.double().mean()
     pairs = [(a, b) for a in places for b in places if a != b and max(abs(a[0] - b[0]), abs(a[1] - b[1])) == 1]
@@ -120,7 +120,7 @@ def slow_moran(grid: torch.Tensor) -> float:
 
 def test_morans_i_matches_the_definition():
     maps = random(3, 4, 5)
-    assert morans_i(maps).tolist() == pytest.approx([slow_moran(own) for own in maps])
+    assert morans_i(maps).tolist() == pytest.approx([reference_morans_i(own) for own in maps])
 
 
 def test_morans_i_of_a_blob_a_checkerboard_and_a_constant():
@@ -137,8 +137,8 @@ def test_morans_i_of_random_values():
     assert morans_i(random(20_000, 3, 3)).mean() == pytest.approx(-1 / 8, abs=0.005)
 
 
-def halves(width: int) -> SparseAutoencoder:
-    """Latents are the dimensions' positive parts and one that never fires."""
+def positive_part_autoencoder(width: int) -> SparseAutoencoder:
+    """Return an autoencoder whose latents are the positive parts of the dimensions and one dead latent."""
     sae = SparseAutoencoder(width, width + 1, k=width)
     with torch.no_grad():
         sae.encoder[:width] = sae.decoder[:width] = torch.eye(width)
@@ -147,14 +147,14 @@ def halves(width: int) -> SparseAutoencoder:
 
 def test_mean_morans_i_averages_the_maps_of_a_latent():
     maps = random(3, 2, 6, 5)
-    found = mean_morans_i(halves(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
+    found = mean_morans_i(positive_part_autoencoder(2), maps.flatten(2).transpose(1, 2).flatten(0, 1), (6, 5))
     torch.testing.assert_close(found[:2], torch.stack([morans_i(maps[:, c].relu()).mean() for c in range(2)]))
     assert found[2].isnan()
 
 
 def test_images_are_encoded_by_means_and_maxima_over_positions():
     rows = random(10 * 4, 3).abs()
-    found = encode_images(halves(3), rows, 4, torch.arange(10) < 3)
+    found = encode_images(positive_part_autoencoder(3), rows, 4, torch.arange(10) < 3)
     torch.testing.assert_close(found.rows, rows.view(10, 4, 3).mean(1))
     torch.testing.assert_close(found.reconstructed, found.rows)
     torch.testing.assert_close(found.codes[:, :3], rows.view(10, 4, 3).amax(1))
@@ -163,7 +163,7 @@ def test_images_are_encoded_by_means_and_maxima_over_positions():
 
 def test_labels_in_one_half_only_are_skipped():
     rows = torch.cat([torch.nn.functional.one_hot(torch.arange(20) % 2, 2).float(), random(2, 2)])
-    images = encode_images(halves(2), rows, 1, torch.arange(22) % 4 < 2)
+    images = encode_images(positive_part_autoencoder(2), rows, 1, torch.arange(22) % 4 < 2)
     found = concept_metrics_if_enough(images, [*("ab"[n % 2] for n in range(20)), "c", "d"])
     assert found is not None
     assert set(found["best"]) == {"a", "b"}

@@ -1,4 +1,4 @@
-"""The recipe: gradients, dead latents, schedules, reruns and interrupted runs."""
+"""Training of sparse autoencoders: gradients, dead latents, schedule, determinism and resuming."""
 
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from editor.features.sae.initialization import geometric_median, initialize_sae
 from editor.features.sae.sparse_autograd import reconstruct
 from editor.features.sae.sparse_codes import SparseCode, batch_top_k, top_k
 from editor.features.sae.training import SaeTrainer, project_gradient
-from tests.editor.features.sae.synthetic import planted
+from tests.editor.features.sae.synthetic import sparse_sums
 
-SMALL = SaeConfig(latents=32, k=3, steps=60, batch=64, precision="float32")
+SMALL_CONFIG = SaeConfig(latents=32, k=3, steps=60, batch=64, precision="float32")
 
 
-def parameters(latents: int = 12, width: int = 5) -> list[Tensor]:
+def sae_parameters(latents: int = 12, width: int = 5) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(latents, width), (latents,), (latents, width), (width,)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
@@ -28,9 +28,9 @@ def parameters(latents: int = 12, width: int = 5) -> list[Tensor]:
 
 @pytest.mark.parametrize("select", [top_k, batch_top_k])
 def test_sparse_gradients_match_dense_gradients(select):
-    """The same reconstruction by dense products and autograd alone: equal to rounding."""
+    """Compare with the reconstruction by dense products and autograd."""
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    encoder, latent_bias, decoder, pre_bias = values = parameters()
+    encoder, latent_bias, decoder, pre_bias = values = sae_parameters()
     weights = torch.randn(7, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     sparse = reconstruct(x, *values, partial(select, k=3), precision=torch.float64)
     found = torch.autograd.grad((sparse * weights).sum(), values)
@@ -54,7 +54,7 @@ def test_codes_are_the_largest_values():
 
 
 def test_dead_latents_learn_the_residual_with_the_right_sign():
-    """One dead latent, one direction left over: a few steps on the auxiliary loss alone turn it towards that direction."""
+    """With one dead latent and one missing direction, the auxiliary loss alone turns the latent towards the direction."""
     torch.manual_seed(0)
     missing = F.normalize(torch.randn(6), dim=0)
     x = torch.rand(64, 1) * missing + 5.0
@@ -107,14 +107,14 @@ def test_geometric_median_is_robust_to_outliers():
 
 
 def test_rows_are_scaled_to_their_width():
-    rows, _ = planted(500)
-    sae = initialize_sae(rows * 40, SMALL)
+    rows, _ = sparse_sums(500)
+    sae = initialize_sae(rows * 40, SMALL_CONFIG)
     assert sae.normalize(rows * 40).square().sum(1).mean().item() == pytest.approx(16, rel=1e-4)
 
 
 def test_decoder_rows_stay_unit_vectors():
-    rows, _ = planted(300)
-    run = SaeTrainer(rows, SMALL, torch.device("cpu"))
+    rows, _ = sparse_sums(300)
+    run = SaeTrainer(rows, SMALL_CONFIG, torch.device("cpu"))
     run.train_step()
     run.sae.decoder.grad = torch.randn(run.sae.decoder.shape)
     project_gradient(run.sae.decoder)
@@ -124,16 +124,18 @@ def test_decoder_rows_stay_unit_vectors():
 
 
 def test_weights_depend_only_on_the_seed():
-    rows, _ = planted(300)
-    one, same, other = (train_sae(rows, SMALL.model_copy(update={"seed": seed}), quiet=True).sae for seed in (0, 0, 1))
+    rows, _ = sparse_sums(300)
+    one, same, other = (
+        train_sae(rows, SMALL_CONFIG.model_copy(update={"seed": seed}), quiet=True).sae for seed in (0, 0, 1)
+    )
     assert torch.equal(one.decoder, same.decoder)
     assert not torch.allclose(one.decoder, other.decoder)
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk", "relu"])
 def test_resumed_training_is_bit_identical(tmp_path: Path, activation):
-    rows, _ = planted(300)
-    config = SMALL.model_copy(update={"activation": activation})
+    rows, _ = sparse_sums(300)
+    config = SMALL_CONFIG.model_copy(update={"activation": activation})
     whole = train_sae(rows, config, quiet=True)
     first = SaeTrainer(rows, config, torch.device("cpu"))
     for _ in range(23):
@@ -146,9 +148,9 @@ def test_resumed_training_is_bit_identical(tmp_path: Path, activation):
 
 
 def test_checkpoint_of_another_run_is_rejected(tmp_path: Path):
-    rows, _ = planted(300)
-    train_sae(rows, SMALL, folder=tmp_path, quiet=True)
-    for other, config in ((rows, SMALL.model_copy(update={"k": 2})), (rows + 1, SMALL)):
+    rows, _ = sparse_sums(300)
+    train_sae(rows, SMALL_CONFIG, folder=tmp_path, quiet=True)
+    for other, config in ((rows, SMALL_CONFIG.model_copy(update={"k": 2})), (rows + 1, SMALL_CONFIG)):
         with pytest.raises(FeatureError, match="another configuration or other rows"):
             train_sae(other, config, folder=tmp_path, quiet=True)
 
@@ -156,13 +158,13 @@ def test_checkpoint_of_another_run_is_rejected(tmp_path: Path):
 @pytest.mark.parametrize("rows", [torch.zeros(1, 4), torch.tensor([[1.0, float("nan")], [0.0, 1.0]])])
 def test_too_few_or_non_finite_rows_are_rejected(rows: Tensor):
     with pytest.raises(FeatureError):
-        train_sae(rows, SMALL, quiet=True)
+        train_sae(rows, SMALL_CONFIG, quiet=True)
 
 
 def test_batch_topk_code_does_not_depend_on_the_batch_after_training(tmp_path: Path):
-    """A BatchTopK's code of a row is the same alone and among others, also after saving, and near k latents on average."""
-    rows, _ = planted(2000)
-    sae = train_sae(rows, SMALL.model_copy(update={"activation": "batchtopk", "steps": 400}), quiet=True).sae
+    """A code is the same alone, in a batch, and after saving, and has about k active latents on average."""
+    rows, _ = sparse_sums(2000)
+    sae = train_sae(rows, SMALL_CONFIG.model_copy(update={"activation": "batchtopk", "steps": 400}), quiet=True).sae
     sae.save(tmp_path)
     again = load_sae(tmp_path)
     torch.testing.assert_close(again.encode(rows)[:1], again.encode(rows[:1]))
@@ -171,8 +173,8 @@ def test_batch_topk_code_does_not_depend_on_the_batch_after_training(tmp_path: P
 
 
 def test_l1_weight_reduces_active_latents():
-    rows, _ = planted(1000)
-    config = SMALL.model_copy(update={"activation": "relu", "steps": 400})
+    rows, _ = sparse_sums(1000)
+    config = SMALL_CONFIG.model_copy(update={"activation": "relu", "steps": 400})
     few, many = (
         (train_sae(rows, config.model_copy(update={"l1": l1}), quiet=True).sae.encode(rows) > 0).sum(1).float().mean()
         for l1 in (4.0, 0.1)
@@ -189,7 +191,7 @@ def test_revelio_settings():
         4e-4,
         4e-4,
     )
-    sae = initialize_sae(planted(50)[0], config.model_copy(update={"latents": 8, "k": 2}))
+    sae = initialize_sae(sparse_sums(50)[0], config.model_copy(update={"latents": 8, "k": 2}))
     assert not torch.equal(sae.encoder, sae.decoder)
 
 
