@@ -135,13 +135,13 @@ class Runner:
     def _succeed(self, claim: Claim, result: RunResult) -> None:
         manifest = result.files[-1].sha256
 
-        def publish_it(session: Session) -> bool:
+        def publish(session: Session) -> bool:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
             if published and result.next_revision:
                 ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
             return published
 
-        published = self._write(publish_it)
+        published = self._write(publish)
         failpoint("publish.committed")
         self._clean_up(claim, published)
 

@@ -72,6 +72,6 @@ def _run_jobs(app_state: AppState, settings: WorkerSettings, stop: threading.Eve
     runner = Runner(settings, app_state.database, app_state.blobs, app_state.registry)
     while not stop.wait(0.02):
         with app_state.database.read() as session:
-            due = [bell.job_id for bell in outbox.due(session, now=utc_now())]
+            due = [message.job_id for message in outbox.due(session, now=utc_now())]
         for job_id in sorted(due, reverse=True)[:1]:
             runner.run(job_id)

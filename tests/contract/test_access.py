@@ -67,9 +67,9 @@ def test_request_without_a_key_is_rejected(sample: SampleService) -> None:
 
 
 def test_every_route_requires_a_scope(sample: SampleService, client_for: ClientFactory) -> None:
-    nobody = client_for("one", ())
+    client = client_for("one", ())
     for method, path in operations(sample):
-        response = call(nobody, sample, method, path)
+        response = call(client, sample, method, path)
         assert response.status_code == (200 if path == "/openapi.json" else 403), (method, path)
         if method not in ("HEAD",) and response.status_code == 403:
             assert Problem.model_validate_json(response.content).code == "forbidden"
