@@ -18,7 +18,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    objects: dict[str, tuple[str, ...]] = Field(description="Group -> objects that look or mean alike.")
+    objects: dict[str, tuple[str, ...]] = Field(description="Group -> objects of similar appearance or meaning.")
     styles: tuple[str, ...]
     default_style: str | None = Field(None, description="What a prompt without a style draws, if that is one of them.")
     styled_wordings: tuple[str, ...] = Field(description="Name an object and a style.")

@@ -34,8 +34,8 @@ def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tup
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
     for i, wording in enumerate(cycle(wordings)):
-        dress = (i % len(wordings) + i // len(wordings)) % 4
-        yield wording, {"prefix": next(prefixes) if dress > 1 else "", "suffix": next(suffixes) if dress % 2 else ""}
+        choice = (i % len(wordings) + i // len(wordings)) % 4
+        yield wording, {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""}
 
 
 def concept_contexts(profile: Profile, kind: ConceptKind, name: str) -> list[Phrase]:

@@ -33,7 +33,7 @@ class NamesSharingToken:
     """The names that end in one token."""
 
     removed: list[NameReference]
-    kept: list[NameReference]
+    preserved: list[NameReference]
 
 
 def find_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> list[Conflict]:
@@ -50,23 +50,23 @@ def shared_token_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) 
     """Yield one warning for each retained name, and one for consecutive removed names instead of one for every pair."""
     ordered = sorted(removals, key=lambda removal: removal.label)
     removed = [named for removal in ordered for named in removed_names(removal)]
-    kept = [named for removal in ordered for named in chain(replacement_names(removal), preserved_names(removal))]
-    for token, sharing in group_by_last_token(removed, kept, tokenizer).items():
+    preserved = [named for removal in ordered for named in chain(replacement_names(removal), preserved_names(removal))]
+    for token, sharing in group_by_last_token(removed, preserved, tokenizer).items():
         text = tokenizer.convert_ids_to_tokens(token).removesuffix("</w>")
         if len(text) >= MIN_TOKEN_LETTERS:
             yield from (shared_token_conflict(left, right, text) for left, right in conflicting_pairs(sharing))
 
 
 def group_by_last_token(
-    removed: Sequence[NameReference], kept: Sequence[NameReference], tokenizer: Any
+    removed: Sequence[NameReference], preserved: Sequence[NameReference], tokenizer: Any
 ) -> dict[int, NamesSharingToken]:
     """Group names by their last token."""
     sharing: dict[int, NamesSharingToken] = defaultdict(lambda: NamesSharingToken([], []))
-    endings = last_tokens([last_word(named) for named in (*removed, *kept)], tokenizer)
+    endings = last_tokens([last_word(named) for named in (*removed, *preserved)], tokenizer)
     for named, token in zip(removed, endings, strict=False):
         sharing[token].removed.append(named)
-    for named, token in zip(kept, endings[len(removed) :], strict=True):
-        sharing[token].kept.append(named)
+    for named, token in zip(preserved, endings[len(removed) :], strict=True):
+        sharing[token].preserved.append(named)
     return sharing
 
 
@@ -85,13 +85,15 @@ def last_tokens(words: Sequence[str], tokenizer: Any) -> list[int]:
 
 def conflicting_pairs(sharing: NamesSharingToken) -> Iterator[tuple[NameReference, NameReference]]:
     """Yield pairs with different destinations. Equal names are left out: they are another kind of conflict."""
-    kept = ((sharing.removed[0], other) for other in sharing.kept if sharing.removed)
+    preserved = ((sharing.removed[0], other) for other in sharing.preserved if sharing.removed)
     removed = (
         (left, right)
         for left, right in pairwise(sharing.removed)
         if left.owner.label != right.owner.label and left.owner.destination != right.owner.destination
     )
-    return (pair for pair in chain(kept, removed) if normalize_words(pair[0].text) != normalize_words(pair[1].text))
+    return (
+        pair for pair in chain(preserved, removed) if normalize_words(pair[0].text) != normalize_words(pair[1].text)
+    )
 
 
 def shared_token_conflict(left: NameReference, right: NameReference, token: str) -> Conflict:

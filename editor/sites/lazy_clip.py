@@ -35,7 +35,7 @@ class LazyCLIPTextModel:
     tensors: dict[str, Any] = field(default_factory=dict)
     """Parameters read so far, shared with the models that :meth:`with_updates` returns."""
     embeddings: EmbeddingCache = field(default_factory=EmbeddingCache)
-    """The first layer's input, shared likewise."""
+    """The first layer's input, shared with them too."""
     float32_model: "LazyCLIPTextModel | None" = None
     """The float32 model that a float64 one was made from."""
 

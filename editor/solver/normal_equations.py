@@ -44,10 +44,10 @@ class NormalEquations:
     ) -> "NormalEquations":
         """Build reduced equations from rows that are fewer than the layer's dimensions."""
         subspace, coordinates = basis_of_keys(unprotected, torch.cat([rows.keys, retained.keys]))
-        removed, kept = coordinates[: len(rows.keys)], coordinates[len(rows.keys) :]
+        removal_keys, retain_keys = coordinates[: len(rows.keys)], coordinates[len(rows.keys) :]
         output_basis = torch.linalg.qr(rows.residuals.T).Q
-        removal = replace(rows, keys=removed, residuals=rows.residuals @ output_basis).statistics()
-        return cls(subspace, output_basis, removal, replace(retained, keys=kept).moment, rows.keys.shape[1])
+        removal = replace(rows, keys=removal_keys, residuals=rows.residuals @ output_basis).statistics()
+        return cls(subspace, output_basis, removal, replace(retained, keys=retain_keys).moment, rows.keys.shape[1])
 
     @classmethod
     def from_statistics(

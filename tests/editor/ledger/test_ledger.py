@@ -30,8 +30,10 @@ def folder(tmp_path: Path) -> LedgerFolder:
 
 
 def entry(concept: str, **more: object) -> LedgerEntry:
-    kept = [name for name in OBJECT_NAMES if name != concept]
-    return LedgerEntry(removal=Removal(concept=concept, replacement=kept[len(concept) % len(kept)], **more))  # type: ignore[arg-type]
+    replacements = [name for name in OBJECT_NAMES if name != concept]
+    return LedgerEntry(
+        removal=Removal(concept=concept, replacement=replacements[len(concept) % len(replacements)], **more)
+    )  # type: ignore[arg-type]
 
 
 def weights(folder: LedgerFolder, ledger: Ledger, checkpoint: Checkpoint) -> torch.Tensor:
@@ -70,7 +72,7 @@ def test_revoked_removal_leaves_no_trace(
     revoked = added.revoke([extra])
     assert revoked.digest == never.digest
     assert torch.equal(weights(used, revoked, checkpoint), weights(fresh, never, checkpoint))
-    assert [gone.removal.concept for gone in revoked.revoked] == [extra]
+    assert [one.removal.concept for one in revoked.revoked] == [extra]
 
 
 def test_only_changed_removals_are_summed_again(
@@ -140,8 +142,8 @@ def test_options_of_all_removals_are_combined(folder: LedgerFolder, checkpoint: 
         EditOptions(preservation=3.0, pins=["a pizza"]),
         EditOptions(preservation=8.0, pins=["a car", "a pizza"]),
     ]
-    asked = [LedgerEntry(removal=removal, options=option) for removal, option in zip(removals, options, strict=True)]
-    method = folder.read_for(checkpoint).add(asked).method
+    entries = [LedgerEntry(removal=removal, options=option) for removal, option in zip(removals, options, strict=True)]
+    method = folder.read_for(checkpoint).add(entries).method
     assert method.preservation == 8.0
     assert method.pins == ("a car", "a pizza")
 

@@ -92,10 +92,10 @@ def test_single_key_leaves_the_share_given_by_its_novelty() -> None:
     """For one key of weight 1 and a retained moment, 1 / (1 + q) of the residual remains."""
     generator = torch.Generator().manual_seed(3)
     key, residual = torch.randn(2, 1, 40, dtype=torch.float64, generator=generator)
-    ones, kept = torch.ones(1, dtype=torch.float64), torch.randn(60, 40, dtype=torch.float64, generator=generator)
+    ones, retained = torch.ones(1, dtype=torch.float64), torch.randn(60, 40, dtype=torch.float64, generator=generator)
     equations = NormalEquations.from_rows(
         RegressionRows(key, torch.tensor([0]), residual, ones, torch.tensor([0])),
-        RetainedKeys(kept, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
+        RetainedKeys(retained, torch.arange(60), torch.ones(60, dtype=torch.float64), torch.arange(60)),
         orthogonal_complement_of(torch.randn(2, 40, dtype=torch.float64, generator=generator)),
     )
     projected = equations.subspace.project(key)

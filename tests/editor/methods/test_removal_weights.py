@@ -1,4 +1,4 @@
-"""Under-fitted removals get a larger weight, in rows and in statistics alike."""
+"""Under-fitted removals get a larger weight, in rows as well as in statistics."""
 
 import pytest
 import torch

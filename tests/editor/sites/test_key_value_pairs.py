@@ -95,9 +95,9 @@ def test_role_weights_do_not_depend_on_the_number_of_positions(site: Site, pairs
 
 def test_retained_keys_cover_words_eos_and_padding(site: Site, builder: PromptBuilder) -> None:
     prompts = builder.tokenize_all(["a pizza", "an owl in the style of ink"])
-    kept = retained_keys(site, prompts)
+    retained = retained_keys(site, prompts)
     for index, prompt in enumerate(prompts):
-        own = kept.weights[kept.prompt_index == index]
+        own = retained.weights[retained.prompt_index == index]
         assert float(own.sum()) == pytest.approx(4.0)
         assert len(own) == sum(len(positions) for positions, _ in retained_positions(prompt))
         assert next(positions for positions, _ in retained_positions(prompt)) == list(range(1, prompt.eos))

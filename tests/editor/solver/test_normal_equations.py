@@ -37,20 +37,20 @@ def dense(equations: NormalEquations, preservation: float) -> Tensor:
     return up @ down
 
 
-def objective(delta: Tensor, own: RegressionRows, kept: RetainedKeys, preservation: float, ridge: float) -> Tensor:
+def objective(delta: Tensor, own: RegressionRows, retain: RetainedKeys, preservation: float, ridge: float) -> Tensor:
     fit = ((own.keys @ delta.T - own.residuals).square().sum(1) * own.weights).sum()
-    drift = ((kept.keys @ delta.T).square().sum(1) * kept.weights).sum() / len(kept.keys)
+    drift = ((retain.keys @ delta.T).square().sum(1) * retain.weights).sum() / len(retain.keys)
     return fit + preservation * drift + ridge * delta.square().sum()
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), d=st.integers(40, 50), m=st.integers(1, 5))
 def test_solution_minimises_the_objective_without_changing_protected_keys(seed: int, n: int, d: int, m: int) -> None:
-    own, kept, protected = rows(seed, n, d), retained(seed + 3, 4, d), random(m, d, seed=seed + 5)
-    equations = NormalEquations.from_rows(own, kept, orthogonal_complement_of(protected))
+    own, retain, protected = rows(seed, n, d), retained(seed + 3, 4, d), random(m, d, seed=seed + 5)
+    equations = NormalEquations.from_rows(own, retain, orthogonal_complement_of(protected))
     delta = dense(equations, 2.0).requires_grad_()
     assert float((protected @ delta.detach().T).abs().max()) < 1e-10
-    objective(delta, own, kept, 2.0, equations.ridge).backward()
+    objective(delta, own, retain, 2.0, equations.ridge).backward()
     assert delta.grad is not None
     gradient = delta.grad @ (torch.eye(d, dtype=torch.float64) - torch.linalg.pinv(protected) @ protected)
     scale = max(1.0, float(own.statistics().target.abs().max()))
@@ -60,29 +60,30 @@ def test_solution_minimises_the_objective_without_changing_protected_keys(seed: 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), preservation=st.sampled_from([0.25, 1.0, 64.0]))
 def test_rows_and_statistics_give_the_same_update(seed: int, n: int, preservation: float) -> None:
-    own, kept, protected = rows(seed, n, 32), retained(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
+    own, retain, protected = rows(seed, n, 32), retained(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
     unprotected = orthogonal_complement_of(protected)
-    small = NormalEquations.from_rows(own, kept, unprotected)
-    large = NormalEquations.from_statistics(own.statistics(), kept.moment, unprotected)
+    small = NormalEquations.from_rows(own, retain, unprotected)
+    large = NormalEquations.from_statistics(own.statistics(), retain.moment, unprotected)
     assert small.output_basis is not None
     assert small.ridge == pytest.approx(large.ridge, rel=1e-9)
     torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-7, rtol=1e-5)
 
 
 def test_protection_holds_with_duplicate_and_zero_keys() -> None:
-    own, kept, protected = rows(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
+    own, retain, protected = rows(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
     twice = concatenate_rows([own, own])
-    none = replace(kept, keys=torch.zeros_like(kept.keys))
+    none = replace(retain, keys=torch.zeros_like(retain.keys))
     delta = dense(NormalEquations.from_rows(twice, none, orthogonal_complement_of(protected)), 1.0)
     assert float((protected @ delta.T).abs().max()) < 1e-10
     assert float((own.keys @ delta.T - own.residuals).norm() / own.residuals.norm()) < 0.5
 
 
 def test_larger_preservation_weight_changes_retained_values_less() -> None:
-    kept = retained(7, 10, 40)
-    equations = NormalEquations.from_rows(rows(3, 10, 40), kept, orthogonal_complement_of(random(2, 40, seed=9)))
+    retain = retained(7, 10, 40)
+    equations = NormalEquations.from_rows(rows(3, 10, 40), retain, orthogonal_complement_of(random(2, 40, seed=9)))
     drifts = [
-        float((kept.keys @ dense(equations, weight).T).square().sum(1) @ kept.weights) for weight in (0.1, 1, 10, 100)
+        float((retain.keys @ dense(equations, weight).T).square().sum(1) @ retain.weights)
+        for weight in (0.1, 1, 10, 100)
     ]
     assert drifts == sorted(drifts, reverse=True)
 
