@@ -13,6 +13,9 @@ from editor.generation.config import Image
 from editor.judging.judge import Judge
 from editor.prompts import Profile
 
+IMAGE_BATCH = 64
+"""Images that are embedded in one batch."""
+
 
 class ClipJudge(Judge):
     """A ``CLIPModel`` in float32."""
@@ -49,9 +52,6 @@ class ClipJudge(Judge):
 
     def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
         return preprocess_images(images, self.clip.config.vision_config.image_size)
-
-
-IMAGE_BATCH = 64
 
 
 def preprocess_images(images: Sequence[Image], side: int) -> list[Tensor]:

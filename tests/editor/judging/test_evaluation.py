@@ -25,7 +25,7 @@ from editor.judging.verdict import make_checks
 from editor.prompts.concepts import Phrase
 
 NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
-Draws = Callable[[str], str]
+Shows = Callable[[str], str]
 """Maps the subject of a prompt to what its image shows."""
 
 
@@ -50,14 +50,14 @@ class PlantedJudge:
 class PlantedGenerator:
     """Generates what two functions say, and records the batches."""
 
-    def __init__(self, after: Draws, before: Draws = lambda subject: subject) -> None:
+    def __init__(self, after: Shows, before: Shows = lambda subject: subject) -> None:
         self.before, self.after, self.rounds = before, after, list[list[ImageSpec]]()
 
-    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: Any) -> None:
-        self.rounds.append(list(shots))
-        for draws, images in ((self.before, drawn.before), (self.after, drawn.after)):
-            images |= {shot: picture(draws(shot.prompt.split(",")[0])) for shot in shots}
-        tick(1.0)
+    def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: Any) -> None:
+        self.rounds.append(list(specs))
+        for shows, images in ((self.before, generated.before), (self.after, generated.after)):
+            images |= {spec: picture(shows(spec.prompt.split(",")[0])) for spec in specs}
+        progress(1.0)
 
 
 def picture(name: str) -> np.ndarray:
@@ -78,14 +78,14 @@ def planted_groups() -> list[PromptGroup]:
     ]
 
 
-def validate(after: Draws, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
+def validate(after: Shows, sequential: bool = True, **asked: Any) -> tuple[list[Check], Verdict, int]:
     """Return the checks, the verdict, and the number of images of the edited model."""
     policy = policy_from_request(Validation(**asked))
     evaluations, generator = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedGenerator(after)
-    drawn = run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
+    generated = run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
     checks = make_checks(evaluations, policy, seeds=1)
     assert [check.outcome for check in checks] == recompute_outcomes(checks, policy.confidence)
-    return checks, combine_verdicts([check.outcome for check in checks]), len(drawn.after)
+    return checks, combine_verdicts([check.outcome for check in checks]), len(generated.after)
 
 
 def outcomes_by_measure(checks: Sequence[Check]) -> dict[str, Verdict]:
@@ -135,8 +135,8 @@ def test_only_undecided_groups_get_more_images() -> None:
     generator = PlantedGenerator(lambda subject: "noise")
     run_evaluations(evaluations, PlantedJudge(), generator, [0, 1], 0.05, True, lambda done: None)  # type: ignore[arg-type]
     assert len(generator.rounds[0]) == 4 * INTERIM_BATCH * 2
-    assert {shot.prompt.split(",")[1].split()[0] for shot in generator.rounds[1]} == {"target", "generality"}
-    assert all(shot.seed in (0, 1) for shots in generator.rounds for shot in shots)
+    assert {spec.prompt.split(",")[1].split()[0] for spec in generator.rounds[1]} == {"target", "generality"}
+    assert all(spec.seed in (0, 1) for specs in generator.rounds for spec in specs)
 
 
 def test_groups_that_share_their_prompts_share_their_images() -> None:
@@ -162,7 +162,7 @@ def test_the_harmonic_mean_is_zero_if_any_part_is() -> None:
     assert harmonic_mean(1, 0, 1) == 0
     assert harmonic_mean(0.9, 0.8, 0.5) == 3 / (1 / 0.9 + 1 / 0.8 + 1 / 0.5)
 
-    def score(after: Draws) -> float:
+    def score(after: Shows) -> float:
         evaluations: list[GroupEvaluation] = plan_evaluations(
             planted_groups(), policy_from_request(Validation()).gates, seed=1
         )

@@ -47,8 +47,8 @@ def test_false_passes_are_within_the_permitted_error(measure: Measure, threshold
     rng, wrong = np.random.default_rng(0), 0
     for _ in range(RUNS):
         hits = (rng.random(PLANNED) < threshold + 0.005).astype(float)
-        told, _ = run([gate(measure, threshold)], [hits], [1.0] * PLANNED)
-        wrong += told == ["passed"]
+        found, _ = run([gate(measure, threshold)], [hits], [1.0] * PLANNED)
+        wrong += found == ["passed"]
     assert wrong / RUNS <= 1 - CONFIDENCE + 0.03
 
 
@@ -57,8 +57,8 @@ def test_false_failures_among_many_gates_are_within_the_permitted_error() -> Non
     rng, wrong = np.random.default_rng(1), 0
     gates = [gate("target_accuracy", 0.2)] * 6
     for _ in range(RUNS):
-        told, _ = run(gates, [(rng.random(PLANNED) < 0.195).astype(float) for _ in gates], [1.0] * PLANNED)
-        wrong += "failed" in told
+        found, _ = run(gates, [(rng.random(PLANNED) < 0.195).astype(float) for _ in gates], [1.0] * PLANNED)
+        wrong += "failed" in found
     assert wrong / RUNS <= 1 - CONFIDENCE + 0.03
 
 

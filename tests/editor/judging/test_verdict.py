@@ -52,12 +52,12 @@ def evaluation(before: list[str], after: list[str], group: str = "target") -> Gr
     """Return the evaluation of a group of fox prompts whose images show these names."""
     phrases = tuple(Phrase("{a}", "fox", "", f" {i}") for i in range(len(before)))
     made = PromptGroup(group, 0, "object", phrases, "fox")  # type: ignore[arg-type]
-    shots = image_specs([made], [0])
-    drawn = GeneratedImages(
-        dict(zip(shots, map(picture, before), strict=True)), dict(zip(shots, map(picture, after), strict=True))
+    specs = image_specs([made], [0])
+    generated = GeneratedImages(
+        dict(zip(specs, map(picture, before), strict=True)), dict(zip(specs, map(picture, after), strict=True))
     )
     done = GroupEvaluation(made, gates_for(made, gates_from_thresholds(Thresholds())))
-    done.score_batch(PlantedJudge(None), made, drawn, [0])  # type: ignore[arg-type]
+    done.score_batch(PlantedJudge(None), made, generated, [0])  # type: ignore[arg-type]
     return done
 
 
@@ -124,7 +124,7 @@ def test_without_retain_prompts_there_is_no_retain_group(builder: PromptBuilder)
 
 
 def test_prompts_of_several_groups_are_generated_once(groups: list[PromptGroup]) -> None:
-    shots = image_specs(groups, [3, 4])
-    assert len(shots) == len(set(shots))
-    assert {shot.seed for shot in shots} == {3, 4}
-    assert isinstance(shots[0], ImageSpec)
+    specs = image_specs(groups, [3, 4])
+    assert len(specs) == len(set(specs))
+    assert {spec.seed for spec in specs} == {3, 4}
+    assert isinstance(specs[0], ImageSpec)

@@ -1,4 +1,4 @@
-"""The embedded model with a fox removed, drawn in few steps."""
+"""The embedded model with a fox removed; images take few steps."""
 
 from dataclasses import replace
 
@@ -30,5 +30,5 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> AttackContext:
 
 @pytest.fixture(scope="package")
 def untouched(context: AttackContext) -> AttackContext:
-    """An edit that did nothing."""
+    """The context of an edit without effect."""
     return replace(context, after=make_edited_variant(context.before, []))
