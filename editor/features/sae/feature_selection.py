@@ -6,9 +6,9 @@ deviation (d'); (b) AUC; (c) SAeUron's proportion score (arXiv 2501.18052); (d) 
 other seeds, and must not be active almost everywhere. The other scores only enter the reported agreement.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch import Tensor
 from api_schemas.report import Estimate
 from editor.errors import FeatureError
 from editor.features.linear_probe import fit_probe
-from editor.features.sae.model import SparseAutoencoder
 from editor.stats.auc import Ranking, auc, benjamini_hochberg, delong_interval
 
 MAX_STRONGEST = 128
@@ -109,14 +108,6 @@ class LatentSelection:
             raise FeatureError("No latent represents the concept.", remedy="Use the linear probe instead.")
         chosen = scores[:, self.latents].double()
         return ((chosen - torch.tensor(self.centre)) / torch.tensor(self.scale)).mean(1)
-
-
-def encode_concept_rows(
-    sae: SparseAutoencoder, rows: Tensor, has: Tensor, retain: Tensor, train: Tensor
-) -> ConceptActivations:
-    """Encode ``(n, width)`` rows; the masks are those of ``ConceptActivations``."""
-    with torch.no_grad():
-        return ConceptActivations(rows, sae.pre_activations(rows), sae.encode(rows), has, retain & ~has, train)
 
 
 def select_latents(
@@ -230,12 +221,7 @@ class LatentScores:
         best = [set(values.topk(count).indices.tolist()) for values in (self.d_prime, self.auc, self.proportion)]
         only = self.auc.masked_fill(~self.set_difference, -1).topk(count).indices
         best.append({latent for latent in only.tolist() if self.set_difference[latent]})
-        return mean([len(one & other) / max(1, len(one | other)) for one, other in combinations(best, 2)])
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the arithmetic mean of a nonempty sequence."""
-    return sum(values) / len(values)
+        return fmean([len(one & other) / max(1, len(one | other)) for one, other in combinations(best, 2)])
 
 
 def d_prime(scores: Tensor, has: Tensor) -> Tensor:
