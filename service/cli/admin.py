@@ -124,7 +124,7 @@ def add_model(
     with database.write() as session:
         counts = {"files": result.files, "hashed": result.hashed}
         audit_log.record(session, DEFAULT_TENANT, OPERATOR_ACTOR, "model.add", result.model, now=utc_now(), **counts)
-    message = f"{result.model}: {result.files} files, {result.hashed} hashed"
+    message = f"Registered {result.model}: {result.files} files, of which {result.hashed} hashed."
     typer.echo(json.dumps(vars(result)) if json_output else message)
 
 
@@ -193,7 +193,9 @@ def verify_audit(
     if json_output:
         typer.echo(json.dumps(vars(check)))
     else:
-        typer.echo(check.fault or f"{check.lines} lines, intact. Checkpoint: {check.lines}:{check.head}")
+        typer.echo(
+            check.fault or f"The audit log is intact ({check.lines} lines). Checkpoint: {check.lines}:{check.head}"
+        )
     if check.fault:
         raise typer.Exit(1)
 

@@ -104,8 +104,8 @@ def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) 
         for finding in report.findings:
             typer.echo(f"{finding.code:<10} {finding.subject}: {finding.detail}")
         typer.echo(
-            f"{report.jobs} jobs, {report.blobs} blobs ({report.size} bytes), {report.unreferenced} unreferenced blobs, "
-            f"{len(report.findings)} findings"
+            f"Checked {report.jobs} jobs and {report.blobs} blobs ({report.size} bytes, {report.unreferenced} unreferenced): "
+            f"{len(report.findings)} problems found."
         )
     if report.findings:
         raise typer.Exit(1)

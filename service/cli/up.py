@@ -49,7 +49,7 @@ def _print_announcement(announcement: dict[str, str | int], json_output: bool) -
         return
     console = Console(highlight=False)
     console.print(f"[bold green]Expunge is running[/] at [bold]{announcement['url']}[/]", soft_wrap=True)
-    console.print(f"API key      {announcement['api_key_file']}", soft_wrap=True)
-    console.print(f"data folder  {announcement['data_dir']}", soft_wrap=True)
-    console.print('Try          expunge edit --remove "fox=dog face" --out fox-free', soft_wrap=True)
+    console.print(f"The API key is in {announcement['api_key_file']}", soft_wrap=True)
+    console.print(f"The data folder is {announcement['data_dir']}", soft_wrap=True)
+    console.print('Try: expunge edit --remove "fox=dog face" --out fox-free', soft_wrap=True)
     console.print("Press Ctrl-C to stop.")
