@@ -63,12 +63,10 @@ class Removal(Request):
     """A concept to remove, and its replacement."""
 
     concept: Phrase = Field(
-        description="The concept as a prompt would name it, without an article.",
-        examples=["fox", "ink"],
+        description="The concept as a prompt would name it, without an article.", examples=["fox", "ink"]
     )
     kind: Literal["object", "style"] = Field(
-        default="object",
-        description="`object`: a depicted thing. `style`: the style in which anything is depicted.",
+        default="object", description="`object`: a depicted thing. `style`: the style in which anything is depicted."
     )
     replacement: Phrase | None = Field(
         default=None,
@@ -77,8 +75,8 @@ class Removal(Request):
     )
     generic: Phrase | None = Field(
         default=None,
-        description="Parent class that prompts for the concept map to if there is no replacement. Without either, they "
-        "map to the empty prompt (the null concept).",
+        description="Parent class that prompts for the concept map to if there is no replacement. Without either, they map to "
+        "the empty prompt (the null concept).",
         examples=["animal"],
     )
     aliases: list[Phrase] = Field(
@@ -101,9 +99,8 @@ class Removal(Request):
     )
     spellings: Spellings = Field(
         default="auto",
-        description="Spelling variants of the names. `auto` generates those that the model's tokenizer distinguishes: "
-        "other spacing, hyphens, plurals, frequent misspellings. A list is used as it is; an empty list "
-        "disables variants.",
+        description="Spelling variants of the names. `auto` generates those that the model's tokenizer distinguishes: other "
+        "spacing, hyphens, plurals, frequent misspellings. A list is used as it is; an empty list disables variants.",
         examples=["auto", ["foxx"]],
     )
     exclude: list[Phrase] = Field(
@@ -154,20 +151,20 @@ class EditOptions(Request):
     )
     preservation: Annotated[float | Literal["auto"], BeforeValidator(_check_preservation)] = Field(
         default="auto",
-        description="Weight of the preservation term (> 0). Larger values preserve unrelated prompts better and erase "
-        "less. `auto` searches for it on held-out prompts.",
+        description="Weight of the preservation term (> 0). Larger values preserve unrelated prompts better and erase less. "
+        "`auto` searches for it on held-out prompts.",
     )
     aim: Literal["attention", "residual", "last_layer"] = Field(
         default="attention",
-        description="Which activation is matched to that of the replacement's prompt: the edited layer's attention output"
-        " (`attention`), the residual stream after it (`residual`), or the encoder's final hidden states "
-        "(`last_layer`, slower, as it passes through all layers).",
+        description="Which activation is matched to that of the replacement's prompt: the edited layer's attention output "
+        "(`attention`), the residual stream after it (`residual`), or the encoder's final hidden states (`last_layer`, "
+        "slower, as it passes through all layers).",
     )
     sites: Sites = Field(
         default=[0],
-        description="Text encoder layers whose attention output is edited, in ascending order. `auto` uses the layer that"
-        " the trace of the concept identifies as causal, or the first layer if it is not separated from the "
-        "others; the report gives the reason.",
+        description="Text encoder layers whose attention output is edited, in ascending order. `auto` uses the layer that the "
+        "trace of the concept identifies as causal, or the first layer if it is not separated from the others; the report "
+        "gives the reason.",
         examples=[[0], "auto"],
     )
     pins: list[Prompt] = Field(
@@ -182,17 +179,11 @@ class Thresholds(Request):
     """Thresholds of the verdict, fixed before the run and repeated in the report."""
 
     target_accuracy: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="Maximum share of images in which the removed concept is recognised.",
+        default=0.05, ge=0, le=1, description="Maximum share of images in which the removed concept is recognised."
     )
     retain_drop: float = Field(default=0.03, ge=0, le=1, description="Maximum drop in accuracy on unrelated prompts.")
     neighbour_drop: float = Field(
-        default=0.10,
-        ge=0,
-        le=1,
-        description="Maximum drop in accuracy on the concept's nearest neighbours.",
+        default=0.10, ge=0, le=1, description="Maximum drop in accuracy on the concept's nearest neighbours."
     )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="Confidence level of the intervals that decide the verdict."
@@ -208,8 +199,7 @@ class Validation(Request):
         default=192,
         ge=1,
         le=2000,
-        description="Maximum number of prompts per removed concept in each of the groups target, generality and "
-        "neighbours.",
+        description="Maximum number of prompts per removed concept in each of the groups target, generality and neighbours.",
     )
     steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
     guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
@@ -224,8 +214,7 @@ class Validation(Request):
     features: bool = Field(
         default=False,
         description="Score features inside the model with a sparse autoencoder and a classifier that were trained on the "
-        "unedited model. They are available for the embedded model only; for other models the report says "
-        "that there are none.",
+        "unedited model. They are available for the embedded model only; for other models the report says that there are none.",
     )
     thresholds: Thresholds = Thresholds()
     policy: PolicyName | None = Field(
@@ -236,8 +225,7 @@ class Validation(Request):
     )
     sequential: bool = Field(
         default=True,
-        description="Stop generating images as soon as every gate is decided. If false, images are generated for every "
-        "prompt.",
+        description="Stop generating images as soon as every gate is decided. If false, images are generated for every prompt.",
     )
     publish_policy: PublishPolicy | None = Field(
         default=None,
@@ -286,8 +274,7 @@ Metadata = Annotated[
     ],
     Field(
         max_length=16,
-        description="Your own labels, stored with the job: at most 16 keys of 64 characters with values of 512 "
-        "characters.",
+        description="Your own labels, stored with the job: at most 16 keys of 64 characters with values of 512 characters.",
     ),
 ]
 
@@ -304,8 +291,8 @@ class EditRequest(Request):
     )
     ledger: bool = Field(
         default=False,
-        description="Add these removals to your ledger of the model until they are revoked. The weights then include "
-        "every active removal and form the ledger's next revision.",
+        description="Add these removals to your ledger of the model until they are revoked. The weights then include every "
+        "active removal and form the ledger's next revision.",
     )
     options: EditOptions = EditOptions()
     validation: Validation = Validation()

@@ -37,11 +37,7 @@ from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpoi
 
 
 class AsyncClient:
-    """Client of one service with one API key.
-
-    Args:
-        transport: an httpx transport, for tests.
-    """
+    """Client of one service with one API key. `transport` replaces httpx's, for tests."""
 
     def __init__(
         self,
@@ -159,10 +155,7 @@ class AsyncEdits:
         return await self._ask("GET", f"/v1/edits/{edit_id}")
 
     async def list(self, **filters: Any) -> AsyncIterator["AsyncEditJob"]:
-        """Iterate over edits, newest first.
-
-        Filters: status, model, verdict, kind, request_digest, created_since, created_before.
-        """
+        """List edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
         async for edit in self._client.paginate(Page[AsyncEditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
@@ -172,8 +165,7 @@ class AsyncEdits:
 
     async def revoke(self, edit_id: str) -> "AsyncEditJob":
         """Create a job that removes the edit from its ledger."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return await self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
+        return await self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers={"Idempotency-Key": str(uuid.uuid4())})
 
     async def events(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Iterate over the events so far, oldest first."""
@@ -199,10 +191,7 @@ class AsyncEdits:
         )
 
     async def download(self, artifact: Artifact, folder: Path) -> Path:
-        """Download a file to `folder`, atomically. Interrupted downloads are resumed.
-
-        Raises `DownloadCorrupted`.
-        """
+        """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
         part = PartialDownload(artifact, folder)
         for attempt in range(1, MAX_TRIES + 1):
             try:
@@ -243,8 +232,7 @@ class AsyncEditJob(Edit):
         edit = await self.refresh()
         if edit.status != "succeeded":
             reason = edit.error.message if edit.error else "no worker finished it."
-            field = edit.error.param if edit.error else None
-            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
+            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=edit.error.param if edit.error else None)
         return edit
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
@@ -279,16 +267,14 @@ class AsyncBatches:
     async def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for up to a thousand removals."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return await self._client.request(
-            Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers
-        )
+        body = request.model_dump(mode="json")
+        return await self._client.request(Batch, "POST", "/v1/batches", json=body, headers=headers)
 
     async def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for the removals of a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
-        return await self._client.request(
-            Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers
-        )
+        options = {"content": csv, "params": {"model": model}, "headers": headers}
+        return await self._client.request(Batch, "POST", "/v1/batches", **options)
 
     async def get(self, batch_id: str) -> Batch:
         """Return the current state of a batch."""

@@ -40,11 +40,7 @@ from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpoi
 
 
 class Client:
-    """Client of one service with one API key.
-
-    Args:
-        transport: an httpx transport, for tests.
-    """
+    """Client of one service with one API key. `transport` replaces httpx's, for tests."""
 
     def __init__(
         self,
@@ -160,10 +156,7 @@ class Edits:
         return self._ask("GET", f"/v1/edits/{edit_id}")
 
     def list(self, **filters: Any) -> Iterator["EditJob"]:
-        """Iterate over edits, newest first.
-
-        Filters: status, model, verdict, kind, request_digest, created_since, created_before.
-        """
+        """List edits, newest first. Filters: status, model, verdict, kind, request_digest, created_since, created_before."""
         for edit in self._client.paginate(Page[EditJob], "/v1/edits", filters):
             yield self._bound(edit)
 
@@ -173,8 +166,7 @@ class Edits:
 
     def revoke(self, edit_id: str) -> "EditJob":
         """Create a job that removes the edit from its ledger."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers=headers)
+        return self._ask("POST", f"/v1/edits/{edit_id}/revoke", headers={"Idempotency-Key": str(uuid.uuid4())})
 
     def events(self, edit_id: str, after: int = 0) -> Iterator[Event]:
         """Iterate over the events so far, oldest first."""
@@ -200,10 +192,7 @@ class Edits:
         )
 
     def download(self, artifact: Artifact, folder: Path) -> Path:
-        """Download a file to `folder`, atomically. Interrupted downloads are resumed.
-
-        Raises `DownloadCorrupted`.
-        """
+        """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
         part = PartialDownload(artifact, folder)
         for attempt in range(1, MAX_TRIES + 1):
             try:
@@ -244,8 +233,7 @@ class EditJob(Edit):
         edit = self.refresh()
         if edit.status != "succeeded":
             reason = edit.error.message if edit.error else "no worker finished it."
-            field = edit.error.param if edit.error else None
-            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=field)
+            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=edit.error.param if edit.error else None)
         return edit
 
     def events(self, after: int = 0) -> Iterator[Event]:
@@ -280,12 +268,14 @@ class Batches:
     def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for up to a thousand removals."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return self._client.request(Batch, "POST", "/v1/batches", json=request.model_dump(mode="json"), headers=headers)
+        body = request.model_dump(mode="json")
+        return self._client.request(Batch, "POST", "/v1/batches", json=body, headers=headers)
 
     def upload(self, csv: bytes, model: str = "emoji", *, idempotency_key: str | None = None) -> Batch:
         """Queue one edit for the removals of a CSV file."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()), "Content-Type": "text/csv"}
-        return self._client.request(Batch, "POST", "/v1/batches", content=csv, params={"model": model}, headers=headers)
+        options = {"content": csv, "params": {"model": model}, "headers": headers}
+        return self._client.request(Batch, "POST", "/v1/batches", **options)
 
     def get(self, batch_id: str) -> Batch:
         """Return the current state of a batch."""
