@@ -56,7 +56,7 @@ def environment(**more: str) -> dict[str, str]:
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"the condition was not met within {seconds:g} s"
         time.sleep(0.05)
 
 
