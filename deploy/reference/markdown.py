@@ -1,5 +1,6 @@
 """Markdown helpers of the reference pages."""
 
+import html
 import inspect
 import re
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,13 @@ def summary(documented: object) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape characters that would end the cell or start HTML, and join the lines."""
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()).replace("|", "\\|"))
-    return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
+    """One line, with the characters escaped that would end the cell or start HTML."""
+    return "".join(_escape(part) for part in re.split(r"(`[^`]*`)", " ".join(text.split())))
+
+
+def _escape(part: str) -> str:
+    """Escape text or inline code. Code with a bar becomes HTML: renderers differ in how they read an escaped bar in code."""
+    if part.startswith("`"):
+        bar = html.escape(part.strip("`"), quote=False).replace("|", "&#124;")
+        return f"<code>{bar}</code>" if "|" in part else part
+    return part.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
