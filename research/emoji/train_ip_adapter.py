@@ -80,12 +80,12 @@ class AttentionTargets:
 
     queries: Tensor
     """``(n, positions, c)``."""
-    outputs: Tensor
+    differences: Tensor
     """``(n, positions, c)``."""
 
     def loss(self, attention: Any, key: Tensor, value: Tensor, rows: Tensor, absent: Tensor) -> Tensor:
         """Return the relative squared error of the adapter's output; rows without a picture have the target zero."""
-        target = self.outputs[rows].float() * ~absent[:, None, None]
+        target = self.differences[rows].float() * ~absent[:, None, None]
         query, key, value = (split_heads(part, attention.heads) for part in (self.queries[rows].float(), key, value))
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         error: Tensor = mixed @ attention.to_out[0].weight.T - target
@@ -127,11 +127,11 @@ class Teacher:
     def record_targets(self, subjects: Sequence[Subject], seed: int, rounds: int = ROUNDS) -> list[AttentionTargets]:
         """Record the targets of every attention, for each subject ``rounds`` times in a row."""
         generator = torch.Generator().manual_seed(seed)
-        every = [subject for subject in subjects for _ in range(rounds)]
-        starts = tqdm(range(0, len(every), BATCH_SIZE), desc="targets")
-        batches = [self.record_batch(every[start : start + BATCH_SIZE], generator) for start in starts]
+        repeated = [subject for subject in subjects for _ in range(rounds)]
+        starts = tqdm(range(0, len(repeated), BATCH_SIZE), desc="targets")
+        batches = [self.record_batch(repeated[start : start + BATCH_SIZE], generator) for start in starts]
         return [
-            AttentionTargets(torch.cat([one.queries for one in parts]), torch.cat([one.outputs for one in parts]))
+            AttentionTargets(torch.cat([one.queries for one in parts]), torch.cat([one.differences for one in parts]))
             for parts in zip(*batches, strict=True)
         ]
 

@@ -56,7 +56,7 @@ def test_training_target_matches_the_attention_of_diffusers(pipeline: Any, embed
         key, value = attention.processor.to_k_ip[0](tokens), attention.processor.to_v_ip[0](tokens)
         rows, absent = torch.arange(count), torch.zeros(count, dtype=torch.bool)
         assert float(lesson.loss(attention, key, value, rows, absent)) < 1e-6
-        assert float(lesson.outputs.norm()) > 0.1, "the picture adds something"
+        assert float(lesson.differences.norm()) > 0.1, "the picture adds something"
 
 
 def test_adapter_reproduces_a_picture(pipeline: Any, embedded: torch.Tensor) -> None:
