@@ -52,11 +52,11 @@ def test_training_target_matches_the_attention_of_diffusers(pipeline: Any, embed
     tokens = unet.encoder_hid_proj.image_projection_layers[0](embedded)
     for name in cross_attentions(unet):
         attention, (given, answer) = unet.get_submodule(name), heard[name]
-        lesson = AttentionTargets(attention.to_q(given), answer - AttnProcessor()(attention, given, empty))
+        targets = AttentionTargets(attention.to_q(given), answer - AttnProcessor()(attention, given, empty))
         key, value = attention.processor.to_k_ip[0](tokens), attention.processor.to_v_ip[0](tokens)
         rows, absent = torch.arange(count), torch.zeros(count, dtype=torch.bool)
-        assert float(lesson.loss(attention, key, value, rows, absent)) < 1e-6
-        assert float(lesson.differences.norm()) > 0.1, "the picture adds something"
+        assert float(targets.loss(attention, key, value, rows, absent)) < 1e-6
+        assert float(targets.differences.norm()) > 0.1, "the picture adds something"
 
 
 def test_adapter_reproduces_a_picture(pipeline: Any, embedded: torch.Tensor) -> None:
@@ -78,9 +78,9 @@ def test_training_reduces_the_loss(tmp_path: Path) -> None:
         plan = TrainingPlan(steps=steps, batch=12, learning_rate=3e-3, warmup=5, averaging=0.5)
         adapter = train_ip_adapter(teacher, embedded, tmp_path / str(steps), plan)
         names = cross_attentions(teacher.unet)
-        lessons, tokens = teacher.record_targets(few, 5, rounds=1), adapter.projection(embedded[:, 0])
+        targets, tokens = teacher.record_targets(few, 5, rounds=1), adapter.projection(embedded[:, 0])
         rows, absent = torch.arange(len(few)), torch.zeros(len(few), dtype=torch.bool)
-        each = zip(lessons, names, adapter.keys, adapter.values, strict=True)
+        each = zip(targets, names, adapter.keys, adapter.values, strict=True)
         with torch.no_grad():
             return sum(
                 float(one.loss(teacher.unet.get_submodule(name), key(tokens), value(tokens), rows, absent))
