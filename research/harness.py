@@ -12,10 +12,11 @@ from torch import Tensor
 
 from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
-from editor.checkpoints.safe_paths import file_digest, weight_files
+from editor.checkpoints.safe_paths import weight_files
 from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
 from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
+from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.methods.config import Preset
 from editor.methods.default import TensorEdit

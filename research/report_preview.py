@@ -7,23 +7,23 @@ from pathlib import Path
 from PIL import Image
 
 from editor.io.plotting import Figure, Picture
-from editor.publishing.charts import charts
-from editor.publishing.document.assemble import document
-from editor.publishing.export import published_report
-from editor.publishing.filenames import PRINT
-from editor.publishing.pdf import pages
+from editor.publishing.charts import make_charts
+from editor.publishing.document.assemble import build_document
+from editor.publishing.export import read_report
+from editor.publishing.filenames import REPORT_PDF
+from editor.publishing.pdf import render_pages
 
 PAGES, GAP_PIXELS, PIXELS_PER_INCH = 4, 12, 66
 
 
 def render_preview(folder: Path) -> Image.Image:
     """Render the first pages of a published folder's report side by side."""
-    report = published_report(folder)
+    report = read_report(folder)
     sheets = [Picture(path.stem, path.read_bytes(), "", path.stem) for path in sorted(folder.glob("figures/*.png"))]
-    figures: list[Figure] = [*sheets, *charts(report)]
+    figures: list[Figure] = [*sheets, *make_charts(report)]
     made = [
         Image.open(io.BytesIO(png))
-        for png in pages(document(report, figures), report.created_at, figures, PIXELS_PER_INCH)
+        for png in render_pages(build_document(report, figures), report.created_at, figures, PIXELS_PER_INCH)
     ]
     shown = made[:PAGES]
     width, height = shown[0].size
@@ -36,7 +36,7 @@ def render_preview(folder: Path) -> Image.Image:
 def main() -> None:
     """Write the image."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help=f"folder of a published edit; its {PRINT} is rendered again")
+    parser.add_argument("folder", type=Path, help=f"folder of a published edit; its {REPORT_PDF} is rendered again")
     parser.add_argument("--out", type=Path, default=Path("docs/images/report.webp"))
     arguments = parser.parse_args()
     render_preview(arguments.folder).save(arguments.out, quality=75, method=6)

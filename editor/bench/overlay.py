@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from editor.bench.outcome import BenchmarkResult, Measurement, at_least, time_alternately
-from editor.checkpoints.tensor_reader import TensorFile, as_bytes
+from editor.checkpoints.tensor_reader import TensorFile
 from editor.io.atomic import sync_folder
+from editor.io.digests import tensor_bytes
 from editor.methods.tensor_update import TensorUpdate
-from editor.publishing.apply import apply_delta, patches
+from editor.publishing.apply import apply_delta, plan_patches
 from editor.publishing.delta import write_delta
 from editor.publishing.overlay import write_segments
 
@@ -47,7 +48,7 @@ def compare_stream_with_copy(
     base: Path, delta: Path, ours: Path, peer: Path
 ) -> tuple[Measurement, Measurement, Measurement]:
     """Time the streaming alone against ``shutil.copyfile``."""
-    (patch,) = patches(base, delta)
+    (patch,) = plan_patches(base, delta)
 
     def stream() -> None:
         with ours.open("wb") as target:
@@ -83,7 +84,7 @@ def clear(*files: Path) -> None:
 
 def write_base(path: Path) -> Path:
     """Write a safetensors file with one small matrix between two large tensors."""
-    matrix = as_bytes(torch.randn(WIDTH, WIDTH))
+    matrix = tensor_bytes(torch.randn(WIDTH, WIDTH))
     header, end = {}, 0
     for name, size in (("a", FILE_BYTES // 2), (TENSOR, len(matrix)), ("z", FILE_BYTES // 2)):
         dtype, shape = ("F32", [WIDTH, WIDTH]) if name == TENSOR else ("U8", [size])

@@ -12,9 +12,19 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from editor.checkpoints.key_mapping import FIRST_LAYER, OPENCLIP, POSITIONS, PREFIX, PROJECTION, SCHEMES, TOKENS, Scheme
+from editor.checkpoints.key_mapping import (
+    FIRST_LAYER,
+    OPENCLIP,
+    POSITIONS,
+    PREFIX,
+    PROJECTION,
+    SCHEMES,
+    TOKENS,
+    NamingScheme,
+)
 from editor.checkpoints.safetensors_header import LENGTH_BYTES
-from editor.checkpoints.tensor_reader import DTYPES, as_bytes
+from editor.checkpoints.tensor_reader import DTYPES
+from editor.io.digests import tensor_bytes
 
 TRANSFORMERS = SCHEMES[0]
 VOCABULARY, CONTEXT = 49408, 77
@@ -27,7 +37,7 @@ class EncoderLayout:
     """Geometry of an encoder, and how a file names and stores its tensors."""
 
     prefix: str
-    scheme: Scheme
+    scheme: NamingScheme
     layers: int
     width: int
     dtype: str
@@ -116,7 +126,7 @@ def write_file(path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]], f
         for (name, (dtype, dims)), offset in zip(tensors.items(), offsets, strict=False):
             if name in filled:
                 file.seek(origin + offset)
-                file.write(as_bytes(random_tensor(name, dims).to(DTYPES[dtype])))
+                file.write(tensor_bytes(random_tensor(name, dims).to(DTYPES[dtype])))
         file.truncate(origin + offsets[-1])
         file.flush()
         os.fsync(file.fileno())

@@ -3,17 +3,16 @@
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import OUT_PROJ, Family
 from editor.checkpoints.open import open_checkpoint
-from editor.checkpoints.safe_paths import file_digest, weight_files
+from editor.checkpoints.safe_paths import weight_files
 from editor.checkpoints.text_encoder import TextEncoder
-from editor.checkpoints.unedited_encoders import SecondWay
+from editor.checkpoints.unedited_encoders import UneditedEncoder
 
 __all__ = [
     "OUT_PROJ",
     "Checkpoint",
     "Family",
-    "SecondWay",
     "TextEncoder",
-    "file_digest",
+    "UneditedEncoder",
     "open_checkpoint",
     "weight_files",
 ]

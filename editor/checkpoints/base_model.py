@@ -5,7 +5,7 @@ from pathlib import Path
 
 from editor.checkpoints.key_mapping import Family
 from editor.checkpoints.text_encoder import TextEncoder
-from editor.checkpoints.unedited_encoders import SecondWay
+from editor.checkpoints.unedited_encoders import UneditedEncoder
 from editor.errors import CheckpointError
 
 
@@ -17,7 +17,7 @@ class Checkpoint:
     family: Family
     encoders: tuple[TextEncoder, ...]
     """The CLIP encoders, in the order of the pipeline."""
-    second_ways: tuple[SecondWay, ...] = ()
+    unedited_encoders: tuple[UneditedEncoder, ...] = ()
 
     def encoder(self, component: str) -> TextEncoder:
         """The encoder of a component. Raises CheckpointError: there is none."""

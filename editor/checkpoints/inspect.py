@@ -10,22 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import OUT_PROJ, Family
 from editor.checkpoints.open import open_checkpoint
-from editor.checkpoints.safe_paths import inside, weight_files
-from editor.checkpoints.safetensors_header import Layout, Span, read_layout
-from editor.checkpoints.text_encoder import NEEDED, TextEncoder
+from editor.checkpoints.safe_paths import check_inside, weight_files
+from editor.checkpoints.safetensors_header import FileLayout, TensorSpan, read_layout
+from editor.checkpoints.text_encoder import EDIT_INPUTS, TextEncoder
+from editor.checkpoints.unedited_encoders import UneditedEncoder
 from editor.errors import CheckpointError
 
-OWN_ENTRY = "expunge"
+EXPUNGE_ENTRY = "expunge"
 """Our deltas' metadata entry, a JSON object."""
 
 
-class Part(BaseModel):
+class InspectionPart(BaseModel):
     """Base of an inspection's parts."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class FileFacts(Part):
+class FileFacts(InspectionPart):
     """A safetensors file."""
 
     name: str = Field(description="Path inside the model.")
@@ -35,7 +36,7 @@ class FileFacts(Part):
     metadata: dict[str, Any] = Field(description="The header's metadata; what Expunge wrote there is unpacked.")
 
 
-class EncoderFacts(Part):
+class EncoderFacts(InspectionPart):
     """A CLIP text encoder, as far as an edit is concerned."""
 
     component: str
@@ -53,7 +54,7 @@ class EncoderFacts(Part):
     read_by_row: int = Field(description="Bytes read for each distinct token of the prompts.")
 
 
-class WayFacts(Part):
+class UneditedEncoderFacts(InspectionPart):
     """An encoder beside CLIP that stays as it is."""
 
     component: str
@@ -61,14 +62,14 @@ class WayFacts(Part):
     sentence: str
 
 
-class Inspection(Part):
+class Inspection(InspectionPart):
     """What ``expunge inspect --json`` prints."""
 
     path: str
     family: Family | None
     refused: str | None = Field(description="Why it can't be edited, where it can't.")
     encoders: list[EncoderFacts]
-    second_ways: list[WayFacts]
+    second_ways: list[UneditedEncoderFacts]
     files: list[FileFacts]
 
 
@@ -80,7 +81,7 @@ def inspect(path: Path) -> Inspection:
     """
     if not path.exists():
         raise CheckpointError(f"{path} is missing.", field="path", remedy="Name a safetensors file or a folder.")
-    files = [facts(name, inside(path, file)) for name, file in weight_files(path).items()]
+    files = [file_facts(name, check_inside(path, file)) for name, file in weight_files(path).items()]
     if not files:
         raise CheckpointError(f"{path} holds no safetensors file.", field="path", remedy="Pickle files are never read.")
     try:
@@ -92,12 +93,12 @@ def inspect(path: Path) -> Inspection:
         family=checkpoint.family if checkpoint else None,
         refused=refused,
         encoders=[encoder_facts(checkpoint, encoder) for encoder in checkpoint.encoders] if checkpoint else [],
-        second_ways=[WayFacts(**vars(way)) for way in checkpoint.second_ways] if checkpoint else [],
+        second_ways=[unedited_encoder_facts(one) for one in checkpoint.unedited_encoders] if checkpoint else [],
         files=files,
     )
 
 
-def facts(name: str, path: Path) -> FileFacts:
+def file_facts(name: str, path: Path) -> FileFacts:
     """A file's facts."""
     layout = read_layout(path)
     return FileFacts(
@@ -105,11 +106,11 @@ def facts(name: str, path: Path) -> FileFacts:
         size=path.stat().st_size,
         tensors=len(layout.spans),
         dtypes=bytes_by_dtype(layout.spans),
-        metadata=unpacked(layout),
+        metadata=decode_metadata(layout),
     )
 
 
-def bytes_by_dtype(spans: Mapping[str, Span]) -> dict[str, int]:
+def bytes_by_dtype(spans: Mapping[str, TensorSpan]) -> dict[str, int]:
     """Most bytes first."""
     total: dict[str, int] = {}
     for span in spans.values():
@@ -117,19 +118,24 @@ def bytes_by_dtype(spans: Mapping[str, Span]) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda pair: -pair[1]))
 
 
-def unpacked(layout: Layout) -> dict[str, Any]:
+def decode_metadata(layout: FileLayout) -> dict[str, Any]:
     """The metadata, our own entry as an object."""
     try:
-        return layout.metadata | {OWN_ENTRY: json.loads(layout.metadata[OWN_ENTRY])}
+        return layout.metadata | {EXPUNGE_ENTRY: json.loads(layout.metadata[EXPUNGE_ENTRY])}
     except (KeyError, ValueError):
         return dict(layout.metadata)
+
+
+def unedited_encoder_facts(encoder: UneditedEncoder) -> UneditedEncoderFacts:
+    """Describe a text encoder that the edit does not change."""
+    return UneditedEncoderFacts(component=encoder.component, share=encoder.share, sentence=encoder.limitation)
 
 
 def encoder_facts(checkpoint: Checkpoint, encoder: TextEncoder) -> EncoderFacts:
     """An encoder's facts."""
     name = OUT_PROJ.format(layer=0)
     file = encoder.file_of(name)
-    tokens, *whole = NEEDED
+    tokens, *whole = EDIT_INPUTS
     return EncoderFacts(
         component=encoder.component,
         width=encoder.width,

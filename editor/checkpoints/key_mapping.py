@@ -24,7 +24,7 @@ FIRST_LAYER = "text_model.encoder.layers.0."
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """A tensor's name in a file; ``third`` is its share of the rows of a fused tensor."""
 
     name: str
@@ -32,13 +32,13 @@ class Stored:
     transposed: bool = False
 
 
-WHOLE = (
+TOP_LEVEL_NAMES = (
     "embeddings.token_embedding.weight",
     "embeddings.position_embedding.weight",
     "final_layer_norm.weight",
     "final_layer_norm.bias",
 )
-MODULES = (
+LAYER_MODULES = (
     "layer_norm1",
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -48,8 +48,8 @@ MODULES = (
     "mlp.fc1",
     "mlp.fc2",
 )
-LAYER = tuple(f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias"))
-OPENCLIP_WHOLE = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "ln_final.bias")
+LAYER_NAMES = tuple(f"{module}.{kind}" for module in LAYER_MODULES for kind in ("weight", "bias"))
+OPENCLIP_TOP_LEVEL = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "ln_final.bias")
 OPENCLIP_MODULES = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -57,73 +57,73 @@ OPENCLIP_MODULES = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
-FUSED = {f"self_attn.{role}_proj": third for third, role in enumerate("qkv")}
+FUSED_THIRDS = {f"self_attn.{role}_proj": third for third, role in enumerate("qkv")}
 
 
-def openclip_leaf(leaf: str) -> Stored:
+def openclip_leaf(leaf: str) -> StoredTensor:
     """OpenCLIP's name for a tensor of a layer."""
     module, kind = leaf.rsplit(".", 1)
-    if module in FUSED:
-        return Stored(f"attn.in_proj_{kind}", FUSED[module])
-    return Stored(f"{OPENCLIP_MODULES[module]}.{kind}")
+    if module in FUSED_THIRDS:
+        return StoredTensor(f"attn.in_proj_{kind}", FUSED_THIRDS[module])
+    return StoredTensor(f"{OPENCLIP_MODULES[module]}.{kind}")
 
 
 @dataclass(frozen=True)
-class Scheme:
+class NamingScheme:
     """One way to name the tensors. ``whole`` and ``layer`` map canonical names, less ``text_model.``."""
 
-    whole: Mapping[str, Stored]
+    whole: Mapping[str, StoredTensor]
     layers: str
-    layer: Mapping[str, Stored]
-    projection: Stored
+    layer: Mapping[str, StoredTensor]
+    projection: StoredTensor
 
     @property
     def mark(self) -> str:
         """The tensor that the scheme is recognised by."""
-        return self.whole[WHOLE[0]].name
+        return self.whole[TOP_LEVEL_NAMES[0]].name
 
     def depth(self, prefix: str, stored: Mapping[str, object]) -> int:
         """How many layers a file holds."""
-        mark = self.layer[LAYER[0]].name
+        mark = self.layer[LAYER_NAMES[0]].name
         return next(i for i in count() if f"{prefix}{self.layers}{i}.{mark}" not in stored)
 
-    def names(self, prefix: str, layers: int, stored: Mapping[str, object]) -> dict[str, Stored]:
+    def names(self, prefix: str, layers: int, stored: Mapping[str, object]) -> dict[str, StoredTensor]:
         """Canonical name -> where it is, for an encoder of ``layers`` layers; the projection only where there is one."""
-        found = {PREFIX + name: put(prefix, place) for name, place in self.whole.items()}
+        found = {PREFIX + name: with_prefix(prefix, place) for name, place in self.whole.items()}
         for index in range(layers):
             inner, outer = f"{PREFIX}encoder.layers.{index}.", f"{prefix}{self.layers}{index}."
-            found |= {inner + leaf: put(outer, place) for leaf, place in self.layer.items()}
+            found |= {inner + leaf: with_prefix(outer, place) for leaf, place in self.layer.items()}
         if prefix + self.projection.name in stored:
-            found[PROJECTION] = put(prefix, self.projection)
+            found[PROJECTION] = with_prefix(prefix, self.projection)
         return found
 
 
-def put(prefix: str, place: Stored) -> Stored:
+def with_prefix(prefix: str, place: StoredTensor) -> StoredTensor:
     """The same, behind a prefix."""
-    return Stored(prefix + place.name, place.third, place.transposed)
+    return StoredTensor(prefix + place.name, place.third, place.transposed)
 
 
-def transformers_scheme(stem: str) -> Scheme:
+def transformers_scheme(stem: str) -> NamingScheme:
     """transformers' names behind a stem."""
-    return Scheme(
-        whole={name: Stored(stem + name) for name in WHOLE},
+    return NamingScheme(
+        whole={name: StoredTensor(stem + name) for name in TOP_LEVEL_NAMES},
         layers=f"{stem}encoder.layers.",
-        layer={leaf: Stored(leaf) for leaf in LAYER},
-        projection=Stored(PROJECTION),
+        layer={leaf: StoredTensor(leaf) for leaf in LAYER_NAMES},
+        projection=StoredTensor(PROJECTION),
     )
 
 
-OPENCLIP = Scheme(
-    whole=dict(zip(WHOLE, map(Stored, OPENCLIP_WHOLE), strict=True)),
+OPENCLIP = NamingScheme(
+    whole=dict(zip(TOP_LEVEL_NAMES, map(StoredTensor, OPENCLIP_TOP_LEVEL), strict=True)),
     layers="transformer.resblocks.",
-    layer={leaf: openclip_leaf(leaf) for leaf in LAYER},
-    projection=Stored("text_projection", transposed=True),
+    layer={leaf: openclip_leaf(leaf) for leaf in LAYER_NAMES},
+    projection=StoredTensor("text_projection", transposed=True),
 )
 SCHEMES = (transformers_scheme(PREFIX), transformers_scheme(""), OPENCLIP)
 
 
 @dataclass(frozen=True)
-class Site:
+class EncoderPrefix:
     """Where a single-file checkpoint keeps one of its encoders."""
 
     prefix: str
@@ -131,21 +131,21 @@ class Site:
     component: Component
 
 
-SITES = (
-    Site("cond_stage_model.transformer.", "stable-diffusion-1", "text_encoder"),
-    Site("cond_stage_model.model.", "stable-diffusion-2", "text_encoder"),
-    Site("conditioner.embedders.0.transformer.", "sdxl", "text_encoder"),
-    Site("conditioner.embedders.0.model.", "sdxl", "text_encoder_2"),  # the refiner's only one
-    Site("conditioner.embedders.1.model.", "sdxl", "text_encoder_2"),
-    Site("text_encoders.clip_l.transformer.", "flux", "text_encoder"),
-    Site("text_encoders.clip_g.transformer.", "sd3", "text_encoder_2"),
-    Site("text.", "clip", "text_encoder"),
-    Site("", "clip", "text_encoder"),
+ENCODER_PREFIXES = (
+    EncoderPrefix("cond_stage_model.transformer.", "stable-diffusion-1", "text_encoder"),
+    EncoderPrefix("cond_stage_model.model.", "stable-diffusion-2", "text_encoder"),
+    EncoderPrefix("conditioner.embedders.0.transformer.", "sdxl", "text_encoder"),
+    EncoderPrefix("conditioner.embedders.0.model.", "sdxl", "text_encoder_2"),  # the refiner's only one
+    EncoderPrefix("conditioner.embedders.1.model.", "sdxl", "text_encoder_2"),
+    EncoderPrefix("text_encoders.clip_l.transformer.", "flux", "text_encoder"),
+    EncoderPrefix("text_encoders.clip_g.transformer.", "sd3", "text_encoder_2"),
+    EncoderPrefix("text.", "clip", "text_encoder"),
+    EncoderPrefix("", "clip", "text_encoder"),
 )
 """A file's family is that of the last site found in it: SD3 has both of the last two pairs, FLUX only CLIP-L."""
 
 
-def locate(stored: Mapping[str, object]) -> list[tuple[Site, Scheme]]:
+def find_encoders(stored: Mapping[str, object]) -> list[tuple[EncoderPrefix, NamingScheme]]:
     """The encoders that a file holds."""
-    found = [(site, scheme) for site in SITES for scheme in SCHEMES if site.prefix + scheme.mark in stored]
+    found = [(site, scheme) for site in ENCODER_PREFIXES for scheme in SCHEMES if site.prefix + scheme.mark in stored]
     return [pair for pair in found if pair[0].prefix] or found

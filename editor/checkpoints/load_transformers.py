@@ -30,10 +30,10 @@ def load_module(encoder: TextEncoder, dtype: torch.dtype = torch.float32, projec
     kind = CLIPTextModelWithProjection if projected else CLIPTextModel
     with torch.device("meta"):
         names = kind(config).state_dict().keys()
-    weights = {name: encoder.tensor(canonical(name)).to(dtype) for name in names}
+    weights = {name: encoder.tensor(canonical_name(name)).to(dtype) for name in names}
     return kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype).eval()
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Some versions of transformers name the bare model's tensors without the prefix."""
     return name if name.startswith((PREFIX, PROJECTION)) else PREFIX + name

@@ -1,6 +1,5 @@
 """Finding the files of a model: nothing outside its folder, nothing but safetensors and JSON."""
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -9,15 +8,9 @@ from typing import Any
 from editor.checkpoints.safetensors_header import PICKLE_SUFFIXES
 from editor.errors import CheckpointError
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+SHARD_NAME = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 HUB_FOLDER = "models--"
 """A hub cache keeps ``models--OWNER--NAME/snapshots/REVISION/...`` as links into ``models--OWNER--NAME/blobs``."""
-
-
-def file_digest(path: Path) -> str:
-    """Lower-case hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_files(root: Path) -> dict[str, Path]:
@@ -27,17 +20,17 @@ def weight_files(root: Path) -> dict[str, Path]:
     return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.safetensors"))}
 
 
-def bounds(root: Path) -> Path:
+def link_boundary(root: Path) -> Path:
     """The folder that links inside ``root`` may not leave: itself, or its ``models--*`` folder in a hub cache."""
     root = root.resolve()
     hub = [parent for parent in (root, *root.parents) if parent.name.startswith(HUB_FOLDER)]
     return hub[0] if hub else root
 
 
-def inside(root: Path, path: Path) -> Path:
+def check_inside(root: Path, path: Path) -> Path:
     """The path itself. Raises CheckpointError: it leads out of the model's folder, or in a circle."""
     try:
-        held = path.resolve().is_relative_to(bounds(root))
+        held = path.resolve().is_relative_to(link_boundary(root))
     except (OSError, RuntimeError):  # a circle of links
         held = False
     if not held:
@@ -60,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def weights_in(root: Path, folder: Path, stem: str = "model") -> list[Path]:
+def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
     """The files with a component's weights: one, or the shards that its index names; a variant where the plain one lacks.
 
     Raises:
@@ -68,10 +61,10 @@ def weights_in(root: Path, folder: Path, stem: str = "model") -> list[Path]:
     """
     plain = folder / f"{stem}.safetensors"
     indexes = [folder / f"{stem}.safetensors.index.json", *sorted(folder.glob(f"{stem}.safetensors.index.*.json"))]
-    variants = [path for path in sorted(folder.glob(f"{stem}.*.safetensors")) if not SHARD.search(path.name)]
+    variants = [path for path in sorted(folder.glob(f"{stem}.*.safetensors")) if not SHARD_NAME.search(path.name)]
     for path in (plain, indexes[0], *variants, *indexes[1:]):
         if path.is_file():
-            return shards(root, path) if path.suffix == ".json" else [inside(root, path)]
+            return indexed_shards(root, path) if path.suffix == ".json" else [check_inside(root, path)]
     pickles = [path.name for path in sorted(folder.glob("*")) if path.suffix in PICKLE_SUFFIXES]
     raise CheckpointError(
         f"{plain} is missing{f', beside {pickles[0]}' if pickles else ''}.",
@@ -80,9 +73,9 @@ def weights_in(root: Path, folder: Path, stem: str = "model") -> list[Path]:
     )
 
 
-def shards(root: Path, index: Path) -> list[Path]:
+def indexed_shards(root: Path, index: Path) -> list[Path]:
     """The files that an index names, which must lie beside it."""
-    named = read_json(inside(root, index)).get("weight_map")
+    named = read_json(check_inside(root, index)).get("weight_map")
     names = list(named.values()) if isinstance(named, dict) else []
     if not names or not all(isinstance(name, str) and name.endswith(".safetensors") for name in names):
         raise CheckpointError(f"{index} names no safetensors files.", field="model", remedy="Fetch the model again.")
@@ -91,4 +84,4 @@ def shards(root: Path, index: Path) -> list[Path]:
         raise CheckpointError(
             f"{index} names {strays[0]}, outside of its folder.", field="model", remedy="Fetch the model again."
         )
-    return [inside(root, index.with_name(name)) for name in sorted(set(names))]
+    return [check_inside(root, index.with_name(name)) for name in sorted(set(names))]

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, NamedTuple
 from editor.errors import CheckpointError
 
 LENGTH_BYTES = 8
-LONGEST_HEADER = 100_000_000
+MAX_HEADER_BYTES = 100_000_000
 """Bytes; the limit of the format itself."""
-MOST_ELEMENTS, MOST_AXES = 1 << 62, 64
-BITS = {
+MAX_ELEMENTS, MAX_AXES = 1 << 62, 64
+DTYPE_BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -28,7 +28,7 @@ BITS = {
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
 """Bits of one element of each dtype of the format."""
-PICKLES = {
+PICKLE_MAGIC = {
     b"PK\x03\x04": "a zip archive, as torch.save writes it",
     **{bytes([0x80, protocol]): "a pickle" for protocol in range(2, 6)},
 }
@@ -36,7 +36,7 @@ PICKLES = {
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 
-class Span(NamedTuple):
+class TensorSpan(NamedTuple):
     """A tensor in a file: bytes ``start`` to ``end`` (exclusive), and what they mean."""
 
     start: int
@@ -56,28 +56,28 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """A safetensors file's header. ``spans`` are in the order of the file."""
 
     metadata: dict[str, str]
-    spans: dict[str, Span]
+    spans: dict[str, TensorSpan]
 
 
-class Damage(ValueError):
+class HeaderError(ValueError):
     """What is wrong with a header, in words."""
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path) -> FileLayout:
     """Read and check the header alone.
 
     Raises:
         CheckpointError: the file can't be read, is a pickle, or its header contradicts itself or the file.
     """
-    with opened(path) as file:
-        return layout_of(file)
+    with open_for_reading(path) as file:
+        return read_open_layout(file)
 
 
-def opened(path: Path) -> BinaryIO:
+def open_for_reading(path: Path) -> BinaryIO:
     """Open a file for reading. Raises CheckpointError: it can't be."""
     try:
         return path.open("rb")
@@ -89,47 +89,47 @@ def opened(path: Path) -> BinaryIO:
         ) from error
 
 
-def layout_of(file: BinaryIO) -> Layout:
+def read_open_layout(file: BinaryIO) -> FileLayout:
     """:func:`read_layout` of a file that is open."""
     path = Path(file.name)
     try:
-        return parsed(file, os.fstat(file.fileno()).st_size)
-    except (OSError, Damage) as error:
+        return parse_header(file, os.fstat(file.fileno()).st_size)
+    except (OSError, HeaderError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file: {error}.", field="model", remedy=remedy(path)
+            f"{path} is not a readable safetensors file: {error}.", field="model", remedy=unreadable_remedy(path)
         ) from error
 
 
-def remedy(path: Path) -> str:
+def unreadable_remedy(path: Path) -> str:
     """What helps."""
     if path.suffix in PICKLE_SUFFIXES:
         return "Pickle files are never read: save the model as safetensors."
     return "Fetch it again."
 
 
-def parsed(file: BinaryIO, size: int) -> Layout:
+def parse_header(file: BinaryIO, size: int) -> FileLayout:
     """The layout of an open file of ``size`` bytes."""
     length = header_length(file.read(LENGTH_BYTES + 1), size)
     file.seek(LENGTH_BYTES)
     header = json_object(file.read(length))
-    metadata = checked_metadata(header.pop("__metadata__", {}))
+    metadata = check_metadata(header.pop("__metadata__", {}))
     origin = LENGTH_BYTES + length
-    spans = {name: span(name, entry, origin) for name, entry in header.items()}
+    spans = {name: parse_span(name, entry, origin) for name, entry in header.items()}
     ordered = dict(sorted(spans.items(), key=itemgetter(1)))
-    check_cover(ordered.values(), origin, size)
-    return Layout(metadata, ordered)
+    check_coverage(ordered.values(), origin, size)
+    return FileLayout(metadata, ordered)
 
 
 def header_length(start: bytes, size: int) -> int:
     """Bytes of the header, from the first nine bytes of a file of ``size``."""
     length, brace = int.from_bytes(start[:LENGTH_BYTES], "little"), start[LENGTH_BYTES:]
-    kinds = [what for magic, what in PICKLES.items() if start.startswith(magic)]
+    kinds = [what for magic, what in PICKLE_MAGIC.items() if start.startswith(magic)]
     if kinds and brace != b"{":
-        raise Damage(f"it is {kinds[0]}; pickle files are never read")
+        raise HeaderError(f"it is {kinds[0]}; pickle files are never read")
     if brace != b"{":
-        raise Damage("it has no JSON header")
-    if not 2 <= length <= min(LONGEST_HEADER, size - LENGTH_BYTES):
-        raise Damage(f"it says that its header takes {length} bytes")
+        raise HeaderError("it has no JSON header")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
+        raise HeaderError(f"it says that its header takes {length} bytes")
     return length
 
 
@@ -142,67 +142,67 @@ def json_object(text: bytes) -> dict[str, Any]:
     try:
         decoded = text.decode("utf-8")
         value = json.loads(decoded)
-        if isinstance(value, dict) and decoded.count(":") != names_in(value):
-            json.loads(decoded, object_pairs_hook=distinct)
+        if isinstance(value, dict) and decoded.count(":") != count_names(value):
+            json.loads(decoded, object_pairs_hook=reject_duplicates)
         if "\\u" in decoded:  # half a surrogate pair is no text: other readers refuse it
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, Damage) else Damage(f"the header is no JSON ({error})") from error
+        raise error if isinstance(error, HeaderError) else HeaderError(f"the header is no JSON ({error})") from error
     if not isinstance(value, dict):
-        raise Damage("the header is no JSON object")
+        raise HeaderError("the header is no JSON object")
     return value
 
 
-def names_in(value: dict[str, Any]) -> int:
+def count_names(value: dict[str, Any]) -> int:
     """Names of an object, and of the objects in it."""
     return len(value) + sum(len(entry) for entry in value.values() if isinstance(entry, dict))
 
 
-def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose names are all different."""
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise Damage("the header names something twice")
+        raise HeaderError("the header names something twice")
     return value
 
 
-def checked_metadata(value: object) -> dict[str, str]:
+def check_metadata(value: object) -> dict[str, str]:
     """Metadata maps strings to strings."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise Damage("its metadata does not map strings to strings")
+        raise HeaderError("its metadata does not map strings to strings")
     return value
 
 
-def span(name: str, entry: object, origin: int) -> Span:
+def parse_span(name: str, entry: object, origin: int) -> TensorSpan:
     """One tensor's entry; offsets are counted from ``origin``."""
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]  # type: ignore[index]
-        bits = BITS[dtype] * elements(shape) if len(entry) == 3 else None  # type: ignore[arg-type]
+        bits = DTYPE_BITS[dtype] * count_elements(shape) if len(entry) == 3 else None  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError) as error:
-        raise Damage(f"the entry of {name!r} is malformed") from error
+        raise HeaderError(f"the entry of {name!r} is malformed") from error
     if type(start) is not int or type(end) is not int or start < 0 or (end - start) * 8 != bits:
-        raise Damage(f"the byte range of {name!r} does not fit {dtype} {shape}")
-    return Span(origin + start, origin + end, dtype, tuple(shape))
+        raise HeaderError(f"the byte range of {name!r} does not fit {dtype} {shape}")
+    return TensorSpan(origin + start, origin + end, dtype, tuple(shape))
 
 
-def elements(shape: object) -> int:
+def count_elements(shape: object) -> int:
     """How many elements a shape holds. Raises ValueError: it is none."""
-    if type(shape) is not list or len(shape) > MOST_AXES:
+    if type(shape) is not list or len(shape) > MAX_AXES:
         raise ValueError
     count = 1
     for size in shape:
-        if type(size) is not int or not 0 <= size <= MOST_ELEMENTS:
+        if type(size) is not int or not 0 <= size <= MAX_ELEMENTS:
             raise ValueError
         count *= size
     return count
 
 
-def check_cover(spans: Iterable[Span], origin: int, size: int) -> None:
+def check_coverage(spans: Iterable[TensorSpan], origin: int, size: int) -> None:
     """The tensors lie side by side from the header's end to the file's: no overlap, no hole, nothing outside."""
     end = origin
     for piece in spans:
         if piece.start != end:
-            raise Damage("its tensors overlap" if piece.start < end else "its tensors leave a hole")
+            raise HeaderError("its tensors overlap" if piece.start < end else "its tensors leave a hole")
         end = piece.end
     if end != size:
-        raise Damage(f"its tensors take {end} bytes, the file has {size}")
+        raise HeaderError(f"its tensors take {end} bytes, the file has {size}")

@@ -3,21 +3,20 @@
 The header is parsed once and the file stays open, so a file that is replaced meanwhile does not mix into what was read.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from editor.checkpoints.safetensors_header import Layout, Span, layout_of, opened
+from editor.checkpoints.safetensors_header import FileLayout, TensorSpan, open_for_reading, read_open_layout
 from editor.errors import CheckpointError
+from editor.io.digests import tensor_bytes
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 """What an edit can read. Anything else in a tensor that it needs means quantised weights."""
-PIECE = 1 << 20
+PIECE_BYTES = 1 << 20
 """Bytes in memory at a time where a tensor is only hashed."""
 
 
@@ -26,10 +25,10 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = opened(path)
-        self.layout: Layout = layout_of(self.file)
+        self.file = open_for_reading(path)
+        self.layout: FileLayout = read_open_layout(self.file)
 
-    def span(self, name: str) -> Span:
+    def span(self, name: str) -> TensorSpan:
         """Where a tensor lies. Raises CheckpointError: there is none."""
         try:
             return self.layout.spans[name]
@@ -42,8 +41,8 @@ class TensorFile:
         shape = (len(range(*slice(start, stop).indices(span.shape[0]))), *span.shape[1:]) if span.shape else ()
         dtype = dtype_of(self.path, name, span)
         tensor = out if out is not None and out.dtype == dtype else torch.empty(shape, dtype=dtype)
-        self.fill(as_bytes(tensor), span.start + start * row_size(span))
-        return finite(self.path, name, tensor)
+        self.fill(tensor_bytes(tensor), span.start + start * row_size(span))
+        return check_finite(self.path, name, tensor)
 
     def rows(self, name: str, ids: Tensor, start: int = 0) -> Tensor:
         """Rows ``start + ids`` of a matrix, ``(len(ids), width)``; each distinct row is read once.
@@ -60,8 +59,8 @@ class TensorFile:
                 remedy="Use the tokenizer that belongs to this model.",
             )
         rows = torch.empty((len(wanted), *span.shape[1:]), dtype=dtype_of(self.path, name, span))
-        self.gather(as_bytes(rows), [span.start + (start + row) * row_size(span) for row in wanted.tolist()])
-        return finite(self.path, name, rows)[places]
+        self.gather(tensor_bytes(rows), [span.start + (start + row) * row_size(span) for row in wanted.tolist()])
+        return check_finite(self.path, name, rows)[places]
 
     def expect(self, name: str, start: int = 0, stop: int | None = None) -> None:
         """Tell the kernel that some rows will be read, so that it fetches them while other work goes on."""
@@ -74,8 +73,8 @@ class TensorFile:
         span = self.span(name)
         first = span.start + start * row_size(span)
         last = span.end if stop is None else span.start + stop * row_size(span)
-        for offset in range(first, last, PIECE):
-            yield self.piece(offset, min(PIECE, last - offset))
+        for offset in range(first, last, PIECE_BYTES):
+            yield self.piece(offset, min(PIECE_BYTES, last - offset))
 
     def fill(self, buffer: memoryview, offset: int) -> None:
         """Read as many bytes as the buffer holds."""
@@ -109,23 +108,12 @@ class TensorFile:
         return buffer
 
 
-def as_bytes(tensor: Tensor) -> memoryview:
-    """A contiguous tensor's memory, writable."""
-    array: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-    return memoryview(array).cast("B")
-
-
-def tensor_digest(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's bytes, as a safetensors file stores them."""
-    return hashlib.sha256(as_bytes(tensor.contiguous())).hexdigest()
-
-
-def row_size(span: Span) -> int:
+def row_size(span: TensorSpan) -> int:
     """Bytes of one row."""
     return span.size // span.shape[0] if span.shape and span.shape[0] else 0
 
 
-def dtype_of(path: Path, name: str, span: Span) -> torch.dtype:
+def dtype_of(path: Path, name: str, span: TensorSpan) -> torch.dtype:
     """The dtype, refused when it is not one of floating-point weights."""
     try:
         return DTYPES[span.dtype]
@@ -137,7 +125,7 @@ def dtype_of(path: Path, name: str, span: Span) -> torch.dtype:
         ) from None
 
 
-def finite(path: Path, name: str, tensor: Tensor) -> Tensor:
+def check_finite(path: Path, name: str, tensor: Tensor) -> Tensor:
     """The tensor itself, refused when it holds NaN or infinity."""
     # Both are NaN where any element is; one pass without a temporary, a tenth of the time of isfinite().all().
     if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():

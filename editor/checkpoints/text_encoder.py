@@ -1,6 +1,5 @@
 """A CLIP text encoder inside a checkpoint: its geometry, and its tensors by canonical name wherever they are kept."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,15 +8,16 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from editor.checkpoints.key_mapping import FIRST_LAYER, LAYER, POSITIONS, PREFIX, TOKENS, Stored
-from editor.checkpoints.tensor_reader import DTYPES, TensorFile, as_bytes
+from editor.checkpoints.key_mapping import FIRST_LAYER, LAYER_NAMES, POSITIONS, PREFIX, TOKENS, StoredTensor
+from editor.checkpoints.tensor_reader import DTYPES, TensorFile
 from editor.errors import CheckpointError
+from editor.io.digests import stream_digest, tensor_bytes
 
 Activation = Literal["quick_gelu", "gelu"]
-ATTENTION = tuple(f"{FIRST_LAYER}{leaf}" for leaf in LAYER if leaf.startswith(("layer_norm1", "self_attn")))
-NEEDED = (TOKENS, POSITIONS, *ATTENTION)
+FIRST_ATTENTION = tuple(f"{FIRST_LAYER}{leaf}" for leaf in LAYER_NAMES if leaf.startswith(("layer_norm1", "self_attn")))
+EDIT_INPUTS = (TOKENS, POSITIONS, *FIRST_ATTENTION)
 """What any edit reads: rows of the first of them, the others whole."""
-SCALES = (
+QUANTIZATION_SUFFIXES = (
     ".absmax", ".quant_map", ".nested_absmax", ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4", ".SCB",
     "_scale", "_scale_inv", ".scale_weight", ".weight_scale", ".input_scale", ".qweight", ".qzeros", ".scales",
 )  # fmt: skip
@@ -25,11 +25,11 @@ SCALES = (
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorLocation:
     """Where a tensor is."""
 
     file: TensorFile
-    stored: Stored
+    stored: StoredTensor
 
     @property
     def dtype(self) -> str:
@@ -64,7 +64,7 @@ class Place:
     def pieces(self) -> Iterator[bytes | bytearray]:
         """The canonical tensor's bytes, a piece at a time."""
         if self.stored.transposed:
-            yield bytes(as_bytes(self.read()))
+            yield bytes(tensor_bytes(self.read()))
         else:
             yield from self.file.pieces(self.stored.name, *self.rows)
 
@@ -80,13 +80,13 @@ class TextEncoder:
     layers: int
     width: int
     activation: Activation
-    places: Mapping[str, Place] = field(repr=False)
+    places: Mapping[str, TensorLocation] = field(repr=False)
     tokenizer_folder: Path | None = None
     """Where the checkpoint keeps this encoder's tokenizer; None: CLIP's own."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The folder's configuration; empty for a single file."""
 
-    def place(self, canonical: str) -> Place:
+    def place(self, canonical: str) -> TensorLocation:
         """Where a tensor is. Raises CheckpointError: there is no such tensor."""
         try:
             return self.places[canonical]
@@ -126,7 +126,7 @@ class TextEncoder:
             return place.read()[ids]
         return place.file.rows(place.stored.name, ids, place.rows[0])
 
-    def expect(self, names: Iterable[str] = NEEDED[1:]) -> None:
+    def expect(self, names: Iterable[str] = EDIT_INPUTS[1:]) -> None:
         """Some tensors will be read whole: where they are not in memory yet, they come while other work goes on."""
         for name in names:
             place = self.place(name)
@@ -134,18 +134,17 @@ class TextEncoder:
 
     def digest(self, names: Iterable[str]) -> str:
         """sha256 over canonical names, dtypes, shapes and bytes: the same for the same weights in any layout."""
-        total = hashlib.sha256()
-        for name in sorted(names):
-            place = self.place(name)
-            total.update(repr((name, place.dtype, place.shape)).encode())
-            for piece in place.pieces():
-                total.update(piece)
-        return total.hexdigest()
+        return stream_digest(chunk for name in sorted(names) for chunk in self._digested_chunks(name))
+
+    def _digested_chunks(self, name: str) -> Iterator[bytes | bytearray]:
+        location = self.place(name)
+        yield repr((name, location.dtype, location.shape)).encode()
+        yield from location.pieces()
 
     @cached_property
     def needed_digest(self) -> str:
         """Of everything that a first-layer edit is computed from: the same where its update is."""
-        return self.digest(NEEDED)
+        return self.digest(EDIT_INPUTS)
 
     @property
     def context(self) -> int:
@@ -184,11 +183,11 @@ def check_shapes(encoder: TextEncoder) -> None:
 
 def check_precision(encoder: TextEncoder) -> None:
     """What every edit reads is floating point. Raises CheckpointError: some of it is quantised."""
-    for name in NEEDED:
+    for name in EDIT_INPUTS:
         place = encoder.place(name)
         stem = place.stored.name
-        beside = [stem.removesuffix(".weight") + end for end in SCALES] + [stem + end for end in SCALES]
-        if place.dtype not in DTYPES or any(scale in place.file.layout.spans for scale in beside):
+        scales = [base + suffix for base in (stem.removesuffix(".weight"), stem) for suffix in QUANTIZATION_SUFFIXES]
+        if place.dtype not in DTYPES or any(scale in place.file.layout.spans for scale in scales):
             raise CheckpointError(
                 f"{stem} in {place.file.path} is quantised ({place.dtype}) and can't be edited.",
                 field="model",

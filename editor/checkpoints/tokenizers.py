@@ -12,12 +12,12 @@ from typing import Any
 from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
 
-MERGES = Path(__file__).with_name("merges.txt.gz")
+MERGES_FILE = Path(__file__).with_name("merges.txt.gz")
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-VOCABULARY = 49408
-FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+VOCABULARY_SIZE = 49408
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 """Either of the first two is enough: the whole tokenizer, or the vocabulary with ``merges.txt``."""
-KEPT = 8
+CACHED_TOKENIZERS = 8
 """Tokenizers that a process keeps, of each make."""
 
 
@@ -31,11 +31,11 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
             or has tokens that the encoder does not know.
     """
     folder = encoder.tokenizer_folder
-    stamps = tuple(stamp(folder / name) for name in FILES) if folder else ()
+    stamps = tuple(file_stamp(folder / name) for name in TOKENIZER_FILES) if folder else ()
     if folder and any(stamps[:2]):
-        tokenizer = saved(folder, stamps, encoder.context)
-    elif encoder.vocabulary == VOCABULARY:
-        tokenizer = own(EOS if encoder.activation == "quick_gelu" else "!", encoder.context)
+        tokenizer = load_tokenizer(folder, stamps, encoder.context)
+    elif encoder.vocabulary == VOCABULARY_SIZE:
+        tokenizer = clip_tokenizer(EOS if encoder.activation == "quick_gelu" else "!", encoder.context)
     else:
         raise CheckpointError(
             f"The {encoder.component} has no tokenizer beside it, and its {encoder.vocabulary} tokens are not CLIP's.",
@@ -51,7 +51,7 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
     return tokenizer
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
+def file_stamp(path: Path) -> tuple[int, int] | None:
     """What changes when a file does; None where there is none."""
     if not path.is_file():
         return None
@@ -59,8 +59,8 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-@lru_cache(KEPT)
-def saved(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int) -> Any:
+@lru_cache(CACHED_TOKENIZERS)
+def load_tokenizer(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int) -> Any:
     """The tokenizer of a folder; its padding is the pipeline's."""
     from transformers import CLIPTokenizer
 
@@ -75,22 +75,22 @@ def saved(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int
     return tokenizer
 
 
-@lru_cache(KEPT)
-def own(pad: str, context: int) -> Any:
+@lru_cache(CACHED_TOKENIZERS)
+def clip_tokenizer(pad: str, context: int) -> Any:
     """CLIP's tokenizer. OpenAI's encoders were trained on padding with EOS, OpenCLIP's with token 0, which is ``!``."""
     from transformers import CLIPTokenizer
 
     merges = read_merges()
-    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, pad_token=pad, model_max_length=context)
+    return CLIPTokenizer(vocab=build_vocabulary(merges), merges=merges, pad_token=pad, model_max_length=context)
 
 
 def read_merges() -> list[tuple[str, str]]:
     """The merges in order of rank."""
-    lines = gzip.decompress(MERGES.read_bytes()).decode().splitlines()
+    lines = gzip.decompress(MERGES_FILE.read_bytes()).decode().splitlines()
     return [(left, right) for left, right in (line.split(" ") for line in lines)]
 
 
-def vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
+def build_vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
     """Bytes, bytes that end a word, merged pairs, and the two marks."""
     from tokenizers import pre_tokenizers
 

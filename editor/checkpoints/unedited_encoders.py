@@ -1,33 +1,34 @@
-"""Text encoders beside CLIP, through which a concept still reaches the image: T5 in SD3 and FLUX."""
+"""Text encoders that the edit does not change, through which a concept can still reach the image: T5 in SD3 and FLUX."""
 
 from dataclasses import dataclass
 
 from editor.checkpoints.key_mapping import Family
 
-SHARES: dict[Family, tuple[float, str]] = {
+T5_SHARES: dict[Family, tuple[float, str]] = {
     "sd3": (256 / 333, "256 of the 333 tokens that condition the image"),
-    "flux": (1.0, "all 512 tokens that condition the image; CLIP gives the pooled vector only"),
+    "flux": (1.0, "all 512 tokens that condition the image; CLIP contributes the pooled vector only"),
 }
-"""diffusers' ``StableDiffusion3Pipeline`` puts 77 CLIP tokens before 256 of T5, ``FluxPipeline`` has none of CLIP's."""
+"""T5's share of the conditioning sequence. diffusers' ``StableDiffusion3Pipeline`` concatenates 77 CLIP tokens and 256 T5
+tokens; ``FluxPipeline`` uses no CLIP tokens."""
 
 
 @dataclass(frozen=True)
-class SecondWay:
-    """An encoder that the edit does not change."""
+class UneditedEncoder:
+    """A text encoder that the edit does not change."""
 
     component: str
     share: float
-    """Of the conditioning sequence, 0 to 1."""
-    sentence: str
-    """For the report's limits."""
+    """Its share of the conditioning sequence, 0 to 1."""
+    limitation: str
+    """What the report says about it."""
 
 
-def t5(component: str, family: Family) -> SecondWay:
-    """T5 in a model of some family. Beside a lone CLIP file it may supply all."""
-    share, what = SHARES.get(family, (1.0, "up to all tokens that condition the image"))
-    return SecondWay(
+def t5_encoder(component: str, family: Family) -> UneditedEncoder:
+    """Return the T5 encoder of a model family. Next to a lone CLIP file it may supply every token."""
+    share, tokens = T5_SHARES.get(family, (1.0, "up to all tokens that condition the image"))
+    return UneditedEncoder(
         component,
         share,
-        f"The model reads each prompt a second time with T5 ({component}), which supplies {what}. "
-        "T5 is not edited, and a removed concept can come back through it.",
+        f"The model also encodes each prompt with T5 ({component}), which supplies {tokens}. "
+        "T5 is not edited, so a removed concept can come back through it.",
     )

@@ -32,9 +32,9 @@ def apply(
 
     The result is byte-identical on every machine. Nothing is written unless the base tensors are those that were edited.
     """
-    from editor.publishing.apply import patches, write_patches
+    from editor.publishing.apply import plan_patches, write_patches
 
-    plan = patches(base, delta, verify_file=verify_file)
+    plan = plan_patches(base, delta, verify_file=verify_file)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=json_output), transient=True) as bar:
         task = bar.add_task("writing", total=sum(patch.size for patch in plan))

@@ -84,10 +84,9 @@ def erase(
             label=label,
             signing_dir=sign_with,
         )
-        for phase in jobs.PHASES:
-            jobs.run_phase(phase, context)
-        report, warnings = jobs.published(context), jobs.edited(context).warnings
-        paths = jobs.deliver(context, out)
+        job = jobs.EraseJob(context)
+        report, warnings = job.publish(), job.edit().warnings
+        paths = job.deliver(out)
     print_result(report, paths, warnings, json_output)
     if report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)

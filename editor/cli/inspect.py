@@ -35,7 +35,7 @@ def inspect(
 
 def print_inspection(found: "Inspection", console: Console) -> None:
     """Print the family, the text encoders, the files and their metadata."""
-    from editor.checkpoints.inspect import OWN_ENTRY
+    from editor.checkpoints.inspect import EXPUNGE_ENTRY
 
     console.print(f"family    {found.family or 'not known'}", highlight=False)
     for encoder in found.encoders:
@@ -47,7 +47,7 @@ def print_inspection(found: "Inspection", console: Console) -> None:
     console.print(files_table(found.files))
     for file in found.files:
         for name, value in file.metadata.items():
-            shown = f"{value}" if name == OWN_ENTRY else f"{value}"[:200]
+            shown = f"{value}" if name == EXPUNGE_ENTRY else f"{value}"[:200]
             console.print(f"{file.name}: {name} = {shown}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from api_schemas.attestation import Finding, Verification
 from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import JsonOutput
-from editor.publishing.attestation.keys import DEFAULT_FOLDER, LIST, read_keys
+from editor.publishing.attestation.keys import DEFAULT_FOLDER, KEY_LIST, read_keys
 
 Published = Annotated[
     Path,
@@ -36,7 +36,7 @@ COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 
 def verify(
     folder: Published,
-    keys: Keys = DEFAULT_FOLDER / LIST,
+    keys: Keys = DEFAULT_FOLDER / KEY_LIST,
     base: Base = None,
     partial: Partial = False,
     json_output: JsonOutput = False,
@@ -45,10 +45,10 @@ def verify(
 
     Exit code: 0 every check passed; 1 a check failed, which is named.
     """
-    from editor.publishing.attestation.verification_case import Case
+    from editor.publishing.attestation.verification_case import VerificationCase
     from editor.publishing.attestation.verify import verify as verified
 
-    found = verified(Case(folder, read_keys(keys.expanduser()), base, partial))
+    found = verified(VerificationCase(folder, read_keys(keys.expanduser()), base, partial))
     if json_output:
         typer.echo(found.model_dump_json())
     else:

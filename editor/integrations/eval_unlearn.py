@@ -83,7 +83,7 @@ def solve_updates(folder: Path, config: Config) -> "list[TensorUpdate]":
     """Solve for the removal of the concept."""
     from api_schemas.edits import EditRequest
     from editor.checkpoints import open_checkpoint
-    from editor.jobs.forecast import edit_all
+    from editor.jobs.forecast import solve_encoders
     from editor.methods.config import method_from_options
     from editor.prompts import open_prompt_builders
     from editor.prompts.resolve_request import resolve_request
@@ -95,7 +95,7 @@ def solve_updates(folder: Path, config: Config) -> "list[TensorUpdate]":
     method = method_from_options(request.options, (0,), "the default")
     return [
         edit.update
-        for edit in edit_all(checkpoint, prompt_builders, resolve_request(request, prompt_builders[0]), method)
+        for edit in solve_encoders(checkpoint, prompt_builders, resolve_request(request, prompt_builders[0]), method)
     ]
 
 

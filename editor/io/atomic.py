@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
 
     It lies in the same folder, for a rename is atomic only within a file system. A killed process leaves at most a
@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """``path.write_bytes``, all or nothing."""
-    with replacing(path) as file:
+    with open_atomic(path) as file:
         file.write(content)
 
 

@@ -26,7 +26,7 @@ SHEET_COLUMNS = 8
 """Pairs beside each other on a sample sheet."""
 
 
-INKED: Any = {
+CHART_STYLE: Any = {
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
     "font.sans-serif": ["DejaVu Sans"],
@@ -66,7 +66,7 @@ class Chart:
 Figure = Picture | Chart
 
 
-def file_of(figure: Figure) -> tuple[str, bytes]:
+def figure_file(figure: Figure) -> tuple[str, bytes]:
     """A figure's published file and what is in it."""
     if isinstance(figure, Chart):
         return f"figures/{figure.name}.svg", figure.svg.encode()
@@ -74,7 +74,7 @@ def file_of(figure: Figure) -> tuple[str, bytes]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImagePair:
     """One prompt and seed, drawn before and after the edit."""
 
     caption: str
@@ -97,9 +97,9 @@ def png(figure: Canvas) -> bytes:
 
 
 @contextmanager
-def inked() -> Iterator[None]:
+def chart_style() -> Iterator[None]:
     """Charts drawn inside are in the page's ink, on nothing, and their letters stay letters."""
-    with rc_context(INKED):
+    with rc_context(CHART_STYLE):
         yield
 
 
@@ -114,7 +114,7 @@ def svg(figure: Canvas, name: str) -> str:
     return own.rstrip()
 
 
-def sample_sheet(name: str, caption: str, pairs: Sequence[Pair]) -> Picture:
+def sample_sheet(name: str, caption: str, pairs: Sequence[ImagePair]) -> Picture:
     """Pairs side by side, each before over after, with their prompts on top.
 
     Args:
@@ -135,7 +135,7 @@ def sample_sheet(name: str, caption: str, pairs: Sequence[Pair]) -> Picture:
     return Picture(name, png(figure), caption, f"{len(pairs)} pairs of pictures, before over after: {prompts}")
 
 
-def draw_pair(above: Axes, below: Axes, pair: Pair, *, labelled: bool) -> None:
+def draw_pair(above: Axes, below: Axes, pair: ImagePair, *, labelled: bool) -> None:
     """Before above, after below; row labels on the sheet's left edge."""
     for axes, image, label in ((above, pair.before, "before"), (below, pair.after, "after")):
         axes.imshow(np.asarray(image.convert("RGB")), interpolation="lanczos")

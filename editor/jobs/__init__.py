@@ -1,43 +1,48 @@
-"""A request from end to end, in phases that leave their results in a folder: trace, edit, validate, publish.
+"""A job from end to end: its phases are functions of values, and one store keeps their results.
 
-Each phase writes its result atomically and last, so a job that was killed resumes at the phase it was in. The worker and
-``expunge erase`` both run this.
+The worker runs a job phase by phase through the functions of this module, `revocation` or `dry_run`; see
+`worker.job_protocol`. ``expunge erase`` uses `EraseJob` directly.
 """
 
-from editor.jobs.context import JobContext, Progress, finished, judge_folder
-from editor.jobs.edit_phase import Edited, edited, run_edit, updates
-from editor.jobs.publish_phase import artifacts, deliver, published, run_publish
-from editor.jobs.trace_phase import run_trace, traced
-from editor.jobs.validate_phase import run_validate, validation_of, verdict
+from api_schemas.report import Verdict
+from editor.jobs.context import JobContext, JobProgress, judge_folder
+from editor.jobs.erase import EraseJob
 from editor.ledger.snapshot import write_snapshot
+from editor.publishing import export
+from editor.publishing.export import ArtifactFile
 
 __all__ = [
     "PHASES",
-    "Edited",
+    "EraseJob",
     "JobContext",
-    "Progress",
+    "JobProgress",
     "artifacts",
-    "deliver",
-    "edited",
     "finished",
     "judge_folder",
-    "published",
-    "run_edit",
     "run_phase",
-    "run_publish",
-    "run_trace",
-    "run_validate",
-    "traced",
-    "updates",
-    "validation_of",
     "verdict",
     "write_snapshot",
 ]
 
-RUN = {"trace": run_trace, "edit": run_edit, "validate": run_validate, "publish": run_publish}
-PHASES: tuple[str, ...] = tuple(RUN)
+PHASES: tuple[str, ...] = ("trace", "edit", "validate", "publish")
 
 
 def run_phase(phase: str, context: JobContext) -> None:
-    """Run one phase. Running it again changes nothing but the time it takes."""
-    RUN[phase](context)
+    """Run one phase, unless its result is stored already."""
+    job = EraseJob(context)
+    {"trace": job.trace, "edit": job.edit, "validate": job.validate, "publish": job.publish}[phase]()
+
+
+def finished(phase: str, context: JobContext) -> bool:
+    """Whether the result of a phase is stored."""
+    return EraseJob(context).is_finished(phase)
+
+
+def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
+    """Return every file of the bundle, the report last."""
+    return export.list_artifacts(context.out)
+
+
+def verdict(context: JobContext) -> Verdict | None:
+    """Return the verdict of the published report; None without validation."""
+    return export.read_report(context.out).verdict

@@ -1,99 +1,113 @@
-"""A dry run as a job of one phase: what a request would cover and hurt. The same solve as the edit's; nothing is drawn."""
-
-from pathlib import Path
+"""A dry run, as a job of one phase: what a request would cover and damage. Generates no images."""
 
 from api_schemas.edits import EditOptions, EditRequest
 from api_schemas.plans import Plan, PlanEstimate, PlannedEdit, PlannedPrompt, PlannedRemoval
 from api_schemas.report import NameRecord, Verdict
-from editor.io.atomic import write_bytes
 from editor.jobs.context import JobContext
+from editor.jobs.erase import EraseJob
 from editor.jobs.forecast import EncoderForecast, forecast
+from editor.jobs.model import Model
+from editor.judging.judge import Judge
 from editor.judging.prompt_groups import request_groups
 from editor.ledger import LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.prompts import ResolvedRemoval
 from editor.publishing.export import ArtifactFile
 
-PLAN = "plan.json"
 PHASES: tuple[str, ...] = ("plan",)
-WORST = 24
-"""Prompts that are listed of those that would be hurt."""
+MAX_LISTED_PROMPTS = 24
+"""Prompts that a plan lists, the most degraded ones."""
 
 __all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
 def finished(phase: str, context: JobContext) -> bool:
-    """Whether the plan is there."""
-    return (context.workdir / PLAN).is_file()
+    """Whether the plan is stored."""
+    return EraseJob(context).is_finished(phase)
 
 
 def run_phase(phase: str, context: JobContext) -> None:
-    """Make it."""
-    context.progress(phase, 0.0, "planning")
-    write_bytes(context.workdir / PLAN, plan(context).model_dump_json().encode())
+    """Make the plan, unless it is stored already."""
+    job = EraseJob(context)
+    job.phases.run("plan", Plan, lambda: run_plan(job))
 
 
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
-    """The plan, and nothing else."""
-    return (ArtifactFile(PLAN, Path(context.workdir / PLAN), "application/json", "plan"),)
+    """Return the plan's file."""
+    return (ArtifactFile("plan.json", EraseJob(context).phases.path("plan"), "application/json", "plan"),)
 
 
 def verdict(context: JobContext) -> Verdict | None:
-    """Nothing was measured."""
+    """Return None: a dry run measures nothing."""
+    return None
 
 
-def plan(context: JobContext) -> Plan:
-    """What the request would do.
+def run_plan(job: EraseJob) -> Plan:
+    """Open the values that a plan needs, and make it."""
+    request, ledger = job.context.request, job.context.ledger
+    job.context.progress("plan", 0.0, "planning")
+    judge = job.judge if request.validation.enabled else None
+    return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, judge)
+
+
+def make_plan(
+    request: EditRequest,
+    model: Model,
+    removals: list[ResolvedRemoval],
+    folder: LedgerFolder | None,
+    judge: Judge | None,
+) -> Plan:
+    """Plan what a request would do.
+
+    Args:
+        folder: the ledger that the request would join.
+        judge: selects the validation's prompts, which the plan counts; None if the request turns validation off.
 
     Raises:
         EditorError: the request itself would be refused.
     """
-    folder = LedgerFolder(context.ledger) if context.ledger else None
-    found = forecast(context.checkpoint, solvable(context.request), folder=folder)
+    found = forecast(model.checkpoint, without_trace(request), folder=folder)
     return Plan(
-        request=context.request,
-        request_digest=context.request.digest(),
-        removals=[planned(context, removal) for removal in context.removals],
-        edits=[planned_edit(one) for one in found.encoders],
+        request=request,
+        request_digest=request.digest(),
+        removals=[plan_removal(model, removal) for removal in removals],
+        edits=[plan_edit(encoder) for encoder in found.encoders],
         conflicts=found.conflicts,
-        estimate=PlanEstimate(images=images(context), seconds=None),
+        estimate=PlanEstimate(images=count_images(request, model, removals, judge) if judge else 0, seconds=None),
     )
 
 
-def solvable(request: EditRequest) -> EditRequest:
-    """The request, but that sites which only a trace can tell are taken to be the first layer, where they mostly are."""
+def without_trace(request: EditRequest) -> EditRequest:
+    """Return the request with sites "auto" replaced by the first layer, which a trace selects in most cases."""
     if request.options.sites != "auto":
         return request
     options = EditOptions.model_validate(request.options.model_dump() | {"sites": [0]})
     return request.model_copy(update={"options": options})
 
 
-def planned(context: JobContext, removal: ResolvedRemoval) -> PlannedRemoval:
-    """What one removal covers."""
-    pairs = context.builder.edit_pairs(removal)
+def plan_removal(model: Model, removal: ResolvedRemoval) -> PlannedRemoval:
+    """List the names and prompts that one removal covers."""
+    prompts = model.prompts
     return PlannedRemoval(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
-        names=[NameRecord(text=name.text, source=name.source) for name in context.builder.expand(removal).names],
+        names=[NameRecord(text=name.text, source=name.source) for name in prompts.expand(removal).names],
         prompts=[
-            PlannedPrompt(text=pair.concept.text, means=pair.destination.text, weight=pair.weight) for pair in pairs
+            PlannedPrompt(text=pair.concept.text, means=pair.destination.text, weight=pair.weight)
+            for pair in prompts.edit_pairs(removal)
         ],
     )
 
 
-def planned_edit(found: EncoderForecast) -> PlannedEdit:
-    """What happens in one text encoder."""
-    return PlannedEdit(**{**dict(found), "prompts": found.prompts[:WORST]})
+def plan_edit(encoder: EncoderForecast) -> PlannedEdit:
+    """Return the forecast for one text encoder, with the most degraded prompts only."""
+    return PlannedEdit(**{**dict(encoder), "prompts": encoder.prompts[:MAX_LISTED_PROMPTS]})
 
 
-def images(context: JobContext) -> int:
-    """How many the validation would draw: each prompt and seed before and after."""
-    asked = context.request.validation
-    if not asked.enabled:
-        return 0
-    groups = request_groups(
-        context.builder, context.judge, context.removals, asked.retain_prompts, prompts=asked.prompts
-    )
-    return 2 * asked.seeds * len({prompt for group in groups for prompt in group.prompts})
+def count_images(request: EditRequest, model: Model, removals: list[ResolvedRemoval], judge: Judge) -> int:
+    """Count the images that the validation would generate: each prompt and seed, before and after the edit."""
+    options = request.validation
+    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, prompts=options.prompts)
+    return 2 * options.seeds * len({prompt for group in groups for prompt in group.prompts})

@@ -1,112 +1,147 @@
 """The edit phase: solve for the updates of every text encoder, alone or together with a ledger."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pydantic import BaseModel
-from safetensors.torch import load_file, save
+from pydantic import Field
+from safetensors.torch import load, save
 
 from api_schemas.conflicts import Conflict
-from api_schemas.report import NameRecord, RemovalRecord, SolveRecord
-from editor.io.atomic import write_bytes
-from editor.jobs.context import JobContext, keep
-from editor.jobs.forecast import FORESEEN, edit_all, edits_of, foreseen_changes
-from editor.jobs.trace_phase import in_ledger, traced
+from api_schemas.edits import EditRequest
+from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
+from editor.checkpoints import Checkpoint
+from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders
+from editor.jobs.model import Model
+from editor.jobs.phase_store import PhaseResult
+from editor.judging.judge import Judge
 from editor.judging.prompt_groups import neighbour_names
-from editor.ledger import Ledger, LedgerFolder, all_active_removals
-from editor.methods.config import method_from_options
+from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
+from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
 from editor.methods.tensor_update import TensorUpdate, make_tensor_update
 from editor.prompts import ResolvedRemoval
 from editor.tracing.layer_selection import select_layers
 
 
-class Edited(BaseModel):
-    """The edit phase's result beside its tensors."""
+@dataclass(frozen=True)
+class LedgerJoin:
+    """A ledger, and the removals that a request adds to it."""
+
+    folder: LedgerFolder
+    entries: list[LedgerEntry]
+
+    def updated_ledger(self, checkpoint: Checkpoint) -> tuple[Ledger, list[Conflict]]:
+        """Return the ledger with the request's removals, and warnings about them. Nothing is written.
+
+        Raises:
+            LedgerConflict: the removals contradict active ones.
+        """
+        return self.folder.preview_add(checkpoint, self.entries)
+
+
+class EditResult(PhaseResult):
+    """The result of the edit phase."""
 
     removals: list[RemovalRecord]
     solves: list[SolveRecord]
+    """One for each updated tensor."""
+    factors: bytes
+    """A safetensors file with the low-rank factors of each update: ``0.up``, ``0.down``, ``1.up``, ..."""
     ledger: Ledger | None = None
-    """As it will stand once this is delivered."""
-    warnings: list[Conflict] = []
-    """How the request and the ledger get in one another's way; not for the report, which names nobody else's removals."""
+    """The ledger as it will be once this edit is delivered."""
+    warnings: list[Conflict] = Field(default_factory=list)
+    """Conflicts between the request and the ledger. They name other people's removals, so the report omits them."""
+
+    def updates(self, checkpoint: Checkpoint) -> list[TensorUpdate]:
+        """Return the tensor updates; the original tensors are read from the checkpoint."""
+        factors = load(self.factors)
+        return [
+            make_tensor_update(
+                checkpoint.encoder(solve.component), solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"]
+            )
+            for i, solve in enumerate(self.solves)
+        ]
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """The layer of each updated tensor, by the tensor's name."""
+        return {solve.tensor: solve.layer for solve in self.solves}
 
 
-def run_edit(context: JobContext) -> None:
-    """Solve for the updates of every text encoder."""
-    context.progress("edit", 0.0, "solving")
-    ledger, warnings = in_ledger(context)
-    edits = solved(context, ledger)
-    factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
-    write_bytes(context.workdir / "edit.safetensors", save(factors))
-    removed = all_active_removals(context.removals, context.entries, ledger, context.builder)
-    done = Edited(
-        removals=[described(context, removal, removed) for removal in context.removals],
-        solves=with_forecast(context, edits, removed),
+def pack_factors(edits: Sequence[TensorEdit]) -> bytes:
+    """Serialize the low-rank factors of updates, in order."""
+    return save({f"{i}.{side}": getattr(e.update, side) for i, e in enumerate(edits) for side in ("up", "down")})
+
+
+def run_edit(
+    request: EditRequest,
+    model: Model,
+    removals: Sequence[ResolvedRemoval],
+    traces: Sequence[TraceRecord],
+    joined: LedgerJoin | None,
+    judge: Judge | None,
+) -> EditResult:
+    """Solve for the updates of every text encoder.
+
+    Args:
+        traces: select the layers if the request leaves them to the trace.
+        joined: the ledger whose active removals are solved together with the request's.
+        judge: finds the nearest neighbours of each concept; without one the records list none.
+    """
+    if joined:
+        ledger, warnings = joined.updated_ledger(model.checkpoint)
+        edits = joined.folder.solve(ledger, model.checkpoint, joined.entries)
+        removed = all_active_removals(removals, joined.entries, ledger, model.prompts)
+    else:
+        ledger, warnings, removed = None, [], list(removals)
+        edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, select_method(request, traces))
+    return EditResult(
+        removals=[removal_record(request, model, removal, removed, judge) for removal in removals],
+        solves=add_forecasts(model, edits, removed),
+        factors=pack_factors(edits),
         ledger=ledger,
         warnings=warnings,
     )
-    keep(context, "edit", done)
-    context.progress("edit", 1.0, "solved")
 
 
-def solved(context: JobContext, ledger: Ledger | None) -> list[TensorEdit]:
-    """The edits, together with all that the ledger holds if there is one."""
-    if context.ledger and ledger:
-        return LedgerFolder(context.ledger).solve(ledger, context.checkpoint, context.entries)
-    method = method_from_options(context.request.options, *chosen_layers(context))
-    return edit_all(context.checkpoint, context.builders, context.removals, method)
+def select_method(request: EditRequest, traces: Sequence[TraceRecord]) -> MethodConfig:
+    """Return the method that the request asks for, with the layers to edit."""
+    sites = request.options.sites
+    layers, reason = select_layers(traces) if sites == "auto" else (tuple(sites), "as requested")
+    return method_from_options(request.options, layers, reason)
 
 
-def with_forecast(
-    context: JobContext, edits: Sequence[TensorEdit], removed: Sequence[ResolvedRemoval]
-) -> list[SolveRecord]:
-    """The records, with what retain prompts in held-out wordings are to expect."""
+def add_forecasts(model: Model, edits: Sequence[TensorEdit], removed: Sequence[ResolvedRemoval]) -> list[SolveRecord]:
+    """Return the solve records, with the forecast changes of held-out retain prompts."""
     records = []
-    for encoder, builder in zip(context.checkpoint.encoders, context.builders, strict=True):
+    for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True):
         own = edits_of(encoder, edits)
-        foreseen = foreseen_changes(
-            encoder, builder, own, builder.held_out_retain_texts(builder.retain_phrases(removed), FORESEEN)
-        )[:MAX_LISTED_PROMPTS]
-        records += [done.record.model_copy(update={"foreseen": foreseen}) for done in own]
+        prompts = builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS)
+        foreseen = forecast_changes(encoder, builder, own, prompts)[:MAX_LISTED_PROMPTS]
+        records += [edit.record.model_copy(update={"foreseen": foreseen}) for edit in own]
     return records
 
 
-def chosen_layers(context: JobContext) -> tuple[tuple[int, ...], str]:
-    """The layers to edit, and why."""
-    sites = context.request.options.sites
-    if sites != "auto":
-        return tuple(sites), "as was asked"
-    return select_layers(traced(context))
-
-
-def described(context: JobContext, removal: ResolvedRemoval, removed: Sequence[ResolvedRemoval]) -> RemovalRecord:
-    """A removal for the report."""
-    objects, styles = context.builder.retained_names(removed)
-    kept = objects if removal.concept.kind == "object" else styles
-    paper = context.request.options.preset == "paper"
-    pairs = context.builder.paper_pairs(removal) if paper else context.builder.edit_pairs(removal)
+def removal_record(
+    request: EditRequest,
+    model: Model,
+    removal: ResolvedRemoval,
+    removed: Sequence[ResolvedRemoval],
+    judge: Judge | None,
+) -> RemovalRecord:
+    """Describe a removal for the report."""
+    prompts = model.prompts
+    objects, styles = prompts.retained_names(removed)
+    retained = objects if removal.concept.kind == "object" else styles
+    paper = request.options.preset == "paper"
+    pairs = prompts.paper_pairs(removal) if paper else prompts.edit_pairs(removal)
     return RemovalRecord(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
         aliases=list(removal.aliases),
-        names=[NameRecord(text=name.text, source=name.source) for name in context.builder.expand(removal).names],
+        names=[NameRecord(text=name.text, source=name.source) for name in prompts.expand(removal).names],
         edit_prompts=[pair.concept.text for pair in pairs],
-        neighbours=neighbour_names(context.judge, removal, kept) if context.request.validation.enabled else [],
+        neighbours=neighbour_names(judge, removal, retained) if judge else [],
     )
-
-
-def edited(context: JobContext) -> Edited:
-    """The edit phase's result."""
-    return Edited.model_validate_json(context.result("edit").read_bytes())
-
-
-def updates(context: JobContext) -> list[TensorUpdate]:
-    """The edit phase's updates, read back."""
-    factors = load_file(context.workdir / "edit.safetensors")
-    encoders = {encoder.component: encoder for encoder in context.checkpoint.encoders}
-    return [
-        make_tensor_update(encoders[solve.component], solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"])
-        for i, solve in enumerate(edited(context).solves)
-    ]

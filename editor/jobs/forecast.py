@@ -1,6 +1,6 @@
-"""What a removal will do, before anything is applied: how far each concept goes, and which prompts are hurt most.
+"""Forecast an edit before it is applied: how completely each concept is erased, and which prompts degrade most.
 
-The same solve as the edit's own; nothing is drawn and nothing is written.
+Runs the same solve as the edit itself. Generates no images and writes no weights.
 """
 
 from collections.abc import Sequence
@@ -19,33 +19,33 @@ from editor.methods.default import TensorEdit, edit_encoder
 from editor.prompts import PromptBuilder, ResolvedRemoval, find_conflicts, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
 
-FORESEEN = 96
-"""Prompts about what stays whose collateral is foreseen where nobody brings others."""
+MAX_FORECAST_PROMPTS = 96
+"""Held-out retain prompts in a forecast for which the caller provides no prompts."""
 
 
-class Part(BaseModel):
-    """Base of the forecast's parts."""
+class ForecastPart(BaseModel):
+    """Base class of the forecast's records."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class EncoderForecast(Part):
-    """What will happen in one text encoder."""
+class EncoderForecast(ForecastPart):
+    """The forecast for one text encoder."""
 
     component: str
-    layers: list[int] = Field(description="That are edited.")
+    layers: list[int] = Field(description="The edited layers.")
     preservation: float
-    removals: list[ForeseenRemoval] = Field(description="That were asked about, what goes least far first.")
-    prompts: list[ForeseenChange] = Field(description="Worst first.")
-    too_long: int = Field(description="Prompts that the encoder can't read whole; they were left out.")
+    removals: list[ForeseenRemoval] = Field(description="The requested removals, the least complete first.")
+    prompts: list[ForeseenChange] = Field(description="The worst first.")
+    too_long: int = Field(description="Prompts that exceed the encoder's context; they were left out.")
 
 
-class Forecast(Part):
-    """What ``expunge foresee --json`` prints."""
+class Forecast(ForecastPart):
+    """The output of ``expunge forecast_collateral --json``."""
 
     encoders: list[EncoderForecast]
-    conflicts: list[Conflict] = Field(description="Warnings: what gets in one another's way.")
-    ledger: LedgerRecord | None = Field(description="As it would stand.")
+    conflicts: list[Conflict] = Field(description="Warnings about conflicting removals.")
+    ledger: LedgerRecord | None = Field(description="The ledger with the requested removals.")
 
 
 def forecast(
@@ -54,88 +54,92 @@ def forecast(
     corpus: Sequence[str] | None = None,
     folder: LedgerFolder | None = None,
 ) -> Forecast:
-    """Solve, and look what comes of it.
+    """Solve for the edit and forecast its effects.
 
     Args:
-        corpus: the prompts to look at; None for prompts about what stays, in wordings that the edit does not see.
-        folder: a ledger that the removals would join.
+        corpus: prompts whose degradation is forecast; None for held-out retain prompts.
+        folder: the ledger that the removals would join.
 
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
     builders = open_prompt_builders(checkpoint)
     removals = resolve_request(request, builders[0], each_alone=folder is not None)
-    ledger, conflicts, edits = solved(checkpoint, builders, request, removals, folder)
+    ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder)
     removed = all_active_removals(removals, entries_from_request(request), ledger, builders[0])
-    found = [
-        encoder_forecast(
+    encoders = [
+        forecast_encoder(
             encoder,
             builder,
             edits_of(encoder, edits),
-            corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), FORESEEN),
+            corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS),
         )
         for encoder, builder in zip(checkpoint.encoders, builders, strict=True)
     ]
-    return Forecast(encoders=found, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
+    return Forecast(encoders=encoders, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
 
 
-def solved(
+def solve_request(
     checkpoint: Checkpoint,
     builders: Sequence[PromptBuilder],
     request: EditRequest,
     removals: Sequence[ResolvedRemoval],
     folder: LedgerFolder | None,
 ) -> tuple[Ledger | None, list[Conflict], list[TensorEdit]]:
-    """The edits, alone or with all that a ledger holds, and what gets in the way."""
+    """Return the ledger that a request would give, conflict warnings, and the edits, solved together with the ledger."""
     if folder:
         folder.read()
         entries = entries_from_request(request)
         ledger, warnings = folder.preview_add(checkpoint, entries)
         return ledger, warnings, folder.solve(ledger, checkpoint, entries)
     if request.options.sites == "auto":
-        raise UsageError("Only a trace can tell the sites.", field="sites", remedy="Name layers, such as --sites 0.")
+        raise UsageError(
+            'The sites "auto" need a trace, and a forecast runs none.',
+            field="sites",
+            remedy="Name the layers, for example --sites 0.",
+        )
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
-    method = method_from_options(request.options, tuple(request.options.sites), "as was asked")
-    edits = edit_all(checkpoint, builders, removals, method)
+    method = method_from_options(request.options, tuple(request.options.sites), "as requested")
+    edits = solve_encoders(checkpoint, builders, removals, method)
     return None, find_conflicts(labelled, builders[0].tokenizer), edits
 
 
-def edit_all(
+def solve_encoders(
     checkpoint: Checkpoint, builders: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
 ) -> list[TensorEdit]:
-    """The edits of every text encoder, without a ledger."""
-    every = zip(checkpoint.encoders, builders, strict=True)
+    """Return the edits of every text encoder, without a ledger."""
+    pairs = zip(checkpoint.encoders, builders, strict=True)
     return [
-        done
-        for encoder, builder in every
-        for done in edit_encoder(encoder, builder, removals, method, report_on=removals)
+        result
+        for encoder, builder in pairs
+        for result in edit_encoder(encoder, builder, removals, method, report_on=removals)
     ]
 
 
 def edits_of(encoder: TextEncoder, edits: Sequence[TensorEdit]) -> list[TensorEdit]:
-    """Those of one text encoder."""
-    return [done for done in edits if done.record.component == encoder.component]
+    """Return the edits of one text encoder."""
+    return [one for one in edits if one.record.component == encoder.component]
 
 
-def encoder_forecast(
+def forecast_encoder(
     encoder: TextEncoder, builder: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> EncoderForecast:
-    """What will happen in one text encoder. Of several layers, the last tells how far the concepts go."""
+    """Forecast the effects in one text encoder. If several layers are edited, the last one gives the removals' figures."""
     last, readable = edits[-1].record, builder.select_fitting(list(dict.fromkeys(texts)))
     return EncoderForecast(
         component=encoder.component,
-        layers=[done.record.layer for done in edits],
+        layers=[one.record.layer for one in edits],
         preservation=last.preservation,
         removals=last.feasibility,
-        prompts=foreseen_changes(encoder, builder, edits, readable) if readable else [],
+        prompts=forecast_changes(encoder, builder, edits, readable) if readable else [],
         too_long=len(set(texts)) - len(readable),
     )
 
 
-def foreseen_changes(
+def forecast_changes(
     encoder: TextEncoder, builder: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
 ) -> list[ForeseenChange]:
-    """What an encoder's edits will do to prompts, worst first."""
+    """Forecast how much an encoder's edits change prompts, the worst first."""
     return forecast_collateral(
-        encoder, builder, {done.record.layer: done.update.up @ done.update.down for done in edits}, texts
+        encoder, builder, {one.record.layer: one.update.up @ one.update.down for one in edits}, texts
     )

@@ -19,8 +19,8 @@ from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder, encoder_digests
 from editor.methods.default import TensorEdit
-from editor.publishing.apply import patches, write_patches
-from editor.publishing.delta import read_binding
+from editor.publishing.apply import plan_patches, write_patches
+from editor.publishing.delta import read_header
 from editor.publishing.filenames import DELTA
 
 LEDGER_FOLDER = "ledger"
@@ -102,14 +102,14 @@ class Rebase:
     def has_delta(self, held: Ledger) -> bool:
         """Whether the weights of just this ledger are kept beside it; an empty one needs none. A damaged file is none."""
         try:
-            return not held.active or read_binding(self.folder.delta).request == held.digest
+            return not held.active or read_header(self.folder.delta).request == held.digest
         except PublishingError:
             return False
 
     def reused(self, held: Ledger) -> Rebased:
         """The kept delta, and the new checkpoint's files with it."""
         delta, model, out = self.folder.delta, self.to.checkpoint.path, self.to.out
-        plan = patches(model, delta) if held.active else []
+        plan = plan_patches(model, delta) if held.active else []
         with self.target.transaction(self.to.checkpoint, self.onto_nothing(held), held, delta if plan else None):
             if plan:
                 write_bytes(out / DELTA, delta.read_bytes())
@@ -123,7 +123,7 @@ class Rebase:
         edits = self.target.solve(carried, onto, carried.active)
         same = held.base == carried.base
         before = edits if same else self.folder.solve(held, original, held.active)
-        done = self.to.of(self.target, self.onto_nothing(carried), carried, edits)
+        done = self.to.publish_and_commit(self.target, self.onto_nothing(carried), carried, edits)
         removals = compared(held.active, left(before), left(edits))
         differences = [] if same else encoder_differences(original, onto)
         return self.result(carried, done.files, encoders=differences, removals=removals, lora_note=done.lora_note)

@@ -1,4 +1,4 @@
-"""A ledger's weights on their way out, after it was changed by anything but a request: the same files, the same way."""
+"""Publish a ledger's weights after a change that no request made: a revocation or a rebase."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -9,18 +9,19 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.edits import Validation
-from api_schemas.report import AuditReport
+from api_schemas.report import AuditReport, SolveRecord
 from editor.checkpoints import Checkpoint
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder
 from editor.methods.default import TensorEdit
 from editor.publishing.attestation.keys import Signer
+from editor.publishing.attestation.statements import OFFLINE_JOB_ID
 from editor.publishing.bundle import Signing, publish
 from editor.publishing.export import deliver
 from editor.publishing.filenames import DELTA
-from editor.publishing.limitations import known_limits, not_tested
-from editor.publishing.provenance import model_record, software, weights_digests
+from editor.publishing.limitations import known_limits, untested
+from editor.publishing.provenance import model_record, software_versions, weights_digests
 
 
 class Released(BaseModel):
@@ -28,31 +29,31 @@ class Released(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    digest: str = Field(description="Of the ledger.")
+    digest: str = Field(description="The ledger's digest.")
     active: int
-    files: list[Path] = Field(description="Empty where nothing is removed any more: the base model is the result.")
+    files: list[Path] = Field(description="Empty if no removal is active: the base model is the result.")
     lora_note: str | None = Field(None, description="Why there is no LoRA.")
 
 
 class Revoked(Released):
-    """The same after a revocation."""
+    """What was written after a revocation."""
 
     revoked: list[LedgerEntry]
 
 
 @dataclass(frozen=True)
 class Release:
-    """Of which base model, and where to."""
+    """The base model of a ledger, and where its files are written."""
 
     model: str
-    """What the report calls the base model."""
+    """The base model's name in the report."""
     checkpoint: Checkpoint
     out: Path
     now: datetime
     delta_only: bool = False
     signer: Signer | None = None
 
-    def of(
+    def publish_and_commit(
         self,
         folder: LedgerFolder,
         change: Callable[[Ledger], Ledger],
@@ -60,16 +61,16 @@ class Release:
         edits: Sequence[TensorEdit],
         taken_back: Sequence[LedgerEntry] = (),
     ) -> Released:
-        """Publish what was solved, deliver it, and commit the ledger.
+        """Publish the edits, deliver the files, and commit the ledger.
 
         Args:
-            change: what was done to the ledger that the folder holds.
-            ledger: what that gave.
-            edits: solved for it; none for an empty one.
-            taken_back: what it no longer removes.
+            change: what was applied to the folder's ledger.
+            ledger: the result of the change.
+            edits: the ledger's edits; none for an empty ledger.
+            taken_back: the removals that the change revoked.
 
         Raises:
-            LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
+            LedgerError: the ledger was changed in the meantime. Nothing is delivered.
         """
         with tempfile.TemporaryDirectory() as name:
             staged = Path(name)
@@ -81,49 +82,74 @@ class Release:
     def publish(
         self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry], staged: Path
     ) -> AuditReport:
-        """As a request's edit is published; what is signed for is the ledger, which no single request made."""
-        updates, report = [done.update for done in edits], self.draft(ledger, edits, taken_back)
-        signing = Signing(self.signer, ledger.attestation_parameters(taken_back))
+        """Write the bundle of a ledger. The attestation names the ledger, because no single request made the weights."""
+        digests = weights_digests(self.checkpoint)
+        solves = [anonymize(edit.record) for edit in edits]
+        report = ledger_report(
+            self.model, self.checkpoint, digests, ledger, solves, taken_back, job_id=OFFLINE_JOB_ID, created_at=self.now
+        )
+        updates, signing = (
+            [edit.update for edit in edits],
+            Signing(self.signer, ledger.attestation_parameters(taken_back)),
+        )
         return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
-    def draft(self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry]) -> AuditReport:
-        """The report. It names what was taken back, and nobody's removals."""
-        hidden: dict[str, list[object]] = {"feasibility": [], "foreseen": []}
-        return AuditReport(
-            job_id="offline",
-            created_at=self.now,
-            model=model_record(self.model, self.checkpoint, weights_digests(self.checkpoint)),
-            removals=[],
-            solves=[done.record.model_copy(update=hidden) for done in edits],
-            traces=[],
-            ledger=ledger.to_record(taken_back),
-            validation=None,
-            verdict=None,
-            limits=known_limits([], self.checkpoint.second_ways),
-            untested=not_tested(Validation(enabled=False)),
-            artifacts=[],
-            software=software(),
-        )
+
+def anonymize(record: SolveRecord) -> SolveRecord:
+    """Return a solve record without the fields that name removals or prompts."""
+    hidden: dict[str, list[object]] = {"feasibility": [], "foreseen": []}
+    return record.model_copy(update=hidden)
+
+
+def ledger_report(
+    model_id: str,
+    checkpoint: Checkpoint,
+    digests: dict[str, str],
+    ledger: Ledger,
+    solves: Sequence[SolveRecord],
+    taken_back: Sequence[LedgerEntry],
+    *,
+    job_id: str,
+    created_at: datetime,
+) -> AuditReport:
+    """Return the report on a ledger's weights, without its list of files. It names revoked removals, but no active ones."""
+    return AuditReport(
+        job_id=job_id,
+        created_at=created_at,
+        model=model_record(model_id, checkpoint, digests),
+        removals=[],
+        solves=list(solves),
+        traces=[],
+        ledger=ledger.to_record(taken_back),
+        validation=None,
+        verdict=None,
+        limits=known_limits([], checkpoint.unedited_encoders),
+        untested=untested(Validation(enabled=False)),
+        artifacts=[],
+        software=software_versions(),
+    )
 
 
 def revoke(folder: LedgerFolder, names: Sequence[str], release: Release) -> Revoked:
-    """Take removals back: weights that never knew them, then a ledger that says so.
+    """Revoke removals: publish weights solved without them, then commit the ledger.
 
     Args:
         names: each a concept, a label, a digest or the beginning of one.
 
     Raises:
-        LedgerError: no active removal, or more than one, is called so, or the ledger was changed meanwhile.
+        LedgerError: a name matches no active removal or more than one, or the ledger was changed in the meantime.
     """
     folder.read()
     before = folder.read_for(release.checkpoint)
-    gone = [before.find(name) for name in dict.fromkeys(names)]
-    digests = {entry.digest for entry in gone}
+    revoked = [before.find(name) for name in dict.fromkeys(names)]
+    digests = {entry.digest for entry in revoked}
 
     def change(ledger: Ledger) -> Ledger:
         return ledger.without(digests, release.now)
 
     after = change(before)
-    edits = folder.solve(after, release.checkpoint, after.active[:1])  # feasibility costs time, and the report hides it
-    released = release.of(folder, change, after, edits, gone)
+    edits = folder.solve(
+        after, release.checkpoint, after.active[:1]
+    )  # one feasibility: it takes time, and is not reported
+    released = release.publish_and_commit(folder, change, after, edits, revoked)
     return Revoked(**dict(released), revoked=list(after.revoked[len(before.revoked) :]))

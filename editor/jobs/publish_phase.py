@@ -1,126 +1,109 @@
-"""The publish phase: write the artifacts and the report, and deliver them."""
+"""The publish phase: write the bundle, with the report last."""
 
-import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from api_schemas.report import AuditReport, CollateralRecord, SolveRecord
-from editor.io.atomic import write_bytes
-from editor.jobs.attack_phase import attacked
-from editor.jobs.context import JobContext
-from editor.jobs.edit_phase import edited, updates
-from editor.jobs.trace_phase import traced
-from editor.jobs.validate_phase import kept_pictures, refused, validation_of, verdict
-from editor.ledger import Ledger, LedgerFolder
-from editor.publishing import export
-from editor.publishing.attestation.keys import open_signer
-from editor.publishing.bundle import Signing, publish, publish_withheld
-from editor.publishing.deployment.canaries import canaries
-from editor.publishing.export import ArtifactFile, published_report
-from editor.publishing.filenames import DELTA
-from editor.publishing.forecast_calibration import collateral, forecasts
-from editor.publishing.limitations import known_limits, not_tested
-from editor.publishing.provenance import model_record, software
-from editor.publishing.redaction import salted
+from api_schemas.edits import EditRequest
+from api_schemas.report import AuditReport, CollateralRecord, TraceRecord
+from editor.jobs.edit_phase import EditResult
+from editor.jobs.model import Model
+from editor.jobs.validate_phase import ValidationResult
+from editor.methods.tensor_update import TensorUpdate
+from editor.publishing.attestation.keys import Signer
+from editor.publishing.bundle import Signing, publish, publish_redacted
+from editor.publishing.deployment.canaries import make_canaries
+from editor.publishing.forecast_calibration import calibrate, forecast_drops
+from editor.publishing.limitations import known_limits, untested
+from editor.publishing.provenance import model_record, software_versions
+from editor.publishing.redaction import salted_digest
 
 
-def run_publish(context: JobContext) -> None:
-    """Write the artifacts and, last, the report that lists them."""
-    context.progress("publish", 0.0, "writing the files")
-    withhold = context.request.withhold_names
-    published = partial(publish_withheld, salt=salt_of(context)) if withhold else publish
-    published(
-        draft(context),
-        updates(context),
-        context.model_dir,
-        kept_pictures(context.workdir / "sheets"),
-        context.out,
-        full=not context.delta_only,
-        signing=signing(context),
+@dataclass(frozen=True)
+class Destination:
+    """Where a bundle is written, and on whose behalf."""
+
+    out: Path
+    job_id: str
+    created_at: datetime
+    signer: Signer | None
+    """None: the bundle is not signed."""
+    salt: str
+    """Hexadecimal; hides names and digests if the request withholds names."""
+    full_weights: bool = True
+
+
+def run_publish(
+    request: EditRequest,
+    model: Model,
+    edit: EditResult,
+    traces: Sequence[TraceRecord],
+    validation: ValidationResult,
+    to: Destination,
+) -> AuditReport:
+    """Write the bundle and return its report. Running this again writes the same bytes."""
+    updates = edit.updates(model.checkpoint)
+    write = partial(publish_redacted, salt=to.salt) if request.withhold_names else publish
+    return write(
+        draft_report(request, model, edit, updates, traces, validation, to),
+        updates,
+        model.path,
+        validation.sheets,
+        to.out,
+        full=to.full_weights,
+        signing=Signing(to.signer, signed_parameters(request, to.salt)),
     )
-    context.progress("publish", 1.0, "written")
 
 
-def salt_of(context: JobContext) -> str:
-    """Random, and the same when the phase is run again."""
-    path = context.workdir / "salt"
-    if not path.is_file():
-        write_bytes(path, secrets.token_hex(32).encode())
-    return path.read_text()
-
-
-def signing(context: JobContext) -> Signing:
-    """Who signs, and the request as it was accepted; where names are withheld, its salted digest."""
-    request = context.request
+def signed_parameters(request: EditRequest, salt: str) -> dict[str, Any]:
+    """Return the request for the attestation; if names are withheld, only its salted digest."""
     if request.withhold_names:
-        parameters: dict[str, Any] = {"requestDigest": salted(salt_of(context), request.digest())}
-    else:
-        parameters = {"request": request.model_dump(mode="json")}
-    return Signing(open_signer(context.signing_dir, context.now), parameters)
+        return {"requestDigest": salted_digest(salt, request.digest())}
+    return {"request": request.model_dump(mode="json")}
 
 
-def draft(context: JobContext) -> AuditReport:
-    """The report, but for its list of files."""
-    done, refusal = edited(context), refused(context)
+def draft_report(
+    request: EditRequest,
+    model: Model,
+    edit: EditResult,
+    updates: Sequence[TensorUpdate],
+    traces: Sequence[TraceRecord],
+    validation: ValidationResult,
+    to: Destination,
+) -> AuditReport:
+    """Return the report without its list of files."""
     return AuditReport(
-        job_id=context.job_id,
-        created_at=context.now,
-        model=model_record(context.request.model, context.checkpoint, context.files),
-        removals=done.removals,
-        solves=done.solves,
-        canaries=canaries(context.checkpoint, done.removals, updates(context), layers_of(done.solves)),
-        collateral=collateral_of(context),
-        traces=traced(context),
-        ledger=done.ledger.to_record() if done.ledger and not refusal else None,
-        validation=validation_of(context),
-        verdict=verdict(context),
-        **dict(attacked(context)),
-        limits=known_limits(done.removals, context.checkpoint.second_ways),
-        untested=not_tested(context.request.validation, features_read=attacked(context).features is not None),
-        refused=refusal,
+        job_id=to.job_id,
+        created_at=to.created_at,
+        model=model_record(request.model, model.checkpoint, model.digests),
+        removals=edit.removals,
+        solves=edit.solves,
+        canaries=make_canaries(model.checkpoint, edit.removals, updates, edit.layers),
+        collateral=calibrate_forecast(model, edit, updates, validation),
+        traces=list(traces),
+        ledger=edit.ledger.to_record() if edit.ledger and not validation.refusal else None,
+        validation=validation.validation,
+        verdict=validation.verdict,
+        attacks=validation.attacks,
+        detectors=validation.detectors,
+        features=validation.features,
+        limits=known_limits(edit.removals, model.checkpoint.unedited_encoders),
+        untested=untested(request.validation, features_read=validation.features is not None),
+        refused=validation.refusal,
         artifacts=[],
-        software=software(),
+        software=software_versions(),
     )
 
 
-def layers_of(solves: Sequence[SolveRecord]) -> dict[str, int]:
-    """The layer of each tensor."""
-    return {solve.tensor: solve.layer for solve in solves}
-
-
-def collateral_of(context: JobContext) -> CollateralRecord | None:
-    """Foreseen against measured, where pictures were drawn."""
-    validation, layers = validation_of(context), layers_of(edited(context).solves)
-    if validation is None:
+def calibrate_forecast(
+    model: Model, edit: EditResult, updates: Sequence[TensorUpdate], validation: ValidationResult
+) -> CollateralRecord | None:
+    """Compare the forecast collateral damage with the measured one. Return None without validation."""
+    measured = validation.validation
+    if measured is None:
         return None
-    told = forecasts(context.checkpoint, context.builders, updates(context), layers, validation)
-    return collateral(validation, told)
-
-
-def published(context: JobContext) -> AuditReport:
-    """The publish phase's result."""
-    return published_report(context.out)
-
-
-def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
-    """Every published file, the report last."""
-    return export.artifacts(context.out)
-
-
-def deliver(context: JobContext, out: Path) -> list[Path]:
-    """Copy the artifacts to a folder, the report last: a folder with a ``report.json`` is complete. Then the ledger says so.
-
-    Raises:
-        LedgerError: somebody else changed the ledger meanwhile. Nothing is delivered then.
-    """
-    ledger = edited(context).ledger
-    if not (context.ledger and ledger) or refused(context):
-        return export.deliver(context.out, context.model_dir, out)
-
-    def change(now: Ledger) -> Ledger:
-        return now.add(context.entries)
-
-    with LedgerFolder(context.ledger).transaction(context.checkpoint, change, ledger, context.out / DELTA):
-        return export.deliver(context.out, context.model_dir, out)
+    foreseen = forecast_drops(model.checkpoint, model.prompt_builders, list(updates), edit.layers, measured)
+    return calibrate(measured, foreseen)

@@ -1,19 +1,19 @@
-"""Taking removals back as a job: weights that never knew them, solved from the original over what still holds.
+"""A revocation as a job: solve the ledger without the revoked removals, and publish the result.
 
-The ledger that the worker hands over is the one after the revocation; what it lists as revoked is what this job takes back.
-Where nothing holds any more the base model is the result, and the signed report is all that is published.
+The ledger that the worker hands over is the one after the revocation; its revoked entries are the ones that this job revokes.
+If no removal is active any more, the base model is the result, and only the signed report is published.
 """
 
-from safetensors.torch import save
+from dataclasses import dataclass
+from functools import cached_property
 
-from api_schemas.report import Verdict
-from editor.io.atomic import write_bytes
+from api_schemas.report import AuditReport, Verdict
 from editor.jobs import artifacts
-from editor.jobs.context import JobContext, finished, keep
-from editor.jobs.edit_phase import Edited, edited, updates
-from editor.jobs.publish_phase import draft
-from editor.jobs.trace_phase import Traces
-from editor.jobs.validate_phase import MaybeValidation
+from editor.jobs.context import JobContext
+from editor.jobs.edit_phase import EditResult, pack_factors
+from editor.jobs.job import Job
+from editor.jobs.ledger_release import anonymize, ledger_report
+from editor.jobs.model import Model
 from editor.ledger import Ledger, LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import open_signer
@@ -24,43 +24,74 @@ PHASES: tuple[str, ...] = ("edit", "publish")
 __all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
 
 
+@dataclass(frozen=True)
+class RevocationJob(Job):
+    """The phases of a revocation. Each phase returns its stored result, or computes and stores it."""
+
+    @cached_property
+    def folder(self) -> LedgerFolder:
+        """The ledger that was handed over."""
+        assert self.context.ledger, "a revocation has a ledger"
+        return LedgerFolder(self.context.ledger)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger after the revocation."""
+        return self.folder.read_for(self.model.checkpoint)
+
+    def edit(self) -> EditResult:
+        """Solve for the removals that are still active."""
+        return self.phases.run("edit", EditResult, self._run_edit)
+
+    def publish(self) -> AuditReport:
+        """Write the bundle and return its report, which names the revoked removals."""
+        return self.published_report() if self.is_finished("publish") else self._run_publish()
+
+    def _run_edit(self) -> EditResult:
+        self.context.progress("edit", 0.0, "solving for the active removals")
+        return run_edit(self.model, self.folder, self.ledger)
+
+    def _run_publish(self) -> AuditReport:
+        context, edit = self.context, self.edit()
+        context.progress("publish", 0.0, "writing the files")
+        report = ledger_report(
+            context.request.model,
+            self.model.checkpoint,
+            self.model.digests,
+            self.ledger,
+            edit.solves,
+            self.ledger.revoked,
+            job_id=context.job_id,
+            created_at=context.now,
+        )
+        signing = Signing(
+            open_signer(context.signing_dir, context.now), self.ledger.attestation_parameters(self.ledger.revoked)
+        )
+        if not edit.solves:
+            return publish_report(report, [], context.out, signing)
+        return publish(report, edit.updates(self.model.checkpoint), self.model.path, [], context.out, signing=signing)
+
+
+def run_edit(model: Model, folder: LedgerFolder, ledger: Ledger) -> EditResult:
+    """Solve for the active removals of a ledger. The result names none of them."""
+    edits = folder.solve(
+        ledger, model.checkpoint, ledger.active[:1]
+    )  # one feasibility: it takes time, and is not reported
+    solves = [anonymize(edit.record) for edit in edits]
+    return EditResult(removals=[], solves=solves, factors=pack_factors(edits), ledger=ledger)
+
+
 def run_phase(phase: str, context: JobContext) -> None:
-    """Run one phase. Running it again changes nothing but the time it takes."""
-    {"edit": run_edit, "publish": run_publish}[phase](context)
+    """Run one phase, unless its result is stored already."""
+    job = RevocationJob(context)
+    {"edit": job.edit, "publish": job.publish}[phase]()
 
 
-def run_edit(context: JobContext) -> None:
-    """Solve for what still holds."""
-    context.progress("edit", 0.0, "solving for what still holds")
-    folder, ledger = held(context)
-    edits = folder.solve(ledger, context.checkpoint, ledger.active[:1])  # feasibility costs time, and is nobody's here
-    factors = {f"{i}.{side}": getattr(done.update, side) for i, done in enumerate(edits) for side in ("up", "down")}
-    write_bytes(context.workdir / "edit.safetensors", save(factors))
-    keep(context, "trace", Traces([]))
-    keep(context, "validate", MaybeValidation(None))
-    nobodys: dict[str, list[object]] = {"feasibility": [], "foreseen": []}
-    solves = [done.record.model_copy(update=nobodys) for done in edits]
-    keep(context, "edit", Edited(removals=[], solves=solves, ledger=ledger))
-
-
-def run_publish(context: JobContext) -> None:
-    """Write the artifacts and, last, the report that lists them and names what was taken back."""
-    context.progress("publish", 0.0, "writing the files")
-    _, ledger = held(context)
-    report = draft(context).model_copy(update={"ledger": ledger.to_record(ledger.revoked)})
-    signing = Signing(open_signer(context.signing_dir, context.now), ledger.attestation_parameters(ledger.revoked))
-    if edited(context).solves:
-        publish(report, updates(context), context.model_dir, [], context.out, signing=signing)
-    else:
-        publish_report(report, [], context.out, signing)
-
-
-def held(context: JobContext) -> tuple[LedgerFolder, Ledger]:
-    """The ledger that was handed over."""
-    assert context.ledger, "a revocation has a ledger"
-    folder = LedgerFolder(context.ledger)
-    return folder, folder.read_for(context.checkpoint)
+def finished(phase: str, context: JobContext) -> bool:
+    """Whether the result of a phase is stored."""
+    return RevocationJob(context).is_finished(phase)
 
 
 def verdict(context: JobContext) -> Verdict | None:
-    """Nothing was measured: these are weights that were never asked for."""
+    """Return None: a revocation measures nothing."""
+    return None

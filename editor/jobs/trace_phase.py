@@ -1,54 +1,68 @@
-"""The trace phase: where the encoder keeps each concept."""
+"""The trace phase: locate each concept in the text encoder."""
 
-from pydantic import RootModel
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
 
-from api_schemas.conflicts import Conflict
+from pydantic import Field
+
+from api_schemas.edits import EditRequest
+from api_schemas.gates import Policy
 from api_schemas.report import TraceRecord
 from editor.checkpoints.load_transformers import load_module
 from editor.generation.sampling import check_supported_pipeline
-from editor.jobs.context import JobContext, keep
+from editor.io.progress import ProgressCallback
+from editor.jobs.edit_phase import LedgerJoin
+from editor.jobs.model import Model
+from editor.jobs.phase_store import PhaseResult
 from editor.judging.attacks import load_attacks
 from editor.judging.detectors import load_detectors
-from editor.judging.policies import resolve_policy
-from editor.ledger import Ledger, LedgerFolder
+from editor.judging.judge import Judge
+from editor.prompts import ResolvedRemoval
 from editor.publishing.attestation.keys import open_signer
 from editor.tracing.default_trace import trace_removal
 
-GATES = "gates"
-"""The gates, as they were fixed before anything was measured."""
-Traces = RootModel[list[TraceRecord]]
+
+class TraceResult(PhaseResult):
+    """The result of the trace phase."""
+
+    policy: Policy
+    """The gates, fixed before anything is measured."""
+    traces: list[TraceRecord] = Field(default_factory=list)
+    """Empty without validation: there is no judge to read out the effects with."""
 
 
-def run_trace(context: JobContext) -> None:
-    """Trace each concept; without validation there is no judge to read out by, and nothing is traced.
+def check_prerequisites(
+    request: EditRequest, model: Model, joined: LedgerJoin | None, signing_dir: Path | None, now: datetime
+) -> None:
+    """Raise EditorError if a later phase could not run, before any work is done.
 
-    A ledger that would not take the removals says so first, and so do a model that can't be drawn with, a key that can't sign,
-    and attacks and detectors that are not installed here.
+    Checks that images can be generated with the model, that the ledger accepts the removals, that the signing key is usable,
+    and that the requested attacks and detectors are installed.
     """
-    if context.request.validation.enabled:
-        check_supported_pipeline(context.checkpoint.path)
-    in_ledger(context)
-    open_signer(context.signing_dir, context.now)
-    load_attacks(context.request.validation.attacks)
-    load_detectors(context.request.validation.detectors)
-    keep(context, GATES, resolve_policy(context.request.validation))
-    traces = []
-    if context.request.validation.enabled:
-        encoder = load_module(context.source)
-        for index, removal in enumerate(context.removals):
-            tick = context.tick("trace", f"tracing {removal.concept.name}")
-            seed = context.request.seed
-            traces.append(trace_removal(encoder, context.builder, context.judge, context.removals, index, seed, tick))
-    keep(context, "trace", Traces(traces))
+    if request.validation.enabled:
+        check_supported_pipeline(model.path)
+    if joined:
+        joined.updated_ledger(model.checkpoint)
+    open_signer(signing_dir, now)
+    load_attacks(request.validation.attacks)
+    load_detectors(request.validation.detectors)
 
 
-def in_ledger(context: JobContext) -> tuple[Ledger | None, list[Conflict]]:
-    """The ledger as it will stand, if there is one, and what gets in the request's way there."""
-    if context.ledger is None:
-        return None, []
-    return LedgerFolder(context.ledger).preview_add(context.checkpoint, context.entries)
+def run_trace(
+    model: Model,
+    removals: Sequence[ResolvedRemoval],
+    judge: Judge,
+    seed: int,
+    progress: Callable[[str], ProgressCallback],
+) -> list[TraceRecord]:
+    """Trace each concept through the first text encoder.
 
-
-def traced(context: JobContext) -> list[TraceRecord]:
-    """The trace phase's result."""
-    return Traces.model_validate_json(context.result("trace").read_bytes()).root
+    Args:
+        progress: from a message to the callback that reports finished fractions under it.
+    """
+    encoder = load_module(model.first_encoder)
+    return [
+        trace_removal(encoder, model.prompts, judge, removals, index, seed, progress(f"tracing {removal.concept.name}"))
+        for index, removal in enumerate(removals)
+    ]

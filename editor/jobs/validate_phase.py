@@ -1,114 +1,90 @@
-"""The validate phase: draw before and after, judge until every gate is settled, and keep sample sheets."""
+"""The validate phase: generate images with the base and the edited model, evaluate the gates, attack the edit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from pydantic import RootModel
+from pydantic import Field
 
+from api_schemas.attacks import AttackRecord
+from api_schemas.detectors import DetectorRecord
+from api_schemas.edits import EditRequest
+from api_schemas.feature_scores import FeatureScores
 from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord, Validation, Verdict
-from editor.generation.config import Sampler, native_precision
-from editor.generation.sampling import ImageCache, load_pipeline
-from editor.io.atomic import write_bytes
 from editor.io.plotting import Picture
-from editor.jobs.attack_phase import run_attacking
-from editor.jobs.context import JobContext, keep
-from editor.jobs.edit_phase import edited, updates
-from editor.jobs.trace_phase import GATES
+from editor.io.progress import ProgressCallback
+from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
+from editor.jobs.model import Model
+from editor.jobs.phase_store import PhaseResult
+from editor.judging.attacks import load_attacks, run_attacks
 from editor.judging.encoder_drift import measure_drift
-from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, plan_evaluations, run_evaluations
+from editor.judging.evaluation import ImagePairGenerator, plan_evaluations, run_evaluations
 from editor.judging.gates import combine_verdicts
-from editor.judging.policies import resolve_policy
+from editor.judging.judge import Judge
 from editor.judging.prompt_groups import request_groups
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
-from editor.ledger import all_active_removals
-
-MaybeValidation = RootModel[Validation | None]
+from editor.prompts import ResolvedRemoval
 
 
-def run_validate(context: JobContext) -> None:
-    """Draw, judge, keep the sheets. Images are kept as they are drawn: a job that was killed goes on where it was."""
-    asked = context.request.validation
-    if not asked.enabled:
-        keep(context, "validate", MaybeValidation(None))
-        return
-    policy, trials, easel = gates(context), planned_trials(context), easel_of(context)
-    seeds = [context.request.seed + i for i in range(asked.seeds)]
-    tick, level = context.tick("validate", "drawing"), 1 - policy.confidence
-    drawn = run_evaluations(trials, context.judge, easel, seeds, level, asked.sequential, tick)
-    record = SamplerRecord(scheduler=type(easel.pipeline.scheduler).__name__, seeds=seeds, **asdict(easel.sampler))
-    moved = measure_drift(easel.pipeline, easel.updates, [trial.group for trial in trials])
-    found = make_validation(trials, drawn, context.judge, record, policy, asked.policy, moved)
-    asked_for = [prompt for trial in trials if trial.group.name == "target" for prompt in trial.scored_group.prompts]
-    run_attacking(context, easel, drawn, asked_for, context.tick("validate", "attacking"))
-    keep_pictures(
-        context.workdir / "sheets", make_sample_sheets([trial.scored_group for trial in trials], drawn, seeds[0])
+class ValidationResult(PhaseResult):
+    """The result of the validate phase; empty if the request turns validation off."""
+
+    validation: Validation | None = None
+    attacks: list[AttackRecord] = Field(default_factory=list)
+    detectors: list[DetectorRecord] = Field(default_factory=list)
+    features: FeatureScores | None = None
+    sheets: list[Picture] = Field(default_factory=list)
+    """Sample sheets: images of the same prompts before and after the edit."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict over all gates; None without validation."""
+        return combine_verdicts([check.outcome for check in self.validation.checks]) if self.validation else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the publish policy withholds the weights; None if it allows them."""
+        if self.validation is None or self.validation.publish_policy == "always" or self.verdict == "passed":
+            return None
+        return f"No weights were published: the policy requires the verdict “passed”, and it is “{self.verdict}”."
+
+
+def run_validate(
+    request: EditRequest,
+    model: Model,
+    removals: Sequence[ResolvedRemoval],
+    removed: Sequence[ResolvedRemoval],
+    policy: Policy,
+    judge: Judge,
+    images: ImagePairGenerator,
+    progress: Callable[[str], ProgressCallback],
+) -> ValidationResult:
+    """Evaluate the edit against the policy's gates, then run the requested attacks, detectors and feature scores.
+
+    Args:
+        removed: all concepts that the edited weights no longer generate, the ledger's included.
+        images: generates images with the base and the edited model. It caches them, so an interrupted validation continues
+            where it stopped.
+        progress: from a message to the callback that reports finished fractions under it.
+    """
+    options = request.validation
+    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, removed, prompts=options.prompts)
+    evaluations = plan_evaluations(groups, policy.gates, request.seed)
+    seeds = [request.seed + i for i in range(options.seeds)]
+    generated = run_evaluations(
+        evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, progress("drawing")
     )
-    keep(context, "validate", MaybeValidation(found))
-
-
-def gates(context: JobContext) -> Policy:
-    """As they were fixed in the first phase."""
-    path = context.result(GATES)
-    return (
-        Policy.model_validate_json(path.read_bytes()) if path.is_file() else resolve_policy(context.request.validation)
+    sampler = SamplerRecord(scheduler=type(images.pipeline.scheduler).__name__, seeds=seeds, **asdict(images.sampler))
+    moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])
+    evaluated = [evaluation.scored_group for evaluation in evaluations]
+    targets = [prompt for group in evaluated if group.name == "target" for prompt in group.prompts]
+    needs_contexts = bool(load_attacks(options.attacks)) or options.features
+    contexts = attack_contexts(model, removals, removed, judge, images) if needs_contexts else []
+    return ValidationResult(
+        validation=make_validation(evaluations, generated, judge, sampler, policy, options.policy, moved),
+        attacks=run_attacks(contexts, options.attacks, request.seed, progress("attacking")),
+        detectors=run_detectors(options.detectors, generated, targets),
+        features=score_all_features(model, contexts, request.seed) if options.features else None,
+        sheets=make_sample_sheets(evaluated, generated, seeds[0]),
     )
-
-
-def planned_trials(context: JobContext) -> list[GroupEvaluation]:
-    """The prompts of each group, and what they must show."""
-    asked = context.request.validation
-    removed = all_active_removals(context.removals, context.entries, edited(context).ledger, context.builder)
-    groups = request_groups(
-        context.builder, context.judge, context.removals, asked.retain_prompts, removed, prompts=asked.prompts
-    )
-    return plan_evaluations(groups, gates(context).gates, context.request.seed)
-
-
-def easel_of(context: JobContext) -> ImagePairGenerator:
-    """The model before and after, with the images that are there already."""
-    asked = context.request.validation
-    sampler = Sampler(asked.steps, asked.guidance, native_precision())
-    before = ImageCache(context.cache_dir / "images", context.model_digest)
-    after = ImageCache(context.workdir / "images", context.job_id)
-    return ImagePairGenerator(load_pipeline(context.model_dir), updates(context), sampler, before, after)
-
-
-def validation_of(context: JobContext) -> Validation | None:
-    """The validate phase's result."""
-    return MaybeValidation.model_validate_json(context.result("validate").read_bytes()).root
-
-
-def verdict(context: JobContext) -> Verdict | None:
-    """What the gates add up to; None without validation."""
-    validation = validation_of(context)
-    return combine_verdicts([check.outcome for check in validation.checks]) if validation else None
-
-
-def refused(context: JobContext) -> str | None:
-    """Why the weights are not published: the verdict is not what the policy asks for. None: they are."""
-    validation = validation_of(context)
-    if validation is None or validation.publish_policy == "always" or verdict(context) == "passed":
-        return None
-    return f"No weights were published: the verdict is {verdict(context)}, and the policy publishes only what passed."
-
-
-Captions = RootModel[list[tuple[str, str, str]]]
-"""Name, caption and alternative text of kept pictures."""
-
-
-def keep_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Write pictures and their captions."""
-    for picture in pictures:
-        write_bytes(folder / f"{picture.name}.png", picture.png)
-    captions = Captions([(picture.name, picture.caption, picture.alt) for picture in pictures])
-    write_bytes(folder / "captions.json", captions.model_dump_json().encode())
-
-
-def kept_pictures(folder: Path) -> list[Picture]:
-    """Read them back; none where nothing was drawn."""
-    path = folder / "captions.json"
-    captions = Captions.model_validate_json(path.read_bytes()).root if path.is_file() else []
-    return [Picture(name, (folder / f"{name}.png").read_bytes(), caption, alt) for name, caption, alt in captions]

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from editor.checkpoints import file_digest
 from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
+from editor.io.digests import file_digest
 from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, list_names, load
 from editor.prompts import Profile

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from editor.checkpoints import file_digest, open_checkpoint, weight_files
+from editor.checkpoints import open_checkpoint, weight_files
 from editor.checkpoints.safetensors_header import read_layout
-from editor.checkpoints.tensor_reader import TensorFile, tensor_digest
+from editor.checkpoints.tensor_reader import TensorFile
 from editor.errors import JudgeError
+from editor.io.digests import file_digest, tensor_digest
 
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")
 MIN_MATRIX_DIMS = 2

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image as Pillow
 
 from editor.generation.config import ImageSpec
-from editor.io.plotting import Pair, Picture, sample_sheet
+from editor.io.plotting import ImagePair, Picture, sample_sheet
 from editor.judging.evaluation import GeneratedImages
 from editor.judging.prompt_groups import PromptGroup
 from editor.prompts.templates import evenly_spaced
@@ -31,6 +31,6 @@ def make_sample_sheet(group: PromptGroup, generated: GeneratedImages, seed: int)
     for prompt in evenly_spaced(group.prompts, PAIRS_PER_SHEET):
         spec = ImageSpec(prompt, seed)
         before, after = (Pillow.fromarray(images[spec]) for images in (generated.before, generated.after))
-        pairs.append(Pair(prompt, before, after))
+        pairs.append(ImagePair(prompt, before, after))
     number = "" if group.removal is None else f"-{group.removal}"
     return sample_sheet(f"samples-{group.name}{number}", CAPTIONS[group.name], pairs)

@@ -1,1 +1,1 @@
-"""Publish an edit: delta, LoRA and full weights, the model card, the figures, the report, and the signature on it all."""
+"""Publish an edit: delta, LoRA, full weights, model card, figures, report and attestation."""

@@ -1,6 +1,5 @@
-"""Publish an edit into a folder: delta, LoRA, model card, figures, report, and how the full weights are put together."""
+"""Write the bundle of an edit: delta, LoRA, model card, figures, report, and the overlays of the full weights."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,47 +10,47 @@ from pydantic import RootModel
 
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
-from editor.checkpoints.safe_paths import file_digest
 from editor.io.atomic import write_bytes
-from editor.io.plotting import Figure, Picture, file_of
+from editor.io.digests import file_digest, sha256_hex
+from editor.io.plotting import Figure, Picture, figure_file
 from editor.methods.tensor_update import TensorUpdate
-from editor.publishing.apply import check_file, patches
-from editor.publishing.attestation.dsse import bundle, seal
+from editor.publishing.apply import check_file, plan_patches
+from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer
-from editor.publishing.attestation.statements import statements
-from editor.publishing.charts import charts
+from editor.publishing.attestation.statements import make_statements
+from editor.publishing.charts import make_charts
 from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.filenames import (
     ATTESTATION,
-    CARD,
     DELTA,
+    MODEL_CARD,
     OVERLAYS,
-    PAGE,
-    PRINT,
-    PRIVATE_PAGE,
     PRIVATE_REPORT,
+    PRIVATE_REPORT_HTML,
     REPORT,
+    REPORT_HTML,
+    REPORT_PDF,
 )
-from editor.publishing.html import render
-from editor.publishing.lora import pointless, write_loras
-from editor.publishing.model_card import render_card
+from editor.publishing.html import render_html
+from editor.publishing.lora import reason_against_lora, write_loras
+from editor.publishing.model_card import render_model_card
 from editor.publishing.overlay import segments_digest
-from editor.publishing.pdf import print_out
-from editor.publishing.redaction import PrivateReport, withheld
-from editor.publishing.sidecar_files import companions
+from editor.publishing.pdf import render_pdf
+from editor.publishing.redaction import PrivateReport, redact_report
+from editor.publishing.sidecar_files import sidecar_files
 
 Overlays = RootModel[dict[str, Overlay]]
-"""By the files' names."""
+"""By file name."""
 
 
 @dataclass(frozen=True)
 class Signing:
-    """Who signs what is published, and what was asked for."""
+    """The key that signs a bundle, and the parameters that the attestation records."""
 
     signer: Signer | None = None
-    """None: nothing is signed, and the report says so."""
+    """None: the bundle is not signed, and the report says so."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """SLSA's external parameters, as :func:`editor.publishing.attestation.statements.provenance` puts them down."""
+    """The external parameters of the SLSA provenance, such as the request."""
 
 
 UNSIGNED = Signing()
@@ -67,48 +66,48 @@ def publish(
     full: bool = True,
     signing: Signing = UNSIGNED,
 ) -> AuditReport:
-    """Write everything into ``out_dir`` and return the report with its artifacts filled in.
+    """Write a bundle into ``out_dir`` and return its report, with the artifacts filled in.
 
-    The report comes last: a folder with a ``report.json`` is complete. It names every file but itself and the attestation,
-    which is over the report too. Publishing again gives the same bytes, so an interrupted run is simply repeated. Full
-    weights are listed with their digests, but not written: :func:`published_overlays` tells how they are put together.
+    The report is written last: a folder with a ``report.json`` is complete. It lists every file except itself and the
+    attestation, which covers the report. Publishing again gives the same bytes, so an interrupted run is simply repeated. Full
+    weights are listed with their digests, but not written; see :func:`read_overlays`.
 
     Args:
-        report: complete but for ``artifacts``, ``lora_note``, ``signed_by`` and ``tensors``.
-        updates: what changes, and in which files of the model.
+        report: complete except for ``artifacts``, ``lora_note``, ``signed_by`` and ``tensors``.
+        updates: the tensor updates.
         model: the base model: its folder, or its single file.
-        figures: sample sheets, named ``samples…``; those that the report's own numbers make are added here.
-        out_dir: is made if need be; other files in it stay as they are.
-        full: whether full weights are published too.
-        signing: who signs.
+        figures: sample sheets, named ``samples…``. Charts of the report's numbers are added to them.
+        out_dir: created if it does not exist; other files in it are left alone.
+        full: whether to publish full weights too.
+        signing: the signing key, and the parameters to attest.
 
     Raises:
-        PublishingError: a base file is not the one in ``report.model.files``, or not the one that ``updates`` are for.
+        PublishingError: a base file differs from the one in ``report.model.files`` or from the one that was edited.
     """
     if report.refused:
         return publish_report(report, figures, out_dir, signing)
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
     overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}
     write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
-    pictures: list[Figure] = [*figures, *charts(report)]
+    pictures: list[Figure] = [*figures, *make_charts(report)]
     files: dict[str, str] = (
-        {DELTA: "delta"} | write_configs(model, overlays, out_dir) | write_pictures(pictures, out_dir)
+        {DELTA: "delta"} | write_configs(model, overlays, out_dir) | write_figures(pictures, out_dir)
     )
-    note = pointless(updates)
+    note = reason_against_lora(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
     facts = {
         "lora_note": note,
         "tensors": [tensor_record(update) for update in updates],
         "signed_by": signing.signer.keyid if signing.signer else None,
-        "artifacts": records(out_dir, files, overlays),
+        "artifacts": artifact_records(out_dir, files, overlays),
     }
-    report = write_texts(report.model_copy(update=facts), pictures, out_dir, files, overlays)
-    finish(report, signing, out_dir)
+    report = write_documents(report.model_copy(update=facts), pictures, out_dir, files, overlays)
+    write_report(report, signing, out_dir)
     return report
 
 
-def publish_withheld(
+def publish_redacted(
     report: AuditReport,
     updates: Sequence[TensorUpdate],
     model: Path,
@@ -119,83 +118,89 @@ def publish_withheld(
     full: bool = True,
     signing: Signing = UNSIGNED,
 ) -> AuditReport:
-    """:func:`publish` without names, and beside it the private report, which has them and the sample sheets.
+    """Publish without names, and write the private report, which has the names and the sample sheets; see :func:`publish`.
 
     Args:
-        salt: hexadecimal; the same again gives the same bytes.
+        salt: hexadecimal. The same salt gives the same bytes.
     """
     whole = report.model_copy(update={"tensors": [tensor_record(update) for update in updates]})
     private = PrivateReport(salt=salt, report=whole)
     write_bytes(out_dir / PRIVATE_REPORT, private.model_dump_json(indent=2).encode())
-    write_bytes(out_dir / PRIVATE_PAGE, render(whole, [*figures, *charts(whole)]).encode())
-    return publish(withheld(report, salt), updates, model, [], out_dir, full=full, signing=signing)
+    write_bytes(out_dir / PRIVATE_REPORT_HTML, render_html(whole, [*figures, *make_charts(whole)]).encode())
+    return publish(redact_report(report, salt), updates, model, [], out_dir, full=full, signing=signing)
 
 
 def publish_report(
     report: AuditReport, figures: Sequence[Figure], out_dir: Path, signing: Signing = UNSIGNED
 ) -> AuditReport:
-    """The report alone, where no weights are published; see :func:`publish`."""
+    """Write the report only, if no weights are published; see :func:`publish`."""
     write_bytes(out_dir / OVERLAYS, Overlays({}).model_dump_json().encode())
-    pictures: list[Figure] = [*figures, *charts(report)]
-    files = write_pictures(pictures, out_dir)
+    pictures: list[Figure] = [*figures, *make_charts(report)]
+    files = write_figures(pictures, out_dir)
     facts = {
         "signed_by": signing.signer.keyid if signing.signer else None,
-        "artifacts": records(out_dir, files, {}),
+        "artifacts": artifact_records(out_dir, files, {}),
     }
-    report = write_texts(report.model_copy(update=facts), pictures, out_dir, files, {})
-    finish(report, signing, out_dir)
+    report = write_documents(report.model_copy(update=facts), pictures, out_dir, files, {})
+    write_report(report, signing, out_dir)
     return report
 
 
-def write_texts(
+def write_documents(
     report: AuditReport,
     pictures: Sequence[Figure],
     out_dir: Path,
     files: Mapping[str, str],
     overlays: Mapping[str, Overlay],
 ) -> AuditReport:
-    """The card, and the report for people on screen and in print; each lists what came before it."""
-    texts = ((CARD, "card", render_card), (PAGE, "report", render), (PRINT, "report", print_out))
-    for name, kind, written in texts if DELTA in files else texts[1:]:  # no card where there are no weights
-        content = written(report, pictures)
+    """Write the model card and the report as HTML and PDF; each lists the files written before it."""
+    documents = (
+        (MODEL_CARD, "card", render_model_card),
+        (REPORT_HTML, "report", render_html),
+        (REPORT_PDF, "report", render_pdf),
+    )
+    for name, kind, render in documents if DELTA in files else documents[1:]:  # without weights there is no model card
+        content = render(report, pictures)
         write_bytes(out_dir / name, content if isinstance(content, bytes) else content.encode())
         files = {**files, name: kind}
-        report = report.model_copy(update={"artifacts": records(out_dir, files, overlays)})
+        report = report.model_copy(update={"artifacts": artifact_records(out_dir, files, overlays)})
     return report
 
 
-def finish(report: AuditReport, signing: Signing, out_dir: Path) -> None:
-    """The attestation of everything and, last, the report for programs."""
+def write_report(report: AuditReport, signing: Signing, out_dir: Path) -> None:
+    """Write the attestation, which covers every file, and then ``report.json``."""
     published = report.model_dump_json(indent=2).encode()
     if signing.signer:
-        signed = [seal(one, signing.signer) for one in statements(report, signing.parameters, published)]
-        write_bytes(out_dir / ATTESTATION, bundle(signed))
+        envelopes = [
+            sign_statement(one, signing.signer) for one in make_statements(report, signing.parameters, published)
+        ]
+        write_bytes(out_dir / ATTESTATION, to_json_lines(envelopes))
     else:
         (out_dir / ATTESTATION).unlink(missing_ok=True)
     write_bytes(out_dir / REPORT, published)
 
 
-def published_overlays(out_dir: Path) -> dict[str, Overlay]:
-    """How each file that is published but not stored is put together."""
+def read_overlays(out_dir: Path) -> dict[str, Overlay]:
+    """Read how each file that is published but not stored is assembled."""
     return Overlays.model_validate_json((out_dir / OVERLAYS).read_bytes()).root
 
 
 def plan_overlays(report: AuditReport, model: Path, delta: Path) -> dict[str, Overlay]:
-    """The edited files, and other shards of the same weights as they are."""
-    plan = patches(model, delta)
-    overlays = {patch.name: overlay(report, patch.name, patch.base, delta, patch.segments) for patch in plan}
-    beside = companions(model, list(overlays)) if model.is_dir() else ()
-    for name in (name for name in beside if name.endswith(".safetensors")):
+    """Return the overlays of the edited files and of the unchanged shards of the same weights."""
+    plan = plan_patches(model, delta)
+    overlays = {patch.name: make_overlay(report, patch.name, patch.base, delta, patch.segments) for patch in plan}
+    sidecars = sidecar_files(model, list(overlays)) if model.is_dir() else ()
+    for name in (name for name in sidecars if name.endswith(".safetensors")):
         whole = Segment(source="base", start=0, end=(model / name).stat().st_size)
-        overlays[name] = overlay(report, name, model / name, delta, (whole,))
+        overlays[name] = make_overlay(report, name, model / name, delta, (whole,))
     return overlays
 
 
-def overlay(report: AuditReport, name: str, base: Path, delta: Path, segments: tuple[Segment, ...]) -> Overlay:
-    """One published file. Base and result are read once each, for their digests.
+def make_overlay(report: AuditReport, name: str, base: Path, delta: Path, segments: tuple[Segment, ...]) -> Overlay:
+    """Return the overlay of one file. The base and the result are read once each, for their digests.
 
     Raises:
-        PublishingError: the base is not the file that the report names.
+        PublishingError: the base file differs from the one in the report.
     """
     state = base.stat()
     check_file(base, report.model.files[name])
@@ -211,36 +216,36 @@ def overlay(report: AuditReport, name: str, base: Path, delta: Path, segments: t
 
 
 def write_configs(model: Path, overlays: Mapping[str, Overlay], out_dir: Path) -> dict[str, str]:
-    """The small files that full weights need beside them; returns name -> kind."""
-    names = companions(model, list(overlays)) if model.is_dir() else ()
+    """Write the configuration files that full weights need, and return name -> kind."""
+    names = sidecar_files(model, list(overlays)) if model.is_dir() else ()
     configs = [name for name in names if name.endswith(".json")]
     for name in configs:
         write_bytes(out_dir / name, (model / name).read_bytes())
     return dict.fromkeys(configs, "config")
 
 
-def write_pictures(pictures: Sequence[Figure], out_dir: Path) -> dict[str, str]:
-    """The figures as files; returns name -> kind."""
-    files = dict(file_of(picture) for picture in pictures)
+def write_figures(pictures: Sequence[Figure], out_dir: Path) -> dict[str, str]:
+    """Write the figures, and return name -> kind."""
+    files = dict(figure_file(picture) for picture in pictures)
     for name, content in files.items():
         write_bytes(out_dir / name, content)
     return dict.fromkeys(files, "figure")
 
 
 def edit_digest(report: AuditReport) -> str:
-    """sha256 over what decides the weights: base, removals in any order, method. Job and labels don't enter.
+    """Return the sha256 of what determines the weights: base model, removals in any order, method. Job and labels do not count.
 
-    An edit that belongs to a ledger goes by the ledger's digest: whoever came last, its weights are the same.
+    For an edit that belongs to a ledger this is the ledger's digest: the weights do not depend on the last request.
     """
     if report.ledger:
         return report.ledger.digest
     removals = sorted(removal.model_dump_json() for removal in report.removals)
     method = sorted((s.component, s.tensor, s.preset, s.preservation) for s in report.solves)
-    return hashlib.sha256(json.dumps([sorted(report.model.files.items()), removals, method]).encode()).hexdigest()
+    return sha256_hex(json.dumps([sorted(report.model.files.items()), removals, method]))
 
 
-def records(folder: Path, files: Mapping[str, str], overlays: Mapping[str, Overlay]) -> list[ArtifactRecord]:
-    """An entry for each file, given name -> kind, and for each that is not stored."""
+def artifact_records(folder: Path, files: Mapping[str, str], overlays: Mapping[str, Overlay]) -> list[ArtifactRecord]:
+    """Return a record of each stored file (name -> kind) and of each overlay, sorted by name."""
     stored = [
         ArtifactRecord(name=name, kind=kind, size=(folder / name).stat().st_size, sha256=file_digest(folder / name))
         for name, kind in files.items()

@@ -1,4 +1,4 @@
-"""Charts of the report's own numbers: where the concept is made, what was weighed up, all figures with their intervals."""
+"""Charts of the report's numbers: scores and gates with their intervals, attacks, forecast, traces, trade-off curves."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,33 +21,31 @@ from api_schemas.report import (
     TraceRecord,
     Validation,
 )
-from editor.io.plotting import INK, Chart, canvas, inked, svg
+from editor.io.plotting import INK, Chart, canvas, chart_style, svg
 from editor.publishing import report_text
 
-KINDS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
-GRID = "#8e8e93"
-BEFORE, AFTER = "#8e8e93", "#2f7de1"
-"""Told apart by shape as well, and readable on dark and light."""
-LIMIT = "#d1453b"
+SITE_LABELS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
+GRID_COLOUR = "#8e8e93"
+BEFORE_COLOUR, AFTER_COLOUR = "#8e8e93", "#2f7de1"
+"""Readable on dark and light pages. The markers differ in shape too."""
+THRESHOLD_COLOUR = "#d1453b"
 
 
-RECOGNISED = (
-    "How often the judge recognised what was asked for. Grey squares: before the edit; blue dots: after it. Lines span the "
-    "intervals."
+RECOGNITION_CAPTION = (
+    "How often the judge recognised what the prompt asks for. Grey squares: before the edit; blue dots: after it. Lines: "
+    "confidence intervals."
 )
-ATTACKED = (
-    "How often an attack brought the concept back. Grey squares: on the base model; blue dots: on the edited one."
+ATTACKS_CAPTION = "How often an attack brought the concept back. Grey squares: base model; blue dots: edited model."
+FORECAST_CAPTION = (
+    "Prompts about retained concepts, in bands of the forecast. Grey squares: forecast share of prompts that lose what they "
+    "ask for; blue dots: measured drop of the judge's accuracy."
 )
-FORESEEN = (
-    "Prompts about what must stay, in bands of what was foreseen of them. Grey squares: the foreseen share that loses what "
-    "it asks for; blue dots: how far the judge's accuracy really fell."
-)
-MEASURED = "What was measured (dots, with lines over their intervals), and the thresholds (red bars)."
+GATES_CAPTION = "Measured values (dots) with their confidence intervals (lines), and the thresholds (red bars)."
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A figure with its interval on a line of a forest plot."""
+class IntervalMark:
+    """A value and its confidence interval in a forest plot."""
 
     value: float
     low: float
@@ -55,143 +53,143 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of a forest plot; what there is of it is drawn."""
+class ForestRow:
+    """A row of a forest plot; absent parts are left out."""
 
     label: str
-    after: Bar
-    before: Bar | None = None
+    after: IntervalMark
+    before: IntervalMark | None = None
     limit: float | None = None
 
 
-def charts(report: AuditReport) -> list[Chart]:
-    """All that the report's numbers make."""
+def make_charts(report: AuditReport) -> list[Chart]:
+    """Draw every chart that the report has numbers for."""
     edited = [f"layer {solve.layer} self_attention" for solve in report.solves]
-    traces = [trace_map(trace, report.removals[trace.removal], edited) for trace in report.traces]
-    curves = [trade_off_curve(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
-    judged = scores_and_gates(report, report.validation) if report.validation else []
-    tried = [attack_line(report, one, one.rate) for one in report.attacks if one.rate]
-    attacked = [forest("attacks", "share of attempts", ATTACKED, tried)] if tried else []
-    foreseen = [collateral_bands(report.collateral)] if report.collateral else []
+    traces = [trace_heatmap(trace, report.removals[trace.removal], edited) for trace in report.traces]
+    curves = [trade_off_chart(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
+    judged = validation_charts(report, report.validation) if report.validation else []
+    tried = [attack_row(report, one, one.rate) for one in report.attacks if one.rate]
+    attacked = [forest_plot("attacks", "share of attempts", ATTACKS_CAPTION, tried)] if tried else []
+    foreseen = [forecast_chart(report.collateral)] if report.collateral else []
     return [*judged, *attacked, *foreseen, *traces, *curves]
 
 
-def collateral_bands(record: CollateralRecord) -> Chart:
-    """Foreseen against measured, band by band."""
+def forecast_chart(record: CollateralRecord) -> Chart:
+    """Draw the forecast and the measured drop of each band."""
     lines = [
-        Line(
-            f"foreseen {report_text.percent(band.lowest)} to {report_text.percent(band.highest)}",
-            Bar(*interval(band.measured)),
-            Bar(band.foreseen, band.lowest, band.highest),
+        ForestRow(
+            f"forecast {report_text.percent(band.lowest)} to {report_text.percent(band.highest)}",
+            IntervalMark(*bounds(band.measured)),
+            IntervalMark(band.foreseen, band.lowest, band.highest),
         )
         for band in record.bands
     ]
-    return forest("collateral", "share of prompts", FORESEEN, lines)
+    return forest_plot("collateral", "share of prompts", FORECAST_CAPTION, lines)
 
 
-def attack_line(report: AuditReport, one: AttackRecord, rate: Rate) -> Line:
-    """An attack: how often it succeeded, and on the base model where that means something."""
-    before = Bar(*interval(one.rate_before)) if one.rate_before else None
-    label = f"{report_text.shorten(report_text.concept(report, one.removal), 24)}, {report_text.plain(one.name)}"
-    return Line(label, Bar(*interval(rate)), before)
+def attack_row(report: AuditReport, one: AttackRecord, rate: Rate) -> ForestRow:
+    """Return the success rate of an attack as a row, with the base model's if there is one."""
+    before = IntervalMark(*bounds(one.rate_before)) if one.rate_before else None
+    label = f"{report_text.truncate(report_text.concept_name(report, one.removal), 24)}, {report_text.spaced(one.name)}"
+    return ForestRow(label, IntervalMark(*bounds(rate)), before)
 
 
-def scores_and_gates(report: AuditReport, validation: Validation) -> list[Chart]:
-    """Forest plots of what the judge recognised, and of the gates."""
+def validation_charts(report: AuditReport, validation: Validation) -> list[Chart]:
+    """Draw forest plots of the recognition rates and of the gates."""
     recognised = [
-        Line(
+        ForestRow(
             report_text.group_label(report, group),
-            Bar(*interval(group.accuracy_after)),
-            Bar(*interval(group.accuracy_before)),
+            IntervalMark(*bounds(group.accuracy_after)),
+            IntervalMark(*bounds(group.accuracy_before)),
         )
         for group in validation.groups
     ]
-    gates = [gate_line(report, check) for check in validation.checks]
+    gates = [gate_row(report, check) for check in validation.checks]
     return [
-        forest("scores", "share of pictures", RECOGNISED, recognised),
-        forest("gates", "share, or fall of a share", MEASURED, gates),
+        forest_plot("scores", "share of images", RECOGNITION_CAPTION, recognised),
+        forest_plot("gates", "share, or drop of a share", GATES_CAPTION, gates),
     ]
 
 
-def gate_line(report: AuditReport, check: Check) -> Line:
-    """A gate: its figure and its threshold."""
-    concept = f" – {report_text.concept(report, check.removal)}" if check.removal is not None else ""
-    label = f"{report_text.check_name(check)}{concept}"
-    return Line(label, Bar(*interval(check.measured)), limit=check.threshold)
+def gate_row(report: AuditReport, check: Check) -> ForestRow:
+    """Return a gate as a row: its measured value and its threshold."""
+    concept = f" – {report_text.concept_name(report, check.removal)}" if check.removal is not None else ""
+    label = f"{report_text.spaced(check.name)}{concept}"
+    return ForestRow(label, IntervalMark(*bounds(check.measured)), limit=check.threshold)
 
 
-def interval(found: Estimate | Rate) -> tuple[float, float, float]:
-    """Value, low and high."""
+def bounds(found: Estimate | Rate) -> tuple[float, float, float]:
+    """Return value, lower and upper bound."""
     return found.value, found.low, found.high
 
 
-def forest(name: str, axis: str, caption: str, lines: Sequence[Line]) -> Chart:
-    """Lines with intervals under one another: grey squares before, blue dots after, red marks for thresholds."""
-    with inked():
+def forest_plot(name: str, axis: str, caption: str, lines: Sequence[ForestRow]) -> Chart:
+    """Draw a forest plot: grey squares before the edit, blue dots after it, red bars for thresholds."""
+    with chart_style():
         figure = canvas(7.2, 0.7 + 0.34 * len(lines))
         axes = figure.subplots()
         for row, line in enumerate(lines):
-            draw_line(axes, row, line)
-        axes.set_yticks(range(len(lines)), [report_text.shorten(line.label, 46) for line in lines])
+            draw_row(axes, row, line)
+        axes.set_yticks(range(len(lines)), [report_text.truncate(line.label, 46) for line in lines])
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel(axis)
-        bare(axes)
+        strip_frame(axes)
         drawn = svg(figure, name)
-    return Chart(name, drawn, caption, f"Forest plot of {len(lines)} figures. The table below has all values.")
+    return Chart(name, drawn, caption, f"Forest plot with {len(lines)} rows. The table below lists all values.")
 
 
-def draw_line(axes: Axes, row: int, line: Line) -> None:
-    """One line of a forest plot."""
+def draw_row(axes: Axes, row: int, line: ForestRow) -> None:
+    """Draw one row of a forest plot."""
     if line.before:
-        draw_bar(axes, row - 0.16, line.before, BEFORE, "s")
-    draw_bar(axes, row + (0.16 if line.before else 0), line.after, AFTER, "o")
+        draw_mark(axes, row - 0.16, line.before, BEFORE_COLOUR, "s")
+    draw_mark(axes, row + (0.16 if line.before else 0), line.after, AFTER_COLOUR, "o")
     if line.limit is not None:
-        axes.plot([line.limit] * 2, [row - 0.34, row + 0.34], color=LIMIT, linewidth=2.5)
+        axes.plot([line.limit] * 2, [row - 0.34, row + 0.34], color=THRESHOLD_COLOUR, linewidth=2.5)
 
 
-def draw_bar(axes: Axes, height: float, bar: Bar, colour: str, marker: str) -> None:
-    """A figure with its interval."""
+def draw_mark(axes: Axes, height: float, bar: IntervalMark, colour: str, marker: str) -> None:
+    """Draw a value with its interval."""
     axes.plot([bar.low, bar.high], [height, height], color=colour, linewidth=1.8, solid_capstyle="butt")
     axes.plot([bar.value], [height], marker, color=colour, markersize=5)
 
 
-def bare(axes: Axes) -> None:
-    """No frame, faint lines to read by."""
-    axes.grid(axis="x", color=GRID, alpha=0.35, linewidth=0.6)
+def strip_frame(axes: Axes) -> None:
+    """Remove the frame and add faint grid lines."""
+    axes.grid(axis="x", color=GRID_COLOUR, alpha=0.35, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
 
 
-def trace_map(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Chart:
-    """The share of the judge's score that each site restores; ``edited`` names the edited ones, as ``layer 0 mlp``."""
+def trace_heatmap(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Chart:
+    """Draw the share of the judge's score that each site restores; ``edited`` lists the edited sites, as ``layer 0 mlp``."""
     name = f"trace-{trace.removal}"
-    with inked():
-        drawn = svg(draw_trace(trace, edited), name)
+    with chart_style():
+        drawn = svg(draw_heatmap(trace, edited), name)
     return Chart(
         name,
         drawn,
-        f"Where “{removal.concept}” is made: the share of the judge's score that comes back when one site alone is put "
-        f"back from the undisturbed run. A frame marks what was edited.",
-        f"Heat map of layers by kind of site. Largest effect: {trace.causal_site}. The table below has all values.",
+        f"Where the model computes “{removal.concept}”: the share of the judge's score that returns when a single site is "
+        f"restored from the clean run. A frame marks the edited site.",
+        f"Heat map of layers by kind of site. Largest effect: {trace.causal_site}. The table below lists all values.",
     )
 
 
-def draw_trace(trace: TraceRecord, edited: Collection[str]) -> Canvas:
-    """The heat map, a number in every cell."""
+def draw_heatmap(trace: TraceRecord, edited: Collection[str]) -> Canvas:
+    """Draw the heat map, with a number in every cell."""
     layers = sorted({site.layer for site in trace.sites})
     top = max(1.0, *(site.effect.value for site in trace.sites))
     figure = canvas(min(2.0 + 0.9 * len(layers), 9.0), 2.1)
     axes = figure.subplots()
-    axes.pcolormesh(grid(trace, layers), cmap="Blues", vmin=0, vmax=top, edgecolors=GRID, linewidth=0.3)
+    axes.pcolormesh(effect_matrix(trace, layers), cmap="Blues", vmin=0, vmax=top, edgecolors=GRID_COLOUR, linewidth=0.3)
     for site in trace.sites:
         write_effect(axes, site, layers.index(site.layer), dark=site.effect.value > 0.6 * top)
         if f"layer {site.layer} {site.kind}" in edited:
-            frame(axes, layers.index(site.layer), row(site))
+            outline_cell(axes, layers.index(site.layer), row(site))
     axes.set_xticks([column + 0.5 for column in range(len(layers))], [str(layer) for layer in layers])
-    axes.set_yticks([0.5 + kind for kind in range(len(KINDS))], list(KINDS.values()))
+    axes.set_yticks([0.5 + kind for kind in range(len(SITE_LABELS))], list(SITE_LABELS.values()))
     axes.invert_yaxis()
     axes.set_xlabel("layer of the text encoder")
     axes.spines[:].set_visible(False)
@@ -199,48 +197,48 @@ def draw_trace(trace: TraceRecord, edited: Collection[str]) -> Canvas:
     return figure
 
 
-def grid(trace: TraceRecord, layers: Sequence[int]) -> np.ndarray:
-    """Effects as ``(kinds, layers)``; NaN where a site was not traced."""
-    effects = np.full((len(KINDS), len(layers)), np.nan)
+def effect_matrix(trace: TraceRecord, layers: Sequence[int]) -> np.ndarray:
+    """Return the effects, ``(kinds, layers)``; NaN for sites that were not traced."""
+    effects = np.full((len(SITE_LABELS), len(layers)), np.nan)
     for site in trace.sites:
         effects[row(site), layers.index(site.layer)] = site.effect.value
     return effects
 
 
 def row(site: SiteEffect) -> int:
-    """The heat map's row."""
-    return list(KINDS).index(site.kind)
+    """Return the heat map's row of a site."""
+    return list(SITE_LABELS).index(site.kind)
 
 
 def write_effect(axes: Axes, site: SiteEffect, column: int, *, dark: bool) -> None:
-    """A cell's number, white on dark cells."""
+    """Write a cell's number, white on dark cells."""
     colour = "white" if dark else "black"
     axes.text(column + 0.5, row(site) + 0.5, f"{site.effect.value:.2f}", ha="center", va="center", color=colour)
 
 
-def frame(axes: Axes, column: int, row: int) -> None:
-    """A frame just inside a cell."""
+def outline_cell(axes: Axes, column: int, row: int) -> None:
+    """Draw a frame just inside a cell."""
     axes.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, linewidth=2.5, edgecolor="black"))
 
 
-def trade_off_curve(solve: SolveRecord, index: int) -> Chart:
-    """How much is removed and how much retained over the preservation weights tried for the report's ``index``-th solve."""
+def trade_off_chart(solve: SolveRecord, index: int) -> Chart:
+    """Draw the removed and the retained share over the preservation weights tried for the report's ``index``-th solve."""
     points = sorted(solve.trade_off, key=lambda point: point.preservation)
     weights, name = [point.preservation for point in points], f"trade-off-{index}"
-    with inked():
+    with chart_style():
         figure = canvas(6.5, 3.0)
         axes = figure.subplots()
         axes.plot(weights, [point.removed for point in points], "o-", color=INK, label="removed")
-        axes.plot(weights, [point.retained for point in points], "s--", color=AFTER, label="retained")
-        axes.axvline(solve.preservation, color=GRID, linestyle=":", label=f"chosen: {solve.preservation:.3g}")
+        axes.plot(weights, [point.retained for point in points], "s--", color=AFTER_COLOUR, label="retained")
+        axes.axvline(solve.preservation, color=GRID_COLOUR, linestyle=":", label=f"selected: {solve.preservation:.3g}")
         axes.set(xscale="log", xlabel="preservation weight", ylabel="share, on held-out prompts")
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.grid(color=GRID, alpha=0.35, linewidth=0.6)
+        axes.grid(color=GRID_COLOUR, alpha=0.35, linewidth=0.6)
         axes.legend(frameon=False)
         drawn = svg(figure, name)
     return Chart(
         name,
         drawn,
-        "What the preservation weight costs and gains, measured on prompts that the edit did not see.",
-        f"Two curves over the preservation weight; {solve.preservation:.3g} was chosen. All values are in the table.",
+        "Effect of the preservation weight, measured on held-out prompts that the edit did not use.",
+        f"Two curves over the preservation weight; {solve.preservation:.3g} was selected. The table lists all values.",
     )

@@ -1,8 +1,8 @@
-"""The delta: the edited tensors alone, each bound to the original that it replaces by that one's digest.
+"""The delta: a safetensors file with the edited tensors only.
 
-It holds the *edited* tensors in the dtype of the base, so applying it is a copy of bytes and gives the same file on every
-machine. One delta covers an edit of several files (SDXL has two text encoders). Its header says, per base file, which
-tensors are replaced and what their bytes hashed to.
+It stores the *edited* tensors in the dtype of the base model, so applying it copies bytes and gives the same file on every
+machine. One delta covers an edit of several files (SDXL has two text encoders). For each base file, its header lists the
+replaced tensors and the digests of the originals.
 """
 
 import json
@@ -15,98 +15,98 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors.torch import save
 
 from api_schemas.report import TensorRecord
-from editor.checkpoints.safetensors_header import Span, read_layout
-from editor.checkpoints.tensor_reader import DTYPES, tensor_digest
+from editor.checkpoints.safetensors_header import TensorSpan, read_layout
+from editor.checkpoints.tensor_reader import DTYPES
 from editor.errors import CheckpointError, PublishingError
 from editor.io.atomic import write_bytes
+from editor.io.digests import tensor_digest
 from editor.methods.tensor_update import TensorUpdate
 
-ENTRY = "expunge"
-"""The one metadata entry: safetensors writes several in random order, and the same edit must give the same bytes."""
+METADATA_KEY = "expunge"
+"""The only metadata entry. safetensors writes several in random order, but the same edit must give the same bytes."""
 
 
-class Part(BaseModel):
-    """Base of the header's parts."""
+class HeaderPart(BaseModel):
+    """Base class of the header's records."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Original(Part):
-    """A tensor that is replaced."""
+class ReplacedTensor(HeaderPart):
+    """An original tensor that the delta replaces."""
 
     component: str
     """``text_encoder`` or ``text_encoder_2``."""
     name: str
-    """As transformers calls it, with ``text_model.`` in front."""
+    """The canonical name: transformers' with the prefix ``text_model.``."""
     sha256: str
-    """Of the bytes that are replaced."""
+    """The sha256 of the replaced bytes."""
 
 
-class BaseFile(Part):
+class BaseFile(HeaderPart):
     """A file of the base model."""
 
     sha256: str | None
-    """Of the whole file, where that was known."""
-    tensors: dict[str, Original]
-    """By the names that the file has for them."""
+    """The sha256 of the whole file, if known."""
+    tensors: dict[str, ReplacedTensor]
+    """The replaced tensors by their names in the file."""
 
 
-class Binding(Part):
-    """What a delta belongs to: the header's entry."""
+class DeltaHeader(HeaderPart):
+    """The metadata of a delta: which base files and tensors it replaces."""
 
     format: Literal["expunge-delta/2"] = "expunge-delta/2"
     request: str
-    """Digest of what was removed from what; see :func:`editor.publishing.bundle.edit_digest`."""
+    """The digest of the edit; see :func:`editor.publishing.bundle.edit_digest`."""
     files: dict[str, BaseFile]
-    """By their paths inside the model, with forward slashes; a single-file checkpoint goes by its name."""
+    """By their paths inside the model, with forward slashes; for a single-file checkpoint, by its name."""
 
     @model_validator(mode="after")
     def _inside(self) -> Self:
         for name in self.files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-                raise ValueError(f"{name!r} lies outside of the model")
+                raise ValueError(f"{name!r} is outside the model folder")
         return self
 
 
 def write_delta(
     updates: Sequence[TensorUpdate], model: Path, path: Path, *, request: str = "", digests: Mapping[str, str] = {}
-) -> Binding:
-    """Write the edited tensors of any number of files.
+) -> DeltaHeader:
+    """Write the delta of an edit, which may span several files.
 
     Args:
-        updates: what changes.
-        model: the base model: a folder above all of the files, or the one file.
-        path: of the delta.
-        request: see :class:`Binding`.
-        digests: sha256 of whole base files by their paths inside the model, as far as they are known.
+        updates: the tensor updates.
+        model: the base model: the folder that contains all of the files, or the single file.
+        path: the delta file to write.
+        request: the digest of the edit; see :class:`DeltaHeader`.
+        digests: sha256 of whole base files by their paths inside the model, as far as known.
     """
-    files: dict[str, dict[str, Original]] = {}
+    files: dict[str, dict[str, ReplacedTensor]] = {}
     with ThreadPoolExecutor() as pool:  # digests on one core, products on the others
         digests_before = pool.map(tensor_digest, [update.base for update in updates])
-        contents = {key(name_in(model, u.file), u.stored_name): u.edited.contiguous() for u in updates}
+        contents = {delta_key(path_in_model(model, u.file), u.stored_name): u.edited.contiguous() for u in updates}
     for update, digest in zip(updates, digests_before, strict=True):
-        original = Original(component=update.component, name=update.name, sha256=digest)
-        files.setdefault(name_in(model, update.file), {})[update.stored_name] = original
-    bound = {name: BaseFile(sha256=digests.get(name), tensors=tensors) for name, tensors in files.items()}
-    binding = Binding(request=request, files=bound)
-    header = json.dumps(binding.model_dump(), sort_keys=True)
-    write_bytes(path, save(contents, metadata={ENTRY: header}))
-    return binding
+        original = ReplacedTensor(component=update.component, name=update.name, sha256=digest)
+        files.setdefault(path_in_model(model, update.file), {})[update.stored_name] = original
+    base_files = {name: BaseFile(sha256=digests.get(name), tensors=tensors) for name, tensors in files.items()}
+    header = DeltaHeader(request=request, files=base_files)
+    write_bytes(path, save(contents, metadata={METADATA_KEY: json.dumps(header.model_dump(), sort_keys=True)}))
+    return header
 
 
-def key(file: str, tensor: str) -> str:
-    """A tensor's name in the delta. Two files may have tensors of the same name."""
+def delta_key(file: str, tensor: str) -> str:
+    """Return a tensor's name in the delta, which contains the file because two files may have tensors of the same name."""
     return f"{file}:{tensor}"
 
 
-def name_in(model: Path, file: Path) -> str:
-    """A file's path inside the model."""
+def path_in_model(model: Path, file: Path) -> str:
+    """Return a file's path inside the model."""
     return file.name if file == model else file.relative_to(model).as_posix()
 
 
 def tensor_record(update: TensorUpdate) -> TensorRecord:
-    """What was replaced by what, in each precision that it may be deployed in."""
+    """Record the digests of the original and the edited tensor in every precision that it may be deployed in."""
     stored = next(name for name, dtype in DTYPES.items() if dtype == update.base.dtype)
     edited = update.edited
     return TensorRecord(
@@ -118,23 +118,27 @@ def tensor_record(update: TensorUpdate) -> TensorRecord:
     )
 
 
-def read_binding(delta: Path) -> Binding:
-    """What a delta belongs to.
+def read_header(delta: Path) -> DeltaHeader:
+    """Read the header of a delta.
 
     Raises:
-        PublishingError: not a delta, or one for a file outside of the model.
+        PublishingError: the file is not a delta, or names a file outside the model folder.
     """
-    return read_header(delta)[0]
+    return open_delta(delta)[0]
 
 
-def read_header(delta: Path) -> tuple[Binding, dict[str, Span]]:
-    """What a delta belongs to, and where it has which tensor."""
+def open_delta(delta: Path) -> tuple[DeltaHeader, dict[str, TensorSpan]]:
+    """Read the header of a delta, and the byte range of each of its tensors. Raises as :func:`read_header`."""
     try:
         layout = read_layout(delta)
-        binding = Binding.model_validate_json(layout.metadata.get(ENTRY, ""))
+        header = DeltaHeader.model_validate_json(layout.metadata.get(METADATA_KEY, ""))
     except (CheckpointError, ValidationError) as error:
-        raise PublishingError(f"{delta} is not a delta of format 2.", remedy="Download it again.") from error
-    named = {key(name, tensor) for name, file in binding.files.items() for tensor in file.tensors}
+        raise PublishingError(
+            f"{delta} is not a delta of format 2.", field="delta", remedy="Download it again."
+        ) from error
+    named = {delta_key(name, tensor) for name, file in header.files.items() for tensor in file.tensors}
     if not named or named != layout.spans.keys():
-        raise PublishingError(f"{delta} does not hold what its header says.", remedy="Download it again.")
-    return binding, layout.spans
+        raise PublishingError(
+            f"{delta} does not contain the tensors that its header lists.", field="delta", remedy="Download it again."
+        )
+    return header, layout.spans

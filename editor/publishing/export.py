@@ -1,17 +1,17 @@
-"""Published files on their way out: what there is, and copying it to where it is wanted."""
+"""List the files of a bundle, and copy them to another folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.overlays import Overlay
 from api_schemas.report import AuditReport
-from editor.io.atomic import replacing
-from editor.publishing.bundle import published_overlays
-from editor.publishing.filenames import ATTESTATION, DELTA, PRIVATE_PAGE, PRIVATE_REPORT, REPORT
+from editor.io.atomic import open_atomic
+from editor.publishing.bundle import read_overlays
+from editor.publishing.filenames import ATTESTATION, DELTA, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
 from editor.publishing.overlay import write_overlay
 
-PRIVATE = "private"
-"""The kind of what only its owner may see."""
+PRIVATE_KIND = "private"
+"""The kind of files that only their owner may read."""
 MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".json": "application/json",
@@ -26,28 +26,28 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """A published file; ``name`` is its path inside the bundle."""
+    """A file of a bundle; ``name`` is its path inside the bundle."""
 
     name: str
     path: Path
-    """Of its content; of the delta where the file is an overlay."""
+    """The file's content; for an overlay, the delta."""
     media_type: str
     kind: str
     overlay: Overlay | None = None
-    """How the file is put together, where it is not stored."""
+    """How the file is assembled, if it is not stored."""
 
 
-def published_report(folder: Path) -> AuditReport:
-    """The report of a folder that :func:`editor.publishing.bundle.publish` wrote."""
+def read_report(folder: Path) -> AuditReport:
+    """Read the report of a bundle that :func:`editor.publishing.bundle.publish` wrote."""
     return AuditReport.model_validate_json((folder / REPORT).read_bytes())
 
 
-def artifacts(folder: Path) -> tuple[ArtifactFile, ...]:
-    """Every published file, the report last; those of the kind ``private`` are for whoever asked, and nobody else."""
-    beside = {ATTESTATION: "attestation", PRIVATE_REPORT: PRIVATE, PRIVATE_PAGE: PRIVATE}
-    there = {name: kind for name, kind in beside.items() if (folder / name).is_file()}
-    kinds = {record.name: record.kind for record in published_report(folder).artifacts} | there | {REPORT: "report"}
-    overlays = published_overlays(folder)
+def list_artifacts(folder: Path) -> tuple[ArtifactFile, ...]:
+    """List every file of a bundle, the report last. Files of the kind ``private`` are for their owner only."""
+    unlisted = {ATTESTATION: "attestation", PRIVATE_REPORT: PRIVATE_KIND, PRIVATE_REPORT_HTML: PRIVATE_KIND}
+    present = {name: kind for name, kind in unlisted.items() if (folder / name).is_file()}
+    kinds = {record.name: record.kind for record in read_report(folder).artifacts} | present | {REPORT: "report"}
+    overlays = read_overlays(folder)
 
     def artifact(name: str, kind: str) -> ArtifactFile:
         path = folder / (DELTA if name in overlays else name)
@@ -57,18 +57,18 @@ def artifacts(folder: Path) -> tuple[ArtifactFile, ...]:
 
 
 def deliver(folder: Path, model: Path, out: Path) -> list[Path]:
-    """Copy the files of ``folder`` to ``out``, the report last: a folder with a ``report.json`` is complete.
+    """Copy a bundle to ``out``, the report last: a folder with a ``report.json`` is complete.
 
     Raises:
-        PublishingError: the base model has changed since.
+        PublishingError: the base model has changed since the bundle was written.
     """
-    files = artifacts(folder)
+    files = list_artifacts(folder)
     for artifact in files:
-        with replacing(out / artifact.name) as target:
+        with open_atomic(out / artifact.name) as target:
             if artifact.overlay:
                 write_overlay(artifact.overlay, model, artifact.path, target)
             else:
                 target.write(artifact.path.read_bytes())
-        if artifact.kind == PRIVATE:
+        if artifact.kind == PRIVATE_KIND:
             (out / artifact.name).chmod(0o600)
     return [out / artifact.name for artifact in files]

@@ -1,4 +1,4 @@
-"""Foreseen against measured: what was told of each prompt about what must stay, and what became of its pictures."""
+"""Compare the forecast for prompts about retained concepts with the measured loss of accuracy."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -11,58 +11,58 @@ from editor.checkpoints import Checkpoint
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import PromptBuilder
-from editor.publishing.deployment.canaries import deltas
+from editor.publishing.deployment.canaries import rounded_updates
 from editor.stats.correlation import rank_correlation
 from editor.stats.intervals import estimate_mean
 
-BANDS = 4
-"""Of equally many prompts, by what was foreseen."""
-ASKED = {
+BAND_COUNT = 4
+"""Bands of equally many prompts, ordered by forecast."""
+GATE_GROUPS = {
     "neighbour_drop": ("neighbours", None),
     "retain_object_drop": ("retain", "object"),
     "retain_style_drop": ("retain", "style"),
 }
-"""Which group of prompts a gate is about, and what the judge was asked."""
+"""Measure of a gate -> its prompt group, and the question to the judge (None: any)."""
 
 
-def forecasts(
+def forecast_drops(
     checkpoint: Checkpoint,
-    builders: list[PromptBuilder],
+    books: list[PromptBuilder],
     updates: list[TensorUpdate],
     layers: Mapping[str, int],
     validation: Validation,
 ) -> dict[str, float]:
-    """Prompt -> the chance, told from text space alone, that it loses what it asks for; the worst encoder counts."""
+    """Forecast the probability that each prompt loses what it asks for, from text space alone; the worst encoder counts."""
     drops: dict[str, float] = {}
-    for encoder, builder in zip(checkpoint.encoders, builders, strict=True):
-        changes = deltas(encoder, updates, layers)
-        texts = builder.select_fitting(list(measured(validation))) if changes else []
-        for one in forecast_collateral(encoder, builder, changes, texts) if texts else []:
+    for encoder, book in zip(checkpoint.encoders, books, strict=True):
+        changes = rounded_updates(encoder, updates, layers)
+        texts = book.select_fitting(list(measured_drops(validation))) if changes else []
+        for one in forecast_collateral(encoder, book, changes, texts) if texts else []:
             drops[one.prompt] = max(drops.get(one.prompt, 0.0), one.drop or 0.0)
     return drops
 
 
-def measured(validation: Validation) -> dict[str, float]:
-    """Prompt -> how far the judge's accuracy fell on its pictures, averaged over what was asked of them."""
+def measured_drops(validation: Validation) -> dict[str, float]:
+    """Return the drop of the judge's accuracy on each prompt's images, averaged over the gates that cover the prompt."""
     drops: dict[str, list[float]] = {}
     for check in validation.checks:
-        for group in groups_of(check, validation):
+        for group in gate_groups(check, validation):
             for prompt, drop in zip(group.prompts, check.observations, strict=False):
                 drops.setdefault(prompt, []).append(drop)
-    return {prompt: fmean(falls) for prompt, falls in drops.items()}
+    return {prompt: fmean(values) for prompt, values in drops.items()}
 
 
-def groups_of(check: Check, validation: Validation) -> list[GroupScore]:
-    """The group that a gate about what must stay was decided by."""
-    name, asks = ASKED.get(check.measure, (None, None))
+def gate_groups(check: Check, validation: Validation) -> list[GroupScore]:
+    """Return the prompt group that a gate about retained concepts was decided by."""
+    name, asks = GATE_GROUPS.get(check.measure, (None, None))
     return [g for g in validation.groups if g.group == name and g.removal == check.removal and asks in (None, g.asks)]
 
 
-def collateral(validation: Validation, foreseen: Mapping[str, float]) -> CollateralRecord | None:
-    """Prompts in bands of what was foreseen; None where too few were drawn to say anything."""
-    found = measured(validation)
-    pairs = sorted((foreseen[prompt], drop) for prompt, drop in found.items() if prompt in foreseen)
-    if len(pairs) < 2 * BANDS:
+def calibrate(validation: Validation, foreseen: Mapping[str, float]) -> CollateralRecord | None:
+    """Compare forecast and measurement in bands of the forecast. Return None if too few prompts have images."""
+    measured = measured_drops(validation)
+    pairs = sorted((foreseen[prompt], drop) for prompt, drop in measured.items() if prompt in foreseen)
+    if len(pairs) < 2 * BAND_COUNT:
         return None
     bands = [
         CollateralBand(
@@ -71,11 +71,11 @@ def collateral(validation: Validation, foreseen: Mapping[str, float]) -> Collate
             foreseen=float(part[:, 0].mean()),
             measured=estimate_mean(part[:, 1].tolist(), validation.confidence),
         )
-        for part in np.array_split(np.asarray(pairs), BANDS)
+        for part in np.array_split(np.asarray(pairs), BAND_COUNT)
     ]
     return CollateralRecord(
         prompts=len(pairs),
-        foreseen=fmean(told for told, _ in pairs),
+        foreseen=fmean(forecast for forecast, _ in pairs),
         measured=estimate_mean([drop for _, drop in pairs], validation.confidence),
         correlation=rank_correlation(pairs),
         bands=bands,

@@ -1,4 +1,4 @@
-"""The report as one HTML file: pictures inside, no scripts, nothing fetched, fit for print and for screen readers."""
+"""Render the report as one HTML file: images embedded, no scripts, nothing fetched, fit for print and screen readers."""
 
 import base64
 from collections.abc import Sequence
@@ -10,46 +10,46 @@ from markupsafe import Markup
 from api_schemas.report import AuditReport
 from editor.io.plotting import Chart, Figure, Picture
 from editor.publishing import report_text
-from editor.publishing.document.assemble import document
+from editor.publishing.document.assemble import build_document
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE_DIR = Path(__file__).parent / "templates"
 
 
 def data_uri(picture: Picture) -> str:
-    """The picture as text, for an ``img``."""
+    """Return a picture as the source of an ``img``."""
     return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
 
 
-def inline(chart: Chart) -> Markup:
-    """The chart itself: our own markup, in which the plotting library has escaped every label."""
+def inline_svg(chart: Chart) -> Markup:
+    """Return a chart as markup. The plotting library has escaped every label."""
     return Markup(chart.svg)
 
 
-def kind(block: object) -> str:
-    """Which macro shows a block."""
+def block_type(block: object) -> str:
+    """Return the name of the macro that renders a block."""
     return type(block).__name__
 
 
-def environment() -> Environment:
-    """Templates escape everything: concepts and model names are written by strangers."""
+def make_environment() -> Environment:
+    """Return the template environment. Templates escape everything, because concepts and model names are untrusted."""
     jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(TEMPLATE_DIR),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     jinja.filters |= {
-        "share": report_text.share,
+        "share": report_text.format_share,
         "percent": report_text.percent,
         "data_uri": data_uri,
-        "inline": inline,
-        "kind": kind,
+        "inline": inline_svg,
+        "kind": block_type,
     }
     return jinja
 
 
-def render(report: AuditReport, figures: Sequence[Figure]) -> str:
-    """The whole page."""
-    template = environment().get_template("report.html.j2")
-    return template.render(document=document(report, figures), words=report_text)
+def render_html(report: AuditReport, figures: Sequence[Figure]) -> str:
+    """Return the page."""
+    template = make_environment().get_template("report.html.j2")
+    return template.render(document=build_document(report, figures), words=report_text)

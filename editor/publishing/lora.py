@@ -1,13 +1,13 @@
-"""The edit as a LoRA: exact, for the update has low rank by construction.
+"""Export the edit as a LoRA. It is exact, because the update has low rank by construction.
 
-Two files, for there are two ways to name the same factors:
+There are two files, because loaders use two naming schemes for the same factors:
 
-- ``lora.safetensors``, for ``load_lora_weights`` and the common user interfaces. Kohya's names
-  (``lora_te1_<module path>.lora_up.weight``), but diffusers' where its loader for the family does not know kohya's and
-  would load nothing, with a warning at most: Stable Diffusion 3.
+- ``lora.safetensors``, for ``load_lora_weights`` and the common user interfaces: kohya's names
+  (``lora_te1_<module path>.lora_up.weight``). For Stable Diffusion 3 it has diffusers' names, because diffusers' loader
+  ignores kohya's there.
 - ``lora_peft.safetensors``, diffusers' and PEFT's names (``text_encoder.<module>.lora_B.weight``).
 
-Which names are read was taken from diffusers 0.42 (``loaders/lora_conversion_utils.py``) and ComfyUI (``comfy/lora.py``).
+The names follow diffusers 0.42 (``loaders/lora_conversion_utils.py``) and ComfyUI (``comfy/lora.py``).
 """
 
 from collections.abc import Sequence
@@ -29,23 +29,23 @@ KOHYA_PREFIXES = {
     "flux": {"text_encoder": "lora_te1"},
     "clip": {"text_encoder": "lora_te"},
 }
-"""Kohya's names for the text encoders of a family; families that diffusers reads by PEFT's names alone are absent."""
+"""Kohya's prefixes of the text encoders, by family. Families that diffusers reads with PEFT's names only are absent."""
 
 
-def pointless(updates: Sequence[TensorUpdate]) -> str | None:
-    """Why a LoRA would not pay: the factors of a tensor are as big as the tensor. None where it does."""
+def reason_against_lora(updates: Sequence[TensorUpdate]) -> str | None:
+    """Return why a LoRA is not worthwhile: its factors would be as large as the tensor. None if it is."""
     for update in updates:
         rank, smaller = len(update.down), min(update.base.shape)
         if 2 * rank >= smaller:
             return (
-                f"No LoRA: the edit of {update.name} has rank {rank}, so its factors would be as big as the tensor of "
-                f"{' x '.join(map(str, update.base.shape))} itself. Use the delta."
+                f"There is no LoRA: the edit of {update.name} has rank {rank}, so its factors would be as large as the tensor "
+                f"({' x '.join(map(str, update.base.shape))}). Use the delta."
             )
     return None
 
 
 def write_loras(updates: Sequence[TensorUpdate], family: str, folder: Path) -> list[str]:
-    """Write both files, byte for byte the same each time; returns their names."""
+    """Write both files and return their names. The same updates give the same bytes."""
     files = {LORA: lora_tensors(updates, family), LORA_PEFT: peft_tensors(updates)}
     for name, tensors in files.items():
         write_bytes(folder / name, save(tensors, metadata={"format": "pt"}))
@@ -53,42 +53,42 @@ def write_loras(updates: Sequence[TensorUpdate], family: str, folder: Path) -> l
 
 
 def lora_tensors(updates: Sequence[TensorUpdate], family: str) -> dict[str, Tensor]:
-    """What the family's own loaders read."""
+    """Return the tensors under the names that the family's loaders read."""
     prefixes = KOHYA_PREFIXES.get(family, {})
     known = {update.component for update in updates} <= prefixes.keys()
     return kohya_tensors(updates, prefixes) if known else peft_tensors(updates)
 
 
 def kohya_tensors(updates: Sequence[TensorUpdate], prefixes: dict[str, str]) -> dict[str, Tensor]:
-    """Kohya's layout. Loaders scale by ``alpha / rank``: alpha is written out, so that nobody's default changes it."""
+    """Return kohya's layout. Loaders scale by ``alpha / rank``; alpha is explicit, so that no default applies."""
     tensors: dict[str, Tensor] = {}
     for update in updates:
-        module = f"{prefixes[update.component]}_{module_of(update).replace('.', '_')}"
-        up, down = factors(update, updates)
+        module = f"{prefixes[update.component]}_{module_name(update).replace('.', '_')}"
+        up, down = padded_factors(update, updates)
         tensors |= {f"{module}.lora_up.weight": up, f"{module}.lora_down.weight": down}
         tensors[f"{module}.alpha"] = torch.tensor(float(len(down)))
     return tensors
 
 
 def peft_tensors(updates: Sequence[TensorUpdate]) -> dict[str, Tensor]:
-    """PEFT's layout. It has no alpha: loaders take the rank for it, which makes the scale 1."""
+    """Return PEFT's layout. It has no alpha: loaders use the rank, so the scale is 1."""
     tensors: dict[str, Tensor] = {}
     for update in updates:
-        up, down = factors(update, updates)
-        module = f"{update.component}.{module_of(update)}"
+        up, down = padded_factors(update, updates)
+        module = f"{update.component}.{module_name(update)}"
         tensors |= {f"{module}.lora_B.weight": up, f"{module}.lora_A.weight": down}
     return tensors
 
 
-def module_of(update: TensorUpdate) -> str:
-    """The module whose weight changes."""
+def module_name(update: TensorUpdate) -> str:
+    """Return the name of the module whose weight changes."""
     return update.name.removesuffix(".weight")
 
 
-def factors(update: TensorUpdate, updates: Sequence[TensorUpdate]) -> tuple[Tensor, Tensor]:
-    """``up`` (out, rank) and ``down`` (rank, in), float32: the update is small beside the weight that it is added to.
+def padded_factors(update: TensorUpdate, updates: Sequence[TensorUpdate]) -> tuple[Tensor, Tensor]:
+    """Return ``up`` (out, rank) and ``down`` (rank, in) in float32, which suffices: the update is small relative to the weight.
 
-    Padded with zeros to one rank per component: diffusers takes the commonest alpha of a text encoder for all of its
+    They are padded with zeros to one rank per component: diffusers uses the most common alpha of a text encoder for all of its
     modules, so modules of different ranks would be scaled wrongly.
     """
     rank = max(len(other.down) for other in updates if other.component == update.component)

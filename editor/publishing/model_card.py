@@ -1,4 +1,4 @@
-"""The model card of the edited model: Markdown with the front matter that model hubs read."""
+"""Render the model card of the edited model: Markdown with the front matter that model hubs read."""
 
 import re
 from collections.abc import Sequence
@@ -7,38 +7,40 @@ from dataclasses import dataclass
 from api_schemas.report import AuditReport
 from editor.io.plotting import Figure
 from editor.publishing import report_text
-from editor.publishing.html import environment
+from editor.publishing.html import make_environment
 
-WITH_PROJECTION = {("sdxl", "text_encoder_2"), ("sd3", "text_encoder"), ("sd3", "text_encoder_2")}
-"""Families and components whose text encoder is transformers' class with the pooled projection."""
-PUNCTUATION = re.compile(r"([\\`*_\[\]#+\-!|~$])")
+PROJECTION_ENCODERS = {("sdxl", "text_encoder_2"), ("sd3", "text_encoder"), ("sd3", "text_encoder_2")}
+"""Families and components whose text encoder is a ``CLIPTextModelWithProjection``."""
+MARKDOWN_PUNCTUATION = re.compile(r"([\\`*_\[\]#+\-!|~$])")
 
 
-def markdown(text: str) -> str:
-    """Text that Markdown shows as it is: one line, no markup, no table cells. The template escapes HTML besides."""
-    return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+def escape_markdown(text: str) -> str:
+    """Escape text so that Markdown renders it literally, on one line. The template escapes HTML."""
+    return MARKDOWN_PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
 @dataclass(frozen=True)
-class Part:
-    """An edited text encoder that is published whole, and the class of transformers that loads it."""
+class PublishedEncoder:
+    """An edited text encoder that is published with its full weights, and the transformers class that loads it."""
 
     component: str
-    model: str
+    model_class: str
 
 
-def parts(report: AuditReport) -> list[Part]:
-    """The edited text encoders of a folder; a single-file checkpoint has none of its own."""
+def published_encoders(report: AuditReport) -> list[PublishedEncoder]:
+    """Return the edited text encoders with their own weights file; a single-file checkpoint has none."""
     folders = {artifact.name.rpartition("/")[0] for artifact in report.artifacts if artifact.kind == "weights"}
     found = sorted(folders & {solve.component for solve in report.solves})
-    pooled = {name: (report.model.family, name) in WITH_PROJECTION for name in found}
-    return [Part(name, "CLIPTextModelWithProjection" if pooled[name] else "CLIPTextModel") for name in found]
+    pooled = {name: (report.model.family, name) in PROJECTION_ENCODERS for name in found}
+    return [
+        PublishedEncoder(name, "CLIPTextModelWithProjection" if pooled[name] else "CLIPTextModel") for name in found
+    ]
 
 
-def render_card(report: AuditReport, pictures: Sequence[Figure]) -> str:
-    """The card. Pictures are linked as ``figures/<name>.png``."""
-    jinja = environment()
-    jinja.filters["markdown"] = markdown
+def render_model_card(report: AuditReport, pictures: Sequence[Figure]) -> str:
+    """Return the model card. Figures are linked as ``figures/<name>.png``."""
+    jinja = make_environment()
+    jinja.filters["markdown"] = escape_markdown
     return jinja.get_template("card.md.j2").render(
-        report=report, words=report_text, pictures=pictures, parts=parts(report)
+        report=report, words=report_text, pictures=pictures, parts=published_encoders(report)
     )

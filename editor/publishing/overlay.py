@@ -1,41 +1,41 @@
-"""Full weights as an overlay: the base file with the byte ranges of the edited tensors replaced, streamed.
+"""Full weights as an overlay: the base file with the byte ranges of the edited tensors replaced, written as a stream.
 
-An edit keeps dtypes and shapes, so the header and all other bytes stay as they are: no tensor is decoded, and the kernel
-copies what is not replaced.
+An edit keeps dtypes and shapes, so the header and all other bytes are unchanged: no tensor is decoded, and the kernel copies
+the bytes that are not replaced.
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from api_schemas.overlays import Overlay, Segment
-from editor.checkpoints.safetensors_header import Span, read_layout
+from editor.checkpoints.safetensors_header import TensorSpan, read_layout
 from editor.errors import PublishingError
+from editor.io.digests import stream_digest
 
-CHUNK = 1 << 22
-"""Bytes in memory at a time."""
-STEP = 1 << 28
-"""Bytes that the kernel is asked for at once: often enough to tell how far it is."""
-ALIGNED = 1 << 20
-"""The kernel copies pieces of 64 KB; from an aligned start they are whole in its cache, which is a quarter faster."""
-Advance = Callable[[int], object]
-"""Told how many bytes have just been copied."""
-NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
-"""What ``copy_file_range`` answers where the two file systems can't do it."""
+CHUNK_BYTES = 1 << 22
+"""Bytes that are held in memory at a time."""
+KERNEL_COPY_BYTES = 1 << 28
+"""Bytes that the kernel copies in one call; small enough to report progress."""
+KERNEL_COPY_ALIGNMENT = 1 << 20
+"""The kernel copies 64 KB at a time. An aligned start matches its page cache, which is a quarter faster."""
+BytesCallback = Callable[[int], object]
+"""Called with the number of bytes just copied."""
+UNSUPPORTED_COPY_ERRNOS = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+"""Errors of ``copy_file_range`` if the file systems do not support it."""
 
 
-def segments_of(base: Path, replaced: Mapping[str, Span]) -> tuple[Segment, ...]:
-    """The edited file as segments of ``base`` and of a delta.
+def plan_segments(base: Path, replaced: Mapping[str, TensorSpan]) -> tuple[Segment, ...]:
+    """Return the edited file as segments of ``base`` and of a delta.
 
     Args:
-        base: a safetensors file; its header alone is read.
-        replaced: name in ``base`` -> where the delta has the edited tensor.
+        base: a safetensors file; only its header is read.
+        replaced: name in ``base`` -> byte range of the edited tensor in the delta.
 
     Raises:
-        PublishingError: ``base`` has no such tensor, or has it in another dtype or shape.
+        PublishingError: ``base`` lacks one of the tensors, or has it in another dtype or shape.
     """
     places = read_layout(base).spans
     for name, piece in replaced.items():
@@ -43,33 +43,35 @@ def segments_of(base: Path, replaced: Mapping[str, Span]) -> tuple[Segment, ...]
             raise PublishingError(
                 f"{base} has no tensor {name} of {piece.dtype} {list(piece.shape)}.",
                 field="model",
-                remedy="Use the base model that the edit was made for.",
+                remedy="Use the base model that was edited.",
             )
-    return tuple(joined(base.stat().st_size, sorted((places[n].start, places[n].end, p) for n, p in replaced.items())))
+    return tuple(
+        interleave(base.stat().st_size, sorted((places[n].start, places[n].end, p) for n, p in replaced.items()))
+    )
 
 
-def joined(size: int, pieces: Iterable[tuple[int, int, Span]]) -> Iterator[Segment]:
-    """``pieces`` (start and end in the base, place in the delta) and what lies between them."""
+def interleave(base_size: int, pieces: Iterable[tuple[int, int, TensorSpan]]) -> Iterator[Segment]:
+    """Yield ``pieces`` (start and end in the base, byte range in the delta) and the segments of the base between them."""
     at = 0
     for start, end, piece in pieces:
         yield Segment(source="base", start=at, end=start)
         yield Segment(source="delta", start=piece.start, end=piece.end)
         at = end
-    yield Segment(source="base", start=at, end=size)
+    yield Segment(source="base", start=at, end=base_size)
 
 
-def located(model: Path, name: str) -> Path:
-    """The file that a path inside the model means. A single-file model is meant whatever it is called by now."""
+def base_path(model: Path, name: str) -> Path:
+    """Return the base file of a path inside the model. A single-file model may have been renamed."""
     return model if model.is_file() else model / name
 
 
 def write_overlay(overlay: Overlay, model: Path, delta: Path, target: BinaryIO) -> None:
-    """Copy a published file to ``target``, which has been opened and not written yet.
+    """Write a published file to ``target``, an open, empty file.
 
     Raises:
         PublishingError: the base file has changed since it was published.
     """
-    base = located(model, overlay.base)
+    base = base_path(model, overlay.base)
     if not overlay.is_untouched(base.stat()):
         raise PublishingError(
             f"{base} has changed since the edit was published.", field="model", remedy="Run the edit again."
@@ -77,14 +79,14 @@ def write_overlay(overlay: Overlay, model: Path, delta: Path, target: BinaryIO) 
     write_segments(overlay.segments, base, delta, target)
 
 
-def quietly(count: int) -> None:
-    """Nobody wants to know."""
+def no_progress(count: int) -> None:
+    """Ignore progress."""
 
 
 def write_segments(
-    segments: Iterable[Segment], base: Path, delta: Path, target: BinaryIO, advance: Advance = quietly
+    segments: Iterable[Segment], base: Path, delta: Path, target: BinaryIO, advance: BytesCallback = no_progress
 ) -> None:
-    """Copy segments to ``target``, which has been opened and not written yet.
+    """Write segments to ``target``, an open, empty file.
 
     Raises:
         PublishingError: ``base`` or ``delta`` ends early.
@@ -92,11 +94,13 @@ def write_segments(
     with base.open("rb") as original, delta.open("rb") as edited:
         sources = {"base": original, "delta": edited}
         for segment in segments:
-            copy(sources[segment.source], target, segment.start, segment.size, advance)
+            copy_range(sources[segment.source], target, segment.start, segment.size, advance)
 
 
-def copy(source: BinaryIO, target: BinaryIO, start: int, count: int, advance: Advance = quietly) -> None:
-    """Append ``count`` bytes of ``source``, from ``start``: by the kernel where it can, else through memory."""
+def copy_range(
+    source: BinaryIO, target: BinaryIO, start: int, count: int, advance: BytesCallback = no_progress
+) -> None:
+    """Append ``count`` bytes of ``source`` from ``start`` on: in the kernel if possible, else through memory."""
     while count:
         done = copy_in_kernel(source, target, start, count) or copy_through_memory(source, target, start, count)
         start, count = start + done, count - done
@@ -104,46 +108,40 @@ def copy(source: BinaryIO, target: BinaryIO, start: int, count: int, advance: Ad
 
 
 def copy_in_kernel(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
-    """As many bytes as the kernel copies at once; 0 where it can't (other file systems, other kernels)."""
-    stretch = ALIGNED - start % ALIGNED if start % ALIGNED else STEP
+    """Copy bytes in the kernel and return their number; 0 if the kernel or the file systems do not support it."""
+    stretch = (
+        KERNEL_COPY_ALIGNMENT - start % KERNEL_COPY_ALIGNMENT if start % KERNEL_COPY_ALIGNMENT else KERNEL_COPY_BYTES
+    )
     if not hasattr(os, "copy_file_range"):
         return 0
     try:
         return os.copy_file_range(source.fileno(), target.fileno(), min(stretch, count), start)
     except OSError as error:
-        if error.errno not in NO_KERNEL_COPY:
+        if error.errno not in UNSUPPORTED_COPY_ERRNOS:
             raise
         return 0
 
 
 def copy_through_memory(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
-    """A chunk. Raises PublishingError at the end of ``source``."""
-    chunk = os.pread(source.fileno(), min(CHUNK, count), start)
+    """Copy one chunk and return its size. Raises PublishingError: ``source`` ends early."""
+    chunk = os.pread(source.fileno(), min(CHUNK_BYTES, count), start)
     if not chunk:
-        raise PublishingError(f"{source.name} ends early.", field="model", remedy="Fetch it again.")
+        raise PublishingError(f"{source.name} is truncated.", field="model", remedy="Download it again.")
     return os.write(target.fileno(), chunk)
 
 
 def segments_digest(segments: Iterable[Segment], base: Path, delta: Path) -> str:
-    """sha256 of the file that the segments make."""
+    """Return the sha256 of the file that the segments make up."""
     with base.open("rb") as original, delta.open("rb") as edited:
         sources = {"base": original, "delta": edited}
-        return digest_of(chunk for s in segments for chunk in chunks(sources[s.source], s.start, s.end))
+        return stream_digest(chunk for s in segments for chunk in read_chunks(sources[s.source], s.start, s.end))
 
 
-def digest_of(parts: Iterable[bytes]) -> str:
-    """sha256 of bytes that come in parts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def chunks(source: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """Bytes ``start`` to ``end``, a chunk at a time. Raises PublishingError at an early end."""
+def read_chunks(source: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes ``start`` to ``end`` in chunks. Raises PublishingError: ``source`` ends early."""
     while start < end:
-        chunk = os.pread(source.fileno(), min(CHUNK, end - start), start)
+        chunk = os.pread(source.fileno(), min(CHUNK_BYTES, end - start), start)
         if not chunk:
-            raise PublishingError(f"{source.name} ends early.", field="model", remedy="Fetch it again.")
+            raise PublishingError(f"{source.name} is truncated.", field="model", remedy="Download it again.")
         start += len(chunk)
         yield chunk

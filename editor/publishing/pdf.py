@@ -1,8 +1,8 @@
-"""The report in print: a tagged PDF/UA, set by Typst from the same document as the page.
+"""Render the report as a tagged PDF/UA, typeset by Typst from the same document as the HTML page.
 
-What is written by strangers goes in as data, never as markup. Fonts are those that come with Typst and matplotlib, so that
-every machine makes the same bytes. Letters that they lack (Chinese, say) are written as their numbers in Unicode, and the print
-says so: fonts for every script would weigh more than everything else that is installed.
+Untrusted text is passed as data, never as markup. The fonts are those of Typst and matplotlib, so that every machine gives the
+same bytes. Characters that they lack (Chinese, for example) are printed as Unicode code points, with a note: fonts for every
+script would be larger than everything else that is installed.
 """
 
 import json
@@ -19,9 +19,9 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
-from editor.io.plotting import Chart, Figure, file_of
-from editor.publishing import report_text as words
-from editor.publishing.document.assemble import document
+from editor.io.plotting import Chart, Figure, figure_file
+from editor.publishing import report_text
+from editor.publishing.document.assemble import build_document
 from editor.publishing.document.blocks import (
     Block,
     Bullets,
@@ -31,114 +31,118 @@ from editor.publishing.document.blocks import (
     Heading,
     Illustration,
     Inline,
-    Outcome,
     Paragraph,
     Section,
     Table,
+    VerdictLabel,
 )
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
-FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-WIDEST = FONTS / "DejaVuSans.ttf"
-"""Latin, Greek, Cyrillic, Hebrew, Arabic and many more."""
-SPELLED = "Letters that the fonts of this print lack are written as their numbers in Unicode. The page shows them as they are."
-STANDARD: Final = "ua-1"
-"""PDF/UA-1 (ISO 14289-1): read aloud in order, with headings, tables and texts for pictures."""
+TYPST_TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
+FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+COVERAGE_FONT = FONT_DIR / "DejaVuSans.ttf"
+"""The font with the largest coverage: Latin, Greek, Cyrillic, Hebrew, Arabic and more."""
+SPELLED_NOTE = (
+    "Characters that the fonts of this PDF lack are printed as Unicode code points. The HTML page shows them."
+)
+PDF_STANDARD: Final = "ua-1"
+"""PDF/UA-1 (ISO 14289-1): screen readers get reading order, headings, tables and alternative texts."""
 
 
-def print_out(report: AuditReport, figures: Sequence[Figure]) -> bytes:
-    """The PDF; the same report gives the same bytes."""
-    return typeset(document(report, figures), report.created_at, figures)
+def render_pdf(report: AuditReport, figures: Sequence[Figure]) -> bytes:
+    """Return the PDF. The same report gives the same bytes."""
+    return compile_pdf(build_document(report, figures), report.created_at, figures)
 
 
-def typeset(content: Document, at: datetime, figures: Sequence[Figure]) -> bytes:
-    """A document as PDF, dated ``at``."""
-    with project(content, figures) as compiler:
-        made = compiler.compile(format="pdf", timestamp=at.replace(microsecond=0), pdf_standards=STANDARD)
+def compile_pdf(content: Document, at: datetime, figures: Sequence[Figure]) -> bytes:
+    """Render a document as PDF, dated ``at``."""
+    with typst_project(content, figures) as compiler:
+        made = compiler.compile(format="pdf", timestamp=at.replace(microsecond=0), pdf_standards=PDF_STANDARD)
     if not isinstance(made, bytes):
-        raise TypeError("a PDF is one file")
+        raise TypeError("Typst returned several files for one PDF")
     return made
 
 
-def pages(content: Document, at: datetime, figures: Sequence[Figure], density: float) -> list[bytes]:
-    """The same as a PNG for each page, at so many pixels an inch."""
-    with project(content, figures) as compiler:
+def render_pages(content: Document, at: datetime, figures: Sequence[Figure], density: float) -> list[bytes]:
+    """Render a document as one PNG for each page, at ``density`` pixels per inch."""
+    with typst_project(content, figures) as compiler:
         made = compiler.compile(format="png", timestamp=at.replace(microsecond=0), ppi=density)
     return made if isinstance(made, list) else [made or b""]
 
 
 @contextmanager
-def project(content: Document, figures: Sequence[Figure]) -> Iterator[typst.Compiler]:
-    """Typst, on a folder with the template, the document as data, and the figures."""
+def typst_project(content: Document, figures: Sequence[Figure]) -> Iterator[typst.Compiler]:
+    """Context manager: a Typst compiler on a folder with the template, the document as data, and the figures."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        (root / "main.typ").write_bytes(TEMPLATE.read_bytes())
-        written = json.dumps(plain_document(content), ensure_ascii=False)
-        note = "" if spelled(written) == written else SPELLED
-        (root / "document.json").write_text(spelled(written), encoding="utf-8")
+        (root / "main.typ").write_bytes(TYPST_TEMPLATE.read_bytes())
+        text = json.dumps(document_json(content), ensure_ascii=False)
+        printable = spell_missing_letters(text)
+        note = "" if printable == text else SPELLED_NOTE
+        (root / "document.json").write_text(printable, encoding="utf-8")
         (root / "note.json").write_text(json.dumps(note))
         for figure in figures:
-            path, image = file_of(figure)
-            lettered = spelled(image.decode()).encode() if isinstance(figure, Chart) else image
-            (root / Path(path).name).write_bytes(lettered)
-        yield typst.Compiler(root / "main.typ", root=root, font_paths=[FONTS], ignore_system_fonts=True)
+            path, image = figure_file(figure)
+            if isinstance(figure, Chart):
+                image = spell_missing_letters(image.decode()).encode()
+            (root / Path(path).name).write_bytes(image)
+        yield typst.Compiler(root / "main.typ", root=root, font_paths=[FONT_DIR], ignore_system_fonts=True)
 
 
-def spelled(words: str) -> str:
-    """Letters that the print's fonts lack as their numbers: ``"狐"`` -> ``"[U+72D0]"``."""
+def spell_missing_letters(text: str) -> str:
+    """Replace characters that the fonts lack by their code points: ``"狐"`` -> ``"[U+72D0]"``."""
     return "".join(
-        letter if letter.isascii() or ord(letter) in letters() else f"[U+{ord(letter):04X}]" for letter in words
+        letter if letter.isascii() or ord(letter) in font_code_points() else f"[U+{ord(letter):04X}]" for letter in text
     )
 
 
 @cache
-def letters() -> frozenset[int]:
-    """The numbers of those that the print can show."""
-    return frozenset(FT2Font(str(WIDEST)).get_charmap())
+def font_code_points() -> frozenset[int]:
+    """Return the code points that the fonts can show."""
+    return frozenset(FT2Font(str(COVERAGE_FONT)).get_charmap())
 
 
-def plain_document(content: Document) -> dict[str, Any]:
-    """As JSON."""
+def document_json(content: Document) -> dict[str, Any]:
+    """Return a document as JSON."""
     return {
         "kind": content.kind,
         "title": content.title,
-        "verdict": plain_inline(Outcome(content.verdict)),
-        "summary": [plain_section(section) for section in content.summary],
-        "sections": [plain_section(section) for section in content.sections],
+        "verdict": inline_json(VerdictLabel(content.verdict)),
+        "summary": [section_json(section) for section in content.summary],
+        "sections": [section_json(section) for section in content.sections],
         "footer": content.footer,
     }
 
 
-def plain_section(section: Section) -> dict[str, Any]:
-    """A section."""
-    return {"title": section.title, "blocks": [plain_block(block) for block in section.blocks]}
+def section_json(section: Section) -> dict[str, Any]:
+    """Return a section as JSON."""
+    return {"title": section.title, "blocks": [block_json(block) for block in section.blocks]}
 
 
-def plain_block(block: Block) -> dict[str, Any]:
-    """A block, by its kind."""
+def block_json(block: Block) -> dict[str, Any]:
+    """Return a block as JSON."""
     match block:
         case Paragraph():
-            return {"is": "paragraph", "pieces": [*map(plain_inline, block.pieces)], "leading": block.leading}
+            return {"is": "paragraph", "pieces": [*map(inline_json, block.pieces)], "leading": block.leading}
         case Heading():
             return {"is": "heading", "text": block.text}
         case Bullets():
             return {"is": "bullets", "items": list(block.items), "small": block.small}
         case Table():
-            rows = [[*map(plain_inline, row)] for row in block.rows]
+            rows = [[*map(inline_json, row)] for row in block.rows]
             return {"is": "table", "caption": block.caption, "head": list(block.head), "rows": rows}
         case Illustration():
             figure = block.figure
-            path = Path(file_of(figure)[0]).name
+            path = Path(figure_file(figure)[0]).name
             return {"is": "illustration", "path": path, "caption": figure.caption, "alt": figure.alt}
         case Details():
-            return {"is": "details", "summary": block.summary, "blocks": [*map(plain_block, block.blocks)]}
+            return {"is": "details", "summary": block.summary, "blocks": [*map(block_json, block.blocks)]}
 
 
-def plain_inline(piece: Inline) -> dict[str, str]:
-    """A piece of text."""
+def inline_json(piece: Inline) -> dict[str, str]:
+    """Return a piece of text as JSON."""
     match piece:
         case Code():
             return {"is": "code", "text": piece.text}
-        case Outcome():
-            return {"is": piece.verdict or "none", "text": words.OUTCOMES[piece.verdict]}
+        case VerdictLabel():
+            return {"is": piece.verdict or "none", "text": report_text.VERDICT_LABELS[piece.verdict]}
     return {"is": "text", "text": piece}

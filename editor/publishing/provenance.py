@@ -1,24 +1,25 @@
-"""What every report says of the base model, and of the software that it comes from."""
+"""The base model and the software versions that every report records."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
 
 from api_schemas.report import ModelRecord
-from editor.checkpoints import Checkpoint, file_digest, weight_files
+from editor.checkpoints import Checkpoint, weight_files
+from editor.io.digests import file_digest
 
-SOFTWARE = ("expunge", "torch", "diffusers", "transformers", "safetensors")
+SOFTWARE_PACKAGES = ("expunge", "torch", "diffusers", "transformers", "safetensors")
 
 
 def weights_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """Digest of each weights file of the base model."""
+    """Return the sha256 of each weights file of the base model, by its path inside the model."""
     return {name: file_digest(path) for name, path in weight_files(checkpoint.path).items()}
 
 
 def model_record(model: str, checkpoint: Checkpoint, digests: Mapping[str, str]) -> ModelRecord:
-    """The base model, by the name that the caller has for it."""
+    """Describe the base model under the caller's name for it."""
     return ModelRecord(id=model, family=checkpoint.family, files=dict(digests))
 
 
-def software() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    return {name: version(name) for name in SOFTWARE}
+def software_versions() -> dict[str, str]:
+    """Return the versions of the packages that the numbers depend on."""
+    return {name: version(name) for name in SOFTWARE_PACKAGES}

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 
 from api_schemas.errors import UsageError
-from editor.checkpoints import Checkpoint, TextEncoder, file_digest, open_checkpoint, weight_files
+from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint, weight_files
 from editor.checkpoints.load_transformers import load_module
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
 from editor.generation.sampling import load_pipeline
+from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import PromptBuilder, load_profile
 

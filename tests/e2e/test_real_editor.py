@@ -7,7 +7,7 @@ import pytest
 
 from api_schemas.edits import EditRequest, Removal, Validation
 from editor.publishing.attestation.keys import read_keys
-from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
 from tests.fakes.stack import ROOT, running_stack
 
@@ -36,6 +36,6 @@ def test_remove_a_concept_from_the_embedded_model(tmp_path: Path) -> None:
     assert (report.job_id, report.verdict) == (edit.id, edit.verdict)
     assert report.removals[0].concept == "fox"
     keys = read_keys(tmp_path / "data" / "signing" / "keys.json")
-    found = verify(Case(tmp_path / "out", keys, WEIGHTS.parent))
+    found = verify(VerificationCase(tmp_path / "out", keys, WEIGHTS.parent))
     assert found.ok, [finding for finding in found.findings if finding.outcome == "failed"]
     assert found.signed_by == [report.signed_by]

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from api_schemas.detectors import EXPOSED_CLASSES, Nudenet
-from editor.checkpoints import file_digest
 from editor.errors import DetectorError
 from editor.generation.config import Image
+from editor.io.digests import file_digest
 
 WEIGHTS_FILE = "320n.onnx"
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from api_schemas.feature_scores import Place
 from editor import emoji
-from editor.checkpoints import file_digest
 from editor.emoji.labelled_composites import LabelledComposites
 from editor.emoji.vocabulary import OBJECTS
 from editor.features.activations.noised_source import activations_at_timestep, encode_pixels, seeded_noise
@@ -24,6 +23,7 @@ from editor.features.sae.feature_selection import d_prime
 from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
 from editor.generation.sampling import load_pipeline
+from editor.io.digests import file_digest
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
 from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import auc

@@ -1,4 +1,4 @@
-"""``python -m editor.publishing.attestation DIR``: a signing key, unless the folder has one. For launchers."""
+"""``python -m editor.publishing.attestation DIR``: create a signing key, unless the folder has one. For launchers."""
 
 import sys
 from datetime import UTC, datetime

@@ -1,9 +1,8 @@
-"""What is attested of an edit: how it was made (SLSA provenance), and what it removes and keeps (our own predicate).
+"""The statements that attest an edit: how it was made (SLSA provenance), and what it removes (our own predicate).
 
-Both are made of the report and the request alone, so a verifier who has the report can make them again.
+Both are derived from the report and the request alone, so anyone who has the report can derive them again.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -23,31 +22,32 @@ from api_schemas.attestation import (
     Subject,
 )
 from api_schemas.report import AuditReport, Check, RemovalRecord, TensorRecord, Validation
+from editor.io.digests import sha256_hex
 
-OFFLINE = "offline"
-"""The job's id where somebody ran the edit by hand."""
+OFFLINE_JOB_ID = "offline"
+"""The job id of an edit that was not run by the service."""
 
 
-def statements(report: AuditReport, parameters: dict[str, Any], published: bytes) -> list[Statement]:
-    """Both statements.
+def make_statements(report: AuditReport, parameters: dict[str, Any], published: bytes) -> list[Statement]:
+    """Return both statements.
 
     Args:
         report: complete.
-        parameters: what was asked for: SLSA's external parameters.
-        published: the bytes of ``report.json``, which no report can list itself.
+        parameters: SLSA's external parameters, such as the request.
+        published: the bytes of ``report.json``, which cannot list its own digest.
     """
-    subject = [*subjects(report), Subject(name="report.json", digest=digest_of(published))]
-    predicates = {PROVENANCE: provenance(report, parameters), REMOVAL: plain(removal_predicate(report))}
+    subject = [*list_subjects(report), Subject(name="report.json", digest=make_digest(published))]
+    predicates = {PROVENANCE: provenance_predicate(report, parameters), REMOVAL: as_json(removal_predicate(report))}
     return [Statement(subject=subject, predicate_type=kind, predicate=body) for kind, body in predicates.items()]
 
 
-def subjects(report: AuditReport) -> Iterable[Subject]:
-    """Every published file that the report lists."""
+def list_subjects(report: AuditReport) -> Iterable[Subject]:
+    """Return the published files that the report lists."""
     return (Subject(name=file.name, digest=Digest(sha256=file.sha256)) for file in report.artifacts)
 
 
 def removal_predicate(report: AuditReport) -> ConceptRemoval:
-    """Our predicate."""
+    """Return our predicate, which summarises the report."""
     checks = report.validation.checks if report.validation else []
     return ConceptRemoval(
         job_id=report.job_id,
@@ -64,13 +64,13 @@ def removal_predicate(report: AuditReport) -> ConceptRemoval:
 
 
 def signed_removal(removal: RemovalRecord) -> SignedRemoval:
-    """Named by its digest, and in words where names are not withheld."""
-    digest = Digest(sha256=removal.withheld) if removal.withheld else digest_of(removal.concept.encode())
+    """Identify a removal by its digest, and by its name unless names are withheld."""
+    digest = Digest(sha256=removal.withheld) if removal.withheld else make_digest(removal.concept.encode())
     return SignedRemoval(kind=removal.kind, digest=digest, concept=None if removal.withheld else removal.concept)
 
 
 def signed_tensor(tensor: TensorRecord) -> SignedTensor:
-    """In the precision of the files."""
+    """Return a tensor's digests in the precision of the files."""
     return SignedTensor(
         component=tensor.component,
         name=tensor.name,
@@ -80,7 +80,7 @@ def signed_tensor(tensor: TensorRecord) -> SignedTensor:
 
 
 def signed_gate(check: Check) -> SignedGate:
-    """With decimal strings for numbers."""
+    """Return a gate with its numbers as decimal strings."""
     return SignedGate(
         name=check.name,
         removal=check.removal,
@@ -93,18 +93,18 @@ def signed_gate(check: Check) -> SignedGate:
 
 
 def policy_digest(validation: Validation) -> str:
-    """SHA-256 over what was fixed before the run: the policy's own digest, and every gate that it made, as canonical JSON."""
+    """Return the SHA-256 of what was fixed before the run: the policy's digest and every gate, as canonical JSON."""
     gates = [
         [check.name, check.removal, check.measure, check.comparator, repr(check.threshold), check.minimum_n]
         for check in validation.checks
     ]
     fixed = [validation.policy_sha256, repr(validation.confidence), gates]
-    return hashlib.sha256(json.dumps(fixed, separators=(",", ":")).encode()).hexdigest()
+    return sha256_hex(json.dumps(fixed, separators=(",", ":")))
 
 
-def provenance(report: AuditReport, parameters: dict[str, Any]) -> dict[str, Any]:
-    """SLSA provenance v1: what went in, and who made it."""
-    builder = f"urn:expunge:builder:{'offline' if report.job_id == OFFLINE else 'service'}"
+def provenance_predicate(report: AuditReport, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the SLSA provenance v1: inputs, builder and software."""
+    builder = f"urn:expunge:builder:{'offline' if report.job_id == OFFLINE_JOB_ID else 'service'}"
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
@@ -122,12 +122,12 @@ def provenance(report: AuditReport, parameters: dict[str, Any]) -> dict[str, Any
     }
 
 
-def digest_of(content: bytes) -> Digest:
-    """SHA-256 as in-toto writes it."""
-    return Digest(sha256=hashlib.sha256(content).hexdigest())
+def make_digest(content: bytes) -> Digest:
+    """Return the SHA-256 in in-toto's form."""
+    return Digest(sha256=sha256_hex(content))
 
 
-def plain(model: BaseModel) -> dict[str, Any]:
-    """A model as JSON's own types, in camel case."""
+def as_json(model: BaseModel) -> dict[str, Any]:
+    """Return a model as JSON types, with camel-case keys."""
     dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True)
     return dumped

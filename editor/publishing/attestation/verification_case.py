@@ -1,4 +1,4 @@
-"""What is verified, and against what; read once, as far as it can be read."""
+"""The inputs of a verification. Files are read once; unreadable ones count as absent."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,43 +20,47 @@ from api_schemas.report import AuditReport
 from editor.publishing.attestation import dsse
 from editor.publishing.filenames import ATTESTATION, REPORT
 
-KINDS = {PROVENANCE: "provenance", REMOVAL: "removal"}
+PREDICATE_NAMES = {PROVENANCE: "provenance", REMOVAL: "removal"}
 
 
 @dataclass(frozen=True)
-class Attested:
-    """An envelope of ours and the statement in it."""
+class SignedStatement:
+    """An envelope and the statement in it."""
 
     envelope: Envelope
     statement: Statement
 
     @property
     def name(self) -> str:
-        """Which of the two it is."""
-        return KINDS[self.statement.predicate_type]
+        """The predicate's short name."""
+        return PREDICATE_NAMES[self.statement.predicate_type]
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is verified, and against what."""
+class VerificationCase:
+    """A bundle to verify, the trusted keys, and the base model if available."""
 
     folder: Path
     keys: PublicKeys
     base: Path | None = None
     partial: bool = False
-    """Files that are not there don't count."""
+    """Ignore missing files."""
 
     @cached_property
-    def attested(self) -> list[Attested]:
-        """Statements of the kinds that we know; the others are passed over, as in-toto demands."""
+    def statements(self) -> list[SignedStatement]:
+        """The statements of known predicate types. Others are ignored, as in-toto requires."""
         path = self.folder / ATTESTATION
-        found = [attested(envelope) for envelope in dsse.unbundle(path.read_bytes())] if path.is_file() else []
-        return [one for one in found if one and one.statement.predicate_type in KINDS]
+        signed = (
+            [parse_envelope(envelope) for envelope in dsse.parse_json_lines(path.read_bytes())]
+            if path.is_file()
+            else []
+        )
+        return [one for one in signed if one and one.statement.predicate_type in PREDICATE_NAMES]
 
     @cached_property
     def removal(self) -> ConceptRemoval | None:
-        """Our predicate, if it is there."""
-        bodies = [one.statement.predicate for one in self.attested if one.statement.predicate_type == REMOVAL]
+        """Our predicate, or None."""
+        bodies = [one.statement.predicate for one in self.statements if one.statement.predicate_type == REMOVAL]
         try:
             return ConceptRemoval.model_validate(bodies[0]) if bodies else None
         except ValidationError:
@@ -64,30 +68,30 @@ class Case:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SignedModel file -> sha256; where nothing is signed, what the report lists."""
-        signed = {file.name: file.digest.sha256 for one in self.attested for file in one.statement.subject}
-        listed = self.report.artifacts if self.report and not self.attested else []
+        """Signed file -> sha256; without an attestation, the files that the report lists."""
+        signed = {file.name: file.digest.sha256 for one in self.statements for file in one.statement.subject}
+        listed = self.report.artifacts if self.report and not self.statements else []
         return signed | {file.name: file.sha256 for file in listed}
 
     @cached_property
     def report(self) -> AuditReport | None:
-        """The report, if it can be read."""
+        """The report, or None if it cannot be read."""
         try:
             return AuditReport.model_validate_json((self.folder / REPORT).read_bytes())
         except (OSError, ValidationError):
             return None
 
 
-def attested(envelope: Envelope) -> Attested | None:
-    """What an envelope holds; None where that is no statement."""
+def parse_envelope(envelope: Envelope) -> SignedStatement | None:
+    """Return the statement in an envelope, or None."""
     if envelope.payload_type != PAYLOAD_TYPE:
         return None
     try:
-        return Attested(envelope, Statement.model_validate_json(envelope.payload))
+        return SignedStatement(envelope, Statement.model_validate_json(envelope.payload))
     except ValidationError:
         return None
 
 
-def outcome(good: bool) -> Outcome:
-    """As a word."""
+def ok_or_failed(good: bool) -> Outcome:
+    """Return the outcome of a check."""
     return "ok" if good else "failed"

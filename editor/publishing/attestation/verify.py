@@ -1,6 +1,6 @@
-"""Verify a published folder, offline: who signed it, whether every byte is what was signed, whether it adds up.
+"""Verify a bundle offline: its signatures, the digest of every file, and the consistency of its contents.
 
-Each check is a generator of findings and stands alone, so that what fails is named, and nothing else fails with it.
+Each check yields findings independently of the others, so one failure does not hide another.
 """
 
 from collections.abc import Iterator
@@ -8,66 +8,78 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from api_schemas.attestation import REMOVAL, Finding, Outcome, PublicKey, Statement, Verification
-from editor.checkpoints import file_digest
+from editor.io.digests import file_digest
 from editor.publishing.attestation import dsse
-from editor.publishing.attestation.content_checks import contents
-from editor.publishing.attestation.statements import plain, removal_predicate
-from editor.publishing.attestation.verification_case import KINDS, Attested, Case, outcome
-from editor.publishing.filenames import ATTESTATION, PRIVATE_PAGE, PRIVATE_REPORT, REPORT
+from editor.publishing.attestation.content_checks import check_contents
+from editor.publishing.attestation.statements import as_json, removal_predicate
+from editor.publishing.attestation.verification_case import (
+    PREDICATE_NAMES,
+    SignedStatement,
+    VerificationCase,
+    ok_or_failed,
+)
+from editor.publishing.filenames import ATTESTATION, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
 
 
-def verify(case: Case) -> Verification:
+def verify(case: VerificationCase) -> Verification:
     """Run every check."""
-    findings = [*attestations(case), *signatures(case), *files(case), *agreement(case), *contents(case)]
-    good = {key.keyid for one in case.attested for key in trusted(case, one)}
+    findings = [
+        *check_statements(case),
+        *check_signatures(case),
+        *check_files(case),
+        *check_report(case),
+        *check_contents(case),
+    ]
+    good = {key.keyid for one in case.statements for key in trusted_keys(case, one)}
     ok = all(finding.outcome != "failed" for finding in findings)
     return Verification(ok=ok, signed_by=sorted(good), findings=findings)
 
 
-def attestations(case: Case) -> Iterator[Finding]:
-    """Both statements are there."""
-    found = {one.name for one in case.attested}
-    for name in KINDS.values():
+def check_statements(case: VerificationCase) -> Iterator[Finding]:
+    """Check that both statements are present."""
+    found = {one.name for one in case.statements}
+    for name in PREDICATE_NAMES.values():
         there = name in found
         yield Finding(
             check="attestation",
-            outcome=outcome(there),
+            outcome=ok_or_failed(there),
             about=name,
             detail="present"
             if there
-            else f"{ATTESTATION} holds no readable statement of this kind: not signed, or damaged",
+            else f"{ATTESTATION} contains no readable statement of this type: the bundle is not signed, or it is damaged",
         )
 
 
-def signatures(case: Case) -> Iterator[Finding]:
-    """Each statement is signed by a key that is trusted, and was good at the time."""
-    for one in case.attested:
-        good = trusted(case, one)
-        detail = f"by {good[0].keyid}" if good else refusal(case, one)
-        yield Finding(check="signature", outcome=outcome(bool(good)), about=one.name, detail=detail)
+def check_signatures(case: VerificationCase) -> Iterator[Finding]:
+    """Check that each statement is signed by a trusted key that was valid at the time."""
+    for one in case.statements:
+        good = trusted_keys(case, one)
+        detail = f"by {good[0].keyid}" if good else rejection_reason(case, one)
+        yield Finding(check="signature", outcome=ok_or_failed(bool(good)), about=one.name, detail=detail)
 
 
-def trusted(case: Case, one: Attested) -> list[PublicKey]:
-    """The trusted keys whose signature holds."""
-    at = signed_at(one.statement)
-    return dsse.usable_signers(one.envelope, case.keys, at) if at else []
+def trusted_keys(case: VerificationCase, one: SignedStatement) -> list[PublicKey]:
+    """Return the trusted keys whose signature of a statement is valid."""
+    at = signing_time(one.statement)
+    return dsse.find_valid_signers(one.envelope, case.keys, at) if at else []
 
 
-def refusal(case: Case, one: Attested) -> str:
-    """Why no signature counts."""
-    for key in dsse.signers(one.envelope, case.keys):
+def rejection_reason(case: VerificationCase, one: SignedStatement) -> str:
+    """Explain why no signature of a statement is valid."""
+    for key in dsse.find_signers(one.envelope, case.keys):
         if key.revoked_at:
-            return f"key {key.keyid} signed it, which was revoked at {key.revoked_at.isoformat()}"
-        return f"key {key.keyid} signed it, which was not valid at that time"
+            return f"signed by key {key.keyid}, which was revoked at {key.revoked_at.isoformat()}"
+        return f"signed by key {key.keyid}, which was not valid at that time"
     named = [signature.keyid for signature in one.envelope.signatures]
     known = [keyid for keyid in named if case.keys.find(keyid)]
     if known:
-        return f"the signature of key {known[0]} does not hold: the statement was altered"
-    return f"unknown key {', '.join(named) or 'without an id'}: it is not among the {len(case.keys.keys)} trusted"
+        return f"the signature of key {known[0]} is invalid: the statement was altered"
+    keys = ", ".join(named) or "without an id"
+    return f"signed by unknown key {keys}, which is not among the {len(case.keys.keys)} trusted keys"
 
 
-def signed_at(statement: Statement) -> datetime | None:
-    """When the edit was made, as its statement says."""
+def signing_time(statement: Statement) -> datetime | None:
+    """Return the time of the edit according to its statement."""
     body = statement.predicate
     if statement.predicate_type == REMOVAL:
         text = body.get("createdAt")
@@ -76,42 +88,42 @@ def signed_at(statement: Statement) -> datetime | None:
     return datetime.fromisoformat(text) if isinstance(text, str) else None
 
 
-def files(case: Case) -> Iterator[Finding]:
-    """Every signed file is there and has its digest; files that nobody signed are named."""
+def check_files(case: VerificationCase) -> Iterator[Finding]:
+    """Check that every signed file is present and unaltered; report files that are not signed."""
     for name, digest in sorted(case.digests.items()):
-        yield file_finding(case, name, digest)
+        yield check_file(case, name, digest)
     there = {path.relative_to(case.folder).as_posix() for path in case.folder.rglob("*") if path.is_file()}
-    for name in sorted(there - case.digests.keys() - {ATTESTATION, REPORT, PRIVATE_REPORT, PRIVATE_PAGE}):
+    for name in sorted(there - case.digests.keys() - {ATTESTATION, REPORT, PRIVATE_REPORT, PRIVATE_REPORT_HTML}):
         yield Finding(check="file", outcome="skipped", about=name, detail="not covered by the attestation")
 
 
-def file_finding(case: Case, name: str, digest: str) -> Finding:
-    """One signed file."""
+def check_file(case: VerificationCase, name: str, digest: str) -> Finding:
+    """Check one signed file."""
     path = case.folder / name
-    if not inside(name):
-        return Finding(check="file", outcome="failed", about=name, detail="lies outside of the folder")
+    if not is_inside_folder(name):
+        return Finding(check="file", outcome="failed", about=name, detail="is outside the folder")
     if not path.is_file():
         missing: Outcome = "skipped" if case.partial else "failed"
         return Finding(check="file", outcome=missing, about=name, detail="is missing")
     found = file_digest(path)
-    detail = "as listed" if found == digest else f"sha256 is {found}, and should be {digest}"
-    return Finding(check="file", outcome=outcome(found == digest), about=name, detail=detail)
+    detail = "as listed" if found == digest else f"sha256 is {found}, expected {digest}"
+    return Finding(check="file", outcome=ok_or_failed(found == digest), about=name, detail=detail)
 
 
-def inside(name: str) -> bool:
-    """Whether a signed name stays in the folder."""
+def is_inside_folder(name: str) -> bool:
+    """Whether a signed name stays inside the folder."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def agreement(case: Case) -> Iterator[Finding]:
-    """The report and the attestation are about the same edit, and say the same of it."""
+def check_report(case: VerificationCase) -> Iterator[Finding]:
+    """Check that the report agrees with the attestation."""
     if case.removal is None:
         return
     if case.report is None:
-        yield Finding(check="report", outcome="failed", about=REPORT, detail="can't be read")
+        yield Finding(check="report", outcome="failed", about=REPORT, detail="cannot be read")
         return
-    says, signed = plain(removal_predicate(case.report)), plain(case.removal)
-    differing = [key for key in signed if says.get(key) != signed[key]]
-    detail = f"differs from what was signed in {', '.join(differing)}" if differing else "says what was signed"
-    yield Finding(check="report", outcome=outcome(not differing), about=REPORT, detail=detail)
+    reported, signed = as_json(removal_predicate(case.report)), as_json(case.removal)
+    differing = [key for key in signed if reported.get(key) != signed[key]]
+    detail = f"differs from the attestation in {', '.join(differing)}" if differing else "agrees with the attestation"
+    yield Finding(check="report", outcome=ok_or_failed(not differing), about=REPORT, detail=detail)

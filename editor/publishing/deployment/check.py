@@ -1,8 +1,8 @@
-"""Hold a pipeline against a report: the replaced tensors by their digests, and the canaries in text space.
+"""Check a deployed pipeline against a report: the replaced tensors by their digests, and the canaries by their states.
 
-A tensor's digest is proof, in any precision that weights are cast to. Where it is neither the edited tensor's nor the
-base's (a fused LoRA, a merge), the canaries decide: how far each state has gone from where the base model had it to where
-the edit puts it, and how far beside that line it lies.
+A tensor's digest is proof, in any precision that weights are cast to. If it matches neither the edited nor the original tensor
+(a fused LoRA, a merge), the canaries decide: how far each state moved along the line from the base model's state to the edited
+one, and how far it is from that line.
 """
 
 from collections.abc import Sequence
@@ -15,57 +15,64 @@ from torch import Tensor
 from api_schemas.deployment import ComponentFound, Deployment, EditPresence, Identity, TensorFound
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.tensor_reader import DTYPES, tensor_digest
+from editor.checkpoints.tensor_reader import DTYPES
 from editor.errors import CheckpointError, PublishingError
-from editor.publishing.deployment.canaries import unpacked
-from editor.publishing.deployment.encoder_readers import Reader, Running, Stored
+from editor.io.digests import tensor_digest
+from editor.publishing.deployment.canaries import unpack_state
+from editor.publishing.deployment.encoder_readers import EncoderReader, LoadedEncoder, StoredEncoder
 
-TOLERANCE = 0.1
-"""Of how far the edit moves a state. Casting to bfloat16 costs about 0.02, another edit moves it by 0.5 and more."""
-ASIDE = 0.5
-"""How far other removals in the same weights may push a state aside that has gone all of its way; twenty push it by 0.44."""
-DETAILS: dict[EditPresence, str] = {
-    "carries": "its prompts mean what the edit makes of them",
-    "partly": "its prompts have gone a part of the way: a LoRA at another scale, or a merge with the base model",
-    "base": "it is the base model's: the removal is not there",
-    "other": "it is neither the edited encoder nor the base model's: another edit, or another model",
+CANARY_TOLERANCE = 0.1
+"""Relative to how far the edit moves a state. Casting to bfloat16 moves it by about 0.02, another edit by 0.5 or more."""
+MAX_ORTHOGONAL_DRIFT = 0.5
+"""How far other removals in the same weights may move a fully edited state off the line; twenty move it by 0.44."""
+CARRIED_DETAILS: dict[EditPresence, str] = {
+    "carries": "its canary prompts have the edited states",
+    "partly": "its canary prompts moved part of the way: a LoRA at another scale, or a merge with the base model",
+    "base": "it is the base model's: the removal is absent",
+    "other": "it is neither the edited text encoder nor the base model's: another edit, or another model",
 }
 
 
 def check_deployment(pipeline: Any, report: AuditReport) -> Deployment:
-    """Whether a pipeline carries the removal.
+    """Check whether a pipeline carries the removal of a report.
 
     Args:
-        pipeline: a diffusers pipeline, or the path of a stored one (a folder in diffusers' layout, or one file).
-        report: its ``tensors`` and ``canaries`` say what to look for.
+        pipeline: a diffusers pipeline, or the path of a stored one (a diffusers folder, or a single file).
+        report: provides the ``tensors`` and ``canaries`` to check.
 
     Raises:
-        PublishingError: the report has nothing to look for, or withholds the prompts, or the pipeline lacks an encoder.
-        CheckpointError: the stored pipeline can't be read.
+        PublishingError: the report names no tensors, or the pipeline lacks a text encoder.
+        CheckpointError: the stored pipeline cannot be read.
     """
     components = list(dict.fromkeys(tensor.component for tensor in report.tensors))
     if not components:
-        raise PublishingError("The report names no tensor.", field="report", remedy="Make it again with this version.")
-    found = [component_found(name, reader_of(pipeline, name), report) for name in components]
-    return Deployment(carried=together([one.carried for one in found]), components=found)
+        raise PublishingError(
+            "The report names no tensor.", field="report", remedy="Publish the edit again with this version of Expunge."
+        )
+    found = [check_component(name, open_reader(pipeline, name), report) for name in components]
+    return Deployment(carried=combine_carried([one.carried for one in found]), components=found)
 
 
-def reader_of(pipeline: Any, component: str) -> Reader:
-    """A pipeline's text encoder. Raises PublishingError: it has none of that name."""
+def open_reader(pipeline: Any, component: str) -> EncoderReader:
+    """Open a pipeline's text encoder. Raises PublishingError: the pipeline has none of that name."""
     if isinstance(pipeline, Path):
-        return Stored(open_checkpoint(pipeline).encoder(component))
+        return StoredEncoder(open_checkpoint(pipeline).encoder(component))
     module = getattr(pipeline, component, None)
     if module is None:
-        raise PublishingError(f"The pipeline has no {component}.", field="pipeline", remedy="Is it of the same family?")
-    return Running(module, getattr(pipeline, component.replace("text_encoder", "tokenizer")))
+        raise PublishingError(
+            f"The pipeline has no {component}.",
+            field="pipeline",
+            remedy="Use a pipeline of the family that the report is about.",
+        )
+    return LoadedEncoder(module, getattr(pipeline, component.replace("text_encoder", "tokenizer")))
 
 
-def component_found(component: str, reader: Reader, report: AuditReport) -> ComponentFound:
-    """One text encoder."""
-    tensors = [tensor_found(one, reader.tensor(one.name)) for one in report.tensors if one.component == component]
+def check_component(component: str, reader: EncoderReader, report: AuditReport) -> ComponentFound:
+    """Check one text encoder."""
+    tensors = [check_tensor(one, reader.tensor(one.name)) for one in report.tensors if one.component == component]
     asked = [one for one in report.canaries if one.component == component and one.prompt]
-    way = way_of(reader, asked, tensors)
-    carried = judged(tensors, way)
+    way = canary_displacements(reader, asked, tensors)
+    carried = decide_carried(tensors, way)
     return ComponentFound(
         component=component,
         carried=carried,
@@ -73,17 +80,17 @@ def component_found(component: str, reader: Reader, report: AuditReport) -> Comp
         canaries=len(asked) if way else 0,
         progress=round(float(way[0].median()), 4) if way else None,
         error=round(float(way[1].max()), 4) if way else None,
-        detail=DETAILS[carried],
+        detail=CARRIED_DETAILS[carried],
     )
 
 
-def tensor_found(record: TensorRecord, tensor: Tensor | None) -> TensorFound:
-    """What a tensor is, by its digest."""
-    return TensorFound(name=record.name, identity=identity(record, tensor))
+def check_tensor(record: TensorRecord, tensor: Tensor | None) -> TensorFound:
+    """Identify a tensor by its digest."""
+    return TensorFound(name=record.name, identity=tensor_identity(record, tensor))
 
 
-def identity(record: TensorRecord, tensor: Tensor | None) -> Identity:
-    """In the precision that it has."""
+def tensor_identity(record: TensorRecord, tensor: Tensor | None) -> Identity:
+    """Compare a tensor's digest, in its own precision, with the recorded ones."""
     dtype = next((name for name, kind in DTYPES.items() if tensor is not None and kind == tensor.dtype), None)
     if tensor is None or dtype is None:
         return "unknown"
@@ -93,31 +100,33 @@ def identity(record: TensorRecord, tensor: Tensor | None) -> Identity:
     return "base" if digest == record.base.get(dtype) else "other"
 
 
-Way = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of each canary, relative to how far the edit moves it: progress, and distances from the edited state, from the base's, and
-from the line between them."""
+Displacements = tuple[Tensor, Tensor, Tensor, Tensor]
+"""For each canary, relative to how far the edit moves it: progress along the line from the base state to the edited state, and
+the distances from the edited state, from the base state and from the line."""
 
 
-def way_of(reader: Reader, asked: Sequence[CanaryRecord], tensors: Sequence[TensorFound]) -> Way | None:
-    """:func:`progress_of`; None without canaries, or where an encoder lies alone, without its tokenizer, and digests tell."""
-    told = {tensor.identity for tensor in tensors} in ({"edited"}, {"base"})
+def canary_displacements(
+    reader: EncoderReader, asked: Sequence[CanaryRecord], tensors: Sequence[TensorFound]
+) -> Displacements | None:
+    """Measure the canaries. Return None without canaries, or if the tokenizer is missing and the digests suffice."""
+    decided = {tensor.identity for tensor in tensors} in ({"edited"}, {"base"})
     try:
-        return progress_of(reader, asked) if asked else None
+        return measure_displacements(reader, asked) if asked else None
     except CheckpointError:
-        if told:
+        if decided:
             return None
         raise
 
 
-def progress_of(reader: Reader, asked: Sequence[CanaryRecord]) -> Way:
-    """How far the canaries have gone from base to edit. Raises PublishingError: an encoder of another width."""
+def measure_displacements(reader: EncoderReader, asked: Sequence[CanaryRecord]) -> Displacements:
+    """Measure how far the canaries moved. Raises PublishingError: the encoder has another width."""
     states = reader.states([one.prompt or "" for one in asked])
-    base, edited = (torch.stack([unpacked(text) for text in texts]) for texts in sides(asked))
+    base, edited = (torch.stack([unpack_state(text) for text in texts]) for texts in reference_states(asked))
     if states.shape != base.shape:
         raise PublishingError(
-            f"The text encoder is {states.shape[1]} wide, the report's {base.shape[1]}.",
+            f"The text encoder has width {states.shape[1]}, but the report is about one of width {base.shape[1]}.",
             field="pipeline",
-            remedy="It belongs to another model.",
+            remedy="Use a pipeline of the model that the report is about.",
         )
     path = edited - base
     length = path.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -131,28 +140,30 @@ def progress_of(reader: Reader, asked: Sequence[CanaryRecord]) -> Way:
     )
 
 
-def sides(asked: Sequence[CanaryRecord]) -> tuple[list[str], list[str]]:
-    """The base's states and the edit's."""
+def reference_states(asked: Sequence[CanaryRecord]) -> tuple[list[str], list[str]]:
+    """Return the encoded base states and edited states."""
     return [one.base for one in asked], [one.edited for one in asked]
 
 
-def judged(tensors: Sequence[TensorFound], way: Way | None) -> EditPresence:
-    """Digests are proof where all agree, unless the canaries object: another part of the encoder may have changed."""
+def decide_carried(tensors: Sequence[TensorFound], way: Displacements | None) -> EditPresence:
+    """Decide from digests and canaries. Matching digests do not suffice: another part of the encoder may have changed."""
     identities = {tensor.identity for tensor in tensors}
     if way is None:
         return "carries" if identities == {"edited"} else "base" if identities == {"base"} else "other"
     progress, to_edited, to_base, beside = way
-    more = "other" in identities and progress.median() >= 1 - TOLERANCE and to_edited.max() <= ASIDE
-    if more or to_edited.max() <= TOLERANCE:
+    more = (
+        "other" in identities and progress.median() >= 1 - CANARY_TOLERANCE and to_edited.max() <= MAX_ORTHOGONAL_DRIFT
+    )
+    if more or to_edited.max() <= CANARY_TOLERANCE:
         return "carries"
-    if to_base.max() <= TOLERANCE:
+    if to_base.max() <= CANARY_TOLERANCE:
         return "other" if "other" in identities else "base"
-    between = bool(((progress > TOLERANCE) & (progress < 1 + TOLERANCE)).all())
-    return "partly" if between and beside.max() <= 2 * TOLERANCE else "other"
+    between = bool(((progress > CANARY_TOLERANCE) & (progress < 1 + CANARY_TOLERANCE)).all())
+    return "partly" if between and beside.max() <= 2 * CANARY_TOLERANCE else "other"
 
 
-def together(found: Sequence[EditPresence]) -> EditPresence:
-    """Of all encoders."""
+def combine_carried(found: Sequence[EditPresence]) -> EditPresence:
+    """Combine the results of all text encoders."""
     if len(set(found)) == 1:
         return found[0]
     return "partly" if {"carries", "partly"} & set(found) else "other"

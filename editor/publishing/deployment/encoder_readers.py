@@ -1,4 +1,4 @@
-"""A text encoder as the check needs it: what it makes of prompts, and its tensors by name."""
+"""Read a text encoder on disk or in memory: the states of prompts, and tensors by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ from editor.errors import CheckpointError
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
 
-class Reader(Protocol):
-    """A text encoder, on disk or running."""
+class EncoderReader(Protocol):
+    """A text encoder, on disk or in memory."""
 
     def states(self, prompts: Sequence[str]) -> Tensor:
-        """The last states at EOS, after the final norm, (prompts, width) float32."""
+        """Return the last hidden states at EOS, after the final norm, (prompts, width) float32."""
 
     def tensor(self, name: str) -> Tensor | None:
-        """A tensor as transformers names it, or None where it can't be had by itself."""
+        """Return a tensor by its canonical name, or None if it cannot be read by itself."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """On disk: read tensor by tensor. ``edits``: updates of output projections, by layer."""
+class StoredEncoder:
+    """A text encoder on disk, read tensor by tensor. ``edits``: updates of output projections, by layer."""
 
     encoder: TextEncoder
     edits: Mapping[int, Tensor] = field(default_factory=dict)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`Reader`."""
-        ids, ends = tokenised(open_tokenizer(self.encoder), prompts)
+        ids, ends = tokenize(open_tokenizer(self.encoder), prompts)
         final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(ids)
         return final[torch.arange(len(ids)), ends]
 
@@ -45,15 +45,15 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A module of transformers, with whatever was loaded or fused into it."""
+class LoadedEncoder:
+    """A transformers module, with any LoRA that was loaded or fused into it."""
 
     module: Any
     tokenizer: Any
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`Reader`."""
-        ids, ends = tokenised(self.tokenizer, prompts)
+        ids, ends = tokenize(self.tokenizer, prompts)
         with torch.no_grad():
             final = self.module(ids.to(self.module.device)).last_hidden_state.float().cpu()
         rows: Tensor = final[torch.arange(len(ids)), ends]
@@ -66,8 +66,8 @@ class Running:
         return None if found is None else found.detach().cpu()
 
 
-def tokenised(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """``(n, context)`` ids as a pipeline makes them, and where EOS is in each."""
+def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return token ids ``(n, context)`` as a pipeline would, and the position of EOS in each row."""
     encoded = tokenizer(
         list(prompts),
         padding="max_length",

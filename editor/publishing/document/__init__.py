@@ -1,1 +1,1 @@
-"""What the report says to people, as a document of plain blocks: written once, shown as a page and in print."""
+"""The report as a document of plain blocks, rendered as HTML and as PDF."""

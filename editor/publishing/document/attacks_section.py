@@ -1,4 +1,4 @@
-"""What happened when the edit was attacked, what detectors counted, and where the concept's features went."""
+"""Attacks on the edit, detector counts, and feature scores."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,42 +7,53 @@ from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import DiffCScore, FeatureScores, Residual, SaeScore
 from api_schemas.report import AuditReport
 from editor.publishing import report_text
-from editor.publishing.document.blocks import Block, Bullets, Details, Gallery, Heading, Section, Table, text
+from editor.publishing.document.blocks import (
+    Block,
+    Bullets,
+    Details,
+    FigureIndex,
+    Heading,
+    Section,
+    Table,
+    paragraph,
+)
 
-ACCESS = {
-    "prompts": "the service alone",
-    "encoder": "the text encoders, edited and original",
+ACCESS_LABELS = {
+    "prompts": "prompts only",
+    "encoder": "the original and the edited text encoder",
     "weights": "all weights",
 }
-SHOWN = 12
-"""Features that are listed of each score."""
+MAX_LISTED_FEATURES = 12
+"""Features that each score lists."""
 
 
-def attacked(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
-    """What is there of it."""
+def attack_sections(report: AuditReport, figures: FigureIndex) -> Iterator[Section]:
+    """Return the sections on attacks, detectors and features that the report has figures for."""
     if report.attacks:
-        yield Section("attacks", "When somebody tries to get it back", [*attacks(report, report.attacks, gallery)])
-    if report.detectors:
-        yield Section("detectors", "What detectors counted", [detectors(report.detectors)])
-    if report.features and (report.features.sae or report.features.diffc):
-        yield Section("features", "Inside of the model: where did it go?", [*features(report, report.features)])
-
-
-def attacks(report: AuditReport, found: Sequence[AttackRecord], gallery: Gallery) -> Iterator[Block]:
-    """Each attack on each removal; the most successful first."""
-    ran = sorted((one for one in found if one.rate), key=lambda one: -one.rate.value if one.rate else 0.0)
-    if ran:
-        yield text(weakest(report, ran[0]))
-        yield from gallery.chart("attacks")
-        yield Table(
-            "Share of the attempts in which the judge recognised the concept",
-            ("Attack", "Concept", "Attacker has", "Base model", "Edited model", "Attempts", "Spent"),
-            [attack(report, one) for one in ran],
+        yield Section(
+            "attacks", "Attempts to bring the concept back", [*attack_blocks(report, report.attacks, figures)]
         )
-    yield from (details(report, one) for one in ran)
+    if report.detectors:
+        yield Section("detectors", "Detector counts", [detector_table(report.detectors)])
+    if report.features and (report.features.sae or report.features.diffc):
+        yield Section("features", "The concept inside the model", [*feature_blocks(report, report.features)])
+
+
+def attack_blocks(report: AuditReport, records: Sequence[AttackRecord], figures: FigureIndex) -> Iterator[Block]:
+    """Show each attack on each removal, the most successful first."""
+    ran = sorted((one for one in records if one.rate), key=lambda one: -one.rate.value if one.rate else 0.0)
+    if ran:
+        yield paragraph(strongest_attack_text(report, ran[0]))
+        yield from figures.chart("attacks")
+        yield Table(
+            "Share of attempts in which the judge recognised the concept",
+            ("Attack", "Concept", "Access", "Base model", "Edited model", "Attempts", "Budget spent"),
+            [attack_row(report, one) for one in ran],
+        )
+    yield from (attack_details(report, one) for one in ran)
     skipped = [
-        f"{report_text.plain(one.name)}, {report_text.concept(report, one.removal)}: {one.skipped}"
-        for one in found
+        f"{report_text.spaced(one.name)}, {report_text.concept_name(report, one.removal)}: {one.skipped}"
+        for one in records
         if one.skipped
     ]
     if skipped:
@@ -50,130 +61,132 @@ def attacks(report: AuditReport, found: Sequence[AttackRecord], gallery: Gallery
         yield Bullets(skipped)
 
 
-def weakest(report: AuditReport, worst: AttackRecord) -> str:
-    """What the most successful attack says."""
-    if worst.rate is None or not worst.rate.hits:
-        return "No attack that was run brought a concept back in any picture."
+def strongest_attack_text(report: AuditReport, strongest: AttackRecord) -> str:
+    """State the result of the most successful attack."""
+    if strongest.rate is None or not strongest.rate.hits:
+        return "No attack that was run brought a concept back in any image."
+    concept = report_text.concept_name(report, strongest.removal)
     return (
-        f"The most successful attack is {report_text.plain(worst.name)} on {report_text.concept(report, worst.removal)}: "
-        f"{worst.rate.hits} of {worst.rate.n} attempts. {worst.tells}"
+        f"The most successful attack is {report_text.spaced(strongest.name)} on {concept}: "
+        f"{strongest.rate.hits} of {strongest.rate.n} attempts. {strongest.tells}"
     )
 
 
-def attack(report: AuditReport, one: AttackRecord) -> tuple[str, ...]:
-    """A row."""
+def attack_row(report: AuditReport, record: AttackRecord) -> tuple[str, ...]:
+    """Return one attack as a table row."""
     return (
-        report_text.plain(one.name),
-        report_text.concept(report, one.removal),
-        ACCESS[one.access],
-        rate(one.rate_before),
-        rate(one.rate),
-        str(one.tried),
-        f"{one.budget.spent:,} of {one.budget.allowed:,} {one.budget.unit}",
+        report_text.spaced(record.name),
+        report_text.concept_name(report, record.removal),
+        ACCESS_LABELS[record.access],
+        format_rate(record.rate_before),
+        format_rate(record.rate),
+        str(record.tried),
+        f"{record.budget.spent:,} of {record.budget.allowed:,} {record.budget.unit}",
     )
 
 
-def details(report: AuditReport, one: AttackRecord) -> Block:
-    """Where it is from, what it means, what was tried."""
-    figures = [f"{report_text.plain(name)}: {value:.4g}" for name, value in one.measures.items()]
-    tried = [
-        f"{report_text.shorten(attempt.what, 160)} – "
+def attack_details(report: AuditReport, record: AttackRecord) -> Block:
+    """Show the source of an attack, what its result means, and the attempts."""
+    measures = [f"{report_text.spaced(name)}: {value:.4g}" for name, value in record.measures.items()]
+    attempts = [
+        f"{report_text.truncate(attempt.what, 160)} – "
         f"{'recognised' if attempt.found else 'not recognised'} ({attempt.score:.3f})"
-        for attempt in one.attempts
+        for attempt in record.attempts
     ]
-    blocks: list[Block] = [text(f"{one.tells} Source: {one.source}. Seed {one.seed}.")]
-    blocks += [Bullets(figures)] if figures else []
-    blocks += [Bullets(tried, small=True)] if tried else []
-    return Details(f"{report_text.plain(one.name)} – {report_text.concept(report, one.removal)}", blocks)
+    blocks: list[Block] = [paragraph(f"{record.tells} Source: {record.source}. Seed {record.seed}.")]
+    blocks += [Bullets(measures)] if measures else []
+    blocks += [Bullets(attempts, small=True)] if attempts else []
+    return Details(f"{report_text.spaced(record.name)} – {report_text.concept_name(report, record.removal)}", blocks)
 
 
-def rate(found: Rate | None) -> str:
+def format_rate(rate: Rate | None) -> str:
     """``"3 of 8 (14% to 69%)"``."""
-    if found is None:
+    if rate is None:
         return "–"
-    return f"{found.hits} of {found.n} ({report_text.percent(found.low)} to {report_text.percent(found.high)})"
+    return f"{rate.hits} of {rate.n} ({report_text.percent(rate.low)} to {report_text.percent(rate.high)})"
 
 
-def detectors(found: Sequence[DetectorRecord]) -> Table:
-    """Before and after."""
+def detector_table(records: Sequence[DetectorRecord]) -> Table:
+    """Show the counts of each detector before and after the edit."""
     return Table(
-        "Pictures in which a detector found one of its classes",
+        "Images in which a detector found one of its classes",
         ("Detector", "Classes", "Threshold", "Before", "After"),
         [
             (
                 f"{one.name} {one.version}",
                 ", ".join(one.classes),
                 f"{one.threshold:g}",
-                rate(one.before),
-                rate(one.after),
+                format_rate(one.before),
+                format_rate(one.after),
             )
-            for one in found
+            for one in records
         ],
     )
 
 
-def features(report: AuditReport, found: FeatureScores) -> Iterator[Block]:
-    """Scores of the autoencoder, the probe and Diff-C, and the features that rose or fell."""
-    if found.sae:
-        rows = [row for one in found.sae for row in residuals(report, one)]
+def feature_blocks(report: AuditReport, scores: FeatureScores) -> Iterator[Block]:
+    """Show the scores of the autoencoder, the probe and Diff-C, and the features that changed most."""
+    if scores.sae:
+        rows = [row for one in scores.sae for row in residual_rows(report, one)]
         yield Table(
-            "What is left of the concept's signal (1: all, 0: none), against kept concepts",
-            ("Concept", "Read by", "Where", "Left", "Detected before", "Detected after", "Trusted"),
+            "Remaining share of the concept's signal (1: all, 0: none), relative to retained concepts",
+            ("Concept", "Method", "Module and timestep", "Remaining", "Detected before", "Detected after", "Reliable"),
             rows,
         )
-        yield from (changed(report, one) for one in found.sae if one.changed)
-    if found.diffc:
+        yield from (changed_features_table(report, one) for one in scores.sae if one.changed)
+    if scores.diffc:
         yield Table(
-            "Whether a classifier of diffusion features finds it",
-            ("Concept", "Asked for", "Where", "Probability before", "After", "Likeliest before", "After"),
-            [diffc(report, one) for one in found.diffc],
+            "Probability of the concept under a classifier of diffusion features",
+            ("Concept", "Images", "Module and timestep", "Before", "After", "Top class before", "Top class after"),
+            [diffc_row(report, one) for one in scores.diffc],
         )
 
 
-def residuals(report: AuditReport, one: SaeScore) -> Iterator[tuple[str, ...]]:
-    """By the autoencoder's features, and by the probe."""
-    readings: dict[str, Residual | None] = {"autoencoder": one.residual, "linear probe": one.probe}
-    for name, found in readings.items():
-        if found:
-            trust = ("yes" if one.trusted else f"no: {one.why}") if name == "autoencoder" else "–"
+def residual_rows(report: AuditReport, score: SaeScore) -> Iterator[tuple[str, ...]]:
+    """Return the remaining signal as measured by the autoencoder's features and by the linear probe."""
+    residuals: dict[str, Residual | None] = {"autoencoder": score.residual, "linear probe": score.probe}
+    for name, residual in residuals.items():
+        if residual:
+            reliable = ("yes" if score.trusted else f"no: {score.why}") if name == "autoencoder" else "–"
             yield (
-                report_text.concept(report, one.removal),
+                report_text.concept_name(report, score.removal),
                 name,
-                f"{one.place.module}, t={one.place.timestep}",
-                report_text.number(found.estimate),
-                rate(found.detected_before),
-                rate(found.detected_after),
-                trust,
+                f"{score.place.module}, t={score.place.timestep}",
+                report_text.format_estimate(residual.estimate),
+                format_rate(residual.detected_before),
+                format_rate(residual.detected_after),
+                reliable,
             )
 
 
-def changed(report: AuditReport, one: SaeScore) -> Block:
-    """Risen and fallen features."""
+def changed_features_table(report: AuditReport, score: SaeScore) -> Block:
+    """Show the features whose activation changed most."""
+    concept = report_text.concept_name(report, score.removal)
     return Table(
-        f"Features of prompts about {report_text.concept(report, one.removal)} that rose or fell most, in standard deviations",
-        ("Feature", "Before", "After", "Change", "Change on kept concepts"),
+        f"Features that changed most on prompts about {concept}, in standard deviations",
+        ("Feature", "Before", "After", "Change", "Change on retained concepts"),
         [
             (
-                f"{feature.feature}{' (stands for it)' if feature.feature in one.features else ''}",
+                f"{feature.feature}{' (represents the concept)' if feature.feature in score.features else ''}",
                 *(
                     f"{value:+.2f}"
                     for value in (feature.before, feature.after, feature.change, feature.controls_change)
                 ),
             )
-            for feature in one.changed[:SHOWN]
+            for feature in score.changed[:MAX_LISTED_FEATURES]
         ],
     )
 
 
-def diffc(report: AuditReport, one: DiffCScore) -> tuple[str, ...]:
-    """A row."""
-    asked = "by its prompts" if one.asked_for == "prompt" else "nothing, from noised pictures of it"
+def diffc_row(report: AuditReport, score: DiffCScore) -> tuple[str, ...]:
+    """Return one Diff-C score as a table row."""
+    images = "generated from its prompts" if score.asked_for == "prompt" else "noised images of it, empty prompt"
     return (
-        report_text.concept(report, one.removal),
-        asked,
-        f"{one.place.module}, t={one.place.timestep}",
-        report_text.share(one.before),
-        report_text.share(one.after),
-        rate(one.found_before),
-        rate(one.found_after),
+        report_text.concept_name(report, score.removal),
+        images,
+        f"{score.place.module}, t={score.place.timestep}",
+        report_text.format_share(score.before),
+        report_text.format_share(score.after),
+        format_rate(score.found_before),
+        format_rate(score.found_after),
     )

@@ -1,4 +1,4 @@
-"""The blocks that a document is made of. All text is plain: whoever shows it escapes it, so that no concept is markup."""
+"""The blocks of a document. All text is plain and escaped by the renderers, so that no concept becomes markup."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,40 +9,40 @@ from editor.io.plotting import Figure
 
 @dataclass(frozen=True)
 class Code:
-    """A name or a digest: in the typewriter's letters, and broken anywhere."""
+    """A name or a digest, set in monospace. It may break anywhere."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A verdict in words, with its colour."""
+class VerdictLabel:
+    """A verdict as a coloured label."""
 
     verdict: Verdict | None
 
 
-Inline = str | Code | Outcome
+Inline = str | Code | VerdictLabel
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A run of text."""
+    """A paragraph of text."""
 
     pieces: Sequence[Inline]
     leading: bool = False
-    """Set larger: what to read if nothing else."""
+    """Set larger, for the most important sentence."""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a part of a section."""
+    """A heading inside a section."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences; ``small`` for long lists of prompts."""
+    """A bulleted list; ``small`` is for long lists of prompts."""
 
     items: Sequence[str]
     small: bool = False
@@ -50,11 +50,11 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of each row is its heading."""
+    """A table. The first cell of each row is its heading."""
 
     caption: str
     head: Sequence[str]
-    """Empty: rows of a name and its value."""
+    """The column headings; empty for rows of a name and a value."""
     rows: Sequence[Sequence[Inline]]
 
 
@@ -67,7 +67,7 @@ class Illustration:
 
 @dataclass(frozen=True)
 class Details:
-    """What only some want to read: folded on a page, whole in print."""
+    """Details, collapsed in HTML and printed in full in the PDF."""
 
     summary: str
     blocks: Sequence["Block"]
@@ -78,7 +78,7 @@ Block = Paragraph | Heading | Bullets | Table | Illustration | Details
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the document under a heading; ``name`` is its anchor."""
+    """A section with a heading; ``name`` is its anchor."""
 
     name: str
     title: str
@@ -93,32 +93,32 @@ class Document:
     title: str
     verdict: Verdict | None
     summary: Sequence[Section]
-    """For whoever asked; framed, with the verdict."""
+    """Shown in a frame together with the verdict."""
     sections: Sequence[Section]
     footer: str
 
 
-def text(*pieces: Inline) -> Paragraph:
-    """A paragraph."""
+def paragraph(*pieces: Inline) -> Paragraph:
+    """Return a paragraph of text pieces."""
     return Paragraph(pieces)
 
 
 def bullets(items: Sequence[str], otherwise: str) -> Block:
-    """A list, or a sentence where it is empty."""
-    return Bullets(items) if items else text(otherwise)
+    """Return a list, or a sentence if the list is empty."""
+    return Bullets(items) if items else paragraph(otherwise)
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Figures find their place by name: ``samples…``, ``scores``, ``gates``, ``trace-N``, ``trade-off-N``."""
+class FigureIndex:
+    """The report's figures by name: ``samples…``, ``scores``, ``gates``, ``trace-N``, ``trade-off-N``."""
 
     figures: Sequence[Figure]
 
     @property
-    def sheets(self) -> list[Figure]:
-        """Pictures before and after."""
+    def sample_sheets(self) -> list[Figure]:
+        """The sample sheets, which show images before and after the edit."""
         return [figure for figure in self.figures if figure.name.startswith("samples")]
 
     def chart(self, name: str) -> Iterator[Illustration]:
-        """The figure of that name, if there is one."""
+        """Yield the figure of a name, if there is one."""
         return (Illustration(figure) for figure in self.figures if figure.name == name)

@@ -1,40 +1,40 @@
-"""What was changed in the model, what was foreseen of it, and where the concept is made."""
+"""What changed in the model, the forecast of its effects, and where the model computes the concept."""
 
 from collections.abc import Iterator
 
 from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord
 from editor.publishing import report_text
-from editor.publishing.charts import KINDS
-from editor.publishing.document.blocks import Block, Code, Details, Gallery, Heading, Section, Table, text
+from editor.publishing.charts import SITE_LABELS
+from editor.publishing.document.blocks import Block, Code, Details, FigureIndex, Heading, Section, Table, paragraph
 
 
-def change(report: AuditReport, gallery: Gallery) -> Iterator[Section]:
-    """The edit itself."""
+def edit_sections(report: AuditReport, figures: FigureIndex) -> Iterator[Section]:
+    """Return the sections about the edit itself."""
     if report.solves:
-        yield Section("change", "What was changed in the model", [*edited(report, gallery)])
-    foreseen = [*foresight(report, gallery)]
-    if foreseen:
-        yield Section("foreseen", "What was foreseen, and what came", foreseen)
+        yield Section("change", "What changed in the model", [*edit_blocks(report, figures)])
+    forecast = [*forecast_blocks(report, figures)]
+    if forecast:
+        yield Section("foreseen", "Forecast and outcome", forecast)
     if report.ledger:
-        yield Section("ledger", "Position in the ledger", [*ledger(report)])
+        yield Section("ledger", "Position in the ledger", [*ledger_blocks(report)])
     if report.traces:
-        blocks = [block for trace in report.traces for block in traced(report, trace, gallery)]
-        yield Section("trace", "Where the concept is made", blocks)
+        blocks = [block for trace in report.traces for block in trace_blocks(report, trace, figures)]
+        yield Section("trace", "Where the model computes the concept", blocks)
 
 
-def edited(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
-    """The removals and the solves."""
-    changed = [piece for solve in report.solves for piece in (Code(solve.tensor), " of ", Code(solve.component), ", ")]
-    yield text(*changed[:-1], "; all else is as it was, byte for byte.")
+def edit_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block]:
+    """Show the removals and the solves."""
+    tensors = [piece for solve in report.solves for piece in (Code(solve.tensor), " of ", Code(solve.component), ", ")]
+    yield paragraph("Changed: ", *tensors[:-1], ". All other bytes are unchanged.")
     if report.removals:
         yield Table(
             "The removed concepts",
-            ("Concept", "Kind", "From now on", "Also known as", "Held in place"),
+            ("Concept", "Kind", "After the edit", "Aliases", "Nearest retained concepts"),
             [
                 (
                     removal.concept,
                     removal.kind,
-                    report_text.destination(removal),
+                    report_text.destination_clause(removal),
                     ", ".join(removal.aliases) or "–",
                     ", ".join(removal.neighbours) or "–",
                 )
@@ -42,35 +42,35 @@ def edited(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
             ],
         )
     for index, solve in enumerate(report.solves):
-        yield from solved(solve)
-        yield from trade_off(solve, index, gallery)
+        yield solve_table(solve)
+        yield from trade_off_blocks(solve, index, figures)
 
 
-def solved(solve: SolveRecord) -> Iterator[Block]:
-    """One tensor's update."""
+def solve_table(solve: SolveRecord) -> Block:
+    """Show how the update of one tensor was computed."""
     rows: dict[str, str] = {
         "Method": solve.preset,
         "Layer": f"{solve.layer}{f' ({solve.layer_choice})' if solve.layer_choice else ''}",
-        "Size of the change, relative to the tensor": report_text.percent(solve.relative_change),
+        "Change relative to the tensor (Frobenius norm)": report_text.percent(solve.relative_change),
         "Rank": f"{solve.rank} (from {solve.columns} key columns)",
         "Preservation weight": f"{solve.preservation:.4g}",
         "Ridge": f"{solve.ridge:.4g}",
-        "Condition number, at most": f"{solve.condition:.3g}",
-        "Largest change of the empty prompt": f"{solve.null_prompt_drift:.2g}",
-        "Predicted drift of kept prompts, 95th percentile": report_text.percent(solve.predicted_retain_p95),
-        "Time of the solve": f"{solve.seconds:.3f} s",
+        "Condition number (upper bound)": f"{solve.condition:.3g}",
+        "Maximum change of the empty prompt": f"{solve.null_prompt_drift:.2g}",
+        "Predicted drift of retained prompts, 95th percentile": report_text.percent(solve.predicted_retain_p95),
+        "Solve time": f"{solve.seconds:.3f} s",
     }
-    yield Table(f"The update of {solve.tensor} of {solve.component}", (), [*rows.items()])
+    return Table(f"Update of {solve.tensor} of {solve.component}", (), [*rows.items()])
 
 
-def trade_off(solve: SolveRecord, index: int, gallery: Gallery) -> Iterator[Block]:
-    """The preservation weights that were tried."""
+def trade_off_blocks(solve: SolveRecord, index: int, figures: FigureIndex) -> Iterator[Block]:
+    """Show the preservation weights that were tried."""
     if not solve.trade_off:
         return
-    yield Heading("What was weighed up")
-    yield from gallery.chart(f"trade-off-{index}")
+    yield Heading("Trade-off between removal and preservation")
+    yield from figures.chart(f"trade-off-{index}")
     table = Table(
-        "The curve in numbers",
+        "Values of the trade-off curve",
         ("Preservation weight", "Removed", "Retained", "Drift, 95th percentile"),
         [
             (
@@ -80,26 +80,29 @@ def trade_off(solve: SolveRecord, index: int, gallery: Gallery) -> Iterator[Bloc
             for point in solve.trade_off
         ],
     )
-    yield Details("The curve in numbers", [table])
+    yield Details("Values of the trade-off curve", [table])
 
 
-def against_measured(record: CollateralRecord, gallery: Gallery) -> Iterator[Block]:
-    """The forecast, held against the pictures."""
+def calibration_blocks(record: CollateralRecord, figures: FigureIndex) -> Iterator[Block]:
+    """Compare the forecast with the measured loss of accuracy."""
     varied = record.correlation.low < record.correlation.high
-    correlation = f" Rank correlation over prompts: {report_text.number(record.correlation)}." if varied else ""
-    yield text(
-        f"Of {record.prompts} prompts about what must stay, a share of {report_text.percent(record.foreseen)} was to "
-        f"lose what it asks for; measured, the judge's accuracy fell by {report_text.share(record.measured)}.{correlation}"
+    correlation = (
+        f" Rank correlation over prompts: {report_text.format_estimate(record.correlation)}." if varied else ""
     )
-    yield from gallery.chart("collateral")
+    yield paragraph(
+        f"For {record.prompts} prompts about retained concepts, the forecast was that "
+        f"{report_text.percent(record.foreseen)} of them would lose what they ask for. The judge's accuracy on their images "
+        f"fell by {report_text.format_share(record.measured)}.{correlation}"
+    )
+    yield from figures.chart("collateral")
     yield Table(
-        "Foreseen against measured, in bands of what was foreseen",
-        ("Foreseen chance of loss", "Mean", "Measured fall of accuracy", "Prompts"),
+        "Forecast and measured loss, in bands of the forecast",
+        ("Forecast probability of loss", "Mean", "Measured drop of accuracy", "Prompts"),
         [
             (
                 f"{report_text.percent(band.lowest)} to {report_text.percent(band.highest)}",
                 report_text.percent(band.foreseen),
-                report_text.share(band.measured),
+                report_text.format_share(band.measured),
                 str(band.measured.n),
             )
             for band in record.bands
@@ -107,15 +110,15 @@ def against_measured(record: CollateralRecord, gallery: Gallery) -> Iterator[Blo
     )
 
 
-def foresight(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
-    """How far each concept was to go, and which prompts were to change most, told before anything was drawn."""
+def forecast_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block]:
+    """Show the forecast for each concept, and the prompts forecast to change most. Both precede any image."""
     if report.collateral:
-        yield from against_measured(report.collateral, gallery)
+        yield from calibration_blocks(report.collateral, figures)
     for solve in report.solves:
         if solve.feasibility:
             yield Table(
-                f"How far each concept goes in {solve.component}, layer {solve.layer}",
-                ("Concept", "Held back by what must stay", "Left by the update"),
+                f"Completeness of each removal in {solve.component}, layer {solve.layer}",
+                ("Concept", "Overlap with protected prompts", "Remaining after the update"),
                 [
                     (one.concept, report_text.percent(one.leak), report_text.percent(one.left))
                     for one in solve.feasibility
@@ -123,46 +126,42 @@ def foresight(report: AuditReport, gallery: Gallery) -> Iterator[Block]:
             )
         if solve.foreseen:
             yield Table(
-                f"Prompts about other things that change most in {solve.component}",
-                (
-                    "Prompt",
-                    "Change at the layer",
-                    "Movement of the last states",
-                    "Chance that it loses what it asks for",
-                ),
+                f"Unrelated prompts that change most in {solve.component}",
+                ("Prompt", "Change at the layer", "Change of the last hidden states", "Probability of loss"),
                 [
                     (
                         one.prompt,
                         report_text.percent(one.change),
-                        report_text.maybe(one.moved),
-                        report_text.maybe(one.drop),
+                        report_text.percent_or_dash(one.moved),
+                        report_text.percent_or_dash(one.drop),
                     )
                     for one in solve.foreseen
                 ],
             )
 
 
-def ledger(report: AuditReport) -> Iterator[Block]:
-    """Where the edit stands among others."""
+def ledger_blocks(report: AuditReport) -> Iterator[Block]:
+    """Show the ledger that the edit belongs to."""
     record = report.ledger
     if record is None:
         return
-    rows = {"Active removals": str(record.active), "Taken back by this edit": ", ".join(record.taken_back) or "none"}
-    yield Table("The ledger", (), [*rows.items(), ("Digest of base and active set", Code(record.digest))])
-    yield text("Equal digests mean byte-identical weights, whatever the order in which removals came.")
+    rows = {"Active removals": str(record.active), "Revoked by this edit": ", ".join(record.taken_back) or "none"}
+    yield Table("The ledger", (), [*rows.items(), ("Digest of base model and active removals", Code(record.digest))])
+    yield paragraph("Equal digests mean byte-identical weights, whatever the order of the removals.")
 
 
-def traced(report: AuditReport, trace: TraceRecord, gallery: Gallery) -> Iterator[Block]:
-    """Causal mediation analysis of one concept."""
-    yield Heading(report_text.concept(report, trace.removal))
-    ahead = "clearly ahead of" if trace.separated else "not clearly ahead of"
-    is_edited = "the site that was edited" if trace.edited_site_is_causal else "not the site that was edited"
-    yield text(
-        "The concept's name was disturbed, then one site at a time was put back as in the undisturbed run. Read-out: "
-        f"{trace.read_out}; {trace.clean_score:.3f} undisturbed, {trace.corrupted_score:.3f} disturbed. The largest "
-        f"effect is that of {trace.causal_site.replace('_', '-')}, {ahead} the next; it is {is_edited}. {trace.choice}"
+def trace_blocks(report: AuditReport, trace: TraceRecord, figures: FigureIndex) -> Iterator[Block]:
+    """Show the causal mediation analysis of one concept."""
+    yield Heading(report_text.concept_name(report, trace.removal))
+    ahead = "significantly ahead of" if trace.separated else "not significantly ahead of"
+    is_edited = "It is the edited site." if trace.edited_site_is_causal else "It is not the edited site."
+    yield paragraph(
+        "The concept's name was corrupted with noise, then one site at a time was restored to its value in the clean run. "
+        f"Read-out: {trace.read_out}; {trace.clean_score:.3f} in the clean run, {trace.corrupted_score:.3f} in the corrupted "
+        f"run. The largest effect is at {trace.causal_site.replace('_', '-')}, {ahead} the next site. {is_edited} "
+        f"{trace.choice}"
     )
-    yield from gallery.chart(f"trace-{trace.removal}")
-    rows = [(str(site.layer), KINDS[site.kind], report_text.number(site.effect)) for site in trace.sites]
-    table = Table("Restored share at each site", ("Layer", "Site", "Restored share"), rows)
-    yield Details("All sites in numbers", [table])
+    yield from figures.chart(f"trace-{trace.removal}")
+    rows = [(str(site.layer), SITE_LABELS[site.kind], report_text.format_estimate(site.effect)) for site in trace.sites]
+    table = Table("Restored share of the score at each site", ("Layer", "Site", "Restored share"), rows)
+    yield Details("Values for all sites", [table])

@@ -1,115 +1,111 @@
-"""How it was measured, with what, and which files came of it: for whoever wants to check or repeat it."""
+"""How the edit was evaluated and which files were published, for readers who want to check or repeat it."""
 
 from collections.abc import Iterator
 
 from api_schemas.report import AuditReport, Validation
 from editor.publishing import report_text
-from editor.publishing.document.blocks import Block, Bullets, Code, Details, Heading, Section, Table, bullets, text
+from editor.publishing.document.blocks import Block, Bullets, Code, Details, Heading, Section, Table, bullets, paragraph
 
 
-def limits(report: AuditReport) -> Section:
-    """What nobody tested, and what is known not to be covered."""
+def limits_section(report: AuditReport) -> Section:
+    """List the known gaps and what was not tested."""
     return Section(
         "limits",
         "What this removal does not cover",
         [
-            bullets(report.limits, "Nothing is known."),
+            bullets(report.limits, "No gaps are known."),
             Heading("What was not tested"),
-            bullets(report.untested, "Nothing was left out."),
+            bullets(report.untested, "Everything was tested."),
         ],
     )
 
 
-def record(report: AuditReport) -> Iterator[Section]:
-    """Method, prompts, files, environment."""
-    yield Section("how", "How it was measured", [*measured(report), *prompts(report)])
-    yield Section("files", "Files", [*files(report)])
-    yield Section("environment", "Environment", [*environment(report)])
+def method_sections(report: AuditReport) -> Iterator[Section]:
+    """Return the sections on method, files and environment."""
+    yield Section("how", "How it was evaluated", [*measurement_blocks(report), *prompt_blocks(report)])
+    yield Section("files", "Files", [*file_blocks(report)])
+    yield Section("environment", "Environment", [environment_table(report)])
 
 
-def measured(report: AuditReport) -> Iterator[Block]:
-    """Judge and sampler."""
+def measurement_blocks(report: AuditReport) -> Iterator[Block]:
+    """Show the judge and the sampler."""
     validation = report.validation
     if validation is None:
-        yield text("No pictures were drawn.")
+        yield paragraph("No images were generated.")
         return
     judge, sampler = validation.judge, validation.sampler
-    shares = (
-        "it shares weights with the model" if judge.shares_weights_with_model else "no part of the model, not edited"
-    )
+    independence = "shares weights with the model" if judge.shares_weights_with_model else "independent of the model"
+    settings = f"{sampler.scheduler}, {sampler.steps} steps, guidance {sampler.guidance:g}, {sampler.precision}"
     yield Table(
         "Judge and sampler",
         (),
         [
-            ("Judge", f"{judge.id}; {shares}"),
+            ("Judge", f"{judge.id}; {independence}"),
             ("SHA-256 of the judge", Code(judge.sha256)),
-            (
-                "Sampler",
-                f"{sampler.scheduler}, {sampler.steps} steps, guidance {sampler.guidance:g}, {sampler.precision}",
-            ),
+            ("Sampler", settings),
             ("Seeds", ", ".join(str(seed) for seed in sampler.seeds)),
-            ("Confidence of the intervals", report_text.percent(validation.confidence)),
+            ("Confidence level of the intervals", report_text.percent(validation.confidence)),
         ],
     )
 
 
-def prompts(report: AuditReport) -> Iterator[Block]:
-    """Every prompt that made the edit or tested it."""
+def prompt_blocks(report: AuditReport) -> Iterator[Block]:
+    """List every prompt that the edit used and every prompt that tested it."""
     for removal in report.removals:
-        yield Details(
-            f"{len(removal.edit_prompts)} prompts that made the edit: {removal.concept}",
-            [Bullets(removal.edit_prompts, small=True)],
-        )
-    yield from tested(report, report.validation) if report.validation else ()
+        title = f"{len(removal.edit_prompts)} prompts that the edit used: {removal.concept}"
+        yield Details(title, [Bullets(removal.edit_prompts, small=True)])
+    if report.validation:
+        yield from test_prompt_blocks(report, report.validation)
 
 
-def tested(report: AuditReport, validation: Validation) -> Iterator[Block]:
-    """Prompts of each group."""
+def test_prompt_blocks(report: AuditReport, validation: Validation) -> Iterator[Block]:
+    """List the test prompts of each group."""
     for group in validation.groups:
-        name = report_text.group_name(report, group)
-        yield Details(f"{len(group.prompts)} prompts that tested it: {name}", [Bullets(group.prompts, small=True)])
+        title = f"{len(group.prompts)} test prompts: {report_text.group_name(report, group)}"
+        yield Details(title, [Bullets(group.prompts, small=True)])
 
 
-def files(report: AuditReport) -> Iterator[Block]:
-    """What was published, what it was made from, and how to check it."""
-    yield from signature(report)
+def file_blocks(report: AuditReport) -> Iterator[Block]:
+    """List the published files and the base model's files, and say how to verify them."""
+    yield signature_text(report)
     yield Table(
-        "Published",
+        "Published files",
         ("File", "Bytes", "SHA-256"),
         [(Code(file.name), f"{file.size:,}", Code(file.sha256)) for file in report.artifacts],
     )
     if report.refused:
-        yield text(report.refused)
+        yield paragraph(report.refused)
     if report.lora_note:
-        yield text(report.lora_note)
+        yield paragraph(report.lora_note)
     yield Table(
-        f"The base model, {report.model.id} ({report.model.family})",
+        f"Files of the base model, {report.model.id} ({report.model.family})",
         ("File", "SHA-256"),
         [(Code(name), Code(digest)) for name, digest in report.model.files.items()],
     )
     if report.tensors:
         yield Table(
-            "Tensors that were replaced, by the digests of their bytes",
+            "SHA-256 of the replaced tensors",
             ("Tensor", "Original", "Edited"),
             [(Code(one.name), Code(one.base[one.dtype]), Code(one.edited[one.dtype])) for one in report.tensors],
         )
 
 
-def signature(report: AuditReport) -> Iterator[Block]:
-    """Who signed, and how to check."""
+def signature_text(report: AuditReport) -> Block:
+    """Say which key signed the files, and how to verify them."""
     if report.signed_by is None:
-        yield text("These files are not signed: no key was at hand. Nobody can tell from them who published them.")
-        return
-    yield text(
-        "All files are signed, this report among them, with the key ",
+        return paragraph(
+            "These files are not signed: no signing key was configured. They do not prove who published them."
+        )
+    return paragraph(
+        "All files, including this report, are signed with the key ",
         Code(report.signed_by),
-        ". To check signature, files, thresholds and weights, with nothing but the public key: ",
+        ". To verify the signature, the files, the thresholds and the weights with the public key alone: ",
         Code("expunge verify FOLDER --keys KEYS.json --base BASE"),
     )
 
 
-def environment(report: AuditReport) -> Iterator[Block]:
-    """Software and job."""
-    job = {"Job": report.job_id, "Made at": report.created_at.isoformat(timespec="seconds")}
+def environment_table(report: AuditReport) -> Block:
+    """Show the job and the software versions."""
+    job = {"Job": report.job_id, "Created": report.created_at.isoformat(timespec="seconds")}
     schema = {"Schema of report.json": report.schema_version}
-    yield Table("Software and job", (), [*(job | report.software | schema).items()])
+    return Table("Job and software", (), [*(job | report.software | schema).items()])

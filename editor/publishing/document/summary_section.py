@@ -1,64 +1,61 @@
-"""What whoever asked for the removal wants to know, in plain words."""
+"""The summary, in plain words, for the people who requested the removal."""
 
 from collections.abc import Iterator
 
 from api_schemas.report import AuditReport
 from editor.publishing import report_text
-from editor.publishing.document.blocks import Bullets, Paragraph, Section, text
+from editor.publishing.document.blocks import Bullets, Paragraph, Section, paragraph
 
 
-def summary(report: AuditReport) -> Iterator[Section]:
-    """Four questions, answered; the last one only of weights that something was removed from."""
-    yield Section("asked", "What was asked", [text(asked(report))])
-    yield Section("done", "What was done", [text(*done) for done in changes(report)])
-    yield Section(
-        "means", "What it means", [Paragraph([report_text.headline(report)], leading=True), Bullets([*found(report)])]
-    )
-    if not report_text.emptied(report):
-        yield Section("means-not", "What it does not mean", [Bullets([*not_meant(report)])])
+def summary_sections(report: AuditReport) -> Iterator[Section]:
+    """Answer four questions; the last one only if a removal is active."""
+    yield Section("asked", "What was requested", [paragraph(request_sentence(report))])
+    yield Section("done", "What was done", [paragraph(sentence) for sentence in change_sentences(report)])
+    headline, results = report_text.headline(report), Bullets([*result_sentences(report)])
+    yield Section("means", "What it means", [Paragraph([headline], leading=True), results])
+    if not report_text.is_empty_ledger(report):
+        yield Section("means-not", "What it does not mean", [Bullets([*disclaimers(report)])])
 
 
-def asked(report: AuditReport) -> str:
-    """The request in a sentence."""
+def request_sentence(report: AuditReport) -> str:
+    """State the request."""
     if not report.removals:
-        return f"To bring the model “{report.model.id}” to the state of its ledger."
-    removed = ", ".join(f"the {report_text.kind(removal)} “{removal.concept}”" for removal in report.removals)
-    return f"To remove {removed} from the model “{report.model.id}”, and to leave all else as it was."
+        return f"Bring the model “{report.model.id}” to the state of its ledger."
+    removed = ", ".join(f"the {report_text.removal_kind(removal)} “{removal.concept}”" for removal in report.removals)
+    return f"Remove {removed} from the model “{report.model.id}”, and leave everything else unchanged."
 
 
-def changes(report: AuditReport) -> Iterator[tuple[str, ...]]:
-    """What became of each concept, and how much of the model changed."""
+def change_sentences(report: AuditReport) -> Iterator[str]:
+    """State what happened to each concept, and how much of the model changed."""
     for removal in report.removals:
-        yield (f"“{removal.concept}”: {report_text.destination(removal)}.",)
+        yield f"“{removal.concept}”: {report_text.destination_clause(removal)}."
     if report.ledger:
-        yield (" ".join(report_text.ledger(report.ledger)),)
+        yield " ".join(report_text.ledger_sentences(report.ledger))
     if report.refused:
-        yield (report.refused,)
-    if report.refused or report_text.emptied(report):
+        yield report.refused
+    if report.refused or report_text.is_empty_ledger(report):
         return
     tensors = f"{len(report.solves)} tensor{'s' if len(report.solves) != 1 else ''}"
-    yield (f"{tensors} of the part that reads prompts changed. All other bytes of the model are as they were.",)
+    yield f"{tensors} of the text encoder changed. All other bytes of the model are unchanged."
 
 
-def found(report: AuditReport) -> Iterator[str]:
-    """What was measured, group by group."""
-    if report_text.emptied(report):
-        yield "The model draws again whatever it drew before the first removal."
+def result_sentences(report: AuditReport) -> Iterator[str]:
+    """State what was measured, group by group."""
+    if report_text.is_empty_ledger(report):
+        yield "The model again generates everything that it generated before the first removal."
         return
     if report.validation is None:
-        yield "Whether the concept is gone, and whether all else has stayed, was not measured."
+        yield "It was not measured whether the concept is gone and everything else is retained."
         return
     for index, removal in enumerate(report.removals):
-        for group in report_text.groups(report.validation, "target", index):
-            yield f"“{removal.concept}”. {report_text.found(group)}"
-    yield from (
-        report_text.kept(g) for name in ("neighbours", "retain") for g in report_text.groups(report.validation, name)
-    )
+        for group in report_text.select_groups(report.validation, "target", index):
+            yield f"“{removal.concept}”. {report_text.target_sentence(group)}"
+    yield from report_text.retained_sentences(report.validation)
 
 
-def not_meant(report: AuditReport) -> Iterator[str]:
-    """What nobody should conclude."""
-    yield "Not that the model cannot be made to draw it at all: what is known not to be covered is listed below."
-    yield "Not that its training data, or copies of the original model elsewhere, have changed."
+def disclaimers(report: AuditReport) -> Iterator[str]:
+    """State what must not be concluded from the report."""
+    yield "It does not mean that the model can never generate the concept: the known gaps are listed below."
+    yield "It does not mean that the training data, or copies of the original model elsewhere, have changed."
     if report.untested:
-        yield "Not that everything was tested: what was not is listed below as well."
+        yield "It does not mean that everything was tested: what was not tested is listed below as well."

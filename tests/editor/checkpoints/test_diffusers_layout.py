@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig
 
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
-from editor.checkpoints.diffusers_layout import DEFAULTS
+from editor.checkpoints.diffusers_layout import CLIP_CONFIG_DEFAULTS
 from editor.checkpoints.key_mapping import TOKENS
 from editor.errors import CheckpointError
 
@@ -97,4 +97,4 @@ def test_a_configuration_that_its_weights_do_not_fit_is_refused(
 
 def test_what_a_configuration_leaves_out_is_what_transformers_means() -> None:
     config = CLIPTextConfig().to_dict()
-    assert {name: config[name] for name in DEFAULTS} == DEFAULTS
+    assert {name: config[name] for name in CLIP_CONFIG_DEFAULTS} == CLIP_CONFIG_DEFAULTS

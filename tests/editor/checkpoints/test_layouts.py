@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.load_transformers import load_module
-from editor.checkpoints.tokenizers import open_tokenizer, read_merges, vocabulary
+from editor.checkpoints.tokenizers import build_vocabulary, open_tokenizer, read_merges
 from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 from tests.editor.checkpoints.layouts import (
     PROMPTS,
@@ -41,7 +41,7 @@ IDS = {"position_ids": torch.arange(77)[None]}
 def ids() -> dict[str, Tensor]:
     """Token ids of the prompts as each encoder's pipeline pads them."""
     merges = read_merges()
-    entries, encoded = vocabulary(merges), {}
+    entries, encoded = build_vocabulary(merges), {}
     for kind, pad in PADS.items():
         tokenizer = CLIPTokenizer(vocab=entries, merges=merges, pad_token=pad, model_max_length=77)
         encoded[kind] = torch.tensor(tokenizer(PROMPTS, padding="max_length")["input_ids"])
@@ -226,7 +226,7 @@ def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Te
     checkpoint = open_checkpoint(case.make(tmp_path, [tensors for tensors, _ in made]))
     assert checkpoint.family == case.family
     assert tuple(encoder.component for encoder in checkpoint.encoders) == case.components
-    assert tuple(way.component for way in checkpoint.second_ways) == case.second
+    assert tuple(way.component for way in checkpoint.unedited_encoders) == case.second
     for encoder, kind, (tensors, keys) in zip(checkpoint.encoders, case.kinds, made, strict=True):
         assert (encoder.width, encoder.heads, encoder.layers) == (keys.shape[-1], keys.shape[-1] // 64, 1)
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")

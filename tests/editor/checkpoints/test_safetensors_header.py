@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from editor.checkpoints.safetensors_header import BITS, read_layout
+from editor.checkpoints.safetensors_header import DTYPE_BITS, read_layout
 from editor.checkpoints.tensor_reader import DTYPES, TensorFile
 from editor.errors import CheckpointError
 
@@ -84,7 +84,7 @@ def test_names_may_hold_anything(tmp_path: Path) -> None:
 def test_every_dtype_of_the_format_is_known() -> None:
     sizes = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
     assert {name: dtype.itemsize for name, dtype in DTYPES.items()} == sizes
-    assert all(BITS[name] == 8 * size for name, size in sizes.items())
+    assert all(DTYPE_BITS[name] == 8 * size for name, size in sizes.items())
 
 
 LIES = {

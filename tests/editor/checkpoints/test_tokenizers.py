@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from editor.checkpoints import open_checkpoint
-from editor.checkpoints.tokenizers import open_tokenizer, read_merges, vocabulary
+from editor.checkpoints.tokenizers import build_vocabulary, open_tokenizer, read_merges
 from editor.errors import CheckpointError
 from tests.editor.checkpoints.layouts import behind, openclip, planted, without_projection, write
 
@@ -35,7 +35,7 @@ def test_a_single_file_gets_clips_tokenizer_padded_as_its_pipeline_does(single: 
 
 
 def test_the_vocabulary_is_clips() -> None:
-    entries = vocabulary(read_merges())
+    entries = build_vocabulary(read_merges())
     known = {"!": 0, "!</w>": 256, "in": 512, "the</w>": 518, "fox</w>": 3240, "jekyll</w>": 49405}
     assert {entry: entries[entry] for entry in known} == known
     assert (len(entries), entries["<|startoftext|>"], entries["<|endoftext|>"]) == (49408, 49406, 49407)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from api_schemas.cli.main import root
 from editor.checkpoints import OUT_PROJ, open_checkpoint
-from editor.checkpoints.diff import PIECE, compare
+from editor.checkpoints.diff import PIECE_BYTES, compare
 from editor.checkpoints.inspect import inspect
 from editor.errors import CheckpointError
 from editor.methods.tensor_update import TensorUpdate
@@ -127,7 +127,7 @@ def test_diff_of_a_base_and_a_delta_is_about_the_deltas_tensors(model_dir: Path,
 
 
 def test_diff_tells_all_kinds_of_difference(tmp_path: Path) -> None:
-    large = torch.arange(3 * PIECE // 4, dtype=torch.float32)
+    large = torch.arange(3 * PIECE_BYTES // 4, dtype=torch.float32)
     first = {"same": large, "late": large, "typed": large[:9], "shaped": large[:4], "gone": large[:1], "nan": large[:2]}
     second = first | {"late": large.clone(), "typed": large[:9].half() + 1, "shaped": large[:4].reshape(2, 2)}
     second["late"][-1] += 3

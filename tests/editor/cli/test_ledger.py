@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from api_schemas.cli.main import root
-from editor.checkpoints import file_digest, open_checkpoint
+from editor.checkpoints import open_checkpoint
 from editor.errors import LedgerError
+from editor.io.digests import file_digest
 from editor.ledger import LedgerEntry, LedgerFolder
 from editor.publishing.attestation.keys import KeyFolder
-from editor.publishing.delta import read_binding
+from editor.publishing.delta import read_header
 from tests.editor.cli.ledger_commands import run
 
 FOX = ("--remove", "fox=dog face", "--label", "T-1", "--preserve", "zeppelin")
@@ -206,7 +207,7 @@ def test_two_that_add_different_removals_at_once_do_not_lose_one(model_dir: Path
 def test_the_kept_delta_is_that_of_the_ledger(two: Path) -> None:
     folder = LedgerFolder(two / "ledger")
     assert folder.delta.read_bytes() == bytes_of(two / "both")
-    assert read_binding(folder.delta).request == folder.read().digest
+    assert read_header(folder.delta).request == folder.read().digest
 
 
 @pytest.mark.parametrize("command", ["ledger", "revoke"])

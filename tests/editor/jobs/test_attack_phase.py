@@ -10,9 +10,9 @@ import pytest
 from api_schemas.edits import EditRequest
 from editor import emoji, jobs
 from editor.errors import AttackError
-from editor.io.atomic import write_bytes
-from editor.jobs.attack_phase import attacked
-from editor.publishing.limitations import not_tested
+from editor.jobs.trace_phase import TraceResult
+from editor.judging.policies import resolve_policy
+from editor.publishing.limitations import untested
 
 Make = Callable[[dict[str, Any]], jobs.JobContext]
 
@@ -46,14 +46,15 @@ def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make)
     small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4}
     key = {"enabled": True, "budget": 20, "images": 2}
     job = context({**small, "attacks": {"adversarial_key": key}})
-    write_bytes(job.result("trace"), b"[]")  # nothing to learn from a trace here
-    for phase in ("edit", "validate"):
-        jobs.run_phase(phase, job)
-    found = attacked(job)
+    erase, policy = jobs.EraseJob(job), resolve_policy(job.request.validation)
+    erase.phases.run(
+        "trace", TraceResult, lambda: TraceResult(policy=policy)
+    )  # a trace would take time and change nothing
+    found = erase.validate()
     assert [record.name for record in found.attacks] == ["adversarial_key"]
     assert found.attacks[0].rate.n == 2
     assert (found.detectors, found.features) == ([], None)
-    told = " ".join(not_tested(job.request.validation))
+    told = " ".join(untested(job.request.validation))
     assert "resurgence" in told
     assert "adversarial keys" not in told
     assert "Features" in told
@@ -61,6 +62,6 @@ def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make)
 
 def test_without_validation_nothing_is_attacked(context: Make) -> None:
     request = context({"enabled": False}).request
-    assert not_tested(request.validation) == [
-        "No image was drawn, nothing was judged, and no attack was tried: validation was switched off."
+    assert untested(request.validation) == [
+        "Validation was turned off: no image was generated, no gate was evaluated, and no attack was run."
     ]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from api_schemas.cli.main import root
 from api_schemas.cli.removal_arguments import build_request
 from editor.checkpoints import open_checkpoint
-from editor.cli.forecast import BAR, bar
+from editor.cli.forecast import BAR_WIDTH, bar
 from editor.errors import LedgerConflict
 from editor.jobs.forecast import forecast
 from editor.ledger import LedgerEntry, LedgerFolder
@@ -111,6 +111,8 @@ def test_people_see_bars_and_warnings(model_dir: Path, corpus: Path) -> None:
     assert "left out: 1" in shown
 
 
-@pytest.mark.parametrize(("share", "full"), [(-0.2, 0), (0.0, 0), (0.5, BAR // 2), (1.0, BAR), (1.7, BAR)])
+@pytest.mark.parametrize(
+    ("share", "full"), [(-0.2, 0), (0.0, 0), (0.5, BAR_WIDTH // 2), (1.0, BAR_WIDTH), (1.7, BAR_WIDTH)]
+)
 def test_a_bar_stays_within_its_width(share: float, full: int) -> None:
-    assert bar(share) == "█" * full + "░" * (BAR - full)
+    assert bar(share) == "█" * full + "░" * (BAR_WIDTH - full)

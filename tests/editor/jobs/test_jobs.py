@@ -17,13 +17,15 @@ from transformers import CLIPTextModel
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor import jobs
-from editor.checkpoints import file_digest
 from editor.emoji import WEIGHTS
 from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.sampling import generate_images, load_pipeline
-from editor.judging.policies import load_policy
+from editor.io.digests import file_digest
+from editor.jobs.trace_phase import TraceResult
+from editor.judging.policies import load_policy, resolve_policy
 from editor.ledger import LedgerFolder
+from editor.publishing.export import read_report
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SMALL = {"steps": 3, "retain_prompts": 6, "prompts": 12}
@@ -51,6 +53,21 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return context
 
 
+def run_phases(context: jobs.JobContext) -> None:
+    for phase in jobs.PHASES:
+        jobs.run_phase(phase, context)
+
+
+def deliver(context: jobs.JobContext, out: Path) -> list[Path]:
+    return jobs.EraseJob(context).deliver(out)
+
+
+def skip_trace(context: jobs.JobContext) -> None:
+    """Store a trace result without traces: the edit does not need them."""
+    policy = resolve_policy(context.request.validation)
+    jobs.EraseJob(context).phases.run("trace", TraceResult, lambda: TraceResult(policy=policy))
+
+
 @pytest.fixture(scope="module")
 def done(make: Make) -> jobs.JobContext:
     context = make()
@@ -69,7 +86,7 @@ def report(done: jobs.JobContext) -> AuditReport:
 @pytest.fixture(scope="module")
 def delivered(done: jobs.JobContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("delivered")
-    assert jobs.deliver(done, out)[-1] == out / "report.json"
+    assert deliver(done, out)[-1] == out / "report.json"
     return out
 
 
@@ -156,8 +173,8 @@ def test_a_second_job_draws_only_its_after_half(
 
     monkeypatch.setattr("editor.generation.sampling.generate_images", counting)
     context = make()
-    jobs.run_edit(context)
-    jobs.run_validate(context)
+    skip_trace(context)
+    jobs.run_phase("validate", context)
     assert len(drawn) == len(set(drawn)), "each image once: the after half"
 
 
@@ -170,10 +187,9 @@ def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done:
             raise Killed
 
     context = make(progress=kill)
-    jobs.run_trace(context)
-    jobs.run_edit(context)
+    jobs.run_phase("edit", context)
     with pytest.raises(Killed):
-        jobs.run_validate(context)
+        jobs.run_phase("validate", context)
     assert [jobs.finished(phase, context) for phase in jobs.PHASES] == [True, True, False, False]
     again = replace(context, progress=lambda phase, fraction, message: None)
     for phase in jobs.PHASES:
@@ -189,19 +205,17 @@ def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done:
 
 def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Make) -> None:
     context = make(FOX | {"validation": {"enabled": False}})
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, context)
+    run_phases(context)
     report = json.loads((context.out / "report.json").read_text())
     assert report["verdict"] is None
-    assert any("No image was drawn" in line for line in report["untested"])
+    assert any("no image was generated" in line for line in report["untested"])
 
 
 def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path: Path) -> None:
     context = make(FOX | {"validation": {"enabled": False}}, delta_only=True)
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, context)
+    run_phases(context)
     assert all(artifact.overlay is None for artifact in jobs.artifacts(context))
-    jobs.deliver(context, tmp_path)
+    deliver(context, tmp_path)
     assert not (tmp_path / "text_encoder").exists()
     assert (tmp_path / "delta.safetensors").exists()
 
@@ -209,36 +223,35 @@ def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path:
 def test_too_long_a_concept_is_refused_with_its_field(make: Make) -> None:
     context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
     with pytest.raises(ConceptError) as caught:
-        _ = context.removals
+        _ = jobs.EraseJob(context).removals
     assert caught.value.field == "removals[1].concept"
 
 
 def test_a_judge_that_is_part_of_the_model_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPUNGE_JUDGE", str(WEIGHTS / "text_encoder"))
     with pytest.raises(JudgeError, match="being edited"):
-        _ = make().judge
+        _ = jobs.EraseJob(make()).judge
 
 
 def test_a_missing_judge_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXPUNGE_JUDGE", str(tmp_path))
     with pytest.raises(JudgeError, match="EXPUNGE_JUDGE"):
-        _ = make().judge
+        _ = jobs.EraseJob(make()).judge
 
 
 def test_a_folder_that_is_no_model_is_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        _ = make(model_dir=tmp_path).source
+        _ = jobs.EraseJob(make(model_dir=tmp_path)).model
     assert caught.value.field == "model"
 
 
 def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make, tmp_path: Path) -> None:
     model = shutil.copytree(WEIGHTS, tmp_path / "model")
     context = make(FOX | {"validation": {"enabled": False}}, model_dir=model)
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, context)
+    run_phases(context)
     os.utime(model / "text_encoder" / "model.safetensors", ns=(1, 1))
     with pytest.raises(PublishingError, match="has changed since"):
-        jobs.deliver(context, tmp_path / "out")
+        deliver(context, tmp_path / "out")
     assert not (tmp_path / "out" / "report.json").exists()
     assert not (tmp_path / "out" / "text_encoder" / "model.safetensors").exists()
 
@@ -249,9 +262,8 @@ def test_a_model_that_also_reads_with_t5_says_so_in_its_report(make: Make, model
     (flux / "text_encoder_2").mkdir()
     (flux / "text_encoder_2" / "config.json").write_text(json.dumps({"model_type": "t5"}))
     context = make(FOX | {"validation": {"enabled": False}}, model_dir=flux, delta_only=True)
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, context)
-    report = jobs.published(context)
+    run_phases(context)
+    report = read_report(context.out)
     assert report.model.family == "flux"
     assert any("T5 (text_encoder_2)" in limit for limit in report.limits)
     assert "T5 (text_encoder_2)" in (context.out / "report.html").read_text()
@@ -263,26 +275,25 @@ def test_what_others_removed_is_neither_expected_to_stay_nor_named(
     """Every prompt that is drawn for a request of a ledger, and all that its report says."""
     others = {"removals": [{"concept": "pizza", "replacement": "hot dog", "preserve": ["zeppelin"]}]}
     first = make(others | {"validation": {"enabled": False}}, ledger=tmp_path, delta_only=True)
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, first)
-    jobs.deliver(first, tmp_path / "first")
+    run_phases(first)
+    deliver(first, tmp_path / "first")
     second = make(FOX | {"validation": {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
-    jobs.run_edit(second)
+    skip_trace(second)
     asked: list[str] = []
 
     class Enough(Exception):
         pass
 
-    def trials_of(groups: list[Any], gates: list[Any], seed: int) -> None:
+    def plan_evaluations(groups: list[Any], gates: list[Any], seed: int) -> None:
         asked.extend(prompt for group in groups for prompt in group.prompts)
         raise Enough
 
-    monkeypatch.setattr("editor.jobs.validate_phase.trials_of", trials_of)
+    monkeypatch.setattr("editor.jobs.validate_phase.plan_evaluations", plan_evaluations)
     with pytest.raises(Enough):
-        jobs.run_validate(second)
+        jobs.run_phase("validate", second)
     assert len(asked) > 200
     assert not [prompt for prompt in asked if "pizza" in prompt or "zeppelin" in prompt]
-    done = jobs.edited(second).model_copy(update={"ledger": None})
+    done = jobs.EraseJob(second).edit().model_copy(update={"ledger": None})
     assert "pizza" not in done.model_dump_json()
     assert "zeppelin" not in done.model_dump_json()
 
@@ -291,10 +302,9 @@ def test_what_did_not_pass_is_not_published_where_the_policy_says_so(make: Make,
     """Twelve prompts can't show a concept to be gone. The ledger does not take it either."""
     few = FOX | {"validation": SMALL | {"publish_policy": "only_if_passed"}}
     context = make(few, ledger=tmp_path / "ledger")
-    for phase in jobs.PHASES:
-        jobs.run_phase(phase, context)
-    delivered = {path.relative_to(tmp_path / "out").as_posix() for path in jobs.deliver(context, tmp_path / "out")}
-    report = jobs.published(context)
+    run_phases(context)
+    delivered = {path.relative_to(tmp_path / "out").as_posix() for path in deliver(context, tmp_path / "out")}
+    report = read_report(context.out)
     assert report.verdict == "inconclusive"
     assert report.refused is not None
     assert {"report.json", "report.html", "report.pdf"} <= delivered
@@ -313,11 +323,9 @@ def test_the_gates_are_fixed_before_anything_is_measured(
     file.write_text('gates = [{ measure = "neighbour_drop", threshold = 0.5 }]')
     context = make(FOX | {"validation": SMALL | {"steps": 1, "policy": "ours"}})
     fixed = load_policy("ours").digest()
-    jobs.run_trace(context)
-    jobs.run_edit(context)
+    jobs.run_phase("edit", context)
     file.write_text('gates = [{ measure = "neighbour_drop", threshold = 1.0 }]')
-    jobs.run_validate(context)
-    found = jobs.validation_of(context)
+    found = jobs.EraseJob(context).validate().validation
     assert found is not None
     assert (found.policy, found.policy_sha256) == ("ours", fixed)
     assert [check.threshold for check in found.checks] == [0.5]

@@ -9,13 +9,13 @@ from api_schemas.edits import EditOptions, EditRequest, Removal, Validation
 from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from api_schemas.plans import Plan
 from editor import emoji
-from editor.jobs import JobContext, dry_run, published, revocation
+from editor.jobs import JobContext, dry_run, revocation
 from editor.ledger import LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import KeyFolder
-from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
-from editor.publishing.export import deliver
+from editor.publishing.export import deliver, read_report
 from editor.publishing.filenames import DELTA
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Pa
     left = revoked(tmp_path / "left", LedgerSnapshot(active=twice, revoked=handed(PIZZA, FOX)))
     never = revoked(tmp_path / "never", LedgerSnapshot(active=handed(FOX), revoked=[]))
     assert (left.out / DELTA).read_bytes() != b""
-    found = published(left).ledger
+    found = read_report(left.out).ledger
     assert found is not None
     assert (found.active, found.taken_back) == (1, ["pizza"])
     assert found.digest == LedgerFolder(never.ledger or Path()).read().digest
@@ -71,7 +71,7 @@ def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Pa
 
 def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None:
     found = revoked(tmp_path / "none", LedgerSnapshot(active=[], revoked=handed(PIZZA)))
-    report = published(found)
+    report = read_report(found.out)
     assert report.ledger is not None
     assert (report.ledger.active, report.solves) == (0, [])
     assert {file.name for file in revocation.artifacts(found)} == {"report.html", "report.pdf", "report.json"}
@@ -83,11 +83,11 @@ def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, acti
     keys.create(NOW)
     found = revoked(tmp_path / "left", LedgerSnapshot(active=active, revoked=handed(PIZZA)), keys.root)
     deliver(found.out, found.model_dir, tmp_path / "out")
-    case = Case(tmp_path / "out", keys.public(), emoji.WEIGHTS)
+    case = VerificationCase(tmp_path / "out", keys.public(), emoji.WEIGHTS)
     assert verify(case).ok
-    report, ledger = published(found), LedgerFolder(found.ledger or Path()).read()
+    report, ledger = read_report(found.out), LedgerFolder(found.ledger or Path()).read()
     assert report.signed_by == keys.public().keys[0].keyid
-    (provenance,) = (one.statement.predicate for one in case.attested if one.name == "provenance")
+    (provenance,) = (one.statement.predicate for one in case.statements if one.name == "provenance")
     taken_back = [entry.digest for entry in ledger.revoked]
     assert provenance["buildDefinition"]["externalParameters"] == {"ledger": ledger.digest, "takenBack": taken_back}
     (tmp_path / "out" / "report.html").write_text("something else")

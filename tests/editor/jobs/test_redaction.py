@@ -10,7 +10,7 @@ from editor import jobs
 from editor.emoji import WEIGHTS
 from editor.errors import SigningError
 from editor.publishing.attestation.keys import KeyFolder
-from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
 from editor.publishing.redaction import PrivateReport
 
@@ -48,7 +48,7 @@ def test_names_are_withheld_everywhere_and_a_second_attempt_publishes_the_same_b
     (context.out / "report.json").unlink()
     jobs.run_phase("publish", context)
     assert {path: path.read_bytes() for path in context.out.rglob("*") if path.is_file()} == first
-    jobs.deliver(context, tmp_path / "delivered")
+    jobs.EraseJob(context).deliver(tmp_path / "delivered")
     for path in (tmp_path / "delivered").rglob("*"):
         if path.is_file() and "private" not in path.name:
             assert not [
@@ -57,7 +57,7 @@ def test_names_are_withheld_everywhere_and_a_second_attempt_publishes_the_same_b
     private = PrivateReport.model_validate_json((tmp_path / "delivered" / "report.private.json").read_bytes())
     assert private.report.removals[0].concept == "hot dog"
     assert private.report.canaries
-    found = verify(Case(tmp_path / "delivered", KeyFolder(tmp_path / "signing").public(), WEIGHTS))
+    found = verify(VerificationCase(tmp_path / "delivered", KeyFolder(tmp_path / "signing").public(), WEIGHTS))
     assert found.ok, [one for one in found.findings if one.outcome == "failed"]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from editor.checkpoints.tokenizers import read_merges, vocabulary
+from editor.checkpoints.tokenizers import build_vocabulary, read_merges
 from editor.prompts import PromptBuilder
 from editor.prompts.profile import GENERAL_PROFILE
 
@@ -14,7 +14,7 @@ def clip() -> Any:
     from transformers import CLIPTokenizer
 
     merges = read_merges()
-    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, model_max_length=77)
+    return CLIPTokenizer(vocab=build_vocabulary(merges), merges=merges, model_max_length=77)
 
 
 @pytest.fixture(scope="session")

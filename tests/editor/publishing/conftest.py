@@ -29,8 +29,9 @@ from api_schemas.report import (
     Validation,
     Verdict,
 )
-from editor.checkpoints.safe_paths import file_digest, weight_files
-from editor.io.plotting import Pair, Picture, sample_sheet
+from editor.checkpoints.safe_paths import weight_files
+from editor.io.digests import file_digest
+from editor.io.plotting import ImagePair, Picture, sample_sheet
 from editor.judging.gates import GateEvidence, decide_gates, make_check
 from editor.methods.tensor_update import TensorUpdate
 from editor.stats.intervals import estimate_mean as bootstrapped
@@ -252,5 +253,5 @@ def report(model_dir: Path) -> AuditReport:
 def sheet() -> Picture:
     images = [Image.new("RGB", (64, 64), colour) for colour in ("orange", "gray")]
     return sample_sheet(
-        "samples-0", f"Asked for “{HOSTILE}”.", [Pair(f"a picture of {HOSTILE} {i}", *images) for i in range(10)]
+        "samples-0", f"Asked for “{HOSTILE}”.", [ImagePair(f"a picture of {HOSTILE} {i}", *images) for i in range(10)]
     )

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from api_schemas.report import AuditReport
-from editor.checkpoints import file_digest, weight_files
+from editor.checkpoints import weight_files
 from editor.errors import PublishingError
+from editor.io.digests import file_digest
 from editor.io.plotting import Picture
 from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.bundle import edit_digest, publish
-from editor.publishing.model_card import markdown, render_card
+from editor.publishing.model_card import escape_markdown, render_model_card
 
 WEIGHTS = "text_encoder/model.safetensors"
 
@@ -69,7 +70,7 @@ def test_the_digest_of_an_edit_ignores_the_order_and_the_job(report: AuditReport
 
 
 def test_the_card_shows_concepts_as_text(report: AuditReport, sheet: Picture) -> None:
-    card = render_card(report, [sheet])
+    card = render_model_card(report, [sheet])
     assert "<script>" not in card
     front_matter = card.split("---")[1]
     assert 'base_model: "tiny"' in front_matter
@@ -79,7 +80,7 @@ def test_the_card_shows_concepts_as_text(report: AuditReport, sheet: Picture) ->
 
 @pytest.mark.parametrize("text", ["a\nb", "# a", "- a", "[a](b)", "`a`", "a | b", "![x](y)"])
 def test_markdown_keeps_text_on_one_line_without_markup(text: str) -> None:
-    shown = markdown(text)
+    shown = escape_markdown(text)
     assert "\n" not in shown
     assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
     assert not re.search(r"(?<!\\)[#\[\]`|!*_-]", shown)
@@ -116,7 +117,7 @@ def test_two_encoders_are_two_files_in_one_delta(
     card, page = ((tmp_path / "out" / name).read_text() for name in ("README.md", "report.html"))
     assert "text_encoder_2 = CLIPTextModelWithProjection.from_pretrained" in card
     assert "import CLIPTextModel, CLIPTextModelWithProjection" in card
-    assert page.count("<caption>The update of") == page.count("<caption>The curve in numbers") == 2
+    assert page.count("<caption>Update of") == page.count("<caption>Values of the trade-off curve") == 2
     assert edit_digest(both) != edit_digest(both.model_copy(update={"solves": solves[:1]}))
     lora = load_file(tmp_path / "out" / "lora.safetensors")
     assert {name.partition("_text_model")[0] for name in lora} == {"lora_te1", "lora_te2"}

@@ -16,10 +16,10 @@ from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import DiffCScore, FeatureChange, FeatureScores, Place, Residual, SaeScore
 from api_schemas.report import AuditReport, Estimate, ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.io.plotting import Chart, Figure, Picture
-from editor.publishing.charts import charts
-from editor.publishing.html import render
-from editor.publishing.model_card import render_card
-from editor.publishing.pdf import SPELLED, print_out
+from editor.publishing.charts import make_charts
+from editor.publishing.html import render_html
+from editor.publishing.model_card import render_model_card
+from editor.publishing.pdf import SPELLED_NOTE, render_pdf
 from tests.editor.publishing.conftest import HOSTILE
 
 LABELS = {"main", "section", "nav", "header", "footer", "article"}
@@ -48,12 +48,12 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def figures(report: AuditReport, sheet: Picture) -> Sequence[Figure]:
-    return [sheet, *charts(report)]
+    return [sheet, *make_charts(report)]
 
 
 @pytest.fixture(scope="module")
 def page(report: AuditReport, figures: Sequence[Figure]) -> str:
-    return render(report, figures)
+    return render_html(report, figures)
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +99,16 @@ def test_ids_are_distinct_and_every_reference_has_its_id(outline: Outline, page:
 
 
 def test_the_verdict_comes_first_and_in_words(report: AuditReport) -> None:
-    page = render(report.model_copy(update={"traces": []}), [])
+    page = render_html(report.model_copy(update={"traces": []}), [])
     assert page.index("too small") < page.index("<table")
-    assert "no more than 4%" in page
+    assert "at most 4%" in page
 
 
 def test_a_report_without_validation_says_that_nothing_was_tested(report: AuditReport) -> None:
     untested = report.model_copy(update={"validation": None, "verdict": None, "traces": []})
-    assert "not tested" in render(untested, [])
-    assert "was not measured" in render(untested, [])
-    assert "Nothing was measured" in render_card(untested, [])
+    assert "not tested" in render_html(untested, [])
+    assert "was not measured" in render_html(untested, [])
+    assert "was not evaluated" in render_model_card(untested, [])
 
 
 def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None:
@@ -118,7 +118,7 @@ def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None
     }
     solves = [report.solves[0].model_copy(update=foreseen)]
     ledger = LedgerRecord(digest="d" * 64, active=3, taken_back=["pizza"])
-    page = render(report.model_copy(update={"solves": solves, "ledger": ledger}), [])
+    page = render_html(report.model_copy(update={"solves": solves, "ledger": ledger}), [])
     for words in ("a wolf, noto", "3.1%", "40%", "d" * 64, "pizza"):
         assert words in page
 
@@ -127,17 +127,17 @@ def test_a_ledger_that_removes_nothing_any_more_is_said_to_be_the_base_model(rep
     ledger = LedgerRecord(digest="d" * 64, active=0, taken_back=["pizza"])
     nothing = {"removals": [], "solves": [], "canaries": [], "tensors": [], "artifacts": [], "traces": []}
     emptied = report.model_copy(update={**nothing, "validation": None, "verdict": None, "ledger": ledger})
-    for printed in (render(emptied, []), text_of(print_out(emptied, []))):
-        assert "Nothing is removed from" in printed
+    for printed in (render_html(emptied, []), text_of(render_pdf(emptied, []))):
+        assert "No concept is removed from" in printed
         assert "pizza" in printed
         assert not any(words in printed for words in ("0 tensors", "were edited", "does not cover", "0 removals"))
 
 
 def test_weights_that_were_not_published_are_not_said_to_be(report: AuditReport) -> None:
     why = "No weights were published: the verdict is failed."
-    page = render(report.model_copy(update={"refused": why}), [])
+    page = render_html(report.model_copy(update={"refused": why}), [])
     assert why in page
-    assert "1 tensor of the part" not in page
+    assert "1 tensor of the text encoder" not in page
 
 
 def rate(hits: int, n: int) -> Rate:
@@ -205,7 +205,7 @@ def attacked(report: AuditReport) -> AuditReport:
 
 
 def test_the_weakest_point_under_attack_is_named_first(attacked: AuditReport) -> None:
-    page = render(attacked, charts(attacked))
+    page = render_html(attacked, make_charts(attacked))
     words = " ".join("".join(Outline(page).words).split())
     assert "The most successful attack is ring a bell adaptive" in words
     assert "5 of 8 attempts" in words
@@ -213,13 +213,13 @@ def test_the_weakest_point_under_attack_is_named_first(attacked: AuditReport) ->
     assert "no translations were given" in words
     assert "vixen <b>" in words
     assert "b" not in Outline(page).tags
-    assert [chart.name for chart in charts(attacked)][2] == "attacks"
+    assert [chart.name for chart in make_charts(attacked)][2] == "attacks"
 
 
 def test_features_that_fell_and_scores_that_are_not_trusted_are_shown(attacked: AuditReport) -> None:
-    words = " ".join("".join(Outline(render(attacked, [])).words).split())
+    words = " ".join("".join(Outline(render_html(attacked, [])).words).split())
     for shown in (
-        "411 (stands for it)",
+        "411 (represents the concept)",
         "-3.50",
         "no: it explains too little",
         "0.040 (-0.060 to 0.140)",
@@ -229,18 +229,18 @@ def test_features_that_fell_and_scores_that_are_not_trusted_are_shown(attacked: 
 
 
 def test_attacks_are_in_print_too(attacked: AuditReport) -> None:
-    printed = squeezed(text_of(print_out(attacked, charts(attacked))))
+    printed = squeezed(text_of(render_pdf(attacked, make_charts(attacked))))
     assert squeezed("5 of 8 attempts") in printed
-    assert squeezed("411 (stands for it)") in printed
+    assert squeezed("411 (represents the concept)") in printed
 
 
 def test_it_says_whether_it_is_signed(report: AuditReport) -> None:
-    assert "not signed" in render(report, [])
-    assert "expunge verify FOLDER" in render(report.model_copy(update={"signed_by": "e" * 64}), [])
+    assert "not signed" in render_html(report, [])
+    assert "expunge verify FOLDER" in render_html(report.model_copy(update={"signed_by": "e" * 64}), [])
 
 
 def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report: AuditReport) -> None:
-    first, second = charts(report), charts(report)
+    first, second = make_charts(report), make_charts(report)
     assert [chart.svg for chart in first] == [chart.svg for chart in second]
     assert [chart.name for chart in first] == ["scores", "gates", "trace-0", "trade-off-0"]
     for chart in first:
@@ -252,7 +252,7 @@ def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report:
 
 
 def test_a_hostile_name_is_drawn_as_it_is(report: AuditReport) -> None:
-    scores = charts(report)[0]
+    scores = make_charts(report)[0]
     words = "".join(ElementTree.fromstring(scores.svg).itertext())
     assert "<script>alert(" in words
 
@@ -266,9 +266,9 @@ def squeezed(words: str) -> str:
 
 
 def test_the_print_says_what_the_page_says(report: AuditReport, figures: Sequence[Figure], outline: Outline) -> None:
-    pdf = print_out(report, figures)
+    pdf = render_pdf(report, figures)
     printed = squeezed(text_of(pdf))
-    for section in ("Verdict", "Against the thresholds", "What was not tested", "Environment"):
+    for section in ("Verdict", "Results against the thresholds", "What was not tested", "Environment"):
         assert squeezed(section) in printed
     for words in (
         HOSTILE,
@@ -282,8 +282,8 @@ def test_the_print_says_what_the_page_says(report: AuditReport, figures: Sequenc
 def test_the_print_is_tagged_titled_dated_and_the_same_each_time(
     report: AuditReport, figures: Sequence[Figure]
 ) -> None:
-    pdf = print_out(report, figures)
-    assert pdf == print_out(report, figures)
+    pdf = render_pdf(report, figures)
+    assert pdf == render_pdf(report, figures)
     reader = pypdf.PdfReader(io.BytesIO(pdf))
     root = reader.trailer["/Root"]
     assert root["/MarkInfo"]["/Marked"]
@@ -300,14 +300,14 @@ def test_letters_that_the_print_lacks_are_numbers_in_words_and_charts(
     """And no others are: the note stands only where something was spelled."""
     named = report.removals[0].model_copy(update={"concept": "狐 ثعلب λ"})
     foreign = report.model_copy(update={"removals": [named, *report.removals[1:]]})
-    pdf = squeezed(text_of(print_out(foreign, charts(foreign))))
+    pdf = squeezed(text_of(render_pdf(foreign, make_charts(foreign))))
     assert "[U+72D0]" in pdf
-    assert squeezed(SPELLED) in pdf
+    assert squeezed(SPELLED_NOTE) in pdf
     assert "λ" in pdf
-    assert squeezed(SPELLED) not in squeezed(text_of(print_out(report, figures)))
+    assert squeezed(SPELLED_NOTE) not in squeezed(text_of(render_pdf(report, figures)))
 
 
 def test_no_chart_without_numbers(report: AuditReport) -> None:
     bare = report.model_copy(update={"validation": None, "traces": [], "solves": []})
-    assert charts(bare) == []
-    assert all(isinstance(chart, Chart) for chart in charts(report))
+    assert make_charts(bare) == []
+    assert all(isinstance(chart, Chart) for chart in make_charts(report))

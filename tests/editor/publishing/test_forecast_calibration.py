@@ -9,9 +9,9 @@ from editor.emoji import WEIGHTS
 from editor.judging.gates import GateEvidence, make_check
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builders
-from editor.publishing.charts import charts
-from editor.publishing.forecast_calibration import collateral, forecasts, measured
-from editor.publishing.html import render
+from editor.publishing.charts import make_charts
+from editor.publishing.forecast_calibration import calibrate, forecast_drops, measured_drops
+from editor.publishing.html import render_html
 
 PROMPTS = [f"prompt {number}" for number in range(40)]
 FORESEEN = {prompt: number / 100 for number, prompt in enumerate(PROMPTS)}
@@ -32,13 +32,13 @@ def validation(report: AuditReport) -> Validation:
 
 
 def test_falls_are_read_prompt_by_prompt_and_averaged_over_what_was_asked(validation: Validation) -> None:
-    found = measured(validation)
+    found = measured_drops(validation)
     assert found.keys() == set(PROMPTS)
     assert [found[f"prompt {number}"] for number in (0, 30, 39)] == [0.0, 0.5, 1.0]
 
 
 def test_bands_hold_equally_many_prompts_and_their_means(validation: Validation) -> None:
-    record = collateral(validation, FORESEEN)
+    record = calibrate(validation, FORESEEN)
     assert record
     assert record.prompts == 40
     assert record.foreseen == pytest.approx(0.195)
@@ -55,21 +55,21 @@ def test_bands_hold_equally_many_prompts_and_their_means(validation: Validation)
 
 
 def test_a_forecast_the_wrong_way_round_is_seen(validation: Validation) -> None:
-    record = collateral(validation, {prompt: 1 - told for prompt, told in FORESEEN.items()})
+    record = calibrate(validation, {prompt: 1 - told for prompt, told in FORESEEN.items()})
     assert record
     assert record.correlation.value < -0.7
 
 
 def test_too_few_prompts_say_nothing(validation: Validation) -> None:
-    assert collateral(validation, dict(list(FORESEEN.items())[:7])) is None
+    assert calibrate(validation, dict(list(FORESEEN.items())[:7])) is None
 
 
 def test_it_is_shown(report: AuditReport, validation: Validation) -> None:
-    whole = report.model_copy(update={"collateral": collateral(validation, FORESEEN)})
-    page = render(whole, charts(whole))
-    assert "a share of 20% was to lose" in page
+    whole = report.model_copy(update={"collateral": calibrate(validation, FORESEEN)})
+    page = render_html(whole, make_charts(whole))
+    assert "20% of them would lose" in page
     assert "30% to 39%" in page
-    assert "collateral" in [chart.name for chart in charts(whole)]
+    assert "collateral" in [chart.name for chart in make_charts(whole)]
 
 
 def test_the_embedded_models_forecasts_are_those_of_the_edit(validation: Validation) -> None:
@@ -78,7 +78,7 @@ def test_the_embedded_models_forecasts_are_those_of_the_edit(validation: Validat
     updates = [done.update for done in edit_encoder(checkpoint.encoders[0], builders[0], [fox])]
     prompts = ["a fox, noto", "a rocket, noto", *PROMPTS[2:]]
     groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
-    told = forecasts(
+    told = forecast_drops(
         checkpoint,
         builders,
         updates,

@@ -130,7 +130,7 @@ def test_a_delta_of_a_folder_fits_a_single_file_with_the_same_tensors_and_back(t
         (file,) = apply_delta(applied_to, tmp_path / f"delta-{out}", tmp_path / out)
         edited = open_checkpoint(file if applied_to == single else file.parent).encoders[0]
         assert torch.equal(edited.tensor(update.name), update.edited)
-        with pytest.raises(PublishingError, match="does not say what the whole base file hashed to"):
+        with pytest.raises(PublishingError, match="does not record a digest of the whole base file"):
             apply_delta(applied_to, tmp_path / f"delta-{out}", tmp_path / "other", verify_file=True)
 
 

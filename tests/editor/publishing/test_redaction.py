@@ -17,14 +17,14 @@ from api_schemas.report import (
     LedgerRecord,
     NameRecord,
 )
-from editor.io.plotting import Pair, sample_sheet
+from editor.io.plotting import ImagePair, sample_sheet
 from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.attestation.keys import KeyFolder
-from editor.publishing.attestation.verification_case import Case
+from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
-from editor.publishing.bundle import Signing, publish_withheld
-from editor.publishing.export import artifacts, deliver
-from editor.publishing.redaction import Cover, PrivateReport, cover_of, salted, withheld
+from editor.publishing.bundle import Signing, publish_redacted
+from editor.publishing.export import deliver, list_artifacts
+from editor.publishing.redaction import PrivateReport, Redactor, make_redactor, redact_report, salted_digest
 
 NAMES = ("Quillwort Marjoram", "The Moth Collector", "moth collectors", "Eglantine Sorrel", "quillwort-marjoram")
 SALT = "5a" * 32
@@ -88,9 +88,9 @@ def delivered(
 ) -> Path:
     made, out = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("delivered")
     images = [Image.new("RGB", (64, 64), colour) for colour in ("orange", "gray")]
-    sheet = sample_sheet("samples-0", f"Asked for {NAMES[0]}.", [Pair(f"a painting by {NAMES[0]}", *images)])
-    signing = Signing(key_folder.signer(named.created_at), {"requestDigest": salted(SALT, "sha256:1")})
-    publish_withheld(named, [update], model_dir, [sheet], made, salt=SALT, signing=signing)
+    sheet = sample_sheet("samples-0", f"Asked for {NAMES[0]}.", [ImagePair(f"a painting by {NAMES[0]}", *images)])
+    signing = Signing(key_folder.signer(named.created_at), {"requestDigest": salted_digest(SALT, "sha256:1")})
+    publish_redacted(named, [update], model_dir, [sheet], made, salt=SALT, signing=signing)
     deliver(made, model_dir, out)
     return out
 
@@ -127,7 +127,7 @@ def test_digests_are_no_hashes_of_the_names(delivered: Path, named: AuditReport)
     )
     for name in (*NAMES, *(one.lower() for one in NAMES)):
         assert hashlib.sha256(name.encode()).hexdigest().encode() not in everything
-    assert salted(SALT, NAMES[0]).encode() in everything
+    assert salted_digest(SALT, NAMES[0]).encode() in everything
     assert SALT.encode() not in everything
     assert b"d" * 64 not in everything, "a ledger's digest is over names"
 
@@ -146,8 +146,8 @@ def test_the_published_half_verifies_with_and_without_the_private_one(
     delivered: Path, key_folder: KeyFolder, tmp_path: Path
 ) -> None:
     public = shutil.copytree(delivered, tmp_path / "public", ignore=shutil.ignore_patterns("*private*"))
-    assert verify(Case(public, key_folder.public())).ok
-    found = verify(Case(delivered, key_folder.public()))
+    assert verify(VerificationCase(public, key_folder.public())).ok
+    found = verify(VerificationCase(delivered, key_folder.public()))
     assert found.ok
     assert [one.outcome for one in found.findings if one.check == "names"] == ["ok"]
 
@@ -156,15 +156,15 @@ def test_a_private_report_about_somebody_else_is_told(delivered: Path, key_folde
     folder = shutil.copytree(delivered, tmp_path / "copy")
     private = folder / "report.private.json"
     private.write_text(private.read_text().replace(NAMES[0], "Somebody Else"))
-    found = verify(Case(folder, key_folder.public()))
+    found = verify(VerificationCase(folder, key_folder.public()))
     assert [one.check for one in found.findings if one.outcome == "failed"] == ["names"]
 
 
 def test_private_files_are_marked_so_for_whoever_serves_them(
     named: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
-    publish_withheld(named, [update], model_dir, [], tmp_path, salt=SALT)
-    kinds = {artifact.name: artifact.kind for artifact in artifacts(tmp_path)}
+    publish_redacted(named, [update], model_dir, [], tmp_path, salt=SALT)
+    kinds = {artifact.name: artifact.kind for artifact in list_artifacts(tmp_path)}
     assert {name for name, kind in kinds.items() if kind == "private"} == {"report.private.json", "report.private.html"}
     listed = json.loads((tmp_path / "report.json").read_text())["artifacts"]
     assert not [one for one in listed if "private" in one["name"]]
@@ -173,7 +173,7 @@ def test_private_files_are_marked_so_for_whoever_serves_them(
 def test_names_are_covered_as_whole_words_and_file_names_stay(report: AuditReport) -> None:
     removal = report.removals[0].model_copy(update={"concept": "text", "aliases": ["ink"], "names": []})
     limits = ["Thinking of ink, Text or a text_encoder."]
-    public = withheld(report.model_copy(update={"removals": [removal], "limits": limits}), SALT)
+    public = redact_report(report.model_copy(update={"removals": [removal], "limits": limits}), SALT)
     assert public.limits == ["Thinking of [concept 1, name 2], [concept 1] or a text_encoder."]
     assert public.model == report.model
     assert public.solves[0].tensor == report.solves[0].tensor
@@ -182,7 +182,7 @@ def test_names_are_covered_as_whole_words_and_file_names_stay(report: AuditRepor
 
 def test_words_of_closed_fields_stay(report: AuditReport) -> None:
     removal = report.removals[0].model_copy(update={"concept": "object", "aliases": ["passed", "default", "target"]})
-    public = withheld(report.model_copy(update={"removals": [removal]}), SALT)
+    public = redact_report(report.model_copy(update={"removals": [removal]}), SALT)
     assert AuditReport.model_validate_json(public.model_dump_json()).removals[0].kind == "object"
 
 
@@ -190,13 +190,13 @@ def test_longer_names_are_covered_before_shorter_ones(report: AuditReport) -> No
     removal = report.removals[0].model_copy(
         update={"concept": "dog", "aliases": ["hot dog"], "destination_source": "null"}
     )
-    cover = cover_of(report.model_copy(update={"removals": [removal]}))
-    assert cover.over("a hot dog and a dog") == "a [concept 1, name 2] and a [concept 1]"
-    assert Cover({}).over("a dog") == "a dog"
+    cover = make_redactor(report.model_copy(update={"removals": [removal]}))
+    assert cover.redact("a hot dog and a dog") == "a [concept 1, name 2] and a [concept 1]"
+    assert Redactor({}).redact("a dog") == "a dog"
 
 
 def test_estimates_are_not_touched(named: AuditReport) -> None:
-    public = withheld(named, SALT)
+    public = redact_report(named, SALT)
     assert public.validation
     assert named.validation
     assert public.validation.checks[0].measured == named.validation.checks[0].measured

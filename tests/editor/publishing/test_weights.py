@@ -20,14 +20,14 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from api_schemas.overlays import Segment
-from editor.checkpoints.safe_paths import file_digest
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError, PublishingError
-from editor.io.atomic import replacing
+from editor.io.atomic import open_atomic
+from editor.io.digests import file_digest
 from editor.methods.tensor_update import TensorUpdate
 from editor.publishing import overlay as overlay
 from editor.publishing.apply import apply_delta
-from editor.publishing.delta import key, read_binding, write_delta
+from editor.publishing.delta import delta_key, read_header, write_delta
 from editor.publishing.lora import write_loras
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
@@ -106,7 +106,7 @@ def test_full_weights_come_with_the_config(model_dir: Path, delta: Path) -> None
 def test_delta_holds_the_edited_tensor_in_the_dtype_of_the_base(update: TensorUpdate, delta: Path) -> None:
     (stored,) = load_file(delta).values()
     torch.testing.assert_close(stored, update.edited, atol=0, rtol=0)
-    binding = read_binding(delta)
+    binding = read_header(delta)
     (original,) = binding.files[BASE].tensors.values()
     span = read_layout(update.file).spans[TENSOR]
     replaced = update.file.read_bytes()[span.start : span.end]
@@ -179,14 +179,14 @@ def test_a_full_disk_leaves_none_of_several_files(
     two_files: list[TensorUpdate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_delta(two_files, tmp_path / "model", tmp_path / "delta")
-    real = overlay.copy
+    real = overlay.copy_range
 
     def copy(source: Any, target: Any, *where: Any) -> None:
         if "text_encoder_2" in target.name:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target, *where)
 
-    monkeypatch.setattr(overlay, "copy", copy)
+    monkeypatch.setattr(overlay, "copy_range", copy)
     with pytest.raises(OSError, match="No space"):
         apply_delta(tmp_path / "model", tmp_path / "delta", tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -201,7 +201,7 @@ def test_where_the_kernel_cannot_copy_memory_does(
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(overlay.os, "copy_file_range", refuse)
-    monkeypatch.setattr(overlay, "CHUNK", 1000)
+    monkeypatch.setattr(overlay, "CHUNK_BYTES", 1000)
     (file,) = apply_delta(model_dir, delta, tmp_path / "memory")
     assert file.read_bytes() == expected.read_bytes()
 
@@ -259,7 +259,7 @@ def test_a_link_out_of_the_model_is_refused(model_dir: Path, delta: Path, tmp_pa
 
 
 def test_the_base_itself_is_never_overwritten(model_dir: Path, delta: Path) -> None:
-    with pytest.raises(PublishingError, match="is the base itself") as caught:
+    with pytest.raises(PublishingError, match="is the base file itself") as caught:
         apply_delta(model_dir, delta, model_dir)
     assert caught.value.field == "out"
 
@@ -276,7 +276,7 @@ def changed(model_dir: Path, folder: Path, tensor: str) -> Path:
 
 def test_another_original_is_refused_and_nothing_is_written(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     other = changed(model_dir, tmp_path / "other", TENSOR)
-    with pytest.raises(PublishingError, match="not the file that the edit was made for"):
+    with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(other, delta, tmp_path / "edited")
     assert not (tmp_path / "edited").exists()
 
@@ -284,7 +284,7 @@ def test_another_original_is_refused_and_nothing_is_written(model_dir: Path, del
 def test_the_rest_of_the_file_is_checked_when_asked(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     other = changed(model_dir, tmp_path / "other", "final_layer_norm.weight")
     apply_delta(other, delta, tmp_path / "edited")
-    with pytest.raises(PublishingError, match="not the file that the edit was made for"):
+    with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(other, delta, tmp_path / "checked", verify_file=True)
     assert not (tmp_path / "checked").exists()
     apply_delta(model_dir, delta, tmp_path / "checked", verify_file=True)
@@ -294,13 +294,13 @@ def test_a_delta_without_a_digest_of_the_file_says_so_when_asked(
     model_dir: Path, update: TensorUpdate, tmp_path: Path
 ) -> None:
     write_delta([update], model_dir, tmp_path / "delta")
-    with pytest.raises(PublishingError, match="does not say what the whole base file hashed to"):
+    with pytest.raises(PublishingError, match="does not record a digest of the whole base file"):
         apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited", verify_file=True)
 
 
 def test_an_edited_base_is_refused(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     apply_delta(model_dir, delta, tmp_path / "once")
-    with pytest.raises(PublishingError, match="not the file that the edit was made for"):
+    with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(tmp_path / "once", delta, tmp_path / "twice")
 
 
@@ -323,7 +323,7 @@ def test_a_tensor_that_does_not_fit_is_refused(
 
 def delta_with(header: dict[str, Any], path: Path) -> Path:
     """A delta whose header says what it likes."""
-    save_file({key(BASE, "a"): torch.zeros(1)}, path, metadata={"expunge": json.dumps(header)})
+    save_file({delta_key(BASE, "a"): torch.zeros(1)}, path, metadata={"expunge": json.dumps(header)})
     return path
 
 
@@ -339,7 +339,7 @@ def test_a_delta_for_a_file_outside_the_model_is_refused(tmp_path: Path, name: s
 @pytest.mark.parametrize("files", [{}, {BASE: {"sha256": None, "tensors": {}}}])
 def test_a_delta_that_does_not_hold_what_it_says_is_refused(tmp_path: Path, files: dict[str, Any]) -> None:
     delta = delta_with({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
-    with pytest.raises(PublishingError, match="does not hold what its header says"):
+    with pytest.raises(PublishingError, match="does not contain the tensors that its header lists"):
         apply_delta(tmp_path, delta, tmp_path / "edited")
 
 
@@ -360,7 +360,7 @@ def test_a_delta_cut_short_is_refused(model_dir: Path, delta: Path, tmp_path: Pa
 def test_a_base_that_is_cut_while_it_is_copied_is_refused(model_dir: Path, tmp_path: Path) -> None:
     size = (model_dir / BASE).stat().st_size
     segments = [Segment(source="base", start=0, end=size + 1)]
-    with pytest.raises(PublishingError, match="ends early"), replacing(tmp_path / "full") as file:
+    with pytest.raises(PublishingError, match="is truncated"), open_atomic(tmp_path / "full") as file:
         overlay.write_segments(segments, model_dir / BASE, model_dir / BASE, file)
     assert not (tmp_path / "full").exists()
 
@@ -368,7 +368,7 @@ def test_a_base_that_is_cut_while_it_is_copied_is_refused(model_dir: Path, tmp_p
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), replacing(path) as file:
+    with pytest.raises(TypeError), open_atomic(path) as file:
         file.writelines([b"new, by half", "no bytes"])  # type: ignore[list-item]
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
 
@@ -378,8 +378,8 @@ def test_a_process_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> N
 import os, signal, sys
 from pathlib import Path
 from editor.publishing.apply import apply_delta
-from editor.io.atomic import replacing
-with replacing(Path(sys.argv[1])) as file:
+from editor.io.atomic import open_atomic
+with open_atomic(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -12,7 +12,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from api_schemas.attestation import Envelope, PublicKeys
-from editor.publishing.attestation.dsse import pae, signers, unbundle
+from editor.publishing.attestation.dsse import find_signers, pae, parse_json_lines
 from editor.publishing.filenames import ATTESTATION
 
 STATEMENT_FIELDS = {"_type", "subject", "predicateType", "predicate"}
@@ -60,9 +60,9 @@ def test_we_accept_the_envelopes_of_an_independent_implementation(keys: PublicKe
     ours = Envelope.model_validate(envelope.to_dict())
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     trusted = PublicKeys(keys=[*keys.keys, keys.keys[0].model_copy(update={"keyid": "f" * 64, "pem": pem})])
-    assert [key.keyid for key in signers(ours, trusted)] == ["f" * 64], "whatever it says that the key is called"
+    assert [key.keyid for key in find_signers(ours, trusted)] == ["f" * 64], "whatever it says that the key is called"
 
 
 def test_lines_of_other_kinds_are_passed_over(published: Path) -> None:
     content = b'not json\n{"payload": "!"}\n' + b"\n".join(lines(published)) + b"\n\n"
-    assert len(list(unbundle(content))) == 2
+    assert len(list(parse_json_lines(content))) == 2

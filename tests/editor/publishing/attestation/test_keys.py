@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from api_schemas.cli.main import run
 from editor.cli.keys import keys as command
 from editor.errors import SigningError
-from editor.publishing.attestation.keys import PRIVATE_KEY, KeyFolder, open_signer, read_keys
+from editor.publishing.attestation.keys import SIGNING_KEY_VARIABLE, KeyFolder, open_signer, read_keys
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
@@ -77,7 +77,7 @@ def test_a_revoked_key_was_never_good(folder: KeyFolder) -> None:
 
 def test_the_environment_goes_before_the_folder(folder: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, other = folder.create(NOW), KeyFolder(folder.root / "other").create(NOW)
-    monkeypatch.setenv(PRIVATE_KEY, (folder.root / "other" / f"{other.keyid}.pem").read_text())
+    monkeypatch.setenv(SIGNING_KEY_VARIABLE, (folder.root / "other" / f"{other.keyid}.pem").read_text())
     signer = open_signer(folder.root, NOW)
     assert signer is not None
     assert signer.keyid == other.keyid != inside.keyid
@@ -92,7 +92,7 @@ def test_without_a_key_nobody_signs(folder: KeyFolder) -> None:
 def test_what_is_no_ed25519_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     text = other if kind == "other curve" else "s3cret"
-    monkeypatch.setenv(PRIVATE_KEY, text)
+    monkeypatch.setenv(SIGNING_KEY_VARIABLE, text)
     with pytest.raises(SigningError) as caught:
         open_signer(None, NOW)
     assert text not in str(caught.value)
@@ -101,7 +101,7 @@ def test_what_is_no_ed25519_key_is_refused_and_not_repeated(monkeypatch: pytest.
 def test_a_damaged_list_is_refused(folder: KeyFolder) -> None:
     folder.create(NOW)
     (folder.root / "keys.json").write_text("{}")
-    with pytest.raises(SigningError, match="no list of public keys"):
+    with pytest.raises(SigningError, match="not a public key list"):
         folder.public()
 
 
@@ -145,8 +145,8 @@ def test_the_command_makes_lists_rotates_revokes_and_exports(
 
 
 def test_commands_start_without_torch() -> None:
-    """Keys are kept on machines that edit nothing, and `--help` shall be quick."""
-    commands = ("attesting.keys_command", "attesting.verify_command", "deployment.command", "attesting.__main__")
-    imports = "; ".join(f"import editor.publishing.{name}" for name in commands)
+    """Keys are kept on machines that edit nothing, and `--help` must be fast."""
+    modules = ("cli.keys", "cli.verify", "cli.check_deployment", "publishing.attestation.__main__")
+    imports = "; ".join(f"import editor.{name}" for name in modules)
     check = f"{imports}; import sys; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -25,7 +25,7 @@ from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
-from editor.publishing.deployment.canaries import canaries
+from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.deployment.check import check_deployment
 from editor.publishing.lora import write_loras
 
@@ -55,7 +55,7 @@ def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
     found = {
         "removals": [fox],
         "tensors": [tensor_record(update) for update in updates],
-        "canaries": canaries(open_checkpoint(WEIGHTS), [fox], updates, layers),
+        "canaries": make_canaries(open_checkpoint(WEIGHTS), [fox], updates, layers),
     }
     return report.model_copy(update=found)
 
@@ -182,7 +182,7 @@ def test_one_encoder_of_two_carries_a_part(audit: AuditReport, updates: list[Ten
 
 
 def test_another_model_is_refused_or_told_apart(audit: AuditReport, model_dir: Path) -> None:
-    with pytest.raises(PublishingError, match="wide"):
+    with pytest.raises(PublishingError, match="has width"):
         check_deployment(model_dir, audit)
 
 
@@ -239,7 +239,7 @@ def test_the_command_tells_people_and_machines(
 ) -> None:
     (tmp_path / "report.json").write_text(audit.model_dump_json())
     assert expunge(monkeypatch, deploy(updates), "--report", tmp_path) == 0
-    assert "4 canaries went 100% of the way" in capsys.readouterr().out
+    assert "4 canaries moved 100% of the expected distance" in capsys.readouterr().out
     assert expunge(monkeypatch, deploy([]), "--report", tmp_path / "report.json", "--json") == NOT_PASSED
     assert json.loads(capsys.readouterr().out)["carried"] == "base"
     assert expunge(monkeypatch, deploy([]), "--report", WEIGHTS) == WRONG_INPUT

@@ -1,0 +1,143 @@
+"""An erasure from end to end: trace, edit, validate, publish."""
+
+import secrets
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from pydantic import RootModel
+
+from api_schemas.report import AuditReport
+from editor.generation.config import Sampler, native_precision
+from editor.generation.sampling import ImageCache, load_pipeline
+from editor.jobs.context import judge_folder
+from editor.jobs.edit_phase import EditResult, LedgerJoin, run_edit
+from editor.jobs.job import Job
+from editor.jobs.publish_phase import Destination, run_publish
+from editor.jobs.trace_phase import TraceResult, check_prerequisites, run_trace
+from editor.jobs.validate_phase import ValidationResult, run_validate
+from editor.judging.evaluation import ImagePairGenerator
+from editor.judging.judge import Judge, open_judge
+from editor.judging.policies import resolve_policy
+from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
+from editor.prompts import ResolvedRemoval
+from editor.prompts.resolve_request import resolve_request
+from editor.publishing import export
+from editor.publishing.attestation.keys import open_signer
+from editor.publishing.filenames import DELTA
+
+Salt = RootModel[str]
+
+
+@dataclass(frozen=True)
+class EraseJob(Job):
+    """The phases of an erasure. Each phase returns its stored result, or computes and stores it."""
+
+    def trace(self) -> TraceResult:
+        """Check that the job can run, fix its gates, and locate each concept in the text encoder."""
+        return self.phases.run("trace", TraceResult, self._run_trace)
+
+    def edit(self) -> EditResult:
+        """Solve for the updates of every text encoder."""
+        return self.phases.run("edit", EditResult, self._run_edit)
+
+    def validate(self) -> ValidationResult:
+        """Evaluate the edit on images of the base and the edited model."""
+        return self.phases.run("validate", ValidationResult, self._run_validate)
+
+    def publish(self) -> AuditReport:
+        """Write the bundle and return its report."""
+        return self.published_report() if self.is_finished("publish") else self._run_publish()
+
+    def deliver(self, out: Path) -> list[Path]:
+        """Copy the bundle to a folder, the report last, then commit the ledger.
+
+        Raises:
+            LedgerError: the ledger was changed since the edit phase. Nothing is delivered.
+        """
+        context, ledger, solved = self.context, self.ledger, self.edit().ledger
+        if ledger is None or solved is None or self.validate().refusal:
+            return export.deliver(context.out, context.model_dir, out)
+
+        def add_entries(current: Ledger) -> Ledger:
+            return current.add(ledger.entries)
+
+        with ledger.folder.transaction(self.model.checkpoint, add_entries, solved, context.out / DELTA):
+            return export.deliver(context.out, context.model_dir, out)
+
+    def _run_trace(self) -> TraceResult:
+        context, request = self.context, self.context.request
+        check_prerequisites(request, self.model, self.ledger, context.signing_dir, context.now)
+        policy = resolve_policy(request.validation)
+        if not request.validation.enabled:
+            return TraceResult(policy=policy)
+        progress = partial(context.phase_progress, "trace")
+        traces = run_trace(self.model, self.removals, self.judge, request.seed, progress)
+        return TraceResult(policy=policy, traces=traces)
+
+    def _run_edit(self) -> EditResult:
+        request, traces = self.context.request, self.trace().traces
+        self.context.progress("edit", 0.0, "solving")
+        judge = self.judge if request.validation.enabled else None
+        result = run_edit(request, self.model, self.removals, traces, self.ledger, judge)
+        self.context.progress("edit", 1.0, "solved")
+        return result
+
+    def _run_validate(self) -> ValidationResult:
+        request, edit = self.context.request, self.edit()
+        if not request.validation.enabled:
+            return ValidationResult()
+        entries = self.ledger.entries if self.ledger else []
+        removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
+        images, progress = self._image_generator(edit), partial(self.context.phase_progress, "validate")
+        policy = self.trace().policy
+        return run_validate(request, self.model, self.removals, removed, policy, self.judge, images, progress)
+
+    def _run_publish(self) -> AuditReport:
+        context = self.context
+        edit, traces, validation = self.edit(), self.trace().traces, self.validate()
+        context.progress("publish", 0.0, "writing the files")
+        report = run_publish(context.request, self.model, edit, traces, validation, self._destination())
+        context.progress("publish", 1.0, "written")
+        return report
+
+    @cached_property
+    def removals(self) -> list[ResolvedRemoval]:
+        """The request's removals, with their destinations."""
+        return resolve_request(self.context.request, self.model.prompts, each_alone=self.ledger is not None)
+
+    @cached_property
+    def ledger(self) -> LedgerJoin | None:
+        """The ledger that the request joins, if any."""
+        context = self.context
+        if context.ledger is None:
+            return None
+        return LedgerJoin(
+            LedgerFolder(context.ledger), entries_from_request(context.request, context.label, context.now)
+        )
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge of the images."""
+        return open_judge(judge_folder(), self.context.model_dir, self.model.prompts.profile)
+
+    def _image_generator(self, edit: EditResult) -> ImagePairGenerator:
+        context, options = self.context, self.context.request.validation
+        return ImagePairGenerator(
+            pipeline=load_pipeline(context.model_dir),
+            updates=edit.updates(self.model.checkpoint),
+            sampler=Sampler(options.steps, options.guidance, native_precision()),
+            before=ImageCache(context.cache_dir / "images", self.model.digest),
+            after=ImageCache(context.workdir / "images", context.job_id),
+        )
+
+    def _destination(self) -> Destination:
+        context = self.context
+        return Destination(
+            out=context.out,
+            job_id=context.job_id,
+            created_at=context.now,
+            signer=open_signer(context.signing_dir, context.now),
+            salt=self.phases.run("salt", Salt, lambda: Salt(secrets.token_hex(32))).root,
+            full_weights=not context.delta_only,
+        )

@@ -1,0 +1,36 @@
+"""What every kind of job shares."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from api_schemas.report import AuditReport
+from editor.jobs.context import JobContext
+from editor.jobs.model import Model
+from editor.jobs.phase_store import PhaseStore
+from editor.publishing.export import read_report
+from editor.publishing.filenames import REPORT
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: its context, its base model, and the stored results of its phases."""
+
+    context: JobContext
+
+    @cached_property
+    def phases(self) -> PhaseStore:
+        """The results of finished phases."""
+        return PhaseStore(self.context.workdir / "phases")
+
+    @cached_property
+    def model(self) -> Model:
+        """The base model."""
+        return Model.open(self.context.model_dir)
+
+    def is_finished(self, phase: str) -> bool:
+        """Whether the result of a phase is stored. The publish phase's result is the report in the bundle."""
+        return (self.context.out / REPORT if phase == "publish" else self.phases.path(phase)).is_file()
+
+    def published_report(self) -> AuditReport:
+        """Return the report of the bundle."""
+        return read_report(self.context.out)

@@ -1,0 +1,49 @@
+"""The base model of a job."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
+from editor.io.digests import sha256_hex
+from editor.prompts import PromptBuilder, open_prompt_builders
+from editor.publishing.provenance import weights_digests
+
+
+@dataclass(frozen=True)
+class Model:
+    """A base model: its tensors, opened lazily, and a prompt builder for each text encoder."""
+
+    checkpoint: Checkpoint
+    prompt_builders: list[PromptBuilder]
+
+    @classmethod
+    def open(cls, path: Path) -> "Model":
+        """Open a model folder or a single-file checkpoint."""
+        checkpoint = open_checkpoint(path)
+        return cls(checkpoint, open_prompt_builders(checkpoint))
+
+    @property
+    def path(self) -> Path:
+        """The model's folder or file."""
+        return self.checkpoint.path
+
+    @property
+    def first_encoder(self) -> TextEncoder:
+        """The first text encoder."""
+        return self.checkpoint.encoders[0]
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """The prompt builder of the first text encoder."""
+        return self.prompt_builders[0]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each weights file, by its path inside the model."""
+        return weights_digests(self.checkpoint)
+
+    @property
+    def digest(self) -> str:
+        """One sha256 over all weights files."""
+        return sha256_hex(repr(sorted(self.digests.items())))
