@@ -13,6 +13,7 @@ from torch import Tensor
 from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.safe_paths import weight_files
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
 from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
@@ -20,7 +21,6 @@ from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.methods.config import Preset
 from editor.methods.default import TensorEdit
-from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import PromptBuilder, open_prompt_builder
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced

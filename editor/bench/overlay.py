@@ -13,9 +13,9 @@ import torch
 
 from editor.bench.outcome import BenchmarkResult, Measurement, at_least, time_alternately
 from editor.checkpoints.tensor_reader import TensorFile
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.atomic import sync_folder
 from editor.io.digests import tensor_bytes
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta, plan_patches
 from editor.publishing.delta import write_delta
 from editor.publishing.overlay import write_segments

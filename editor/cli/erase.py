@@ -1,9 +1,7 @@
 """`expunge erase`: the whole removal on this machine, without a service."""
 
 import json
-import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,36 +57,32 @@ def erase(
     model_path = model_dir or embedded_model_folder(request.model)
     if label and not ledger:
         raise UsageError("--label needs a ledger.", field="label", remedy="Name its folder with --ledger.")
-    from editor import jobs  # imports torch, which usage errors must not wait for
+    from editor.jobs import PHASES  # imports torch, which usage errors must not wait for
+    from editor.jobs.erase import erase as run_erasure
     from editor.prompts import load_profile
 
     console = Console(stderr=True, quiet=json_output)
     print_concept_hints(request.removals, load_profile(model_path), console)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with tempfile.TemporaryDirectory() as workdir, Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=len(jobs.PHASES))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=len(PHASES))
 
-        def show_progress(phase: str, done: float, message: str) -> None:
-            bar.update(task, description=message, completed=jobs.PHASES.index(phase) + done)
+        def show_progress(phase: str, fraction: float, message: str) -> None:
+            bar.update(task, description=message, completed=PHASES.index(phase) + fraction)
 
-        context = jobs.JobContext(
-            request=request,
-            model_dir=model_path,
-            workdir=Path(workdir),
-            cache_dir=cache_dir.expanduser(),
-            progress=show_progress,
-            job_id="offline",
-            now=datetime.now(UTC),
-            delta_only=delta_only,
+        erasure = run_erasure(
+            request,
+            model_path,
+            out,
+            cache=cache_dir,
             ledger=ledger,
             label=label,
-            signing_dir=sign_with,
+            signing_keys=sign_with,
+            delta_only=delta_only,
+            progress=show_progress,
         )
-        job = jobs.EraseJob(context)
-        report, warnings = job.publish(), job.edit().warnings
-        paths = job.deliver(out)
-    print_result(report, paths, warnings, json_output)
-    if report.verdict not in (None, "passed"):
+    print_result(erasure.report, erasure.files, erasure.warnings, json_output)
+    if erasure.report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
 
 

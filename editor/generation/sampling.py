@@ -13,13 +13,13 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from editor.checkpoints.key_mapping import PREFIX
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.denoiser import Conditioning, select_rows
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
-from editor.methods.tensor_update import TensorUpdate
 
 SUPPORTED_PIPELINE = "StableDiffusionPipeline"
 BATCH_SIZE = 32

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from editor.methods.tensor_update import TensorUpdate
+    from editor.checkpoints.tensor_update import TensorUpdate
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,13 @@ JobProgress = Callable[[str, float, str], None]
 """Called with the phase, its finished fraction and a message. May raise to stop the job."""
 
 
+DEFAULT_CACHE = Path("~/.cache/expunge")
+
+
+def ignore_progress(phase: str, fraction: float, message: str) -> None:
+    """Report no progress."""
+
+
 @dataclass(frozen=True)
 class JobContext:
     """The inputs of a job, as the worker and ``expunge erase`` provide them."""

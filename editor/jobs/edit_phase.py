@@ -10,6 +10,7 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint
+from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders
 from editor.jobs.model import Model
 from editor.jobs.phase_store import PhaseResult
@@ -18,7 +19,6 @@ from editor.judging.prompt_groups import neighbour_names
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
-from editor.methods.tensor_update import TensorUpdate, make_tensor_update
 from editor.prompts import ResolvedRemoval
 from editor.tracing.layer_selection import select_layers
 

@@ -1,16 +1,20 @@
 """An erasure from end to end: trace, edit, validate, publish."""
 
 import secrets
+import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 
 from pydantic import RootModel
 
+from api_schemas.conflicts import Conflict
+from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor.generation.config import Sampler, native_precision
 from editor.generation.sampling import ImageCache, load_pipeline
-from editor.jobs.context import judge_folder
+from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
 from editor.jobs.edit_phase import EditResult, LedgerJoin, run_edit
 from editor.jobs.job import Job
 from editor.jobs.publish_phase import Destination, run_publish
@@ -141,3 +145,60 @@ class EraseJob(Job):
             salt=self.phases.run("salt", Salt, lambda: Salt(secrets.token_hex(32))).root,
             full_weights=not context.delta_only,
         )
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What an erasure published."""
+
+    report: AuditReport
+    files: list[Path]
+    warnings: list[Conflict]
+    """Conflicts with the ledger's removals that the edit tolerates."""
+
+
+def erase(
+    request: EditRequest,
+    model: Path,
+    out: Path,
+    *,
+    cache: Path = DEFAULT_CACHE,
+    ledger: Path | None = None,
+    label: str = "",
+    signing_keys: Path | None = None,
+    delta_only: bool = False,
+    progress: JobProgress = ignore_progress,
+) -> Erasure:
+    """Run a whole erasure on this machine: trace, edit, validate, publish; then deliver the files.
+
+    Args:
+        request: the removals, the options of the edit and of its validation.
+        model: a diffusers folder or a single-file checkpoint.
+        out: the folder for the published files.
+        cache: images of unedited models.
+        ledger: the folder of the ledger to join; all its active removals are solved together.
+        label: the caller's reference for the request in the ledger.
+        signing_keys: the key folder whose newest key signs the files.
+        delta_only: publish no full weights.
+        progress: called with the phase, its finished fraction and a message; may raise to stop.
+
+    Raises:
+        ExpungeError: the request, the model, the judge or the ledger cannot be used. Nothing is delivered.
+    """
+    with tempfile.TemporaryDirectory() as workdir:
+        context = JobContext(
+            request=request,
+            model_dir=model,
+            workdir=Path(workdir),
+            cache_dir=cache.expanduser(),
+            progress=progress,
+            job_id="offline",
+            now=datetime.now(UTC),
+            delta_only=delta_only,
+            ledger=ledger,
+            label=label,
+            signing_dir=signing_keys,
+        )
+        job = EraseJob(context)
+        report = job.publish()
+        return Erasure(report, job.deliver(out), job.edit().warnings)

@@ -12,6 +12,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.checkpoints import Checkpoint, TextEncoder
+from editor.jobs.model import Model
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
@@ -41,7 +42,7 @@ class EncoderForecast(ForecastPart):
 
 
 class Forecast(ForecastPart):
-    """The output of ``expunge forecast_collateral --json``."""
+    """The output of ``expunge foresee --json``."""
 
     encoders: list[EncoderForecast]
     conflicts: list[Conflict] = Field(description="Warnings about conflicting removals.")
@@ -77,6 +78,21 @@ def forecast(
         for encoder, builder in zip(checkpoint.encoders, builders, strict=True)
     ]
     return Forecast(encoders=encoders, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
+
+
+def solve(model: Model, request: EditRequest) -> list[TensorEdit]:
+    """Resolve the removals of a request and solve for the update of every text encoder.
+
+    Returns:
+        For each text encoder and each edited layer an exact low-rank update, with the record of its solve.
+
+    Raises:
+        ConceptError: a name leaves no room for any prompt, or a pinned prompt does not fit.
+        SolveError: the pinned prompts leave no direction to edit.
+        UsageError: ``options.sites`` is "auto", which needs a trace.
+    """
+    removals = resolve_request(request, model.prompts)
+    return solve_request(model.checkpoint, model.prompt_builders, request, removals, None)[2]
 
 
 def solve_request(

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from api_schemas.report import AuditReport
 from editor.jobs.context import JobContext
-from editor.jobs.model import Model
+from editor.jobs.model import Model, open_model
 from editor.jobs.phase_store import PhaseStore
 from editor.publishing.export import read_report
 from editor.publishing.filenames import REPORT
@@ -25,7 +25,7 @@ class Job:
     @cached_property
     def model(self) -> Model:
         """The base model."""
-        return Model.open(self.context.model_dir)
+        return open_model(self.context.model_dir)
 
     def is_finished(self, phase: str) -> bool:
         """Whether the result of a phase is stored. The publish phase's result is the report in the bundle."""

@@ -17,12 +17,6 @@ class Model:
     checkpoint: Checkpoint
     prompt_builders: list[PromptBuilder]
 
-    @classmethod
-    def open(cls, path: Path) -> "Model":
-        """Open a model folder or a single-file checkpoint."""
-        checkpoint = open_checkpoint(path)
-        return cls(checkpoint, open_prompt_builders(checkpoint))
-
     @property
     def path(self) -> Path:
         """The model's folder or file."""
@@ -47,3 +41,13 @@ class Model:
     def digest(self) -> str:
         """One sha256 over all weights files."""
         return sha256_hex(repr(sorted(self.digests.items())))
+
+
+def open_model(path: Path) -> Model:
+    """Open a diffusers folder or a single-file checkpoint lazily.
+
+    Raises:
+        CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
+    """
+    checkpoint = open_checkpoint(path)
+    return Model(checkpoint, open_prompt_builders(checkpoint))

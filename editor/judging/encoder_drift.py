@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from api_schemas.judging import Drift
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.generation.sampling import apply_updates, revert_updates
 from editor.judging.prompt_groups import PromptGroup
-from editor.methods.tensor_update import TensorUpdate
 
 
 def measure_drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequence[PromptGroup]) -> Drift | None:

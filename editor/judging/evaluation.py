@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from api_schemas.gates import Gate, Measure
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.sampling import ImageCache, apply_updates, revert_updates
 from editor.io.progress import ProgressCallback, SubProgress
@@ -15,7 +16,6 @@ from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
-from editor.methods.tensor_update import TensorUpdate
 
 Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16

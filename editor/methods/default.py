@@ -9,11 +9,11 @@ from torch import Tensor
 
 from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
+from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.diff_quickfix import PAPER_RIDGE, paper_statistics
 from editor.methods.layer_edit import LayerEdit, RemovalWeights, canonical_order
-from editor.methods.tensor_update import TensorUpdate, make_tensor_update
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel

@@ -10,10 +10,10 @@ from pydantic import RootModel
 
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.atomic import write_bytes
 from editor.io.digests import file_digest, sha256_hex
 from editor.io.plotting import Figure, Picture, figure_file
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import check_file, plan_patches
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer

@@ -17,10 +17,10 @@ from safetensors.torch import save
 from api_schemas.report import TensorRecord
 from editor.checkpoints.safetensors_header import TensorSpan, read_layout
 from editor.checkpoints.tensor_reader import DTYPES
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError, PublishingError
 from editor.io.atomic import write_bytes
 from editor.io.digests import tensor_digest
-from editor.methods.tensor_update import TensorUpdate
 
 METADATA_KEY = "expunge"
 """The only metadata entry. safetensors writes several in random order, but the same edit must give the same bytes."""

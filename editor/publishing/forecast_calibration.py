@@ -8,8 +8,8 @@ import numpy as np
 from api_schemas.judging import Check, GroupScore
 from api_schemas.report import CollateralBand, CollateralRecord, Validation
 from editor.checkpoints import Checkpoint
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.methods.collateral_forecast import forecast_collateral
-from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import PromptBuilder
 from editor.publishing.deployment.canaries import rounded_updates
 from editor.stats.correlation import rank_correlation

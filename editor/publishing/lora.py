@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.atomic import write_bytes
-from editor.methods.tensor_update import TensorUpdate
 
 LORA, LORA_PEFT = "lora.safetensors", "lora_peft.safetensors"
 KOHYA_PREFIXES = {

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.features.activations.noised_source import encode_pixels
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.sampling import BATCH_SIZE, ImageCache, apply_updates
 from editor.judging.judge import Judge
-from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 

@@ -5,12 +5,13 @@ Each check yields findings independently of the others, so one failure does not 
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from api_schemas.attestation import REMOVAL, Finding, Outcome, PublicKey, Statement, Verification
 from editor.io.digests import file_digest
 from editor.publishing.attestation import dsse
 from editor.publishing.attestation.content_checks import check_contents
+from editor.publishing.attestation.keys import read_keys
 from editor.publishing.attestation.statements import as_json, removal_predicate
 from editor.publishing.attestation.verification_case import (
     PREDICATE_NAMES,
@@ -19,6 +20,21 @@ from editor.publishing.attestation.verification_case import (
     ok_or_failed,
 )
 from editor.publishing.filenames import ATTESTATION, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
+
+
+def verify_bundle(folder: Path, keys: Path, base: Path | None = None, *, partial: bool = False) -> Verification:
+    """Verify a published folder offline.
+
+    Args:
+        folder: the published files.
+        keys: the trusted public keys, as `expunge keys export` prints them.
+        base: the base model; with it, the delta is checked against its base and the published weights against both.
+        partial: accept missing files.
+
+    Raises:
+        SigningError: ``keys`` is not a public key list.
+    """
+    return verify(VerificationCase(folder, read_keys(keys), base, partial))
 
 
 def verify(case: VerificationCase) -> Verification:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.report import CanaryRecord, RemovalRecord
 from editor.checkpoints import Checkpoint, TextEncoder
-from editor.methods.tensor_update import TensorUpdate
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.prompts.templates import evenly_spaced
 from editor.publishing.deployment.encoder_readers import StoredEncoder
 

@@ -14,8 +14,8 @@ from api_schemas.cli.main import root
 from editor.checkpoints import OUT_PROJ, open_checkpoint
 from editor.checkpoints.diff import PIECE_BYTES, compare
 from editor.checkpoints.inspect import inspect
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.delta import write_delta
 
 OUT = OUT_PROJ.format(layer=0)

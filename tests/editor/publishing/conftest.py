@@ -30,10 +30,10 @@ from api_schemas.report import (
     Verdict,
 )
 from editor.checkpoints.safe_paths import weight_files
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import file_digest
 from editor.io.plotting import ImagePair, Picture, sample_sheet
 from editor.judging.gates import GateEvidence, decide_gates, make_check
-from editor.methods.tensor_update import TensorUpdate
 from editor.stats.intervals import estimate_mean as bootstrapped
 from editor.stats.intervals import estimate_rate
 

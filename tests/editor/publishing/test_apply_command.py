@@ -9,8 +9,8 @@ import typer
 from safetensors.torch import load_file
 
 from api_schemas.cli.main import FAILED, run
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.cli.apply import apply
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.delta import write_delta
 
 BASE = "text_encoder/model.safetensors"

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from api_schemas.report import AuditReport
 from editor.checkpoints import weight_files
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import PublishingError
 from editor.io.digests import file_digest
 from editor.io.plotting import Picture
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.bundle import edit_digest, publish
 from editor.publishing.model_card import escape_markdown, render_model_card

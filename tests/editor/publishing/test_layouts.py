@@ -13,8 +13,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.safetensors_header import read_layout
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import PublishingError
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import write_delta
 from tests.editor.checkpoints import layouts

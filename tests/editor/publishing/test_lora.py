@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editor.methods.tensor_update import TensorUpdate
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.publishing.lora import LORA, LORA_PEFT, write_loras
 from tests.editor.publishing.conftest import tiny_tokenizer
 from tests.editor.publishing.pipelines import FAMILIES, encoder, pipeline_of

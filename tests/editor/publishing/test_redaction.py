@@ -17,8 +17,8 @@ from api_schemas.report import (
     LedgerRecord,
     NameRecord,
 )
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.plotting import ImagePair, sample_sheet
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify

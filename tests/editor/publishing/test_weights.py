@@ -21,10 +21,10 @@ from transformers import CLIPTextModel
 
 from api_schemas.overlays import Segment
 from editor.checkpoints.safetensors_header import read_layout
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import EditorError, PublishingError
 from editor.io.atomic import open_atomic
 from editor.io.digests import file_digest
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing import overlay as overlay
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import delta_key, read_header, write_delta
@@ -121,7 +121,7 @@ import sys, torch
 from pathlib import Path
 from editor.publishing.delta import write_delta
 from editor.publishing.lora import write_loras
-from editor.methods.tensor_update import TensorUpdate
+from editor.checkpoints.tensor_update import TensorUpdate
 out = Path(sys.argv[1])
 def update(name):
     return TensorUpdate("text_encoder", name, name, Path("/m/x"), torch.ones(8, 8), torch.ones(8, 1), torch.ones(1, 8))

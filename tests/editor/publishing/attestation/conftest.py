@@ -8,7 +8,7 @@ import pytest
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.report import AuditReport
-from editor.methods.tensor_update import TensorUpdate
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.publishing.apply import apply_delta
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.bundle import Signing, publish

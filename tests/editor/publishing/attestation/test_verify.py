@@ -11,8 +11,8 @@ import typer
 from api_schemas.attestation import Finding, PublicKeys, Verification
 from api_schemas.cli.main import NOT_PASSED, run
 from api_schemas.report import AuditReport
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.cli.verify import verify as command
-from editor.methods.tensor_update import TensorUpdate
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.statements import make_statements

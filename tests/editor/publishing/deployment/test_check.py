@@ -15,13 +15,13 @@ import typer
 from api_schemas.cli.main import NOT_PASSED, WRONG_INPUT, run
 from api_schemas.report import AuditReport, RemovalRecord
 from editor.checkpoints import open_checkpoint
+from editor.checkpoints.tensor_update import TensorUpdate
 from editor.cli.check_deployment import check_deployment as command
 from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
 from editor.generation.sampling import load_pipeline
 from editor.methods.default import edit_encoder
-from editor.methods.tensor_update import TensorUpdate
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
