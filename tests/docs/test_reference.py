@@ -23,3 +23,11 @@ def test_every_variable_in_the_code_is_documented() -> None:
     ]
     used = {name for path in sources for name in VARIABLE.findall(path.read_text())}
     assert used - set(VARIABLE.findall((REFERENCE / "settings.md").read_text())) == set()
+
+
+def test_quoted_messages_are_in_the_error_reference() -> None:
+    """Troubleshooting quotes parts of messages; … stands for a value."""
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
+    errors = (REFERENCE / "errors.md").read_text().lower()
+    quoted = [part.strip().lower() for quote in re.findall(r'"([^"\n]+)"', page) for part in quote.split("…")]
+    assert [part for part in quoted if part not in errors] == []
