@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.reference import cli, env_example, errors, http_api, settings
+from deploy.reference import cli, env_example, errors, http_api, python_api, settings
 
 PAGES: dict[str, Callable[[], str]] = {
     "api-reference.md": http_api.page,
     "cli.md": cli.page,
     "settings.md": settings.page,
     "errors.md": errors.page,
+    "python-api.md": python_api.page,
 }
 ENV_EXAMPLE = Path(__file__).parents[1] / ".env.example"
 

@@ -3,7 +3,10 @@
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 import editor
 from deploy.reference.markdown import GENERATED, summary
@@ -32,6 +35,8 @@ def page() -> str:
 def _section(name: str, member: Any) -> str:
     """One public name."""
     parts = [f"## {name}\n", f"```python\n{_declaration(name, member)}\n```\n", _prose(member)]
+    if inspect.isclass(member) and issubclass(member, BaseModel):
+        parts += _fields(member)
     if inspect.isclass(member):
         parts += _methods(member)
     return "\n".join(part for part in parts if part)
@@ -40,7 +45,9 @@ def _section(name: str, member: Any) -> str:
 def _declaration(name: str, member: Any) -> str:
     """How it is called, one parameter a line where that is long."""
     if not callable(member):
-        return f"{name}: {type(member).__name__}"
+        return f"{name}: {'Path' if isinstance(member, Path) else type(member).__name__}"
+    if inspect.isclass(member) and issubclass(member, BaseModel):
+        return f"class {name}(BaseModel)"
     keyword = "class " if inspect.isclass(member) else "async def " if inspect.iscoroutinefunction(member) else "def "
     try:
         signature = inspect.signature(member)
@@ -57,6 +64,14 @@ def _declaration(name: str, member: Any) -> str:
 def _plain(text: str) -> str:
     """Without modules and addresses, which are noise or differ between versions of Python."""
     return ADDRESS.sub("", QUALIFIER.sub("", text)).replace("'", '"').replace("(self, ", "(").replace("(self)", "()")
+
+
+def _fields(model: type[BaseModel]) -> Iterator[str]:
+    """Return the fields of a pydantic model, with their types as the source writes them."""
+    for name, field in model.model_fields.items():
+        annotation = inspect.formatannotation(field.annotation) if field.annotation else "Any"
+        required = ", required" if field.is_required() else ""
+        yield f"- `{name}: {_plain(annotation)}`{required}. {field.description or ''}".rstrip() + "\n"
 
 
 def _methods(member: type) -> Iterator[str]:
