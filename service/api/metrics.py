@@ -8,7 +8,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,7 +63,7 @@ class StoreCollector(Collector):
             )
             attempts = session.scalar(select(func.count()).select_from(Attempt)) or 0
             yield CounterMetricFamily("expunge_attempts", "Jobs claimed by workers.", attempts)
-            size = session.scalar(select(func.sum(Artifact.size)).where(Artifact.overlay.is_(None))) or 0
+            size = session.scalar(select(func.sum(Artifact.size)).where(_is_stored())) or 0
             yield GaugeMetricFamily("expunge_artifact_bytes", "Bytes of published artifacts in the store.", float(size))
 
     def _oldest_queued_seconds(self, session: Session) -> float:
@@ -105,6 +105,11 @@ class MetricsMiddleware:
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
         log.info("%s %s %d %.0f ms", method, scope["path"], status, 1000 * seconds)
+
+
+def _is_stored() -> ColumnElement[bool]:
+    """Return the condition that the artifact has its own blob. Earlier versions stored a missing overlay as the JSON `null`."""
+    return or_(Artifact.overlay.is_(None), cast(Artifact.overlay, String) == "null")
 
 
 def _status_gauge(name: str, text: str, session: Session, table: type[Job] | type[WebhookDelivery]) -> Metric:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import JSON, String, cast, select
 
 from service.core.app_state import AppState
 from service.store import claims
+from service.store.claims import StoredArtifact
+from service.store.orm import Artifact
 from tests.fakes.clock import FakeClock
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "operations.md"
@@ -34,6 +37,38 @@ def test_jobs_and_requests_are_counted(client: TestClient, app_state: AppState, 
     assert found["expunge_http_requests_total", "POST", "/v1/edits", "202"] == 2
     assert found["expunge_http_requests_total", "GET", "/v1/edits/{edit_id}", "404"] == 1
     assert found["expunge_http_request_seconds_count", "POST", "/v1/edits"] == 2
+
+
+def test_artifact_bytes_exclude_overlays(client: TestClient, app_state: AppState, clock: FakeClock) -> None:
+    assert samples(client)["expunge_artifact_bytes",] == 0
+    edit_id = client.post("/v1/edits", json=BODY).json()["id"]
+    overlay = {"path": "text_encoder/model.safetensors", "tensors": {}}
+    files = [
+        StoredArtifact("report.json", "report", "application/json", 20, "0" * 64),
+        StoredArtifact("delta.safetensors", "delta", "application/octet-stream", 300, "1" * 64),
+        StoredArtifact("model.safetensors", "weights", "application/octet-stream", 4000, "2" * 64, overlay),
+    ]
+    with app_state.database.write() as session:
+        claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=clock())
+        assert claim
+        assert claims.succeed(session, claim, files, "0" * 64, "passed", now=clock())
+    assert samples(client)["expunge_artifact_bytes",] == 320
+
+
+def test_artifact_bytes_include_rows_of_earlier_versions(client: TestClient, app_state: AppState) -> None:
+    edit_id = client.post("/v1/edits", json=BODY).json()["id"]
+    values = {"kind": "report", "media_type": "application/json", "sha256": "0" * 64}
+    with app_state.database.write() as session:
+        for position, overlay in enumerate((JSON.NULL, None)):
+            session.add(
+                Artifact(
+                    job_id=edit_id, name=f"{position}", position=position, size=50 + position, overlay=overlay, **values
+                )
+            )
+        session.flush()
+        stored = session.scalars(select(cast(Artifact.overlay, String)).order_by(Artifact.position)).all()
+    assert stored == ["null", None]
+    assert samples(client)["expunge_artifact_bytes",] == 101
 
 
 def test_every_metric_is_documented(client: TestClient) -> None:
