@@ -12,7 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import RangeNotSatisfiable
 
-_RANGE_HEADER = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)", re.IGNORECASE)
+_RANGE_HEADER = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)", re.IGNORECASE)
+MAX_POSITION = 10**18
+"""No file is larger, in bytes. Larger positions of a Range header are read as this one."""
 
 RangeReader = Callable[[int, int], Iterator[bytes]]
 """Returns the bytes from a start to an end (exclusive) in chunks."""
@@ -108,12 +110,13 @@ def parse_range(header: str, size: int) -> ByteRange | None:
     match = _RANGE_HEADER.fullmatch(header.strip())
     if match is None or not (match["first"] or match["last"]):
         return None
-    if match["first"]:
-        start, end = int(match["first"]), min(int(match["last"] or size) + 1, size)
-    else:
-        start, end = max(size - int(match["last"]), 0), size
-    if match["first"] and match["last"] and int(match["last"]) < start:
+    first, last = _parse_position(match["first"]), _parse_position(match["last"])
+    if first is not None and last is not None and last < first:
         return None
+    if first is not None:
+        start, end = first, size if last is None else min(last + 1, size)
+    else:
+        start, end = max(size - (last or 0), 0), size
     if start >= end:
         raise RangeNotSatisfiable(
             f"The file has {size} bytes.",
@@ -121,6 +124,14 @@ def parse_range(header: str, size: int) -> ByteRange | None:
             headers={"Content-Range": f"bytes */{size}"},
         )
     return ByteRange(start, end)
+
+
+def _parse_position(digits: str) -> int | None:
+    """Return the position, or `MAX_POSITION` if it has too many digits: Python does not convert numbers of any length."""
+    if not digits:
+        return None
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) < len(str(MAX_POSITION)) else MAX_POSITION
 
 
 def _headers(file: FileInfo) -> dict[str, str]:

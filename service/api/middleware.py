@@ -135,8 +135,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         limit = self._limit_by_path.get(scope["path"], self._default_limit)
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > limit:
+        if _declares_more_than(limit, Headers(scope=scope).get("content-length", "0")):
             return await problem_response(Request(scope), self._body_too_large(limit))(scope, receive, send)
         received = 0
 
@@ -156,3 +155,11 @@ class BodyLimitMiddleware:
             remedy="Send fewer removals per request.",
             headers={"Connection": "close"},
         )
+
+
+def _declares_more_than(limit: int, content_length: str) -> bool:
+    """Compare the header with the limit. The number of digits comes first: Python does not convert numbers of any length."""
+    if not (content_length.isascii() and content_length.isdecimal()):
+        return False
+    digits = content_length.lstrip("0") or "0"
+    return len(digits) > len(str(limit)) or int(digits) > limit

@@ -96,6 +96,19 @@ def test_ranges_form_the_complete_file(client: TestClient, weights: str) -> None
     assert b"".join(parts) == DATA
 
 
+@pytest.mark.parametrize("route", ["artifact", "hub"])
+def test_range_of_thousands_of_digits(client: TestClient, edit: str, weights: str, route: str) -> None:
+    edit_id = edit.rpartition("/")[2]
+    path = weights if route == "artifact" else f"/hf/expunge/{edit_id}/resolve/main/report.json"
+    whole = client.get(path).content
+    digits = "9" * 5000
+    for header, expected in ((f"0-{digits}", whole), (f"{'0' * 5000}-4", whole[:5]), (f"-{digits}", whole)):
+        response = client.get(path, headers={"Range": f"bytes={header}"})
+        assert (response.status_code, response.content) == (206, expected), header[:10]
+    response = client.get(path, headers={"Range": f"bytes={digits}-"})
+    assert (response.status_code, response.json()["code"]) == (416, "range_not_satisfiable")
+
+
 def test_range_past_the_end_is_rejected(client: TestClient, weights: str) -> None:
     response = client.get(weights, headers={"Range": "bytes=5120-"})
     assert (response.status_code, response.json()["code"]) == (416, "range_not_satisfiable")
@@ -113,7 +126,9 @@ def test_if_none_match_returns_304(client: TestClient, weights: str) -> None:
     assert (response.status_code, response.content) == (304, b"")
 
 
-@pytest.mark.parametrize("header", ["", "bytes", "bytes=-", "bytes=a-b", "items=0-1", "bytes=0-1,4-5", "bytes=9-3"])
+@pytest.mark.parametrize(
+    "header", ["", "bytes", "bytes=-", "bytes=a-b", "items=0-1", "bytes=0-1,4-5", "bytes=9-3", "bytes=٣-"]
+)
 def test_unsupported_ranges_are_ignored(header: str) -> None:
     assert parse_range(header, 100) is None
 

@@ -129,3 +129,8 @@ def test_model_id_is_not_a_path(client: TestClient) -> None:
         response = client.post("/v1/edits", json={"model": model, "removals": [{"concept": "fox"}]})
         assert response.status_code == 422, model
     assert client.get("/v1/edits").json()["data"] == []
+
+
+def test_declared_length_of_thousands_of_digits_is_rejected(client: TestClient) -> None:
+    response = client.post("/v1/edits", content=b"{}", headers={"Content-Length": "9" * 5000})
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
