@@ -41,8 +41,27 @@ def normalize_text(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
 
 
+SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
+"""The tokens that mark the start and the end of a prompt, such as `<|endoftext|>`."""
+
+
+def refuse_special_tokens(text: str) -> str:
+    """Reject names with a tokenizer's special tokens: every prompt contains those, so a removal would edit every prompt."""
+    if token := SPECIAL_TOKEN.search(text):
+        raise field_error(
+            "special_token",
+            "contains the special token {token}, which is part of every prompt",
+            "Name something that an image can show.",
+            token=token[0],
+        )
+    return text
+
+
 Phrase = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(normalize_text)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(normalize_text),
+    AfterValidator(refuse_special_tokens),
 ]
 """A name or phrase of a prompt: 1 to 200 characters, one line, NFC."""
 

@@ -27,15 +27,65 @@ KINDS: tuple[str, ...] = get_args(Removal.model_fields["kind"].annotation)
 
 
 def parse_removal(text: str) -> Removal:
-    """Parse `fox`, `fox=dog face` or `style:ink=noto`. Raises `UsageError`."""
-    prefix, colon, rest = text.partition(":")
-    has_kind = bool(colon) and prefix in KINDS
-    kind, body = (prefix, rest) if has_kind else ("object", text)
-    concept, equals, replacement = body.partition("=")
+    """Parse `fox`, `fox=dog face` or `style:ink=noto`; the kind may be in any case. Raises `UsageError`."""
+    name, equals, replacement = text.partition("=")
+    prefix, colon, rest = name.partition(":")
+    kind = prefix.strip().casefold()
+    has_kind = bool(colon) and kind in KINDS
+    concept = rest if has_kind else name
+    refuse_list(text, f"{kind}:" if has_kind else "", concept, replacement)
     if not has_kind:
+        refuse_unknown_kind(text, prefix, rest)
         refuse_style_phrase(text, concept)
-    fields = {"kind": kind, "concept": concept} | ({"replacement": replacement} if equals else {})
-    return validate(Removal, fields, f'--remove "{text}"', SYNTAX)
+    if equals:
+        refuse_malformed_replacement(text, replacement)
+    fields = {"kind": kind if has_kind else "object", "concept": concept}
+    return validate(Removal, fields | ({"replacement": replacement} if equals else {}), f'--remove "{text}"', SYNTAX)
+
+
+def refuse_list(text: str, kind: str, concept: str, replacement: str) -> None:
+    """Raise `UsageError` for several removals in one argument, as in "fox, frog=dog face"."""
+    has_several_replacements = "," in replacement and "=" in replacement
+    if "," not in concept and not has_several_replacements:
+        return
+    after = f"={replacement.strip()}" if replacement.strip() else ""
+    names = f"{concept}{after}".split(",") if has_several_replacements else concept.split(",")
+    suffix = "" if has_several_replacements else after
+    each = [f"{name.strip()}{suffix}" for name in names if name.strip()]
+    quoted = " ".join(f'--remove "{one if ":" in one else kind + one}"' for one in each)
+    raise UsageError(
+        f'--remove "{text}" would remove one concept whose name has a comma.',
+        field="removals",
+        remedy=f"Write each removal separately: {quoted}. A name with a comma can be sent to the API only.",
+    )
+
+
+def refuse_unknown_kind(text: str, prefix: str, rest: str) -> None:
+    """Raise `UsageError` for a prefix that is not a kind, as in "artist:van gogh"."""
+    if rest:
+        after = text.partition(":")[2].strip()
+        raise UsageError(
+            f'--remove "{text}": "{prefix}" is not a kind of concept.',
+            field="removals",
+            remedy=f'The kinds are {" and ".join(KINDS)}: write "style:{after}" or "object:{after}". '
+            f'For an object whose name has a colon, write "object:{text}".',
+        )
+
+
+def refuse_malformed_replacement(text: str, replacement: str) -> None:
+    """Raise `UsageError` for a replacement that is empty or contains "=", as in "fox=" and "fox==dog face"."""
+    if not replacement.strip():
+        raise UsageError(
+            f'--remove "{text}" has an empty replacement.',
+            field="replacement",
+            remedy=f'Leave out the "=" to remove the concept without a replacement. {SYNTAX}',
+        )
+    if "=" in replacement:
+        raise UsageError(
+            f'--remove "{text}" has more than one "=".',
+            field="replacement",
+            remedy=f"Separate the concept from its replacement with one equals sign. {SYNTAX}",
+        )
 
 
 def refuse_style_phrase(text: str, concept: str) -> None:

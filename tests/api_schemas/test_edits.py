@@ -33,6 +33,11 @@ def test_phrases_are_normalized() -> None:
     assert (removal.concept, removal.aliases) == ("red fox", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
 
 
+def test_names_in_a_request_may_have_punctuation_and_added_tokens() -> None:
+    for name in ("fox, frog", "artist:van gogh", "a=b", "<my-cat>", "|x|"):
+        assert Removal(concept=name).concept == name
+
+
 def test_object_and_style_may_share_a_name() -> None:
     assert len(request({"concept": "ink"}, {"concept": "ink", "kind": "style"}).removals) == 2
 
@@ -67,6 +72,9 @@ def test_warnings_are_accepted() -> None:
         ("translations", {"fr": []}, "translations.fr", "too_short"),
         ("translations", {"fr": ["\x07"]}, "translations.fr[0]", "control_character"),
         ("exclude", ["x"] * 201, "exclude", "too_long"),
+        ("concept", "<|endoftext|>", "concept", "special_token"),
+        ("replacement", "a <|startoftext|> dog", "replacement", "special_token"),
+        ("aliases", ["<|endoftext|>"], "aliases[0]", "special_token"),
     ],
 )
 def test_rejected_names_are_located(field: str, value: object, where: str, code: str) -> None:
@@ -115,8 +123,11 @@ def test_digest_is_independent_of_formatting() -> None:
         ("fox=dog face", "object", "fox", "dog face"),
         ("style:ink=noto", "style", "ink", "noto"),
         ("object:style", "object", "style", None),
-        ("a:b", "object", "a:b", None),
-        ("a=b=c", "object", "a", "b=c"),
+        ("object:a:b", "object", "a:b", None),
+        ("fox=a:b", "object", "fox", "a:b"),
+        ("fox=dog, sitting", "object", "fox", "dog, sitting"),
+        ("STYLE:ink=noto", "style", "ink", "noto"),
+        ("Object : fox", "object", "fox", None),
     ],
 )
 def test_parse_removal_arguments(text: str, kind: str, concept: str, replacement: str | None) -> None:
@@ -124,7 +135,7 @@ def test_parse_removal_arguments(text: str, kind: str, concept: str, replacement
     assert (removal.kind, removal.concept, removal.replacement) == (kind, concept, replacement)
 
 
-@pytest.mark.parametrize("text", ["", "=x", "fox=", "fox=fox", "style:"])
+@pytest.mark.parametrize("text", ["", "=x", "fox=", "fox= ", "fox==x", "a=b=c", "fox=fox", "style:"])
 def test_invalid_removal_argument_explains_the_syntax(text: str) -> None:
     with pytest.raises(UsageError, match="CONCEPT"):
         parse_removal(text)

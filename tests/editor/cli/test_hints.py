@@ -39,6 +39,30 @@ def test_the_kind_can_be_written_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("fox, frog=dog face", "comma", '--remove "fox=dog face" --remove "frog=dog face"'),
+        ("fox,frog", "comma", '--remove "fox" --remove "frog"'),
+        ("fox=dog face, frog=cat", "comma", '--remove "fox=dog face" --remove "frog=cat"'),
+        ("style:ink, noto=photograph", "comma", '--remove "style:ink=photograph" --remove "style:noto=photograph"'),
+        ("fox, style:ink", "comma", '--remove "fox" --remove "style:ink"'),
+        ("fox, frog,", "comma", "sent to the API"),
+        ("artist:van gogh", '"artist" is not a kind', '"style:van gogh"'),
+        ("artist: van gogh=photograph", '"artist" is not a kind', '"style:van gogh=photograph"'),
+        ("Re:Zero", '"Re" is not a kind', '"object:Re:Zero"'),
+        ("fox==dog face", 'more than one "="', '"fox=dog face"'),
+        ("fox= ", "empty replacement", 'Leave out the "="'),
+        ("<|endoftext|>", "special token", "CONCEPT"),
+    ],
+)
+def test_a_malformed_removal_is_refused_with_the_right_spelling(text: str, message: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_removal(text)
+    assert message in str(caught.value)
+    assert remedy in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
     ("text", "hint"),
     [
         ("fox", None),
