@@ -2,25 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint
-from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders
 from editor.jobs.model import Model
-from editor.jobs.phase_store import PhaseResult
-from editor.judging.judge import Judge
-from editor.judging.prompt_groups import neighbour_names
+from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
 from editor.prompts import ResolvedRemoval
-from editor.tracing.layer_selection import select_layers
+
+if TYPE_CHECKING:
+    from editor.judging.judge import Judge
 
 
 @dataclass(frozen=True)
@@ -39,35 +38,6 @@ class LedgerJoin:
         return self.folder.preview_add(checkpoint, self.entries)
 
 
-class EditResult(PhaseResult):
-    """The result of the edit phase."""
-
-    removals: list[RemovalRecord]
-    solves: list[SolveRecord]
-    """One for each updated tensor."""
-    factors: bytes
-    """A safetensors file with the low-rank factors of each update: ``0.up``, ``0.down``, ``1.up``, ..."""
-    ledger: Ledger | None = None
-    """The ledger as it will be once this edit is delivered."""
-    warnings: list[Conflict] = Field(default_factory=list)
-    """Conflicts between the request and the ledger. They name other people's removals, so the report omits them."""
-
-    def updates(self, checkpoint: Checkpoint) -> list[TensorUpdate]:
-        """Return the tensor updates; the original tensors are read from the checkpoint."""
-        factors = load(self.factors)
-        return [
-            make_tensor_update(
-                checkpoint.encoder(solve.component), solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"]
-            )
-            for i, solve in enumerate(self.solves)
-        ]
-
-    @property
-    def layers(self) -> dict[str, int]:
-        """The layer of each updated tensor, by the tensor's name."""
-        return {solve.tensor: solve.layer for solve in self.solves}
-
-
 def pack_factors(edits: Sequence[TensorEdit]) -> bytes:
     """Serialize the low-rank factors of updates, in order."""
     return save({f"{i}.{side}": getattr(e.update, side) for i, e in enumerate(edits) for side in ("up", "down")})
@@ -79,7 +49,7 @@ def run_edit(
     removals: Sequence[ResolvedRemoval],
     traces: Sequence[TraceRecord],
     joined: LedgerJoin | None,
-    judge: Judge | None,
+    judge: "Judge | None",
 ) -> EditResult:
     """Solve for the updates of every text encoder.
 
@@ -107,7 +77,12 @@ def run_edit(
 def select_method(request: EditRequest, traces: Sequence[TraceRecord]) -> MethodConfig:
     """Return the method that the request asks for, with the layers to edit."""
     sites = request.options.sites
-    layers, reason = select_layers(traces) if sites == "auto" else (tuple(sites), "as requested")
+    if sites == "auto":
+        from editor.tracing.layer_selection import select_layers
+
+        layers, reason = select_layers(traces)
+    else:
+        layers, reason = tuple(sites), "as requested"
     return method_from_options(request.options, layers, reason)
 
 
@@ -127,7 +102,7 @@ def removal_record(
     model: Model,
     removal: ResolvedRemoval,
     removed: Sequence[ResolvedRemoval],
-    judge: Judge | None,
+    judge: "Judge | None",
 ) -> RemovalRecord:
     """Describe a removal for the report."""
     prompts = model.prompts
@@ -143,5 +118,14 @@ def removal_record(
         aliases=list(removal.aliases),
         names=[NameRecord(text=name.text, source=name.source) for name in prompts.expand(removal).names],
         edit_prompts=[pair.concept.text for pair in pairs],
-        neighbours=neighbour_names(judge, removal, retained) if judge else [],
+        neighbours=nearest_names(judge, removal, retained),
     )
+
+
+def nearest_names(judge: "Judge | None", removal: ResolvedRemoval, retained: Sequence[str]) -> list[str]:
+    """Return the retained names nearest to a concept; none without a judge."""
+    if judge is None:
+        return []
+    from editor.judging.prompt_groups import neighbour_names
+
+    return neighbour_names(judge, removal, retained)

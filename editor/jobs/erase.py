@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import RootModel
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
-from editor.generation.config import Sampler, native_precision
-from editor.generation.sampling import ImageCache, load_pipeline
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
-from editor.jobs.edit_phase import EditResult, LedgerJoin, run_edit
+from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
+from editor.jobs.prerequisites import check_prerequisites
 from editor.jobs.publish_phase import Destination, run_publish
-from editor.jobs.trace_phase import TraceResult, check_prerequisites, run_trace
-from editor.jobs.validate_phase import ValidationResult, run_validate
-from editor.judging.evaluation import ImagePairGenerator
-from editor.judging.judge import Judge, open_judge
+from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
 from editor.prompts import ResolvedRemoval
@@ -29,6 +26,10 @@ from editor.prompts.resolve_request import resolve_request
 from editor.publishing import export
 from editor.publishing.attestation.keys import open_signer
 from editor.publishing.filenames import DELTA
+
+if TYPE_CHECKING:
+    from editor.judging.evaluation import ImagePairGenerator
+    from editor.judging.judge import Judge
 
 Salt = RootModel[str]
 
@@ -75,6 +76,8 @@ class EraseJob(Job):
         policy = resolve_policy(request.validation)
         if not request.validation.enabled:
             return TraceResult(policy=policy)
+        from editor.jobs.trace_phase import run_trace  # imports the tracer, which an edit alone does not need
+
         progress = partial(context.phase_progress, "trace")
         traces = run_trace(self.model, self.removals, self.judge, request.seed, progress)
         return TraceResult(policy=policy, traces=traces)
@@ -91,6 +94,8 @@ class EraseJob(Job):
         request, edit = self.context.request, self.edit()
         if not request.validation.enabled:
             return ValidationResult()
+        from editor.jobs.validate_phase import run_validate  # imports diffusers and the judges
+
         entries = self.ledger.entries if self.ledger else []
         removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
         images, progress = self._image_generator(edit), partial(self.context.phase_progress, "validate")
@@ -121,11 +126,17 @@ class EraseJob(Job):
         )
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> "Judge":
         """The judge of the images."""
+        from editor.judging.judge import open_judge
+
         return open_judge(judge_folder(), self.context.model_dir, self.model.prompts.profile)
 
-    def _image_generator(self, edit: EditResult) -> ImagePairGenerator:
+    def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
+        from editor.generation.config import Sampler, native_precision
+        from editor.generation.sampling import ImageCache, load_pipeline
+        from editor.judging.evaluation import ImagePairGenerator
+
         context, options = self.context, self.context.request.validation
         return ImagePairGenerator(
             pipeline=load_pipeline(context.model_dir),

@@ -4,17 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from editor.io.atomic import write_bytes
 
 Result = TypeVar("Result", bound=BaseModel)
-
-
-class PhaseResult(BaseModel):
-    """Base class of phase results. Bytes are stored as base64."""
-
-    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class PhaseStore:

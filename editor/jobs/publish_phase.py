@@ -10,9 +10,8 @@ from typing import Any
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport, CollateralRecord, TraceRecord
 from editor.checkpoints.tensor_update import TensorUpdate
-from editor.jobs.edit_phase import EditResult
 from editor.jobs.model import Model
-from editor.jobs.validate_phase import ValidationResult
+from editor.jobs.results import EditResult, ValidationResult
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.deployment.canaries import make_canaries

@@ -10,10 +10,11 @@ from functools import cached_property
 from api_schemas.report import AuditReport, Verdict
 from editor.jobs import artifacts
 from editor.jobs.context import JobContext
-from editor.jobs.edit_phase import EditResult, pack_factors
+from editor.jobs.edit_phase import pack_factors
 from editor.jobs.job import Job
 from editor.jobs.ledger_release import anonymize, ledger_report
 from editor.jobs.model import Model
+from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import open_signer

@@ -3,51 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from pydantic import Field
-
-from api_schemas.attacks import AttackRecord
-from api_schemas.detectors import DetectorRecord
 from api_schemas.edits import EditRequest
-from api_schemas.feature_scores import FeatureScores
 from api_schemas.gates import Policy
-from api_schemas.report import SamplerRecord, Validation, Verdict
-from editor.io.plotting import Picture
+from api_schemas.report import SamplerRecord
 from editor.io.progress import ProgressCallback
 from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
 from editor.jobs.model import Model
-from editor.jobs.phase_store import PhaseResult
+from editor.jobs.results import ValidationResult
 from editor.judging.attacks import load_attacks, run_attacks
 from editor.judging.encoder_drift import measure_drift
 from editor.judging.evaluation import ImagePairGenerator, plan_evaluations, run_evaluations
-from editor.judging.gates import combine_verdicts
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import request_groups
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
 from editor.prompts import ResolvedRemoval
-
-
-class ValidationResult(PhaseResult):
-    """The result of the validate phase; empty if the request turns validation off."""
-
-    validation: Validation | None = None
-    attacks: list[AttackRecord] = Field(default_factory=list)
-    detectors: list[DetectorRecord] = Field(default_factory=list)
-    features: FeatureScores | None = None
-    sheets: list[Picture] = Field(default_factory=list)
-    """Sample sheets: images of the same prompts before and after the edit."""
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The verdict over all gates; None without validation."""
-        return combine_verdicts([check.outcome for check in self.validation.checks]) if self.validation else None
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the publish policy withholds the weights; None if it allows them."""
-        if self.validation is None or self.validation.publish_policy == "always" or self.verdict == "passed":
-            return None
-        return f"No weights were published: the policy requires the verdict “passed”, and it is “{self.verdict}”."
 
 
 def run_validate(

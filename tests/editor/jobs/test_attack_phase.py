@@ -10,7 +10,7 @@ import pytest
 from api_schemas.edits import EditRequest
 from editor import emoji, jobs
 from editor.errors import AttackError
-from editor.jobs.trace_phase import TraceResult
+from editor.jobs.results import TraceResult
 from editor.judging.policies import resolve_policy
 from editor.publishing.limitations import untested
 

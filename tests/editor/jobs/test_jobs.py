@@ -22,7 +22,7 @@ from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingE
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.sampling import generate_images, load_pipeline
 from editor.io.digests import file_digest
-from editor.jobs.trace_phase import TraceResult
+from editor.jobs.results import TraceResult
 from editor.judging.policies import load_policy, resolve_policy
 from editor.ledger import LedgerFolder
 from editor.publishing.export import read_report

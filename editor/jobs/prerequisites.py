@@ -1,0 +1,35 @@
+"""Checks that a job can run, before any work is done."""
+
+from datetime import datetime
+from pathlib import Path
+
+from api_schemas.edits import EditRequest, Validation
+from editor.jobs.edit_phase import LedgerJoin
+from editor.jobs.model import Model
+from editor.publishing.attestation.keys import open_signer
+
+
+def check_prerequisites(
+    request: EditRequest, model: Model, joined: LedgerJoin | None, signing_dir: Path | None, now: datetime
+) -> None:
+    """Raise EditorError if a later phase could not run, before any work is done.
+
+    Checks that images can be generated with the model, that the ledger accepts the removals, that the signing key is usable,
+    and, if validation is enabled, that the requested attacks and detectors are installed.
+    """
+    if request.validation.enabled:
+        check_validation(request.validation, model.path)
+    if joined:
+        joined.updated_ledger(model.checkpoint)
+    open_signer(signing_dir, now)
+
+
+def check_validation(options: Validation, model: Path) -> None:
+    """Raise EditorError if images of the model cannot be generated, attacked or searched by the requested detectors."""
+    from editor.generation.sampling import check_supported_pipeline
+    from editor.judging.attacks import load_attacks
+    from editor.judging.detectors import load_detectors
+
+    check_supported_pipeline(model)
+    load_attacks(options.attacks)
+    load_detectors(options.detectors)

@@ -1,0 +1,83 @@
+"""The results of a job's phases, as they are stored between them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load
+
+from api_schemas.attacks import AttackRecord
+from api_schemas.conflicts import Conflict
+from api_schemas.detectors import DetectorRecord
+from api_schemas.feature_scores import FeatureScores
+from api_schemas.gates import Policy
+from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validation, Verdict
+from editor.checkpoints import Checkpoint
+from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
+from editor.io.plotting import Picture
+from editor.judging.gates import combine_verdicts
+from editor.ledger import Ledger
+
+
+class PhaseResult(BaseModel):
+    """Base class of phase results. Bytes are stored as base64."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class TraceResult(PhaseResult):
+    """The result of the trace phase."""
+
+    policy: Policy
+    """The gates, fixed before anything is measured."""
+    traces: list[TraceRecord] = Field(default_factory=list)
+    """Empty without validation: there is no judge to read out the effects with."""
+
+
+class ValidationResult(PhaseResult):
+    """The result of the validate phase; empty if the request turns validation off."""
+
+    validation: Validation | None = None
+    attacks: list[AttackRecord] = Field(default_factory=list)
+    detectors: list[DetectorRecord] = Field(default_factory=list)
+    features: FeatureScores | None = None
+    sheets: list[Picture] = Field(default_factory=list)
+    """Sample sheets: images of the same prompts before and after the edit."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict over all gates; None without validation."""
+        return combine_verdicts([check.outcome for check in self.validation.checks]) if self.validation else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the publish policy withholds the weights; None if it allows them."""
+        if self.validation is None or self.validation.publish_policy == "always" or self.verdict == "passed":
+            return None
+        return f"No weights were published: the policy requires the verdict “passed”, and it is “{self.verdict}”."
+
+
+class EditResult(PhaseResult):
+    """The result of the edit phase."""
+
+    removals: list[RemovalRecord]
+    solves: list[SolveRecord]
+    """One for each updated tensor."""
+    factors: bytes
+    """A safetensors file with the low-rank factors of each update: ``0.up``, ``0.down``, ``1.up``, ..."""
+    ledger: Ledger | None = None
+    """The ledger as it will be once this edit is delivered."""
+    warnings: list[Conflict] = Field(default_factory=list)
+    """Conflicts between the request and the ledger. They name other people's removals, so the report omits them."""
+
+    def updates(self, checkpoint: Checkpoint) -> list[TensorUpdate]:
+        """Return the tensor updates; the original tensors are read from the checkpoint."""
+        factors = load(self.factors)
+        return [
+            make_tensor_update(
+                checkpoint.encoder(solve.component), solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"]
+            )
+            for i, solve in enumerate(self.solves)
+        ]
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """The layer of each updated tensor, by the tensor's name."""
+        return {solve.tensor: solve.layer for solve in self.solves}

@@ -1,0 +1,22 @@
+"""`expunge erase` imports what its options need."""
+
+from pathlib import Path
+
+from tests.api_schemas.cli.test_commands import run_command_line
+
+VALIDATION_ONLY = (
+    "diffusers",
+    "editor.features",
+    "editor.generation",
+    "editor.judging.judge",
+    "editor.jobs.validate_phase",
+    "editor.tracing",
+)
+
+
+def test_an_edit_without_validation_imports_neither_diffusers_nor_judges_nor_the_tracer(tmp_path: Path) -> None:
+    arguments = ("--remove", "fox=dog face", "--no-validate", "--delta-only", "--out", str(tmp_path / "out"))
+    code, modules = run_command_line("erase", *arguments)
+    assert code == 0
+    assert modules.isdisjoint(VALIDATION_ONLY)
+    assert (tmp_path / "out" / "delta.safetensors").is_file()
