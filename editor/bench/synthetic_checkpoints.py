@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from editor.checkpoints.key_mapping import (
+    CANONICAL_PREFIX,
     FIRST_LAYER,
     OPENCLIP,
-    POSITIONS,
-    PREFIX,
-    PROJECTION,
+    POSITION_EMBEDDING,
     SCHEMES,
-    TOKENS,
+    TEXT_PROJECTION,
+    TOKEN_EMBEDDING,
     NamingScheme,
 )
 from editor.checkpoints.safetensors_header import LENGTH_BYTES
@@ -44,17 +44,21 @@ class EncoderLayout:
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the stored shape of each tensor by its stored name."""
-        names = self.scheme.names(self.prefix, self.layers, {self.prefix + "text_projection": None})
+        names = self.scheme.map_names(self.prefix, self.layers, {self.prefix + "text_projection": None})
         shapes = {name: self.canonical_shape(name) for name in names}
         return {
-            stored.name: (3 * shapes[name][0], *shapes[name][1:]) if stored.third is not None else shapes[name]
+            stored.name: (3 * shapes[name][0], *shapes[name][1:]) if stored.qkv_index is not None else shapes[name]
             for name, stored in names.items()
         }
 
     def canonical_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor by its canonical name."""
-        width, leaf = self.width, name.removeprefix(PREFIX)
-        special = {TOKENS: (VOCABULARY, width), POSITIONS: (CONTEXT, width), PROJECTION: (width, width)}
+        width, leaf = self.width, name.removeprefix(CANONICAL_PREFIX)
+        special = {
+            TOKEN_EMBEDDING: (VOCABULARY, width),
+            POSITION_EMBEDDING: (CONTEXT, width),
+            TEXT_PROJECTION: (width, width),
+        }
         if name in special:
             return special[name]
         sides = (4 * width if ".fc1." in leaf else width, 4 * width if ".fc2." in leaf else width)
@@ -62,8 +66,12 @@ class EncoderLayout:
 
     def tensors_read(self) -> set[str]:
         """Return the stored names of the tensors that an edit may read."""
-        names = self.scheme.names(self.prefix, self.layers, {})
-        return {place.name for name, place in names.items() if name.startswith((TOKENS, POSITIONS, FIRST_LAYER))}
+        names = self.scheme.map_names(self.prefix, self.layers, {})
+        return {
+            place.name
+            for name, place in names.items()
+            if name.startswith((TOKEN_EMBEDDING, POSITION_EMBEDDING, FIRST_LAYER))
+        }
 
 
 SD1 = EncoderLayout("cond_stage_model.transformer.", TRANSFORMERS, 12, 768, "F32")

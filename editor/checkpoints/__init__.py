@@ -1,4 +1,4 @@
-"""Open a base model lazily: what is where, and only the tensors that are asked for."""
+"""Open a base model lazily: find its tensors from the file headers, and read only those that are requested."""
 
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import OUT_PROJ, Family

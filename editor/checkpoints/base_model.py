@@ -1,4 +1,4 @@
-"""Open a base model whatever its layout: headers are read and checked, tensors stay on disk."""
+"""A base model on disk: its family and its text encoders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,19 @@ from editor.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model."""
+    """A base model whose headers were checked. Its tensors stay on disk until they are read."""
 
     path: Path
     family: Family
     encoders: tuple[TextEncoder, ...]
-    """The CLIP encoders, in the order of the pipeline."""
+    """The CLIP text encoders, in the order of the pipeline."""
     unedited_encoders: tuple[UneditedEncoder, ...] = ()
 
     def encoder(self, component: str) -> TextEncoder:
-        """The encoder of a component. Raises CheckpointError: there is none."""
+        """Return the text encoder of a component. Raises CheckpointError if the model does not have it."""
         for encoder in self.encoders:
             if encoder.component == component:
                 return encoder
-        raise CheckpointError(f"{self.path} has no {component}.", field="model")
+        raise CheckpointError(
+            f"{self.path} has no {component}.", field="model", remedy="Use a model that includes this text encoder."
+        )

@@ -1,6 +1,7 @@
-"""Which tensors of two models differ, and by how much: tensor by tensor, a piece at a time.
+"""Find the tensors in which two models differ, and measure by how much.
 
-Bytes are compared first, which is as fast as reading; numbers are looked at only where bytes differ.
+Tensors are read in chunks. Bytes are compared first, which is as fast as reading; numbers are computed only for tensors
+whose bytes differ.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,10 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from editor.checkpoints.inspect import EXPUNGE_ENTRY
+from editor.checkpoints.inspect import DELTA_METADATA_KEY
 from editor.checkpoints.safe_paths import check_inside, weight_files
 from editor.checkpoints.safetensors_header import TensorSpan
-from editor.checkpoints.tensor_reader import DTYPES, PIECE_BYTES, TensorFile
+from editor.checkpoints.tensor_reader import CHUNK_BYTES, DTYPES, TensorFile
 from editor.checkpoints.text_encoder import EDIT_INPUTS, TextEncoder
 from editor.errors import CheckpointError
 
@@ -29,56 +30,58 @@ COMPARABLE_DTYPES = DTYPES | {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-"""What can be told by how much it differs."""
+"""Dtypes of the tensors whose difference can be measured, not only detected."""
 TensorKey = tuple[str, str]
-"""File and tensor; the file is empty where single files are compared."""
-Status = Literal["changed", "retyped", "reshaped", "added", "removed"]
+"""File name and tensor name. The file name is empty if single files are compared."""
+DifferenceStatus = Literal["changed", "retyped", "reshaped", "added", "removed"]
 ByteProgress = Callable[[int, int], None]
-"""Told the bytes that were compared, and those of all."""
+"""Called with the number of compared bytes and the total."""
 
 
 class TensorDifference(BaseModel):
-    """A tensor that is not the same on both sides."""
+    """A tensor that differs between the two models."""
 
     model_config = ConfigDict(frozen=True)
 
-    file: str = Field(description="Path inside the model; empty where single files are compared.")
+    file: str = Field(description="Path inside the model; empty if single files are compared.")
     tensor: str
-    status: Status
+    status: DifferenceStatus
     dtype: str
     shape: list[int]
-    bytes: int = Field(description="Size of the tensor.")
-    changed: int | None = Field(None, description="Elements that differ.")
+    bytes: int = Field(description="Size of the tensor in bytes.")
+    changed: int | None = Field(None, description="Number of elements that differ.")
     max_abs: float | None = Field(None, description="Largest absolute difference.")
-    relative: float | None = Field(None, description="Frobenius norm of the difference over that of the first side.")
+    relative: float | None = Field(
+        None, description="Frobenius norm of the difference, divided by that of the first tensor."
+    )
 
 
 class Comparison(BaseModel):
-    """What ``expunge diff --json`` prints."""
+    """The output of ``expunge diff --json``."""
 
     model_config = ConfigDict(frozen=True)
 
     first: str
     second: str
-    same: int = Field(description="Tensors that are the same, byte for byte.")
+    same: int = Field(description="Number of tensors that are equal byte for byte.")
     different: list[TensorDifference]
 
 
 @dataclass(frozen=True)
 class TensorInFile:
-    """A tensor on one side."""
+    """A tensor in a safetensors file."""
 
     file: TensorFile
     name: str
 
     @property
     def span(self) -> TensorSpan:
-        """Where it lies."""
+        """The byte range, dtype and shape of the tensor."""
         return self.file.span(self.name)
 
-    def part(self, start: int, stop: int) -> bytearray:
-        """Bytes of it."""
-        return self.file.piece(self.span.start + start, stop - start)
+    def read_bytes(self, start: int, stop: int) -> bytearray:
+        """Read bytes ``start`` to ``stop`` of the tensor."""
+        return self.file.read_bytes(self.span.start + start, stop - start)
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,12 @@ class TensorSet:
 
     tensors: Mapping[TensorKey, TensorInFile]
     partial: bool = False
-    """A delta: what it lacks is as in its base."""
+    """Whether this is a delta. A tensor that a delta lacks is equal to the one in its base."""
 
 
 @dataclass(frozen=True)
 class TensorPair:
-    """The same tensor on both sides, or on one."""
+    """A tensor of both models, or of one of them."""
 
     key: TensorKey
     first: TensorInFile | None
@@ -100,40 +103,44 @@ class TensorPair:
 
     @property
     def span(self) -> TensorSpan:
-        """The second side's where there is one."""
+        """The span in the second model, or in the first if only that one has the tensor."""
         return cast(TensorInFile, self.second or self.first).span
 
 
 def open_tensor_set(path: Path) -> TensorSet:
-    """Open one side. Raises CheckpointError: there is no readable safetensors file."""
+    """Open a file, a folder or a delta. Raises CheckpointError if it has no readable safetensors file."""
     files = (
         {name: TensorFile(check_inside(path, file)) for name, file in weight_files(path).items()}
         if path.exists()
         else {}
     )
     if not files:
-        raise CheckpointError(f"{path} holds no safetensors file.", field="path", remedy="Name a file or a folder.")
+        raise CheckpointError(
+            f"{path} contains no safetensors file.",
+            field="path",
+            remedy="Pass a safetensors file, or a folder that contains one.",
+        )
     if path.is_dir():
         return TensorSet(
             {(name, tensor): TensorInFile(f, tensor) for name, f in files.items() for tensor in f.layout.spans}
         )
     (file,) = files.values()
-    partial = EXPUNGE_ENTRY in file.layout.metadata
+    partial = DELTA_METADATA_KEY in file.layout.metadata
     return TensorSet({tensor_key(name, partial): TensorInFile(file, name) for name in file.layout.spans}, partial)
 
 
 def tensor_key(name: str, is_delta: bool) -> TensorKey:
-    """A delta calls a tensor ``FILE:TENSOR``."""
+    """Split the name of a tensor. A delta names its tensors ``FILE:TENSOR``."""
     file, _, tensor = name.rpartition(":") if is_delta else ("", "", name)
     return file, tensor
 
 
 def drop_file_names(one: TensorSet) -> TensorSet:
-    """The same side, by tensor names alone."""
+    """Return the same tensors, keyed by tensor name alone. Raises CheckpointError if two files use the same name."""
     tensors = {("", tensor): located for (_, tensor), located in one.tensors.items()}
     if len(tensors) != len(one.tensors):
         raise CheckpointError(
-            "Several files of one side have tensors of the same name.",
+            "Several files of one model contain tensors with the same name.",
             field="path",
             remedy="Compare a folder with a folder, or a file with a file.",
         )
@@ -141,7 +148,7 @@ def drop_file_names(one: TensorSet) -> TensorSet:
 
 
 def match_tensors(first: TensorSet, second: TensorSet) -> list[TensorPair]:
-    """What to compare. File names count only where both sides have them; a delta speaks of its own tensors only."""
+    """Pair the tensors of both models. File names are ignored if one has none; a delta limits the pairs to its tensors."""
     if not all(file for one in (first, second) for file, _ in one.tensors):
         first, second = drop_file_names(first), drop_file_names(second)
     keys = [
@@ -152,11 +159,11 @@ def match_tensors(first: TensorSet, second: TensorSet) -> list[TensorPair]:
     return [TensorPair(name, first.tensors.get(name), second.tensors.get(name)) for name in keys]
 
 
-def compare(first: Path, second: Path, progress: ByteProgress = lambda done, total: None) -> Comparison:
+def compare_weights(first: Path, second: Path, progress: ByteProgress = lambda done, total: None) -> Comparison:
     """Compare two files, two folders, or a base model and a delta of it.
 
     Raises:
-        CheckpointError: a side can't be read, or the two are not comparable.
+        CheckpointError: a model can't be read, or the two can't be compared.
     """
     todo = match_tensors(open_tensor_set(first), open_tensor_set(second))
     done, total, found = 0, sum(pair.span.size for pair in todo), []
@@ -169,7 +176,7 @@ def compare(first: Path, second: Path, progress: ByteProgress = lambda done, tot
 
 
 def compare_pair(pair: TensorPair) -> TensorDifference | None:
-    """How a tensor differs; None where it does not."""
+    """Return how a tensor differs; None if it does not."""
     one, other = pair.first, pair.second
     if one is None or other is None:
         return difference_record(pair, "added" if one is None else "removed")
@@ -180,8 +187,10 @@ def compare_pair(pair: TensorPair) -> TensorDifference | None:
     return None if same_bytes(one, other) else difference_record(pair, "changed", measure_difference(one, other))
 
 
-def difference_record(pair: TensorPair, status: Status, found: Mapping[str, float | None] = {}) -> TensorDifference:
-    """A difference in words."""
+def difference_record(
+    pair: TensorPair, status: DifferenceStatus, found: Mapping[str, float | None] = {}
+) -> TensorDifference:
+    """Return the record of a difference. ``found`` are its measures."""
     span = pair.span
     return TensorDifference.model_validate(
         {"file": pair.key[0], "tensor": pair.key[1], "status": status, **found}
@@ -190,25 +199,26 @@ def difference_record(pair: TensorPair, status: Status, found: Mapping[str, floa
 
 
 def same_bytes(one: TensorInFile, other: TensorInFile) -> bool:
-    """Whether two tensors of one kind are the same; the first piece that differs ends it."""
+    """Return whether two tensors of the same dtype and shape are equal. Stops at the first chunk that differs."""
     if one.span == other.span and one.file.path.samefile(other.file.path):
         return True
-    steps = range(0, one.span.size, PIECE_BYTES)
+    steps = range(0, one.span.size, CHUNK_BYTES)
     return all(
-        one.part(i, min(i + PIECE_BYTES, one.span.size)) == other.part(i, min(i + PIECE_BYTES, one.span.size))
+        one.read_bytes(i, min(i + CHUNK_BYTES, one.span.size))
+        == other.read_bytes(i, min(i + CHUNK_BYTES, one.span.size))
         for i in steps
     )
 
 
 def measure_difference(one: TensorInFile, other: TensorInFile) -> dict[str, float | None]:
-    """By how much two tensors of one shape differ; nothing for dtypes that hold no whole bytes."""
+    """Measure the difference of two tensors of the same shape. Empty for dtypes that torch can't convert."""
     if not {one.span.dtype, other.span.dtype} <= COMPARABLE_DTYPES.keys():
         return {}
     return accumulate_difference(read_numbers(one), read_numbers(other))
 
 
 def accumulate_difference(one: Iterable[Tensor], other: Iterable[Tensor]) -> dict[str, float | None]:
-    """The same for numbers that come in pieces."""
+    """Measure the difference of two tensors that are read in chunks."""
     changed, largest, squares, norm = torch.zeros(4, dtype=torch.float64)
     for before, after in zip(one, other, strict=True):
         moved = after - before
@@ -224,45 +234,51 @@ def accumulate_difference(one: Iterable[Tensor], other: Iterable[Tensor]) -> dic
 
 
 def finite_or_none(value: Tensor) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """Return a number, or None for NaN and infinity, which JSON does not have."""
     return float(value) if value.isfinite() else None
 
 
 def read_numbers(located: TensorInFile) -> Iterator[Tensor]:
-    """A tensor in float64, a piece at a time."""
+    """Read a tensor in chunks, converted to float64."""
     dtype = COMPARABLE_DTYPES[located.span.dtype]
-    step = PIECE_BYTES // 8 * dtype.itemsize
+    step = CHUNK_BYTES // 8 * dtype.itemsize
     for start in range(0, located.span.size, step):
-        yield torch.frombuffer(located.part(start, min(start + step, located.span.size)), dtype=dtype).double()
+        yield torch.frombuffer(located.read_bytes(start, min(start + step, located.span.size)), dtype=dtype).double()
 
 
 def compare_encoders(
     first: TextEncoder, second: TextEncoder, names: Iterable[str] = EDIT_INPUTS
 ) -> list[TensorDifference]:
-    """How two text encoders differ in some of their tensors, whatever layouts these are kept in.
+    """Compare some tensors of two text encoders, which may be stored in different layouts.
 
     Raises:
-        CheckpointError: one of them lacks such a tensor.
+        CheckpointError: one of the encoders lacks such a tensor.
     """
     found = (compare_encoder_tensor(first, second, name) for name in names)
     return [each for each in found if each]
 
 
 def compare_encoder_tensor(first: TextEncoder, second: TextEncoder, name: str) -> TensorDifference | None:
-    """How one tensor differs, by its canonical name; None where it does not."""
-    one, other = first.place(name), second.place(name)
-    alike = one.shape == other.shape
-    if alike and one.dtype == other.dtype and all(a == b for a, b in zip(one.pieces(), other.pieces(), strict=True)):
+    """Return how the tensor with this canonical name differs; None if it does not."""
+    one, other = first.locate(name), second.locate(name)
+    same_shape = one.shape == other.shape
+    if (
+        same_shape
+        and one.dtype == other.dtype
+        and all(a == b for a, b in zip(one.read_chunks(), other.read_chunks(), strict=True))
+    ):
         return None
-    status: Status = "reshaped" if not alike else "retyped" if one.dtype != other.dtype else "changed"
-    read_numbers = accumulate_difference(*(split_numbers(place.read()) for place in (one, other))) if alike else {}
+    status: DifferenceStatus = "reshaped" if not same_shape else "retyped" if one.dtype != other.dtype else "changed"
+    measures = (
+        accumulate_difference(*(split_numbers(location.read()) for location in (one, other))) if same_shape else {}
+    )
     return TensorDifference.model_validate(
-        {"file": "", "tensor": name, "status": status, **read_numbers}
+        {"file": "", "tensor": name, "status": status, **measures}
         | {"dtype": other.dtype, "shape": other.shape, "bytes": other.size}
     )
 
 
 def split_numbers(tensor: Tensor) -> Iterator[Tensor]:
-    """A tensor in float64, a piece at a time."""
-    flat, step = tensor.flatten(), PIECE_BYTES // 8
+    """Split a tensor into flat chunks, converted to float64."""
+    flat, step = tensor.flatten(), CHUNK_BYTES // 8
     return (flat[start : start + step].double() for start in range(0, len(flat), step))

@@ -1,4 +1,4 @@
-"""Folders: a pipeline of diffusers, a CLIP model of transformers, ComfyUI's text encoders, or a lone single file."""
+"""Open a folder: a diffusers pipeline, a CLIP model of transformers, ComfyUI's text encoders, or one single-file checkpoint."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import (
     FIRST_LAYER,
     LAYER_NAMES,
-    PROJECTION,
-    TOKENS,
+    TEXT_PROJECTION,
+    TOKEN_EMBEDDING,
     TOP_LEVEL_NAMES,
     Component,
     Family,
@@ -32,12 +32,12 @@ PIPELINE_FAMILIES: tuple[tuple[str, Family], ...] = (
     ("AnimateDiff", "stable-diffusion-1"),
     ("Flux(?!2)", "flux"),
 )
-"""How diffusers' pipeline classes begin; the second version of Stable Diffusion has the first one's class."""
+"""Prefixes of diffusers' pipeline classes. Stable Diffusion 1 and 2 share a class; their text encoders tell them apart."""
 COMPONENTS: tuple[Component, ...] = ("text_encoder", "text_encoder_2")
 TOKENIZER_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 T5_COMPONENTS = ("text_encoder_2", "text_encoder_3")
 COMFYUI_FILES: tuple[tuple[str, Component], ...] = (("clip_l", "text_encoder"), ("clip_g", "text_encoder_2"))
-"""ComfyUI's names of encoder files."""
+"""File names of ComfyUI's text encoders."""
 CLIP_TYPES = ("clip_text_model", "clip")
 CLIP_CONFIG_DEFAULTS: dict[str, Any] = {
     "hidden_size": 512,
@@ -49,11 +49,11 @@ CLIP_CONFIG_DEFAULTS: dict[str, Any] = {
     "layer_norm_eps": 1e-5,
     "hidden_act": "quick_gelu",
 }
-"""transformers' ``CLIPTextConfig``, which a configuration leaves out where it agrees."""
+"""Defaults of transformers' ``CLIPTextConfig``, which a configuration file may omit."""
 
 
 def open_folder(root: Path) -> Checkpoint:
-    """Open a folder. Raises as :func:`editor.checkpoints.open_checkpoint` does."""
+    """Open a folder. Raises the errors of :func:`editor.checkpoints.open_checkpoint`."""
     if (root / "model_index.json").is_file() or any((root / name).is_dir() for name in COMPONENTS):
         return open_pipeline(root)
     if (root / "config.json").is_file():
@@ -63,17 +63,16 @@ def open_folder(root: Path) -> Checkpoint:
     files = sorted(root.glob("*.safetensors"))
     if len(files) == 1:
         return open_file(check_inside(root, files[0]))
+    names = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "no files"
     raise CheckpointError(
-        f"{root} holds {', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'}: no model that we know.",
-        field="model",
-        remedy=READABLE_LAYOUTS,
+        f"{root} contains no supported model; it has {names}.", field="model", remedy=READABLE_LAYOUTS
     )
 
 
 def open_pipeline(root: Path) -> Checkpoint:
-    """A diffusers folder."""
+    """Open a diffusers folder."""
     index = read_json(check_inside(root, root / "model_index.json")) if (root / "model_index.json").is_file() else {}
-    named = family_of_pipeline(root, index.get("_class_name"))
+    class_family = family_of_pipeline(root, index.get("_class_name"))
     present = {
         name: model_type(root, root / name)
         for name in (*COMPONENTS, "text_encoder_3")
@@ -86,35 +85,35 @@ def open_pipeline(root: Path) -> Checkpoint:
     )
     if not encoders:
         raise CheckpointError(f"{root} has no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS)
-    family = infer_family(named, encoders, present)
+    family = infer_family(class_family, encoders, present)
     return Checkpoint(root, family, encoders, t5_encoders(present, family))
 
 
 def has_component(root: Path, index: Mapping[str, Any], name: str) -> bool:
-    """Whether the pipeline has a component: the index says so, or without an index its folder is there."""
+    """Return whether the index lists a component or, without an index, whether its folder exists."""
     entry = index.get(name)
     return entry[0] is not None if isinstance(entry, list) and entry else (root / name).is_dir()
 
 
 def model_type(root: Path, folder: Path) -> str:
-    """What the configuration of a text encoder says it is."""
+    """Return the ``model_type`` in the configuration of a text encoder."""
     return str(read_json(check_inside(root, folder / "config.json")).get("model_type", "no known model"))
 
 
 def family_of_pipeline(root: Path, pipeline: object) -> Family | None:
-    """The family of a pipeline's class; None where the index names no class."""
+    """Return the family of a pipeline class; None if the index names no class."""
     if pipeline is None:
         return None
     for start, family in PIPELINE_FAMILIES:
         if re.match(start, str(pipeline)):
             return family
-    raise unusable_folder(root, f"is a {pipeline}, which is no pipeline that we know", READABLE_LAYOUTS)
+    raise unusable_folder(root, f"is a {pipeline}, which is not a supported pipeline", READABLE_LAYOUTS)
 
 
-def infer_family(named: Family | None, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:
-    """By the pipeline's class where that is enough, else by its encoders."""
-    if named and named != "stable-diffusion-1":
-        return named
+def infer_family(class_family: Family | None, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:
+    """Infer the family from the pipeline class or, if that is ambiguous, from the text encoders."""
+    if class_family and class_family != "stable-diffusion-1":
+        return class_family
     if "t5" in present.values():
         return "sd3" if "text_encoder_3" in present else "flux"
     if any(encoder.component == "text_encoder_2" for encoder in encoders):
@@ -123,12 +122,12 @@ def infer_family(named: Family | None, encoders: tuple[TextEncoder, ...], presen
 
 
 def t5_encoders(present: Mapping[str, str], family: Family) -> tuple[UneditedEncoder, ...]:
-    """The T5 encoders of a pipeline."""
+    """Return the T5 encoders of a pipeline."""
     return tuple(t5_encoder(name, family) for name in T5_COMPONENTS if present.get(name) == "t5")
 
 
 def open_comfyui_folder(root: Path) -> Checkpoint:
-    """A folder of ComfyUI's text encoders: ``clip_l``, ``clip_g`` and any ``t5xxl``."""
+    """Open a folder of ComfyUI's text encoders: ``clip_l``, ``clip_g`` and a ``t5xxl`` file."""
     encoders = []
     for name, component in COMFYUI_FILES:
         path = root / f"{name}.safetensors"
@@ -136,16 +135,16 @@ def open_comfyui_folder(root: Path) -> Checkpoint:
             file = TensorFile(check_inside(root, path))
             encoders += [read_encoder(file, *found, component) for found in find_encoders(file.layout.spans)]
     if not encoders:
-        raise CheckpointError(f"{root} holds no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS)
-    beside = sorted(root.glob("t5xxl*.safetensors"))
+        raise CheckpointError(f"{root} contains no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS)
+    t5_files = sorted(root.glob("t5xxl*.safetensors"))
     family: Family = "sd3" if len(encoders) == 2 else "flux"
-    if not beside:
+    if not t5_files:
         family = "sdxl" if len(encoders) == 2 else "clip"
-    return Checkpoint(root, family, tuple(encoders), tuple(t5_encoder(path.stem, family) for path in beside[:1]))
+    return Checkpoint(root, family, tuple(encoders), tuple(t5_encoder(path.stem, family) for path in t5_files[:1]))
 
 
 def open_encoder(root: Path, folder: Path, component: str, tokenizer: Path) -> TextEncoder:
-    """A CLIP text encoder of transformers: the configuration gives the geometry, and the tensors must agree."""
+    """Open a CLIP text encoder of transformers. The configuration gives its dimensions, and the tensors must match them."""
     config = text_config(folder, read_json(check_inside(root, folder / "config.json")))
     encoder = TextEncoder(
         component=component,
@@ -154,7 +153,7 @@ def open_encoder(root: Path, folder: Path, component: str, tokenizer: Path) -> T
         layers=config["num_hidden_layers"],
         width=config["hidden_size"],
         activation=config["hidden_act"],
-        places=locate_tensors(root, folder),
+        locations=locate_tensors(root, folder),
         tokenizer_folder=check_tokenizer_folder(root, tokenizer),
         config=config,
     )
@@ -165,29 +164,31 @@ def open_encoder(root: Path, folder: Path, component: str, tokenizer: Path) -> T
 
 
 def check_tokenizer_folder(root: Path, folder: Path) -> Path:
-    """The folder of a tokenizer, none of whose files leads out of the model's folder."""
+    """Return the folder unchanged. Raises CheckpointError if one of its files is a link out of the model's folder."""
     for name in TOKENIZER_FILES:
         check_inside(root, folder / name)
     return folder
 
 
 def locate_tensors(root: Path, folder: Path) -> dict[str, TensorLocation]:
-    """The tensors of an encoder that may be spread over several files."""
+    """Find the tensors of an encoder, which may be sharded over several files."""
     stored = {
         name: file for path in find_weights(root, folder) for file in [TensorFile(path)] for name in file.layout.spans
     }
     found = find_encoders(stored)
     if not found:
         raise CheckpointError(
-            f"The weights in {folder} hold no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS
+            f"The weights in {folder} contain no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS
         )
-    site, scheme = found[0]
-    names = scheme.names(site.prefix, scheme.depth(site.prefix, stored), stored)
-    return {name: TensorLocation(stored[place.name], place) for name, place in names.items() if place.name in stored}
+    where, scheme = found[0]
+    names = scheme.map_names(where.prefix, scheme.count_layers(where.prefix, stored), stored)
+    return {
+        name: TensorLocation(stored[tensor.name], tensor) for name, tensor in names.items() if tensor.name in stored
+    }
 
 
 def text_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The text half of a configuration, complete and of the right types."""
+    """Return the text part of a configuration, with defaults filled in. Raises CheckpointError if a value is invalid."""
     if config.get("model_type") not in CLIP_TYPES:
         model_type = config.get("model_type", "of unknown type")
         raise unusable_folder(folder, f"is {model_type}, not a CLIP text encoder", READABLE_LAYOUTS)
@@ -201,34 +202,38 @@ def text_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         if not is_valid_setting(complete.get(name), type(default))
     ]
     if wrong or complete["hidden_size"] % complete["num_attention_heads"]:
-        raise unusable_folder(folder, f"has an impossible {wrong[0] if wrong else 'num_attention_heads'}")
+        raise unusable_folder(
+            folder, f"has an invalid {wrong[0] if wrong else 'num_attention_heads'} in its configuration"
+        )
     if complete["hidden_act"] not in get_args(Activation):
-        raise unusable_folder(folder, f"has the activation {complete['hidden_act']}, which CLIP does not")
+        raise unusable_folder(
+            folder, f"has the activation {complete['hidden_act']}, which CLIP text encoders do not use"
+        )
     return complete
 
 
 def is_valid_setting(value: object, kind: type) -> bool:
-    """Whether a setting has its type, and a number is positive."""
+    """Return whether a setting has the right type and, if it is a number, is positive."""
     return type(value) is kind and (kind is str or value > 0)  # type: ignore[operator]
 
 
 def check_config(folder: Path, encoder: TextEncoder) -> None:
-    """The weights are those that the configuration means: all of them, and of its sizes."""
-    layers = sum(name.endswith(".layer_norm1.weight") for name in encoder.places)
+    """Check that the weights match the configuration: every tensor exists and has the configured size."""
+    layers = sum(name.endswith(".layer_norm1.weight") for name in encoder.locations)
     tensors = len(TOP_LEVEL_NAMES) + layers * len(LAYER_NAMES)
-    if layers != encoder.layers or len(encoder.places.keys() - {PROJECTION}) != tensors:
-        raise unusable_folder(folder, f"lacks tensors of the {encoder.layers} layers that its configuration names")
+    if layers != encoder.layers or len(encoder.locations.keys() - {TEXT_PROJECTION}) != tensors:
+        raise unusable_folder(folder, f"lacks tensors of the {encoder.layers} layers that its configuration declares")
     found = {
-        "vocab_size": encoder.vocabulary,
-        "max_position_embeddings": encoder.context,
-        "hidden_size": encoder.shape(TOKENS)[-1],
+        "vocab_size": encoder.vocabulary_size,
+        "max_position_embeddings": encoder.context_length,
+        "hidden_size": encoder.shape(TOKEN_EMBEDDING)[-1],
         "intermediate_size": encoder.shape(FIRST_LAYER + "mlp.fc1.bias")[0],
     }
     for name, size in found.items():
         if encoder.config[name] != size:
-            raise unusable_folder(folder, f"says {name} {encoder.config[name]} where its weights have {size}")
+            raise unusable_folder(folder, f"declares {name} {encoder.config[name]}, but its weights have {size}")
 
 
-def unusable_folder(folder: Path, why: str, remedy: str = "Fetch the model again.") -> CheckpointError:
-    """An encoder's folder that can't be used."""
+def unusable_folder(folder: Path, why: str, remedy: str = "Download the model again.") -> CheckpointError:
+    """Return the error for a folder that can't be used."""
     return CheckpointError(f"{folder} {why}.", field="model", remedy=remedy)

@@ -1,4 +1,4 @@
-"""What is in a model's files, from their headers alone: no tensor is read."""
+"""Describe a model's files from their headers alone, without reading a tensor."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,13 @@ from editor.checkpoints.text_encoder import EDIT_INPUTS, TextEncoder
 from editor.checkpoints.unedited_encoders import UneditedEncoder
 from editor.errors import CheckpointError
 
-EXPUNGE_ENTRY = "expunge"
-"""Our deltas' metadata entry, a JSON object."""
+DELTA_METADATA_KEY = "expunge"
+"""The only metadata entry of a delta, a JSON object. safetensors writes several entries in random order, but the same edit must
+give the same bytes."""
 
 
 class InspectionPart(BaseModel):
-    """Base of an inspection's parts."""
+    """Base class of the models in this module."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,11 +34,11 @@ class FileFacts(InspectionPart):
     size: int = Field(description="Bytes.")
     tensors: int
     dtypes: dict[str, int] = Field(description="Bytes by dtype.")
-    metadata: dict[str, Any] = Field(description="The header's metadata; what Expunge wrote there is unpacked.")
+    metadata: dict[str, Any] = Field(description="The header's metadata, with Expunge's own entry decoded.")
 
 
 class EncoderFacts(InspectionPart):
-    """A CLIP text encoder, as far as an edit is concerned."""
+    """A CLIP text encoder, and what an edit reads and changes in it."""
 
     component: str
     width: int
@@ -46,44 +47,50 @@ class EncoderFacts(InspectionPart):
     context: int
     vocabulary: int
     activation: str
-    dtype: str = Field(description="Of the tensor that an edit changes.")
+    dtype: str = Field(description="Dtype of the tensor that an edit changes.")
     file: str = Field(description="The file that an edit changes.")
-    edited: str = Field(description="That tensor, as the file calls it.")
+    edited: str = Field(description="Name of that tensor in the file.")
     edited_bytes: int
-    read_whole: dict[str, int] = Field(description="Tensors that an edit reads whole, and how many bytes of them.")
+    read_whole: dict[str, int] = Field(description="Size in bytes of each tensor that an edit reads as a whole.")
     read_by_row: int = Field(description="Bytes read for each distinct token of the prompts.")
 
 
 class UneditedEncoderFacts(InspectionPart):
-    """An encoder beside CLIP that stays as it is."""
+    """A text encoder that the edit does not change."""
 
     component: str
-    share: float = Field(description="Of the tokens that condition the image.")
+    share: float = Field(description="Its share of the tokens that condition the image.")
     sentence: str
 
 
 class Inspection(InspectionPart):
-    """What ``expunge inspect --json`` prints."""
+    """The output of ``expunge inspect --json``."""
 
     path: str
     family: Family | None
-    refused: str | None = Field(description="Why it can't be edited, where it can't.")
+    refused: str | None = Field(description="Why the model can't be edited; null if it can.")
     encoders: list[EncoderFacts]
     second_ways: list[UneditedEncoderFacts]
     files: list[FileFacts]
 
 
-def inspect(path: Path) -> Inspection:
-    """Look at a file or a folder.
+def inspect_weights(path: Path) -> Inspection:
+    """Describe a safetensors file or a model folder.
 
     Raises:
-        CheckpointError: it is missing, has no safetensors file, or one that is damaged.
+        CheckpointError: the path does not exist, has no safetensors file, or has a damaged one.
     """
     if not path.exists():
-        raise CheckpointError(f"{path} is missing.", field="path", remedy="Name a safetensors file or a folder.")
+        raise CheckpointError(
+            f"{path} does not exist.", field="path", remedy="Pass a safetensors file or a model folder."
+        )
     files = [file_facts(name, check_inside(path, file)) for name, file in weight_files(path).items()]
     if not files:
-        raise CheckpointError(f"{path} holds no safetensors file.", field="path", remedy="Pickle files are never read.")
+        raise CheckpointError(
+            f"{path} contains no safetensors file.",
+            field="path",
+            remedy="Save the model as safetensors; pickle files are never read.",
+        )
     try:
         checkpoint, refused = open_checkpoint(path), None
     except CheckpointError as error:
@@ -99,7 +106,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def file_facts(name: str, path: Path) -> FileFacts:
-    """A file's facts."""
+    """Describe a safetensors file."""
     layout = read_layout(path)
     return FileFacts(
         name=name,
@@ -111,7 +118,7 @@ def file_facts(name: str, path: Path) -> FileFacts:
 
 
 def bytes_by_dtype(spans: Mapping[str, TensorSpan]) -> dict[str, int]:
-    """Most bytes first."""
+    """Return the total size of the tensors of each dtype, the largest first."""
     total: dict[str, int] = {}
     for span in spans.values():
         total[span.dtype] = total.get(span.dtype, 0) + span.size
@@ -119,9 +126,9 @@ def bytes_by_dtype(spans: Mapping[str, TensorSpan]) -> dict[str, int]:
 
 
 def decode_metadata(layout: FileLayout) -> dict[str, Any]:
-    """The metadata, our own entry as an object."""
+    """Return the metadata, with Expunge's own entry decoded to an object."""
     try:
-        return layout.metadata | {EXPUNGE_ENTRY: json.loads(layout.metadata[EXPUNGE_ENTRY])}
+        return layout.metadata | {DELTA_METADATA_KEY: json.loads(layout.metadata[DELTA_METADATA_KEY])}
     except (KeyError, ValueError):
         return dict(layout.metadata)
 
@@ -132,7 +139,7 @@ def unedited_encoder_facts(encoder: UneditedEncoder) -> UneditedEncoderFacts:
 
 
 def encoder_facts(checkpoint: Checkpoint, encoder: TextEncoder) -> EncoderFacts:
-    """An encoder's facts."""
+    """Describe a CLIP text encoder."""
     name = OUT_PROJ.format(layer=0)
     file = encoder.file_of(name)
     tokens, *whole = EDIT_INPUTS
@@ -141,13 +148,13 @@ def encoder_facts(checkpoint: Checkpoint, encoder: TextEncoder) -> EncoderFacts:
         width=encoder.width,
         heads=encoder.heads,
         layers=encoder.layers,
-        context=encoder.context,
-        vocabulary=encoder.vocabulary,
+        context=encoder.context_length,
+        vocabulary=encoder.vocabulary_size,
         activation=encoder.activation,
-        dtype=encoder.place(name).dtype,
+        dtype=encoder.locate(name).dtype,
         file=file.name if file == checkpoint.path else file.relative_to(checkpoint.path).as_posix(),
         edited=encoder.stored_name(name),
-        edited_bytes=encoder.place(name).size,
-        read_whole={canonical: encoder.place(canonical).size for canonical in whole},
-        read_by_row=encoder.place(tokens).size // encoder.vocabulary,
+        edited_bytes=encoder.locate(name).size,
+        read_whole={canonical: encoder.locate(canonical).size for canonical in whole},
+        read_by_row=encoder.locate(tokens).size // encoder.vocabulary_size,
     )

@@ -1,6 +1,6 @@
-"""Where each file layout keeps the tensors of a CLIP text encoder: tables from canonical to stored names.
+"""Tables that map the canonical tensor names of a CLIP text encoder to the names in each file layout.
 
-Canonical names are transformers' with ``text_model.`` in front. OpenCLIP's layout (https://github.com/mlfoundations/open_clip,
+Canonical names are those of transformers, with the prefix ``text_model.``. OpenCLIP's layout (https://github.com/mlfoundations/open_clip,
 ``src/open_clip/transformer.py``) fuses the projections of queries, keys and values by rows, and stores the text projection
 for multiplication from the right, that is transposed.
 """
@@ -13,22 +13,23 @@ from typing import Literal
 Family = Literal["stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "clip"]
 Component = Literal["text_encoder", "text_encoder_2"]
 
-PREFIX = "text_model."
-"""transformers 5 writes a ``CLIPTextModel`` without this prefix, older versions and other classes with it."""
+CANONICAL_PREFIX = "text_model."
+"""transformers 5 saves a ``CLIPTextModel`` without this prefix; older versions and other classes save it."""
 OUT_PROJ = "text_model.encoder.layers.{layer}.self_attn.out_proj.weight"
 """Canonical name of an attention output projection."""
-TOKENS = "text_model.embeddings.token_embedding.weight"
-POSITIONS = "text_model.embeddings.position_embedding.weight"
-PROJECTION = "text_projection.weight"
+TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight"
+POSITION_EMBEDDING = "text_model.embeddings.position_embedding.weight"
+TEXT_PROJECTION = "text_projection.weight"
 FIRST_LAYER = "text_model.encoder.layers.0."
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor's name in a file; ``third`` is its share of the rows of a fused tensor."""
+    """How a file stores a tensor: under which name, and in which form."""
 
     name: str
-    third: int | None = None
+    qkv_index: int | None = None
+    """0, 1 or 2 if the tensor is the query, key or value third of a fused tensor's rows."""
     transposed: bool = False
 
 
@@ -57,74 +58,77 @@ OPENCLIP_MODULES = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
-FUSED_THIRDS = {f"self_attn.{role}_proj": third for third, role in enumerate("qkv")}
+QKV_INDEX = {f"self_attn.{role}_proj": index for index, role in enumerate("qkv")}
 
 
-def openclip_leaf(leaf: str) -> StoredTensor:
-    """OpenCLIP's name for a tensor of a layer."""
-    module, kind = leaf.rsplit(".", 1)
-    if module in FUSED_THIRDS:
-        return StoredTensor(f"attn.in_proj_{kind}", FUSED_THIRDS[module])
+def openclip_layer_tensor(name: str) -> StoredTensor:
+    """Return where OpenCLIP stores a tensor of a layer."""
+    module, kind = name.rsplit(".", 1)
+    if module in QKV_INDEX:
+        return StoredTensor(f"attn.in_proj_{kind}", QKV_INDEX[module])
     return StoredTensor(f"{OPENCLIP_MODULES[module]}.{kind}")
 
 
 @dataclass(frozen=True)
 class NamingScheme:
-    """One way to name the tensors. ``whole`` and ``layer`` map canonical names, less ``text_model.``."""
+    """How a file layout names the tensors. The keys of both mappings are canonical names without their prefix."""
 
-    whole: Mapping[str, StoredTensor]
-    layers: str
-    layer: Mapping[str, StoredTensor]
+    top_level: Mapping[str, StoredTensor]
+    """Tensors outside of the layers."""
+    layers_prefix: str
+    """Prefix of a layer's tensors, without the number of the layer."""
+    layer_tensors: Mapping[str, StoredTensor]
+    """Tensors of one layer, by their names within the layer."""
     projection: StoredTensor
 
     @property
-    def mark(self) -> str:
-        """The tensor that the scheme is recognised by."""
-        return self.whole[TOP_LEVEL_NAMES[0]].name
+    def marker(self) -> str:
+        """The name of the tensor that identifies the scheme."""
+        return self.top_level[TOP_LEVEL_NAMES[0]].name
 
-    def depth(self, prefix: str, stored: Mapping[str, object]) -> int:
-        """How many layers a file holds."""
-        mark = self.layer[LAYER_NAMES[0]].name
-        return next(i for i in count() if f"{prefix}{self.layers}{i}.{mark}" not in stored)
+    def count_layers(self, prefix: str, stored: Mapping[str, object]) -> int:
+        """Return the number of layers in a file."""
+        mark = self.layer_tensors[LAYER_NAMES[0]].name
+        return next(i for i in count() if f"{prefix}{self.layers_prefix}{i}.{mark}" not in stored)
 
-    def names(self, prefix: str, layers: int, stored: Mapping[str, object]) -> dict[str, StoredTensor]:
-        """Canonical name -> where it is, for an encoder of ``layers`` layers; the projection only where there is one."""
-        found = {PREFIX + name: with_prefix(prefix, place) for name, place in self.whole.items()}
+    def map_names(self, prefix: str, layers: int, stored: Mapping[str, object]) -> dict[str, StoredTensor]:
+        """Map the canonical names of an encoder of ``layers`` layers. The text projection is included if ``stored`` has it."""
+        found = {CANONICAL_PREFIX + name: with_prefix(prefix, tensor) for name, tensor in self.top_level.items()}
         for index in range(layers):
-            inner, outer = f"{PREFIX}encoder.layers.{index}.", f"{prefix}{self.layers}{index}."
-            found |= {inner + leaf: with_prefix(outer, place) for leaf, place in self.layer.items()}
+            inner, outer = f"{CANONICAL_PREFIX}encoder.layers.{index}.", f"{prefix}{self.layers_prefix}{index}."
+            found |= {inner + name: with_prefix(outer, tensor) for name, tensor in self.layer_tensors.items()}
         if prefix + self.projection.name in stored:
-            found[PROJECTION] = with_prefix(prefix, self.projection)
+            found[TEXT_PROJECTION] = with_prefix(prefix, self.projection)
         return found
 
 
-def with_prefix(prefix: str, place: StoredTensor) -> StoredTensor:
-    """The same, behind a prefix."""
-    return StoredTensor(prefix + place.name, place.third, place.transposed)
+def with_prefix(prefix: str, tensor: StoredTensor) -> StoredTensor:
+    """Return the stored tensor with a prefix before its name."""
+    return StoredTensor(prefix + tensor.name, tensor.qkv_index, tensor.transposed)
 
 
-def transformers_scheme(stem: str) -> NamingScheme:
-    """transformers' names behind a stem."""
+def transformers_scheme(prefix: str) -> NamingScheme:
+    """Return the naming scheme of transformers, with a prefix before every name."""
     return NamingScheme(
-        whole={name: StoredTensor(stem + name) for name in TOP_LEVEL_NAMES},
-        layers=f"{stem}encoder.layers.",
-        layer={leaf: StoredTensor(leaf) for leaf in LAYER_NAMES},
-        projection=StoredTensor(PROJECTION),
+        top_level={name: StoredTensor(prefix + name) for name in TOP_LEVEL_NAMES},
+        layers_prefix=f"{prefix}encoder.layers.",
+        layer_tensors={name: StoredTensor(name) for name in LAYER_NAMES},
+        projection=StoredTensor(TEXT_PROJECTION),
     )
 
 
 OPENCLIP = NamingScheme(
-    whole=dict(zip(TOP_LEVEL_NAMES, map(StoredTensor, OPENCLIP_TOP_LEVEL), strict=True)),
-    layers="transformer.resblocks.",
-    layer={leaf: openclip_leaf(leaf) for leaf in LAYER_NAMES},
+    top_level=dict(zip(TOP_LEVEL_NAMES, map(StoredTensor, OPENCLIP_TOP_LEVEL), strict=True)),
+    layers_prefix="transformer.resblocks.",
+    layer_tensors={name: openclip_layer_tensor(name) for name in LAYER_NAMES},
     projection=StoredTensor("text_projection", transposed=True),
 )
-SCHEMES = (transformers_scheme(PREFIX), transformers_scheme(""), OPENCLIP)
+SCHEMES = (transformers_scheme(CANONICAL_PREFIX), transformers_scheme(""), OPENCLIP)
 
 
 @dataclass(frozen=True)
 class EncoderPrefix:
-    """Where a single-file checkpoint keeps one of its encoders."""
+    """The prefix of an encoder's tensors in a single-file checkpoint, and what the prefix says about the model."""
 
     prefix: str
     family: Family
@@ -135,17 +139,19 @@ ENCODER_PREFIXES = (
     EncoderPrefix("cond_stage_model.transformer.", "stable-diffusion-1", "text_encoder"),
     EncoderPrefix("cond_stage_model.model.", "stable-diffusion-2", "text_encoder"),
     EncoderPrefix("conditioner.embedders.0.transformer.", "sdxl", "text_encoder"),
-    EncoderPrefix("conditioner.embedders.0.model.", "sdxl", "text_encoder_2"),  # the refiner's only one
+    EncoderPrefix("conditioner.embedders.0.model.", "sdxl", "text_encoder_2"),  # the refiner's only encoder
     EncoderPrefix("conditioner.embedders.1.model.", "sdxl", "text_encoder_2"),
     EncoderPrefix("text_encoders.clip_l.transformer.", "flux", "text_encoder"),
     EncoderPrefix("text_encoders.clip_g.transformer.", "sd3", "text_encoder_2"),
     EncoderPrefix("text.", "clip", "text_encoder"),
     EncoderPrefix("", "clip", "text_encoder"),
 )
-"""A file's family is that of the last site found in it: SD3 has both of the last two pairs, FLUX only CLIP-L."""
+"""The last prefix found in a file decides its family: SD3 has both ``clip_l`` and ``clip_g``, FLUX only ``clip_l``."""
 
 
 def find_encoders(stored: Mapping[str, object]) -> list[tuple[EncoderPrefix, NamingScheme]]:
-    """The encoders that a file holds."""
-    found = [(site, scheme) for site in ENCODER_PREFIXES for scheme in SCHEMES if site.prefix + scheme.mark in stored]
+    """Find the encoders in a file: their prefixes and naming schemes."""
+    found = [
+        (where, scheme) for where in ENCODER_PREFIXES for scheme in SCHEMES if where.prefix + scheme.marker in stored
+    ]
     return [pair for pair in found if pair[0].prefix] or found

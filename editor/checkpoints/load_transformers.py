@@ -1,27 +1,27 @@
-"""The encoder as a transformers module, for what has to run it: tracing and validation. An edit never needs it."""
+"""Load a text encoder as a transformers module, for tracing and validation. An edit does not need it."""
 
 from typing import Any
 
 import torch
 
-from editor.checkpoints.key_mapping import FIRST_LAYER, PREFIX, PROJECTION
+from editor.checkpoints.key_mapping import CANONICAL_PREFIX, FIRST_LAYER, TEXT_PROJECTION
 from editor.checkpoints.text_encoder import TextEncoder
 from editor.checkpoints.tokenizers import open_tokenizer
 
 
 def load_module(encoder: TextEncoder, dtype: torch.dtype = torch.float32, projected: bool = False) -> Any:
-    """A ``CLIPTextModel`` in evaluation mode, or a ``CLIPTextModelWithProjection`` where ``projected``."""
+    """Load a ``CLIPTextModel`` in evaluation mode, or a ``CLIPTextModelWithProjection`` if ``projected``."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     tokenizer = open_tokenizer(encoder)
     config = CLIPTextConfig(
-        vocab_size=encoder.vocabulary,
+        vocab_size=encoder.vocabulary_size,
         hidden_size=encoder.width,
         intermediate_size=encoder.shape(FIRST_LAYER + "mlp.fc1.bias")[0],
-        projection_dim=encoder.shape(PROJECTION)[0] if projected else encoder.width,
+        projection_dim=encoder.shape(TEXT_PROJECTION)[0] if projected else encoder.width,
         num_hidden_layers=encoder.layers,
         num_attention_heads=encoder.heads,
-        max_position_embeddings=encoder.context,
+        max_position_embeddings=encoder.context_length,
         hidden_act=encoder.activation,
         layer_norm_eps=encoder.eps,
         bos_token_id=tokenizer.bos_token_id,
@@ -35,5 +35,5 @@ def load_module(encoder: TextEncoder, dtype: torch.dtype = torch.float32, projec
 
 
 def canonical_name(name: str) -> str:
-    """Some versions of transformers name the bare model's tensors without the prefix."""
-    return name if name.startswith((PREFIX, PROJECTION)) else PREFIX + name
+    """Return the canonical name of a tensor: some versions of transformers omit the prefix for ``CLIPTextModel``."""
+    return name if name.startswith((CANONICAL_PREFIX, TEXT_PROJECTION)) else CANONICAL_PREFIX + name

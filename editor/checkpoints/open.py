@@ -1,4 +1,4 @@
-"""Open a base model of any layout: headers are read and checked, tensors stay on disk."""
+"""Open a base model of any supported layout: read and check its headers, and leave the tensors on disk."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from editor.errors import CheckpointError
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a diffusers or transformers folder, text-encoder files of ComfyUI, or a single-file checkpoint.
+    """Open a diffusers or transformers folder, ComfyUI's text encoder files, or a single-file checkpoint.
 
     Raises:
-        CheckpointError: the path is missing or holds a pickle, an unknown layout, a header that contradicts its file,
-            quantised weights, a link out of the folder, or a configuration that its weights do not fit.
+        CheckpointError: the path does not exist, or the model is a pickle, has an unsupported layout, a damaged header,
+            quantised weights, a link that leaves its folder, or a configuration that does not match its weights.
     """
     if path.is_dir():
         return open_folder(path)
     if path.is_file():
         return open_file(path)
-    raise CheckpointError(f"{path} is missing.", field="model", remedy="Name a model's folder or its safetensors file.")
+    raise CheckpointError(f"{path} does not exist.", field="model", remedy="Pass a model folder or a safetensors file.")

@@ -1,4 +1,4 @@
-"""Finding the files of a model: nothing outside its folder, nothing but safetensors and JSON."""
+"""Find the files of a model. Only safetensors and JSON files inside the model's folder are read."""
 
 import json
 import re
@@ -10,30 +10,31 @@ from editor.errors import CheckpointError
 
 SHARD_NAME = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 HUB_FOLDER = "models--"
-"""A hub cache keeps ``models--OWNER--NAME/snapshots/REVISION/...`` as links into ``models--OWNER--NAME/blobs``."""
+"""Prefix of a model's folder in the Hugging Face cache, where ``models--OWNER--NAME/snapshots/REVISION/...`` are links into
+``models--OWNER--NAME/blobs``."""
 
 
 def weight_files(root: Path) -> dict[str, Path]:
-    """Every safetensors file of a model by its name relative to the folder; the file itself where it is one."""
+    """Return all safetensors files of a model, by their names relative to its folder. ``root`` may be a single file."""
     if root.is_file():
         return {root.name: root}
     return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.safetensors"))}
 
 
 def link_boundary(root: Path) -> Path:
-    """The folder that links inside ``root`` may not leave: itself, or its ``models--*`` folder in a hub cache."""
+    """Return the folder that links inside ``root`` may not leave: ``root``, or its ``models--*`` folder in a hub cache."""
     root = root.resolve()
     hub = [parent for parent in (root, *root.parents) if parent.name.startswith(HUB_FOLDER)]
     return hub[0] if hub else root
 
 
 def check_inside(root: Path, path: Path) -> Path:
-    """The path itself. Raises CheckpointError: it leads out of the model's folder, or in a circle."""
+    """Return the path unchanged. Raises CheckpointError if it is a link out of the model's folder, or a circular link."""
     try:
-        held = path.resolve().is_relative_to(link_boundary(root))
-    except (OSError, RuntimeError):  # a circle of links
-        held = False
-    if not held:
+        is_inside = path.resolve().is_relative_to(link_boundary(root))
+    except (OSError, RuntimeError):  # a circular link
+        is_inside = False
+    if not is_inside:
         raise CheckpointError(
             f"{path} is a link out of the model's folder.", field="model", remedy="Copy the file into the folder."
         )
@@ -41,23 +42,25 @@ def check_inside(root: Path, path: Path) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or a typed error."""
+    """Read a JSON object from a file. Raises CheckpointError if the file is unreadable or contains something else."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} can't be read: {error}.", field="model", remedy="Name a model's folder or its safetensors file."
+            f"{path} can't be read: {error}.", field="model", remedy="Pass a model folder or a safetensors file."
         ) from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object.", field="model", remedy="Fetch the model again.")
+        raise CheckpointError(f"{path} is not a JSON object.", field="model", remedy="Download the model again.")
     return value
 
 
 def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
-    """The files with a component's weights: one, or the shards that its index names; a variant where the plain one lacks.
+    """Find the weight files of a component: one file, or the shards that its index lists.
+
+    A variant such as ``model.fp16.safetensors`` is used if the plain file does not exist.
 
     Raises:
-        CheckpointError: there are none, or they lie outside of the model's folder.
+        CheckpointError: there are no weight files, or they are outside of the model's folder.
     """
     plain = folder / f"{stem}.safetensors"
     indexes = [folder / f"{stem}.safetensors.index.json", *sorted(folder.glob(f"{stem}.safetensors.index.*.json"))]
@@ -67,21 +70,23 @@ def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
             return indexed_shards(root, path) if path.suffix == ".json" else [check_inside(root, path)]
     pickles = [path.name for path in sorted(folder.glob("*")) if path.suffix in PICKLE_SUFFIXES]
     raise CheckpointError(
-        f"{plain} is missing{f', beside {pickles[0]}' if pickles else ''}.",
+        f"{plain} does not exist{f'; the folder contains {pickles[0]}' if pickles else ''}.",
         field="model",
         remedy="Save the model with safe_serialization=True; pickle files are never read.",
     )
 
 
 def indexed_shards(root: Path, index: Path) -> list[Path]:
-    """The files that an index names, which must lie beside it."""
-    named = read_json(check_inside(root, index)).get("weight_map")
-    names = list(named.values()) if isinstance(named, dict) else []
+    """Return the files that an index lists, which must be in the same folder."""
+    weight_map = read_json(check_inside(root, index)).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) and name.endswith(".safetensors") for name in names):
-        raise CheckpointError(f"{index} names no safetensors files.", field="model", remedy="Fetch the model again.")
-    strays = [name for name in names if Path(name).name != name]
-    if strays:
+        raise CheckpointError(f"{index} lists no safetensors files.", field="model", remedy="Download the model again.")
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
         raise CheckpointError(
-            f"{index} names {strays[0]}, outside of its folder.", field="model", remedy="Fetch the model again."
+            f"{index} lists {outside[0]}, which is outside of its folder.",
+            field="model",
+            remedy="Download the model again.",
         )
     return [check_inside(root, index.with_name(name)) for name in sorted(set(names))]

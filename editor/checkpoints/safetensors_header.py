@@ -1,8 +1,8 @@
-"""The header of a safetensors file: the one parser, strict, and nothing but the header is read.
+"""A strict parser for the header of a safetensors file. It reads nothing but the header.
 
 A file is 8 bytes of header length (little endian), a JSON object that gives each tensor's dtype, shape and byte range, and
-the bytes, without holes (https://github.com/huggingface/safetensors#format). All that the header says is checked against
-the file before anything else is read, so that no later read can go astray.
+the bytes, without gaps (https://github.com/huggingface/safetensors#format). The header is checked against the
+file before anything else is read, so that later reads stay within the file.
 """
 
 import json
@@ -32,12 +32,12 @@ PICKLE_MAGIC = {
     b"PK\x03\x04": "a zip archive, as torch.save writes it",
     **{bytes([0x80, protocol]): "a pickle" for protocol in range(2, 6)},
 }
-"""What files that can run code start with."""
+"""First bytes of file formats that can run code when they are loaded."""
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 
 class TensorSpan(NamedTuple):
-    """A tensor in a file: bytes ``start`` to ``end`` (exclusive), and what they mean."""
+    """The byte range of a tensor in a file, ``start`` to ``end`` (exclusive), with its dtype and shape."""
 
     start: int
     end: int
@@ -46,29 +46,29 @@ class TensorSpan(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, tuple[int, ...]]:
-        """What must agree for one tensor to take the place of another."""
+        """Dtype and shape; a tensor can replace another one if these are equal."""
         return self.dtype, self.shape
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """A safetensors file's header. ``spans`` are in the order of the file."""
+    """The header of a safetensors file. ``spans`` are in file order."""
 
     metadata: dict[str, str]
     spans: dict[str, TensorSpan]
 
 
 class HeaderError(ValueError):
-    """What is wrong with a header, in words."""
+    """A malformed header; the message says what is wrong."""
 
 
 def read_layout(path: Path) -> FileLayout:
-    """Read and check the header alone.
+    """Read and check the header of a file.
 
     Raises:
         CheckpointError: the file can't be read, is a pickle, or its header contradicts itself or the file.
@@ -78,19 +78,19 @@ def read_layout(path: Path) -> FileLayout:
 
 
 def open_for_reading(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises CheckpointError: it can't be."""
+    """Open a file for reading. Raises CheckpointError if that fails."""
     try:
         return path.open("rb")
     except OSError as error:
         raise CheckpointError(
             f"{path} can't be read: {error.strerror}.",
             field="model",
-            remedy="Check that the file is there, and yours to read.",
+            remedy="Check that the file exists and that you may read it.",
         ) from error
 
 
 def read_open_layout(file: BinaryIO) -> FileLayout:
-    """:func:`read_layout` of a file that is open."""
+    """Read and check the header of an open file, as :func:`read_layout`."""
     path = Path(file.name)
     try:
         return parse_header(file, os.fstat(file.fileno()).st_size)
@@ -101,14 +101,14 @@ def read_open_layout(file: BinaryIO) -> FileLayout:
 
 
 def unreadable_remedy(path: Path) -> str:
-    """What helps."""
+    """Return the remedy for a file that is not safetensors."""
     if path.suffix in PICKLE_SUFFIXES:
         return "Pickle files are never read: save the model as safetensors."
-    return "Fetch it again."
+    return "Download the file again."
 
 
 def parse_header(file: BinaryIO, size: int) -> FileLayout:
-    """The layout of an open file of ``size`` bytes."""
+    """Parse the header of an open file of ``size`` bytes."""
     length = header_length(file.read(LENGTH_BYTES + 1), size)
     file.seek(LENGTH_BYTES)
     header = json_object(file.read(length))
@@ -121,7 +121,7 @@ def parse_header(file: BinaryIO, size: int) -> FileLayout:
 
 
 def header_length(start: bytes, size: int) -> int:
-    """Bytes of the header, from the first nine bytes of a file of ``size``."""
+    """Return the length of the header in bytes, from the first nine bytes of a file of ``size`` bytes."""
     length, brace = int.from_bytes(start[:LENGTH_BYTES], "little"), start[LENGTH_BYTES:]
     kinds = [what for magic, what in PICKLE_MAGIC.items() if start.startswith(magic)]
     if kinds and brace != b"{":
@@ -129,52 +129,54 @@ def header_length(start: bytes, size: int) -> int:
     if brace != b"{":
         raise HeaderError("it has no JSON header")
     if not 2 <= length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
-        raise HeaderError(f"it says that its header takes {length} bytes")
+        raise HeaderError(f"it declares a header of {length} bytes")
     return length
 
 
 def json_object(text: bytes) -> dict[str, Any]:
-    """The header's object; duplicate names are refused, for readers disagree on which counts.
+    """Parse the header. Duplicate names are rejected, because readers disagree on which one counts.
 
-    Each name is followed by a colon. Where there are as many colons as names were read, none stood twice; only where there
-    are more, which may be a colon in a name, is it worth the time to look.
+    Each name is followed by a colon, so a header with as many colons as parsed names has no duplicates. Only a header with
+    more colons, some of which may be inside names, is parsed again with a slower check for duplicates.
     """
     try:
         decoded = text.decode("utf-8")
         value = json.loads(decoded)
         if isinstance(value, dict) and decoded.count(":") != count_names(value):
             json.loads(decoded, object_pairs_hook=reject_duplicates)
-        if "\\u" in decoded:  # half a surrogate pair is no text: other readers refuse it
+        if "\\u" in decoded:  # an unpaired surrogate is not valid text: other readers reject it
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, HeaderError) else HeaderError(f"the header is no JSON ({error})") from error
+        raise (
+            error if isinstance(error, HeaderError) else HeaderError(f"the header is not valid JSON ({error})")
+        ) from error
     if not isinstance(value, dict):
-        raise HeaderError("the header is no JSON object")
+        raise HeaderError("the header is not a JSON object")
     return value
 
 
 def count_names(value: dict[str, Any]) -> int:
-    """Names of an object, and of the objects in it."""
+    """Count the names in an object and in the objects that it contains."""
     return len(value) + sum(len(entry) for entry in value.values() if isinstance(entry, dict))
 
 
 def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are all different."""
+    """Build a JSON object. Raises HeaderError if a name occurs twice."""
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise HeaderError("the header names something twice")
+        raise HeaderError("the header contains a duplicate name")
     return value
 
 
 def check_metadata(value: object) -> dict[str, str]:
-    """Metadata maps strings to strings."""
+    """Check that the metadata maps strings to strings, and return it."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise HeaderError("its metadata does not map strings to strings")
     return value
 
 
 def parse_span(name: str, entry: object, origin: int) -> TensorSpan:
-    """One tensor's entry; offsets are counted from ``origin``."""
+    """Parse the entry of one tensor. Its offsets are relative to ``origin``."""
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]  # type: ignore[index]
         bits = DTYPE_BITS[dtype] * count_elements(shape) if len(entry) == 3 else None  # type: ignore[arg-type]
@@ -186,7 +188,7 @@ def parse_span(name: str, entry: object, origin: int) -> TensorSpan:
 
 
 def count_elements(shape: object) -> int:
-    """How many elements a shape holds. Raises ValueError: it is none."""
+    """Return the number of elements of a shape. Raises ValueError if the shape is malformed."""
     if type(shape) is not list or len(shape) > MAX_AXES:
         raise ValueError
     count = 1
@@ -198,11 +200,11 @@ def count_elements(shape: object) -> int:
 
 
 def check_coverage(spans: Iterable[TensorSpan], origin: int, size: int) -> None:
-    """The tensors lie side by side from the header's end to the file's: no overlap, no hole, nothing outside."""
+    """Check that the tensors cover the file from the end of the header, without overlaps or gaps."""
     end = origin
-    for piece in spans:
-        if piece.start != end:
-            raise HeaderError("its tensors overlap" if piece.start < end else "its tensors leave a hole")
-        end = piece.end
+    for span in spans:
+        if span.start != end:
+            raise HeaderError("its tensors overlap" if span.start < end else "its tensors leave a gap")
+        end = span.end
     if end != size:
-        raise HeaderError(f"its tensors take {end} bytes, the file has {size}")
+        raise HeaderError(f"its tensors end at byte {end}, but the file has {size} bytes")

@@ -1,4 +1,4 @@
-"""Single files: the original layouts of Stable Diffusion 1 and 2, SDXL, SD3 and FLUX, ComfyUI's and OpenCLIP's encoders."""
+"""Open a single file: a checkpoint of Stable Diffusion 1 or 2, SDXL, SD3 or FLUX, or an encoder of ComfyUI or OpenCLIP."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +14,18 @@ HEAD_WIDTH = 64
 """Width of an attention head in every CLIP text encoder of these families."""
 LAYER_NORM_EPS = 1e-5
 VOCABULARY_SIZE = 49408
-"""CLIP's; a single file brings no tokenizer, so another vocabulary can't be read."""
+"""Size of CLIP's vocabulary. A single file has no tokenizer, so another vocabulary can't be used."""
 OPENAI_WIDTH = 768
 T5_COMPONENTS: dict[Family, str] = {"flux": "text_encoder_2", "sd3": "text_encoder_3"}
 BACKBONES: dict[str, Family] = {"joint_blocks.0.": "sd3", "double_blocks.0.": "flux"}
 READABLE_LAYOUTS = (
-    "Readable are diffusers and transformers folders, single-file checkpoints of Stable Diffusion 1 and 2, SDXL, SD3 and "
-    "FLUX with their text encoders inside, and CLIP text encoders of transformers, OpenCLIP and ComfyUI."
+    "Use a diffusers or transformers folder, a single-file checkpoint of Stable Diffusion 1 or 2, SDXL, SD3 or FLUX that "
+    "includes its text encoders, or a CLIP text encoder of transformers, OpenCLIP or ComfyUI."
 )
 
 
 def open_file(path: Path) -> Checkpoint:
-    """Open a single file, with the T5 file beside it where it is one of ComfyUI's encoders."""
+    """Open a single file. If it is an encoder of ComfyUI, the T5 file in the same folder belongs to the model too."""
     file = TensorFile(path)
     found = find_encoders(file.layout.spans)
     if not found:
@@ -36,16 +36,18 @@ def open_file(path: Path) -> Checkpoint:
 
 
 def unknown_layout(path: Path, spans: Mapping[str, object]) -> CheckpointError:
-    """What was found, and what is readable."""
+    """Return the error for a file of an unknown layout; it lists the tensors that were found."""
     roots = sorted({".".join(name.split(".")[:2]) for name in spans})
     some = ", ".join(roots[:5]) + (", ..." if len(roots) > 5 else "")
     return CheckpointError(
-        f"{path} holds no CLIP text encoder: its tensors are {some or 'none'}.", field="model", remedy=READABLE_LAYOUTS
+        f"{path} contains no CLIP text encoder: its tensors are {some or 'none'}.",
+        field="model",
+        remedy=READABLE_LAYOUTS,
     )
 
 
 def infer_family(found: list[tuple[EncoderPrefix, NamingScheme]], spans: Mapping[str, object]) -> Family:
-    """The backbone decides where there is one, then the last encoder."""
+    """Return the family of the denoiser if the file contains one, else that of the last encoder."""
     for mark, family in BACKBONES.items():
         if any(name.removeprefix("model.diffusion_model.").startswith(mark) for name in spans):
             return family
@@ -53,25 +55,25 @@ def infer_family(found: list[tuple[EncoderPrefix, NamingScheme]], spans: Mapping
 
 
 def t5_encoders(family: Family) -> tuple[UneditedEncoder, ...]:
-    """T5, whether it lies in the file or is loaded from another."""
+    """Return the T5 encoder of the family, which may be in this file or in another one."""
     return (t5_encoder(T5_COMPONENTS[family], family),) if family in T5_COMPONENTS else ()
 
 
 def t5_file_beside(path: Path, family: Family) -> tuple[UneditedEncoder, ...]:
-    """ComfyUI keeps T5 in a file of its own."""
+    """Return the T5 encoder in a separate file of the same folder, as ComfyUI stores it."""
     return tuple(t5_encoder(file.stem, family) for file in sorted(path.parent.glob("t5xxl*.safetensors"))[:1])
 
 
 def read_encoder(
     file: TensorFile, site: EncoderPrefix, scheme: NamingScheme, component: str | None = None
 ) -> TextEncoder:
-    """An encoder whose geometry follows from its shapes."""
-    names = scheme.names(site.prefix, scheme.depth(site.prefix, file.layout.spans), file.layout.spans)
-    places = {name: TensorLocation(file, stored) for name, stored in names.items()}
-    shape = next(iter(places.values())).shape
-    if len(shape) != 2 or shape[0] != VOCABULARY_SIZE or shape[1] % HEAD_WIDTH or len(places) < 17:
+    """Read an encoder from a file. Its dimensions follow from the shapes of its tensors."""
+    names = scheme.map_names(site.prefix, scheme.count_layers(site.prefix, file.layout.spans), file.layout.spans)
+    locations = {name: TensorLocation(file, stored) for name, stored in names.items()}
+    shape = next(iter(locations.values())).shape
+    if len(shape) != 2 or shape[0] != VOCABULARY_SIZE or shape[1] % HEAD_WIDTH or len(locations) < 17:
         raise CheckpointError(
-            f"{file.path} holds a text encoder of another make: its token embedding is {list(shape)}.",
+            f"{file.path} contains an unsupported text encoder: its token embedding has shape {list(shape)}.",
             field="model",
             remedy=READABLE_LAYOUTS,
         )
@@ -79,10 +81,10 @@ def read_encoder(
         component=component or site.component,
         heads=shape[1] // HEAD_WIDTH,
         eps=LAYER_NORM_EPS,
-        layers=scheme.depth(site.prefix, file.layout.spans),
+        layers=scheme.count_layers(site.prefix, file.layout.spans),
         width=shape[1],
         activation=infer_activation(scheme, shape[1]),
-        places=places,
+        locations=locations,
     )
     check_shapes(encoder)
     check_precision(encoder)
@@ -90,5 +92,5 @@ def read_encoder(
 
 
 def infer_activation(scheme: NamingScheme, width: int) -> Activation:
-    """OpenAI trained its encoder of width 768 with quick GELU; OpenCLIP trains with GELU."""
+    """Infer the activation: OpenAI trained its encoder of width 768 with quick GELU; OpenCLIP uses GELU."""
     return "quick_gelu" if width == OPENAI_WIDTH and scheme is not OPENCLIP else "gelu"

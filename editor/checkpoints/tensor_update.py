@@ -44,5 +44,5 @@ def make_tensor_update(
         down: (rank, in) float64.
         base: the tensor as stored; read from the file if None.
     """
-    stored = source.tensor(name) if base is None else base
-    return TensorUpdate(source.component, name, source.stored_name(name), source.file_of(name), stored, up, down)
+    tensor = source.tensor(name) if base is None else base
+    return TensorUpdate(source.component, name, source.stored_name(name), source.file_of(name), tensor, up, down)

@@ -1,7 +1,7 @@
-"""The tokenizer of an encoder: the checkpoint's own, or CLIP's where a checkpoint brings none.
+"""Open the tokenizer of a text encoder: the checkpoint's own, or CLIP's if the checkpoint has none.
 
-CLIP's byte-pair merges come from OpenAI's ``bpe_simple_vocab_16e6.txt.gz`` (MIT licence, see NOTICE), of which its vocabulary
-uses the first 48,894; ``merges.txt.gz`` holds those.
+CLIP's byte-pair merges come from OpenAI's ``bpe_simple_vocab_16e6.txt.gz`` (MIT licence, see NOTICE). Its vocabulary uses the
+first 48,894 of them, which are in ``merges.txt.gz``.
 """
 
 import gzip
@@ -16,35 +16,36 @@ MERGES_FILE = Path(__file__).with_name("merges.txt.gz")
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY_SIZE = 49408
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
-"""Either of the first two is enough: the whole tokenizer, or the vocabulary with ``merges.txt``."""
+"""One of the first two must exist: the whole tokenizer, or the vocabulary together with ``merges.txt``."""
 CACHED_TOKENIZERS = 8
-"""Tokenizers that a process keeps, of each make."""
+"""Number of tokenizers that a process caches, for folders and for CLIP's own."""
 
 
 def open_tokenizer(encoder: TextEncoder) -> Any:
-    """A ``CLIPTokenizer`` that reads as many tokens as the encoder, padded as the encoder's pipeline pads.
+    """Open a ``CLIPTokenizer`` with the encoder's context length and the padding token of the encoder's pipeline.
 
-    It takes longer to make than an edit, so the process keeps it: treat it as immutable.
+    Opening a tokenizer takes longer than an edit, so it is cached for the process: do not modify it.
 
     Raises:
         CheckpointError: the checkpoint has no tokenizer and its vocabulary is not CLIP's, or the tokenizer is unreadable
-            or has tokens that the encoder does not know.
+            or has more tokens than the encoder.
     """
     folder = encoder.tokenizer_folder
     stamps = tuple(file_stamp(folder / name) for name in TOKENIZER_FILES) if folder else ()
     if folder and any(stamps[:2]):
-        tokenizer = load_tokenizer(folder, stamps, encoder.context)
-    elif encoder.vocabulary == VOCABULARY_SIZE:
-        tokenizer = clip_tokenizer(EOS if encoder.activation == "quick_gelu" else "!", encoder.context)
+        tokenizer = load_tokenizer(folder, stamps, encoder.context_length)
+    elif encoder.vocabulary_size == VOCABULARY_SIZE:
+        tokenizer = clip_tokenizer(EOS if encoder.activation == "quick_gelu" else "!", encoder.context_length)
     else:
         raise CheckpointError(
-            f"The {encoder.component} has no tokenizer beside it, and its {encoder.vocabulary} tokens are not CLIP's.",
+            f"The {encoder.component} has no tokenizer, and its vocabulary of {encoder.vocabulary_size} tokens is not CLIP's.",
             field="model",
-            remedy="Add the tokenizer's folder.",
+            remedy="Add the tokenizer folder to the model.",
         )
-    if len(tokenizer) > encoder.vocabulary:
+    if len(tokenizer) > encoder.vocabulary_size:
         raise CheckpointError(
-            f"The tokenizer of the {encoder.component} has {len(tokenizer)} tokens, the encoder {encoder.vocabulary}.",
+            f"The tokenizer of the {encoder.component} has {len(tokenizer)} tokens, "
+            f"but the encoder has {encoder.vocabulary_size}.",
             field="model",
             remedy="Use the tokenizer that belongs to this model.",
         )
@@ -52,7 +53,7 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
 
 
 def file_stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does; None where there is none."""
+    """Return modification time and size of a file, which change with its contents; None if it does not exist."""
     if not path.is_file():
         return None
     status = path.stat()
@@ -61,23 +62,23 @@ def file_stamp(path: Path) -> tuple[int, int] | None:
 
 @lru_cache(CACHED_TOKENIZERS)
 def load_tokenizer(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int) -> Any:
-    """The tokenizer of a folder; its padding is the pipeline's."""
+    """Load the tokenizer of a folder, with its own padding token. ``stamps`` invalidate the cache when a file changes."""
     from transformers import CLIPTokenizer
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers raise what they like
+    except Exception as error:  # transformers and tokenizers raise many kinds of exceptions
         raise CheckpointError(
-            f"The tokenizer in {folder} can't be read: {error}.", field="model", remedy="Fetch the model again."
+            f"The tokenizer in {folder} can't be read: {error}.", field="model", remedy="Download the model again."
         ) from error
-    # Some tokenizers name no length, or transformers loses it: what the encoder reads is what counts.
+    # Some tokenizers state no maximum length, or transformers drops it: use the encoder's context length.
     tokenizer.model_max_length = min(tokenizer.model_max_length, context)
     return tokenizer
 
 
 @lru_cache(CACHED_TOKENIZERS)
 def clip_tokenizer(pad: str, context: int) -> Any:
-    """CLIP's tokenizer. OpenAI's encoders were trained on padding with EOS, OpenCLIP's with token 0, which is ``!``."""
+    """Build CLIP's tokenizer. OpenAI's encoders were trained with EOS as padding, OpenCLIP's with token 0, which is ``!``."""
     from transformers import CLIPTokenizer
 
     merges = read_merges()
@@ -85,13 +86,13 @@ def clip_tokenizer(pad: str, context: int) -> Any:
 
 
 def read_merges() -> list[tuple[str, str]]:
-    """The merges in order of rank."""
+    """Read the byte-pair merges, in order of rank."""
     lines = gzip.decompress(MERGES_FILE.read_bytes()).decode().splitlines()
     return [(left, right) for left, right in (line.split(" ") for line in lines)]
 
 
 def build_vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
-    """Bytes, bytes that end a word, merged pairs, and the two marks."""
+    """Build the vocabulary: bytes, bytes at the end of a word, merged pairs, BOS and EOS."""
     from tokenizers import pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

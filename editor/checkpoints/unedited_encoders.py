@@ -20,7 +20,7 @@ class UneditedEncoder:
     share: float
     """Its share of the conditioning sequence, 0 to 1."""
     limitation: str
-    """What the report says about it."""
+    """The sentence about it in the report."""
 
 
 def t5_encoder(component: str, family: Family) -> UneditedEncoder:

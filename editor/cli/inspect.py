@@ -24,9 +24,9 @@ def inspect(
     json_output: JsonOutput = False,
 ) -> None:
     """Describe a model's files and what an edit would read and change, from their headers alone."""
-    from editor.checkpoints.inspect import inspect as inspect_files
+    from editor.checkpoints.inspect import inspect_weights
 
-    found = inspect_files(path)
+    found = inspect_weights(path)
     if json_output:
         typer.echo(found.model_dump_json())
     else:
@@ -35,7 +35,7 @@ def inspect(
 
 def print_inspection(found: "Inspection", console: Console) -> None:
     """Print the family, the text encoders, the files and their metadata."""
-    from editor.checkpoints.inspect import EXPUNGE_ENTRY
+    from editor.checkpoints.inspect import DELTA_METADATA_KEY
 
     console.print(f"family    {found.family or 'not known'}", highlight=False)
     for encoder in found.encoders:
@@ -47,7 +47,7 @@ def print_inspection(found: "Inspection", console: Console) -> None:
     console.print(files_table(found.files))
     for file in found.files:
         for name, value in file.metadata.items():
-            shown = f"{value}" if name == EXPUNGE_ENTRY else f"{value}"[:200]
+            shown = f"{value}" if name == DELTA_METADATA_KEY else f"{value}"[:200]
             console.print(f"{file.name}: {name} = {shown}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -90,12 +90,12 @@ def diff(
     The tensors of a delta are compared with those of its base. Exit code: 0 equal; 1 different; 2 the input is wrong;
     3 something failed.
     """
-    from editor.checkpoints.diff import compare
+    from editor.checkpoints.diff import compare_weights
 
     columns = (TextColumn("comparing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=json_output), transient=True) as bar:
         task = bar.add_task("")
-        found = compare(first, second, lambda done, total: bar.update(task, completed=done, total=total))
+        found = compare_weights(first, second, lambda done, total: bar.update(task, completed=done, total=total))
     if json_output:
         typer.echo(found.model_dump_json())
     else:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from editor.checkpoints.key_mapping import PREFIX
+from editor.checkpoints.key_mapping import CANONICAL_PREFIX
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError
 from editor.generation.batched_pipeline import BatchedPipeline
@@ -75,7 +75,7 @@ def set_encoder_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> N
     component = getattr(pipeline, update.component)
     encoder = getattr(component, "text_model", component)
     with torch.no_grad():
-        encoder.get_parameter(update.name.removeprefix(PREFIX)).copy_(tensor)
+        encoder.get_parameter(update.name.removeprefix(CANONICAL_PREFIX)).copy_(tensor)
 
 
 def generate_images(

@@ -44,6 +44,6 @@ def matrix_digests(path: Path) -> Iterator[str]:
 def encoder_matrix_digests(model_dir: Path) -> Iterator[str]:
     """Yield a digest of each weight matrix of the text encoders that can be read."""
     for encoder in open_checkpoint(model_dir).encoders:
-        for name, place in encoder.places.items():
+        for name, place in encoder.locations.items():
             if len(place.shape) >= MIN_MATRIX_DIMS:
                 yield tensor_digest(encoder.tensor(name).to(torch.float16))

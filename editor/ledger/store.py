@@ -27,7 +27,7 @@ LEDGER_FILE, DELTA_FILE = "ledger.json", "delta.safetensors"
 
 def encoder_digests(checkpoint: Checkpoint) -> dict[str, str]:
     """Return, for each text encoder, the digest of everything that its edit is computed from."""
-    return {encoder.component: encoder.needed_digest for encoder in checkpoint.encoders}
+    return {encoder.component: encoder.edit_inputs_digest for encoder in checkpoint.encoders}
 
 
 @lru_cache(maxsize=4)

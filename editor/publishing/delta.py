@@ -15,15 +15,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors.torch import save
 
 from api_schemas.report import TensorRecord
+from editor.checkpoints.inspect import DELTA_METADATA_KEY
 from editor.checkpoints.safetensors_header import TensorSpan, read_layout
 from editor.checkpoints.tensor_reader import DTYPES
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError, PublishingError
 from editor.io.atomic import write_bytes
 from editor.io.digests import tensor_digest
-
-METADATA_KEY = "expunge"
-"""The only metadata entry. safetensors writes several in random order, but the same edit must give the same bytes."""
 
 
 class HeaderPart(BaseModel):
@@ -91,7 +89,7 @@ def write_delta(
         files.setdefault(path_in_model(model, update.file), {})[update.stored_name] = original
     base_files = {name: BaseFile(sha256=digests.get(name), tensors=tensors) for name, tensors in files.items()}
     header = DeltaHeader(request=request, files=base_files)
-    write_bytes(path, save(contents, metadata={METADATA_KEY: json.dumps(header.model_dump(), sort_keys=True)}))
+    write_bytes(path, save(contents, metadata={DELTA_METADATA_KEY: json.dumps(header.model_dump(), sort_keys=True)}))
     return header
 
 
@@ -131,7 +129,7 @@ def open_delta(delta: Path) -> tuple[DeltaHeader, dict[str, TensorSpan]]:
     """Read the header of a delta, and the byte range of each of its tensors. Raises as :func:`read_header`."""
     try:
         layout = read_layout(delta)
-        header = DeltaHeader.model_validate_json(layout.metadata.get(METADATA_KEY, ""))
+        header = DeltaHeader.model_validate_json(layout.metadata.get(DELTA_METADATA_KEY, ""))
     except (CheckpointError, ValidationError) as error:
         raise PublishingError(
             f"{delta} is not a delta of format 2.", field="delta", remedy="Download it again."

@@ -129,12 +129,12 @@ class LazyCLIPTextModel:
     def _embed_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the embeddings of (token, position) codes, and their projections by the first layer's attention."""
         tokens, positions = codes // len(self.position_embeddings), codes % len(self.position_embeddings)
-        hidden = self.source.rows(TOKEN_EMBEDDING, tokens).to(self.dtype) + self.position_embeddings[positions]
+        hidden = self.source.read_rows(TOKEN_EMBEDDING, tokens).to(self.dtype) + self.position_embeddings[positions]
         return hidden, self.attention(0).project(hidden)
 
     def _read_attention(self, layer: int) -> CLIPAttention:
         """Read a layer's attention, or convert that of the float32 model if the file has no more digits."""
-        if self.float32_model is not None and self.source.place(OUT_PROJ.format(layer=layer)).dtype != "F64":
+        if self.float32_model is not None and self.source.locate(OUT_PROJ.format(layer=layer)).dtype != "F64":
             return self.float32_model.attention(layer).to(self.dtype)
         width = self.source.width
         weight, bias = torch.empty(3 * width, width, dtype=self.dtype), torch.empty(3 * width, dtype=self.dtype)

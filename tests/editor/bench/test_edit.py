@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from editor.bench.edit import FOX, PROFILE, PROMPTS, run_usual_way
 from editor.bench.synthetic_checkpoints import CONFIG, SD1, SDXL, write_single_file
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint
-from editor.checkpoints.key_mapping import TOKENS
+from editor.checkpoints.key_mapping import TOKEN_EMBEDDING
 from editor.methods.config import MethodConfig
 from editor.methods.default import edit_encoder
 from editor.prompts import PromptBuilder
@@ -39,7 +39,7 @@ def test_unread_tensors_take_no_disk_space(tmp_path: Path) -> None:
         assert (encoder.layers, encoder.width) == (2, 64)
         assert encoder.tensor(OUT_PROJ.format(layer=0)).std() > 0.1
         assert encoder.tensor(OUT_PROJ.format(layer=1)).std() == 0, "a hole"
-        assert encoder.rows(TOKENS, torch.tensor([49407])).std() > 0
+        assert encoder.read_rows(TOKEN_EMBEDDING, torch.tensor([49407])).std() > 0
 
 
 def test_concept_is_edited_with_eight_prompts(builder: PromptBuilder) -> None:

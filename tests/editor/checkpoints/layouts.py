@@ -1,4 +1,4 @@
-"""Random text encoders of true width, and the files that each layout keeps them in, written without the code under test."""
+"""Random text encoders of the true width, and the files of each layout, written without the code under test."""
 
 import json
 import struct
@@ -11,13 +11,13 @@ from torch import Tensor
 VOCABULARY, CONTEXT = 49408, 77
 WIDTHS = {"clip_l": (768, 3072), "clip_h": (1024, 4096), "clip_g": (1280, 5120)}
 PROMPTS = ["a photo of a fox in the snow", "", "two foxes, at night, in the style of someone"]
-"""Their tokens and the padding are the only rows that are not zero, so that files stay sparse."""
+"""Only the embedding rows of their tokens and of the padding are not zero, so that files stay sparse."""
 NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.uint8: "U8"}
 Tensors = dict[str, Tensor]
 
 
-def planted(kind: str, ids: Tensor, dtype: torch.dtype, layers: int = 1, seed: int = 0) -> Tensors:
-    """An encoder's tensors by canonical name; only rows ``ids`` of the token embedding are not zero."""
+def random_encoder(kind: str, ids: Tensor, dtype: torch.dtype, layers: int = 1, seed: int = 0) -> Tensors:
+    """Return an encoder's tensors by canonical name. Only rows ``ids`` of the token embedding are not zero."""
     width, mlp = WIDTHS[kind]
     generator = torch.Generator().manual_seed(seed)
 
@@ -46,18 +46,18 @@ def without_projection(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name != "text_projection.weight"}
 
 
-def behind(prefix: str, tensors: Tensors) -> Tensors:
+def add_prefix(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def flat(tensors: Tensors) -> Tensors:
-    """As transformers 5 and the oldest single files name them."""
+def remove_prefix(tensors: Tensors) -> Tensors:
+    """Rename tensors as transformers 5 and the oldest single files do."""
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
 
 
-def openclip(tensors: Tensors) -> Tensors:
-    """OpenCLIP's own layout: ``Attention.in_proj_weight`` is ``cat([q, k, v])``; ``x @ text_projection``."""
-    flat_names = flat(tensors)
+def to_openclip(tensors: Tensors) -> Tensors:
+    """Convert to OpenCLIP's layout: ``Attention.in_proj_weight`` is ``cat([q, k, v])``; ``x @ text_projection``."""
+    flat_names = remove_prefix(tensors)
     layers = sum(name.endswith("layer_norm1.bias") for name in flat_names)
     out = {
         "token_embedding.weight": flat_names["embeddings.token_embedding.weight"],
@@ -80,8 +80,8 @@ def openclip(tensors: Tensors) -> Tensors:
     return out
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
-    """A safetensors file whose zero rows take no room on disk."""
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a safetensors file whose zero rows take no space on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header: dict[str, object] = {"__metadata__": dict(metadata or {"format": "pt"})}
     end = 0
@@ -105,8 +105,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     return path
 
 
-def config(kind: str, layers: int = 1, projected: bool = False) -> dict[str, object]:
-    """The ``config.json`` that diffusers' folders have."""
+def encoder_config(kind: str, layers: int = 1, projected: bool = False) -> dict[str, object]:
+    """Return the contents of ``config.json`` in a diffusers folder."""
     width, mlp = WIDTHS[kind]
     return {
         "architectures": ["CLIPTextModelWithProjection" if projected else "CLIPTextModel"],
@@ -120,6 +120,6 @@ def config(kind: str, layers: int = 1, projected: bool = False) -> dict[str, obj
         "max_position_embeddings": CONTEXT,
         "vocab_size": VOCABULARY,
         "bos_token_id": 0,
-        "eos_token_id": 2,  # as the published ones have it, which is wrong
+        "eos_token_id": 2,  # wrong, but so in the published configurations
         "projection_dim": width,
     }

@@ -1,4 +1,4 @@
-"""Every family and layout at true width: the keys read from the file equal what transformers computes."""
+"""Every family and layout at the true width: the keys computed from the file match transformers."""
 
 import json
 from collections.abc import Callable
@@ -21,25 +21,25 @@ from tests.editor.checkpoints.layouts import (
     PROMPTS,
     VOCABULARY,
     Tensors,
-    behind,
-    config,
-    flat,
-    openclip,
-    planted,
+    add_prefix,
+    encoder_config,
+    random_encoder,
+    remove_prefix,
+    to_openclip,
     without_projection,
-    write,
+    write_safetensors,
 )
 
 PADS = {"clip_l": "<|endoftext|>", "clip_h": "!", "clip_g": "!"}
 T5 = {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(4, 4, dtype=torch.uint8)}
-"""Quantised, which is no concern of an edit."""
+"""A quantised tensor, which an edit does not read."""
 BACKBONE = {"unet": torch.zeros(3)}
 IDS = {"position_ids": torch.arange(77)[None]}
 
 
 @pytest.fixture(scope="module")
 def ids() -> dict[str, Tensor]:
-    """Token ids of the prompts as each encoder's pipeline pads them."""
+    """Token ids of the prompts, padded as each encoder's pipeline pads them."""
     merges = read_merges()
     entries, encoded = build_vocabulary(merges), {}
     for kind, pad in PADS.items():
@@ -48,8 +48,8 @@ def ids() -> dict[str, Tensor]:
     return encoded
 
 
-class FewRows(nn.Module):
-    """An embedding in the dtype of the file, looked up in float64."""
+class Float64Embedding(nn.Module):
+    """An embedding that is stored in the dtype of the file and returns float64."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -59,34 +59,34 @@ class FewRows(nn.Module):
         return self.weight.detach()[ids].double()
 
 
-def true_keys(kind: str, tensors: Tensors, ids: Tensor) -> Tensor:
-    """What enters ``out_proj`` of the first layer in transformers, in float64."""
-    settings: Any = config(kind) | {"vocab_size": 1, "attn_implementation": "sdpa"}  # eager rounds to float32
+def transformers_keys(kind: str, tensors: Tensors, ids: Tensor) -> Tensor:
+    """Return the inputs of ``out_proj`` in the first layer of transformers, in float64."""
+    settings: Any = encoder_config(kind) | {"vocab_size": 1, "attn_implementation": "sdpa"}  # eager rounds to float32
     module = CLIPTextModel(CLIPTextConfig(**settings)).double().eval()
-    weights = {name: tensor.double() for name, tensor in flat(without_projection(tensors)).items()}
+    weights = {name: tensor.double() for name, tensor in remove_prefix(without_projection(tensors)).items()}
     del weights["embeddings.token_embedding.weight"]
     module.load_state_dict(weights, strict=False)
-    module.embeddings.token_embedding = FewRows(tensors["text_model.embeddings.token_embedding.weight"])
-    seen: list[Tensor] = []
-    module.encoder.layers[0].self_attn.out_proj.register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    module.embeddings.token_embedding = Float64Embedding(tensors["text_model.embeddings.token_embedding.weight"])
+    captured: list[Tensor] = []
+    module.encoder.layers[0].self_attn.out_proj.register_forward_hook(lambda m, args, out: captured.append(args[0]))
     with torch.no_grad():
         module(ids)
-    return seen[0]
+    return captured[0]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layout: what it writes from the planted encoders, and what opening it must find."""
+    """A layout: how it is written from random encoders, and what opening it must return."""
 
     make: Callable[[Path, list[Tensors]], Path]
     kinds: tuple[str, ...]
     family: str
     components: tuple[str, ...]
-    second: tuple[str, ...] = ()
+    unedited: tuple[str, ...] = ()
 
 
 def pipeline(name: str, kinds: tuple[str, ...], t5: str = "") -> Callable[[Path, list[Tensors]], Path]:
-    """A diffusers folder."""
+    """Write a diffusers folder."""
     projected = name in {"StableDiffusionXLPipeline", "StableDiffusion3Pipeline"}
 
     def make(root: Path, encoders: list[Tensors]) -> Path:
@@ -95,8 +95,10 @@ def pipeline(name: str, kinds: tuple[str, ...], t5: str = "") -> Callable[[Path,
             with_projection = projected and not (component == "text_encoder" and "XL" in name)
             index[component] = ["transformers", "CLIPTextModel"]
             folder = root / component
-            write(folder / "model.safetensors", tensors if with_projection else flat(without_projection(tensors)))
-            (folder / "config.json").write_text(json.dumps(config(kind, projected=with_projection)))
+            write_safetensors(
+                folder / "model.safetensors", tensors if with_projection else remove_prefix(without_projection(tensors))
+            )
+            (folder / "config.json").write_text(json.dumps(encoder_config(kind, projected=with_projection)))
         if t5:
             index[t5] = ["transformers", "T5EncoderModel"]
             (root / t5).mkdir()
@@ -108,44 +110,44 @@ def pipeline(name: str, kinds: tuple[str, ...], t5: str = "") -> Callable[[Path,
 
 
 def single(*parts: Callable[[list[Tensors]], Tensors], name: str = "model.safetensors") -> Callable[..., Path]:
-    """A single file of several parts."""
+    """Write a single file that contains several parts."""
 
     def make(root: Path, encoders: list[Tensors]) -> Path:
-        return write(root / name, {key: t for part in parts for key, t in part(encoders).items()})
+        return write_safetensors(root / name, {key: t for part in parts for key, t in part(encoders).items()})
 
     return make
 
 
-def sdxl_second(encoders: list[Tensors]) -> Tensors:
-    return behind("conditioner.embedders.1.model.", openclip(encoders[1]))
+def sdxl_second_encoder(encoders: list[Tensors]) -> Tensors:
+    return add_prefix("conditioner.embedders.1.model.", to_openclip(encoders[1]))
 
 
-def clip_l_inside(encoders: list[Tensors]) -> Tensors:
-    return behind("text_encoders.clip_l.transformer.", without_projection(encoders[0]))
+def single_file_clip_l(encoders: list[Tensors]) -> Tensors:
+    return add_prefix("text_encoders.clip_l.transformer.", without_projection(encoders[0]))
 
 
 def sd3(encoders: list[Tensors]) -> Tensors:
-    second = behind("text_encoders.clip_g.transformer.", encoders[1])
-    return clip_l_inside(encoders) | second | behind("text_encoders.t5xxl.transformer.", T5)
+    second = add_prefix("text_encoders.clip_g.transformer.", encoders[1])
+    return single_file_clip_l(encoders) | second | add_prefix("text_encoders.t5xxl.transformer.", T5)
 
 
 def clip_model_folder(root: Path, encoders: list[Tensors]) -> Path:
-    """A whole ``CLIPModel``: its text tower is what counts."""
+    """Write a whole ``CLIPModel``, of which only the text encoder is read."""
     vision = {"vision_model.embeddings.class_embedding": torch.zeros(8), "visual_projection.weight": torch.zeros(8, 8)}
-    write(root / "model.safetensors", encoders[0] | vision)
-    text = config("clip_h")
+    write_safetensors(root / "model.safetensors", encoders[0] | vision)
+    text = encoder_config("clip_h")
     (root / "config.json").write_text(json.dumps({"model_type": "clip", "text_config": text, "projection_dim": 1024}))
     return root
 
 
 def comfy(*names: str) -> Callable[[Path, list[Tensors]], Path]:
-    """ComfyUI's files side by side."""
+    """Write ComfyUI's files into one folder."""
 
     def make(root: Path, encoders: list[Tensors]) -> Path:
         for name, tensors in zip(("clip_l", "clip_g"), encoders, strict=False):
-            write(root / f"{name}.safetensors", tensors)
+            write_safetensors(root / f"{name}.safetensors", tensors)
         for name in names:
-            write(root / f"{name}.safetensors", T5)
+            write_safetensors(root / f"{name}.safetensors", T5)
         return root
 
     return make
@@ -166,34 +168,34 @@ CASES = {
     ),
     "diffusers FLUX": Case(pipeline("FluxPipeline", L, "text_encoder_2"), L, "flux", ONE, ("text_encoder_2",)),
     "single SD1": Case(
-        single(lambda e: behind("cond_stage_model.transformer.", without_projection(e[0])), lambda e: BACKBONE),
+        single(lambda e: add_prefix("cond_stage_model.transformer.", without_projection(e[0])), lambda e: BACKBONE),
         L, "stable-diffusion-1", ONE,
     ),
     "single SD1, older": Case(
-        single(lambda e: behind("cond_stage_model.transformer.", flat(without_projection(e[0])))),
+        single(lambda e: add_prefix("cond_stage_model.transformer.", remove_prefix(without_projection(e[0])))),
         L, "stable-diffusion-1", ONE,
     ),
     "single SD2": Case(
-        single(lambda e: behind("cond_stage_model.model.", openclip(e[0]))), H, "stable-diffusion-2", ONE
+        single(lambda e: add_prefix("cond_stage_model.model.", to_openclip(e[0]))), H, "stable-diffusion-2", ONE
     ),
     "single SDXL": Case(
-        single(lambda e: behind("conditioner.embedders.0.transformer.", without_projection(e[0])), sdxl_second),
+        single(lambda e: add_prefix("conditioner.embedders.0.transformer.", without_projection(e[0])), sdxl_second_encoder),
         LG, "sdxl", TWO,
     ),
     "single SDXL refiner": Case(
-        single(lambda e: behind("conditioner.embedders.0.model.", openclip(e[0]))),
+        single(lambda e: add_prefix("conditioner.embedders.0.model.", to_openclip(e[0]))),
         ("clip_g",), "sdxl", ("text_encoder_2",),
     ),
     "single SD3": Case(single(sd3), LG, "sd3", TWO, ("text_encoder_3",)),
     "single FLUX": Case(
         single(
-            clip_l_inside,
-            lambda e: behind("text_encoders.t5xxl.transformer.", T5),
+            single_file_clip_l,
+            lambda e: add_prefix("text_encoders.t5xxl.transformer.", T5),
             lambda e: {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": torch.zeros(2)},
         ),
         L, "flux", ONE, ("text_encoder_2",),
     ),
-    "OpenCLIP": Case(single(lambda e: openclip(e[0]) | {"visual.proj": torch.zeros(2)}), H, "clip", ONE),
+    "OpenCLIP": Case(single(lambda e: to_openclip(e[0]) | {"visual.proj": torch.zeros(2)}), H, "clip", ONE),
     "CLIPModel folder": Case(clip_model_folder, H, "clip", ONE),
     "ComfyUI, SD3": Case(comfy("t5xxl_fp16"), LG, "sd3", TWO, ("t5xxl_fp16",)),
     "ComfyUI, SDXL": Case(comfy(), LG, "sdxl", TWO),
@@ -204,75 +206,75 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 @pytest.fixture(scope="module")
-def plant(ids: dict[str, Tensor]) -> Callable[[str, torch.dtype], tuple[Tensors, Tensor]]:
-    """Encoders and their true keys, each made once."""
+def build_encoder(ids: dict[str, Tensor]) -> Callable[[str, torch.dtype], tuple[Tensors, Tensor]]:
+    """Random encoders and their true keys, each built once."""
     known: dict[tuple[str, torch.dtype], tuple[Tensors, Tensor]] = {}
 
     def make(kind: str, dtype: torch.dtype) -> tuple[Tensors, Tensor]:
         if (kind, dtype) not in known:
-            tensors = planted(kind, ids[kind], dtype)
-            known[kind, dtype] = tensors, true_keys(kind, tensors, ids[kind])
+            tensors = random_encoder(kind, ids[kind], dtype)
+            known[kind, dtype] = tensors, transformers_keys(kind, tensors, ids[kind])
         return known[kind, dtype]
 
     return make
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_keys_are_those_of_transformers(name: str, plant: Any, ids: dict[str, Tensor], tmp_path: Path) -> None:
+def test_keys_match_transformers(name: str, build_encoder: Any, ids: dict[str, Tensor], tmp_path: Path) -> None:
     case = CASES[name]
     dtype = DTYPES[sorted(CASES).index(name) % 3]
     dtype = torch.float16 if "clip_g" in case.kinds and dtype is torch.float32 else dtype
-    made = [plant(kind, dtype) for kind in case.kinds]
+    made = [build_encoder(kind, dtype) for kind in case.kinds]
     checkpoint = open_checkpoint(case.make(tmp_path, [tensors for tensors, _ in made]))
     assert checkpoint.family == case.family
     assert tuple(encoder.component for encoder in checkpoint.encoders) == case.components
-    assert tuple(way.component for way in checkpoint.unedited_encoders) == case.second
+    assert tuple(encoder.component for encoder in checkpoint.unedited_encoders) == case.unedited
     for encoder, kind, (tensors, keys) in zip(checkpoint.encoders, case.kinds, made, strict=True):
         assert (encoder.width, encoder.heads, encoder.layers) == (keys.shape[-1], keys.shape[-1] // 64, 1)
         assert encoder.activation == ("quick_gelu" if kind == "clip_l" else "gelu")
         assert encoder.tensor(OUT_PROJ.format(layer=0)).dtype is dtype
-        tower = LazyCLIPTextModel(encoder).in_float64()
-        states = tower.hidden_states_before(
+        lazy_model = LazyCLIPTextModel(encoder).in_float64()
+        states = lazy_model.hidden_states_before(
             torch.tensor(open_tokenizer(encoder)(PROMPTS, padding="max_length")["input_ids"]), 0
         )
-        read = tower.attention(0).keys(states, all_positions(states.index))
+        read = lazy_model.attention(0).keys(states, all_positions(states.index))
         torch.testing.assert_close(read.reshape(keys.shape), keys, atol=1e-12, rtol=1e-10)
-        for canonical in encoder.places:
+        for canonical in encoder.locations:
             if "token_embedding" not in canonical:
                 assert torch.equal(encoder.tensor(canonical), tensors[canonical]), canonical
 
 
-def test_diffusers_reads_the_same_from_sdxl(plant: Any, tmp_path: Path) -> None:
-    """Their converter and ours agree on every tensor; the test's own layouts are held to it as well."""
+def test_tensors_match_the_diffusers_converter_for_sdxl(build_encoder: Any, tmp_path: Path) -> None:
+    """Our tensors match those of diffusers' converter, which also checks the layouts that this test writes."""
     case = CASES["single SDXL"]
-    path = case.make(tmp_path, [plant(kind, torch.float16)[0] for kind in case.kinds])
+    path = case.make(tmp_path, [build_encoder(kind, torch.float16)[0] for kind in case.kinds])
     first, second = open_checkpoint(path).encoders
     stored = load_file(path)
     theirs = diffusers_reader.convert_ldm_clip_checkpoint(stored)
-    assert theirs.keys() == first.places.keys()
+    assert theirs.keys() == first.locations.keys()
     assert all(torch.equal(first.tensor(name), tensor) for name, tensor in theirs.items())
-    settings: Any = config("clip_g", projected=True) | {"vocab_size": 1}
+    settings: Any = encoder_config("clip_g", projected=True) | {"vocab_size": 1}
     module = CLIPTextModelWithProjection(CLIPTextConfig(**settings))
     theirs = diffusers_reader.convert_open_clip_checkpoint(module, stored, prefix="conditioner.embedders.1.model.")
-    assert theirs.keys() == second.places.keys()
+    assert theirs.keys() == second.locations.keys()
     assert all(torch.equal(second.tensor(name), tensor) for name, tensor in theirs.items())
 
 
-def test_digests_are_the_same_in_every_layout(plant: Any, tmp_path: Path) -> None:
-    tensors, _ = plant("clip_h", torch.bfloat16)
+def test_digest_does_not_depend_on_the_layout(build_encoder: Any, tmp_path: Path) -> None:
+    tensors, _ = build_encoder("clip_h", torch.bfloat16)
     made = [CASES[name].make(tmp_path / name.replace(" ", "-"), [tensors]) for name in ("single SD2", "diffusers SD2")]
     one, other = (open_checkpoint(path).encoders[0] for path in made)
-    names = [name for name in other.places if name != "text_projection.weight"]
+    names = [name for name in other.locations if name != "text_projection.weight"]
     assert one.digest(names) == other.digest(reversed(names))
     assert one.digest(names[:3]) != one.digest(names[:4])
 
 
-def test_the_module_computes_what_transformers_does(ids: dict[str, Tensor], tmp_path: Path) -> None:
-    """Two layers, so that activation and depth count; the projection, which is stored transposed, too."""
-    tensors = planted("clip_h", ids["clip_h"], torch.float16, layers=2)
-    path = write(tmp_path / "sd2.safetensors", behind("cond_stage_model.model.", openclip(tensors)))
-    ours = load_module(opened(path).encoders[0], projected=True)
-    settings: Any = config("clip_h", layers=2, projected=True) | {"eos_token_id": 49407}
+def test_loaded_module_matches_transformers(ids: dict[str, Tensor], tmp_path: Path) -> None:
+    """Two layers, so that activation and depth matter, and the projection, which is stored transposed."""
+    tensors = random_encoder("clip_h", ids["clip_h"], torch.float16, layers=2)
+    path = write_safetensors(tmp_path / "sd2.safetensors", add_prefix("cond_stage_model.model.", to_openclip(tensors)))
+    ours = load_module(open_and_check(path).encoders[0], projected=True)
+    settings: Any = encoder_config("clip_h", layers=2, projected=True) | {"eos_token_id": 49407}
     theirs = CLIPTextModelWithProjection(CLIPTextConfig(**settings)).eval()
     theirs.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     with torch.no_grad():
@@ -281,7 +283,7 @@ def test_the_module_computes_what_transformers_does(ids: dict[str, Tensor], tmp_
     torch.testing.assert_close(mine.text_embeds, reference.text_embeds, atol=0, rtol=0)
 
 
-def opened(path: Path) -> Checkpoint:
+def open_and_check(path: Path) -> Checkpoint:
     checkpoint = open_checkpoint(path)
-    assert all(encoder.vocabulary == VOCABULARY for encoder in checkpoint.encoders)
+    assert all(encoder.vocabulary_size == VOCABULARY for encoder in checkpoint.encoders)
     return checkpoint

@@ -1,4 +1,4 @@
-"""Where files may lie: links, shards, variants; and which weights can't be edited."""
+"""Which files a model may consist of: links, shards, variants; and which weights can't be edited."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from editor.checkpoints import OUT_PROJ, TextEncoder, open_checkpoint, weight_files
-from editor.checkpoints.key_mapping import TOKENS
+from editor.checkpoints.key_mapping import TOKEN_EMBEDDING
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import CheckpointError
 
@@ -20,11 +20,11 @@ WEIGHTS = Path("text_encoder") / "model.safetensors"
 
 @pytest.fixture
 def model(model_dir: Path, tmp_path: Path) -> Path:
-    """The tiny model, to be damaged."""
+    """A copy of the tiny model, for tests that damage it."""
     return Path(shutil.copytree(model_dir, tmp_path / "outer" / "model"))
 
 
-def expect_refusal(path: Path, match: str) -> None:
+def assert_rejected(path: Path, match: str) -> None:
     with pytest.raises(CheckpointError, match=match) as caught:
         open_checkpoint(path)
     assert caught.value.field == "model"
@@ -32,28 +32,28 @@ def expect_refusal(path: Path, match: str) -> None:
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, Path("text_encoder") / "config.json"])
-def test_a_link_out_of_the_folder_is_refused(model: Path, name: Path) -> None:
+def test_link_out_of_the_folder_is_rejected(model: Path, name: Path) -> None:
     moved = (model / name).rename(model.parent / name.name)
     (model / name).symlink_to(moved)
-    expect_refusal(model, "link out of the model's folder")
+    assert_rejected(model, "link out of the model's folder")
 
 
-def test_a_folder_that_is_a_link_out_is_refused(model: Path) -> None:
+def test_folder_link_out_of_the_model_is_rejected(model: Path) -> None:
     moved = (model / "text_encoder").rename(model.parent / "elsewhere")
     (model / "text_encoder").symlink_to(moved)
-    expect_refusal(model, "link out of the model's folder")
+    assert_rejected(model, "link out of the model's folder")
 
 
-def test_links_in_a_circle_are_refused(model: Path) -> None:
+def test_circular_links_are_rejected(model: Path) -> None:
     (model / WEIGHTS).unlink()
     (model / WEIGHTS).symlink_to("model.safetensors")
-    expect_refusal(model, "missing")
+    assert_rejected(model, "does not exist")
     (model / "text_encoder" / "config.json").unlink()
     (model / "text_encoder" / "config.json").symlink_to("config.json")
-    expect_refusal(model, "link out of")
+    assert_rejected(model, "link out of")
 
 
-def test_links_within_the_folder_and_the_folder_named_by_a_link_are_fine(model: Path) -> None:
+def test_links_within_and_to_the_folder_are_allowed(model: Path) -> None:
     (model / WEIGHTS).rename(model / "shared.safetensors")
     (model / WEIGHTS).symlink_to("../shared.safetensors")
     alias = model.parent / "alias"
@@ -61,8 +61,8 @@ def test_links_within_the_folder_and_the_folder_named_by_a_link_are_fine(model: 
     assert open_checkpoint(alias).encoders[0].tensor(OUT).isfinite().all()
 
 
-def hub_cache(model: Path, blobs: Path) -> Path:
-    """The snapshot of a hub cache that keeps its files in ``blobs``."""
+def build_hub_cache(model: Path, blobs: Path) -> Path:
+    """Move the model into a hub cache with its files in ``blobs``, and return the snapshot."""
     snapshot = model.parent / "models--someone--model" / "snapshots" / "0123abc"
     blobs.mkdir(parents=True)
     for number, path in enumerate(path for path in sorted(model.rglob("*")) if path.is_file()):
@@ -72,17 +72,17 @@ def hub_cache(model: Path, blobs: Path) -> Path:
     return snapshot
 
 
-def test_a_hub_caches_snapshot_may_link_to_its_blobs(model: Path) -> None:
-    snapshot = hub_cache(model, model.parent / "models--someone--model" / "blobs")
+def test_hub_cache_snapshot_may_link_to_its_blobs(model: Path) -> None:
+    snapshot = build_hub_cache(model, model.parent / "models--someone--model" / "blobs")
     assert open_tokenizer(open_checkpoint(snapshot).encoders[0])("fox")["input_ids"]
 
 
-def test_a_hub_caches_snapshot_may_not_link_to_another_models(model: Path) -> None:
-    expect_refusal(hub_cache(model, model.parent / "models--another--model" / "blobs"), "link out of")
+def test_hub_cache_snapshot_may_not_link_to_blobs_of_another_model(model: Path) -> None:
+    assert_rejected(build_hub_cache(model, model.parent / "models--another--model" / "blobs"), "link out of")
 
 
-def shard(model: Path, weight_map: dict[str, str] | None = None) -> Path:
-    """Split the weights in two files with an index."""
+def split_into_shards(model: Path, weight_map: dict[str, str] | None = None) -> Path:
+    """Split the weights into two files with an index."""
     folder, tensors = model / "text_encoder", load_file(model / WEIGHTS)
     halves: dict[str, dict[str, Any]] = {"model-00001-of-00002.safetensors": {}, "model-00002-of-00002.safetensors": {}}
     for number, (name, tensor) in enumerate(tensors.items()):
@@ -95,65 +95,65 @@ def shard(model: Path, weight_map: dict[str, str] | None = None) -> Path:
     return model
 
 
-def test_shards_are_one_encoder(model: Path, source: TextEncoder) -> None:
-    encoder = open_checkpoint(shard(model)).encoders[0]
-    assert len({place.file.path for place in encoder.places.values()}) == 2
-    assert encoder.digest(encoder.places) == source.digest(source.places)
+def test_shards_open_as_one_encoder(model: Path, source: TextEncoder) -> None:
+    encoder = open_checkpoint(split_into_shards(model)).encoders[0]
+    assert len({place.file.path for place in encoder.locations.values()}) == 2
+    assert encoder.digest(encoder.locations) == source.digest(source.locations)
     assert encoder.file_of(OUT).name.startswith("model-0000")
 
 
 @pytest.mark.parametrize(
     "name", ["../model.safetensors", "/etc/model.safetensors", "sub/model.safetensors", "model.bin", 7]
 )
-def test_an_index_that_leads_elsewhere_is_refused(model: Path, name: Any) -> None:
-    expect_refusal(shard(model, {"x": name}), "index.json names")
+def test_index_with_files_outside_its_folder_is_rejected(model: Path, name: Any) -> None:
+    assert_rejected(split_into_shards(model, {"x": name}), "index.json lists")
 
 
-def test_a_missing_shard_is_refused(model: Path) -> None:
-    (shard(model) / "text_encoder" / "model-00002-of-00002.safetensors").unlink()
-    expect_refusal(model, "can't be read")
+def test_missing_shard_is_rejected(model: Path) -> None:
+    (split_into_shards(model) / "text_encoder" / "model-00002-of-00002.safetensors").unlink()
+    assert_rejected(model, "can't be read")
 
 
 @pytest.mark.parametrize("variant", ["model.fp16.safetensors", "model.non_ema.safetensors"])
-def test_a_variant_is_read_where_the_plain_file_is_missing(model: Path, variant: str, source: TextEncoder) -> None:
+def test_variant_is_read_if_the_plain_file_is_missing(model: Path, variant: str, source: TextEncoder) -> None:
     (model / WEIGHTS).rename(model / "text_encoder" / variant)
     encoder = open_checkpoint(model).encoders[0]
     assert encoder.file_of(OUT).name == variant
     assert torch.equal(encoder.tensor(OUT), source.tensor(OUT))
 
 
-def test_the_plain_file_goes_before_a_variant(model: Path) -> None:
+def test_plain_file_takes_precedence_over_a_variant(model: Path) -> None:
     shutil.copy(model / WEIGHTS, model / "text_encoder" / "model.fp16.safetensors")
     assert open_checkpoint(model).encoders[0].file_of(OUT).name == "model.safetensors"
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.uint8])
-@pytest.mark.parametrize("name", [OUT, TOKENS])
-def test_quantised_weights_that_an_edit_needs_are_refused(model: Path, dtype: torch.dtype, name: str) -> None:
+@pytest.mark.parametrize("name", [OUT, TOKEN_EMBEDDING])
+def test_quantised_edit_inputs_are_rejected(model: Path, dtype: torch.dtype, name: str) -> None:
     tensors = load_file(model / WEIGHTS)
     stored = name.removeprefix("text_model.")
     tensors[stored] = tensors[stored].to(dtype)
     save_file(tensors, model / WEIGHTS)
-    expect_refusal(model, "quantised")
+    assert_rejected(model, "quantised")
 
 
 @pytest.mark.parametrize(
     "beside", [".weight.absmax", ".weight.quant_state.bitsandbytes__nf4", ".weight_scale", ".scale_weight", ".SCB"]
 )
-def test_weights_with_scales_beside_them_are_refused(model: Path, beside: str) -> None:
+def test_weights_with_quantisation_scales_are_rejected(model: Path, beside: str) -> None:
     tensors = load_file(model / WEIGHTS)
     stem = OUT.removeprefix("text_model.").removesuffix(".weight")
     save_file(tensors | {stem + beside: torch.ones(1)}, model / WEIGHTS)
-    expect_refusal(model, "quantised")
+    assert_rejected(model, "quantised")
 
 
-def test_a_configuration_that_says_quantised_is_refused(model: Path) -> None:
+def test_configuration_with_quantization_is_rejected(model: Path) -> None:
     path = model / "text_encoder" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": {"load_in_8bit": True}}))
-    expect_refusal(model, "quantised")
+    assert_rejected(model, "quantised")
 
 
-def test_what_an_edit_does_not_need_may_be_quantised(model: Path) -> None:
+def test_tensors_that_an_edit_does_not_read_may_be_quantised(model: Path) -> None:
     tensors = load_file(model / WEIGHTS)
     tensors["encoder.layers.2.mlp.fc1.weight"] = tensors["encoder.layers.2.mlp.fc1.weight"].to(torch.float8_e4m3fn)
     save_file(tensors, model / WEIGHTS)
@@ -171,44 +171,44 @@ def test_what_an_edit_does_not_need_may_be_quantised(model: Path) -> None:
         (["a", "b", "c", "d", "e", "f"], "a, b, c, d, e, ..."),
     ],
 )
-def test_an_unknown_layout_is_refused_by_what_was_found(tmp_path: Path, names: list[str], says: str) -> None:
+def test_unknown_layout_is_rejected_with_its_tensor_names(tmp_path: Path, names: list[str], says: str) -> None:
     path = tmp_path / "model.safetensors"
     save_file({name: torch.zeros(2) for name in names}, path)
-    expect_refusal(path, says)
-    expect_refusal(tmp_path, says)
+    assert_rejected(path, says)
+    assert_rejected(tmp_path, says)
 
 
-def test_a_lone_encoder_of_another_vocabulary_is_refused(model: Path) -> None:
-    expect_refusal(model / WEIGHTS, "another make")
+def test_single_file_with_another_vocabulary_is_rejected(model: Path) -> None:
+    assert_rejected(model / WEIGHTS, "unsupported text encoder")
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    expect_refusal(tmp_path / "missing", "missing")
-    expect_refusal(tmp_path, "holds nothing")
+def test_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
+    assert_rejected(tmp_path / "missing", "does not exist")
+    assert_rejected(tmp_path, "it has no files")
     (tmp_path / "notes.txt").touch()
-    expect_refusal(tmp_path, r"notes\.txt")
+    assert_rejected(tmp_path, r"notes\.txt")
 
 
 @pytest.mark.parametrize("pipeline", ["PixArtAlphaPipeline", "Flux2Pipeline", "KolorsPipeline"])
-def test_other_pipelines_are_refused_by_name(model: Path, pipeline: str) -> None:
+def test_unsupported_pipeline_is_rejected_by_name(model: Path, pipeline: str) -> None:
     (model / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
-    expect_refusal(model, pipeline)
+    assert_rejected(model, pipeline)
 
 
-def test_a_tensor_that_is_missing_is_refused(model: Path) -> None:
+def test_missing_tensor_is_rejected(model: Path) -> None:
     tensors = load_file(model / WEIGHTS)
     del tensors["encoder.layers.1.self_attn.k_proj.bias"]
     save_file(tensors, model / WEIGHTS)
-    expect_refusal(model, "not all tensors")
+    assert_rejected(model, "lacks tensors")
 
 
-def test_a_tensor_of_another_shape_is_refused(model: Path) -> None:
+def test_tensor_of_another_shape_is_rejected(model: Path) -> None:
     tensors = load_file(model / WEIGHTS)
     tensors["encoder.layers.0.self_attn.k_proj.weight"] = torch.zeros(64, 32)
     save_file(tensors, model / WEIGHTS)
-    expect_refusal(model, "does not fit")
+    assert_rejected(model, "does not fit")
 
 
-def test_weight_files_of_a_single_file(model: Path) -> None:
+def test_weight_files_of_a_file_and_of_a_folder(model: Path) -> None:
     assert weight_files(model / WEIGHTS) == {"model.safetensors": model / WEIGHTS}
     assert weight_files(model) == {WEIGHTS.as_posix(): model / WEIGHTS}

@@ -1,4 +1,4 @@
-"""Headers: what real files have is read as safetensors reads it; what is damaged is refused before a tensor is read."""
+"""Headers of real files are read as safetensors reads them; damaged ones are rejected before a tensor is read."""
 
 import json
 import struct
@@ -33,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def with_header(path: Path, header: object, body: bytes = bytes(16)) -> Path:
+def write_header(path: Path, header: object, body: bytes = bytes(16)) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
     return path
@@ -43,7 +43,7 @@ def entry(start: int = 0, end: int = 16, shape: Any = (4,), dtype: Any = "F32") 
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
 
 
-def test_a_layout_says_what_safetensors_says(file: Path) -> None:
+def test_layout_matches_safetensors(file: Path) -> None:
     layout = read_layout(file)
     assert layout.metadata == {"format": "pt"}
     with safe_open(file, "pt") as reader:
@@ -54,26 +54,26 @@ def test_a_layout_says_what_safetensors_says(file: Path) -> None:
     assert sum(span.size for span in layout.spans.values()) == sum(t.nbytes for t in TENSORS.values())
 
 
-def test_reads_are_those_of_safetensors(file: Path) -> None:
+def test_tensors_match_safetensors(file: Path) -> None:
     tensors = TensorFile(file)
     for name in ("b", "a", "empty", "scalar"):
         assert torch.equal(tensors.read(name), TENSORS[name])
-        assert b"".join(tensors.pieces(name)) == TENSORS[name].reshape(-1).view(torch.uint8).numpy().tobytes()
+        assert b"".join(tensors.read_chunks(name)) == TENSORS[name].reshape(-1).view(torch.uint8).numpy().tobytes()
     assert torch.equal(tensors.read("b", 1, 3), TENSORS["b"][1:])
-    assert torch.equal(tensors.rows("b", torch.tensor([1, 0, 1]), 1), TENSORS["b"][[2, 1, 2]])
-    assert tensors.rows("b", torch.tensor([], dtype=torch.long)).shape == (0, 4)
+    assert torch.equal(tensors.read_rows("b", torch.tensor([1, 0, 1]), 1), TENSORS["b"][[2, 1, 2]])
+    assert tensors.read_rows("b", torch.tensor([], dtype=torch.long)).shape == (0, 4)
     for name in TENSORS:
         tensors.expect(name)  # changes nothing
     for ids in ([3], [-1], [0, 2]):
         with pytest.raises(CheckpointError, match="rows"):
-            tensors.rows("b", torch.tensor(ids), 1)
+            tensors.read_rows("b", torch.tensor(ids), 1)
     with pytest.raises(CheckpointError, match="I64"):
         tensors.read("ids")
     with pytest.raises(CheckpointError, match="no tensor"):
         tensors.read("c")
 
 
-def test_names_may_hold_anything(tmp_path: Path) -> None:
+def test_tensor_names_may_contain_any_character(tmp_path: Path) -> None:
     names = ["a:b", '"', "\\u0078", "ü", "", "dtype", "__metadata"]
     tensors = {name: torch.full((1,), float(i)) for i, name in enumerate(names)}
     save_file(tensors, tmp_path / "x.safetensors", metadata={"k:": "v:"})
@@ -81,13 +81,13 @@ def test_names_may_hold_anything(tmp_path: Path) -> None:
     assert {name: float(file.read(name)) for name in file.layout.spans} == {n: float(i) for i, n in enumerate(names)}
 
 
-def test_every_dtype_of_the_format_is_known() -> None:
+def test_dtype_sizes_match_torch() -> None:
     sizes = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
     assert {name: dtype.itemsize for name, dtype in DTYPES.items()} == sizes
     assert all(DTYPE_BITS[name] == 8 * size for name, size in sizes.items())
 
 
-LIES = {
+MALFORMED_HEADERS = {
     "out of the file": {"x": entry(0, 32, (8,))},
     "bytes that no tensor has": {"x": entry(0, 8, (2,))},
     "overlap": {"x": entry(0, 16), "y": entry(8, 16, (2,))},
@@ -124,21 +124,21 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_a_header_that_lies_is_refused(lie: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", MALFORMED_HEADERS)
+def test_malformed_header_is_rejected(case: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):
-        read_layout(with_header(tmp_path / "x.safetensors", LIES[lie]))
+        read_layout(write_header(tmp_path / "x.safetensors", MALFORMED_HEADERS[case]))
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 2**31, 2**63, 2**64 - 1])
-def test_a_length_that_lies_is_refused(length: int, tmp_path: Path) -> None:
+def test_wrong_header_length_is_rejected(length: int, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", length) + b"{}" + bytes(16))
     with pytest.raises(CheckpointError, match="header"):
         read_layout(path)
 
 
-def test_pickles_are_named_for_what_they_are(tmp_path: Path) -> None:
+def test_pickle_is_rejected_as_a_pickle(tmp_path: Path) -> None:
     for name in ("model.ckpt", "model.safetensors"):
         torch.save({"x": torch.zeros(3)}, tmp_path / name)
         with pytest.raises(CheckpointError, match="pickle files are never read"):
@@ -148,13 +148,13 @@ def test_pickles_are_named_for_what_they_are(tmp_path: Path) -> None:
         read_layout(tmp_path / "old.pt")
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_path_that_is_not_a_file_is_rejected(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CheckpointError, match="can't be read"):
             read_layout(path)
 
 
-def test_a_file_that_shrank_after_it_was_opened_is_refused(file: Path, tmp_path: Path) -> None:
+def test_file_truncated_after_opening_is_rejected(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "x.safetensors"
     copy.write_bytes(file.read_bytes())
     tensors = TensorFile(copy)
@@ -166,8 +166,8 @@ def test_a_file_that_shrank_after_it_was_opened_is_refused(file: Path, tmp_path:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_random_damage_is_refused_or_harmless(data: st.DataObject, file: Path, tmp_path: Path) -> None:
-    """Whatever happens to the bytes: a typed error, or a layout that lies side by side within the file."""
+def test_random_damage_is_rejected_or_harmless(data: st.DataObject, file: Path, tmp_path: Path) -> None:
+    """Damaged bytes lead to a CheckpointError, or to a layout without gaps within the file."""
     raw = bytearray(file.read_bytes())
     header = 8 + struct.unpack("<Q", raw[:8])[0]
     for _ in range(data.draw(st.integers(1, 6))):

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from api_schemas.cli.main import root
 from editor.checkpoints import OUT_PROJ, open_checkpoint
-from editor.checkpoints.diff import PIECE_BYTES, compare
-from editor.checkpoints.inspect import inspect
+from editor.checkpoints.diff import CHUNK_BYTES, compare_weights
+from editor.checkpoints.inspect import inspect_weights
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import CheckpointError
 from editor.publishing.delta import write_delta
@@ -66,7 +66,7 @@ def test_inspect_reads_headers_only(model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, tmp_path / "model")
     tensors = {name: tensor * float("nan") for name, tensor in load_file(model_dir / WEIGHTS).items()}
     save_file(tensors, tmp_path / "model" / WEIGHTS)
-    assert inspect(tmp_path / "model").encoders
+    assert inspect_weights(tmp_path / "model").encoders
 
 
 def test_inspect_shows_what_a_delta_belongs_to(delta: Path) -> None:
@@ -82,7 +82,7 @@ def test_inspect_says_why_a_model_is_refused(model_dir: Path, tmp_path: Path) ->
     tensors = load_file(model_dir / WEIGHTS)
     tensors[STORED] = tensors[STORED].to(torch.float8_e4m3fn)
     save_file(tensors, tmp_path / "model" / WEIGHTS)
-    found = inspect(tmp_path / "model")
+    found = inspect_weights(tmp_path / "model")
     assert "quantised" in (found.refused or "")
     assert found.files[0].dtypes["F8_E4M3"] == 64 * 64
 
@@ -127,7 +127,7 @@ def test_diff_of_a_base_and_a_delta_is_about_the_deltas_tensors(model_dir: Path,
 
 
 def test_diff_tells_all_kinds_of_difference(tmp_path: Path) -> None:
-    large = torch.arange(3 * PIECE_BYTES // 4, dtype=torch.float32)
+    large = torch.arange(3 * CHUNK_BYTES // 4, dtype=torch.float32)
     first = {"same": large, "late": large, "typed": large[:9], "shaped": large[:4], "gone": large[:1], "nan": large[:2]}
     second = first | {"late": large.clone(), "typed": large[:9].half() + 1, "shaped": large[:4].reshape(2, 2)}
     second["late"][-1] += 3
@@ -138,7 +138,7 @@ def test_diff_tells_all_kinds_of_difference(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     (tmp_path / "a").rename(tmp_path / "a.safetensors")
     (tmp_path / "b").rename(tmp_path / "b.safetensors")
-    found = compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", lambda *at: seen.append(at))
+    found = compare_weights(tmp_path / "a.safetensors", tmp_path / "b.safetensors", lambda *at: seen.append(at))
     status = {each.tensor: (each.status, each.max_abs) for each in found.different}
     assert status == {
         "late": ("changed", 3.0),
@@ -156,7 +156,7 @@ def test_files_of_equal_tensor_names_need_folders_on_both_sides(model_dir: Path,
     for name in ("one", "two"):
         save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(CheckpointError, match="same name"):
-        compare(tmp_path, tmp_path / "one.safetensors")
+        compare_weights(tmp_path, tmp_path / "one.safetensors")
 
 
 def test_people_get_tables(model_dir: Path, tmp_path: Path) -> None:
