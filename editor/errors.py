@@ -1,4 +1,4 @@
-"""The editor's errors: each says what is wrong, where, and what to do about it."""
+"""The editor's exceptions. Each says what is wrong, in which field, and what to do about it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,55 +8,55 @@ from api_schemas.errors import ExpungeError
 
 
 class EditorError(ExpungeError):
-    """Base of all errors of the editor."""
+    """Base class of the editor's errors."""
 
     code = "editor_error"
 
 
 class CheckpointError(EditorError):
-    """The base model's files can't be used."""
+    """The files of the base model can't be used."""
 
     code = "checkpoint_unusable"
 
 
 class ConceptError(EditorError):
-    """A concept can't be removed as asked."""
+    """A concept can't be removed as requested."""
 
     code = "concept_unusable"
 
 
 class JudgeError(EditorError):
-    """No independent judge is at hand."""
+    """No independent judge is available."""
 
     code = "judge_unusable"
 
 
 class FeatureError(EditorError):
-    """Activations, or what is learned from them, can't be had as asked."""
+    """Activations or the models trained on them can't be used as requested."""
 
     code = "features_unusable"
 
 
 class PolicyError(EditorError):
-    """A named policy is not there, or its file is not one."""
+    """A policy does not exist, or its file is invalid."""
 
     code = "policy_unusable"
 
 
 class LedgerError(EditorError):
-    """A ledger can't be changed as asked, or does not fit the base model."""
+    """A ledger can't be changed as requested, or belongs to another base model."""
 
     code = "ledger_refused"
 
 
 class LedgerConflict(LedgerError):
-    """Removals of one ledger contradict one another; ``conflicts`` names both parties of each."""
+    """Removals in a ledger contradict each other; ``conflicts`` lists both removals of each conflict."""
 
     code = "ledger_conflict"
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         first, more = conflicts[0], len(conflicts) - 1
-        remedy = first.remedy + (f" There are {more} more: --json names them all." if more else "")
+        remedy = first.remedy + (f" There are {more} more: --json lists them all." if more else "")
         super().__init__(f"{first.message}.", field="removals", remedy=remedy)
         self.conflicts = tuple(conflicts)
 
@@ -66,25 +66,25 @@ class LedgerConflict(LedgerError):
 
 
 class AttackError(EditorError):
-    """An attack can't be run as asked."""
+    """An attack can't be run as requested."""
 
     code = "attack_unusable"
 
 
 class DetectorError(EditorError):
-    """A detector is not at hand."""
+    """A detector is not available."""
 
     code = "detector_unusable"
 
 
 class SolveError(EditorError):
-    """The closed form has no trustworthy solution."""
+    """The closed-form edit has no reliable solution."""
 
     code = "solve_failed"
 
 
 class PublishingError(EditorError):
-    """A published file doesn't fit the base model, or is damaged."""
+    """A published file does not match the base model, or is damaged."""
 
     code = "publishing_refused"
 

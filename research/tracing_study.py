@@ -17,7 +17,7 @@ from tqdm import tqdm
 from api_schemas.report import Estimate
 from editor import emoji
 from editor.generation.config import Sampler, native_precision
-from editor.io.plotting import png
+from editor.io.plotting import render_png
 from editor.io.progress import no_progress
 from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import plot_trace
@@ -278,7 +278,7 @@ def main() -> None:
     unet: dict[Attribute, list[Trace]] = {attribute: [] for attribute in UNET_CONCEPTS}
     for attribute, concept in tqdm(in_unet, desc="UNet"):
         unet[attribute].append(make_tracer(concept, attribute, options).trace(no_progress))
-    figure = png(plot_trace(concepts[0].screening.cheap))
+    figure = render_png(plot_trace(concepts[0].screening.cheap))
     (arguments.out.parents[1] / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out.parents[1] / "images" / "trace-fox.png").write_bytes(figure)
     arguments.out.write_text(render_page(concepts, unet))

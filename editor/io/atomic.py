@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and stay after a power cut."""
+"""Write files atomically and durably."""
 
 import os
 import secrets
@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+    """Open a temporary file that replaces ``path`` when the block succeeds, and is deleted when the block raises.
 
-    It lies in the same folder, for a rename is atomic only within a file system. A killed process leaves at most a
-    hidden ``.partial`` file that nothing refers to.
+    The temporary file is in the same folder, because a rename is atomic only within a file system. A killed process leaves
+    at most a hidden ``.partial`` file that nothing refers to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
@@ -29,13 +29,13 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """``path.write_bytes``, all or nothing."""
+    """Write a file atomically, in place of ``path.write_bytes``."""
     with open_atomic(path) as file:
         file.write(content)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable: a renamed file survives a power cut only once its folder is synced."""
+    """Sync a folder to disk. A renamed file survives a power failure only after its folder is synced."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
-"""The report's figures: pictures before and after, as PNG, and charts, as SVG.
+"""Figures of the report: sample sheets as PNG, and charts as SVG.
 
-Each carries a caption and a text for those who can't see it, and is readable without colour. What comes from a request
-is drawn as it is: no mathematics, no markup. The same figure gives the same bytes.
+Each figure has a caption and an alternative text, and is readable without colour. Text from a request is drawn literally,
+without mathematics or markup. The same figure gives the same bytes.
 """
 
 import io
@@ -16,14 +16,14 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
 DPI = 110
 INK = "#010203"
-"""Drawn for the ink of whatever page the chart is on, dark or light; no other colour is that close to black."""
+"""Placeholder for the text colour of the page, dark or light: :func:`render_svg` replaces it with ``currentColor``."""
 SHEET_COLUMNS = 8
-"""Pairs beside each other on a sample sheet."""
+"""Maximum number of pairs in a row of a sample sheet."""
 
 
 CHART_STYLE: Any = {
@@ -34,12 +34,12 @@ CHART_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "expunge",
 }
-"""matplotlib's settings for charts."""
+"""matplotlib settings for charts."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure for the report. ``name`` becomes a file name, so it never derives from a concept's."""
+    """A PNG figure of the report. ``name`` becomes a file name, so it must not be derived from a concept."""
 
     name: str
     png: bytes
@@ -48,17 +48,17 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """In CSS pixels (96 an inch), from the PNG's header."""
+        """Width in CSS pixels (96 per inch), from the PNG header."""
         return int.from_bytes(self.png[16:20], "big") * 96 // DPI
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the report's own numbers. ``name`` becomes a file name."""
+    """An SVG chart of numbers in the report. ``name`` becomes a file name."""
 
     name: str
     svg: str
-    """One ``svg`` element; its ids are its own, so that many fit on one page."""
+    """One ``svg`` element. Its ids are unique, so that one page can contain many charts."""
     caption: str
     alt: str
 
@@ -67,7 +67,7 @@ Figure = Picture | Chart
 
 
 def figure_file(figure: Figure) -> tuple[str, bytes]:
-    """A figure's published file and what is in it."""
+    """Return the name and the contents of a figure's published file."""
     if isinstance(figure, Chart):
         return f"figures/{figure.name}.svg", figure.svg.encode()
     return f"figures/{figure.name}.png", figure.png
@@ -75,22 +75,22 @@ def figure_file(figure: Figure) -> tuple[str, bytes]:
 
 @dataclass(frozen=True)
 class ImagePair:
-    """One prompt and seed, drawn before and after the edit."""
+    """The images of one prompt and seed before and after the edit."""
 
     caption: str
     before: Image.Image
     after: Image.Image
 
 
-def canvas(width: float, height: float) -> Canvas:
-    """An empty figure, in inches. Not pyplot's: that keeps every figure alive in a global list."""
-    figure = Canvas(figsize=(width, height), dpi=DPI, layout="constrained")
+def create_figure(width: float, height: float) -> MatplotlibFigure:
+    """Create an empty figure; sizes in inches. pyplot is not used, because it keeps every figure in a global list."""
+    figure = MatplotlibFigure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def png(figure: Canvas) -> bytes:
-    """Rendered with no version inside, so that the same figure gives the same bytes."""
+def render_png(figure: MatplotlibFigure) -> bytes:
+    """Render a figure as PNG, without matplotlib's version, so that the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -98,33 +98,33 @@ def png(figure: Canvas) -> bytes:
 
 @contextmanager
 def chart_style() -> Iterator[None]:
-    """Charts drawn inside are in the page's ink, on nothing, and their letters stay letters."""
+    """Context manager: draw charts in the page's text colour, on a transparent background, with text as text."""
     with rc_context(CHART_STYLE):
         yield
 
 
-def svg(figure: Canvas, name: str) -> str:
-    """One ``svg`` element in the page's ink, without date and version. ``name`` goes before each of its ids."""
+def render_svg(figure: MatplotlibFigure, name: str) -> str:
+    """Render a figure as one ``svg`` element, without date and version. ``name`` is the prefix of its ids."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    drawn = buffer.getvalue()
-    element = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    document = buffer.getvalue()
+    element = document[document.index("<svg") :].replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
-    own = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
-    return own.rstrip()
+    with_prefix = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+    return with_prefix.rstrip()
 
 
 def sample_sheet(name: str, caption: str, pairs: Sequence[ImagePair]) -> Picture:
-    """Pairs side by side, each before over after, with their prompts on top.
+    """Draw pairs of images side by side, each with the image before the edit on top, under its prompt.
 
     Args:
-        name: ``samples…``, of lower-case letters, digits and hyphens.
-        caption: what the sheet shows, a sentence.
-        pairs: at least one.
+        name: file name without its suffix: ``samples…``, of lower-case letters, digits and hyphens.
+        caption: a sentence that says what the sheet shows.
+        pairs: at least one pair.
     """
     columns = min(SHEET_COLUMNS, len(pairs))
     bands = -(-len(pairs) // columns)
-    figure = canvas(1.3 * columns + 0.4, 3.1 * bands)
+    figure = create_figure(1.3 * columns + 0.4, 3.1 * bands)
     cells = figure.subplots(2 * bands, columns, squeeze=False)
     for axes in cells.flat:
         axes.set_axis_off()
@@ -132,11 +132,11 @@ def sample_sheet(name: str, caption: str, pairs: Sequence[ImagePair]) -> Picture
         band, column = divmod(index, columns)
         draw_pair(cells[2 * band][column], cells[2 * band + 1][column], pair, labelled=column == 0)
     prompts = "; ".join(dict.fromkeys(pair.caption for pair in pairs))
-    return Picture(name, png(figure), caption, f"{len(pairs)} pairs of pictures, before over after: {prompts}")
+    return Picture(name, render_png(figure), caption, f"{len(pairs)} pairs of pictures, before over after: {prompts}")
 
 
 def draw_pair(above: Axes, below: Axes, pair: ImagePair, *, labelled: bool) -> None:
-    """Before above, after below; row labels on the sheet's left edge."""
+    """Draw one pair, with the image before the edit above the one after it."""
     for axes, image, label in ((above, pair.before, "before"), (below, pair.after, "after")):
         axes.imshow(np.asarray(image.convert("RGB")), interpolation="lanczos")
         axes.set_axis_on()

@@ -21,7 +21,7 @@ from api_schemas.report import (
     TraceRecord,
     Validation,
 )
-from editor.io.plotting import INK, Chart, canvas, chart_style, svg
+from editor.io.plotting import INK, Chart, chart_style, create_figure, render_svg
 from editor.publishing import report_text
 
 SITE_LABELS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
@@ -126,7 +126,7 @@ def bounds(found: Estimate | Rate) -> tuple[float, float, float]:
 def forest_plot(name: str, axis: str, caption: str, lines: Sequence[ForestRow]) -> Chart:
     """Draw a forest plot: grey squares before the edit, blue dots after it, red bars for thresholds."""
     with chart_style():
-        figure = canvas(7.2, 0.7 + 0.34 * len(lines))
+        figure = create_figure(7.2, 0.7 + 0.34 * len(lines))
         axes = figure.subplots()
         for row, line in enumerate(lines):
             draw_row(axes, row, line)
@@ -136,7 +136,7 @@ def forest_plot(name: str, axis: str, caption: str, lines: Sequence[ForestRow]) 
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel(axis)
         strip_frame(axes)
-        drawn = svg(figure, name)
+        drawn = render_svg(figure, name)
     return Chart(name, drawn, caption, f"Forest plot with {len(lines)} rows. The table below lists all values.")
 
 
@@ -167,7 +167,7 @@ def trace_heatmap(trace: TraceRecord, removal: RemovalRecord, edited: Collection
     """Draw the share of the judge's score that each site restores; ``edited`` lists the edited sites, as ``layer 0 mlp``."""
     name = f"trace-{trace.removal}"
     with chart_style():
-        drawn = svg(draw_heatmap(trace, edited), name)
+        drawn = render_svg(draw_heatmap(trace, edited), name)
     return Chart(
         name,
         drawn,
@@ -181,7 +181,7 @@ def draw_heatmap(trace: TraceRecord, edited: Collection[str]) -> Canvas:
     """Draw the heat map, with a number in every cell."""
     layers = sorted({site.layer for site in trace.sites})
     top = max(1.0, *(site.effect.value for site in trace.sites))
-    figure = canvas(min(2.0 + 0.9 * len(layers), 9.0), 2.1)
+    figure = create_figure(min(2.0 + 0.9 * len(layers), 9.0), 2.1)
     axes = figure.subplots()
     axes.pcolormesh(effect_matrix(trace, layers), cmap="Blues", vmin=0, vmax=top, edgecolors=GRID_COLOUR, linewidth=0.3)
     for site in trace.sites:
@@ -226,7 +226,7 @@ def trade_off_chart(solve: SolveRecord, index: int) -> Chart:
     points = sorted(solve.trade_off, key=lambda point: point.preservation)
     weights, name = [point.preservation for point in points], f"trade-off-{index}"
     with chart_style():
-        figure = canvas(6.5, 3.0)
+        figure = create_figure(6.5, 3.0)
         axes = figure.subplots()
         axes.plot(weights, [point.removed for point in points], "o-", color=INK, label="removed")
         axes.plot(weights, [point.retained for point in points], "s--", color=AFTER_COLOUR, label="retained")
@@ -235,7 +235,7 @@ def trade_off_chart(solve: SolveRecord, index: int) -> Chart:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(color=GRID_COLOUR, alpha=0.35, linewidth=0.6)
         axes.legend(frameon=False)
-        drawn = svg(figure, name)
+        drawn = render_svg(figure, name)
     return Chart(
         name,
         drawn,

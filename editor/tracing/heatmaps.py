@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from api_schemas.report import Estimate
 from editor.io.atomic import write_bytes
-from editor.io.plotting import canvas, png
+from editor.io.plotting import create_figure, render_png
 from editor.tracing.result import Trace, traced_block_sites, traced_text_sites
 from editor.tracing.sites import BLOCK_KINDS, TEXT_KINDS, BlockSite, TextSite
 
@@ -51,7 +51,7 @@ def write_figures(trace: Trace, folder: Path) -> list[Path]:
     figure = plot_trace(trace)
     paths = [folder / "trace.svg", folder / "trace.png"]
     write_bytes(paths[0], render_svg(figure))
-    write_bytes(paths[1], png(figure))
+    write_bytes(paths[1], render_png(figure))
     return paths
 
 
@@ -81,7 +81,9 @@ def plot_heat_maps(trace: Trace) -> Figure:
     panels = make_panels(trace)
     groups = sorted({site.place for site in traced_text_sites(trace)})
     columns = sum(len({site.layer for site in panel.sites}) for panel in panels)
-    figure = canvas(1.8 + CELL_INCHES[0] * columns + 0.5 * len(panels), 1.3 + CELL_INCHES[1] * max(3, len(groups)))
+    figure = create_figure(
+        1.8 + CELL_INCHES[0] * columns + 0.5 * len(panels), 1.3 + CELL_INCHES[1] * max(3, len(groups))
+    )
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     top = max(1.0, *(effect.value for effect in trace.effects.values()))
     for axes, panel in zip(grid, panels, strict=True):
@@ -121,7 +123,7 @@ def plot_bars(trace: Trace) -> Figure:
     sites = traced_block_sites(trace)
     kinds = [kind for kind in BLOCK_KINDS if any(site.kind == kind for site in sites)]
     heights = [sum(site.kind == kind for site in sites) for kind in kinds]
-    figure = canvas(7.0, 1.0 + 0.2 * sum(heights) + 0.45 * len(kinds))
+    figure = create_figure(7.0, 1.0 + 0.2 * sum(heights) + 0.45 * len(kinds))
     grid = figure.subplots(len(kinds), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axes, kind in zip(grid, kinds, strict=True):
         plot_bar_panel(axes, trace, [site for site in sites if site.kind == kind])

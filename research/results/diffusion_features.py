@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from api_schemas.report import Estimate
-from editor.io.plotting import canvas, png
+from editor.io.plotting import create_figure, render_png
 from editor.stats.intervals import estimate_mean
 from research.emoji_features.layer_timestep_sweep import (
     CELLS,
@@ -212,14 +212,14 @@ def render_images(rows: list[Study]) -> dict[str, bytes]:
     """Render the heat maps: informative tasks side by side, the probe above Diff-C."""
     (study,) = rows
     shown = informative_tasks(study)
-    figure = canvas(3.2 * len(shown) + 0.6, 4.4)
+    figure = create_figure(3.2 * len(shown) + 0.6, 4.4)
     grid = figure.subplots(len(METHODS), len(shown), sharex=True, sharey=True)
     for line, method in enumerate(METHODS):
         for column, figures in enumerate(shown):
             plot_panel(grid[line][column], figures, method)
     for axes in grid[-1]:
         axes.set_xlabel("timestep", fontsize=8)
-    return {IMAGE_FILE: png(figure)}
+    return {IMAGE_FILE: render_png(figure)}
 
 
 def plot_panel(axes: Axes, figures: Sequence[CellAccuracy], method: Method) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from PIL import Image as Pillow
 
 from editor.generation.config import Image
-from editor.io.plotting import canvas, png
+from editor.io.plotting import create_figure, render_png
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ImageStrip:
 def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal["png", "webp"] = "png") -> bytes:
     """Render strips below each other, in ``columns``. All strips must have as many images as the first."""
     length, rows = len(strips[0].images), -(-len(strips) // columns)
-    figure = canvas(columns * (0.85 * length + 1.15), 0.98 * rows)
+    figure = create_figure(columns * (0.85 * length + 1.15), 0.98 * rows)
     blocks = figure.subfigures(1, columns, squeeze=False)[0]
     for number, block in enumerate(blocks):
         cells = block.subplots(rows, length, squeeze=False)
@@ -33,7 +33,7 @@ def render_strips(strips: Sequence[ImageStrip], columns: int = 1, kind: Literal[
             axes.set_axis_off()
         for strip, row in zip(strips[number * rows : (number + 1) * rows], cells, strict=False):
             draw_strip(strip, row)
-    return png(figure) if kind == "png" else png_to_webp(png(figure))
+    return render_png(figure) if kind == "png" else png_to_webp(render_png(figure))
 
 
 def png_to_webp(png_bytes: bytes) -> bytes:
