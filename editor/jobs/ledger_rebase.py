@@ -1,7 +1,8 @@
 """Carry a ledger over to another checkpoint.
 
-Where the encoders' tensors that an edit is computed from are the same, so is its result: the delta fits as it is. Elsewhere
-all is solved again, from the new originals, and the report says what differs and how far each removal went here and goes there.
+If the tensors from which an edit is computed are equal in both checkpoints, the delta is reused. Otherwise the edits are
+solved again from the new weights, and the result lists which tensors differ and how completely each removal is erased in
+both checkpoints.
 """
 
 from collections.abc import Sequence
@@ -24,131 +25,137 @@ from editor.publishing.delta import read_header
 from editor.publishing.filenames import DELTA
 
 LEDGER_FOLDER = "ledger"
-"""Where the carried ledger lies inside of what is written."""
-Left = dict[tuple[str, str, str], float]
-"""Component, kind and concept -> share of the way that an update leaves."""
+"""Name of the new ledger's folder in the output folder."""
+ResidualShares = dict[tuple[str, str, str], float]
+"""(Component, kind, concept) -> residual: the share of the removal that the update leaves."""
 
 
-class Part(BaseModel):
-    """Base of the result's parts."""
+class RebaseRecord(BaseModel):
+    """Base class of the models in the result."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class EncoderDifference(Part):
-    """What of a text encoder is not the same."""
+class EncoderDifference(RebaseRecord):
+    """The differences between the text encoders of both checkpoints."""
 
     component: str
-    differences: list[TensorDifference] = Field(description="Of the tensors that an edit is computed from.")
-    only_in: str | None = Field(None, description="The checkpoint that alone has this encoder.")
+    differences: list[TensorDifference] = Field(
+        description="Differences of the tensors from which an edit is computed."
+    )
+    only_in: str | None = Field(
+        None, description="The checkpoint with this encoder, if the other one does not have it."
+    )
 
 
-class Carried(Part):
-    """How far a removal goes: the share of its way that the update leaves, all removals together."""
+class RebasedRemoval(RebaseRecord):
+    """The residual of a removal, when all removals are solved together: 0 if it is erased completely."""
 
     digest: str
     kind: str
     concept: str
     component: str
-    before: float | None = Field(description="None where the old checkpoint does not have this encoder.")
-    after: float | None
+    before: float | None = Field(description="Residual in the old checkpoint; null if it does not have this encoder.")
+    after: float | None = Field(description="Residual in the new checkpoint; null if it does not have this encoder.")
 
 
 class Rebased(Released):
-    """What came of it."""
+    """The output of ``expunge rebase --json``."""
 
-    reused: bool = Field(description="Nothing was solved: the delta fits as it is.")
-    ledger: Path = Field(description="The folder of the carried ledger.")
+    reused: bool = Field(description="Whether the delta was reused without solving.")
+    ledger: Path = Field(description="The folder of the new ledger.")
     encoders: list[EncoderDifference]
-    removals: list[Carried] = Field(description="Empty where nothing was solved.")
+    removals: list[RebasedRemoval] = Field(description="Empty if nothing was solved.")
 
 
 @dataclass(frozen=True)
 class Rebase:
-    """From one folder to another."""
+    """A rebase of the ledger in ``folder`` to the checkpoint of ``to``."""
 
     folder: LedgerFolder
     to: Release
-    """Onto which checkpoint, and where to."""
+    """The new checkpoint, and where the files are written."""
 
     @property
     def target(self) -> LedgerFolder:
-        """The carried ledger's."""
+        """The folder of the new ledger."""
         return LedgerFolder(self.to.out / LEDGER_FOLDER)
 
     def run(self, original: Checkpoint | None) -> Rebased:
-        """Reuse the delta, or solve again.
+        """Reuse the delta if the encoders are equal; otherwise solve again.
 
         Args:
-            original: the ledger's own base model. It is not needed where the new one has the same tensors.
+            original: the ledger's base model. It is not needed if the new checkpoint has the same tensors.
 
         Raises:
-            LedgerError: no original where one is needed, or another one; or there is a ledger at the target already.
+            LedgerError: the original is needed and missing, or is another model; or the target already has a ledger.
         """
-        held, onto = self.folder.read(), self.to.checkpoint
+        ledger, checkpoint = self.folder.read(), self.to.checkpoint
         if self.target.file.exists():
-            raise self.taken()
-        if held.base == encoder_digests(onto):
-            return self.reused(held) if self.has_delta(held) else self.solved(held, onto)
-        if original is None or held.base != encoder_digests(original):
+            raise self.target_exists_error()
+        if ledger.base == encoder_digests(checkpoint):
+            return self.reuse_delta(ledger) if self.has_delta(ledger) else self.solve_again(ledger, checkpoint)
+        if original is None or ledger.base != encoder_digests(original):
             raise LedgerError(
-                f"{onto.path} has other tensors than the ledger's own base model, and what differs can only be told "
-                "with that one at hand.",
+                f"{checkpoint.path} has other tensors than the ledger's own base model, "
+                "which is needed to compare them.",
                 field="model",
-                remedy="Name it with --model-dir.",
+                remedy="Pass the ledger's base model with --model-dir.",
             )
-        return self.solved(held, original)
+        return self.solve_again(ledger, original)
 
-    def has_delta(self, held: Ledger) -> bool:
-        """Whether the weights of just this ledger are kept beside it; an empty one needs none. A damaged file is none."""
+    def has_delta(self, ledger: Ledger) -> bool:
+        """Return whether the folder has a valid delta of exactly this ledger. An empty ledger needs none."""
         try:
-            return not held.active or read_header(self.folder.delta).request == held.digest
+            return not ledger.active or read_header(self.folder.delta).request == ledger.digest
         except PublishingError:
             return False
 
-    def reused(self, held: Ledger) -> Rebased:
-        """The kept delta, and the new checkpoint's files with it."""
+    def reuse_delta(self, ledger: Ledger) -> Rebased:
+        """Copy the delta, and apply it to the files of the new checkpoint."""
         delta, model, out = self.folder.delta, self.to.checkpoint.path, self.to.out
-        plan = plan_patches(model, delta) if held.active else []
-        with self.target.transaction(self.to.checkpoint, self.onto_nothing(held), held, delta if plan else None):
+        plan = plan_patches(model, delta) if ledger.active else []
+        with self.target.transaction(self.to.checkpoint, self.create_ledger(ledger), ledger, delta if plan else None):
             if plan:
                 write_bytes(out / DELTA, delta.read_bytes())
             files = [] if self.to.delta_only or not plan else write_patches(plan, model, delta, out)
-        return self.result(held, [out / DELTA, *files] if plan else [], reused=True)
+        return self.build_result(ledger, [out / DELTA, *files] if plan else [], reused=True)
 
-    def solved(self, held: Ledger, original: Checkpoint) -> Rebased:
-        """All solved again, on both sides."""
-        onto = self.to.checkpoint
-        carried = Ledger(base=encoder_digests(onto), active=held.active, revoked=held.revoked)
-        edits = self.target.solve(carried, onto, carried.active)
-        same = held.base == carried.base
-        before = edits if same else self.folder.solve(held, original, held.active)
-        done = self.to.publish_and_commit(self.target, self.onto_nothing(carried), carried, edits)
-        removals = compared(held.active, left(before), left(edits))
-        differences = [] if same else encoder_differences(original, onto)
-        return self.result(carried, done.files, encoders=differences, removals=removals, lora_note=done.lora_note)
-
-    def onto_nothing(self, carried: Ledger) -> "OntoNothing":
-        """What is done to the target's ledger."""
-        return OntoNothing(carried, self.taken())
-
-    def taken(self) -> LedgerError:
-        """The refusal to replace a ledger."""
-        return LedgerError(
-            f"{self.target.path} holds a ledger already.", field="out", remedy="Name another folder with --out."
+    def solve_again(self, ledger: Ledger, original: Checkpoint) -> Rebased:
+        """Solve all removals for both checkpoints, and publish the edits of the new one."""
+        checkpoint = self.to.checkpoint
+        new_ledger = Ledger(base=encoder_digests(checkpoint), active=ledger.active, revoked=ledger.revoked)
+        edits = self.target.solve(new_ledger, checkpoint, new_ledger.active)
+        same = ledger.base == new_ledger.base
+        before = edits if same else self.folder.solve(ledger, original, ledger.active)
+        done = self.to.publish_and_commit(self.target, self.create_ledger(new_ledger), new_ledger, edits)
+        removals = compare_removals(ledger.active, residual_shares(before), residual_shares(edits))
+        differences = [] if same else encoder_differences(original, checkpoint)
+        return self.build_result(
+            new_ledger, done.files, encoders=differences, removals=removals, lora_note=done.lora_note
         )
 
-    def result(
+    def create_ledger(self, ledger: Ledger) -> "CreateLedger":
+        """Return the change that writes the new ledger."""
+        return CreateLedger(ledger, self.target_exists_error())
+
+    def target_exists_error(self) -> LedgerError:
+        """Return the error for a target that already has a ledger."""
+        return LedgerError(
+            f"{self.target.path} already contains a ledger.", field="out", remedy="Pass another folder with --out."
+        )
+
+    def build_result(
         self,
         ledger: Ledger,
         files: Sequence[Path],
         *,
         reused: bool = False,
         encoders: Sequence[EncoderDifference] = (),
-        removals: Sequence[Carried] = (),
+        removals: Sequence[RebasedRemoval] = (),
         lora_note: str | None = None,
     ) -> Rebased:
-        """In one piece."""
+        """Assemble the result."""
         return Rebased(
             digest=ledger.digest,
             active=len(ledger.active),
@@ -162,30 +169,34 @@ class Rebase:
 
 
 @dataclass(frozen=True)
-class OntoNothing:
-    """A change that puts a ledger where none is."""
+class CreateLedger:
+    """A ledger change that writes a ledger where none exists."""
 
-    carried: Ledger
-    refusal: LedgerError
+    ledger: Ledger
+    exists_error: LedgerError
 
-    def __call__(self, now: Ledger) -> Ledger:
-        """Raises LedgerError: one is there by now."""
-        if now.active or now.revoked:
-            raise self.refusal
-        return self.carried
+    def __call__(self, current: Ledger) -> Ledger:
+        """Return the new ledger. Raises LedgerError if a ledger exists by now."""
+        if current.active or current.revoked:
+            raise self.exists_error
+        return self.ledger
 
 
-def left(edits: Sequence[TensorEdit]) -> Left:
-    """What each update leaves of each removal."""
+def residual_shares(edits: Sequence[TensorEdit]) -> ResidualShares:
+    """Return the residual of each removal in each update."""
     records = (done.record for done in edits)
-    return {(r.component, told.kind, told.concept): told.left for r in records for told in r.feasibility}
+    return {
+        (r.component, forecast.kind, forecast.concept): forecast.left for r in records for forecast in r.feasibility
+    }
 
 
-def compared(entries: Sequence[LedgerEntry], before: Left, after: Left) -> list[Carried]:
-    """Each removal in each encoder, the one that goes least far first."""
+def compare_removals(
+    entries: Sequence[LedgerEntry], before: ResidualShares, after: ResidualShares
+) -> list[RebasedRemoval]:
+    """Return the residuals of each removal in each encoder, the least complete removal first."""
     components = sorted({component for component, _, _ in {**before, **after}})
     found = [
-        Carried(
+        RebasedRemoval(
             digest=entry.digest,
             kind=entry.removal.kind,
             concept=entry.removal.concept,
@@ -199,11 +210,11 @@ def compared(entries: Sequence[LedgerEntry], before: Left, after: Left) -> list[
     return sorted(found, key=lambda one: -(one.after or 0.0))
 
 
-def encoder_differences(original: Checkpoint, onto: Checkpoint) -> list[EncoderDifference]:
-    """Encoder by encoder; none for those that are the same."""
-    mine, theirs = ({encoder.component: encoder for encoder in side.encoders} for side in (original, onto))
+def encoder_differences(original: Checkpoint, checkpoint: Checkpoint) -> list[EncoderDifference]:
+    """Compare the encoders of two checkpoints. Equal encoders are left out."""
+    mine, theirs = ({encoder.component: encoder for encoder in side.encoders} for side in (original, checkpoint))
     alone = [
-        EncoderDifference(component=name, differences=[], only_in=str((original if name in mine else onto).path))
+        EncoderDifference(component=name, differences=[], only_in=str((original if name in mine else checkpoint).path))
         for name in sorted(mine.keys() ^ theirs.keys())
     ]
     both = [

@@ -125,7 +125,7 @@ def test_what_differs_needs_the_old_model(original: bool, held: Path, model_dir:
 
 def test_a_ledger_that_is_there_already_stays(held: Path, model_dir: Path, tmp_path: Path) -> None:
     carry(held, model_dir, tmp_path)
-    with pytest.raises(LedgerError, match="holds a ledger already"):
+    with pytest.raises(LedgerError, match="already contains a ledger"):
         carry(held, model_dir, tmp_path)
 
 
