@@ -1,4 +1,4 @@
-"""A Stable Diffusion of a few thousand weights, an update of its text encoder, and a report about it."""
+"""A Stable Diffusion pipeline of a few thousand weights, an update of its text encoder, and a report about it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -34,8 +34,7 @@ from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import file_digest
 from editor.io.plotting import ImagePair, Picture, sample_sheet
 from editor.judging.gates import GateEvidence, decide_gates, make_check
-from editor.stats.intervals import estimate_mean as bootstrapped
-from editor.stats.intervals import estimate_rate
+from editor.stats.intervals import estimate_mean, estimate_rate
 
 TENSOR = "encoder.layers.0.self_attn.out_proj.weight"
 CONTEXT, WIDTH, RANK = 16, 32, 3
@@ -143,12 +142,12 @@ def gate(
     outcome: Verdict,
     control: Sequence[float] = (),
 ) -> Check:
-    """A gate all of whose prompts were drawn."""
+    """Return the check of a gate for which all prompts were generated."""
     gone = measure == "target_accuracy"
     return Check(
         name=name,
         removal=removal,
-        measured=estimate_rate(observations) if gone else bootstrapped(observations),
+        measured=estimate_rate(observations) if gone else estimate_mean(observations),
         threshold=threshold,
         outcome=outcome,
         measure=measure,
@@ -160,8 +159,8 @@ def gate(
     )
 
 
-def decided_checks() -> list[Check]:
-    """One gate that passes, and one that some prompts leave open."""
+def make_checks() -> list[Check]:
+    """Return one gate that passes and one that is inconclusive."""
     gone = GateEvidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
     kept = GateEvidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
     first, second = decide_gates([gone, kept], CONFIDENCE)
@@ -235,7 +234,7 @@ def report(model_dir: Path) -> AuditReport:
             sampler=SamplerRecord(scheduler="DDIM", steps=20, guidance=3.0, seeds=[0]),
             confidence=CONFIDENCE,
             groups=[group("target", 0, 0.92, 0.0), group("neighbours", 0, 0.9, 0.89), group("retain", None, 0.9, 0.9)],
-            checks=decided_checks(),
+            checks=make_checks(),
             policy_sha256="b" * 64,
             method="Betting, and an interval at the end.",
             images=240,

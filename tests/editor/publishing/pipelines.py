@@ -1,4 +1,4 @@
-"""A pipeline of every family: text encoders of true width and few layers, everything else as small as it gets."""
+"""A pipeline of every family, with text encoders of the true width but few layers, and everything else as small as possible."""
 
 import torch
 from diffusers import (
@@ -23,7 +23,7 @@ WIDTHS = {"l": (768, 12, "quick_gelu"), "h": (1024, 16, "gelu"), "g": (1280, 20,
 
 
 def encoder(size: str, layers: int = 1, *, pooled: bool = False) -> CLIPTextModel:
-    """A CLIP text encoder of true width."""
+    """Return a CLIP text encoder of the true width."""
     width, heads, activation = WIDTHS[size]
     tokenizer = tiny_tokenizer()
     config = CLIPTextConfig(
@@ -135,8 +135,8 @@ def flux() -> FluxPipeline:
     return FluxPipeline(scheduler, vae(), encoder("l"), tiny_tokenizer(), t5(), None, transformer)
 
 
-def pipeline_of(family: str) -> DiffusionPipeline:
-    """With random weights, the same each time."""
+def make_pipeline(family: str) -> DiffusionPipeline:
+    """Return a pipeline with reproducible random weights."""
     torch.manual_seed(0)
     made = {"sdxl": sdxl, "sd3": sd3, "flux": flux}.get(family)
     size = "h" if family == "stable-diffusion-2" else "l"

@@ -1,4 +1,4 @@
-"""`expunge apply` as a person and as a script meet it."""
+"""`expunge apply`: its text and JSON output, and its errors."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def expunge_apply(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> in
     return int(caught.value.code or 0)
 
 
-def test_people_get_the_files(
+def test_apply_writes_the_files_and_prints_their_paths(
     model_dir: Path,
     update: TensorUpdate,
     delta: Path,
@@ -45,7 +45,7 @@ def test_people_get_the_files(
     assert (tmp_path / "out" / "text_encoder" / "config.json").is_file()
 
 
-def test_scripts_get_json_and_nothing_else(
+def test_json_output_contains_only_json(
     model_dir: Path, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expunge_apply(monkeypatch, model_dir / BASE, delta, "--out", tmp_path / "one.safetensors", "--json") == 0
@@ -53,7 +53,7 @@ def test_scripts_get_json_and_nothing_else(
     assert (json.loads(printed.out), printed.err) == ({"files": [str(tmp_path / "one.safetensors")]}, "")
 
 
-def test_a_refusal_is_one_line_with_a_remedy(
+def test_error_is_one_line_with_a_remedy(
     model_dir: Path, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [model_dir, delta, "--out", tmp_path / "out", "--verify-file"]

@@ -1,4 +1,4 @@
-"""The published folder as a whole, and what people read in it."""
+"""The published folder as a whole, and its model card."""
 
 import hashlib
 import re
@@ -46,14 +46,14 @@ def test_publishing_lists_every_file_with_its_digest(
         assert (artifact.size, artifact.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_publishing_again_gives_the_same_bytes(
+def test_publishing_twice_gives_the_same_bytes(
     report: AuditReport, update: TensorUpdate, model_dir: Path, sheet: Picture, tmp_path: Path
 ) -> None:
     first = publish(report, [update], model_dir, [sheet], tmp_path / "first")
     assert publish(report, [update], model_dir, [sheet], tmp_path / "second") == first
 
 
-def test_a_base_that_is_not_the_reported_one_is_refused(
+def test_base_other_than_the_reported_one_is_rejected(
     report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
     model = report.model.model_copy(update={"files": dict.fromkeys(report.model.files, "0" * 64)})
@@ -62,14 +62,14 @@ def test_a_base_that_is_not_the_reported_one_is_refused(
     assert not (tmp_path / "report.json").exists()
 
 
-def test_the_digest_of_an_edit_ignores_the_order_and_the_job(report: AuditReport) -> None:
+def test_edit_digest_ignores_the_order_and_the_job(report: AuditReport) -> None:
     other = report.removals[0].model_copy(update={"concept": "owl"})
     one = report.model_copy(update={"removals": [*report.removals, other]})
     two = report.model_copy(update={"removals": [other, *report.removals], "job_id": "edit_2"})
     assert edit_digest(one) == edit_digest(two) != edit_digest(report)
 
 
-def test_the_card_shows_concepts_as_text(report: AuditReport, sheet: Picture) -> None:
+def test_model_card_escapes_concepts(report: AuditReport, sheet: Picture) -> None:
     card = render_model_card(report, [sheet])
     assert "<script>" not in card
     front_matter = card.split("---")[1]
@@ -79,14 +79,14 @@ def test_the_card_shows_concepts_as_text(report: AuditReport, sheet: Picture) ->
 
 
 @pytest.mark.parametrize("text", ["a\nb", "# a", "- a", "[a](b)", "`a`", "a | b", "![x](y)"])
-def test_markdown_keeps_text_on_one_line_without_markup(text: str) -> None:
+def test_markdown_escapes_markup_and_line_breaks(text: str) -> None:
     shown = escape_markdown(text)
     assert "\n" not in shown
     assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
     assert not re.search(r"(?<!\\)[#\[\]`|!*_-]", shown)
 
 
-def test_the_card_says_how_to_load_what_was_published(
+def test_model_card_describes_how_to_load_the_published_files(
     report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
     publish(report, [update], model_dir, [], tmp_path / "all")
@@ -99,10 +99,10 @@ def test_the_card_says_how_to_load_what_was_published(
     )
 
 
-def test_two_encoders_are_two_files_in_one_delta(
+def test_one_delta_contains_both_encoders_of_sdxl(
     report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
-    """SDXL's second encoder, which is edited as well, and named as transformers needs it."""
+    """SDXL's second encoder is edited as well, with the tensor names that transformers expects."""
     model = shutil.copytree(model_dir, tmp_path / "model")
     shutil.copytree(model / "text_encoder", model / "text_encoder_2")
     second = replace(update, component="text_encoder_2", file=model / "text_encoder_2" / "model.safetensors")
@@ -123,14 +123,14 @@ def test_two_encoders_are_two_files_in_one_delta(
     assert {name.partition("_text_model")[0] for name in lora} == {"lora_te1", "lora_te2"}
 
 
-def test_without_full_weights_none_are_listed_and_nothing_belongs_to_them(
+def test_no_full_weights_are_listed_without_full(
     report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
     published = publish(report, [update], model_dir, [], tmp_path, full=False)
     assert {artifact.kind for artifact in published.artifacts} == {"delta", "lora", "figure", "card", "report"}
 
 
-def test_a_lora_as_big_as_the_tensor_is_not_written_and_the_report_says_why(
+def test_lora_as_large_as_its_tensor_is_not_written_and_the_report_says_why(
     report: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
     half = torch.ones(32, 16, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The report as people meet it: the page and the print, which say the same."""
+"""The report as HTML and as PDF, which have the same contents."""
 
 import io
 import itertools
@@ -26,7 +26,7 @@ LABELS = {"main", "section", "nav", "header", "footer", "article"}
 
 
 class Outline(HTMLParser):
-    """Tags in order, what pictures say, where links and sources lead, which ids there are."""
+    """Collects the tags, attributes and text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ def outline(page: str) -> Outline:
     return Outline(page)
 
 
-def test_what_strangers_wrote_is_text(page: str, outline: Outline) -> None:
+def test_untrusted_text_is_escaped(page: str, outline: Outline) -> None:
     assert not {"script", "b", "i"} & set(outline.tags)
     assert "&lt;script&gt;" in page
     assert HOSTILE in "".join(outline.words)
     assert not [name for _, values in outline.attributes for name in values if name.startswith("on")]
 
 
-def test_the_page_is_one_file_that_fetches_nothing(outline: Outline) -> None:
+def test_page_is_self_contained(outline: Outline) -> None:
     assert all(source.startswith("data:image/png;base64,") for source in outline.values("src"))
     assert all(link.startswith("#") for link in outline.values("href") + outline.values("xlink:href"))
     assert not {"link", "iframe", "object", "form", "base"} & set(outline.tags)
@@ -78,7 +78,7 @@ def test_the_page_is_one_file_that_fetches_nothing(outline: Outline) -> None:
     assert "script-src" not in policy
 
 
-def test_it_can_be_read_aloud(outline: Outline) -> None:
+def test_page_is_accessible_to_screen_readers(outline: Outline) -> None:
     levels = [int(tag[1]) for tag in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -90,7 +90,7 @@ def test_it_can_be_read_aloud(outline: Outline) -> None:
     assert [values["lang"] for tag, values in outline.attributes if tag == "html"] == ["en"]
 
 
-def test_ids_are_distinct_and_every_reference_has_its_id(outline: Outline, page: str) -> None:
+def test_ids_are_unique_and_references_resolve(outline: Outline, page: str) -> None:
     ids = outline.values("id")
     assert len(ids) == len(set(ids))
     references = {link[1:] for link in outline.values("href") + outline.values("xlink:href")}
@@ -98,20 +98,20 @@ def test_ids_are_distinct_and_every_reference_has_its_id(outline: Outline, page:
     assert references <= set(ids)
 
 
-def test_the_verdict_comes_first_and_in_words(report: AuditReport) -> None:
+def test_verdict_precedes_the_tables_in_words(report: AuditReport) -> None:
     page = render_html(report.model_copy(update={"traces": []}), [])
     assert page.index("too small") < page.index("<table")
     assert "at most 4%" in page
 
 
-def test_a_report_without_validation_says_that_nothing_was_tested(report: AuditReport) -> None:
+def test_report_without_validation_says_not_tested(report: AuditReport) -> None:
     untested = report.model_copy(update={"validation": None, "verdict": None, "traces": []})
     assert "not tested" in render_html(untested, [])
     assert "was not measured" in render_html(untested, [])
     assert "was not evaluated" in render_model_card(untested, [])
 
 
-def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None:
+def test_forecast_and_ledger_are_shown(report: AuditReport) -> None:
     foreseen = {
         "feasibility": [ForeseenRemoval(concept="fox", kind="object", leak=0.031, left=0.02)],
         "foreseen": [ForeseenChange(prompt="a wolf, noto", change=0.11, moved=0.4, drop=None)],
@@ -123,17 +123,17 @@ def test_what_was_foreseen_and_the_ledger_are_shown(report: AuditReport) -> None
         assert words in page
 
 
-def test_a_ledger_that_removes_nothing_any_more_is_said_to_be_the_base_model(report: AuditReport) -> None:
+def test_empty_ledger_is_described_as_the_base_model(report: AuditReport) -> None:
     ledger = LedgerRecord(digest="d" * 64, active=0, taken_back=["pizza"])
     nothing = {"removals": [], "solves": [], "canaries": [], "tensors": [], "artifacts": [], "traces": []}
     emptied = report.model_copy(update={**nothing, "validation": None, "verdict": None, "ledger": ledger})
-    for printed in (render_html(emptied, []), text_of(render_pdf(emptied, []))):
+    for printed in (render_html(emptied, []), pdf_text(render_pdf(emptied, []))):
         assert "No concept is removed from" in printed
         assert "pizza" in printed
         assert not any(words in printed for words in ("0 tensors", "were edited", "does not cover", "0 removals"))
 
 
-def test_weights_that_were_not_published_are_not_said_to_be(report: AuditReport) -> None:
+def test_unpublished_weights_are_not_described_as_published(report: AuditReport) -> None:
     why = "No weights were published: the verdict is failed."
     page = render_html(report.model_copy(update={"refused": why}), [])
     assert why in page
@@ -174,7 +174,7 @@ def residual(value: float) -> Residual:
 
 
 @pytest.fixture(scope="module")
-def attacked(report: AuditReport) -> AuditReport:
+def report_with_attacks(report: AuditReport) -> AuditReport:
     place = Place(module="down_blocks.1", timestep=300, protocol="from noise", digest="c" * 64)
     changed = [FeatureChange(feature=411, before=4.0, after=0.5, controls_change=0.1)]
     sae = SaeScore(
@@ -204,20 +204,20 @@ def attacked(report: AuditReport) -> AuditReport:
     )
 
 
-def test_the_weakest_point_under_attack_is_named_first(attacked: AuditReport) -> None:
-    page = render_html(attacked, make_charts(attacked))
+def test_most_successful_attack_is_listed_first(report_with_attacks: AuditReport) -> None:
+    page = render_html(report_with_attacks, make_charts(report_with_attacks))
     words = " ".join("".join(Outline(page).words).split())
     assert "The most successful attack is ring a bell adaptive" in words
     assert "5 of 8 attempts" in words
-    assert words.index("5 of 8 (1% to 90%)") < words.index("0 of 8 (1% to 90%)"), "the table goes by success"
+    assert words.index("5 of 8 (1% to 90%)") < words.index("0 of 8 (1% to 90%)"), "the table is sorted by success"
     assert "no translations were given" in words
     assert "vixen <b>" in words
     assert "b" not in Outline(page).tags
-    assert [chart.name for chart in make_charts(attacked)][2] == "attacks"
+    assert [chart.name for chart in make_charts(report_with_attacks)][2] == "attacks"
 
 
-def test_features_that_fell_and_scores_that_are_not_trusted_are_shown(attacked: AuditReport) -> None:
-    words = " ".join("".join(Outline(render_html(attacked, [])).words).split())
+def test_changed_features_and_untrusted_scores_are_shown(report_with_attacks: AuditReport) -> None:
+    words = " ".join("".join(Outline(render_html(report_with_attacks, [])).words).split())
     for shown in (
         "411 (represents the concept)",
         "-3.50",
@@ -228,18 +228,18 @@ def test_features_that_fell_and_scores_that_are_not_trusted_are_shown(attacked: 
         assert shown in words
 
 
-def test_attacks_are_in_print_too(attacked: AuditReport) -> None:
-    printed = squeezed(text_of(render_pdf(attacked, make_charts(attacked))))
-    assert squeezed("5 of 8 attempts") in printed
-    assert squeezed("411 (represents the concept)") in printed
+def test_attacks_are_shown_in_the_pdf(report_with_attacks: AuditReport) -> None:
+    printed = strip_spaces(pdf_text(render_pdf(report_with_attacks, make_charts(report_with_attacks))))
+    assert strip_spaces("5 of 8 attempts") in printed
+    assert strip_spaces("411 (represents the concept)") in printed
 
 
-def test_it_says_whether_it_is_signed(report: AuditReport) -> None:
+def test_report_says_whether_it_is_signed(report: AuditReport) -> None:
     assert "not signed" in render_html(report, [])
     assert "expunge verify FOLDER" in render_html(report.model_copy(update={"signed_by": "e" * 64}), [])
 
 
-def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report: AuditReport) -> None:
+def test_charts_are_well_formed_reproducible_and_complete(report: AuditReport) -> None:
     first, second = make_charts(report), make_charts(report)
     assert [chart.svg for chart in first] == [chart.svg for chart in second]
     assert [chart.name for chart in first] == ["scores", "gates", "trace-0", "trade-off-0"]
@@ -251,37 +251,35 @@ def test_charts_are_well_formed_the_same_each_time_and_show_every_figure(report:
     assert "retain object accuracy drop" in first[1].svg
 
 
-def test_a_hostile_name_is_drawn_as_it_is(report: AuditReport) -> None:
+def test_hostile_name_is_drawn_literally(report: AuditReport) -> None:
     scores = make_charts(report)[0]
     words = "".join(ElementTree.fromstring(scores.svg).itertext())
     assert "<script>alert(" in words
 
 
-def text_of(pdf: bytes) -> str:
+def pdf_text(pdf: bytes) -> str:
     return "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf)).pages)
 
 
-def squeezed(words: str) -> str:
+def strip_spaces(words: str) -> str:
     return re.sub(r"[\s\u200b\u00ad-]+", "", words)
 
 
-def test_the_print_says_what_the_page_says(report: AuditReport, figures: Sequence[Figure], outline: Outline) -> None:
+def test_pdf_has_the_contents_of_the_page(report: AuditReport, figures: Sequence[Figure], outline: Outline) -> None:
     pdf = render_pdf(report, figures)
-    printed = squeezed(text_of(pdf))
+    printed = strip_spaces(pdf_text(pdf))
     for section in ("Verdict", "Results against the thresholds", "What was not tested", "Environment"):
-        assert squeezed(section) in printed
+        assert strip_spaces(section) in printed
     for words in (
         HOSTILE,
         "Prompts of several sentences <i>.",
         report.validation.judge.sha256 if report.validation else "",
     ):
-        assert squeezed(words) in printed
-        assert squeezed(words) in squeezed("".join(outline.words))
+        assert strip_spaces(words) in printed
+        assert strip_spaces(words) in strip_spaces("".join(outline.words))
 
 
-def test_the_print_is_tagged_titled_dated_and_the_same_each_time(
-    report: AuditReport, figures: Sequence[Figure]
-) -> None:
+def test_pdf_is_tagged_titled_dated_and_reproducible(report: AuditReport, figures: Sequence[Figure]) -> None:
     pdf = render_pdf(report, figures)
     assert pdf == render_pdf(report, figures)
     reader = pypdf.PdfReader(io.BytesIO(pdf))
@@ -294,20 +292,20 @@ def test_the_print_is_tagged_titled_dated_and_the_same_each_time(
     assert b"pdfuaid" in pdf
 
 
-def test_letters_that_the_print_lacks_are_numbers_in_words_and_charts(
+def test_characters_missing_in_the_pdf_fonts_are_replaced_by_code_points(
     report: AuditReport, figures: Sequence[Figure]
 ) -> None:
-    """And no others are: the note stands only where something was spelled."""
+    """The explanatory note is printed only if a character was replaced."""
     named = report.removals[0].model_copy(update={"concept": "狐 ثعلب λ"})
     foreign = report.model_copy(update={"removals": [named, *report.removals[1:]]})
-    pdf = squeezed(text_of(render_pdf(foreign, make_charts(foreign))))
+    pdf = strip_spaces(pdf_text(render_pdf(foreign, make_charts(foreign))))
     assert "[U+72D0]" in pdf
-    assert squeezed(SPELLED_NOTE) in pdf
+    assert strip_spaces(SPELLED_NOTE) in pdf
     assert "λ" in pdf
-    assert squeezed(SPELLED_NOTE) not in squeezed(text_of(render_pdf(report, figures)))
+    assert strip_spaces(SPELLED_NOTE) not in strip_spaces(pdf_text(render_pdf(report, figures)))
 
 
-def test_no_chart_without_numbers(report: AuditReport) -> None:
+def test_no_charts_without_data(report: AuditReport) -> None:
     bare = report.model_copy(update={"validation": None, "traces": [], "solves": []})
     assert make_charts(bare) == []
     assert all(isinstance(chart, Chart) for chart in make_charts(report))

@@ -1,4 +1,4 @@
-"""Foreseen against measured: by hand for planted prompts, and for the embedded model's own."""
+"""Calibration of the collateral forecast, for synthetic drops and for the embedded model."""
 
 import pytest
 
@@ -19,7 +19,7 @@ FORESEEN = {prompt: number / 100 for number, prompt in enumerate(PROMPTS)}
 
 @pytest.fixture
 def validation(report: AuditReport) -> Validation:
-    """The ten prompts of which the worst was foreseen lose their object, and half of them their style too."""
+    """The ten prompts with the worst forecasts lose their object, and half of them their style too."""
     assert report.validation
     falls = {"retain_object_drop": [0.0] * 30 + [1.0] * 10, "retain_style_drop": [0.0] * 35 + [1.0] * 5}
     checks = [
@@ -31,13 +31,13 @@ def validation(report: AuditReport) -> Validation:
     return report.validation.model_copy(update={"groups": groups, "checks": checks})
 
 
-def test_falls_are_read_prompt_by_prompt_and_averaged_over_what_was_asked(validation: Validation) -> None:
+def test_measured_drops_are_averaged_over_the_attributes_of_each_prompt(validation: Validation) -> None:
     found = measured_drops(validation)
     assert found.keys() == set(PROMPTS)
     assert [found[f"prompt {number}"] for number in (0, 30, 39)] == [0.0, 0.5, 1.0]
 
 
-def test_bands_hold_equally_many_prompts_and_their_means(validation: Validation) -> None:
+def test_bands_contain_equal_numbers_of_prompts_and_their_means(validation: Validation) -> None:
     record = calibrate(validation, FORESEEN)
     assert record
     assert record.prompts == 40
@@ -54,17 +54,17 @@ def test_bands_hold_equally_many_prompts_and_their_means(validation: Validation)
     assert record.correlation.value > 0.7
 
 
-def test_a_forecast_the_wrong_way_round_is_seen(validation: Validation) -> None:
+def test_reversed_forecast_has_a_negative_correlation(validation: Validation) -> None:
     record = calibrate(validation, {prompt: 1 - told for prompt, told in FORESEEN.items()})
     assert record
     assert record.correlation.value < -0.7
 
 
-def test_too_few_prompts_say_nothing(validation: Validation) -> None:
+def test_too_few_prompts_give_no_calibration(validation: Validation) -> None:
     assert calibrate(validation, dict(list(FORESEEN.items())[:7])) is None
 
 
-def test_it_is_shown(report: AuditReport, validation: Validation) -> None:
+def test_calibration_is_shown_in_the_report(report: AuditReport, validation: Validation) -> None:
     whole = report.model_copy(update={"collateral": calibrate(validation, FORESEEN)})
     page = render_html(whole, make_charts(whole))
     assert "20% of them would lose" in page
@@ -72,7 +72,7 @@ def test_it_is_shown(report: AuditReport, validation: Validation) -> None:
     assert "collateral" in [chart.name for chart in make_charts(whole)]
 
 
-def test_the_embedded_models_forecasts_are_those_of_the_edit(validation: Validation) -> None:
+def test_forecast_of_the_embedded_model_separates_target_from_unrelated_prompts(validation: Validation) -> None:
     checkpoint, builders = open_checkpoint(WEIGHTS), open_prompt_builders(open_checkpoint(WEIGHTS))
     fox = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
     updates = [done.update for done in edit_encoder(checkpoint.encoders[0], builders[0], [fox])]

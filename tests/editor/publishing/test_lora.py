@@ -1,4 +1,4 @@
-"""The LoRA files, read by the libraries that people read them with, against the edited weights."""
+"""The LoRA files, loaded by diffusers and PEFT, compared with the edited weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +13,17 @@ from torch import Tensor
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.publishing.lora import LORA, LORA_PEFT, write_loras
 from tests.editor.publishing.conftest import tiny_tokenizer
-from tests.editor.publishing.pipelines import FAMILIES, encoder, pipeline_of
+from tests.editor.publishing.pipelines import FAMILIES, encoder, make_pipeline
 
 PREFIX = "text_model."
 PROMPTS = ["a fox in the snow", "an owl"]
 TOLERANCE = 1e-5
 EDITED = {"stable-diffusion-1": 1, "stable-diffusion-2": 1, "sdxl": 2, "sd3": 2, "flux": 1}
-"""How many CLIP encoders a family has."""
+"""Number of CLIP encoders of a family."""
 
 
-def updates_of(component: str, module: Any) -> list[TensorUpdate]:
-    """A random update of every layer's output projection, each of another rank, none of them small."""
+def random_updates(component: str, module: Any) -> list[TensorUpdate]:
+    """Return a random update of every layer's output projection, each with a different rank and a large norm."""
     found = []
     for index, (name, base) in enumerate((n, p) for n, p in module.named_parameters() if "out_proj.weight" in n):
         canonical = PREFIX + name.removeprefix(PREFIX)
@@ -34,7 +34,7 @@ def updates_of(component: str, module: Any) -> list[TensorUpdate]:
 
 
 def outputs(module: Any) -> list[Tensor]:
-    """All that a pipeline may take from a text encoder: every hidden state, and the pooled output."""
+    """Return every output of a text encoder that a pipeline may use: all hidden states and the pooled output."""
     ids = tiny_tokenizer()(PROMPTS, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         given = module(ids, output_hidden_states=True)
@@ -42,7 +42,7 @@ def outputs(module: Any) -> list[Tensor]:
 
 
 def edited_outputs(module: Any, updates: list[TensorUpdate]) -> list[Tensor]:
-    """Those of the edited encoder; the encoder itself is as it was afterwards."""
+    """Return the outputs of the edited encoder, and restore the encoder afterwards."""
     parameters = dict(module.named_parameters())
     with torch.no_grad():
         for update in updates:
@@ -62,10 +62,10 @@ def components(pipeline: Any, family: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_pipeline_reads_both_files_as_the_edit(family: str, tmp_path: Path) -> None:
-    pipeline = pipeline_of(family)
+def test_every_pipeline_loads_both_lora_files_as_the_edit(family: str, tmp_path: Path) -> None:
+    pipeline = make_pipeline(family)
     encoders = components(pipeline, family)
-    updates = {name: [detached(u) for u in updates_of(name, module)] for name, module in encoders.items()}
+    updates = {name: [with_cloned_base(u) for u in random_updates(name, module)] for name, module in encoders.items()}
     expected = {name: edited_outputs(module, updates[name]) for name, module in encoders.items()}
     before = {name: outputs(module) for name, module in encoders.items()}
     write_loras([update for part in updates.values() for update in part], family, tmp_path)
@@ -78,14 +78,14 @@ def test_every_pipeline_reads_both_files_as_the_edit(family: str, tmp_path: Path
         pipeline.unload_lora_weights()
 
 
-def detached(update: TensorUpdate, base: Tensor | None = None) -> TensorUpdate:
-    """With a base of its own, that editing the module does not change."""
+def with_cloned_base(update: TensorUpdate, base: Tensor | None = None) -> TensorUpdate:
+    """Clone the base, so that editing the module does not change it."""
     return replace(update, base=(update.base if base is None else base).clone())
 
 
-def test_peft_reads_the_one_named_for_it(tmp_path: Path) -> None:
+def test_peft_loads_its_lora_file(tmp_path: Path) -> None:
     module = encoder("l", 2)
-    updates = [detached(update) for update in updates_of("text_encoder", module)]
+    updates = [with_cloned_base(update) for update in random_updates("text_encoder", module)]
     expected = edited_outputs(module, updates)
     write_loras(updates, "stable-diffusion-1", tmp_path)
     names = {name.removeprefix(f"text_encoder.{PREFIX}"): t for name, t in load_file(tmp_path / LORA_PEFT).items()}
@@ -98,8 +98,8 @@ def test_peft_reads_the_one_named_for_it(tmp_path: Path) -> None:
         torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=0)
 
 
-def test_the_rank_is_that_of_the_edit(tmp_path: Path) -> None:
-    (update,) = updates_of("text_encoder", encoder("l"))
+def test_lora_has_the_rank_of_the_edit(tmp_path: Path) -> None:
+    (update,) = random_updates("text_encoder", encoder("l"))
     write_loras([update], "stable-diffusion-1", tmp_path)
     module = "lora_te_text_model_encoder_layers_0_self_attn_out_proj"
     tensors = load_file(tmp_path / LORA)

@@ -1,4 +1,4 @@
-"""Names that are withheld are in no published byte, and whoever has the private report can show which they were."""
+"""Withheld names are in no published file, and the private report proves what they were."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ EARLIER = datetime(2025, 12, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def named(report: AuditReport) -> AuditReport:
-    """Full of a person's name, wherever a report can hold one."""
+    """A report with a person's name in every field that can contain one."""
     person, alias, plural, other, spelled = NAMES
     prompts = [f"a painting by {person}", f"{alias}, by {person.upper()}", f"{spelled}'s {plural}"]
     removal = report.removals[0].model_copy(
@@ -99,7 +99,7 @@ def private_files(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*private*")}
 
 
-def test_no_published_byte_has_a_name(delivered: Path) -> None:
+def test_no_published_file_contains_a_name(delivered: Path) -> None:
     assert private_files(delivered) == {"report.private.json", "report.private.html"}
     public = [path for path in delivered.rglob("*") if path.is_file() and path.name not in private_files(delivered)]
     assert len(public) >= 11
@@ -110,7 +110,7 @@ def test_no_published_byte_has_a_name(delivered: Path) -> None:
                 assert spelled.lower().encode() not in content, (path.name, name)
 
 
-def test_nor_does_the_print(delivered: Path) -> None:
+def test_no_published_pdf_contains_a_name(delivered: Path) -> None:
     import pypdf
 
     words = "".join(page.extract_text() for page in pypdf.PdfReader(delivered / "report.pdf").pages)
@@ -118,8 +118,8 @@ def test_nor_does_the_print(delivered: Path) -> None:
     assert not [name for name in NAMES if name.lower() in words.lower()]
 
 
-def test_digests_are_no_hashes_of_the_names(delivered: Path, named: AuditReport) -> None:
-    """What anybody could find by trying names is not there."""
+def test_digests_are_not_plain_hashes_of_the_names(delivered: Path, named: AuditReport) -> None:
+    """No digest can be reversed by guessing names."""
     import hashlib
 
     everything = b"".join(
@@ -129,10 +129,10 @@ def test_digests_are_no_hashes_of_the_names(delivered: Path, named: AuditReport)
         assert hashlib.sha256(name.encode()).hexdigest().encode() not in everything
     assert salted_digest(SALT, NAMES[0]).encode() in everything
     assert SALT.encode() not in everything
-    assert b"d" * 64 not in everything, "a ledger's digest is over names"
+    assert b"d" * 64 not in everything, "the digest of a ledger depends on names"
 
 
-def test_the_private_report_has_all_and_is_its_owners_alone(delivered: Path, named: AuditReport) -> None:
+def test_private_report_is_complete_and_readable_by_its_owner_only(delivered: Path, named: AuditReport) -> None:
     private = PrivateReport.model_validate_json((delivered / "report.private.json").read_bytes())
     assert private.report.removals == named.removals
     assert private.report.canaries == named.canaries
@@ -142,7 +142,7 @@ def test_the_private_report_has_all_and_is_its_owners_alone(delivered: Path, nam
     assert {(delivered / name).stat().st_mode & 0o777 for name in private_files(delivered)} == {0o600}
 
 
-def test_the_published_half_verifies_with_and_without_the_private_one(
+def test_redacted_report_verifies_with_and_without_the_private_report(
     delivered: Path, key_folder: KeyFolder, tmp_path: Path
 ) -> None:
     public = shutil.copytree(delivered, tmp_path / "public", ignore=shutil.ignore_patterns("*private*"))
@@ -152,7 +152,9 @@ def test_the_published_half_verifies_with_and_without_the_private_one(
     assert [one.outcome for one in found.findings if one.check == "names"] == ["ok"]
 
 
-def test_a_private_report_about_somebody_else_is_told(delivered: Path, key_folder: KeyFolder, tmp_path: Path) -> None:
+def test_private_report_of_another_person_fails_verification(
+    delivered: Path, key_folder: KeyFolder, tmp_path: Path
+) -> None:
     folder = shutil.copytree(delivered, tmp_path / "copy")
     private = folder / "report.private.json"
     private.write_text(private.read_text().replace(NAMES[0], "Somebody Else"))
@@ -160,7 +162,7 @@ def test_a_private_report_about_somebody_else_is_told(delivered: Path, key_folde
     assert [one.check for one in found.findings if one.outcome == "failed"] == ["names"]
 
 
-def test_private_files_are_marked_so_for_whoever_serves_them(
+def test_private_files_have_the_kind_private(
     named: AuditReport, update: TensorUpdate, model_dir: Path, tmp_path: Path
 ) -> None:
     publish_redacted(named, [update], model_dir, [], tmp_path, salt=SALT)
@@ -170,7 +172,7 @@ def test_private_files_are_marked_so_for_whoever_serves_them(
     assert not [one for one in listed if "private" in one["name"]]
 
 
-def test_names_are_covered_as_whole_words_and_file_names_stay(report: AuditReport) -> None:
+def test_names_are_redacted_as_whole_words_but_not_in_file_names(report: AuditReport) -> None:
     removal = report.removals[0].model_copy(update={"concept": "text", "aliases": ["ink"], "names": []})
     limits = ["Thinking of ink, Text or a text_encoder."]
     public = redact_report(report.model_copy(update={"removals": [removal], "limits": limits}), SALT)
@@ -180,13 +182,13 @@ def test_names_are_covered_as_whole_words_and_file_names_stay(report: AuditRepor
     assert AuditReport.model_validate_json(public.model_dump_json()) == public
 
 
-def test_words_of_closed_fields_stay(report: AuditReport) -> None:
+def test_enumerated_fields_are_not_redacted(report: AuditReport) -> None:
     removal = report.removals[0].model_copy(update={"concept": "object", "aliases": ["passed", "default", "target"]})
     public = redact_report(report.model_copy(update={"removals": [removal]}), SALT)
     assert AuditReport.model_validate_json(public.model_dump_json()).removals[0].kind == "object"
 
 
-def test_longer_names_are_covered_before_shorter_ones(report: AuditReport) -> None:
+def test_longer_names_are_redacted_before_shorter_ones(report: AuditReport) -> None:
     removal = report.removals[0].model_copy(
         update={"concept": "dog", "aliases": ["hot dog"], "destination_source": "null"}
     )
@@ -195,7 +197,7 @@ def test_longer_names_are_covered_before_shorter_ones(report: AuditReport) -> No
     assert Redactor({}).redact("a dog") == "a dog"
 
 
-def test_estimates_are_not_touched(named: AuditReport) -> None:
+def test_redaction_does_not_change_estimates(named: AuditReport) -> None:
     public = redact_report(named, SALT)
     assert public.validation
     assert named.validation

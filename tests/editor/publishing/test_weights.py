@@ -1,4 +1,4 @@
-"""The three forms of an edit: that they say the same, and that they can't be misapplied."""
+"""Full weights, delta and LoRA of an edit are equivalent and can't be applied to the wrong model."""
 
 import errno
 import hashlib
@@ -55,20 +55,22 @@ def load(model_dir: Path, **parts: object) -> StableDiffusionPipeline:
     return pipeline
 
 
-def encoded(pipeline: StableDiffusionPipeline) -> Tensor:
+def encode_prompts(pipeline: StableDiffusionPipeline) -> Tensor:
     ids = pipeline.tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         outputs: Tensor = pipeline.text_encoder(ids).last_hidden_state
     return outputs
 
 
-def drawn(pipeline: StableDiffusionPipeline) -> np.ndarray:
+def generate_pixels(pipeline: StableDiffusionPipeline) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     images: np.ndarray = pipeline(PROMPTS, num_inference_steps=2, generator=generator, output_type="np").images
     return images
 
 
-def test_all_forms_give_the_same_outputs_and_images(model_dir: Path, update: TensorUpdate, delta: Path) -> None:
+def test_full_weights_delta_and_lora_give_the_same_outputs_and_images(
+    model_dir: Path, update: TensorUpdate, delta: Path
+) -> None:
     write_loras([update], "stable-diffusion-1", delta.parent)
     (full,) = apply_delta(model_dir, delta, delta.parent)
     with_full = load(model_dir, text_encoder=CLIPTextModel.from_pretrained(full.parent, dtype=torch.float32))
@@ -78,14 +80,14 @@ def test_all_forms_give_the_same_outputs_and_images(model_dir: Path, update: Ten
     weights = by_hand.text_encoder.state_dict()
     by_hand.text_encoder.load_state_dict(weights | {TENSOR: update.base.double() + update.up @ update.down})
 
-    exact = encoded(by_hand)
-    assert (exact - encoded(load(model_dir))).abs().max() > 0.1
-    torch.testing.assert_close(encoded(with_lora), exact, atol=1e-5, rtol=0)
+    exact = encode_prompts(by_hand)
+    assert (exact - encode_prompts(load(model_dir))).abs().max() > 0.1
+    torch.testing.assert_close(encode_prompts(with_lora), exact, atol=1e-5, rtol=0)
     torch.testing.assert_close(
-        encoded(with_full), exact, atol=1e-5 if update.base.dtype == torch.float32 else 1e-2, rtol=0
+        encode_prompts(with_full), exact, atol=1e-5 if update.base.dtype == torch.float32 else 1e-2, rtol=0
     )
-    np.testing.assert_allclose(drawn(with_lora), drawn(with_full), atol=1e-3)
-    assert np.abs(drawn(with_full) - drawn(load(model_dir))).max() > 0.01
+    np.testing.assert_allclose(generate_pixels(with_lora), generate_pixels(with_full), atol=1e-3)
+    assert np.abs(generate_pixels(with_full) - generate_pixels(load(model_dir))).max() > 0.01
 
 
 def test_full_weights_differ_from_the_base_in_one_range_only(
@@ -98,12 +100,12 @@ def test_full_weights_differ_from_the_base_in_one_range_only(
     assert full[span.start : span.end] != base[span.start : span.end]
 
 
-def test_full_weights_come_with_the_config(model_dir: Path, delta: Path) -> None:
+def test_full_weights_include_the_config(model_dir: Path, delta: Path) -> None:
     (full,) = apply_delta(model_dir, delta, delta.parent)
     assert full.with_name("config.json").read_bytes() == (model_dir / "text_encoder/config.json").read_bytes()
 
 
-def test_delta_holds_the_edited_tensor_in_the_dtype_of_the_base(update: TensorUpdate, delta: Path) -> None:
+def test_delta_stores_the_edited_tensor_in_the_dtype_of_the_base(update: TensorUpdate, delta: Path) -> None:
     (stored,) = load_file(delta).values()
     torch.testing.assert_close(stored, update.edited, atol=0, rtol=0)
     binding = read_header(delta)
@@ -137,7 +139,7 @@ write_loras([update("b"), update("a")], "sdxl", out)
 
 @pytest.fixture
 def two_files(tmp_path: Path) -> list[TensorUpdate]:
-    """Tensors of the same names in two files of a model, and an update of some of them in no order."""
+    """Updates, in no particular order, of tensors with the same names in two files of a model."""
     updates = []
     for component, edited in (("text_encoder", "db"), ("text_encoder_2", "a")):
         file = tmp_path / "model" / component / "model.safetensors"
@@ -152,7 +154,7 @@ def two_files(tmp_path: Path) -> list[TensorUpdate]:
     return updates
 
 
-def test_a_delta_covers_several_tensors_of_several_files(two_files: list[TensorUpdate], tmp_path: Path) -> None:
+def test_delta_applies_to_several_tensors_of_several_files(two_files: list[TensorUpdate], tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
     write_delta(two_files, model, tmp_path / "delta")
     files = apply_delta(model, tmp_path / "delta", out)
@@ -165,7 +167,7 @@ def test_a_delta_covers_several_tensors_of_several_files(two_files: list[TensorU
 
 
 @pytest.mark.parametrize("wrong", ["text_encoder", "text_encoder_2"])
-def test_one_wrong_file_of_several_means_that_nothing_is_written(
+def test_nothing_is_written_if_one_of_several_files_is_wrong(
     two_files: list[TensorUpdate], tmp_path: Path, wrong: str
 ) -> None:
     write_delta(two_files, tmp_path / "model", tmp_path / "delta")
@@ -175,7 +177,7 @@ def test_one_wrong_file_of_several_means_that_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_leaves_none_of_several_files(
+def test_full_disk_leaves_no_partial_output(
     two_files: list[TensorUpdate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_delta(two_files, tmp_path / "model", tmp_path / "delta")
@@ -192,7 +194,7 @@ def test_a_full_disk_leaves_none_of_several_files(
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_where_the_kernel_cannot_copy_memory_does(
+def test_copy_falls_back_to_memory_if_the_kernel_cannot_copy(
     model_dir: Path, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (expected,) = apply_delta(model_dir, delta, tmp_path / "kernel")
@@ -206,7 +208,7 @@ def test_where_the_kernel_cannot_copy_memory_does(
     assert file.read_bytes() == expected.read_bytes()
 
 
-def test_other_shards_and_their_index_come_along(update: TensorUpdate, tmp_path: Path) -> None:
+def test_other_shards_and_their_index_are_copied(update: TensorUpdate, tmp_path: Path) -> None:
     """The edited tensor is in one shard; the rest of the encoder, in another."""
     tensors, folder = load_file(update.file), tmp_path / "model" / "text_encoder"
     folder.mkdir(parents=True)
@@ -226,7 +228,7 @@ def test_other_shards_and_their_index_come_along(update: TensorUpdate, tmp_path:
 
 
 def single_file(update: TensorUpdate, folder: Path) -> Path:
-    """A checkpoint in one file, with a tensor under another name than transformers has for it."""
+    """Write a single-file checkpoint, whose tensor names differ from those of transformers."""
     file = folder / "v1-5.safetensors"
     folder.mkdir(parents=True)
     prefix = "cond_stage_model.transformer.text_model."
@@ -235,7 +237,7 @@ def single_file(update: TensorUpdate, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("out", ["patched.safetensors", ""])
-def test_a_single_file_checkpoint_is_patched_under_any_name(update: TensorUpdate, tmp_path: Path, out: str) -> None:
+def test_single_file_checkpoint_is_patched_under_any_name(update: TensorUpdate, tmp_path: Path, out: str) -> None:
     base = single_file(update, tmp_path / "model")
     stored = f"cond_stage_model.transformer.text_model.{TENSOR}"
     write_delta([replace(update, file=base, stored_name=stored)], base, tmp_path / "delta")
@@ -249,7 +251,7 @@ def test_a_single_file_checkpoint_is_patched_under_any_name(update: TensorUpdate
 
 
 @pytest.mark.parametrize("link", [BASE, "text_encoder/config.json"])
-def test_a_link_out_of_the_model_is_refused(model_dir: Path, delta: Path, tmp_path: Path, link: str) -> None:
+def test_link_out_of_the_model_is_rejected(model_dir: Path, delta: Path, tmp_path: Path, link: str) -> None:
     model = shutil.copytree(model_dir, tmp_path / "model")
     (model / link).unlink()
     (model / link).symlink_to(model_dir / link)
@@ -258,14 +260,14 @@ def test_a_link_out_of_the_model_is_refused(model_dir: Path, delta: Path, tmp_pa
     assert not [path for path in (tmp_path / "edited").rglob("*") if path.is_file()]
 
 
-def test_the_base_itself_is_never_overwritten(model_dir: Path, delta: Path) -> None:
+def test_base_file_is_never_overwritten(model_dir: Path, delta: Path) -> None:
     with pytest.raises(PublishingError, match="is the base file itself") as caught:
         apply_delta(model_dir, delta, model_dir)
     assert caught.value.field == "out"
 
 
-def changed(model_dir: Path, folder: Path, tensor: str) -> Path:
-    """A copy of the model with one bit of one tensor flipped."""
+def copy_with_flipped_bit(model_dir: Path, folder: Path, tensor: str) -> Path:
+    """Copy the model with one bit of one tensor flipped."""
     base = model_dir / BASE
     content = bytearray(base.read_bytes())
     content[read_layout(base).spans[tensor].end - 1] ^= 1
@@ -274,15 +276,15 @@ def changed(model_dir: Path, folder: Path, tensor: str) -> Path:
     return folder
 
 
-def test_another_original_is_refused_and_nothing_is_written(model_dir: Path, delta: Path, tmp_path: Path) -> None:
-    other = changed(model_dir, tmp_path / "other", TENSOR)
+def test_another_base_tensor_is_rejected_and_nothing_is_written(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+    other = copy_with_flipped_bit(model_dir, tmp_path / "other", TENSOR)
     with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(other, delta, tmp_path / "edited")
     assert not (tmp_path / "edited").exists()
 
 
-def test_the_rest_of_the_file_is_checked_when_asked(model_dir: Path, delta: Path, tmp_path: Path) -> None:
-    other = changed(model_dir, tmp_path / "other", "final_layer_norm.weight")
+def test_verify_file_checks_the_unedited_tensors(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+    other = copy_with_flipped_bit(model_dir, tmp_path / "other", "final_layer_norm.weight")
     apply_delta(other, delta, tmp_path / "edited")
     with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(other, delta, tmp_path / "checked", verify_file=True)
@@ -290,15 +292,13 @@ def test_the_rest_of_the_file_is_checked_when_asked(model_dir: Path, delta: Path
     apply_delta(model_dir, delta, tmp_path / "checked", verify_file=True)
 
 
-def test_a_delta_without_a_digest_of_the_file_says_so_when_asked(
-    model_dir: Path, update: TensorUpdate, tmp_path: Path
-) -> None:
+def test_verify_file_needs_a_delta_with_a_file_digest(model_dir: Path, update: TensorUpdate, tmp_path: Path) -> None:
     write_delta([update], model_dir, tmp_path / "delta")
     with pytest.raises(PublishingError, match="does not record a digest of the whole base file"):
         apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited", verify_file=True)
 
 
-def test_an_edited_base_is_refused(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+def test_already_edited_base_is_rejected(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     apply_delta(model_dir, delta, tmp_path / "once")
     with pytest.raises(PublishingError, match="is not the file that was edited"):
         apply_delta(tmp_path / "once", delta, tmp_path / "twice")
@@ -313,7 +313,7 @@ def test_an_edited_base_is_refused(model_dir: Path, delta: Path, tmp_path: Path)
         {"base": torch.zeros(32, 32, dtype=torch.float64)},
     ],
 )
-def test_a_tensor_that_does_not_fit_is_refused(
+def test_tensor_that_does_not_match_the_base_is_rejected(
     model_dir: Path, update: TensorUpdate, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     write_delta([replace(update, **change)], model_dir, tmp_path / "delta")
@@ -321,43 +321,43 @@ def test_a_tensor_that_does_not_fit_is_refused(
         apply_delta(model_dir, tmp_path / "delta", tmp_path / "edited")
 
 
-def delta_with(header: dict[str, Any], path: Path) -> Path:
-    """A delta whose header says what it likes."""
+def write_delta_with_header(header: dict[str, Any], path: Path) -> Path:
+    """Write a delta with an arbitrary header."""
     save_file({delta_key(BASE, "a"): torch.zeros(1)}, path, metadata={"expunge": json.dumps(header)})
     return path
 
 
 @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "text_encoder/../../x", "", "a\0b"])
-def test_a_delta_for_a_file_outside_the_model_is_refused(tmp_path: Path, name: str) -> None:
+def test_delta_with_a_path_outside_the_model_is_rejected(tmp_path: Path, name: str) -> None:
     original = {"component": "text_encoder", "name": "a", "sha256": "0" * 64}
     files = {name: {"sha256": None, "tensors": {"a": original}}}
-    delta = delta_with({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
+    delta = write_delta_with_header({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
     with pytest.raises(PublishingError, match="is not a delta"):
         apply_delta(tmp_path, delta, tmp_path / "edited")
 
 
 @pytest.mark.parametrize("files", [{}, {BASE: {"sha256": None, "tensors": {}}}])
-def test_a_delta_that_does_not_hold_what_it_says_is_refused(tmp_path: Path, files: dict[str, Any]) -> None:
-    delta = delta_with({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
+def test_delta_without_its_listed_tensors_is_rejected(tmp_path: Path, files: dict[str, Any]) -> None:
+    delta = write_delta_with_header({"format": "expunge-delta/2", "request": "", "files": files}, tmp_path / "delta")
     with pytest.raises(PublishingError, match="does not contain the tensors that its header lists"):
         apply_delta(tmp_path, delta, tmp_path / "edited")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b'\x09\0\0\0\0\0\0\0{"a": {}}'])
-def test_a_damaged_delta_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_damaged_delta_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "delta").write_bytes(content)
     with pytest.raises(PublishingError):
         apply_delta(tmp_path, tmp_path / "delta", tmp_path / "edited")
 
 
-def test_a_delta_cut_short_is_refused(model_dir: Path, delta: Path, tmp_path: Path) -> None:
+def test_truncated_delta_is_rejected(model_dir: Path, delta: Path, tmp_path: Path) -> None:
     delta.write_bytes(delta.read_bytes()[:-1])
     with pytest.raises(PublishingError, match="is not a delta"):
         apply_delta(model_dir, delta, tmp_path / "edited")
     assert not (tmp_path / "edited").exists()
 
 
-def test_a_base_that_is_cut_while_it_is_copied_is_refused(model_dir: Path, tmp_path: Path) -> None:
+def test_base_truncated_during_the_copy_is_rejected(model_dir: Path, tmp_path: Path) -> None:
     size = (model_dir / BASE).stat().st_size
     segments = [Segment(source="base", start=0, end=size + 1)]
     with pytest.raises(PublishingError, match="is truncated"), open_atomic(tmp_path / "full") as file:
@@ -365,7 +365,7 @@ def test_a_base_that_is_cut_while_it_is_copied_is_refused(model_dir: Path, tmp_p
     assert not (tmp_path / "full").exists()
 
 
-def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+def test_error_during_a_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(TypeError), open_atomic(path) as file:
@@ -373,7 +373,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
 
 
-def test_a_process_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> None:
+def test_process_killed_during_a_write_leaves_no_partial_file(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path

@@ -19,7 +19,7 @@ from editor.features.clip.image_conditioned_pipelines import (
     image_conditioned_pipeline,
 )
 from editor.generation.config import Image, Sampler
-from tests.editor.publishing.pipelines import pipeline_of
+from tests.editor.publishing.pipelines import make_pipeline
 
 WIDTH = 24
 SAMPLER = Sampler(2, 2.0)
@@ -41,7 +41,7 @@ def adapter_weights(unet: UNet2DConditionModel) -> dict[str, Tensor]:
 
 
 def pipeline_with_adapter(family: str, folder: Path) -> Any:
-    pipeline = pipeline_of(family)
+    pipeline = make_pipeline(family)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.unet.register_to_config(sample_size=8)
     pipeline.default_sample_size = 8
@@ -157,6 +157,6 @@ def test_kandinsky_uses_the_negative_embedding() -> None:
 
 def test_pipeline_without_image_embeddings_is_rejected() -> None:
     with pytest.raises(FeatureError, match="cannot generate from image embeddings"):
-        image_conditioned_pipeline(pipeline_of("stable-diffusion-1"))
+        image_conditioned_pipeline(make_pipeline("stable-diffusion-1"))
     with pytest.raises(FeatureError):
         image_conditioned_pipeline(kandinsky_pipeline())  # without its negative

@@ -1,4 +1,4 @@
-"""A folder of keys, and something published that they signed."""
+"""A folder of keys, and a published folder that was signed with them."""
 
 import shutil
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def published_once(
     key_folder: KeyFolder,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """With its full weights, as somebody downloads it."""
+    """A published folder with full weights, as a user downloads it."""
     folder = tmp_path_factory.mktemp("published")
     signer = key_folder.signer(report.created_at)
     publish(report, [update], model_dir, [], folder, signing=Signing(signer, {"request": {"model": "tiny"}}))
@@ -48,5 +48,5 @@ def published_once(
 
 @pytest.fixture
 def published(published_once: Path, tmp_path: Path) -> Path:
-    """A copy to tamper with."""
+    """A copy of the published folder, for tests that modify it."""
     return shutil.copytree(published_once, tmp_path / "published")

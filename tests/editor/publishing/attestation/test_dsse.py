@@ -1,4 +1,4 @@
-"""Envelopes against the protocol's own test vector and against an independent implementation."""
+"""DSSE envelopes, compared with the protocol's test vector and with an independent implementation."""
 
 import base64
 import json
@@ -26,13 +26,13 @@ def theirs(keys: PublicKeys) -> list[SSlibKey]:
     return [SSlibKey.from_crypto(load_pem_public_key(key.pem.encode()), key.keyid) for key in keys.keys]
 
 
-def test_what_is_signed_is_the_protocols_encoding() -> None:
-    """The example of protocol.md."""
+def test_pre_authentication_encoding_matches_the_protocol() -> None:
+    """The example in protocol.md of the DSSE specification."""
     vector = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
     assert pae("http://example.com/HelloWorld", b"hello world") == vector
 
 
-def test_an_independent_implementation_accepts_our_envelopes(published: Path, keys: PublicKeys) -> None:
+def test_securesystemslib_accepts_our_envelopes(published: Path, keys: PublicKeys) -> None:
     for line in lines(published):
         envelope = independent.Envelope.from_dict(json.loads(line))
         assert envelope.verify(theirs(keys), 1).keys() == {keys.keys[0].keyid}
@@ -44,7 +44,7 @@ def test_an_independent_implementation_accepts_our_envelopes(published: Path, ke
         )
 
 
-def test_an_independent_implementation_refuses_them_once_altered(published: Path, keys: PublicKeys) -> None:
+def test_securesystemslib_rejects_altered_envelopes(published: Path, keys: PublicKeys) -> None:
     raw = json.loads(lines(published)[0])
     payload = base64.b64decode(raw["payload"])
     raw["payload"] = base64.b64encode(payload.replace(b"edit_1", b"edit_2")).decode()
@@ -52,7 +52,7 @@ def test_an_independent_implementation_refuses_them_once_altered(published: Path
         independent.Envelope.from_dict(raw).verify(theirs(keys), 1)
 
 
-def test_we_accept_the_envelopes_of_an_independent_implementation(keys: PublicKeys) -> None:
+def test_envelopes_of_securesystemslib_are_accepted(keys: PublicKeys) -> None:
     private = Ed25519PrivateKey.generate()
     envelope = independent.Envelope(b'{"a": 1}', "application/vnd.in-toto+json", {})
     signer = CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), "anything"))
@@ -60,9 +60,11 @@ def test_we_accept_the_envelopes_of_an_independent_implementation(keys: PublicKe
     ours = Envelope.model_validate(envelope.to_dict())
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     trusted = PublicKeys(keys=[*keys.keys, keys.keys[0].model_copy(update={"keyid": "f" * 64, "pem": pem})])
-    assert [key.keyid for key in find_signers(ours, trusted)] == ["f" * 64], "whatever it says that the key is called"
+    assert [key.keyid for key in find_signers(ours, trusted)] == ["f" * 64], (
+        "the key id in the envelope does not matter"
+    )
 
 
-def test_lines_of_other_kinds_are_passed_over(published: Path) -> None:
+def test_lines_of_other_types_are_ignored(published: Path) -> None:
     content = b'not json\n{"payload": "!"}\n' + b"\n".join(lines(published)) + b"\n\n"
     assert len(list(parse_json_lines(content))) == 2

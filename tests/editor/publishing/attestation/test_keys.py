@@ -1,4 +1,4 @@
-"""Keys: who can read them, which one signs, and what becomes of the old ones."""
+"""Signing keys: file permissions, selection, rotation and revocation."""
 
 import json
 import stat
@@ -30,7 +30,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_key_is_its_owners_alone(folder: KeyFolder) -> None:
+def test_new_key_is_readable_by_its_owner_only(folder: KeyFolder) -> None:
     key = folder.create(NOW)
     assert mode(folder.root) == 0o700
     assert mode(folder.private_path(key.keyid)) == 0o600
@@ -38,14 +38,14 @@ def test_a_new_key_is_its_owners_alone(folder: KeyFolder) -> None:
 
 
 @pytest.mark.parametrize("loose", [0o640, 0o604, 0o660])
-def test_a_key_that_others_can_read_does_not_sign(folder: KeyFolder, loose: int) -> None:
+def test_key_readable_by_others_is_rejected(folder: KeyFolder, loose: int) -> None:
     key = folder.create(NOW)
     folder.private_path(key.keyid).chmod(loose)
     with pytest.raises(SigningError, match=f"{loose:04o}"):
         folder.signer(NOW)
 
 
-def test_nor_does_one_in_a_folder_that_others_can_enter(folder: KeyFolder) -> None:
+def test_key_in_a_folder_accessible_to_others_is_rejected(folder: KeyFolder) -> None:
     folder.create(NOW)
     folder.root.chmod(0o750)
     with pytest.raises(SigningError, match="chmod 700"):
@@ -54,7 +54,7 @@ def test_nor_does_one_in_a_folder_that_others_can_enter(folder: KeyFolder) -> No
         folder.create(NOW)
 
 
-def test_after_rotation_the_new_key_signs_and_the_old_one_is_gone(folder: KeyFolder) -> None:
+def test_rotation_signs_with_the_new_key_and_deletes_the_old_one(folder: KeyFolder) -> None:
     old = folder.create(NOW)
     new = folder.rotate(LATER)
     signer = folder.signer(LATER)
@@ -63,11 +63,11 @@ def test_after_rotation_the_new_key_signs_and_the_old_one_is_gone(folder: KeyFol
     assert not folder.private_path(old.keyid).exists()
     retired = folder.public().find(old.keyid)
     assert retired is not None
-    assert retired.is_valid_at(NOW), "what it signed stays good"
+    assert retired.is_valid_at(NOW), "its earlier signatures stay valid"
     assert not retired.is_valid_at(LATER)
 
 
-def test_a_revoked_key_was_never_good(folder: KeyFolder) -> None:
+def test_revoked_key_is_invalid_at_any_time(folder: KeyFolder) -> None:
     key = folder.create(NOW)
     assert not folder.revoke(key.keyid, LATER).is_valid_at(NOW)
     assert folder.signer(LATER) is None
@@ -75,7 +75,7 @@ def test_a_revoked_key_was_never_good(folder: KeyFolder) -> None:
         folder.revoke("0" * 64, LATER)
 
 
-def test_the_environment_goes_before_the_folder(folder: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_key_takes_precedence_over_the_folder(folder: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, other = folder.create(NOW), KeyFolder(folder.root / "other").create(NOW)
     monkeypatch.setenv(SIGNING_KEY_VARIABLE, (folder.root / "other" / f"{other.keyid}.pem").read_text())
     signer = open_signer(folder.root, NOW)
@@ -83,13 +83,13 @@ def test_the_environment_goes_before_the_folder(folder: KeyFolder, monkeypatch: 
     assert signer.keyid == other.keyid != inside.keyid
 
 
-def test_without_a_key_nobody_signs(folder: KeyFolder) -> None:
+def test_no_signer_without_a_key(folder: KeyFolder) -> None:
     assert open_signer(folder.root, NOW) is None
     assert open_signer(None, NOW) is None
 
 
 @pytest.mark.parametrize("kind", ["other curve", "no key"])
-def test_what_is_no_ed25519_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_other_key_type_is_rejected_without_printing_it(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     text = other if kind == "other curve" else "s3cret"
     monkeypatch.setenv(SIGNING_KEY_VARIABLE, text)
@@ -98,14 +98,14 @@ def test_what_is_no_ed25519_key_is_refused_and_not_repeated(monkeypatch: pytest.
     assert text not in str(caught.value)
 
 
-def test_a_damaged_list_is_refused(folder: KeyFolder) -> None:
+def test_damaged_key_list_is_rejected(folder: KeyFolder) -> None:
     folder.create(NOW)
     (folder.root / "keys.json").write_text("{}")
     with pytest.raises(SigningError, match="not a public key list"):
         folder.public()
 
 
-def test_a_list_that_gives_a_key_anothers_id_is_refused(folder: KeyFolder) -> None:
+def test_key_list_with_a_wrong_key_id_is_rejected(folder: KeyFolder) -> None:
     first, second = folder.create(NOW), folder.create(NOW)
     text = (folder.root / "keys.json").read_text()
     (folder.root / "keys.json").write_text(text.replace(first.keyid, second.keyid))
@@ -122,7 +122,7 @@ def expunge_keys(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     assert not caught.value.code
 
 
-def test_the_command_makes_lists_rotates_revokes_and_exports(
+def test_keys_command_creates_lists_rotates_revokes_and_exports(
     folder: KeyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EXPUNGE_SIGNING_DIR", str(folder.root))
@@ -144,8 +144,8 @@ def test_the_command_makes_lists_rotates_revokes_and_exports(
     assert read_keys(tmp_path / "handed-out.json") == folder.public()
 
 
-def test_commands_start_without_torch() -> None:
-    """Keys are kept on machines that edit nothing, and `--help` must be fast."""
+def test_keys_command_does_not_import_torch() -> None:
+    """Keys may be managed on machines without torch, and `--help` must be fast."""
     modules = ("cli.keys", "cli.verify", "cli.check_deployment", "publishing.attestation.__main__")
     imports = "; ".join(f"import editor.{name}" for name in modules)
     check = f"{imports}; import sys; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"

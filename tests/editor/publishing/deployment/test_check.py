@@ -1,4 +1,4 @@
-"""Deployments of the embedded model, edited and not, cast, fused and mixed: what they are said to be."""
+"""The deployment check on the embedded model: edited or not, in other precisions, with a LoRA, with other removals."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ PIZZA = ResolvedRemoval(Concept("pizza"), Destination("hot dog", "replacement"))
 FILE = Path("text_encoder/model.safetensors")
 
 
-def removed(*removals: ResolvedRemoval) -> list[TensorUpdate]:
+def solve_updates(*removals: ResolvedRemoval) -> list[TensorUpdate]:
     return [
         done.update
         for done in edit_encoder(open_checkpoint(WEIGHTS).encoders[0], open_prompt_builder(WEIGHTS), list(removals))
@@ -43,12 +43,12 @@ def removed(*removals: ResolvedRemoval) -> list[TensorUpdate]:
 
 @pytest.fixture(scope="module")
 def updates() -> list[TensorUpdate]:
-    return removed(FOX)
+    return solve_updates(FOX)
 
 
 @pytest.fixture(scope="module")
 def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
-    """Of the fox's removal."""
+    """The report of the removal of the fox."""
     prompts = [pair.concept.text for pair in open_prompt_builder(WEIGHTS).edit_pairs(FOX)]
     fox = RemovalRecord(**(dict(report.removals[0]) | {"concept": "fox", "edit_prompts": prompts}))
     layers = {update.name: 0 for update in updates}
@@ -66,7 +66,7 @@ Deploy = Callable[..., Path]
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
     def made(updates: list[TensorUpdate], dtype: torch.dtype = torch.float32) -> Path:
-        """A text encoder's folder, with its tokenizer, as somebody serves it."""
+        """Write the deployed text encoder, with its tokenizer."""
         folder = tmp_path_factory.mktemp("deployed")
         for name in ("text_encoder", "tokenizer"):
             shutil.copytree(WEIGHTS / name, folder / name)
@@ -88,7 +88,7 @@ def cast(file: Path, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_an_edited_pipeline_carries_it_in_every_precision(
+def test_edited_model_is_detected_in_every_precision(
     audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy, dtype: torch.dtype
 ) -> None:
     (found,) = check_deployment(deploy(updates, dtype), audit).components
@@ -100,26 +100,26 @@ def test_an_edited_pipeline_carries_it_in_every_precision(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_base_model_is_told_in_every_precision(audit: AuditReport, deploy: Deploy, dtype: torch.dtype) -> None:
+def test_base_model_is_detected_in_every_precision(audit: AuditReport, deploy: Deploy, dtype: torch.dtype) -> None:
     found = check_deployment(deploy([], dtype), audit)
     assert found.carried == "base"
     assert found.components[0].progress == pytest.approx(0, abs=0.03)
 
 
-def test_another_removal_is_not_this_one(audit: AuditReport, deploy: Deploy) -> None:
-    found = check_deployment(deploy(removed(PIZZA)), audit)
+def test_another_removal_is_reported_as_other(audit: AuditReport, deploy: Deploy) -> None:
+    found = check_deployment(deploy(solve_updates(PIZZA)), audit)
     assert found.carried == "other"
     assert [tensor.identity for tensor in found.components[0].tensors] == ["other"]
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_more_removals_carry_this_one_too(audit: AuditReport, deploy: Deploy, count: int) -> None:
+def test_removal_is_detected_among_other_removals(audit: AuditReport, deploy: Deploy, count: int) -> None:
     names = [name for name in OBJECT_NAMES if name not in ("fox", "dog face", "hot dog", "pizza")][: count - 1]
     others = [ResolvedRemoval(Concept(name), Destination("hot dog", "replacement")) for name in names]
-    found = check_deployment(deploy(removed(FOX, PIZZA, *others)), audit)
+    found = check_deployment(deploy(solve_updates(FOX, PIZZA, *others)), audit)
     assert found.carried == "carries"
     assert [tensor.identity for tensor in found.components[0].tensors] == ["other"], (
-        "by the canaries, not by the digest"
+        "detected by the canaries, not by the digest"
     )
 
 
@@ -134,9 +134,7 @@ def lora(updates: list[TensorUpdate], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_running_pipeline_with_the_lora_carries_it_loaded_and_fused(
-    audit: AuditReport, pipeline: Any, lora: Path
-) -> None:
+def test_lora_is_detected_in_a_pipeline_loaded_and_fused(audit: AuditReport, pipeline: Any, lora: Path) -> None:
     assert check_deployment(pipeline, audit).carried == "base"
     pipeline.load_lora_weights(lora, weight_name="lora.safetensors")
     assert check_deployment(pipeline, audit).carried == "carries"
@@ -144,10 +142,10 @@ def test_a_running_pipeline_with_the_lora_carries_it_loaded_and_fused(
     pipeline.unload_lora_weights()
     (found,) = check_deployment(pipeline, audit).components
     assert found.carried == "carries"
-    assert [tensor.identity for tensor in found.tensors] == ["other"], "fusing rounds otherwise"
+    assert [tensor.identity for tensor in found.tensors] == ["other"], "fusing rounds differently"
 
 
-def test_a_lora_at_half_scale_carries_a_part(audit: AuditReport, pipeline: Any, lora: Path) -> None:
+def test_lora_at_half_scale_is_detected_as_partial(audit: AuditReport, pipeline: Any, lora: Path) -> None:
     pipeline.load_lora_weights(lora, weight_name="lora.safetensors")
     pipeline.fuse_lora(lora_scale=0.5)
     found = check_deployment(pipeline, audit)
@@ -156,8 +154,10 @@ def test_a_lora_at_half_scale_carries_a_part(audit: AuditReport, pipeline: Any, 
     assert 0.1 < found.components[0].progress < 0.9
 
 
-def test_one_encoder_of_two_carries_a_part(audit: AuditReport, updates: list[TensorUpdate], pipeline: Any) -> None:
-    """As of SDXL, whose second encoder was forgotten."""
+def test_one_edited_encoder_of_two_is_detected_as_partial(
+    audit: AuditReport, updates: list[TensorUpdate], pipeline: Any
+) -> None:
+    """An SDXL model whose second encoder was not replaced."""
     second = [replace(update, component="text_encoder_2") for update in updates]
     both = audit.model_copy(
         update={
@@ -181,12 +181,12 @@ def test_one_encoder_of_two_carries_a_part(audit: AuditReport, updates: list[Ten
     assert [one.carried for one in found.components] == ["carries", "base"]
 
 
-def test_another_model_is_refused_or_told_apart(audit: AuditReport, model_dir: Path) -> None:
+def test_model_of_another_width_is_rejected(audit: AuditReport, model_dir: Path) -> None:
     with pytest.raises(PublishingError, match="has width"):
         check_deployment(model_dir, audit)
 
 
-def test_a_damaged_encoder_is_not_taken_for_the_edited_one_whatever_its_tensor(
+def test_damaged_encoder_with_the_edited_tensor_is_reported_as_other(
     audit: AuditReport, updates: list[TensorUpdate], pipeline: Any
 ) -> None:
     weights = dict(pipeline.text_encoder.named_parameters())
@@ -199,19 +199,17 @@ def test_a_damaged_encoder_is_not_taken_for_the_edited_one_whatever_its_tensor(
     assert found.carried == "other"
 
 
-def test_without_canaries_only_the_digest_counts(
-    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy
-) -> None:
+def test_digest_decides_without_canaries(audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy) -> None:
     withheld = audit.model_copy(update={"canaries": [c.model_copy(update={"prompt": None}) for c in audit.canaries]})
     assert check_deployment(deploy(updates), withheld).carried == "carries"
     assert check_deployment(deploy([]), withheld).carried == "base"
 
 
-def test_an_encoder_alone_is_told_by_its_digest(
+def test_encoder_without_a_tokenizer_is_identified_by_its_digest(
     audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy
 ) -> None:
-    """As it is published: there is no tokenizer to ask the canaries with."""
-    alone, mixed = deploy(updates), deploy(removed(FOX, PIZZA))
+    """A published encoder comes without a tokenizer, which the canaries need."""
+    alone, mixed = deploy(updates), deploy(solve_updates(FOX, PIZZA))
     for folder in (alone, mixed):
         shutil.rmtree(folder / "tokenizer")
     (found,) = check_deployment(alone, audit).components
@@ -229,7 +227,7 @@ def expunge(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     return int(caught.value.code or 0)
 
 
-def test_the_command_tells_people_and_machines(
+def test_command_prints_text_and_json(
     audit: AuditReport,
     updates: list[TensorUpdate],
     deploy: Deploy,
