@@ -90,7 +90,7 @@ class TensorFile:
                 raise CheckpointError(
                     f"{self.path} can't be read: {error}.",
                     field="model",
-                    remedy="Check that the file and its disk are readable.",
+                    remedy="Check that the file is readable.",
                 ) from error
             if not count:
                 raise CheckpointError(
