@@ -8,6 +8,7 @@ from service.api.auth import Authenticator
 from service.api.metrics import Metrics, MetricsMiddleware
 from service.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RateLimitMiddleware, RequestIdMiddleware
 from service.api.rate_limit import RateLimiter
+from service.api.readiness import Readiness
 from service.api.request_batching import BatchedCalls
 from service.api.routes import (
     artifacts,
@@ -41,6 +42,7 @@ def create_app(app_state: AppState) -> FastAPI:
     )
     app.state.app_state = app_state
     app.state.batched_calls = BatchedCalls.from_app_state(app_state)
+    app.state.readiness = Readiness.from_app_state(app_state)
     problem_details.install(app)
     app.include_router(health.router)
     for module in (dry_runs, edits, events, artifacts, batches, models, ledger, webhooks, audit, hub, metrics):

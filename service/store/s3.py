@@ -16,12 +16,18 @@ from service.store.blobs import CHUNK_BYTES, Blob, BlobEntry, copy_and_hash
 from service.store.errors import BlobMissing
 from service.store.failpoints import failpoint
 
+CHECK_TIMEOUT = timedelta(seconds=2)
+"""Time limit of a check, which is not retried."""
+
 
 class S3Blobs:
     """An `ArtifactStore` in a bucket."""
 
     def __init__(self, url: str) -> None:
         self._store = cast(S3Store, from_url(url))
+        self._checked_store = cast(
+            S3Store, from_url(url, retry_config={"max_retries": 0, "retry_timeout": CHECK_TIMEOUT})
+        )
 
     def put(self, source: IO[bytes]) -> Blob:
         """See `ArtifactStore.put`. The digest is known only at the end, so the bytes are staged in a temporary file.
@@ -69,7 +75,7 @@ class S3Blobs:
 
     def check(self) -> None:
         """See `ArtifactStore.check`."""
-        obstore.put(self._store, "check", b"")
+        obstore.put(self._checked_store, "check", b"")
 
 
 def _key(sha256: str) -> str:
