@@ -133,7 +133,9 @@ def list_models(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = 
     """List the base models: registered ones and those of the settings."""
     from service.store.settings import StoreSettings
 
-    registered = StoreSettings(data_dir=data_dir).registry().all()
+    settings = StoreSettings(data_dir=data_dir)
+    settings.existing_database()
+    registered = settings.registry().all()
     if json_output:
         typer.echo(json.dumps([{"id": model.id, "folder": str(model.folder)} for model in registered]))
     else:
@@ -234,11 +236,10 @@ def _print_json(records: list[Any]) -> None:
 
 
 def _database(data_dir: Path) -> "Database":
-    """Open the database of the settings and upgrade its schema if necessary."""
+    """Open the existing database of the settings and upgrade its schema if necessary. Raises `UsageError`."""
     from service.store.settings import StoreSettings
 
     settings = StoreSettings(data_dir=data_dir)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = settings.database()
+    database = settings.existing_database()
     database.prepare(secret_box=settings.secret_box)
     return database

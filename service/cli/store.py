@@ -27,6 +27,7 @@ def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     Set `EXPUNGE_DATABASE_URL` for a database outside the data folder.
     """
     settings = _settings(data_dir)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = settings.database()
     previous = database.revision()
     database.prepare(secret_box=settings.secret_box)
@@ -41,7 +42,7 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False
     """
     from service.store.migrations import runner
 
-    current, required = _settings(data_dir).database().revision(), runner.head()
+    current, required = _settings(data_dir).existing_database().revision(), runner.head()
     if json_output:
         typer.echo(json.dumps({"found": current, "needed": required}))
     else:
@@ -56,7 +57,7 @@ def backup(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Back up the SQLite database consistently while the service runs. Copy the blobs after it."""
-    _settings(data_dir).database().backup(out)
+    _settings(data_dir).existing_database().backup(out)
     typer.echo(f"Wrote {out} ({out.stat().st_size} bytes).")
 
 
@@ -77,11 +78,12 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     from service.store import encryption
 
     settings = _settings(data_dir)
+    database = settings.existing_database()
     secret_box = settings.secret_box()
     if not settings.secrets_key:
         encryption.rotate_key_file(settings.secrets_file)
         secret_box = settings.secret_box()
-    with settings.database().write() as session:
+    with database.write() as session:
         sealed = encryption.reseal_all(session, secret_box)
     typer.echo(f"Re-encrypted the secrets of {sealed} webhook endpoints.")
 
@@ -95,9 +97,10 @@ def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) 
     from service.store.settings import StoreSettings
 
     settings = StoreSettings(data_dir=data_dir)
+    database = settings.existing_database()
     with Progress(console=Console(stderr=True), disable=json_output, transient=True) as bar:
         task = bar.add_task("Hashing", total=None)
-        report = inspect(settings.database(), settings.blobs(), lambda size: bar.advance(task, size))
+        report = inspect(database, settings.blobs(), lambda size: bar.advance(task, size))
     if json_output:
         typer.echo(json.dumps(asdict(report)))
     else:
@@ -127,6 +130,7 @@ def gc(
     from service.store.settings import StoreSettings
 
     settings = StoreSettings(data_dir=data_dir)
+    settings.existing_database()
     garbage = retention.run_maintenance(settings, utc_now(), dry_run=dry_run)
     if json_output:
         typer.echo(json.dumps(asdict(garbage)))
@@ -138,6 +142,4 @@ def gc(
 def _settings(data_dir: Path) -> "StoreSettings":
     from service.store.settings import StoreSettings
 
-    settings = StoreSettings(data_dir=data_dir)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return settings
+    return StoreSettings(data_dir=data_dir)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api_schemas.errors import UsageError
 from service.store import base_model_registration
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore, LocalBlobs
@@ -70,6 +71,18 @@ class StoreSettings(BaseSettings):
     def database(self) -> Database:
         """Return the configured database."""
         return Database(self.database_url or sqlite_url(self.data_dir / "expunge.db"))
+
+    def existing_database(self) -> Database:
+        """Return the configured database, which must exist if it is a file. Raises `UsageError` and creates nothing."""
+        if not self.database_url and not (self.data_dir / "expunge.db").is_file():
+            missing = "The data folder" if not self.data_dir.is_dir() else "The database"
+            path = self.data_dir if not self.data_dir.is_dir() else self.data_dir / "expunge.db"
+            raise UsageError(
+                f"{missing} {path} does not exist.",
+                field="data_dir",
+                remedy="Pass the service's folder with --data-dir, or create it with `expunge up` or `expunge db upgrade`.",
+            )
+        return self.database()
 
     @property
     def secrets_file(self) -> Path:

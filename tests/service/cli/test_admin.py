@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from api_schemas.cli.main import main
 from api_schemas.errors import ExpungeError, UsageError
-from service.cli import admin
+from service.cli import admin, store
 from service.launcher.errors import LaunchError
 from service.launcher.tls import ListenPolicy
 from service.store import api_keys, base_model_registration
@@ -26,7 +27,9 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command of a group on a data folder of its own, and raise its errors."""
+    """Run a command of a group on a data folder of its own, which has a database, and raise its errors."""
+    (tmp_path / "data").mkdir()
+    database_of(tmp_path).prepare()
 
     def run(group: typer.Typer, *arguments: str) -> str:
         done = CliRunner().invoke(group, [*arguments, "--data-dir", str(tmp_path / "data")])
@@ -39,6 +42,55 @@ def run(tmp_path: Path) -> Run:
 
 def database_of(tmp_path: Path) -> Database:
     return StoreSettings(data_dir=tmp_path / "data").database()
+
+
+@pytest.mark.parametrize("folder_exists", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "api-keys create",
+        "api-keys list",
+        "api-keys revoke key",
+        "audit list",
+        "audit verify",
+        "db backup copy.db",
+        "db status",
+        "fsck",
+        "gc",
+        "gc --dry-run",
+        "models add .",
+        "models list",
+        "models remove tiny",
+        "secrets rotate",
+    ],
+)
+def test_missing_data_folder_is_reported_and_not_created(
+    tmp_path: Path,
+    arguments: str,
+    folder_exists: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(write_model(tmp_path / "tiny"))
+    folder = tmp_path / "absent"
+    if folder_exists:
+        folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("sys.argv", ["expunge", *arguments.split(), "--data-dir", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "does not exist" in shown
+    assert "expunge db upgrade" in shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_upgrade_creates_the_data_folder(tmp_path: Path) -> None:
+    done = CliRunner().invoke(store.db, ["upgrade", "--data-dir", str(tmp_path / "new")])
+    assert done.exit_code == 0
+    assert (tmp_path / "new" / "expunge.db").is_file()
+    assert CliRunner().invoke(store.db, ["status", "--data-dir", str(tmp_path / "new")]).exit_code == 0
 
 
 def test_key_is_created_used_listed_and_revoked(run: Run, tmp_path: Path) -> None:
@@ -79,7 +131,6 @@ def test_only_changed_files_are_hashed_again(run: Run, tmp_path: Path) -> None:
 
 def test_interrupted_registration_resumes(tmp_path: Path, run: Run) -> None:
     folder = write_model(tmp_path / "tiny")
-    run(admin.audit, "verify")  # makes the database
     database, seen = database_of(tmp_path), list[int]()
 
     def cut(size: int) -> None:
