@@ -1,5 +1,6 @@
 """API keys and scopes. Each route names the scope that it requires; a contract test checks that none is missing."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Annotated, cast
 
@@ -12,6 +13,9 @@ from service.errors import Forbidden
 from service.store import api_keys
 from service.store.clock import Clock
 from service.store.database import Database
+from service.store.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 CACHE_LIFETIME = timedelta(seconds=1)
 """How long a successful authentication is cached; a revoked key stops working within this time."""
@@ -49,9 +53,16 @@ class Authenticator:
         if row is None:
             return None
         if row.last_used_at is None or now - row.last_used_at > LAST_USED_RESOLUTION:
-            with self._database.write() as session:
-                api_keys.mark_used(session, row.id, now=now)
+            self._mark_used(row.id, now)
         return Caller(row.id, row.tenant, frozenset(row.scopes))
+
+    def _mark_used(self, key_id: str, now: datetime) -> None:
+        """Note the use of the key. Failure is only logged: on a full disk, reads must go on."""
+        try:
+            with self._database.write() as session:
+                api_keys.mark_used(session, key_id, now=now)
+        except StoreUnavailable as error:
+            log.warning("the use of API key %s was not noted: %s", key_id, error.message)
 
 
 async def caller(request: Request, required: SecurityScopes) -> Caller:

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
 
+from service.store.disk_space import check_disk_space
 from service.store.errors import BlobCorrupted, BlobMissing
 from service.store.failpoints import failpoint
 
@@ -116,8 +116,7 @@ class LocalBlobs:
     def check(self) -> None:
         """See `ArtifactStore.check`."""
         self._incoming.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._incoming):
-            pass
+        check_disk_space(self._incoming)
 
     def path(self, sha256: str) -> Path:
         """Return the path of a blob, whether or not it exists."""

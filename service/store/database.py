@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import UsageError
+from service.store.disk_space import check_disk_space
 from service.store.errors import IncompatibleStore, StoreUnavailable
 
 if TYPE_CHECKING:  # It imports Alembic, which a worker process does not need and which slows its start.
@@ -90,13 +91,15 @@ class Database:
             return runner.current(connection)
 
     def check(self) -> None:
-        """Raise unless the database is reachable and has this version's schema."""
+        """Raise unless the database is reachable, has this version's schema and, if it is a file, has space on its disk."""
         from service.store.migrations import runner
 
         if self.revision() != runner.head():
             raise IncompatibleStore(
                 "The database does not have the schema of this version of Expunge.", remedy="Run: expunge db upgrade"
             )
+        if self.engine.dialect.name == "sqlite" and (path := self.engine.url.database):
+            check_disk_space(Path(path).parent)
 
     def backup(self, out: Path) -> None:
         """Write a consistent copy of the SQLite database to a new file. Raises `UsageError`."""
@@ -136,8 +139,21 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        kind = type(getattr(error, "orig", None) or error).__name__
+        cause = getattr(error, "orig", None) or error
+        kind = type(cause).__name__
+        if _is_disk_full(cause):
+            raise StoreUnavailable(
+                "The disk of the database is full.",
+                remedy="Nothing was written. The operator must free space on the disk.",
+            ) from error
         raise StoreUnavailable(f"The database is not available ({kind}).", remedy="Try again in a moment.") from error
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Return whether SQLite reports SQLITE_FULL, or PostgreSQL `disk_full`."""
+    return (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == "53100"
+    )
 
 
 def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engine:
