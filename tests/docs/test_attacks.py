@@ -25,6 +25,6 @@ def test_budgets_are_the_codes(name: str) -> None:
 
 
 def test_what_nudenet_counts_by_default() -> None:
-    told = "six exposed classes that\neval-unlearn counts (breasts, genitalia, buttocks, anus) at a score of"
-    assert f"{told} {Nudenet().threshold}" in PAGE
+    sentence = "six exposed classes that eval-unlearn counts (breasts, genitalia, buttocks, anus) at a score of"
+    assert f"{sentence} {Nudenet().threshold}" in " ".join(PAGE.split())
     assert len(EXPOSED_CLASSES) == 6
