@@ -57,13 +57,36 @@ def refuse_special_tokens(text: str) -> str:
     return text
 
 
+MAX_NAME_LENGTH = 200
+DEFAULT_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Unicode's `Default_Ignorable_Code_Point` and the interlinear annotation controls: characters that are not shown."""
+
+
+def normalize_name(text: str) -> str:
+    """Normalize to NFKC without invisible characters, so that names that look equal are equal.
+
+    Full-width and other compatibility forms become plain letters; accents and scripts are kept.
+    """
+    visible = DEFAULT_IGNORABLE.sub("", unicodedata.normalize("NFKC", text)).replace("\N{BRAILLE PATTERN BLANK}", " ")
+    name = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", visible)).strip()
+    if not any(unicodedata.category(char)[0] in "LNPS" for char in name):
+        raise field_error("invisible", "has no visible character", "Send at least one visible character.")
+    if len(name) > MAX_NAME_LENGTH:
+        raise field_error("expanded_name", "is longer than 200 characters when it is normalized", "Shorten it.")
+    return name
+
+
 Phrase = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME_LENGTH),
     AfterValidator(normalize_text),
+    AfterValidator(normalize_name),
     AfterValidator(refuse_special_tokens),
 ]
-"""A name or phrase of a prompt: 1 to 200 characters, one line, NFC."""
+"""A name or phrase of a prompt: 1 to 200 characters, one line, NFKC, no invisible characters."""
 
 Prompt = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(normalize_text)

@@ -33,6 +33,53 @@ def test_phrases_are_normalized() -> None:
     assert (removal.concept, removal.aliases) == ("red fox", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fo\u200bx",
+        "\ufefffox",
+        "\u202efox",
+        "fo\u00adx",
+        "\uff46\uff4f\uff58",
+        "\u2800fox",
+        "fox\ufe0f",
+        "fo\U000e0041x",
+    ],
+)
+def test_names_that_look_equal_are_equal(name: str) -> None:
+    assert Removal(concept=name).concept == "fox"
+    assert request({"concept": name}).digest() == request().digest()
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "\u72d0\u72f8", "\u041b\u0438\u0441", "\ub2e4", "fox \U0001f98a", "C++"])
+def test_accents_and_scripts_are_kept(name: str) -> None:
+    assert Removal(concept=name).concept == name
+
+
+def test_normalized_name_is_stable() -> None:
+    once = Removal(concept="e\u034f\u0301 \u00bd \uff86\uff70").concept
+    assert once == "\u00e9 1\u20442 \u30cb\u30fc"
+    assert Removal(concept=once).concept == once
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\ufeff \u200d", "\u3164", "\u2800", "\u0301", "\ue000"])
+def test_invisible_name_is_rejected(name: str) -> None:
+    assert validation_errors({"concept": name}) == [("removals[0].concept", "invisible")]
+
+
+def test_name_that_normalization_makes_too_long_is_rejected() -> None:
+    assert validation_errors({"concept": "\ufdfa" * 12}) == [("removals[0].concept", "expanded_name")]
+
+
+def test_special_token_in_full_width_letters_is_rejected() -> None:
+    name = "\uff1c\uff5cendoftext\uff5c\uff1e"
+    assert validation_errors({"concept": name}) == [("removals[0].concept", "special_token")]
+
+
+def test_pinned_prompt_keeps_its_characters() -> None:
+    assert request(options={"pins": ["\uff46 \u00bd"]}).options.pins == ["\uff46 \u00bd"]
+
+
 def test_names_in_a_request_may_have_punctuation_and_added_tokens() -> None:
     for name in ("fox, frog", "artist:van gogh", "a=b", "<my-cat>", "|x|"):
         assert Removal(concept=name).concept == name
