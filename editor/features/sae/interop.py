@@ -89,12 +89,34 @@ def write_saelens(sae: SparseAutoencoder) -> tuple[Settings, Tensors]:
     return settings, tensors
 
 
+def upgrade_saelens_settings(settings: Settings) -> Settings:
+    """Return settings of any version as SAELens 6 reads them (``handle_pre_6_0_config``)."""
+    renamed = {"activation_fn_str": "activation_fn", "hook_point": "hook_name"}
+    upgraded = {renamed.get(key, key): value for key, value in settings.items()}
+    k = (upgraded.get("activation_fn_kwargs") or {}).get("k")
+    upgraded["activation_fn"] = upgraded.get("activation_fn") or "relu"
+    upgraded.setdefault("architecture", "standard")
+    if upgraded["activation_fn"] == "topk" and k is not None:
+        upgraded["architecture"] = "topk"
+    if upgraded["architecture"] == "topk" and k is not None:
+        upgraded["k"] = k
+    upgraded["normalize_activations"] = upgraded.get("normalize_activations") or "none"
+    upgraded.setdefault("reshape_activations", "hook_z" if "hook_z" in (upgraded.get("hook_name") or "") else "none")
+    return upgraded
+
+
 def read_saelens(settings: Settings, tensors: Tensors) -> SparseAutoencoder:
     """Convert topk, jumprelu and standard autoencoders; decoder norms and a one-sided decoder bias are folded in."""
+    settings = upgrade_saelens_settings(settings)
     activation = {theirs: ours for ours, theirs in ARCHITECTURES.items()}.get(settings["architecture"])
     require_supported(activation is not None, f"the architecture {settings['architecture']}")
+    require_supported(activation == "topk" or settings["activation_fn"] == "relu", settings["activation_fn"])
+    require_supported(activation != "topk" or type(settings.get("k")) is int, "a topk autoencoder without its k")
     for key in ("normalize_activations", "reshape_activations"):
-        require_supported(settings.get(key, "none") == "none", f"{key}: {settings.get(key)}")
+        require_supported(settings[key] == "none", f"{key}: {settings[key]}")
+    for key in ("scaling_factor", "finetuning_scaling_factor"):
+        ones = key not in tensors or torch.allclose(tensors[key], torch.ones_like(tensors[key]))
+        require_supported(ones, f"a {key} other than 1")
     encoder, latent_bias, decoder = tensors["W_enc"].T, tensors["b_enc"], tensors["W_dec"]
     if settings.get("rescale_acts_by_decoder_norm"):
         norms = decoder.norm(dim=1)

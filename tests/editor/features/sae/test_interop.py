@@ -101,6 +101,64 @@ def test_unsupported_saelens_settings_are_rejected(tmp_path: Path, setting):
         read_any(tmp_path)
 
 
+def saelens_file(folder: Path, activation: str, changes: dict[str, object], **more: torch.Tensor) -> SparseAutoencoder:
+    """Write a SAELens autoencoder whose settings are changed (None removes one) and which has more tensors."""
+    sae = trained_sae(activation)
+    write_layout(sae, folder, "saelens")
+    form = LAYOUTS["saelens"]
+    settings = json.loads((folder / form.config).read_text()) | changes
+    (folder / form.config).write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+    save_file(load_file(folder / form.weights) | more, folder / form.weights)
+    return sae
+
+
+TOPK_KWARGS = {"k": None, "activation_fn_kwargs": {"k": 3}}
+
+
+@pytest.mark.parametrize(
+    ("activation", "changes"),
+    [
+        ("topk", {"architecture": "standard", "activation_fn_str": "topk", **TOPK_KWARGS}),
+        ("topk", {"architecture": None, "activation_fn": "topk", **TOPK_KWARGS}),
+        ("topk", TOPK_KWARGS),
+        ("topk", {"k": 7, "activation_fn_kwargs": {"k": 3}}),
+        ("relu", {"architecture": None}),
+        ("relu", {"architecture": None, "activation_fn_str": "relu", "activation_fn_kwargs": {}}),
+        ("relu", {"normalize_activations": False, "finetuning_scaling_factor": True}),
+    ],
+)
+def test_settings_of_older_saelens_are_read(tmp_path: Path, activation, changes):
+    sae, (rows, _) = saelens_file(tmp_path, activation, changes), sparse_sums(100, seed=5)
+    loaded = read_any(tmp_path)
+    assert (loaded.activation, activation != "topk" or loaded.k) == (activation, activation != "topk" or 3)
+    assert_same(sae, loaded, rows)
+
+
+@pytest.mark.parametrize(
+    ("activation", "changes"),
+    [
+        ("relu", {"activation_fn_str": "topk"}),
+        ("relu", {"activation_fn_str": "tanh-relu"}),
+        ("topk", {"k": None}),
+        ("relu", {"normalize_activations": True}),
+        ("relu", {"reshape_activations": None, "hook_point": "blocks.0.attn.hook_z"}),
+    ],
+)
+def test_saelens_settings_that_would_be_misread_are_rejected(tmp_path: Path, activation, changes):
+    saelens_file(tmp_path, activation, changes)
+    with pytest.raises(FeatureError, match="Not supported"):
+        read_any(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scaling_factor", "finetuning_scaling_factor"])
+def test_finetuned_scaling_is_rejected_unless_it_is_one(tmp_path: Path, name):
+    sae = saelens_file(tmp_path, "relu", {"finetuning_scaling_factor": True}, **{name: torch.ones(32)})
+    assert_same(sae, read_any(tmp_path), sparse_sums(100, seed=5)[0])
+    saelens_file(tmp_path, "relu", {"finetuning_scaling_factor": True}, **{name: torch.full((32,), 1.5)})
+    with pytest.raises(FeatureError, match="other than 1"):
+        read_any(tmp_path)
+
+
 def test_unknown_layout_is_rejected(tmp_path: Path):
     with pytest.raises(FeatureError, match="Unknown layout"):
         write_layout(trained_sae(), tmp_path, "onnx")
