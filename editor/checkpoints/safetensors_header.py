@@ -169,7 +169,9 @@ def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_metadata(value: object) -> dict[str, str]:
-    """Check that the metadata maps strings to strings, and return it."""
+    """Check that the metadata maps strings to strings, and return it. ``null`` counts as none, as in safetensors."""
+    if value is None:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise HeaderError("its metadata does not map strings to strings")
     return value

@@ -71,7 +71,7 @@ def foresee(
 def read_prompts(path: Path) -> list[str]:
     """Return the non-empty lines of a text file. Raises `UsageError`: there are none, or it is not UTF-8."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text.", field="corpus", remedy="Write one prompt per line.") from error
     if not any(lines):

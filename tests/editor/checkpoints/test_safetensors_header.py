@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from editor.checkpoints.safetensors_header import DTYPE_BITS, read_layout
 from editor.checkpoints.tensor_reader import DTYPES, TensorFile
@@ -122,6 +122,14 @@ MALFORMED_HEADERS = {
     "infinity": b'{"x": Infinity}',
     "long number": b'{"x": ' + b"1" * 10_000 + b"}",
 }
+
+
+def test_metadata_may_be_null(tmp_path: Path) -> None:
+    """safetensors and transformers read such files."""
+    path = write_header(tmp_path / "x.safetensors", {"__metadata__": None, "x": entry()})
+    assert load_file(path).keys() == {"x"}
+    layout = read_layout(path)
+    assert (layout.metadata, [*layout.spans]) == ({}, ["x"])
 
 
 @pytest.mark.parametrize("case", MALFORMED_HEADERS)
