@@ -28,7 +28,7 @@ from editor.checkpoints.tokenizers import open_tokenizer
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.profile import GENERAL_PROFILE, Profile
-from editor.prompts.prompt_builder import PAPER_PREFIXES
+from editor.prompts.prompt_builder import DIFF_QUICKFIX_PREFIXES
 from editor.publishing.delta import write_delta
 
 MIN_CACHED_SPEEDUP, MIN_UNCACHED_SPEEDUP, MAX_MEMORY_MB, MAX_FILE_GROWTH, MAX_HUNDRED_SECONDS = 40, 20, 64, 1.5, 2.0
@@ -91,8 +91,10 @@ def run() -> BenchmarkResult:
             partial(run_edit, models.folder, [FOX], models.out),
             partial(run_usual_way, models.folder, tokenizer, models.out),
         )
-        warm = time_alternately(*ours_and_peer, before_each=lambda: clear(models.out))
-        cold = time_alternately(*ours_and_peer, before_each=lambda: clear(models.out, models.weights))
+        warm = time_alternately(*ours_and_peer, before_each=lambda: reset_output_and_page_cache(models.out))
+        cold = time_alternately(
+            *ours_and_peer, before_each=lambda: reset_output_and_page_cache(models.out, models.weights)
+        )
         bounds = [
             at_least("times as fast, the file in the page cache", warm[2].median, MIN_CACHED_SPEEDUP),
             at_least("times as fast, the file not in the page cache", cold[2].median, MIN_UNCACHED_SPEEDUP),
@@ -128,7 +130,9 @@ def run_usual_way(model: Path, tokenizer: Any, out: Path) -> None:
     """Load the encoder with transformers, edit it as Diff-QuickFix's released code does, and save it."""
     encoder = CLIPTextModel.from_pretrained(model / "text_encoder", use_safetensors=True, dtype=torch.float32)
     projection = encoder.get_submodule("encoder.layers.0.self_attn.out_proj")
-    prompts = [prefix + words for prefix in PAPER_PREFIXES for words in (FOX.concept.name, FOX.destination.words)]
+    prompts = [
+        prefix + words for prefix in DIFF_QUICKFIX_PREFIXES for words in (FOX.concept.name, FOX.destination.words)
+    ]
     assert len(prompts) == PROMPTS
     encoded = tokenizer(prompts, padding="max_length", return_tensors="pt")["input_ids"]
     keys, values = capture_io(projection, lambda: encoder(encoded))
@@ -160,7 +164,7 @@ def align_positions(first: Tensor, count: int, length: int) -> Tensor:
     return (first + torch.arange(count)).clamp(max=length - 1)
 
 
-def clear(out: Path, *files: Path) -> None:
+def reset_output_and_page_cache(out: Path, *files: Path) -> None:
     """Empty the output folder, sync so that a run does not wait for earlier writes, and drop ``files`` from the page cache."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -176,7 +180,7 @@ def file_growth(models: BenchmarkModels, name: str) -> float:
     times: tuple[Measurement, Measurement, Measurement] = time_alternately(
         lambda: run_edit(small, [FOX], models.out),
         lambda: run_edit(large, [FOX], models.out),
-        before_each=lambda: clear(models.out),
+        before_each=lambda: reset_output_and_page_cache(models.out),
     )
     return times[2].median
 
@@ -185,7 +189,7 @@ def time_hundred_concepts(models: BenchmarkModels) -> float:
     """Return the seconds for 100 concepts in one request."""
     names = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     removals = [ResolvedRemoval(Concept(name), Destination(THINGS[0], "replacement")) for name in names]
-    clear(models.out)
+    reset_output_and_page_cache(models.out)
     run_edit(models.folder, removals, models.out)
     return time_seconds(lambda: run_edit(models.folder, removals, models.out))
 

@@ -37,8 +37,8 @@ DESTINATION = "statue"
 
 
 @dataclass(frozen=True)
-class LedgerBenchmark:
-    """A model and its ledger."""
+class BenchmarkedLedger:
+    """A model with its ledger, as the benchmark changes it."""
 
     model: Path
     folder: LedgerFolder
@@ -48,25 +48,25 @@ class LedgerBenchmark:
         """Path of the delta."""
         return self.folder.path.with_suffix(".delta.safetensors")
 
-    def step(
-        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], about: Sequence[LedgerEntry] = ()
+    def apply_change(
+        self, checkpoint: Checkpoint, change: Callable[[Ledger], Ledger], report_on: Sequence[LedgerEntry] = ()
     ) -> None:
-        """Apply one change from file to file, and report the feasibility of the removals in ``about``."""
+        """Apply one change from file to file, and report the feasibility of the removals in ``report_on``."""
         ledger = change(self.folder.read_for(checkpoint))
-        edits = self.folder.solve(ledger, checkpoint, about or ledger.active[:1])
+        edits = self.folder.solve(ledger, checkpoint, report_on or ledger.active[:1])
         write_delta([done.update for done in edits], self.model, self.delta, request=ledger.digest)
         with self.folder.transaction(checkpoint, change, ledger, self.delta):
             pass
 
-    def add(self, *entries: LedgerEntry) -> None:
+    def add_removals(self, *entries: LedgerEntry) -> None:
         """Add removals, with all checks of a request."""
         checkpoint = open_checkpoint(self.model)
         self.folder.preview_add(checkpoint, entries)
-        self.step(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
+        self.apply_change(checkpoint, lambda ledger: ledger.add(entries), entries[-1:])
 
     def revoke(self, entry: LedgerEntry) -> None:
         """Revoke one removal."""
-        self.step(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], TIMESTAMP))
+        self.apply_change(open_checkpoint(self.model), lambda ledger: ledger.revoke([entry.digest], TIMESTAMP))
 
 
 def run() -> BenchmarkResult:
@@ -75,17 +75,17 @@ def run() -> BenchmarkResult:
     with tempfile.TemporaryDirectory() as name:
         write_folder(Path(name), layers=1)
         large, small = (
-            LedgerBenchmark(Path(name), LedgerFolder(Path(name) / str(count))) for count in (REMOVALS, FEWER_REMOVALS)
+            BenchmarkedLedger(Path(name), LedgerFolder(Path(name) / str(count))) for count in (REMOVALS, FEWER_REMOVALS)
         )
-        small.add(*entries[:FEWER_REMOVALS])
+        small.add_removals(*entries[:FEWER_REMOVALS])
         reset_peak_memory()
-        from_scratch = time_seconds(lambda: large.add(*entries))
+        from_scratch = time_seconds(lambda: large.add_removals(*entries))
         memory = resident_memory("VmHWM")
         revoking, adding, adding_to_fewer = [], [], []
         for _ in range(REPEATS):
             revoking.append(time_seconds(lambda: large.revoke(entries[REMOVALS])))
-            adding.append(time_seconds(lambda: large.add(entries[REMOVALS])))
-            adding_to_fewer.append(time_seconds(lambda: small.add(entries[REMOVALS])))
+            adding.append(time_seconds(lambda: large.add_removals(entries[REMOVALS])))
+            adding_to_fewer.append(time_seconds(lambda: small.add_removals(entries[REMOVALS])))
             small.revoke(entries[REMOVALS])
     ours, peer = summarize(adding, "s"), summarize([from_scratch], "s")
     bounds = [

@@ -54,7 +54,9 @@ def compare_stream_with_copy(
         with ours.open("wb") as target:
             write_segments(patch.segments, base, delta, target)
 
-    return time_alternately(stream, lambda: shutil.copyfile(base, peer), REPEATS, before_each=lambda: clear(ours, peer))
+    return time_alternately(
+        stream, lambda: shutil.copyfile(base, peer), REPEATS, before_each=lambda: delete_and_sync(ours, peer)
+    )
 
 
 def compare_apply_with_synced_copy(
@@ -71,11 +73,11 @@ def compare_apply_with_synced_copy(
         sync_folder(peer.parent)
 
     return time_alternately(
-        lambda: apply_delta(base, delta, ours), copy, REPEATS, before_each=lambda: clear(ours, peer)
+        lambda: apply_delta(base, delta, ours), copy, REPEATS, before_each=lambda: delete_and_sync(ours, peer)
     )
 
 
-def clear(*files: Path) -> None:
+def delete_and_sync(*files: Path) -> None:
     """Delete files, and sync so that a run does not wait for the writes of the previous one."""
     for file in files:
         file.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ class TensorFile:
         )
         return check_finite(self.path, name, rows)[inverse]
 
-    def expect(self, name: str, start: int = 0, stop: int | None = None) -> None:
+    def prefetch_rows(self, name: str, start: int = 0, stop: int | None = None) -> None:
         """Tell the kernel that some rows will be read, so that it fetches them while other work goes on."""
         span = self.span(name)
         last = span.size if stop is None else stop * row_bytes(span)

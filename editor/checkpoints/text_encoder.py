@@ -141,7 +141,7 @@ class TextEncoder:
         """Some tensors will be read whole: where they are not in memory yet, they come while other work goes on."""
         for name in names:
             location = self.locate(name)
-            location.file.expect(location.stored.name, *location.row_range)
+            location.file.prefetch_rows(location.stored.name, *location.row_range)
 
     def digest(self, names: Iterable[str]) -> str:
         """Return the SHA-256 of canonical names, dtypes, shapes and bytes, which is the same in every file layout."""

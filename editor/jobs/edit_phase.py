@@ -109,7 +109,7 @@ def removal_record(
     objects, styles = prompts.retained_names(removed)
     retained = objects if removal.concept.kind == "object" else styles
     paper = request.options.preset == "paper"
-    pairs = prompts.paper_pairs(removal) if paper else prompts.edit_pairs(removal)
+    pairs = prompts.diff_quickfix_pairs(removal) if paper else prompts.edit_pairs(removal)
     return RemovalRecord(
         concept=removal.concept.name,
         kind=removal.concept.kind,

@@ -38,10 +38,10 @@ class LedgerEntry(BaseModel):
         short = self.digest[:DISPLAY_DIGEST_LENGTH]
         return f"{self.label} ({short})" if self.label else short
 
-    def matches(self, name: str) -> bool:
-        """Return whether ``name`` is the entry's concept, its label, or a prefix of its digest."""
-        is_prefix = len(name) >= MIN_DIGEST_PREFIX and self.digest.startswith(name)
-        return is_prefix or name == self.label or name.casefold() == self.removal.concept.casefold()
+    def matches_reference(self, reference: str) -> bool:
+        """Return whether ``reference`` is the entry's concept, its label, or a prefix of its digest."""
+        is_prefix = len(reference) >= MIN_DIGEST_PREFIX and self.digest.startswith(reference)
+        return is_prefix or reference == self.label or reference.casefold() == self.removal.concept.casefold()
 
 
 def entries_from_request(request: EditRequest, label: str = "", since: datetime | None = None) -> list[LedgerEntry]:

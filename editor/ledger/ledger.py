@@ -89,7 +89,7 @@ class Ledger(BaseModel):
     def find(self, name: str) -> LedgerEntry:
         """Return the active removal that a name matches; see :meth:`revoke`."""
         matching = [entry for entry in self.by_digest.values() if name == entry.digest] or [
-            entry for entry in self.by_digest.values() if entry.matches(name)
+            entry for entry in self.by_digest.values() if entry.matches_reference(name)
         ]
         if len(matching) == 1:
             return matching[0]

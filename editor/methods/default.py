@@ -12,7 +12,7 @@ from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
-from editor.methods.diff_quickfix import PAPER_RIDGE, paper_statistics
+from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
 from editor.methods.layer_edit import LayerEdit, RemovalWeights, canonical_order
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import Site
@@ -86,7 +86,7 @@ def edit_encoder(
     for layer in method.layers:
         site = Site(model, model.with_updates(updates), layer)
         edit = LayerEdit(site, builder, ordered, method, cache, canonical_order(report_on))
-        solution = solve_paper(edit) if method.preset == "paper" else solve(edit)
+        solution = solve_diff_quickfix(edit) if method.preset == "paper" else solve(edit)
         if len(method.layers) > 1:
             updates[layer] = solution.up @ solution.down
         edits.append(make_tensor_edit(edit, solution))
@@ -139,15 +139,15 @@ def build_normal_equations(edit: LayerEdit, weights: RemovalWeights) -> NormalEq
     )
 
 
-def solve_paper(edit: LayerEdit) -> Solution:
+def solve_diff_quickfix(edit: LayerEdit) -> Solution:
     """Compute the update of one site by the released Diff-QuickFix procedure."""
-    statistics, row_count = paper_statistics(edit.site, edit.builder, edit.removals)
+    statistics, row_count = diff_quickfix_statistics(edit.site, edit.builder, edit.removals)
     start = time.perf_counter()
     delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
     seconds = time.perf_counter() - start
     up, down = low_rank_factors(delta, ROUNDING_TOLERANCE)
-    condition = condition_bound(statistics.moment, PAPER_RIDGE)
-    return Solution(up, down, row_count, 0.0, PAPER_RIDGE, condition, [], seconds, [])
+    condition = condition_bound(statistics.moment, DIFF_QUICKFIX_RIDGE)
+    return Solution(up, down, row_count, 0.0, DIFF_QUICKFIX_RIDGE, condition, [], seconds, [])
 
 
 def condition_bound(system: Tensor, ridge: float) -> float:

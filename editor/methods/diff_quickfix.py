@@ -16,11 +16,11 @@ from editor.sites.key_value_pairs import Site
 from editor.solver.least_squares import Statistics
 from editor.solver.regression import RegressionRows, concatenate_rows
 
-PAPER_RIDGE = 0.01
+DIFF_QUICKFIX_RIDGE = 0.01
 OUT_PROJ_BIAS = "self_attn.out_proj.bias"
 
 
-def paper_rows(site: Site, pair: PromptPair) -> RegressionRows:
+def diff_quickfix_rows(site: Site, pair: PromptPair) -> RegressionRows:
     """Return the regression rows of one pair."""
     positions = torch.arange(pair.last_subject, len(pair.concept.ids))
     target_positions = pair.destination.eos - 1 + torch.arange(len(positions))
@@ -33,10 +33,12 @@ def paper_rows(site: Site, pair: PromptPair) -> RegressionRows:
     return RegressionRows(keys, torch.arange(len(keys)), residuals, weights, torch.zeros_like(positions))
 
 
-def paper_statistics(site: Site, builder: PromptBuilder, removals: Sequence[ResolvedRemoval]) -> tuple[Statistics, int]:
+def diff_quickfix_statistics(
+    site: Site, builder: PromptBuilder, removals: Sequence[ResolvedRemoval]
+) -> tuple[Statistics, int]:
     """Return the statistics of the ridge regression, lambda included, and the number of rows."""
-    pairs = [pair for removal in removals for pair in builder.paper_pairs(removal)]
-    rows = concatenate_rows([paper_rows(site, pair) for pair in pairs])
+    pairs = [pair for removal in removals for pair in builder.diff_quickfix_pairs(removal)]
+    rows = concatenate_rows([diff_quickfix_rows(site, pair) for pair in pairs])
     statistics = rows.statistics()
-    statistics.moment.diagonal().add_(PAPER_RIDGE)
+    statistics.moment.diagonal().add_(DIFF_QUICKFIX_RIDGE)
     return statistics, len(rows.keys)

@@ -23,7 +23,7 @@ from editor.prompts.templates import concept_contexts, evenly_spaced, object_sty
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt
 from editor.prompts.tokenizer_cache import EncodedText, TokenizerCache
 
-PAPER_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
+DIFF_QUICKFIX_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
 SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
@@ -121,10 +121,10 @@ class PromptBuilder:
         phrases = self.in_held_out_wordings(evenly_spaced(styled, limit))
         return self._require(name, self._fitting_pairs(removal, name, phrases))
 
-    def paper_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
+    def diff_quickfix_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
         """Return the pairs of the released Diff-QuickFix procedure: the bare names after four prefixes."""
         concept, destination = removal.concept.name, removal.destination.words
-        texts = [(prefix + concept, (prefix if destination else "") + destination) for prefix in PAPER_PREFIXES]
+        texts = [(prefix + concept, (prefix if destination else "") + destination) for prefix in DIFF_QUICKFIX_PREFIXES]
         return self.make_pairs(removal.concept.subject, texts)
 
     def make_pair(self, subject: str, text: str, destination: str) -> PromptPair:

@@ -109,9 +109,9 @@ class TraceBatch:
         """Return the cells of every sample and site, except for token groups that the sample's prompt lacks."""
         rows = range(self.first, self.first + len(self.samples))
         columns = range(SITE_OFFSET, SITE_OFFSET + len(self.sites))
-        return [cell for cell in product(rows, columns) if self.has_group(cell)]
+        return [cell for cell in product(rows, columns) if self.prompt_has_token_group(cell)]
 
-    def has_group(self, cell: Cell) -> bool:
+    def prompt_has_token_group(self, cell: Cell) -> bool:
         """Return whether the sample's prompt has the site's token group, be it computed or not."""
         return bool(self.groups[self.site(cell).place].mask[self.sample(cell).prompt].any())
 

@@ -47,7 +47,7 @@ def create_key(
     from service.store.clock import utc_now
 
     _check_tenant(tenant)
-    scopes, now, key = _validate_scopes(scope), utc_now(), keys.new_key()
+    scopes, now, key = _validate_scopes(scope), utc_now(), keys.generate_api_key()
     expires_at = now + timedelta(days=days) if days else None
     with _database(data_dir).write() as session:
         key_id = keys.register(session, key, now=now, tenant=tenant, name=name, scopes=scopes, expires_at=expires_at)

@@ -66,7 +66,7 @@ def new() -> None:
     """Print a new key for `EXPUNGE_SECRETS_KEY`."""
     from service.store import encryption
 
-    typer.echo(encryption.new_key())
+    typer.echo(encryption.generate_encryption_key())
 
 
 @secrets.command()

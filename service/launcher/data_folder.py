@@ -67,7 +67,7 @@ class DataFolder:
     def ensure_api_key(self, database: Database) -> None:
         """Create the key file if there is none, and register its key."""
         if not self.api_key_file.exists():
-            _write_private(self.api_key_file, api_keys.new_key() + "\n")
+            _write_private(self.api_key_file, api_keys.generate_api_key() + "\n")
         with database.write() as session:
             api_keys.register(session, self.api_key_file.read_text().strip(), now=utc_now())
 

@@ -20,7 +20,7 @@ _KEY_FORMAT = re.compile(r"expunge_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]
 _UNKNOWN_KEY_HASH = "0" * 64
 
 
-def new_key() -> str:
+def generate_api_key() -> str:
     """Generate a new key. The plain key is not stored anywhere."""
     return f"expunge_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 

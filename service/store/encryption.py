@@ -66,7 +66,7 @@ class SecretBox:
         return MultiFernet([Fernet(key) for key in self.keys])
 
 
-def new_key() -> str:
+def generate_encryption_key() -> str:
     """Generate a key: 32 random bytes in URL-safe base64."""
     return Fernet.generate_key().decode()
 
@@ -75,7 +75,7 @@ def ensure_key_file(file: Path) -> None:
     """Create a key file unless it exists. Safe if several processes create it at once."""
     if file.exists():
         return
-    staged = _write_staged(file, [new_key()])
+    staged = _write_staged(file, [generate_encryption_key()])
     with suppress(FileExistsError):
         os.link(staged, file)
     staged.unlink()
@@ -83,7 +83,7 @@ def ensure_key_file(file: Path) -> None:
 
 def rotate_key_file(file: Path) -> None:
     """Prepend a new key to a key file. The other keys still decrypt what they encrypted."""
-    _write_staged(file, [new_key(), *SecretBox.read(file).keys]).replace(file)
+    _write_staged(file, [generate_encryption_key(), *SecretBox.read(file).keys]).replace(file)
 
 
 def reseal_all(session: Session, secret_box: SecretBox) -> int:

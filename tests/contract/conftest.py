@@ -73,7 +73,7 @@ class ClientFactory:
         self._stack = stack
 
     def __call__(self, tenant: str, scopes: tuple[str, ...] = SCOPES) -> TestClient:
-        key, app_state = api_keys.new_key(), self._world.app_state
+        key, app_state = api_keys.generate_api_key(), self._world.app_state
         with app_state.database.write() as session:
             api_keys.register(session, key, now=app_state.clock(), tenant=tenant, scopes=scopes)
         headers = {"Authorization": f"Bearer {key}"}

@@ -42,7 +42,7 @@ def live_service() -> Iterator[LiveService]:
             )
         )
         app_state.database.prepare()
-        key, stop = api_keys.new_key(), threading.Event()
+        key, stop = api_keys.generate_api_key(), threading.Event()
         with app_state.database.write() as session:
             api_keys.register(session, key, now=utc_now())
         app = create_app(app_state)

@@ -93,7 +93,7 @@ def edit(app_state: AppState) -> str:
 @pytest.fixture
 def endpoint(app_state: AppState) -> Iterator[str]:
     """Run the service and return the URL for HF_ENDPOINT."""
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with app_state.database.write() as session:
         api_keys.register(session, key, now=utc_now())
     server = uvicorn.Server(uvicorn.Config(create_app(app_state), port=0, log_level="warning"))

@@ -42,7 +42,7 @@ class ApiProcess:
 def api_process(data_dir: Path, **settings: str) -> Iterator[ApiProcess]:
     database = Database(sqlite_url(data_dir / "expunge.db"))
     database.prepare()
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with database.write() as session:
         api_keys.register(session, key, now=utc_now())
     with socket.socket() as listener:

@@ -49,7 +49,7 @@ def app_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppSt
 
 @pytest.fixture
 def client(app_state: AppState) -> Iterator[TestClient]:
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with app_state.database.write() as session:
         api_keys.register(session, key, now=utc_now())
     headers = {"Authorization": f"Bearer {key}"}

@@ -147,7 +147,7 @@ def deployment(folder: Path, workers: int) -> Iterator[Deployment]:
         )
         database = Database(url)
         database.prepare()
-        key = api_keys.new_key()
+        key = api_keys.generate_api_key()
         with database.write() as session:
             api_keys.register(session, key, now=utc_now())
         running = Deployment(env, folder, database, bucket, {"Authorization": f"Bearer {key}"})

@@ -33,7 +33,7 @@ def app_state(tmp_path: Path, database: Database, clock: FakeClock) -> AppState:
 
 @pytest.fixture
 def api_key(database: Database, clock: FakeClock) -> str:
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with database.write() as session:
         api_keys.register(session, key, now=clock())
     return key

@@ -63,7 +63,7 @@ def test_tensors_match_safetensors(file: Path) -> None:
     assert torch.equal(tensors.read_rows("b", torch.tensor([1, 0, 1]), 1), TENSORS["b"][[2, 1, 2]])
     assert tensors.read_rows("b", torch.tensor([], dtype=torch.long)).shape == (0, 4)
     for name in TENSORS:
-        tensors.expect(name)  # changes nothing
+        tensors.prefetch_rows(name)  # changes nothing
     for ids in ([3], [-1], [0, 2]):
         with pytest.raises(CheckpointError, match="rows"):
             tensors.read_rows("b", torch.tensor(ids), 1)

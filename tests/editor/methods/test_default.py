@@ -101,9 +101,9 @@ def test_paper_preset_neither_preserves_nor_protects(
     delta = update.up @ update.down
     assert record.ridge == 0.01
     assert record.trade_off == []
-    assert record.columns == sum(builder.context_length - pair.last_subject for pair in builder.paper_pairs(FOX)), (
-        "up to the last padding token"
-    )
+    assert record.columns == sum(
+        builder.context_length - pair.last_subject for pair in builder.diff_quickfix_pairs(FOX)
+    ), "up to the last padding token"
     assert record.null_prompt_drift > 1e-3
     others = ["a picture of a pizza, noto style", "ink style picture of a horse"]
     assert mean_change(model, builder, delta, others) > mean_change(

@@ -16,7 +16,7 @@ from tests.fakes.clock import FakeClock
 
 
 def test_failed_transaction_is_rolled_back(database: Database, clock: FakeClock) -> None:
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with pytest.raises(ZeroDivisionError), database.write() as session:
         _ = api_keys.register(session, key, now=clock()), 1 / 0
     with database.read() as session:
@@ -53,7 +53,7 @@ def test_naive_datetimes_are_rejected(database: Database) -> None:
 
 
 def test_key_is_hashed_and_can_be_revoked(database: Database, clock: FakeClock) -> None:
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with database.write() as session:
         key_id = api_keys.register(session, key, now=clock())
         api_keys.register(session, key, now=clock())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from service.cli.store import secrets
 from service.store.database import Database
-from service.store.encryption import SecretBox, ensure_key_file, new_key, reseal_all, rotate_key_file
+from service.store.encryption import SecretBox, ensure_key_file, generate_encryption_key, reseal_all, rotate_key_file
 from service.store.errors import SecretsKeyError
 from service.store.settings import StoreSettings
 from service.store.webhooks import add_endpoint
@@ -42,7 +42,7 @@ def old_database(empty_database: Database) -> Database:
 
 
 def test_upgrade_encrypts_secrets_and_downgrade_decrypts_them(old_database: Database) -> None:
-    secret_box = SecretBox((new_key(),))
+    secret_box = SecretBox((generate_encryption_key(),))
     old_database.prepare(secret_box=lambda: secret_box)
     found = endpoint_row(old_database)
     assert {name: secret_box.open(found[name]) for name in PLAIN} == PLAIN
@@ -61,7 +61,7 @@ def test_upgrade_without_a_key_is_rolled_back(old_database: Database) -> None:
 
 
 def test_key_can_be_rotated(database: Database, clock: FakeClock) -> None:
-    first, second = new_key(), new_key()
+    first, second = generate_encryption_key(), generate_encryption_key()
     sealed = {name: SecretBox((first,)).seal(secret) for name, secret in PLAIN.items()}
     with database.write() as session:
         wishes = {"url": "https://desk.example", "events": [], "description": "", "public_key": ""}
@@ -75,7 +75,7 @@ def test_key_can_be_rotated(database: Database, clock: FakeClock) -> None:
 
 
 def test_encryption_is_randomized() -> None:
-    secret_box = SecretBox((new_key(),))
+    secret_box = SecretBox((generate_encryption_key(),))
     assert secret_box.seal("x") != secret_box.seal("x")
 
 
@@ -111,11 +111,11 @@ def test_rotation_prepends_a_key(tmp_path: Path) -> None:
 
 def test_key_is_created_for_sqlite_and_required_otherwise(tmp_path: Path) -> None:
     assert StoreSettings(data_dir=tmp_path).secret_box() == SecretBox.read(tmp_path / "secrets.key")
-    key = new_key()
+    key = generate_encryption_key()
     shared: dict[str, Any] = {"data_dir": tmp_path / "another", "database_url": "postgresql://nowhere/x"}
     with pytest.raises(SecretsKeyError, match="no valid key"):
         StoreSettings(**shared).secret_box()
-    assert StoreSettings(**shared, secrets_key=f"{key},{new_key()}").secret_box().keys[0] == key
+    assert StoreSettings(**shared, secrets_key=f"{key},{generate_encryption_key()}").secret_box().keys[0] == key
 
 
 def test_rotate_command_while_the_service_runs(

@@ -12,7 +12,7 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.webhooks import WebhookMessage
 from service.core.app_state import AppState
 from service.store import jobs, webhooks
-from service.store.encryption import SecretBox, new_key
+from service.store.encryption import SecretBox, generate_encryption_key
 from service.store.errors import SecretsKeyError
 from service.store.jobs import NewJob
 from service.store.orm import WebhookEndpoint
@@ -239,7 +239,7 @@ def test_missing_key_delays_deliveries(app_state: AppState, client: TestClient, 
     (message,) = due_messages(app_state)
     keys = app_state.settings.secrets_file
     away = keys.rename(keys.with_suffix(".away"))
-    keys.write_text(new_key())
+    keys.write_text(generate_encryption_key())
     with pytest.raises(SecretsKeyError):
         deliverer(app_state, lambda request: response_of(204)).deliver(message)
     away.rename(keys)
