@@ -248,7 +248,7 @@ class Validation(Request):
         return publish_policy
 
 
-def _labelled(removals: Sequence[Removal]) -> list[LabelledRemoval]:
+def _label_removals(removals: Sequence[Removal]) -> list[LabelledRemoval]:
     return [LabelledRemoval(f"removals[{i}]", removal) for i, removal in enumerate(removals)]
 
 
@@ -321,14 +321,14 @@ class EditRequest(Request):
     @classmethod
     def _no_contradictions(cls, removals: list[Removal]) -> list[Removal]:
         """Reject removed concepts that are also preserved or used as a replacement."""
-        _refuse_errors(find_name_conflicts(_labelled(removals)))
+        _refuse_errors(find_name_conflicts(_label_removals(removals)))
         return removals
 
     @field_validator("options")
     @classmethod
     def _pins_name_nothing_removed(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
         """Reject pinned prompts that name a removed concept."""
-        index = name_index(_labelled(info.data.get("removals", [])))
+        index = name_index(_label_removals(info.data.get("removals", [])))
         for position, pin in enumerate(options.pins):
             _refuse_errors(find_removed_pins(index, position, pin))
         return options

@@ -64,12 +64,13 @@ class Lease:
             raise JobCanceled(f"Cancellation was requested for {self._claim.job_id}.")
 
     def _heartbeat_loop(self) -> None:
-        silent = 0.0
+        canceling_seconds = 0.0
         while not self._stopped.wait(self._settings.heartbeat_seconds):
             self._extend()
-            silent = silent + self._settings.heartbeat_seconds if self._status == "canceling" else 0.0
-            if silent > self._settings.cancel_grace_seconds:
-                self._abandon()
+            is_canceling = self._status == "canceling"
+            canceling_seconds = canceling_seconds + self._settings.heartbeat_seconds if is_canceling else 0.0
+            if canceling_seconds > self._settings.cancel_grace_seconds:
+                self._cancel_and_exit_process()
                 return
 
     def _extend(self) -> None:
@@ -80,7 +81,7 @@ class Lease:
         except Exception:
             log.exception("%s: the heartbeat failed", self._claim.job_id)
 
-    def _abandon(self) -> None:
+    def _cancel_and_exit_process(self) -> None:
         """End the process because the job ignores its cancellation.
 
         The job is ended first, so a redelivered message does nothing.

@@ -54,7 +54,7 @@ def raise_sites() -> dict[type[ExpungeError], list[RaiseSite]]:
     sites: dict[type[ExpungeError], list[RaiseSite]] = defaultdict(list)
     known = {error.__name__: error for modules in TREES.values() for module in modules for error in _errors(module)}
     for path, tree in _sources():
-        names = known | _imported(tree) if "/errors.py" not in path else known
+        names = known | _imported_errors(tree) if "/errors.py" not in path else known
         for call in _calls(tree):
             error = names.get(ast.unparse(call.func).rpartition(".")[2])
             if error and call.args and (message := _text(call.args[0])):
@@ -102,7 +102,7 @@ def _sources() -> Iterator[tuple[str, ast.Module]]:
             yield path.as_posix(), ast.parse(path.read_text())
 
 
-def _imported(tree: ast.Module) -> dict[str, type[ExpungeError]]:
+def _imported_errors(tree: ast.Module) -> dict[str, type[ExpungeError]]:
     """Return the errors that a module imports by local name; several classes have the same name."""
     found = {}
     for node in ast.walk(tree):

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class FrozenModel(BaseModel):
-    """Base of immutable models."""
+class BenchmarkOutput(BaseModel):
+    """Base of the immutable models that make up the output of ``--json``."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Measurement(FrozenModel):
+class Measurement(BenchmarkOutput):
     """Median and range of several runs."""
 
     median: float
@@ -26,7 +26,7 @@ class Measurement(FrozenModel):
     unit: str
 
 
-class Bound(FrozenModel):
+class Bound(BenchmarkOutput):
     """A figure, the bound that it must meet, and whether it does."""
 
     name: str
@@ -35,7 +35,7 @@ class Bound(FrozenModel):
     ok: bool
 
 
-class BenchmarkResult(FrozenModel):
+class BenchmarkResult(BenchmarkOutput):
     """The output of ``--json``."""
 
     name: str

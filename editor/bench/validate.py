@@ -98,13 +98,13 @@ def mean_difference(images: Sequence[Image], reference: np.ndarray) -> float:
 class PerfectEdit(ImagePairGenerator):
     """The images of a perfect edit: only those of the concept change."""
 
-    def generate(self, shots: Sequence[ImageSpec], drawn: GeneratedImages, tick: ProgressCallback) -> None:
+    def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
         """See `ImagePairGenerator.generate`."""
-        about = [spec for spec in shots if FOX.concept.name in spec.prompt]
-        super().generate(about, drawn, tick)
-        others = self.cached_images(self.before, [spec for spec in shots if spec not in drawn.after], tick)
-        drawn.before.update(others)
-        drawn.after.update(others)
+        about = [spec for spec in specs if FOX.concept.name in spec.prompt]
+        super().generate(about, generated, progress)
+        others = self.cached_images(self.before, [spec for spec in specs if spec not in generated.after], progress)
+        generated.before.update(others)
+        generated.after.update(others)
 
 
 def early_stopping_bounds(pipeline: Any) -> list[Bound]:
@@ -129,7 +129,7 @@ def saved_share(generator: ImagePairGenerator) -> float:
     request, prompt_builder = Validation(), open_prompt_builder(emoji.WEIGHTS)
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, prompt_builder.profile)
     policy = policy_from_request(request)
-    groups = request_groups(prompt_builder, judge, [FOX], request.retain_prompts, prompts=request.prompts)
+    groups = request_groups(prompt_builder, judge, [FOX], request.retain_prompts, max_removal_prompts=request.prompts)
     evaluations = plan_evaluations(groups, policy.gates, seed=0)
     images = run_evaluations(evaluations, judge, generator, [0], 1 - policy.confidence, True, no_progress)
     return 1 - len(images.after) / len(image_specs(groups, [0]))

@@ -137,7 +137,7 @@ class TextEncoder:
             return location.read()[ids]
         return location.file.read_rows(location.stored.name, ids, location.row_range[0])
 
-    def expect(self, names: Iterable[str] = EDIT_INPUTS[1:]) -> None:
+    def prefetch_tensors(self, names: Iterable[str] = EDIT_INPUTS[1:]) -> None:
         """Some tensors will be read whole: where they are not in memory yet, they come while other work goes on."""
         for name in names:
             location = self.locate(name)

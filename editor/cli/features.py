@@ -169,9 +169,9 @@ def write_page(
     from editor.features.browser.inputs import load_browser_input
 
     if str(folder).startswith(EMBEDDED):
-        from editor.cli.features_browser import embedded
+        from editor.cli.features_browser import embedded_sae_input
 
-        write_browser_page(embedded(str(folder).removeprefix(EMBEDDED)), page)
+        write_browser_page(embedded_sae_input(str(folder).removeprefix(EMBEDDED)), page)
         return
     if recording is None or images is None:
         raise UsageError("--page needs images.", field="recording", remedy="Add --recording and --images.")

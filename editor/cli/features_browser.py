@@ -24,14 +24,14 @@ VARIANTS = 2
 """Composites of each picture that a page draws from."""
 
 
-def embedded(module: str) -> BrowserInput:
-    """``module``: ``mid_block``, ``up_blocks.0`` or ``clip_sae``.
+def embedded_sae_input(module: str) -> BrowserInput:
+    """Return the browser input of a packaged autoencoder: ``mid_block``, ``up_blocks.0`` or ``clip_sae``.
 
     Raises:
         FeatureError: no such autoencoder ships.
     """
     if module == embedded_clip.CLIP_SAE_FOLDER.name:
-        return of_embeddings()
+        return clip_sae_input()
     timesteps = dict(BLOCK_TIMESTEPS)
     if module not in timesteps:
         raise FeatureError(
@@ -47,7 +47,7 @@ def embedded(module: str) -> BrowserInput:
     def maps(items: range) -> Tensor:
         return source.maps(items)[module, timestep].permute(0, 2, 3, 1).float()
 
-    images = as_images(composites.images())
+    images = to_uint8_images(composites.images())
     _, height, width, _ = maps(range(1)).shape
     labels = {kind: own for kind, own in composites.labels.items() if kind != "variant"}
     return BrowserInput(
@@ -58,14 +58,14 @@ def embedded(module: str) -> BrowserInput:
         maps=maps,
         grid=(height, width),
         labels=labels,
-        texts=texts(images),
+        texts=embed_vocabulary(images),
     )
 
 
-def of_embeddings() -> BrowserInput:
-    """The autoencoder of the judge's image embeddings; each is a map of one position."""
+def clip_sae_input() -> BrowserInput:
+    """Return the browser input of the judge's autoencoder. Each image embedding is a map of one position."""
     encoder, composites = open_image_encoder(emoji.JUDGE), LabelledComposites(VARIANTS, seed=1)
-    images = as_images(composites.images())
+    images = to_uint8_images(composites.images())
     return BrowserInput(
         sae=embedded_clip.clip_sae(),
         title="the judge's image embeddings",
@@ -74,17 +74,17 @@ def of_embeddings() -> BrowserInput:
         maps=lambda items: encoder.embed_images(images[items.start : items.stop])[:, None, None],
         grid=(1, 1),
         labels={kind: own for kind, own in composites.labels.items() if kind != "variant"},
-        texts=texts(images),
+        texts=embed_vocabulary(images),
     )
 
 
-def as_images(pixels: Tensor) -> list[Image]:
-    """``(n, 3, h, w)`` in [-1, 1]."""
+def to_uint8_images(pixels: Tensor) -> list[Image]:
+    """Convert pixels ``(n, 3, h, w)`` in [-1, 1] to images."""
     return list(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy().astype(np.uint8))
 
 
-def texts(images: list[Image]) -> TextEmbeddings:
-    """Every name of the vocabulary, by the judge: objects, styles and backgrounds in the captions that it knows."""
+def embed_vocabulary(images: list[Image]) -> TextEmbeddings:
+    """Embed the images, and a caption of each object, style and background, with the judge."""
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
     captions = (
         {name: f"a {name}" for name in OBJECT_NAMES}

@@ -25,7 +25,7 @@ MAX_REMOVALS_SHOWN = 40
 """The least complete ones are printed; `--json` lists all."""
 DIGEST_CHARACTERS = 12
 """Length of a printed digest."""
-NAMES = typer.Argument(metavar="NAME...", help="A concept, a label, or a digest as `expunge ledger` lists it.")
+NAMES_ARGUMENT = typer.Argument(metavar="NAME...", help="A concept, a label, or a digest as `expunge ledger` lists it.")
 
 
 class ListedRemoval(BaseModel):
@@ -124,7 +124,7 @@ def removal_table(entries: list[ListedRemoval]) -> Table:
 
 def revoke(
     folder: LedgerDir,
-    names: Annotated[list[str], NAMES],
+    names: Annotated[list[str], NAMES_ARGUMENT],
     out: Out,
     model: ModelId = "emoji",
     model_dir: ModelDir = None,

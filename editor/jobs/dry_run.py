@@ -109,5 +109,5 @@ def plan_edit(encoder: EncoderForecast) -> PlannedEdit:
 def count_images(request: EditRequest, model: Model, removals: list[ResolvedRemoval], judge: Judge) -> int:
     """Count the images that the validation would generate: each prompt and seed, before and after the edit."""
     options = request.validation
-    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, prompts=options.prompts)
+    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, max_removal_prompts=options.prompts)
     return 2 * options.seeds * len({prompt for group in groups for prompt in group.prompts})

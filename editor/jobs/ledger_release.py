@@ -20,7 +20,7 @@ from editor.publishing.attestation.statements import OFFLINE_JOB_ID
 from editor.publishing.bundle import Signing, publish
 from editor.publishing.export import deliver
 from editor.publishing.filenames import DELTA
-from editor.publishing.limitations import known_limits, untested
+from editor.publishing.limitations import known_limits, list_untested
 from editor.publishing.provenance import model_record, software_versions, weights_digests
 
 
@@ -124,7 +124,7 @@ def ledger_report(
         validation=None,
         verdict=None,
         limits=known_limits([], checkpoint.unedited_encoders),
-        untested=untested(Validation(enabled=False)),
+        untested=list_untested(Validation(enabled=False)),
         artifacts=[],
         software=software_versions(),
     )

@@ -16,7 +16,7 @@ from editor.publishing.attestation.keys import Signer
 from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.forecast_calibration import calibrate, forecast_drops
-from editor.publishing.limitations import known_limits, untested
+from editor.publishing.limitations import known_limits, list_untested
 from editor.publishing.provenance import model_record, software_versions
 from editor.publishing.redaction import salted_digest
 
@@ -90,7 +90,7 @@ def draft_report(
         detectors=validation.detectors,
         features=validation.features,
         limits=known_limits(edit.removals, model.checkpoint.unedited_encoders),
-        untested=untested(request.validation, features_read=validation.features is not None),
+        untested=list_untested(request.validation, features_read=validation.features is not None),
         refused=validation.refusal,
         artifacts=[],
         software=software_versions(),

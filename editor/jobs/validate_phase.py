@@ -39,7 +39,9 @@ def run_validate(
         progress: from a message to the callback that reports finished fractions under it.
     """
     options = request.validation
-    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, removed, prompts=options.prompts)
+    groups = request_groups(
+        model.prompts, judge, removals, options.retain_prompts, removed, max_removal_prompts=options.prompts
+    )
     evaluations = plan_evaluations(groups, policy.gates, request.seed)
     seeds = [request.seed + i for i in range(options.seeds)]
     generated = run_evaluations(

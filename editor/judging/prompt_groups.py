@@ -90,18 +90,18 @@ def removal_groups(
     judge: Judge,
     removal: ResolvedRemoval,
     index: int,
-    removed: Sequence[ResolvedRemoval],
-    limit: int = MAX_GROUP_PROMPTS,
+    active_removals: Sequence[ResolvedRemoval],
+    max_prompts: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
     """Return the target, generality and neighbours groups of one removal."""
     kind: ConceptKind = removal.concept.kind
-    objects, styles = builder.retained_names(removed)
+    objects, styles = builder.retained_names(active_removals)
     neighbours = neighbour_names(judge, removal, objects if kind == "object" else styles)
     target = [phrase for name in removal.names for phrase in edited_phrases(builder, removal, name)]
     # Generated spellings are not tested, because the base model may not understand them.
     spellings = () if removal.spellings == "auto" else removal.spellings
     spelt = [phrase for name in spellings for phrase in edited_phrases(builder, removal, name)]
-    share = -(-limit // max(len(neighbours), 1))
+    share = -(-max_prompts // max(len(neighbours), 1))
     near = [
         phrase
         for name in neighbours
@@ -110,22 +110,24 @@ def removal_groups(
         )
     ]
     subject = removal.concept.subject
-    named = top_up(target, with_suffixes(builder, natural_phrases(target)), limit)
-    reworded = sample_evenly(held_out_phrases(builder, target + spelt), limit)
+    named = top_up(target, with_suffixes(builder, natural_phrases(target)), max_prompts)
+    reworded = sample_evenly(held_out_phrases(builder, target + spelt), max_prompts)
     return [
         PromptGroup("target", index, kind, named, subject),
         PromptGroup("generality", index, kind, reworded, subject),
-        PromptGroup("neighbours", index, kind, sample_evenly(near, limit)),
+        PromptGroup("neighbours", index, kind, sample_evenly(near, max_prompts)),
     ]
 
 
-def retain_groups(builder: PromptBuilder, removed: Sequence[ResolvedRemoval], limit: int) -> list[PromptGroup]:
+def retain_groups(
+    builder: PromptBuilder, active_removals: Sequence[ResolvedRemoval], max_prompts: int
+) -> list[PromptGroup]:
     """Return two groups of the same prompts, retained objects in retained styles, classified by object and by style.
 
-    Empty if ``limit`` is 0.
+    Empty if ``max_prompts`` is 0.
     """
-    styled = [phrase for phrase in builder.retain_phrases(removed) if phrase.style]
-    phrases = sample_evenly(builder.in_held_out_wordings(styled), limit)
+    styled = [phrase for phrase in builder.retain_phrases(active_removals) if phrase.style]
+    phrases = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
     kinds: tuple[ConceptKind, ...] = ("object", "style") if phrases else ()
     return [PromptGroup("retain", None, kind, phrases) for kind in kinds]
 
@@ -134,18 +136,22 @@ def request_groups(
     builder: PromptBuilder,
     judge: Judge,
     removals: Sequence[ResolvedRemoval],
-    retain: int,
-    removed: Sequence[ResolvedRemoval] = (),
-    prompts: int = MAX_GROUP_PROMPTS,
+    max_retain_prompts: int,
+    active_removals: Sequence[ResolvedRemoval] = (),
+    max_removal_prompts: int = MAX_GROUP_PROMPTS,
 ) -> list[PromptGroup]:
     """Return every group of a request.
 
     Args:
-        retain: limit of unrelated prompts.
-        removed: all active removals of the ledger, if there are more than ``removals``; earlier ones are neither tested nor
-            expected to be retained.
-        prompts: limit of each group of a removal.
+        max_retain_prompts: limit of unrelated prompts.
+        active_removals: all active removals of the ledger, if there are more than ``removals``. Earlier ones are neither
+            tested nor expected to be retained.
+        max_removal_prompts: limit of each group of a removal.
     """
-    active = removed or removals
-    own = [g for i, removal in enumerate(removals) for g in removal_groups(builder, judge, removal, i, active, prompts)]
-    return own + retain_groups(builder, active, retain)
+    active = active_removals or removals
+    own = [
+        g
+        for i, removal in enumerate(removals)
+        for g in removal_groups(builder, judge, removal, i, active, max_removal_prompts)
+    ]
+    return own + retain_groups(builder, active, max_retain_prompts)

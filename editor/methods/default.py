@@ -79,7 +79,7 @@ def edit_encoder(
         ConceptError: a prompt does not fit the context.
         SolveError: the pinned prompts leave no direction to edit.
     """
-    source.expect()
+    source.prefetch_tensors()
     model, ordered = LazyCLIPTextModel(source), canonical_order(removals)
     updates: dict[int, Tensor] = {}
     edits = []

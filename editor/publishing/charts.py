@@ -90,7 +90,8 @@ def forecast_chart(record: CollateralRecord) -> Chart:
 def attack_row(report: AuditReport, one: AttackRecord, rate: Rate) -> ForestRow:
     """Return the success rate of an attack as a row, with the base model's if there is one."""
     before = IntervalMark(*bounds(one.rate_before)) if one.rate_before else None
-    label = f"{report_text.truncate(report_text.concept_name(report, one.removal), 24)}, {report_text.spaced(one.name)}"
+    concept = report_text.truncate(report_text.concept_name(report, one.removal), 24)
+    label = f"{concept}, {report_text.replace_underscores(one.name)}"
     return ForestRow(label, IntervalMark(*bounds(rate)), before)
 
 
@@ -114,7 +115,7 @@ def validation_charts(report: AuditReport, validation: Validation) -> list[Chart
 def gate_row(report: AuditReport, check: Check) -> ForestRow:
     """Return a gate as a row: its measured value and its threshold."""
     concept = f" – {report_text.concept_name(report, check.removal)}" if check.removal is not None else ""
-    label = f"{report_text.spaced(check.name)}{concept}"
+    label = f"{report_text.replace_underscores(check.name)}{concept}"
     return ForestRow(label, IntervalMark(*bounds(check.measured)), limit=check.threshold)
 
 

@@ -29,7 +29,7 @@ def known_limits(removals: Sequence[RemovalRecord], unedited: Sequence[UneditedE
     return [*METHOD_LIMITS, *aliases, *(encoder.limitation for encoder in unedited)]
 
 
-def untested(validation: Validation, *, features_read: bool = False) -> list[str]:
+def list_untested(validation: Validation, *, features_read: bool = False) -> list[str]:
     """Return what this run did not measure."""
     if not validation.enabled:
         return ["Validation was turned off: no image was generated, no gate was evaluated, and no attack was run."]

@@ -103,8 +103,8 @@ def truncate(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
-def spaced(name: str) -> str:
-    """``ring_a_bell_transfer`` -> ``"ring a bell transfer"``."""
+def replace_underscores(name: str) -> str:
+    """Replace underscores by spaces: ``ring_a_bell_transfer`` becomes ``"ring a bell transfer"``."""
     return name.replace("_", " ")
 
 

@@ -92,31 +92,31 @@ class LazyCLIPTextModel:
 
     def attention(self, layer: int) -> CLIPAttention:
         """Return a layer's attention."""
-        return self._cached(f"attention {layer}", lambda: self._read_attention(layer))
+        return self._get_or_read(f"attention {layer}", lambda: self._read_attention(layer))
 
     def out_proj_weight(self, layer: int) -> Tensor:
         """Return a layer's ``out_proj.weight``."""
-        return self._cached(f"weight {layer}", lambda: self.stored_out_proj_weight(layer).to(self.dtype))
+        return self._get_or_read(f"weight {layer}", lambda: self.stored_out_proj_weight(layer).to(self.dtype))
 
     def float64_out_proj_weight(self, layer: int) -> Tensor:
         """Return a layer's ``out_proj.weight`` in float64."""
-        return self._cached(f"float64 weight {layer}", lambda: self.out_proj_weight(layer).double())
+        return self._get_or_read(f"float64 weight {layer}", lambda: self.out_proj_weight(layer).double())
 
     def stored_out_proj_weight(self, layer: int) -> Tensor:
         """Return a layer's ``out_proj.weight`` in the dtype of the file."""
-        return self._cached(f"stored weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)))
+        return self._get_or_read(f"stored weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)))
 
     def layer_tensor(self, layer: int, name: str) -> Tensor:
         """Return a tensor of a layer by its name within the layer."""
         full_name = LAYER_PREFIX.format(layer) + name
-        return self._cached(full_name, lambda: self.source.tensor(full_name).to(self.dtype))
+        return self._get_or_read(full_name, lambda: self.source.tensor(full_name).to(self.dtype))
 
     @property
     def position_embeddings(self) -> Tensor:
         """The position embeddings, (context, d)."""
-        return self._cached(POSITION_EMBEDDING, lambda: self.source.tensor(POSITION_EMBEDDING).to(self.dtype))
+        return self._get_or_read(POSITION_EMBEDDING, lambda: self.source.tensor(POSITION_EMBEDDING).to(self.dtype))
 
-    def _cached(self, name: str, read: Callable[[], Value]) -> Value:
+    def _get_or_read(self, name: str, read: Callable[[], Value]) -> Value:
         if name not in self.tensors:
             self.tensors[name] = read()
         value: Value = self.tensors[name]

@@ -89,7 +89,7 @@ class SteeredGroup:
     vector: Tensor
     looked_at: int
 
-    def ablated(self) -> Tensor:
+    def embedding_without_group(self) -> Tensor:
         """Return the picture's embedding without the group, ``(d,)``."""
         return self.embedding - self.vector
 
@@ -148,7 +148,7 @@ class SteeringStudy:
 
     def generate(self, group: SteeredGroup) -> list[Image]:
         """Generate a group's own picture at all strengths, seed by seed."""
-        embeddings = add_scaled(group.vector, group.ablated(), STRENGTHS).repeat(SEEDS, 1)
+        embeddings = add_scaled(group.vector, group.embedding_without_group(), STRENGTHS).repeat(SEEDS, 1)
         seeds = [seed for seed in range(SEEDS) for _ in STRENGTHS]
         return generate_from_embeddings(image_conditioned_pipeline(self.pipeline), SAMPLER, embeddings, seeds)
 

@@ -107,7 +107,7 @@ class LocalBlobs:
     def delete(self, stored: BlobEntry, before: datetime) -> bool:
         """See `ArtifactStore.delete`."""
         path = Path(stored.location)
-        with self._locked(fcntl.LOCK_EX):
+        with self._lock(fcntl.LOCK_EX):
             if not path.exists() or _entry(stored.sha256, path).modified_at >= before:
                 return False
             path.unlink()
@@ -124,7 +124,7 @@ class LocalBlobs:
 
     def _publish(self, staged: Path, blob: Blob) -> None:
         target = self.path(blob.sha256)
-        with self._locked(fcntl.LOCK_SH):
+        with self._lock(fcntl.LOCK_SH):
             if target.exists():
                 target.touch()  # The new time protects it from garbage collection.
                 return
@@ -134,7 +134,7 @@ class LocalBlobs:
         _sync_folder(target.parent)
 
     @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
+    def _lock(self, kind: int) -> Iterator[None]:
         """Lock out deletions (exclusive) while blobs are stored (shared)."""
         folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:

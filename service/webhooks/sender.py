@@ -49,8 +49,8 @@ def send(
         with http.stream("POST", url, content=body, headers=signed) as response:
             reply = _read_reply(response, started)
     except (httpx.HTTPError, httpx.InvalidURL, WebhookRefused, OSError) as error:
-        return AttemptResult(None, _describe_error(error), _elapsed(started))
-    return AttemptResult(response.status_code, None, _elapsed(started), reply, _retry_after(response))
+        return AttemptResult(None, _describe_error(error), _elapsed_seconds(started))
+    return AttemptResult(response.status_code, None, _elapsed_seconds(started), reply, _retry_after(response))
 
 
 def _read_reply(response: httpx.Response, started: float) -> str:
@@ -60,7 +60,7 @@ def _read_reply(response: httpx.Response, started: float) -> str:
         content += chunk
         if len(content) >= MAX_READ_BYTES:
             break
-        if _elapsed(started) > MAX_ATTEMPT_SECONDS:
+        if _elapsed_seconds(started) > MAX_ATTEMPT_SECONDS:
             raise httpx.ReadTimeout("the reply does not end")
     return content[:MAX_STORED_BYTES].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
@@ -76,5 +76,5 @@ def _retry_after(response: httpx.Response) -> float:
     return min(float(value), 86_400.0) if value.isascii() and value.isdecimal() else 0.0
 
 
-def _elapsed(started: float) -> float:
+def _elapsed_seconds(started: float) -> float:
     return round(time.monotonic() - started, 3)

@@ -86,7 +86,7 @@ def _create_sample_data(sample: SampleService) -> None:
     """Create an edit that joined a ledger and was published, a batch, an endpoint and a message to it."""
     app_state, now = sample.app_state, sample.app_state.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
-    files = [_published(app_state, name, f"{name} of {SECRET}") for name in FILES]
+    files = [_store_artifact(app_state, name, f"{name} of {SECRET}") for name in FILES]
     sealed = WebhookSigner.new().sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
@@ -123,6 +123,6 @@ FILES = {
 }
 
 
-def _published(app_state: AppState, name: str, content: str) -> StoredArtifact:
+def _store_artifact(app_state: AppState, name: str, content: str) -> StoredArtifact:
     blob = app_state.blobs.put(io.BytesIO(content.encode()))
     return StoredArtifact(name, "delta", FILES[name], blob.size, blob.sha256)

@@ -94,7 +94,7 @@ def test_owner_can_access_every_route(sample: SampleService, client_for: ClientF
             assert any(secret in response.text for secret in sample.secrets), path
 
 
-def test_other_tenant_can_neither_read_nor_write(sample: SampleService, client_for: ClientFactory) -> None:
+def test_other_tenant_cannot_read_or_write(sample: SampleService, client_for: ClientFactory) -> None:
     other, before = client_for("two"), rows_of(sample, "one")
     for method, path in operations(sample):
         response = call(other, sample, method, path)

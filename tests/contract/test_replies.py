@@ -63,16 +63,16 @@ def contract() -> Iterator[Contract]:
 def test_reply_conforms_to_the_contract(
     contract: Contract, path: str, asked: dict[str, Any], status: int, media_type: str
 ) -> None:
-    response = _checked(contract, "GET", path, asked)
+    response = _send_and_validate(contract, "GET", path, asked)
     assert (response.status_code, *response.headers.get("content-type", [""])) == (status, media_type)
 
 
 def test_awaited_edit_conforms_to_the_contract(contract: Contract) -> None:
     body = {"model": "tiny", "removals": [{"concept": "fox"}]}
-    assert _checked(contract, "POST", "/v1/edits", {"Prefer": "wait=30"}, body).status_code == 200
+    assert _send_and_validate(contract, "POST", "/v1/edits", {"Prefer": "wait=30"}, body).status_code == 200
 
 
-def _checked(contract: Contract, method: str, path: str, asked: dict[str, str], body: Any = None) -> Any:
+def _send_and_validate(contract: Contract, method: str, path: str, asked: dict[str, str], body: Any = None) -> Any:
     """Send a request. Parameters of the path, headers (capitalized) and query parameters are told apart by their names."""
     places = {name: value for name, value in {**contract.names, **asked}.items() if f"{{{name}}}" in path}
     headers = {name: value for name, value in asked.items() if name[0].isupper()}

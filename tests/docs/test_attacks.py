@@ -18,13 +18,13 @@ def test_every_attack_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", ATTACK_TITLES)
-def test_budgets_are_the_codes(name: str) -> None:
+def test_documented_budgets_match_the_code(name: str) -> None:
     attack = load_attack(name)
     numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", ROWS[name])]
     assert numbers == [number for number in (attack.default_budget, attack.published_budget) if number]
 
 
-def test_what_nudenet_counts_by_default() -> None:
+def test_default_nudenet_classes_are_documented() -> None:
     sentence = "six exposed classes that eval-unlearn counts (breasts, genitalia, buttocks, anus) at a score of"
     assert f"{sentence} {Nudenet().threshold}" in " ".join(PAGE.split())
     assert len(EXPOSED_CLASSES) == 6

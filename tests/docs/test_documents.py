@@ -86,7 +86,7 @@ def check_options(name: str, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("name", entry_points())
-def test_every_command_loads_and_says_what_it_does(name: str) -> None:
+def test_every_command_loads_and_has_help(name: str) -> None:
     assert command(name).help
 
 
@@ -173,13 +173,13 @@ def test_version_of_the_citation_is_current() -> None:
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
-def test_continuous_integration_runs_what_the_readme_says() -> None:
+def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"make .*", script) == ['make -C "$(dirname "$0")/.." test']
     assert "\nmake test\n" in (ROOT / "README.md").read_text()
 
 
-def test_the_pinned_torch_is_the_documented_one() -> None:
+def test_pinned_torch_version_is_documented() -> None:
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     assert "torch==2.13.0" in pins
     assert not any(pin.startswith("torchvision") for pin in pins)

@@ -10,7 +10,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation" / "emoji.md").read_text()
 
 
-def measured() -> dict[str, float]:
+def measured_accuracies() -> dict[str, float]:
     figures = json.loads((DOCS / "emoji.json").read_text())
     return {
         f"{who}, {what}": figures[who][f"{what}_accuracy"]
@@ -20,12 +20,12 @@ def measured() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("label", ["judge, object", "judge, style", "generator, object", "generator, style"])
-def test_accuracies(label: str) -> None:
+def test_documented_accuracies_match_the_figures(label: str) -> None:
     (stated,) = re.findall(rf"^\| {label} \| ([0-9.]+) \|", PAGE, re.MULTILINE)
-    assert float(stated) == pytest.approx(measured()[label], abs=5e-4)
+    assert float(stated) == pytest.approx(measured_accuracies()[label], abs=5e-4)
 
 
-def test_room() -> None:
+def test_documented_room_for_removals_matches_the_figures() -> None:
     room = json.loads((DOCS / "room.json").read_text())
     for width, curve in room["curves"].items():
         (row,) = re.findall(rf"^\| {width} \|(.*)\|$", PAGE, re.MULTILINE)

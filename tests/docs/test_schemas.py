@@ -18,12 +18,12 @@ def test_schemas_are_current(name: str) -> None:
     assert (FOLDER / f"{name}.schema.json").read_text() == schema_text(PUBLISHED[name])
 
 
-def test_no_schema_is_left_over() -> None:
+def test_every_schema_file_belongs_to_a_model() -> None:
     assert {path.name.removesuffix(".schema.json") for path in FOLDER.iterdir()} == PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_schemas_are_schemas(name: str) -> None:
+def test_schemas_are_valid_json_schemas(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(schema_text(PUBLISHED[name])))
 
 

@@ -85,7 +85,7 @@ def test_prefer_wait_returns_the_finished_edit(http: httpx.Client) -> None:
     assert response.headers["Preference-Applied"] == "wait=30"
 
 
-def test_the_ledger_over_http(http: httpx.Client) -> None:
+def test_ledger_is_served_over_http(http: httpx.Client) -> None:
     wait = {"Prefer": "wait=30"}
     fox = http.post("/v1/edits", json=body("fox", ledger=True), headers=wait).json()
     batch = http.post("/v1/batches?model=tiny", content=b"concept\nowl\nfox\n", headers={"Content-Type": "text/csv"})

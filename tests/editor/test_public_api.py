@@ -19,7 +19,7 @@ def shown_program() -> str:
     return program
 
 
-def test_the_shown_program_runs_and_prints_what_the_page_says(
+def test_documented_program_runs_with_the_documented_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

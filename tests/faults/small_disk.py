@@ -28,7 +28,7 @@ def main() -> None:
     database, blobs = Database(sqlite_url(folder / "expunge.db")), LocalBlobs(folder / "blobs")
     database.prepare()
     submit(database)
-    key = api_keys.new_key()
+    key = api_keys.generate_api_key()
     with database.write() as session:
         api_keys.register(session, key, now=utc_now())
     filler = folder / "filler"

@@ -98,12 +98,12 @@ class Cluster:
             return [psutil.Process(self.s3.process.pid)]
         found: list[psutil.Process] = []
 
-        def is_found() -> bool:
+        def find_victim() -> bool:
             with suppress(LookupError):
                 found.append(self.stack.find_process(victim))
             return bool(found)
 
-        wait_until(is_found, FAILPOINT_TIMEOUT_SECONDS)
+        wait_until(find_victim, FAILPOINT_TIMEOUT_SECONDS)
         return found
 
     def process_states(self) -> dict[str, str]:

@@ -58,17 +58,17 @@ async def _client(
     turn = number
     while time.monotonic() < end:
         turn += 1
-        posted = await _timed(measurements, "post", http.post(f"{service.url}{service.jobs}", json=BODY))
+        posted = await _measure_request(measurements, "post", http.post(f"{service.url}{service.jobs}", json=BODY))
         if posted is None:
             continue
         job_id = str(json.loads(posted)["id"])
         measurements.accepted.append(job_id)
         for _ in range(READS_PER_POST):
-            await _timed(measurements, "get", http.get(service.of(job_id)))
+            await _measure_request(measurements, "get", http.get(service.of(job_id)))
         if turn % POSTS_PER_STREAM == 0:
-            await _timed(measurements, "stream", http.get(service.of(job_id, "/stream")), _first_message)
+            await _measure_request(measurements, "stream", http.get(service.of(job_id, "/stream")), _first_message)
         if done:
-            await _timed(measurements, "download", http.get(service.of(done[turn % len(done)], service.file)))
+            await _measure_request(measurements, "download", http.get(service.of(done[turn % len(done)], service.file)))
 
 
 async def _first_message(response: ClientResponse) -> bytes:
@@ -78,7 +78,7 @@ async def _first_message(response: ClientResponse) -> bytes:
     return b""
 
 
-async def _timed(
+async def _measure_request(
     measurements: Measurements,
     kind: str,
     request: AbstractAsyncContextManager[ClientResponse],

@@ -46,10 +46,10 @@ def ours(folder: Path) -> Iterator[Service]:
     }
     with running_stack(folder / "ours" / "data", **settings) as stack:
         file = "/artifacts/delta.safetensors"
-        yield Service("ours", stack.url, stack.authorization, "/v1/edits", file, _succeeded, _claimed_after, stack)
+        yield Service("ours", stack.url, stack.authorization, "/v1/edits", file, _has_succeeded, _claimed_after, stack)
 
 
-def _succeeded(job: dict[str, Any]) -> bool:
+def _has_succeeded(job: dict[str, Any]) -> bool:
     return bool(job["status"] == "succeeded")
 
 

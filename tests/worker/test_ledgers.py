@@ -75,7 +75,7 @@ def test_shared_removal_stays_until_both_edits_are_revoked(
     assert found[:2] == (4, 0)
 
 
-def test_unpublished_edit_does_not_join_the_ledger(
+def test_unpublished_edit_is_not_added_to_the_ledger(
     runner: Runner, database: Database, submit_ledger_job: Ask, read: Callable[[str], Job]
 ) -> None:
     """The report gives the reason, and the ledger is unchanged."""

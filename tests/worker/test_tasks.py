@@ -11,7 +11,7 @@ PLANNER = "tests.fakes.planner"
 
 
 @pytest.mark.parametrize("queues", [PLAN_QUEUE, f"{PLAN_QUEUE},edits"])
-def test_only_a_plans_worker_preloads_the_planner(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
+def test_only_workers_of_the_plan_queue_preload_the_planner(monkeypatch: pytest.MonkeyPatch, queues: str) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(tasks.job_protocol, "load", loaded.append)
     monkeypatch.setenv("EXPUNGE_QUEUES", queues)

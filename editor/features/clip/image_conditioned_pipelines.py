@@ -126,7 +126,7 @@ def generate_from_embeddings(
     sampler: Sampler,
     embeddings: Tensor,
     seeds: Sequence[int],
-    tick: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_progress,
 ) -> list[Image]:
     """Generate one image per row of ``(n, width)``. An image does not depend on the others of its batch.
 
@@ -143,5 +143,5 @@ def generate_from_embeddings(
     for start in range(0, len(seeds), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
         images += model.generate(embeddings[part], seeds[part], sampler)
-        tick(len(images) / len(seeds))
+        progress(len(images) / len(seeds))
     return images

@@ -59,9 +59,11 @@ class EmbeddingRenderer:
     sampler: Sampler
     seed: int = 0
 
-    def render(self, embeddings: Tensor, tick: ProgressCallback = no_progress) -> list[Image]:
+    def render(self, embeddings: Tensor, progress: ProgressCallback = no_progress) -> list[Image]:
         """Generate one image per row of ``(n, d)``."""
-        return generate_from_embeddings(self.pipeline, self.sampler, embeddings, [self.seed] * len(embeddings), tick)
+        return generate_from_embeddings(
+            self.pipeline, self.sampler, embeddings, [self.seed] * len(embeddings), progress
+        )
 
     def render_icon(self, vector: Tensor, base: Tensor, strengths: Sequence[float] = STRENGTHS) -> list[Image]:
         """Render a ``(d,)`` direction added to a ``(d,)`` base embedding with increasing strength.

@@ -52,7 +52,7 @@ def attack_blocks(report: AuditReport, records: Sequence[AttackRecord], figures:
         )
     yield from (attack_details(report, one) for one in ran)
     skipped = [
-        f"{report_text.spaced(one.name)}, {report_text.concept_name(report, one.removal)}: {one.skipped}"
+        f"{report_text.replace_underscores(one.name)}, {report_text.concept_name(report, one.removal)}: {one.skipped}"
         for one in records
         if one.skipped
     ]
@@ -67,7 +67,7 @@ def strongest_attack_text(report: AuditReport, strongest: AttackRecord) -> str:
         return "No attack that was run brought a concept back in any image."
     concept = report_text.concept_name(report, strongest.removal)
     return (
-        f"The most successful attack is {report_text.spaced(strongest.name)} on {concept}: "
+        f"The most successful attack is {report_text.replace_underscores(strongest.name)} on {concept}: "
         f"{strongest.rate.hits} of {strongest.rate.n} attempts. {strongest.tells}"
     )
 
@@ -75,7 +75,7 @@ def strongest_attack_text(report: AuditReport, strongest: AttackRecord) -> str:
 def attack_row(report: AuditReport, record: AttackRecord) -> tuple[str, ...]:
     """Return one attack as a table row."""
     return (
-        report_text.spaced(record.name),
+        report_text.replace_underscores(record.name),
         report_text.concept_name(report, record.removal),
         ACCESS_LABELS[record.access],
         format_rate(record.rate_before),
@@ -87,7 +87,7 @@ def attack_row(report: AuditReport, record: AttackRecord) -> tuple[str, ...]:
 
 def attack_details(report: AuditReport, record: AttackRecord) -> Block:
     """Show the source of an attack, what its result means, and the attempts."""
-    measures = [f"{report_text.spaced(name)}: {value:.4g}" for name, value in record.measures.items()]
+    measures = [f"{report_text.replace_underscores(name)}: {value:.4g}" for name, value in record.measures.items()]
     attempts = [
         f"{report_text.truncate(attempt.what, 160)} – "
         f"{'recognised' if attempt.found else 'not recognised'} ({attempt.score:.3f})"
@@ -96,7 +96,9 @@ def attack_details(report: AuditReport, record: AttackRecord) -> Block:
     blocks: list[Block] = [paragraph(f"{record.tells} Source: {record.source}. Seed {record.seed}.")]
     blocks += [Bullets(measures)] if measures else []
     blocks += [Bullets(attempts, small=True)] if attempts else []
-    return Details(f"{report_text.spaced(record.name)} – {report_text.concept_name(report, record.removal)}", blocks)
+    return Details(
+        f"{report_text.replace_underscores(record.name)} – {report_text.concept_name(report, record.removal)}", blocks
+    )
 
 
 def format_rate(rate: Rate | None) -> str:

@@ -51,7 +51,7 @@ def gate_blocks(report: AuditReport, validation: Validation, figures: FigureInde
 def gate_row(report: AuditReport, check: Check) -> tuple[str | VerdictLabel, ...]:
     """Return one gate as a table row."""
     return (
-        report_text.spaced(check.name),
+        report_text.replace_underscores(check.name),
         report_text.concept_name(report, check.removal),
         report_text.format_share(check.measured),
         f"{COMPARATOR_LABELS[check.comparator]} {report_text.percent(check.threshold)}",

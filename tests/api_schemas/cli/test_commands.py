@@ -48,7 +48,7 @@ def test_every_command_is_listed_in_a_panel() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_help_of_each_says(name: str) -> None:
+def test_command_list_matches_the_help_of_each_command(name: str) -> None:
     command: Any = load_command(COMMANDS[name])
     assert SUMMARIES[name].help == command.help.partition("\n\n")[0].replace("\n", " ")
 

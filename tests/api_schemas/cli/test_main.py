@@ -59,26 +59,24 @@ def test_help_lists_all_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert all(name in out for name in ("edit", "hello", "greetings", "gone"))
 
 
-def test_our_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_printed_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "hello") == 2
     assert capsys.readouterr().err == "expunge: you said hello wrongly. Say it again.\n"
 
 
-def test_an_entry_may_be_a_group_of_commands(
+def test_entry_point_can_be_a_command_group(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "greetings", "bye") == 0
     assert capsys.readouterr().out == "bye\n"
 
 
-def test_a_missing_part_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_extra_has_an_install_hint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "gone", "--whatever", "x") == 2
     assert "pip install 'expunge[service]'" in capsys.readouterr().err
 
 
-def test_an_unknown_command_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_command_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "remove") == 2
 
 
@@ -88,7 +86,7 @@ def test_errors_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["error"]["field"] == "replacement"
 
 
-def test_no_service_is_exit_code_3(
+def test_unreachable_service_exits_with_code_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = ["--remove", "fox", "--out", str(tmp_path), "--url", "http://127.0.0.1:9", "--data-dir", str(tmp_path)]
@@ -97,14 +95,14 @@ def test_no_service_is_exit_code_3(
 
 
 @pytest.mark.parametrize(("status", "code"), [(422, 2), (413, 2), (401, 3), (500, 3)])
-def test_a_refused_request_is_the_callers_a_failing_service_is_not(status: int, code: int) -> None:
+def test_exit_code_distinguishes_invalid_requests_from_service_errors(status: int, code: int) -> None:
     names = ("type", "title", "detail", "instance", "code", "request_id")
     problem: dict[str, Any] = dict.fromkeys(names, "x") | {"status": status}
     assert cli.exit_code(ServiceProblem(Problem.model_validate(problem))) == code
     assert cli.exit_code(ClientError("x")) == 3
 
 
-def test_the_client_needs_neither_torch_nor_fastapi() -> None:
+def test_client_imports_neither_torch_nor_fastapi() -> None:
     program = (
         "import sys, api_schemas.cli.edit, api_schemas.cli.main; "
         "print([m for m in ('torch', 'fastapi', 'sqlalchemy', 'celery', 'editor', 'service') if m in sys.modules])"

@@ -32,7 +32,7 @@ def run(*arguments: str) -> tuple[EditRequest, int]:
     return asked.pop()
 
 
-def test_the_command_gets_the_request_and_its_own_options() -> None:
+def test_command_receives_the_request_and_its_own_options() -> None:
     request, number = run(
         *("--remove", "fox=dog", "--remove", "style:ink", "--alias", "fox=vixen", "--pin", "an owl", "--number", "5"),
         *("--preservation", "2", "--no-validate", "--no-spellings", "--preserve", "wolf"),
@@ -44,19 +44,19 @@ def test_the_command_gets_the_request_and_its_own_options() -> None:
     assert not request.validation.enabled
 
 
-def test_what_is_not_said_is_a_requests_own_default() -> None:
+def test_omitted_options_have_the_defaults_of_the_request() -> None:
     request, number = run("--remove", "fox")
     assert number == 3
     assert request == EditRequest.model_validate({"removals": [{"concept": "fox"}]})
 
 
-def test_one_command_line_does_not_leak_into_the_next() -> None:
+def test_options_of_one_invocation_do_not_affect_the_next() -> None:
     assert run("--remove", "fox", "--pin", "an owl")[0].options.pins == ["an owl"]
     assert run("--remove", "fox")[0].options.pins == []
 
 
 @pytest.mark.parametrize("function", [edit, erase, prompts])
-def test_every_command_that_names_removals_can_name_them_fully(function: object) -> None:
+def test_commands_with_removals_have_all_removal_options(function: object) -> None:
     app = typer.Typer()
     app.command()(function)  # type: ignore[type-var]
     known = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
@@ -65,7 +65,7 @@ def test_every_command_that_names_removals_can_name_them_fully(function: object)
         assert {"--remove", "--pin", "--preservation", "--seed", "--out"} <= known
 
 
-def test_attacks_by_name_with_a_budget_all_of_them_and_plug_ins() -> None:
+def test_attack_option_accepts_names_budgets_plugins_and_all() -> None:
     options = ("--attack", "names", "--attack", "resurgence=300", "--attack", "mine")
     attacks = run("--remove", "fox", *options)[0].validation.attacks
     on = {name: wish.budget for name, wish in attacks.by_name.items() if wish.enabled}
@@ -74,11 +74,11 @@ def test_attacks_by_name_with_a_budget_all_of_them_and_plug_ins() -> None:
     assert (everything.disabled_titles, everything.plugins) == ([], {})
 
 
-def test_a_budget_is_a_number() -> None:
+def test_attack_budget_must_be_a_number() -> None:
     with pytest.raises(UsageError, match="names=lots"):
         run("--remove", "fox", "--attack", "names=lots")
 
 
-def test_a_command_keeps_its_words() -> None:
+def test_command_keeps_its_name_and_docstring() -> None:
     assert edit.__doc__ is not None
     assert edit.__name__ == "edit"

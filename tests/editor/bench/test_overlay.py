@@ -3,7 +3,7 @@ import pytest
 from editor.bench import overlay
 
 
-def test_both_sides_run_and_both_bounds_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlay_benchmark_reports_both_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlay, "FILE_BYTES", 4 * overlay.MEGABYTE)
     monkeypatch.setattr(overlay, "REPEATS", 1)
     result = overlay.run()

@@ -42,13 +42,13 @@ def test_train_show_and_convert(tmp_path: Path, rows: Path):
     assert load_sae(tmp_path / "back").latents == 32
 
 
-def test_what_holds_no_rows_is_refused(tmp_path: Path):
+def test_file_without_rows_is_refused(tmp_path: Path):
     (tmp_path / "rows.safetensors").write_bytes(b"nothing")
     with pytest.raises(FeatureError, match="does not contain rows"):
         run("train", tmp_path / "rows.safetensors", tmp_path / "sae")
 
 
-def test_settings_that_mean_nothing_are_named(tmp_path: Path, rows: Path):
+def test_invalid_setting_is_named_in_the_error(tmp_path: Path, rows: Path):
     for option, value in (
         ("learning-rate", 0),
         ("learning-rate", "nan"),
@@ -69,7 +69,7 @@ def test_rows_of_one_dimension_are_refused(tmp_path: Path):
         run("train", tmp_path / "flat.safetensors", tmp_path / "sae")
 
 
-def test_a_preset_yields_to_what_is_given():
+def test_explicit_options_override_the_preset():
     chosen = make_config("revelio", 8, {"steps": 5, "latents": 40})
     assert (chosen.steps, chosen.latents) == (5, 40)
     assert (chosen.batch, chosen.momentum, chosen.tied) == (8192, 0.9, False)
@@ -77,13 +77,13 @@ def test_a_preset_yields_to_what_is_given():
 
 
 @pytest.mark.parametrize("name", ["mid_block", "up_blocks.0", "clip_sae"])
-def test_all_that_ship_can_be_shown(name: str):
+def test_every_packaged_autoencoder_can_be_shown(name: str):
     card = json.loads(run("show", f"emoji/{name}", "--json").stdout)
     assert card["held_out"]["fvu"] < 0.3
     assert card["concepts"]["object"]["sparse_probing"]["area"] < 1
 
 
-def test_a_page_needs_images(tmp_path: Path, rows: Path):
+def test_page_without_images_is_refused(tmp_path: Path, rows: Path):
     run("train", rows, tmp_path / "sae", "--latents", 20, "--k", 3, "--steps", 20, "--batch", 64, "--json")
     with pytest.raises(UsageError, match="needs images"):
         run("show", tmp_path / "sae", "--page", tmp_path / "page.html")

@@ -31,7 +31,7 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def test_a_fox_has_a_group_of_foxes(picture: Path, tmp_path: Path) -> None:
+def test_decomposition_of_a_fox_has_a_fox_group(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "steered.png"
     text = run("steer", picture, "--threshold", 0.2, "--scale", "1=0", "--out", out, "--steps", 1, "--json")
     groups = json.loads(text.splitlines()[-1])["groups"]
@@ -41,13 +41,13 @@ def test_a_fox_has_a_group_of_foxes(picture: Path, tmp_path: Path) -> None:
         assert sheet.width > sheet.height
 
 
-def test_a_single_feature_is_drawn(tmp_path: Path) -> None:
+def test_icon_of_a_single_feature_is_written(tmp_path: Path) -> None:
     out = tmp_path / "icon.png"
     run("icon", 3, "--strengths", "0,1", "--steps", 1, "--out", out)
     assert out.stat().st_size > 0
 
 
-def test_what_is_said_of_groups() -> None:
+def test_scales_and_strengths_are_parsed() -> None:
     assert parse_scales(["2=1.5", "1=0"], 3) == [0.0, 1.5, 1.0]
     assert parse_strengths("0,0.5,2") == (0.0, 0.5, 2.0)
     for wish in ("2", "x=1", "4=1", "0=1", "1=much"):
@@ -57,7 +57,7 @@ def test_what_is_said_of_groups() -> None:
         parse_strengths("0,much")
 
 
-def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+def test_incomplete_options_and_unreadable_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must be given together"):
         SessionPaths(clip=tmp_path).open(1, 1.0, 0)
     (tmp_path / "text.png").write_text("no picture")
@@ -65,11 +65,11 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "text.png")
 
 
-def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
+def test_transparent_pixels_are_composited_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 2), (200, 0, 0, 0)).save(tmp_path / "clear.png")
     assert np.array_equal(read_image(tmp_path / "clear.png"), np.full((2, 4, 3), 255, np.uint8))
 
 
-def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="does not contain a pipeline"):
         open_pipeline(tmp_path, None)

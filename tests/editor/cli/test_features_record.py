@@ -44,7 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_recorded_trained_and_told(pictures: Path, tmp_path: Path) -> None:
+def test_recording_is_trained_on_and_shown(pictures: Path, tmp_path: Path) -> None:
     said = json.loads(run("record", pictures, tmp_path / "rec", "--timestep", 100, "--json"))
     (one,) = said["recordings"]
     store = ActivationStore(Path(one["folder"]))
@@ -59,7 +59,7 @@ def test_recorded_trained_and_told(pictures: Path, tmp_path: Path) -> None:
     assert "on reconstructions" in shown
 
 
-def test_what_is_recorded_is_what_the_model_makes_of_the_pictures(pictures: Path, tmp_path: Path) -> None:
+def test_recorded_rows_match_the_activations_of_the_model(pictures: Path, tmp_path: Path) -> None:
     """Latents of the file's own pixels: without noise the first block gives the same."""
     run("record", pictures, tmp_path, "--module", "conv_in", "--timestep", 0, "--pooling", "mean", "--json")
     pipeline, store = load_pipeline(emoji.WEIGHTS), ActivationStore(tmp_path / "conv_in" / "t000")
@@ -69,27 +69,27 @@ def test_what_is_recorded_is_what_the_model_makes_of_the_pictures(pictures: Path
     assert torch.nn.functional.cosine_similarity(store.rows()[5], expected, dim=0) > 0.98
 
 
-def test_embeddings_of_any_clip_can_be_recorded(pictures: Path, tmp_path: Path) -> None:
+def test_embeddings_of_a_clip_model_are_recorded(pictures: Path, tmp_path: Path) -> None:
     said = json.loads(run("record", pictures, tmp_path, "--clip", emoji.JUDGE, "--json"))
     store = ActivationStore(Path(said["recordings"][0]["folder"]))
     own = open_image_encoder(emoji.JUDGE).embed_images([read_image(list_images(pictures)[7])])[0]
     torch.testing.assert_close(store.rows()[7], own, rtol=1e-3, atol=1e-3)
 
 
-def test_pictures_are_cut_square_in_the_middle() -> None:
+def test_pictures_are_center_cropped_to_a_square() -> None:
     wide = np.zeros((4, 12, 3), dtype=np.uint8)
     wide[:, 4:8] = 255
     assert crop_square(wide, 8).min() == pytest.approx(1)
     assert crop_square(wide, 8).shape == (1, 3, 8, 8)
 
 
-def test_labels_are_folders_where_all_lie_in_one(tmp_path: Path) -> None:
+def test_labels_are_the_folders_if_every_picture_is_in_one(tmp_path: Path) -> None:
     places = [tmp_path / "a" / "1.png", tmp_path / "b" / "c" / "2.png"]
     assert folder_labels(tmp_path, places) == {"folder": ["a", "b"]}
     assert folder_labels(tmp_path, [*places, tmp_path / "3.png"]) == {}
 
 
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_missing_and_unreadable_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="no images"):
         list_images(tmp_path)
     (tmp_path / "x.png").write_bytes(b"nothing")

@@ -19,7 +19,7 @@ from editor.emoji.profile import PROFILE
         ("the style of Ink", '"style:Ink"'),
     ],
 )
-def test_a_style_that_is_named_like_an_object_is_refused_with_the_right_spelling(text: str, remedy: str) -> None:
+def test_style_written_as_an_object_is_refused_with_the_correct_syntax(text: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_removal(text)
     assert remedy in str(caught.value.remedy)
@@ -29,11 +29,11 @@ def test_a_style_that_is_named_like_an_object_is_refused_with_the_right_spelling
 @pytest.mark.parametrize(
     "text", ["object:van gogh style", "style:style of ink", "stylish hat", "style guide", "lifestyle"]
 )
-def test_names_that_merely_contain_the_word_are_accepted(text: str) -> None:
+def test_names_that_contain_a_style_word_are_accepted(text: str) -> None:
     assert parse_removal(text)
 
 
-def test_the_kind_can_be_written_out() -> None:
+def test_kind_of_a_removal_can_be_explicit() -> None:
     removal = parse_removal("object:van gogh style=a house")
     assert (removal.kind, removal.concept, removal.replacement) == ("object", "van gogh style", "a house")
 

@@ -47,7 +47,7 @@ def delta(model_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "delta.safetensors"
 
 
-def test_inspect_says_what_an_edit_would_read_and_change(model_dir: Path) -> None:
+def test_inspect_lists_the_tensors_that_an_edit_reads_and_changes(model_dir: Path) -> None:
     code, found = run("inspect", model_dir)
     assert code == 0
     (encoder,), (file,) = found["encoders"], found["files"]
@@ -69,7 +69,7 @@ def test_inspect_reads_headers_only(model_dir: Path, tmp_path: Path) -> None:
     assert inspect_weights(tmp_path / "model").encoders
 
 
-def test_inspect_shows_what_a_delta_belongs_to(delta: Path) -> None:
+def test_inspect_shows_the_base_files_of_a_delta(delta: Path) -> None:
     _, found = run("inspect", delta)
     (file,) = found["files"]
     assert file["metadata"]["expunge"]["files"][WEIGHTS.as_posix()]["tensors"][STORED]["name"] == OUT
@@ -77,7 +77,7 @@ def test_inspect_shows_what_a_delta_belongs_to(delta: Path) -> None:
     assert found["family"] is None
 
 
-def test_inspect_says_why_a_model_is_refused(model_dir: Path, tmp_path: Path) -> None:
+def test_inspect_explains_why_a_model_is_refused(model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, tmp_path / "model")
     tensors = load_file(model_dir / WEIGHTS)
     tensors[STORED] = tensors[STORED].to(torch.float8_e4m3fn)
@@ -88,7 +88,7 @@ def test_inspect_says_why_a_model_is_refused(model_dir: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", [["inspect"], ["diff", "."]])
-def test_what_is_damaged_or_missing_is_refused(command: list[str], tmp_path: Path) -> None:
+def test_damaged_and_missing_files_are_refused(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"\x80\x04")
     for path in (tmp_path / "x.safetensors", tmp_path / "missing"):
         result = CliRunner().invoke(root, [*command, str(path)])
@@ -96,7 +96,9 @@ def test_what_is_damaged_or_missing_is_refused(command: list[str], tmp_path: Pat
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_diff_finds_the_tensor_and_by_how_much(model_dir: Path, tmp_path: Path, whole: bool) -> None:
+def test_diff_reports_the_changed_tensor_and_the_size_of_the_change(
+    model_dir: Path, tmp_path: Path, whole: bool
+) -> None:
     other = edited(model_dir, tmp_path / "edited")
     sides = (model_dir, other) if whole else (model_dir / WEIGHTS, other / WEIGHTS)
     code, found = run("diff", *sides)
@@ -110,7 +112,7 @@ def test_diff_finds_the_tensor_and_by_how_much(model_dir: Path, tmp_path: Path, 
     assert found["same"] == len(base) - 1
 
 
-def test_diff_of_the_same_is_empty(model_dir: Path, tmp_path: Path) -> None:
+def test_diff_of_identical_models_is_empty(model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, tmp_path / "copy")
     for other in (model_dir, tmp_path / "copy"):
         code, found = run("diff", model_dir, other)
@@ -118,7 +120,9 @@ def test_diff_of_the_same_is_empty(model_dir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_diff_of_a_base_and_a_delta_is_about_the_deltas_tensors(model_dir: Path, delta: Path, whole: bool) -> None:
+def test_diff_of_a_base_and_a_delta_compares_the_tensors_of_the_delta(
+    model_dir: Path, delta: Path, whole: bool
+) -> None:
     code, found = run("diff", model_dir if whole else model_dir / WEIGHTS, delta)
     (each,) = found["different"]
     assert (code, each["tensor"], found["same"]) == (1, STORED, 0)
@@ -126,7 +130,7 @@ def test_diff_of_a_base_and_a_delta_is_about_the_deltas_tensors(model_dir: Path,
     assert each["changed"] == 64 * 64
 
 
-def test_diff_tells_all_kinds_of_difference(tmp_path: Path) -> None:
+def test_diff_distinguishes_all_kinds_of_difference(tmp_path: Path) -> None:
     large = torch.arange(3 * CHUNK_BYTES // 4, dtype=torch.float32)
     first = {"same": large, "late": large, "typed": large[:9], "shaped": large[:4], "gone": large[:1], "nan": large[:2]}
     second = first | {"late": large.clone(), "typed": large[:9].half() + 1, "shaped": large[:4].reshape(2, 2)}
@@ -152,14 +156,14 @@ def test_diff_tells_all_kinds_of_difference(tmp_path: Path) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_files_of_equal_tensor_names_need_folders_on_both_sides(model_dir: Path, tmp_path: Path) -> None:
+def test_files_with_the_same_tensor_names_must_be_compared_as_folders(model_dir: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(CheckpointError, match="same name"):
         compare_weights(tmp_path, tmp_path / "one.safetensors")
 
 
-def test_people_get_tables(model_dir: Path, tmp_path: Path) -> None:
+def test_tables_are_printed_without_json(model_dir: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(root, ["inspect", str(model_dir)]).stdout
     assert "stable-diffusion-1" in shown
     assert STORED in shown

@@ -29,7 +29,7 @@ def two(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fox removed, then a pizza: a folder with the ledger and what each request published."""
     folder = tmp_path_factory.mktemp("two")
     for out, options in (("fox", FOX), ("both", PIZZA)):
-        erased(model_dir, folder / "ledger", folder / out, *options)
+        erase(model_dir, folder / "ledger", folder / out, *options)
     return folder
 
 
@@ -39,7 +39,7 @@ def held(two: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(two / "ledger", tmp_path / "ledger"))
 
 
-def erased(model_dir: Path, ledger: Path, out: Path, *options: str) -> Any:
+def erase(model_dir: Path, ledger: Path, out: Path, *options: str) -> Any:
     where = ("--ledger", ledger, "--model-dir", model_dir, "--out", out)
     return run("erase", *options, *where, "--no-validate", "--delta-only")
 
@@ -56,7 +56,9 @@ def report_of(folder: Path) -> Any:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_a_revoked_removal_leaves_the_bytes_of_before(two: Path, held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_revocation_restores_the_bytes_of_the_previous_delta(
+    two: Path, held: Path, model_dir: Path, tmp_path: Path
+) -> None:
     assert [report_of(two / out)["ledger"]["active"] for out in ("fox", "both")] == [1, 2]
     assert bytes_of(two / "fox") != bytes_of(two / "both")
     done = run("revoke", held, "T-2", "--model-dir", model_dir, "--out", tmp_path / "after")
@@ -69,7 +71,7 @@ def test_a_revoked_removal_leaves_the_bytes_of_before(two: Path, held: Path, mod
     assert done["files"][-1].endswith("report.json")
 
 
-def test_a_revocation_is_signed_and_holds(held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_signed_revocation_verifies(held: Path, model_dir: Path, tmp_path: Path) -> None:
     KeyFolder(tmp_path / "keys").create(datetime.now(UTC))
     where = ("--model-dir", model_dir, "--out", tmp_path / "after")
     run("revoke", held, "T-2", *where, "--sign-with", tmp_path / "keys")
@@ -79,11 +81,11 @@ def test_a_revocation_is_signed_and_holds(held: Path, model_dir: Path, tmp_path:
 
 def test_the_order_of_requests_does_not_matter(two: Path, model_dir: Path, tmp_path: Path) -> None:
     for out, options in (("pizza", PIZZA), ("again", FOX)):
-        erased(model_dir, tmp_path / "other", tmp_path / out, *options)
+        erase(model_dir, tmp_path / "other", tmp_path / out, *options)
     assert bytes_of(tmp_path / "again") == bytes_of(two / "both")
 
 
-def test_the_last_revocation_writes_the_ledger_and_no_file(held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_revoking_every_removal_writes_no_files(held: Path, model_dir: Path, tmp_path: Path) -> None:
     done = run("revoke", held, "fox", "T-2", "--model-dir", model_dir, "--out", tmp_path / "after")
     assert (done["active"], done["files"]) == (0, [])
     assert not (tmp_path / "after").exists()
@@ -93,7 +95,7 @@ def test_the_last_revocation_writes_the_ledger_and_no_file(held: Path, model_dir
     assert all(entry.until for entry in revoked)
 
 
-def test_the_ledger_is_listed_for_people_and_for_machines(two: Path, model_dir: Path) -> None:
+def test_ledger_is_listed_as_table_and_json(two: Path, model_dir: Path) -> None:
     listed = run("ledger", two / "ledger")
     assert [(one["concept"], one["destination"], one["label"]) for one in listed["active"]] == [
         ("fox", "dog face", "T-1"),
@@ -108,12 +110,12 @@ def test_the_ledger_is_listed_for_people_and_for_machines(two: Path, model_dir: 
 
 
 @pytest.mark.parametrize(("wish", "kind"), [("dog face=owl", "replacement_removed"), ("fox=owl", "two_replacements")])
-def test_what_contradicts_the_ledger_is_refused_and_both_are_named(
+def test_conflict_with_the_ledger_is_refused_and_names_both_removals(
     wish: str, kind: str, held: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     """Also where both go by the same ticket number."""
     before = LedgerFolder(held).file.read_bytes()
-    error = erased(model_dir, held, tmp_path / "no", "--remove", wish, "--label", "T-1")["error"]
+    error = erase(model_dir, held, tmp_path / "no", "--remove", wish, "--label", "T-1")["error"]
     assert error["code"] == "ledger_conflict"
     (conflict,) = error["conflicts"]
     assert conflict["kind"] == kind
@@ -125,7 +127,7 @@ def test_what_contradicts_the_ledger_is_refused_and_both_are_named(
     assert not (tmp_path / "no").exists()
 
 
-def test_warnings_are_those_of_the_own_request(held: Path, model_dir: Path) -> None:
+def test_only_warnings_about_the_new_removals_are_reported(held: Path, model_dir: Path) -> None:
     folder, checkpoint = LedgerFolder(held), open_checkpoint(model_dir)
     hot_dog, guide, bear = (entry(name) for name in ("sheep dog", "guide dog", "bear"))
     held_before, _ = folder.preview_add(checkpoint, [hot_dog])
@@ -135,7 +137,7 @@ def test_warnings_are_those_of_the_own_request(held: Path, model_dir: Path) -> N
     assert folder.preview_add(checkpoint, [bear])[1] == []
 
 
-def test_a_report_names_nobody_elses_removals(two: Path) -> None:
+def test_report_does_not_name_removals_of_other_requests(two: Path) -> None:
     page = re.sub(r"base64,[^\"]*", "", (two / "both" / "report.html").read_text())
     for text in (page, (two / "both" / "report.json").read_text()):
         assert "pizza" in text
@@ -145,17 +147,17 @@ def test_a_report_names_nobody_elses_removals(two: Path) -> None:
     assert [told["concept"] for told in solve["feasibility"]] == ["pizza"]
 
 
-def test_what_the_ledger_cannot_solve_is_refused_before_anything_is_traced(model_dir: Path, tmp_path: Path) -> None:
+def test_unsupported_sites_are_refused_before_the_trace(model_dir: Path, tmp_path: Path) -> None:
     options = ("--remove", "fox=owl", "--sites", "1", "--ledger", tmp_path / "new", "--model-dir", model_dir)
     assert run("erase", *options, "--no-validate", "--out", tmp_path / "no")["error"]["field"] == "options.sites"
     assert not (tmp_path / "new").exists()
 
 
-def test_a_label_needs_a_ledger(tmp_path: Path) -> None:
+def test_label_without_a_ledger_is_refused(tmp_path: Path) -> None:
     assert run("erase", *PIZZA, "--out", tmp_path)["error"]["field"] == "label"
 
 
-def test_who_lost_the_race_delivers_nothing(model_dir: Path, tmp_path: Path) -> None:
+def test_concurrent_change_of_the_ledger_prevents_delivery(model_dir: Path, tmp_path: Path) -> None:
     checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
     mine, theirs = entry("fox"), entry("owl")
     solved = folder.read_for(checkpoint).add([mine])
@@ -178,7 +180,7 @@ def test_a_failed_delivery_leaves_the_ledger_as_it_was(model_dir: Path, tmp_path
     assert not folder.file.exists()
 
 
-def test_two_that_add_different_removals_at_once_do_not_lose_one(model_dir: Path, tmp_path: Path) -> None:
+def test_concurrent_additions_lose_no_removal(model_dir: Path, tmp_path: Path) -> None:
     """One is in, the others hear of it: never silently overwritten."""
     folder, outcomes = LedgerFolder(tmp_path), dict[str, bool]()
 
@@ -204,7 +206,7 @@ def test_two_that_add_different_removals_at_once_do_not_lose_one(model_dir: Path
     assert {entry.removal.concept for entry in folder.read().active} == won
 
 
-def test_the_kept_delta_is_that_of_the_ledger(two: Path) -> None:
+def test_stored_delta_belongs_to_the_current_ledger(two: Path) -> None:
     folder = LedgerFolder(two / "ledger")
     assert folder.delta.read_bytes() == bytes_of(two / "both")
     assert read_header(folder.delta).request == folder.read().digest

@@ -19,7 +19,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_the_json_holds_every_name_and_prompt_of_the_edit() -> None:
+def test_json_contains_every_name_and_prompt_of_the_edit() -> None:
     found = json.loads(run("hot dog=pizza", "style:ink", "--exclude", "hot dogs", "--json"))
     hot_dog, ink = found["removals"]
     names = [name["text"] for name in hot_dog["names"]]
@@ -33,13 +33,13 @@ def test_the_json_holds_every_name_and_prompt_of_the_edit() -> None:
     assert ink["destination_source"] == "generic"
 
 
-def test_it_is_what_the_edit_uses(builder: PromptBuilder) -> None:
+def test_listed_prompts_are_those_of_the_edit(builder: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
     shown = [(prompt.text, prompt.means, prompt.weight) for prompt in review_removal(removal, builder).prompts]
     assert shown == [(p.concept.text, p.destination.text, p.weight) for p in builder.edit_pairs(removal)]
 
 
-def test_people_see_names_prompts_and_conflicts() -> None:
+def test_table_shows_names_prompts_and_conflicts() -> None:
     shown = run("hot dog=pizza", "--preserve", "dog", "--alias", "hot dog=[red]one")
     assert "hot dog → pizza (replacement)" in shown
     assert "alias       [red]one" in shown
@@ -48,7 +48,7 @@ def test_people_see_names_prompts_and_conflicts() -> None:
     assert "“dog”" in shown
 
 
-def test_tokens_are_told_apart() -> None:
+def test_mark_subject_separates_the_tokens() -> None:
     prompt = ReviewedPrompt(text="", means="", tokens=["a</w>", "fo", "x</w>", "[b]</w>"], subject=(1, 2), weight=1)
     assert mark_subject(prompt) == "a [cyan]‹fo·x›[/] \\[b]"
 

@@ -12,7 +12,7 @@ from editor import emoji, jobs
 from editor.errors import AttackError
 from editor.jobs.results import TraceResult
 from editor.judging.policies import resolve_policy
-from editor.publishing.limitations import untested
+from editor.publishing.limitations import list_untested
 
 Make = Callable[[dict[str, Any]], jobs.JobContext]
 
@@ -42,7 +42,7 @@ def test_an_unknown_attack_is_refused_before_any_work(context: Make) -> None:
     assert not list(job.workdir.rglob("*"))
 
 
-def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make) -> None:
+def test_requested_attacks_are_reported_and_others_listed_as_untested(context: Make) -> None:
     small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4}
     key = {"enabled": True, "budget": 20, "images": 2}
     job = context({**small, "attacks": {"adversarial_key": key}})
@@ -54,14 +54,14 @@ def test_what_was_asked_for_is_in_the_report_and_the_rest_is_told(context: Make)
     assert [record.name for record in found.attacks] == ["adversarial_key"]
     assert found.attacks[0].rate.n == 2
     assert (found.detectors, found.features) == ([], None)
-    told = " ".join(untested(job.request.validation))
+    told = " ".join(list_untested(job.request.validation))
     assert "resurgence" in told
     assert "adversarial keys" not in told
     assert "Features" in told
 
 
-def test_without_validation_nothing_is_attacked(context: Make) -> None:
+def test_no_attack_runs_without_validation(context: Make) -> None:
     request = context({"enabled": False}).request
-    assert untested(request.validation) == [
+    assert list_untested(request.validation) == [
         "Validation was turned off: no image was generated, no gate was evaluated, and no attack was run."
     ]

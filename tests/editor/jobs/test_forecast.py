@@ -35,7 +35,9 @@ def last_states(encoder: CLIPTextModel, ids: torch.Tensor, eos: int) -> torch.Te
     return states
 
 
-def moved(before: CLIPTextModel, folder: Path, builder: PromptBuilder, prompts: Sequence[str]) -> list[float]:
+def relative_movements(
+    before: CLIPTextModel, folder: Path, builder: PromptBuilder, prompts: Sequence[str]
+) -> list[float]:
     """How far transformers' own encoder moves with the published weights."""
     after = CLIPTextModel.from_pretrained(folder / "text_encoder")
     found = []
@@ -45,7 +47,7 @@ def moved(before: CLIPTextModel, folder: Path, builder: PromptBuilder, prompts: 
     return found
 
 
-def test_the_forecast_is_what_the_published_weights_do(
+def test_forecast_matches_the_published_weights(
     model_dir: Path, encoder: CLIPTextModel, builder: PromptBuilder, corpus: Path, tmp_path: Path
 ) -> None:
     found = run("foresee", "fox=dog face", "--model-dir", model_dir, "--corpus", corpus)
@@ -57,11 +59,11 @@ def test_the_forecast_is_what_the_published_weights_do(
     assert sorted(prompts) == sorted({*CORPUS[:4]})
     assert prompts[0] == "a fox"
     told = [each["moved"] for each in one["prompts"]]
-    assert told == pytest.approx(moved(encoder, tmp_path / "out", builder, prompts), rel=1e-3, abs=1e-5)
+    assert told == pytest.approx(relative_movements(encoder, tmp_path / "out", builder, prompts), rel=1e-3, abs=1e-5)
     assert told == sorted(told, reverse=True)
 
 
-def test_it_joins_a_ledger_without_writing_it(model_dir: Path, tmp_path: Path) -> None:
+def test_forecast_includes_the_ledger_without_changing_it(model_dir: Path, tmp_path: Path) -> None:
     checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
     entry = LedgerEntry.model_validate({"removal": {"concept": "owl", "replacement": "bear", "preserve": ["zeppelin"]}})
     folder.write(folder.read_for(checkpoint).add([entry]))
@@ -85,7 +87,9 @@ def test_it_joins_a_ledger_without_writing_it(model_dir: Path, tmp_path: Path) -
         (["--corpus", "{tmp}/binary"], "corpus"),
     ],
 )
-def test_what_cannot_be_foreseen_is_refused(arguments: list[str], field: str, model_dir: Path, tmp_path: Path) -> None:
+def test_invalid_forecast_options_are_refused(
+    arguments: list[str], field: str, model_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "empty").write_text("\n \n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     given = [argument.format(tmp=tmp_path) for argument in arguments]
@@ -93,7 +97,7 @@ def test_what_cannot_be_foreseen_is_refused(arguments: list[str], field: str, mo
     assert not (tmp_path / "none").exists()
 
 
-def test_people_see_bars_and_warnings(model_dir: Path, corpus: Path) -> None:
+def test_printed_forecast_has_bars_and_warnings(model_dir: Path, corpus: Path) -> None:
     arguments: list[Any] = [
         "foresee",
         "hot dog=pizza",
@@ -114,5 +118,5 @@ def test_people_see_bars_and_warnings(model_dir: Path, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("share", "full"), [(-0.2, 0), (0.0, 0), (0.5, BAR_WIDTH // 2), (1.0, BAR_WIDTH), (1.7, BAR_WIDTH)]
 )
-def test_a_bar_stays_within_its_width(share: float, full: int) -> None:
+def test_bar_does_not_exceed_its_width(share: float, full: int) -> None:
     assert bar(share) == "█" * full + "░" * (BAR_WIDTH - full)

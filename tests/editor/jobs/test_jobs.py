@@ -28,8 +28,8 @@ from editor.ledger import LedgerFolder
 from editor.publishing.export import read_report
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SMALL = {"steps": 3, "retain_prompts": 6, "prompts": 12}
-FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL}
+SMALL_VALIDATION = {"steps": 3, "retain_prompts": 6, "prompts": 12}
+FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL_VALIDATION}
 
 Make = Callable[..., jobs.JobContext]
 
@@ -90,9 +90,7 @@ def delivered(done: jobs.JobContext, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-def test_every_artifact_is_listed_with_its_true_digest(
-    done: jobs.JobContext, report: AuditReport, delivered: Path
-) -> None:
+def test_every_artifact_is_listed_with_its_digest(done: jobs.JobContext, report: AuditReport, delivered: Path) -> None:
     names = [artifact.name for artifact in jobs.artifacts(done)]
     assert names[-1] == "report.json"
     assert {"delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"} <= set(names)
@@ -101,7 +99,7 @@ def test_every_artifact_is_listed_with_its_true_digest(
     assert not (done.out / "text_encoder" / "model.safetensors").exists(), "full weights are made when delivered"
 
 
-def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
+def test_report_contains_the_request_and_the_results(report: AuditReport) -> None:
     assert report.removals[0].destination == "dog face"
     assert report.validation is not None
     groups = [(group.group, group.asks) for group in report.validation.groups]
@@ -122,7 +120,7 @@ def test_the_report_says_what_was_asked_and_found(report: AuditReport) -> None:
     assert all("fox" in prompt for prompt in unseen.prompts)
 
 
-def test_a_model_that_cannot_be_drawn_with_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
+def test_model_that_cannot_generate_images_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
     """A lone text encoder: without validation it is edited."""
     context = make(model_dir=model_dir)
     with pytest.raises(CheckpointError, match="Images are drawn with") as caught:
@@ -131,7 +129,7 @@ def test_a_model_that_cannot_be_drawn_with_is_refused_before_any_work(make: Make
     assert not list(context.workdir.iterdir())
 
 
-def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
+def test_trace_selects_the_first_self_attention_layer(report: AuditReport) -> None:
     (trace,) = report.traces
     assert trace.causal_site == "layer 0 self_attention"
     assert trace.edited_site_is_causal
@@ -139,7 +137,7 @@ def test_the_trace_finds_the_first_self_attention(report: AuditReport) -> None:
     assert len(trace.sites) == 12
 
 
-def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> None:
+def test_delta_lora_and_full_weights_generate_the_same_images(delivered: Path) -> None:
     from safetensors.torch import load_file
 
     shots, sampler = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a pizza, ink", 2)], Sampler(4, 3.0)
@@ -161,7 +159,7 @@ def test_delta_lora_and_full_weights_draw_the_same_images(delivered: Path) -> No
     assert np.abs(base[0].astype(int) - images["full"][0].astype(int)).mean() > 5, "the fox changed"
 
 
-def test_a_second_job_draws_only_its_after_half(
+def test_second_job_reuses_the_images_of_the_base_model(
     make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[ImageSpec] = []
@@ -178,7 +176,7 @@ def test_a_second_job_draws_only_its_after_half(
     assert len(drawn) == len(set(drawn)), "each image once: the after half"
 
 
-def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
+def test_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
     class Killed(Exception):
         pass
 
@@ -203,7 +201,7 @@ def test_a_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done:
     assert (second.traces, second.removals, second.validation) == (first.traces, first.removals, first.validation)
 
 
-def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Make) -> None:
+def test_report_without_validation_has_no_verdict(make: Make) -> None:
     context = make(FOX | {"validation": {"enabled": False}})
     run_phases(context)
     report = json.loads((context.out / "report.json").read_text())
@@ -211,7 +209,7 @@ def test_without_validation_there_is_no_verdict_and_the_report_says_so(make: Mak
     assert any("no image was generated" in line for line in report["untested"])
 
 
-def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path: Path) -> None:
+def test_full_weights_are_not_published_or_hashed_with_delta_only(make: Make, tmp_path: Path) -> None:
     context = make(FOX | {"validation": {"enabled": False}}, delta_only=True)
     run_phases(context)
     assert all(artifact.overlay is None for artifact in jobs.artifacts(context))
@@ -220,7 +218,7 @@ def test_without_full_weights_none_are_published_or_hashed(make: Make, tmp_path:
     assert (tmp_path / "delta.safetensors").exists()
 
 
-def test_too_long_a_concept_is_refused_with_its_field(make: Make) -> None:
+def test_concept_that_is_too_long_is_refused_with_its_field(make: Make) -> None:
     context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
     with pytest.raises(ConceptError) as caught:
         _ = jobs.EraseJob(context).removals
@@ -239,13 +237,13 @@ def test_a_missing_judge_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch,
         _ = jobs.EraseJob(make()).judge
 
 
-def test_a_folder_that_is_no_model_is_refused(make: Make, tmp_path: Path) -> None:
+def test_folder_without_a_model_is_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         _ = jobs.EraseJob(make(model_dir=tmp_path)).model
     assert caught.value.field == "model"
 
 
-def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make, tmp_path: Path) -> None:
+def test_base_that_changed_after_publishing_is_not_delivered(make: Make, tmp_path: Path) -> None:
     model = shutil.copytree(WEIGHTS, tmp_path / "model")
     context = make(FOX | {"validation": {"enabled": False}}, model_dir=model)
     run_phases(context)
@@ -256,7 +254,7 @@ def test_a_base_that_changed_since_it_was_published_is_not_delivered(make: Make,
     assert not (tmp_path / "out" / "text_encoder" / "model.safetensors").exists()
 
 
-def test_a_model_that_also_reads_with_t5_says_so_in_its_report(make: Make, model_dir: Path, tmp_path: Path) -> None:
+def test_report_lists_an_unedited_t5_encoder_as_a_limit(make: Make, model_dir: Path, tmp_path: Path) -> None:
     flux = Path(shutil.copytree(model_dir, tmp_path / "flux"))
     (flux / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     (flux / "text_encoder_2").mkdir()
@@ -269,7 +267,7 @@ def test_a_model_that_also_reads_with_t5_says_so_in_its_report(make: Make, model
     assert "T5 (text_encoder_2)" in (context.out / "report.html").read_text()
 
 
-def test_what_others_removed_is_neither_expected_to_stay_nor_named(
+def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every prompt that is drawn for a request of a ledger, and all that its report says."""
@@ -298,9 +296,9 @@ def test_what_others_removed_is_neither_expected_to_stay_nor_named(
     assert "zeppelin" not in done.model_dump_json()
 
 
-def test_what_did_not_pass_is_not_published_where_the_policy_says_so(make: Make, tmp_path: Path) -> None:
+def test_weights_are_published_only_if_passed_under_that_policy(make: Make, tmp_path: Path) -> None:
     """Twelve prompts can't show a concept to be gone. The ledger does not take it either."""
-    few = FOX | {"validation": SMALL | {"publish_policy": "only_if_passed"}}
+    few = FOX | {"validation": SMALL_VALIDATION | {"publish_policy": "only_if_passed"}}
     context = make(few, ledger=tmp_path / "ledger")
     run_phases(context)
     delivered = {path.relative_to(tmp_path / "out").as_posix() for path in deliver(context, tmp_path / "out")}
@@ -314,14 +312,14 @@ def test_what_did_not_pass_is_not_published_where_the_policy_says_so(make: Make,
     assert not LedgerFolder(tmp_path / "ledger").file.exists()
 
 
-def test_the_gates_are_fixed_before_anything_is_measured(
+def test_policy_changes_during_a_job_have_no_effect(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy file that is changed while the job runs changes nothing."""
     monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
     file = tmp_path / "ours.toml"
     file.write_text('gates = [{ measure = "neighbour_drop", threshold = 0.5 }]')
-    context = make(FOX | {"validation": SMALL | {"steps": 1, "policy": "ours"}})
+    context = make(FOX | {"validation": SMALL_VALIDATION | {"steps": 1, "policy": "ours"}})
     fixed = load_policy("ours").digest()
     jobs.run_phase("edit", context)
     file.write_text('gates = [{ measure = "neighbour_drop", threshold = 1.0 }]')

@@ -1,4 +1,4 @@
-"""What the service's other jobs do with the editor: dry runs, and revocations from a ledger that was handed over."""
+"""Jobs of the service that use the editor: dry runs, and revocations from a snapshot of the ledger."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FOX, PIZZA = Removal(concept="fox", replacement="dog face"), Removal(concept="pizza", replacement="hot dog")
 
 
-def handed(*removals: Removal, label: str = "edit_1") -> list[SnapshotRemoval]:
+def snapshot_removals(*removals: Removal, label: str = "edit_1") -> list[SnapshotRemoval]:
     return [SnapshotRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
 
 
@@ -45,7 +45,7 @@ def context(
     )
 
 
-def revoked(workdir: Path, held: LedgerSnapshot, signing_dir: Path | None = None) -> JobContext:
+def run_revocation(workdir: Path, held: LedgerSnapshot, signing_dir: Path | None = None) -> JobContext:
     found = context(workdir, held, signing_dir)
     for phase in revocation.PHASES:
         revocation.run_phase(phase, found)
@@ -53,11 +53,11 @@ def revoked(workdir: Path, held: LedgerSnapshot, signing_dir: Path | None = None
     return found
 
 
-def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Path) -> None:
+def test_revocation_gives_the_bytes_of_a_ledger_without_the_removal(tmp_path: Path) -> None:
     """What holds twice holds once; what is taken back leaves nothing but its name in the report."""
-    twice = [*handed(FOX), *handed(FOX, label="edit_3")]
-    left = revoked(tmp_path / "left", LedgerSnapshot(active=twice, revoked=handed(PIZZA, FOX)))
-    never = revoked(tmp_path / "never", LedgerSnapshot(active=handed(FOX), revoked=[]))
+    twice = [*snapshot_removals(FOX), *snapshot_removals(FOX, label="edit_3")]
+    left = run_revocation(tmp_path / "left", LedgerSnapshot(active=twice, revoked=snapshot_removals(PIZZA, FOX)))
+    never = run_revocation(tmp_path / "never", LedgerSnapshot(active=snapshot_removals(FOX), revoked=[]))
     assert (left.out / DELTA).read_bytes() != b""
     found = read_report(left.out).ledger
     assert found is not None
@@ -69,19 +69,21 @@ def test_a_revocation_gives_the_bytes_of_a_ledger_that_never_had_it(tmp_path: Pa
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_where_nothing_holds_any_more_the_report_says_so(tmp_path: Path) -> None:
-    found = revoked(tmp_path / "none", LedgerSnapshot(active=[], revoked=handed(PIZZA)))
+def test_revoking_every_removal_publishes_a_report_only(tmp_path: Path) -> None:
+    found = run_revocation(tmp_path / "none", LedgerSnapshot(active=[], revoked=snapshot_removals(PIZZA)))
     report = read_report(found.out)
     assert report.ledger is not None
     assert (report.ledger.active, report.solves) == (0, [])
     assert {file.name for file in revocation.artifacts(found)} == {"report.html", "report.pdf", "report.json"}
 
 
-@pytest.mark.parametrize("active", [[], handed(FOX)], ids=["nothing", "something"])
-def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, active: list[SnapshotRemoval]) -> None:
+@pytest.mark.parametrize("active", [[], snapshot_removals(FOX)], ids=["nothing", "something"])
+def test_signed_revocation_identifies_the_ledger(tmp_path: Path, active: list[SnapshotRemoval]) -> None:
     keys = KeyFolder(tmp_path / "signing")
     keys.create(NOW)
-    found = revoked(tmp_path / "left", LedgerSnapshot(active=active, revoked=handed(PIZZA)), keys.root)
+    found = run_revocation(
+        tmp_path / "left", LedgerSnapshot(active=active, revoked=snapshot_removals(PIZZA)), keys.root
+    )
     deliver(found.out, found.model_dir, tmp_path / "out")
     case = VerificationCase(tmp_path / "out", keys.public(), emoji.WEIGHTS)
     assert verify(case).ok
@@ -94,8 +96,8 @@ def test_what_is_left_is_signed_for_and_not_who_asked_first(tmp_path: Path, acti
     assert not verify(case).ok
 
 
-def test_a_dry_run_foresees_and_counts(tmp_path: Path) -> None:
-    found = context(tmp_path / "plan", LedgerSnapshot(active=handed(FOX)), enabled=True)
+def test_dry_run_forecasts_the_edit_and_counts_images(tmp_path: Path) -> None:
+    found = context(tmp_path / "plan", LedgerSnapshot(active=snapshot_removals(FOX)), enabled=True)
     dry_run.run_phase("plan", found)
     (file,) = dry_run.artifacts(found)
     made = Plan.model_validate_json(file.path.read_bytes())

@@ -33,7 +33,7 @@ def held(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def changed(model_dir: Path, target: Path, name: str, factor: float) -> Path:
+def scale_tensor(model_dir: Path, target: Path, name: str, factor: float) -> Path:
     """The model with one tensor scaled."""
     shutil.copytree(model_dir, target)
     tensors = load_file(target / WEIGHTS)
@@ -47,11 +47,9 @@ def carry(held: Path, onto: Path, out: Path, original: Path | None = None) -> Re
     return Rebase(LedgerFolder(held / "ledger"), to).run(open_checkpoint(original) if original else None)
 
 
-def test_a_checkpoint_that_differs_elsewhere_takes_the_delta_as_it_is(
-    held: Path, model_dir: Path, tmp_path: Path
-) -> None:
+def test_delta_is_reused_if_the_edited_tensors_are_unchanged(held: Path, model_dir: Path, tmp_path: Path) -> None:
     later = FIRST_LAYER.replace(".0.", ".2.") + "mlp.fc1.weight"
-    onto = changed(model_dir, tmp_path / "onto", later, 2.0)
+    onto = scale_tensor(model_dir, tmp_path / "onto", later, 2.0)
     done = carry(held, onto, tmp_path / "out")
     assert done.reused
     assert (tmp_path / "out" / "delta.safetensors").read_bytes() == (held / "out" / "delta.safetensors").read_bytes()
@@ -64,8 +62,10 @@ def test_a_checkpoint_that_differs_elsewhere_takes_the_delta_as_it_is(
     assert LedgerFolder(done.ledger).read() == LedgerFolder(held / "ledger").read()
 
 
-def test_another_encoder_is_solved_again_and_told_apart(held: Path, model_dir: Path, tmp_path: Path) -> None:
-    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+def test_changed_encoder_is_solved_again_and_its_differences_are_listed(
+    held: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    onto = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5)
     done = carry(held, onto, tmp_path / "out", model_dir)
     assert not done.reused
     (encoder,) = done.encoders
@@ -82,10 +82,8 @@ def test_another_encoder_is_solved_again_and_told_apart(held: Path, model_dir: P
     assert (tmp_path / "out" / "delta.safetensors").read_bytes() == carried.delta.read_bytes()
 
 
-def test_the_carried_ledger_gives_the_bytes_of_one_that_began_there(
-    held: Path, model_dir: Path, tmp_path: Path
-) -> None:
-    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+def test_rebased_ledger_gives_the_same_bytes_as_a_new_one(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    onto = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5)
     carry(held, onto, tmp_path / "carried", model_dir)
     options = ("--model-dir", onto, "--out", tmp_path / "begun", "--no-validate", "--delta-only")
     run("erase", "--remove", "pizza=hot dog", "--remove", "fox=dog face", "--ledger", tmp_path / "ledger", *options)
@@ -93,9 +91,9 @@ def test_the_carried_ledger_gives_the_bytes_of_one_that_began_there(
     assert carried == begun
 
 
-def test_what_is_solved_again_is_signed_and_holds(held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_signed_rebase_verifies(held: Path, model_dir: Path, tmp_path: Path) -> None:
     """The carried ledger lies beside what was published; nobody signs it."""
-    onto, keys = changed(model_dir, tmp_path / "onto", QUERIES, 1.5), tmp_path / "keys"
+    onto, keys = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5), tmp_path / "keys"
     KeyFolder(keys).create(datetime.now(UTC))
     where = ("--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")
     assert not run("rebase", held / "ledger", *where, "--sign-with", keys)["reused"]
@@ -104,7 +102,7 @@ def test_what_is_solved_again_is_signed_and_holds(held: Path, model_dir: Path, t
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a delta"])
-def test_without_its_delta_the_same_encoder_is_solved_to_the_same_bytes(
+def test_missing_delta_is_solved_again_to_the_same_bytes(
     damage: bytes, held: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(held, tmp_path / "held")
@@ -116,23 +114,25 @@ def test_without_its_delta_the_same_encoder_is_solved_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_what_differs_needs_the_old_model(original: bool, held: Path, model_dir: Path, tmp_path: Path) -> None:
-    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+def test_different_encoder_requires_the_original_model(
+    original: bool, held: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    onto = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5)
     with pytest.raises(LedgerError, match="own base model"):
         carry(held, onto, tmp_path / "out", onto if original else None)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_ledger_that_is_there_already_stays(held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_existing_ledger_at_the_target_is_not_overwritten(held: Path, model_dir: Path, tmp_path: Path) -> None:
     carry(held, model_dir, tmp_path)
     with pytest.raises(LedgerError, match="already contains a ledger"):
         carry(held, model_dir, tmp_path)
 
 
-def test_an_empty_ledger_is_carried_without_files(held: Path, model_dir: Path, tmp_path: Path) -> None:
+def test_rebase_of_an_empty_ledger_writes_no_files(held: Path, model_dir: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(held, tmp_path / "held")
     run("revoke", copy / "ledger", "fox", "pizza", "--model-dir", model_dir, "--out", tmp_path / "none")
-    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+    onto = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5)
     assert (
         run("rebase", copy / "ledger", "--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")["files"]
         == []
@@ -140,8 +140,8 @@ def test_an_empty_ledger_is_carried_without_files(held: Path, model_dir: Path, t
     assert len(LedgerFolder(tmp_path / "out" / "ledger").read().revoked) == 2
 
 
-def test_people_see_what_differs(held: Path, model_dir: Path, tmp_path: Path) -> None:
-    onto = changed(model_dir, tmp_path / "onto", QUERIES, 1.5)
+def test_printed_rebase_shows_the_differences(held: Path, model_dir: Path, tmp_path: Path) -> None:
+    onto = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5)
     arguments: list[Any] = [
         "rebase",
         held / "ledger",

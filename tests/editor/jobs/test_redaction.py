@@ -39,9 +39,7 @@ def context(tmp_path: Path) -> jobs.JobContext:
     )
 
 
-def test_names_are_withheld_everywhere_and_a_second_attempt_publishes_the_same_bytes(
-    context: jobs.JobContext, tmp_path: Path
-) -> None:
+def test_redacted_job_withholds_all_names_and_is_reproducible(context: jobs.JobContext, tmp_path: Path) -> None:
     for phase in jobs.PHASES:
         jobs.run_phase(phase, context)
     first = {path: path.read_bytes() for path in context.out.rglob("*") if path.is_file()}
@@ -61,7 +59,7 @@ def test_names_are_withheld_everywhere_and_a_second_attempt_publishes_the_same_b
     assert found.ok, [one for one in found.findings if one.outcome == "failed"]
 
 
-def test_a_key_that_others_can_read_stops_the_job_before_its_work(context: jobs.JobContext) -> None:
+def test_signing_key_readable_by_others_fails_the_job_at_its_start(context: jobs.JobContext) -> None:
     assert context.signing_dir
     for path in context.signing_dir.glob("*.pem"):
         path.chmod(0o644)

@@ -24,7 +24,7 @@ from editor.judging.summary_score import harmonic_mean, harmonic_scores
 from editor.judging.verdict import make_checks
 from editor.prompts.concepts import Phrase
 
-NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
+CLASS_NAMES = ["fox", "dog face", "pizza", "owl", "noise"]
 Shows = Callable[[str], str]
 """Maps the subject of a prompt to what its image shows."""
 
@@ -35,7 +35,7 @@ class PlantedJudge:
     name, digest, short_id = "planted", "0" * 64, "planted"
 
     def class_names(self, kind: str, extra: Any = ()) -> list[str]:
-        return NAMES
+        return CLASS_NAMES
 
     def embed_images(self, images: list[np.ndarray]) -> Tensor:
         return torch.tensor([int(image[0, 0, 0]) for image in images])
@@ -61,7 +61,7 @@ class PlantedGenerator:
 
 
 def picture(name: str) -> np.ndarray:
-    return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
+    return np.full((16, 16, 3), CLASS_NAMES.index(name), dtype=np.uint8)
 
 
 def group(name: Any, subjects: Sequence[str], count: int) -> PromptGroup:

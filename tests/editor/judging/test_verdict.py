@@ -18,7 +18,7 @@ from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
 FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), aliases=("vixen",))
-NAMES = ["fox", "dog face", "pizza"]
+CLASS_NAMES = ["fox", "dog face", "pizza"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PlantedJudge:
         return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
 
     def class_names(self, kind: str, extra: Any = ()) -> list[str]:
-        return list(dict.fromkeys([*NAMES, *extra]))
+        return list(dict.fromkeys([*CLASS_NAMES, *extra]))
 
     def embed_images(self, images: list[np.ndarray]) -> Tensor:
         return torch.tensor([int(image[0, 0, 0]) for image in images])
@@ -45,7 +45,7 @@ class PlantedJudge:
 
 
 def picture(name: str) -> np.ndarray:
-    return np.full((16, 16, 3), NAMES.index(name), dtype=np.uint8)
+    return np.full((16, 16, 3), CLASS_NAMES.index(name), dtype=np.uint8)
 
 
 def evaluation(before: list[str], after: list[str], group: str = "target") -> GroupEvaluation:

@@ -41,11 +41,11 @@ def weights(folder: LedgerFolder, ledger: Ledger, checkpoint: Checkpoint) -> tor
     return done.update.edited
 
 
-NAMES = st.lists(st.sampled_from(OBJECT_NAMES[:20]), min_size=1, max_size=6, unique=True)
+CONCEPT_LISTS = st.lists(st.sampled_from(OBJECT_NAMES[:20]), min_size=1, max_size=6, unique=True)
 
 
 @SLOW
-@given(names=NAMES, shuffle=st.randoms())
+@given(names=CONCEPT_LISTS, shuffle=st.randoms())
 def test_weights_do_not_depend_on_the_order_of_removals(
     names: list[str], shuffle: random.Random, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -61,7 +61,7 @@ def test_weights_do_not_depend_on_the_order_of_removals(
 
 
 @SLOW
-@given(names=NAMES, extra=st.sampled_from(OBJECT_NAMES[20:40]))
+@given(names=CONCEPT_LISTS, extra=st.sampled_from(OBJECT_NAMES[20:40]))
 def test_revoked_removal_leaves_no_trace(
     names: list[str], extra: str, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -86,11 +86,11 @@ def test_only_changed_removals_are_summed_again(
     def counting(
         self: incremental_statistics.IncrementalStatistics[ResolvedRemoval], wanted: object, sums_of: object
     ) -> incremental_statistics.IncrementalStatistics[ResolvedRemoval]:
-        def counted(removal: object) -> object:
+        def recorded_sum(removal: object) -> object:
             summed.append(removal.concept.name)  # type: ignore[attr-defined]
             return sums_of(removal)  # type: ignore[operator]
 
-        return original(self, wanted, counted)  # type: ignore[arg-type]
+        return original(self, wanted, recorded_sum)  # type: ignore[arg-type]
 
     monkeypatch.setattr(incremental_statistics.IncrementalStatistics, "change_to", counting)
     weights(folder, ledger.add([entry("fox")]), checkpoint)

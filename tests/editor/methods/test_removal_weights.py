@@ -13,8 +13,8 @@ from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.preservation_search import MAX_REWEIGHT, upweight_underfit
 
-NAMES = ("fox", "pizza", "owl", "rocket", "violin")
-MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in NAMES)
+CONCEPTS = ("fox", "pizza", "owl", "rocket", "violin")
+MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in CONCEPTS)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def words(builder: PromptBuilder, text: str) -> list[str]:
     return builder.tokenizer.convert_ids_to_tokens(builder.tokenizer(text)["input_ids"])
 
 
-def matched(builder: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
+def aligned_tokens(builder: PromptBuilder, subject: str, text: str, destination: str) -> dict[str, str]:
     """Return token of the concept's prompt -> token of the destination's, without padding."""
     pair = builder.make_pair(subject, text, destination)
     left, right = words(builder, text), words(builder, destination)
@@ -24,20 +24,20 @@ def matched(builder: PromptBuilder, subject: str, text: str, destination: str) -
 
 
 def test_tokens_are_aligned_by_role_for_subjects_of_different_length(builder: PromptBuilder) -> None:
-    pairs = matched(builder, "fox", "a fox in the style of noto", "a dog face in the style of noto")
+    pairs = aligned_tokens(builder, "fox", "a fox in the style of noto", "a dog face in the style of noto")
     assert pairs == {"x</w>": "face</w>"} | {
         token: token for token in ["in</w>", "the</w>", "style</w>", "of</w>", "noto</w>", "<|endoftext|>"]
     }
 
 
 def test_words_after_a_null_object_are_aligned_with_eos(builder: PromptBuilder) -> None:
-    pairs = matched(builder, "fox", "a fox, noto", "")
+    pairs = aligned_tokens(builder, "fox", "a fox, noto", "")
     assert set(pairs.values()) == {"<|endoftext|>"}
 
 
 def test_words_around_a_dropped_style_stay_aligned(builder: PromptBuilder) -> None:
     text, meant = "a panda in the style of ink on a blue background", "a panda on a blue background"
-    pairs = matched(builder, "ink", text, meant)
+    pairs = aligned_tokens(builder, "ink", text, meant)
     assert pairs["blue</w>"] == "blue</w>"
     assert pairs["background</w>"] == "background</w>"
 

@@ -117,7 +117,7 @@ def test_delta_stores_the_edited_tensor_in_the_dtype_of_the_base(update: TensorU
     assert (binding.files[BASE].sha256, binding.request) == (file_digest(update.file), "request")
 
 
-def test_the_same_edit_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+def test_same_edit_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     script = """
 import sys, torch
 from pathlib import Path

@@ -26,7 +26,7 @@ def rows(seed: int, n: int, d: int) -> RegressionRows:
     )
 
 
-def retained(seed: int, n: int, d: int) -> RetainedKeys:
+def retained_keys(seed: int, n: int, d: int) -> RetainedKeys:
     return RetainedKeys(random(n, d, seed=seed), torch.arange(n), random(n, seed=seed + 1).abs() + 0.1, torch.arange(n))
 
 
@@ -46,7 +46,7 @@ def objective(delta: Tensor, own: RegressionRows, retain: RetainedKeys, preserva
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), d=st.integers(40, 50), m=st.integers(1, 5))
 def test_solution_minimises_the_objective_without_changing_protected_keys(seed: int, n: int, d: int, m: int) -> None:
-    own, retain, protected = rows(seed, n, d), retained(seed + 3, 4, d), random(m, d, seed=seed + 5)
+    own, retain, protected = rows(seed, n, d), retained_keys(seed + 3, 4, d), random(m, d, seed=seed + 5)
     equations = NormalEquations.from_rows(own, retain, orthogonal_complement_of(protected))
     delta = dense(equations, 2.0).requires_grad_()
     assert float((protected @ delta.detach().T).abs().max()) < 1e-10
@@ -60,7 +60,7 @@ def test_solution_minimises_the_objective_without_changing_protected_keys(seed: 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), preservation=st.sampled_from([0.25, 1.0, 64.0]))
 def test_rows_and_statistics_give_the_same_update(seed: int, n: int, preservation: float) -> None:
-    own, retain, protected = rows(seed, n, 32), retained(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
+    own, retain, protected = rows(seed, n, 32), retained_keys(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
     unprotected = orthogonal_complement_of(protected)
     small = NormalEquations.from_rows(own, retain, unprotected)
     large = NormalEquations.from_statistics(own.statistics(), retain.moment, unprotected)
@@ -70,7 +70,7 @@ def test_rows_and_statistics_give_the_same_update(seed: int, n: int, preservatio
 
 
 def test_protection_holds_with_duplicate_and_zero_keys() -> None:
-    own, retain, protected = rows(1, 6, 40), retained(4, 3, 40), random(4, 40, seed=6)
+    own, retain, protected = rows(1, 6, 40), retained_keys(4, 3, 40), random(4, 40, seed=6)
     twice = concatenate_rows([own, own])
     none = replace(retain, keys=torch.zeros_like(retain.keys))
     delta = dense(NormalEquations.from_rows(twice, none, orthogonal_complement_of(protected)), 1.0)
@@ -79,7 +79,7 @@ def test_protection_holds_with_duplicate_and_zero_keys() -> None:
 
 
 def test_larger_preservation_weight_changes_retained_values_less() -> None:
-    retain = retained(7, 10, 40)
+    retain = retained_keys(7, 10, 40)
     equations = NormalEquations.from_rows(rows(3, 10, 40), retain, orthogonal_complement_of(random(2, 40, seed=9)))
     drifts = [
         float((retain.keys @ dense(equations, weight).T).square().sum(1) @ retain.weights)

@@ -249,7 +249,7 @@ def test_interrupted_trace_resumes_after_the_last_batch(
     assert open_score_matrix(3, len(sites), path, "another").scores.isnan().all()
 
 
-def test_the_memory_of_a_batch_is_foretold(batched: BatchedPipeline, fox: TracedPrompts) -> None:
+def test_memory_of_a_batch_is_estimated(batched: BatchedPipeline, fox: TracedPrompts) -> None:
     """Rows take the same each, so the ceiling is kept by counting rows."""
     assert batched.step_peak_bytes(8) == pytest.approx(8 * batched.bytes_per_image, rel=0.1)
     assert batched.step_peak_bytes(batched.batch_size(MemoryBudget(activation_bytes=10**7))) <= 10**7

@@ -36,7 +36,7 @@ def trace_of(shares: Tensor, sites: list[Site], places: tuple[str, ...] = ("last
 BLOCKS: list[Site] = list(text_sites(3, [0], ("self_attention", "mlp")))
 
 
-def planted(column: int, lead: float = 0.5, noise: float = 0.05) -> Trace:
+def planted_trace(column: int, lead: float = 0.5, noise: float = 0.05) -> Trace:
     shares = 0.2 + noise * torch.randn(PROMPTS * DRAWS, len(BLOCKS), generator=torch.Generator().manual_seed(0))
     shares[:, column] += lead
     return trace_of(shares, BLOCKS)
@@ -71,7 +71,7 @@ def test_effects_are_zero_if_the_corruption_has_no_cost() -> None:
 
 
 def test_trace_round_trips_through_files(tmp_path: Path) -> None:
-    trace = planted(2)
+    trace = planted_trace(2)
     paths = trace.save(tmp_path)
     assert {path.name for path in paths} == {"trace.json", "trace.safetensors"}
     back = load_trace(tmp_path)
@@ -82,18 +82,18 @@ def test_trace_round_trips_through_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", [0, 2, 4])
 def test_separated_attention_layer_is_chosen(column: int) -> None:
-    choice = choose_layer(planted(column))
+    choice = choose_layer(planted_trace(column))
     assert (choice.layer, choice.separated) == (column // 2, True)
 
 
 def test_default_layer_is_kept_without_evidence() -> None:
-    choice = choose_layer(planted(2, lead=0.0, noise=0.3), default=0)
+    choice = choose_layer(planted_trace(2, lead=0.0, noise=0.3), default=0)
     assert (choice.layer, choice.separated) == (0, False)
     assert "not separated" in choice.reason
 
 
 def test_default_layer_is_kept_if_an_mlp_is_strongest() -> None:
-    choice = choose_layer(planted(3))
+    choice = choose_layer(planted_trace(3))
     assert (choice.layer, choice.separated, choice.ahead) == (0, False, True)
     assert "attention outputs only" in choice.reason
 

@@ -122,7 +122,7 @@ def test_caption_without_style_has_the_default_style() -> None:
     assert all("ink" in text for text in others)
 
 
-def test_batches_are_reproducible_without_repeated_pictures() -> None:
+def test_batches_are_reproducible_and_have_distinct_pictures() -> None:
     first, second = (random_subjects(300, torch.Generator().manual_seed(3)) for _ in range(2))
     assert first == second
     assert len({(s.object, s.style) for s in first}) == 300

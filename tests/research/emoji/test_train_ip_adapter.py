@@ -27,7 +27,7 @@ from research.emoji.train_ip_adapter import (
 )
 from research.emoji.training_loop import TrainingPlan
 
-SHOWN = [SUBJECTS[place] for place in (0, 37, 122, 203, 310, 404)]
+TEST_SUBJECTS = [SUBJECTS[place] for place in (0, 37, 122, 203, 310, 404)]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def pipeline() -> Any:
 
 @pytest.fixture(scope="module")
 def embedded() -> torch.Tensor:
-    return open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(SHOWN) + 1) / 2)
+    return open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(TEST_SUBJECTS) + 1) / 2)
 
 
 @torch.no_grad()
@@ -61,20 +61,22 @@ def test_training_target_matches_the_attention_of_diffusers(pipeline: Any, embed
 
 def test_adapter_reproduces_a_picture(pipeline: Any, embedded: torch.Tensor) -> None:
     sampler = Sampler(10, 2.0, native_precision())
-    images = generate_from_embeddings(image_conditioned_pipeline(pipeline), sampler, embedded, range(len(SHOWN)))
+    images = generate_from_embeddings(
+        image_conditioned_pipeline(pipeline), sampler, embedded, range(len(TEST_SUBJECTS))
+    )
     judge = open_judge(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
     found, _ = judge.classify("object", judge.embed_images(images), judge.class_names("object"))
-    hits = sum(OBJECT_NAMES[subject.object] == name for subject, name in zip(SHOWN, found, strict=True))
-    assert hits >= len(SHOWN) / 2, found
+    hits = sum(OBJECT_NAMES[subject.object] == name for subject, name in zip(TEST_SUBJECTS, found, strict=True))
+    assert hits >= len(TEST_SUBJECTS) / 2, found
 
 
 def test_training_reduces_the_loss(tmp_path: Path) -> None:
-    """On a few pictures, the share that is missed falls by more than half; without a picture nothing is added."""
+    """The loss on a few pictures falls by more than half. Without a picture nothing is added."""
     teacher = make_teacher(load_pipeline(emoji.WEIGHTS))
     few = SUBJECTS[:6]
     embedded = open_image_encoder(emoji.JUDGE).embed_pixels((Artwork().render(list(few)) + 1) / 2)[:, None]
 
-    def missed(steps: int) -> float:
+    def loss_after(steps: int) -> float:
         plan = TrainingPlan(steps=steps, batch=12, learning_rate=3e-3, warmup=5, averaging=0.5)
         adapter = train_ip_adapter(teacher, embedded, tmp_path / str(steps), plan)
         names = cross_attentions(teacher.unet)
@@ -87,4 +89,4 @@ def test_training_reduces_the_loss(tmp_path: Path) -> None:
                 for one, name, key, value in each
             ) / len(names)
 
-    assert missed(60) < missed(1) / 2
+    assert loss_after(60) < loss_after(1) / 2

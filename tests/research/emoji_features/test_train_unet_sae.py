@@ -20,7 +20,7 @@ from research.emoji_features import __main__ as steps
 from research.emoji_features import train_unet_sae as shipped
 from research.emoji_features.__main__ import STEPS, load_step
 
-LIMIT = 10_000_000
+MAX_PACKAGE_BYTES = 10_000_000
 """Bytes of everything that was learned from features and ships."""
 
 
@@ -74,7 +74,7 @@ def test_one_picture_of_every_object_is_held_out_evenly_over_styles():
 
 def test_packaged_files_are_small():
     folder = Path(embedded.UNET_SAE_FOLDER).parent
-    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= LIMIT
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= MAX_PACKAGE_BYTES
 
 
 def test_every_step_is_importable():

@@ -20,14 +20,14 @@ from service.store.database import Database
 from service.store.orm import Artifact, Job
 
 JSON, CSV = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
-LIMIT = ServiceSettings.model_fields["max_body_bytes"].default
+MAX_BODY_BYTES = ServiceSettings.model_fields["max_body_bytes"].default
 BOMB = gzip.compress(b'{"removals": [' + b" " * 50_000_000 + b"]}")
 SECONDS = 3.0
 REFUSALS = {400, 413, 415, 422}
 DEEP = {
-    "lists": "[" * (LIMIT // 2),
-    "closed lists": "[" * (LIMIT // 2) + "]" * (LIMIT // 2),
-    "objects": '{"a":' * (LIMIT // 5),
+    "lists": "[" * (MAX_BODY_BYTES // 2),
+    "closed lists": "[" * (MAX_BODY_BYTES // 2) + "]" * (MAX_BODY_BYTES // 2),
+    "objects": '{"a":' * (MAX_BODY_BYTES // 5),
     "a deep name": '{"model": "tiny", "removals": [{"concept": ' + "[" * 90_000 + "]" * 90_000 + "}]}",
 }
 HUGE = {
@@ -45,7 +45,7 @@ BODIES = DEEP | HUGE
 @pytest.fixture
 def default_limits_client(app_state: AppState, client: TestClient) -> Iterator[TestClient]:
     """A client of a service with the default body limits."""
-    settings = app_state.settings.model_copy(update={"max_body_bytes": LIMIT, "max_batch_bytes": 4_194_304})
+    settings = app_state.settings.model_copy(update={"max_body_bytes": MAX_BODY_BYTES, "max_batch_bytes": 4_194_304})
     app = create_app(replace(app_state, settings=settings))
     with TestClient(app, headers=client.headers, raise_server_exceptions=False) as found:
         yield found

@@ -24,16 +24,16 @@ from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
 from tests.fakes.model import WEIGHTS
 
-BASE = bytes(range(256)) * 20
+BASE_BYTES = bytes(range(256)) * 20
 DELTA = b"edited bytes" * 100
 SEGMENTS = (
     Segment(source="base", start=0, end=1000),
     Segment(source="delta", start=200, end=700),
     Segment(source="base", start=1500, end=1500),
     Segment(source="delta", start=0, end=10),
-    Segment(source="base", start=1510, end=len(BASE)),
+    Segment(source="base", start=1510, end=len(BASE_BYTES)),
 )
-FULL = BASE[:1000] + DELTA[200:700] + DELTA[:10] + BASE[1510:]
+FULL = BASE_BYTES[:1000] + DELTA[200:700] + DELTA[:10] + BASE_BYTES[1510:]
 Change = Callable[[Path], None]
 
 
@@ -45,7 +45,7 @@ def overlay_of(base: Path) -> Overlay:
     state = base.stat()
     return Overlay(
         base=WEIGHTS,
-        base_sha256=sha256(BASE),
+        base_sha256=sha256(BASE_BYTES),
         base_size=state.st_size,
         base_mtime_ns=state.st_mtime_ns,
         delta_sha256=sha256(DELTA),
@@ -57,7 +57,7 @@ def overlay_of(base: Path) -> Overlay:
 @pytest.fixture
 def base(app_state: AppState) -> Path:
     path = app_state.registry.get("tiny").folder / WEIGHTS
-    path.write_bytes(BASE)
+    path.write_bytes(BASE_BYTES)
     os.utime(path, ns=(10**18, 10**18))  # long ago: a change shows in the time, however soon it comes
     return path
 
@@ -86,7 +86,7 @@ def test_any_range_of_segments_matches_the_file(one: int, other: int) -> None:
     overlay = Overlay(
         base=WEIGHTS, base_sha256="", base_size=0, base_mtime_ns=0, delta_sha256="", segments=SEGMENTS, sha256=""
     )
-    sources = {"base": BASE, "delta": DELTA}
+    sources = {"base": BASE_BYTES, "delta": DELTA}
     assert overlay.size == len(FULL)
     assert b"".join(sources[s.source][s.start : s.end] for s in overlay.within(start, end)) == FULL[start:end]
 
@@ -119,18 +119,18 @@ def test_only_the_delta_is_stored(app_state: AppState, weights: str) -> None:
 
 
 def flip_a_bit(base: Path) -> None:
-    content = bytearray(BASE)
+    content = bytearray(BASE_BYTES)
     content[3000] ^= 1
     base.write_bytes(content)
 
 
 def cut(base: Path) -> None:
-    base.write_bytes(BASE[:-1])
+    base.write_bytes(BASE_BYTES[:-1])
 
 
 def lengthen_keeping_the_time(base: Path) -> None:
     before = base.stat()
-    base.write_bytes(BASE + b"x")
+    base.write_bytes(BASE_BYTES + b"x")
     os.utime(base, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
@@ -179,6 +179,6 @@ def test_base_that_is_replaced_while_read_does_not_matter(base: Path, tmp_path: 
     blobs.put(io.BytesIO(DELTA))
     parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
     other = tmp_path / "other"
-    other.write_bytes(b"y" * len(BASE))
+    other.write_bytes(b"y" * len(BASE_BYTES))
     other.replace(base)
     assert b"".join(parts) == FULL

@@ -48,11 +48,11 @@ def test_exited_child_is_restarted(tmp_path: Path) -> None:
     first = child.process.pid
     os.kill(first, signal.SIGKILL)
 
-    def restarted() -> bool:
+    def has_restarted() -> bool:
         child.poll()
         return child.process is not None and child.process.pid != first
 
-    wait_until(restarted)
+    wait_until(has_restarted)
     child.stop()
     assert starts == [1, 1]
 

@@ -40,12 +40,12 @@ def test_equal_bytes_are_stored_once(store: ArtifactStore) -> None:
     assert [found.sha256 for found in store.each()] == [first.sha256]
 
 
-def test_empty_range_returns_nothing(store: ArtifactStore) -> None:
+def test_empty_range_returns_no_bytes(store: ArtifactStore) -> None:
     with pytest.raises(BlobMissing):
         store.open("0" * 64, 0, 10)
 
 
-def test_delete_keeps_blobs_stored_since(store: ArtifactStore) -> None:
+def test_delete_does_not_remove_recently_stored_blobs(store: ArtifactStore) -> None:
     store.put(io.BytesIO(DATA))
     (found,) = store.each()
     assert not store.delete(found, before=found.modified_at)

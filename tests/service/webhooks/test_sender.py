@@ -25,14 +25,14 @@ def endless() -> Iterator[bytes]:
         yield b"x" * 65_536
 
 
-def dripping() -> Iterator[bytes]:
+def slow_response() -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\n\r\n"
     while True:
         yield b"x"
         time.sleep(0.02)
 
 
-def compressed() -> Iterator[bytes]:
+def gzip_bomb() -> Iterator[bytes]:
     bomb = gzip.compress(bytes(20_000_000))
     yield f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     yield bomb
@@ -48,7 +48,7 @@ def garbage() -> Iterator[bytes]:
     yield bytes(range(256)) * 40
 
 
-HOSTILE = {f"/{answer.__name__}": answer for answer in (endless, dripping, compressed, endless_headers, garbage)}
+HOSTILE = {f"/{answer.__name__}": answer for answer in (endless, slow_response, gzip_bomb, endless_headers, garbage)}
 """Responses of malicious receivers."""
 
 
@@ -108,8 +108,8 @@ def test_finished_attempt_keeps_other_connections_open() -> None:
     ("path", "error"),
     [
         ("/endless", None),
-        ("/dripping", "ReadTimeout"),
-        ("/compressed", None),
+        ("/slow_response", "ReadTimeout"),
+        ("/gzip_bomb", None),
         ("/endless_headers", "RemoteProtocolError"),
         ("/garbage", "RemoteProtocolError"),
     ],

@@ -101,7 +101,7 @@ def test_finished_recording_is_not_recorded_again(tmp_path: Path) -> None:
         (PlantedSource(), LABELS, "max"),
     ],
 )
-def test_different_recording_is_rejected_and_the_first_is_kept(
+def test_different_recording_is_rejected_without_changing_the_first(
     tmp_path: Path, source: PlantedSource, labels: dict[str, list[str]], pooling: Any
 ) -> None:
     first = record(tmp_path, PlantedSource(), LABELS)["block", 25].rows().clone()

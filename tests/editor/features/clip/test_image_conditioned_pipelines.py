@@ -134,15 +134,17 @@ def test_image_matches_diffusers(family: str, prompt: str, tmp_path: Path) -> No
 def test_prompt_and_embedding_both_condition_the_image(tmp_path: Path) -> None:
     pipeline = pipeline_with_adapter("stable-diffusion-1", tmp_path)
 
-    def drawn(prompt: str, scale: float, given: Tensor) -> Image:
+    def generate(prompt: str, scale: float, given: Tensor) -> Image:
         pipeline.set_ip_adapter_scale(scale)
         return generate_from_embeddings(IPAdapterPipeline(pipeline, prompt), SAMPLER, given, [5])[0]
 
     one, other = embeddings(2).split(1)
-    both = drawn("a fox", 1.0, one)
-    assert max_difference(both, drawn("a pizza", 1.0, one)) > ONE_LEVEL, "the prompt counts"
-    assert max_difference(both, drawn("a fox", 1.0, other)) > ONE_LEVEL, "the picture counts"
-    assert max_difference(drawn("a fox", 0.0, one), drawn("a fox", 0.0, other)) == 0, "a picture of no weight does not"
+    both = generate("a fox", 1.0, one)
+    assert max_difference(both, generate("a pizza", 1.0, one)) > ONE_LEVEL, "the prompt counts"
+    assert max_difference(both, generate("a fox", 1.0, other)) > ONE_LEVEL, "the picture counts"
+    assert max_difference(generate("a fox", 0.0, one), generate("a fox", 0.0, other)) == 0, (
+        "a picture of no weight does not"
+    )
 
 
 def test_kandinsky_uses_the_negative_embedding() -> None:

@@ -13,7 +13,7 @@ from editor.judging.attacks.name_variants import candidate_names, fragmented_var
 from editor.judging.attacks.ring_a_bell import PromptDecoder, count_encoded_prompts, plan_search, search_prompts
 from tests.editor.judging.conftest import InstallPlugin
 
-SMALL = {
+SMALL_BUDGETS = {
     "names": Attack(enabled=True, images=3),
     "languages": Attack(enabled=True, images=3),
     "ring_a_bell_transfer": Attack(enabled=True, budget=80, images=2),
@@ -35,13 +35,13 @@ def weights(context: AttackContext) -> list[torch.Tensor]:
 @pytest.fixture(scope="module")
 def records(context: AttackContext) -> dict[str, AttackRecord]:
     before = weights(context)
-    found = {record.name: record for record in run_attacks([context], Attacks(**SMALL), seed=3)}
+    found = {record.name: record for record in run_attacks([context], Attacks(**SMALL_BUDGETS), seed=3)}
     assert weights(context) == before, "an attack changed what it attacks"
     return found
 
 
 def test_every_requested_attack_runs(records: dict[str, AttackRecord]) -> None:
-    assert list(records) == list(Attacks().by_name) == list(SMALL)
+    assert list(records) == list(Attacks().by_name) == list(SMALL_BUDGETS)
 
 
 def test_budgets_are_respected_and_reported(records: dict[str, AttackRecord]) -> None:
@@ -55,11 +55,11 @@ def test_budgets_are_respected_and_reported(records: dict[str, AttackRecord]) ->
     assert records["resurgence"].measures.keys() == {"found without fine-tuning"}
 
 
-def test_the_strongest_attempt_is_a_success_if_there_is_one(records: dict[str, AttackRecord]) -> None:
+def test_strongest_attempt_is_a_successful_one_if_any(records: dict[str, AttackRecord]) -> None:
     assert all(record.strongest.found == any(one.found for one in record.attempts) for record in records.values())
 
 
-def test_a_learned_token_restores_the_concept_and_its_names_do_not(records: dict[str, AttackRecord]) -> None:
+def test_learned_token_but_no_name_restores_the_concept(records: dict[str, AttackRecord]) -> None:
     """This is expected of any edit of the encoder alone; an attack that fails here is too weak to be informative."""
     assert records["inversion_text"].rate.hits >= 2
     assert min(one.likeness for one in records["inversion_text"].attempts) > 0.5
@@ -75,7 +75,7 @@ def test_an_edit_without_effect_gives_the_base_models_results(untouched: AttackC
 
 
 def test_the_same_seed_gives_the_same_record(context: AttackContext, records: dict[str, AttackRecord]) -> None:
-    again = run_attacks([context], Attacks(adversarial_key=SMALL["adversarial_key"]), seed=3)
+    again = run_attacks([context], Attacks(adversarial_key=SMALL_BUDGETS["adversarial_key"]), seed=3)
     assert again == [records["adversarial_key"]]
 
 

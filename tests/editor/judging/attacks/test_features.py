@@ -43,7 +43,7 @@ def test_diffc_detects_the_fox_before_the_edit_and_in_noised_images_after_it(
     assert found.sae == ()
 
 
-def test_a_concept_unknown_to_the_instruments_is_not_scored(
+def test_concept_without_features_or_classifier_is_not_scored(
     context: AttackContext, instruments: FeatureInstruments
 ) -> None:
     nobody = replace(

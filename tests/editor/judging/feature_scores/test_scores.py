@@ -25,7 +25,7 @@ class PlantedActivations:
     about: list[str]
     prompts: list[str]
 
-    def scored(self, after: Tensor, sae: SparseAutoencoder | None = None) -> SaeScore:
+    def score_edit(self, after: Tensor, sae: SparseAutoencoder | None = None) -> SaeScore:
         features = {f"concept {i}": [i] for i in range(CONCEPTS)}
         readings = PairedActivations(self.before, after, self.prompts, self.about)
         return sae_score(sae or self.sae(), readings, features, 0, PLACE)
@@ -61,7 +61,7 @@ def world() -> PlantedActivations:
     return PlantedActivations(directions, torch.stack(rows) + 5 * directions[-1], about, prompts)
 
 
-def left(score: SaeScore) -> tuple[float, float]:
+def residual_estimates(score: SaeScore) -> tuple[float, float]:
     """Return the residuals by features and by the probe."""
     assert score.residual
     assert score.probe
@@ -69,27 +69,30 @@ def left(score: SaeScore) -> tuple[float, float]:
 
 
 def test_an_unchanged_model_has_residual_one(world: PlantedActivations) -> None:
-    score = world.scored(world.before)
-    assert left(score) == (1.0, 1.0)
+    score = world.score_edit(world.before)
+    assert residual_estimates(score) == (1.0, 1.0)
     assert score.residual.estimate.low == score.residual.estimate.high == 1.0
     assert score.trusted
 
 
 def test_damping_of_all_features_is_not_erasure(world: PlantedActivations) -> None:
-    score = world.scored(0.7 * world.before)
-    assert left(score) == (pytest.approx(1), pytest.approx(1))
+    score = world.score_edit(0.7 * world.before)
+    assert residual_estimates(score) == (pytest.approx(1), pytest.approx(1))
     assert score.residual.damping.value == pytest.approx(0.7, abs=1e-4)
 
 
 def test_a_shift_of_all_prompts_is_not_erasure(world: PlantedActivations) -> None:
     drift = 2 * world.directions[0] + world.directions[1]
-    assert left(world.scored(world.before + drift)) == (pytest.approx(1, abs=1e-5), pytest.approx(1, abs=1e-5))
+    assert residual_estimates(world.score_edit(world.before + drift)) == (
+        pytest.approx(1, abs=1e-5),
+        pytest.approx(1, abs=1e-5),
+    )
 
 
 def test_full_erasure_leaves_no_residual(world: PlantedActivations) -> None:
-    score = world.scored(world.without(1.0))
-    assert left(score)[0] == pytest.approx(0, abs=0.05)
-    assert left(score)[1] == pytest.approx(0, abs=0.15)
+    score = world.score_edit(world.without(1.0))
+    assert residual_estimates(score)[0] == pytest.approx(0, abs=0.05)
+    assert residual_estimates(score)[1] == pytest.approx(0, abs=0.15)
     assert score.residual.estimate.high < 0.2
     assert score.residual.detected_after.value <= 0.1 < score.residual.detected_before.value == 1
     assert (score.residual.auc_before, score.residual.auc_after) == (1, pytest.approx(0.5, abs=0.15))
@@ -97,7 +100,7 @@ def test_full_erasure_leaves_no_residual(world: PlantedActivations) -> None:
 
 def test_half_erasure_with_damping_and_shift_has_residual_one_half(world: PlantedActivations) -> None:
     after = 0.7 * world.without(0.5) + 3 * world.directions[0]
-    assert left(world.scored(after))[0] == pytest.approx(0.5, abs=0.03)
+    assert residual_estimates(world.score_edit(after))[0] == pytest.approx(0.5, abs=0.03)
 
 
 def test_intervals_cover_the_true_residual_at_the_stated_rate() -> None:
@@ -160,7 +163,7 @@ def test_too_few_controls_are_refused() -> None:
 
 def test_the_score_is_not_trusted_if_the_autoencoder_explains_too_little(world: PlantedActivations) -> None:
     noise = torch.randn(world.before.shape, generator=torch.Generator().manual_seed(1))
-    score = world.scored(world.before + noise)
+    score = world.score_edit(world.before + noise)
     assert score.fvu_after > 1.5 * score.fvu_before
     assert not score.trusted
     assert "probe" in score.why
@@ -168,7 +171,7 @@ def test_the_score_is_not_trusted_if_the_autoencoder_explains_too_little(world: 
 
 def test_the_features_that_changed_most_are_reported(world: PlantedActivations) -> None:
     mine = torch.tensor([name == "concept 0" for name in world.about]).float()[:, None]
-    changed = world.scored(world.without(1.0) + 3 * mine * world.directions[20]).changed
+    changed = world.score_edit(world.without(1.0) + 3 * mine * world.directions[20]).changed
     assert {changed[0].feature, changed[1].feature} == {0, 20}
     by_feature = {one.feature: one for one in changed}
     assert by_feature[20].change > 0 > by_feature[0].change
