@@ -34,7 +34,7 @@ def page() -> str:
 
 def _section(name: str, member: Any) -> str:
     """One public name."""
-    parts = [f"## {name}\n", f"```python\n{_declaration(name, member)}\n```\n", _prose(member)]
+    parts = [f"## {name}\n", f"```py\n{_declaration(name, member)}\n```\n", _prose(member)]
     if inspect.isclass(member) and issubclass(member, BaseModel):
         parts += _fields(member)
     if inspect.isclass(member):
