@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from api_schemas.conflicts import Conflict
 from api_schemas.errors import ExpungeError
-from api_schemas.problems import InvalidField
+from api_schemas.problems import InvalidField, invalid_field
 
 
 class ServiceError(ExpungeError):
@@ -132,6 +132,10 @@ class WebhookRefused(ServiceError):
     """The webhook URL resolves to a forbidden address."""
 
     code, status, title = "webhook_refused", 422, "The webhook URL is not allowed"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        field = invalid_field(["url"], code=self.code, message=message, remedy=remedy)
+        super().__init__(message, remedy=remedy, errors=[field])
 
 
 class TooManyRequests(ServiceError):

@@ -5,6 +5,7 @@ these addresses, so DNS rebinding has no effect.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Collection, Sequence
 from urllib.parse import SplitResult, urlsplit
@@ -46,7 +47,13 @@ def validate_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
         return parts
     if parts.scheme != "https":
         raise WebhookRefused("Webhook URLs must use https.", remedy="Send an https URL.")
-    if (literal := _literal_address(host)) and not is_public(literal):
+    name = _ascii_host(parts)
+    if not (_HOST_NAME.fullmatch(name) or ":" in name):
+        raise WebhookRefused(f"{host} is not a valid host name.", remedy="Check the spelling of the URL.")
+    name = name.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # always loopback (RFC 6761, 6.3)
+        raise WebhookRefused(f"{host} is not a public host.", remedy=PUBLIC_RECEIVER_REMEDY)
+    if (literal := _literal_address(name)) and not is_public(literal):
         raise WebhookRefused(f"{host} is not a public address.", remedy=PUBLIC_RECEIVER_REMEDY)
     if port == 0:
         raise WebhookRefused("Port 0 is not valid.", remedy="Leave the port out.")
@@ -125,8 +132,29 @@ NO_CREDENTIALS_REMEDY = "Messages are signed; leave credentials out of the URL."
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?")
+"""A host name in ASCII, in lower case."""
+
+
+def _ascii_host(parts: SplitResult) -> str:
+    """Return the host as it is sent, or an empty string if it cannot be encoded: full-width `localhost` is `localhost`."""
+    host = parts.hostname or ""
+    try:
+        return host if host.isascii() else httpx.URL(scheme="https", host=host).raw_host.decode()
+    except httpx.InvalidURL:
+        return ""
+
+
 def _literal_address(host: str) -> str | None:
+    """Return the address that the host is, or None if it is a name.
+
+    Resolvers read `127.1`, `0x7f.1` and `2130706433` as IPv4 addresses too.
+    """
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host)) if host.isascii() else None
+    except OSError:
         return None

@@ -61,11 +61,48 @@ def post(
         "https://[::1",
         "//desk.example/",
         "",
+        "https://127.1/",
+        "https://127.1./",
+        "https://127.0.0.1./",
+        "https://0x7f.1/",
+        "https://0177.0.0.1/",
+        "https://2130706433/",
+        "https://localhost/",
+        "https://LOCALHOST./",
+        "https://api.localhost/",
+        "https://ex ample.org/",
+        "https://exa_mple.org\x00/",
+        "https://-desk.example/",
+        "https://b\u00fc cher.example/",
+        "https://\uff4cocalhost/",
+        "https://desk.example:99999999/",
     ],
 )
 def test_unacceptable_urls_are_rejected(url: str) -> None:
-    with pytest.raises(WebhookRefused):
+    with pytest.raises(WebhookRefused) as caught:
         validate_url(url)
+    assert [field.field for field in caught.value.errors] == ["url"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://desk.example/a b?c=d",
+        "https://desk.example.:8443/",
+        "https://xn--bcher-kva.example/",
+        "https://bücher.example/",
+        f"https://{PUBLIC}/",
+        "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/",
+        "https://my_desk.example/",
+        "https://localhost.example/",
+    ],
+)
+def test_public_urls_are_accepted(url: str) -> None:
+    assert validate_url(url).hostname
+
+
+def test_allowed_receiver_may_be_local() -> None:
+    assert validate_url("http://localhost:8000/", ["localhost:8000"]).hostname == "localhost"
 
 
 @pytest.mark.parametrize(
