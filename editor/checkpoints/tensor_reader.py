@@ -142,6 +142,6 @@ def check_finite(path: Path, name: str, tensor: Tensor) -> Tensor:
     # Minimum and maximum are NaN if any element is. One pass without a temporary takes a tenth of the time of isfinite().all().
     if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
         raise CheckpointError(
-            f"{name} in {path} holds NaN or infinite values.", field="model", remedy="Use an intact checkpoint."
+            f"{name} in {path} contains NaN or infinite values.", field="model", remedy="Use an intact checkpoint."
         )
     return tensor

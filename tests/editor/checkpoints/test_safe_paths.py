@@ -138,12 +138,12 @@ def test_quantised_edit_inputs_are_rejected(model: Path, dtype: torch.dtype, nam
 
 
 @pytest.mark.parametrize(
-    "beside", [".weight.absmax", ".weight.quant_state.bitsandbytes__nf4", ".weight_scale", ".scale_weight", ".SCB"]
+    "suffix", [".weight.absmax", ".weight.quant_state.bitsandbytes__nf4", ".weight_scale", ".scale_weight", ".SCB"]
 )
-def test_weights_with_quantisation_scales_are_rejected(model: Path, beside: str) -> None:
+def test_weights_with_quantisation_scales_are_rejected(model: Path, suffix: str) -> None:
     tensors = load_file(model / WEIGHTS)
     stem = OUT.removeprefix("text_model.").removesuffix(".weight")
-    save_file(tensors | {stem + beside: torch.ones(1)}, model / WEIGHTS)
+    save_file(tensors | {stem + suffix: torch.ones(1)}, model / WEIGHTS)
     assert_rejected(model, "quantised")
 
 

@@ -277,20 +277,20 @@ def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
     deliver(first, tmp_path / "first")
     second = make(FOX | {"validation": {"steps": 1, "retain_prompts": 2000}}, ledger=tmp_path, delta_only=True)
     skip_trace(second)
-    asked: list[str] = []
+    prompts: list[str] = []
 
-    class Enough(Exception):
+    class Stop(Exception):
         pass
 
     def plan_evaluations(groups: list[Any], gates: list[Any], seed: int) -> None:
-        asked.extend(prompt for group in groups for prompt in group.prompts)
-        raise Enough
+        prompts.extend(prompt for group in groups for prompt in group.prompts)
+        raise Stop
 
     monkeypatch.setattr("editor.jobs.validate_phase.plan_evaluations", plan_evaluations)
-    with pytest.raises(Enough):
+    with pytest.raises(Stop):
         jobs.run_phase("validate", second)
-    assert len(asked) > 200
-    assert not [prompt for prompt in asked if "pizza" in prompt or "zeppelin" in prompt]
+    assert len(prompts) > 200
+    assert not [prompt for prompt in prompts if "pizza" in prompt or "zeppelin" in prompt]
     done = jobs.EraseJob(second).edit().model_copy(update={"ledger": None})
     assert "pizza" not in done.model_dump_json()
     assert "zeppelin" not in done.model_dump_json()

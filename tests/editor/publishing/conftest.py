@@ -143,11 +143,11 @@ def gate(
     control: Sequence[float] = (),
 ) -> Check:
     """Return the check of a gate for which all prompts were generated."""
-    gone = measure == "target_accuracy"
+    erased = measure == "target_accuracy"
     return Check(
         name=name,
         removal=removal,
-        measured=estimate_rate(observations) if gone else estimate_mean(observations),
+        measured=estimate_rate(observations) if erased else estimate_mean(observations),
         threshold=threshold,
         outcome=outcome,
         measure=measure,
@@ -161,12 +161,12 @@ def gate(
 
 def make_checks() -> list[Check]:
     """Return one gate that passes and one that is inconclusive."""
-    gone = GateEvidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
-    kept = GateEvidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
-    first, second = decide_gates([gone, kept], CONFIDENCE)
+    erased = GateEvidence(Gate(measure="target_accuracy", threshold=0.05), [0.0] * 120, True, [1.0] * 110 + [0.0] * 10)
+    retained = GateEvidence(Gate(measure="retain_object_drop", threshold=0.03), [0.0] * 29 + [1.0], True)
+    first, second = decide_gates([erased, retained], CONFIDENCE)
     return [
-        make_check(gone, first, "target object accuracy", 0, 1, 120, CONFIDENCE),
-        make_check(kept, second, "retain object accuracy drop", None, 1, 30, CONFIDENCE),
+        make_check(erased, first, "target object accuracy", 0, 1, 120, CONFIDENCE),
+        make_check(retained, second, "retain object accuracy drop", None, 1, 30, CONFIDENCE),
     ]
 
 

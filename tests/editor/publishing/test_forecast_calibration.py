@@ -55,7 +55,7 @@ def test_bands_contain_equal_numbers_of_prompts_and_their_means(validation: Vali
 
 
 def test_reversed_forecast_has_a_negative_correlation(validation: Validation) -> None:
-    record = calibrate(validation, {prompt: 1 - told for prompt, told in FORESEEN.items()})
+    record = calibrate(validation, {prompt: 1 - drop for prompt, drop in FORESEEN.items()})
     assert record
     assert record.correlation.value < -0.7
 
@@ -78,11 +78,11 @@ def test_forecast_of_the_embedded_model_separates_target_from_unrelated_prompts(
     updates = [done.update for done in edit_encoder(checkpoint.encoders[0], builders[0], [fox])]
     prompts = ["a fox, noto", "a rocket, noto", *PROMPTS[2:]]
     groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
-    told = forecast_drops(
+    drops = forecast_drops(
         checkpoint,
         builders,
         updates,
         {update.name: 0 for update in updates},
         validation.model_copy(update={"groups": groups}),
     )
-    assert told["a fox, noto"] > 0.5 > told["a rocket, noto"]
+    assert drops["a fox, noto"] > 0.5 > drops["a rocket, noto"]

@@ -81,15 +81,15 @@ def test_altered_threshold_is_reported(published: Path, keys: PublicKeys) -> Non
     assert find_finding(found, "gate", RETAIN_GATE).detail == "inconclusive, but its observations give passed"
 
 
-@pytest.mark.parametrize("lie", ["outcome", "figure", "verdict"])
+@pytest.mark.parametrize("altered", ["outcome", "figure", "verdict"])
 def test_signed_gates_that_contradict_their_observations_are_reported(
-    published: Path, keys: PublicKeys, key_folder: KeyFolder, lie: str
+    published: Path, keys: PublicKeys, key_folder: KeyFolder, altered: str
 ) -> None:
     """A dishonest signer: everything is consistent except the arithmetic."""
     raw = json.loads((published / REPORT).read_text())
-    if lie == "outcome":
+    if altered == "outcome":
         raw["validation"]["checks"][1]["outcome"] = raw["verdict"] = "passed"
-    elif lie == "figure":
+    elif altered == "figure":
         raw["validation"]["checks"][1]["measured"] |= {"value": 0.0, "low": 0.0, "high": 0.0}
     else:
         raw["verdict"] = "passed"
@@ -102,7 +102,7 @@ def test_signed_gates_that_contradict_their_observations_are_reported(
         to_json_lines(sign_statement(one, signer) for one in make_statements(report, {}, content))
     )
     found = verify(VerificationCase(published, keys))
-    assert failed_checks(found) == {("gate", "verdict" if lie == "verdict" else RETAIN_GATE)}
+    assert failed_checks(found) == {("gate", "verdict" if altered == "verdict" else RETAIN_GATE)}
 
 
 def test_swapped_report_is_reported(
