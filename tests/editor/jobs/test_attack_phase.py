@@ -1,4 +1,4 @@
-"""Attacks, detectors and features as a job runs them."""
+"""Attacks, detectors and feature scores in a job."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

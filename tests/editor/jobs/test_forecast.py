@@ -1,4 +1,4 @@
-"""`expunge foresee`: the forecast is that of the edit which would follow."""
+"""`expunge foresee`: the forecast matches the edit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def last_states(encoder: CLIPTextModel, ids: torch.Tensor, eos: int) -> torch.Te
 def relative_movements(
     before: CLIPTextModel, folder: Path, builder: PromptBuilder, prompts: Sequence[str]
 ) -> list[float]:
-    """How far transformers' own encoder moves with the published weights."""
+    """Measure with transformers how far the published weights move each prompt."""
     after = CLIPTextModel.from_pretrained(folder / "text_encoder")
     found = []
     for prompt in map(builder.tokenise, prompts):

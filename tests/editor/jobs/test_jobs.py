@@ -1,4 +1,4 @@
-"""A whole request on the embedded model, few prompts and steps: phases, resumption, the cache, the three published forms."""
+"""Whole requests on the embedded model with few prompts and steps: phases, resumption, the cache and the published files."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_every_artifact_is_listed_with_its_digest(done: jobs.JobContext, report:
     assert {"delta.safetensors", "lora.safetensors", "text_encoder/model.safetensors", "report.html"} <= set(names)
     for record in report.artifacts:
         assert record.sha256 == file_digest(delivered / record.name)
-    assert not (done.out / "text_encoder" / "model.safetensors").exists(), "full weights are made when delivered"
+    assert not (done.out / "text_encoder" / "model.safetensors").exists(), "full weights are written on delivery"
 
 
 def test_report_contains_the_request_and_the_results(report: AuditReport) -> None:
@@ -121,9 +121,9 @@ def test_report_contains_the_request_and_the_results(report: AuditReport) -> Non
 
 
 def test_model_that_cannot_generate_images_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
-    """A lone text encoder: without validation it is edited."""
+    """A single text encoder can be edited only without validation."""
     context = make(model_dir=model_dir)
-    with pytest.raises(CheckpointError, match="Images are drawn with") as caught:
+    with pytest.raises(CheckpointError, match="Images are generated only with") as caught:
         jobs.run_phase("trace", context)
     assert caught.value.field == "validation.enabled"
     assert not list(context.workdir.iterdir())
@@ -173,7 +173,7 @@ def test_second_job_reuses_the_images_of_the_base_model(
     context = make()
     skip_trace(context)
     jobs.run_phase("validate", context)
-    assert len(drawn) == len(set(drawn)), "each image once: the after half"
+    assert len(drawn) == len(set(drawn)), "only the images of the edited model, each once"
 
 
 def test_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
@@ -270,7 +270,7 @@ def test_report_lists_an_unedited_t5_encoder_as_a_limit(make: Make, model_dir: P
 def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every prompt that is drawn for a request of a ledger, and all that its report says."""
+    """Check all prompts that are generated for the second request of a ledger, and its report."""
     others = {"removals": [{"concept": "pizza", "replacement": "hot dog", "preserve": ["zeppelin"]}]}
     first = make(others | {"validation": {"enabled": False}}, ledger=tmp_path, delta_only=True)
     run_phases(first)
@@ -297,7 +297,7 @@ def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
 
 
 def test_weights_are_published_only_if_passed_under_that_policy(make: Make, tmp_path: Path) -> None:
-    """Twelve prompts can't show a concept to be gone. The ledger does not take it either."""
+    """Twelve prompts are too few to pass. The edit is not added to the ledger either."""
     few = FOX | {"validation": SMALL_VALIDATION | {"publish_policy": "only_if_passed"}}
     context = make(few, ledger=tmp_path / "ledger")
     run_phases(context)
@@ -315,7 +315,7 @@ def test_weights_are_published_only_if_passed_under_that_policy(make: Make, tmp_
 def test_policy_changes_during_a_job_have_no_effect(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A policy file that is changed while the job runs changes nothing."""
+    """A policy file that changes while the job runs has no effect."""
     monkeypatch.setenv("EXPUNGE_POLICIES", str(tmp_path))
     file = tmp_path / "ours.toml"
     file.write_text('gates = [{ measure = "neighbour_drop", threshold = 0.5 }]')

@@ -54,7 +54,7 @@ def run_revocation(workdir: Path, held: LedgerSnapshot, signing_dir: Path | None
 
 
 def test_revocation_gives_the_bytes_of_a_ledger_without_the_removal(tmp_path: Path) -> None:
-    """What holds twice holds once; what is taken back leaves nothing but its name in the report."""
+    """A removal that is active twice counts once; a revoked one leaves only its name in the report."""
     twice = [*snapshot_removals(FOX), *snapshot_removals(FOX, label="edit_3")]
     left = run_revocation(tmp_path / "left", LedgerSnapshot(active=twice, revoked=snapshot_removals(PIZZA, FOX)))
     never = run_revocation(tmp_path / "never", LedgerSnapshot(active=snapshot_removals(FOX), revoked=[]))

@@ -1,4 +1,4 @@
-"""Carrying a ledger over: to the same encoder the delta fits as it is, to another one all is solved again."""
+"""Rebasing a ledger: the delta is reused for equal encoders, and everything is solved again for others."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_rebased_ledger_gives_the_same_bytes_as_a_new_one(held: Path, model_dir:
 
 
 def test_signed_rebase_verifies(held: Path, model_dir: Path, tmp_path: Path) -> None:
-    """The carried ledger lies beside what was published; nobody signs it."""
+    """The new ledger is in the output folder, and is not signed."""
     onto, keys = scale_tensor(model_dir, tmp_path / "onto", QUERIES, 1.5), tmp_path / "keys"
     KeyFolder(keys).create(datetime.now(UTC))
     where = ("--onto", onto, "--model-dir", model_dir, "--out", tmp_path / "out")

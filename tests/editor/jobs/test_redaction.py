@@ -1,4 +1,4 @@
-"""A job that withholds names, from the request to the published folder, and a key that can't sign."""
+"""A job that withholds names, from the request to the published folder, and a job with an unusable key."""
 
 from datetime import UTC, datetime
 from pathlib import Path
