@@ -7,11 +7,9 @@ import re
 from pathlib import Path
 
 SOURCE, TARGET = (Path(__file__).with_name(name) for name in ("async_client.py", "sync_client.py"))
-HEADER = '''"""The synchronous client.
-
-Generated from `async_client.py` by `python api_schemas/client/generate_sync_client.py`. Edit that file instead.
-"""
-'''
+HEADER = (
+    '"""The synchronous client, generated from `async_client.py` by `generate_sync_client.py`. Edit those instead."""\n'
+)
 REPLACEMENTS = (
     (r"import AsyncIterator, (Callable, Collection), (Sequence)$", r"import \1, Iterator, \2"),
     (r"\basync (def|with|for)\b", r"\1"),

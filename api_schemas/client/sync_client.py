@@ -1,7 +1,4 @@
-"""The synchronous client.
-
-Generated from `async_client.py` by `python api_schemas/client/generate_sync_client.py`. Edit that file instead.
-"""
+"""The synchronous client, generated from `async_client.py` by `generate_sync_client.py`. Edit those instead."""
 
 import time
 import uuid
