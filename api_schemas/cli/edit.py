@@ -10,15 +10,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DeltaOnly, JsonOutput, Out, inject_options
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import DEFAULT_DATA_DIR, DeltaOnly, JsonOutput, Out, inject_options, read_request
+from api_schemas.cli.options import read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
-from api_schemas.events import Event
-from api_schemas.jobs import Edit
 
 if TYPE_CHECKING:
     from api_schemas.client import Client, EditJob
+    from api_schemas.events import Event
+    from api_schemas.jobs import Edit
 
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
 FULL_WEIGHTS = ("weights", "config")
@@ -92,13 +93,13 @@ def watch(submitted: "EditJob", console: Console) -> "EditJob":
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(submitted.id, total=1.0)
 
-        def show_progress(event: Event) -> None:
+        def show_progress(event: "Event") -> None:
             bar.update(task, description=event.message, completed=event.data.get("progress"))
 
         return submitted.wait(show_progress)
 
 
-def print_result(done: Edit, paths: Sequence[Path], note: str | None, json_output: bool) -> None:
+def print_result(done: "Edit", paths: Sequence[Path], note: str | None, json_output: bool) -> None:
     """Print the verdict and the files."""
     if json_output:
         found = {"edit": done.model_dump(mode="json"), "verdict": done.verdict, "files": [str(path) for path in paths]}

@@ -1,14 +1,11 @@
-"""Options that several commands share, declared once, and the request that they build."""
+"""The options of a removal request, and the request that they build."""
 
-from collections.abc import Callable
-from functools import wraps
-from inspect import Parameter, Signature, signature
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
 from api_schemas.attacks import ATTACK_TITLES
+from api_schemas.cli.common_options import ModelId, Seed, inject_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.edits import EditRequest, Validation
 from api_schemas.errors import UsageError
@@ -17,7 +14,6 @@ from api_schemas.gates import PublishPolicy
 DEFAULTS = Validation()
 """The defaults of the command line are those of the API."""
 
-ModelId = Annotated[str, typer.Option("--model", help="The id of the base model.")]
 Remove = Annotated[
     list[str],
     typer.Option("--remove", metavar="CONCEPT[=REPLACEMENT]", help=f"{SYNTAX} Repeatable."),
@@ -73,7 +69,6 @@ Preservation = Annotated[
         metavar="auto|WEIGHT", help="Weight of the preservation term: larger values erase less and preserve more."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same files.")]
 Seeds = Annotated[int, typer.Option(min=1, max=16, help="Validation images per prompt.")]
 Steps = Annotated[int, typer.Option(min=1, max=150, help="Sampler steps per validation image.")]
 Guidance = Annotated[float, typer.Option(min=1, max=20, help="Classifier-free guidance of the validation images.")]
@@ -107,63 +102,9 @@ WithholdNames = Annotated[
         "--withhold-names", help="Keep concept names out of published files; only the private report has them."
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder.")]
-DeltaOnly = Annotated[
-    bool, typer.Option("--delta-only", help="Write no full weights; `expunge apply` makes them from the delta.")
-]
-ModelDir = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="A diffusers folder or single-file checkpoint; overrides --model."),
-]
-LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The folder of the ledger.")]
-JoinLedger = Annotated[
-    Path | None,
-    typer.Option(
-        "--ledger",
-        metavar="DIR",
-        file_okay=False,
-        help="Solve jointly with the removals recorded in this ledger, and record this one.",
-    ),
-]
-SignWith = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", envvar="EXPUNGE_SIGNING_DIR", file_okay=False, help="Sign with the newest key in this folder."
-    ),
-]
-DEFAULT_DATA_DIR = Path("~/.expunge")
-DataDir = Annotated[Path, typer.Option(envvar="EXPUNGE_DATA_DIR", help="The data folder of the service.")]
-JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress bar.")]
 
 
-Result = TypeVar("Result")
 NOT_GIVEN: list[str] = []
-
-
-def inject_options(
-    parameter: str, make: Callable[..., Any]
-) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Replace a parameter of a command by the options of ``make``, and pass what ``make`` returns for it.
-
-    So options that several commands share are declared once, as the parameters of ``make``.
-    """
-
-    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
-        shared = signature(make, eval_str=True).parameters
-        own = [option for name, option in signature(function, eval_str=True).parameters.items() if name != parameter]
-        options = sorted([*shared.values(), *own], key=lambda option: option.default is not option.empty)
-
-        @wraps(function)
-        def call(**given: Any) -> Result:
-            made = make(**{name: given.pop(name) for name in shared})
-            return function(**{parameter: made}, **given)
-
-        keywords = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
-        call.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
-        call.__annotations__ = {option.name: option.annotation for option in keywords}
-        return call
-
-    return decorate
 
 
 def read_removal_options(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 from api_schemas.errors import UsageError
 
 MISSED_EXIT_CODE = 1

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 
 Base = Annotated[
     Path, typer.Argument(metavar="BASE", exists=True, help="The base model: a folder or one .safetensors file.")

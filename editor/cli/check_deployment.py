@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from api_schemas.cli.common_options import JsonOutput
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import JsonOutput
 from api_schemas.deployment import ComponentFound, Deployment, EditPresence
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport

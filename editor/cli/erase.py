@@ -9,17 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from api_schemas.cli.common_options import DeltaOnly, JoinLedger, JsonOutput, ModelDir, Out, SignWith, inject_options
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import (
-    DeltaOnly,
-    JoinLedger,
-    JsonOutput,
-    ModelDir,
-    Out,
-    SignWith,
-    inject_options,
-    read_request,
-)
+from api_schemas.cli.options import read_request
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 from api_schemas.errors import UsageError
-from api_schemas.problems import invalid_fields
 
 if TYPE_CHECKING:
     from editor.features.sae import SaeConfig
@@ -86,6 +84,9 @@ def make_config(preset: str, width: int, chosen: dict[str, Any]) -> "SaeConfig":
     Raises:
         UsageError: an option has an invalid value.
     """
+    from pydantic import ValidationError
+
+    from api_schemas.problems import invalid_fields
     from editor.features.sae import SaeConfig, revelio_config
 
     base = revelio_config(width) if preset == "revelio" else SaeConfig(latents=4 * width, k=DEFAULT_K)

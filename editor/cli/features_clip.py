@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas.cli.options import JsonOutput, inject_options
+from api_schemas.cli.common_options import JsonOutput, inject_options
 
 Picture = Annotated[Path, typer.Argument(metavar="PICTURE", exists=True, dir_okay=False)]
 Sheet = Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")]

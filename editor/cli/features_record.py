@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 
 if TYPE_CHECKING:
     from editor.features.activations.recorder import ActivationSource

@@ -9,15 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api_schemas.cli.options import (
-    JoinLedger,
-    JsonOutput,
-    ModelDir,
-    ModelId,
-    inject_options,
-    read_removal_options,
-    read_solve_options,
-)
+from api_schemas.cli.common_options import JoinLedger, JsonOutput, ModelDir, ModelId, inject_options
+from api_schemas.cli.options import read_removal_options, read_solve_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.errors import UsageError
 from editor.cli.common import print_concept_hints, print_conflicts

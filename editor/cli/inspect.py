@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 
 if TYPE_CHECKING:
     from editor.checkpoints.diff import Comparison, TensorDifference

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api_schemas.attestation import PublicKey
-from api_schemas.cli.options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput
 from editor.publishing.attestation.keys import DEFAULT_FOLDER, KeyFolder
 
 keys = typer.Typer(

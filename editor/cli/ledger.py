@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api_schemas.cli.options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out, SignWith
+from api_schemas.cli.common_options import DeltaOnly, JsonOutput, LedgerDir, ModelDir, ModelId, Out, SignWith
 from api_schemas.conflicts import Conflict, find_name_conflicts
 from editor.cli.common import print_conflicts
 from editor.emoji.locate import embedded_model_folder

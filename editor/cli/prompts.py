@@ -7,7 +7,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
-from api_schemas.cli.options import JsonOutput, ModelDir, ModelId, inject_options, read_removal_options
+from api_schemas.cli.common_options import JsonOutput, ModelDir, ModelId, inject_options
+from api_schemas.cli.options import read_removal_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.conflicts import Conflict, LabelledRemoval
 from api_schemas.report import NameRecord

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api_schemas.cli.options import JsonOutput, ModelId, Seed
+from api_schemas.cli.common_options import JsonOutput, ModelId, Seed
 from api_schemas.errors import UsageError
 from editor.cli.common import progress_bar
 from editor.emoji.locate import embedded_model_folder

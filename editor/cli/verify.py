@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from api_schemas.attestation import Finding, Verification
+from api_schemas.cli.common_options import JsonOutput
 from api_schemas.cli.main import NOT_PASSED
-from api_schemas.cli.options import JsonOutput
 from editor.publishing.attestation.keys import DEFAULT_FOLDER, KEY_LIST, read_keys
 
 Published = Annotated[

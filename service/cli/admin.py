@@ -16,7 +16,7 @@ from rich.table import Table
 
 from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, ApiKeyRecord
 from api_schemas.audit import AuditLine
-from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir, JsonOutput
+from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir, JsonOutput
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir, JsonOutput
+from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir, JsonOutput
 
 if TYPE_CHECKING:
     from service.store.settings import StoreSettings

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api_schemas.cli.options import DEFAULT_DATA_DIR, DataDir
+from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir
 
 
 def up(

@@ -6,8 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from api_schemas.cli.common_options import inject_options
 from api_schemas.cli.edit import edit
-from api_schemas.cli.options import inject_options, read_request
+from api_schemas.cli.options import read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from editor.cli.erase import erase
