@@ -41,7 +41,7 @@ def relative_movements(
     """Measure with transformers how far the published weights move each prompt."""
     after = CLIPTextModel.from_pretrained(folder / "text_encoder")
     found = []
-    for prompt in map(builder.tokenise, prompts):
+    for prompt in map(builder.tokenize, prompts):
         was, now = (last_states(model, prompt.ids, prompt.eos) for model in (before, after))
         found.append(float((now - was).norm() / was.norm()))
     return found
@@ -112,7 +112,7 @@ def test_printed_forecast_has_bars_and_warnings(model_dir: Path, corpus: Path) -
     assert "[red] pizza" in shown
     assert "█" in shown
     assert "warning" in shown
-    assert "left out: 1" in shown
+    assert "too long for this encoder: 1" in shown
 
 
 @pytest.mark.parametrize(
