@@ -10,7 +10,7 @@ from rich.markup import escape
 from api_schemas.attestation import Finding, Verification
 from api_schemas.cli.common_options import JsonOutput
 from api_schemas.cli.main import NOT_PASSED
-from editor.publishing.attestation.keys import DEFAULT_FOLDER, KEY_LIST, read_keys
+from editor.publishing.attestation.keys import DEFAULT_FOLDER, KEY_LIST
 
 Published = Annotated[
     Path,
@@ -45,10 +45,9 @@ def verify(
 
     Exit code: 0 every check passed; 1 a check failed, which is named.
     """
-    from editor.publishing.attestation.verification_case import VerificationCase
-    from editor.publishing.attestation.verify import verify as verified
+    from editor.publishing.attestation.verify import verify_bundle
 
-    found = verified(VerificationCase(folder, read_keys(keys.expanduser()), base, partial))
+    found = verify_bundle(folder, keys.expanduser(), base, partial=partial)
     if json_output:
         typer.echo(found.model_dump_json())
     else:
