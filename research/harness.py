@@ -16,7 +16,8 @@ from editor.checkpoints.safe_paths import weight_files
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
-from editor.generation.sampling import ImageCache, apply_updates, generate_images, load_pipeline, revert_updates
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import ImageCache, apply_updates, generate_images, revert_updates
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.methods.config import Preset

@@ -18,7 +18,7 @@ from editor.bench.outcome import BenchmarkResult, Measurement, at_least, at_most
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Precision, Sampler, native_precision
 from editor.generation.memory_budget import MemoryBudget
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.tracing.corruption import Sample, add_noise, make_samples
 from editor.tracing.encoder_trace import TracedEncoders, trace_text
 from editor.tracing.readouts import ReadOut, TextDistance

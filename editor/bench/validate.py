@@ -22,7 +22,8 @@ from editor.bench.outcome import BenchmarkResult, Bound, at_least, at_most, time
 from editor.checkpoints import open_checkpoint
 from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
-from editor.generation.sampling import ImageCache, generate_images, load_pipeline
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import ImageCache, generate_images
 from editor.io.progress import ProgressCallback, no_progress
 from editor.judging.evaluation import (
     GeneratedImages,

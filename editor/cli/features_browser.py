@@ -17,7 +17,7 @@ from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.sae.embedded import BLOCK_TIMESTEPS, UNET_SAE_FOLDER, unet_sae
 from editor.features.sae.model import read_card
 from editor.generation.config import Image, native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.judging.judge import open_judge
 
 VARIANTS = 2

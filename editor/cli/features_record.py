@@ -93,7 +93,7 @@ def load_generator(model: Path | None) -> Any:
     """Load the embedded model or a pipeline."""
     from editor import emoji
     from editor.features.clip.workspace import open_pipeline
-    from editor.generation.sampling import load_pipeline
+    from editor.generation.pipelines import load_pipeline
 
     return load_pipeline(emoji.WEIGHTS) if model is None else open_pipeline(model, None)
 

@@ -14,48 +14,14 @@ from torch import Tensor
 
 from editor.checkpoints.key_mapping import CANONICAL_PREFIX
 from editor.checkpoints.tensor_update import TensorUpdate
-from editor.errors import CheckpointError
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.denoiser import Conditioning, select_rows
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 
-SUPPORTED_PIPELINE = "StableDiffusionPipeline"
 BATCH_SIZE = 32
 """Images in one batch."""
-
-
-def check_supported_pipeline(model_dir: Path) -> None:
-    """Check that images can be generated with a model.
-
-    Raises:
-        CheckpointError: the model is not a diffusers folder of a supported pipeline.
-    """
-    index = model_dir / "model_index.json"
-    pipeline_class = json.loads(index.read_bytes()).get("_class_name") if index.is_file() else None
-    if pipeline_class != SUPPORTED_PIPELINE:
-        raise CheckpointError(
-            f"Images are generated only with diffusers folders of a {SUPPORTED_PIPELINE}, and {model_dir.name} "
-            + (f"is one of {pipeline_class}." if pipeline_class else "is not a pipeline folder."),
-            field="validation.enabled",
-            remedy=f"Use a {SUPPORTED_PIPELINE} folder of the same model, or turn validation off.",
-        )
-
-
-def load_pipeline(model_dir: Path) -> Any:
-    """Load a ``StableDiffusionPipeline`` in float32, without safety checker and progress bar."""
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        model_dir,
-        use_safetensors=True,
-        torch_dtype=torch.float32,
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def apply_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:

@@ -134,7 +134,8 @@ class EraseJob(Job):
 
     def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
         from editor.generation.config import Sampler, native_precision
-        from editor.generation.sampling import ImageCache, load_pipeline
+        from editor.generation.pipelines import load_pipeline
+        from editor.generation.sampling import ImageCache
         from editor.judging.evaluation import ImagePairGenerator
 
         context, options = self.context, self.context.request.validation

@@ -26,7 +26,7 @@ def check_prerequisites(
 
 def check_validation(options: Validation, model: Path) -> None:
     """Raise EditorError if images of the model cannot be generated, attacked or searched by the requested detectors."""
-    from editor.generation.sampling import check_supported_pipeline
+    from editor.generation.pipelines import check_supported_pipeline
     from editor.judging.attacks import load_attacks
     from editor.judging.detectors import load_detectors
 

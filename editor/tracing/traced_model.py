@@ -15,7 +15,7 @@ from editor.checkpoints.tokenizers import open_tokenizer
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import PromptBuilder, load_profile

@@ -19,7 +19,8 @@ from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE, styled_object_phrases
 from editor.emoji.vocabulary import BACKGROUNDS, OBJECT_NAMES, STYLES
 from editor.generation.config import Image, ImageSpec, Sampler
-from editor.generation.sampling import generate_images, load_pipeline
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import generate_images
 from editor.judging.judge import Judge, open_judge
 from editor.prompts.concepts import Phrase
 

@@ -12,7 +12,8 @@ from PIL import ImageDraw, ImageFont
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.config import Image, ImageSpec
-from editor.generation.sampling import apply_updates, generate_images, load_pipeline
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import apply_updates, generate_images
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from research.emoji.evaluate import SAMPLER

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from editor import emoji
 from editor.emoji.composites import Artwork, Subject
 from editor.features.clip.ip_adapter import ADAPTER_FILE, ADAPTER_FOLDER
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from research.emoji.artwork_embeddings import SUBJECTS, artwork_embeddings
 from research.emoji.random_subjects import random_caption
 from research.emoji.train_unet import SCHEDULE, CaptionEncoder, sample_timesteps

@@ -27,7 +27,7 @@ from editor.features.diffc.model import DiffcConfig
 from editor.features.diffc.training import DiffcTrainingConfig, LabelledMaps, correct_predictions, train_diffc
 from editor.features.linear_probe import class_indices, fit_probe
 from editor.generation.config import native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.io.atomic import write_bytes
 
 Label = Literal["object", "group", "style"]

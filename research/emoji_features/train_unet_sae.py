@@ -22,7 +22,7 @@ from editor.features.sae.concept_metrics import concept_metrics, encode_images
 from editor.features.sae.embedded import BLOCK_TIMESTEPS, UNET_SAE_FOLDER
 from editor.features.sae.metrics import ReconstructionMetrics, mean_morans_i, reconstruction_metrics
 from editor.generation.config import native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.io.atomic import write_bytes
 from research.emoji_features.card_tables import mean_absorption, render_concept_cells, seed_stability
 

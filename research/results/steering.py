@@ -22,7 +22,7 @@ from editor.features.clip.image_grids import ImageStrip, render_strips
 from editor.features.clip.ip_adapter import attach_adapter
 from editor.features.clip.steering import add_scaled, group_embedding
 from editor.generation.config import Image, Sampler, native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.io.atomic import write_bytes
 from editor.judging.judge import Judge, judge_class
 from editor.stats.intervals import estimate_mean

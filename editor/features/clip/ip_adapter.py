@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from editor import emoji
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 
 ADAPTER_FOLDER = emoji.FEATURES / "ip_adapter"
 ADAPTER_FILE = "ip_adapter.safetensors"

@@ -22,7 +22,7 @@ from editor.features.sae import embedded as embedded_sae
 from editor.features.sae.feature_selection import d_prime
 from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.io.digests import file_digest
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
 from editor.prompts.concepts import ConceptKind

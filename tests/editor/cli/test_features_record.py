@@ -20,7 +20,7 @@ from editor.features.activations.noised_source import encode_pixels
 from editor.features.activations.store import pool_maps
 from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.image_folder import crop_square, folder_labels, list_images, read_image
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 
 ASKED = (1, 4)
 """Styles."""

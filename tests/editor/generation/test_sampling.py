@@ -18,7 +18,8 @@ from editor.generation.cpu_optimizations import (
     SplitGEGLU,
     cpu_fast_path,
 )
-from editor.generation.sampling import ImageCache, check_supported_pipeline, generate_images, load_pipeline
+from editor.generation.pipelines import check_supported_pipeline, load_pipeline
+from editor.generation.sampling import ImageCache, generate_images
 
 SPECS = [
     ImageSpec("a fox in the style of noto", 1),

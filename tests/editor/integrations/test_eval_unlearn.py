@@ -12,7 +12,7 @@ import pytest
 
 from api_schemas.errors import UsageError
 from editor import emoji
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.integrations.eval_unlearn import Config, ExpungeTechnique, solve_updates
 from editor.publishing.delta import write_delta
 

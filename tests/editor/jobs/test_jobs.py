@@ -20,7 +20,8 @@ from editor import jobs
 from editor.emoji import WEIGHTS
 from editor.errors import CheckpointError, ConceptError, JudgeError, PublishingError
 from editor.generation.config import ImageSpec, Sampler
-from editor.generation.sampling import generate_images, load_pipeline
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import generate_images
 from editor.io.digests import file_digest
 from editor.jobs.results import TraceResult
 from editor.judging.policies import load_policy, resolve_policy

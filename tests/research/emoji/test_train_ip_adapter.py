@@ -15,7 +15,7 @@ from editor.features.clip.image_conditioned_pipelines import generate_from_embed
 from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.clip.ip_adapter import load_adapted_pipeline
 from editor.generation.config import Sampler, native_precision
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.judging.judge import open_judge
 from research.emoji.artwork_embeddings import SUBJECTS
 from research.emoji.train_ip_adapter import (

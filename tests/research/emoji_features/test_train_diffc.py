@@ -10,7 +10,7 @@ from editor.emoji.labelled_composites import LabelledComposites
 from editor.features.activations.noised_source import encode_pixels
 from editor.features.diffc import class_probability, probabilities
 from editor.features.diffc.embedded import DIFFC_FOLDER, diffc_classifier
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.prompts.concepts import ConceptKind
 from research.emoji_features.train_diffc import CLASSES, HEAD_SITES, render_card
 

@@ -15,7 +15,7 @@ from editor.features.activations.store import pool_maps
 from editor.features.sae import embedded
 from editor.features.sae.metrics import reconstruction_metrics
 from editor.features.sae.model import read_card
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from research.emoji_features import __main__ as steps
 from research.emoji_features import train_unet_sae as shipped
 from research.emoji_features.__main__ import STEPS, load_step

@@ -7,7 +7,8 @@ import pytest
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.config import Sampler, native_precision
-from editor.generation.sampling import ImageCache, load_pipeline
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import ImageCache
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.judge import open_judge
 from editor.methods.default import edit_encoder

@@ -20,7 +20,7 @@ from editor.cli.check_deployment import check_deployment as command
 from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
-from editor.generation.sampling import load_pipeline
+from editor.generation.pipelines import load_pipeline
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.publishing.apply import apply_delta
