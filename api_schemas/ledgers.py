@@ -53,6 +53,7 @@ class SnapshotRemoval(Resource):
     options: EditOptions
     label: str
     since: datetime
+    withhold_name: bool = Field(True, description="Whether published files leave the name out.")
 
 
 class LedgerSnapshot(Resource):

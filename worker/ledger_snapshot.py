@@ -71,17 +71,20 @@ def _current_snapshot(database: Database, claim: Claim) -> RevisionSnapshot:
     with database.read() as session:
         head = ledgers.head(session, claim.tenant, claim.request.model)
         entries = ledgers.active_entries(session, claim.tenant, claim.request.model)
-    active = [_snapshot_removal(entry, claim) for entry in entries if entry.job_id != claim.revokes]
-    revoked = [_snapshot_removal(entry, claim) for entry in entries if entry.job_id == claim.revokes]
+        withheld = ledgers.jobs_withholding_names(session, claim.tenant, claim.request.model)
+    removals = [(entry.job_id, _snapshot_removal(entry, claim, entry.job_id in withheld)) for entry in entries]
+    active = [removal for job_id, removal in removals if job_id != claim.revokes]
+    revoked = [removal for job_id, removal in removals if job_id == claim.revokes]
     return RevisionSnapshot(revision=head.number if head else 0, ledger=LedgerSnapshot(active=active, revoked=revoked))
 
 
-def _snapshot_removal(entry: LedgerEntry, claim: Claim) -> SnapshotRemoval:
+def _snapshot_removal(entry: LedgerEntry, claim: Claim, withhold_name: bool) -> SnapshotRemoval:
     return SnapshotRemoval(
         removal=Removal.model_validate(entry.removal),
         options=EditOptions.model_validate(entry.options),
         label=entry.job_id,
         since=claim.created_at,
+        withhold_name=withhold_name,
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,7 +96,7 @@ class Runner:
         except SoftTimeLimitExceeded:
             self._fail(claim, _time_limit_error(self.settings.hard_limit_seconds, progress.phase))
         except Exception as error:
-            log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
+            _log_crash(claim, error)
             self._retry(claim, error, progress.phase)
 
     def _run_phases(self, claim: Claim, progress: ProgressReporter) -> RunResult:
@@ -172,6 +173,15 @@ class Runner:
         """Delete the work folder if this worker ended the job."""
         if ours:
             shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
+
+
+def _log_crash(claim: Claim, error: Exception) -> None:
+    """Log the traceback. Without the error's message if names are withheld: it may quote a prompt."""
+    if claim.request.withhold_names:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("%s: attempt %d crashed with %s\n%s", claim.job_id, claim.attempt, type(error).__name__, frames)
+    else:
+        log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
 
 
 def _refused_error(error: EditorError | StoreError, phase: str | None) -> JobError:

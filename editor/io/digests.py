@@ -14,6 +14,11 @@ def sha256_hex(content: bytes | str) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
+def salted_digest(salt: str, text: str) -> str:
+    """Return the digest of a salt (hexadecimal) and text. Without the salt, the text cannot be confirmed by guessing."""
+    return sha256_hex(bytes.fromhex(salt) + text.encode())
+
+
 def stream_digest(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
     """Return the digest of the concatenated chunks."""
     total = hashlib.sha256()

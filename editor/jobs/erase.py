@@ -1,14 +1,11 @@
 """An erasure from end to end: trace, edit, validate, publish."""
 
-import secrets
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import RootModel
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
@@ -30,8 +27,6 @@ from editor.publishing.filenames import DELTA
 if TYPE_CHECKING:
     from editor.judging.evaluation import ImagePairGenerator
     from editor.judging.judge import Judge
-
-Salt = RootModel[str]
 
 
 @dataclass(frozen=True)
@@ -154,7 +149,7 @@ class EraseJob(Job):
             job_id=context.job_id,
             created_at=context.now,
             signer=open_signer(context.signing_dir, context.now),
-            salt=self.phases.run("salt", Salt, lambda: Salt(secrets.token_hex(32))).root,
+            salt=self.salt,
             full_weights=not context.delta_only,
         )
 

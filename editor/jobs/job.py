@@ -1,7 +1,10 @@
 """What every kind of job shares."""
 
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
+
+from pydantic import RootModel
 
 from api_schemas.report import AuditReport
 from editor.jobs.context import JobContext
@@ -9,6 +12,8 @@ from editor.jobs.model import Model, open_model
 from editor.jobs.phase_store import PhaseStore
 from editor.publishing.export import read_report
 from editor.publishing.filenames import REPORT
+
+Salt = RootModel[str]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Job:
     def model(self) -> Model:
         """The base model."""
         return open_model(self.context.model_dir)
+
+    @property
+    def salt(self) -> str:
+        """256 random bits, hexadecimal, which hide the names that the job withholds. The same in every attempt."""
+        return self.phases.run("salt", Salt, lambda: Salt(secrets.token_hex(32))).root
 
     def is_finished(self, phase: str) -> bool:
         """Whether the result of a phase is stored. The publish phase's result is the report in the bundle."""

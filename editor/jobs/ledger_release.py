@@ -1,9 +1,11 @@
 """Publish a ledger's weights after a change that no request made: a revocation or a rebase."""
 
+import secrets
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +19,7 @@ from editor.ledger.store import LedgerFolder
 from editor.methods.default import TensorEdit
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.attestation.statements import OFFLINE_JOB_ID
-from editor.publishing.bundle import Signing, publish
+from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.export import deliver
 from editor.publishing.filenames import DELTA
 from editor.publishing.limitations import known_limits, list_untested
@@ -83,22 +85,37 @@ class Release:
         self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry], staged: Path
     ) -> AuditReport:
         """Write the bundle of a ledger. The attestation names the ledger, because no single request made the weights."""
-        digests = weights_digests(self.checkpoint)
-        solves = [anonymize(edit.record) for edit in edits]
+        salt = secrets.token_hex(32)
         report = ledger_report(
-            self.model, self.checkpoint, digests, ledger, solves, taken_back, job_id=OFFLINE_JOB_ID, created_at=self.now
+            self.model,
+            self.checkpoint,
+            weights_digests(self.checkpoint),
+            ledger,
+            [anonymize(edit.record) for edit in edits],
+            taken_back,
+            salt=salt,
+            job_id=OFFLINE_JOB_ID,
+            created_at=self.now,
         )
-        updates, signing = (
-            [edit.update for edit in edits],
-            Signing(self.signer, ledger.attestation_parameters(taken_back)),
-        )
-        return publish(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
+        updates, write = [edit.update for edit in edits], ledger_publisher(taken_back, salt)
+        signing = Signing(self.signer, ledger.attestation_parameters(taken_back, salt))
+        return write(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
 
 def anonymize(record: SolveRecord) -> SolveRecord:
     """Return a solve record without the fields that name removals or prompts."""
     hidden: dict[str, list[object]] = {"feasibility": [], "foreseen": []}
     return record.model_copy(update=hidden)
+
+
+def withholds_any(taken_back: Sequence[LedgerEntry]) -> bool:
+    """Whether the name of a revoked removal is withheld."""
+    return any(entry.withhold_name for entry in taken_back)
+
+
+def ledger_publisher(taken_back: Sequence[LedgerEntry], salt: str) -> Callable[..., AuditReport]:
+    """Return the function that writes a ledger's bundle: redacted, if the name of a revoked removal is withheld."""
+    return partial(publish_redacted, salt=salt) if withholds_any(taken_back) else publish
 
 
 def ledger_report(
@@ -109,10 +126,14 @@ def ledger_report(
     solves: Sequence[SolveRecord],
     taken_back: Sequence[LedgerEntry],
     *,
+    salt: str,
     job_id: str,
     created_at: datetime,
 ) -> AuditReport:
-    """Return the report on a ledger's weights, without its list of files. It names revoked removals, but no active ones."""
+    """Return the report on a ledger's weights, without its list of files. It names revoked removals, but no active ones.
+
+    Publish it with :func:`ledger_publisher`, which redacts it if the name of a revoked removal is withheld.
+    """
     return AuditReport(
         job_id=job_id,
         created_at=created_at,
@@ -120,7 +141,7 @@ def ledger_report(
         removals=[],
         solves=list(solves),
         traces=[],
-        ledger=ledger.to_record(taken_back),
+        ledger=ledger.to_record(taken_back, None if withholds_any(taken_back) else salt),
         validation=None,
         verdict=None,
         limits=known_limits([], checkpoint.unedited_encoders),

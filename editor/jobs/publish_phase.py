@@ -10,6 +10,7 @@ from typing import Any
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport, CollateralRecord, TraceRecord
 from editor.checkpoints.tensor_update import TensorUpdate
+from editor.io.digests import salted_digest
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult, ValidationResult
 from editor.publishing.attestation.keys import Signer
@@ -18,7 +19,6 @@ from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.forecast_calibration import calibrate, forecast_drops
 from editor.publishing.limitations import known_limits, list_untested
 from editor.publishing.provenance import model_record, software_versions
-from editor.publishing.redaction import salted_digest
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def draft_report(
     to: Destination,
 ) -> AuditReport:
     """Return the report without its list of files."""
+    salt = None if request.withhold_names else to.salt  # a report that withholds names is redacted as a whole
     return AuditReport(
         job_id=to.job_id,
         created_at=to.created_at,
@@ -83,7 +84,7 @@ def draft_report(
         canaries=make_canaries(model.checkpoint, edit.removals, updates, edit.layers),
         collateral=calibrate_forecast(model, edit, updates, validation),
         traces=list(traces),
-        ledger=edit.ledger.to_record() if edit.ledger and not validation.refusal else None,
+        ledger=edit.ledger.to_record(salt=salt) if edit.ledger and not validation.refusal else None,
         validation=validation.validation,
         verdict=validation.verdict,
         attacks=validation.attacks,

@@ -12,13 +12,13 @@ from editor.jobs import artifacts
 from editor.jobs.context import JobContext
 from editor.jobs.edit_phase import pack_factors
 from editor.jobs.job import Job
-from editor.jobs.ledger_release import anonymize, ledger_report
+from editor.jobs.ledger_release import anonymize, ledger_publisher, ledger_report
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.publishing.attestation.keys import open_signer
-from editor.publishing.bundle import Signing, publish, publish_report
+from editor.publishing.bundle import Signing
 
 PHASES: tuple[str, ...] = ("edit", "publish")
 
@@ -45,7 +45,7 @@ class RevocationJob(Job):
         return self.phases.run("edit", EditResult, self._run_edit)
 
     def publish(self) -> AuditReport:
-        """Write the bundle and return its report, which names the revoked removals."""
+        """Write the bundle and return its report, which names the revoked removals, unless their names are withheld."""
         return self.published_report() if self.is_finished("publish") else self._run_publish()
 
     def _run_edit(self) -> EditResult:
@@ -62,15 +62,14 @@ class RevocationJob(Job):
             self.ledger,
             edit.solves,
             self.ledger.revoked,
+            salt=self.salt,
             job_id=context.job_id,
             created_at=context.now,
         )
-        signing = Signing(
-            open_signer(context.signing_dir, context.now), self.ledger.attestation_parameters(self.ledger.revoked)
-        )
-        if not edit.solves:
-            return publish_report(report, [], context.out, signing)
-        return publish(report, edit.updates(self.model.checkpoint), self.model.path, [], context.out, signing=signing)
+        signer = open_signer(context.signing_dir, context.now)
+        signing = Signing(signer, self.ledger.attestation_parameters(self.ledger.revoked, self.salt))
+        write = ledger_publisher(self.ledger.revoked, self.salt)
+        return write(report, edit.updates(self.model.checkpoint), self.model.path, [], context.out, signing=signing)
 
 
 def run_edit(model: Model, folder: LedgerFolder, ledger: Ledger) -> EditResult:

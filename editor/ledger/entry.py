@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
 
@@ -25,6 +26,11 @@ class LedgerEntry(BaseModel):
     )
     since: datetime | None = Field(None, description="When the removal was added. Does not affect the weights.")
     until: datetime | None = Field(None, description="When the removal was revoked.")
+    withhold_name: bool = Field(
+        True,
+        description="Whether published files leave the name out. Does not affect the weights. Ledgers of earlier versions do "
+        "not say, so their names are withheld.",
+    )
 
     @cached_property
     def digest(self) -> str:
@@ -44,8 +50,25 @@ class LedgerEntry(BaseModel):
         return is_prefix or reference == self.label or reference.casefold() == self.removal.concept.casefold()
 
 
+def merge_entries(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
+    """Return the first entry of each digest, with its name withheld if any entry of that digest withholds it."""
+    merged: dict[str, LedgerEntry] = {}
+    for entry in entries:
+        first = merged.setdefault(entry.digest, entry)
+        if entry.withhold_name and not first.withhold_name:
+            merged[entry.digest] = first.model_copy(update={"withhold_name": True})
+    return merged
+
+
 def entries_from_request(request: EditRequest, label: str = "", since: datetime | None = None) -> list[LedgerEntry]:
     """Return an entry for each removal of a request."""
     return [
-        LedgerEntry(removal=removal, options=request.options, label=label, since=since) for removal in request.removals
+        LedgerEntry(
+            removal=removal,
+            options=request.options,
+            label=label,
+            since=since,
+            withhold_name=request.withhold_names,
+        )
+        for removal in request.removals
     ]

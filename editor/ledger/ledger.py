@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api_schemas.edits import EditOptions
 from api_schemas.report import LedgerRecord
 from editor.errors import LedgerError
-from editor.ledger.entry import LedgerEntry
+from editor.io.digests import salted_digest
+from editor.ledger.entry import LedgerEntry, merge_entries
 from editor.methods.config import MethodConfig
 
 
@@ -35,14 +36,26 @@ class Ledger(BaseModel):
         """Digest of the base model and the active set: equal digests mean byte-identical weights."""
         return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
 
-    def attestation_parameters(self, taken_back: Iterable[LedgerEntry]) -> dict[str, Any]:
-        """Return the parameters to attest when no single request produced the weights: this ledger and what it released."""
-        return {"ledger": self.digest, "takenBack": [entry.digest for entry in taken_back]}
+    @property
+    def withholds_names(self) -> bool:
+        """Whether the name of an active removal is withheld. The digest covers it, so it must not be published unsalted."""
+        return any(entry.withhold_name for entry in self.active)
 
-    def to_record(self, taken_back: Iterable[LedgerEntry] = ()) -> LedgerRecord:
-        """Return the record for a report, which must not name the removals of other requests."""
+    def attestation_parameters(self, taken_back: Iterable[LedgerEntry], salt: str) -> dict[str, Any]:
+        """Return the parameters to attest when no single request produced the weights: this ledger and what it released."""
+        released = [salted_digest(salt, e.digest) if e.withhold_name else e.digest for e in taken_back]
+        return {"ledger": self.to_record(salt=salt).digest, "takenBack": released}
+
+    def to_record(self, taken_back: Iterable[LedgerEntry] = (), salt: str | None = None) -> LedgerRecord:
+        """Return the record for a report, which must not name the removals of other requests.
+
+        Args:
+            taken_back: the revoked removals, which are named.
+            salt: salts the digest if it covers a withheld name. None: the report is redacted later, or not published.
+        """
         concepts = [entry.removal.concept for entry in taken_back]
-        return LedgerRecord(digest=self.digest, active=len(self.active), taken_back=concepts)
+        digest = salted_digest(salt, self.digest) if salt and self.withholds_names else self.digest
+        return LedgerRecord(digest=digest, active=len(self.active), taken_back=concepts)
 
     @property
     def method(self) -> MethodConfig:
@@ -59,7 +72,7 @@ class Ledger(BaseModel):
         Raises:
             LedgerError: the options of an entry do not allow removals to be summed.
         """
-        new = {entry.digest: entry for entry in entries}
+        new = merge_entries(entries)
         for entry in new.values():
             check_additive(entry.options)
         if len({entry.options.aim for entry in (*self.active, *new.values())}) > 1:
@@ -68,9 +81,9 @@ class Ledger(BaseModel):
                 field="options.aim",
                 remedy="Use the aim of the active removals.",
             )
-        fresh = tuple(entry for digest, entry in new.items() if digest not in self.by_digest)
         revoked = tuple(entry for entry in self.revoked if entry.digest not in new)
-        return Ledger(base=self.base, active=self.active + fresh, revoked=revoked)
+        active = merge_entries([*self.active, *new.values()])
+        return Ledger(base=self.base, active=tuple(active.values()), revoked=revoked)
 
     def revoke(self, names: Iterable[str], until: datetime | None = None) -> "Ledger":
         """Return the ledger without some removals, each named by digest, prefix of the digest, label or concept.

@@ -6,6 +6,7 @@ from pathlib import Path
 from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from editor.checkpoints import open_checkpoint
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder
+from editor.ledger.entry import merge_entries
 from editor.ledger.store import encoder_digests
 
 
@@ -15,14 +16,14 @@ def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     A removal that several edits requested is written once.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    active = {entry.digest: entry for entry in reversed(ledger_entries(held.active))}
-    revoked = {entry.digest: entry for entry in ledger_entries(held.revoked) if entry.digest not in active}
+    active = merge_entries(ledger_entries(held.active))
+    revoked = merge_entries(entry for entry in ledger_entries(held.revoked) if entry.digest not in active)
     base = encoder_digests(open_checkpoint(model_dir))
-    ledger = Ledger(base=base, active=tuple(reversed(active.values())), revoked=tuple(revoked.values()))
+    ledger = Ledger(base=base, active=tuple(active.values()), revoked=tuple(revoked.values()))
     LedgerFolder(folder).write(ledger)
     return folder
 
 
 def ledger_entries(removals: Iterable[SnapshotRemoval]) -> list[LedgerEntry]:
     """Convert removals to ledger entries."""
-    return [LedgerEntry(removal=one.removal, options=one.options, label=one.label, since=one.since) for one in removals]
+    return [LedgerEntry(**dict(one)) for one in removals]

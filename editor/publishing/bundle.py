@@ -74,7 +74,7 @@ def publish(
 
     Args:
         report: complete except for ``artifacts``, ``lora_note``, ``signed_by`` and ``tensors``.
-        updates: the tensor updates.
+        updates: the tensor updates; without any, only the report is written.
         model: the base model: its folder, or its single file.
         figures: sample sheets, named ``samples…``. Charts of the report's numbers are added to them.
         out_dir: created if it does not exist; other files in it are left alone.
@@ -84,7 +84,7 @@ def publish(
     Raises:
         PublishingError: a base file differs from the one in ``report.model.files`` or from the one that was edited.
     """
-    if report.refused:
+    if report.refused or not updates:
         return publish_report(report, figures, out_dir, signing)
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
     overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}

@@ -6,19 +6,21 @@ changed.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from api_schemas.attacks import Budget
+from api_schemas.attacks import AttackRecord, Attempt, Budget
 from api_schemas.base import ReportModel
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import Place
 from api_schemas.judging import JudgeRecord, SamplerRecord
 from api_schemas.report import ArtifactRecord, AuditReport, LedgerRecord, ModelRecord, RemovalRecord, TensorRecord
-from editor.io.digests import sha256_hex
+from editor.io.digests import salted_digest
 
 UNREDACTED_TYPES: tuple[type[BaseModel], ...] = (
     ModelRecord,
@@ -50,19 +52,69 @@ class Redactor:
     """Replaces names with placeholders."""
 
     placeholders: Mapping[str, str]
-    """Name in lower case -> placeholder."""
+    """Name -> placeholder."""
 
     def redact(self, text: str) -> str:
-        """Replace every name that occurs as whole words, in upper or lower case."""
-        if not self.placeholders:
+        """Replace every name that occurs as whole words, whatever its case, accents, and separators of words."""
+        if not self.by_letters:
             return text
-        return self.pattern.sub(lambda match: self.placeholders[match[0].casefold()], text)
+        folded, origins = fold(text)
+        pieces, end = [], 0
+        for match in self.pattern.finditer(folded):
+            pieces += [text[end : origins[match.start()]], self.by_letters[join_words(match[0])]]
+            end = max(origins[match.end()], origins[match.end() - 1] + 1)
+        return "".join(pieces) + text[end:]
 
-    @property
+    @cached_property
+    def by_letters(self) -> dict[str, str]:
+        """The placeholder of each folded name, without separators. The first of two equal names counts."""
+        found: dict[str, str] = {}
+        for name, placeholder in self.placeholders.items():
+            found.setdefault(join_words(fold(name)[0]), placeholder)
+        return {letters: placeholder for letters, placeholder in found.items() if letters}
+
+    @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Matches every name. Longer names come first, because they may contain shorter ones."""
-        ordered = sorted(self.placeholders, key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, ordered))})(?!\w)", re.IGNORECASE)
+        """Matches every folded name. Longer names come first, because they may contain shorter ones."""
+        ordered = sorted({fold(name)[0] for name in self.placeholders}, key=len, reverse=True)
+        return re.compile("|".join(name_pattern(name) for name in ordered if join_words(name)))
+
+
+SEPARATORS = r"[\s\-_\u2010-\u2015]"
+
+
+def fold(text: str) -> tuple[str, list[int]]:
+    """Fold case and compatibility forms, and drop accents and invisible characters: ``"Weiß"`` -> ``"weiss"``.
+
+    Returns:
+        The folded text, and for each of its characters and its end the position in ``text``.
+    """
+    letters = [
+        (letter, position)
+        for position, original in enumerate(text)
+        for part in unicodedata.normalize("NFKD", original)
+        for letter in unicodedata.normalize("NFKD", part.casefold())
+        if unicodedata.category(letter) not in {"Mn", "Me", "Cf"}
+    ]
+    return "".join(letter for letter, _ in letters), [*(position for _, position in letters), len(text)]
+
+
+def join_words(folded: str) -> str:
+    """Remove the separators of words: ``"hot dog"`` -> ``"hotdog"``."""
+    return re.sub(SEPARATORS, "", folded)
+
+
+def name_pattern(folded: str) -> str:
+    """Return a pattern of a name with any separators, as whole words. Scripts without spaces have no word boundaries."""
+    words = [re.escape(word) for word in re.split(f"{SEPARATORS}+", folded) if word]
+    first, last = words[0][0], words[-1][-1]
+    before = r"(?<!\w)" if has_word_boundaries(first) else ""
+    return before + f"{SEPARATORS}*".join(words) + (r"(?!\w)" if has_word_boundaries(last) else "")
+
+
+def has_word_boundaries(letter: str) -> bool:
+    """Whether words in the script of a letter are delimited: scripts with case, and digits."""
+    return unicodedata.category(letter) in {"Ll", "Lu", "Nd"}
 
 
 def redact_report(report: AuditReport, salt: str) -> AuditReport:
@@ -73,12 +125,19 @@ def redact_report(report: AuditReport, salt: str) -> AuditReport:
         for public, removal in zip(redacted.removals, report.removals, strict=True)
     ]
     ledger = redact_ledger(report.ledger, salt) if report.ledger else None
-    return redacted.model_copy(update={"removals": removals, "canaries": [], "ledger": ledger})
+    attacks = [redact_attempts(record) for record in redacted.attacks]
+    return redacted.model_copy(update={"removals": removals, "canaries": [], "ledger": ledger, "attacks": attacks})
 
 
-def salted_digest(salt: str, name: str) -> str:
-    """Return the SHA-256 of salt and name. Without the salt, a name cannot be confirmed by guessing."""
-    return sha256_hex(bytes.fromhex(salt) + name.encode())
+def redact_attempts(record: AttackRecord) -> AttackRecord:
+    """Number the attempts of an attack: their prompts are misspelled or fragmented names, which no list of names covers."""
+
+    def numbered(number: int, attempt: Attempt) -> Attempt:
+        return attempt.model_copy(update={"what": f"[attempt {number}]"})
+
+    attempts = [numbered(number, attempt) for number, attempt in enumerate(record.attempts, 1)]
+    strongest = attempts[record.attempts.index(record.strongest)] if record.strongest in record.attempts else None
+    return record.model_copy(update={"attempts": attempts, "strongest": strongest})
 
 
 def redact_ledger(record: LedgerRecord, salt: str) -> LedgerRecord:
@@ -93,11 +152,11 @@ def make_redactor(report: AuditReport) -> Redactor:
     for number, removal in enumerate(report.removals, 1):
         for index, name in enumerate(removal_names(removal), 1):
             placeholder = f"[concept {number}]" if index == 1 else f"[concept {number}, name {index}]"
-            placeholders.setdefault(name.casefold(), placeholder)
+            placeholders.setdefault(name, placeholder)
         if removal.destination_source == "replacement":
-            placeholders.setdefault(removal.destination.casefold(), f"[replacement {number}]")
+            placeholders.setdefault(removal.destination, f"[replacement {number}]")
     for number, name in enumerate(report.ledger.taken_back if report.ledger else [], 1):
-        placeholders.setdefault(name.casefold(), f"[taken back {number}]")
+        placeholders.setdefault(name, f"[taken back {number}]")
     return Redactor(placeholders)
 
 

@@ -56,6 +56,13 @@ def active_entries(session: Session, tenant: str, model: str, number: int | None
     return session.scalars(query.order_by(LedgerEntry.since, LedgerEntry.job_id, LedgerEntry.position)).all()
 
 
+def jobs_withholding_names(session: Session, tenant: str, model: str) -> set[str]:
+    """Return the ids of the jobs that added removals to a ledger and withhold their names."""
+    added = select(LedgerEntry.job_id).where(LedgerEntry.tenant == tenant, LedgerEntry.model == model)
+    withholds = Job.request["withhold_names"].as_boolean()
+    return set(session.scalars(select(Job.id).where(Job.id.in_(added), withholds)))
+
+
 def revision_of_job(session: Session, job_id: str) -> Revision | None:
     """Return the revision that a job added, or None."""
     return session.scalar(select(Revision).where(Revision.job_id == job_id))

@@ -57,7 +57,7 @@ def run_phase(phase: str, context: JobContext) -> None:
     if wishes.get("refuse") == phase:
         raise ConceptError("the concept is out of reach.", field="removals[0].concept", remedy="Try another.")
     if wishes.get("crash") == phase:
-        raise RuntimeError("a bug")
+        raise RuntimeError(f"a bug in the removal of {context.request.removals[0].concept}")
     with (context.workdir / "runs").open("a") as runs:
         runs.write(f"{phase}\n")
     seconds = float(wishes.get("slow", "0")) if wishes.get("slow_in", phase) == phase else 0.0

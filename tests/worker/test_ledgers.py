@@ -2,15 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from api_schemas.edits import EditRequest, Removal
-from service.store import ledgers
+from api_schemas.ledgers import LedgerSnapshot
+from service.store import claims, ledgers
 from service.store.database import Database
 from service.store.jobs import NewJob, create
 from service.store.orm import Job
+from tests.fakes import editor as fake_editor
 from tests.fakes.clock import FakeClock
+from worker import ledger_snapshot
+from worker.job_protocol import JobModule
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
@@ -26,8 +32,16 @@ def settings(settings: WorkerSettings) -> WorkerSettings:
 def submit_ledger_job(database: Database, clock: FakeClock) -> Ask:
     """Queue a removal that joins the ledger, or the revocation of one."""
 
-    def submit_ledger_job(concept: str, tenant: str = "one", revokes: str | None = None, **metadata: str) -> str:
-        request = EditRequest(model="tiny", removals=[Removal(concept=concept)], ledger=True, metadata=metadata)
+    def submit_ledger_job(
+        concept: str, tenant: str = "one", revokes: str | None = None, *, withhold: bool = False, **metadata: str
+    ) -> str:
+        request = EditRequest(
+            model="tiny",
+            removals=[Removal(concept=concept)],
+            ledger=True,
+            withhold_names=withhold,
+            metadata=metadata,
+        )
         clock.advance(1)
         with database.write() as session:
             kind = "revocation" if revokes else "removal"
@@ -73,6 +87,23 @@ def test_shared_removal_stays_until_both_edits_are_revoked(
     found = head(database)
     assert found is not None
     assert found[:2] == (4, 0)
+
+
+def test_snapshot_of_the_ledger_says_which_names_are_withheld(
+    runner: Runner, database: Database, submit_ledger_job: Ask, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    runner.run(submit_ledger_job("owl"))
+    runner.run(first := submit_ledger_job("fox", withhold=True))
+    job_id = submit_ledger_job("fox", revokes=first, withhold=True)
+    with database.write() as session:
+        claim = claims.claim(session, job_id, owner="me", lease=settings.lease, now=runner.clock())
+    assert claim is not None
+    model = settings.registry().get("tiny").folder
+    folder = ledger_snapshot.prepare_ledger(database, claim, cast(JobModule, fake_editor), model, tmp_path / "work")
+    assert folder is not None
+    handed = LedgerSnapshot.model_validate_json((folder / "ledger.json").read_bytes())
+    assert [(one.removal.concept, one.withhold_name) for one in handed.active] == [("owl", False)]
+    assert [(one.removal.concept, one.withhold_name) for one in handed.revoked] == [("fox", True)]
 
 
 def test_unpublished_edit_is_not_added_to_the_ledger(

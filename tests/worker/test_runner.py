@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from api_schemas.edits import EditRequest, Removal
 from service.store import claims, jobs
 from service.store import events as history
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
 from service.store.errors import StoreUnavailable
+from service.store.jobs import NewJob
 from service.store.orm import Job
 from tests.fakes import editor
 from tests.fakes.clock import FakeClock
@@ -136,6 +138,20 @@ def test_crash_is_retried_and_then_reported(
     assert (job.error["code"], job.error["retryable"], job.error["phase"]) == ("internal_error", True, "validate")
     assert "a bug" not in job.error["message"]
     assert not settings.workdir(job_id).exists()
+
+
+def test_crash_of_a_job_that_withholds_names_is_logged_without_its_message(
+    runner: Runner, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = EditRequest(
+        model="tiny", removals=[Removal(concept="quillwort")], metadata={"crash": "edit"}, withhold_names=True
+    )
+    with database.write() as session:
+        job_id = jobs.create(session, NewJob(request, "key"), now=runner.clock()).id
+    runner.run(job_id)
+    assert "RuntimeError" in caplog.text
+    assert "run_phase" in caplog.text
+    assert "quillwort" not in caplog.text
 
 
 def test_import_error_is_reported_as_a_crash(runner: Runner, submit: Submit, read: Read) -> None:

@@ -9,7 +9,7 @@ from api_schemas.attestation import Finding
 from api_schemas.report import AuditReport, Check, Verdict
 from editor.checkpoints.safetensors_header import read_layout
 from editor.errors import EditorError
-from editor.io.digests import file_digest, stream_digest
+from editor.io.digests import file_digest, salted_digest, stream_digest
 from editor.judging.gates import combine_verdicts, recompute_measure, recompute_outcomes
 from editor.publishing.apply import Patch, plan_patches
 from editor.publishing.attestation.statements import policy_digest
@@ -17,7 +17,7 @@ from editor.publishing.attestation.verification_case import VerificationCase, ok
 from editor.publishing.delta import DeltaHeader, delta_key, open_delta
 from editor.publishing.filenames import DELTA, PRIVATE_REPORT, REPORT
 from editor.publishing.overlay import read_chunks, segments_digest
-from editor.publishing.redaction import PrivateReport, salted_digest
+from editor.publishing.redaction import PrivateReport
 
 
 def check_contents(case: VerificationCase) -> Iterator[Finding]:

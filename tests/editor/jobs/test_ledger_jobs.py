@@ -23,7 +23,10 @@ FOX, PIZZA = Removal(concept="fox", replacement="dog face"), Removal(concept="pi
 
 
 def snapshot_removals(*removals: Removal, label: str = "edit_1") -> list[SnapshotRemoval]:
-    return [SnapshotRemoval(removal=one, options=EditOptions(), label=label, since=NOW) for one in removals]
+    return [
+        SnapshotRemoval(removal=one, options=EditOptions(), label=label, since=NOW, withhold_name=False)
+        for one in removals
+    ]
 
 
 def context(

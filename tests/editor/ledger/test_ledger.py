@@ -32,7 +32,8 @@ def folder(tmp_path: Path) -> LedgerFolder:
 def entry(concept: str, **more: object) -> LedgerEntry:
     replacements = [name for name in OBJECT_NAMES if name != concept]
     return LedgerEntry(
-        removal=Removal(concept=concept, replacement=replacements[len(concept) % len(replacements)], **more)
+        removal=Removal(concept=concept, replacement=replacements[len(concept) % len(replacements)], **more),
+        withhold_name=False,
     )  # type: ignore[arg-type]
 
 
@@ -108,9 +109,20 @@ def test_other_removals_stay_after_a_revocation(folder: LedgerFolder, checkpoint
     assert removed > 0.5
 
 
+def test_name_is_withheld_if_any_request_for_the_removal_withholds_it(
+    folder: LedgerFolder, checkpoint: Checkpoint
+) -> None:
+    ledger = folder.read_for(checkpoint).add([entry("fox")])
+    again = ledger.add([entry("fox").model_copy(update={"withhold_name": True})])
+    assert (ledger.withholds_names, again.withholds_names) == (False, True)
+    assert again.digest == ledger.digest
+    stored = again.model_dump_json().replace(',"withhold_name":true', "")
+    assert Ledger.model_validate_json(stored).withholds_names, "earlier versions did not store it"
+
+
 def test_adding_a_removal_twice_changes_nothing(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     ledger = folder.read_for(checkpoint).add([entry("fox")])
-    again = ledger.add([LedgerEntry(removal=entry("fox").removal, label="another ticket")])
+    again = ledger.add([entry("fox").model_copy(update={"label": "another ticket"})])
     assert again == ledger
 
 

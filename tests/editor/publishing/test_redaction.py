@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from api_schemas.attacks import AttackRecord, Attempt, Budget
 from api_schemas.report import (
     AuditReport,
     CanaryRecord,
@@ -18,13 +21,14 @@ from api_schemas.report import (
     NameRecord,
 )
 from editor.checkpoints.tensor_update import TensorUpdate
+from editor.io.digests import salted_digest
 from editor.io.plotting import ImagePair, sample_sheet
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
 from editor.publishing.bundle import Signing, publish_redacted
 from editor.publishing.export import deliver, list_artifacts
-from editor.publishing.redaction import PrivateReport, Redactor, make_redactor, redact_report, salted_digest
+from editor.publishing.redaction import PrivateReport, Redactor, fold, join_words, make_redactor, redact_report
 
 NAMES = ("Quillwort Marjoram", "The Moth Collector", "moth collectors", "Eglantine Sorrel", "quillwort-marjoram")
 SALT = "5a" * 32
@@ -180,6 +184,60 @@ def test_names_are_redacted_as_whole_words_but_not_in_file_names(report: AuditRe
     assert public.model == report.model
     assert public.solves[0].tensor == report.solves[0].tensor
     assert AuditReport.model_validate_json(public.model_dump_json()) == public
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Anton Weiß", "by ANTON WEISS"),
+        ("Anton Weiß", "by Anton Weiß"),
+        ("İpek Ören", "by İPEK ÖREN"),
+        ("İpek Ören", "by I\u0307pek O\u0308ren"),
+        ("José Núñez", "by Jose Nunez"),
+        ("hot dog", "by hot_dog"),
+        ("hot dog", "by HotDog"),
+        ("hot dog", "by hot\u2011 dog"),
+        ("hot dog", "by h\u200bot dog"),
+        ("ΟΔΥΣΣΕΥΣ", "by Οδυσσευς"),
+        ("fox", "by \uff46ox"),
+        ("狐", "by一只狐狸"),
+        ("가", "by 각"),
+        ("राम", "by राम"),
+    ],
+)
+def test_names_are_redacted_in_every_case_accent_and_separator(name: str, text: str) -> None:
+    public = Redactor({name: "#"}).redact(text)
+    assert public.removesuffix("狸").removesuffix("一只#") in {"by #", "by"}
+
+
+@given(name=st.text(min_size=1), before=st.text(), after=st.text())
+def test_redaction_keeps_the_text_around_a_name(name: str, before: str, after: str) -> None:
+    public = Redactor({name: "#"}).redact(f"{before} {name.upper()} {after}")
+    assert name not in public or not join_words(fold(name)[0]) or fold(name)[0] in fold(f"{before}#{after}")[0]
+    assert Redactor({name: "#"}).redact("~") == "~" or fold(name)[0].strip() == "~"
+
+
+def test_attempts_of_attacks_are_numbered_because_they_are_misspelled_names(report: AuditReport) -> None:
+    attempt = Attempt(what="a picture of q uillwort", seed=1, found=True, score=0.5)
+    attempts = [attempt.model_copy(update={"found": False}), attempt]
+    record = AttackRecord(
+        name="names",
+        removal=0,
+        access="prompts",
+        source="",
+        seed=1,
+        budget=Budget(unit="names", allowed=2, spent=2, published=None),
+        tried=2,
+        rate=None,
+        rate_before=None,
+        strongest=attempt,
+        attempts=attempts,
+        tells="",
+    )
+    public = redact_report(report.model_copy(update={"attacks": [record]}), SALT)
+    assert [one.what for one in public.attacks[0].attempts] == ["[attempt 1]", "[attempt 2]"]
+    assert public.attacks[0].strongest == public.attacks[0].attempts[1]
+    assert "uillwort" not in public.model_dump_json()
 
 
 def test_enumerated_fields_are_not_redacted(report: AuditReport) -> None:
