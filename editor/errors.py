@@ -77,6 +77,12 @@ class DetectorError(EditorError):
     code = "detector_unusable"
 
 
+class DeviceError(EditorError):
+    """The device can't compute as requested."""
+
+    code = "device_unusable"
+
+
 class SolveError(EditorError):
     """The closed-form edit has no reliable solution."""
 

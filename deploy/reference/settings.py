@@ -29,16 +29,24 @@ OTHERS = {
     "EXPUNGE_API_KEY": "`expunge edit`: the API key itself, before `EXPUNGE_API_KEY_FILE`.",
     "EXPUNGE_API_KEY_FILE": "`expunge edit`: a file with the API key.",
     "EXPUNGE_CACHE": "`expunge erase`: where images of unedited models are cached.",
+    "EXPUNGE_COMPILE": "Whether the denoiser is compiled with `torch.compile`: slow to start, faster over hundreds of images.",
+    "EXPUNGE_DEVICE": "The device that models run on: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Default: the fastest.",
     "EXPUNGE_FAULTS": "Tests only: a socket that decides at each failpoint whether the process stops there.",
     "EXPUNGE_JUDGE": "The folder of the judge: a CLIP or SigLIP of transformers with its tokenizer. Empty: the embedded judge, "
     "which recognizes emoji only.",
+    "EXPUNGE_MEMORY": "Ceiling for the memory of activations, such as `8GB`. Default: what the device has.",
+    "EXPUNGE_OFFLOAD": "Which weights wait in the CPU's memory: `none`, `model` (all but the running component) or "
+    "`sequential` (all but the running module).",
     "EXPUNGE_PEERS_PYTHON": "`expunge bench sae`: a Python interpreter with other SAE packages; `make peers` creates one.",
     "EXPUNGE_POLICIES": "A folder of policies (TOML or JSON) in addition to the built-in ones.",
+    "EXPUNGE_PRECISION": "The precision of matrix products: `auto`, `float32`, `bfloat16` or `float16`. Default: bfloat16 "
+    "where the device multiplies it natively; else float32 on a CPU and float16 on a GPU.",
     "EXPUNGE_SIGNING_KEY": "The private signing key itself (PEM), before `EXPUNGE_SIGNING_DIR`.",
     "EXPUNGE_TLS_CERTIFICATE": "`expunge up`: a PEM file; with it the API listens with TLS.",
     "EXPUNGE_TLS_KEY": "`expunge up`: the PEM file with the key of that certificate.",
     "EXPUNGE_TRUSTED_KEYS": "`expunge verify`: the public keys to trust, as `expunge keys export` prints them.",
     "EXPUNGE_URL": "`expunge edit`: the URL of the service.",
+    "EXPUNGE_VAE_TILING": "Whether large images are decoded tile by tile, which takes less memory.",
     "REDIS_URL": "`expunge up`: a running Redis-protocol server. Empty: one that `expunge up` starts.",
 }
 """Variables that are not in a settings class."""

@@ -17,14 +17,18 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
 from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.device_options import read_device
 from editor.emoji.locate import embedded_model_folder
+from editor.generation.device import DeviceSettings
 
 CACHE = Path("~/.cache/expunge")
 
 
+@inject_options("device", read_device)
 @inject_options("request", read_request)
 def erase(
     request: EditRequest,
+    device: DeviceSettings,
     out: Out,
     delta_only: DeltaOnly = False,
     model_dir: ModelDir = None,
@@ -71,6 +75,7 @@ def erase(
             label=label,
             signing_keys=sign_with,
             delta_only=delta_only,
+            device=device,
             progress=show_progress,
         )
     print_result(erasure.report, erasure.files, erasure.warnings, json_output)

@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api_schemas.cli.common_options import JsonOutput, ModelId, Seed
+from api_schemas.cli.common_options import JsonOutput, ModelId, Seed, inject_options
 from api_schemas.errors import UsageError
 from editor.cli.common import progress_bar
+from editor.cli.device_options import read_device
 from editor.emoji.locate import embedded_model_folder
+from editor.generation.device import DeviceSettings
 
 if TYPE_CHECKING:
     from editor.tracing.layer_selection import LayerChoice
@@ -24,8 +26,10 @@ MAX_SITES_SHOWN = 12
 """Sites in the printed table; the files have all."""
 
 
+@inject_options("device", read_device)
 def trace(
     concept: Annotated[str, typer.Argument(help="The concept to trace, such as fox, ink or blue.")],
+    device: DeviceSettings,
     kind: Annotated[
         Literal["object", "style", "background"], typer.Option(help="Whether it is an object, a style or a background.")
     ] = "object",
@@ -75,7 +79,7 @@ def trace(
     Exit code: 0 done; 2 the input is wrong; 3 something failed.
     """
     model_path = model_dir or embedded_model_folder(model)
-    from editor.generation.config import Sampler, native_precision
+    from editor.generation.config import Sampler
     from editor.generation.memory_budget import MemoryBudget, parse_memory
     from editor.jobs import judge_folder
     from editor.tracing.tracer import TraceOptions, Tracer
@@ -92,7 +96,8 @@ def trace(
         window=window,
         padding=padding,
         encoder=encoder,
-        sampler=Sampler(steps, guidance, native_precision()),
+        sampler=Sampler(steps, guidance, device.resolve().precision),
+        device=device,
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from editor import emoji
+from editor.generation.device import DeviceSettings
 
 JobProgress = Callable[[str, float, str], None]
 """Called with the phase, its finished fraction and a message. May raise to stop the job."""
@@ -43,6 +44,8 @@ class JobContext:
     """The caller's reference for this request in the ledger."""
     signing_dir: Path | None = None
     """The key folder whose newest key signs the bundle; ``EXPUNGE_SIGNING_KEY`` takes precedence."""
+    device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
+    """Where models run: text encoders, denoiser, judges and attacks."""
 
     @property
     def out(self) -> Path:

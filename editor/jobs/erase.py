@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
+from editor.generation.device import DeviceSettings
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
@@ -67,7 +68,7 @@ class EraseJob(Job):
 
     def _run_trace(self) -> TraceResult:
         context, request = self.context, self.context.request
-        check_prerequisites(request, self.model, self.ledger, context.signing_dir, context.now)
+        check_prerequisites(request, self.model, self.ledger, context.signing_dir, context.now, context.device)
         policy = resolve_policy(request.validation)
         if not request.validation.enabled:
             return TraceResult(policy=policy)
@@ -174,6 +175,7 @@ def erase(
     label: str = "",
     signing_keys: Path | None = None,
     delta_only: bool = False,
+    device: DeviceSettings | None = None,
     progress: JobProgress = ignore_progress,
 ) -> Erasure:
     """Run a whole erasure on this machine: trace, edit, validate, publish; then deliver the files.
@@ -187,6 +189,7 @@ def erase(
         label: the caller's reference for the request in the ledger.
         signing_keys: the key folder whose newest key signs the files.
         delta_only: publish no full weights.
+        device: where models run; None: as the environment sets it.
         progress: called with the phase, its finished fraction and a message; may raise to stop.
 
     Raises:
@@ -205,6 +208,7 @@ def erase(
             ledger=ledger,
             label=label,
             signing_dir=signing_keys,
+            device=device or DeviceSettings.from_environment(),
         )
         job = EraseJob(context)
         report = job.publish()

@@ -4,20 +4,27 @@ from datetime import datetime
 from pathlib import Path
 
 from api_schemas.edits import EditRequest, Validation
+from editor.generation.device import DeviceSettings
 from editor.jobs.edit_phase import LedgerJoin
 from editor.jobs.model import Model
 from editor.publishing.attestation.keys import open_signer
 
 
 def check_prerequisites(
-    request: EditRequest, model: Model, joined: LedgerJoin | None, signing_dir: Path | None, now: datetime
+    request: EditRequest,
+    model: Model,
+    joined: LedgerJoin | None,
+    signing_dir: Path | None,
+    now: datetime,
+    device: DeviceSettings,
 ) -> None:
     """Raise EditorError if a later phase could not run, before any work is done.
 
-    Checks that images can be generated with the model, that the ledger accepts the removals, that the signing key is usable,
-    and, if validation is enabled, that the requested attacks and detectors are installed.
+    Checks that the ledger accepts the removals, that the signing key is usable and, if validation is enabled, that the device
+    exists, that images can be generated with the model, and that the requested attacks and detectors are installed.
     """
     if request.validation.enabled:
+        device.resolve()
         check_validation(request.validation, model.path)
     if joined:
         joined.updated_ledger(model.checkpoint)

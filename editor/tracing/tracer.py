@@ -13,6 +13,7 @@ from api_schemas.errors import UsageError
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates, Sampler
 from editor.generation.denoiser import Conditioning
+from editor.generation.device import DeviceSettings
 from editor.generation.memory_budget import MemoryBudget
 from editor.io.progress import ProgressCallback
 from editor.tracing.backbone_trace import ImageReadOut, trace_blocks
@@ -71,6 +72,7 @@ class TraceOptions:
     sampler: Sampler = field(default_factory=lambda: Sampler(steps=20, guidance=3.0))
     budget: MemoryBudget = field(default_factory=MemoryBudget)
     seed: int = 0
+    device: DeviceSettings = field(default_factory=DeviceSettings)
 
     @property
     def needs_images(self) -> bool:

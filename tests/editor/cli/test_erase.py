@@ -7,7 +7,6 @@ from tests.api_schemas.cli.test_commands import run_command_line
 VALIDATION_ONLY = (
     "diffusers",
     "editor.features",
-    "editor.generation",
     "editor.judging.judge",
     "editor.jobs.validate_phase",
     "editor.tracing",
@@ -19,4 +18,5 @@ def test_an_edit_without_validation_imports_neither_diffusers_nor_judges_nor_the
     code, modules = run_command_line("erase", *arguments)
     assert code == 0
     assert modules.isdisjoint(VALIDATION_ONLY)
+    assert {name for name in modules if name.startswith("editor.generation.")} == {"editor.generation.device"}
     assert (tmp_path / "out" / "delta.safetensors").is_file()
