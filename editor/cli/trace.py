@@ -80,7 +80,8 @@ def trace(
     """
     model_path = model_dir or embedded_model_folder(model)
     from editor.generation.config import Sampler
-    from editor.generation.memory_budget import MemoryBudget, parse_memory
+    from editor.generation.memory_budget import MemoryBudget
+    from editor.io.memory_size import parse_memory
     from editor.jobs import judge_folder
     from editor.tracing.tracer import TraceOptions, Tracer
 

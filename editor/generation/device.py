@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from editor.errors import DeviceError
+from editor.io.memory_size import parse_memory
 
 if TYPE_CHECKING:
     import torch
@@ -167,8 +168,6 @@ def parse_switch(name: str, text: str) -> bool:
 
 def parse_memory_ceiling(name: str, text: str) -> int:
     """Return an amount of memory, such as ``8GB``, in bytes. Raises UsageError."""
-    from editor.generation.memory_budget import parse_memory
-
     return parse_memory(text)
 
 

@@ -1,6 +1,5 @@
 """A limit on activation memory, and the batch sizes that fit it."""
 
-import re
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,30 +10,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from api_schemas.errors import UsageError
 from editor.generation.clip_runner import CLIPTextRunner
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 DEFAULT_MEMORY_BYTES = 2 * 10**9
 MAX_BATCH_SIZE = 64
 """Larger batches were no faster on any machine we tried, and they delay progress reports and cancellation."""
 ALLOCATOR_OVERHEAD = 1.25
 """Factor for memory that libraries allocate outside torch tensors."""
 FLOAT32_BYTES = 4
-
-
-def parse_memory(text: str) -> int:
-    """Parse an amount of memory, such as ``"2GB"``, to bytes.
-
-    Raises:
-        UsageError: the text is not an amount of memory.
-    """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]?I?)B?\s*", text.upper())
-    if not match or not float(match[1]):
-        raise UsageError(
-            f"{text!r} is not an amount of memory.", field="memory", remedy='Use a form such as "500MB" or "2GB".'
-        )
-    return int(float(match[1]) * UNITS[match[2]])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.errors import UsageError
-from editor.generation.memory_budget import parse_memory
+from editor.io.memory_size import parse_memory
 from editor.stats.intervals import estimate_mean
 from editor.tracing.heatmaps import plot_trace, render_svg, write_figures
 from editor.tracing.layer_selection import choose_layer
