@@ -6,8 +6,9 @@ READY := .venv/.ready
 BENCHMARKS := edit ledger overlay sae trace validate
 DOCS := build/docs/bin
 DOCS_READY := build/docs/.ready
+GENERATORS_READY := build/generators/.ready
 
-.PHONY: demo test check format docs reference kill fuzz schemathesis load scaleout bench peers clean
+.PHONY: demo test check format docs reference kill fuzz schemathesis generators load scaleout bench peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -43,6 +44,9 @@ fuzz: $(READY)  ## ten thousand corrupted safetensors files, from registration t
 schemathesis: $(READY)  ## send thousands of requests generated from the contract and run all checks on each response
 	$(BIN)/python -m tests.contract.fuzz --examples 60
 
+generators: $(READY) $(GENERATORS_READY)  ## generate clients with three generators and use them against a running service
+	$(BIN)/python -m tests.contract.generators
+
 load: $(READY)  ## compare with a plain FastAPI and Celery app under a hundred clients, then run twenty thousand jobs: needs idle cores
 	$(BIN)/python -m tests.load --jobs 20000
 
@@ -74,4 +78,9 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages.sh python3-venv
 	$(PYTHON) -m venv build/docs
 	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+$(GENERATORS_READY): constraints-generators.txt
+	$(PYTHON) -m venv build/generators
+	build/generators/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-generators.txt
 	@touch $@

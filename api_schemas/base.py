@@ -11,13 +11,18 @@ from pydantic_core import PydanticCustomError
 class Request(BaseModel):
     """Base of request bodies. Unknown fields and wrong types are rejected, so that no misspelt option is ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
 
 
 class Resource(BaseModel):
-    """Base of responses. Unknown fields are ignored, so that an old client can read a newer service."""
+    """Base of responses. Unknown fields are ignored, so that an old client can read a newer service.
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    The schema requires all fields, because the service sends all.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class ReportModel(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api_schemas.base import ReportModel
 from api_schemas.gates import Comparator, Measure, PublishPolicy
@@ -132,6 +132,8 @@ class SamplerRecord(ReportModel):
 
 class Validation(ReportModel):
     """The evaluation of images before and after the edit."""
+
+    model_config = ConfigDict(title="ValidationRecord")  # `edits.Validation` is the request for it
 
     judge: JudgeRecord
     sampler: SamplerRecord

@@ -16,7 +16,7 @@ from service.settings import ServiceSettings
 ORDER = ("get", "post", "delete")
 HEAD = f"""# API reference
 
-{GENERATED} It lists every operation of the OpenAPI document that a running service returns at `/openapi.json`. How to use
+{GENERATED} It lists every operation of the OpenAPI document that a running service returns at `/openapi-3.2.json`. How to use
 it: [the HTTP API](../how-to/api.md).
 """
 MAX_EXAMPLE_LINES = 40

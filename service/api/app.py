@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api_schemas.problems import Problem
-from service.api import openapi, problem_details
+from service.api import openapi, problem_details, webhook_messages
 from service.api.auth import Authenticator
 from service.api.metrics import Metrics, MetricsMiddleware
 from service.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RateLimitMiddleware, RequestIdMiddleware
@@ -14,6 +14,7 @@ from service.api.routes import (
     artifacts,
     audit,
     batches,
+    contract,
     dry_runs,
     edits,
     events,
@@ -36,8 +37,10 @@ def create_app(app_state: AppState) -> FastAPI:
         title="Expunge",
         version=VERSION,
         description="Remove concepts from text-to-image models, with an audit report.",
+        openapi_url=None,  # routes.contract serves it
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
         responses={"4XX": PROBLEM, "5XX": PROBLEM},
     )
     app.state.app_state = app_state
@@ -45,6 +48,8 @@ def create_app(app_state: AppState) -> FastAPI:
     app.state.readiness = Readiness.from_app_state(app_state)
     problem_details.install(app)
     app.include_router(health.router)
+    app.include_router(contract.router)
+    app.webhooks.include_router(webhook_messages.router)
     for module in (dry_runs, edits, events, artifacts, batches, models, ledger, webhooks, audit, hub, metrics):
         app.include_router(module.router)
     openapi.install(app)

@@ -17,10 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.auth import Authenticator
 from service.api.problem_details import REQUEST_ID, problem_response
 from service.api.rate_limit import RateLimiter
+from service.api.routes.contract import CONTRACT_PATH, FULL_CONTRACT_PATH, PAGE_PATH
 from service.errors import BodyTooLarge, ServiceError, TooManyRequests, Unauthorized
 from service.store import logs
 
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", CONTRACT_PATH, FULL_CONTRACT_PATH, PAGE_PATH})
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 

@@ -1,23 +1,23 @@
 """The OpenAPI document: FastAPI's own, plus scopes, problem responses and an example of each body.
 
-The version is 3.2, the first that can describe the items of a stream.
+The version is 3.2, the first that can describe the items of a stream. `openapi_schemas.render_for_generators` rewrites it as
+3.1, which client generators read.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode
+from fastapi.routing import APIRoute
 
 from api_schemas.access import SCOPE_DESCRIPTIONS
 from api_schemas.attestation import Envelope
 from api_schemas.batches import BatchRequest
 from api_schemas.problems import PROBLEM_JSON
 from service.api.openapi_examples import EXAMPLES, EXAMPLES_BY_PATH, example_page
+from service.api.openapi_schemas import PAGE_SUFFIX, RESPONSE_SUFFIX, rename_schemas
 
 JSON = "application/json"
 OPENAPI_VERSION = "3.2.0"
@@ -27,9 +27,21 @@ SECURITY_SCHEME = {
     "scheme": "bearer",
     "description": "An API key, sent as `Authorization: Bearer <key>`.",
 }
-PAGE_SCHEMA = re.compile(r"Page_(\w+)_")
+SERVERS = [{"url": "/", "description": "The service that serves this document."}]
+RAW_BODIES = APIRouter()
+"""A route that is in no document. Its models are bodies that other routes parse or send themselves, unknown to FastAPI."""
 
 Operation = dict[str, Any]
+
+
+@RAW_BODIES.post("/raw_bodies", responses={"4XX": {}})
+def _raw_bodies(body: BatchRequest) -> Envelope:
+    raise NotImplementedError
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return `<tag>_<function>`, such as `edits_create`: the name of a generated client's method."""
+    return "_".join([*map(str, route.tags[:1]), route.name])
 
 
 def install(app: FastAPI) -> None:
@@ -50,26 +62,19 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         openapi_version=OPENAPI_VERSION,
         description=app.description,
-        routes=app.routes,
+        routes=[*app.routes, *RAW_BODIES.routes],
+        webhooks=app.webhooks.routes,
         tags=app.openapi_tags,
+        servers=SERVERS,
     )
-    _add_schema(document, BatchRequest, "validation")
-    _add_schema(document, Envelope, "serialization")
+    del document["paths"]["/raw_bodies"]
+    document = rename_schemas(document)
     document["components"]["securitySchemes"] = {SECURITY_SCHEME_NAME: SECURITY_SCHEME}
     scopes = dict(_operation_scopes(app))
-    for path, operations in document["paths"].items():
+    for path, operations in (document["paths"] | document["webhooks"]).items():
         for method, operation in operations.items():
             _complete_operation(path, operation, scopes.get((path, method)))
     return document
-
-
-def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode) -> None:
-    """Add the schema of a body that a route parses or sends itself, which FastAPI does not know."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
-    schemas = document["components"]["schemas"]
-    for name, definition in schema.pop("$defs", {}).items():
-        schemas.setdefault(name, definition)
-    schemas[model.__name__] = schema
 
 
 def _complete_operation(path: str, operation: Operation, scope: str | None) -> None:
@@ -80,8 +85,8 @@ def _complete_operation(path: str, operation: Operation, scope: str | None) -> N
         meaning = SCOPE_DESCRIPTIONS[scope]  # type: ignore[index]
         operation["description"] = f"{operation.get('description', '')}\n\nScope `{scope}`: {meaning}.".lstrip()
     for status, response in operation["responses"].items():
-        if status in ("4XX", "5XX"):
-            response["content"] = {PROBLEM_JSON: response["content"].pop(JSON)} if JSON in response["content"] else {}
+        if status in ("4XX", "5XX") and JSON in response.get("content", {}):
+            response["content"] = {PROBLEM_JSON: response["content"].pop(JSON)}
     _add_examples(path, operation)
 
 
@@ -89,16 +94,15 @@ def _add_examples(path: str, operation: Operation) -> None:
     """Add an example to each request and response body."""
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     for media_type, content in ((kind, c) for body in bodies for kind, c in body.get("content", {}).items()):
-        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-        name = name.removesuffix("-Input").removesuffix("-Output")
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2].removesuffix(RESPONSE_SUFFIX)
         example = EXAMPLES_BY_PATH.get(path) if media_type == JSON and not name else _find_example(name)
         if example is not None:
             content["example"] = example
 
 
 def _find_example(name: str) -> Any:
-    if page := PAGE_SCHEMA.fullmatch(name):
-        return example_page(EXAMPLES[page[1]])
+    if name.endswith(PAGE_SUFFIX):
+        return example_page(EXAMPLES[name.removesuffix(PAGE_SUFFIX)])
     return EXAMPLES.get(name)
 
 

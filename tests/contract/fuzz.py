@@ -50,7 +50,7 @@ def fuzz(examples: int, seed: int, phases: str = "examples,coverage,fuzzing,stat
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
-            f"{live.url}/openapi.json",
+            f"{live.url}/openapi-3.2.json",
             f"--header=Authorization: Bearer {live.key}",
             "--checks=all",
             f"--phases={phases}",

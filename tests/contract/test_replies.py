@@ -36,7 +36,7 @@ def contract() -> Iterator[Contract]:
         edit = client.edits.create(EditRequest(model="tiny", removals=[Removal(concept="fox")], ledger=True)).wait()
         names = {"edit_id": edit.id, "model_id": "tiny", "number": "1"}
         hub = {"namespace": "expunge", "repo": edit.id, "revision": "main"}
-        operations = schemathesis.openapi.from_url(f"{live.url}/openapi.json", headers=_key(live))
+        operations = schemathesis.openapi.from_url(f"{live.url}/openapi-3.2.json", headers=_key(live))
         yield Contract(live, operations, names | hub)
 
 

@@ -37,9 +37,9 @@ def start(database: Database, clock: FakeClock, edit_id: str) -> claims.Claim:
     return claim
 
 
-@pytest.mark.parametrize("path", ["/v1/edits", "/v1/models", "/openapi.json", "/nowhere", NOBODY])
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/models", "/nowhere", NOBODY])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer expunge_000000000000_" + "a" * 43, "Basic x"])
-def test_only_health_is_open_without_a_key(app_state: AppState, path: str, header: str | None) -> None:
+def test_resources_need_a_key(app_state: AppState, path: str, header: str | None) -> None:
     stranger = TestClient(create_app(app_state), headers={"Authorization": header} if header else {})
     response = stranger.get(path)
     assert (response.status_code, response.headers["content-type"]) == (401, PROBLEM_JSON)
@@ -50,6 +50,25 @@ def test_only_health_is_open_without_a_key(app_state: AppState, path: str, heade
 def test_body_is_not_parsed_without_a_key(app_state: AppState) -> None:
     response = TestClient(create_app(app_state)).post("/v1/edits", content=b"{")
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("/openapi.json", "application/json"), ("/openapi-3.2.json", "application/json"), ("/docs", "text/html")],
+)
+def test_contract_needs_no_key(app_state: AppState, path: str, media_type: str) -> None:
+    response = TestClient(create_app(app_state)).get(path)
+    assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, media_type)
+
+
+def test_page_lists_every_operation_and_runs_no_script(app_state: AppState) -> None:
+    app = create_app(app_state)
+    response = TestClient(app).get("/docs")
+    for path, methods in app.openapi()["paths"].items():
+        for method in methods:
+            assert f"<code>{method.upper()} {path}</code>" in response.text
+    assert "<script" not in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 def test_health_needs_no_key(app_state: AppState) -> None:
