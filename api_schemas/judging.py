@@ -8,6 +8,7 @@ from api_schemas.base import ReportModel
 from api_schemas.gates import Comparator, Measure, PublishPolicy
 
 Verdict = Literal["passed", "failed", "inconclusive"]
+PreprocessingSource = Literal["preprocessor_config.json", "processor_config.json", "model type"]
 
 
 class Estimate(ReportModel):
@@ -110,12 +111,29 @@ class Preservation(ReportModel):
     drift: Drift | None = None
 
 
+class ImagePreprocessing(ReportModel):
+    """How the judge's image processor resizes and normalises images."""
+
+    source: PreprocessingSource = Field(
+        description="The file that says so; `model type` if the judge has none, so the published values of its type are used."
+    )
+    size: list[int] = Field(
+        description="Height and width in pixels, or the length of the shortest edge; empty if the judge takes any size."
+    )
+    interpolation: str
+    mean: list[float]
+    std: list[float]
+
+
 class JudgeRecord(ReportModel):
     """The judge. It is never the edited encoder."""
 
     id: str
     sha256: str
     shares_weights_with_model: bool
+    preprocessing: ImagePreprocessing | None = Field(
+        None, description="How the judge reads images; None if it does not say."
+    )
 
 
 class SamplerRecord(ReportModel):

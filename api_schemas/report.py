@@ -13,6 +13,7 @@ from api_schemas.judging import Check as Check
 from api_schemas.judging import Estimate as Estimate
 from api_schemas.judging import GroupScore as GroupScore
 from api_schemas.judging import HarmonicScore as HarmonicScore
+from api_schemas.judging import ImagePreprocessing as ImagePreprocessing
 from api_schemas.judging import JudgeRecord as JudgeRecord
 from api_schemas.judging import Preservation as Preservation
 from api_schemas.judging import SamplerRecord as SamplerRecord

@@ -13,6 +13,8 @@ from editor.stats.intervals import critical_value, estimate_mean
 
 MIN_DISTRIBUTION_IMAGES = 100
 """Smallest number of image pairs for which KID and CMMD are reported."""
+FEATURE_BATCH = 32
+"""Images whose patch features are in memory at once: a ViT-L has 25 MB of them for each image."""
 JACKKNIFE_RESAMPLES = 200
 CMMD_BANDWIDTH = 10.0
 """Bandwidth of CMMD's Gaussian kernel on unit embeddings (Jayasumana et al. 2024); CMMD is reported times 1000."""
@@ -83,8 +85,14 @@ def perceptual_distance(judge: Judge, first: Sequence[Image], second: Sequence[I
     Features are the judge's: in each layer every patch's feature vector is normalised; squared distances are averaged over
     patches and summed over layers.
     """
-    layers = zip(judge.patch_features(first), judge.patch_features(second), strict=True)
-    return torch.stack([(a - b).square().sum(2).mean(1) for a, b in layers]).sum(0)
+    starts = range(0, len(first), FEATURE_BATCH)
+    parts = [(first[start : start + FEATURE_BATCH], second[start : start + FEATURE_BATCH]) for start in starts]
+    return torch.cat([feature_distance(judge.patch_features(one), judge.patch_features(other)) for one, other in parts])
+
+
+def feature_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """Return the squared distances ``(n,)`` of features ``(n, patches, width)`` of each layer, summed over the layers."""
+    return torch.stack([(a - b).square().sum(2).mean(1) for a, b in zip(first, second, strict=True)]).sum(0)
 
 
 def cubic_kernel(first: Tensor, second: Tensor) -> Tensor:

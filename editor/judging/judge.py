@@ -8,17 +8,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from editor.checkpoints.safe_paths import read_json
-from editor.errors import JudgeError
+from api_schemas.judging import ImagePreprocessing
+from editor.checkpoints.safe_paths import find_weights, read_json
+from editor.errors import CheckpointError, JudgeError
 from editor.generation.config import Image
-from editor.io.digests import file_digest
+from editor.io.digests import file_digest, sha256_hex
 from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, list_names, load
 from editor.prompts import Profile
 from editor.prompts.concepts import ConceptKind
 from editor.prompts.templates import class_prompts
 
-WEIGHTS_FILE = "model.safetensors"
+JUDGE_SETTING = "EXPUNGE_JUDGE"
+"""The setting that names the judge's folder. Errors about the judge are about this field."""
+OPEN_CLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Files of a folder in OpenCLIP's own layout."""
 
 
 class Judge(ABC):
@@ -32,7 +36,7 @@ class Judge(ABC):
 
     def __init__(self, folder: Path, profile: Profile) -> None:
         self.profile, self.name = profile, folder.name
-        self.digest = file_digest(folder / WEIGHTS_FILE)
+        self.digest = weights_digest(judge_weights(folder))
         self._class_embeddings: dict[tuple[ConceptKind, str], Tensor] = {}
 
     @abstractmethod
@@ -46,6 +50,15 @@ class Judge(ABC):
     @abstractmethod
     def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
         """Return the unit feature vectors ``(n, patches, width)`` of each layer of the image encoder."""
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Judge":
+        """Move the model to a device and convert its floating-point type; return this judge. By default nothing moves."""
+        return self
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing | None:
+        """How images are resized and normalised, for the report; None if the judge does not say."""
+        return None
 
     @property
     def short_id(self) -> str:
@@ -81,20 +94,71 @@ class Judge(ABC):
         return 100 * (embeddings * self.embed_texts(prompts).to(embeddings)).sum(1).clamp(min=0)
 
 
-def open_judge(folder: Path, model_dir: Path, profile: Profile) -> Judge:
+def open_judge(
+    folder: Path,
+    model_dir: Path,
+    profile: Profile,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Judge:
     """Load the judge in a folder.
+
+    Args:
+        folder: a transformers model with its tokenizer and image processor.
+        model_dir: the model to be edited.
+        profile: the classes that the judge knows.
+        device: where the judge computes.
+        dtype: its floating-point type; None for float32.
 
     Raises:
         JudgeError: the folder has no judge, no judge class is declared for its model type, or it shares a weights file or a
             weight matrix with a text encoder of the model to be edited.
     """
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise JudgeError(
-            f"There is no judge in {folder}.",
-            remedy="Set EXPUNGE_JUDGE to the folder of a CLIP or SigLIP model with its tokenizer, or switch validation off.",
+    weights = judge_weights(folder)
+    opened = judge_class(judge_model_type(folder))
+    check_independence(weights, model_dir)
+    return opened(folder, profile).to(device, dtype)
+
+
+def judge_weights(folder: Path) -> list[Path]:
+    """Return the weight files of a judge: one file, a variant such as ``model.fp16.safetensors``, or shards.
+
+    Raises:
+        JudgeError: there are none.
+    """
+    try:
+        return find_weights(folder, folder)
+    except CheckpointError as error:
+        raise JudgeError(f"There is no judge in {folder}: {error.message}", **missing_weights(folder)) from error
+
+
+def missing_weights(folder: Path) -> dict[str, str]:
+    """Return field and remedy for a folder without weights that transformers can read."""
+    if any((folder / name).exists() for name in OPEN_CLIP_FILES):
+        remedy = (
+            "The folder has OpenCLIP's own layout: choose the same model in the layout of transformers (CLIPModel)."
         )
-    check_independence(folder / WEIGHTS_FILE, model_dir)
-    return judge_class(str(read_json(folder / "config.json").get("model_type")))(folder, profile)
+    elif any(folder.glob("*.bin")):
+        remedy = "Pickle files are never read: save the judge with safe_serialization=True."
+    else:
+        remedy = (
+            "Set EXPUNGE_JUDGE to the folder of a CLIP or SigLIP model with its tokenizer, or switch validation off."
+        )
+    return {"field": JUDGE_SETTING, "remedy": remedy}
+
+
+def judge_model_type(folder: Path) -> str:
+    """Return the ``model_type`` of a judge's ``config.json``. Raises JudgeError: it can't be read."""
+    try:
+        return str(read_json(folder / "config.json").get("model_type"))
+    except CheckpointError as error:
+        raise JudgeError(error.message, **missing_weights(folder)) from error
+
+
+def weights_digest(paths: Sequence[Path]) -> str:
+    """Return the digest of a file, or one digest of the digests of several."""
+    digests = [file_digest(path) for path in paths]
+    return digests[0] if len(digests) == 1 else sha256_hex("\n".join(digests))
 
 
 def judge_class(model_type: str) -> Callable[[Path, Profile], Judge]:
@@ -104,6 +168,7 @@ def judge_class(model_type: str) -> Callable[[Path, Profile], Judge]:
         known = ", ".join(list_names(JUDGES))
         raise JudgeError(
             f"No judge is declared for model type {model_type!r}.",
+            field=JUDGE_SETTING,
             remedy=f"Choose a judge of one of the model types {known}, or install a distribution that supports this one.",
         )
     return found

@@ -75,7 +75,9 @@ def make_validation(
     retained = [evaluation.scored_group for evaluation in evaluations if evaluation.group.name == "retain"]
     specs = image_specs(retained, seeds)
     return Validation(
-        judge=JudgeRecord(id=judge.name, sha256=judge.digest, shares_weights_with_model=False),
+        judge=JudgeRecord(
+            id=judge.name, sha256=judge.digest, shares_weights_with_model=False, preprocessing=judge.preprocessing
+        ),
         sampler=sampler,
         confidence=confidence,
         groups=[group_score(evaluation, judge, confidence) for evaluation in evaluations],

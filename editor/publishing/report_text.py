@@ -6,6 +6,7 @@ from api_schemas.report import (
     AuditReport,
     Estimate,
     GroupScore,
+    ImagePreprocessing,
     LedgerRecord,
     RemovalRecord,
     Validation,
@@ -177,3 +178,11 @@ def retained_sentences(validation: Validation) -> Iterator[str]:
                 f"{GROUP_NAMES[name]}: the judge recognised {QUESTION_LABELS[group.asks]} in {percent(before.value)} of the "
                 f"images before the edit and in {percent(after.value)} after it."
             )
+
+
+def preprocessing(record: ImagePreprocessing) -> str:
+    """Say how the judge's images are resized and normalised, and where that is stated."""
+    size = " x ".join(map(str, record.size)) if record.size else "any number of"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (record.mean, record.std))
+    source = "the published values of its model type" if record.source == "model type" else record.source
+    return f"{size} pixels ({record.interpolation}), mean {mean}, standard deviation {std}; from {source}"

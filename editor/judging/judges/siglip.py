@@ -1,54 +1,32 @@
-"""The judge for SigLIP models of transformers."""
+"""The judges for SigLIP models of transformers. SigLIP 2 at a fixed resolution is of model type ``siglip``, too."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from editor.generation.config import Image
-from editor.judging.judge import Judge
-from editor.judging.judges.clip import preprocess_images
-from editor.prompts import Profile
+from editor.judging.judges.transformers_judge import TransformersJudge
 
 
-class SiglipJudge(Judge):
-    """A ``SiglipModel`` in float32. Texts are padded to the full context length, as in its training."""
+class SiglipJudge(TransformersJudge):
+    """A ``SiglipModel``. It was trained on lower-case texts that are padded to the full context length."""
 
     model_type: ClassVar[str] = "siglip"
+    model_class: ClassVar[str] = "SiglipModel"
+    padding: ClassVar[str] = "max_length"
+    lowercase: ClassVar[bool] = True
 
-    def __init__(self, folder: Path, profile: Profile) -> None:
-        from transformers import AutoTokenizer, SiglipModel
+    def text_outputs(self, ids: Tensor) -> Tensor:
+        """Return the projected states of the last position; see `TransformersJudge.text_outputs`."""
+        outputs: Tensor = self.model.text_model(input_ids=ids).pooler_output
+        return outputs
 
-        super().__init__(folder, profile)
-        self.model: Any = SiglipModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return unit embeddings of texts; see `Judge.embed_texts`."""
-        context = self.model.config.text_config.max_position_embeddings
-        ids = self.tokenizer(
-            list(texts), padding="max_length", max_length=context, truncation=True, return_tensors="pt"
-        )["input_ids"]
-        return F.normalize(self.model.text_model(input_ids=ids).pooler_output)
+class Siglip2Judge(SiglipJudge):
+    """A ``Siglip2Model`` of variable resolution (NaFlex): images keep their aspect ratio."""
 
-    @torch.no_grad()
-    def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """Return unit embeddings of images; see `Judge.embed_images`."""
-        batches = [self.model.vision_model(pixel_values=pixels).pooler_output for pixels in self._pixel_batches(images)]
-        return F.normalize(torch.cat(batches))
+    model_type: ClassVar[str] = "siglip2"
+    model_class: ClassVar[str] = "Siglip2Model"
 
-    @torch.no_grad()
-    def patch_features(self, images: Sequence[Image]) -> list[Tensor]:
-        """Return unit features of the patches; see `Judge.patch_features`."""
-        batches = [
-            self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
-            for pixels in self._pixel_batches(images)
-        ]
-        return [F.normalize(torch.cat(layer), dim=2) for layer in zip(*batches, strict=True)]
-
-    def _pixel_batches(self, images: Sequence[Image]) -> list[Tensor]:
-        return preprocess_images(images, self.model.config.vision_config.image_size)
+    def patches(self, states: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        """Leave out the positions that pad the batch's largest image; see `TransformersJudge.patches`."""
+        return states[:, : int(inputs["pixel_attention_mask"].sum(1).max())]

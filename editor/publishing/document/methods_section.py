@@ -42,6 +42,11 @@ def measurement_blocks(report: AuditReport) -> Iterator[Block]:
         [
             ("Judge", f"{judge.id}; {independence}"),
             ("SHA-256 of the judge", Code(judge.sha256)),
+            *(
+                [("Images for the judge", report_text.preprocessing(judge.preprocessing))]
+                if judge.preprocessing
+                else []
+            ),
             ("Sampler", settings),
             ("Seeds", ", ".join(str(seed) for seed in sampler.seeds)),
             ("Confidence level of the intervals", report_text.percent(validation.confidence)),

@@ -19,7 +19,7 @@ PLANTED = "class Planted:\n    pass\n"
 
 
 def test_built_in_plugins_are_declared() -> None:
-    assert list_names(JUDGES) == ["clip", "siglip"]
+    assert list_names(JUDGES) == ["clip", "siglip", "siglip2"]
     assert set(list_names(ATTACKS)) == set(ATTACK_TITLES)
     assert list_names(DETECTORS) == list(Detectors.model_fields)
 
@@ -44,7 +44,7 @@ def test_another_distribution_does_not_replace_a_built_in_plugin(install_plugin:
 @pytest.mark.parametrize(
     ("load_plugin", "error", "field", "known"),
     [
-        (judge_class, JudgeError, None, "clip, siglip"),
+        (judge_class, JudgeError, "EXPUNGE_JUDGE", "clip, siglip, siglip2"),
         (load_attack, AttackError, "validation.attacks.plugins.absent", "resurgence"),
         (detector_class, DetectorError, "validation.detectors", "nudenet"),
     ],
