@@ -2,6 +2,7 @@
 
     ExpungeError                      base class of all errors that we raise deliberately
     ├── UsageError                    invalid options or input; nothing was done
+    │   └── InvalidSettings           environment variables with unusable values (service.store.errors)
     ├── ClientError                   errors of the client
     │   ├── ServiceUnreachable        the service cannot be reached
     │   ├── ServiceProblem            the service answered with an RFC 9457 problem
@@ -32,6 +33,9 @@ editor to the job's `error`, and from a route to its problem.
 """
 
 from typing import Any, ClassVar
+
+WRONG_INPUT, FAILED = 2, 3
+"""Exit codes of commands and processes: the caller can correct the error, or something failed."""
 
 
 class ExpungeError(Exception):

@@ -20,6 +20,7 @@ from service.store.database import Database
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
 from service.store.orm import OutboxMessage
+from service.store.process import run_process
 from service.webhooks.delivery_loop import Deliverer
 
 POLL_SECONDS = 0.05
@@ -120,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_process(main)

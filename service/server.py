@@ -19,6 +19,7 @@ from service.core.app_state import AppState
 from service.launcher.tls import ListenPolicy
 from service.settings import ServiceSettings
 from service.store import logs
+from service.store.process import run_process
 
 DRAIN_SECONDS = 5
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -83,4 +84,4 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_process(main)

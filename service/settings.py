@@ -1,11 +1,14 @@
 """Settings of the API, in addition to those of the store."""
 
+import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
-from limits import parse
-from pydantic import AfterValidator, Field
+from limits import parse_many
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from service.store.setting_types import Form, parse_json
 from service.store.settings import StoreSettings
 
 try:
@@ -14,11 +17,37 @@ except PackageNotFoundError:  # a checkout that is not installed
     VERSION = "0+unknown"
 
 
+HOST_AND_PORT = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([1-9][0-9]{0,4})")
+
+
 def _validate_rate_limit(text: str) -> str:
-    """Validate the rate limit at start-up."""
+    """Validate the rate limit at start-up. Raises `ValueError`."""
     if text:
-        parse(text)
+        (rule,) = parse_many(text)
+        if rule.amount < 1:
+            raise ValueError("no request would be allowed")
     return text
+
+
+def _validate_hosts(hosts: Sequence[str]) -> list[str]:
+    """Return `host:port` as URLs are compared with it: in lower case, and IPv6 addresses without brackets."""
+    matches = [HOST_AND_PORT.fullmatch(host) for host in hosts]
+    if not all(match and int(match[3]) < 1 << 16 for match in matches):
+        raise ValueError("not host:port")
+    return [f"{match[1] or match[2]}:{match[3]}".lower() for match in matches if match]
+
+
+RateLimit = Annotated[
+    str,
+    AfterValidator(_validate_rate_limit),
+    Form("a number of requests per second, minute, hour or day, or nothing", "6000/minute"),
+]
+HostList = Annotated[
+    list[str],
+    BeforeValidator(lambda value: parse_json(value, [])),
+    AfterValidator(_validate_hosts),
+    Form("a JSON list of host:port", '["127.0.0.1:8000"]'),
+]
 
 
 class ServiceSettings(StoreSettings):
@@ -29,7 +58,7 @@ class ServiceSettings(StoreSettings):
     stream_limit_seconds: float = Field(
         default=600.0, gt=0, description="Seconds after which an event stream ends and its client reconnects."
     )
-    rate_limit: Annotated[str, AfterValidator(_validate_rate_limit)] = Field(
+    rate_limit: RateLimit = Field(
         default="6000/minute", description="Requests that one API key may send. Empty: no limit."
     )
     require_idempotency_key: bool = Field(
@@ -44,7 +73,7 @@ class ServiceSettings(StoreSettings):
     plan_seconds: float = Field(
         default=60.0, gt=0, description="Time limit of a dry run in seconds, including the time in the queue."
     )
-    webhook_allowed_hosts: list[str] = Field(
+    webhook_allowed_hosts: HostList = Field(
         default=[],
         description="JSON list of host:port of webhook receivers that may be private or use plain HTTP.",
     )

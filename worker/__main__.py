@@ -1,6 +1,7 @@
 """`python -m worker`: run until SIGTERM."""
 
 from service.store import logs
+from service.store.process import run_process
 from worker.app import create_app
 from worker.settings import WorkerSettings
 
@@ -14,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_process(main)

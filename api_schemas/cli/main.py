@@ -17,10 +17,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from api_schemas.cli.commands import PLUGINS, SUMMARIES, Summary
-from api_schemas.errors import ExpungeError, UsageError
+from api_schemas.errors import FAILED, WRONG_INPUT, ExpungeError, UsageError
 
 GROUP = "expunge.commands"
-NOT_PASSED, WRONG_INPUT, FAILED = 1, 2, 3
+NOT_PASSED = 1
 
 
 class LazyGroup(TyperGroup):

@@ -1,14 +1,11 @@
 """The settings reference: every ``EXPUNGE_*`` variable, of the settings classes and others."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from pydantic.fields import FieldInfo
 
 from deploy.reference.markdown import GENERATED, code, table
 from service.launcher.settings import LauncherSettings
 from service.settings import ServiceSettings
+from service.store.setting_errors import describe_form, format_default, variable_name
 from service.store.settings import StoreSettings
 from worker.settings import WorkerSettings
 
@@ -65,36 +62,5 @@ def _rows(settings: type[StoreSettings]) -> Iterator[tuple[str, str, str, str]]:
     inherited = {} if settings is StoreSettings else StoreSettings.model_fields
     for name, field in settings.model_fields.items():
         if name not in inherited:
-            kind = ", ".join([_type_name(field.annotation), *_bounds(field)])
-            yield code(f"EXPUNGE_{name.upper()}"), kind, code(_default(field.default)), field.description or ""
-
-
-def _type_name(annotation: Any) -> str:
-    """Return a plain name of a type."""
-    text = str(annotation)
-    if "Literal" in text:
-        return " or ".join(f"`{value}`" for value in annotation.__args__)
-    names = {
-        "dict": "JSON object",
-        "list": "JSON list",
-        "Path": "path",
-        "bool": "boolean",
-        "int": "integer",
-        "float": "number",
-    }
-    return next((plain for key, plain in names.items() if key in text), "text")
-
-
-def _bounds(field: FieldInfo) -> Iterator[str]:
-    """Yield the bounds of a number."""
-    for constraint in field.metadata:
-        for name, sign in (("gt", ">"), ("ge", "≥"), ("le", "≤"), ("lt", "<")):
-            if (value := getattr(constraint, name, None)) is not None:
-                yield f"{sign} {value:g}"
-
-
-def _default(value: object) -> str:
-    """Return the default as it is written in a shell."""
-    if value is None or value in ("", [], {}):
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(Path(value) if isinstance(value, Path) else value)
+            kind, default = describe_form(field).text, format_default(field.default)
+            yield code(variable_name(name)), kind, code(default), field.description or ""

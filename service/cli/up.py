@@ -1,6 +1,7 @@
 """`expunge up`."""
 
 import json
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -28,7 +29,14 @@ def up(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
-    """Run the whole service on one data folder: broker, workers, dispatcher and API."""
+    """Run the whole service on one data folder: broker, workers, dispatcher and API.
+
+    Exit code: 0 it was stopped; 2 a setting, an option or the data folder is wrong, and nothing was started; 3 it
+    could not start, or a process keeps failing.
+    """
+    from service.launcher.preflight import check_settings
+
+    check_settings(data_dir)
     from service.launcher.stack import LaunchOptions, run_stack
     from service.launcher.tls import ListenPolicy
 
@@ -39,11 +47,12 @@ def up(
     options = LaunchOptions(data_dir.expanduser().absolute(), host, port, listen_policy)
     with run_stack(options, stop) as (announcement, supervisor):
         if not stop.is_set():
-            _print_announcement(announcement, json_output)
+            print_announcement(announcement, json_output)
         supervisor.watch(stop)
 
 
-def _print_announcement(announcement: dict[str, str | int], json_output: bool) -> None:
+def print_announcement(announcement: dict[str, str | int], json_output: bool) -> None:
+    """Print where the service runs, or the announcement itself as JSON."""
     if json_output:
         typer.echo(json.dumps(announcement))
         return
@@ -51,5 +60,11 @@ def _print_announcement(announcement: dict[str, str | int], json_output: bool) -
     console.print(f"[bold green]Expunge is running[/] at [bold]{announcement['url']}[/]", soft_wrap=True)
     console.print(f"The API key is in {announcement['api_key_file']}", soft_wrap=True)
     console.print(f"The data folder is {announcement['data_dir']}", soft_wrap=True)
-    console.print('Try: expunge edit --remove "fox=dog face" --out fox-free', soft_wrap=True)
+    console.print(f"Try: {_example_command(announcement)}", markup=False, soft_wrap=True)
     console.print("Press Ctrl-C to stop.")
+
+
+def _example_command(announcement: dict[str, str | int]) -> str:
+    """Return a command for the shell that edits a model with this service. Its folder holds the URL and the API key."""
+    data_dir = shlex.quote(str(announcement["data_dir"]))
+    return f'expunge edit --remove "fox=dog face" --out fox-free --data-dir {data_dir}'

@@ -54,7 +54,12 @@ class LaunchOptions:
 
 @contextmanager
 def run_stack(options: LaunchOptions, stop: threading.Event) -> Iterator[tuple[dict[str, str | int], Supervisor]]:
-    """Context manager: start the service, wait until it is ready, and stop it at the end. Raises `LaunchError`."""
+    """Context manager: start the service, wait until it is ready, and stop it at the end.
+
+    Raises:
+        LaunchError: a process does not start or does not keep running.
+        UsageError: the listen address or the certificate is unusable.
+    """
     options.listen_policy.check(options.host)
     folder = DataFolder(options.data_dir)
     with folder.lock(), _bind_listener(options) as listener, folder.socket_path() as broker_socket:

@@ -21,6 +21,12 @@ MAX_RESTART_DELAY_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
+def print_to_stderr(line: str) -> None:
+    """Print a line on the console."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 @dataclass(frozen=True)
 class Program:
     """A command to supervise.
@@ -44,6 +50,7 @@ class ChildProcess:
     program: Program
     log_dir: Path
     healthy_seconds: float = HEALTHY_SECONDS
+    report: Callable[[str], None] = print_to_stderr
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     quick_exits: int = 0
@@ -97,11 +104,16 @@ class ChildProcess:
         self.process = None
         if self.quick_exits > MAX_QUICK_EXITS:
             raise LaunchError(
-                f"The {self.program.name} process keeps exiting (status {process.returncode}). "
+                f"The {self.program.name} process keeps exiting ({_describe_exit(process.returncode)}). "
                 f"Its log ends:\n{self._log_tail()}\n",
                 remedy=f"The complete log is {self.log_file}.",
             )
-        self.restart_at = time.monotonic() + min(0.25 * 2**self.quick_exits, MAX_RESTART_DELAY_SECONDS)
+        delay = min(0.25 * 2**self.quick_exits, MAX_RESTART_DELAY_SECONDS)
+        self.restart_at = time.monotonic() + delay
+        self.report(
+            f"The {self.program.name} process ended ({_describe_exit(process.returncode)}) and is started again in "
+            f"{delay:g} s. Its log is {self.log_file}."
+        )
 
     def _log_tail(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-10:])
@@ -110,17 +122,23 @@ class ChildProcess:
 class Supervisor:
     """Starts processes in order and stops them in reverse order.
 
-    A process that ran for `healthy_seconds` does not count as crash-looping.
+    A process that ran for `healthy_seconds` does not count as crash-looping. `report` gets a line about each that ended.
     """
 
-    def __init__(self, log_dir: Path, healthy_seconds: float = HEALTHY_SECONDS) -> None:
+    def __init__(
+        self,
+        log_dir: Path,
+        healthy_seconds: float = HEALTHY_SECONDS,
+        report: Callable[[str], None] = print_to_stderr,
+    ) -> None:
         self._log_dir = log_dir
         self._healthy_seconds = healthy_seconds
+        self._report = report
         self._children: list[ChildProcess] = []
 
     def start(self, program: Program) -> None:
         """Start a program and supervise it."""
-        child = ChildProcess(program, self._log_dir, self._healthy_seconds)
+        child = ChildProcess(program, self._log_dir, self._healthy_seconds, self._report)
         self._children.append(child)
         child.start()
 
@@ -138,6 +156,11 @@ class Supervisor:
         """Stop all processes."""
         for child in reversed(self._children):
             child.stop()
+
+
+def _describe_exit(status: int) -> str:
+    """Return an exit status in words: Python gives the number of a signal as a negative status."""
+    return f"signal {-status}" if status < 0 else f"status {status}"
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:

@@ -1,6 +1,8 @@
 """Errors of the store. Part of the tree in `api_schemas.errors`."""
 
-from api_schemas.errors import ExpungeError
+from collections.abc import Mapping
+
+from api_schemas.errors import ExpungeError, UsageError
 
 
 class StoreError(ExpungeError):
@@ -56,3 +58,13 @@ class SecretsKeyError(StoreError):
     """The key that encrypts secrets is missing, or is not the one they were encrypted with."""
 
     code = "secrets_key_error"
+
+
+class InvalidSettings(UsageError):
+    """One or more settings have values that cannot be used. `problems` has a sentence for each environment variable."""
+
+    code = "invalid_settings"
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("\n".join(problems.values()), field=next(iter(problems), None))
+        self.problems = dict(problems)

@@ -2,46 +2,74 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_schemas.errors import UsageError
-from service.store import base_model_registration
+from service.store import base_model_registration, setting_errors
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
+from service.store.setting_types import (
+    BlobsUrl,
+    BrokerUrl,
+    DatabaseUrl,
+    EncryptionKeys,
+    FolderPath,
+    ModelFolders,
+    OptionalFolder,
+)
 
 if TYPE_CHECKING:
     from service.store.encryption import SecretBox
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
 
-FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-
 
 class StoreSettings(BaseSettings):
-    """Where data is stored: by default everything is in one data folder."""
+    """Where data is stored: by default everything is in one data folder.
 
-    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", frozen=True, extra="ignore", validate_default=True)
+    Raises:
+        InvalidSettings: values that cannot be used, each with its variable and the form that it expects.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=setting_errors.PREFIX,
+        frozen=True,
+        extra="ignore",
+        validate_default=True,
+        allow_inf_nan=False,
+        enable_decoding=False,  # The types parse JSON themselves, so that their errors have the same form as all others.
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise setting_errors.explain(type(self), error) from error
 
     data_dir: FolderPath = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
-    database_url: str = Field(default="", description="SQLAlchemy URL. Empty: a SQLite file in the data folder.")
-    secrets_key: str = Field(
+    database_url: DatabaseUrl = Field(
+        default="", repr=False, description="SQLAlchemy URL. Empty: a SQLite file in the data folder."
+    )
+    secrets_key: EncryptionKeys = Field(
         default="",
         repr=False,
         description="Keys that encrypt webhook secrets in the database, as printed by `expunge secrets new`, separated by"
         " commas; the first encrypts, all decrypt. Empty: `secrets.key` in the data folder, created there if "
         "the database is SQLite.",
     )
-    broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="URL of the Celery broker.")
-    signing_dir: FolderPath | None = Field(
+    broker_url: BrokerUrl = Field(
+        default="redis://127.0.0.1:6379/0", repr=False, description="URL of the Celery broker."
+    )
+    signing_dir: OptionalFolder = Field(
         default=None,
         description="Folder of signing keys, as `expunge keys` writes it. If neither it nor EXPUNGE_SIGNING_KEY is set, "
         "published files are not signed.",
     )
-    blobs_url: str = Field(
+    blobs_url: BlobsUrl = Field(
         default="",
         description="Where published files are stored: `s3://bucket/prefix`, with the usual AWS_* variables. Empty: in "
         "the data folder.",
@@ -58,15 +86,16 @@ class StoreSettings(BaseSettings):
         default=False, description="Log exception messages. They may contain concepts, which are personal data."
     )
     retention_days: int = Field(
-        default=0, ge=0, description="Delete ended jobs and their files after this many days. 0: never."
+        default=0, ge=0, le=36_500, description="Delete ended jobs and their files after this many days. 0: never."
     )
     hard_limit_seconds: int = Field(
         default=7200,
         ge=120,
+        le=2_592_000,
         description="Kill a job that runs longer; it is tried again until its attempts are used up.",
     )
-    models: dict[str, FolderPath] = Field(default={}, description="Base models, as JSON: id to diffusers folder.")
-    models_dir: FolderPath | None = Field(default=None, description="A folder whose subfolders are base models.")
+    models: ModelFolders = Field(default={}, description="Base models, as JSON: id to diffusers folder.")
+    models_dir: OptionalFolder = Field(default=None, description="A folder whose subfolders are base models.")
 
     def database(self) -> Database:
         """Return the configured database."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import JobFailed
 from api_schemas.events import Event
+from service.cli.up import print_announcement
 from service.launcher import broker
 from tests.fakes.stack import Stack, assert_all_ended, child_processes, command, environment, running_stack, wait_until
 
@@ -63,6 +65,19 @@ def test_edit_command(stack: Stack, tmp_path: Path) -> None:
     assert "passed" in done.stdout
     assert str(tmp_path / "delta.safetensors") in done.stdout.splitlines()
     assert (tmp_path / "text_encoder" / "model.safetensors").exists()
+
+
+def test_printed_example_command_works(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The data folder and the port are not the defaults."""
+    print_announcement(json.loads((stack.data_dir / "service.json").read_text()), json_output=False)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Try: ")]
+    program, name, *arguments = shlex.split(line.removeprefix("Try: "))
+    assert (program, name) == ("expunge", "edit")
+    done = subprocess.run(
+        command(name, *arguments), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fox-free" / "report.json").exists()
 
 
 def test_edit_command_with_json_output(stack: Stack, tmp_path: Path) -> None:

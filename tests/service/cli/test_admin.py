@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from api_schemas.cli.main import main
 from api_schemas.errors import ExpungeError, UsageError
 from service.cli import admin, store
-from service.launcher.errors import LaunchError
 from service.launcher.tls import ListenPolicy
 from service.store import api_keys, base_model_registration
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import RefusedModel
 from service.store.settings import StoreSettings
+from tests.fakes.certificate import write_certificate
 from tests.fakes.model import WEIGHTS, write_model
 
 Run = Callable[..., Any]
@@ -172,14 +172,23 @@ def test_audit_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "desk.example"])
 def test_public_address_requires_tls(host: str, tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="unencrypted"):
+    with pytest.raises(UsageError, match="unencrypted"):
         ListenPolicy().check(host)
     ListenPolicy(behind_proxy=True).check(host)
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).touch()
-    ListenPolicy(tmp_path / "cert.pem", tmp_path / "key.pem").check(host)
-    with pytest.raises(LaunchError, match="key"):
-        ListenPolicy(tmp_path / "cert.pem").check(host)
+    certificate, key = write_certificate(tmp_path)
+    ListenPolicy(certificate, key).check(host)
+    with pytest.raises(UsageError, match="key"):
+        ListenPolicy(certificate).check(host)
+
+
+def test_unusable_certificate_is_refused(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other_key = write_certificate(tmp_path / "other")
+    (empty := tmp_path / "empty.pem").touch()
+    for pair in ((certificate, other_key), (certificate, empty), (empty, key), (key, certificate)):
+        with pytest.raises(UsageError, match="are not a TLS certificate and its unencrypted private key"):
+            ListenPolicy(*pair).check("127.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])

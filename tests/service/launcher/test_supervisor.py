@@ -40,9 +40,10 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
-def test_exited_child_is_restarted(tmp_path: Path) -> None:
+def test_exited_child_is_restarted_and_reported(tmp_path: Path) -> None:
     starts: list[int] = []
-    child = ChildProcess(program(FOREVER, before_start=lambda: starts.append(1)), tmp_path)
+    reports: list[str] = []
+    child = ChildProcess(program(FOREVER, before_start=lambda: starts.append(1)), tmp_path, report=reports.append)
     child.start()
     assert child.process
     first = child.process.pid
@@ -55,6 +56,8 @@ def test_exited_child_is_restarted(tmp_path: Path) -> None:
     wait_until(has_restarted)
     child.stop()
     assert starts == [1, 1]
+    log = tmp_path / "child.log"
+    assert reports == [f"The child process ended (signal 9) and is started again in 0.5 s. Its log is {log}."]
 
 
 def test_crash_loop_raises_with_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,121 @@
+"""Check every setting before a process is started: the launcher's, and those of all the processes that it starts."""
+
+import os
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from service.launcher.settings import LauncherSettings
+from service.settings import ServiceSettings
+from service.store.errors import InvalidSettings
+from service.store.setting_errors import HIDDEN, describe_problem, variable_name
+from service.store.setting_types import Form, validate_broker_url
+from service.store.settings import StoreSettings
+
+WORKER_SETTINGS = "worker.settings:WorkerSettings"
+"""Loaded by name: the service does not depend on the worker, it only starts it."""
+MODULE_SETTINGS = ("editor", "revoker", "planner")
+DRIVERS = {"database_url": ("postgres", "psycopg"), "blobs_url": ("s3://", "obstore")}
+"""Settings whose values with a prefix need a package of the extra `scaleout`."""
+
+
+def check_settings(data_dir: Path, environment: Mapping[str, str] = os.environ) -> None:
+    """Check the settings of all processes. Raises `InvalidSettings` with every problem."""
+    worker: type[StoreSettings] = pkgutil.resolve_name(WORKER_SETTINGS)
+    problems: dict[str, str] = {}
+    for settings in (ServiceSettings, worker, LauncherSettings):
+        try:
+            problems |= _check_machine(settings(data_dir=data_dir))
+        except InvalidSettings as error:
+            problems |= error.problems
+    problems |= _check_other_variables(environment)
+    if problems:
+        raise InvalidSettings(problems)
+
+
+def _check_machine(settings: StoreSettings) -> dict[str, str]:
+    """Return what this machine lacks: folders, modules and packages that the settings name."""
+    checks = (_missing_folders, _missing_models, _missing_modules, _missing_drivers)
+    found = (problem for check in checks for problem in check(settings))
+    return {variable_name(name): describe_problem(variable_name(name), shown, form) for name, shown, form in found}
+
+
+Problems = Iterator[tuple[str, object, Form]]
+
+
+def _missing_folders(settings: StoreSettings) -> Problems:
+    for name in ("signing_dir", "models_dir"):
+        folder = getattr(settings, name)
+        if folder is not None and not folder.is_dir():
+            yield name, folder, Form("the path of an existing folder", "/srv/expunge")
+
+
+def _missing_models(settings: StoreSettings) -> Problems:
+    for folder in settings.models.values():
+        if not (folder / "model_index.json").is_file():
+            yield "models", folder, Form("diffusers folders, which have a model_index.json", '{"sd15": "/srv/sd15"}')
+
+
+def _missing_modules(settings: StoreSettings) -> Problems:
+    for name in MODULE_SETTINGS:
+        if (module := getattr(settings, name, None)) and not _is_importable(module):
+            yield name, module, Form("the name of an installed module", type(settings).model_fields[name].default)
+
+
+def _missing_drivers(settings: StoreSettings) -> Problems:
+    for name, (prefix, package) in DRIVERS.items():
+        if getattr(settings, name).startswith(prefix) and not _is_importable(package):
+            yield (
+                name,
+                HIDDEN,
+                Form("a URL whose driver is installed (pip install 'expunge[scaleout]'), or nothing", ""),
+            )
+
+
+def _is_importable(module: str) -> bool:
+    """Return whether a module is installed. Its packages are not imported, because those of the editor load torch."""
+    folders: Sequence[str] | None = None
+    spec = None
+    for part in module.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+    return spec is not None
+
+
+def _is_private_key(pem: str) -> bool:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        return bool(load_pem_private_key(pem.encode(), None))
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_broker_url(url: str) -> bool:
+    try:
+        return bool(validate_broker_url(url))
+    except ValueError:
+        return False
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).expanduser().is_dir()
+
+
+_FOLDER = Form("the path of an existing folder", "/srv/expunge")
+_OTHER_VARIABLES: dict[str, tuple[Callable[[str], bool], Form, bool]] = {
+    "REDIS_URL": (_is_broker_url, Form("the URL of a Redis-protocol server", "redis://127.0.0.1:6379/0"), True),
+    "EXPUNGE_SIGNING_KEY": (_is_private_key, Form("a private key in PEM", "'-----BEGIN PRIVATE KEY-----…'"), True),
+    "EXPUNGE_JUDGE": (_is_folder, _FOLDER, False),
+    "EXPUNGE_POLICIES": (_is_folder, _FOLDER, False),
+}
+"""Variables that belong to no settings class, with their check, their form, and whether they may contain a secret."""
+
+
+def _check_other_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: describe_problem(name, HIDDEN if hidden else environment[name], form)
+        for name, (is_valid, form, hidden) in _OTHER_VARIABLES.items()
+        if environment.get(name) and not is_valid(environment[name])
+    }

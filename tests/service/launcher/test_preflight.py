@@ -1,0 +1,129 @@
+"""Every setting is checked before a process starts, and a bad value is named with the form that is expected."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from service.launcher.preflight import check_settings
+from service.launcher.settings import LauncherSettings
+from service.settings import ServiceSettings
+from service.store.errors import InvalidSettings
+from service.store.setting_errors import variable_name
+from tests.fakes.model import write_model
+from tests.fakes.stack import command, environment
+from worker.settings import WorkerSettings
+
+FIELDS = ServiceSettings.model_fields | WorkerSettings.model_fields | LauncherSettings.model_fields
+SETTINGS = [variable_name(name) for name in FIELDS if name != "data_dir"]
+OTHERS = ("REDIS_URL", "EXPUNGE_SIGNING_KEY", "EXPUNGE_JUDGE", "EXPUNGE_POLICIES")
+BAD = {
+    "EXPUNGE_DATABASE_URL": ["mysql://user:hunter2@host/name", "banana", "postgresql://user:hunter2@host:port/name"],
+    "EXPUNGE_SECRETS_KEY": ["hunter2"],
+    "EXPUNGE_BROKER_URL": ["http://user:hunter2@host", "redis://host:port", "redis+socket://"],
+    "EXPUNGE_SIGNING_DIR": ["/nowhere", "/dev/null"],
+    "EXPUNGE_BLOBS_URL": ["ftp://x", "s3://", "s3:/bucket", "/a/folder"],
+    "EXPUNGE_RETENTION_DAYS": ["-1", "1000000", "1.5"],
+    "EXPUNGE_HARD_LIMIT_SECONDS": ["60", "1e30"],
+    "EXPUNGE_LOG_CONCEPTS": ["maybe"],
+    "EXPUNGE_MODELS": ["banana", "[]", '{"a b": "/nowhere"}', '{"sd15": "/nowhere"}', '{"sd15": 1}'],
+    "EXPUNGE_MODELS_DIR": ["/nowhere", "/dev/null"],
+    "EXPUNGE_RATE_LIMIT": ["banana", "0/minute", "5/minute;1/second", "5"],
+    "EXPUNGE_PLAN_SECONDS": ["inf", "nan", "0"],
+    "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": [
+        "127.0.0.1",
+        '["127.0.0.1"]',
+        '["host:0"]',
+        '["host:70000"]',
+        '["http://host:1"]',
+    ],
+    "EXPUNGE_EDITOR": ["no.such.module", "editor.no_such_module", "../editor", ""],
+    "EXPUNGE_REVOKER": ["editor.no_such_module"],
+    "EXPUNGE_PLANNER": ["editor.no_such_module"],
+    "EXPUNGE_QUEUES": ["", "edits,", "banana"],
+    "EXPUNGE_WORKER_NAME": ["a b", "n" * 101, "\u00e9"],
+    "EXPUNGE_HEARTBEAT_SECONDS": ["30", "0"],
+    "REDIS_URL": ["http://user:hunter2@host", "banana"],
+    "EXPUNGE_SIGNING_KEY": ["hunter2"],
+    "EXPUNGE_JUDGE": ["/nowhere"],
+    "EXPUNGE_POLICIES": ["/dev/null"],
+}
+"""Values that cannot be used. Settings that are not listed are numbers or booleans."""
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*SETTINGS, *OTHERS, "EXPUNGE_DATA_DIR"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in [*SETTINGS, *OTHERS] for value in BAD.get(name, ["banana"])]
+)
+def test_bad_value_is_named_with_the_expected_form(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as caught:
+        check_settings(Path("/data"))
+    (sentence,) = str(caught.value).splitlines()
+    assert sentence.startswith(f"{name} is ")
+    assert "; expected " in sentence
+    assert f", for example {name}=" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_all_bad_values_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"EXPUNGE_RATE_LIMIT": "banana", "EXPUNGE_LEASE_SECONDS": "0", "EXPUNGE_LOG_FORMAT": "xml", "REDIS_URL": "x"}
+    for name, value in bad.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as caught:
+        check_settings(Path("/data"))
+    assert set(caught.value.problems) == set(bad)
+
+
+def test_good_values_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    good = {
+        "EXPUNGE_DATABASE_URL": "postgresql://user:password@host/name",
+        "EXPUNGE_BLOBS_URL": "s3://bucket/prefix",
+        "EXPUNGE_BROKER_URL": "rediss://:password@host:6380/1",
+        "EXPUNGE_SIGNING_DIR": "",
+        "EXPUNGE_MODELS": json.dumps({"tiny": str(write_model(tmp_path / "models" / "tiny"))}),
+        "EXPUNGE_MODELS_DIR": str(tmp_path / "models"),
+        "EXPUNGE_RATE_LIMIT": "",
+        "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": '["Receiver.example:8443", "[::1]:8000"]',
+        "EXPUNGE_QUEUES": "edits",
+    }
+    for name, value in good.items():
+        monkeypatch.setenv(name, value)
+    check_settings(tmp_path)
+    assert ServiceSettings().webhook_allowed_hosts == ["receiver.example:8443", "::1:8000"]
+    assert ServiceSettings().signing_dir is None
+
+
+def test_up_refuses_a_bad_value_before_it_starts_anything(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        command("up", "--data-dir", tmp_path / "data", "--port", "0"),
+        env=environment(EXPUNGE_RATE_LIMIT="banana"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert time.monotonic() - started < 10  # About a second on idle cores.
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("expunge: EXPUNGE_RATE_LIMIT is 'banana'; expected ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("module", ["service.server", "service.dispatcher", "worker"])
+def test_each_process_refuses_a_bad_value_in_one_line(module: str) -> None:
+    name = "EXPUNGE_LEASE_SECONDS" if module == "worker" else "EXPUNGE_RATE_LIMIT"
+    python = command("up")[0]
+    done = subprocess.run(
+        [python, "-m", module], env=environment(**{name: "banana"}), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{name} is 'banana'; expected ")
+    assert done.stderr.count("\n") == 1
