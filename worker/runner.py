@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import JobError
 from api_schemas.report import Verdict
 from editor.errors import EditorError
-from service.store import claims, ledgers
+from service.store import claims, fair_queue, ledgers, logs
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, StoredArtifact
@@ -63,10 +63,10 @@ class Runner:
         return cls(settings, settings.database(), settings.blobs(), settings.registry())
 
     def run(self, job_id: str) -> None:
-        """Claim and run the job. Returns when it has ended or cannot be claimed."""
+        """Handle the message of a job: run the job that is next in its queue. Returns when that job has ended."""
         failpoint("claim.received")
         claim = self._write(
-            lambda session: claims.claim(
+            lambda session: fair_queue.claim_next(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
             )
         )
@@ -74,7 +74,10 @@ class Runner:
             log.info("%s: has ended or is claimed by another worker", job_id)
             return
         failpoint("claim.committed")
-        with Lease(self.database, claim, self.settings, self.clock) as lease:
+        with (
+            logs.bound_contextvars(job_id=claim.job_id),
+            Lease(self.database, claim, self.settings, self.clock) as lease,
+        ):
             self._attempt(
                 claim, ProgressReporter(self.database, claim, lease, self.settings.progress_seconds, self.clock)
             )

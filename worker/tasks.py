@@ -14,9 +14,8 @@ from worker.settings import WorkerSettings
 
 
 def _run_edit(job_id: str) -> None:
-    """Run the job of a message."""
-    with logs.bound_contextvars(job_id=job_id):
-        _runner().run(job_id)
+    """Handle the message of a job."""
+    _runner().run(job_id)
 
 
 run_edit = shared_task(name=TASK_NAME)(_run_edit)

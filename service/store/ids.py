@@ -14,6 +14,11 @@ def prefixed_id(prefix: str, now: datetime) -> str:
     return f"{prefix}_{_ulid(int(now.timestamp() * 1000), secrets.randbits(80))}"
 
 
+def is_dry_run(job_id: str) -> bool:
+    """Return whether the id is that of a dry run."""
+    return job_id.startswith("plan_")
+
+
 def _ulid(milliseconds: int, randomness: int) -> str:
     number = milliseconds << 80 | randomness
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

@@ -89,6 +89,7 @@ class Job(Base):
     """An edit, a revocation or a dry run. `fence` counts claims; a worker with an older fence cannot write."""
 
     __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_tenant_started_at", "tenant", "started_at"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str] = mapped_column(index=True)

@@ -1,0 +1,67 @@
+"""Which job a worker runs next: by priority, then the tenant whose turn it is, then the tenant's oldest job.
+
+A message from the broker means that a job is waiting. Which one is decided here, when the worker is free: messages are
+delivered in the order in which they were sent, so a tenant that sends many jobs would delay all others.
+"""
+
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, case, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from service.store import claims
+from service.store.claims import Claim
+from service.store.ids import is_dry_run
+from service.store.orm import Job, OutboxMessage
+
+PRIORITY_RANKS = {"high": 0, "low": 2}
+"""Jobs with another priority, or none, have rank 1."""
+
+
+def claim_next(session: Session, job_id: str, *, owner: str, lease: timedelta, now: datetime) -> Claim | None:
+    """Claim the job that runs next, given the message of a job in the same queue. Returns None if there is nothing to do.
+
+    Each queued job has its own message, so a job that has to wait for another one is claimed with one of the following
+    messages. A job that `owner` was running when it died comes first.
+    """
+    claim = partial(claims.claim, session, owner=owner, lease=lease, now=now)
+    interrupted = session.scalar(select(Job.id).where(Job.status == "running", Job.lease_owner == owner))
+    if interrupted and (resumed := claim(interrupted)):
+        return resumed
+    while following := session.scalar(_next_in_turn(job_id)):
+        if claimed := claim(following):  # otherwise another worker was faster
+            return claimed
+    return claim(job_id)  # its worker may have died
+
+
+def _next_in_turn(job_id: str) -> Select[str]:
+    """Return the query of the queued job that runs next.
+
+    Jobs whose message was not sent yet are left out: they may have to wait before they are tried again.
+    """
+    rank = case(PRIORITY_RANKS, value=Job.request["priority"].as_string(), else_=1)
+    waiting = (
+        select(Job.id, Job.tenant, rank.label("rank"))
+        .join(OutboxMessage, OutboxMessage.job_id == Job.id)
+        .where(_shares_queue(Job, job_id), Job.status == "queued", Job.attempt < Job.max_attempts)
+        .where(or_(OutboxMessage.send_count > 0, Job.id == job_id))
+        .cte("waiting")
+    )
+    tenants = select(waiting.c.tenant).distinct().subquery()
+    turns = select(tenants.c.tenant, _last_start(tenants.c.tenant, job_id).label("last")).subquery()
+    query = select(waiting.c.id).join(turns, turns.c.tenant == waiting.c.tenant)
+    return query.order_by(waiting.c.rank, turns.c.last.nulls_first(), waiting.c.id).limit(1)
+
+
+def _last_start(tenant: ColumnElement[str], job_id: str) -> ScalarSelect[datetime | None]:
+    """Return when the tenant's latest job in the queue was started. `ix_jobs_tenant_started_at` makes it fast."""
+    other = aliased(Job)
+    started = select(other.started_at).where(
+        other.tenant == tenant, other.started_at.is_not(None), _shares_queue(other, job_id)
+    )
+    return started.order_by(other.started_at.desc()).limit(1).scalar_subquery()
+
+
+def _shares_queue(job: type[Job], job_id: str) -> ColumnElement[bool]:
+    return job.kind == "plan" if is_dry_run(job_id) else job.kind != "plan"
