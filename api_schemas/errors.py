@@ -12,7 +12,8 @@
     │                                 InvalidIdempotencyKey, IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound,
     │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, BodyTooLarge,
     │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, WebhookRefused,
-    │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, PlanRefused, PlanTimeout,
+    │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,
+    │                                 TooManyWebhookEndpoints, PlanRefused, PlanTimeout, PlanQueueFull,
     │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered

@@ -138,6 +138,12 @@ class WebhookRefused(ServiceError):
         super().__init__(message, remedy=remedy, errors=[field])
 
 
+class TooManyWebhookEndpoints(ServiceError):
+    """The tenant has reached its quota of webhook endpoints."""
+
+    code, status, title = "too_many_webhook_endpoints", 409, "Too many webhook endpoints"
+
+
 class TooManyRequests(ServiceError):
     """The API key exceeded its rate limit."""
 
@@ -148,6 +154,18 @@ class TooManyJobs(ServiceError):
     """The tenant has reached its quota of unfinished jobs."""
 
     code, status, title = "too_many_jobs", 429, "Too many unfinished jobs"
+
+
+class TooManyPlans(ServiceError):
+    """The tenant has reached its quota of unfinished dry runs."""
+
+    code, status, title = "too_many_plans", 429, "Too many unfinished dry runs"
+
+
+class PlanQueueFull(ServiceError):
+    """The queue of dry runs is full."""
+
+    code, status, title = "plan_queue_full", 503, "The queue of dry runs is full"
 
 
 class PlanTimeout(ServiceError):

@@ -65,7 +65,16 @@ class ServiceSettings(StoreSettings):
         default=False, description="Reject requests that create a job without an Idempotency-Key."
     )
     max_unfinished_jobs: int = Field(
-        default=0, ge=0, description="Maximum number of unfinished jobs of a tenant. 0: no limit."
+        default=1000, ge=0, description="Maximum number of unfinished jobs of a tenant. 0: no limit."
+    )
+    max_dry_runs: int = Field(
+        default=20, ge=0, description="Maximum number of unfinished dry runs of all tenants. 0: no limit."
+    )
+    max_dry_runs_per_tenant: int = Field(
+        default=5, ge=0, description="Maximum number of unfinished dry runs of a tenant. 0: no limit."
+    )
+    max_webhook_endpoints: int = Field(
+        default=20, ge=0, description="Maximum number of webhook endpoints of a tenant. 0: no limit."
     )
     max_batch_bytes: int = Field(
         default=4_194_304, ge=1024, description="Maximum size of a batch request's body in bytes."

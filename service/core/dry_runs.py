@@ -4,6 +4,8 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
@@ -21,22 +23,27 @@ from service.store.orm import Job
 
 PLAN_FILE = "plan.json"
 POLL_SECONDS = 0.1
+ABANDONED_AFTER = timedelta(seconds=10)
+"""A dry run that is still queued this long after its time limit has lost its API process, and expires."""
 PROMPTS_PER_REMOVAL = 40
 """Prompts about each removal that validation generates images for, approximately."""
 
 
-async def run_dry_run(app_state: AppState, request: EditRequest, caller: Caller) -> Plan:
-    """Return what the request would do.
+async def run_dry_run(
+    app_state: AppState, request: EditRequest, caller: Caller, is_disconnected: Callable[[], Awaitable[bool]]
+) -> Plan:
+    """Return what the request would do. If the client closes the connection, the dry run is canceled.
 
     Raises:
         InvalidRequest, LedgerConflict: As `POST /v1/edits` would.
+        TooManyPlans, PlanQueueFull: Too many dry runs are queued or running.
         PlanRefused: The job would fail.
         PlanTimeout: No worker answered in time.
     """
     job = await asyncio.to_thread(_create_job, app_state, request, caller)
     end = time.monotonic() + app_state.settings.plan_seconds
     while job.status in ("queued", "running"):
-        if time.monotonic() > end or app_state.shutting_down.is_set():
+        if time.monotonic() > end or app_state.shutting_down.is_set() or await is_disconnected():
             await asyncio.to_thread(_cancel, app_state, job)
             raise PlanTimeout(
                 f"No worker finished the dry run within {app_state.settings.plan_seconds:g} s.",
@@ -49,7 +56,8 @@ async def run_dry_run(app_state: AppState, request: EditRequest, caller: Caller)
 
 
 def _create_job(app_state: AppState, request: EditRequest, caller: Caller) -> Job:
-    submission = edits.submit(app_state, PendingDryRun(caller, request))
+    max_queue_time = timedelta(seconds=app_state.settings.plan_seconds) + ABANDONED_AFTER
+    submission = edits.submit(app_state, PendingDryRun(caller, request, max_queue_time))
     return _load_job(app_state, json.loads(submission.reply.body)["id"])
 
 

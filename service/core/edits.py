@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -136,6 +136,7 @@ class PendingDryRun(PendingJob):
     """A POST that requests a dry run. It has no Idempotency-Key, because it changes nothing."""
 
     request: EditRequest
+    max_queue_time: timedelta
     scope: Scope | None = field(default=None, init=False)
 
     @property
@@ -148,10 +149,12 @@ class PendingDryRun(PendingJob):
         app_state.token_limits.check(self.request)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
-        """Raise `LedgerConflict`, `InvalidRequest`. A dry run needs no place in the quota."""
+        """Raise `LedgerConflict`, `InvalidRequest`, `TooManyPlans`, `PlanQueueFull`."""
         if self.request.ledger:
             ledger_conflicts.check_conflicts(session, self.caller.tenant, self.request)
-        return NewJob(self.request, self.caller.key_id, self.caller.tenant, "plan")
+        quota.reserve_dry_run(self.caller.tenant)
+        caller = self.caller
+        return NewJob(self.request, caller.key_id, caller.tenant, "plan", max_queue_time=self.max_queue_time)
 
     def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
         """Reply with the id of the job. A dry run changes nothing, so it leaves no audit entry."""
@@ -183,7 +186,8 @@ def submit_all(app_state: AppState, pending: Sequence[PendingJob]) -> list[Submi
     """Accept requests in one transaction. A request that is refused does not affect the others.
 
     Returns, for each request, its `Submission` or the reason for its refusal: `UnknownModel`, `InvalidRequest`,
-    `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `IdempotencyKeyReused`, `IdempotencyConflict`.
+    `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `TooManyPlans`, `PlanQueueFull`, `IdempotencyKeyReused`,
+    `IdempotencyConflict`.
     """
     outcomes: dict[PendingJob, Submission | Exception] = {}
     for one in pending:
@@ -230,7 +234,7 @@ def _accept_group(
     app_state: AppState, session: Session, pending: Sequence[PendingJob]
 ) -> dict[PendingJob, Submission | Exception]:
     remembered = idempotency.find_replies(session, {one.scope for one in pending if one.scope})
-    quota = JobQuota(session, app_state.settings.max_unfinished_jobs)
+    quota = JobQuota(session, app_state.settings)
     outcomes: dict[PendingJob, Submission | Exception] = {}
     admitted: dict[PendingJob, NewJob | Job] = {}
     scopes: set[Scope] = set()

@@ -26,6 +26,7 @@ from service.store.orm import Job, add_rows
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started within this time expires."""
+_IS_UNFINISHED = Job.status.not_in(TERMINAL_STATUSES)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class NewJob:
     tenant: str = DEFAULT_TENANT
     kind: JobKind = "removal"
     revokes: str | None = None
+    max_queue_time: timedelta = MAX_QUEUE_TIME
 
     def row(self, now: datetime) -> dict[str, Any]:
         """Return the column values of the queued job."""
@@ -55,7 +57,7 @@ class NewJob:
             "progress": 0.0,
             "created_at": now,
             "queued_at": now,
-            "expires_at": now + MAX_QUEUE_TIME,
+            "expires_at": now + self.max_queue_time,
         }
 
 
@@ -129,9 +131,22 @@ def revocation_of(session: Session, job_id: str) -> Job | None:
 
 
 def count_unfinished(session: Session, tenant: str) -> int:
-    """Count the tenant's jobs that are queued or running."""
-    query = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.status.not_in(TERMINAL_STATUSES))
+    """Count the tenant's edits that are queued or running. Dry runs are not edits."""
+    query = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.kind != "plan", _IS_UNFINISHED)
     return session.scalar(query) or 0
+
+
+def count_unfinished_dry_runs(session: Session) -> dict[str, int]:
+    """Count the dry runs that are queued or running, by tenant."""
+    query = select(Job.tenant, func.count()).where(Job.kind == "plan", _IS_UNFINISHED).group_by(Job.tenant)
+    return dict(session.execute(query).all())
+
+
+def recent_dry_run_seconds(session: Session) -> list[float]:
+    """Return the run times of the latest dry runs in seconds."""
+    ended = select(Job.started_at, Job.finished_at).where(Job.kind == "plan", Job.status == "succeeded")
+    rows = session.execute(ended.order_by(Job.id.desc()).limit(10))
+    return [(finished - started).total_seconds() for started, finished in rows if started and finished]
 
 
 def cancel(session: Session, job_id: str, *, now: datetime) -> bool:

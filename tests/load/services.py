@@ -40,6 +40,7 @@ def ours(folder: Path) -> Iterator[Service]:
     """Run `expunge up` with all its guarantees and the fake editor."""
     settings = {
         "EXPUNGE_RATE_LIMIT": "",
+        "EXPUNGE_MAX_UNFINISHED_JOBS": "0",
         "EXPUNGE_STREAM_POLL_SECONDS": "0.5",
         "EXPUNGE_LEASE_SECONDS": "30",
         "EXPUNGE_JOBS_PER_PROCESS": "10000",  # The fake editor uses no GPU, and the other service keeps its process too.

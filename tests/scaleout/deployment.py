@@ -141,6 +141,7 @@ def deployment(folder: Path, workers: int) -> Iterator[Deployment]:
             EXPUNGE_BLOBS_URL=bucket,
             EXPUNGE_MODELS_DIR=str(write_model(folder / "models" / "tiny").parent),
             EXPUNGE_RATE_LIMIT="",
+            EXPUNGE_MAX_UNFINISHED_JOBS="0",
             EXPUNGE_PROGRESS_SECONDS="1",
             REMAP_SIGTERM="SIGQUIT",
             **store.variables,

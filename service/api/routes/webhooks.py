@@ -12,7 +12,7 @@ from service.api.dependencies import AppStateDep
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.errors import NotFound
+from service.errors import NotFound, TooManyWebhookEndpoints
 from service.store import audit, orm, webhooks
 from service.store.ids import DELIVERY_ID
 from service.webhooks.signing import WebhookSigner
@@ -31,6 +31,7 @@ def create(body: WebhookEndpointRequest, app_state: AppStateDep, caller: WritesW
     signer, now = WebhookSigner.new(), app_state.clock()
     sealed = signer.sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
+        _check_quota(session, caller, app_state.settings.max_webhook_endpoints)
         row = webhooks.add_endpoint(session, caller.tenant, now=now, **body.model_dump(), **sealed)
         _record_audit(session, caller, "webhook.create", row.id, app_state)
     return serializers.webhook_endpoint(row).model_copy(update={"secret": signer.secret})
@@ -90,6 +91,15 @@ def redeliver(
         webhooks.redeliver(session, row, now=app_state.clock())
         _record_audit(session, caller, "webhook.redeliver", delivery_id, app_state)
         return serializers.webhook_delivery(row)
+
+
+def _check_quota(session: Session, caller: Caller, limit: int) -> None:
+    """Raise `TooManyWebhookEndpoints` if the tenant has as many endpoints as it may have."""
+    if 0 < limit <= len(webhooks.list_endpoints(session, caller.tenant)):
+        raise TooManyWebhookEndpoints(
+            f"You have {limit} webhook endpoints, which is the limit.",
+            remedy="Delete an endpoint that you do not need.",
+        )
 
 
 def _get_endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:

@@ -71,7 +71,7 @@ def test_revocations_and_batches_count_towards_the_quota(client: TestClient, app
 
 
 def test_dry_run_queues_a_plan_without_an_audit_entry(app_state: AppState) -> None:
-    submission = edits.submit(app_state, PendingDryRun(CALLER, EditRequest.model_validate(BODY)))
+    submission = edits.submit(app_state, PendingDryRun(CALLER, EditRequest.model_validate(BODY), timedelta(60)))
     assert not submission.replayed
     with app_state.database.read() as session:
         (job,) = session.query(Job).all()

@@ -217,6 +217,15 @@ def test_secret_is_returned_once(client: TestClient) -> None:
     assert client.get(f"/v1/webhook_endpoints/{made['id']}").json() == made | {"secret": None}
 
 
+def test_endpoints_of_a_tenant_are_limited(app_state: AppState, client: TestClient) -> None:
+    object.__setattr__(app_state, "settings", app_state.settings.model_copy(update={"max_webhook_endpoints": 2}))
+    responses = [client.post("/v1/webhook_endpoints", json={"url": URL}) for _ in range(3)]
+    assert [response.status_code for response in responses] == [201, 201, 409]
+    assert responses[2].json()["code"] == "too_many_webhook_endpoints"
+    client.delete(f"/v1/webhook_endpoints/{responses[0].json()['id']}")
+    assert client.post("/v1/webhook_endpoints", json={"url": URL}).status_code == 201
+
+
 def test_internal_receiver_is_rejected(client: TestClient) -> None:
     response = client.post("/v1/webhook_endpoints", json={"url": "https://127.0.0.1/"})
     assert (response.status_code, response.json()["code"]) == (422, "webhook_refused")
