@@ -207,7 +207,7 @@ def _accept_all(
 ) -> dict[PendingJob, Submission | Exception]:
     """Accept the whole group at once; if that fails, accept the requests one by one to isolate the failing one."""
     try:
-        with session.begin_nested(), _map_key_collisions():
+        with session.begin_nested():
             return _accept_group(app_state, session, pending)
     except (OperationalError, InterfaceError):  # the database itself failed, so the transaction is lost
         raise
@@ -273,6 +273,7 @@ def _create(
     existing = {one: job for one, job in admitted.items() if isinstance(job, Job)}
     acceptances = {one: one.complete(session, job, now) for one, job in (created | existing).items()}
     replies = {one: Reply(one.fingerprint, ACCEPTED, done.body) for one, done in acceptances.items()}
-    idempotency.store_replies(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
+    with _map_key_collisions():
+        idempotency.store_replies(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
     audit.record_all(session, [entry for one in created for entry in acceptances[one].audit_entries], now=now)
     return {one: Submission(reply, replayed=False) for one, reply in replies.items()}

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from api_schemas.edits import EditRequest, Removal
 from service.api.auth import Authenticator
@@ -15,7 +16,7 @@ from service.core.app_state import AppState
 from service.core.batcher import Batcher
 from service.core.caller import Caller
 from service.core.edits import PendingEdit, Submission
-from service.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
+from service.errors import IdempotencyKeyReused, InvalidRequest, NotFound, TooManyJobs
 from service.store import api_keys, audit, jobs
 from service.store.database import Database
 from service.store.errors import StoreUnavailable, UnknownModel
@@ -121,7 +122,7 @@ def test_edit_that_the_database_rejects_does_not_affect_others(app_state: AppSta
     )
     assert isinstance(before, Submission)
     assert isinstance(after, Submission)
-    assert isinstance(bat, IdempotencyConflict)
+    assert isinstance(bat, IntegrityError)
     with database.read() as session:
         assert {job.request["removals"][0]["concept"] for job in jobs.list_edits(session, "default", {}, limit=9)} == {
             "fox",

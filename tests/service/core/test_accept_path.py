@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import IntegrityError
 
 from api_schemas.edits import EditRequest
 from service.core import edits
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.edits import PendingDryRun
+from service.core.edits import PendingDryRun, PendingEdit
 from service.errors import LedgerConflict
 from service.store import audit, claims, jobs, ledgers
 from service.store.ledgers import NextRevision
@@ -86,3 +87,12 @@ def test_conflict_with_the_ledger_is_rejected(client: TestClient, app_state: App
     response = client.post(path, json=body)
     assert (response.status_code, response.json()["code"]) == (409, LedgerConflict.code)
     assert response.json()["conflicts"][0]["right"]["name"] == "fox"
+
+
+def test_only_a_collision_of_keys_is_reported_as_one(app_state: AppState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another violated constraint is an internal error."""
+    monkeypatch.setattr("service.store.jobs.prefixed_id", lambda prefix, now: "edit_same")
+    pending = [PendingEdit(CALLER, None, EditRequest.model_validate(BODY)) for _ in range(2)]
+    edits.submit(app_state, pending[0])
+    with pytest.raises(IntegrityError):
+        edits.submit(app_state, pending[1])
