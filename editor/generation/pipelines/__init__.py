@@ -1,0 +1,45 @@
+"""Load a diffusers pipeline for image generation on the CPU, from folders, single files and split files."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editor.errors import CheckpointError
+from editor.generation.pipelines.plan import plan_pipeline
+
+__all__ = ["check_supported_pipeline", "load_pipeline"]
+
+GENERATED_PIPELINES = ("StableDiffusionPipeline",)
+"""Pipelines whose images the validation generates."""
+
+
+def check_supported_pipeline(path: Path, components: Path | None = None) -> None:
+    """Check from configurations and headers that images can be generated with a model.
+
+    Raises:
+        CheckpointError: as :func:`load_pipeline`, or the validation does not generate images with such a pipeline.
+    """
+    name = plan_pipeline(path, components).pipeline_class.__name__
+    if name not in GENERATED_PIPELINES:
+        raise CheckpointError(
+            f"Images are generated only with {', '.join(GENERATED_PIPELINES)}, and {path.name} is one of {name}.",
+            field="validation.enabled",
+            remedy="Turn validation off.",
+        )
+
+
+def load_pipeline(path: Path, *, components: Path | None = None, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a text-to-image pipeline, without safety checker and progress bar.
+
+    Args:
+        path: the base model: a diffusers folder, a single-file checkpoint, or the text encoder files of ComfyUI.
+        components: a folder with what the base model lacks: diffusers folders such as ``vae`` and ``tokenizer_2``, or single
+            files such as ``ae.safetensors`` and ``t5xxl_fp8_e4m3fn.safetensors``.
+        dtype: the dtype of the weights in memory.
+
+    Raises:
+        CheckpointError: the model is not a text-to-image pipeline of diffusers, a component is missing, or a file cannot be
+            read. Nothing has been loaded if a component is missing.
+    """
+    return plan_pipeline(path, components).load(dtype)
