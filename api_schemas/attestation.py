@@ -152,7 +152,8 @@ class PublicKeys(SignedModel):
         return next((key for key in self.keys if key.keyid == keyid), None)
 
 
-Outcome = Literal["ok", "failed", "skipped"]
+Outcome = Literal["ok", "failed", "skipped", "unknown"]
+"""`skipped`: there was nothing to compare with; `unknown`: a file that nobody signed."""
 
 
 class Finding(BaseModel):
@@ -171,6 +172,6 @@ class Verification(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    ok: bool = Field(description="No check failed.")
+    ok: bool = Field(description="No check failed, and every file is signed.")
     signed_by: list[str] = Field(description="Ids of the trusted keys with a valid signature.")
     findings: list[Finding]

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from api_schemas.base import ReportModel
 
-EditPresence = Literal["carries", "partly", "base", "other"]
-"""The edit; a part of it, such as a LoRA at another scale or one of two encoders; the base model; something else."""
+EditPresence = Literal["carries", "altered", "partly", "base", "other"]
+"""The edit; the edit, with other files that differ from those of the report; a part of it, such as a LoRA at another scale or
+one of two encoders; the base model; something else."""
 Identity = Literal["edited", "base", "other", "unknown"]
 
 
@@ -17,6 +18,16 @@ class TensorFound(ReportModel):
     name: str
     identity: Identity = Field(
         description="Identified by the digest of its bytes, in any precision; `unknown`: it cannot be read separately."
+    )
+    dtype: str | None = Field(None, description="Its precision in the pipeline, as safetensors names it.")
+
+
+class FileFound(ReportModel):
+    """A file of a stored pipeline."""
+
+    name: str
+    identity: Literal["listed", "differs", "unknown"] = Field(
+        description="By its digest: as the report lists it, or different from it; `unknown`: the report does not list it."
     )
 
 
@@ -39,3 +50,7 @@ class Deployment(ReportModel):
 
     carried: EditPresence
     components: list[ComponentFound]
+    files: list[FileFound] = Field(
+        [],
+        description="The files of a stored pipeline that carries the edit. Empty if weights were cast: digests then differ.",
+    )

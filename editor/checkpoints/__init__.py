@@ -3,7 +3,7 @@
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import OUT_PROJ, Family
 from editor.checkpoints.open import open_checkpoint
-from editor.checkpoints.safe_paths import weight_files
+from editor.checkpoints.safe_paths import model_files, weight_files
 from editor.checkpoints.text_encoder import TextEncoder
 from editor.checkpoints.unedited_encoders import UneditedEncoder
 
@@ -13,6 +13,7 @@ __all__ = [
     "Family",
     "TextEncoder",
     "UneditedEncoder",
+    "model_files",
     "open_checkpoint",
     "weight_files",
 ]

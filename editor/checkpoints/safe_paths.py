@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from api_schemas.model_files import is_model_file
 from editor.checkpoints.safetensors_header import PICKLE_SUFFIXES
 from editor.errors import CheckpointError
 
@@ -21,6 +22,18 @@ def weight_files(root: Path) -> dict[str, Path]:
     return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.safetensors"))}
 
 
+def model_files(root: Path) -> dict[str, Path]:
+    """Return every file of a model by name: weights, configurations, tokenizers, model cards.
+
+    Other files than weights are left out if they are links out of the model's folder.
+    """
+    if root.is_file():
+        return {root.name: root}
+    files = ((path.relative_to(root), path) for path in sorted(root.rglob("*")) if path.is_file())
+    served = {name.as_posix(): path for name, path in files if is_model_file(name) and is_inside(root, path)}
+    return dict(sorted((weight_files(root) | served).items()))
+
+
 def link_boundary(root: Path) -> Path:
     """Return the folder that links inside ``root`` may not leave: ``root``, or its ``models--*`` folder in a hub cache."""
     root = root.resolve()
@@ -30,15 +43,19 @@ def link_boundary(root: Path) -> Path:
 
 def check_inside(root: Path, path: Path) -> Path:
     """Return the path unchanged. Raises CheckpointError if it is a link out of the model's folder, or a circular link."""
-    try:
-        is_inside = path.resolve().is_relative_to(link_boundary(root))
-    except (OSError, RuntimeError):  # a circular link
-        is_inside = False
-    if not is_inside:
+    if not is_inside(root, path):
         raise CheckpointError(
             f"{path} is a link out of the model's folder.", field="model", remedy="Copy the file into the folder."
         )
     return path
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Return whether a path, with its links resolved, is in the model's folder."""
+    try:
+        return path.resolve().is_relative_to(link_boundary(root))
+    except (OSError, RuntimeError):  # a circular link
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any]:

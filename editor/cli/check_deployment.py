@@ -23,19 +23,31 @@ ReportPath = Annotated[
     Path,
     typer.Option(metavar="PATH", exists=True, help="The folder of the report, or report.json itself."),
 ]
-COLOURS: dict[EditPresence, str] = {"carries": "green", "partly": "yellow", "base": "red", "other": "red"}
+COLOURS: dict[EditPresence, str] = {
+    "carries": "green",
+    "altered": "yellow",
+    "partly": "yellow",
+    "base": "red",
+    "other": "red",
+}
 HEADLINES: dict[EditPresence, str] = {
     "carries": "carries the removal",
+    "altered": "carries the removal, but other files than the report lists",
     "partly": "carries the removal in part",
     "base": "is the base model, without the removal",
     "other": "does not carry this removal",
+}
+FILE_LINES = {
+    "differs": "[red]differs[/]  {}: not the file of the report; it was changed, or saved again",
+    "unknown": "[yellow]unknown[/]  {}: the report does not list it",
 }
 
 
 def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOutput = False) -> None:
     """Check whether a pipeline carries a published removal.
 
-    Compares tensor digests and the states of canary prompts. Exit code: 0 it does; 1 it does not, or only in part.
+    Compares tensor digests, the states of canary prompts and, if no weights were cast, the digests of all files. Exit code:
+    0 it does; 1 it does not, only in part, or with files that differ from those of the report.
     """
     from editor.publishing.deployment.check import check_deployment as checked
 
@@ -69,6 +81,9 @@ def print_deployment(pipeline: Path, found: Deployment, console: Console) -> Non
     for one in found.components:
         console.print(f"[{COLOURS[one.carried]}]{one.carried:8}[/] {one.component}: {one.detail}")
         console.print(f"         {evidence_line(one)}")
+    for file in found.files:
+        if file.identity != "listed":
+            console.print(FILE_LINES[file.identity].format(escape(file.name)))
     console.print(f"[bold {COLOURS[found.carried]}]{escape(str(pipeline))} {HEADLINES[found.carried]}[/]")
 
 

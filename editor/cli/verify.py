@@ -1,5 +1,6 @@
 """`expunge verify`: verify published files offline."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ Base = Annotated[
     ),
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept missing files; those present must be valid.")]
-COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
+COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow", "unknown": "red"}
 
 
 def verify(
@@ -43,7 +44,8 @@ def verify(
 ) -> None:
     """Verify published files offline: signatures, every byte, the gates, and the delta against its base.
 
-    Exit code: 0 every check passed; 1 a check failed, which is named.
+    The folder may be the whole pipeline, as the Hub routes serve it. Exit code: 0 every check passed; 1 a check failed or a
+    file is not signed, which is named.
     """
     from editor.publishing.attestation.verify import verify_bundle
 
@@ -61,8 +63,11 @@ def print_verification(found: Verification, console: Console) -> None:
     for finding in found.findings:
         if finding.outcome != "ok":
             console.print(finding_line(finding))
-    good = sum(finding.outcome == "ok" for finding in found.findings)
-    console.print(f"{good} of {len(found.findings)} checks passed")
+    counts = Counter(finding.outcome for finding in found.findings)
+    notes = [f"{counts['skipped']} skipped"] if counts["skipped"] else []
+    notes += [f"{counts['unknown']} unknown, which nobody signed"] if counts["unknown"] else []
+    done = f"{counts['ok']} of {counts['ok'] + counts['failed']} checks passed"
+    console.print("; ".join([done, *notes]))
     for keyid in found.signed_by:
         console.print(f"signed by {keyid}")
     console.print("[bold green]verified[/]" if found.ok else "[bold red]not verified[/]")

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from api_schemas.detectors import DetectorRecord, Detectors
 from api_schemas.feature_scores import FeatureScores
 from editor import emoji
-from editor.checkpoints import open_checkpoint
-from editor.jobs.model import Model
+from editor.jobs.model import Model, open_model
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.detectors import count_detections, load_detectors
 from editor.judging.evaluation import GeneratedImages, ImagePairGenerator
 from editor.judging.feature_scores.evaluate import generate_paired_images, score_features
 from editor.judging.judge import Judge
 from editor.prompts import ResolvedRemoval
-from editor.publishing.provenance import weights_digests
 
 
 def attack_contexts(
@@ -46,7 +44,7 @@ def run_detectors(options: Detectors, generated: GeneratedImages, prompts: Seque
 
 def score_all_features(model: Model, contexts: Sequence[AttackContext], seed: int) -> FeatureScores | None:
     """Score the features of every removed concept. Return None if there are no feature scores for the model."""
-    if model.digests != weights_digests(open_checkpoint(emoji.WEIGHTS)):
+    if model.digest != open_model(emoji.WEIGHTS).digest:
         return None
     from editor.judging.feature_scores.embedded_instruments import load_instruments
 

@@ -23,7 +23,7 @@ from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.export import deliver
 from editor.publishing.filenames import DELTA
 from editor.publishing.limitations import known_limits, list_untested
-from editor.publishing.provenance import model_record, software_versions, weights_digests
+from editor.publishing.provenance import model_digests, model_record, software_versions
 
 
 class Released(BaseModel):
@@ -89,7 +89,7 @@ class Release:
         report = ledger_report(
             self.model,
             self.checkpoint,
-            weights_digests(self.checkpoint),
+            model_digests(self.checkpoint),
             ledger,
             [anonymize(edit.record) for edit in edits],
             taken_back,

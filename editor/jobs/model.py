@@ -1,5 +1,6 @@
 """The base model of a job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.io.digests import sha256_hex
 from editor.prompts import PromptBuilder, open_prompt_builders
-from editor.publishing.provenance import weights_digests
+from editor.publishing.provenance import model_digests
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,18 @@ class Model:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The sha256 of each weights file, by its path inside the model."""
-        return weights_digests(self.checkpoint)
+        """The sha256 of each file, by its path inside the model."""
+        return model_digests(self.checkpoint)
 
     @property
     def digest(self) -> str:
         """One sha256 over all weights files."""
-        return sha256_hex(repr(sorted(self.digests.items())))
+        return weights_digest(self.digests)
+
+
+def weights_digest(digests: Mapping[str, str]) -> str:
+    """Return one sha256 over the weights files among the files of a model."""
+    return sha256_hex(repr(sorted((name, sha) for name, sha in digests.items() if name.endswith(".safetensors"))))
 
 
 def open_model(path: Path) -> Model:

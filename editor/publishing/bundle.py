@@ -241,7 +241,8 @@ def edit_digest(report: AuditReport) -> str:
         return report.ledger.digest
     removals = sorted(removal.model_dump_json() for removal in report.removals)
     method = sorted((s.component, s.tensor, s.preset, s.preservation) for s in report.solves)
-    return sha256_hex(json.dumps([sorted(report.model.files.items()), removals, method]))
+    weights = sorted((name, sha) for name, sha in report.model.files.items() if name.endswith(".safetensors"))
+    return sha256_hex(json.dumps([weights, removals, method]))
 
 
 def artifact_records(folder: Path, files: Mapping[str, str], overlays: Mapping[str, Overlay]) -> list[ArtifactRecord]:

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from api_schemas.report import ModelRecord
-from editor.checkpoints import Checkpoint, weight_files
+from editor.checkpoints import Checkpoint, model_files
 from editor.io.digests import file_digest
 
 SOFTWARE_PACKAGES = ("expunge", "torch", "diffusers", "transformers", "safetensors")
 
 
-def weights_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the sha256 of each weights file of the base model, by its path inside the model."""
-    return {name: file_digest(path) for name, path in weight_files(checkpoint.path).items()}
+def model_digests(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the sha256 of each file of the base model, by its path inside the model: everything that is served."""
+    return {name: file_digest(path) for name, path in model_files(checkpoint.path).items()}
 
 
 def model_record(model: str, checkpoint: Checkpoint, digests: Mapping[str, str]) -> ModelRecord:

@@ -11,6 +11,7 @@ from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 
+from api_schemas.model_files import is_model_file
 from service.api.file_response import RangeReader
 from service.core.digest_cache import DigestCache, file_state
 from service.core.serializers import commit_hash
@@ -72,18 +73,11 @@ def list_base_files(folder: Path, digests: DigestCache, known: Sequence[Register
     registered = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if (
-            path.suffix in PUBLIC_SUFFIXES
-            and not path.is_symlink()
-            and not any(part.startswith(".") for part in name.parts)
-        ):
+        if is_model_file(name) and not path.is_symlink():
             stat = path.stat()
             sha256 = registered.get((name.as_posix(), stat.st_size, stat.st_mtime_ns))
             with path.open("rb") as file:
                 yield _base_file(path, name.as_posix(), sha256 or digests.sha256(file))
-
-
-PUBLIC_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".md"}
 
 
 def _base_file(path: Path, name: str, sha256: str) -> HubFile:

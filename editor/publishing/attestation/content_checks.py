@@ -19,6 +19,9 @@ from editor.publishing.filenames import DELTA, PRIVATE_REPORT, REPORT
 from editor.publishing.overlay import read_chunks, segments_digest
 from editor.publishing.redaction import PrivateReport
 
+DOCUMENTATION_SUFFIX = ".md"
+"""A base model may lack its model cards: they do not affect images."""
+
 
 def check_contents(case: VerificationCase) -> Iterator[Finding]:
     """Run every check of the contents."""
@@ -88,6 +91,9 @@ def check_base_files(case: VerificationCase) -> Iterator[Finding]:
     for name, digest in case.removal.base_files.items():
         path = case.base if case.base.is_file() else case.base / name
         if not path.is_file():
+            if name.endswith(DOCUMENTATION_SUFFIX):
+                yield Finding(check="base", outcome="skipped", about=name, detail="not in the base model")
+                continue
             yield Finding(check="base", outcome="failed", about=name, detail="the base model has no such file")
             continue
         found = file_digest(path)

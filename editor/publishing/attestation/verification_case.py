@@ -17,8 +17,10 @@ from api_schemas.attestation import (
     Statement,
 )
 from api_schemas.report import AuditReport
+from editor.errors import PublishingError
 from editor.publishing.attestation import dsse
-from editor.publishing.filenames import ATTESTATION, REPORT
+from editor.publishing.delta import read_header
+from editor.publishing.filenames import ATTESTATION, DELTA, REPORT
 
 PREDICATE_NAMES = {PROVENANCE: "provenance", REMOVAL: "removal"}
 
@@ -72,6 +74,21 @@ class VerificationCase:
         signed = {file.name: file.digest.sha256 for one in self.statements for file in one.statement.subject}
         listed = self.report.artifacts if self.report and not self.statements else []
         return signed | {file.name: file.sha256 for file in listed}
+
+    @cached_property
+    def base_digests(self) -> dict[str, str]:
+        """File of the base model -> signed sha256; without an attestation, as the report lists them."""
+        if self.removal:
+            return {name: digest.sha256 for name, digest in self.removal.base_files.items()}
+        return self.report.model.files if self.report and not self.statements else {}
+
+    @cached_property
+    def edited_files(self) -> frozenset[str]:
+        """The files of the base model that the delta changes."""
+        try:
+            return frozenset(read_header(self.folder / DELTA).files)
+        except PublishingError:
+            return frozenset()
 
     @cached_property
     def report(self) -> AuditReport | None:

@@ -20,6 +20,7 @@ from editor.errors import CheckpointError, PublishingError
 from editor.io.digests import tensor_digest
 from editor.publishing.deployment.canaries import unpack_state
 from editor.publishing.deployment.encoder_readers import EncoderReader, LoadedEncoder, StoredEncoder
+from editor.publishing.deployment.served_files import check_served_files
 
 CANARY_TOLERANCE = 0.1
 """Relative to how far the edit moves a state. Casting to bfloat16 moves it by about 0.02, another edit by 0.5 or more."""
@@ -27,6 +28,7 @@ MAX_ORTHOGONAL_DRIFT = 0.5
 """How far other removals in the same weights may move a fully edited state off the line; twenty move it by 0.44."""
 CARRIED_DETAILS: dict[EditPresence, str] = {
     "carries": "its canary prompts have the edited states",
+    "altered": "its canary prompts have the edited states",
     "partly": "its canary prompts moved part of the way: a LoRA at another scale, or a merge with the base model",
     "base": "it is the base model's: the removal is absent",
     "other": "it is neither the edited text encoder nor the base model's: another edit, or another model",
@@ -50,7 +52,22 @@ def check_deployment(pipeline: Any, report: AuditReport) -> Deployment:
             "The report names no tensor.", field="report", remedy="Publish the edit again with this version of Expunge."
         )
     found = [check_component(name, open_reader(pipeline, name), report) for name in components]
-    return Deployment(carried=combine_carried([one.carried for one in found]), components=found)
+    carried = combine_carried([one.carried for one in found])
+    files = (
+        check_served_files(pipeline, report) if carried == "carries" and is_comparable(pipeline, found, report) else []
+    )
+    altered = any(file.identity == "differs" for file in files)
+    return Deployment(carried="altered" if altered else carried, components=found, files=files)
+
+
+def is_comparable(pipeline: Any, found: Sequence[ComponentFound], report: AuditReport) -> bool:
+    """Whether the digests of a pipeline's files can match: it is stored, and its weights were not cast or merged."""
+    stored = {(one.component, one.name): one.dtype for one in report.tensors}
+    return isinstance(pipeline, Path) and all(
+        tensor.identity == "edited" and tensor.dtype == stored[one.component, tensor.name]
+        for one in found
+        for tensor in one.tensors
+    )
 
 
 def open_reader(pipeline: Any, component: str) -> EncoderReader:
@@ -86,12 +103,12 @@ def check_component(component: str, reader: EncoderReader, report: AuditReport) 
 
 def check_tensor(record: TensorRecord, tensor: Tensor | None) -> TensorFound:
     """Identify a tensor by its digest."""
-    return TensorFound(name=record.name, identity=tensor_identity(record, tensor))
-
-
-def tensor_identity(record: TensorRecord, tensor: Tensor | None) -> Identity:
-    """Compare a tensor's digest, in its own precision, with the recorded ones."""
     dtype = next((name for name, kind in DTYPES.items() if tensor is not None and kind == tensor.dtype), None)
+    return TensorFound(name=record.name, identity=tensor_identity(record, tensor, dtype), dtype=dtype)
+
+
+def tensor_identity(record: TensorRecord, tensor: Tensor | None, dtype: str | None) -> Identity:
+    """Compare a tensor's digest, in its own precision, with the recorded ones."""
     if tensor is None or dtype is None:
         return "unknown"
     digest = tensor_digest(tensor)

@@ -29,7 +29,7 @@ from api_schemas.report import (
     Validation,
     Verdict,
 )
-from editor.checkpoints.safe_paths import weight_files
+from editor.checkpoints.safe_paths import model_files
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import file_digest
 from editor.io.plotting import ImagePair, Picture, sample_sheet
@@ -173,7 +173,7 @@ def make_checks() -> list[Check]:
 @pytest.fixture(scope="session")
 def report(model_dir: Path) -> AuditReport:
     """A complete report with a hostile concept; no artifacts yet."""
-    files = {name: file_digest(path) for name, path in weight_files(model_dir).items()}
+    files = {name: file_digest(path) for name, path in model_files(model_dir).items()}
     sites = [
         SiteEffect(layer=layer, kind=kind, effect=estimate(0.9 if (layer, kind) == (0, "self_attention") else 0.1))
         for layer in range(6)

@@ -1,6 +1,7 @@
 """Verification accepts a published folder and reports exactly what was modified."""
 
 import json
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from api_schemas.cli.main import NOT_PASSED, run
 from api_schemas.report import AuditReport
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.cli.verify import verify as command
+from editor.publishing.apply import apply_delta
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import KeyFolder
 from editor.publishing.attestation.statements import make_statements
@@ -179,7 +181,56 @@ def test_missing_files_fail_unless_a_partial_download_is_allowed(published: Path
 def test_unsigned_extra_files_are_reported(published: Path, keys: PublicKeys) -> None:
     (published / "extra.bin").write_bytes(b"?")
     found = verify(VerificationCase(published, keys))
-    assert find_finding(found, "file", "extra.bin").outcome == "skipped"
+    assert find_finding(found, "file", "extra.bin").outcome == "unknown"
+    assert not found.ok
+    (published / "extra.bin").unlink()
+    (published / ".cache").mkdir()
+    (published / ".cache" / "metadata").write_bytes(b"?")
+    assert verify(VerificationCase(published, keys)).ok, "no loader reads hidden files"
+
+
+def served_pipeline(published: Path, model_dir: Path) -> Path:
+    """Add the rest of the base model to a published folder, as the Hub routes serve the whole pipeline."""
+    for path in model_dir.rglob("*"):
+        target = published / path.relative_to(model_dir)
+        if path.is_file() and not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return published
+
+
+def test_every_file_of_a_served_pipeline_is_verified(published: Path, keys: PublicKeys, model_dir: Path) -> None:
+    """Weights, configurations, tokenizers and ``model_index.json``, with the base model at hand and without it."""
+    pipeline = served_pipeline(published, model_dir)
+    names = [path.relative_to(model_dir).as_posix() for path in model_dir.rglob("*") if path.is_file()]
+    assert {"unet/diffusion_pytorch_model.safetensors", "model_index.json"} < set(names)
+    assert any(name.startswith("tokenizer/") for name in names)
+    for base in (None, model_dir):
+        found = verify(VerificationCase(pipeline, keys, base))
+        assert found.ok
+        assert {one.about for one in found.findings if one.check == "file" and one.outcome == "ok"} >= set(names)
+    for name in names:
+        content = (pipeline / name).read_bytes()
+        flip_bit(pipeline / name)
+        for base in (None, model_dir):
+            found = verify(VerificationCase(pipeline, keys, base))
+            assert ("file", name) in failed_checks(found), name
+        (pipeline / name).write_bytes(content)
+
+
+def test_weights_without_a_published_digest_are_unknown_until_the_base_is_given(
+    report: AuditReport, update: TensorUpdate, model_dir: Path, key_folder: KeyFolder, tmp_path: Path
+) -> None:
+    signing = Signing(key_folder.signer(report.created_at))
+    publish(report, [update], model_dir, [], tmp_path, full=False, signing=signing)
+    (tmp_path / "overlays.json").unlink()
+    apply_delta(model_dir, tmp_path / "delta.safetensors", tmp_path)
+    found = verify(VerificationCase(tmp_path, key_folder.public()))
+    assert find_finding(found, "file", WEIGHTS).outcome == "unknown"
+    assert verify(VerificationCase(tmp_path, key_folder.public(), model_dir)).ok
+    flip_bit(tmp_path / WEIGHTS)
+    found = verify(VerificationCase(tmp_path, key_folder.public(), model_dir))
+    assert ("file", WEIGHTS) in failed_checks(found)
 
 
 def test_another_base_model_is_reported(published: Path, keys: PublicKeys, model_dir: Path, tmp_path: Path) -> None:
@@ -211,7 +262,13 @@ def test_command_prints_text_and_json(
 ) -> None:
     arguments = (published, "--keys", key_folder.root / "keys.json")
     assert expunge_verify(monkeypatch, *arguments) == 0
-    assert "\nverified\n" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "\nverified\n" in shown
+    assert re.search(r"^(\d+) of \1 checks passed; 1 skipped$", shown, re.MULTILINE), "the base was not checked"
+    (published / "extra.bin").write_bytes(b"?")
+    assert expunge_verify(monkeypatch, *arguments) == NOT_PASSED
+    assert "1 skipped; 1 unknown, which nobody signed" in capsys.readouterr().out
+    (published / "extra.bin").unlink()
     flip_bit(published / "README.md")
     assert expunge_verify(monkeypatch, *arguments) == NOT_PASSED
     shown = capsys.readouterr().out

@@ -28,6 +28,7 @@ from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.deployment.check import check_deployment
 from editor.publishing.lora import write_loras
+from editor.publishing.provenance import model_digests
 
 FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
 PIZZA = ResolvedRemoval(Concept("pizza"), Destination("hot dog", "replacement"))
@@ -53,6 +54,7 @@ def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
     fox = RemovalRecord(**(dict(report.removals[0]) | {"concept": "fox", "edit_prompts": prompts}))
     layers = {update.name: 0 for update in updates}
     found = {
+        "model": report.model.model_copy(update={"files": model_digests(open_checkpoint(WEIGHTS))}),
         "removals": [fox],
         "tensors": [tensor_record(update) for update in updates],
         "canaries": make_canaries(open_checkpoint(WEIGHTS), [fox], updates, layers),
@@ -197,6 +199,27 @@ def test_damaged_encoder_with_the_edited_tensor_is_reported_as_other(
     (found,) = check_deployment(pipeline, audit).components
     assert [tensor.identity for tensor in found.tensors] == ["edited"]
     assert found.carried == "other"
+
+
+@pytest.mark.parametrize(
+    "name", ["unet/diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json", "scheduler/scheduler_config.json"]
+)
+def test_altered_file_of_an_edited_pipeline_is_reported(
+    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy, name: str
+) -> None:
+    folder = deploy(updates)
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(WEIGHTS / name, folder / name)
+    (folder / "notes.json").write_text("{}")
+    found = check_deployment(folder, audit)
+    assert found.carried == "carries"
+    assert {file.name for file in found.files if file.identity == "unknown"} == {"notes.json", FILE.as_posix()}
+    content = bytearray((folder / name).read_bytes())
+    content[-3:-1] = b"\n\n" if content[-3:-1] != b"\n\n" else b"  "
+    (folder / name).write_bytes(content)
+    altered = check_deployment(folder, audit)
+    assert altered.carried == "altered"
+    assert [file.name for file in altered.files if file.identity == "differs"] == [name]
 
 
 def test_digest_decides_without_canaries(audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy) -> None:
