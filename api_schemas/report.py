@@ -80,7 +80,9 @@ class ForeseenChange(ReportModel):
     prompt: str
     change: float = Field(description="Relative change of the edited layer's attention output. Exact.")
     moved: float | None = Field(
-        None, description="Change of the encoder's final hidden states at EOS and padding. Exact."
+        None,
+        description="Relative change of the encoder's final hidden states at EOS and padding. Exact for a small encoder, "
+        "within 0.035 for a large one; absent if it was not computed, for prompts that change little.",
     )
     drop: float | None = Field(None, description="Predicted probability that the prompt loses what it asks for.")
 

@@ -92,7 +92,7 @@ def add_forecasts(model: Model, edits: Sequence[TensorEdit], removed: Sequence[R
     for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True):
         own = edits_of(encoder, edits)
         prompts = builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS)
-        foreseen = forecast_changes(encoder, builder, own, prompts)[:MAX_LISTED_PROMPTS]
+        foreseen = forecast_changes(encoder, builder, own, prompts, quick=True)[:MAX_LISTED_PROMPTS]
         records += [edit.record.model_copy(update={"foreseen": foreseen}) for edit in own]
     return records
 

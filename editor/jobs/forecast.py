@@ -153,9 +153,13 @@ def forecast_encoder(
 
 
 def forecast_changes(
-    encoder: TextEncoder, builder: PromptBuilder, edits: Sequence[TensorEdit], texts: Sequence[str]
+    encoder: TextEncoder,
+    builder: PromptBuilder,
+    edits: Sequence[TensorEdit],
+    texts: Sequence[str],
+    *,
+    quick: bool = False,
 ) -> list[ForeseenChange]:
-    """Forecast how much an encoder's edits change prompts, the worst first."""
-    return forecast_collateral(
-        encoder, builder, {one.record.layer: one.update.up @ one.update.down for one in edits}, texts
-    )
+    """Forecast how much an encoder's edits change prompts, the worst first; see :func:`forecast_collateral`."""
+    deltas = {one.record.layer: one.update.up @ one.update.down for one in edits}
+    return forecast_collateral(encoder, builder, deltas, texts, quick=quick)

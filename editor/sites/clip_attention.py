@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editor.sites.clip_mlp import apply_linear
+
 PROMPT_CHUNK = 16
 """Prompts whose attention is computed at a time, over all their distinct rows: few enough that they share most of these."""
 ABSENT_POSITION = 1 << 30
@@ -90,19 +92,26 @@ class CLIPAttention:
 
     def project(self, values: Tensor) -> Tensor:
         """Return the queries, keys and values, (n, 3 d), of input rows (n, d)."""
-        return F.linear(F.layer_norm(values, values.shape[1:], *self.layer_norm, eps=self.eps), *self.qkv_projection)
+        normal = F.layer_norm(values, values.shape[1:], *self.layer_norm, eps=self.eps)
+        return apply_linear(normal, *self.qkv_projection)
 
     def qkv(self, states: HiddenStates) -> Tensor:
         """Return the queries, keys and values of the distinct rows, (distinct, 3 d)."""
         return self.project(states.values) if states.qkv is None else states.qkv
 
-    def all_keys(self, states: HiddenStates) -> Tensor:
-        """Return the keys of every token, (prompts, length, d)."""
+    def all_keys(self, states: HiddenStates, bias: Tensor | None = None) -> Tensor:
+        """Return the keys of every token, (prompts, length, d).
+
+        Args:
+            states: the layer's input.
+            bias: added to the attention's logits, (prompts, 1, length, length); None for a causal mask.
+        """
         queries, keys, values = (
             part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2)
             for part in self.qkv(states)[states.index].chunk(3, dim=-1)
         )
-        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, is_causal=bias is None)
+        return mixed.transpose(1, 2).flatten(2)
 
     def keys(self, states: HiddenStates, at: TokenPositions) -> Tensor:
         """Return the keys at some positions, (n, d)."""

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
+from editor.sites.clip_mlp import CLIPMLP
 from editor.sites.embedding_cache import EmbeddingCache
 
 LAYER_PREFIX = "text_model.encoder.layers.{}."
 TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight"
 POSITION_EMBEDDING = "text_model.embeddings.position_embedding.weight"
 FINAL_NORM_PREFIX = "text_model.final_layer_norm."
-ACTIVATIONS = {"gelu": F.gelu, "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x)}
 Value = TypeVar("Value")
 
 
@@ -86,9 +86,8 @@ class LazyCLIPTextModel:
 
     def mlp(self, stream: Tensor, layer: int) -> Tensor:
         """Return the output of a layer's MLP, including its layer norm."""
-        normal = F.layer_norm(stream, stream.shape[-1:], *self._linear(layer, "layer_norm2"), eps=self.source.eps)
-        hidden = ACTIVATIONS[self.source.activation](F.linear(normal, *self._linear(layer, "mlp.fc1")))
-        return F.linear(hidden, *self._linear(layer, "mlp.fc2"))
+        norm, fc1, fc2 = (self._linear(layer, module) for module in ("layer_norm2", "mlp.fc1", "mlp.fc2"))
+        return CLIPMLP(self.source.activation, self.source.eps, norm, fc1, fc2)(stream)
 
     def attention(self, layer: int) -> CLIPAttention:
         """Return a layer's attention."""

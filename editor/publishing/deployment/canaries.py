@@ -10,8 +10,11 @@ from torch import Tensor
 from api_schemas.report import CanaryRecord, RemovalRecord
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate
+from editor.checkpoints.tokenizers import open_tokenizer
+from editor.prompts import TokenizedPrompt
 from editor.prompts.templates import evenly_spaced
-from editor.publishing.deployment.encoder_readers import StoredEncoder
+from editor.publishing.deployment.encoder_readers import tokenize
+from editor.sites.final_states import SampledPrompts, final_states_before_and_after
 
 CANARIES_PER_REMOVAL, MAX_CANARIES = 4, 48
 """Canary prompts of each removal, and of all removals together."""
@@ -57,14 +60,23 @@ def encoder_canaries(
     encoder: TextEncoder, asked: Sequence[tuple[int, str]], edits: Mapping[int, Tensor]
 ) -> list[CanaryRecord]:
     """Record the canaries of one text encoder."""
-    prompts = [prompt for _, prompt in asked]
-    before, after = StoredEncoder(encoder).states(prompts), StoredEncoder(encoder, edits).states(prompts)
+    before, after = states_at_eos(encoder, [prompt for _, prompt in asked], edits)
     return [
         CanaryRecord(
             component=encoder.component, removal=removal, prompt=prompt, base=pack_state(old), edited=pack_state(new)
         )
         for (removal, prompt), old, new in zip(asked, before, after, strict=True)
     ]
+
+
+def states_at_eos(encoder: TextEncoder, prompts: Sequence[str], edits: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the final hidden states at EOS without and with edits, (prompts, width) each, as :class:`StoredEncoder`."""
+    ids, ends = tokenize(open_tokenizer(encoder), prompts)
+    tokenized = [TokenizedPrompt(*row) for row in zip(prompts, ids, ends.tolist(), strict=True)]
+    sampled = SampledPrompts.of(tokenized, paddings=0)
+    before, after = final_states_before_and_after(encoder, edits, sampled, torch.float32)
+    rows = torch.arange(len(ids))
+    return before[rows, ends], after[rows, ends]
 
 
 def pack_state(state: Tensor) -> str:

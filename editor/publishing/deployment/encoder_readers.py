@@ -33,7 +33,8 @@ class StoredEncoder:
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`Reader`."""
         ids, ends = tokenize(open_tokenizer(self.encoder), prompts)
-        final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(ids)
+        read = ids[:, : int(ends.max()) + 1]  # attention is causal: later positions do not change the state at EOS
+        final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(read)
         return final[torch.arange(len(ids)), ends]
 
     def tensor(self, name: str) -> Tensor | None:

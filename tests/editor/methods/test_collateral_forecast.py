@@ -6,6 +6,8 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from editor.checkpoints import TextEncoder
+from editor.emoji.profile import PROFILE
+from editor.methods import collateral_forecast
 from editor.methods.collateral_forecast import drop_probability, forecast_collateral
 from editor.methods.default import TensorEdit, edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
@@ -79,6 +81,31 @@ def test_forecast_movement_matches_the_edited_encoder(
         weight.copy_(done.update.base)
     (foreseen,) = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, [text])
     assert foreseen.moved == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-3)
+
+
+def test_estimated_movement_is_within_the_stated_tolerance(
+    done: TensorEdit, source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas, texts = {0: done.update.up @ done.update.down}, ["a pizza", "a fox", "a rocket in the style of ink"]
+    exact = {one.prompt: one for one in forecast_collateral(source, builder, deltas, texts)}
+    monkeypatch.setattr(collateral_forecast, "MAX_OPERATIONS", 0)
+    for one in forecast_collateral(source, builder, deltas, texts):
+        assert one.change == exact[one.prompt].change
+        assert one.moved == pytest.approx(exact[one.prompt].moved, abs=0.035)
+        assert one.drop == pytest.approx(exact[one.prompt].drop, abs=0.005)
+
+
+def test_quick_forecast_computes_the_movement_of_the_prompts_that_change_most(
+    done: TensorEdit, source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas, texts = {0: done.update.up @ done.update.down}, [f"a {name}" for name in PROFILE.object_names[:12]]
+    monkeypatch.setattr(collateral_forecast, "MAX_OPERATIONS", 0)
+    foreseen = forecast_collateral(source, builder, deltas, texts, quick=True)
+    moved, others = foreseen[: collateral_forecast.MIN_MOVED_PROMPTS], foreseen[collateral_forecast.MIN_MOVED_PROMPTS :]
+    assert all(one.moved is not None and one.drop is not None for one in moved)
+    assert all(one.moved is None and one.drop is None for one in others)
+    assert min(one.change for one in moved) >= max(one.change for one in others)
+    assert {one.prompt for one in foreseen} == set(texts)
 
 
 def test_record_lists_the_prompts_that_change_most(done: TensorEdit) -> None:

@@ -1,0 +1,135 @@
+"""Final hidden states of prompts before and after an edit, at the positions that are read.
+
+Every layer is read once for both. Prompts with a common prefix share its states, as CLIP's attention is causal. Along the
+padding states change slowly, so a position there can stand for a run of positions: attention counts it as many times.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from editor.checkpoints import TextEncoder
+from editor.checkpoints.key_mapping import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from editor.prompts import TokenizedPrompt
+from editor.sites.clip_attention import HiddenStates, TokenPositions, unique_prefixes
+from editor.sites.clip_mlp import apply_linear
+from editor.sites.layer_reader import CLIPLayer, LayerReader
+
+FINAL_NORM = "text_model.final_layer_norm."
+
+
+def padding_runs(count: int, samples: int | None) -> list[int]:
+    """Divide padding into runs that grow geometrically, and return their lengths; None for one run a position."""
+    if samples is None or samples >= count:
+        return [1] * count
+    ends = [0]
+    for index in range(1, samples + 1):
+        ends.append(max(ends[-1] + 1, round((count + 1) ** (index / samples)) - 1))
+    return [end - start for start, end in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class SampledPrompts:
+    """Token ids of prompts, and slots: positions at which states are computed, each of which stands for a run of positions."""
+
+    ids: Tensor
+    """(prompts, length)."""
+    eos: Tensor
+    """(prompts,), the position of EOS."""
+    positions: Tensor
+    """(prompts, slots), the middle of each run. Prompts with fewer slots repeat their last position."""
+    starts: Tensor
+    """(prompts, slots), the first position of each run."""
+    lengths: Tensor
+    """(prompts, slots); zero for the repetitions."""
+
+    @classmethod
+    def of(cls, prompts: Sequence[TokenizedPrompt], paddings: int | None = None) -> "SampledPrompts":
+        """Select every position up to EOS and ``paddings`` positions after it; None for all."""
+        runs = [
+            torch.tensor([1] * (prompt.eos + 1) + padding_runs(len(prompt.ids) - prompt.eos - 1, paddings))
+            for prompt in prompts
+        ]
+        lengths = pad_sequence(runs, batch_first=True)
+        starts = lengths.cumsum(1) - lengths
+        ids, eos = torch.stack([prompt.ids for prompt in prompts]), torch.tensor([prompt.eos for prompt in prompts])
+        middles = starts + (lengths - 1).clamp(min=0) // 2
+        last = (lengths > 0).sum(1, keepdim=True) - 1
+        slots = torch.minimum(torch.arange(lengths.shape[1]), last)
+        return cls(ids, eos, middles.gather(1, slots), starts, lengths)
+
+    @property
+    def padding_weights(self) -> Tensor:
+        """The number of positions from EOS on that each slot stands for, (prompts, slots)."""
+        return self.lengths * (self.starts >= self.eos[:, None])
+
+    @cached_property
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The first of the slots with each distinct prefix, (m,), and the prefix of each slot, (prompts, slots)."""
+        prompts = torch.arange(len(self.ids)).repeat_interleave(self.positions.shape[1])
+        first, index = unique_prefixes(self.ids, TokenPositions(prompts, self.positions.flatten()))
+        return first, index.reshape(self.positions.shape)
+
+    def attention_bias(self) -> Tensor:
+        """Return the logarithm of how many positions each slot shows to each other slot, (prompts, 1, slots, slots)."""
+        ends = self.starts + self.lengths
+        visible = torch.minimum(ends[:, None, :], self.positions[:, :, None] + 1) - self.starts[:, None, :]
+        return visible.clamp(min=0).float().log()[:, None]
+
+
+@torch.no_grad()
+def final_states_before_and_after(
+    source: TextEncoder, updates: Mapping[int, Tensor], prompts: SampledPrompts, weight_dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the final hidden states without and with updates, (prompts, slots, d) each.
+
+    Args:
+        source: the text encoder.
+        updates: layer -> dW of its ``out_proj``.
+        prompts: the prompts, and the positions at which states are computed.
+        weight_dtype: the dtype of products with the weights. Norms, attention and the residual stream are float32.
+    """
+    first, index = prompts.distinct
+    states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, weight_dtype)
+    rows, slots = len(first), index.numel()
+    for layer in range(source.layers):
+        if layer == min(updates):  # from here on the second half of the rows is that of the edited encoder
+            states, index, bias = torch.cat([states] * 2), torch.cat([index, index + rows]), torch.cat([bias] * 2)
+            first = torch.cat([first, first + slots])
+        block = reader.read(layer)
+        stream = residual_stream(block, states, index, first, bias, updates.get(layer), rows)
+        states = stream + block.mlp(stream)
+    weight, shift = (source.tensor(FINAL_NORM + part).float() for part in ("weight", "bias"))
+    final = F.layer_norm(states, states.shape[1:], weight, shift, eps=source.eps)
+    before, after = final[index].chunk(2)
+    return before, after
+
+
+def embed(source: TextEncoder, prompts: SampledPrompts, first: Tensor) -> Tensor:
+    """Return the first layer's input at some slots, (n, d) float32."""
+    positions = prompts.positions.flatten()[first]
+    tokens = prompts.ids.gather(1, prompts.positions).flatten()[first]
+    return source.read_rows(TOKEN_EMBEDDING, tokens).float() + source.tensor(POSITION_EMBEDDING).float()[positions]
+
+
+def residual_stream(
+    block: CLIPLayer,
+    states: Tensor,
+    index: Tensor,
+    first: Tensor,
+    bias: Tensor,
+    update: Tensor | None,
+    rows: int,
+) -> Tensor:
+    """Return the residual stream after a layer's attention, (distinct, d); rows from ``rows`` on get the update."""
+    keys = block.attention.all_keys(HiddenStates(states, index), bias).flatten(0, 1)[first]
+    stream = states + apply_linear(keys, *block.out_proj)
+    if update is not None:
+        stream[rows:] += keys[rows:] @ update.float().T
+    return stream
