@@ -143,9 +143,14 @@ class SamplerRecord(ReportModel):
     steps: int
     guidance: float
     seeds: list[int]
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of the computation; weights are float32."
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision of matrix products; on a CPU weights are float32."
     )
+    height: int | None = Field(None, description="In pixels; None: the size that the model was trained on.")
+    width: int | None = Field(None, description="In pixels; None: the size that the model was trained on.")
+    device: str = Field("cpu", description="Type of the device that generated the images.")
+    batch_size: int | None = Field(None, description="Images generated at once.")
+    out_of_memory: list[int] = Field([], description="Batch sizes that were tried before and did not fit the memory.")
 
 
 class Validation(ReportModel):

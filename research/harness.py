@@ -1,7 +1,7 @@
 """Generate images with the embedded model and judge them; shared by all studies. Imported, not run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ from torch import Tensor
 from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.safe_paths import weight_files
-from editor.checkpoints.tensor_update import TensorUpdate
 from editor.emoji.profile import styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
+from editor.generation.edited_weights import edited_weights
 from editor.generation.pipelines import load_pipeline
-from editor.generation.sampling import ImageCache, apply_updates, generate_images, revert_updates
+from editor.generation.sampling import ImageCache, generate_images
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.methods.config import Preset
@@ -62,15 +62,9 @@ class EmbeddedModel:
         """The cache of the unedited model's images."""
         return ImageCache(self.cache, "".join(map(file_digest, weight_files(emoji.WEIGHTS).values())))
 
-    @contextmanager
-    def with_edits(self, edits: Sequence[TensorEdit]) -> Iterator[None]:
+    def with_edits(self, edits: Sequence[TensorEdit]) -> AbstractContextManager[None]:
         """Apply edits to the pipeline, and revert them on exit."""
-        updates: list[TensorUpdate] = [edit.update for edit in edits]
-        apply_updates(self.pipeline, updates)
-        try:
-            yield
-        finally:
-            revert_updates(self.pipeline, updates)
+        return edited_weights(self.pipeline, [edit.update for edit in edits])
 
     def generate_pairs(
         self, edits: Sequence[TensorEdit], specs: Sequence[ImageSpec]

@@ -5,11 +5,11 @@ The unconditional half of classifier-free guidance is built here from the empty 
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +25,18 @@ from editor.generation.denoiser import (
     select_rows,
 )
 from editor.generation.memory_budget import MemoryBudget, measure_peak_memory
+from editor.generation.module_device import (
+    execution_device,
+    is_offloaded,
+    is_sdxl,
+    native_size,
+    needs_float32_vae,
+    to_module,
+)
+from editor.generation.pipeline_call import to_uint8
 from editor.io.progress import ProgressCallback, no_progress
+
+BATCHED_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,12 @@ class BatchedPipeline:
     @property
     def is_xl(self) -> bool:
         """Whether the UNet is conditioned on two text encoders and a pooled embedding."""
-        return hasattr(self.pipeline, "text_encoder_2")
+        return is_sdxl(self.pipeline)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the UNet's inputs must be on."""
+        return execution_device(self.pipeline.unet)
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -62,23 +78,28 @@ class BatchedPipeline:
             eos_positions: ``(rows,)``; SDXL pools at these.
         """
         if not self.is_xl:
-            return {"encoder_hidden_states": states[0]}
+            return {"encoder_hidden_states": self.to_unet(states[0])}
         pooled = self.encoders[1].pooled_embeddings(states[1], eos_positions)
         return {
-            "encoder_hidden_states": torch.cat(states, dim=2),
-            "added_cond_kwargs": self.added_cond_kwargs(pooled),
+            "encoder_hidden_states": self.to_unet(torch.cat(states, dim=2)),
+            "added_cond_kwargs": self.added_cond_kwargs(self.to_unet(pooled)),
         }
+
+    def to_unet(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the UNet's device and in the dtype of its weights."""
+        return to_module(self.pipeline.unet, tensor)
 
     def added_cond_kwargs(self, pooled: Tensor) -> Conditioning:
         """Return SDXL's additional conditioning: the pooled embedding, and the size of an uncropped image."""
-        size = self.image_size
-        time_ids = torch.tensor([[size, size, 0, 0, size, size]], dtype=pooled.dtype).expand(len(pooled), -1)
+        time_ids = torch.tensor([[*self.image_size, 0, 0, *self.image_size]]).to(pooled).expand(len(pooled), -1)
         return {"text_embeds": pooled, "time_ids": time_ids}
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> tuple[int, int]:
         """Height and width of an image in pixels."""
-        return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+        size = self.sampler.size or native_size(self.pipeline)
+        assert size, "every UNet's configuration has a sample_size"
+        return size
 
     @cached_property
     @torch.no_grad()
@@ -86,32 +107,33 @@ class BatchedPipeline:
         """The conditioning of the empty prompt as the pipeline builds it, one row."""
         if self.is_xl and self.pipeline.config.force_zeros_for_empty_prompt:
             widths = (self.pipeline.unet.config.cross_attention_dim, self.encoders[1].projection_dim)
-            zeros = torch.zeros(1, self.pipeline.tokenizer.model_max_length, widths[0])
-            added = self.added_cond_kwargs(torch.zeros(1, widths[1]))
+            zeros = self.to_unet(torch.zeros(1, self.pipeline.tokenizer.model_max_length, widths[0]))
+            added = self.added_cond_kwargs(self.to_unet(torch.zeros(1, widths[1])))
             return {"encoder_hidden_states": zeros, "added_cond_kwargs": added}
         return self.encode_prompts([""])
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Return the conditioning of prompts as the pipeline builds it, one row each."""
         embedded = self.pipeline.encode_prompt(
-            list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
+        states = self.to_unet(embedded[0])
         if not self.is_xl:
-            return {"encoder_hidden_states": embedded[0]}
-        return {"encoder_hidden_states": embedded[0], "added_cond_kwargs": self.added_cond_kwargs(embedded[2])}
+            return {"encoder_hidden_states": states}
+        return {"encoder_hidden_states": states, "added_cond_kwargs": self.added_cond_kwargs(self.to_unet(embedded[2]))}
 
     def make_scheduler(self) -> Any:
         """Return a new scheduler with its timesteps set."""
         scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
-        scheduler.set_timesteps(self.sampler.steps)
+        scheduler.set_timesteps(self.sampler.steps, device=self.device)
         return scheduler
 
     def prepare_latents(self, generators: Sequence[torch.Generator], scheduler: Any) -> Tensor:
-        """Return initial latents, drawn like the pipeline's from one generator per image."""
-        config = self.pipeline.unet.config
-        shape = (1, config.in_channels, config.sample_size, config.sample_size)
+        """Return initial latents in float32, drawn on the CPU from one generator per image like the pipeline's."""
+        scale, (height, width) = self.pipeline.vae_scale_factor, self.image_size
+        shape = (1, self.pipeline.unet.config.in_channels, height // scale, width // scale)
         latents: Tensor = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
-        return latents * float(scheduler.init_noise_sigma)
+        return latents.to(self.device) * float(scheduler.init_noise_sigma)
 
     @torch.no_grad()
     def denoise(
@@ -156,10 +178,11 @@ class BatchedPipeline:
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image]:
         """Decode latents to images."""
-        with self.denoiser.autocast():
-            decoded = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor, return_dict=False)[0]
-        pixels = self.pipeline.image_processor.postprocess(decoded.float(), output_type="np")
-        return list((pixels * 255).round().astype(np.uint8))
+        vae = self.pipeline.vae
+        scaled = to_module(vae, latents / vae.config.scaling_factor)
+        with nullcontext() if needs_float32_vae(self.pipeline) else self.denoiser.autocast():
+            decoded = vae.decode(scaled, return_dict=False)[0]
+        return to_uint8(self.pipeline.image_processor.postprocess(decoded.float(), output_type="np"))
 
     @cached_property
     def bytes_per_image(self) -> int:
@@ -181,3 +204,16 @@ class BatchedPipeline:
 def is_stochastic(scheduler: Any) -> bool:
     """Return whether the scheduler draws noise in its steps."""
     return "generator" in inspect.signature(scheduler.step).parameters
+
+
+def is_batchable(pipeline: Any, sampler: Sampler) -> bool:
+    """Return whether `BatchedPipeline` generates the images of the pipeline's own call, which it does faster.
+
+    It does for plain Stable Diffusion and SDXL with classifier-free guidance: not with weights that wait in the CPU's memory,
+    adapters, other conditioning, or latents that are normalized by channel.
+    """
+    if type(pipeline).__name__ not in BATCHED_PIPELINES or sampler.guidance <= 1 or is_offloaded(pipeline):
+        return False
+    unet, vae = pipeline.unet.config, pipeline.vae.config
+    plain_unet = unet.time_cond_proj_dim is None and unet.encoder_hid_dim is None and unet.encoder_hid_dim_type is None
+    return plain_unet and getattr(vae, "latents_mean", None) is None

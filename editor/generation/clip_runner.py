@@ -3,6 +3,7 @@
 CLIP's attention is causal: a change at one position affects only that and later positions, in that and later layers.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.generation.config import Precision
+from editor.generation.module_device import autocast, execution_device, to_module
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of an attention layer, each ``(rows, heads, positions, width / heads)``."""
@@ -46,15 +48,19 @@ class CLIPTextRunner:
         """Return one of the layers."""
         return self.text_model.encoder.layers[index]
 
-    def autocast(self) -> torch.autocast:
+    @property
+    def device(self) -> torch.device:
+        """The device that the encoder's inputs must be on."""
+        return execution_device(self.encoder)
+
+    def autocast(self) -> AbstractContextManager[Any]:
         """Return a context manager that computes matrix products in the runner's precision."""
-        device = self.text_model.final_layer_norm.weight.device.type
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        return autocast(self.encoder, self.precision)
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
         """Return token plus position embeddings, ``(n, length)`` -> ``(n, length, width)``."""
-        embedded: Tensor = self.text_model.embeddings(ids)
+        embedded: Tensor = self.text_model.embeddings(ids.to(self.device))
         return embedded
 
     def attention(self, index: int, hidden: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
@@ -98,10 +104,11 @@ class CLIPTextRunner:
             states: penultimate hidden states ``(rows, positions, width)``.
             eos_positions: ``(rows,)``.
         """
-        attended, _ = self.attention(self.depth, states)
-        middle = states + attended
+        hidden = to_module(self.encoder, states)
+        attended, _ = self.attention(self.depth, hidden)
+        middle = hidden + attended
         last = self.text_model.final_layer_norm(middle + self.mlp(self.depth, middle))
-        pooled: Tensor = self.encoder.text_projection(last[torch.arange(len(last)), eos_positions])
+        pooled: Tensor = self.encoder.text_projection(last[range(len(last)), eos_positions.to(last.device)])
         return pooled
 
 

@@ -29,3 +29,13 @@ class Sampler:
     steps: int
     guidance: float
     precision: Precision = "float32"
+    height: int | None = None
+    """In pixels, with ``width``; None: the size that the model was trained on."""
+    width: int | None = None
+    device: str = "cpu"
+    """The type of the device. The same seed gives the same noise on every device, but sums are rounded differently."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width in pixels; None: the size that the model was trained on."""
+        return (self.height, self.width) if self.height and self.width else None

@@ -1,5 +1,6 @@
 """Call a diffusers denoiser (UNet or transformer) on batches, and intervene on its modules while it runs."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from editor.generation.config import Precision
+from editor.generation.module_device import autocast, to_module
 
 Conditioning = dict[str, Any]
 """Keyword arguments of the backbone: tensors with one row per batch entry, possibly in nested dictionaries."""
@@ -48,18 +50,18 @@ class Denoiser:
     """Keyword arguments without a row per batch entry."""
     precision: Precision = "float32"
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         """Return a context manager for the denoiser's precision. Weights are cast once in the outermost such context."""
-        device = next(self.backbone.parameters()).device.type
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        return autocast(self.backbone, self.precision)
 
     @torch.no_grad()
     def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the noise prediction at one timestep, ``(rows, channels, height, width)`` or as the backbone packs it."""
-        times = timestep.expand(len(latents))
+        given = to_module(self.backbone, latents)
+        times = timestep.to(given.device).expand(len(given))
         with self.autocast():
             output: Tensor = self.backbone(
-                latents, timestep=times, return_dict=False, **conditioning, **self.shared_kwargs
+                given, timestep=times, return_dict=False, **conditioning, **self.shared_kwargs
             )[0]
         return output.float()
 
@@ -116,11 +118,15 @@ def cache_cross_attention_kv(backbone: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def override_attribute(parent: nn.Module, name: str, value: Any) -> Iterator[None]:
-    """Replace a submodule or another attribute, and restore it on exit."""
+def override_attribute(parent: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace a submodule, a method or another attribute, and restore it on exit."""
     original = getattr(parent, name)
+    is_method = inspect.ismethod(original) and name not in vars(parent)
     setattr(parent, name, value)
     try:
         yield
     finally:
-        setattr(parent, name, original)
+        if is_method:
+            delattr(parent, name)
+        else:
+            setattr(parent, name, original)

@@ -4,44 +4,22 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from torch import Tensor
 
-from editor.checkpoints.key_mapping import CANONICAL_PREFIX
-from editor.checkpoints.tensor_update import TensorUpdate
-from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.batch_size import attempt, batch_size_of
+from editor.generation.batched_pipeline import BatchedPipeline, is_batchable
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.denoiser import Conditioning, select_rows
+from editor.generation.module_device import upcast_vae
+from editor.generation.pipeline_call import call_pipeline
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
-
-BATCH_SIZE = 32
-"""Images in one batch."""
-
-
-def apply_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
-    """Overwrite the pipeline's tensors with the edited ones."""
-    for update in updates:
-        set_encoder_tensor(pipeline, update, update.edited)
-
-
-def revert_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
-    """Restore the pipeline's original tensors."""
-    for update in updates:
-        set_encoder_tensor(pipeline, update, update.base)
-
-
-def set_encoder_tensor(pipeline: Any, update: TensorUpdate, tensor: Tensor) -> None:
-    """Overwrite the text encoder tensor that an update belongs to."""
-    component = getattr(pipeline, update.component)
-    encoder = getattr(component, "text_model", component)
-    with torch.no_grad():
-        encoder.get_parameter(update.name.removeprefix(CANONICAL_PREFIX)).copy_(tensor)
 
 
 def generate_images(
@@ -50,23 +28,38 @@ def generate_images(
     specs: Sequence[ImageSpec],
     progress: ProgressCallback = no_progress,
 ) -> list[Image]:
-    """Generate images in batches. Each image has its own generator, so the batches do not affect it."""
+    """Generate images in batches, which are halved when the memory does not suffice.
+
+    Each image has its own generator, so the batches do not affect it.
+
+    Raises:
+        DeviceError: the memory does not suffice for one image.
+    """
+    upcast_vae(pipeline)
     images: list[Image] = []
-    for start in range(0, len(specs), BATCH_SIZE):
-        batch = specs[start : start + BATCH_SIZE]
-        batch_progress = SubProgress(progress, start / len(specs), len(batch) / len(specs))
-        images += generate_batch(pipeline, sampler, batch, batch_progress)
+    size = batch_size_of(pipeline)
+    if size.memory and specs:
+        images += size.fit(lambda: generate_batch(pipeline, sampler, specs[:1], no_progress))
+    while len(images) < len(specs):
+        batch = specs[len(images) : len(images) + size.images]
+        part = SubProgress(progress, len(images) / len(specs), len(batch) / len(specs))
+        generated = attempt(partial(generate_batch, pipeline, sampler, batch, part))
+        if generated is None:
+            size.halve(len(batch))
+        images += generated or []
     return images
 
 
 def generate_batch(
     pipeline: Any, sampler: Sampler, specs: Sequence[ImageSpec], progress: ProgressCallback
 ) -> list[Image]:
-    """Generate one batch: the images of ``pipeline(...)``, without its duplicated computation."""
-    batched, seeds = BatchedPipeline(pipeline, sampler), [spec.seed for spec in specs]
+    """Generate one batch: the images of the pipeline's own call, or the same ones without its duplicated computation."""
+    prompts, seeds = [spec.prompt for spec in specs], [spec.seed for spec in specs]
+    if not is_batchable(pipeline, sampler):
+        return call_pipeline(pipeline, sampler, {"prompt": prompts}, seeds, progress)
+    batched = BatchedPipeline(pipeline, sampler)
     with cpu_fast_path(batched.denoiser.backbone):
-        conditioning = encode_distinct_prompts(batched, [spec.prompt for spec in specs])
-        return batched.generate(conditioning, seeds, progress=progress)
+        return batched.generate(encode_distinct_prompts(batched, prompts), seeds, progress=progress)
 
 
 @torch.no_grad()

@@ -68,8 +68,8 @@ class ExpungeTechnique:
 def load_edited_pipeline(config: Config) -> Any:
     """Load the base model and apply the edit."""
     from editor import emoji
+    from editor.generation.edited_weights import apply_updates
     from editor.generation.pipelines import load_pipeline
-    from editor.generation.sampling import apply_updates
 
     folder = Path(config.model_dir) if config.model_dir else emoji.WEIGHTS
     pipeline = load_pipeline(folder)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from api_schemas.edits import EditRequest
 from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord
+from editor.generation.batch_size import batch_size_of
 from editor.io.progress import ProgressCallback
 from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
 from editor.jobs.model import Model
@@ -47,7 +48,7 @@ def run_validate(
     generated = run_evaluations(
         evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, progress("drawing")
     )
-    sampler = SamplerRecord(scheduler=type(images.pipeline.scheduler).__name__, seeds=seeds, **asdict(images.sampler))
+    sampler = sampler_record(images, seeds)
     moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])
     evaluated = [evaluation.scored_group for evaluation in evaluations]
     targets = [prompt for group in evaluated if group.name == "target" for prompt in group.prompts]
@@ -59,4 +60,16 @@ def run_validate(
         detectors=run_detectors(options.detectors, generated, targets),
         features=score_all_features(model, contexts, request.seed) if options.features else None,
         sheets=make_sample_sheets(evaluated, generated, seeds[0]),
+    )
+
+
+def sampler_record(images: ImagePairGenerator, seeds: Sequence[int]) -> SamplerRecord:
+    """Describe for the report how the images were generated, and which batch sizes did not fit the memory."""
+    size = batch_size_of(images.pipeline)
+    return SamplerRecord(
+        scheduler=type(images.pipeline.scheduler).__name__,
+        seeds=list(seeds),
+        batch_size=size.images,
+        out_of_memory=size.exceeded,
+        **asdict(images.sampler),
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from api_schemas.judging import Drift
 from editor.checkpoints.tensor_update import TensorUpdate
-from editor.generation.sampling import apply_updates, revert_updates
+from editor.generation.edited_weights import edited_weights
 from editor.judging.prompt_groups import PromptGroup
 
 
@@ -22,11 +22,8 @@ def measure_drift(pipeline: Any, updates: Sequence[TensorUpdate], groups: Sequen
     if not prompts:
         return None
     before = final_states(pipeline, ["", *prompts])
-    apply_updates(pipeline, updates)
-    try:
+    with edited_weights(pipeline, updates):
         after = final_states(pipeline, ["", *prompts])
-    finally:
-        revert_updates(pipeline, updates)
     change = relative_change(before[:, 1:], after[:, 1:])
     return Drift(
         prompts=len(prompts),

@@ -10,7 +10,8 @@ import torch
 from api_schemas.gates import Gate, Measure
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.generation.config import Image, ImageSpec, Sampler
-from editor.generation.sampling import ImageCache, apply_updates, revert_updates
+from editor.generation.edited_weights import edited_weights
+from editor.generation.sampling import ImageCache
 from editor.io.progress import ProgressCallback, SubProgress
 from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
@@ -43,11 +44,8 @@ class ImagePairGenerator:
     def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
         """Add the images of ``specs``, before and after the edit, to ``generated``; the pipeline ends with the base tensors."""
         generated.before.update(self.cached_images(self.before, specs, SubProgress(progress, 0.0, 0.5)))
-        apply_updates(self.pipeline, self.updates)
-        try:
+        with edited_weights(self.pipeline, self.updates):
             generated.after.update(self.cached_images(self.after, specs, SubProgress(progress, 0.5, 0.5)))
-        finally:
-            revert_updates(self.pipeline, self.updates)
 
     def cached_images(self, cache: ImageCache, specs: Sequence[ImageSpec], progress: ProgressCallback) -> Images:
         """Return the images by spec, from the cache where it has them."""

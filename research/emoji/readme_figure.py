@@ -12,8 +12,9 @@ from PIL import ImageDraw, ImageFont
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.config import Image, ImageSpec
+from editor.generation.edited_weights import apply_updates
 from editor.generation.pipelines import load_pipeline
-from editor.generation.sampling import apply_updates, generate_images
+from editor.generation.sampling import generate_images
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from research.emoji.evaluate import SAMPLER

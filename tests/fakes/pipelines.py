@@ -52,8 +52,6 @@ WIDTH = 32
 PIECES = ("a", "fox", "dog", "face", "cat", "owl", "pizza", "in", "the", "style", "of", "noto", "ink")
 """Words that the tokenizers of T5 and Gemma know; they split others into letters."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-SIZE = 16
-"""Height and width of an image in pixels. Not every family has it as its default: FLUX and Sana have 1024."""
 
 
 @cache
@@ -150,7 +148,9 @@ def unet(width: int, **more: Any) -> UNet2DConditionModel:
 
 
 def stable_diffusion_1() -> Any:
-    scheduler = DPMSolverMultistepScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    scheduler = DPMSolverMultistepScheduler(
+        steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    )
     return StableDiffusionPipeline(
         vae(), clip(), clip_tokenizer(), unet(WIDTH), scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
@@ -218,7 +218,7 @@ def sana() -> Any:
     transformer = SanaTransformer2DModel(
         patch_size=1, in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2, attention_head_dim=8,
         num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=WIDTH,
-        sample_size=8,
+        sample_size=16,
     )  # fmt: skip
     encoder, tokenizer = gemma()
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -236,6 +236,8 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "sana": sana,
 }
 FAMILIES = tuple(PIPELINES)
+SIZES = dict.fromkeys(FAMILIES, 16) | {"sana": 32}
+"""Height and width of an image in pixels. Not every pipeline has it as its default: FLUX and Sana have 1024 x 1024."""
 CLIP_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "flux-schnell")
 """Families with a CLIP text encoder, which an edit needs."""
 UNET_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
+from editor.generation.batch_size import MAX_IMAGES
 from editor.generation.config import Image, Sampler
-from editor.generation.sampling import BATCH_SIZE
 from editor.io.progress import ProgressCallback, no_progress
 
 
@@ -140,8 +140,8 @@ def generate_from_embeddings(
             remedy="Use the CLIP model whose embeddings the pipeline was trained on.",
         )
     images: list[Image] = []
-    for start in range(0, len(seeds), BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
+    for start in range(0, len(seeds), MAX_IMAGES):
+        part = slice(start, start + MAX_IMAGES)
         images += model.generate(embeddings[part], seeds[part], sampler)
         progress(len(images) / len(seeds))
     return images

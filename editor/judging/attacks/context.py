@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,10 +12,12 @@ from torch import Tensor
 
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.features.activations.noised_source import encode_pixels
+from editor.generation.batch_size import MAX_IMAGES
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
-from editor.generation.sampling import BATCH_SIZE, ImageCache, apply_updates
+from editor.generation.edited_weights import copy_with_updates
+from editor.generation.sampling import ImageCache
 from editor.judging.judge import Judge
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
@@ -62,8 +63,8 @@ class ModelVariant:
         """Generate an image from each row of hidden states ``(n, context, d)``."""
         images: list[Image] = []
         with cpu_fast_path(self.batched_pipeline.denoiser.backbone):
-            for start in range(0, len(seeds), BATCH_SIZE):
-                part = slice(start, start + BATCH_SIZE)
+            for start in range(0, len(seeds), MAX_IMAGES):
+                part = slice(start, start + MAX_IMAGES)
                 images += self.batched_pipeline.generate(
                     self.batched_pipeline.conditioning_from_states((states[part],), torch.empty(0)), seeds[part]
                 )
@@ -76,11 +77,8 @@ class ModelVariant:
 
 
 def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:
-    """Return the edited model: the same denoiser and VAE, with an edited copy of the text encoder."""
-    parts = before.pipeline.components | {"text_encoder": deepcopy(before.encoder)}
-    pipeline = type(before.pipeline)(**parts, requires_safety_checker=False)
-    apply_updates(pipeline, updates)
-    return ModelVariant(pipeline, before.sampler, before.prompt_builder)
+    """Return the edited model, which shares all tensors but the edited ones."""
+    return replace(before, pipeline=copy_with_updates(before.pipeline, updates))
 
 
 @dataclass(frozen=True)

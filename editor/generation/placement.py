@@ -1,0 +1,37 @@
+"""Put a pipeline on a device, as the settings ask for."""
+
+from typing import Any
+
+import torch
+
+from editor.generation.batch_size import batch_size_of
+from editor.generation.device import ComputeDevice
+from editor.generation.module_device import denoiser_of, upcast_vae
+
+
+def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
+    """Put a pipeline on a device: its weights, what is offloaded, how large images are decoded, and the memory ceiling.
+
+    The VAE of SDXL is kept in float32: it overflows in float16. Returns the pipeline.
+    """
+    settings = device.settings
+    upcast_vae(pipeline)
+    batch_size_of(pipeline).memory = settings.memory
+    if settings.vae_tiling and hasattr(pipeline.vae, "enable_tiling"):
+        pipeline.vae.enable_tiling()
+    if settings.compile:
+        denoiser_of(pipeline).compile()
+    if device.torch_device.type == "cuda" and device.precision != "float32":
+        torch.backends.cuda.matmul.allow_tf32 = True  # for the modules that stay in float32
+    move_pipeline(pipeline, device)
+    return pipeline
+
+
+def move_pipeline(pipeline: Any, device: ComputeDevice) -> None:
+    """Move the weights to the device, now or when they are needed."""
+    if device.torch_device.type == "cpu" or device.settings.offload == "none":
+        pipeline.to(device.torch_device)
+    elif device.settings.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device.torch_device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device.torch_device)

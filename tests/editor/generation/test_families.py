@@ -1,0 +1,57 @@
+"""Every family generates the images of its own diffusers pipeline."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from editor.generation.batched_pipeline import is_batchable
+from editor.generation.config import ImageSpec, Sampler
+from editor.generation.sampling import generate_images
+from tests.fakes.pipelines import FAMILIES, SIZES, UNET_FAMILIES, shared_pipeline
+
+SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a pizza, ink", 2)]
+
+
+def sampler_of(family: str, wide: bool = False, **more: Any) -> Sampler:
+    size = SIZES[family]
+    return Sampler(3, 3.0, height=size, width=2 * size if wide else size, **more)
+
+
+def reference(pipeline: Any, sampler: Sampler, spec: ImageSpec) -> np.ndarray:
+    """Return diffusers' image of one prompt, ``(height, width, 3)`` from 0 to 1 in steps of 1 / 255."""
+    fixed = {"use_resolution_binning": False, "clean_caption": False}
+    accepted = inspect.signature(pipeline.__call__).parameters
+    image = pipeline(
+        spec.prompt,
+        height=sampler.height,
+        width=sampler.width,
+        num_inference_steps=sampler.steps,
+        guidance_scale=sampler.guidance,
+        generator=torch.Generator().manual_seed(spec.seed),
+        output_type="np",
+        **{name: value for name, value in fixed.items() if name in accepted},
+    ).images[0]
+    return (image * 255).round() / 255
+
+
+def unit_images(images: list[np.ndarray]) -> np.ndarray:
+    return np.stack(images).astype(float) / 255
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_are_those_of_the_pipeline(family: str) -> None:
+    """A batch of two prompts, in an image that is wider than high, against one diffusers call for each."""
+    pipeline, sampler = shared_pipeline(family), sampler_of(family, wide=True)
+    fractions: list[float] = []
+    found = unit_images(generate_images(pipeline, sampler, SPECS, fractions.append))
+    expected = np.stack([reference(pipeline, sampler, spec) for spec in SPECS])
+    assert found.shape == (2, SIZES[family], 2 * SIZES[family], 3)
+    assert np.abs(found - expected).mean() < 1e-3
+    assert np.abs(found[0] - found[1]).mean() > 1e-2, "prompt and seed have an effect"
+    assert len(fractions) >= 3
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert is_batchable(pipeline, sampler) == (family in UNET_FAMILIES)
