@@ -31,10 +31,14 @@ ANY_CONTENT: dict[str, Any] = {"application/json": {"schema": {}}, "*/*": {}}
 """Content of a route that serves files of any type."""
 
 
-def download_responses(whole: dict[str, Any]) -> ResponseSpecs:
+REDIRECTED = {"description": "The file is in a bucket; `Location` is its presigned URL."}
+
+
+def download_responses(whole: dict[str, Any], redirected: bool = False) -> ResponseSpecs:
     """Describe the responses of a route that returns `file_response`. `whole` is the content of complete files."""
     part = {"description": "The requested range.", "content": {"*/*": {}}}
-    return {200: {"content": whole}, 206: part, 304: NOT_MODIFIED}
+    redirect: ResponseSpecs = {307: REDIRECTED} if redirected else {}
+    return {200: {"content": whole}, 206: part, 304: NOT_MODIFIED, **redirect}
 
 
 class FileInfo(Protocol):

@@ -32,6 +32,8 @@ class HubFile:
     sha256: str
     media_type: str
     content: RangeReader
+    blob: str | None = None
+    """Its blob, unless it is a file of the base model or assembled from one."""
 
 
 @dataclass(frozen=True)

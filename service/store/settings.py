@@ -79,7 +79,7 @@ class StoreSettings(BaseSettings):
         ge=0,
         le=604_800,
         description="Redirect downloads to a presigned URL of the bucket that is valid for this many seconds. 0: "
-        "downloads go through the API.",
+        "downloads go through the API, as reports always do.",
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
     log_concepts: bool = Field(

@@ -119,6 +119,7 @@ FILES = {
     "delta.safetensors": "application/octet-stream",
     "report.json": "application/json",
     "report.html": "text/html; charset=utf-8",
+    "report.pdf": "application/pdf",
     "attestation.intoto.jsonl": "application/jsonl",
 }
 

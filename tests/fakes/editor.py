@@ -92,6 +92,7 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
         (WEIGHTS, "application/octet-stream", "weights"),
         ("report.json", "application/json", "report"),
         ("report.html", "text/html; charset=utf-8", "report"),
+        ("report.pdf", "application/pdf", "report"),
         ("runs.txt", "text/plain; charset=utf-8", "log"),
     ]
     if context.request.metadata.get("fail"):
@@ -111,6 +112,7 @@ def _write(context: JobContext) -> None:
     (out / "delta.safetensors").write_bytes(bytes(range(256)) * 16)
     (out / "report.json").write_text(_report(context).model_dump_json())
     (out / "report.html").write_text("<!doctype html><title>report</title>")
+    (out / "report.pdf").write_bytes(b"%PDF-1.7\n")
     (out / "runs.txt").write_text((context.workdir / "runs").read_text())
 
 

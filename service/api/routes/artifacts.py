@@ -1,6 +1,7 @@
 """Published files, reports and attestations of an edit."""
 
 import json
+import re
 from functools import partial
 from typing import Annotated, Literal
 
@@ -26,12 +27,14 @@ from service.store.errors import UnknownModel
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
-Format = Literal["json", "html"]
+Format = Literal["json", "html", "pdf"]
 FileName = Annotated[str, Path(description="Path inside the bundle.", examples=["text_encoder/model.safetensors"])]
 ATTESTATION_FILE = "attestation.intoto.jsonl"
-REPORT_FILES: dict[Format, str] = {"json": "report.json", "html": "report.html"}
-HTML_CONTENT = {
-    "text/html": {"schema": {"type": "string"}, "example": "<!doctype html>\n<title>Audit report</title>\n…\n"}
+REPORT_FILES: dict[Format, str] = {"json": "report.json", "html": "report.html", "pdf": "report.pdf"}
+REPORT_MEDIA_TYPES: dict[str, Format] = {"application/json": "json", "text/html": "html", "application/pdf": "pdf"}
+REPORT_CONTENT = {
+    "text/html": {"schema": {"type": "string"}, "example": "<!doctype html>\n<title>Audit report</title>\n…\n"},
+    "application/pdf": {"schema": {"type": "string", "format": "binary"}, "example": "%PDF-1.7\n…"},
 }
 ENVELOPE_CONTENT = {
     "application/jsonl": {
@@ -52,10 +55,7 @@ def list_artifacts(edit_id: EditId, app_state: AppStateDep, caller: ReadsArtifac
     "/artifacts/{name:path}",
     summary="Download a file",
     response_class=Response,
-    responses={
-        **download_responses(ANY_CONTENT),
-        307: {"description": "The file is in a bucket; `Location` is its presigned URL."},
-    },
+    responses=download_responses(ANY_CONTENT, redirected=True),
 )
 async def read_artifact(
     edit_id: EditId,
@@ -67,18 +67,12 @@ async def read_artifact(
 ) -> Response:
     """Return the bytes, or 307 to a presigned bucket URL. Supports `Range`; the ETag is the SHA-256 digest."""
     job = await batched_calls.get_job(EditKey(caller.tenant, edit_id))
-    return await run_in_threadpool(_artifact_response, app_state, job, name, request)
-
-
-def _artifact_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
-    return _presigned_redirect(app_state, _find_artifact(job, name), request) or artifact_response(
-        app_state, job, name, request
-    )
+    return await run_in_threadpool(artifact_response, app_state, job, name, request)
 
 
 @router.head("/report", include_in_schema=False)
 @router.get(
-    "/report", summary="Read the audit report", response_model=AuditReport, responses=download_responses(HTML_CONTENT)
+    "/report", summary="Read the audit report", response_model=AuditReport, responses=download_responses(REPORT_CONTENT)
 )
 def read_report(
     edit_id: EditId,
@@ -87,9 +81,9 @@ def read_report(
     caller: ReadsArtifacts,
     format: Annotated[Format | None, Query(description="Overrides the Accept header.")] = None,
 ) -> Response:
-    """Return the report as JSON or HTML, chosen by `?format=` or else by the Accept header."""
+    """Return the report as JSON, HTML or PDF, chosen by `?format=` or else by the Accept header."""
     chosen = format or _negotiate_format(request.headers.get("accept", ""))
-    response = artifact_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[chosen], request)
+    response = _direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[chosen], request)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -97,9 +91,9 @@ def read_report(
 @router.head("/report.{format}", include_in_schema=False)
 @router.get(
     "/report.{format}",
-    summary="Read the audit report as JSON or HTML",
+    summary="Read the audit report as JSON, HTML or PDF",
     response_model=AuditReport,
-    responses=download_responses(HTML_CONTENT),
+    responses=download_responses(REPORT_CONTENT),
 )
 def read_report_as(
     edit_id: EditId,
@@ -109,7 +103,7 @@ def read_report_as(
     caller: ReadsArtifacts,
 ) -> Response:
     """Return the report in the format of the path."""
-    return artifact_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[format], request)
+    return _direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[format], request)
 
 
 @router.head("/attestations", include_in_schema=False)
@@ -121,7 +115,7 @@ def read_report_as(
 )
 def read_attestations(edit_id: EditId, request: Request, app_state: AppStateDep, caller: ReadsArtifacts) -> Response:
     """Return DSSE envelopes of in-toto statements, one a line. `expunge verify` checks them."""
-    return artifact_response(app_state, _get_job(app_state, caller, edit_id), ATTESTATION_FILE, request)
+    return _direct_response(app_state, _get_job(app_state, caller, edit_id), ATTESTATION_FILE, request)
 
 
 def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
@@ -129,17 +123,25 @@ def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
         return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
 
 
-def _presigned_redirect(app_state: AppState, artifact: orm.Artifact, request: Request) -> Response | None:
-    """Redirect to a presigned URL if redirects are enabled and the file is stored whole in a bucket."""
+def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
+    """Return the response for a file of a job, or a redirect to its presigned URL. Raises `NotFound`."""
+    artifact = _find_artifact(job, name)
+    stored_whole = None if artifact.overlay else artifact.sha256
+    return presigned_redirect(app_state, stored_whole, request) or _direct_response(app_state, job, name, request)
+
+
+def presigned_redirect(app_state: AppState, sha256: str | None, request: Request) -> Response | None:
+    """Redirect to a presigned URL if redirects are enabled and the file is stored whole in a bucket, under `sha256`."""
     seconds = app_state.settings.redirect_seconds
-    if not seconds or artifact.overlay is not None or request.method == "HEAD":
+    if not seconds or sha256 is None or request.method == "HEAD":
         return None
-    url = app_state.blobs.url(artifact.sha256, seconds)
+    url = app_state.blobs.url(sha256, seconds)
     return RedirectResponse(url, 307, {"Cache-Control": "no-store"}) if url else None
 
 
-def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
-    """Return the response for a file of a job. Raises `NotFound`."""
+def _direct_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
+    """Return the response for a file of a job. Reports are never redirected: a bucket has neither their media types nor their
+    security headers."""
     artifact = _find_artifact(job, name)
     return file_response(artifact_reader(app_state, job, artifact), artifact, request)
 
@@ -166,6 +168,16 @@ def _find_artifact(job: orm.Job, name: str) -> orm.Artifact:
 
 
 def _negotiate_format(accept: str) -> Format:
-    """Return HTML if the header names it before JSON, as browsers do; else JSON."""
-    html, json = accept.find("text/html"), accept.find("application/json")
-    return "html" if html >= 0 and (json < 0 or html < json) else "json"
+    """Return the format with the highest weight in the Accept header, of equal ones the first (RFC 9110, 12.5.1); else JSON."""
+    weights: dict[Format, float] = {}
+    for item in accept.lower().split(","):
+        media_type, _, parameters = item.partition(";")
+        if chosen := REPORT_MEDIA_TYPES.get(media_type.strip()):
+            weight = _WEIGHT.search(parameters)
+            weights[chosen] = float(weight[1]) if weight else 1.0
+    best = max(weights, key=lambda format: weights[format], default=None)
+    return best if best and weights[best] else "json"
+
+
+_WEIGHT = re.compile(r"\bq\s*=\s*([01](?:\.[0-9]{0,3})?)")
+"""The weight of a media type in the Accept header."""

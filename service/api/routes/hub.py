@@ -19,7 +19,7 @@ from service.api.hub_repository import (
     repository_not_found,
     revision_not_found,
 )
-from service.api.routes.artifacts import FileName, artifact_reader
+from service.api.routes.artifacts import FileName, artifact_reader, presigned_redirect
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.store import base_model_registration, jobs, ledgers, orm
@@ -69,7 +69,7 @@ def tree(
     "/{namespace}/{repo}/resolve/{revision}/{name:path}",
     summary="Download a repository's file",
     response_class=Response,
-    responses=download_responses(ANY_CONTENT),
+    responses=download_responses(ANY_CONTENT, redirected=True),
 )
 def resolve(
     namespace: Namespace,
@@ -83,7 +83,7 @@ def resolve(
     """Return the bytes. Supports `Range`; the ETag is the SHA-256 digest."""
     repository = open_repository(app_state, caller, namespace, repo, revision)
     file = repository.file(name)
-    response = file_response(file.content, file, request)
+    response = presigned_redirect(app_state, file.blob, request) or file_response(file.content, file, request)
     response.headers["X-Repo-Commit"] = repository.commit
     return response
 
@@ -143,7 +143,14 @@ def _published_files(app_state: AppState, job: orm.Job) -> dict[str, HubFile]:
         return artifact_reader(app_state, job, row)(start, end)
 
     return {
-        row.name: HubFile(row.name, row.size, row.sha256, row.media_type, partial(content, row))
+        row.name: HubFile(
+            row.name,
+            row.size,
+            row.sha256,
+            row.media_type,
+            partial(content, row),
+            blob=None if row.overlay else row.sha256,
+        )
         for row in job.artifacts
         if row.kind != "private"
     }

@@ -75,7 +75,7 @@ def read_revision(model_id: ModelId, number: RevisionNumber, app_state: AppState
     "/revisions/{number}/artifacts/{name:path}",
     summary="Download a revision's file",
     response_class=Response,
-    responses=download_responses(ANY_CONTENT),
+    responses=download_responses(ANY_CONTENT, redirected=True),
 )
 def read_revision_file(
     model_id: ModelId,

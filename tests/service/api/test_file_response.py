@@ -14,9 +14,11 @@ from service.api.app import create_app
 from service.api.file_response import ByteRange, parse_range
 from service.core.app_state import AppState
 from service.errors import RangeNotSatisfiable
-from service.store import claims, jobs
+from service.store import claims, jobs, ledgers
 from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
+from service.store.ledgers import NextRevision
+from service.store.orm import Job
 from service.store.s3 import S3Blobs
 
 DATA = bytes(range(256)) * 20
@@ -24,6 +26,7 @@ FILES = {
     "text_encoder/model.safetensors": (DATA, "application/octet-stream"),
     "report.json": (b'{"verdict": "passed"}', "application/json"),
     "report.html": (b"<!doctype html>", "text/html; charset=utf-8"),
+    "report.pdf": (b"%PDF-1.7", "application/pdf"),
 }
 
 
@@ -151,9 +154,15 @@ def test_ranges_of_small_files() -> None:
         ("/report?format=html", "*/*", "report.html"),
         ("/report.html", "application/json", "report.html"),
         ("/report.json", "text/html", "report.json"),
+        ("/report", "application/pdf", "report.pdf"),
+        ("/report", "text/html;q=0.5, application/pdf;q=0.9, */*;q=0.1", "report.pdf"),
+        ("/report", "application/pdf;q=0, text/html;q=0.1", "report.html"),
+        ("/report", "application/pdf;q=0", "report.json"),
+        ("/report?format=pdf", "text/html", "report.pdf"),
+        ("/report.pdf", "*/*", "report.pdf"),
     ],
 )
-def test_report_is_served_as_json_or_html(client: TestClient, edit: str, path: str, accept: str, expected: str) -> None:
+def test_report_is_served_in_each_format(client: TestClient, edit: str, path: str, accept: str, expected: str) -> None:
     response = client.get(edit + path, headers={"Accept": accept})
     data, media_type = FILES[expected]
     assert (response.content, response.headers["content-type"]) == (data, media_type)
@@ -170,13 +179,24 @@ def test_missing_file_has_a_remedy(client: TestClient, edit: str) -> None:
 def test_file_in_a_bucket_is_redirected(app_state: AppState, api_key: str, bucket: str) -> None:
     settings = app_state.settings.model_copy(update={"redirect_seconds": 60})
     remote = replace(app_state, settings=settings, blobs=S3Blobs(bucket))
-    path = f"{publish(remote)}/artifacts/text_encoder/model.safetensors"
+    edit = publish(remote)
+    edit_id, name = edit.rpartition("/")[2], "text_encoder/model.safetensors"
+    with remote.database.write() as session:
+        ledgers.advance(session, session.get_one(Job, edit_id), NextRevision(0, "d" * 64, 1), now=remote.clock())
+    paths = [
+        path := f"{edit}/artifacts/{name}",
+        f"/v1/models/tiny/revisions/1/artifacts/{name}",
+        f"/hf/expunge/{edit_id}/resolve/main/{name}",
+    ]
     headers = {"Authorization": f"Bearer {api_key}"}
     with TestClient(create_app(remote), headers=headers, follow_redirects=False) as client:
-        sent_on = client.get(path)
-        assert sent_on.status_code == 307
-        assert httpx.get(sent_on.headers["Location"], trust_env=False).content == DATA
-        assert client.head(path).headers["Content-Length"] == str(len(DATA))
+        for redirected in paths:
+            sent_on = client.get(redirected)
+            assert sent_on.status_code == 307
+            assert httpx.get(sent_on.headers["Location"], trust_env=False).content == DATA
+            assert client.head(redirected).headers["Content-Length"] == str(len(DATA))
+        assert [client.get(f"{edit}/report.{kind}").status_code for kind in ("json", "html", "pdf")] == [200] * 3
+        assert client.get(f"/hf/expunge/{edit_id}/resolve/main/model_index.json").status_code == 200
     direct = replace(remote, settings=app_state.settings)
     with TestClient(create_app(direct), headers=headers | {"Range": "bytes=5-9"}, follow_redirects=False) as client:
         assert client.get(path).content == DATA[5:10]
