@@ -19,6 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
+from editor.io.printable import spell_unprintable
+
 DPI = 110
 INK = "#010203"
 """Placeholder for the text colour of the page, dark or light: :func:`render_svg` replaces it with ``currentColor``."""
@@ -111,7 +113,7 @@ def render_svg(figure: MatplotlibFigure, name: str) -> str:
     element = document[document.index("<svg") :].replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
     with_prefix = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
-    return with_prefix.rstrip()
+    return spell_unprintable(with_prefix.rstrip())  # XML refuses control characters
 
 
 def sample_sheet(name: str, caption: str, pairs: Sequence[ImagePair]) -> Picture:

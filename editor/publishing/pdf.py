@@ -1,8 +1,8 @@
 """Render the report as a tagged PDF/UA, typeset by Typst from the same document as the HTML page.
 
 Untrusted text is passed as data, never as markup. The fonts are those of Typst and matplotlib, so that every machine gives the
-same bytes. Characters that they lack (Chinese, for example) are printed as Unicode code points, with a note: fonts for every
-script would be larger than everything else that is installed.
+same bytes. Characters that they lack (Chinese, for example) or that PDF/UA refuses (a byte order mark) are printed as Unicode
+code points, with a note: fonts for every script would be larger than everything else that is installed.
 """
 
 import json
@@ -20,6 +20,7 @@ from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
 from editor.io.plotting import Chart, Figure, figure_file
+from editor.io.printable import spell_code_point, spell_unprintable
 from editor.publishing import report_text
 from editor.publishing.document.assemble import build_document
 from editor.publishing.document.blocks import (
@@ -41,9 +42,7 @@ TYPST_TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 COVERAGE_FONT = FONT_DIR / "DejaVuSans.ttf"
 """The font with the largest coverage: Latin, Greek, Cyrillic, Hebrew, Arabic and more."""
-SPELLED_NOTE = (
-    "Characters that the fonts of this PDF lack are printed as Unicode code points. The HTML page shows them."
-)
+SPELLED_NOTE = "Characters that this PDF cannot show are printed as Unicode code points. The HTML page shows them."
 PDF_STANDARD: Final = "ua-1"
 """PDF/UA-1 (ISO 14289-1): screen readers get reading order, headings, tables and alternative texts."""
 
@@ -75,10 +74,10 @@ def typst_project(content: Document, figures: Sequence[Figure]) -> Iterator[typs
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "main.typ").write_bytes(TYPST_TEMPLATE.read_bytes())
-        text = json.dumps(document_json(content), ensure_ascii=False)
-        printable = spell_missing_letters(text)
-        note = "" if printable == text else SPELLED_NOTE
-        (root / "document.json").write_text(printable, encoding="utf-8")
+        data = document_json(content)
+        printable = spell_strings(data)
+        note = "" if printable == data else SPELLED_NOTE
+        (root / "document.json").write_text(json.dumps(printable), encoding="utf-8")
         (root / "note.json").write_text(json.dumps(note))
         for figure in figures:
             path, image = figure_file(figure)
@@ -89,10 +88,23 @@ def typst_project(content: Document, figures: Sequence[Figure]) -> Iterator[typs
 
 
 def spell_missing_letters(text: str) -> str:
-    """Replace characters that the fonts lack by their code points: ``"狐"`` -> ``"[U+72D0]"``."""
+    """Replace characters that the fonts lack or PDF/UA refuses by their code points: ``"狐"`` -> ``"[U+72D0]"``."""
     return "".join(
-        letter if letter.isascii() or ord(letter) in font_code_points() else f"[U+{ord(letter):04X}]" for letter in text
+        letter if letter.isascii() or ord(letter) in font_code_points() else spell_code_point(letter)
+        for letter in spell_unprintable(text)
     )
+
+
+def spell_strings(value: Any) -> Any:
+    """Apply :func:`spell_missing_letters` to every string of a JSON value, before escapes hide the characters."""
+    match value:
+        case str():
+            return spell_missing_letters(value)
+        case list():
+            return [spell_strings(one) for one in value]
+        case dict():
+            return {key: spell_strings(one) for key, one in value.items()}
+    return value
 
 
 @cache
