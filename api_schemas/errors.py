@@ -18,6 +18,7 @@
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered
     │   ├── RefusedModel              the folder cannot be registered as a base model
+    │   ├── RegisteredModelChanged    the base model's files are not those that were registered
     │   ├── IncompatibleStore         the database was written by another version
     │   ├── StoreUnavailable          the database is unavailable
     │   ├── BlobMissing               a referenced blob does not exist

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import JobError
 from api_schemas.report import Verdict
 from editor.errors import EditorError
-from service.store import claims, fair_queue, ledgers, logs
+from service.store import base_model_registration, claims, fair_queue, ledgers, logs
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, StoredArtifact
@@ -118,8 +118,9 @@ class Runner:
         return RunResult(upload.store_artifacts(self.blobs, claim, files), editor.verdict(context), next_revision)
 
     def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
-        """Build the context of the phases. Raises `UnknownModel`."""
+        """Build the context of the phases. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
+        base_model_registration.check_unchanged(self.database, model)
         ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
         for folder in (workdir, self.settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)

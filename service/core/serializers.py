@@ -90,8 +90,8 @@ def event(row: orm.Event) -> Event:
 
 def model(registered: RegisteredModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
     """Return a registered base model. Files that changed since the registration have no digest."""
-    files, sha256_of = registered.files(), {(file.name, file.size): file.sha256 for file in known}
-    digests = {name: sha256_of.get((name, size)) for name, size in files.items()}
+    files, sha256_of = registered.files(), {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
+    digests = {name: sha256_of.get((name, stat.st_size, stat.st_mtime_ns)) for name, stat in files.items()}
     hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
     return Model(
         id=registered.id,
@@ -99,7 +99,7 @@ def model(registered: RegisteredModel, max_phrase_tokens: int | None, known: Seq
         licence=registered.licence,
         editable=[encoder(component, config) for component, config in registered.encoders.items()],
         max_phrase_tokens=max_phrase_tokens,
-        files=[ModelFile(name=n, size=size, sha256=digests[n]) for n, size in files.items()],
+        files=[ModelFile(name=name, size=stat.st_size, sha256=digests[name]) for name, stat in files.items()],
         url=f"/v1/models/{registered.id}",
     )
 

@@ -10,15 +10,18 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from service.store.base_models import MODEL_ID
+from service.store.base_models import MODEL_ID, RegisteredModel
 from service.store.blobs import CHUNK_BYTES
 from service.store.database import Database
-from service.store.errors import RefusedModel
+from service.store.errors import RefusedModel, RegisteredModelChanged
 from service.store.orm import ModelRegistration, RegisteredFile
 
 CODE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
 """Suffixes of files that may execute code when they are loaded."""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
+
+MAX_LISTED_FILES = 3
+"""File names in an error message."""
 
 ByteProgress = Callable[[int], object]
 """Called with the number of bytes that were processed."""
@@ -98,6 +101,49 @@ def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile
     return session.scalars(query.order_by(RegisteredFile.name)).all()
 
 
+def check_unchanged(database: Database, model: RegisteredModel) -> None:
+    """Check that a model's files are those that were registered. Models of the settings have no digests to compare with.
+
+    A file is hashed only if its time differs from that of its digest, and then its new time is recorded.
+
+    Raises:
+        RefusedModel: a link, or a file that may execute code, was added.
+        RegisteredModelChanged: a file was changed, added or removed.
+    """
+    with database.read() as session:
+        registration = session.get(ModelRegistration, model.id)
+        known = {file.name: file for file in registered_files(session, model.id)}
+    if registration is None or Path(registration.folder) != model.folder:
+        return
+    paths = {path.relative_to(model.folder).as_posix(): path for path in model_files(model.folder)}
+    differing = sorted(known.keys() ^ paths.keys()) + [
+        name for name in sorted(known.keys() & paths.keys()) if not _is_unchanged(database, known[name], paths[name])
+    ]
+    if differing:
+        raise RegisteredModelChanged(
+            f"The base model {model.id} has changed since it was registered: {_summarize(differing)}.",
+            field="model",
+            remedy=f"Ask the operator to restore it, or to register it again: expunge models add FOLDER --id {model.id}",
+        )
+
+
+def _is_unchanged(database: Database, known: RegisteredFile, path: Path) -> bool:
+    stat = path.stat()
+    if (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return True
+    if known.size != stat.st_size or known.sha256 != _sha256(path):
+        return False
+    with database.write() as session:
+        session.get_one(RegisteredFile, (known.model_id, known.name)).mtime_ns = stat.st_mtime_ns
+    return True
+
+
+def _summarize(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:MAX_LISTED_FILES])
+    others = len(names) - MAX_LISTED_FILES
+    return f"{listed} and {others} more" if others > 0 else listed
+
+
 def _check_file(path: Path, name: Path) -> None:
     if path.is_symlink():
         raise RefusedModel(
@@ -130,7 +176,7 @@ def _hash_if_changed(database: Database, model_id: str, folder: Path, path: Path
     return True
 
 
-def _sha256(path: Path, progress: ByteProgress) -> str:
+def _sha256(path: Path, progress: ByteProgress = lambda size: None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -28,10 +29,10 @@ class RegisteredModel:
     id: str
     folder: Path
 
-    def files(self) -> dict[str, int]:
-        """Return the size in bytes of each file, by path relative to the folder."""
+    def files(self) -> dict[str, os.stat_result]:
+        """Return the status of each file, by path relative to the folder."""
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in paths}
+        return {path.relative_to(self.folder).as_posix(): path.stat() for path in paths}
 
     @cached_property
     def tokenizer_file(self) -> Path | None:

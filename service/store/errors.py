@@ -54,6 +54,12 @@ class RefusedModel(StoreError):
     code = "refused_model"
 
 
+class RegisteredModelChanged(StoreError):
+    """The files of a base model are not those that were registered."""
+
+    code = "registered_model_changed"
+
+
 class SecretsKeyError(StoreError):
     """The key that encrypts secrets is missing, or is not the one they were encrypted with."""
 

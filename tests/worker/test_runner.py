@@ -1,6 +1,7 @@
 """The outcomes of a message: the job's row always records what happened."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from api_schemas.edits import EditRequest, Removal
-from service.store import claims, jobs
+from service.store import base_model_registration, claims, jobs
 from service.store import events as history
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
@@ -73,6 +74,67 @@ def test_duplicate_message_is_ignored(runner: Runner, submit: Submit, read: Read
     runner.run(job_id)
     after = vars(read(job_id)) | {"_sa_instance_state": None}
     assert {k: v for k, v in after.items() if k != "artifacts"} == {k: v for k, v in before.items() if k != "artifacts"}
+
+
+def register_model(runner: Runner, clock: FakeClock) -> Path:
+    """Register the model's folder and return it."""
+    folder = runner.registry.get("tiny").folder
+    base_model_registration.register(runner.database, "tiny", folder, clock())
+    return folder
+
+
+def change_bytes(folder: Path) -> None:
+    """Change two bytes, as a failing disk or an attacker would: the size stays."""
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[2:4] = b"XX"
+    (folder / WEIGHTS).write_bytes(content)
+
+
+def add_file(folder: Path) -> None:
+    (folder / "text_encoder" / "model.fp16.safetensors").write_bytes(b"others")
+
+
+def remove_file(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+
+@pytest.mark.parametrize("change", [change_bytes, add_file, remove_file])
+def test_changed_base_model_is_refused(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock, change: Callable[[Path], None]
+) -> None:
+    folder = register_model(runner, clock)
+    change(folder)
+    job_id = submit()
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.artifacts, job.phase) == ("failed", [], None)
+    assert job.error
+    assert (job.error["code"], job.error["param"]) == ("registered_model_changed", "model")
+    assert "text_encoder/model" in job.error["message"]
+
+
+def test_changed_base_model_can_be_registered_again(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock
+) -> None:
+    change_bytes(register_model(runner, clock))
+    register_model(runner, clock)
+    job_id = submit()
+    runner.run(job_id)
+    assert read(job_id).status == "succeeded"
+
+
+def test_registered_model_with_new_times_is_hashed_once(
+    runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, hashed = register_model(runner, clock), list[Path]()
+    real = base_model_registration._sha256
+    monkeypatch.setattr(base_model_registration, "_sha256", lambda path: hashed.append(path) or real(path))
+    os.utime(folder / WEIGHTS, ns=(1, 1))
+    for _ in range(2):
+        job_id = submit()
+        runner.run(job_id)
+        assert read(job_id).status == "succeeded"
+    assert hashed == [folder / WEIGHTS]
 
 
 def test_message_for_an_unknown_job_is_ignored(runner: Runner) -> None:

@@ -196,6 +196,11 @@ def test_model_lists_licence_and_editable_encoders(
     assert model["editable"] == [{"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768}]
     assert re.fullmatch("[0-9a-f]{40}", model["revision"])
     assert all(file["sha256"] for file in model["files"])
+    weights = folder / "text_encoder" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(b"X" + content[1:])
+    assert client.get("/v1/models/tiny").json()["revision"] is None, "other bytes of the same size have another digest"
+    weights.write_bytes(content)
     (folder / "README.md").write_text("no front matter")
     assert client.get("/v1/models/tiny").json()["revision"] is None
     base_model_registration.register(database, "tiny", folder, clock())
