@@ -124,7 +124,7 @@ class Planner:
                     missing.append(f"{name} ({class_name})")
             loaders[name] = loader
         if loaders.get("text_encoder_3") and loaders["tokenizer_3"] is None:
-            missing.append("tokenizer_3 (T5TokenizerFast)")
+            missing.append(f"tokenizer_3 ({self.index['tokenizer_3'][1]})")
         if missing:
             raise self.missing_components(missing)
         return loaders

@@ -17,7 +17,7 @@ from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
 from editor.generation.pipelines.classes import Loader, is_of_transformers, weights_stem
 from editor.generation.pipelines.parts import Kind, Part, find_parts
-from editor.generation.pipelines.weights import load_gguf_t5, load_model, load_t5
+from editor.generation.pipelines.weights import check_gguf_is_installed, load_gguf_t5, load_model, load_t5
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 """One of them must exist in the folder of a tokenizer."""
@@ -69,7 +69,10 @@ class Source:
         if part:
             return partial(load_t5, model_class, part, configs.folder(name, part.path) / name, name)
         files = [path for path in self.gguf if "t5" in path.name.lower()]
-        return partial(load_gguf_t5, model_class, files[0], configs.folder(name, files[0]) / name) if files else None
+        if not files:
+            return None
+        check_gguf_is_installed(files[0])
+        return partial(load_gguf_t5, model_class, files[0], configs.folder(name, files[0]) / name)
 
     def find_encoder(self, component: str) -> TextEncoder | None:
         """Return the CLIP text encoder of a component."""

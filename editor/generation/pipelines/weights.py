@@ -83,20 +83,20 @@ def load_t5(model_class: Any, part: Part, config: Path, name: str, dtype: torch.
     return model.eval()
 
 
-def load_gguf_t5(model_class: Any, file: Path, config: Path, dtype: torch.dtype) -> Any:
-    """Load a T5 text encoder from a GGUF file through transformers.
-
-    Raises:
-        CheckpointError: the package ``gguf`` is not installed, or the file is unreadable.
-    """
+def check_gguf_is_installed(file: Path) -> None:
+    """Raise CheckpointError if the package that reads GGUF files is not installed."""
     if not find_spec("gguf"):
         raise CheckpointError(
             f"{file} is a GGUF file, and the package gguf is not installed.",
             field="components",
             remedy="Run `pip install gguf`, or use the text encoder in safetensors: fp8, fp16, bf16 or fp32.",
         )
+
+
+def load_gguf_t5(model_class: Any, file: Path, config: Path, dtype: torch.dtype) -> Any:
+    """Load a T5 text encoder from a GGUF file through transformers. Raises CheckpointError if the file is unreadable."""
+    settings = model_class.config_class.from_pretrained(config, local_files_only=True)
     try:
-        settings = model_class.config_class.from_pretrained(config, local_files_only=True)
         return model_class.from_pretrained(file.parent, gguf_file=file.name, config=settings, dtype=dtype).eval()
     except Exception as error:  # transformers and gguf raise many kinds of exceptions
         raise CheckpointError(

@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.loaders import single_file_utils
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -274,3 +274,26 @@ def flux_converter(width: int) -> Any:
     scope: dict[str, Any] = {"torch": torch}
     exec(source.replace("inner_dim = 3072", f"inner_dim = {width}"), scope)
     return scope["convert_flux_transformer_checkpoint_to_diffusers"]
+
+
+def models(pipeline: Any) -> dict[str, nn.Module]:
+    return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+
+
+def assert_same_pipeline(loaded: Any, saved: Any) -> None:
+    assert type(loaded) is type(saved)
+    assert models(loaded).keys() == models(saved).keys()
+    for name, model in models(loaded).items():
+        expected, found = models(saved)[name].state_dict(), model.state_dict()
+        assert found.keys() == expected.keys(), name
+        assert all(torch.equal(found[key], expected[key]) for key in found), name
+        assert not model.training
+    assert settings(loaded.scheduler) == settings(saved.scheduler)
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        if tokenizer := saved.components.get(name):
+            ids = [each("a fox", padding="max_length")["input_ids"] for each in (loaded.components[name], tokenizer)]
+            assert ids[0] == ids[1]
+
+
+def settings(scheduler: Any) -> dict[str, Any]:
+    return {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
