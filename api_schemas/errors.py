@@ -21,6 +21,7 @@
     │   ├── RegisteredModelChanged    the base model's files are not those that were registered
     │   ├── IncompatibleStore         the database was written by another version
     │   ├── StoreUnavailable          the database is unavailable
+    │   │   └── DatabaseCorrupted     its file is damaged
     │   ├── BlobMissing               a referenced blob does not exist
     │   ├── SecretsKeyError           the key that encrypts secrets is missing or wrong
     │   ├── LedgerMoved               another job changed the ledger

@@ -102,7 +102,7 @@ def run_maintenance_loop(settings: ServiceSettings, stop: threading.Event) -> No
 def main() -> None:
     """Run the dispatcher until SIGTERM or SIGINT."""
     settings = ServiceSettings()
-    logs.configure(settings)
+    logs.configure_process(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

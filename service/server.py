@@ -46,7 +46,7 @@ def main() -> None:
     if options.fd is None:  # otherwise the launcher has checked it
         listen_policy.check(options.host)
     settings = ServiceSettings()
-    logs.configure(settings)
+    logs.configure_process(settings)
     app_state = AppState.from_settings(settings)
     config = uvicorn.Config(
         create_app(app_state),

@@ -1,12 +1,33 @@
 """The worker's Celery application: one spawned process, and messages are acknowledged after their job."""
 
+import os
+
 from celery import Celery
+from celery.signals import celeryd_after_setup, setup_logging
 
 from service.store.celery_config import celery_app
 from worker.settings import WorkerSettings
 
 SOFT_LIMIT_MARGIN_SECONDS = 60
 """Seconds between the soft time limit, which lets a job fail in order, and the hard one."""
+
+
+def node_name(settings: WorkerSettings) -> str:
+    """Return the name of the Celery node, which is unique among all workers of a broker. Celery replaces `%h` by the host."""
+    return f"{settings.worker_name or 'worker'}-{os.getpid()}@%h"
+
+
+def _keep_logging(**_: object) -> None:
+    """Connected to `setup_logging`, this keeps Celery from adding handlers of its own."""
+
+
+def _silence_children(**_: object) -> None:
+    """Keep billiard from configuring the logging of child processes before our own code runs there."""
+    os.environ.pop("_MP_FORK_LOGLEVEL_", None)
+
+
+setup_logging.connect(_keep_logging)
+celeryd_after_setup.connect(_silence_children)
 
 
 def create_app(settings: WorkerSettings) -> Celery:

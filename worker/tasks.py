@@ -35,5 +35,5 @@ worker_process_init.connect(_preload_planner)
 def _runner() -> Runner:
     """Create the runner in the child process at its first job, so that nothing open is inherited."""
     settings = WorkerSettings()
-    logs.configure(settings)
+    logs.configure_process(settings)
     return Runner.from_settings(settings)

@@ -104,7 +104,17 @@ class MetricsMiddleware:
         method, route = scope["method"], getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
-        log.info("%s %s %d %.0f ms", method, scope["path"], status, 1000 * seconds)
+        log.info("%s %s %d %.0f ms", method, scope["path"], status, 1000 * seconds, extra=_access_fields(scope))
+
+
+def _access_fields(scope: Scope) -> dict[str, str]:
+    """Return who sent a request: the key and its tenant if there is one, and the address of the client."""
+    fields: dict[str, str] = {}
+    if caller := scope.get("state", {}).get("caller"):
+        fields |= {"key_id": caller.key_id, "tenant": caller.tenant}
+    if address := scope.get("client"):
+        fields["client"] = address[0]
+    return fields
 
 
 def _is_stored() -> ColumnElement[bool]:

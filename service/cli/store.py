@@ -26,8 +26,10 @@ def upgrade(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
     Set `EXPUNGE_DATABASE_URL` for a database outside the data folder.
     """
+    from service.store.private_files import make_private_folder
+
     settings = _settings(data_dir)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(settings.data_dir)
     database = settings.database()
     previous = database.revision()
     database.prepare(secret_box=settings.secret_box)
@@ -140,6 +142,9 @@ def gc(
 
 
 def _settings(data_dir: Path) -> "StoreSettings":
+    """Return the settings. Files that the command writes are private."""
+    from service.store.private_files import set_private_umask
     from service.store.settings import StoreSettings
 
+    set_private_umask()
     return StoreSettings(data_dir=data_dir)

@@ -35,8 +35,10 @@ def up(
     could not start, or a process keeps failing.
     """
     from service.launcher.preflight import check_settings
+    from service.store.private_files import set_private_umask
 
     check_settings(data_dir)
+    set_private_umask()
     from service.launcher.stack import LaunchOptions, run_stack
     from service.launcher.tls import ListenPolicy
 

@@ -13,6 +13,7 @@ from service.launcher.errors import LaunchError
 from service.store import api_keys
 from service.store.clock import utc_now
 from service.store.database import Database
+from service.store.private_files import make_private_folder, restrict_existing
 
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel allows 108 bytes on Linux and 104 on macOS."""
@@ -51,9 +52,15 @@ class DataFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Create the folder and lock it. Raises `LaunchError` if another process has locked it."""
+        """Create the folder, lock it, and make its files private.
+
+        Raises:
+            LaunchError: another process has locked it.
+            UsageError: it cannot be created or written.
+        """
         for folder in (self.root, self.broker_dir, self.log_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(folder)
+        restrict_existing(self.root)
         with (self.root / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from api_schemas.errors import ExpungeError
 from service.launcher.settings import LauncherSettings
 from service.settings import ServiceSettings
 from service.store.errors import InvalidSettings
@@ -14,7 +15,8 @@ from service.store.setting_types import Form, validate_broker_url
 from service.store.settings import StoreSettings
 
 WORKER_SETTINGS = "worker.settings:WorkerSettings"
-"""Loaded by name: the service does not depend on the worker, it only starts it."""
+DEVICE_PARSERS = "editor.generation.device:PARSERS"
+"""Loaded by name: the service does not depend on worker and editor, it only starts them."""
 MODULE_SETTINGS = ("editor", "revoker", "planner")
 DRIVERS = {"database_url": ("postgres", "psycopg"), "blobs_url": ("s3://", "obstore")}
 """Settings whose values with a prefix need a package of the extra `scaleout`."""
@@ -103,12 +105,34 @@ def _is_folder(path: str) -> bool:
     return Path(path).expanduser().is_dir()
 
 
+def _is_device_setting(name: str) -> Callable[[str], bool]:
+    """Return a check of a setting of the device that models run on, with the editor's own parser."""
+
+    def is_valid(text: str) -> bool:
+        try:
+            pkgutil.resolve_name(DEVICE_PARSERS)[name](name, text)
+        except ExpungeError:
+            return False
+        return True
+
+    return is_valid
+
+
+_DEVICE_FORMS = {
+    "device": Form("auto, cpu, cuda, cuda:N or mps", "auto"),
+    "precision": Form("auto, float32, bfloat16 or float16", "auto"),
+    "offload": Form("none, model or sequential", "none"),
+    "vae_tiling": Form("true or false", "false"),
+    "memory": Form("an amount of memory", "8GB"),
+    "compile": Form("true or false", "false"),
+}
 _FOLDER = Form("the path of an existing folder", "/srv/expunge")
 _OTHER_VARIABLES: dict[str, tuple[Callable[[str], bool], Form, bool]] = {
     "REDIS_URL": (_is_broker_url, Form("the URL of a Redis-protocol server", "redis://127.0.0.1:6379/0"), True),
     "EXPUNGE_SIGNING_KEY": (_is_private_key, Form("a private key in PEM", "'-----BEGIN PRIVATE KEY-----…'"), True),
     "EXPUNGE_JUDGE": (_is_folder, _FOLDER, False),
     "EXPUNGE_POLICIES": (_is_folder, _FOLDER, False),
+    **{variable_name(name): (_is_device_setting(name), form, False) for name, form in _DEVICE_FORMS.items()},
 }
 """Variables that belong to no settings class, with their check, their form, and whether they may contain a secret."""
 

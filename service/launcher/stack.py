@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,8 @@ WORKER_ENVIRONMENTS: dict[str, dict[str, str]] = {
 WORKER_NICE = 5
 """Gives the API a higher CPU priority than the workers. It costs a worker nothing while other processes are idle."""
 READY_TIMEOUT_SECONDS = 60.0
+API_NAME = "api"
+"""The API writes its log itself, because it logs every request and must not wait for the launcher."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def run_stack(options: LaunchOptions, stop: threading.Event) -> Iterator[tuple[d
         settings = LauncherSettings(data_dir=folder.root)
         supervisor = Supervisor(folder.log_dir, settings.healthy_seconds)
         try:
-            env = _child_environment(settings, _start_broker(supervisor, folder, broker_socket))
+            env = _child_environment(settings, _start_broker(supervisor, folder, broker_socket, settings))
             database = settings.database()
             if not settings.secrets_key:
                 encryption.ensure_key_file(settings.secrets_file)
@@ -76,7 +78,9 @@ def run_stack(options: LaunchOptions, stop: threading.Event) -> Iterator[tuple[d
             _make_signing_key(settings, folder)
             workers = WORKER_ENVIRONMENTS if settings.quick_worker else {WORKER_NAME: {}}
             for program in _build_programs(env, listener, database, options.listen_policy, workers):
-                supervisor.start(program)
+                supervisor.start(
+                    replace(program, json_lines=settings.log_format == "json" and program.name != API_NAME)
+                )
             url = _service_url(options.host, listener.getsockname()[1], options.listen_policy)
             _wait_until_ready(url, supervisor, stop)
             with folder.announce(url) as announcement:
@@ -109,12 +113,12 @@ def _service_url(host: str, port: int, listen_policy: ListenPolicy) -> str:
     return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
-def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Path) -> str:
+def _start_broker(supervisor: Supervisor, folder: DataFolder, broker_socket: Path, settings: LauncherSettings) -> str:
     """Return the broker's URL: REDIS_URL, or that of a server that is started here."""
     if url := os.environ.get("REDIS_URL"):
         return url
     command = broker.server_command(broker.find_server(), folder.broker_dir, broker_socket)
-    supervisor.start(Program("broker", command, os.environ))
+    supervisor.start(Program("broker", command, os.environ, json_lines=settings.log_format == "json"))
     broker.wait_until_ready(broker_socket)
     return broker.socket_url(broker_socket)
 
@@ -177,7 +181,7 @@ def _build_programs(
         Program("dispatcher", [sys.executable, "-m", "service.dispatcher"], env),
         *(_build_worker_program(name, env | own, partial(release_jobs, name)) for name, own in workers.items()),
         Program(
-            "api",
+            API_NAME,
             [sys.executable, "-m", "service.server", "--fd", str(descriptor), *listen_policy.arguments()],
             env,
             pass_fds=[descriptor],

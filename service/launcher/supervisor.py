@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.launcher.errors import LaunchError
+from service.launcher.line_copier import LineCopier
 
 POLL_SECONDS = 0.1
 HEALTHY_SECONDS = 30.0
@@ -40,6 +41,8 @@ class Program:
     grace_seconds: float = 8.0
     pass_fds: Sequence[int] = ()
     nice: int = 0
+    json_lines: bool = False
+    """Whether each line of its output is written to the log as a JSON object."""
     before_start: Callable[[], None] = lambda: None
 
 
@@ -55,6 +58,7 @@ class ChildProcess:
     started_at: float = 0.0
     quick_exits: int = 0
     restart_at: float = 0.0
+    copier: "LineCopier | None" = None
 
     def start(self) -> None:
         """Start the process in its own process group, so that Ctrl-C reaches only the launcher.
@@ -68,15 +72,18 @@ class ChildProcess:
                 self.program.command,
                 env=dict(self.program.env),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE if self.program.json_lines else log,
                 stderr=subprocess.STDOUT,
                 pass_fds=self.program.pass_fds,
                 process_group=0,
                 preexec_fn=_set_parent_death_signal(self.program.nice),  # safe: the launcher has a single thread
             )
+        if self.process.stdout:
+            self.copier = LineCopier(self.process.stdout, self.log_file, self.program.name)
 
     def poll(self) -> None:
         """Restart the process if it exited, with exponential backoff. Raises `LaunchError` if it keeps exiting."""
+        self._copy_output()
         if self.process is not None and self.process.poll() is not None:
             self._handle_exit(self.process)
         if self.process is None and time.monotonic() >= self.restart_at:
@@ -90,6 +97,7 @@ class ChildProcess:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(self.program.grace_seconds)
         _kill_group(self.process)
+        self._copy_output()
         self.process = None
 
     @property
@@ -99,6 +107,7 @@ class ChildProcess:
 
     def _handle_exit(self, process: "subprocess.Popen[bytes]") -> None:
         _kill_group(process)
+        self._copy_output()
         run_seconds = time.monotonic() - self.started_at
         self.quick_exits = 0 if run_seconds > self.healthy_seconds else self.quick_exits + 1
         self.process = None
@@ -114,6 +123,10 @@ class ChildProcess:
             f"The {self.program.name} process ended ({_describe_exit(process.returncode)}) and is started again in "
             f"{delay:g} s. Its log is {self.log_file}."
         )
+
+    def _copy_output(self) -> None:
+        if self.copier:
+            self.copier.copy()
 
     def _log_tail(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-10:])

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import UsageError
 from service.store.disk_space import check_disk_space
-from service.store.errors import IncompatibleStore, StoreUnavailable
+from service.store.errors import DatabaseCorrupted, IncompatibleStore, StoreUnavailable
 
 if TYPE_CHECKING:  # It imports Alembic, which a worker process does not need and which slows its start.
     from service.store.migrations.runner import SecretBoxFactory
@@ -29,6 +29,8 @@ BUSY_TIMEOUT_MS = 15_000
 IDLE_TIMEOUT_MS = 30_000
 """PostgreSQL ends transactions that are idle for this many milliseconds, so that a stopped process does not keep locks."""
 
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_POSTGRES_DISK_FULL = "53100"
 _WRITES = "expunge_writes"
 _POSTGRES = {
     "connect_timeout": 10,
@@ -120,7 +122,7 @@ class Database:
     def _schema_change(self) -> Iterator[Connection]:
         """Open a transaction in which SQLite allows recreating a table that other tables reference."""
         engine = _open(self.engine.url, foreign_keys=False, poolclass=NullPool)
-        with engine.execution_options(**{_WRITES: True}).begin() as connection:
+        with _translate_errors(), engine.execution_options(**{_WRITES: True}).begin() as connection:
             yield connection
             if engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise IncompatibleStore(
@@ -139,21 +141,38 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        cause = getattr(error, "orig", None) or error
-        kind = type(cause).__name__
-        if _is_disk_full(cause):
-            raise StoreUnavailable(
-                "The disk of the database is full.",
-                remedy="Nothing was written. The operator must free space on the disk.",
-            ) from error
-        raise StoreUnavailable(f"The database is not available ({kind}).", remedy="Try again in a moment.") from error
+        raise _translate(getattr(error, "orig", None) or error) from error
+    except DatabaseError as error:
+        if _sqlite_code(error.orig) not in _CORRUPT:
+            raise
+        raise _translate(error.orig) from error
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    """Return whether SQLite reports SQLITE_FULL, or PostgreSQL `disk_full`."""
-    return (
-        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == "53100"
-    )
+def _translate(cause: object) -> StoreUnavailable:
+    """Return the error for the exception of a driver."""
+    code = _sqlite_code(cause)
+    if code == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", None) == _POSTGRES_DISK_FULL:
+        return StoreUnavailable(
+            "The disk of the database is full.",
+            remedy="Nothing was written. The operator must free space on the disk.",
+        )
+    if code in _CORRUPT:
+        return DatabaseCorrupted(
+            "The database file is damaged, or is not a database.",
+            remedy="Restore it from a backup, and check it with `expunge fsck`.",
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return StoreUnavailable(
+            "The database file cannot be opened for writing.",
+            remedy="Make it and its folder writable for the user of the service.",
+        )
+    return StoreUnavailable(f"The database is not available ({type(cause).__name__}).", remedy="Try again in a moment.")
+
+
+def _sqlite_code(error: object) -> int | None:
+    """Return the primary result code of SQLite, without the details of its extended codes."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _open(url: str | URL, *, foreign_keys: bool = True, **options: Any) -> Engine:

@@ -17,6 +17,12 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
+class DatabaseCorrupted(StoreUnavailable):
+    """The file is not a database, or parts of it are damaged."""
+
+    code = "database_corrupted"
+
+
 class IncompatibleStore(StoreError):
     """The database was written by another version of Expunge."""
 

@@ -104,8 +104,8 @@ class StoreSettings(BaseSettings):
     def existing_database(self) -> Database:
         """Return the configured database, which must exist if it is a file. Raises `UsageError` and creates nothing."""
         if not self.database_url and not (self.data_dir / "expunge.db").is_file():
-            missing = "The data folder" if not self.data_dir.is_dir() else "The database"
-            path = self.data_dir if not self.data_dir.is_dir() else self.data_dir / "expunge.db"
+            missing = "The database" if self.data_dir.is_dir() else "The data folder"
+            path = self.data_dir / "expunge.db" if self.data_dir.is_dir() else self.data_dir
             raise UsageError(
                 f"{missing} {path} does not exist.",
                 field="data_dir",

@@ -153,6 +153,34 @@ def test_data_folder_is_private(stack: Stack) -> None:
     assert httpx.get(f"{stack.url}/readyz").json()["status"] == "ok"
 
 
+def test_json_logs_and_private_files(tmp_path: Path) -> None:
+    """The operator made the folder, which others can read; a file of an earlier version is in it."""
+    (logs := tmp_path / "data" / "logs").mkdir(parents=True)
+    (logs / "api.log").touch()
+    for path, mode in ((logs.parent, 0o755), (logs, 0o755), (logs / "api.log", 0o644)):
+        path.chmod(mode)
+    with running_stack(tmp_path / "data", EXPUNGE_LOG_FORMAT="json", EXPUNGE_QUICK_WORKER="true") as stack:
+        edit = stack.submit().wait()
+        wait_until(lambda: "ready" in (logs / "quick-worker.log").read_text())
+        files = [path for path in stack.data_dir.rglob("*") if not path.is_symlink()]
+        assert {f"{path.relative_to(stack.data_dir)} {path.stat().st_mode & 0o077:o}" for path in files} == {
+            f"{path.relative_to(stack.data_dir)} 0" for path in files
+        }
+    events = {path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in logs.glob("*.log")}
+    assert events.keys() == {"api", "broker", "dispatcher", "quick-worker", "worker"}
+    assert all({"event", "level", "timestamp"} <= event.keys() for part in events.values() for event in part)
+    assert "Ready to accept connections" in str(events["broker"])
+    (created,) = [event for event in events["api"] if event["event"].startswith("POST /v1/edits 202")]
+    assert (created["tenant"], created["client"]) == ("default", "127.0.0.1")
+    assert created["key_id"]
+    assert created["request_id"]
+    nodes = {
+        event["event"] for part in ("worker", "quick-worker") for event in events[part] if " ready." in event["event"]
+    }
+    assert len(nodes) == 2
+    assert edit.status == "succeeded"
+
+
 def read_stream(stack: Stack, path: str, lines: list[str]) -> None:
     with httpx.stream("GET", stack.url + path, headers=stack.authorization, timeout=60) as response:
         for line in response.iter_lines():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from editor.generation.device import PARSERS as DEVICE_PARSERS
 from service.launcher.preflight import check_settings
 from service.launcher.settings import LauncherSettings
 from service.settings import ServiceSettings
@@ -18,7 +19,8 @@ from worker.settings import WorkerSettings
 
 FIELDS = ServiceSettings.model_fields | WorkerSettings.model_fields | LauncherSettings.model_fields
 SETTINGS = [variable_name(name) for name in FIELDS if name != "data_dir"]
-OTHERS = ("REDIS_URL", "EXPUNGE_SIGNING_KEY", "EXPUNGE_JUDGE", "EXPUNGE_POLICIES")
+DEVICE = [variable_name(name) for name in DEVICE_PARSERS]
+OTHERS = ["REDIS_URL", "EXPUNGE_SIGNING_KEY", "EXPUNGE_JUDGE", "EXPUNGE_POLICIES", *DEVICE]
 BAD = {
     "EXPUNGE_DATABASE_URL": ["mysql://user:hunter2@host/name", "banana", "postgresql://user:hunter2@host:port/name"],
     "EXPUNGE_SECRETS_KEY": ["hunter2"],
@@ -47,6 +49,7 @@ BAD = {
     "EXPUNGE_HEARTBEAT_SECONDS": ["30", "0"],
     "REDIS_URL": ["http://user:hunter2@host", "banana"],
     "EXPUNGE_SIGNING_KEY": ["hunter2"],
+    "EXPUNGE_DEVICE": ["cuda:x", "gpu"],
     "EXPUNGE_JUDGE": ["/nowhere"],
     "EXPUNGE_POLICIES": ["/dev/null"],
 }

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+import warnings
 from urllib.parse import unquote
 
 import pytest
@@ -32,6 +34,32 @@ def test_json_log_line_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert "test_logs.py" in crash["exception"]
     assert crash["exception"].endswith("ValueError")
     assert "job_id" not in outside
+
+
+def test_printed_lines_and_warnings_are_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr", "excepthook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    logs.configure_process(StoreSettings(log_format="json"))
+    sys.stderr.write("first\nsecond \r\n")
+    sys.stdout.write("unfinished")
+    warnings.warn("deprecated", stacklevel=1)
+    sys.excepthook(ValueError, ValueError(CONCEPT), None)
+    logging.captureWarnings(False)
+    first, second, warning, crash = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["event"], second["event"]) == ("first", "second")
+    assert (warning["logger"], crash["logger"]) == ("py.warnings", "crash")
+    assert crash["exception"] == "ValueError"
+
+
+def test_extra_fields_are_in_the_event(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("json", "text"):
+        logs.configure(StoreSettings(log_format=form))
+        logging.getLogger("service").info("GET /", extra={"client": "::1\nforged"})
+    as_json, as_text = capsys.readouterr().err.splitlines()
+    assert json.loads(as_json)["client"] == "::1\nforged"
+    assert "client=" in as_text
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
