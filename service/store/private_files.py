@@ -6,7 +6,20 @@ from pathlib import Path
 from api_schemas.errors import UsageError
 
 PRIVATE_UMASK = 0o077
-OWN_NAMES = ("expunge.db*", "broker", "logs", "blobs", "cache", "work", "signing", "secrets.key", "api-key", "lock")
+OWN_NAMES = (
+    "expunge.db*",
+    "broker",
+    "broker/*",
+    "logs",
+    "logs/*",
+    "blobs",
+    "cache",
+    "work",
+    "signing",
+    "secrets.key",
+    "api-key",
+    "lock",
+)
 """Files and folders in the data folder that the service writes."""
 REMEDY = "Pass a folder that this user can write to, with --data-dir or EXPUNGE_DATA_DIR."
 
