@@ -42,6 +42,13 @@ class ComponentFound(ReportModel):
     error: float | None = Field(
         None, description="Largest distance from the edited states, relative to the distance between base and edit."
     )
+    scale: float | None = Field(
+        None, description="Least-squares scale of the edit's update: 0 base, 1 edit; null: the update is not known."
+    )
+    residual: float | None = Field(
+        None,
+        description="Share of the difference from the base model that the update at this scale leaves unexplained.",
+    )
     detail: str
 
 

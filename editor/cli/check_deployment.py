@@ -23,6 +23,14 @@ ReportPath = Annotated[
     Path,
     typer.Option(metavar="PATH", exists=True, help="The folder of the report, or report.json itself."),
 ]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        exists=True,
+        help="The base model; gives the scale of a merge if the edit was published without a LoRA.",
+    ),
+]
 COLOURS: dict[EditPresence, str] = {
     "carries": "green",
     "altered": "yellow",
@@ -43,15 +51,19 @@ FILE_LINES = {
 }
 
 
-def check_deployment(pipeline: Pipeline, report: ReportPath, json_output: JsonOutput = False) -> None:
+def check_deployment(
+    pipeline: Pipeline, report: ReportPath, base: Base = None, json_output: JsonOutput = False
+) -> None:
     """Check whether a pipeline carries a published removal.
 
     Compares tensor digests, the states of canary prompts and, if no weights were cast, the digests of all files. Exit code:
     0 it does; 1 it does not, only in part, or with files that differ from those of the report.
     """
     from editor.publishing.deployment.check import check_deployment as checked
+    from editor.publishing.deployment.update_scale import read_updates
 
-    found = checked(pipeline, read_report(report))
+    folder = report if report.is_dir() else report.parent
+    found = checked(pipeline, read_report(report), read_updates(folder, base))
     if json_output:
         typer.echo(found.model_dump_json())
     else:

@@ -7,6 +7,7 @@ one, and how far it is from that line.
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,11 +22,14 @@ from editor.io.digests import tensor_digest
 from editor.publishing.deployment.canaries import unpack_state
 from editor.publishing.deployment.encoder_readers import EncoderReader, LoadedEncoder, StoredEncoder
 from editor.publishing.deployment.served_files import check_served_files
+from editor.publishing.deployment.update_scale import ExpectedUpdates, ScaleFit, fit_scale
 
 CANARY_TOLERANCE = 0.1
 """Relative to how far the edit moves a state. Casting to bfloat16 moves it by about 0.02, another edit by 0.5 or more."""
 MAX_ORTHOGONAL_DRIFT = 0.5
 """How far other removals in the same weights may move a fully edited state off the line; twenty move it by 0.44."""
+SCALE_TOLERANCE = 0.05
+"""How far the scale of a LoRA may be from 1. Rounding to bfloat16 changes it by less than 0.01."""
 CARRIED_DETAILS: dict[EditPresence, str] = {
     "carries": "its canary prompts have the edited states",
     "altered": "its canary prompts have the edited states",
@@ -35,12 +39,14 @@ CARRIED_DETAILS: dict[EditPresence, str] = {
 }
 
 
-def check_deployment(pipeline: Any, report: AuditReport) -> Deployment:
+def check_deployment(pipeline: Any, report: AuditReport, updates: ExpectedUpdates = MappingProxyType({})) -> Deployment:
     """Check whether a pipeline carries the removal of a report.
 
     Args:
         pipeline: a diffusers pipeline, or the path of a stored one (a diffusers folder, or a single file).
         report: provides the ``tensors`` and ``canaries`` to check.
+        updates: from :func:`editor.publishing.deployment.update_scale.read_updates`; they tell a LoRA at another scale from
+            another edit.
 
     Raises:
         PublishingError: the report names no tensors, or the pipeline lacks a text encoder.
@@ -51,7 +57,7 @@ def check_deployment(pipeline: Any, report: AuditReport) -> Deployment:
         raise PublishingError(
             "The report names no tensor.", field="report", remedy="Publish the edit again with this version of Expunge."
         )
-    found = [check_component(name, open_reader(pipeline, name), report) for name in components]
+    found = [check_component(name, open_reader(pipeline, name), report, updates) for name in components]
     carried = combine_carried([one.carried for one in found])
     files = (
         check_served_files(pipeline, report) if carried == "carries" and is_comparable(pipeline, found, report) else []
@@ -84,12 +90,16 @@ def open_reader(pipeline: Any, component: str) -> EncoderReader:
     return LoadedEncoder(module, getattr(pipeline, component.replace("text_encoder", "tokenizer")))
 
 
-def check_component(component: str, reader: EncoderReader, report: AuditReport) -> ComponentFound:
+def check_component(
+    component: str, reader: EncoderReader, report: AuditReport, updates: ExpectedUpdates
+) -> ComponentFound:
     """Check one text encoder."""
     tensors = [check_tensor(one, reader.tensor(one.name)) for one in report.tensors if one.component == component]
     asked = [one for one in report.canaries if one.component == component and one.prompt]
     way = canary_displacements(reader, asked, tensors)
-    carried = decide_carried(tensors, way)
+    own = {name: update for (owner, name), update in updates.items() if owner == component}
+    fit = fit_scale([*own.values()], [reader.effective_weight(name) for name in own])
+    carried = decide_carried(tensors, way, fit)
     return ComponentFound(
         component=component,
         carried=carried,
@@ -97,8 +107,20 @@ def check_component(component: str, reader: EncoderReader, report: AuditReport) 
         canaries=len(asked) if way else 0,
         progress=round(float(way[0].median()), 4) if way else None,
         error=round(float(way[1].max()), 4) if way else None,
-        detail=CARRIED_DETAILS[carried],
+        scale=round(fit.scale, 4) if fit else None,
+        residual=round(fit.residual, 4) if fit else None,
+        detail=carried_detail(carried, fit),
     )
+
+
+def carried_detail(carried: EditPresence, fit: ScaleFit | None) -> str:
+    """Describe a result, with the scale of the update if it was fitted."""
+    if fit is None or carried not in ("partly", "other"):
+        return CARRIED_DETAILS[carried]
+    unexplained = f"{fit.residual:.0%} of its difference from the base model"
+    if fit.explains:
+        return f"it carries the update at scale {fit.scale:.2f}, which leaves {unexplained} unexplained"
+    return f"another edit, or another model: the update, at scale {fit.scale:.2f}, leaves {unexplained} unexplained"
 
 
 def check_tensor(record: TensorRecord, tensor: Tensor | None) -> TensorFound:
@@ -162,9 +184,20 @@ def reference_states(asked: Sequence[CanaryRecord]) -> tuple[list[str], list[str
     return [one.base for one in asked], [one.edited for one in asked]
 
 
-def decide_carried(tensors: Sequence[TensorFound], way: Displacements | None) -> EditPresence:
-    """Decide from digests and canaries. Matching digests do not suffice: another part of the encoder may have changed."""
-    identities = {tensor.identity for tensor in tensors}
+def decide_carried(
+    tensors: Sequence[TensorFound], way: Displacements | None, fit: ScaleFit | None = None
+) -> EditPresence:
+    """Decide from digests, canaries and the scale of the update.
+
+    Matching digests do not suffice: another part of the encoder may have changed.
+    """
+    found = decide_by_states({tensor.identity for tensor in tensors}, way)
+    is_scaled = fit is not None and fit.explains and abs(fit.scale - 1) > SCALE_TOLERANCE
+    return "partly" if found != "base" and is_scaled else found
+
+
+def decide_by_states(identities: set[Identity], way: Displacements | None) -> EditPresence:
+    """Decide from digests and canaries."""
     if way is None:
         return "carries" if identities == {"edited"} else "base" if identities == {"base"} else "other"
     progress, to_edited, to_base, beside = way

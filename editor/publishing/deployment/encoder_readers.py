@@ -22,6 +22,9 @@ class EncoderReader(Protocol):
     def tensor(self, name: str) -> Tensor | None:
         """Return a tensor by its canonical name, or None if it cannot be read by itself."""
 
+    def effective_weight(self, name: str) -> Tensor | None:
+        """Return a weight with the adapters that are active on it, or None if it cannot be read."""
+
 
 @dataclass(frozen=True)
 class StoredEncoder:
@@ -31,18 +34,22 @@ class StoredEncoder:
     edits: Mapping[int, Tensor] = field(default_factory=dict)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
-        """See :class:`Reader`."""
+        """See :class:`EncoderReader`."""
         ids, ends = tokenize(open_tokenizer(self.encoder), prompts)
         read = ids[:, : int(ends.max()) + 1]  # attention is causal: later positions do not change the state at EOS
         final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(read)
         return final[torch.arange(len(ids)), ends]
 
     def tensor(self, name: str) -> Tensor | None:
-        """See :class:`Reader`."""
+        """See :class:`EncoderReader`."""
         try:
             return self.encoder.tensor(name)
         except CheckpointError:
             return None
+
+    def effective_weight(self, name: str) -> Tensor | None:
+        """See :class:`EncoderReader`. A stored encoder has no adapters."""
+        return self.tensor(name)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class LoadedEncoder:
     tokenizer: Any
 
     def states(self, prompts: Sequence[str]) -> Tensor:
-        """See :class:`Reader`."""
+        """See :class:`EncoderReader`."""
         ids, ends = tokenize(self.tokenizer, prompts)
         with torch.no_grad():
             final = self.module(ids.to(self.module.device)).last_hidden_state.float().cpu()
@@ -61,10 +68,28 @@ class LoadedEncoder:
         return rows
 
     def tensor(self, name: str) -> Tensor | None:
-        """See :class:`Reader`. Some versions of transformers leave the prefix out."""
+        """See :class:`EncoderReader`. Some versions of transformers leave the prefix out."""
         tensors = self.module.state_dict()
         found = tensors.get(name, tensors.get(name.removeprefix("text_model.")))
         return None if found is None else found.detach().cpu()
+
+    def effective_weight(self, name: str) -> Tensor | None:
+        """See :class:`EncoderReader`. PEFT wraps a module that has adapters, and keeps its weight in ``base_layer``."""
+        stored = self.tensor(name)
+        if stored is not None:
+            return stored
+        modules = dict(self.module.named_modules())
+        path = name.removesuffix(".weight")
+        layer: Any = modules.get(path, modules.get(path.removeprefix("text_model.")))
+        if not hasattr(layer, "get_delta_weight"):
+            return None
+        active = (
+            [] if layer.merged or layer.disable_adapters else [a for a in layer.active_adapters if a in layer.lora_A]
+        )
+        weight: Tensor = layer.get_base_layer().weight.detach().double().cpu()
+        for adapter in active:
+            weight = weight + layer.get_delta_weight(adapter).detach().double().cpu()
+        return weight
 
 
 def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta
 from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.deployment.check import check_deployment
+from editor.publishing.deployment.update_scale import read_updates
 from editor.publishing.lora import write_loras
 from editor.publishing.provenance import model_digests
 
@@ -151,9 +152,57 @@ def test_lora_at_half_scale_is_detected_as_partial(audit: AuditReport, pipeline:
     pipeline.load_lora_weights(lora, weight_name="lora.safetensors")
     pipeline.fuse_lora(lora_scale=0.5)
     found = check_deployment(pipeline, audit)
-    assert found.carried in ("partly", "other")
+    assert found.carried in ("partly", "other"), "without the update, the canaries alone decide"
     assert found.components[0].progress is not None
     assert 0.1 < found.components[0].progress < 0.9
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1.5])
+@pytest.mark.parametrize("way", ["fused", "loaded", "stored"])
+def test_lora_at_another_scale_is_reported_with_its_scale(
+    audit: AuditReport,
+    updates: list[TensorUpdate],
+    pipeline: Any,
+    lora: Path,
+    deploy: Deploy,
+    tmp_path: Path,
+    scale: float,
+    way: str,
+) -> None:
+    write_delta(updates, WEIGHTS, lora / "delta.safetensors")
+    if way == "stored":
+        partly = [replace(one, up=one.up * scale) for one in updates]
+        served: Any = deploy(partly)
+    else:
+        pipeline.load_lora_weights(lora, weight_name="lora.safetensors", adapter_name="edit")
+        pipeline.set_adapters(["edit"], [scale])
+        if way == "fused":
+            pipeline.fuse_lora()
+            pipeline.unload_lora_weights()
+        served = pipeline
+    for expected in (read_updates(lora), read_updates(lora, WEIGHTS)):
+        found = check_deployment(served, audit, expected)
+        (one,) = found.components
+        assert found.carried == "partly"
+        assert one.scale == pytest.approx(scale, abs=0.01)
+        assert one.residual is not None
+        assert one.residual < 0.01
+        assert f"at scale {scale:.2f}" in one.detail
+
+
+def test_another_edit_is_reported_with_a_large_residual(
+    audit: AuditReport, updates: list[TensorUpdate], deploy: Deploy, lora: Path
+) -> None:
+    write_delta(updates, WEIGHTS, lora / "delta.safetensors")
+    (found,) = check_deployment(deploy(solve_updates(PIZZA)), audit, read_updates(lora)).components
+    assert found.carried == "other"
+    assert found.residual is not None
+    assert found.residual > 0.5
+    assert "another edit" in found.detail
+    (base,) = check_deployment(deploy([]), audit, read_updates(lora)).components
+    assert (base.carried, base.scale) == ("base", 0.0)
+    (whole,) = check_deployment(deploy(updates), audit, read_updates(lora)).components
+    assert (whole.carried, whole.scale) == ("carries", pytest.approx(1, abs=0.01))
 
 
 def test_one_edited_encoder_of_two_is_detected_as_partial(
