@@ -1,7 +1,8 @@
 """A cache of tokenized words, from which prompts are assembled.
 
 CLIP's byte pairs never cross a space, so the tokens of a text are the concatenated tokens of its words. The prompts of many
-removals share nearly all their words, and each word is tokenized once.
+removals share nearly all their words, and each word is tokenized once. Tokens that textual inversion added can have spaces and
+several vectors: with such a tokenizer, texts are tokenized whole, as the pipeline does.
 """
 
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from itertools import chain
 from threading import Lock
 from typing import Any
 
+from editor.prompts.textual_inversion import added_tokens, expand_vectors
+
 MAX_CACHED_WORDS = 100_000
 """Words in the cache, about 400 bytes each. The cache is cleared when it is full."""
 
 
 @dataclass(frozen=True)
 class TokenizedWord:
-    """The tokens of the text between two spaces."""
+    """The tokens of the text between two spaces, or of a whole text."""
 
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
@@ -65,8 +68,15 @@ class TokenizerCache:
         first, last = self.tokenizer("")["input_ids"]
         return first, last
 
+    @cached_property
+    def added_tokens(self) -> frozenset[str]:
+        """The tokens that textual inversion added."""
+        return added_tokens(self.tokenizer)
+
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenize texts."""
+        if self.added_tokens:
+            return [self._encode_whole(text) for text in texts]
         split = [text.split(" ") for text in texts]
         tokenized = self._get_words({word for words in split for word in words})
         texts_words = [[tokenized[word] for word in words] for words in split]
@@ -74,6 +84,14 @@ class TokenizerCache:
         return [
             EncodedText([bos, *chain.from_iterable(word.ids for word in words), eos], words) for words in texts_words
         ]
+
+    def _encode_whole(self, text: str) -> EncodedText:
+        """Tokenize one text as the pipeline does, with every vector of its added tokens."""
+        expanded, origins = expand_vectors(text, self.tokenizer, self.added_tokens)
+        encoded = self.tokenizer(expanded, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        ids, offsets = encoded["input_ids"], encoded["offset_mapping"][1:-1]
+        spans = tuple((origins[first][0], origins[stop - 1][1]) for first, stop in offsets)
+        return EncodedText(ids, [TokenizedWord(tuple(ids[1:-1]), spans, len(text))])
 
     def _get_words(self, words: set[str]) -> dict[str, TokenizedWord]:
         """Return the tokens of each word; missing ones are tokenized in one batch."""

@@ -92,7 +92,7 @@ def find_donor_tokens(
 
 def name_tokens(prompt_builder: PromptBuilder, name: str) -> list[int]:
     """Return a name's tokens without BOS and EOS."""
-    return list(prompt_builder.tokenizer(name)["input_ids"])[1:-1]
+    return prompt_builder.tokenizer_cache.encode([name])[0].ids[1:-1]
 
 
 def other_names(prompt_builder: PromptBuilder, attribute: Attribute, name: str) -> list[str]:

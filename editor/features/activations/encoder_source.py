@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from editor.features.activations.recorder import StoreKey, module_digest
 from editor.generation.config import Image
+from editor.prompts.textual_inversion import expand_all
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class TextLayers:
 
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Run the encoder on the prompts with these indices."""
-        texts = [self.prompts[i] for i in items]
+        texts = expand_all([self.prompts[i] for i in items], self.tokenizer)
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         states = self.encoder(input_ids=ids, output_hidden_states=True).hidden_states
         return {(f"layers.{layer}", 0): self.to_maps(states[layer + 1], ids) for layer in self.layers}

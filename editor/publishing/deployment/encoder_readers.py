@@ -10,6 +10,7 @@ from torch import Tensor
 from editor.checkpoints import TextEncoder
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import CheckpointError
+from editor.prompts.textual_inversion import expand_all
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
 
@@ -95,7 +96,7 @@ class LoadedEncoder:
 def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return token ids ``(n, context)`` as a pipeline would, and the position of EOS in each row."""
     encoded = tokenizer(
-        list(prompts),
+        expand_all(prompts, tokenizer),
         padding="max_length",
         max_length=tokenizer.model_max_length,
         truncation=True,
