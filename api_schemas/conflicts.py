@@ -25,8 +25,11 @@ ConflictKind = Literal[
     "preserve_removed",
     "pin_removed",
     "homonym",
+    "mixed_scripts",
     "shared_token",
 ]
+LOOK_ALIKE_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}
+"""Scripts with letters that look like one another's (Unicode Technical Standard 39)."""
 ARTICLES = {"a", "an", "the"}
 
 
@@ -169,7 +172,7 @@ def find_name_conflicts(removals: Sequence[LabelledRemoval]) -> list[Conflict]:
     ]
     pins = ((removal.label, pin) for removal in removals for pin in enumerate(removal.pins))
     pinned = [conflict for label, pin in pins for conflict in find_removed_pins(index, *pin, label)]
-    return sort_conflicts([*conflicts, *pinned, *find_homonyms(index)])
+    return sort_conflicts([*conflicts, *pinned, *find_homonyms(index), *find_mixed_scripts(index)])
 
 
 def sort_conflicts(conflicts: Iterable[Conflict]) -> list[Conflict]:
@@ -276,6 +279,29 @@ def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
         for removed in contained_names(occurrences[0], index):
             if removed.owner.destination != occurrences[0].owner.destination:
                 yield homonym_warning(removed, occurrences[0])
+
+
+def find_mixed_scripts(index: NameIndex) -> Iterator[Conflict]:
+    """Find names with a word in letters of several scripts, which people read as another name."""
+    for (_, words), occurrences in index.items():
+        mixed = [scripts for word in words if len(scripts := scripts_of(word)) > 1]
+        if mixed:
+            party, scripts = occurrences[0].party, " and ".join(sorted(map(str.title, mixed[0])))
+            yield Conflict(
+                kind="mixed_scripts",
+                severity="warning",
+                left=party,
+                right=party,
+                message=f"{party} mixes {scripts} letters in one word: it may look like "
+                "another name, which the removal does not cover",
+                remedy="Type the name again in one script.",
+            )
+
+
+def scripts_of(word: str) -> set[str]:
+    """Return the scripts of a word's letters, among those that have look-alikes in one another."""
+    names = (unicodedata.name(char, "").partition(" ")[0] for char in word if char.isalpha())
+    return {name for name in names if name in LOOK_ALIKE_SCRIPTS}
 
 
 def contained_names(named: NameReference, index: NameIndex) -> Iterator[NameReference]:

@@ -161,3 +161,24 @@ def test_names_are_normalized_before_comparison() -> None:
     assert normalize_words("C++") != normalize_words("C")
     assert normalize_words("★") == ("★",)
     assert normalize_words("the") == ("the",)
+
+
+@pytest.mark.parametrize(
+    ("name", "mixed"),
+    [
+        ("f\N{CYRILLIC SMALL LETTER O}x", "Cyrillic and Latin"),
+        ("red f\N{GREEK SMALL LETTER OMICRON}x", "Greek and Latin"),
+        (
+            "\N{CYRILLIC SMALL LETTER EF}\N{CYRILLIC SMALL LETTER O}\N{CYRILLIC SMALL LETTER KA}\N{CYRILLIC SMALL LETTER ES}",
+            "",
+        ),
+        ("café", ""),
+        ("fox \N{CYRILLIC SMALL LETTER O}", ""),
+        ("ファン fan", ""),
+        ("C-3PO", ""),
+    ],
+)
+def test_word_in_several_scripts_is_a_warning(name: str, mixed: str) -> None:
+    conflicts = find_name_conflicts(labelled_removals({"concept": name}))
+    assert [(c.severity, c.kind) for c in conflicts] == ([("warning", "mixed_scripts")] if mixed else [])
+    assert all(mixed in conflict.message for conflict in conflicts)
