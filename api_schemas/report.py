@@ -31,11 +31,11 @@ class ModelRecord(ReportModel):
     files: dict[str, str] = Field(description="SHA-256 of each file, by path inside the model.")
 
 
-NameSource = Literal["concept", "alias", "title", "translation", "spelling"]
+NameSource = Literal["concept", "alias", "title", "translation", "plural", "spelling"]
 
 
 class NameRecord(ReportModel):
-    """A name that the edit covers."""
+    """A name of a removed concept."""
 
     text: str
     source: NameSource
@@ -53,7 +53,14 @@ class RemovalRecord(ReportModel):
         None,
         description="If names are withheld, the salted SHA-256 of the concept; all names here are then placeholders.",
     )
-    names: list[NameRecord] = Field([], description="Every name that the edit covers, with its source.")
+    names: list[NameRecord] = Field(
+        [],
+        description="Every name that the edit covers, with its source: those about as far gone as the concept itself.",
+    )
+    uncovered_names: list[NameRecord] = Field(
+        [],
+        description="Names that were part of the edit and remain nearer to their original meaning than the concept does.",
+    )
     edit_prompts: list[str] = Field(description="Prompts whose keys and values were used in the solve.")
     neighbours: list[str] = Field(
         description="Nearest concepts, which the preservation term protects and the validation tests."

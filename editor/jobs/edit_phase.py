@@ -10,13 +10,15 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint
-from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders
+from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders, update_by_layer
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
+from editor.methods.name_coverage import covered_names
 from editor.prompts import ResolvedRemoval
+from editor.prompts.name_expansion import ConceptName
 
 if TYPE_CHECKING:
     from editor.judging.judge import Judge
@@ -66,7 +68,7 @@ def run_edit(
         ledger, warnings, removed = None, [], list(removals)
         edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, select_method(request, traces))
     return EditResult(
-        removals=[removal_record(request, model, removal, removed, judge) for removal in removals],
+        removals=[removal_record(request, model, removal, removed, edits, judge) for removal in removals],
         solves=add_forecasts(model, edits, removed),
         factors=pack_factors(edits),
         ledger=ledger,
@@ -102,6 +104,7 @@ def removal_record(
     model: Model,
     removal: ResolvedRemoval,
     removed: Sequence[ResolvedRemoval],
+    edits: Sequence[TensorEdit],
     judge: "Judge | None",
 ) -> RemovalRecord:
     """Describe a removal for the report."""
@@ -110,16 +113,35 @@ def removal_record(
     retained = objects if removal.concept.kind == "object" else styles
     paper = request.options.preset == "paper"
     pairs = prompts.diff_quickfix_pairs(removal) if paper else prompts.edit_pairs(removal)
+    covered = covered_by_all_encoders(request, model, removal, edits)
+    names = prompts.expand(removal).names
     return RemovalRecord(
         concept=removal.concept.name,
         kind=removal.concept.kind,
         destination=removal.destination.words,
         destination_source=removal.destination.source,
         aliases=list(removal.aliases),
-        names=[NameRecord(text=name.text, source=name.source) for name in prompts.expand(removal).names],
+        names=[name_record(name) for name in names if name in covered],
+        uncovered_names=[name_record(name) for name in names if name not in covered],
         edit_prompts=[pair.concept.text for pair in pairs],
         neighbours=nearest_names(judge, removal, retained),
     )
+
+
+def covered_by_all_encoders(
+    request: EditRequest, model: Model, removal: ResolvedRemoval, edits: Sequence[TensorEdit]
+) -> set[ConceptName]:
+    """Return the names that the edits of every text encoder cover."""
+    by_encoder = [
+        covered_names(encoder, builder, update_by_layer(edits_of(encoder, edits)), removal, request.options.aim)
+        for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True)
+    ]
+    return set.intersection(*map(set, by_encoder))
+
+
+def name_record(name: ConceptName) -> NameRecord:
+    """Return the record of a name."""
+    return NameRecord(text=name.text, source=name.source)
 
 
 def nearest_names(judge: "Judge | None", removal: ResolvedRemoval, retained: Sequence[str]) -> list[str]:

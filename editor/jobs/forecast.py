@@ -6,6 +6,7 @@ Runs the same solve as the edit itself. Generates no images and writes no weight
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from api_schemas.conflicts import Conflict, LabelledRemoval
 from api_schemas.edits import EditRequest
@@ -161,5 +162,9 @@ def forecast_changes(
     quick: bool = False,
 ) -> list[ForeseenChange]:
     """Forecast how much an encoder's edits change prompts, the worst first; see :func:`forecast_collateral`."""
-    deltas = {one.record.layer: one.update.up @ one.update.down for one in edits}
-    return forecast_collateral(encoder, builder, deltas, texts, quick=quick)
+    return forecast_collateral(encoder, builder, update_by_layer(edits), texts, quick=quick)
+
+
+def update_by_layer(edits: Sequence[TensorEdit]) -> dict[int, Tensor]:
+    """Return the dense update of each edited layer of one text encoder."""
+    return {one.record.layer: one.update.up @ one.update.down for one in edits}

@@ -7,7 +7,7 @@ from api_schemas.conflicts import normalize_words
 from api_schemas.report import NameSource
 from editor.prompts.concepts import Concept, ResolvedRemoval
 from editor.prompts.profile import Profile
-from editor.prompts.spelling_variants import spelling_variants
+from editor.prompts.spelling_variants import other_number, spelling_variants
 from editor.prompts.tokenizer_cache import TokenizerCache
 
 MAX_SPELLINGS = 12
@@ -15,8 +15,10 @@ MAX_SPELLINGS = 12
 MAX_ALIAS_SPELLINGS = 4
 """Generated spellings of each alias."""
 SPELLING_WEIGHT = 0.02
-"""Weight of a spelling relative to a name: a dozen spellings together must not outvote the name. A small weight suffices,
-because no retain prompt contains their tokens."""
+"""Weight of a spelling relative to a name: a dozen spellings together must not outvote the name."""
+PLURAL_WEIGHT = 0.25
+"""Weight of a plural or singular: people use it as often, and with the weight of a spelling it kept twice the distance."""
+GENERATED_WEIGHTS: dict[NameSource, float] = {"plural": PLURAL_WEIGHT, "spelling": SPELLING_WEIGHT}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ConceptName:
     @property
     def weight(self) -> float:
         """Weight relative to the concept's own name."""
-        return SPELLING_WEIGHT if self.source == "spelling" else 1.0
+        return GENERATED_WEIGHTS.get(self.source, 1.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def requested_names(removal: ResolvedRemoval) -> Iterator[ConceptName]:
 
 
 def generated_spellings(removal: ResolvedRemoval, profile: Profile, tokenizer: TokenizerCache) -> Iterator[ConceptName]:
-    """Yield generated spellings of the concept's name and of its aliases."""
+    """Yield generated plurals and spellings of the concept's name and of its aliases."""
     if removal.spellings != "auto":
         return
     known = (
@@ -81,5 +83,6 @@ def generated_spellings(removal: ResolvedRemoval, profile: Profile, tokenizer: T
     limits = [(removal.concept.subject, MAX_SPELLINGS), *((alias, MAX_ALIAS_SPELLINGS) for alias in removal.aliases)]
     for name, limit in limits:
         subject = Concept(name, removal.concept.kind).subject
+        plurals = set(other_number(subject))
         for text in spelling_variants(subject, removal.concept.kind, tokenizer, reserved, limit):
-            yield ConceptName(text, "spelling")
+            yield ConceptName(text, "plural" if text in plurals else "spelling")

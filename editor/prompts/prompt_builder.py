@@ -17,7 +17,7 @@ from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import ConceptError
 from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval
-from editor.prompts.name_expansion import ConceptName, NameExpansion, expand_names
+from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.templates import concept_contexts, evenly_spaced, object_style_phrases
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt
@@ -100,13 +100,13 @@ class PromptBuilder:
         return expand_names(removal, self.profile, self.tokenizer_cache)
 
     def name_pairs(self, removal: ResolvedRemoval, name: ConceptName) -> list[PromptPair]:
-        """Return the pairs of one name. A spelling has only a few, and may have none that fit.
+        """Return the pairs of one name. A plural or a spelling has only a few, and may have none that fit.
 
         Raises:
-            ConceptError: no prompt with the name fits the context, and it is not a spelling.
+            ConceptError: no prompt with the name fits the context, and it is neither plural nor spelling.
         """
         phrases = self.contexts(kind_of_name(removal, name.source), name.text)
-        if name.source == "spelling":
+        if name.source in GENERATED_WEIGHTS:
             return self._fitting_pairs(removal, name, evenly_spaced(phrases, SPELLING_CONTEXTS))
         return self._require(name, self._fitting_pairs(removal, name, phrases))
 

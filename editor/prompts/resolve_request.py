@@ -5,6 +5,33 @@ from api_schemas.edits import Removal as RequestedRemoval
 from api_schemas.problems import Location, field_path
 from editor.errors import ConceptError
 from editor.prompts import Concept, PromptBuilder, ResolvedRemoval, choose_destination
+from editor.prompts.prompt_builder import name_spans
+
+MAX_CONTAINING_SHARE = 0.5
+"""Share of the edit prompts that may contain a concept's name beside its own place."""
+FUNCTION_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "the",
+        "this",
+        "to",
+        "with",
+    )
+)
 
 
 def resolve_request(request: EditRequest, builder: PromptBuilder, *, each_alone: bool = False) -> list[ResolvedRemoval]:
@@ -16,9 +43,11 @@ def resolve_request(request: EditRequest, builder: PromptBuilder, *, each_alone:
         each_alone: resolve every removal independently of the others, as a ledger does.
 
     Raises:
-        ConceptError: a phrase or a pinned prompt does not fit the context; ``field`` names it.
+        ConceptError: a phrase or a pinned prompt does not fit the context, or a concept's name is a word of most prompts, such
+            as ``of``; ``field`` names it.
     """
     for index, requested in enumerate(request.removals):
+        check_distinct(builder, Concept(requested.concept, requested.kind), ("removals", index, "concept"))
         for location, phrase in requested.phrases():
             check_fit(builder, f"a picture of a {phrase}", phrase, ("removals", index, *location))
     for index, pin in enumerate(request.options.pins):
@@ -33,6 +62,19 @@ def check_fit(builder: PromptBuilder, prompt: str, phrase: str, location: Locati
             f"{phrase!r} is too long for the {builder.context_length} tokens that the model reads.",
             field=field_path(location),
             remedy="Use fewer or commoner words.",
+        )
+
+
+def check_distinct(builder: PromptBuilder, concept: Concept, location: Location) -> None:
+    """Raise ConceptError for a function word, and if most of the prompts that an edit uses contain the name already."""
+    phrases = builder.contexts(concept.kind, concept.subject)
+    containing = sum(bool(name_spans(concept.subject, phrase.surroundings)) for phrase in phrases)
+    if concept.subject.lower() in FUNCTION_WORDS or containing > MAX_CONTAINING_SHARE * len(phrases):
+        raise ConceptError(
+            f"{concept.name!r} is a word that prompts about anything contain: {containing} of the {len(phrases)} prompts that "
+            "the removal would be computed from.",
+            field=field_path(location),
+            remedy="Name something that an image can show.",
         )
 
 

@@ -92,14 +92,30 @@ def joined_forms(name: str) -> Iterator[str]:
 
 
 def inflections(name: str, kind: ConceptKind) -> Iterator[str]:
-    """Yield plural or singular, possessive, and British or American spelling. Proper names have no plural."""
-    last = split_words(name)[-1] if split_words(name) else ""
-    if not (last.isascii() and last.isalpha()):
-        return
-    if kind == "object" and name == name.lower():
-        yield name[: -len(last)] + swap_number(last)
-    yield f"{name}'" if name.endswith("s") else f"{name}'s"
+    """Yield plural or singular, possessive, and British or American spelling."""
+    if kind == "object":
+        yield from other_number(name)
+    if re.search(r"[A-Za-z]$", name):
+        yield f"{name}'" if name.endswith("s") else f"{name}'s"
     yield re.sub(r"\w+", lambda word: BRITISH.get(word[0], AMERICAN.get(word[0], word[0])), name)
+
+
+def other_number(name: str) -> Iterator[str]:
+    """Yield the plural of a name, or the singular of a plural: of its last word, unless that is not in plain letters.
+
+    A name of several capitalised words is taken for a proper name, which has none.
+    """
+    words = split_words(name)
+    last = re.search(r"(?:^|(?<=[\s_-]))[A-Za-z]+$", name)
+    if last and not (len(words) > 1 and all(word[0].isupper() for word in words)):
+        yield name[: last.start()] + match_case(last[0], swap_number(last[0].lower()))
+
+
+def match_case(model: str, word: str) -> str:
+    """Return ``word`` in capitals, capitalised or in lower case, as ``model`` is."""
+    if len(model) > 1 and model.isupper():
+        return word.upper()
+    return word.capitalize() if model[0].isupper() else word
 
 
 def swap_number(word: str) -> str:

@@ -14,6 +14,9 @@ METHOD_LIMITS = (
     "Prompts that describe the concept without naming it are not covered.",
 )
 
+GENERATED_SOURCES = {"concept", "plural", "spelling"}
+"""Sources of the names that every request has, besides the concept's own."""
+
 ENCODER_SWAP_UNTESTED = (
     "Putting the original text encoder back was not tested: nothing in published weights can prevent it."
 )
@@ -22,11 +25,15 @@ ENCODER_SWAP_UNTESTED = (
 def known_limits(removals: Sequence[RemovalRecord], unedited: Sequence[UneditedEncoder]) -> list[str]:
     """Return the limits of the method, of this request, and of a model with text encoders that the edit does not change."""
     without_aliases = [
-        removal.concept for removal in removals if {name.source for name in removal.names} <= {"concept", "spelling"}
+        removal.concept for removal in removals if {name.source for name in removal.names} <= GENERATED_SOURCES
     ]
     names = ", ".join(f"“{name}”" for name in without_aliases)
-    aliases = [f"The request gives no other names for {names}: only its spellings are covered."] if names else []
-    return [*METHOD_LIMITS, *aliases, *(encoder.limitation for encoder in unedited)]
+    aliases = (
+        [f"The request gives no other names for {names}: only its plural and spellings are covered."] if names else []
+    )
+    uncovered = ", ".join(f"“{name.text}”" for removal in removals for name in removal.uncovered_names)
+    partly = [f"These names were edited, but are less far gone than the concept: {uncovered}."] if uncovered else []
+    return [*METHOD_LIMITS, *aliases, *partly, *(encoder.limitation for encoder in unedited)]
 
 
 def list_untested(validation: Validation, *, features_read: bool = False) -> list[str]:

@@ -162,7 +162,8 @@ def make_redactor(report: AuditReport) -> Redactor:
 
 def removal_names(removal: RemovalRecord) -> Iterator[str]:
     """Yield each name of a removal once, the concept first."""
-    yield from dict.fromkeys([removal.concept, *removal.aliases, *(name.text for name in removal.names)])
+    names = (name.text for name in (*removal.names, *removal.uncovered_names))
+    yield from dict.fromkeys([removal.concept, *removal.aliases, *names])
 
 
 def redact_model(redactor: Redactor, model: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from api_schemas.edits import EditRequest
 from editor.errors import ConceptError
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
-from editor.prompts.name_expansion import MAX_SPELLINGS, SPELLING_WEIGHT
+from editor.prompts.name_expansion import MAX_SPELLINGS, PLURAL_WEIGHT, SPELLING_WEIGHT
 from editor.prompts.prompt_builder import SPELLING_CONTEXTS, name_spans
 from editor.prompts.resolve_request import resolve_request
 
@@ -34,7 +34,7 @@ def test_names_are_ordered_and_have_sources(clip_builder: PromptBuilder) -> None
     assert expansion.from_sources("concept", "alias") == ("fox", "vixen", "reynard")
     assert expansion.from_sources("title", "translation") == ("Tale of Reynard", "renard", "Fuchs")
     assert "fox's" in expansion.from_sources("spelling")
-    assert "foxes" not in expansion.from_sources("spelling")
+    assert "foxes" not in expansion.from_sources("plural", "spelling")
     assert expansion == clip_builder.expand(removal)
 
 
@@ -56,7 +56,7 @@ def test_generated_spelling_is_not_another_name_in_the_request(clip_builder: Pro
     removals = resolve(clip_builder, {"concept": "fox"}, *others)
     assert clip_builder.expand(removals[0]).from_sources("spelling") == ()
     alone = resolve(clip_builder, {"concept": "fox"})
-    assert set(clip_builder.expand(alone[0]).from_sources("spelling")) == {"foxes", "fox's"}
+    assert set(clip_builder.expand(alone[0]).from_sources("plural", "spelling")) == {"foxes", "fox's"}
 
 
 def test_spelling_has_less_weight_and_fewer_prompts(clip_builder: PromptBuilder) -> None:
@@ -70,6 +70,25 @@ def test_spelling_has_less_weight_and_fewer_prompts(clip_builder: PromptBuilder)
     )
     assert len(pairs) > 2 * len(spelling_pairs) + 40
     assert len({pair.last_subject for pair in spelling_pairs}) > 1, "at several positions"
+
+
+@pytest.mark.parametrize(
+    ("name", "plural"),
+    [("fox", "foxes"), ("Fox", "Foxes"), ("OWL", "OWLS"), ("red Fox", "red Foxes")],
+)
+def test_plural_has_its_own_source_and_weight(clip_builder: PromptBuilder, name: str, plural: str) -> None:
+    removal = ResolvedRemoval(Concept(name), DOG, spellings="auto")
+    (found,) = (name for name in clip_builder.expand(removal).names if name.source == "plural")
+    assert found.text == plural
+    assert sum(pair.weight for pair in clip_builder.name_pairs(removal, found)) == pytest.approx(PLURAL_WEIGHT)
+
+
+@pytest.mark.parametrize("name", ["fox-", "fox_", "C-3PO", "fox 2", "été"])
+def test_name_that_does_not_end_in_a_word_has_no_plural(clip_builder: PromptBuilder, name: str) -> None:
+    removal = ResolvedRemoval(Concept(name), DOG, spellings="auto")
+    expansion = clip_builder.expand(removal)
+    assert expansion.from_sources("plural") == ()
+    assert not any(text.startswith("ff") for text in expansion.from_sources("spelling"))
 
 
 def test_name_with_an_article_occurs_in_its_prompts(clip_builder: PromptBuilder) -> None:
@@ -122,3 +141,10 @@ def test_error_locates_the_phrase_that_is_too_long(
     with pytest.raises(ConceptError) as caught:
         resolve(builder, {"concept": "fox"} | removal, **options)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("name", "kind"), [("of", "object"), ("The", "object"), ("in", "style")])
+def test_word_of_most_prompts_is_refused(clip_builder: PromptBuilder, name: str, kind: str) -> None:
+    with pytest.raises(ConceptError, match="prompts about anything") as caught:
+        resolve(clip_builder, {"concept": "fox"}, {"concept": name, "kind": kind})
+    assert caught.value.field == "removals[1].concept"

@@ -1,0 +1,59 @@
+"""Names are listed as covered only if the edit moves them about as far as the concept."""
+
+import pytest
+import torch
+
+from editor import emoji
+from editor.checkpoints import TextEncoder
+from editor.jobs.model import open_model
+from editor.methods.default import edit_encoder
+from editor.methods.name_coverage import COVERAGE_TOLERANCE, covered_names, remaining_share
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts.name_expansion import ConceptName
+from editor.sites.key_value_pairs import Site
+from editor.sites.lazy_clip import LazyCLIPTextModel
+
+FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"), spellings="auto")
+
+
+@pytest.fixture(scope="module")
+def delta(source: TextEncoder, builder: PromptBuilder) -> torch.Tensor:
+    (edit,) = edit_encoder(source, builder, [FOX])
+    return edit.update.up @ edit.update.down
+
+
+def share(source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor, name: ConceptName) -> float:
+    model = LazyCLIPTextModel(source)
+    return remaining_share(Site(model, model, 0), builder, delta, FOX, name, "attention")
+
+
+def test_name_that_the_edit_did_not_see_is_uncovered(
+    source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor
+) -> None:
+    stranger = ResolvedRemoval(FOX.concept, FOX.destination, aliases=("violin",))
+    covered = [name.text for name in covered_names(source, builder, {0: delta}, stranger, "attention")]
+    assert covered == ["fox"]
+    assert share(source, builder, delta, ConceptName("violin", "alias")) == pytest.approx(1, abs=0.2)
+
+
+def test_covered_names_are_those_within_the_tolerance(
+    source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor
+) -> None:
+    names = builder.expand(FOX).names
+    limit = share(source, builder, delta, names[0]) + COVERAGE_TOLERANCE
+    within = [name for name in names if share(source, builder, delta, name) <= limit]
+    assert covered_names(source, builder, {0: delta}, FOX, "attention") == within
+
+
+@pytest.mark.parametrize("concept", ["fox", "violin", "key"])
+def test_plural_of_the_embedded_model_goes_as_far_as_the_concept(concept: str) -> None:
+    model = open_model(emoji.WEIGHTS)
+    removal = ResolvedRemoval(Concept(concept), Destination("", "null"), spellings="auto")
+    (edit,) = edit_encoder(model.first_encoder, model.prompts, [removal])
+    deltas = {0: edit.update.up @ edit.update.down}
+    covered = covered_names(model.first_encoder, model.prompts, deltas, removal, "attention")
+    assert {"concept", "plural"} <= {name.source for name in covered}
+
+
+def test_without_an_edit_everything_remains(source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor) -> None:
+    assert share(source, builder, torch.zeros_like(delta), ConceptName("fox", "concept")) == 1
