@@ -284,7 +284,7 @@ def find_homonyms(index: NameIndex) -> Iterator[Conflict]:
 def find_mixed_scripts(index: NameIndex) -> Iterator[Conflict]:
     """Find names with a word in letters of several scripts, which people read as another name."""
     for (_, words), occurrences in index.items():
-        mixed = [scripts for word in words if len(scripts := scripts_of(word)) > 1]
+        mixed = [own for word in words if len(own := scripts_of(word)) > 1]
         if mixed:
             party, scripts = occurrences[0].party, " and ".join(sorted(map(str.title, mixed[0])))
             yield Conflict(
