@@ -28,7 +28,7 @@ SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "ledger:read": "read the ledger of a model, including the names of removed concepts",
     "models:read": "list base models",
     "webhooks:read": "read webhook endpoints and their deliveries",
-    "webhooks:write": "add, delete and redeliver webhooks",
+    "webhooks:write": "add, change, test and delete webhook endpoints, redeliver messages",
     "audit:read": "read the tenant's audit log",
     "metrics:read": "read the service's metrics, which cover all tenants",
 }

@@ -13,24 +13,44 @@ WebhookEvent: TypeAlias = Literal[
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 TERMINAL_EVENTS: tuple[WebhookEvent, ...] = ("edit.succeeded", "edit.failed", "edit.canceled", "edit.expired")
 
+TestEvent: TypeAlias = Literal["endpoint.test"]
+
 DeliveryStatus: TypeAlias = Literal["pending", "delivered", "failed"]
 
 Description = Annotated[str, StringConstraints(max_length=200), AfterValidator(normalize_text)]
 
 
-class WebhookEndpointRequest(Request):
-    """The body of `POST /v1/webhook_endpoints`."""
-
-    url: str = Field(
+ReceiverUrl = Annotated[
+    str,
+    Field(
         min_length=1,
         max_length=2000,
         description="URL to POST to: https, on the public internet.",
         examples=["https://desk.example/expunge"],
-    )
-    events: list[WebhookEvent] = Field(
-        default=list(TERMINAL_EVENTS), min_length=1, max_length=len(EVENTS), description="Events to send."
-    )
+    ),
+]
+SubscribedEvents = Annotated[
+    list[WebhookEvent], Field(min_length=1, max_length=len(EVENTS), description="Events to send.")
+]
+
+
+class WebhookEndpointRequest(Request):
+    """The body of `POST /v1/webhook_endpoints`."""
+
+    url: ReceiverUrl
+    events: SubscribedEvents = Field(default=list(TERMINAL_EVENTS))
     description: Description = Field(default="", description="Your own note.")
+
+
+class WebhookEndpointUpdate(Request):
+    """The body of `PATCH /v1/webhook_endpoints/{endpoint_id}`. Fields that are missing or null stay as they are."""
+
+    url: ReceiverUrl | None = None
+    events: SubscribedEvents | None = None
+    description: Description | None = Field(default=None, description="Your own note.")
+    enabled: bool | None = Field(
+        default=None, description="`true` enables the endpoint again; `false` disables it, which stops all messages."
+    )
 
 
 class WebhookEndpoint(Resource):
@@ -45,7 +65,9 @@ class WebhookEndpoint(Resource):
     events: list[WebhookEvent]
     description: str
     created_at: datetime
-    disabled_at: datetime | None = Field(description="Set when the endpoint answered 410, which stops all messages.")
+    disabled_at: datetime | None = Field(
+        description="Set when the endpoint answered 410 or was disabled, which stops all messages."
+    )
     public_key: str = Field(description="`whpk_…`, verifies `v1a` signatures.")
     secret: str | None = Field(
         default=None, description="`whsec_…`, verifies `v1` signatures. Returned only when the endpoint is created."
@@ -68,8 +90,8 @@ class WebhookDelivery(Resource):
     object: Literal["webhook_delivery"] = "webhook_delivery"
     id: str = Field(description="The `webhook-id` of every attempt, for detecting duplicates.")
     endpoint: str
-    type: WebhookEvent
-    edit: str
+    type: WebhookEvent | TestEvent
+    edit: str | None = Field(description="The edit that the message is about; null for a test message.")
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None = Field(description="Null once the message is delivered or abandoned.")
@@ -91,3 +113,18 @@ class WebhookMessage(Resource):
     type: WebhookEvent
     timestamp: datetime = Field(description="Time of the event.")
     data: EditNews
+
+
+class EndpointNews(Resource):
+    """The endpoint that is tested."""
+
+    id: str
+    url: str
+
+
+class WebhookTestMessage(Resource):
+    """The body of a test message. It is sent once, also to an endpoint that is disabled or has not subscribed to anything."""
+
+    type: TestEvent
+    timestamp: datetime = Field(description="Time of the request for it.")
+    data: EndpointNews

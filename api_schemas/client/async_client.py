@@ -4,39 +4,33 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.async_connection import AsyncConnection
 from api_schemas.client.transport import (
     DEFAULT_URL,
     MAX_RECONNECTS,
     MAX_TRIES,
-    Parsed,
     PartialDownload,
-    auth_headers,
-    parse,
     query_params,
     raise_for_problem,
-    retry_delay,
-    translate_transport_errors,
 )
 from api_schemas.edits import EditRequest
 from api_schemas.errors import JobFailed, ServiceUnreachable
-from api_schemas.events import STREAM_END, Event
+from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
-from api_schemas.sse import EventStreamParser
-from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
+from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 
 
-class AsyncClient:
+class AsyncClient(AsyncConnection):
     """Client of one service with one API key. `transport` replaces httpx's, for tests."""
 
     def __init__(
@@ -47,97 +41,21 @@ class AsyncClient:
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = url
-        self._http = httpx.AsyncClient(
-            base_url=url, headers=auth_headers(api_key), timeout=timeout, transport=transport
-        )
+        super().__init__(url, api_key, timeout=timeout, transport=transport)
         self.edits = AsyncEdits(self)
         self.batches = AsyncBatches(self)
         self.models = AsyncModels(self)
         self.webhooks = AsyncWebhooks(self)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     async def signing_keys(self) -> PublicKeys:
         """Return the public keys that reports are signed with."""
         return await self.request(PublicKeys, "GET", "/v1/signing_keys")
-
-    async def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
-        """Send a request and parse its response. For routes without a method of their own."""
-        return parse(kind, await self.send(method, path, **options), self.url)
-
-    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request. Retries safe requests if the service is busy or unreachable."""
-        attempt = 1
-        while True:
-            response, error = None, None
-            try:
-                with translate_transport_errors(self.url):
-                    response = await self._http.request(method, path, **options)
-            except ServiceUnreachable as unreachable:
-                error = unreachable
-            delay = retry_delay(method, options.get("headers", {}), response, attempt)
-            if delay is None or (error is None and response is not None and response.is_success):
-                break
-            await asyncio.sleep(delay)
-            attempt += 1
-        if response is None:
-            assert error
-            raise error
-        return response
-
-    async def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> AsyncIterator[Parsed]:
-        """Iterate over all items of a paginated list."""
-        selected = query_params(filters)
-        while True:
-            page = await self.request(kind, "GET", path, params=selected)
-            for item in page.data:
-                yield item
-            if page.next_cursor is None:
-                return
-            selected["after"] = page.next_cursor
-
-    async def stream(self, path: str, after: int) -> AsyncIterator[Event | None]:
-        """Read events over one connection. Yields None at the end of the job."""
-        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with translate_transport_errors(self.url):
-            async with self._http.stream("GET", path, headers=headers) as response:
-                if not response.is_success:
-                    await response.aread()
-                raise_for_problem(response)
-                if response.status_code == httpx.codes.NO_CONTENT:
-                    yield None
-                parser = EventStreamParser()
-                async for line in response.aiter_lines():
-                    if message := parser.feed(line):
-                        yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
-
-    async def download_part(self, path: str, part: PartialDownload) -> None:
-        """Download the missing bytes of a file over one connection."""
-        with translate_transport_errors(self.url):
-            async with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
-                if not response.is_success:
-                    await response.aread()
-                raise_for_problem(response)
-                with part.receiving(response) as file:
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
 
 
 class AsyncEdits:
     """`client.edits`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncConnection) -> None:
         self._client = client
 
     async def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "AsyncEditJob":
@@ -261,7 +179,7 @@ class AsyncEditJob(Edit):
 class AsyncBatches:
     """`client.batches`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncConnection) -> None:
         self._client = client
 
     async def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
@@ -294,7 +212,7 @@ class AsyncBatches:
 class AsyncModels:
     """`client.models`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncConnection) -> None:
         self._client = client
 
     async def list(self) -> AsyncIterator[Model]:
@@ -320,7 +238,7 @@ class AsyncModels:
 class AsyncWebhooks:
     """`client.webhooks`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncConnection) -> None:
         self._client = client
 
     async def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
@@ -332,6 +250,15 @@ class AsyncWebhooks:
         """Iterate over the webhook endpoints."""
         async for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
+
+    async def update(self, endpoint_id: str, request: WebhookEndpointUpdate) -> WebhookEndpoint:
+        """Change the fields that the request sets; `enabled=True` enables an endpoint again."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return await self._client.request(WebhookEndpoint, "PATCH", f"/v1/webhook_endpoints/{endpoint_id}", json=body)
+
+    async def test(self, endpoint_id: str) -> WebhookDelivery:
+        """Send a test message; `deliveries` lists the attempt."""
+        return await self._client.request(WebhookDelivery, "POST", f"/v1/webhook_endpoints/{endpoint_id}/test")
 
     async def delete(self, endpoint_id: str) -> None:
         """Delete a webhook endpoint."""

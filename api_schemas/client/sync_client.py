@@ -4,39 +4,33 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.sync_connection import Connection
 from api_schemas.client.transport import (
     DEFAULT_URL,
     MAX_RECONNECTS,
     MAX_TRIES,
-    Parsed,
     PartialDownload,
-    auth_headers,
-    parse,
     query_params,
     raise_for_problem,
-    retry_delay,
-    translate_transport_errors,
 )
 from api_schemas.edits import EditRequest
 from api_schemas.errors import JobFailed, ServiceUnreachable
-from api_schemas.events import STREAM_END, Event
+from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
-from api_schemas.sse import EventStreamParser
-from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
+from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 
 
-class Client:
+class Client(Connection):
     """Client of one service with one API key. `transport` replaces httpx's, for tests."""
 
     def __init__(
@@ -47,95 +41,21 @@ class Client:
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = url
-        self._http = httpx.Client(base_url=url, headers=auth_headers(api_key), timeout=timeout, transport=transport)
+        super().__init__(url, api_key, timeout=timeout, transport=transport)
         self.edits = Edits(self)
         self.batches = Batches(self)
         self.models = Models(self)
         self.webhooks = Webhooks(self)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
     def signing_keys(self) -> PublicKeys:
         """Return the public keys that reports are signed with."""
         return self.request(PublicKeys, "GET", "/v1/signing_keys")
-
-    def request(self, kind: type[Parsed], method: str, path: str, **options: Any) -> Parsed:
-        """Send a request and parse its response. For routes without a method of their own."""
-        return parse(kind, self.send(method, path, **options), self.url)
-
-    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request. Retries safe requests if the service is busy or unreachable."""
-        attempt = 1
-        while True:
-            response, error = None, None
-            try:
-                with translate_transport_errors(self.url):
-                    response = self._http.request(method, path, **options)
-            except ServiceUnreachable as unreachable:
-                error = unreachable
-            delay = retry_delay(method, options.get("headers", {}), response, attempt)
-            if delay is None or (error is None and response is not None and response.is_success):
-                break
-            time.sleep(delay)
-            attempt += 1
-        if response is None:
-            assert error
-            raise error
-        return response
-
-    def paginate(self, kind: type[Page[Parsed]], path: str, filters: dict[str, Any]) -> Iterator[Parsed]:
-        """Iterate over all items of a paginated list."""
-        selected = query_params(filters)
-        while True:
-            page = self.request(kind, "GET", path, params=selected)
-            for item in page.data:
-                yield item
-            if page.next_cursor is None:
-                return
-            selected["after"] = page.next_cursor
-
-    def stream(self, path: str, after: int) -> Iterator[Event | None]:
-        """Read events over one connection. Yields None at the end of the job."""
-        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with translate_transport_errors(self.url):
-            with self._http.stream("GET", path, headers=headers) as response:
-                if not response.is_success:
-                    response.read()
-                raise_for_problem(response)
-                if response.status_code == httpx.codes.NO_CONTENT:
-                    yield None
-                parser = EventStreamParser()
-                for line in response.iter_lines():
-                    if message := parser.feed(line):
-                        yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
-
-    def download_part(self, path: str, part: PartialDownload) -> None:
-        """Download the missing bytes of a file over one connection."""
-        with translate_transport_errors(self.url):
-            with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
-                if not response.is_success:
-                    response.read()
-                raise_for_problem(response)
-                with part.receiving(response) as file:
-                    for chunk in response.iter_bytes():
-                        file.write(chunk)
 
 
 class Edits:
     """`client.edits`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
     def create(self, request: EditRequest, *, idempotency_key: str | None = None) -> "EditJob":
@@ -259,7 +179,7 @@ class EditJob(Edit):
 class Batches:
     """`client.batches`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
     def create(self, request: BatchRequest, *, idempotency_key: str | None = None) -> Batch:
@@ -292,7 +212,7 @@ class Batches:
 class Models:
     """`client.models`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
     def list(self) -> Iterator[Model]:
@@ -318,7 +238,7 @@ class Models:
 class Webhooks:
     """`client.webhooks`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
     def create(self, request: WebhookEndpointRequest) -> WebhookEndpoint:
@@ -330,6 +250,15 @@ class Webhooks:
         """Iterate over the webhook endpoints."""
         for endpoint in self._client.paginate(Page[WebhookEndpoint], "/v1/webhook_endpoints", {}):
             yield endpoint
+
+    def update(self, endpoint_id: str, request: WebhookEndpointUpdate) -> WebhookEndpoint:
+        """Change the fields that the request sets; `enabled=True` enables an endpoint again."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return self._client.request(WebhookEndpoint, "PATCH", f"/v1/webhook_endpoints/{endpoint_id}", json=body)
+
+    def test(self, endpoint_id: str) -> WebhookDelivery:
+        """Send a test message; `deliveries` lists the attempt."""
+        return self._client.request(WebhookDelivery, "POST", f"/v1/webhook_endpoints/{endpoint_id}/test")
 
     def delete(self, endpoint_id: str) -> None:
         """Delete a webhook endpoint."""

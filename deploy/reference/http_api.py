@@ -13,7 +13,7 @@ from service.core.app_state import AppState
 from service.errors import ServiceError
 from service.settings import ServiceSettings
 
-ORDER = ("get", "post", "delete")
+ORDER = ("get", "post", "patch", "delete")
 HEAD = f"""# API reference
 
 {GENERATED} It lists every operation of the OpenAPI document that a running service returns at `/openapi-3.2.json`. How to use

@@ -19,11 +19,14 @@ from api_schemas.problems import Problem
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
 from api_schemas.webhooks import (
     EditNews,
+    EndpointNews,
     WebhookAttempt,
     WebhookDelivery,
     WebhookEndpoint,
     WebhookEndpointRequest,
+    WebhookEndpointUpdate,
     WebhookMessage,
+    WebhookTestMessage,
 )
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -167,6 +170,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     ),
     BatchItem(position=0, concept="fox", status="removed", place=0),
     WebhookEndpointRequest(url="https://desk.example/expunge"),
+    WebhookEndpointUpdate(url="https://desk.example/hooks/expunge", enabled=True),
     WebhookEndpoint(
         id=ENDPOINT_ID,
         url="https://desk.example/expunge",
@@ -190,6 +194,11 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         type="edit.succeeded",
         timestamp=NOW,
         data=EditNews(id=EDIT_ID, status="succeeded", verdict="passed", url=f"/v1/edits/{EDIT_ID}"),
+    ),
+    WebhookTestMessage(
+        type="endpoint.test",
+        timestamp=NOW,
+        data=EndpointNews(id=ENDPOINT_ID, url=f"/v1/webhook_endpoints/{ENDPOINT_ID}"),
     ),
     PublicKeys(keys=[PublicKey(keyid=SHA256, pem="-----BEGIN PUBLIC KEY-----\n…", not_before=NOW)]),
     Envelope(

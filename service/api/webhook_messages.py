@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from api_schemas.webhooks import WebhookMessage
+from api_schemas.webhooks import WebhookMessage, WebhookTestMessage
 
 router = APIRouter(tags=["webhook_messages"])  # not `webhooks`, the routes: generators make one class of each tag
 
@@ -36,3 +36,20 @@ def edit(
     webhook_signature: MessageSignature,
 ) -> None:
     """Sent to each endpoint that subscribed to the event. Respond within 15 seconds; failed attempts are repeated."""
+
+
+@router.post(
+    "endpoint_test",
+    status_code=204,
+    response_class=Response,
+    responses=RESPONSES,
+    operation_id="webhook_messages_endpoint_test",
+    summary="An endpoint is tested",
+)
+def endpoint_test(
+    body: WebhookTestMessage,
+    webhook_id: MessageId,
+    webhook_timestamp: MessageTimestamp,
+    webhook_signature: MessageSignature,
+) -> None:
+    """Sent once to an endpoint for `POST /v1/webhook_endpoints/{endpoint_id}/test`. Respond within 15 seconds."""

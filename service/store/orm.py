@@ -261,13 +261,13 @@ class WebhookEndpoint(Base):
 
 
 class WebhookDelivery(Base):
-    """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned."""
+    """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned. A test message has no job."""
 
     __tablename__ = "webhook_deliveries"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), index=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     type: Mapped[str]
     body: Mapped[str]
     status: Mapped[str]

@@ -30,10 +30,14 @@ def delete_old_jobs(session: Session, *, before: datetime) -> int:
     session.execute(delete(BatchItem).where(BatchItem.batch_id.in_(batches)))
     for table in (Batch, WebhookDelivery, Event, Attempt):
         session.execute(delete(table).where(_job_in(table.job_id, deletable)))
+    test_messages = and_(WebhookDelivery.job_id.is_(None), WebhookDelivery.created_at < before)
+    session.execute(delete(WebhookDelivery).where(test_messages))
     return len(session.scalars(delete(Job).where(deletable).returning(Job.id)).all())
 
 
-def _job_in(job_id: InstrumentedAttribute[str], jobs: ColumnElement[bool]) -> ColumnElement[bool]:
+def _job_in(
+    job_id: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], jobs: ColumnElement[bool]
+) -> ColumnElement[bool]:
     return job_id.in_(select(Job.id).where(jobs))
 
 

@@ -20,6 +20,7 @@ JITTER = 0.1
 ATTEMPT_TIMEOUT = timedelta(seconds=60)
 """An attempt whose result was not recorded within this time is made again."""
 MAX_LOGGED_ATTEMPTS = 20
+TEST_EVENT = "endpoint.test"
 _ACTIVE_ENDPOINTS = select(WebhookEndpoint.id, WebhookEndpoint.events).where(
     WebhookEndpoint.tenant == bindparam("tenant"),
     WebhookEndpoint.deleted_at.is_(None),
@@ -53,6 +54,27 @@ def remove_endpoint(session: Session, endpoint: WebhookEndpoint, *, now: datetim
     _cancel_pending(session, endpoint.id)
 
 
+def update_endpoint(
+    session: Session, endpoint: WebhookEndpoint, *, enabled: bool | None, now: datetime, **fields: Any
+) -> None:
+    """Change the given fields. Disabling abandons pending messages; those due are sent to a new URL."""
+    for name, value in fields.items():
+        setattr(endpoint, name, value)
+    if enabled:
+        endpoint.disabled_at = None
+    elif enabled is False:
+        _disable(session, endpoint, now)
+
+
+def enqueue_test(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> WebhookDelivery:
+    """Add a test message for the endpoint, even if it is disabled."""
+    data = {"id": endpoint.id, "url": f"/v1/webhook_endpoints/{endpoint.id}"}
+    delivery = _new_delivery(endpoint.id, None, TEST_EVENT, _body(TEST_EVENT, data, now), now)
+    session.add(delivery)
+    session.flush()
+    return delivery
+
+
 def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, now: datetime) -> None:
     """Add a message about each job for each of its tenant's endpoints that subscribed to the status."""
     event_type = f"edit.{status}"
@@ -60,20 +82,20 @@ def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, no
         active = session.execute(_ACTIVE_ENDPOINTS, {"tenant": tenant})
         subscribed = [endpoint_id for endpoint_id, events in active if event_type in events]
         session.add_all(
-            _new_delivery(endpoint_id, job, event_type, status, now)
+            _new_delivery(endpoint_id, job.id, event_type, _body(event_type, _edit_news(job, status), now), now)
             for job in jobs
             if job.tenant == tenant
             for endpoint_id in subscribed
         )
 
 
-def _new_delivery(endpoint_id: str, job: Job, event_type: str, status: str, now: datetime) -> WebhookDelivery:
+def _new_delivery(endpoint_id: str, job_id: str | None, event_type: str, body: str, now: datetime) -> WebhookDelivery:
     return WebhookDelivery(
         id=prefixed_id("msg", now),
         endpoint_id=endpoint_id,
-        job_id=job.id,
+        job_id=job_id,
         type=event_type,
-        body=_body(job, event_type, status, now),
+        body=body,
         status="pending",
         created_at=now,
         next_attempt_at=now,
@@ -111,7 +133,7 @@ def record_attempt(
     retry_after: float,
     now: datetime,
 ) -> None:
-    """Record an attempt and schedule the next one, if there is one.
+    """Record an attempt and schedule the next one, if there is one. Test messages have one attempt.
 
     Args:
         gone: the endpoint answered 410 and wants no more messages.
@@ -120,15 +142,14 @@ def record_attempt(
     delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     delivery.tries += 1
     delivery.attempts = [*delivery.attempts, dict(attempt)][-MAX_LOGGED_ATTEMPTS:]
-    delay = retry_delay(delivery.tries, delivery.id)
+    delay = retry_delay(delivery.tries, delivery.id) if delivery.job_id else None
     if delivered or gone or delay is None:
         delivery.status = "delivered" if delivered else "failed"
         delivery.next_attempt_at = None
     elif delivery.next_attempt_at is not None:  # The endpoint was not deleted in the meantime.
         delivery.next_attempt_at = now + max(delay, timedelta(seconds=retry_after))
     if gone:
-        session.get_one(WebhookEndpoint, delivery.endpoint_id).disabled_at = now
-        _cancel_pending(session, delivery.endpoint_id)
+        _disable(session, session.get_one(WebhookEndpoint, delivery.endpoint_id), now)
 
 
 def retry_delay(tries: int, delivery_id: str) -> timedelta | None:
@@ -161,12 +182,20 @@ def redeliver(session: Session, delivery: WebhookDelivery, *, now: datetime) -> 
     delivery.status, delivery.next_attempt_at, delivery.tries = "pending", now, 0
 
 
+def _disable(session: Session, endpoint: WebhookEndpoint, now: datetime) -> None:
+    endpoint.disabled_at = now
+    _cancel_pending(session, endpoint.id)
+
+
 def _cancel_pending(session: Session, endpoint_id: str) -> None:
     pending = update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     session.execute(pending.where(WebhookDelivery.status == "pending").values(status="failed", next_attempt_at=None))
 
 
-def _body(job: Job, event_type: str, status: str, now: datetime) -> str:
-    """Return the JSON of an `api_schemas.webhooks.WebhookMessage`: exactly the bytes that are signed."""
-    data = {"id": job.id, "status": status, "verdict": job.verdict, "url": f"/v1/edits/{job.id}"}
-    return json.dumps({"type": event_type, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data})
+def _edit_news(job: Job, status: str) -> dict[str, str | None]:
+    return {"id": job.id, "status": status, "verdict": job.verdict, "url": f"/v1/edits/{job.id}"}
+
+
+def _body(event_type: str, data: Mapping[str, str | None], now: datetime) -> str:
+    """Return the JSON of an `api_schemas.webhooks` message: exactly the bytes that are signed."""
+    return json.dumps({"type": event_type, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": dict(data)})

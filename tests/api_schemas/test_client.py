@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api_schemas.client import AsyncClient, Client
-from api_schemas.client.generate_sync_client import SOURCE, TARGET, make_sync
+from api_schemas.client.generate_sync_client import TARGETS, make_sync
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
 from api_schemas.events import Event
@@ -160,16 +160,17 @@ def test_download_stays_inside_its_folder(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sync_client_is_generated_from_async_client() -> None:
+@pytest.mark.parametrize("source", TARGETS, ids=lambda source: str(source.stem))
+def test_sync_client_is_generated_from_async_client(source: Path) -> None:
     """If this fails, run `python api_schemas/client/generate_sync_client.py` and `make format`."""
     generated = subprocess.run(
-        [sys.executable, "-m", "ruff", "format", "--stdin-filename", "sync_client.py", "-"],
-        input=make_sync(SOURCE.read_text()),
+        [sys.executable, "-m", "ruff", "format", "--stdin-filename", TARGETS[source].name, "-"],
+        input=make_sync(source),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert TARGET.read_text() == generated.stdout
+    assert TARGETS[source].read_text() == generated.stdout
 
 
 def test_async_client(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ BODIES: dict[str, Any] = {
     "/v1/edits:validate": REMOVAL,
     "/v1/batches": REMOVAL,
     "/v1/webhook_endpoints": {"url": "https://desk.example/"},
+    "/v1/webhook_endpoints/{endpoint_id}": {"description": "changed"},
 }
-"""Bodies of POST requests. A route that needs one and is missing here fails below."""
+"""Bodies of POST and PATCH requests. A route that needs one and is missing here fails below."""
 OWNED = re.compile(r"\{(edit_id|batch_id|endpoint_id|number|repo)")
 """Path parameters that name a tenant's resources; other paths answer every tenant with its own data."""
 OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/openapi.json", "/v1/signing_keys", "/metrics"}
@@ -39,7 +40,7 @@ def operations(sample: SampleService) -> Iterator[tuple[str, str]]:
 
 def call(client: TestClient, sample: SampleService, method: str, template: str) -> Any:
     path = re.sub(r"\{(\w+)(:path)?\}", lambda part: sample.owned[part[1]], template)
-    body = {"json": BODIES[template]} if template in BODIES and method == "POST" else {}
+    body = {"json": BODIES[template]} if template in BODIES and method in ("POST", "PATCH") else {}
     return client.request(method, path, **body)
 
 
@@ -80,13 +81,13 @@ def test_read_scopes_do_not_allow_writes(sample: SampleService, client_for: Clie
     before = rows_of(sample, "one")
     for method, path in operations(sample):
         response = call(reader, sample, method, path)
-        assert response.status_code == (403 if method in ("POST", "DELETE") else 200), (method, path)
+        assert response.status_code == (403 if method in ("POST", "PATCH", "DELETE") else 200), (method, path)
     assert rows_of(sample, "one") == before
 
 
 def test_owner_can_access_every_route(sample: SampleService, client_for: ClientFactory) -> None:
     """Without this, the next test would prove nothing."""
-    owner, order = client_for("one"), ("GET", "HEAD", "POST", "DELETE")
+    owner, order = client_for("one"), ("GET", "HEAD", "POST", "PATCH", "DELETE")
     for method, path in sorted(operations(sample), key=lambda one: order.index(one[0])):
         response = call(owner, sample, method, path)
         assert response.status_code < 400 or response.status_code == 503, (method, path, response.text)

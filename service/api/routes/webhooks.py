@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import Page
-from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest
+from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 from service.api.auth import ReadsWebhooks, WritesWebhooks
 from service.api.dependencies import AppStateDep
 from service.core import serializers
@@ -50,6 +50,30 @@ def read(endpoint_id: EndpointId, app_state: AppStateDep, caller: ReadsWebhooks)
     """Return an endpoint without its secret."""
     with app_state.database.read() as session:
         return serializers.webhook_endpoint(_get_endpoint(session, caller, endpoint_id))
+
+
+@router.patch("/{endpoint_id}", summary="Change a webhook endpoint")
+def update(
+    endpoint_id: EndpointId, body: WebhookEndpointUpdate, app_state: AppStateDep, caller: WritesWebhooks
+) -> WebhookEndpoint:
+    """Change the URL, the events or the description, disable the endpoint, or enable it again. Its keys stay the same."""
+    if body.url is not None:
+        validate_url(body.url, app_state.settings.webhook_allowed_hosts)
+    with app_state.database.write() as session:
+        row = _get_endpoint(session, caller, endpoint_id)
+        fields = body.model_dump(exclude={"enabled"}, exclude_none=True)
+        webhooks.update_endpoint(session, row, enabled=body.enabled, now=app_state.clock(), **fields)
+        _record_audit(session, caller, "webhook.update", endpoint_id, app_state)
+        return serializers.webhook_endpoint(row)
+
+
+@router.post("/{endpoint_id}/test", status_code=202, summary="Test a webhook endpoint")
+def test(endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks) -> WebhookDelivery:
+    """Send a message of type `endpoint.test` once, also to a disabled endpoint. The endpoint's deliveries list the attempt."""
+    with app_state.database.write() as session:
+        row = webhooks.enqueue_test(session, _get_endpoint(session, caller, endpoint_id), now=app_state.clock())
+        _record_audit(session, caller, "webhook.test", endpoint_id, app_state)
+        return serializers.webhook_delivery(row)
 
 
 @router.delete("/{endpoint_id}", status_code=204, response_class=Response, summary="Delete a webhook endpoint")

@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
-from api_schemas.webhooks import WebhookMessage
+from api_schemas.webhooks import WebhookMessage, WebhookTestMessage
 from service.core.app_state import AppState
-from service.store import jobs, webhooks
+from service.store import jobs, retention, webhooks
 from service.store.encryption import SecretBox, generate_encryption_key
 from service.store.errors import SecretsKeyError
 from service.store.jobs import NewJob
@@ -264,3 +264,75 @@ def test_endpoint_is_not_created_without_an_encryption_key(
     response = client.post("/v1/webhook_endpoints", json={"url": URL})
     assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
+
+
+def test_endpoint_can_be_changed(app_state: AppState, client: TestClient) -> None:
+    path = f"/v1/webhook_endpoints/{add_endpoint(client)}"
+    before = client.get(path).json()
+    changes = {"url": "https://other.example/hook", "events": ["edit.failed"], "description": "night desk"}
+    assert client.patch(path, json=changes).json() == before | changes
+    assert client.patch(path, json={}).json() == client.get(path).json() == before | changes
+    refused = client.patch(path, json={"url": "https://localhost/"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")
+    assert client.patch(path, json={"events": []}).status_code == 422
+    assert client.get(path).json() == before | changes
+
+
+def test_pending_message_is_sent_to_the_new_url(app_state: AppState, client: TestClient) -> None:
+    endpoint, asked = add_endpoint(client), list[str]()
+    cancel_job(app_state)
+    client.patch(f"/v1/webhook_endpoints/{endpoint}", json={"url": "https://other.example/hook"})
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return response_of(204)
+
+    deliverer(app_state, answer).deliver(due_messages(app_state)[0])
+    assert asked == ["https://other.example/hook"]
+
+
+def test_endpoint_that_was_gone_is_enabled_again(app_state: AppState, client: TestClient) -> None:
+    path = f"/v1/webhook_endpoints/{add_endpoint(client)}"
+    cancel_job(app_state)
+    deliverer(app_state, lambda request: response_of(410)).deliver(due_messages(app_state)[0])
+    assert client.get(path).json()["disabled_at"]
+    cancel_job(app_state)
+    assert due_messages(app_state) == []
+    assert client.patch(path, json={"enabled": True}).json()["disabled_at"] is None
+    cancel_job(app_state)
+    assert len(due_messages(app_state)) == 1
+    assert client.patch(path, json={"enabled": False}).json()["disabled_at"]
+    assert due_messages(app_state) == []
+
+
+def test_test_message_is_signed_and_sent_once(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+    endpoint = add_endpoint(client)
+    client.patch(f"/v1/webhook_endpoints/{endpoint}", json={"enabled": False})
+    created = client.post(f"/v1/webhook_endpoints/{endpoint}/test")
+    assert created.status_code == 202
+    assert (created.json()["type"], created.json()["edit"]) == ("endpoint.test", None)
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return response_of(500)
+
+    deliverer(app_state, answer).deliver(due_messages(app_state)[0])
+    clock.advance(1000)
+    assert due_messages(app_state) == []
+    message = WebhookTestMessage.model_validate_json(seen[0].content)
+    assert (message.data.id, seen[0].headers["webhook-id"]) == (endpoint, created.json()["id"])
+    assert seen[0].headers["webhook-signature"].startswith("v1,")
+    (delivery,) = delivery_log(client, endpoint)
+    assert (delivery["status"], delivery["attempts"][0]["status_code"]) == ("failed", 500)  # type: ignore[index]
+
+
+def test_test_messages_are_deleted_with_old_jobs(app_state: AppState, client: TestClient, clock: FakeClock) -> None:
+    endpoint = add_endpoint(client)
+    client.post(f"/v1/webhook_endpoints/{endpoint}/test")
+    with app_state.database.write() as session:
+        retention.delete_old_jobs(session, before=clock())
+    assert len(delivery_log(client, endpoint)) == 1
+    with app_state.database.write() as session:
+        retention.delete_old_jobs(session, before=clock() + timedelta(seconds=1))
+    assert delivery_log(client, endpoint) == []
