@@ -46,6 +46,8 @@ class ExpungeError(Exception):
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    is_wrong_input: ClassVar[bool] = False
+    """Whether the caller's input is wrong: commands then end with :data:`WRONG_INPUT`."""
 
     def __init__(self, message: str, *, field: str | None = None, remedy: str = "") -> None:
         super().__init__(message)
@@ -66,6 +68,7 @@ class UsageError(ExpungeError):
     """The options or the input are invalid; nothing was done."""
 
     code = "usage"
+    is_wrong_input = True
 
 
 class ClientError(ExpungeError):

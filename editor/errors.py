@@ -23,6 +23,7 @@ class ConceptError(EditorError):
     """A concept can't be removed as requested."""
 
     code = "concept_unusable"
+    is_wrong_input = True
 
 
 class JudgeError(EditorError):
@@ -41,6 +42,7 @@ class PolicyError(EditorError):
     """A policy does not exist, or its file is invalid."""
 
     code = "policy_unusable"
+    is_wrong_input = True
 
 
 class LedgerError(EditorError):
@@ -53,6 +55,7 @@ class LedgerConflict(LedgerError):
     """Removals in a ledger contradict each other; ``conflicts`` lists both removals of each conflict."""
 
     code = "ledger_conflict"
+    is_wrong_input = True
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         first, more = conflicts[0], len(conflicts) - 1

@@ -95,7 +95,7 @@ def exit_code(error: ExpungeError) -> int:
     from api_schemas.problems import ServiceProblem
 
     rejected = isinstance(error, ServiceProblem) and error.problem.status in (400, 413, 422)
-    return WRONG_INPUT if rejected or isinstance(error, UsageError) else FAILED
+    return WRONG_INPUT if rejected or error.is_wrong_input else FAILED
 
 
 def error_record(error: ExpungeError) -> dict[str, Any]:

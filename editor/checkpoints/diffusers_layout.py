@@ -22,6 +22,7 @@ from editor.checkpoints.tensor_reader import TensorFile
 from editor.checkpoints.text_encoder import Activation, TensorLocation, TextEncoder, check_precision, check_shapes
 from editor.checkpoints.tokenizers import TOKENIZER_FILES
 from editor.checkpoints.unedited_encoders import UneditedEncoder, t5_encoder
+from editor.checkpoints.wrapped_modules import check_unwrapped
 from editor.errors import CheckpointError
 
 PIPELINE_FAMILIES: tuple[tuple[str, Family], ...] = (
@@ -175,6 +176,7 @@ def locate_tensors(root: Path, folder: Path) -> dict[str, TensorLocation]:
     stored = {
         name: file for path in find_weights(root, folder) for file in [TensorFile(path)] for name in file.layout.spans
     }
+    check_unwrapped(folder, stored)
     found = find_encoders(stored)
     if not found:
         raise CheckpointError(
@@ -194,7 +196,7 @@ def text_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         raise unusable_folder(folder, f"is {model_type}, not a CLIP text encoder", READABLE_LAYOUTS)
     if "quantization_config" in config:
         raise unusable_folder(folder, "is quantised and can't be edited", "Use it in fp16, bf16 or fp32.")
-    nested = config.get("text_config", config)
+    nested = nested_text_config(config)
     complete = CLIP_CONFIG_DEFAULTS | nested if isinstance(nested, dict) else {}
     wrong = [
         name
@@ -210,6 +212,15 @@ def text_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             folder, f"has the activation {complete['hidden_act']}, which CLIP text encoders do not use"
         )
     return complete
+
+
+def nested_text_config(config: dict[str, Any]) -> Any:
+    """Return the part about the text encoder. As in transformers' ``CLIPConfig``, ``text_config_dict`` takes precedence."""
+    older = config.get("text_config_dict")
+    if older is None:
+        return config.get("text_config", config)
+    newer = config.get("text_config") or {}
+    return newer | CLIP_CONFIG_DEFAULTS | older if isinstance(older, dict) and isinstance(newer, dict) else None
 
 
 def is_valid_setting(value: object, kind: type) -> bool:

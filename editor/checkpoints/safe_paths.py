@@ -85,6 +85,13 @@ def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
     for path in (plain, indexes[0], *variants, *indexes[1:]):
         if path.is_file():
             return indexed_shards(root, path) if path.suffix == ".json" else [check_inside(root, path)]
+    shards = [path.name for path in sorted(folder.glob(f"{stem}*.safetensors")) if SHARD_NAME.search(path.name)]
+    if shards:
+        raise CheckpointError(
+            f"{folder} contains {shards[0]}, one of {len(shards)} shards, but no {indexes[0].name}, which lists them.",
+            field="model",
+            remedy="Download the index as well.",
+        )
     pickles = [path.name for path in sorted(folder.glob("*")) if path.suffix in PICKLE_SUFFIXES]
     raise CheckpointError(
         f"{plain} does not exist{f'; the folder contains {pickles[0]}' if pickles else ''}.",

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import OPENCLIP, EncoderPrefix, Family, NamingScheme, find_encoders
+from editor.checkpoints.sibling_encoders import absent_encoders, check_distinct
 from editor.checkpoints.tensor_reader import TensorFile
 from editor.checkpoints.text_encoder import Activation, TensorLocation, TextEncoder, check_precision, check_shapes
 from editor.checkpoints.unedited_encoders import UneditedEncoder, t5_encoder
+from editor.checkpoints.wrapped_modules import check_unwrapped
 from editor.errors import CheckpointError
 
 HEAD_WIDTH = 64
@@ -16,6 +18,8 @@ LAYER_NORM_EPS = 1e-5
 VOCABULARY_SIZE = 49408
 """Size of CLIP's vocabulary. A single file has no tokenizer, so another vocabulary can't be used."""
 OPENAI_WIDTH = 768
+TOKEN_EMBEDDING_PART = "token_embedding"
+"""Part of a tensor's name in every layout of a CLIP text encoder."""
 T5_COMPONENTS: dict[Family, str] = {"flux": "text_encoder_2", "sd3": "text_encoder_3"}
 BACKBONES: dict[str, Family] = {"joint_blocks.0.": "sd3", "double_blocks.0.": "flux"}
 READABLE_LAYOUTS = (
@@ -27,12 +31,17 @@ READABLE_LAYOUTS = (
 def open_file(path: Path) -> Checkpoint:
     """Open a single file. If it is an encoder of ComfyUI, the T5 file in the same folder belongs to the model too."""
     file = TensorFile(path)
-    found = find_encoders(file.layout.spans)
+    spans = file.layout.spans
+    found = find_encoders(spans)
     if not found:
-        raise unknown_layout(path, file.layout.spans)
-    family = infer_family(found, file.layout.spans)
+        check_unwrapped(path, [name for name in spans if TOKEN_EMBEDDING_PART in name])
+        raise unknown_layout(path, spans)
+    sites = [site for site, _ in found]
+    check_distinct(path, sites)
+    family = infer_family(found, spans)
+    absent = absent_encoders(path, family, sites, spans)
     encoders = tuple(read_encoder(file, site, scheme) for site, scheme in found)
-    return Checkpoint(path, family, encoders, t5_encoders(family) or t5_file_beside(path, family))
+    return Checkpoint(path, family, encoders, absent + (t5_encoders(family) or t5_file_beside(path, family)))
 
 
 def unknown_layout(path: Path, spans: Mapping[str, object]) -> CheckpointError:
@@ -68,10 +77,12 @@ def read_encoder(
     file: TensorFile, site: EncoderPrefix, scheme: NamingScheme, component: str | None = None
 ) -> TextEncoder:
     """Read an encoder from a file. Its dimensions follow from the shapes of its tensors."""
+    check_unwrapped(file.path, file.layout.spans, within=site.prefix)
     names = scheme.map_names(site.prefix, scheme.count_layers(site.prefix, file.layout.spans), file.layout.spans)
     locations = {name: TensorLocation(file, stored) for name, stored in names.items()}
     shape = next(iter(locations.values())).shape
-    if len(shape) != 2 or shape[0] != VOCABULARY_SIZE or shape[1] % HEAD_WIDTH or len(locations) < 17:
+    check_vocabulary(file.path, shape)
+    if len(shape) != 2 or shape[1] % HEAD_WIDTH or len(locations) < 17:
         raise CheckpointError(
             f"{file.path} contains an unsupported text encoder: its token embedding has shape {list(shape)}.",
             field="model",
@@ -89,6 +100,20 @@ def read_encoder(
     check_shapes(encoder)
     check_precision(encoder)
     return encoder
+
+
+def check_vocabulary(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise CheckpointError if a token embedding has not one row for each token of CLIP's vocabulary."""
+    if len(shape) != 2 or shape[0] == VOCABULARY_SIZE:
+        return
+    more = shape[0] - VOCABULARY_SIZE
+    reason = f"{more} tokens were added" if more > 0 else "it has another vocabulary"
+    raise CheckpointError(
+        f"{path} has {shape[0]:,} token embeddings, and CLIP's vocabulary {VOCABULARY_SIZE:,}: {reason}, which a single file "
+        "does not name.",
+        field="model",
+        remedy="Use the diffusers folder of the model, with its tokenizer.",
+    )
 
 
 def infer_activation(scheme: NamingScheme, width: int) -> Activation:

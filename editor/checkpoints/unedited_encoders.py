@@ -1,4 +1,7 @@
-"""Text encoders that the edit does not change, through which a concept can still reach the image: T5 in SD3 and FLUX."""
+"""Text encoders that the edit does not change, through which a concept can still reach the image.
+
+These are T5 in SD3 and FLUX, and a CLIP text encoder of SDXL or SD3 that a single file does not contain.
+"""
 
 from dataclasses import dataclass
 
@@ -10,6 +13,14 @@ T5_SHARES: dict[Family, tuple[float, str]] = {
 }
 """T5's share of the conditioning sequence. diffusers' ``StableDiffusion3Pipeline`` concatenates 77 CLIP tokens and 256 T5
 tokens; ``FluxPipeline`` uses no CLIP tokens."""
+
+CLIP_SHARES: dict[tuple[Family, str], float] = {
+    ("sdxl", "text_encoder"): 768 / 2048,
+    ("sdxl", "text_encoder_2"): 1280 / 2048,
+    ("sd3", "text_encoder"): 77 / 333 * 768 / 2048,
+    ("sd3", "text_encoder_2"): 77 / 333 * 1280 / 2048,
+}
+"""The share of each of two CLIP text encoders, whose states (768 and 1280 wide) are concatenated for 77 tokens."""
 
 
 @dataclass(frozen=True)
@@ -31,4 +42,14 @@ def t5_encoder(component: str, family: Family) -> UneditedEncoder:
         share,
         f"The model also encodes each prompt with T5 ({component}), which supplies {tokens}. "
         "T5 is not edited, so a removed concept can come back through it.",
+    )
+
+
+def absent_clip_encoder(component: str, family: Family) -> UneditedEncoder:
+    """Return a CLIP text encoder of the family that a single file does not contain."""
+    return UneditedEncoder(
+        component,
+        CLIP_SHARES[family, component],
+        f"The model also encodes each prompt with a second CLIP text encoder ({component}), which the file does not contain. "
+        "It is not edited, so a removed concept can come back through it.",
     )

@@ -14,6 +14,7 @@ from api_schemas.cli import main as cli
 from api_schemas.cli.main import GROUP, main
 from api_schemas.errors import ClientError, UsageError
 from api_schemas.problems import Problem, ServiceProblem
+from editor.errors import ConceptError, PolicyError
 
 
 def say_hello() -> None:
@@ -100,6 +101,8 @@ def test_exit_code_distinguishes_invalid_requests_from_service_errors(status: in
     problem: dict[str, Any] = dict.fromkeys(names, "x") | {"status": status}
     assert cli.exit_code(ServiceProblem(Problem.model_validate(problem))) == code
     assert cli.exit_code(ClientError("x")) == 3
+    assert cli.exit_code(ConceptError("x")) == 2, "an over-long concept, for example"
+    assert cli.exit_code(PolicyError("x")) == 2
 
 
 def test_client_imports_neither_torch_nor_fastapi() -> None:

@@ -98,3 +98,22 @@ def test_configuration_that_does_not_match_the_weights_is_rejected(
 def test_configuration_defaults_match_transformers() -> None:
     config = CLIPTextConfig().to_dict()
     assert {name: config[name] for name in CLIP_CONFIG_DEFAULTS} == CLIP_CONFIG_DEFAULTS
+
+
+@pytest.mark.parametrize("with_defaults", [False, True])
+def test_geometry_is_read_from_text_config_dict(source: TextEncoder, tmp_path: Path, with_defaults: bool) -> None:
+    """Old configurations of CLIPModel; ``text_config`` may be absent or contain defaults only."""
+    root = write_copy(source, tmp_path, load_tensors(source))
+    config: dict[str, object] = {"model_type": "clip", "text_config_dict": dict(source.config)}
+    if with_defaults:
+        config["text_config"] = CLIP_CONFIG_DEFAULTS
+    (root / "text_encoder" / "config.json").write_text(json.dumps(config))
+    (encoder,) = open_checkpoint(root).encoders
+    assert (encoder.width, encoder.layers) == (source.width, source.layers)
+
+
+def test_shards_without_an_index_are_named(source: TextEncoder, tmp_path: Path) -> None:
+    weights = write_copy(source, tmp_path, load_tensors(source)) / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("model-00001-of-00002.safetensors"))
+    with pytest.raises(CheckpointError, match=r"00001-of-00002.*but no model\.safetensors\.index\.json"):
+        open_checkpoint(tmp_path)

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from editor.checkpoints import OUT_PROJ, Checkpoint, open_checkpoint
 from editor.checkpoints.load_transformers import load_module
 from editor.checkpoints.tokenizers import build_vocabulary, open_tokenizer, read_merges
+from editor.errors import CheckpointError
 from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 from tests.editor.checkpoints.layouts import (
     PROMPTS,
@@ -287,3 +288,94 @@ def open_and_check(path: Path) -> Checkpoint:
     checkpoint = open_checkpoint(path)
     assert all(encoder.vocabulary_size == VOCABULARY for encoder in checkpoint.encoders)
     return checkpoint
+
+
+def clip_l(prefix: str, tensors: Tensors) -> Tensors:
+    return add_prefix(prefix, without_projection(tensors))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cond_stage_model.transformer.", "text_encoders.clip_l.transformer."),
+        ("conditioner.embedders.0.transformer.", "cond_stage_model.transformer."),
+        ("conditioner.embedders.0.transformer.", "text_encoders.clip_g.transformer."),
+    ],
+)
+def test_text_encoders_of_two_models_in_one_file_are_refused(
+    build_encoder: Any, tmp_path: Path, first: str, second: str
+) -> None:
+    """Also if they are different components: no pipeline reads both."""
+    tensors, _ = build_encoder("clip_l", torch.float16)
+    path = write_safetensors(tmp_path / "model.safetensors", clip_l(first, tensors) | clip_l(second, tensors))
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(path)
+    assert f"{first!r}" in caught.value.message
+    assert f"{second!r}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("prefix", "more", "family", "missing"),
+    [
+        ("conditioner.embedders.0.transformer.", {}, "sdxl", "text_encoder_2"),
+        ("text_encoders.clip_l.transformer.", {"joint_blocks.0.x": torch.zeros(2)}, "sd3", "text_encoder_2"),
+    ],
+)
+def test_clip_text_encoder_that_a_file_lacks_is_listed_as_unedited(
+    build_encoder: Any, tmp_path: Path, prefix: str, more: Tensors, family: str, missing: str
+) -> None:
+    tensors, _ = build_encoder("clip_l", torch.float16)
+    checkpoint = open_checkpoint(write_safetensors(tmp_path / "model.safetensors", clip_l(prefix, tensors) | more))
+    assert checkpoint.family == family
+    assert [encoder.component for encoder in checkpoint.encoders] == ["text_encoder"]
+    absent = checkpoint.unedited_encoders[0]
+    assert (absent.component, 0 < absent.share < 1) == (missing, True)
+    assert "does not contain" in absent.limitation
+
+
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [
+        ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.transformer.other_layout.weight"),
+        ("text_encoders.clip_l.transformer.", "text_encoders.clip_g.other_layout.weight"),
+    ],
+)
+def test_text_encoder_that_is_not_recognized_is_refused(
+    build_encoder: Any, tmp_path: Path, prefix: str, other: str
+) -> None:
+    tensors, _ = build_encoder("clip_l", torch.float16)
+    mark = {"joint_blocks.0.x": torch.zeros(2)} if "clip_g" in other else {}
+    path = write_safetensors(tmp_path / "model.safetensors", clip_l(prefix, tensors) | mark | {other: torch.zeros(2)})
+    with pytest.raises(CheckpointError, match="text_encoder_2 in an unsupported layout") as caught:
+        open_checkpoint(path)
+    assert other in caught.value.message
+
+
+def test_added_tokens_of_a_single_file_are_named(tmp_path: Path) -> None:
+    """Textual inversion saved into the checkpoint: the file does not say what its added tokens are."""
+    tokens = {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": torch.zeros(49410, 4)}
+    with pytest.raises(CheckpointError, match=r"49,410 token embeddings.* 2 tokens were added") as caught:
+        open_checkpoint(write_safetensors(tmp_path / "model.safetensors", tokens))
+    assert "tokenizer" in caught.value.remedy
+
+
+@pytest.mark.parametrize("layout", ["folder", "file"])
+@pytest.mark.parametrize(
+    ("wrap", "cause"),
+    [
+        (lambda name: f"_orig_mod.{name}", "torch.compile"),
+        (lambda name: f"module.{name}", "DataParallel"),
+        (lambda name: f"base_model.model.{name}", "PEFT"),
+        (lambda name: name.replace("out_proj.", "out_proj.base_layer."), "PEFT"),
+    ],
+)
+def test_weights_of_a_wrapped_module_are_refused_with_their_cause(
+    build_encoder: Any, tmp_path: Path, wrap: Callable[[str], str], cause: str, layout: str
+) -> None:
+    tensors, _ = build_encoder("clip_l", torch.float16)
+    stored = {wrap(name): tensor for name, tensor in without_projection(tensors).items()}
+    path = write_safetensors(tmp_path / "text_encoder" / "model.safetensors", stored)
+    (path.parent / "config.json").write_text(json.dumps(encoder_config("clip_l")))
+    with pytest.raises(CheckpointError, match=cause) as caught:
+        open_checkpoint(tmp_path if layout == "folder" else path)
+    assert "`model." in caught.value.remedy
