@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from api_schemas.kinds import ConceptKind
+
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 REMOVAL = "urn:expunge:predicate:concept-removal:v1"
@@ -78,7 +80,7 @@ class Envelope(SignedModel):
 class SignedRemoval(SignedModel):
     """A removed concept. If names are withheld, the digest is salted, so that the name cannot be guessed."""
 
-    kind: Literal["object", "style"]
+    kind: ConceptKind
     digest: Digest
     concept: str | None = Field(description="Null if names are withheld.")
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from pydantic import Field
 
 from api_schemas.base import Resource
+from api_schemas.kinds import ConceptKind, PromptSlot, prompt_slot
 
 Words: TypeAlias = tuple[str, ...]
 Severity = Literal["error", "warning"]
@@ -60,8 +61,8 @@ class NamedRemoval(Protocol):
     """The fields of `api_schemas.edits.Removal` that determine conflicts."""
 
     @property
-    def kind(self) -> Literal["object", "style"]:
-        """Return "object" or "style"."""
+    def kind(self) -> ConceptKind:
+        """Return the kind of the concept."""
 
     @property
     def replacement(self) -> str | None:
@@ -102,9 +103,9 @@ class NameReference:
     text: str
 
     @property
-    def key(self) -> tuple[str, Words]:
-        """The key by which names collide. An object and a style may have the same name."""
-        return self.owner.removal.kind, normalize_words(self.text)
+    def key(self) -> tuple[PromptSlot, Words]:
+        """The key by which names collide: a style may have the name of something depicted, but a person not an object's."""
+        return prompt_slot(self.owner.removal.kind), normalize_words(self.text)
 
     @property
     def party(self) -> Party:
@@ -112,7 +113,7 @@ class NameReference:
         return Party(label=self.owner.label, field=self.field, name=self.text)
 
 
-NameIndex: TypeAlias = dict[tuple[str, Words], list[NameReference]]
+NameIndex: TypeAlias = dict[tuple[PromptSlot, Words], list[NameReference]]
 
 
 def normalize_words(text: str) -> Words:
@@ -259,7 +260,8 @@ def find_removed_pins(index: NameIndex, position: int, pin: str, label: str = ""
     """Find removed names in a pinned prompt. ``label`` is empty for a prompt of the request itself."""
     party = Party(label=label, field=f"options.pins[{position}]", name=pin)
     longest = max((len(words) for _, words in index), default=0)
-    names = ((kind, part) for part in subsequences(normalize_words(pin), longest) for kind in ("object", "style"))
+    slots: tuple[PromptSlot, ...] = ("object", "style")
+    names = ((slot, part) for part in subsequences(normalize_words(pin), longest) for slot in slots)
     for removed in (index[name][0] for name in names if name in index):
         yield Conflict(
             kind="pin_removed",

@@ -23,6 +23,7 @@ from api_schemas.base import Phrase, Prompt, Request, field_error
 from api_schemas.conflicts import Conflict, LabelledRemoval, find_name_conflicts, find_removed_pins, name_index
 from api_schemas.detectors import Detectors
 from api_schemas.gates import Gate, PolicyName, PublishPolicy
+from api_schemas.kinds import KIND_DESCRIPTION, ConceptKind
 
 
 def _check_preservation(value: Any) -> Any:
@@ -49,6 +50,7 @@ Spellings = Annotated[
 ]
 
 
+LikenessName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Layer = Annotated[int, Field(ge=0, lt=64)]
 Sites = Annotated[
     Annotated[Literal["auto"], Tag("[auto]")]
@@ -65,9 +67,7 @@ class Removal(Request):
     concept: Phrase = Field(
         description="The concept as a prompt would name it, without an article.", examples=["fox", "ink"]
     )
-    kind: Literal["object", "style"] = Field(
-        default="object", description="`object`: a depicted thing. `style`: the style in which anything is depicted."
-    )
+    kind: ConceptKind = Field(default="object", description=KIND_DESCRIPTION)
     replacement: Phrase | None = Field(
         default=None,
         description="The concept that prompts for the removed concept map to.",
@@ -211,6 +211,11 @@ class Validation(Request):
     )
     attacks: Attacks = Attacks()
     detectors: Detectors = Detectors()
+    likeness: LikenessName | None = Field(
+        default=None,
+        description="An installed likeness judge that recognises removed persons by their faces. Without one, the judge "
+        "recognises them by name.",
+    )
     features: bool = Field(
         default=False,
         description="Score features inside the model with a sparse autoencoder and a classifier that were trained on the "

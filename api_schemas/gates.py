@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from api_schemas.base import Request
+from api_schemas.kinds import ConceptKind
 
 Measure = Literal[
     "target_accuracy",
@@ -34,6 +35,10 @@ class Gate(Request):
     comparator: Comparator = Field(default="<=", description="The side of the threshold on which the measure must be.")
     threshold: float = Field(ge=-1, le=1, examples=[0.05])
     minimum_n: int = Field(default=1, ge=1, le=10_000, description="With fewer prompts the gate is inconclusive.")
+    kind: ConceptKind | None = Field(
+        default=None,
+        description="Kind of concept whose removal this gate decides, in place of the gates of the measure without a kind.",
+    )
 
 
 class Policy(Request):
@@ -46,6 +51,6 @@ class Policy(Request):
     )
 
     def digest(self) -> str:
-        """Return the SHA-256 over the canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Return the SHA-256 over the canonical JSON without nulls."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -6,8 +6,10 @@ from pydantic import ConfigDict, Field
 
 from api_schemas.base import ReportModel
 from api_schemas.gates import Comparator, Measure, PublishPolicy
+from api_schemas.kinds import ConceptKind
 
 Verdict = Literal["passed", "failed", "inconclusive"]
+ChoiceRule = Literal["all", "neighbours", "prompts", "detector", "likeness"]
 PreprocessingSource = Literal["preprocessor_config.json", "processor_config.json", "model type"]
 
 
@@ -20,13 +22,26 @@ class Estimate(ReportModel):
     n: int = Field(description="Number of prompts that the estimate is based on.")
 
 
+class ChoiceRecord(ReportModel):
+    """What the judge chose from."""
+
+    rule: ChoiceRule = Field(
+        description="`all`: all names of the kind. `neighbours`: the concept, its neighbours, its replacement and one name of "
+        "each other group. `prompts`: the names in the prompts, and what was removed. `detector`: whether a detector finds the "
+        "content. `likeness`: whether a face is that of the person in the base model's images."
+    )
+    count: int = Field(description="Number of names.")
+    names: list[str] = Field([], description="The names, unless they are all of the kind.")
+
+
 class GroupScore(ReportModel):
     """Scores of a prompt group before and after the edit, with the same seeds."""
 
     group: Literal["target", "generality", "neighbours", "retain"]
     removal: int | None = Field(description="Index of the removal; None if the group belongs to all.")
-    asks: Literal["object", "style", "both"] = Field(description="What the judge had to recognise.")
-    judge: str = Field("", description="Id of the judge and the first 12 digits of its digest.")
+    asks: ConceptKind | Literal["both"] = Field(description="What the judge had to recognise.")
+    judge: str = Field("", description="Id of the judge, or detector, and the first 12 digits of its digest.")
+    choices: ChoiceRecord | None = Field(None, description="What it chose from.")
     prompts: list[str] = Field(description="In the order in which images were generated.")
     accuracy_before: Estimate
     accuracy_after: Estimate

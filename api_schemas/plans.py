@@ -7,6 +7,7 @@ from pydantic import Field
 from api_schemas.base import Resource
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
+from api_schemas.kinds import ConceptKind
 from api_schemas.report import ForeseenChange, ForeseenRemoval, NameRecord
 
 
@@ -22,7 +23,7 @@ class PlannedRemoval(Resource):
     """Coverage of one removal."""
 
     concept: str
-    kind: Literal["object", "style"]
+    kind: ConceptKind
     destination: str = Field(description="The replacement or parent class; empty for the null concept.")
     destination_source: str
     names: list[NameRecord] = Field(description="Every name that would be erased, with its source.")

@@ -19,6 +19,7 @@ from api_schemas.judging import Preservation as Preservation
 from api_schemas.judging import SamplerRecord as SamplerRecord
 from api_schemas.judging import Validation as Validation
 from api_schemas.judging import Verdict as Verdict
+from api_schemas.kinds import ConceptKind
 
 SiteKind = Literal["self_attention", "mlp"]
 
@@ -45,7 +46,7 @@ class RemovalRecord(ReportModel):
     """A removed concept, as the edit resolved it."""
 
     concept: str
-    kind: Literal["object", "style"]
+    kind: ConceptKind
     destination: str = Field(description="Concept that the prompts now map to; empty for the null concept.")
     destination_source: Literal["replacement", "generic", "null"]
     aliases: list[str]
@@ -98,7 +99,7 @@ class ForeseenRemoval(ReportModel):
     """Predicted residual of a concept, computed before any image is generated."""
 
     concept: str
-    kind: Literal["object", "style"]
+    kind: ConceptKind
     weight: float = Field(1.0, description="Weight of its prompts: above 1 if it would otherwise be under-fitted.")
     leak: float = Field(
         description="Share of a single key's change that preservation holds back, 1/(1+q); 1: infeasible."

@@ -13,7 +13,7 @@ from api_schemas.problems import invalid_fields
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SYNTAX = 'Write CONCEPT[=REPLACEMENT], as in "fox=dog face"; "style:ink=noto" removes a style.'
+SYNTAX = 'Write CONCEPT[=REPLACEMENT], as in "fox=dog face"; "style:ink=noto" removes a style, "person:NAME" a person.'
 STYLE_PHRASE = re.compile(r"(?:in )?(?:the )?style of (?P<after>.+)|(?P<before>.+) style", re.IGNORECASE)
 """How people name a style without its prefix."""
 PLURALS = {"alias": "aliases", "title": "titles", "translation": "translations", "spelling": "spellings"}
@@ -67,7 +67,7 @@ def refuse_unknown_kind(text: str, prefix: str, rest: str) -> None:
         raise UsageError(
             f'--remove "{text}": "{prefix}" is not a kind of concept.',
             field="removals",
-            remedy=f'The kinds are {" and ".join(KINDS)}: write "style:{after}" or "object:{after}". '
+            remedy=f'The kinds are {", ".join(KINDS)}: write "style:{after}" or "object:{after}". '
             f'For an object whose name has a colon, write "object:{text}".',
         )
 

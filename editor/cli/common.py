@@ -10,12 +10,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import Removal
+from api_schemas.kinds import PromptSlot, prompt_slot
 from api_schemas.suggestions import closest_name
 
 if TYPE_CHECKING:
     from editor.prompts import Profile
 
-ARTICLES = {"object": "a known object", "style": "a known style"}
+SLOT_NAMES: dict[PromptSlot, str] = {"object": "a known object", "style": "a known style"}
 
 
 def print_conflicts(conflicts: Sequence[Conflict], console: Console) -> None:
@@ -43,13 +44,15 @@ def print_concept_hints(removals: Sequence[Removal], profile: "Profile", console
 
 def concept_hint(removal: Removal, profile: "Profile") -> str | None:
     """Return a hint on a concept that the profile does not list; None if it does or has nothing similar."""
-    names = {"object": profile.object_names, "style": profile.styles}
     concept, kind = removal.concept, removal.kind
-    if concept.casefold() in map(str.casefold, names[kind]):
+    if kind not in ("object", "style"):
         return None
-    other = "style" if kind == "object" else "object"
+    names, slot = {"object": profile.object_names, "style": profile.styles}, prompt_slot(kind)
+    if concept.casefold() in map(str.casefold, names[slot]):
+        return None
+    other = "style" if slot == "object" else "object"
     if match := closest_name(concept, names[other]):
-        return f'"{concept}" is not {ARTICLES[kind]} of this model. Did you mean "{other}:{match}"?'
-    if match := closest_name(concept, names[kind]):
-        return f'"{concept}" is not {ARTICLES[kind]} of this model. Did you mean "{match}"?'
+        return f'"{concept}" is not {SLOT_NAMES[slot]} of this model. Did you mean "{other}:{match}"?'
+    if match := closest_name(concept, names[slot]):
+        return f'"{concept}" is not {SLOT_NAMES[slot]} of this model. Did you mean "{match}"?'
     return None

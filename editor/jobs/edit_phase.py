@@ -17,7 +17,7 @@ from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
 from editor.methods.name_coverage import covered_names
-from editor.prompts import ResolvedRemoval
+from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
 
 if TYPE_CHECKING:
@@ -109,8 +109,6 @@ def removal_record(
 ) -> RemovalRecord:
     """Describe a removal for the report."""
     prompts = model.prompts
-    objects, styles = prompts.retained_names(removed)
-    retained = objects if removal.concept.kind == "object" else styles
     paper = request.options.preset == "paper"
     pairs = prompts.diff_quickfix_pairs(removal) if paper else prompts.edit_pairs(removal)
     covered = covered_by_all_encoders(request, model, removal, edits)
@@ -124,7 +122,7 @@ def removal_record(
         names=[name_record(name) for name in names if name in covered],
         uncovered_names=[name_record(name) for name in names if name not in covered],
         edit_prompts=[pair.concept.text for pair in pairs],
-        neighbours=nearest_names(judge, removal, retained),
+        neighbours=neighbour_names(judge, prompts, removal, removed),
     )
 
 
@@ -144,10 +142,12 @@ def name_record(name: ConceptName) -> NameRecord:
     return NameRecord(text=name.text, source=name.source)
 
 
-def nearest_names(judge: "Judge | None", removal: ResolvedRemoval, retained: Sequence[str]) -> list[str]:
+def neighbour_names(
+    judge: "Judge | None", prompts: PromptBuilder, removal: ResolvedRemoval, removed: Sequence[ResolvedRemoval]
+) -> list[str]:
     """Return the retained names nearest to a concept; none without a judge."""
     if judge is None:
         return []
-    from editor.judging.prompt_groups import neighbour_names
+    from editor.judging.neighbours import find_neighbours
 
-    return neighbour_names(judge, removal, retained)
+    return find_neighbours(judge, prompts, removal, removed).names

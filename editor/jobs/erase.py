@@ -126,7 +126,8 @@ class EraseJob(Job):
         """The judge of the images."""
         from editor.judging.judge import open_judge
 
-        return open_judge(judge_folder(), self.context.model_dir, self.model.prompts.profile)
+        device = self.context.device.resolve().torch_device
+        return open_judge(judge_folder(), self.context.model_dir, self.model.prompts.profile, device)
 
     def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
         from editor.generation.config import Sampler, native_precision

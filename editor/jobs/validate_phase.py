@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import cycle, islice
 
 from api_schemas.edits import EditRequest
 from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord
 from editor.generation.batch_size import batch_size_of
+from editor.generation.config import Image, ImageSpec
 from editor.io.progress import ProgressCallback
 from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
 from editor.jobs.model import Model
@@ -15,10 +17,15 @@ from editor.judging.attacks import load_attacks, run_attacks
 from editor.judging.encoder_drift import measure_drift
 from editor.judging.evaluation import ImagePairGenerator, plan_evaluations, run_evaluations
 from editor.judging.judge import Judge
+from editor.judging.likeness import REFERENCE_IMAGES
 from editor.judging.prompt_groups import request_groups
+from editor.judging.recognisers import Recogniser, removal_recogniser
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
 from editor.prompts import ResolvedRemoval
+
+REFERENCE_SEED = 1_000_000
+"""Added to the seeds of reference images, so that none of them is evaluated."""
 
 
 def run_validate(
@@ -43,7 +50,8 @@ def run_validate(
     groups = request_groups(
         model.prompts, judge, removals, options.retain_prompts, removed, max_removal_prompts=options.prompts
     )
-    evaluations = plan_evaluations(groups, policy.gates, request.seed)
+    recognisers = find_recognisers(request, model, removals, images)
+    evaluations = plan_evaluations(groups, policy.gates, request.seed, recognisers)
     seeds = [request.seed + i for i in range(options.seeds)]
     generated = run_evaluations(
         evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, progress("drawing")
@@ -73,3 +81,21 @@ def sampler_record(images: ImagePairGenerator, seeds: Sequence[int]) -> SamplerR
         out_of_memory=size.exceeded,
         **asdict(images.sampler),
     )
+
+
+def find_recognisers(
+    request: EditRequest, model: Model, removals: Sequence[ResolvedRemoval], images: ImagePairGenerator
+) -> dict[int, Recogniser]:
+    """Return what recognises each removed concept that the zero-shot judge does not, by index of the removal."""
+
+    def references(removal: ResolvedRemoval) -> Sequence[Image]:
+        contexts = model.prompts.contexts(removal.concept.kind, removal.concept.subject)
+        prompts = [phrase.text() for phrase in contexts if not phrase.style and model.prompts.fits(phrase.text())]
+        specs = [
+            ImageSpec(prompt, REFERENCE_SEED + request.seed + i)
+            for i, prompt in enumerate(islice(cycle(prompts), REFERENCE_IMAGES))
+        ]
+        return list(images.cached_images(images.before, specs, lambda fraction: None).values())
+
+    found = {i: removal_recogniser(removal, request.validation, references) for i, removal in enumerate(removals)}
+    return {index: recogniser for index, recogniser in found.items() if recogniser}

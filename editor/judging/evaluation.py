@@ -1,8 +1,10 @@
 """Sequential evaluation: generate and score batches of prompts before and after the edit until every gate is decided."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import eq
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
+from editor.judging.recognisers import Recogniser
+from editor.prompts.concepts import ConceptKind
 
 Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16
@@ -77,14 +81,20 @@ def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[Ima
 
 
 def score_group(
-    judge: Judge, group: PromptGroup, images: Images, seeds: Sequence[int], names: Sequence[str]
+    judge: Judge,
+    group: PromptGroup,
+    images: Images,
+    seeds: Sequence[int],
+    names: Sequence[str],
+    recogniser: Recogniser | None = None,
 ) -> PromptScores:
-    """Score a group's images; ``names`` are the classes that the judge chooses from."""
+    """Score a group's images; ``names`` are the classes that the judge chooses from unless a recogniser decides."""
     specs = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
     expected = [name for name in group.expected_names for _ in seeds]
     embedded = judge.embed_images([images[spec] for spec in specs])
     recognised, similarities = judge.classify(group.kind, embedded, names)
-    hits = torch.tensor([float(a == b) for a, b in zip(recognised, expected, strict=True)])
+    shown = recogniser.recognise([images[spec] for spec in specs]) if recogniser else map(eq, recognised, expected)
+    hits = torch.tensor([float(hit) for hit in shown])
     own = similarities[range(len(specs)), [names.index(name) for name in expected]]
     clip_scores = judge.clip_scores(embedded, [spec.prompt for spec in specs])
     shape = (len(group.phrases), len(seeds))
@@ -97,6 +107,8 @@ class GroupEvaluation:
 
     group: PromptGroup
     gates: Sequence[Gate]
+    recogniser: Recogniser | None = None
+    """What recognises the group's concept; None for the zero-shot judge."""
     before: PromptScores = field(default_factory=PromptScores)
     after: PromptScores = field(default_factory=PromptScores)
     ssim: list[float] = field(default_factory=list)
@@ -123,9 +135,10 @@ class GroupEvaluation:
 
     def score_batch(self, judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]) -> None:
         """Score the images of a batch of prompts."""
-        names = judge.class_names(self.group.kind, self.group.expected_names)
-        self.before.extend(score_group(judge, batch, generated.before, seeds, names))
-        self.after.extend(score_group(judge, batch, generated.after, seeds, names))
+        choices, group = self.group.choices, self.group
+        names = choices.names if choices else judge.class_names(group.kind, group.expected_names)
+        self.before.extend(score_group(judge, batch, generated.before, seeds, names, self.recogniser))
+        self.after.extend(score_group(judge, batch, generated.after, seeds, names, self.recogniser))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
             self.ssim += ssim_by_prompt(batch, generated, seeds)
 
@@ -163,15 +176,38 @@ def gates_for(group: PromptGroup, gates: Sequence[Gate]) -> list[Gate]:
         "neighbours": ("neighbour_drop",),
         "retain": ("retain_object_drop", "retain_similarity") if group.kind == "object" else ("retain_style_drop",),
     }
-    return [gate for gate in gates if gate.measure in measures[group.name]]
+    return [
+        gate for gate in gates_of_kind(gates, group.removal_kind or group.kind) if gate.measure in measures[group.name]
+    ]
 
 
-def plan_evaluations(groups: Sequence[PromptGroup], gates: Sequence[Gate], seed: int) -> list[GroupEvaluation]:
+def gates_of_kind(gates: Sequence[Gate], kind: ConceptKind) -> list[Gate]:
+    """Return the gates that apply to a kind of concept: its own, and those of all kinds for other measures."""
+    own = {gate.measure for gate in gates if gate.kind == kind}
+    return [gate for gate in gates if gate.kind == kind or (gate.kind is None and gate.measure not in own)]
+
+
+def plan_evaluations(
+    groups: Sequence[PromptGroup],
+    gates: Sequence[Gate],
+    seed: int,
+    recognisers: Mapping[int, Recogniser] = MappingProxyType({}),
+) -> list[GroupEvaluation]:
     """Return an evaluation for each group, with its prompts in random order, as the sequential bounds assume.
 
     Groups with the same prompts get the same order.
+
+    Args:
+        recognisers: by index of the removal, what recognises its concept in place of the zero-shot judge.
     """
-    return [GroupEvaluation(shuffle_group(group, seed), gates_for(group, gates)) for group in groups]
+    return [
+        GroupEvaluation(
+            shuffle_group(group, seed),
+            gates_for(group, gates),
+            recognisers.get(group.removal) if group.concept and group.removal is not None else None,
+        )
+        for group in groups
+    ]
 
 
 def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:

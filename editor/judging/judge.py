@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.judging import ImagePreprocessing
@@ -66,23 +67,28 @@ class Judge(ABC):
         return f"{self.name}@{self.digest[:12]}"
 
     def embed_class(self, kind: ConceptKind, name: str) -> Tensor:
-        """Return unit embeddings ``(contexts, d)`` of a class, in the contexts that every class of its kind is described in."""
+        """Return unit embeddings ``(contexts, d)`` of a class, in the contexts that every class of its kind is described in.
+
+        If the profile asks for averages, there is one: the mean of the unit embeddings of the descriptions (CLIP, Radford et
+        al. 2021, section 3.1.4).
+        """
         if (kind, name) not in self._class_embeddings:
-            self._class_embeddings[kind, name] = self.embed_texts(class_prompts(self.profile, kind, name))
+            contexts = self.embed_texts(class_prompts(self.profile, kind, name))
+            averages = self.profile.judging.descriptions == "average"
+            self._class_embeddings[kind, name] = F.normalize(contexts.mean(0, keepdim=True)) if averages else contexts
         return self._class_embeddings[kind, name]
 
     def class_similarity(self, kind: ConceptKind, embeddings: Tensor, name: str) -> Tensor:
         """Return the cosine similarity ``(n,)`` of image embeddings ``(n, d)`` to the class in its best matching context.
 
-        Averaging the contexts, as is usual for photographs, fails here: a picture of a fox in ink on blue is nearer to
-        other things in ink on blue than to the average fox.
+        Averaging the contexts, as is usual for photographs, fails for emoji: a picture of a fox in ink on blue is nearer to
+        other things in ink on blue than to the average fox. The profile says which is done.
         """
         return (embeddings @ self.embed_class(kind, name).T.to(embeddings)).amax(1)
 
     def class_names(self, kind: ConceptKind, extra: Sequence[str] = ()) -> list[str]:
         """Return the classes of a kind, with ``extra`` ones appended."""
-        base = self.profile.object_names if kind == "object" else self.profile.styles
-        return list(dict.fromkeys([*base, *extra]))
+        return list(dict.fromkeys([*self.profile.names_of(kind), *extra]))
 
     def classify(self, kind: ConceptKind, embeddings: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Return the most similar class of each image embedding ``(n, d)``, and the similarities ``(n, names)``."""
@@ -114,10 +120,9 @@ def open_judge(
         JudgeError: the folder has no judge, no judge class is declared for its model type, or it shares a weights file or a
             weight matrix with a text encoder of the model to be edited.
     """
-    weights = judge_weights(folder)
-    opened = judge_class(judge_model_type(folder))
+    weights, model_type = judge_weights(folder), judge_model_type(folder)
     check_independence(weights, model_dir)
-    return opened(folder, profile).to(device, dtype)
+    return judge_class(model_type)(folder, profile).to(device, dtype)
 
 
 def judge_weights(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint, weight_files
 from editor.checkpoints.tensor_reader import DTYPES, TensorFile
-from editor.errors import JudgeError
+from editor.errors import CheckpointError, JudgeError
 from editor.io.digests import file_digest
 
 MIN_MATRIX_DIMS = 2
@@ -99,10 +99,18 @@ def is_close(first: Tensor, second: Tensor) -> bool:
 
 def judge_matrices(files: Sequence[Path]) -> Iterator[Matrix]:
     """Yield the weight matrices of safetensors files."""
-    for file in map(TensorFile, files):
+    for file in map(open_judge_file, files):
         for name, span in file.layout.spans.items():
             if len(span.shape) >= MIN_MATRIX_DIMS and span.dtype in DTYPES:
                 yield Matrix(file, name, span.shape)
+
+
+def open_judge_file(path: Path) -> TensorFile:
+    """Open a weights file of the judge. Raises JudgeError: it is not a safetensors file."""
+    try:
+        return TensorFile(path)
+    except CheckpointError as error:
+        raise JudgeError(error.message, field="EXPUNGE_JUDGE", remedy="Download the judge again.") from error
 
 
 def encoder_matrices(model_dir: Path) -> Iterator[Matrix]:

@@ -1,9 +1,10 @@
-"""Plug-ins: judges, attacks and detectors, declared as entry points by this distribution or by any other that is installed."""
+"""Plug-ins: judges, attacks, detectors and likeness judges, declared as entry points by installed distributions."""
 
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 JUDGES, ATTACKS, DETECTORS = "expunge.judges", "expunge.attacks", "expunge.detectors"
+LIKENESS = "expunge.likeness"
 """Groups of entry points."""
 OWN_DISTRIBUTION = "expunge"
 

@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
+from api_schemas.kinds import prompt_slot
+from editor.judging.choices import Choices, removal_choices, retain_choices
 from editor.judging.judge import Judge
+from editor.judging.neighbours import Neighbours, Unrecognised, find_neighbours
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
-from editor.prompts.templates import evenly_spaced
+from editor.prompts.prompt_builder import in_wording
+from editor.prompts.templates import evenly_spaced, held_out_wordings
 
 GroupName = Literal["target", "generality", "neighbours", "retain"]
 MAX_GROUP_PROMPTS = 192
 """Default limit of a group of a removal. With fewer than 73 prompts, 0 hits do not show a rate below 5 %."""
-MAX_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class PromptGroup:
     phrases: tuple[Phrase, ...]
     concept: str | None = None
     """Name expected in every image, whichever alias its prompt uses; None if each prompt expects its own object or style."""
+    choices: Choices | None = None
+    """The classes that the judge chooses from; None for all names of the kind."""
+    removal_kind: ConceptKind | None = None
+    """Kind of the removal, whose gates the group decides; None if it is the group's."""
 
     @property
     def prompts(self) -> list[str]:
@@ -35,27 +42,21 @@ class PromptGroup:
     @property
     def expected_names(self) -> list[str]:
         """The class that a faithful image of each prompt is recognised as."""
-        return [self.concept or getattr(phrase, self.kind) for phrase in self.phrases]
+        return [self.concept or getattr(phrase, prompt_slot(self.kind)) for phrase in self.phrases]
 
 
-def neighbour_names(judge: Judge, removal: ResolvedRemoval, retained: Sequence[str]) -> list[str]:
-    """Return the names to protect: those that the request preserves, then those most similar to the concept by the judge."""
-    kind = removal.concept.kind
-    own = judge.embed_class(kind, removal.concept.subject)
-    similarity = {name: float((judge.embed_class(kind, name) * own).sum(1).mean()) for name in retained}
-    given = [name for name in removal.preserve if name in similarity]
-    nearest = sorted((name for name in retained if name not in given), key=lambda name: -similarity[name])
-    return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]
-
-
-def edited_phrases(builder: PromptBuilder, removal: ResolvedRemoval, name: str) -> list[Phrase]:
+def edited_phrases(builder: PromptBuilder, kind: ConceptKind, name: str) -> list[Phrase]:
     """Return the phrases about ``name`` that the edit itself is computed from."""
-    return [phrase for phrase in builder.contexts(removal.concept.kind, name) if builder.fits(phrase.text())]
+    return [phrase for phrase in builder.contexts(kind, name) if builder.fits(phrase.text())]
 
 
-def natural_phrases(phrases: Iterable[Phrase]) -> list[Phrase]:
-    """Keep phrases with a style and without a prefix, because a prefix that confuses the model would mask the edit's effect."""
-    return [phrase for phrase in phrases if phrase.style and not phrase.prefix]
+def natural_phrases(phrases: Iterable[Phrase], kind: ConceptKind) -> list[Phrase]:
+    """Keep phrases without a prefix, because a prefix that confuses the model would mask the edit's effect.
+
+    Phrases about objects and styles must name a style.
+    """
+    needs_style = kind in ("object", "style")
+    return [phrase for phrase in phrases if not phrase.prefix and (phrase.style or not needs_style)]
 
 
 def with_suffixes(builder: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phrase]:
@@ -65,11 +66,10 @@ def with_suffixes(builder: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phr
     return [phrase for phrase in dict.fromkeys(variants) if builder.fits(phrase.text())]
 
 
-def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase]) -> list[Phrase]:
+def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase], kind: ConceptKind) -> list[Phrase]:
     """Return the same subjects in every held-out wording, with and without suffixes."""
-    bare = [replace(phrase, prefix="", suffix="") for phrase in phrases if phrase.style]
-    wordings = builder.profile.held_out_wordings
-    return with_suffixes(builder, [replace(phrase, wording=wording) for phrase in bare for wording in wordings])
+    styled, wordings = [phrase for phrase in phrases if phrase.style], held_out_wordings(builder.profile, kind)
+    return with_suffixes(builder, [in_wording(phrase, wording) for phrase in styled for wording in wordings])
 
 
 def sample_evenly(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
@@ -92,44 +92,67 @@ def removal_groups(
     index: int,
     active_removals: Sequence[ResolvedRemoval],
     max_prompts: int = MAX_GROUP_PROMPTS,
+    unrecognised: Unrecognised = frozenset(),
 ) -> list[PromptGroup]:
     """Return the target, generality and neighbours groups of one removal."""
-    kind: ConceptKind = removal.concept.kind
-    objects, styles = builder.retained_names(active_removals)
-    neighbours = neighbour_names(judge, removal, objects if kind == "object" else styles)
-    target = [phrase for name in removal.names for phrase in edited_phrases(builder, removal, name)]
+    kind, neighbours = removal.concept.kind, find_neighbours(judge, builder, removal, active_removals, unrecognised)
+    target = [phrase for name in removal.names for phrase in edited_phrases(builder, kind, name)]
     # Generated spellings are not tested, because the base model may not understand them.
     spellings = () if removal.spellings == "auto" else removal.spellings
-    spelt = [phrase for name in spellings for phrase in edited_phrases(builder, removal, name)]
-    share = -(-max_prompts // max(len(neighbours), 1))
-    near = [
-        phrase
-        for name in neighbours
-        for phrase in evenly_spaced(
-            with_suffixes(builder, natural_phrases(edited_phrases(builder, removal, name))), share
-        )
-    ]
-    subject = removal.concept.subject
-    named = top_up(target, with_suffixes(builder, natural_phrases(target)), max_prompts)
-    reworded = sample_evenly(held_out_phrases(builder, target + spelt), max_prompts)
+    spelt = [phrase for name in spellings for phrase in edited_phrases(builder, kind, name)]
+    subject, same_kind = removal.concept.subject, neighbours.names if neighbours.kind == kind else []
+    named = top_up(target, with_suffixes(builder, natural_phrases(target, kind)), max_prompts)
+    reworded = sample_evenly(held_out_phrases(builder, target + spelt, kind), max_prompts)
+    own = removal_choices(judge, kind, removal, same_kind, [subject])
+    near = removal_choices(judge, neighbours.kind, removal, neighbours.names, neighbours.names)
     return [
-        PromptGroup("target", index, kind, named, subject),
-        PromptGroup("generality", index, kind, reworded, subject),
-        PromptGroup("neighbours", index, kind, sample_evenly(near, max_prompts)),
+        PromptGroup("target", index, kind, named, subject, own),
+        PromptGroup("generality", index, kind, reworded, subject, own),
+        PromptGroup(
+            "neighbours",
+            index,
+            neighbours.kind,
+            neighbour_phrases(builder, neighbours, max_prompts),
+            choices=near,
+            removal_kind=kind,
+        ),
     ]
+
+
+def neighbour_phrases(builder: PromptBuilder, neighbours: Neighbours, limit: int) -> tuple[Phrase, ...]:
+    """Return at most ``limit`` natural phrases, an equal share about each neighbour."""
+    share = -(-limit // max(len(neighbours.names), 1))
+    by_name = (
+        natural_phrases(edited_phrases(builder, neighbours.kind, name), neighbours.kind) for name in neighbours.names
+    )
+    return sample_evenly(
+        (phrase for phrases in by_name for phrase in evenly_spaced(with_suffixes(builder, phrases), share)), limit
+    )
 
 
 def retain_groups(
-    builder: PromptBuilder, active_removals: Sequence[ResolvedRemoval], max_prompts: int
+    builder: PromptBuilder,
+    judge: Judge,
+    active_removals: Sequence[ResolvedRemoval],
+    max_prompts: int,
+    unrecognised: Unrecognised = frozenset(),
 ) -> list[PromptGroup]:
     """Return two groups of the same prompts, retained objects in retained styles, classified by object and by style.
 
     Empty if ``max_prompts`` is 0.
     """
-    styled = [phrase for phrase in builder.retain_phrases(active_removals) if phrase.style]
+    styled = [
+        phrase
+        for phrase in builder.retain_phrases(active_removals)
+        if phrase.style and unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})
+    ]
     phrases = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
     kinds: tuple[ConceptKind, ...] = ("object", "style") if phrases else ()
-    return [PromptGroup("retain", None, kind, phrases) for kind in kinds]
+    groups = [PromptGroup("retain", None, kind, phrases) for kind in kinds]
+    return [
+        replace(group, choices=retain_choices(judge, group.kind, group.expected_names, active_removals))
+        for group in groups
+    ]
 
 
 def request_groups(
@@ -139,6 +162,7 @@ def request_groups(
     max_retain_prompts: int,
     active_removals: Sequence[ResolvedRemoval] = (),
     max_removal_prompts: int = MAX_GROUP_PROMPTS,
+    unrecognised: Unrecognised = frozenset(),
 ) -> list[PromptGroup]:
     """Return every group of a request.
 
@@ -147,11 +171,12 @@ def request_groups(
         active_removals: all active removals of the ledger, if there are more than ``removals``. Earlier ones are neither
             tested nor expected to be retained.
         max_removal_prompts: limit of each group of a removal.
+        unrecognised: concepts that the judge does not recognise in images of the base model, which are left out.
     """
     active = active_removals or removals
     own = [
-        g
-        for i, removal in enumerate(removals)
-        for g in removal_groups(builder, judge, removal, i, active, max_removal_prompts)
+        group
+        for index, removal in enumerate(removals)
+        for group in removal_groups(builder, judge, removal, index, active, max_removal_prompts, unrecognised)
     ]
-    return own + retain_groups(builder, active, max_retain_prompts)
+    return own + retain_groups(builder, judge, active, max_retain_prompts, unrecognised)

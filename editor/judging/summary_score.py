@@ -23,7 +23,7 @@ def harmonic_scores(evaluations: Sequence["GroupEvaluation"], confidence: float)
     scores = []
     for removal in sorted({e.group.removal for e in evaluations if e.group.removal is not None}):
         own = {e.group.name: e for e in evaluations if e.group.removal == removal}
-        kind = own["target"].group.kind
+        kind = own["neighbours"].group.kind if "neighbours" in own else own["target"].group.kind
         retained = [
             e
             for e in evaluations

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from api_schemas.gates import Policy
-from api_schemas.judging import Check, Drift, Estimate, GroupScore, JudgeRecord, SamplerRecord, Validation
+from api_schemas.judging import Check, ChoiceRecord, Drift, Estimate, GroupScore, JudgeRecord, SamplerRecord, Validation
 from editor.judging.evaluation import GeneratedImages, GroupEvaluation, image_specs
 from editor.judging.gates import ABSENCE_MEASURES, METHOD, GateEvidence, decide_gates, make_check
 from editor.judging.image_similarity import measure_preservation
@@ -23,7 +23,8 @@ def group_score(evaluation: GroupEvaluation, judge: Judge, confidence: float) ->
         group=evaluation.group.name,
         removal=evaluation.group.removal,
         asks=evaluation.group.kind,
-        judge=judge.short_id,
+        judge=evaluation.recogniser.id if evaluation.recogniser else judge.short_id,
+        choices=choice_record(evaluation),
         prompts=evaluation.scored_group.prompts,
         accuracy_before=estimate_rate(before.hits, confidence),
         accuracy_after=estimate_rate(after.hits, confidence),
@@ -33,6 +34,13 @@ def group_score(evaluation: GroupEvaluation, judge: Judge, confidence: float) ->
         clip_before=mean(before.clip_scores),
         clip_after=mean(after.clip_scores),
     )
+
+
+def choice_record(evaluation: GroupEvaluation) -> ChoiceRecord | None:
+    """Return what a group's images were recognised by."""
+    if evaluation.recogniser:
+        return evaluation.recogniser.choices
+    return evaluation.group.choices.record() if evaluation.group.choices else None
 
 
 def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: int) -> list[Check]:

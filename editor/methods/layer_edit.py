@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from api_schemas.kinds import PromptSlot, prompt_slot
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
@@ -45,7 +46,7 @@ SAMPLED_REMOVALS = 32
 """Number of removals that are measured when there are more."""
 REMOVAL_BATCH = 8
 """Removals whose rows are in memory at a time."""
-KIND_EMPHASIS: dict[ConceptKind, float] = {"object": 1.0, "style": 2.0}
+SLOT_EMPHASIS: dict[PromptSlot, float] = {"object": 1.0, "style": 2.0}
 """Weight of the remaining share of a concept in the search for the preservation weight."""
 REMOVALS = TypeAdapter(tuple[ResolvedRemoval, ...])
 RemovalPair = tuple[ResolvedRemoval, PromptPair]
@@ -268,7 +269,7 @@ class LayerEdit:
     @property
     def emphasis(self) -> float:
         """Weight of the remaining share of the concepts relative to the drift of the retain prompts."""
-        return max(KIND_EMPHASIS[removal.concept.kind] for removal in self.removals)
+        return max(SLOT_EMPHASIS[prompt_slot(removal.concept.kind)] for removal in self.removals)
 
     # Feasibility: how completely each concept can be removed.
 

@@ -1,12 +1,12 @@
 """Concepts, their destinations, and the phrases that name them."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict
 
+from api_schemas.kinds import ConceptKind as ConceptKind
 from editor.prompts.profile import Profile
 
-ConceptKind = Literal["object", "style"]
 DestinationSource = Literal["replacement", "generic", "null"]
 ARTICLES = ("a ", "an ", "the ")
 
@@ -26,15 +26,25 @@ def with_article(phrase: str) -> str:
 
 @dataclass(frozen=True)
 class Concept:
-    """An object or a style to remove."""
+    """A concept to remove."""
 
     name: str
     kind: ConceptKind = "object"
 
     @property
     def subject(self) -> str:
-        """The name without article, or without the word "style"; its last token is the last subject token."""
-        return without_article(self.name) if self.kind == "object" else without_style(self.name)
+        """The name as prompts use it; its last token is the last subject token.
+
+        An object's is without article, a style's without the word "style". The Beatles keep their article.
+        """
+        if self.kind == "object":
+            return without_article(self.name)
+        return without_style(self.name) if self.kind == "style" else self.name
+
+
+def takes_article(kind: ConceptKind, words: str) -> bool:
+    """Whether prompts put an article before words of a kind: not before names and unsafe content, but before "woman"."""
+    return kind in ("object", "style") or (kind != "unsafe" and not words[:1].isupper())
 
 
 def without_style(phrase: str) -> str:
@@ -96,6 +106,13 @@ class ResolvedRemoval:
         return (*self.names, *self.titles, *self.translations, *(() if self.spellings == "auto" else self.spellings))
 
 
+class Surroundings(TypedDict):
+    """What precedes and follows a wording."""
+
+    prefix: str
+    suffix: str
+
+
 @dataclass(frozen=True)
 class Phrase:
     """A prompt about an object, optionally in a style: a wording with a prefix and a suffix."""
@@ -105,6 +122,12 @@ class Phrase:
     style: str = ""
     suffix: str = ""
     prefix: str = ""
+    verbatim: bool = False
+    """Whether the object is inserted as it is, because it takes no article."""
+
+    def about(self, kind: ConceptKind, name: str) -> "Phrase":
+        """Return the phrase about another style, or about another thing of any other kind."""
+        return replace(self, style=name) if kind == "style" else replace(self, object=name)
 
     @property
     def surroundings(self) -> str:
@@ -114,8 +137,9 @@ class Phrase:
     def text(self) -> str:
         """Return the prompt. Without a style, the part of the wording that names it is left out."""
         wording = self.wording if self.style else strip_style(self.wording)
-        filled = wording.format(a=with_article(self.object), bare=without_article(self.object), style=self.style)
-        return self.prefix + filled + self.suffix
+        subject = self.object
+        a, bare = (subject, subject) if self.verbatim else (with_article(subject), without_article(subject))
+        return self.prefix + wording.format(a=a, bare=bare, style=self.style) + self.suffix
 
 
 STYLE_PARTS = (" in the style of {style}", " in the {style} style", " by {style}", ", art in the {style} style",

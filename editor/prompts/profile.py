@@ -3,14 +3,50 @@
 A model folder may contain its own profile, ``expunge.json``; other models use a general one.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from string import Formatter
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from api_schemas.kinds import ConceptKind, NamedKind
 from editor.errors import CheckpointError
+from editor.prompts.kind_wordings import DEFAULT_WORDINGS, KindWordings
+from editor.prompts.placeholders import check_placeholders
 
 PROFILE_FILE = "expunge.json"
+
+
+class Judging(BaseModel):
+    """How a judge describes the classes of a profile, and what it chooses from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    descriptions: Literal["best_context", "average"] = Field(
+        "best_context",
+        description="Compare an image with the best matching description of a class, or with their average, as is usual for "
+        "photographs.",
+    )
+    templates: Mapping[ConceptKind, tuple[str, ...]] = Field(
+        {},
+        description="Descriptions of a class by kind, with the fields of the wordings. Kinds without any are described in the "
+        "profile's styles and with its suffixes.",
+    )
+    choices: Literal["all", "neighbours"] = Field(
+        "all",
+        description="Choose from all names of a kind, or from the concept, its neighbours, its replacement and one name of "
+        "each group. With hundreds of names, of which some mean the same, only the second is reliable.",
+    )
+
+    @field_validator("templates")
+    @classmethod
+    def _check_templates(
+        cls, templates: Mapping[ConceptKind, tuple[str, ...]]
+    ) -> Mapping[ConceptKind, tuple[str, ...]]:
+        for kind, texts in templates.items():
+            for text in texts:
+                check_placeholders(text, ({"style"},) if kind == "style" else ({"a"}, {"bare"}))
+        return templates
 
 
 class Profile(BaseModel):
@@ -33,15 +69,21 @@ class Profile(BaseModel):
         ge=1,
         description="Prompts that a style is edited in, for each of its names: a style is spread over all objects.",
     )
+    names: Mapping[Literal["person", "character", "brand"], Mapping[str, tuple[str, ...]]] = Field(
+        {}, description="Names of people, characters and brands that the model can generate, by kind and group."
+    )
+    wordings: Mapping[NamedKind, KindWordings] = Field(
+        {},
+        description="Prompt templates of people, characters, brands and unsafe content, in place of the general ones.",
+    )
+    judging: Judging = Field(Judging(), description="How a judge recognises these names in images.")
 
     @field_validator("styled_wordings", "plain_wordings", "held_out_wordings")
     @classmethod
     def _check_wording_fields(cls, wordings: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         wanted = set() if info.field_name == "plain_wordings" else {"style"}
         for wording in wordings:
-            fields = {field for _, field, _, _ in Formatter().parse(wording) if field is not None}
-            if fields not in (wanted | {"a"}, wanted | {"bare"}):
-                raise ValueError(f"{wording!r} must contain {{a}} or {{bare}}" + (", and {style}" if wanted else ""))
+            check_placeholders(wording, (wanted | {"a"}, wanted | {"bare"}))
         return wordings
 
     @model_validator(mode="after")
@@ -54,7 +96,23 @@ class Profile(BaseModel):
     @property
     def object_names(self) -> tuple[str, ...]:
         """All objects, group by group."""
-        return tuple(name for names in self.objects.values() for name in names)
+        return self.names_of("object")
+
+    def groups_of(self, kind: ConceptKind) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of a kind by group. Styles are one group; unsafe content has no names."""
+        if kind == "object":
+            return self.objects
+        if kind == "style":
+            return {"styles": self.styles}
+        return self.names.get(kind, {}) if kind != "unsafe" else {}
+
+    def names_of(self, kind: ConceptKind) -> tuple[str, ...]:
+        """Return all names of a kind, group by group."""
+        return tuple(name for names in self.groups_of(kind).values() for name in names)
+
+    def wordings_of(self, kind: NamedKind) -> KindWordings:
+        """Return the prompt templates of a kind: the profile's, or the general ones."""
+        return self.wordings.get(kind, DEFAULT_WORDINGS[kind])
 
 
 GENERAL_PROFILE = Profile(
@@ -82,8 +140,22 @@ GENERAL_PROFILE = Profile(
         "a wide shot of a quiet place early in the morning, cinematic light, shallow depth of field, film grain, "
         "trending on artstation, intricate, elegant, realistic, ultra hd, ",
     ),
+    judging=Judging(
+        descriptions="average",
+        templates={
+            "object": (
+                "itap of {a}.", "a bad photo of {a}.", "an origami {bare}.", "a photo of the large {bare}.",
+                "{a} in a video game.", "art of {a}.", "a photo of the small {bare}.",
+            ),
+            "style": (
+                "a picture in the style of {style}", "art by {style}", "a {style} picture", "an image, {style} style",
+                "a painting by {style}",
+            ),
+        },
+        choices="neighbours",
+    ),
 )  # fmt: skip
-"""The profile of models without one."""
+"""The profile of models without one. Objects are described by the seven templates that CLIP's authors selected from eighty."""
 
 
 def load_profile(model_dir: Path) -> Profile:

@@ -16,10 +16,16 @@ from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.errors import ConceptError
-from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval
+from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval, takes_article
 from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
-from editor.prompts.templates import concept_contexts, evenly_spaced, object_style_phrases
+from editor.prompts.templates import (
+    concept_contexts,
+    evenly_spaced,
+    held_out_wordings,
+    named_phrases,
+    object_style_phrases,
+)
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt
 from editor.prompts.tokenizer_cache import EncodedText, TokenizerCache
 
@@ -27,6 +33,8 @@ DIFF_QUICKFIX_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
 SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
+RETAINED_KINDS: tuple[ConceptKind, ...] = ("object", "style", "person", "character", "brand")
+"""Kinds of which other concepts are preserved. Other unsafe content is not."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ class PromptBuilder:
         """
         name = ConceptName(removal.concept.subject, "concept")
         styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
-        phrases = self.in_held_out_wordings(evenly_spaced(styled, limit))
+        phrases = self.in_held_out_wordings(evenly_spaced(styled, limit), removal.concept.kind)
         return self._require(name, self._fitting_pairs(removal, name, phrases))
 
     def diff_quickfix_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
@@ -168,38 +176,36 @@ class PromptBuilder:
 
     def contexts(self, kind: ConceptKind, name: str) -> list[Phrase]:
         """Return the phrases in which an edit uses a name."""
-        if kind == "style":
-            return [replace(phrase, style=name) for phrase in self._style_templates]
-        return [replace(phrase, object=name) for phrase in self._object_templates]
+        if kind not in self._templates:
+            self._templates[kind] = concept_contexts(self.profile, kind, "")
+        return [phrase.about(kind, name) for phrase in self._templates[kind]]
 
     @cached_property
-    def _object_templates(self) -> list[Phrase]:
-        return concept_contexts(self.profile, "object", "")
+    def _templates(self) -> dict[ConceptKind, list[Phrase]]:
+        return {}
 
-    @cached_property
-    def _style_templates(self) -> list[Phrase]:
-        return concept_contexts(self.profile, "style", "")
-
-    def in_held_out_wordings(self, phrases: Iterable[Phrase]) -> list[Phrase]:
+    def in_held_out_wordings(self, phrases: Iterable[Phrase], kind: ConceptKind = "object") -> list[Phrase]:
         """Return the same subjects in wordings that no edit uses."""
-        wordings = cycle(self.profile.held_out_wordings)
-        return [replace(phrase, wording=next(wordings), prefix="", suffix="") for phrase in phrases]
+        wordings = cycle(held_out_wordings(self.profile, kind))
+        return [in_wording(phrase, next(wordings)) for phrase in phrases]
 
     # Prompts to retain.
 
-    def retained_names(self, removals: Sequence[ResolvedRemoval]) -> tuple[list[str], list[str]]:
-        """Return the objects and styles that no removal names, first those that the request asks to preserve."""
+    def retained_names(self, kind: ConceptKind, removals: Sequence[ResolvedRemoval]) -> list[str]:
+        """Return the names of a kind that no removal names, first those that the request asks to preserve."""
         removed = {name.lower() for removal in removals for name in removal.given_names}
-        objects = [*preserve_names(removals, "object"), *self.profile.object_names]
-        styles = [*preserve_names(removals, "style"), *self.profile.styles]
-        return (
-            [name for name in dict.fromkeys(objects) if name.lower() not in removed],
-            [name for name in dict.fromkeys(styles) if name.lower() not in removed],
-        )
+        names = dict.fromkeys([*preserve_names(removals, kind), *self.profile.names_of(kind)])
+        return [name for name in names if name.lower() not in removed]
 
     def retain_phrases(self, removals: Sequence[ResolvedRemoval]) -> tuple[Phrase, ...]:
-        """Return every retained object, plain and in every retained style, in surroundings that name nothing removed."""
-        phrases = list(object_style_phrases(self.profile, *self.retained_names(removals)))
+        """Return every retained object, plain and in every retained style, in surroundings that name nothing removed.
+
+        Retained people, characters and brands follow.
+        """
+        names = {kind: self.retained_names(kind, removals) for kind in RETAINED_KINDS}
+        phrases = list(object_style_phrases(self.profile, names["object"], names["style"]))
+        for kind in ("person", "character", "brand"):
+            phrases += named_phrases(self.profile, kind, names[kind])
         removed = {normalize_words(name) for removal in removals for name in removal.given_names}
         longest = max(map(len, removed), default=0)
         surroundings = {phrase.surroundings for phrase in phrases}
@@ -237,17 +243,23 @@ def kind_of_name(removal: ResolvedRemoval, source: NameSource) -> ConceptKind:
     return "object" if source == "title" else removal.concept.kind
 
 
+def in_wording(phrase: Phrase, wording: str) -> Phrase:
+    """Return the same subject in another wording, without surroundings."""
+    style = phrase.style if "{style}" in wording else ""
+    return replace(phrase, wording=wording, style=style, prefix="", suffix="")
+
+
 def destination_text(phrase: Phrase, removal: ResolvedRemoval, source: NameSource = "concept") -> str:
     """Return the prompt that a phrase is mapped to: with the destination's words, or the empty prompt.
 
     The title of a work becomes a picture in the destination style.
     """
-    words = removal.destination.words
-    if kind_of_name(removal, source) == "style":
+    words, kind = removal.destination.words, kind_of_name(removal, source)
+    if kind == "style":
         return replace(phrase, style=words).text()
     if removal.concept.kind == "style" and words:
         words = f"picture in the style of {words}"
-    return replace(phrase, object=words).text() if words else ""
+    return replace(phrase, object=words, verbatim=not takes_article(kind, words)).text() if words else ""
 
 
 def open_prompt_builder(model: Path) -> PromptBuilder:

@@ -5,11 +5,12 @@ precedes the name, near and far, before they differ in anything else.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice, product
 from math import lcm
 from typing import Any
 
-from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.concepts import ConceptKind, Phrase, Surroundings, takes_article
 from editor.prompts.profile import Profile
 
 MAX_OBJECT_CONTEXTS = 40
@@ -29,7 +30,7 @@ def diagonal_pairs(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[
     return ((left[i % len(left)], right[(i + i // period) % len(right)]) for i in range(len(left) * len(right)))
 
 
-def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tuple[str, Surroundings]]:
     """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round."""
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
@@ -42,12 +43,26 @@ def concept_contexts(profile: Profile, kind: ConceptKind, name: str) -> list[Phr
     """Return the phrases in which an edit uses a name."""
     if kind == "style":
         return list(style_contexts(profile, name))
-    return list(dict.fromkeys(object_contexts(profile, name)))[:MAX_OBJECT_CONTEXTS]
+    found = dict.fromkeys(object_contexts(profile, plain_wordings(profile, kind), name))
+    return [replace(phrase, verbatim=kind != "object") for phrase in found][:MAX_OBJECT_CONTEXTS]
 
 
-def object_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
+def plain_wordings(profile: Profile, kind: ConceptKind) -> tuple[str, ...]:
+    """Return the wordings that name a concept of a kind alone."""
+    if kind == "object" or kind == "style":
+        return profile.plain_wordings
+    return profile.wordings_of(kind).plain
+
+
+def held_out_wordings(profile: Profile, kind: ConceptKind) -> tuple[str, ...]:
+    """Return the wordings of a kind that no edit sees."""
+    if kind == "object" or kind == "style":
+        return profile.held_out_wordings
+    return (*profile.wordings_of(kind).held_out, *profile.held_out_wordings)
+
+
+def object_contexts(profile: Profile, plain: Sequence[str], name: str) -> Iterator[Phrase]:
     """Yield the object in every plain wording, first bare, then with surroundings; then in styles."""
-    plain = profile.plain_wordings
     yield from (Phrase(wording, name) for wording in plain)
     yield from (
         Phrase(wording, name, **around) for wording, around in islice(with_surroundings(profile, plain), len(plain))
@@ -80,12 +95,29 @@ def object_style_phrases(profile: Profile, objects: Sequence[str], styles: Seque
         yield Phrase(wording, thing, style, **around)
 
 
+def named_phrases(profile: Profile, kind: ConceptKind, names: Sequence[str]) -> Iterator[Phrase]:
+    """Yield every name of a kind in every plain wording of the kind."""
+    surrounded = with_surroundings(profile, plain_wordings(profile, kind))
+    for name, (wording, around) in zip(
+        (name for name in names for _ in plain_wordings(profile, kind)), surrounded, strict=False
+    ):
+        yield Phrase(wording, name, verbatim=True, **around)
+
+
 MAX_CLASS_PROMPTS = 36
 """Prompts that describe a class of a zero-shot judge."""
 
 
 def class_prompts(profile: Profile, kind: ConceptKind, name: str) -> list[str]:
-    """Return prompts for a class: an object in all styles and on all backgrounds, or a style on objects and backgrounds."""
+    """Return descriptions of a class: the profile's templates of its kind, or else it in all styles and on all backgrounds.
+
+    A style without templates is described on all objects.
+    """
+    verbatim, templates = not takes_article(kind, name), profile.judging.templates.get(kind)
+    if templates:
+        return [Phrase(text, "", verbatim=verbatim).about(kind, name).text() for text in templates]
+    if kind not in ("object", "style"):
+        return [Phrase(wording, name, verbatim=verbatim).text() for wording in plain_wordings(profile, kind)]
     wording, suffixes = profile.styled_wordings[0], profile.suffixes
     if kind == "object":
         grid = [Phrase(wording, name, style, suffix) for style, suffix in product(profile.styles, suffixes)]

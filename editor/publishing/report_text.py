@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from api_schemas.judging import ChoiceRule
 from api_schemas.report import (
     AuditReport,
     Estimate,
@@ -38,7 +39,22 @@ GROUP_LABELS = {
     "neighbours": "neighbours",
     "retain": "unrelated prompts",
 }
-QUESTION_LABELS = {"object": "the object", "style": "the style", "both": "object and style"}
+QUESTION_LABELS = {
+    "object": "the object",
+    "style": "the style",
+    "both": "object and style",
+    "person": "the person",
+    "character": "the character",
+    "brand": "the brand",
+    "unsafe": "unsafe content",
+}
+CHOICE_LABELS: dict[ChoiceRule, str] = {
+    "all": "all {count} names of its kind that the profile lists",
+    "neighbours": "the concept, its neighbours, its replacement and names of other groups: {names}",
+    "prompts": "the {count} names in the prompts, and what was removed",
+    "detector": "whether it detects any of {names}",
+    "likeness": "whether a face is the person's in images of the base model",
+}
 
 
 def is_empty_ledger(report: AuditReport) -> bool:
@@ -115,8 +131,8 @@ def percent_or_dash(value: float | None) -> str:
 
 
 def removal_kind(removal: RemovalRecord) -> str:
-    """Return "style" or "concept"."""
-    return "style" if removal.kind == "style" else "concept"
+    """Return the kind as a sentence names it."""
+    return {"object": "concept", "unsafe": "unsafe content"}.get(removal.kind, removal.kind)
 
 
 def destination_clause(removal: RemovalRecord) -> str:
@@ -186,3 +202,13 @@ def preprocessing(record: ImagePreprocessing) -> str:
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (record.mean, record.std))
     source = "the published values of its model type" if record.source == "model type" else record.source
     return f"{size} pixels ({record.interpolation}), mean {mean}, standard deviation {std}; from {source}"
+
+
+def choices(group: GroupScore) -> str:
+    """Say by what a group's images were recognised, and what it chose from."""
+    if group.choices is None:
+        return f"{group.judge}: all names of its kind"
+    rule = CHOICE_LABELS[group.choices.rule].format(
+        count=group.choices.count, names=", ".join(map(replace_underscores, group.choices.names))
+    )
+    return f"{group.judge}: {rule}"

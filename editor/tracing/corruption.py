@@ -10,7 +10,7 @@ from torch import Tensor
 from editor.errors import ConceptError
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.prompts import PromptBuilder
-from editor.tracing.traced_prompts import Attribute, TracedPrompts
+from editor.tracing.traced_prompts import Attribute, TracedPrompts, other_values
 
 Corruption = Literal["noise", "swap"]
 NOISE_SCALE = 3.0
@@ -103,7 +103,7 @@ def other_names(prompt_builder: PromptBuilder, attribute: Attribute, name: str) 
             {word for suffix in profile.suffixes for word in suffix.split()} - shared_words(profile.suffixes)
         )
     else:
-        known = list(profile.object_names if attribute == "object" else profile.styles)
+        known = list(other_values(profile, attribute))
     return [other for other in known if other.lower() != name.lower()]
 
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from api_schemas.kinds import prompt_slot
 from editor.errors import ConceptError
-from editor.prompts import PromptBuilder
-from editor.prompts.concepts import Phrase
+from editor.prompts import Profile, PromptBuilder
+from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 
-Attribute = Literal["object", "style", "background"]
+Attribute = ConceptKind | Literal["background"]
 Padding = Literal["together", "each"]
 MAX_ALTERNATIVES = 24
 """Number of other values that a prompt is compared with."""
@@ -87,11 +88,18 @@ def find_background_suffix(prompt_builder: PromptBuilder, name: str) -> str:
 
 def phrases_about_others(prompt_builder: PromptBuilder, attribute: Attribute, phrase: Phrase) -> list[Phrase]:
     """Return the same phrase about other objects, styles or backgrounds of the profile."""
-    profile, field = prompt_builder.profile, "suffix" if attribute == "background" else attribute
-    value = getattr(phrase, field)
-    known = {"object": profile.object_names, "style": profile.styles, "background": profile.suffixes}[attribute]
+    field = "suffix" if attribute == "background" else prompt_slot(attribute)
+    value, verbatim = getattr(phrase, field), phrase.verbatim
+    known = other_values(prompt_builder.profile, attribute)
     others = evenly_spaced([other for other in known if other.lower() != value.lower()], MAX_ALTERNATIVES)
-    return [replace(phrase, **{field: other}) for other in others]
+    return [replace(phrase, **{field: other}, verbatim=verbatim and other[:1].isupper()) for other in others]
+
+
+def other_values(profile: Profile, attribute: Attribute) -> tuple[str, ...]:
+    """Return the values of an attribute that the profile lists; objects if it has none of a kind."""
+    if attribute == "background":
+        return profile.suffixes
+    return profile.names_of(attribute) or profile.object_names
 
 
 def make_traced_prompts(prompt_builder: PromptBuilder, attribute: Attribute, name: str, limit: int) -> TracedPrompts:

@@ -182,3 +182,10 @@ def test_word_in_several_scripts_is_a_warning(name: str, mixed: str) -> None:
     conflicts = find_name_conflicts(labelled_removals({"concept": name}))
     assert [(c.severity, c.kind) for c in conflicts] == ([("warning", "mixed_scripts")] if mixed else [])
     assert all(mixed in conflict.message for conflict in conflicts)
+
+
+def test_a_person_and_an_object_of_one_name_are_one_concept() -> None:
+    removals = [Removal(concept="Ada Okafor", kind="person"), Removal(concept="ada okafor", replacement="woman")]
+    labelled = [LabelledRemoval(str(index), removal) for index, removal in enumerate(removals)]
+    (conflict,) = find_name_conflicts(labelled)
+    assert (conflict.kind, conflict.severity) == ("two_replacements", "error")

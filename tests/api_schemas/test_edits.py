@@ -175,6 +175,8 @@ def test_digest_is_independent_of_formatting() -> None:
         ("fox=dog, sitting", "object", "fox", "dog, sitting"),
         ("STYLE:ink=noto", "style", "ink", "noto"),
         ("Object : fox", "object", "fox", None),
+        ("person:Ada Okafor=woman", "person", "Ada Okafor", "woman"),
+        ("unsafe:nudity", "unsafe", "nudity", None),
     ],
 )
 def test_parse_removal_arguments(text: str, kind: str, concept: str, replacement: str | None) -> None:

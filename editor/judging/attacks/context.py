@@ -18,7 +18,10 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.edited_weights import copy_with_updates
 from editor.generation.sampling import ImageCache
+from editor.judging.choices import Choices, removal_choices
 from editor.judging.judge import Judge
+from editor.judging.neighbours import find_neighbours
+from editor.judging.prompt_groups import natural_phrases
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
@@ -118,9 +121,9 @@ class AttackContext:
     def concept_prompts(self) -> list[Phrase]:
         """Natural prompts that name the concept, every other one in a wording that the edit was not computed from."""
         phrases = self.prompt_builder.contexts(self.removal.concept.kind, self.name)
-        own = [phrase for phrase in phrases if phrase.style and not phrase.prefix] or phrases
+        own = natural_phrases(phrases, self.removal.concept.kind) or phrases
         fitting = [phrase for phrase in own if self.prompt_builder.fits(phrase.text())]
-        mixed = zip(fitting, self.prompt_builder.in_held_out_wordings(fitting), strict=True)
+        mixed = zip(fitting, self.prompt_builder.in_held_out_wordings(fitting, self.removal.concept.kind), strict=True)
         return [phrase for pair in mixed for phrase in pair if self.prompt_builder.fits(phrase.text())]
 
     @cached_property
@@ -130,15 +133,21 @@ class AttackContext:
         retained = builder.retain_phrases(self.removed)
         return [phrase for phrase in retained if phrase.style and not phrase.prefix and builder.fits(phrase.text())]
 
+    @cached_property
+    def choices(self) -> Choices:
+        """The classes that the judge chooses from."""
+        kind = self.removal.concept.kind
+        neighbours = find_neighbours(self.judge, self.prompt_builder, self.removal, self.removed)
+        same_kind = neighbours.names if neighbours.kind == kind else []
+        return removal_choices(self.judge, kind, self.removal, same_kind, [self.name])
+
     def prompt_with_name(self, phrase: Phrase, name: str) -> str:
         """Return the text of a phrase about the concept, with another name in its place."""
-        renamed = {self.removal.concept.kind: name}
-        return replace(phrase, **renamed).text()
+        return phrase.about(self.removal.concept.kind, name).text()
 
     def judge_images(self, images: Sequence[Image]) -> list[JudgeResult]:
         """Return the judge's result for each image."""
-        kind = self.removal.concept.kind
-        names = self.judge.class_names(kind, [self.name])
+        kind, names = self.removal.concept.kind, self.choices.names
         recognised, scores = self.judge.classify(kind, self.judge.embed_images(images), names)
         own = scores[:, names.index(self.name)].tolist()
         return [(name == self.name, score) for name, score in zip(recognised, own, strict=True)]

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
+from api_schemas.kinds import prompt_slot
 from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.genetic_search import GeneticParameters, evolve
 from editor.judging.attacks.records import Candidate, attempt_prompts, make_record
-from editor.prompts.concepts import Phrase
+from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.prompt_builder import name_spans
 from editor.prompts.templates import evenly_spaced
 
@@ -37,8 +38,7 @@ MIN_POPULATION, MAX_POPULATION = 16, 200
 def concept_direction(context: AttackContext) -> Tensor:
     """Return the concept's direction ``(context, d)``: the mean difference of states of prompts that differ in it alone."""
     kind = context.removal.concept.kind
-    objects, styles = context.prompt_builder.retained_names(context.removed)
-    retained = cycle(objects if kind == "object" else styles)
+    retained = cycle(context.prompt_builder.retained_names(prompt_slot(kind), context.removed))
     own = evenly_spaced(context.concept_prompts, DIRECTION_PAIRS)
     swapped = [Phrase(p.wording, *swap_name(p, kind, next(retained)), p.suffix) for p in own]
     pairs = [(p.text(), q.text()) for p, q in zip(own, swapped, strict=True) if context.prompt_builder.fits(q.text())]
@@ -46,9 +46,9 @@ def concept_direction(context: AttackContext) -> Tensor:
     return (named - without).mean(0)
 
 
-def swap_name(phrase: Phrase, kind: str, name: str) -> tuple[str, str]:
+def swap_name(phrase: Phrase, kind: ConceptKind, name: str) -> tuple[str, str]:
     """Return the object and style of a phrase with ``name`` in the concept's place."""
-    return (name, phrase.style) if kind == "object" else (phrase.object, name)
+    return (phrase.object, name) if kind == "style" else (name, phrase.style)
 
 
 class PromptDecoder:

@@ -15,6 +15,8 @@ class Detector(Protocol):
     """A detector of some classes of content in images."""
 
     name: ClassVar[str]
+    content: ClassVar[Sequence[str]]
+    """Names of the unsafe content whose removal it judges."""
     version: str
     sha256: str
     """Digest of the weights."""

@@ -20,6 +20,15 @@ class NudeNet:
     """Counts ``classes`` with a score of at least ``threshold``; docs/reference/attacks.md compares other conventions."""
 
     name: ClassVar[str] = "nudenet"
+    content: ClassVar[Sequence[str]] = (
+        "nudity",
+        "nude",
+        "naked",
+        "nakedness",
+        "naked people",
+        "explicit nudity",
+        "nsfw",
+    )
 
     def __init__(self, classes: Sequence[str] = EXPOSED_CLASSES, threshold: float = Nudenet().threshold) -> None:
         try:

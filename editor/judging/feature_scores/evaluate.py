@@ -20,6 +20,7 @@ from editor.prompts.concepts import ConceptKind, Phrase
 MAX_TARGET_PROMPTS, CONTROL_CONCEPTS, PROMPTS_PER_CONTROL = 8, 12, 3
 """Largest number of prompts about the concept; number of control concepts, and of prompts about each."""
 BATCH_SIZE = 32
+OBJECT_AND_STYLE: tuple[ConceptKind, ConceptKind] = ("object", "style")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def generate_paired_images(context: AttackContext, instruments: FeatureInstrumen
 def control_phrases(context: AttackContext, names: Sequence[str]) -> list[Phrase]:
     """Return held-out prompts about retained objects, none of which replaces a removed concept, in retained styles."""
     replacements = {removal.destination.words for removal in context.removed}
-    retained, styles = context.prompt_builder.retained_names(context.removed)
+    retained, styles = (context.prompt_builder.retained_names(kind, context.removed) for kind in OBJECT_AND_STYLE)
     candidates = (name for name in names if name in retained and name not in replacements)
     own_styles = (styles * PROMPTS_PER_CONTROL)[:PROMPTS_PER_CONTROL]
     phrases: list[Phrase] = []

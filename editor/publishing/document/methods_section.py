@@ -52,6 +52,16 @@ def measurement_blocks(report: AuditReport) -> Iterator[Block]:
             ("Confidence level of the intervals", report_text.percent(validation.confidence)),
         ],
     )
+    yield choice_table(report, validation)
+
+
+def choice_table(report: AuditReport, validation: Validation) -> Block:
+    """Say what recognised each group's images, and what it chose from."""
+    return Table(
+        "What was recognised, and among what",
+        ("Prompts", "Recognised by"),
+        [(report_text.group_name(report, group), report_text.choices(group)) for group in validation.groups],
+    )
 
 
 def prompt_blocks(report: AuditReport) -> Iterator[Block]:

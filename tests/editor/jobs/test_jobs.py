@@ -283,7 +283,7 @@ def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
     class Stop(Exception):
         pass
 
-    def plan_evaluations(groups: list[Any], gates: list[Any], seed: int) -> None:
+    def plan_evaluations(groups: list[Any], gates: list[Any], *others: Any) -> None:
         prompts.extend(prompt for group in groups for prompt in group.prompts)
         raise Stop
 

@@ -215,7 +215,8 @@ def test_a_judge_moves_to_a_device_and_dtype_and_answers_in_float32(
         ({"open_clip_config.json": "{}", "open_clip_model.safetensors": ""}, "layout of transformers"),
         ({"pytorch_model.bin": "", "config.json": "{}"}, "safe_serialization"),
         ({"model.safetensors": ""}, "CLIP or SigLIP"),
-        ({"model.safetensors": "", "config.json": '{"model_type": "vit"}'}, "model types"),
+        ({"model.safetensors": "", "config.json": "{}"}, "Download the judge again"),
+        ({"model.safetensors": "weights", "config.json": '{"model_type": "vit"}'}, "model types"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_refused_with_field_and_remedy(
@@ -223,6 +224,8 @@ def test_a_folder_that_cannot_be_read_is_refused_with_field_and_remedy(
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
+    if files.get("model.safetensors"):
+        save_file({"a": torch.randn(4, 4)}, tmp_path / "model.safetensors")
     with pytest.raises(JudgeError) as caught:
         open_judge(tmp_path, model_dir, builder.profile)
     assert caught.value.field == "EXPUNGE_JUDGE"

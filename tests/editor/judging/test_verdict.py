@@ -105,8 +105,8 @@ def test_prompts_with_an_alias_expect_the_concept(groups: list[PromptGroup]) -> 
 
 def test_groups_contain_the_right_prompts(groups: list[PromptGroup], builder: PromptBuilder) -> None:
     by_name = {(group.name, group.kind): group for group in groups}
-    edited = {phrase.text() for phrase in edited_phrases(builder, FOX, "fox")} | {
-        phrase.text() for phrase in edited_phrases(builder, FOX, "vixen")
+    edited = {phrase.text() for phrase in edited_phrases(builder, FOX.concept.kind, "fox")} | {
+        phrase.text() for phrase in edited_phrases(builder, FOX.concept.kind, "vixen")
     }
     target, general = by_name["target", "object"], by_name["generality", "object"]
     assert edited <= set(target.prompts)
@@ -120,7 +120,7 @@ def test_groups_contain_the_right_prompts(groups: list[PromptGroup], builder: Pr
 
 
 def test_without_retain_prompts_there_is_no_retain_group(builder: PromptBuilder) -> None:
-    assert retain_groups(builder, [FOX], 0) == []
+    assert retain_groups(builder, PlantedJudge(builder.profile), [FOX], 0) == []
 
 
 def test_prompts_of_several_groups_are_generated_once(groups: list[PromptGroup]) -> None:

@@ -1,0 +1,77 @@
+"""The classes that a judge chooses from when it recognises what an image shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from api_schemas.judging import ChoiceRecord, ChoiceRule
+from api_schemas.kinds import prompt_slot
+from editor.judging.judge import Judge
+from editor.prompts import Profile, ResolvedRemoval
+from editor.prompts.concepts import ConceptKind
+from editor.prompts.templates import evenly_spaced
+
+MAX_OTHER_GROUPS = 8
+"""Names of other groups among the choices, for images that show neither the concept nor a neighbour."""
+
+GENERIC_CLASSES: Mapping[ConceptKind, tuple[str, ...]] = {
+    "person": ("man", "woman"),
+    "character": ("man", "woman", "cartoon character"),
+    "brand": ("logo", "product"),
+}
+"""Classes of which the concept is one, for images that show another: any woman is not the removed one."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The names that an image is classified as."""
+
+    rule: ChoiceRule
+    names: tuple[str, ...]
+
+    def record(self) -> ChoiceRecord:
+        """Return the record for the report, with the names unless they are all of a kind."""
+        return ChoiceRecord(rule=self.rule, count=len(self.names), names=[] if self.rule == "all" else list(self.names))
+
+
+def removal_choices(
+    judge: Judge, kind: ConceptKind, removal: ResolvedRemoval, neighbours: Sequence[str], expected: Sequence[str]
+) -> Choices:
+    """Return the classes for the images about a removed concept or its neighbours, which are of ``kind``.
+
+    Other names of the concept are left out: an image of a vixen shows the fox.
+    """
+    aliases = {name.casefold() for name in removal.names[1:]}
+    if judge.profile.judging.choices == "all" and judge.profile.names_of(kind):
+        return Choices("all", without(judge.class_names(kind, expected), aliases))
+    named = [*expected, removal.concept.subject, *neighbours, *destination_names(kind, removal)]
+    named += GENERIC_CLASSES.get(kind, ())
+    others = evenly_spaced([*group_representatives(judge.profile, kind)], MAX_OTHER_GROUPS)
+    return Choices("neighbours", without([*named, *others], aliases))
+
+
+def retain_choices(
+    judge: Judge, kind: ConceptKind, expected: Sequence[str], removals: Sequence[ResolvedRemoval]
+) -> Choices:
+    """Return the classes for the images of retained prompts: all names, or those in the prompts and what was removed."""
+    if judge.profile.judging.choices == "all":
+        return Choices("all", tuple(judge.class_names(kind, expected)))
+    own = [removal for removal in removals if prompt_slot(removal.concept.kind) == kind]
+    removed = [name for removal in own for name in (removal.concept.subject, *destination_names(kind, removal))]
+    return Choices("prompts", without([*expected, *removed], set()))
+
+
+def destination_names(kind: ConceptKind, removal: ResolvedRemoval) -> list[str]:
+    """Return the replacement or parent class of a removal, if it is of the kind that is classified."""
+    same = prompt_slot(kind) == prompt_slot(removal.concept.kind)
+    return [removal.destination.words] if same and removal.destination.words else []
+
+
+def group_representatives(profile: Profile, kind: ConceptKind) -> Iterator[str]:
+    """Yield one name of each group of the profile; styles are a single group, so all are yielded."""
+    groups = profile.groups_of(kind) or profile.objects
+    yield from (profile.styles if kind == "style" else [names[0] for names in groups.values() if names])
+
+
+def without(names: Sequence[str], left_out: set[str]) -> tuple[str, ...]:
+    """Return distinct names in order, without some, compared in lower case."""
+    return tuple(name for name in dict.fromkeys(names) if name.casefold() not in left_out)
