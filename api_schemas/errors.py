@@ -28,7 +28,7 @@
     │   └── BlobCorrupted             the content of a blob does not match its name
     ├── LaunchError                   the stack cannot start or keep running (service.launcher.errors)
     ├── WorkerError                   reasons to interrupt a job (worker.errors)
-    │   └── JobInterrupted            LeaseLost, JobCanceled
+    │   └── JobInterrupted            LeaseLost, WorkerStopped, JobCanceled
     └── EditorError                   the request cannot be computed (editor.errors)
 
 Every error has a stable `code`, a `message`, the `field` it is about and a `remedy`. They are passed unchanged from the

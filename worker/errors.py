@@ -19,6 +19,12 @@ class LeaseLost(JobInterrupted):
     code = "lease_lost"
 
 
+class WorkerStopped(JobInterrupted):
+    """The process was asked to stop; the job is queued again."""
+
+    code = "worker_stopped"
+
+
 class JobCanceled(JobInterrupted):
     """The client canceled the job."""
 

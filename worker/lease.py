@@ -12,7 +12,7 @@ from service.store import claims
 from service.store.claims import Claim
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from worker.errors import JobCanceled, LeaseLost
+from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Lease:
     """Context manager that extends the lease while its block runs.
 
-    If a cancellation is ignored for the grace period, `exit_process` ends the process.
+    If a cancellation is ignored for the grace period, `exit_process` ends the process. Setting `stop` interrupts the job.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Lease:
         settings: WorkerSettings,
         clock: Clock = utc_now,
         exit_process: Callable[[int], object] = os._exit,
+        stop: threading.Event | None = None,
     ) -> None:
         self._database = database
         self._claim = claim
         self._settings = settings
         self._clock = clock
         self._exit_process = exit_process
+        self._stop = stop or threading.Event()
         self._status: Status | None = "running"
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._heartbeat_loop, name=f"lease-{claim.job_id}", daemon=True)
@@ -52,7 +54,7 @@ class Lease:
         self._thread.join()
 
     def update_status(self, status: Status | None) -> None:
-        """Take over the job's status from a fenced write. Raises `LeaseLost`, `JobCanceled`."""
+        """Take over the job's status from a fenced write. Raises `LeaseLost`, `JobCanceled`, `WorkerStopped`."""
         self._status = status
         self.check()
 
@@ -62,6 +64,8 @@ class Lease:
             raise LeaseLost(f"{self._claim.job_id} was claimed by another worker.")
         if self._status == "canceling":
             raise JobCanceled(f"Cancellation was requested for {self._claim.job_id}.")
+        if self._stop.is_set():
+            raise WorkerStopped(f"The worker was stopped while it ran {self._claim.job_id}.")
 
     def _heartbeat_loop(self) -> None:
         canceling_seconds = 0.0

@@ -2,16 +2,17 @@
 
 import logging
 import shutil
+import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from api_schemas.jobs import JobError
+from api_schemas.jobs import JobError, Status
 from api_schemas.report import Verdict
 from editor.errors import EditorError
 from service.store import base_model_registration, claims, fair_queue, ledgers, logs
@@ -25,7 +26,7 @@ from service.store.failpoints import failpoint
 from service.store.ledgers import NextRevision
 from service.store.orm import Job
 from worker import db_retry, job_protocol, ledger_snapshot, upload
-from worker.errors import JobCanceled, LeaseLost
+from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
 from worker.progress import ProgressReporter
 from worker.settings import WorkerSettings
@@ -56,6 +57,8 @@ class Runner:
     blobs: ArtifactStore
     registry: ModelRegistry
     clock: Clock = utc_now
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Interrupts the running job when it is set."""
 
     @classmethod
     def from_settings(cls, settings: WorkerSettings) -> "Runner":
@@ -64,9 +67,22 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Handle the message of a job: run the job that is next in its queue. Returns when that job has ended."""
+        self._claim_and_run(fair_queue.claim_next, job_id)
+
+    def run_job(self, job_id: str) -> None:
+        """Run the job itself, whatever is before it in its queue. Returns when it has ended, or has to be tried again."""
+        self._claim_and_run(claims.claim, job_id)
+
+    def read_status(self, job_id: str) -> Status | None:
+        """Return the status of a job, or None if there is none with this id."""
+        with self.database.read() as session:
+            job = session.get(Job, job_id)
+            return job.status if job else None
+
+    def _claim_and_run(self, take: Callable[..., Claim | None], job_id: str) -> None:
         failpoint("claim.received")
         claim = self._write(
-            lambda session: fair_queue.claim_next(
+            lambda session: take(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
             )
         )
@@ -76,7 +92,7 @@ class Runner:
         failpoint("claim.committed")
         with (
             logs.bound_contextvars(job_id=claim.job_id),
-            Lease(self.database, claim, self.settings, self.clock) as lease,
+            Lease(self.database, claim, self.settings, self.clock, stop=self.stop) as lease,
         ):
             self._attempt(
                 claim, ProgressReporter(self.database, claim, lease, self.settings.progress_seconds, self.clock)
@@ -90,6 +106,8 @@ class Runner:
             log.warning("%s: the lease was lost to another worker", claim.job_id)
         except JobCanceled:
             self._cancel(claim)
+        except WorkerStopped:
+            self._requeue(claim, "the worker was stopped, queued again")
         except StoreUnavailable as error:
             self._retry(claim, error, progress.phase)
         except LedgerMoved as error:
@@ -151,9 +169,10 @@ class Runner:
         self._clean_up(claim, published)
 
     def _requeue(self, claim: Claim, reason: str) -> None:
-        """Requeue a job after a lost ledger race, to solve it from the current ledger. Does not count as an attempt."""
-        with self.database.write() as session:
-            claims.release(session, claim, reason, now=self.clock(), delay=timedelta(), counted=False)
+        """Requeue a job at once, because the ledger has moved or the worker was stopped. Does not count as an attempt."""
+        self._write(
+            lambda session: claims.release(session, claim, reason, now=self.clock(), delay=timedelta(), counted=False)
+        )
 
     def _cancel(self, claim: Claim) -> None:
         self._clean_up(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
