@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from editor.io.plotting import Figure, Picture
+from editor.io.figures import Figure, Picture
 from editor.publishing.charts import make_charts
 from editor.publishing.document.assemble import build_document
 from editor.publishing.export import read_report

@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from editor.checkpoints.clip_tokenizer_files import ClipSettings, read_clip_settings
+from editor.checkpoints.prompt_tokenizer import BOS, EOS, Merges, PromptTokenizer, special_token
 from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
 
 MERGES_FILE = Path(__file__).with_name("merges.txt.gz")
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY_SIZE = 49408
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 """One of the first two must exist: the whole tokenizer, or the vocabulary together with ``merges.txt``."""
@@ -35,7 +36,7 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
     if folder and any(stamps[:2]):
         tokenizer = load_tokenizer(folder, stamps, encoder.context_length)
     elif encoder.vocabulary_size == VOCABULARY_SIZE:
-        tokenizer = clip_tokenizer(EOS if encoder.activation == "quick_gelu" else "!", encoder.context_length)
+        tokenizer = clip_tokenizer(default_pad(encoder), encoder.context_length)
     else:
         raise CheckpointError(
             f"The {encoder.component} has no tokenizer, and its vocabulary of {encoder.vocabulary_size} tokens is not CLIP's.",
@@ -85,7 +86,49 @@ def clip_tokenizer(pad: str, context: int) -> Any:
     return CLIPTokenizer(vocab=build_vocabulary(merges), merges=merges, pad_token=pad, model_max_length=context)
 
 
-def read_merges() -> list[tuple[str, str]]:
+def open_prompt_tokenizer(encoder: TextEncoder) -> Any:
+    """Open a tokenizer for prompts: the same tokens as those of :func:`open_tokenizer`, by a part of its interface.
+
+    CLIP's own tokenizer is a :class:`PromptTokenizer`, which is open in a tenth of the time; transformers opens any other.
+
+    Raises:
+        CheckpointError: see :func:`open_tokenizer`.
+    """
+    folder, context = encoder.tokenizer_folder, encoder.context_length
+    if encoder.vocabulary_size != VOCABULARY_SIZE:
+        return open_tokenizer(encoder)
+    stamps = tuple(file_stamp(folder / name) for name in TOKENIZER_FILES) if folder else ()
+    if folder is None or not any(stamps[:2]):
+        return prompt_tokenizer(ClipSettings(default_pad(encoder), context), context)
+    settings = clip_settings(folder, stamps)
+    return prompt_tokenizer(settings, context) if settings else open_tokenizer(encoder)
+
+
+def default_pad(encoder: TextEncoder) -> str:
+    """Return the padding token of an encoder: OpenAI's were trained with EOS, OpenCLIP's with token 0, which is ``!``."""
+    return EOS if encoder.activation == "quick_gelu" else "!"
+
+
+@lru_cache(CACHED_TOKENIZERS)
+def clip_settings(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> ClipSettings | None:
+    """Return the settings of a folder with CLIP's tokenizer. ``stamps`` invalidate the cache when a file changes."""
+    merges = read_merges()
+    return read_clip_settings(folder, build_vocabulary(merges), merges)
+
+
+@lru_cache(CACHED_TOKENIZERS)
+def prompt_tokenizer(settings: ClipSettings, context: int) -> PromptTokenizer:
+    """Build CLIP's tokenizer for prompts."""
+    merges = read_merges()
+    special = [
+        special_token(BOS, normalized=settings.normalized_bos),
+        special_token(EOS, normalized=settings.normalized_eos),
+        *([special_token(settings.pad)] if settings.pad != EOS else []),
+    ]
+    return PromptTokenizer(build_vocabulary(merges), merges, special, settings.pad, min(settings.length, context))
+
+
+def read_merges() -> Merges:
     """Read the byte-pair merges, in order of rank."""
     lines = gzip.decompress(MERGES_FILE.read_bytes()).decode().splitlines()
     return [(left, right) for left, right in (line.split(" ") for line in lines)]

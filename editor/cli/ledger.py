@@ -62,12 +62,12 @@ def ledger(
 ) -> None:
     """List the active and revoked removals of a ledger, and the conflicts between them."""
     from editor.checkpoints import open_checkpoint
-    from editor.checkpoints.tokenizers import open_tokenizer
+    from editor.checkpoints.tokenizers import open_prompt_tokenizer
     from editor.ledger.conflict_checks import find_ledger_conflicts, labelled_removals
     from editor.ledger.store import LedgerFolder
 
     held = LedgerFolder(folder).read()
-    tokenizer = open_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
+    tokenizer = open_prompt_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
     found = ledger_listing(
         held, find_ledger_conflicts(held, tokenizer) if tokenizer else find_name_conflicts(labelled_removals(held))
     )

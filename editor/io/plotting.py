@@ -19,9 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
+from editor.io.figures import DPI, Picture
 from editor.io.printable import spell_unprintable
 
-DPI = 110
 INK = "#010203"
 """Placeholder for the text colour of the page, dark or light: :func:`render_svg` replaces it with ``currentColor``."""
 SHEET_COLUMNS = 8
@@ -37,42 +37,6 @@ CHART_STYLE: Any = {
     "svg.hashsalt": "expunge",
 }
 """matplotlib settings for charts."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG figure of the report. ``name`` becomes a file name, so it must not be derived from a concept."""
-
-    name: str
-    png: bytes
-    caption: str
-    alt: str
-
-    @property
-    def width(self) -> int:
-        """Width in CSS pixels (96 per inch), from the PNG header."""
-        return int.from_bytes(self.png[16:20], "big") * 96 // DPI
-
-
-@dataclass(frozen=True)
-class Chart:
-    """An SVG chart of numbers in the report. ``name`` becomes a file name."""
-
-    name: str
-    svg: str
-    """One ``svg`` element. Its ids are unique, so that one page can contain many charts."""
-    caption: str
-    alt: str
-
-
-Figure = Picture | Chart
-
-
-def figure_file(figure: Figure) -> tuple[str, bytes]:
-    """Return the name and the contents of a figure's published file."""
-    if isinstance(figure, Chart):
-        return f"figures/{figure.name}.svg", figure.svg.encode()
-    return f"figures/{figure.name}.png", figure.png
 
 
 @dataclass(frozen=True)

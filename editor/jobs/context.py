@@ -32,7 +32,7 @@ class JobContext:
     workdir: Path
     """Results of finished phases. A job that is started again with the same folder resumes where it stopped."""
     cache_dir: Path
-    """Images of unedited models, shared by all jobs."""
+    """Images of unedited models and digests of their files, shared by all jobs."""
     progress: JobProgress
     job_id: str
     now: datetime
@@ -46,6 +46,11 @@ class JobContext:
     """The key folder whose newest key signs the bundle; ``EXPUNGE_SIGNING_KEY`` takes precedence."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
     """Where models run: text encoders, denoiser, judges and attacks."""
+
+    @property
+    def digest_folder(self) -> Path:
+        """The folder that stores digests of model files, shared by all jobs."""
+        return self.cache_dir / "digests"
 
     @property
     def out(self) -> Path:

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor.generation.device import DeviceSettings
+from editor.io.background import run_in_background
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
 from editor.jobs.prerequisites import check_prerequisites
-from editor.jobs.publish_phase import Destination, run_publish
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
@@ -26,6 +27,7 @@ from editor.publishing.attestation.keys import open_signer
 from editor.publishing.filenames import DELTA
 
 if TYPE_CHECKING:
+    from editor.jobs.publish_phase import Destination
     from editor.judging.evaluation import ImagePairGenerator
     from editor.judging.judge import Judge
 
@@ -81,10 +83,16 @@ class EraseJob(Job):
     def _run_edit(self) -> EditResult:
         request, traces = self.context.request, self.trace().traces
         self.context.progress("edit", 0.0, "solving")
+        self._prepare_publishing()
         judge = self.judge if request.validation.enabled else None
         result = run_edit(request, self.model, self.removals, traces, self.ledger, judge)
         self.context.progress("edit", 1.0, "solved")
         return result
+
+    def _prepare_publishing(self) -> None:
+        """Hash the model and import the plotting library in the background, while this thread solves."""
+        _ = self.model.pending_digests
+        run_in_background(partial(import_module, "editor.jobs.publish_phase"))
 
     def _run_validate(self) -> ValidationResult:
         request, edit = self.context.request, self.edit()
@@ -102,6 +110,8 @@ class EraseJob(Job):
         context = self.context
         edit, traces, validation = self.edit(), self.trace().traces, self.validate()
         context.progress("publish", 0.0, "writing the files")
+        from editor.jobs.publish_phase import run_publish
+
         report = run_publish(context.request, self.model, edit, traces, validation, self._destination())
         context.progress("publish", 1.0, "written")
         return report
@@ -144,7 +154,9 @@ class EraseJob(Job):
             after=ImageCache(context.workdir / "images", context.job_id),
         )
 
-    def _destination(self) -> Destination:
+    def _destination(self) -> "Destination":
+        from editor.jobs.publish_phase import Destination
+
         context = self.context
         return Destination(
             out=context.out,

@@ -1,11 +1,13 @@
 """The base model of a job."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
+from editor.io.background import run_in_background
 from editor.io.digests import sha256_hex
 from editor.prompts import PromptBuilder, open_prompt_builders
 from editor.publishing.provenance import model_digests
@@ -17,6 +19,8 @@ class Model:
 
     checkpoint: Checkpoint
     prompt_builders: list[PromptBuilder]
+    digest_folder: Path | None = None
+    """Stores the digests of the model's files for the next process."""
 
     @property
     def path(self) -> Path:
@@ -36,7 +40,12 @@ class Model:
     @cached_property
     def digests(self) -> dict[str, str]:
         """The sha256 of each file, by its path inside the model."""
-        return model_digests(self.checkpoint)
+        return self.pending_digests.result()
+
+    @cached_property
+    def pending_digests(self) -> "Future[dict[str, str]]":
+        """The digests, computed in the background from the first access on."""
+        return run_in_background(lambda: model_digests(self.checkpoint, self.digest_folder))
 
     @property
     def digest(self) -> str:
@@ -49,11 +58,15 @@ def weights_digest(digests: Mapping[str, str]) -> str:
     return sha256_hex(repr(sorted((name, sha) for name, sha in digests.items() if name.endswith(".safetensors"))))
 
 
-def open_model(path: Path) -> Model:
+def open_model(path: Path, digest_folder: Path | None = None) -> Model:
     """Open a diffusers folder or a single-file checkpoint lazily.
+
+    Args:
+        path: the model.
+        digest_folder: stores the digests of the model's files for the next process.
 
     Raises:
         CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
     """
     checkpoint = open_checkpoint(path)
-    return Model(checkpoint, open_prompt_builders(checkpoint))
+    return Model(checkpoint, open_prompt_builders(checkpoint), digest_folder)

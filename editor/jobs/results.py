@@ -11,7 +11,7 @@ from api_schemas.gates import Policy
 from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validation, Verdict
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
-from editor.io.plotting import Picture
+from editor.io.figures import Picture
 from editor.judging.gates import combine_verdicts
 from editor.ledger import Ledger
 

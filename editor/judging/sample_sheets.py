@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from PIL import Image as Pillow
 
 from editor.generation.config import ImageSpec
-from editor.io.plotting import ImagePair, Picture, sample_sheet
+from editor.io.figures import Picture
+from editor.io.plotting import ImagePair, sample_sheet
 from editor.judging.evaluation import GeneratedImages
 from editor.judging.prompt_groups import PromptGroup
 from editor.prompts.templates import evenly_spaced

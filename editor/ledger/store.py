@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api_schemas.conflicts import Conflict
 from editor.checkpoints import Checkpoint
-from editor.checkpoints.tokenizers import open_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import LedgerError
 from editor.io.atomic import write_bytes
 from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
@@ -97,7 +97,7 @@ class LedgerFolder:
             LedgerConflict: an entry contradicts another removal.
         """
         ledger = self.read_for(checkpoint).add(entries)
-        warnings = check_conflicts(ledger, open_tokenizer(checkpoint.encoders[0]))
+        warnings = check_conflicts(ledger, open_prompt_tokenizer(checkpoint.encoders[0]))
         return ledger, conflicts_involving(warnings, entries)
 
     @contextmanager

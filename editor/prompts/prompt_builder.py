@@ -14,7 +14,7 @@ from torch import Tensor
 from api_schemas.conflicts import normalize_words, subsequences
 from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
-from editor.checkpoints.tokenizers import open_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import ConceptError
 from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval, takes_article
 from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
@@ -270,4 +270,4 @@ def open_prompt_builder(model: Path) -> PromptBuilder:
 def open_prompt_builders(checkpoint: Checkpoint) -> list[PromptBuilder]:
     """Return a prompt builder for each text encoder: the same prompts, tokenized and padded as its pipeline does."""
     profile = load_profile(checkpoint.path)
-    return [PromptBuilder(open_tokenizer(encoder), profile) for encoder in checkpoint.encoders]
+    return [PromptBuilder(open_prompt_tokenizer(encoder), profile) for encoder in checkpoint.encoders]

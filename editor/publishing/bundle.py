@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import RootModel
-
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.atomic import write_bytes
+from editor.io.background import run_in_background
+from editor.io.digest_cache import remembered_digest
 from editor.io.digests import file_digest, sha256_hex
-from editor.io.plotting import Figure, Picture, figure_file
-from editor.publishing.apply import check_file, plan_patches
+from editor.io.figures import Figure, Picture, figure_file
+from editor.publishing.apply import plan_patches, wrong_base
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.attestation.statements import make_statements
@@ -34,13 +34,10 @@ from editor.publishing.filenames import (
 from editor.publishing.html import render_html
 from editor.publishing.lora import reason_against_lora, write_loras
 from editor.publishing.model_card import render_model_card
-from editor.publishing.overlay import segments_digest
+from editor.publishing.overlay import Overlays, segments_digest
 from editor.publishing.pdf import render_pdf
 from editor.publishing.redaction import PrivateReport, redact_report
 from editor.publishing.sidecar_files import sidecar_files
-
-Overlays = RootModel[dict[str, Overlay]]
-"""By file name."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +84,18 @@ def publish(
     if report.refused or not updates:
         return publish_report(report, figures, out_dir, signing)
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
-    overlays = plan_overlays(report, model, out_dir / DELTA) if full else {}
-    write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
+    planned = run_in_background(lambda: plan_overlays(report, model, out_dir / DELTA) if full else {})
     pictures: list[Figure] = [*figures, *make_charts(report)]
-    files: dict[str, str] = (
-        {DELTA: "delta"} | write_configs(model, overlays, out_dir) | write_figures(pictures, out_dir)
-    )
+    files: dict[str, str] = {DELTA: "delta"} | write_figures(pictures, out_dir)
     note = reason_against_lora(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
+    tensors, overlays = [tensor_record(update) for update in updates], planned.result()
+    write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
+    files |= write_configs(model, overlays, out_dir)
     facts = {
         "lora_note": note,
-        "tensors": [tensor_record(update) for update in updates],
+        "tensors": tensors,
         "signed_by": signing.signer.keyid if signing.signer else None,
         "artifacts": artifact_records(out_dir, files, overlays),
     }
@@ -180,11 +177,6 @@ def write_report(report: AuditReport, signing: Signing, out_dir: Path) -> None:
     write_bytes(out_dir / REPORT, published)
 
 
-def read_overlays(out_dir: Path) -> dict[str, Overlay]:
-    """Read how each file that is published but not stored is assembled."""
-    return Overlays.model_validate_json((out_dir / OVERLAYS).read_bytes()).root
-
-
 def plan_overlays(report: AuditReport, model: Path, delta: Path) -> dict[str, Overlay]:
     """Return the overlays of the edited files and of the unchanged shards of the same weights."""
     plan = plan_patches(model, delta)
@@ -203,7 +195,8 @@ def make_overlay(report: AuditReport, name: str, base: Path, delta: Path, segmen
         PublishingError: the base file differs from the one in the report.
     """
     state = base.stat()
-    check_file(base, report.model.files[name])
+    if remembered_digest(base) != report.model.files[name]:
+        raise wrong_base(base, f"the file must have sha256 {report.model.files[name]}")
     return Overlay(
         base=name,
         base_sha256=report.model.files[name],

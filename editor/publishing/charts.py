@@ -21,7 +21,8 @@ from api_schemas.report import (
     TraceRecord,
     Validation,
 )
-from editor.io.plotting import INK, Chart, chart_style, create_figure, render_svg
+from editor.io.figures import Chart
+from editor.io.plotting import INK, chart_style, create_figure, render_svg
 from editor.publishing import report_text
 
 SITE_LABELS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}

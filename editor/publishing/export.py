@@ -6,9 +6,8 @@ from pathlib import Path
 from api_schemas.overlays import Overlay
 from api_schemas.report import AuditReport
 from editor.io.atomic import open_atomic
-from editor.publishing.bundle import read_overlays
 from editor.publishing.filenames import ATTESTATION, DELTA, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
-from editor.publishing.overlay import write_overlay
+from editor.publishing.overlay import read_overlays, write_overlay
 
 PRIVATE_KIND = "private"
 """The kind of files that only their owner may read."""

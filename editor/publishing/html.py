@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from api_schemas.report import AuditReport
-from editor.io.plotting import Chart, Figure, Picture
+from editor.io.figures import Chart, Figure, Picture
 from editor.publishing import report_text
 from editor.publishing.document.assemble import build_document
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api_schemas.report import AuditReport
-from editor.io.plotting import Figure
+from editor.io.figures import Figure
 from editor.publishing import report_text
 from editor.publishing.html import make_environment
 

@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import RootModel
+
 from api_schemas.overlays import Overlay, Segment
 from editor.checkpoints.safetensors_header import TensorSpan, read_layout
 from editor.errors import PublishingError
 from editor.io.digests import stream_digest
+from editor.publishing.filenames import OVERLAYS
 
+Overlays = RootModel[dict[str, Overlay]]
+"""By file name."""
 CHUNK_BYTES = 1 << 22
 """Bytes that are held in memory at a time."""
 KERNEL_COPY_BYTES = 1 << 28
@@ -25,6 +30,11 @@ BytesCallback = Callable[[int], object]
 """Called with the number of bytes just copied."""
 UNSUPPORTED_COPY_ERRNOS = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 """Errors of ``copy_file_range`` if the file systems do not support it."""
+
+
+def read_overlays(bundle: Path) -> dict[str, Overlay]:
+    """Read how each file of a bundle that is published but not stored is assembled."""
+    return Overlays.model_validate_json((bundle / OVERLAYS).read_bytes()).root
 
 
 def plan_segments(base: Path, replaced: Mapping[str, TensorSpan]) -> tuple[Segment, ...]:

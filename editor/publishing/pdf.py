@@ -19,7 +19,7 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
-from editor.io.plotting import Chart, Figure, figure_file
+from editor.io.figures import Chart, Figure, figure_file
 from editor.io.printable import spell_code_point, spell_unprintable
 from editor.publishing import report_text
 from editor.publishing.document.assemble import build_document

@@ -1,18 +1,31 @@
 """The base model and the software versions that every report records."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from api_schemas.report import ModelRecord
 from editor.checkpoints import Checkpoint, model_files
-from editor.io.digests import file_digest
+from editor.io.digest_cache import remembered_digest
 
 SOFTWARE_PACKAGES = ("expunge", "torch", "diffusers", "transformers", "safetensors")
 
 
-def model_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the sha256 of each file of the base model, by its path inside the model: everything that is served."""
-    return {name: file_digest(path) for name, path in model_files(checkpoint.path).items()}
+HASHING_THREADS = 2
+
+
+def model_digests(checkpoint: Checkpoint, remember_in: Path | None = None) -> dict[str, str]:
+    """Return the sha256 of each file of the base model, by its path inside the model: everything that is served.
+
+    Args:
+        checkpoint: the base model.
+        remember_in: the folder that stores digests for the next process.
+    """
+    files = model_files(checkpoint.path)
+    with ThreadPoolExecutor(HASHING_THREADS) as pool:
+        return dict(zip(files, pool.map(partial(remembered_digest, folder=remember_in), files.values()), strict=True))
 
 
 def model_record(model: str, checkpoint: Checkpoint, digests: Mapping[str, str]) -> ModelRecord:

@@ -11,7 +11,7 @@ import torch
 from api_schemas.errors import UsageError
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint, weight_files
 from editor.checkpoints.load_transformers import load_module
-from editor.checkpoints.tokenizers import open_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
@@ -60,7 +60,9 @@ class TracedModel:
     def prompt_builders(self) -> tuple[PromptBuilder, ...]:
         """A prompt builder for the tokenizer of each traced encoder."""
         folder = self.path if self.path.is_dir() else self.path.parent
-        return tuple(PromptBuilder(open_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders)
+        return tuple(
+            PromptBuilder(open_prompt_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders
+        )
 
     @cached_property
     def encoders(self) -> tuple[CLIPTextRunner, ...]:

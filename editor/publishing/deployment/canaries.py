@@ -10,7 +10,7 @@ from torch import Tensor
 from api_schemas.report import CanaryRecord, RemovalRecord
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate
-from editor.checkpoints.tokenizers import open_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.prompts import TokenizedPrompt
 from editor.prompts.templates import evenly_spaced
 from editor.publishing.deployment.encoder_readers import tokenize
@@ -71,7 +71,7 @@ def encoder_canaries(
 
 def states_at_eos(encoder: TextEncoder, prompts: Sequence[str], edits: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the final hidden states at EOS without and with edits, (prompts, width) each, as :class:`StoredEncoder`."""
-    ids, ends = tokenize(open_tokenizer(encoder), prompts)
+    ids, ends = tokenize(open_prompt_tokenizer(encoder), prompts)
     tokenized = [TokenizedPrompt(*row) for row in zip(prompts, ids, ends.tolist(), strict=True)]
     sampled = SampledPrompts.of(tokenized, paddings=0)
     before, after = final_states_before_and_after(encoder, edits, sampled, torch.float32)

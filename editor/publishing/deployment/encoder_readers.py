@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from editor.checkpoints import TextEncoder
-from editor.checkpoints.tokenizers import open_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import CheckpointError
 from editor.prompts.textual_inversion import expand_all
 from editor.sites.lazy_clip import LazyCLIPTextModel
@@ -36,7 +36,7 @@ class StoredEncoder:
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`EncoderReader`."""
-        ids, ends = tokenize(open_tokenizer(self.encoder), prompts)
+        ids, ends = tokenize(open_prompt_tokenizer(self.encoder), prompts)
         read = ids[:, : int(ends.max()) + 1]  # attention is causal: later positions do not change the state at EOS
         final = LazyCLIPTextModel(self.encoder, self.edits, dtype=torch.float32).final_states(read)
         return final[torch.arange(len(ids)), ends]

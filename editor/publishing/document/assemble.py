@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from api_schemas.report import AuditReport
-from editor.io.plotting import Figure
+from editor.io.figures import Figure
 from editor.publishing import report_text
 from editor.publishing.document.attacks_section import attack_sections
 from editor.publishing.document.blocks import Document, FigureIndex, Section

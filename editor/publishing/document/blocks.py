@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api_schemas.report import Verdict
-from editor.io.plotting import Figure
+from editor.io.figures import Figure
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from editor.checkpoints import open_checkpoint
-from editor.checkpoints.tokenizers import build_vocabulary, open_tokenizer, read_merges
+from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.checkpoints.prompt_tokenizer import PromptTokenizer
+from editor.checkpoints.tokenizers import build_vocabulary, open_prompt_tokenizer, open_tokenizer, read_merges
 from editor.errors import CheckpointError
 from tests.editor.checkpoints.layouts import (
     add_prefix,
@@ -99,3 +101,71 @@ def test_another_vocabulary_without_a_tokenizer_is_rejected(folder: Path) -> Non
         path.unlink()
     with pytest.raises(CheckpointError, match="not CLIP's"):
         open_tokenizer(open_checkpoint(folder).encoders[0])
+
+
+TEXTS = [
+    "",
+    A_PHOTO,
+    "Hello, WORLD!  it's 42 ünï狐🦊\n<|endoftext|> <|STARTOFTEXT|>x <|EndOfText|>",
+    "a " * 90,
+    "e\u0301té ﬁ",
+]
+
+
+@pytest.fixture(params=[(pad, decoder) for pad in ("<|endoftext|>", "!") for decoder in (False, True)])
+def clip_folder(request: pytest.FixtureRequest, tmp_path: Path, single: Path) -> TextEncoder:
+    """SDXL's first encoder with a tokenizer folder, as Stable Diffusion's pipelines have it."""
+    pad, has_decoder = request.param
+    merges, flags = read_merges(), {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    bos, eos = ({"content": token, **flags} for token in ("<|startoftext|>", "<|endoftext|>"))
+    special = {"bos_token": bos, "eos_token": eos, "unk_token": eos, "pad_token": pad}
+    typed = {
+        name: token if isinstance(token, str) else token["content"] if has_decoder else token | {"__type": "AddedToken"}
+        for name, token in special.items()
+    }
+    settings = typed | {"do_lower_case": True, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+    if has_decoder:
+        settings["added_tokens_decoder"] = {"49406": bos | {"special": True}, "49407": eos | {"special": True}}
+    (tmp_path / "vocab.json").write_text(json.dumps(build_vocabulary(merges)))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return replace(open_checkpoint(single).encoders[0], tokenizer_folder=tmp_path)
+
+
+def assert_same_tokens(encoder: TextEncoder) -> None:
+    quick, reference = open_prompt_tokenizer(encoder), open_tokenizer(encoder)
+    assert isinstance(quick, PromptTokenizer)
+    assert json.loads(quick.backend.to_str()) == json.loads(reference.backend_tokenizer.to_str())
+    padded = {"padding": "max_length", "truncation": True, "max_length": 77, "return_tensors": "pt"}
+    assert torch.equal(quick(TEXTS, **padded).input_ids, reference(TEXTS, **padded).input_ids)
+    assert quick(TEXTS, padding=True)["input_ids"] == reference(TEXTS[:4] + TEXTS[4:], padding=True)["input_ids"]
+    spans = {"return_offsets_mapping": True, "verbose": False}
+    assert dict(quick(TEXTS, **spans)) == dict(reference(TEXTS, **spans))
+    assert dict(quick(A_PHOTO)) == dict(reference(A_PHOTO))
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id", "all_special_ids", "added_tokens_encoder")
+    for name in (*ids, "bos_token", "eos_token", "pad_token", "unk_token", "model_max_length"):
+        assert getattr(quick, name) == getattr(reference, name)
+    assert (len(quick), quick.get_vocab()) == (len(reference), reference.get_vocab())
+    assert quick.decode(FOX) == reference.decode(FOX)
+    assert quick.convert_ids_to_tokens(FOX) == reference.convert_ids_to_tokens(FOX)
+    assert quick.convert_ids_to_tokens(320) == reference.convert_ids_to_tokens(320)
+
+
+def test_prompt_tokenizer_equals_that_of_transformers(single: Path) -> None:
+    for encoder in open_checkpoint(single).encoders:
+        assert_same_tokens(encoder)
+
+
+def test_prompt_tokenizer_of_a_clip_folder_equals_that_of_transformers(clip_folder: TextEncoder) -> None:
+    assert_same_tokens(clip_folder)
+
+
+@pytest.mark.parametrize("change", [{"split_special_tokens": True}, {"pad_token": "a</w>"}])
+def test_folder_with_other_settings_is_opened_by_transformers(
+    clip_folder: TextEncoder, change: dict[str, object]
+) -> None:
+    assert clip_folder.tokenizer_folder
+    settings = clip_folder.tokenizer_folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | change))
+    assert open_prompt_tokenizer(clip_folder) is open_tokenizer(clip_folder)

@@ -32,7 +32,8 @@ from api_schemas.report import (
 from editor.checkpoints.safe_paths import model_files
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import file_digest
-from editor.io.plotting import ImagePair, Picture, sample_sheet
+from editor.io.figures import Picture
+from editor.io.plotting import ImagePair, sample_sheet
 from editor.judging.gates import GateEvidence, decide_gates, make_check
 from editor.stats.intervals import estimate_mean, estimate_rate
 

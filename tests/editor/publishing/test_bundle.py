@@ -15,7 +15,7 @@ from editor.checkpoints import weight_files
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import PublishingError
 from editor.io.digests import file_digest
-from editor.io.plotting import Picture
+from editor.io.figures import Picture
 from editor.publishing.apply import apply_delta
 from editor.publishing.bundle import edit_digest, publish
 from editor.publishing.model_card import escape_markdown, render_model_card

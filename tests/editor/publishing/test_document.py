@@ -15,7 +15,7 @@ from api_schemas.attacks import AttackRecord, Attempt, Budget, Rate
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import DiffCScore, FeatureChange, FeatureScores, Place, Residual, SaeScore
 from api_schemas.report import AuditReport, Estimate, ForeseenChange, ForeseenRemoval, LedgerRecord
-from editor.io.plotting import Chart, Figure, Picture
+from editor.io.figures import Chart, Figure, Picture
 from editor.publishing.charts import make_charts
 from editor.publishing.html import render_html
 from editor.publishing.model_card import render_model_card
