@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -48,6 +49,13 @@ class RunResult:
     next_revision: NextRevision | None
 
 
+@dataclass
+class WarmBase:
+    """The base model that this process used last, whose files and weights are in memory."""
+
+    model: str | None = None
+
+
 @dataclass(frozen=True)
 class Runner:
     """Runs one job at a time."""
@@ -59,6 +67,7 @@ class Runner:
     clock: Clock = utc_now
     stop: threading.Event = field(default_factory=threading.Event)
     """Interrupts the running job when it is set."""
+    warm_base: WarmBase = field(default_factory=WarmBase)
 
     @classmethod
     def from_settings(cls, settings: WorkerSettings) -> "Runner":
@@ -67,7 +76,7 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Handle the message of a job: run the job that is next in its queue. Returns when that job has ended."""
-        self._claim_and_run(fair_queue.claim_next, job_id)
+        self._claim_and_run(partial(fair_queue.claim_next, warm_model=self.warm_base.model), job_id)
 
     def run_job(self, job_id: str) -> None:
         """Run the job itself, whatever is before it in its queue. Returns when it has ended, or has to be tried again."""
@@ -90,6 +99,7 @@ class Runner:
             log.info("%s: has ended or is claimed by another worker", job_id)
             return
         failpoint("claim.committed")
+        self.warm_base.model = claim.request.model
         with (
             logs.bound_contextvars(job_id=claim.job_id),
             Lease(self.database, claim, self.settings, self.clock, stop=self.stop) as lease,
