@@ -28,6 +28,17 @@ ModelDir = Annotated[
 ]
 
 
+Components = Annotated[
+    Path | None,
+    typer.Option(
+        "--components",
+        metavar="DIR",
+        file_okay=False,
+        help="A folder with what the model lacks to generate images, such as autoencoder and T5.",
+    ),
+]
+
+
 LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The folder of the ledger.")]
 
 

@@ -9,7 +9,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api_schemas.cli.common_options import DeltaOnly, JoinLedger, JsonOutput, ModelDir, Out, SignWith, inject_options
+from api_schemas.cli.common_options import (
+    Components,
+    DeltaOnly,
+    JoinLedger,
+    JsonOutput,
+    ModelDir,
+    Out,
+    SignWith,
+    inject_options,
+)
 from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import read_request
 from api_schemas.conflicts import Conflict
@@ -32,6 +41,7 @@ def erase(
     out: Out,
     delta_only: DeltaOnly = False,
     model_dir: ModelDir = None,
+    components: Components = None,
     ledger: JoinLedger = None,
     label: Annotated[
         str, typer.Option(metavar="TEXT", help="The request's name in the ledger, such as a ticket number.")
@@ -75,6 +85,7 @@ def erase(
             label=label,
             signing_keys=sign_with,
             delta_only=delta_only,
+            components=components,
             device=device,
             progress=show_progress,
         )

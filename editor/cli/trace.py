@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api_schemas.cli.common_options import JsonOutput, ModelId, Seed, inject_options
+from api_schemas.cli.common_options import Components, JsonOutput, ModelId, Seed, inject_options
 from api_schemas.errors import UsageError
 from editor.cli.common import progress_bar
 from editor.cli.device_options import read_device
@@ -38,6 +38,7 @@ def trace(
         Path | None,
         typer.Option(metavar="PATH", help="A diffusers folder or single-file checkpoint; overrides --model."),
     ] = None,
+    components: Components = None,
     sites: Annotated[
         Literal["text", "unet", "cross-attention"],
         typer.Option(help="cross-attention: direct effect of layers that read another prompt."),
@@ -102,7 +103,7 @@ def trace(
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )
-    tracer = Tracer(model_path, judge_folder(), options, model_dir.name if model_dir else model)
+    tracer = Tracer(model_path, judge_folder(), options, model_dir.name if model_dir else model, components)
     run_and_print(tracer, confirm, out, json_output)
 
 
@@ -137,7 +138,11 @@ def confirm_top_sites(tracer: "Tracer", cheap: "Trace", count: int, out: Path | 
     if out:
         cheap.save(out / "screening")
     confirming_tracer = Tracer(
-        tracer.model_path, tracer.judge_folder, replace(tracer.options, read_out="images"), tracer.name
+        tracer.model_path,
+        tracer.judge_folder,
+        replace(tracer.options, read_out="images"),
+        tracer.name,
+        tracer.components,
     )
     with progress_bar("confirming", quiet=quiet) as progress:
         return screen_then_confirm(

@@ -36,6 +36,8 @@ class JobContext:
     progress: JobProgress
     job_id: str
     now: datetime
+    components: Path | None = None
+    """A folder with what the model lacks to generate images, such as its autoencoder."""
     delta_only: bool = False
     """Publish no full weights."""
     ledger: Path | None = None

@@ -16,6 +16,7 @@ from editor.io.background import run_in_background
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
+from editor.jobs.model import images_digest
 from editor.jobs.prerequisites import check_prerequisites
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
@@ -70,7 +71,7 @@ class EraseJob(Job):
 
     def _run_trace(self) -> TraceResult:
         context, request = self.context, self.context.request
-        check_prerequisites(request, self.model, self.ledger, context.signing_dir, context.now, context.device)
+        check_prerequisites(context, self.model, self.ledger)
         policy = resolve_policy(request.validation)
         if not request.validation.enabled:
             return TraceResult(policy=policy)
@@ -147,10 +148,10 @@ class EraseJob(Job):
 
         context, options = self.context, self.context.request.validation
         return ImagePairGenerator(
-            pipeline=load_pipeline(context.model_dir),
+            pipeline=load_pipeline(context.model_dir, components=context.components),
             updates=edit.updates(self.model.checkpoint),
             sampler=Sampler(options.steps, options.guidance, native_precision()),
-            before=ImageCache(context.cache_dir / "images", self.model.digest),
+            before=ImageCache(context.cache_dir / "images", images_digest(self.model, context.components)),
             after=ImageCache(context.workdir / "images", context.job_id),
         )
 
@@ -188,6 +189,7 @@ def erase(
     label: str = "",
     signing_keys: Path | None = None,
     delta_only: bool = False,
+    components: Path | None = None,
     device: DeviceSettings | None = None,
     progress: JobProgress = ignore_progress,
 ) -> Erasure:
@@ -202,6 +204,7 @@ def erase(
         label: the caller's reference for the request in the ledger.
         signing_keys: the key folder whose newest key signs the files.
         delta_only: publish no full weights.
+        components: a folder with what the model lacks to generate images, such as its autoencoder.
         device: where models run; None: as the environment sets it.
         progress: called with the phase, its finished fraction and a message; may raise to stop.
 
@@ -221,6 +224,7 @@ def erase(
             ledger=ledger,
             label=label,
             signing_dir=signing_keys,
+            components=components,
             device=device or DeviceSettings.from_environment(),
         )
         job = EraseJob(context)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.io.background import run_in_background
-from editor.io.digests import sha256_hex
+from editor.io.digests import file_digest, sha256_hex
 from editor.prompts import PromptBuilder, open_prompt_builders
 from editor.publishing.provenance import model_digests
+
+COMPONENT_SUFFIXES = (".safetensors", ".gguf", ".json")
+"""Files in a folder of components that images depend on."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Model:
 def weights_digest(digests: Mapping[str, str]) -> str:
     """Return one sha256 over the weights files among the files of a model."""
     return sha256_hex(repr(sorted((name, sha) for name, sha in digests.items() if name.endswith(".safetensors"))))
+
+
+def images_digest(model: Model, components: Path | None) -> str:
+    """Return one sha256 over all files that the images of a base model depend on."""
+    if components is None:
+        return model.digest
+    paths = sorted(path for path in components.rglob("*") if path.suffix in COMPONENT_SUFFIXES)
+    digests = {path.relative_to(components).as_posix(): file_digest(path) for path in paths}
+    return sha256_hex(repr((model.digest, sorted(digests.items()))))
 
 
 def open_model(path: Path, digest_folder: Path | None = None) -> Model:

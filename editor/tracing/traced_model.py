@@ -6,8 +6,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from api_schemas.errors import UsageError
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint, weight_files
 from editor.checkpoints.load_transformers import load_module
@@ -37,6 +35,8 @@ class TracedModel:
     """``text_encoder``, ``text_encoder_2``, or all of them together."""
     needs_images: bool = False
     """Whether the trace runs the image backbone."""
+    components: Path | None = None
+    """A folder with what the model lacks to generate images."""
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -81,17 +81,17 @@ class TracedModel:
     def pipeline(self) -> BatchedPipeline:
         """The whole pipeline, for traces that run the image backbone."""
         family = self.checkpoint.family
-        if not self.path.is_dir() or family not in IMAGE_FAMILIES:
+        if family not in IMAGE_FAMILIES:
             raise UsageError(
-                f"Images cannot be generated with the model at {self.path} (family {family}).",
+                f"The image backbone of the model at {self.path} (family {family}) can't be traced.",
                 field="read_out",
-                remedy="Trace text sites with the read-out text, or name a Stable Diffusion folder in diffusers' layout.",
+                remedy="Trace text sites with the read-out text, or use a model of Stable Diffusion 1 or 2 or SDXL.",
             )
         if self.encoder != "all":
             raise UsageError(
                 "A trace that generates images uses all text encoders.", field="encoder", remedy="Omit --encoder."
             )
-        return BatchedPipeline(load_cached_pipeline(self.path, family == "sdxl"), self.sampler)
+        return BatchedPipeline(load_cached_pipeline(self.path, self.components), self.sampler)
 
     @cached_property
     def judge(self) -> Judge:
@@ -113,12 +113,6 @@ def open_cached_judge(folder: Path, model_path: Path) -> Judge:
 
 
 @lru_cache(1)
-def load_cached_pipeline(model_dir: Path, xl: bool) -> Any:
-    """Load a diffusers pipeline in float32 without progress bar; the last one stays loaded for the next trace."""
-    if not xl:
-        return load_pipeline(model_dir)
-    from diffusers import StableDiffusionXLPipeline
-
-    pipeline = StableDiffusionXLPipeline.from_pretrained(model_dir, use_safetensors=True, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+def load_cached_pipeline(model: Path, components: Path | None) -> Any:
+    """Load a pipeline in float32; the last one stays loaded for the next trace."""
+    return load_pipeline(model, components=components)

@@ -88,12 +88,16 @@ class Tracer:
     judge_folder: Path
     options: TraceOptions
     name: str = ""
+    components: Path | None = None
+    """A folder with what the model lacks to generate images."""
 
     @cached_property
     def model(self) -> TracedModel:
         """The model and the judge."""
         options = self.options
-        return TracedModel(self.model_path, self.judge_folder, options.sampler, options.encoder, options.needs_images)
+        return TracedModel(
+            self.model_path, self.judge_folder, options.sampler, options.encoder, options.needs_images, self.components
+        )
 
     @cached_property
     def prompts(self) -> tuple[TracedPrompts, ...]:

@@ -14,9 +14,6 @@ Loader = Callable[[torch.dtype], Any]
 LIBRARIES = ("diffusers", "transformers")
 IMAGE_PARAMETERS = {"image", "mask_image", "control_image", "video"}
 """Parameters of pipelines that start from images."""
-SUPPORTED_PIPELINES = (
-    "Use a text-to-image pipeline of diffusers, such as StableDiffusionXLPipeline, or turn validation off."
-)
 
 
 def text_to_image_class(name: object, source: object) -> Any:
@@ -38,7 +35,7 @@ def text_to_image_class(name: object, source: object) -> Any:
         f"Images can't be generated with {source}: {name or 'it'} is not a text-to-image pipeline of diffusers "
         f"{diffusers.__version__}.",
         field="model",
-        remedy=SUPPORTED_PIPELINES,
+        remedy="Use a text-to-image pipeline of diffusers, such as StableDiffusionXLPipeline, or turn validation off.",
     )
 
 

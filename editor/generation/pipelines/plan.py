@@ -115,7 +115,8 @@ class Planner:
         Raises:
             CheckpointError: components are missing; the error lists them.
         """
-        pipeline_class, loaders, missing = self.pipeline_class, {}, []
+        pipeline_class, loaders = self.pipeline_class, {}
+        missing = self.unlisted_components(pipeline_class)
         for name, (library, class_name) in component_entries(self.index):
             loader = None
             if name not in UNUSED_COMPONENTS or name not in pipeline_class._optional_components:
@@ -128,6 +129,12 @@ class Planner:
         if missing:
             raise self.missing_components(missing)
         return loaders
+
+    def unlisted_components(self, pipeline_class: Any) -> list[str]:
+        """Return the components that the pipeline needs and its index does not list."""
+        needed, _ = pipeline_class._get_signature_keys(pipeline_class)
+        listed = {name for name, _ in component_entries(self.index)}
+        return sorted(set(needed) - listed - {*pipeline_class._optional_components, *OPTIONAL_T5})
 
     def find_loader(self, name: str, found: Any) -> Loader | None:
         """Return the loader of a component from the first source that contains it."""
@@ -165,7 +172,7 @@ class Planner:
             f"Images can't be generated with {self.path}: it lacks {names}.",
             field="components",
             remedy="Pass a folder that contains them as --components: as folders of diffusers such as tokenizer_2, "
-            "or as files such as ae.safetensors and t5xxl_fp16.safetensors.",
+            "or as files such as ae.safetensors and t5xxl_fp16.safetensors. Or turn validation off.",
         )
 
 

@@ -124,7 +124,7 @@ def test_report_contains_the_request_and_the_results(report: AuditReport) -> Non
 def test_model_that_cannot_generate_images_is_refused_before_any_work(make: Make, model_dir: Path) -> None:
     """A single text encoder can be edited only without validation."""
     context = make(model_dir=model_dir)
-    with pytest.raises(CheckpointError, match="Images are generated only with") as caught:
+    with pytest.raises(CheckpointError, match="contains no denoiser") as caught:
         jobs.run_phase("trace", context)
     assert caught.value.field == "validation.enabled"
     assert not list(context.workdir.iterdir())

@@ -11,6 +11,7 @@ from editor.errors import CheckpointError
 from editor.generation.pipelines import load_pipeline
 from editor.generation.pipelines.plan import plan_pipeline
 from tests.editor.generation.pipelines import small_pipelines as small
+from tests.fakes.pipelines import FAMILIES, save_model, shared_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,17 @@ def test_other_than_a_text_to_image_pipeline_is_refused(folder: Path, name: obje
         plan_pipeline(folder)
     assert raised.value.field == "model"
     assert raised.value.remedy
+
+
+def test_components_that_the_index_omits_are_listed(folder: Path) -> None:
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    with pytest.raises(CheckpointError, match="lacks scheduler, unet, vae"):
+        plan_pipeline(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_loaded_as_it_was_saved(family: str, tmp_path: Path) -> None:
+    small.assert_same_pipeline(load_pipeline(save_model(family, tmp_path)), shared_pipeline(family))
 
 
 def test_code_of_other_libraries_is_never_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
