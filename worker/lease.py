@@ -1,8 +1,10 @@
 """Keeps a claim alive: a thread extends the lease and learns from the database when the job must stop."""
 
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -68,14 +70,21 @@ class Lease:
             raise WorkerStopped(f"The worker was stopped while it ran {self._claim.job_id}.")
 
     def _heartbeat_loop(self) -> None:
-        canceling_seconds = 0.0
-        while not self._stopped.wait(self._settings.heartbeat_seconds):
+        deadline: float | None = None
+        while not self._stopped.wait(self._seconds_to_next_heartbeat(deadline)):
             self._extend()
-            is_canceling = self._status == "canceling"
-            canceling_seconds = canceling_seconds + self._settings.heartbeat_seconds if is_canceling else 0.0
-            if canceling_seconds > self._settings.cancel_grace_seconds:
+            if self._status != "canceling":
+                deadline = None
+            elif deadline is None:
+                deadline = time.monotonic() + self._settings.cancel_grace_seconds
+            elif time.monotonic() >= deadline:
                 self._cancel_and_exit_process()
                 return
+
+    def _seconds_to_next_heartbeat(self, deadline: float | None) -> float:
+        """Return the interval, or the shorter time until the grace period ends."""
+        left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        return min(self._settings.heartbeat_seconds, left)
 
     def _extend(self) -> None:
         """Extend the lease. Errors are logged and retried at the next heartbeat."""

@@ -15,7 +15,7 @@ PHASE_SHARES = {"trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
 
 
 class ProgressReporter:
-    """The editor's progress callback. Checks the lease at each call and writes at most once in `interval` seconds."""
+    """The editor's progress callback. Checks the lease at each call, and writes news at most once in `interval` seconds."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class ProgressReporter:
         self._interval = interval
         self._clock = clock
         self._written = -float("inf")
+        self._last_news: tuple[str, float, str] | None = None
 
     def start_phase(self, phase: str) -> None:
         """Record the start of a phase. Always written."""
@@ -41,9 +42,15 @@ class ProgressReporter:
 
     def __call__(self, phase: str, fraction: float, message: str) -> None:
         """Record progress. Raises `LeaseLost`, `JobCanceled`."""
-        self._lease.check()
-        if time.monotonic() - self._written >= self._interval:
+        self.check()
+        news = (phase, round(fraction, 4), message)
+        if news != self._last_news and time.monotonic() - self._written >= self._interval:
+            self._last_news = news
             self._write("progress", phase, fraction, message)
+
+    def check(self) -> None:
+        """Raise `LeaseLost` or `JobCanceled` if the job must stop."""
+        self._lease.check()
 
     def _write(self, kind: EventType, phase: str, fraction: float, message: str) -> None:
         self._written = time.monotonic()

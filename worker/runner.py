@@ -143,7 +143,8 @@ class Runner:
                 failpoint(f"phase.done.{phase}")
         files = editor.artifacts(context)
         next_revision = ledger_snapshot.next_revision(claim, context.workdir, files)
-        return RunResult(upload.store_artifacts(self.blobs, claim, files), editor.verdict(context), next_revision)
+        stored = upload.store_artifacts(self.blobs, claim, files, progress.check)
+        return RunResult(stored, editor.verdict(context), next_revision)
 
     def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
         """Build the context of the phases. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""

@@ -64,7 +64,9 @@ class WorkerSettings(StoreSettings):
         default=5.0, gt=0, description="Interval at which a worker extends its lease."
     )
     cancel_grace_seconds: float = Field(
-        default=20.0, ge=0, description="A job that has not stopped this long after its cancellation is killed."
+        default=5.0,
+        ge=0,
+        description="A job that has not stopped this long after its worker learned of its cancellation is killed.",
     )
     progress_seconds: float = Field(default=0.5, ge=0, description="Minimum interval between progress events.")
     jobs_per_process: int = Field(

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from service.store.blobs import ArtifactStore
@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "manifest.json"
 
 
-def store_artifacts(blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]") -> list[StoredArtifact]:
+def store_artifacts(
+    blobs: ArtifactStore, claim: Claim, files: "Sequence[ArtifactFile]", check: Callable[[], None]
+) -> list[StoredArtifact]:
     """Store each file and then the manifest that lists them. The manifest is the last of the returned files.
 
     Repeating it after a crash stores nothing twice.
+
+    Args:
+        check: called before each file; raises if the job must stop.
     """
-    published = [_store_file(blobs, file) for file in files]
+    published = []
+    for file in files:
+        check()
+        published.append(_store_file(blobs, file))
     failpoint("manifest.begun")
     manifest = json.dumps(
         {

@@ -75,6 +75,25 @@ def test_ignored_cancellation_ends_the_process(
     assert read(claim.job_id).status == "canceled"
 
 
+def test_grace_is_counted_in_time(
+    database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats come at longer intervals."""
+    learned, exited, extend = list[float](), threading.Event(), claims.extend_lease
+
+    def noting(*arguments: object, **options: object) -> object:
+        learned.append(time.monotonic())
+        return extend(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(claims, "extend_lease", noting)
+    with database.write() as session:
+        jobs.cancel(session, claim.job_id, now=clock())
+    own = settings.model_copy(update={"heartbeat_seconds": 0.3, "cancel_grace_seconds": 0.4})
+    with Lease(database, claim, own, clock, lambda code: exited.set()):
+        assert exited.wait(5)
+        assert 0.4 <= time.monotonic() - learned[0] < 0.6
+
+
 def test_heartbeat_survives_an_unavailable_database(
     database: Database, claim: Claim, settings: WorkerSettings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,12 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -16,7 +18,7 @@ from service.store import base_model_registration, claims, jobs
 from service.store import events as history
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
-from service.store.errors import StoreUnavailable
+from service.store.errors import LedgerMoved, StoreUnavailable
 from service.store.jobs import NewJob
 from service.store.orm import Job
 from tests.fakes import editor
@@ -277,11 +279,12 @@ def test_late_result_is_discarded(
     job_id = submit()
     put = upload.store_artifacts
 
-    def steal_then_store(*arguments: object) -> object:
+    def store_then_steal(*arguments: object) -> object:
+        stored = put(*arguments)  # type: ignore[arg-type]
         steal_lease(database, clock, job_id)
-        return put(*arguments)  # type: ignore[arg-type]
+        return stored
 
-    monkeypatch.setattr(upload, "store_artifacts", steal_then_store)
+    monkeypatch.setattr(upload, "store_artifacts", store_then_steal)
     runner.run(job_id)
     job = read(job_id)
     assert (job.status, job.lease_owner, job.artifacts) == ("running", "two", [])
@@ -322,6 +325,45 @@ def test_unavailable_database_is_retried(
     runner.run(job_id)
     assert (read(job_id).status, read(job_id).attempt) == ("succeeded", 1)
     assert tries == ["claim"] * 3 + ["succeed"] * 3
+
+
+def test_requeueing_an_overtaken_job_is_retried(
+    runner: Runner, submit: Submit, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, tries, release = submit(), list[str](), claims.release
+
+    def overtaken(*arguments: object) -> object:
+        raise LedgerMoved("overtaken")
+
+    def away_once(*arguments: object, **options: object) -> object:
+        tries.append("release")
+        if len(tries) == 1:
+            raise OperationalError("UPDATE jobs", {}, OSError("gone"))
+        return release(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(upload, "store_artifacts", overtaken)
+    monkeypatch.setattr(claims, "release", away_once)
+    monkeypatch.setattr(db_retry, "RETRY_DELAYS_SECONDS", (0.0,))
+    runner.run(job_id)
+    assert (read(job_id).status, read(job_id).attempt, len(tries)) == ("queued", 0, 2)
+
+
+def test_files_are_not_stored_after_a_cancellation(
+    runner: Runner, submit: Submit, read: Read, database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, stored, put = submit(), list[object](), upload._store_file
+
+    def cancel_then_put(blobs: ArtifactStore, file: Any) -> object:
+        stored.append(file)
+        with database.write() as session:
+            jobs.cancel(session, job_id, now=clock())
+        time.sleep(0.1)  # a heartbeat
+        return put(blobs, file)
+
+    monkeypatch.setattr(upload, "_store_file", cancel_then_put)
+    settings = runner.settings.model_copy(update={"cancel_grace_seconds": 5.0})
+    replace(runner, settings=settings).run(job_id)
+    assert (read(job_id).status, len(stored)) == ("canceled", 1)
 
 
 def test_lasting_database_failure_leaves_the_job_to_its_lease(
