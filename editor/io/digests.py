@@ -1,12 +1,17 @@
 """SHA-256 digests of text, files, streams and tensors, as lower-case hexadecimal."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editor.io.progress import check_canceled, report_fraction
+
 if TYPE_CHECKING:  # signing keys need digests, but not torch
     from torch import Tensor
+
+CHUNK_BYTES = 1 << 20
+"""Bytes of a file that are in memory at a time."""
 
 
 def sha256_hex(content: bytes | str) -> str:
@@ -19,18 +24,30 @@ def salted_digest(salt: str, text: str) -> str:
     return sha256_hex(bytes.fromhex(salt) + text.encode())
 
 
-def stream_digest(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
-    """Return the digest of the concatenated chunks."""
-    total = hashlib.sha256()
+def stream_digest(chunks: Iterable[bytes | bytearray | memoryview], size: int | None = None) -> str:
+    """Return the digest of the concatenated chunks. If their size in bytes is given, reports the finished share of it."""
+    total, done = hashlib.sha256(), 0
     for chunk in chunks:
         total.update(chunk)
+        done += len(chunk)
+        if size:
+            report_fraction(done / size)
+        else:
+            check_canceled()
     return total.hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """Return the digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(path: Path, *, report: bool = False) -> str:
+    """Return the digest of a file. Reports the finished share of it if ``report`` is set."""
+    return stream_digest(read_chunks(path), path.stat().st_size if report else None)
+
+
+def read_chunks(path: Path) -> Iterator[memoryview]:
+    """Yield the contents of a file. Each chunk is valid until the next one is read."""
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            yield buffer[:count]
 
 
 def tensor_bytes(tensor: "Tensor") -> memoryview:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from api_schemas.detectors import DetectorRecord, Detectors
 from api_schemas.feature_scores import FeatureScores
 from editor import emoji
+from editor.io.progress import track
 from editor.jobs.model import Model, open_model
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.detectors import count_detections, load_detectors
@@ -50,7 +51,8 @@ def score_all_features(model: Model, contexts: Sequence[AttackContext], seed: in
 
     instruments = load_instruments()
     scores = [
-        score_features(context, instruments, generate_paired_images(context, instruments, seed)) for context in contexts
+        score_features(context, instruments, generate_paired_images(context, instruments, seed))
+        for context in track(contexts)
     ]
     return FeatureScores(
         sae=tuple(score for each in scores for score in each.sae),

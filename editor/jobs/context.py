@@ -1,7 +1,8 @@
 """What the caller of a job provides: the request, where things are, and how to report progress."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from api_schemas.edits import EditRequest
 from editor import emoji
 from editor.generation.device import DeviceSettings
+from editor.io.progress import SubProgress, report_to
 
 JobProgress = Callable[[str, float, str], None]
 """Called with the phase, its finished fraction and a message. May raise to stop the job."""
@@ -62,6 +64,14 @@ class JobContext:
     def phase_progress(self, phase: str, message: str) -> Callable[[float], None]:
         """Return a callback that reports a finished fraction of one phase."""
         return partial(self._report_fraction, phase, message)
+
+    @contextmanager
+    def reporting(self, phase: str, message: str, start: float = 0.0, share: float = 1.0) -> Iterator[None]:
+        """Context manager: the block is a share of a phase, and what it reports is the phase's progress."""
+        self.progress(phase, start, message)
+        with report_to(SubProgress(self.phase_progress(phase, message), start, share)):
+            yield
+        self.progress(phase, start + share, message)
 
     def _report_fraction(self, phase: str, message: str, fraction: float) -> None:
         self.progress(phase, fraction, message)

@@ -3,6 +3,7 @@
 from api_schemas.edits import EditOptions, EditRequest
 from api_schemas.plans import Plan, PlanEstimate, PlannedEdit, PlannedPrompt, PlannedRemoval
 from api_schemas.report import NameRecord, Verdict
+from editor.io.progress import step
 from editor.jobs.context import JobContext
 from editor.jobs.erase import EraseJob
 from editor.jobs.forecast import EncoderForecast, forecast
@@ -45,9 +46,9 @@ def verdict(context: JobContext) -> Verdict | None:
 def run_plan(job: EraseJob) -> Plan:
     """Open the values that a plan needs, and make it."""
     request, ledger = job.context.request, job.context.ledger
-    job.context.progress("plan", 0.0, "planning")
-    judge = job.judge if request.validation.enabled else None
-    return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, judge)
+    with job.context.reporting("plan", "planning"):
+        judge = job.judge if request.validation.enabled else None
+        return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, judge)
 
 
 def make_plan(
@@ -66,7 +67,8 @@ def make_plan(
     Raises:
         EditorError: the request itself would be refused.
     """
-    found = forecast(model.checkpoint, without_trace(request), folder=folder)
+    with step(0.0, 0.9):
+        found = forecast(model.checkpoint, without_trace(request), folder=folder)
     return Plan(
         request=request,
         request_digest=request.digest(),

@@ -10,6 +10,7 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint
+from editor.io.progress import step, track
 from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders, update_by_layer
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
@@ -60,20 +61,19 @@ def run_edit(
         joined: the ledger whose active removals are solved together with the request's.
         judge: finds the nearest neighbours of each concept; without one the records list none.
     """
-    if joined:
-        ledger, warnings = joined.updated_ledger(model.checkpoint)
-        edits = joined.folder.solve(ledger, model.checkpoint, joined.entries)
-        removed = all_active_removals(removals, joined.entries, ledger, model.prompts)
-    else:
-        ledger, warnings, removed = None, [], list(removals)
-        edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, select_method(request, traces))
-    return EditResult(
-        removals=[removal_record(request, model, removal, removed, edits, judge) for removal in removals],
-        solves=add_forecasts(model, edits, removed),
-        factors=pack_factors(edits),
-        ledger=ledger,
-        warnings=warnings,
-    )
+    with step(0.0, 0.8):
+        if joined:
+            ledger, warnings = joined.updated_ledger(model.checkpoint)
+            edits = joined.folder.solve(ledger, model.checkpoint, joined.entries)
+            removed = all_active_removals(removals, joined.entries, ledger, model.prompts)
+        else:
+            ledger, warnings, removed = None, [], list(removals)
+            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, select_method(request, traces))
+    with step(0.8, 0.1):
+        records = [removal_record(request, model, removal, removed, edits, judge) for removal in track(removals)]
+    with step(0.9, 0.1):
+        solves = add_forecasts(model, edits, removed)
+    return EditResult(removals=records, solves=solves, factors=pack_factors(edits), ledger=ledger, warnings=warnings)
 
 
 def select_method(request: EditRequest, traces: Sequence[TraceRecord]) -> MethodConfig:
@@ -91,7 +91,7 @@ def select_method(request: EditRequest, traces: Sequence[TraceRecord]) -> Method
 def add_forecasts(model: Model, edits: Sequence[TensorEdit], removed: Sequence[ResolvedRemoval]) -> list[SolveRecord]:
     """Return the solve records, with the forecast changes of held-out retain prompts."""
     records = []
-    for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True):
+    for encoder, builder in track(list(zip(model.checkpoint.encoders, model.prompt_builders, strict=True))):
         own = edits_of(encoder, edits)
         prompts = builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS)
         foreseen = forecast_changes(encoder, builder, own, prompts, quick=True)[:MAX_LISTED_PROMPTS]

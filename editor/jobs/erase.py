@@ -71,24 +71,25 @@ class EraseJob(Job):
 
     def _run_trace(self) -> TraceResult:
         context, request = self.context, self.context.request
-        check_prerequisites(context, self.model, self.ledger)
+        with context.reporting("trace", "checking the request", share=0.0):
+            check_prerequisites(context, self.model, self.ledger)
         policy = resolve_policy(request.validation)
         if not request.validation.enabled:
             return TraceResult(policy=policy)
         from editor.jobs.trace_phase import run_trace  # imports the tracer, which an edit alone does not need
 
         progress = partial(context.phase_progress, "trace")
-        traces = run_trace(self.model, self.removals, self.judge, request.seed, progress)
+        with context.reporting("trace", "reading the models", share=0.0):
+            removals, judge = self.removals, self.judge
+        traces = run_trace(self.model, removals, judge, request.seed, progress)
         return TraceResult(policy=policy, traces=traces)
 
     def _run_edit(self) -> EditResult:
         request, traces = self.context.request, self.trace().traces
-        self.context.progress("edit", 0.0, "solving")
-        self._prepare_publishing()
-        judge = self.judge if request.validation.enabled else None
-        result = run_edit(request, self.model, self.removals, traces, self.ledger, judge)
-        self.context.progress("edit", 1.0, "solved")
-        return result
+        with self.context.reporting("edit", "solving"):
+            self._prepare_publishing()
+            judge = self.judge if request.validation.enabled else None
+            return run_edit(request, self.model, self.removals, traces, self.ledger, judge)
 
     def _prepare_publishing(self) -> None:
         """Hash the model and import the plotting library in the background, while this thread solves."""
@@ -101,21 +102,21 @@ class EraseJob(Job):
             return ValidationResult()
         from editor.jobs.validate_phase import run_validate  # imports diffusers and the judges
 
-        entries = self.ledger.entries if self.ledger else []
-        removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
-        images, progress = self._image_generator(edit), partial(self.context.phase_progress, "validate")
+        progress = partial(self.context.phase_progress, "validate")
+        with self.context.reporting("validate", "reading the models", share=0.0):
+            entries = self.ledger.entries if self.ledger else []
+            removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
+            images = self._image_generator(edit)
         policy = self.trace().policy
         return run_validate(request, self.model, self.removals, removed, policy, self.judge, images, progress)
 
     def _run_publish(self) -> AuditReport:
         context = self.context
         edit, traces, validation = self.edit(), self.trace().traces, self.validate()
-        context.progress("publish", 0.0, "writing the files")
         from editor.jobs.publish_phase import run_publish
 
-        report = run_publish(context.request, self.model, edit, traces, validation, self._destination())
-        context.progress("publish", 1.0, "written")
-        return report
+        with context.reporting("publish", "writing the files"):
+            return run_publish(context.request, self.model, edit, traces, validation, self._destination())
 
     @cached_property
     def removals(self) -> list[ResolvedRemoval]:

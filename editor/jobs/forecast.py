@@ -13,6 +13,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.checkpoints import Checkpoint, TextEncoder
+from editor.io.progress import step, track
 from editor.jobs.model import Model
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
 from editor.methods.collateral_forecast import forecast_collateral
@@ -67,17 +68,19 @@ def forecast(
     """
     builders = open_prompt_builders(checkpoint)
     removals = resolve_request(request, builders[0], each_alone=folder is not None)
-    ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder)
-    removed = all_active_removals(removals, entries_from_request(request), ledger, builders[0])
-    encoders = [
-        forecast_encoder(
-            encoder,
-            builder,
-            edits_of(encoder, edits),
-            corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS),
-        )
-        for encoder, builder in zip(checkpoint.encoders, builders, strict=True)
-    ]
+    with step(0.0, 0.8):
+        ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder)
+        removed = all_active_removals(removals, entries_from_request(request), ledger, builders[0])
+    with step(0.8, 0.2):
+        encoders = [
+            forecast_encoder(
+                encoder,
+                builder,
+                edits_of(encoder, edits),
+                corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS),
+            )
+            for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True)))
+        ]
     return Forecast(encoders=encoders, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
 
 
@@ -125,10 +128,10 @@ def solve_encoders(
     checkpoint: Checkpoint, builders: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
 ) -> list[TensorEdit]:
     """Return the edits of every text encoder, without a ledger."""
-    pairs = zip(checkpoint.encoders, builders, strict=True)
+    pairs = list(zip(checkpoint.encoders, builders, strict=True))
     return [
         result
-        for encoder, builder in pairs
+        for encoder, builder in track(pairs)
         for result in edit_encoder(encoder, builder, removals, method, report_on=removals)
     ]
 

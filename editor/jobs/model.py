@@ -1,13 +1,12 @@
 """The base model of a job."""
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
-from editor.io.background import run_in_background
+from editor.io.background import BackgroundValue, run_in_background
 from editor.io.digests import file_digest, sha256_hex
 from editor.prompts import PromptBuilder, open_prompt_builders
 from editor.publishing.provenance import model_digests
@@ -43,10 +42,10 @@ class Model:
     @cached_property
     def digests(self) -> dict[str, str]:
         """The sha256 of each file, by its path inside the model."""
-        return self.pending_digests.result()
+        return self.pending_digests.join()
 
     @cached_property
-    def pending_digests(self) -> "Future[dict[str, str]]":
+    def pending_digests(self) -> BackgroundValue[dict[str, str]]:
         """The digests, computed in the background from the first access on."""
         return run_in_background(lambda: model_digests(self.checkpoint, self.digest_folder))
 

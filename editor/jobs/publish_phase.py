@@ -11,6 +11,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport, CollateralRecord, TraceRecord
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import salted_digest
+from editor.io.progress import step
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult, ValidationResult
 from editor.publishing.attestation.keys import Signer
@@ -45,16 +46,12 @@ def run_publish(
 ) -> AuditReport:
     """Write the bundle and return its report. Running this again writes the same bytes."""
     updates = edit.updates(model.checkpoint)
+    with step(0.0, 0.3):
+        draft = draft_report(request, model, edit, updates, traces, validation, to)
     write = partial(publish_redacted, salt=to.salt) if request.withhold_names else publish
-    return write(
-        draft_report(request, model, edit, updates, traces, validation, to),
-        updates,
-        model.path,
-        validation.sheets,
-        to.out,
-        full=to.full_weights,
-        signing=Signing(to.signer, signed_parameters(request, to.salt)),
-    )
+    signing = Signing(to.signer, signed_parameters(request, to.salt))
+    with step(0.3, 0.7):
+        return write(draft, updates, model.path, validation.sheets, to.out, full=to.full_weights, signing=signing)
 
 
 def signed_parameters(request: EditRequest, salt: str) -> dict[str, Any]:

@@ -49,27 +49,31 @@ class RevocationJob(Job):
         return self.published_report() if self.is_finished("publish") else self._run_publish()
 
     def _run_edit(self) -> EditResult:
-        self.context.progress("edit", 0.0, "solving for the active removals")
-        return run_edit(self.model, self.folder, self.ledger)
+        with self.context.reporting("edit", "solving for the active removals"):
+            return run_edit(self.model, self.folder, self.ledger)
 
     def _run_publish(self) -> AuditReport:
         context, edit = self.context, self.edit()
-        context.progress("publish", 0.0, "writing the files")
-        report = ledger_report(
-            context.request.model,
+        with context.reporting("publish", "reading the model", share=0.3):
+            report = self._draft_report(edit)
+        signer = open_signer(context.signing_dir, context.now)
+        signing = Signing(signer, self.ledger.attestation_parameters(self.ledger.revoked, self.salt))
+        write, updates = ledger_publisher(self.ledger.revoked, self.salt), edit.updates(self.model.checkpoint)
+        with context.reporting("publish", "writing the files", 0.3, 0.7):
+            return write(report, updates, self.model.path, [], context.out, signing=signing)
+
+    def _draft_report(self, edit: EditResult) -> AuditReport:
+        return ledger_report(
+            self.context.request.model,
             self.model.checkpoint,
             self.model.digests,
             self.ledger,
             edit.solves,
             self.ledger.revoked,
             salt=self.salt,
-            job_id=context.job_id,
-            created_at=context.now,
+            job_id=self.context.job_id,
+            created_at=self.context.now,
         )
-        signer = open_signer(context.signing_dir, context.now)
-        signing = Signing(signer, self.ledger.attestation_parameters(self.ledger.revoked, self.salt))
-        write = ledger_publisher(self.ledger.revoked, self.salt)
-        return write(report, edit.updates(self.model.checkpoint), self.model.path, [], context.out, signing=signing)
 
 
 def run_edit(model: Model, folder: LedgerFolder, ledger: Ledger) -> EditResult:

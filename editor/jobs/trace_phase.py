@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from api_schemas.report import TraceRecord
 from editor.checkpoints.load_transformers import load_module
-from editor.io.progress import ProgressCallback
+from editor.io.progress import ProgressCallback, SubProgress, report_fraction, report_to
 from editor.jobs.model import Model
 from editor.judging.judge import Judge
 from editor.prompts import ResolvedRemoval
@@ -23,8 +23,9 @@ def run_trace(
     Args:
         progress: from a message to the callback that reports finished fractions under it.
     """
-    encoder = load_module(model.first_encoder)
-    return [
-        trace_removal(encoder, model.prompts, judge, removals, index, seed, progress(f"tracing {removal.concept.name}"))
-        for index, removal in enumerate(removals)
-    ]
+    encoder, records = load_module(model.first_encoder), []
+    for index, removal in enumerate(removals):
+        part = SubProgress(progress(f"tracing {removal.concept.name}"), index / len(removals), 1 / len(removals))
+        with report_to(part):
+            records.append(trace_removal(encoder, model.prompts, judge, removals, index, seed, report_fraction))
+    return records

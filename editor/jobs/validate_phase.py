@@ -9,7 +9,7 @@ from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord
 from editor.generation.batch_size import batch_size_of
 from editor.generation.config import Image, ImageSpec
-from editor.io.progress import ProgressCallback
+from editor.io.progress import ProgressCallback, SubProgress, report_fraction, report_to
 from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
 from editor.jobs.model import Model
 from editor.jobs.results import ValidationResult
@@ -26,6 +26,8 @@ from editor.prompts import ResolvedRemoval
 
 REFERENCE_SEED = 1_000_000
 """Added to the seeds of reference images, so that none of them is evaluated."""
+DRAWING_SHARE, ATTACKING_SHARE, SCORING_SHARE = 0.6, 0.3, 0.1
+"""Shares of the phase's progress."""
 
 
 def run_validate(
@@ -53,20 +55,27 @@ def run_validate(
     recognisers = find_recognisers(request, model, removals, images)
     evaluations = plan_evaluations(groups, policy.gates, request.seed, recognisers)
     seeds = [request.seed + i for i in range(options.seeds)]
-    generated = run_evaluations(
-        evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, progress("drawing")
-    )
+    with report_to(SubProgress(progress("drawing"), 0.0, DRAWING_SHARE)):
+        generated = run_evaluations(
+            evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, report_fraction
+        )
     sampler = sampler_record(images, seeds)
-    moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])
+    with report_to(SubProgress(progress("reading the prompts"), DRAWING_SHARE, 0.0)):
+        moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])
     evaluated = [evaluation.scored_group for evaluation in evaluations]
     targets = [prompt for group in evaluated if group.name == "target" for prompt in group.prompts]
     needs_contexts = bool(load_attacks(options.attacks)) or options.features
     contexts = attack_contexts(model, removals, removed, judge, images) if needs_contexts else []
+    with report_to(SubProgress(progress("attacking"), DRAWING_SHARE, ATTACKING_SHARE)):
+        attacks = run_attacks(contexts, options.attacks, request.seed)
+    with report_to(SubProgress(progress("scoring"), DRAWING_SHARE + ATTACKING_SHARE, SCORING_SHARE)):
+        detectors = run_detectors(options.detectors, generated, targets)
+        features = score_all_features(model, contexts, request.seed) if options.features else None
     return ValidationResult(
         validation=make_validation(evaluations, generated, judge, sampler, policy, options.policy, moved),
-        attacks=run_attacks(contexts, options.attacks, request.seed, progress("attacking")),
-        detectors=run_detectors(options.detectors, generated, targets),
-        features=score_all_features(model, contexts, request.seed) if options.features else None,
+        attacks=attacks,
+        detectors=detectors,
+        features=features,
         sheets=make_sample_sheets(evaluated, generated, seeds[0]),
     )
 

@@ -14,6 +14,7 @@ from editor.checkpoints import Checkpoint
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import LedgerError
 from editor.io.atomic import write_bytes
+from editor.io.progress import track
 from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
@@ -155,7 +156,7 @@ class LedgerFolder:
             return []
         cache = FolderCache(self.path)
         edits = []
-        for encoder, builder in zip(checkpoint.encoders, open_prompt_builders(checkpoint), strict=True):
+        for encoder, builder in track(list(zip(checkpoint.encoders, open_prompt_builders(checkpoint), strict=True))):
             removals = resolve_each(ledger.by_digest.values(), builder)
             reported = resolve_each(report_on, builder)
             edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported)

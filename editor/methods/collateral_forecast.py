@@ -15,6 +15,7 @@ from torch import Tensor
 from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.checkpoints import TextEncoder
 from editor.checkpoints.key_mapping import FIRST_LAYER
+from editor.io.progress import checked, track
 from editor.methods.layer_edit import LayerEdit, RemovalWeights
 from editor.prompts import PromptBuilder, TokenizedPrompt
 from editor.sites.final_states import SampledPrompts, final_states_before_and_after
@@ -117,8 +118,10 @@ def final_state_movement(
             movement.
     """
     dtype = torch.float32 if paddings is None else fast_weight_dtype()
-    batches = (prompts[start : start + PROMPT_BATCH] for start in range(0, len(prompts), PROMPT_BATCH))
-    return torch.cat([_batch_movement(source, deltas, SampledPrompts.of(batch, paddings), dtype) for batch in batches])
+    batches = [prompts[start : start + PROMPT_BATCH] for start in range(0, len(prompts), PROMPT_BATCH)]
+    return torch.cat(
+        [_batch_movement(source, deltas, SampledPrompts.of(batch, paddings), dtype) for batch in track(batches)]
+    )
 
 
 def _batch_movement(
@@ -161,7 +164,7 @@ def forecast_feasibility(
     initial = rows.residuals.square().sum(1) * rows.weights
     remaining = rows.squared_residuals(lambda keys: keys @ down.T @ up.T) * rows.weights
     forecast = []
-    for removal in edit.reported_removals:
+    for removal in checked(edit.reported_removals):
         own = torch.tensor([owner == removal for owner in owners])[rows.pair_index]
         share = initial[own] / initial[own].sum()
         forecast.append(

@@ -10,6 +10,7 @@ from torch import Tensor
 from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
+from editor.io.progress import track
 from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
@@ -83,7 +84,7 @@ def edit_encoder(
     model, ordered = LazyCLIPTextModel(source), canonical_order(removals)
     updates: dict[int, Tensor] = {}
     edits = []
-    for layer in method.layers:
+    for layer in track(method.layers):
         site = Site(model, model.with_updates(updates), layer)
         edit = LayerEdit(site, builder, ordered, method, cache, canonical_order(report_on))
         solution = solve_diff_quickfix(edit) if method.preset == "paper" else solve(edit)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from api_schemas.kinds import PromptSlot, prompt_slot
+from editor.io.progress import step
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
@@ -149,7 +150,8 @@ class LayerEdit:
         settings = (self.method.aim, str(ROLE_WEIGHTS), str(self.step), PLACEHOLDER, str(PLACEHOLDER_LENGTHS))
         name, key = f"sums-{self.site}", cache_key(self.builder.profile.model_dump_json(), *settings)
         cached = load_statistics(self.cache, name, key, REMOVALS, self.site.base.source.width, self.step)
-        current = cached.change_to(self.removals, self.statistics_of)
+        with step(0.0, 0.9):
+            current = cached.change_to(self.removals, self.statistics_of)
         if current.items != cached.items:
             store_statistics(self.cache, name, key, REMOVALS, current)
         return current.total

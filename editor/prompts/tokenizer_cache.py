@@ -12,6 +12,7 @@ from itertools import chain
 from threading import Lock
 from typing import Any
 
+from editor.io.progress import check_canceled
 from editor.prompts.textual_inversion import added_tokens, expand_vectors
 
 MAX_CACHED_WORDS = 100_000
@@ -75,6 +76,7 @@ class TokenizerCache:
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenize texts."""
+        check_canceled()
         if self.added_tokens:
             return [self._encode_whole(text) for text in texts]
         split = [text.split(" ") for text in texts]

@@ -156,13 +156,13 @@ def check_originals(base: Path, originals: Mapping[str, ReplacedTensor]) -> None
 
 
 def check_file(base: Path, digest: str | None) -> None:
-    """Raise PublishingError unless the whole file is the one that was edited."""
+    """Raise PublishingError unless the whole file is the one that was edited. Reports the share that was read."""
     if digest is None:
         raise PublishingError(
             "The delta does not record a digest of the whole base file.",
             remedy="Leave out --verify-file; the replaced tensors are checked in any case.",
         )
-    if file_digest(base) != digest:
+    if file_digest(base, report=True) != digest:
         raise wrong_base(base, f"the file must have sha256 {digest}")
 
 

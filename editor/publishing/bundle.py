@@ -14,6 +14,7 @@ from editor.io.background import run_in_background
 from editor.io.digest_cache import remembered_digest
 from editor.io.digests import file_digest, sha256_hex
 from editor.io.figures import Figure, Picture, figure_file
+from editor.io.progress import step, track
 from editor.publishing.apply import plan_patches, wrong_base
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer
@@ -90,7 +91,9 @@ def publish(
     note = reason_against_lora(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
-    tensors, overlays = [tensor_record(update) for update in updates], planned.result()
+    tensors = [tensor_record(update) for update in updates]
+    with step(0.0, 0.6):
+        overlays = planned.join()
     write_bytes(out_dir / OVERLAYS, Overlays(overlays).model_dump_json().encode())
     files |= write_configs(model, overlays, out_dir)
     facts = {
@@ -99,7 +102,8 @@ def publish(
         "signed_by": signing.signer.keyid if signing.signer else None,
         "artifacts": artifact_records(out_dir, files, overlays),
     }
-    report = write_documents(report.model_copy(update=facts), pictures, out_dir, files, overlays)
+    with step(0.6, 0.4):
+        report = write_documents(report.model_copy(update=facts), pictures, out_dir, files, overlays)
     write_report(report, signing, out_dir)
     return report
 
@@ -156,7 +160,7 @@ def write_documents(
         (REPORT_HTML, "report", render_html),
         (REPORT_PDF, "report", render_pdf),
     )
-    for name, kind, render in documents if DELTA in files else documents[1:]:  # without weights there is no model card
+    for name, kind, render in track(documents if DELTA in files else documents[1:]):  # no model card without weights
         content = render(report, pictures)
         write_bytes(out_dir / name, content if isinstance(content, bytes) else content.encode())
         files = {**files, name: kind}
@@ -179,17 +183,18 @@ def write_report(report: AuditReport, signing: Signing, out_dir: Path) -> None:
 
 def plan_overlays(report: AuditReport, model: Path, delta: Path) -> dict[str, Overlay]:
     """Return the overlays of the edited files and of the unchanged shards of the same weights."""
-    plan = plan_patches(model, delta)
-    overlays = {patch.name: make_overlay(report, patch.name, patch.base, delta, patch.segments) for patch in plan}
-    sidecars = sidecar_files(model, list(overlays)) if model.is_dir() else ()
+    planned = {patch.name: (patch.base, patch.segments) for patch in plan_patches(model, delta)}
+    sidecars = sidecar_files(model, list(planned)) if model.is_dir() else ()
     for name in (name for name in sidecars if name.endswith(".safetensors")):
         whole = Segment(source="base", start=0, end=(model / name).stat().st_size)
-        overlays[name] = make_overlay(report, name, model / name, delta, (whole,))
-    return overlays
+        planned[name] = (model / name, (whole,))
+    return {
+        name: make_overlay(report, name, base, delta, segments) for name, (base, segments) in track(planned.items())
+    }
 
 
 def make_overlay(report: AuditReport, name: str, base: Path, delta: Path, segments: tuple[Segment, ...]) -> Overlay:
-    """Return the overlay of one file. The base and the result are read once each, for their digests.
+    """Return the overlay of one file. The base and the result are read once each, for their digests; reports the progress.
 
     Raises:
         PublishingError: the base file differs from the one in the report.
@@ -197,6 +202,7 @@ def make_overlay(report: AuditReport, name: str, base: Path, delta: Path, segmen
     state = base.stat()
     if remembered_digest(base) != report.model.files[name]:
         raise wrong_base(base, f"the file must have sha256 {report.model.files[name]}")
+    sha256 = segments_digest(segments, base, delta)
     return Overlay(
         base=name,
         base_sha256=report.model.files[name],
@@ -204,7 +210,7 @@ def make_overlay(report: AuditReport, name: str, base: Path, delta: Path, segmen
         base_mtime_ns=state.st_mtime_ns,
         delta_sha256=file_digest(delta),
         segments=segments,
-        sha256=segments_digest(segments, base, delta),
+        sha256=sha256,
     )
 
 

@@ -23,6 +23,7 @@ from api_schemas.report import (
 )
 from editor.io.figures import Chart
 from editor.io.plotting import INK, chart_style, create_figure, render_svg
+from editor.io.progress import checked
 from editor.publishing import report_text
 
 SITE_LABELS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
@@ -66,8 +67,8 @@ class ForestRow:
 def make_charts(report: AuditReport) -> list[Chart]:
     """Draw every chart that the report has numbers for."""
     edited = [f"layer {solve.layer} self_attention" for solve in report.solves]
-    traces = [trace_heatmap(trace, report.removals[trace.removal], edited) for trace in report.traces]
-    curves = [trade_off_chart(solve, index) for index, solve in enumerate(report.solves) if solve.trade_off]
+    traces = [trace_heatmap(trace, report.removals[trace.removal], edited) for trace in checked(report.traces)]
+    curves = [trade_off_chart(solve, index) for index, solve in checked(enumerate(report.solves)) if solve.trade_off]
     judged = validation_charts(report, report.validation) if report.validation else []
     tried = [attack_row(report, one, one.rate) for one in report.attacks if one.rate]
     attacked = [forest_plot("attacks", "share of attempts", ATTACKS_CAPTION, tried)] if tried else []

@@ -6,7 +6,7 @@ the bytes that are not replaced.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from api_schemas.overlays import Overlay, Segment
 from editor.checkpoints.safetensors_header import TensorSpan, read_layout
 from editor.errors import PublishingError
 from editor.io.digests import stream_digest
+from editor.io.progress import check_canceled
 from editor.publishing.filenames import OVERLAYS
 
 Overlays = RootModel[dict[str, Overlay]]
@@ -115,6 +116,7 @@ def copy_range(
         done = copy_in_kernel(source, target, start, count) or copy_through_memory(source, target, start, count)
         start, count = start + done, count - done
         advance(done)
+        check_canceled()
 
 
 def copy_in_kernel(source: BinaryIO, target: BinaryIO, start: int, count: int) -> int:
@@ -140,11 +142,12 @@ def copy_through_memory(source: BinaryIO, target: BinaryIO, start: int, count: i
     return os.write(target.fileno(), chunk)
 
 
-def segments_digest(segments: Iterable[Segment], base: Path, delta: Path) -> str:
-    """Return the sha256 of the file that the segments make up."""
+def segments_digest(segments: Collection[Segment], base: Path, delta: Path) -> str:
+    """Return the sha256 of the file that the segments make up. Reports the finished share of it."""
     with base.open("rb") as original, delta.open("rb") as edited:
         sources = {"base": original, "delta": edited}
-        return stream_digest(chunk for s in segments for chunk in read_chunks(sources[s.source], s.start, s.end))
+        chunks = (chunk for one in segments for chunk in read_chunks(sources[one.source], one.start, one.end))
+        return stream_digest(chunks, sum(one.size for one in segments))
 
 
 def read_chunks(source: BinaryIO, start: int, end: int) -> Iterator[bytes]:

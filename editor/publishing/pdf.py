@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from api_schemas.report import AuditReport
+from editor.io.background import run_in_background
 from editor.io.figures import Chart, Figure, figure_file
 from editor.io.printable import spell_code_point, spell_unprintable
 from editor.publishing import report_text
@@ -55,7 +56,10 @@ def render_pdf(report: AuditReport, figures: Sequence[Figure]) -> bytes:
 def compile_pdf(content: Document, at: datetime, figures: Sequence[Figure]) -> bytes:
     """Render a document as PDF, dated ``at``."""
     with typst_project(content, figures) as compiler:
-        made = compiler.compile(format="pdf", timestamp=at.replace(microsecond=0), pdf_standards=PDF_STANDARD)
+        compile_document = partial(
+            compiler.compile, format="pdf", timestamp=at.replace(microsecond=0), pdf_standards=PDF_STANDARD
+        )
+        made = run_in_background(compile_document).join()
     if not isinstance(made, bytes):
         raise TypeError("Typst returned several files for one PDF")
     return made

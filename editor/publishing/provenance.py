@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from api_schemas.report import ModelRecord
 from editor.checkpoints import Checkpoint, model_files
 from editor.io.digest_cache import remembered_digest
+from editor.io.progress import track
 
 SOFTWARE_PACKAGES = ("expunge", "torch", "diffusers", "transformers", "safetensors")
 
@@ -25,7 +25,8 @@ def model_digests(checkpoint: Checkpoint, remember_in: Path | None = None) -> di
     """
     files = model_files(checkpoint.path)
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        return dict(zip(files, pool.map(partial(remembered_digest, folder=remember_in), files.values()), strict=True))
+        digests = [pool.submit(remembered_digest, path, remember_in) for path in files.values()]
+        return {name: digest.result() for name, digest in track(list(zip(files, digests, strict=True)))}
 
 
 def model_record(model: str, checkpoint: Checkpoint, digests: Mapping[str, str]) -> ModelRecord:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from editor.checkpoints import TextEncoder
 from editor.checkpoints.key_mapping import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from editor.io.progress import check_canceled
 from editor.prompts import TokenizedPrompt
 from editor.sites.clip_attention import HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.clip_mlp import apply_linear
@@ -99,6 +100,7 @@ def final_states_before_and_after(
     states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, weight_dtype)
     rows, slots = len(first), index.numel()
     for layer in range(source.layers):
+        check_canceled()
         if layer == min(updates):  # from here on the second half of the rows is that of the edited encoder
             states, index, bias = torch.cat([states] * 2), torch.cat([index, index + rows]), torch.cat([bias] * 2)
             first = torch.cat([first, first + slots])

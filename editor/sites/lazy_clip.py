@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.checkpoints import OUT_PROJ, TextEncoder
+from editor.io.progress import check_canceled
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.clip_mlp import CLIPMLP
 from editor.sites.embedding_cache import EmbeddingCache
@@ -78,6 +79,7 @@ class LazyCLIPTextModel:
 
     def residual_after_attention(self, states: HiddenStates, layer: int) -> Tensor:
         """Return the residual stream between a layer's attention and its MLP, (prompts, length, d)."""
+        check_canceled()
         weight = self.out_proj_weight(layer)
         if layer in self.updates:
             weight = weight + self.updates[layer].to(self.dtype)

@@ -5,14 +5,16 @@ An item is anything hashable that has statistics of its own, such as a removal.
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Event
 from typing import Generic, TypeVar
 
 import torch
 from pydantic import TypeAdapter
 
+from editor.io.progress import CHECK_SECONDS, report_fraction
 from editor.solver.fixed_point import FixedPointStatistics
 from editor.solver.tensor_cache import TensorCache
 
@@ -44,7 +46,7 @@ def sum_statistics(
     """Sum the statistics of items in parallel, an equal share on each core.
 
     Each item's statistics are computed by a single thread, so they do not depend on the number of cores; neither does an
-    integer sum.
+    integer sum. Reports the finished share.
 
     Args:
         like: statistics of the same width and step.
@@ -54,13 +56,27 @@ def sum_statistics(
     zeros, every = FixedPointStatistics.zeros(len(like.moment), like.step), list(items)
     threads = torch.get_num_threads()
     shares = [every[start::threads] for start in range(min(threads, len(every)))]
+    started, stop = list[Item](), Event()
+
+    def compute(share: Sequence[Item]) -> Iterator[FixedPointStatistics]:
+        for item in share:
+            if stop.is_set():
+                return
+            started.append(item)
+            yield statistics_of(item)
+
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            sums = list(pool.map(lambda share: zeros.add_and_subtract(map(statistics_of, share), ()), shares))
+            sums = [pool.submit(zeros.add_and_subtract, compute(share), ()) for share in shares]
+            try:
+                while wait(sums, CHECK_SECONDS, FIRST_EXCEPTION).not_done:
+                    report_fraction(len(started) / len(every))
+            finally:
+                stop.set()  # the threads are done, or the work was canceled or has failed
     finally:
         torch.set_num_threads(threads)
-    return zeros.add_and_subtract(sums, ())
+    return zeros.add_and_subtract([each.result() for each in sums], ())
 
 
 def cache_key(*parts: str) -> str:

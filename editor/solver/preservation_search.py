@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import TradeOffPoint
+from editor.io.progress import checked
 from editor.solver.normal_equations import NormalEquations
 from editor.solver.regression import RegressionRows, RetainedKeys, segment_sum
 
@@ -119,7 +120,7 @@ def search_weight(equations: NormalEquations, held_out: HeldOut, emphasis: float
         point, _ = tried[power]
         return emphasis * (1 - point.least_removed) + point.predicted_retain_p95
 
-    for step in SEARCH_STEPS:
+    for step in checked(SEARCH_STEPS):
         centre = min(tried, key=cost) if tried else None
         for power in candidate_powers(centre, step):
             if power not in tried:

@@ -16,6 +16,7 @@ from editor.features.activations.backbone_inputs import run_backbone
 from editor.features.activations.hooks import backbone_of, capture
 from editor.features.activations.recorder import StoreKey, module_digest, tensor_digest
 from editor.generation.config import Image, Precision
+from editor.io.progress import checked
 
 
 @torch.no_grad()
@@ -26,7 +27,8 @@ def encode_pixels(pipeline: Any, pixels: Tensor, batch_size: int = 64) -> Tensor
     """
     config = pipeline.vae.config
     shift, scale = getattr(config, "shift_factor", None) or 0.0, float(config.scaling_factor)
-    return torch.cat([(posterior_mode(pipeline.vae, part) - shift) * scale for part in torch.split(pixels, batch_size)])
+    parts = checked(torch.split(pixels, batch_size))
+    return torch.cat([(posterior_mode(pipeline.vae, part) - shift) * scale for part in parts])
 
 
 def posterior_mode(vae: Any, pixels: Tensor) -> Tensor:

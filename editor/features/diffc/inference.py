@@ -10,6 +10,7 @@ from editor.errors import FeatureError
 from editor.features.activations.noised_source import activations_at_timestep, seeded_noise
 from editor.features.diffc.model import DiffusionClassifier
 from editor.generation.config import Precision
+from editor.io.progress import checked
 
 BATCH_SIZE = 64
 
@@ -38,7 +39,7 @@ def probabilities(
         ``(n, classes)`` float64; rows sum to one.
     """
     config, parts = classifier.config, []
-    for start in range(0, len(latents), BATCH_SIZE):
+    for start in checked(range(0, len(latents), BATCH_SIZE)):
         clean = latents[start : start + BATCH_SIZE]
         items, texts = range(start, start + len(clean)), prompts and prompts[start : start + BATCH_SIZE]
         total = torch.zeros(len(clean), len(config.classes), dtype=torch.float64)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from editor.features.sae.model import CHUNK_ROWS, SparseAutoencoder
 from editor.features.sae.sparse_probing import fit_concept_probe, preserved_accuracy, probing_curve, select_labels
+from editor.io.progress import checked
 from editor.stats.auc import BestLatent, Ranking, auc, best_latent
 from editor.stats.intervals import estimate_mean
 
@@ -44,7 +45,7 @@ class ImageCodes:
 def encode_images(sae: SparseAutoencoder, rows: Tensor, per_item: int, held_out: Tensor) -> ImageCodes:
     """Encode images given as ``(images * per_item, width)`` rows."""
     means, rebuilt, codes = [], [], []
-    for part in torch.split(rows, max(1, CHUNK_ROWS // per_item) * per_item):
+    for part in checked(torch.split(rows, max(1, CHUNK_ROWS // per_item) * per_item)):
         code = sae.encode_sparse(part)
         means.append(split_by_image(part.float(), per_item).mean(1))
         rebuilt.append(split_by_image(sae.denormalize(code.matmul(sae.decoder)), per_item).mean(1))

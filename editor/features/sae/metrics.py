@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editor.features.sae.model import CHUNK_ROWS, SparseAutoencoder
+from editor.io.progress import checked
 
 DENSE_THRESHOLD = 0.1
 """A latent that is active in more than this share of the rows is called dense; it discriminates little."""
@@ -41,7 +42,7 @@ def reconstruction_metrics(sae: SparseAutoencoder, rows: Tensor, mean: Tensor | 
     centre = sae.mean if mean is None else mean
     left = spread = cosine = 0.0
     fired = torch.zeros(sae.latents, dtype=torch.int64)
-    for x in torch.split(rows, CHUNK_ROWS):
+    for x in checked(torch.split(rows, CHUNK_ROWS)):
         x = x.to(sae.mean)
         code = sae.encode_sparse(x)
         output = sae.denormalize(code.matmul(sae.decoder))
@@ -145,7 +146,7 @@ def mean_morans_i(sae: SparseAutoencoder, rows: Tensor, grid: tuple[int, int]) -
     """
     total, count = (torch.zeros(sae.latents, dtype=torch.float64) for _ in range(2))
     positions = grid[0] * grid[1]
-    for part in torch.split(rows, max(1, CHUNK_ROWS // positions) * positions):
+    for part in checked(torch.split(rows, max(1, CHUNK_ROWS // positions) * positions)):
         maps = sae.encode(part).reshape(-1, positions, sae.latents).transpose(1, 2)
         values = morans_i(maps.reshape(-1, *grid)).reshape(-1, sae.latents)
         total += values.nansum(0)

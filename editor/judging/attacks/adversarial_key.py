@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
-from editor.io.progress import ProgressCallback
+from editor.io.progress import ProgressCallback, checked
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import PROMPT_BATCH, AttackContext, ModelVariant
@@ -46,7 +46,7 @@ def subject_keys(variant: ModelVariant, projection: Any, prompts: Sequence[tuple
     caught: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
-        for ids in torch.split(variant.prompt_builder.token_ids([text for text, _ in prompts]), PROMPT_BATCH):
+        for ids in checked(torch.split(variant.prompt_builder.token_ids([text for text, _ in prompts]), PROMPT_BATCH)):
             variant.encoder(input_ids=ids)
     finally:
         handle.remove()

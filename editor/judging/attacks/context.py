@@ -18,6 +18,7 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.edited_weights import copy_with_updates
 from editor.generation.sampling import ImageCache
+from editor.io.progress import check_canceled
 from editor.judging.choices import Choices, removal_choices
 from editor.judging.judge import Judge
 from editor.judging.neighbours import find_neighbours
@@ -51,6 +52,7 @@ class ModelVariant:
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Return the final hidden states ``(n, length, d)`` of token ids ``(n, length)``, with gradients if enabled."""
+        check_canceled()
         with self.batched_pipeline.encoders[0].autocast():
             states: Tensor = self.encoder(input_ids=ids).last_hidden_state
         return states.float()

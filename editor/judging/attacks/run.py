@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from api_schemas.attacks import Attack as AttackOptions
 from api_schemas.attacks import AttackRecord, Attacks
-from editor.io.progress import ProgressCallback, SubProgress, no_progress
+from editor.io.progress import report_fraction, track
 from editor.judging.attacks.attack import Attack, AttackBudget, load_attack
 from editor.judging.attacks.context import AttackContext
 
@@ -18,21 +18,18 @@ def load_attacks(attacks: Attacks) -> list[tuple[Attack, AttackOptions]]:
     return [(load_attack(name), options) for name, options in attacks.by_name.items() if options.enabled]
 
 
-def run_attacks(
-    scenes: Sequence[AttackContext], attacks: Attacks, seed: int, progress: ProgressCallback = no_progress
-) -> list[AttackRecord]:
-    """Run every attack that a request switches on against every removal.
+def run_attacks(scenes: Sequence[AttackContext], attacks: Attacks, seed: int) -> list[AttackRecord]:
+    """Run every attack that a request switches on against every removal. Reports its progress.
 
     Args:
         scenes: one context for each removal.
         seed: the request's seed, for attacks that set none.
     """
     planned = [(attack, options, context) for context in scenes for attack, options in load_attacks(attacks)]
-    records = []
-    for number, (attack, options, context) in enumerate(planned):
-        part = SubProgress(progress, number / len(planned), 1 / len(planned))
-        records.append(attack.run(context, resolve_budget(attack, options, seed), part))
-    return records
+    return [
+        attack.run(context, resolve_budget(attack, options, seed), report_fraction)
+        for attack, options, context in track(planned)
+    ]
 
 
 def resolve_budget(attack: Attack, options: AttackOptions, seed: int) -> AttackBudget:

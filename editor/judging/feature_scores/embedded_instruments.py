@@ -24,6 +24,7 @@ from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
 from editor.generation.pipelines import load_pipeline
 from editor.io.digests import file_digest
+from editor.io.progress import checked
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
 from editor.prompts.concepts import ConceptKind
 from editor.stats.auc import auc
@@ -80,7 +81,7 @@ def pooled_activations(module: str, timestep: int) -> Tensor:
     """Return a module's activations ``(images, channels)``, averaged over positions."""
     pipeline, latents = artwork_latents()
     parts = []
-    for start in range(0, len(latents), BATCH_SIZE):
+    for start in checked(range(0, len(latents), BATCH_SIZE)):
         part = latents[start : start + BATCH_SIZE]
         noise = seeded_noise(part.shape[1:], 1, range(start, start + len(part)))
         activations = activations_at_timestep(pipeline, part, noise, timestep, [module], precision=native_precision())

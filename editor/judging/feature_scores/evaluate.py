@@ -12,6 +12,7 @@ from editor.features.activations.noised_source import activations_at_timestep, s
 from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
 from editor.generation.config import Image, ImageSpec
+from editor.io.progress import checked
 from editor.judging.attacks import AttackContext, ModelVariant
 from editor.judging.feature_scores.diffc import score_generated_images, score_noised_images
 from editor.judging.feature_scores.sae import Direction, PairedActivations, sae_score
@@ -113,7 +114,7 @@ def score_with_autoencoder(context: AttackContext, instrument: AutoencoderInstru
 def activation_maps(variant: ModelVariant, images: Sequence[Image], place: Place) -> Tensor:
     """Return the activations ``(n, c, h, w)`` of noised images at a place."""
     clean, parts = variant.encode_images(images), []
-    for start in range(0, len(clean), BATCH_SIZE):
+    for start in checked(range(0, len(clean), BATCH_SIZE)):
         part = clean[start : start + BATCH_SIZE]
         noise = seeded_noise(part.shape[1:], 0, range(start, start + len(part)))
         found = activations_at_timestep(

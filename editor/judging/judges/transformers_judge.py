@@ -13,6 +13,7 @@ from api_schemas.judging import ImagePreprocessing
 from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
+from editor.io.progress import checked
 from editor.judging.judge import JUDGE_SETTING, Judge, judge_weights
 from editor.judging.judges.image_processor import read_image_processor
 from editor.prompts import Profile
@@ -64,7 +65,7 @@ class TransformersJudge(Judge):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings of texts; see `Judge.embed_texts`."""
         batches = (self.token_ids(texts[i : i + TEXT_BATCH]) for i in range(0, len(texts), TEXT_BATCH))
-        return unit_rows([self.text_outputs(ids.to(self.model.device)) for ids in batches])
+        return unit_rows([self.text_outputs(ids.to(self.model.device)) for ids in checked(batches)])
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image]) -> Tensor:
@@ -97,7 +98,7 @@ class TransformersJudge(Judge):
 
     def image_batches(self, images: Sequence[Image]) -> Iterator[dict[str, Tensor]]:
         """Yield the vision encoder's inputs for at most `IMAGE_BATCH` images at a time, on its device."""
-        for start in range(0, len(images), IMAGE_BATCH):
+        for start in checked(range(0, len(images), IMAGE_BATCH)):
             inputs = self.processor.process(images[start : start + IMAGE_BATCH])
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
             yield {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
