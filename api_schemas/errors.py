@@ -11,6 +11,7 @@
     ├── ServiceError                  responses of a route (service.errors): MalformedJson, MalformedCsv,
     │                                 InvalidIdempotencyKey, IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound,
     │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, BodyTooLarge,
+    │                                 RequestTimeout, HeaderTooLarge,
     │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, WebhookRefused,
     │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,
     │                                 TooManyWebhookEndpoints, PlanRefused, PlanTimeout, PlanQueueFull,

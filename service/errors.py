@@ -104,6 +104,18 @@ class IdempotencyConflict(ServiceError):
     code, status, title = "idempotency_conflict", 409, "The same Idempotency-Key is being processed"
 
 
+class RequestTimeout(ServiceError):
+    """The request did not arrive in time."""
+
+    code, status, title = "request_timeout", 408, "The request did not arrive in time"
+
+
+class HeaderTooLarge(ServiceError):
+    """The header exceeds the size limit."""
+
+    code, status, title = "header_too_large", 431, "The header is too large"
+
+
 class BodyTooLarge(ServiceError):
     """The body exceeds the size limit."""
 

@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 
 from service.api.app import create_app
+from service.api.http_protocol import RequestLimits, limited_protocol
 from service.core.app_state import AppState
 from service.launcher.tls import ListenPolicy
 from service.settings import ServiceSettings
@@ -50,6 +51,8 @@ def main() -> None:
     app_state = AppState.from_settings(settings)
     config = uvicorn.Config(
         create_app(app_state),
+        ws="none",
+        http=limited_protocol(RequestLimits.from_settings(settings)),
         host=options.host,
         port=options.port,
         timeout_graceful_shutdown=DRAIN_SECONDS,

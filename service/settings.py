@@ -54,6 +54,15 @@ class ServiceSettings(StoreSettings):
     """Settings that are read from `EXPUNGE_*` variables."""
 
     max_body_bytes: int = Field(default=262_144, ge=1024, description="Maximum size of a request body in bytes.")
+    max_header_bytes: int = Field(
+        default=32_768, ge=1024, description="Maximum size of a request's line and header fields in bytes."
+    )
+    header_seconds: float = Field(
+        default=10.0, gt=0, description="Seconds in which the header of a request must arrive."
+    )
+    body_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds in which the body of a request must arrive after its header."
+    )
     stream_poll_seconds: float = Field(default=0.5, gt=0, description="Seconds between two polls of an event stream.")
     stream_limit_seconds: float = Field(
         default=600.0, gt=0, description="Seconds after which an event stream ends and its client reconnects."

@@ -32,20 +32,25 @@ REQUEST_PARTS = {"body", "query", "path", "header"}
 log = logging.getLogger(__name__)
 
 
-def problem_response(request: Request, error: ServiceError) -> Response:
-    """Return the problem response for an error."""
-    problem = Problem(
+def make_problem(error: ServiceError, instance: str, request_id: str) -> Problem:
+    """Return the problem document of an error."""
+    return Problem(
         type=f"urn:expunge:problem:{error.code}",
         title=error.title,
         status=error.status,
         detail=error.message,
-        instance=request.url.path,
+        instance=instance,
         code=error.code,
-        request_id=_request_id(request),
+        request_id=request_id,
         remedy=error.remedy,
         errors=error.errors,
         conflicts=error.conflicts,
     )
+
+
+def problem_response(request: Request, error: ServiceError) -> Response:
+    """Return the problem response for an error."""
+    problem = make_problem(error, request.url.path, _request_id(request))
     return Response(problem.model_dump_json(), error.status, error.headers, PROBLEM_JSON)
 
 

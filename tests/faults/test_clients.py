@@ -3,8 +3,10 @@
 import asyncio
 import io
 import signal
+import socket
 import time
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -79,3 +81,24 @@ def test_open_streams_end_cleanly_on_shutdown(api: ApiProcess) -> None:
     assert all("id: 1" in text and "event: done" not in text for text in texts)
     assert api.process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends with the signal after a clean shutdown.
     assert time.monotonic() - asked < 2 * DRAIN_SECONDS + 5
+
+
+def test_header_flood_needs_no_memory(api: ApiProcess) -> None:
+    """150 MB of unfinished headers are refused after their first 32 KB."""
+    process, address = psutil.Process(api.process.pid), urlsplit(api.url)
+    before, refused = process.memory_info().rss, 0
+    connections = [socket.create_connection((address.hostname, address.port), timeout=10) for _ in range(30)]
+    for connection in connections:
+        try:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+            for _ in range(5):
+                connection.sendall(b"a" * (1 << 20))
+        except ConnectionError:
+            refused += 1
+        else:
+            refused += b" 431 " in connection.recv(100)
+    assert refused == 30
+    assert process.memory_info().rss - before < 20 << 20
+    assert httpx.get(f"{api.url}/healthz", trust_env=False).is_success
+    for connection in connections:
+        connection.close()
