@@ -34,6 +34,25 @@ class ChoiceRecord(ReportModel):
     names: list[str] = Field([], description="The names, unless they are all of the kind.")
 
 
+class NameRecognition(ReportModel):
+    """How often the judge recognised a name in images of the base model."""
+
+    kind: ConceptKind
+    name: str
+    recognised: Estimate
+
+
+class RecognitionRecord(ReportModel):
+    """Which names the judge recognises in images of the base model, measured before the edit was evaluated."""
+
+    minimum: float = Field(description="Share of a name's images in which it had to be recognised, set by the profile.")
+    names: int = Field(description="Number of names that were measured.")
+    images: int = Field(description="Number of images of the base model that they were measured on.")
+    left_out: list[NameRecognition] = Field(
+        description="Names that are left out of neighbours and retained prompts: whether they were preserved is not known."
+    )
+
+
 class GroupScore(ReportModel):
     """Scores of a prompt group before and after the edit, with the same seeds."""
 
@@ -62,6 +81,7 @@ class Check(ReportModel):
     measured: Estimate = Field(description="With the interval for a fixed number of prompts.")
     threshold: float
     outcome: Verdict
+    reason: str = Field("", description="Why the gate is inconclusive.")
     measure: Measure = "target_accuracy"
     comparator: Comparator = "<="
     minimum_n: int = Field(1, description="With fewer prompts the gate is inconclusive.")
@@ -188,3 +208,6 @@ class Validation(ReportModel):
     planned: int = Field(0, description="The same without early stopping.")
     harmonics: list[HarmonicScore] = Field([])
     preservation: Preservation | None = None
+    recognition: RecognitionRecord | None = Field(
+        None, description="Names that judge and base model do not know; None if the profile does not ask for it."
+    )

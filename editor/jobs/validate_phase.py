@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import cycle, islice
 
 from api_schemas.edits import EditRequest
@@ -9,7 +10,7 @@ from api_schemas.gates import Policy
 from api_schemas.report import SamplerRecord
 from editor.generation.batch_size import batch_size_of
 from editor.generation.config import Image, ImageSpec
-from editor.io.progress import ProgressCallback, SubProgress, report_fraction, report_to
+from editor.io.progress import ProgressCallback, SubProgress, no_progress, report_fraction, report_to
 from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_features
 from editor.jobs.model import Model
 from editor.jobs.results import ValidationResult
@@ -20,6 +21,7 @@ from editor.judging.judge import Judge
 from editor.judging.likeness import REFERENCE_IMAGES
 from editor.judging.prompt_groups import request_groups
 from editor.judging.recognisers import Recogniser, removal_recogniser
+from editor.judging.recognition import plan_recognised_groups
 from editor.judging.sample_sheets import make_sample_sheets
 from editor.judging.verdict import make_validation
 from editor.prompts import ResolvedRemoval
@@ -49,11 +51,11 @@ def run_validate(
         progress: from a message to the callback that reports finished fractions under it.
     """
     options = request.validation
-    groups = request_groups(
-        model.prompts, judge, removals, options.retain_prompts, removed, max_removal_prompts=options.prompts
-    )
-    recognisers = find_recognisers(request, model, removals, images)
-    evaluations = plan_evaluations(groups, policy.gates, request.seed, recognisers)
+    plan = partial(request_groups, model.prompts, judge, removals, options.retain_prompts, removed, options.prompts)
+    with report_to(SubProgress(progress("measuring the judge"), 0.0, 0.0)):
+        groups, recognition = plan_recognised_groups(plan, judge, model.prompts, removed, partial(base_images, images))
+        recognisers = find_recognisers(request, model, removals, images)
+    evaluations = plan_evaluations(groups, policy.gates, request.seed, recognisers, recognition.minimum)
     seeds = [request.seed + i for i in range(options.seeds)]
     with report_to(SubProgress(progress("drawing"), 0.0, DRAWING_SHARE)):
         generated = run_evaluations(
@@ -62,7 +64,7 @@ def run_validate(
     sampler = sampler_record(images, seeds)
     with report_to(SubProgress(progress("reading the prompts"), DRAWING_SHARE, 0.0)):
         moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])
-    evaluated = [evaluation.scored_group for evaluation in evaluations]
+    evaluated = [evaluation.scored_group for evaluation in evaluations if evaluation.scored_count]
     targets = [prompt for group in evaluated if group.name == "target" for prompt in group.prompts]
     needs_contexts = bool(load_attacks(options.attacks)) or options.features
     contexts = attack_contexts(model, removals, removed, judge, images) if needs_contexts else []
@@ -72,7 +74,16 @@ def run_validate(
         detectors = run_detectors(options.detectors, generated, targets)
         features = score_all_features(model, contexts, request.seed) if options.features else None
     return ValidationResult(
-        validation=make_validation(evaluations, generated, judge, sampler, policy, options.policy, moved),
+        validation=make_validation(
+            evaluations,
+            generated,
+            judge,
+            sampler,
+            policy,
+            options.policy,
+            moved,
+            recognition.record(policy.confidence),
+        ),
         attacks=attacks,
         detectors=detectors,
         features=features,
@@ -92,6 +103,11 @@ def sampler_record(images: ImagePairGenerator, seeds: Sequence[int]) -> SamplerR
     )
 
 
+def base_images(images: ImagePairGenerator, specs: Sequence[ImageSpec]) -> list[Image]:
+    """Return images of the base model, from the cache where it has them."""
+    return list(images.cached_images(images.before, specs, no_progress).values())
+
+
 def find_recognisers(
     request: EditRequest, model: Model, removals: Sequence[ResolvedRemoval], images: ImagePairGenerator
 ) -> dict[int, Recogniser]:
@@ -104,7 +120,7 @@ def find_recognisers(
             ImageSpec(prompt, REFERENCE_SEED + request.seed + i)
             for i, prompt in enumerate(islice(cycle(prompts), REFERENCE_IMAGES))
         ]
-        return list(images.cached_images(images.before, specs, lambda fraction: None).values())
+        return base_images(images, specs)
 
     found = {i: removal_recogniser(removal, request.validation, references) for i, removal in enumerate(removals)}
     return {index: recogniser for index, recogniser in found.items() if recogniser}

@@ -21,6 +21,7 @@ from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.recognisers import Recogniser
 from editor.prompts.concepts import ConceptKind
+from editor.stats.intervals import estimate_rate
 
 Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16
@@ -109,6 +110,8 @@ class GroupEvaluation:
     gates: Sequence[Gate]
     recogniser: Recogniser | None = None
     """What recognises the group's concept; None for the zero-shot judge."""
+    minimum_recognition: float = 0.0
+    """Share of the base model's images in which the concept must be recognised; below it the group is given up."""
     before: PromptScores = field(default_factory=PromptScores)
     after: PromptScores = field(default_factory=PromptScores)
     ssim: list[float] = field(default_factory=list)
@@ -123,6 +126,12 @@ class GroupEvaluation:
     def complete(self) -> bool:
         """Whether every prompt has been scored."""
         return self.scored_count == len(self.group.phrases)
+
+    def is_unrecognised(self, level: float) -> bool:
+        """Whether the removed concept is shown to be recognised too rarely before the edit for its absence to mean anything."""
+        if self.group.concept is None or not self.minimum_recognition or not self.before.hits:
+            return False
+        return estimate_rate(self.before.hits, 1 - level).high < self.minimum_recognition
 
     @property
     def scored_group(self) -> PromptGroup:
@@ -192,6 +201,7 @@ def plan_evaluations(
     gates: Sequence[Gate],
     seed: int,
     recognisers: Mapping[int, Recogniser] = MappingProxyType({}),
+    minimum_recognition: float = 0.0,
 ) -> list[GroupEvaluation]:
     """Return an evaluation for each group, with its prompts in random order, as the sequential bounds assume.
 
@@ -199,12 +209,14 @@ def plan_evaluations(
 
     Args:
         recognisers: by index of the removal, what recognises its concept in place of the zero-shot judge.
+        minimum_recognition: share of the base model's images in which a removed concept must be recognised.
     """
     return [
         GroupEvaluation(
             shuffle_group(group, seed),
             gates_for(group, gates),
             recognisers.get(group.removal) if group.concept and group.removal is not None else None,
+            minimum_recognition,
         )
         for group in groups
     ]
@@ -227,7 +239,7 @@ def undecided_evaluations(
         return (
             sequential
             and evaluation.scored_count > 0
-            and all(one.is_decided(level, gates) for one in evaluation.evidence)
+            and (evaluation.is_unrecognised(level) or all(one.is_decided(level, gates) for one in evaluation.evidence))
         )
 
     return [evaluation for evaluation in evaluations if not evaluation.complete and not is_decided(evaluation)]

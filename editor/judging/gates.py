@@ -150,9 +150,27 @@ def combine_verdicts(outcomes: Sequence[Verdict]) -> Verdict:
 
 
 def estimate_measure(gate: Gate, values: Sequence[float], confidence: float) -> Estimate:
-    """Return the gate's measure with its ordinary interval."""
+    """Return the gate's measure with its ordinary interval; without a prompt anything is possible."""
+    if not values:
+        low, high = MEASURE_SUPPORT[gate.measure]
+        return Estimate(value=0.0, low=low, high=high, n=0)
     estimate = estimate_rate if gate.measure in ABSENCE_MEASURES else estimate_mean
     return estimate(values, confidence)
+
+
+def inconclusive_reason(evidence: GateEvidence, confidence: float) -> str:
+    """Say why a gate was not decided."""
+    if not evidence.values:
+        return "There were no prompts: no such concept of the profile is recognised in images of the base model."
+    if not evidence.present_in_base(1 - confidence):
+        rate = estimate_rate(evidence.control, confidence)
+        return (
+            f"The concept was recognised in only {rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}) of the base model's "
+            "images, so its absence after the edit shows nothing."
+        )
+    if not evidence.has_minimum_prompts:
+        return f"There were {len(evidence.values)} prompts; the gate needs {evidence.gate.minimum_n}."
+    return "The interval contains the threshold: more prompts are needed."
 
 
 def make_check(
@@ -178,6 +196,7 @@ def make_check(
         measured=estimate_measure(evidence.gate, evidence.values, confidence),
         threshold=evidence.gate.threshold,
         outcome=outcome,
+        reason="" if decided else inconclusive_reason(evidence, confidence),
         measure=evidence.gate.measure,
         comparator=evidence.gate.comparator,
         minimum_n=evidence.gate.minimum_n,

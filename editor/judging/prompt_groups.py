@@ -141,13 +141,12 @@ def retain_groups(
 
     Empty if ``max_prompts`` is 0.
     """
-    styled = [
-        phrase
-        for phrase in builder.retain_phrases(active_removals)
-        if phrase.style and unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})
-    ]
-    phrases = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
-    kinds: tuple[ConceptKind, ...] = ("object", "style") if phrases else ()
+    styled = [phrase for phrase in builder.retain_phrases(active_removals) if phrase.style]
+    sampled = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
+    phrases = tuple(
+        phrase for phrase in sampled if unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})
+    )
+    kinds: tuple[ConceptKind, ...] = ("object", "style") if sampled else ()
     groups = [PromptGroup("retain", None, kind, phrases) for kind in kinds]
     return [
         replace(group, choices=retain_choices(judge, group.kind, group.expected_names, active_removals))

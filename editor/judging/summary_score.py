@@ -29,8 +29,8 @@ def harmonic_scores(evaluations: Sequence["GroupEvaluation"], confidence: float)
             for e in evaluations
             if e.group.kind == kind and e.group.name in ("neighbours", "retain") and e.group.removal in (removal, None)
         ]
-        if "generality" in own and retained:
-            kept = [hit for e in retained for hit in e.after.hits]
+        kept = [hit for e in retained for hit in e.after.hits]
+        if "generality" in own and kept and all(own[name].after.hits for name in ("target", "generality")):
             target, general = ([1 - hit for hit in own[name].after.hits] for name in ("target", "generality"))
             scores.append(harmonic_score(removal, target, kept, general, confidence))
     return scores

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from api_schemas.gates import Policy
-from api_schemas.judging import Check, ChoiceRecord, Drift, Estimate, GroupScore, JudgeRecord, SamplerRecord, Validation
+from api_schemas.judging import (
+    Check,
+    ChoiceRecord,
+    Drift,
+    Estimate,
+    GroupScore,
+    JudgeRecord,
+    RecognitionRecord,
+    SamplerRecord,
+    Validation,
+)
 from editor.judging.evaluation import GeneratedImages, GroupEvaluation, image_specs
 from editor.judging.gates import ABSENCE_MEASURES, METHOD, GateEvidence, decide_gates, make_check
 from editor.judging.image_similarity import measure_preservation
@@ -77,6 +87,7 @@ def make_validation(
     policy: Policy,
     policy_name: str | None = None,
     drift: Drift | None = None,
+    recognition: RecognitionRecord | None = None,
 ) -> Validation:
     """Return the validation record of a request; ``drift`` is the text encoder's."""
     seeds, confidence = sampler.seeds, policy.confidence
@@ -88,7 +99,7 @@ def make_validation(
         ),
         sampler=sampler,
         confidence=confidence,
-        groups=[group_score(evaluation, judge, confidence) for evaluation in evaluations],
+        groups=[group_score(evaluation, judge, confidence) for evaluation in evaluations if evaluation.scored_count],
         checks=make_checks(evaluations, policy, len(seeds)),
         policy=policy_name,
         policy_sha256=policy.digest(),
@@ -100,4 +111,5 @@ def make_validation(
         preservation=measure_preservation(judge, generated.before, generated.after, specs, confidence, drift)
         if specs
         else None,
+        recognition=recognition,
     )

@@ -37,6 +37,14 @@ class Judging(BaseModel):
         description="Choose from all names of a kind, or from the concept, its neighbours, its replacement and one name of "
         "each group. With hundreds of names, of which some mean the same, only the second is reliable.",
     )
+    minimum_recognition: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the base model's images of a name in which the judge must recognise it; otherwise the name is "
+        "left out of neighbours and retained prompts. 0: nothing is measured.",
+    )
+    recognition_images: int = Field(2, ge=1, le=64, description="Images of each name that this is measured on.")
 
     @field_validator("templates")
     @classmethod
@@ -153,6 +161,7 @@ GENERAL_PROFILE = Profile(
             ),
         },
         choices="neighbours",
+        minimum_recognition=0.5,
     ),
 )  # fmt: skip
 """The profile of models without one. Objects are described by the seven templates that CLIP's authors selected from eighty."""
