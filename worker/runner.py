@@ -34,6 +34,7 @@ from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from editor import jobs
+    from editor.generation.sampling import SharedCache
 
 T = TypeVar("T")
 
@@ -68,11 +69,19 @@ class Runner:
     stop: threading.Event = field(default_factory=threading.Event)
     """Interrupts the running job when it is set."""
     warm_base: WarmBase = field(default_factory=WarmBase)
+    shared_images: "SharedCache | None" = None
+    """Images of base models that other workers have generated."""
 
     @classmethod
     def from_settings(cls, settings: WorkerSettings) -> "Runner":
         """Create a runner from the settings."""
-        return cls(settings, settings.database(), settings.blobs(), settings.registry())
+        return cls(
+            settings,
+            settings.database(),
+            settings.blobs(),
+            settings.registry(),
+            shared_images=settings.bucket_cache(),
+        )
 
     def run(self, job_id: str) -> None:
         """Handle the message of a job: run the job that is next in its queue. Returns when that job has ended."""
@@ -164,6 +173,7 @@ class Runner:
             signing_dir=self.settings.signing_dir,
             ledger=ledger,
             label=claim.job_id,
+            shared_images=self.shared_images,
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from editor.generation.denoiser import Conditioning, select_rows
 from editor.generation.module_device import upcast_vae
 from editor.generation.pipeline_call import call_pipeline
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
+
+PARALLEL_TRANSFERS = 8
+"""Images that are fetched from a shared cache at once."""
 
 
 def generate_images(
@@ -70,18 +75,33 @@ def encode_distinct_prompts(batched: BatchedPipeline, prompts: Sequence[str]) ->
     return select_rows(encoded, [distinct.index(prompt) for prompt in prompts])
 
 
+class SharedCache(Protocol):
+    """Content that several machines share, by key. It may lose content, and it never raises: a miss costs time only."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return the content of a key, or None."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Store the content of a key. The same key always has equivalent content."""
+
+
 @dataclass(frozen=True)
 class ImageCache:
     """PNG files keyed by a digest of model, prompt, seed and sampler, so that a base model's images are generated once."""
 
     folder: Path
     model_digest: str
+    shared: SharedCache | None = None
+    """A second level behind the folder, which workers on other machines fill too."""
 
-    def path(self, sampler: Sampler, spec: ImageSpec) -> Path:
-        """Return the file of an image. Prompts may name people, so file names are digests."""
-        key = json.dumps([self.model_digest, asdict(spec), asdict(sampler)], sort_keys=True)
-        name = hashlib.sha256(key.encode()).hexdigest()
-        return self.folder / name[:2] / f"{name}.png"
+    def key(self, sampler: Sampler, spec: ImageSpec) -> str:
+        """Return the key of an image. Prompts may name people, so keys are digests."""
+        inputs = json.dumps([self.model_digest, asdict(spec), asdict(sampler)], sort_keys=True)
+        return hashlib.sha256(inputs.encode()).hexdigest()
+
+    def path(self, key: str) -> Path:
+        """Return the file of an image."""
+        return self.folder / key[:2] / f"{key}.png"
 
     def generate(
         self,
@@ -91,18 +111,49 @@ class ImageCache:
         progress: ProgressCallback = no_progress,
     ) -> list[Image]:
         """Return the cached images; generate and cache the missing ones."""
-        paths = [self.path(sampler, spec) for spec in specs]
-        missing = [(path, spec) for path, spec in zip(paths, specs, strict=True) if not path.exists()]
+        keys = [self.key(sampler, spec) for spec in specs]
+        self._fetch([key for key in keys if not self.path(key).exists()])
+        missing = [(key, spec) for key, spec in zip(keys, specs, strict=True) if not self.path(key).exists()]
         generated = generate_images(pipeline, sampler, [spec for _, spec in missing], progress) if missing else []
-        for (path, _), image in zip(missing, generated, strict=True):
-            write_png(path, image)
+        for (key, _), image in zip(missing, generated, strict=True):
+            self._store(key, encode_png(image))
         progress(1.0)
-        return [np.asarray(Pillow.open(path).convert("RGB")) for path in paths]
+        return [np.asarray(Pillow.open(self.path(key)).convert("RGB")) for key in keys]
+
+    def _fetch(self, keys: Sequence[str]) -> None:
+        """Copy shared images into the folder. Damaged ones count as missing."""
+        if self.shared is None or not keys:
+            return
+        with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            for key, content in zip(keys, pool.map(self.shared.get, keys), strict=True):
+                if content is not None and is_intact_png(content):
+                    _write(self.path(key), content)
+
+    def _store(self, key: str, content: bytes) -> None:
+        _write(self.path(key), content)
+        if self.shared is not None:
+            self.shared.put(key, content)
 
 
-def write_png(path: Path, image: Image) -> None:
-    """Write a PNG file atomically."""
+def encode_png(image: Image) -> bytes:
+    """Return an image as PNG."""
+    buffer = BytesIO()
+    Pillow.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def is_intact_png(content: bytes) -> bool:
+    """Return whether the content is a complete PNG; its checksums are verified."""
+    try:
+        Pillow.open(BytesIO(content), formats=["PNG"]).load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file atomically. It is not synced to the disk, because it can be computed again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    Pillow.fromarray(image).save(partial, format="PNG")
+    partial.write_bytes(content)
     partial.replace(path)

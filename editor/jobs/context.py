@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api_schemas.edits import EditRequest
 from editor import emoji
 from editor.generation.device import DeviceSettings
 from editor.io.progress import SubProgress, report_to
+
+if TYPE_CHECKING:
+    from editor.generation.sampling import SharedCache
 
 JobProgress = Callable[[str, float, str], None]
 """Called with the phase, its finished fraction and a message. May raise to stop the job."""
@@ -48,6 +52,8 @@ class JobContext:
     """The caller's reference for this request in the ledger."""
     signing_dir: Path | None = None
     """The key folder whose newest key signs the bundle; ``EXPUNGE_SIGNING_KEY`` takes precedence."""
+    shared_images: "SharedCache | None" = None
+    """Images of unedited models that workers on other machines have generated too."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
     """Where models run: text encoders, denoiser, judges and attacks."""
 

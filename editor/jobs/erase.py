@@ -152,7 +152,9 @@ class EraseJob(Job):
             pipeline=load_pipeline(context.model_dir, components=context.components),
             updates=edit.updates(self.model.checkpoint),
             sampler=Sampler(options.steps, options.guidance, native_precision()),
-            before=ImageCache(context.cache_dir / "images", images_digest(self.model, context.components)),
+            before=ImageCache(
+                context.cache_dir / "images", images_digest(self.model, context.components), context.shared_images
+            ),
             after=ImageCache(context.workdir / "images", context.job_id),
         )
 

@@ -50,9 +50,11 @@ def _jobs_of_current_revisions() -> Select[str]:
 
 
 def run_maintenance(settings: StoreSettings, now: datetime, *, dry_run: bool = False) -> CollectedGarbage:
-    """Delete old jobs, then unreferenced data. A dry run only counts the unreferenced data."""
+    """Delete old jobs, cached and unreferenced data. A dry run only counts the unreferenced data."""
     database = settings.database()
     if settings.retention_days and not dry_run:
         with database.write() as session:
             delete_old_jobs(session, before=now - timedelta(days=settings.retention_days))
+    if not dry_run and (cache := settings.bucket_cache()):
+        cache.expire(now)
     return gc.collect(database, settings.blobs(), settings.data_dir / "work", now=now, dry_run=dry_run)

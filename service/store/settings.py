@@ -23,6 +23,7 @@ from service.store.setting_types import (
 )
 
 if TYPE_CHECKING:
+    from service.store.bucket_cache import BucketCache
     from service.store.encryption import SecretBox
 
 DEFAULT_DATA_DIR = Path("~/.expunge")
@@ -135,6 +136,14 @@ class StoreSettings(BaseSettings):
         from service.store.s3 import S3Blobs  # Needs the extra `scaleout`.
 
         return S3Blobs(self.blobs_url)
+
+    def bucket_cache(self) -> "BucketCache | None":
+        """Return what workers share besides blobs, or None if they all have this data folder."""
+        if not self.blobs_url:
+            return None
+        from service.store.bucket_cache import BucketCache  # Needs the extra `scaleout`.
+
+        return BucketCache(self.blobs_url)
 
     def registry(self) -> ModelRegistry:
         """Return the configured base models."""

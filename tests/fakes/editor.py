@@ -37,6 +37,7 @@ class JobContext:
     signing_dir: Path | None = None
     ledger: Path | None = None
     label: str = ""
+    shared_images: object = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,41 @@ def test_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
     assert np.abs(together[1].astype(int) - alone[0].astype(int)).max() <= 1
 
 
+class SharedImages(dict[str, bytes]):
+    """A shared cache in memory."""
+
+    def put(self, key: str, content: bytes) -> None:
+        self[key] = content
+
+
+def test_workers_share_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its own folder. A damaged image is generated again, and repaired."""
+    generated: list[ImageSpec] = []
+
+    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any) -> list[np.ndarray]:
+        generated.extend(specs)
+        return [np.full((8, 8, 3), spec.seed, dtype=np.uint8) for spec in specs]
+
+    monkeypatch.setattr("editor.generation.sampling.generate_images", fake_generate)
+    shared = SharedImages()
+    sampler = Sampler(4, 3.0)
+    first = ImageCache(tmp_path / "one", "a", shared).generate(None, sampler, SPECS)
+    generated.clear()
+    second = ImageCache(tmp_path / "two", "a", shared).generate(None, sampler, SPECS)
+    assert generated == []
+    assert np.array_equal(first, second)
+    for damaged in (b"", b"not an image", shared[key := min(shared)][:-30]):
+        intact = shared[key]
+        shared[key] = damaged
+        third = ImageCache(tmp_path / f"three-{len(damaged)}", "a", shared).generate(None, sampler, SPECS)
+        assert len(generated) == 1
+        assert np.array_equal(first, third)
+        assert shared[key] == intact
+        generated.clear()
+    ImageCache(tmp_path / "two", "b", shared).generate(None, sampler, SPECS[:1])
+    assert generated == SPECS[:1]
+
+
 def test_cache_generates_only_missing_images_per_model_and_sampler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
