@@ -198,9 +198,10 @@ class SiteEffect(ReportModel):
 
 
 class TraceRecord(ReportModel):
-    """Causal mediation analysis of the text encoder at the last subject token."""
+    """Causal mediation analysis of a text encoder at the last subject token."""
 
     removal: int = Field(description="Index of the removal.")
+    component: str = Field("text_encoder", description="The traced text encoder.")
     read_out: str
     corruption: str = Field("noise, 3 standard deviations", description="How the concept's tokens were corrupted.")
     place: str = Field("last subject", description="Token positions at which sites were restored.")

@@ -74,6 +74,12 @@ class AttackError(EditorError):
     code = "attack_unusable"
 
 
+class AttackNotApplicable(AttackError):
+    """An attack does not work with this family of models."""
+
+    code = "attack_not_applicable"
+
+
 class DetectorError(EditorError):
     """A detector is not available."""
 

@@ -11,6 +11,7 @@ from api_schemas.errors import UsageError
 MISSED_EXIT_CODE = 1
 BENCHMARKS: dict[str, str] = {
     "edit": "editor.bench.edit",
+    "generate": "editor.bench.generate",
     "ledger": "editor.bench.ledger",
     "overlay": "editor.bench.overlay",
     "sae": "editor.bench.sae",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from api_schemas.cli.common_options import JsonOutput, inject_options
+from editor.cli.device_options import DeviceName, PrecisionName, read_device
 
 Picture = Annotated[Path, typer.Argument(metavar="PICTURE", exists=True, dir_okay=False)]
 Sheet = Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")]
@@ -39,11 +40,15 @@ def open_session(
     steps: Annotated[int, typer.Option(min=1, max=150, help="Sampler steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=1, max=20, help="Classifier-free guidance.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
+    device: DeviceName = None,
+    precision: PrecisionName = None,
 ) -> Any:
     """Open the CLIP model, autoencoder and pipeline; by default the embedded ones."""
     from editor.features.clip.workspace import SessionPaths
 
-    return SessionPaths(clip, sae, model_dir, adapter, words).open(steps, guidance, seed)
+    return SessionPaths(clip, sae, model_dir, adapter, words).open(
+        steps, guidance, seed, read_device(device, precision)
+    )
 
 
 @inject_options("session", open_session)

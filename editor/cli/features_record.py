@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api_schemas.cli.common_options import JsonOutput
+from api_schemas.cli.common_options import JsonOutput, inject_options
+from editor.cli.device_options import read_device
+from editor.generation.device import DeviceSettings
 
 if TYPE_CHECKING:
     from editor.features.activations.recorder import ActivationSource
@@ -15,7 +17,9 @@ ENCODE_BATCH = 16
 """Images encoded at once."""
 
 
+@inject_options("device", read_device)
 def record(
+    device: DeviceSettings,
     pictures: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="A folder of images; subfolder names become labels.")
     ],
@@ -47,7 +51,8 @@ def record(
     from editor.features.image_folder import folder_labels, list_images
 
     files = list_images(pictures)
-    source = embedding_source(clip, files) if clip else noised_source(model_dir, files, module, timestep, size, seed)
+    pipeline = None if clip else open_generator(model_dir, device)
+    source = embedding_source(clip, files) if clip else noised_source(pipeline, files, module, timestep, size, seed)
     stores = record(out, source, folder_labels(pictures, files), "mean" if clip else pooling)
     rows = [
         {"folder": str(store_folder(out, key)), "rows": len(store.rows()), "width": store.manifest.channels}
@@ -71,7 +76,7 @@ def embedding_source(clip: Path, files: list[Path]) -> "ActivationSource":
 
 
 def noised_source(
-    model: Path | None,
+    pipeline: Any,
     files: list[Path],
     modules: list[str] | None,
     timesteps: list[int] | None,
@@ -83,19 +88,21 @@ def noised_source(
     from editor.features.activations.noised_source import NoisedImages, encode_pixels
     from editor.features.image_folder import read_square_images
 
-    pipeline = load_generator(model)
     pixels = read_square_images(files, size or image_size(pipeline)) * 2 - 1
     latents = encode_pixels(pipeline, pixels, ENCODE_BATCH)
     return NoisedImages(pipeline, latents, modules or ["mid_block"], timesteps or [25], seed)
 
 
-def load_generator(model: Path | None) -> Any:
-    """Load the embedded model or a pipeline."""
+def open_generator(model: Path | None, settings: DeviceSettings) -> Any:
+    """Load the embedded model or a pipeline onto a device, in float32 unless the settings ask for another precision."""
     from editor import emoji
     from editor.features.clip.workspace import open_pipeline
     from editor.generation.pipelines import load_pipeline
+    from editor.generation.placement import place_pipeline
 
-    return load_pipeline(emoji.WEIGHTS) if model is None else open_pipeline(model, None)
+    device = (settings.override(precision="float32") if settings.precision == "auto" else settings).resolve()
+    pipeline = load_pipeline(emoji.WEIGHTS) if model is None else open_pipeline(model, None)
+    return place_pipeline(pipeline.to(dtype=device.dtype), device)
 
 
 def image_size(pipeline: Any) -> int:

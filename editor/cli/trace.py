@@ -80,7 +80,7 @@ def trace(
     Exit code: 0 done; 2 the input is wrong; 3 something failed.
     """
     model_path = model_dir or embedded_model_folder(model)
-    from editor.generation.config import Sampler
+    from editor.generation.config import make_sampler
     from editor.generation.memory_budget import MemoryBudget
     from editor.io.memory_size import parse_memory
     from editor.jobs import judge_folder
@@ -98,7 +98,7 @@ def trace(
         window=window,
         padding=padding,
         encoder=encoder,
-        sampler=Sampler(steps, guidance, device.resolve().precision),
+        sampler=make_sampler(device.resolve(), steps, guidance),
         device=device,
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.clip_states import clip_runners
 from editor.generation.config import EncoderStates, Image, Sampler
 from editor.generation.denoiser import (
     Conditioning,
@@ -49,11 +50,7 @@ class BatchedPipeline:
     @cached_property
     def encoders(self) -> tuple[CLIPTextRunner, ...]:
         """The pipeline's text encoders."""
-        if not self.is_xl:
-            return (CLIPTextRunner(self.pipeline.text_encoder, precision=self.sampler.precision),)
-        pair = ("text_encoder", "text_encoder_2")
-        precision = self.sampler.precision
-        return tuple(CLIPTextRunner(getattr(self.pipeline, name), "penultimate", name, precision) for name in pair)
+        return clip_runners(self.pipeline, self.sampler.precision)
 
     @property
     def is_xl(self) -> bool:

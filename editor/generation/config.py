@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from editor.generation.device import ComputeDevice
 from editor.generation.device import Precision as Precision
 from editor.generation.device import native_precision as native_precision
 
@@ -39,3 +40,8 @@ class Sampler:
     def size(self) -> tuple[int, int] | None:
         """Height and width in pixels; None: the size that the model was trained on."""
         return (self.height, self.width) if self.height and self.width else None
+
+
+def make_sampler(device: ComputeDevice, steps: int, guidance: float) -> Sampler:
+    """Return sampler settings for a device, in its precision and at the model's own size."""
+    return Sampler(steps, guidance, device.precision, device=device.torch_device.type)

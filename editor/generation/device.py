@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from editor.errors import DeviceError
@@ -78,7 +78,7 @@ class ComputeDevice:
 
     torch_device: "torch.device"
     precision: Precision
-    settings: DeviceSettings = DeviceSettings()
+    settings: DeviceSettings = field(default_factory=DeviceSettings)
 
     @property
     def dtype(self) -> "torch.dtype":

@@ -32,8 +32,10 @@ def denoiser_of(pipeline: Any) -> Any:
 
 
 def native_size(pipeline: Any) -> tuple[int, int] | None:
-    """Return height and width in pixels that the denoiser was trained on; None if its configuration does not say."""
-    latent = getattr(denoiser_of(pipeline).config, "sample_size", None)
+    """Return height and width in pixels that the denoiser was trained on; None if neither it nor the pipeline says."""
+    latent = getattr(denoiser_of(pipeline).config, "sample_size", None) or getattr(
+        pipeline, "default_sample_size", None
+    )
     if latent is None:
         return None
     height, width = latent if isinstance(latent, (tuple, list)) else (latent, latent)
@@ -83,3 +85,8 @@ def without_autocast(module: nn.Module) -> AbstractContextManager[Any]:
     """Return a context manager that computes in the dtype of the weights, inside of an autocast."""
     device = execution_device(module).type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64; on the CPU if its device, Apple's MPS, has no float64."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()

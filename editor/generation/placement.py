@@ -17,7 +17,7 @@ def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
     settings = device.settings
     upcast_vae(pipeline)
     batch_size_of(pipeline).memory = settings.memory
-    if settings.vae_tiling and hasattr(pipeline.vae, "enable_tiling"):
+    if settings.vae_tiling and hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
         pipeline.vae.enable_tiling()
     if settings.compile:
         denoiser_of(pipeline).compile()

@@ -96,7 +96,9 @@ def solve_updates(folder: Path, config: Config) -> "list[TensorUpdate]":
     method = method_from_options(request.options, (0,), "the default")
     return [
         edit.update
-        for edit in solve_encoders(checkpoint, prompt_builders, resolve_request(request, prompt_builders[0]), method)
+        for edit in solve_encoders(
+            checkpoint, prompt_builders, resolve_request(request, prompt_builders[0]), lambda _: method
+        )
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from safetensors.torch import save
@@ -9,7 +10,7 @@ from safetensors.torch import save
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
-from editor.checkpoints import Checkpoint
+from editor.checkpoints import Checkpoint, TextEncoder
 from editor.io.progress import step, track
 from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders, update_by_layer
 from editor.jobs.model import Model
@@ -68,7 +69,8 @@ def run_edit(
             removed = all_active_removals(removals, joined.entries, ledger, model.prompts)
         else:
             ledger, warnings, removed = None, [], list(removals)
-            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, select_method(request, traces))
+            choose_method = partial(select_method, request, traces)
+            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method)
     with step(0.8, 0.1):
         records = [removal_record(request, model, removal, removed, edits, judge) for removal in track(removals)]
     with step(0.9, 0.1):
@@ -76,13 +78,13 @@ def run_edit(
     return EditResult(removals=records, solves=solves, factors=pack_factors(edits), ledger=ledger, warnings=warnings)
 
 
-def select_method(request: EditRequest, traces: Sequence[TraceRecord]) -> MethodConfig:
-    """Return the method that the request asks for, with the layers to edit."""
+def select_method(request: EditRequest, traces: Sequence[TraceRecord], encoder: TextEncoder) -> MethodConfig:
+    """Return the method that the request asks for, with the layers of a text encoder to edit."""
     sites = request.options.sites
     if sites == "auto":
         from editor.tracing.layer_selection import select_layers
 
-        layers, reason = select_layers(traces)
+        layers, reason = select_layers([trace for trace in traces if trace.component == encoder.component])
     else:
         layers, reason = tuple(sites), "as requested"
     return method_from_options(request.options, layers, reason)

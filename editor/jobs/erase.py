@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
-from editor.generation.device import DeviceSettings
+from editor.generation.device import ComputeDevice, DeviceSettings
 from editor.io.background import run_in_background
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
@@ -81,7 +81,7 @@ class EraseJob(Job):
         progress = partial(context.phase_progress, "trace")
         with context.reporting("trace", "reading the models", share=0.0):
             removals, judge = self.removals, self.judge
-        traces = run_trace(self.model, removals, judge, request.seed, progress)
+        traces = run_trace(self.model, removals, judge, request.seed, self.device, progress)
         return TraceResult(policy=policy, traces=traces)
 
     def _run_edit(self) -> EditResult:
@@ -138,25 +138,38 @@ class EraseJob(Job):
         """The judge of the images."""
         from editor.judging.judge import open_judge
 
-        device = self.context.device.resolve().torch_device
-        return open_judge(judge_folder(), self.context.model_dir, self.model.prompts.profile, device)
+        profile = self.model.prompts.profile
+        return open_judge(judge_folder(), self.context.model_dir, profile, self.device.torch_device)
+
+    @cached_property
+    def device(self) -> ComputeDevice:
+        """The device of text encoders, denoiser and judge. Raises DeviceError."""
+        return self.context.device.resolve()
 
     def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
-        from editor.generation.config import Sampler, native_precision
-        from editor.generation.pipelines import load_pipeline
+        from editor.generation.config import make_sampler
         from editor.generation.sampling import ImageCache
         from editor.judging.evaluation import ImagePairGenerator
 
         context, options = self.context, self.context.request.validation
         return ImagePairGenerator(
-            pipeline=load_pipeline(context.model_dir, components=context.components),
+            pipeline=self._load_pipeline(),
             updates=edit.updates(self.model.checkpoint),
-            sampler=Sampler(options.steps, options.guidance, native_precision()),
+            sampler=make_sampler(self.device, options.steps, options.guidance),
             before=ImageCache(
                 context.cache_dir / "images", images_digest(self.model, context.components), context.shared_images
             ),
             after=ImageCache(context.workdir / "images", context.job_id),
         )
+
+    def _load_pipeline(self) -> Any:
+        """Load the pipeline onto the device."""
+        from editor.generation.pipelines import load_pipeline
+        from editor.generation.placement import place_pipeline
+
+        context = self.context
+        pipeline = load_pipeline(context.model_dir, components=context.components, dtype=self.device.dtype)
+        return place_pipeline(pipeline, self.device)
 
     def _destination(self) -> "Destination":
         from editor.jobs.publish_phase import Destination

@@ -3,7 +3,7 @@
 Runs the same solve as the edit itself. Generates no images and writes no weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -120,19 +120,22 @@ def solve_request(
         )
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     method = method_from_options(request.options, tuple(request.options.sites), "as requested")
-    edits = solve_encoders(checkpoint, builders, removals, method)
+    edits = solve_encoders(checkpoint, builders, removals, lambda _: method)
     return None, find_conflicts(labelled, builders[0].tokenizer), edits
 
 
 def solve_encoders(
-    checkpoint: Checkpoint, builders: Sequence[PromptBuilder], removals: Sequence[ResolvedRemoval], method: MethodConfig
+    checkpoint: Checkpoint,
+    builders: Sequence[PromptBuilder],
+    removals: Sequence[ResolvedRemoval],
+    choose_method: Callable[[TextEncoder], MethodConfig],
 ) -> list[TensorEdit]:
-    """Return the edits of every text encoder, without a ledger."""
+    """Return the edits of every text encoder, each by the method chosen for it, without a ledger."""
     pairs = list(zip(checkpoint.encoders, builders, strict=True))
     return [
         result
         for encoder, builder in track(pairs)
-        for result in edit_encoder(encoder, builder, removals, method, report_on=removals)
+        for result in edit_encoder(encoder, builder, removals, choose_method(encoder), report_on=removals)
     ]
 
 

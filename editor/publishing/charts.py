@@ -66,8 +66,10 @@ class ForestRow:
 
 def make_charts(report: AuditReport) -> list[Chart]:
     """Draw every chart that the report has numbers for."""
-    edited = [f"layer {solve.layer} self_attention" for solve in report.solves]
-    traces = [trace_heatmap(trace, report.removals[trace.removal], edited) for trace in checked(report.traces)]
+    traces = [
+        trace_heatmap(trace, report.removals[trace.removal], edited_sites(report, trace))
+        for trace in checked(report.traces)
+    ]
     curves = [trade_off_chart(solve, index) for index, solve in checked(enumerate(report.solves)) if solve.trade_off]
     judged = validation_charts(report, report.validation) if report.validation else []
     tried = [attack_row(report, one, one.rate) for one in report.attacks if one.rate]
@@ -166,9 +168,20 @@ def strip_frame(axes: Axes) -> None:
     axes.tick_params(left=False)
 
 
+def edited_sites(report: AuditReport, trace: TraceRecord) -> list[str]:
+    """Return the edited sites of the traced text encoder, as ``layer 0 self_attention``."""
+    return [f"layer {solve.layer} self_attention" for solve in report.solves if solve.component == trace.component]
+
+
+def trace_figure_name(trace: TraceRecord) -> str:
+    """Return the name of a trace's figure: ``trace-N``, with the component for a text encoder other than the first."""
+    suffix = "" if trace.component == "text_encoder" else f"-{trace.component}"
+    return f"trace-{trace.removal}{suffix}"
+
+
 def trace_heatmap(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Chart:
     """Draw the share of the judge's score that each site restores; ``edited`` lists the edited sites, as ``layer 0 mlp``."""
-    name = f"trace-{trace.removal}"
+    name = trace_figure_name(trace)
     with chart_style():
         drawn = render_svg(draw_heatmap(trace, edited), name)
     return Chart(

@@ -73,7 +73,7 @@ class BackboneRuns:
         samples = torch.tensor([sample for sample, _ in cells])
         is_clean = torch.tensor([column == CLEAN for _, column in cells])
         return tuple(
-            torch.where(is_clean.view(-1, *[1] * (clean.ndim - 1)), clean[samples], corrupted[samples])
+            torch.where(is_clean.view(-1, *[1] * (clean.ndim - 1)).to(clean.device), clean[samples], corrupted[samples])
             for clean, corrupted in zip(self.clean, self.corrupted, strict=True)
         )
 

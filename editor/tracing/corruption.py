@@ -46,7 +46,8 @@ def add_noise(
     """
     clean = encoder.embed(prompts.ids)
     rows = [clean[s.prompt] + sigma * standard_normal(clean.shape[1:], s, seed).to(clean) for s in samples]
-    return torch.where(sample_spans(prompts, samples), torch.stack(rows), clean[prompt_indices(samples)])
+    spans = sample_spans(prompts, samples).to(clean.device)
+    return torch.where(spans, torch.stack(rows), clean[prompt_indices(samples)])
 
 
 def standard_normal(shape: Sequence[int], sample: Sample, seed: int) -> Tensor:

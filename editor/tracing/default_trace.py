@@ -7,7 +7,6 @@ generates no images.
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from api_schemas.report import SiteEffect, TraceRecord
 from editor.generation.clip_runner import CLIPTextRunner
@@ -29,7 +28,7 @@ MAX_PROMPTS = 16
 
 @torch.no_grad()
 def trace_removal(
-    encoder: nn.Module,
+    runner: CLIPTextRunner,
     prompt_builder: PromptBuilder,
     judge: Judge,
     removals: Sequence[ResolvedRemoval],
@@ -37,13 +36,14 @@ def trace_removal(
     seed: int,
     progress: ProgressCallback = no_progress,
 ) -> TraceRecord:
-    """Trace the concept of one removal.
+    """Trace the concept of one removal in one text encoder.
 
     Args:
+        runner: the text encoder.
         removals: all removals of the request; their names are left out of the read-out's training prompts.
         index: which removal to trace.
     """
-    concept, runner = removals[index].concept, CLIPTextRunner(encoder)
+    concept = removals[index].concept
     prompts = make_traced_prompts(prompt_builder, concept.kind, concept.subject, MAX_PROMPTS)
     read_out = fit_linear_judge(runner, prompt_builder, judge, prompts, removals)
     sigma = NOISE_SCALE * embedding_std(runner, prompts.ids, prompts.spans)
@@ -70,6 +70,7 @@ def make_record(trace: Trace, index: int) -> TraceRecord:
     strongest = max(traced_text_sites(trace), key=lambda site: trace.effects[site].value)
     return TraceRecord(
         removal=index,
+        component=summary.question.model,
         read_out=summary.question.read_out,
         corruption=summary.question.corruption,
         place=summary.question.places[strongest.place],

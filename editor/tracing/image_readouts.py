@@ -10,6 +10,7 @@ from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.config import EncoderStates
 from editor.generation.denoiser import Conditioning, Denoiser, Intervention, NoIntervention, select_rows
 from editor.generation.memory_budget import MemoryBudget
+from editor.generation.module_device import in_float64
 from editor.io.progress import ProgressCallback, no_progress
 from editor.judging.judge import Judge
 from editor.tracing.corruption import Sample
@@ -79,14 +80,14 @@ class NoisePrediction:
                 self.noisy.timesteps, self.noisy.latents, self.reference, strict=True
             ):
                 predicted = self.denoiser.predict(latents[rows], timestep, conditioning)
-                total -= relative_distance(predicted, reference[rows])
+                total -= relative_distance(predicted, reference[rows]).cpu()
         return total / len(self.reference)
 
 
 def relative_distance(predicted: Tensor, reference: Tensor) -> Tensor:
     """Return the Euclidean distance over the reference's norm, ``(rows,)``."""
     distance: Tensor = (predicted - reference).flatten(1).norm(dim=1) / reference.flatten(1).norm(dim=1)
-    return distance.double()
+    return in_float64(distance)
 
 
 def make_noise_prediction(
@@ -134,4 +135,4 @@ class JudgedImages:
         seeds = [sample.seed for sample in samples]
         images = self.pipeline.generate(conditioning, seeds, intervention, self.progress)
         directions = self.directions[torch.tensor([sample.prompt for sample in samples])]
-        return (self.judge.embed_images(images) * directions).sum(1).double()
+        return (self.judge.embed_images(images).cpu() * directions).sum(1).double()

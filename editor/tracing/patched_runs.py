@@ -106,10 +106,10 @@ class TextPatcher:
         return int(self.group_masks[site.place, self.prompt_of[sample]].int().argmax())
 
     def make_batch(self, cells: Sequence[tuple[int, TextSite]]) -> PatchBatch:
-        """Collect the cells in tensors."""
+        """Collect the cells in tensors on the encoder's device."""
         samples = torch.tensor([sample for sample, _ in cells])
-        prompts = self.prompt_of[samples]
-        return PatchBatch(
+        prompts, device = self.prompt_of[samples], self.corrupted.states.device
+        values = (
             samples,
             prompts,
             torch.tensor([TEXT_KINDS.index(site.kind) for _, site in cells]),
@@ -117,6 +117,7 @@ class TextPatcher:
             torch.tensor([site.stop for _, site in cells]),
             self.group_masks[torch.tensor([site.place for _, site in cells]), prompts],
         )
+        return PatchBatch(*(value.to(device) for value in values))
 
     def run_from(self, first: int, batch: PatchBatch) -> Tensor:
         """Return the output states ``(n, positions - first, width)`` of runs whose patch starts at position ``first``."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import EncoderStates
 from editor.generation.memory_budget import MemoryBudget
+from editor.generation.module_device import in_float64
 from editor.judging.judge import Judge
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import Sample, prompt_indices
@@ -62,16 +63,17 @@ class TextDistance:
         """See `ReadOut.score`."""
         prompts = prompt_indices(samples)
         pairs = zip(states, self.clean, strict=True)
-        squares = [(own - clean[prompts]).double().square().sum((1, 2)) for own, clean in pairs]
+        squares = [in_float64(own - clean[prompts]).square().sum((1, 2)).cpu() for own, clean in pairs]
         return -torch.stack(squares).sum(0).sqrt()
 
 
 def summarize_states(hidden: Tensor, eos_positions: Tensor) -> Tensor:
-    """Summarize a prompt's states in one row: the mean up to EOS, the mean of the padding, and a constant 1."""
-    positions = torch.arange(hidden.shape[1])
-    masks = ((positions > 0) & (positions <= eos_positions[:, None]), positions > eos_positions[:, None])
-    means = [(hidden.double() * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
-    return torch.cat([*means, torch.ones(len(hidden), 1, dtype=torch.float64)], dim=1)
+    """Summarize a prompt's states in one row on the CPU: the mean up to EOS, the mean of the padding, and a constant 1."""
+    states = in_float64(hidden)
+    positions, ends = torch.arange(states.shape[1], device=states.device), eos_positions[:, None].to(states.device)
+    masks = ((positions > 0) & (positions <= ends), positions > ends)
+    means = [(states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
+    return torch.cat([*means, torch.ones_like(means[0][:, :1])], dim=1).cpu()
 
 
 def concept_directions(judge: Judge, prompts: TracedPrompts) -> Tensor:
@@ -81,7 +83,7 @@ def concept_directions(judge: Judge, prompts: TracedPrompts) -> Tensor:
     """
     return torch.stack(
         [
-            judge.embed_texts([text])[0] - judge.embed_texts(others).mean(0)
+            (judge.embed_texts([text])[0] - judge.embed_texts(others).mean(0)).cpu()
             for text, others in zip(prompts.texts, prompts.alternatives, strict=True)
         ]
     )
@@ -111,7 +113,7 @@ class LinearJudge:
 
 def fit_ridge(judge: Judge, hidden: Tensor, eos_positions: Tensor, texts: Sequence[str]) -> Tensor:
     """Fit a ridge regression of the judge's embeddings of ``texts`` on their states ``(n, length, width)``."""
-    inputs, targets = summarize_states(hidden, eos_positions), judge.embed_texts(texts).double()
+    inputs, targets = summarize_states(hidden, eos_positions), judge.embed_texts(texts).cpu().double()
     moment = inputs.T @ inputs
     moment.diagonal().add_(RIDGE * float(moment.trace()) / len(moment))
     matrix: Tensor = torch.linalg.solve(moment, inputs.T @ targets)

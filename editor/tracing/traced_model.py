@@ -1,7 +1,7 @@
 """The model of a trace: its text encoders, and pipeline and judge where the trace needs them, each loaded on first use."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,9 @@ from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
+from editor.generation.device import ComputeDevice, DeviceSettings
 from editor.generation.pipelines import load_pipeline
+from editor.generation.placement import place_pipeline
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import PromptBuilder, load_profile
@@ -37,6 +39,12 @@ class TracedModel:
     """Whether the trace runs the image backbone."""
     components: Path | None = None
     """A folder with what the model lacks to generate images."""
+    settings: DeviceSettings = field(default_factory=DeviceSettings)
+
+    @cached_property
+    def device(self) -> ComputeDevice:
+        """The device of encoders, pipeline and judge. Raises DeviceError."""
+        return self.settings.resolve()
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -73,7 +81,9 @@ class TracedModel:
             "penultimate" if self.checkpoint.family in PENULTIMATE_FAMILIES else "final"
         )
         return tuple(
-            CLIPTextRunner(load_module(encoder), output, encoder.component, self.sampler.precision)
+            CLIPTextRunner(
+                load_module(encoder).to(self.device.torch_device), output, encoder.component, self.sampler.precision
+            )
             for encoder in self.text_encoders
         )
 
@@ -91,12 +101,12 @@ class TracedModel:
             raise UsageError(
                 "A trace that generates images uses all text encoders.", field="encoder", remedy="Omit --encoder."
             )
-        return BatchedPipeline(load_cached_pipeline(self.path, self.components), self.sampler)
+        return BatchedPipeline(load_cached_pipeline(self.path, self.components, self.device), self.sampler)
 
     @cached_property
     def judge(self) -> Judge:
         """The judge of images."""
-        return open_cached_judge(self.judge_folder, self.path)
+        return open_cached_judge(self.judge_folder, self.path, self.device)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -107,12 +117,12 @@ class TracedModel:
 
 
 @lru_cache(1)
-def open_cached_judge(folder: Path, model_path: Path) -> Judge:
+def open_cached_judge(folder: Path, model_path: Path, device: ComputeDevice) -> Judge:
     """Open the judge; the last one stays open for the next trace."""
-    return open_judge(folder, model_path, load_profile(model_path))
+    return open_judge(folder, model_path, load_profile(model_path), device.torch_device)
 
 
 @lru_cache(1)
-def load_cached_pipeline(model: Path, components: Path | None) -> Any:
-    """Load a pipeline in float32; the last one stays loaded for the next trace."""
-    return load_pipeline(model, components=components)
+def load_cached_pipeline(model: Path, components: Path | None, device: ComputeDevice) -> Any:
+    """Load a pipeline onto a device; the last one stays loaded for the next trace."""
+    return place_pipeline(load_pipeline(model, components=components, dtype=device.dtype), device)

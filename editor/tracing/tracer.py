@@ -96,7 +96,13 @@ class Tracer:
         """The model and the judge."""
         options = self.options
         return TracedModel(
-            self.model_path, self.judge_folder, options.sampler, options.encoder, options.needs_images, self.components
+            self.model_path,
+            self.judge_folder,
+            options.sampler,
+            options.encoder,
+            options.needs_images,
+            self.components,
+            options.device,
         )
 
     @cached_property

@@ -25,9 +25,9 @@ class DeviceTensor(Tensor):
     values: Tensor
 
     @staticmethod
-    def __new__(cls, values: Tensor, requires_grad: bool = False) -> "DeviceTensor":
-        """Wrap a tensor on the CPU. A tensor on the device becomes a parameter, as accelerate makes them."""
-        if isinstance(values, DeviceTensor):
+    def __new__(cls, values: Tensor, requires_grad: bool | None = None) -> "DeviceTensor":
+        """Wrap a tensor on the CPU; or make a parameter of any tensor, if called as accelerate calls a parameter's class."""
+        if requires_grad is not None:
             return nn.Parameter(values, requires_grad)  # type: ignore[return-value]
         wrapper = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
@@ -39,6 +39,9 @@ class DeviceTensor(Tensor):
         )
         wrapper.values = values
         return wrapper  # type: ignore[no-any-return]
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"DeviceTensor({self.values!r})"
@@ -66,7 +69,7 @@ def run_on_device(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def unwrap(value: Any) -> Any:
     if isinstance(value, DeviceTensor):
         return value.values
-    return torch.device("cpu") if isinstance(value, torch.device) else value
+    return torch.device("cpu") if isinstance(value, torch.device) and value.type == DEVICE else value
 
 
 def check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.features.activations.hooks import backbone_of
+from editor.generation.module_device import to_module
 
 ForwardArguments = dict[str, Any]
 """Keyword arguments of the backbone's ``forward``."""
@@ -27,9 +28,11 @@ def run_backbone(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[
     Raises:
         FeatureError: the pipeline's backbone is not supported.
     """
-    times = torch.full((len(noisy),), timestep, device=noisy.device)
-    arguments = {"timestep": times} | input_builder_of(pipeline)(pipeline, noisy, times, list(prompts))
-    backbone_of(pipeline)(arguments.pop("hidden_states", noisy), return_dict=False, **arguments)
+    backbone = backbone_of(pipeline)
+    given = to_module(backbone, noisy)
+    times = torch.full((len(given),), timestep, device=given.device)
+    arguments = {"timestep": times} | input_builder_of(pipeline)(pipeline, given, times, list(prompts))
+    backbone(arguments.pop("hidden_states", given), return_dict=False, **arguments)
 
 
 def input_builder_of(pipeline: Any) -> InputBuilder:
@@ -49,7 +52,7 @@ def unet_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str])
     distinct = list(dict.fromkeys(prompts))
     rows = [distinct.index(prompt) for prompt in prompts]
     states, _, *pooled = pipeline.encode_prompt(
-        distinct, device=pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        distinct, device=noisy.device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     if not pooled:
         return {"encoder_hidden_states": states[rows]}

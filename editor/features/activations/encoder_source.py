@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from editor.features.activations.recorder import StoreKey, module_digest
 from editor.generation.config import Image
+from editor.generation.module_device import execution_device
 from editor.prompts.textual_inversion import expand_all
 
 
@@ -46,7 +47,7 @@ class TextLayers:
         """Run the encoder on the prompts with these indices."""
         texts = expand_all([self.prompts[i] for i in items], self.tokenizer)
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
-        states = self.encoder(input_ids=ids, output_hidden_states=True).hidden_states
+        states = self.encoder(input_ids=ids.to(execution_device(self.encoder)), output_hidden_states=True).hidden_states
         return {(f"layers.{layer}", 0): self.to_maps(states[layer + 1], ids) for layer in self.layers}
 
     def to_maps(self, states: Tensor, ids: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class TextLayers:
             return states.transpose(1, 2)[:, :, None]
         # CLIP pads with the end-of-text token, so take its first occurrence.
         ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
-        return states[range(len(ids)), ends][:, :, None, None]
+        return states[range(len(ids)), ends.to(states.device)][:, :, None, None]
 
 
 @dataclass(frozen=True)

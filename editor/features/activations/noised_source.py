@@ -16,6 +16,7 @@ from editor.features.activations.backbone_inputs import run_backbone
 from editor.features.activations.hooks import backbone_of, capture
 from editor.features.activations.recorder import StoreKey, module_digest, tensor_digest
 from editor.generation.config import Image, Precision
+from editor.generation.module_device import autocast, to_module
 from editor.io.progress import checked
 
 
@@ -23,12 +24,12 @@ from editor.io.progress import checked
 def encode_pixels(pipeline: Any, pixels: Tensor, batch_size: int = 64) -> Tensor:
     """Encode ``(n, 3, height, width)`` pixels in [-1, 1] as the latents that the backbone works on.
 
-    The mode of the VAE's posterior is used, so the result is deterministic.
+    The mode of the VAE's posterior is used, so the result is deterministic. It is in float32, on the VAE's device.
     """
     config = pipeline.vae.config
     shift, scale = getattr(config, "shift_factor", None) or 0.0, float(config.scaling_factor)
-    parts = checked(torch.split(pixels, batch_size))
-    return torch.cat([(posterior_mode(pipeline.vae, part) - shift) * scale for part in parts])
+    parts = (to_module(pipeline.vae, part) for part in checked(torch.split(pixels, batch_size)))
+    return torch.cat([(posterior_mode(pipeline.vae, part).float() - shift) * scale for part in parts])
 
 
 def posterior_mode(vae: Any, pixels: Tensor) -> Tensor:
@@ -76,11 +77,7 @@ def activations_at_timestep(
     Returns:
         Module name -> ``(b, channels, height, width)`` float32.
     """
-    device = latents.device.type
-    with (
-        capture(pipeline, modules) as maps,
-        torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
-    ):
+    with capture(pipeline, modules) as maps, autocast(backbone_of(pipeline), precision):
         run_backbone(pipeline, add_noise(pipeline, latents, noise, timestep), timestep, prompts or [""] * len(latents))
     return {name: states.float() for name, states in maps.items()}
 

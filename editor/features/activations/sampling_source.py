@@ -12,6 +12,7 @@ from torch import Tensor
 from editor.features.activations.hooks import backbone_of, capture, remove_on_exit
 from editor.features.activations.recorder import StoreKey, module_digest
 from editor.generation.config import ImageSpec, Sampler
+from editor.generation.module_device import autocast
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class GenerationSteps:
     def maps(self, items: range) -> Mapping[StoreKey, Tensor]:
         """Generate these shots. Each has its own generator, so the result does not depend on the batch."""
         shots = [self.shots[i] for i in items]
-        casting = torch.autocast(
-            self.pipeline.device.type, dtype=torch.bfloat16, enabled=self.sampler.precision == "bfloat16"
-        )
+        casting = autocast(backbone_of(self.pipeline), self.sampler.precision)
         with capture(self.pipeline, self.modules) as maps, self.collect_steps(maps, len(shots)) as collected, casting:
             self.pipeline(
                 [shot.prompt for shot in shots],

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.generation.batch_size import MAX_IMAGES
 from editor.generation.config import Image, Sampler
+from editor.generation.module_device import autocast, denoiser_of
+from editor.generation.pipeline_call import to_uint8
 from editor.io.progress import ProgressCallback, no_progress
 
 
@@ -91,7 +92,7 @@ class KandinskyDecoder:
 
 def call_pipeline(pipeline: Any, arguments: dict[str, Any], seeds: Sequence[int], sampler: Sampler) -> list[Image]:
     """Run a diffusers pipeline and return its images as uint8."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=sampler.precision == "bfloat16"):
+    with autocast(denoiser_of(pipeline), sampler.precision):
         output = pipeline(
             **arguments,
             num_inference_steps=sampler.steps,
@@ -99,7 +100,7 @@ def call_pipeline(pipeline: Any, arguments: dict[str, Any], seeds: Sequence[int]
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
         )
-    return list((output.images * 255).round().astype(np.uint8))
+    return to_uint8(output.images)
 
 
 def image_conditioned_pipeline(pipeline: Any, negative: Tensor | None = None) -> ImageConditionedPipeline:

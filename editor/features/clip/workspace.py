@@ -17,7 +17,9 @@ from editor.features.clip.image_encoder import ImageEncoder, open_image_encoder
 from editor.features.clip.steering import EmbeddingRenderer, GroupedEmbedding, group_embedding
 from editor.features.image_folder import read_image
 from editor.features.sae import SparseAutoencoder, load_sae
-from editor.generation.config import Sampler, native_precision
+from editor.generation.config import Sampler, make_sampler
+from editor.generation.device import ComputeDevice, DeviceSettings
+from editor.generation.placement import place_pipeline
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,19 @@ class SessionPaths:
     adapter: Path | None = None
     words: Path | None = None
 
-    def open(self, steps: int, guidance: float, seed: int) -> SteeringSession:
-        """Load the parts.
+    def open(self, steps: int, guidance: float, seed: int, settings: DeviceSettings | None = None) -> SteeringSession:
+        """Load the parts, and put the pipeline on a device.
 
         Raises:
             FeatureError: a part is missing or unsuitable.
             UsageError: only some of the parts are given.
         """
-        sampler = Sampler(steps, guidance, native_precision())
+        device = (settings or DeviceSettings()).resolve()
+        sampler = make_sampler(device, steps, guidance)
         if self.clip and self.sae and self.model:
             encoder = open_image_encoder(self.clip)
-            model = image_conditioned_pipeline(open_pipeline(self.model, self.adapter), encoder.zero_embedding())
+            pipeline = place_pipeline(open_pipeline(self.model, self.adapter).to(dtype=device.dtype), device)
+            model = image_conditioned_pipeline(pipeline, encoder.zero_embedding())
             words = self.words.read_text().split("\n") if self.words else []
             texts = embed_texts(encoder, self.clip, {word.strip(): [word] for word in words if word.strip()})
             return SteeringSession(encoder, load_sae(self.sae), EmbeddingRenderer(model, sampler, seed), texts)
@@ -70,18 +74,19 @@ class SessionPaths:
                 field="clip",
                 remedy="Pass all of --clip, --sae and --model-dir, or none.",
             )
-        return embedded_session(sampler, seed)
+        return embedded_session(sampler, seed, device)
 
 
-def embedded_session(sampler: Sampler, seed: int) -> SteeringSession:
-    """Open a session with the embedded judge, its autoencoder, and the embedded model with its IP-Adapter."""
+def embedded_session(sampler: Sampler, seed: int, device: ComputeDevice) -> SteeringSession:
+    """Open a session with the embedded judge, its autoencoder, and the embedded model with its IP-Adapter on a device."""
     from editor import emoji
     from editor.emoji.profile import PROFILE
     from editor.features.clip.embedded import clip_sae
     from editor.features.clip.ip_adapter import load_adapted_pipeline
     from editor.prompts.templates import class_prompts
 
-    encoder, model = open_image_encoder(emoji.JUDGE), image_conditioned_pipeline(load_adapted_pipeline())
+    pipeline = place_pipeline(load_adapted_pipeline().to(dtype=device.dtype), device)
+    encoder, model = open_image_encoder(emoji.JUDGE), image_conditioned_pipeline(pipeline)
     names = {name: class_prompts(PROFILE, "object", name) for name in PROFILE.object_names}
     names |= {name: class_prompts(PROFILE, "style", name) for name in PROFILE.styles}
     return SteeringSession(

@@ -47,11 +47,11 @@ def subject_keys(variant: ModelVariant, projection: Any, prompts: Sequence[tuple
     handle = projection.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     try:
         for ids in checked(torch.split(variant.prompt_builder.token_ids([text for text, _ in prompts]), PROMPT_BATCH)):
-            variant.encoder(input_ids=ids)
+            variant.encoder(input_ids=ids.to(variant.runner.device))
     finally:
         handle.remove()
     places = torch.tensor([variant.prompt_builder.subject_span(text, subject)[1] for text, subject in prompts])
-    return torch.cat(caught)[torch.arange(len(prompts)), places].double()
+    return torch.cat(caught).cpu()[torch.arange(len(prompts)), places].double()
 
 
 def candidate_words(context: AttackContext, limit: int, generator: torch.Generator) -> list[str]:

@@ -46,9 +46,9 @@ def learn_embedding(
     context: AttackContext, loss_of: LossFunction, budget: AttackBudget, progress: ProgressCallback
 ) -> Tensor:
     """Return the embedding ``(d,)`` after ``budget.limit`` steps of Adam from the mean of the concept's token embeddings."""
-    table = context.after.batched_pipeline.encoders[0].text_model.embeddings.token_embedding.weight.detach()
+    table = context.after.runner.text_model.embeddings.token_embedding.weight.detach()
     own = context.prompt_builder.tokenizer_cache.encode([context.name])[0].ids[1:-1]
-    embedding = table[own].mean(0).clone().requires_grad_()
+    embedding = table[own].float().mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(budget.seed)
     optimiser = torch.optim.Adam([embedding], lr=RELATIVE_LEARNING_RATE * float(table.std()))
     with torch.enable_grad():
@@ -75,7 +75,8 @@ class ConceptInversion:
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Run the attack."""
+        """Run the attack. Raises AttackNotApplicable."""
+        context.after.check_states()
         token, word = find_unused_token(context)
         asked, known = (
             context.concept_prompts[: budget.images],
@@ -86,7 +87,7 @@ class ConceptInversion:
         texts = [context.prompt_with_name(phrase, word) for phrase in asked]
         ids = context.prompt_builder.token_ids(texts)
         with override_token_embedding(context.after.encoder, token, embedding), torch.no_grad():
-            states = context.after.encode_ids(ids)
+            states = context.after.encode_ids(ids).cpu()
         scores = concept_discriminant(context).score(states, ids).tolist()
         chosen = [Candidate(context.prompt_with_name(phrase, "<learned>"), budget.seed, score)
                   for phrase, score in zip(asked, scores, strict=True)]  # fmt: skip
@@ -120,7 +121,7 @@ class TextInversion(ConceptInversion):
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
             rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
             with override_token_embedding(context.after.encoder, token, embedding):
-                states = context.after.encode_ids(ids[rows])
+                states = context.after.encode_ids(ids[rows]).cpu()
             return F.mse_loss(summarize_states(states, ids[rows], end), wanted[rows]) / spread
 
         return loss_of

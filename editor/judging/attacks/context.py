@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from editor.checkpoints.tensor_update import TensorUpdate
+from editor.errors import AttackNotApplicable
 from editor.features.activations.noised_source import encode_pixels
 from editor.generation.batch_size import MAX_IMAGES
 from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.clip_runner import CLIPTextRunner
+from editor.generation.clip_states import clip_runners
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.edited_weights import copy_with_updates
-from editor.generation.sampling import ImageCache
+from editor.generation.sampling import ImageCache, generate_images
 from editor.io.progress import check_canceled
 from editor.judging.choices import Choices, removal_choices
 from editor.judging.judge import Judge
@@ -26,6 +29,8 @@ from editor.judging.prompt_groups import natural_phrases
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
+STATE_PIPELINES = ("StableDiffusionPipeline",)
+"""Pipelines whose denoiser is conditioned on the states of one text encoder and nothing else."""
 PROMPT_BATCH = 64
 """Prompts that are encoded in one batch."""
 JudgeResult = tuple[bool, float]
@@ -47,22 +52,44 @@ class ModelVariant:
 
     @cached_property
     def batched_pipeline(self) -> BatchedPipeline:
-        """The pipeline that generates images from hidden states, in batches."""
+        """The pipeline that generates images from hidden states, in batches. Raises AttackNotApplicable."""
+        self.check_states()
         return BatchedPipeline(self.pipeline, self.sampler)
+
+    def check_states(self) -> None:
+        """Check that images can be generated from the states of the first text encoder.
+
+        Raises:
+            AttackNotApplicable: the denoiser is conditioned on more than these.
+        """
+        if type(self.pipeline).__name__ not in STATE_PIPELINES:
+            raise AttackNotApplicable(
+                f"The attack does not work with models of {type(self.pipeline).__name__}: their denoisers read more than the "
+                "states of one text encoder.",
+                field="validation.attacks",
+            )
+
+    @cached_property
+    def runner(self) -> CLIPTextRunner:
+        """The first text encoder, run in the sampler's precision."""
+        return clip_runners(self.pipeline, self.sampler.precision)[0]
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Return the final hidden states ``(n, length, d)`` of token ids ``(n, length)``, with gradients if enabled."""
         check_canceled()
-        with self.batched_pipeline.encoders[0].autocast():
-            states: Tensor = self.encoder(input_ids=ids).last_hidden_state
+        with self.runner.autocast():
+            states: Tensor = self.encoder(input_ids=ids.to(self.runner.device)).last_hidden_state
         return states.float()
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Return the final hidden states ``(n, context, d)`` of prompts, encoded in batches."""
-        return torch.cat(
-            [self.encode_ids(ids) for ids in torch.split(self.prompt_builder.token_ids(prompts), PROMPT_BATCH)]
-        )
+        """Return the final hidden states ``(n, context, d)`` of prompts on the CPU, encoded in batches."""
+        parts = torch.split(self.prompt_builder.token_ids(prompts), PROMPT_BATCH)
+        return torch.cat([self.encode_ids(ids).cpu() for ids in parts])
+
+    def generate_specs(self, specs: Sequence[ImageSpec]) -> list[Image]:
+        """Generate images of prompts, with any family of models."""
+        return generate_images(self.pipeline, self.sampler, specs)
 
     def generate(self, states: Tensor, seeds: Sequence[int]) -> list[Image]:
         """Generate an image from each row of hidden states ``(n, context, d)``."""
@@ -76,9 +103,9 @@ class ModelVariant:
         return images
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
-        """Return the scaled latents ``(n, channels, height, width)`` of images."""
+        """Return the scaled latents ``(n, channels, height, width)`` of images. Raises AttackNotApplicable."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return encode_pixels(self.pipeline, pixels)
+        return encode_pixels(self.batched_pipeline.pipeline, pixels)
 
 
 def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:
@@ -165,7 +192,7 @@ def override_token_embedding(encoder: Any, token: int, embedding: Tensor) -> Ite
     table = getattr(encoder, "text_model", encoder).embeddings.token_embedding
 
     def swap(_: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return torch.where((given[0] == token)[..., None], embedding.to(output.dtype), output)
+        return torch.where((given[0] == token)[..., None], embedding.to(output), output)
 
     handle = table.register_forward_hook(swap)
     try:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from editor.generation.module_device import to_module
 from editor.judging.attacks.context import ModelVariant
 
 
@@ -26,10 +27,12 @@ class TrainingImages:
 def denoising_loss(variant: ModelVariant, latents: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
     """Return the denoiser's mean squared error at random timesteps, for the scheduler's prediction type."""
     scheduler = DDPMScheduler.from_config(variant.pipeline.scheduler.config)
-    noise = torch.randn(latents.shape, generator=generator)
-    times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
-    noisy = scheduler.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
-    with variant.batched_pipeline.denoiser.autocast():
-        predicted = variant.batched_pipeline.denoiser.backbone(noisy, times, states).sample
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator).to(noise.device)
+    denoiser = variant.batched_pipeline.denoiser
+    noisy = to_module(denoiser.backbone, scheduler.add_noise(latents, noise, times))
+    with denoiser.autocast():
+        given = noisy.contiguous(memory_format=torch.channels_last)
+        predicted = denoiser.backbone(given, times, to_module(denoiser.backbone, states)).sample
     velocity = scheduler.config.prediction_type == "v_prediction"
     return F.mse_loss(predicted.float(), scheduler.get_velocity(latents, noise, times) if velocity else noise)

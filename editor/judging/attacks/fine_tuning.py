@@ -4,8 +4,9 @@ Suriyakumar et al. (Unstable Unlearning, 2024) observed that erased concepts ret
 denoiser and the text encoder are trained together on the base model's own images of retained concepts.
 """
 
-from copy import deepcopy
-from typing import Any, ClassVar
+from copy import copy, deepcopy
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 
@@ -47,11 +48,10 @@ def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCa
 
 def copy_variant(variant: ModelVariant) -> ModelVariant:
     """Return the same model with trainable copies of its text encoder and denoiser."""
-    own: dict[str, Any] = {"text_encoder": deepcopy(variant.encoder), "unet": deepcopy(variant.pipeline.unet)}
-    for module in own.values():
-        module.requires_grad_(True)
-    pipeline = type(variant.pipeline)(**variant.pipeline.components | own, requires_safety_checker=False)
-    return ModelVariant(pipeline, variant.sampler, variant.prompt_builder)
+    pipeline = copy(variant.batched_pipeline.pipeline)
+    for name in ("text_encoder", "unet"):
+        setattr(pipeline, name, deepcopy(getattr(pipeline, name)).float().requires_grad_(True))
+    return replace(variant, pipeline=pipeline)
 
 
 class Resurgence:
@@ -69,7 +69,8 @@ class Resurgence:
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Run the attack."""
+        """Run the attack. Raises AttackNotApplicable."""
+        context.after.check_states()
         texts = [phrase.text() for phrase in context.concept_prompts[: budget.images]]
         seeds, variant = [budget.seed] * len(texts), fine_tune(context, budget, progress)
         ranked = concept_discriminant(context).rank(variant, texts)

@@ -30,7 +30,7 @@ def restore_from_noise(variant: ModelVariant, latents: Tensor, prompt: str, stre
     times = scheduler.timesteps[start:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
     latents = scheduler.add_noise(latents, noise, times[:1].expand(len(latents)))
     states = variant.encode_prompts([prompt]).expand(len(latents), -1, -1)
     condition = variant.batched_pipeline.conditioning_from_states((states,), torch.empty(0))

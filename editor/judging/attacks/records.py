@@ -38,9 +38,8 @@ def make_attempts(
 def attempt_prompts(context: AttackContext, candidates: Sequence[Candidate]) -> list[Attempt]:
     """Generate images of candidates that are prompts with both models, and judge them."""
     texts, seeds = [one.description for one in candidates], [one.seed for one in candidates]
-    before = context.base_images([ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)])
-    after = context.after.generate(context.after.encode_prompts(texts), seeds)
-    return make_attempts(context, candidates, after, before)
+    specs = [ImageSpec(text, seed) for text, seed in zip(texts, seeds, strict=True)]
+    return make_attempts(context, candidates, context.after.generate_specs(specs), context.base_images(specs))
 
 
 def make_record(

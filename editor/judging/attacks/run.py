@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from api_schemas.attacks import Attack as AttackOptions
 from api_schemas.attacks import AttackRecord, Attacks
-from editor.io.progress import report_fraction, track
+from editor.errors import AttackNotApplicable
+from editor.io.progress import ProgressCallback, report_fraction, track
 from editor.judging.attacks.attack import Attack, AttackBudget, load_attack
 from editor.judging.attacks.context import AttackContext
+from editor.judging.attacks.records import make_skipped_record
 
 
 def load_attacks(attacks: Attacks) -> list[tuple[Attack, AttackOptions]]:
@@ -27,9 +29,19 @@ def run_attacks(scenes: Sequence[AttackContext], attacks: Attacks, seed: int) ->
     """
     planned = [(attack, options, context) for context in scenes for attack, options in load_attacks(attacks)]
     return [
-        attack.run(context, resolve_budget(attack, options, seed), report_fraction)
+        run_attack(attack, context, resolve_budget(attack, options, seed), report_fraction)
         for attack, options, context in track(planned)
     ]
+
+
+def run_attack(
+    attack: Attack, context: AttackContext, budget: AttackBudget, progress: ProgressCallback
+) -> AttackRecord:
+    """Run an attack. If it does not work with this family of models, return a record that says so."""
+    try:
+        return attack.run(context, budget, progress)
+    except AttackNotApplicable as error:
+        return make_skipped_record(attack, context, budget, error.message)
 
 
 def resolve_budget(attack: Attack, options: AttackOptions, seed: int) -> AttackBudget:

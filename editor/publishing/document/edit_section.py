@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord
 from editor.publishing import report_text
-from editor.publishing.charts import SITE_LABELS
+from editor.publishing.charts import SITE_LABELS, trace_figure_name
 from editor.publishing.document.blocks import Block, Code, Details, FigureIndex, Heading, Section, Table, paragraph
 
 
@@ -152,7 +152,9 @@ def ledger_blocks(report: AuditReport) -> Iterator[Block]:
 
 def trace_blocks(report: AuditReport, trace: TraceRecord, figures: FigureIndex) -> Iterator[Block]:
     """Show the causal mediation analysis of one concept."""
-    yield Heading(report_text.concept_name(report, trace.removal))
+    several = len({one.component for one in report.traces}) > 1
+    concept = report_text.concept_name(report, trace.removal)
+    yield Heading(f"{concept} in {trace.component}" if several else concept)
     ahead = "significantly ahead of" if trace.separated else "not significantly ahead of"
     is_edited = "It is the edited site." if trace.edited_site_is_causal else "It is not the edited site."
     yield paragraph(
@@ -161,7 +163,7 @@ def trace_blocks(report: AuditReport, trace: TraceRecord, figures: FigureIndex) 
         f"run. The largest effect is at {trace.causal_site.replace('_', '-')}, {ahead} the next site. {is_edited} "
         f"{trace.choice}"
     )
-    yield from figures.chart(f"trace-{trace.removal}")
+    yield from figures.chart(trace_figure_name(trace))
     rows = [(str(site.layer), SITE_LABELS[site.kind], report_text.format_estimate(site.effect)) for site in trace.sites]
     table = Table("Restored share of the score at each site", ("Layer", "Site", "Restored share"), rows)
     yield Details("Values for all sites", [table])
