@@ -14,3 +14,7 @@ def is_hidden(name: PurePath) -> bool:
 def is_model_file(name: PurePath) -> bool:
     """Return whether a path inside a model's folder is a file of the model."""
     return name.suffix in MODEL_FILE_SUFFIXES and not is_hidden(name)
+
+
+VARIANT_SETTING = "EXPUNGE_VARIANT"
+"""The environment variable for the variant of a model's weights, such as ``fp16``."""

@@ -44,6 +44,8 @@ OTHERS = {
     "EXPUNGE_TRUSTED_KEYS": "`expunge verify`: the public keys to trust, as `expunge keys export` prints them.",
     "EXPUNGE_URL": "`expunge edit`: the URL of the service.",
     "EXPUNGE_VAE_TILING": "Whether large images are decoded tile by tile, which takes less memory.",
+    "EXPUNGE_VARIANT": "The variant of a model's weights to read and edit, such as `fp16`, if a folder has several. "
+    "Default: the plain files, else the first variant.",
     "REDIS_URL": "`expunge up`: a running Redis-protocol server. Empty: one that `expunge up` starts.",
 }
 """Variables that are not in a settings class."""

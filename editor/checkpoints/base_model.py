@@ -8,6 +8,9 @@ from editor.checkpoints.text_encoder import TextEncoder
 from editor.checkpoints.unedited_encoders import UneditedEncoder
 from editor.errors import CheckpointError
 
+VARIANTS_PATTERN = "model*.safetensors"
+"""Weights of a text encoder in any variant, whole or in shards."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -18,6 +21,16 @@ class Checkpoint:
     encoders: tuple[TextEncoder, ...]
     """The CLIP text encoders, in the order of the pipeline."""
     unedited_encoders: tuple[UneditedEncoder, ...] = ()
+
+    @property
+    def unedited_variants(self) -> tuple[str, ...]:
+        """Other weights of the edited text encoders in the same folders, such as ``text_encoder/model.fp16.safetensors``."""
+        if self.path.is_file():
+            return ()
+        edited = {path for encoder in self.encoders for path in encoder.files}
+        folders = sorted({path.parent for path in edited})
+        others = [path for folder in folders for path in sorted(folder.glob(VARIANTS_PATTERN)) if path not in edited]
+        return tuple(path.relative_to(self.path).as_posix() for path in others)
 
     def encoder(self, component: str) -> TextEncoder:
         """Return the text encoder of a component. Raises CheckpointError if the model does not have it."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from api_schemas.model_files import VARIANT_SETTING
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.key_mapping import (
     FIRST_LAYER,
@@ -16,7 +17,7 @@ from editor.checkpoints.key_mapping import (
     Family,
     find_encoders,
 )
-from editor.checkpoints.safe_paths import check_inside, find_weights, read_json
+from editor.checkpoints.safe_paths import check_inside, chosen_variant, find_weights, read_json
 from editor.checkpoints.single_file import READABLE_LAYOUTS, open_file, read_encoder
 from editor.checkpoints.tensor_reader import TensorFile
 from editor.checkpoints.text_encoder import Activation, TensorLocation, TextEncoder, check_precision, check_shapes
@@ -55,6 +56,24 @@ CLIP_CONFIG_DEFAULTS: dict[str, Any] = {
 
 def open_folder(root: Path) -> Checkpoint:
     """Open a folder. Raises the errors of :func:`editor.checkpoints.open_checkpoint`."""
+    checkpoint = open_layout(root)
+    check_variant(checkpoint, chosen_variant())
+    return checkpoint
+
+
+def check_variant(checkpoint: Checkpoint, variant: str | None) -> None:
+    """Raise CheckpointError if a variant is chosen that no text encoder of the model has."""
+    files = sorted({path.name for encoder in checkpoint.encoders for path in encoder.files})
+    if variant and not any(f".{variant}." in name or f".{variant}-" in name for name in files):
+        raise CheckpointError(
+            f"{checkpoint.path} has no text encoder in the variant {variant!r}; its weights are {', '.join(files)}.",
+            field="variant",
+            remedy=f"Name an existing variant, or unset {VARIANT_SETTING}.",
+        )
+
+
+def open_layout(root: Path) -> Checkpoint:
+    """Open a folder in the layout that its files show."""
     if (root / "model_index.json").is_file() or any((root / name).is_dir() for name in COMPONENTS):
         return open_pipeline(root)
     if (root / "config.json").is_file():
@@ -174,7 +193,10 @@ def check_tokenizer_folder(root: Path, folder: Path) -> Path:
 def locate_tensors(root: Path, folder: Path) -> dict[str, TensorLocation]:
     """Find the tensors of an encoder, which may be sharded over several files."""
     stored = {
-        name: file for path in find_weights(root, folder) for file in [TensorFile(path)] for name in file.layout.spans
+        name: file
+        for path in find_weights(root, folder, variant=chosen_variant())
+        for file in [TensorFile(path)]
+        for name in file.layout.spans
     }
     check_unwrapped(folder, stored)
     found = find_encoders(stored)

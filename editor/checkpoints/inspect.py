@@ -71,6 +71,9 @@ class Inspection(InspectionPart):
     refused: str | None = Field(description="Why the model can't be edited; null if it can.")
     encoders: list[EncoderFacts]
     second_ways: list[UneditedEncoderFacts]
+    unedited_variants: list[str] = Field(
+        description="Other weights of the text encoders, which an edit does not change."
+    )
     files: list[FileFacts]
 
 
@@ -101,6 +104,7 @@ def inspect_weights(path: Path) -> Inspection:
         refused=refused,
         encoders=[encoder_facts(checkpoint, encoder) for encoder in checkpoint.encoders] if checkpoint else [],
         second_ways=[unedited_encoder_facts(one) for one in checkpoint.unedited_encoders] if checkpoint else [],
+        unedited_variants=list(checkpoint.unedited_variants) if checkpoint else [],
         files=files,
     )
 

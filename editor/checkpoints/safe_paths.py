@@ -1,11 +1,12 @@
 """Find the files of a model. Only safetensors and JSON files inside the model's folder are read."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from api_schemas.model_files import is_model_file
+from api_schemas.model_files import VARIANT_SETTING, is_model_file
 from editor.checkpoints.safetensors_header import PICKLE_SUFFIXES
 from editor.errors import CheckpointError
 
@@ -71,10 +72,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
+def chosen_variant() -> str | None:
+    """Return the variant of a base model's weights that the environment names, such as ``fp16``; None: no preference."""
+    return os.environ.get(VARIANT_SETTING) or None
+
+
+def find_weights(root: Path, folder: Path, stem: str = "model", variant: str | None = None) -> list[Path]:
     """Find the weight files of a component: one file, or the shards that its index lists.
 
-    A variant such as ``model.fp16.safetensors`` is used if the plain file does not exist.
+    The files of ``variant`` are used if they exist, else the plain ones, else those of the first variant, such as
+    ``model.fp16.safetensors``.
 
     Raises:
         CheckpointError: there are no weight files, or they are outside of the model's folder.
@@ -82,7 +89,12 @@ def find_weights(root: Path, folder: Path, stem: str = "model") -> list[Path]:
     plain = folder / f"{stem}.safetensors"
     indexes = [folder / f"{stem}.safetensors.index.json", *sorted(folder.glob(f"{stem}.safetensors.index.*.json"))]
     variants = [path for path in sorted(folder.glob(f"{stem}.*.safetensors")) if not SHARD_NAME.search(path.name)]
-    for path in (plain, indexes[0], *variants, *indexes[1:]):
+    chosen = (
+        [folder / f"{stem}.{variant}.safetensors", folder / f"{stem}.safetensors.index.{variant}.json"]
+        if variant
+        else []
+    )
+    for path in (*chosen, plain, indexes[0], *variants, *indexes[1:]):
         if path.is_file():
             return indexed_shards(root, path) if path.suffix == ".json" else [check_inside(root, path)]
     shards = [path.name for path in sorted(folder.glob(f"{stem}*.safetensors")) if SHARD_NAME.search(path.name)]

@@ -112,6 +112,11 @@ class TextEncoder:
         """Return the file that contains a tensor."""
         return self.locate(canonical).file.path
 
+    @property
+    def files(self) -> frozenset[Path]:
+        """The files that contain the encoder's tensors."""
+        return frozenset(location.file.path for location in self.locations.values())
+
     def shape(self, canonical: str) -> tuple[int, ...]:
         """Return the shape of a tensor, from the header."""
         return self.locate(canonical).shape

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli.common_options import (
@@ -27,6 +28,7 @@ from api_schemas.errors import UsageError
 from api_schemas.report import AuditReport
 from editor.cli.common import print_concept_hints, print_conflicts
 from editor.cli.device_options import read_device
+from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
 
@@ -42,6 +44,7 @@ def erase(
     delta_only: DeltaOnly = False,
     model_dir: ModelDir = None,
     components: Components = None,
+    variant: Variant = None,
     ledger: JoinLedger = None,
     label: Annotated[
         str, typer.Option(metavar="TEXT", help="The request's name in the ledger, such as a ticket number.")
@@ -63,12 +66,16 @@ def erase(
     model_path = model_dir or embedded_model_folder(request.model)
     if label and not ledger:
         raise UsageError("--label needs a ledger.", field="label", remedy="Name its folder with --ledger.")
+    from editor.checkpoints import open_checkpoint
     from editor.jobs import PHASES  # imports torch, which usage errors must not wait for
     from editor.jobs.erase import erase as run_erasure
     from editor.prompts import load_profile
+    from editor.publishing.limitations import variant_limits
 
     console = Console(stderr=True, quiet=json_output)
     print_concept_hints(request.removals, load_profile(model_path), console)
+    for sentence in variant_limits(open_checkpoint(model_path)):
+        console.print(f"[yellow]warning[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=len(PHASES))

@@ -14,6 +14,7 @@ from api_schemas.cli.options import read_removal_options, read_solve_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.errors import UsageError
 from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def foresee(
     options: dict[str, Any],
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
+    variant: Variant = None,
     corpus: Annotated[
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Prompts to forecast, one per line."),

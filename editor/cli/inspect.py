@@ -9,6 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from api_schemas.cli.common_options import JsonOutput
+from editor.cli.variant_option import Variant
 
 if TYPE_CHECKING:
     from editor.checkpoints.diff import Comparison, TensorDifference
@@ -21,6 +22,7 @@ MAX_DIFFERENCES_SHOWN = 40
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A safetensors file, or a model's folder.")],
+    variant: Variant = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Describe a model's files and what an edit would read and change, from their headers alone."""
@@ -42,6 +44,10 @@ def print_inspection(found: "Inspection", console: Console) -> None:
         console.print(encoder_lines(encoder), highlight=False, soft_wrap=True)
     for way in found.second_ways:
         console.print(f"beside    {way.sentence}", highlight=False, soft_wrap=True)
+    for name in found.unedited_variants:
+        console.print(
+            f"variant   {name} is another variant, which an edit does not change", highlight=False, soft_wrap=True
+        )
     if found.refused:
         console.print(f"refused   {found.refused}", highlight=False, soft_wrap=True, markup=False)
     console.print(files_table(found.files))

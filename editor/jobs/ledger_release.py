@@ -144,7 +144,7 @@ def ledger_report(
         ledger=ledger.to_record(taken_back, None if withholds_any(taken_back) else salt),
         validation=None,
         verdict=None,
-        limits=known_limits([], checkpoint.unedited_encoders),
+        limits=known_limits([], checkpoint),
         untested=list_untested(Validation(enabled=False)),
         artifacts=[],
         software=software_versions(),

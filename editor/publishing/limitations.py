@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from api_schemas.edits import Validation
 from api_schemas.report import RemovalRecord
-from editor.checkpoints import UneditedEncoder
+from editor.checkpoints import Checkpoint
 
 METHOD_LIMITS = (
     "The edit suppresses a concept in the text encoder; the denoiser can still generate it. Anyone who has the edited files "
@@ -22,7 +22,7 @@ ENCODER_SWAP_UNTESTED = (
 )
 
 
-def known_limits(removals: Sequence[RemovalRecord], unedited: Sequence[UneditedEncoder]) -> list[str]:
+def known_limits(removals: Sequence[RemovalRecord], checkpoint: Checkpoint) -> list[str]:
     """Return the limits of the method, of this request, and of a model with text encoders that the edit does not change."""
     without_aliases = [
         removal.concept for removal in removals if {name.source for name in removal.names} <= GENERATED_SOURCES
@@ -33,7 +33,25 @@ def known_limits(removals: Sequence[RemovalRecord], unedited: Sequence[UneditedE
     )
     uncovered = ", ".join(f"“{name.text}”" for removal in removals for name in removal.uncovered_names)
     partly = [f"These names were edited, but are less far gone than the concept: {uncovered}."] if uncovered else []
-    return [*METHOD_LIMITS, *aliases, *partly, *(encoder.limitation for encoder in unedited)]
+    return [
+        *METHOD_LIMITS,
+        *aliases,
+        *partly,
+        *(encoder.limitation for encoder in checkpoint.unedited_encoders),
+        *variant_limits(checkpoint),
+    ]
+
+
+def variant_limits(checkpoint: Checkpoint) -> list[str]:
+    """Return a sentence on other weights of the edited text encoders."""
+    variants = checkpoint.unedited_variants
+    if not variants:
+        return []
+    edited = sorted(path.relative_to(checkpoint.path).as_posix() for one in checkpoint.encoders for path in one.files)
+    return [
+        f"The edit changes {', '.join(edited)}. The model's folder has other weights of the same text encoder, which still "
+        f"know the concept: {', '.join(variants)}. Delete them, or edit them as well (--variant)."
+    ]
 
 
 def list_untested(validation: Validation, *, features_read: bool = False) -> list[str]:

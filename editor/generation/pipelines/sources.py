@@ -10,7 +10,7 @@ import torch
 
 from editor.checkpoints.key_mapping import Component, find_encoders
 from editor.checkpoints.load_transformers import load_module
-from editor.checkpoints.safe_paths import check_inside, find_weights, read_json
+from editor.checkpoints.safe_paths import check_inside, chosen_variant, find_weights, read_json
 from editor.checkpoints.single_file import read_encoder
 from editor.checkpoints.tensor_reader import TensorFile
 from editor.checkpoints.text_encoder import TextEncoder
@@ -197,5 +197,5 @@ def find_variant(root: Path, name: str, model_class: Any) -> str | None:
         CheckpointError: its weights are pickles, or are outside of the folder.
     """
     stem = weights_stem(model_class)
-    file = find_weights(root, root / name, stem)[0].name.removeprefix(stem)
+    file = find_weights(root, root / name, stem, chosen_variant())[0].name.removeprefix(stem)
     return file.split("-")[0].strip(".").removesuffix("safetensors").strip(".") or None
