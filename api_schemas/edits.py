@@ -219,7 +219,8 @@ class Validation(Request):
     features: bool = Field(
         default=False,
         description="Score features inside the model with a sparse autoencoder and a classifier that were trained on the "
-        "unedited model. They are available for the embedded model only; for other models the report says that there are none.",
+        "unedited model. They are available for the embedded model and for calibrated models; for others the report says "
+        "that there are none.",
     )
     thresholds: Thresholds = Thresholds()
     policy: PolicyName | None = Field(

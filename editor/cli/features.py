@@ -23,6 +23,7 @@ features = typer.Typer(
 
 REGISTRARS: tuple[str, ...] = (
     "editor.cli.features_record:register",
+    "editor.cli.features_calibrate:register",
     "editor.cli.features_clip:register",
 )
 """Functions of the group that add commands to it: ``module:function``."""

@@ -1,6 +1,7 @@
 """The parts of the validate phase that go beyond its gates: attacks on the edit, detectors and feature scores."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from api_schemas.detectors import DetectorRecord, Detectors
 from api_schemas.feature_scores import FeatureScores
@@ -10,7 +11,8 @@ from editor.jobs.model import Model, open_model
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.detectors import count_detections, load_detectors
 from editor.judging.evaluation import GeneratedImages, ImagePairGenerator
-from editor.judging.feature_scores.evaluate import generate_paired_images, score_features
+from editor.judging.feature_scores import calibration
+from editor.judging.feature_scores.evaluate import FeatureInstruments, generate_paired_images, score_features
 from editor.judging.judge import Judge
 from editor.prompts import ResolvedRemoval
 
@@ -43,13 +45,28 @@ def run_detectors(options: Detectors, generated: GeneratedImages, prompts: Seque
     return [count_detections(detector, *sides) for detector in load_detectors(options)] if specs else []
 
 
-def score_all_features(model: Model, contexts: Sequence[AttackContext], seed: int) -> FeatureScores | None:
-    """Score the features of every removed concept. Return None if there are no feature scores for the model."""
+def find_instruments(model: Model, calibrations: Path) -> FeatureInstruments | None:
+    """Return the model's instruments: from its calibration, or those that ship with the embedded model; else None."""
+    if (folder := calibrations / model.digest).is_dir():
+        return calibration.load_instruments(folder)
     if model.digest != open_model(emoji.WEIGHTS).digest:
         return None
-    from editor.judging.feature_scores.embedded_instruments import load_instruments
+    from editor.judging.feature_scores import embedded_instruments
 
-    instruments = load_instruments()
+    return embedded_instruments.load_instruments()
+
+
+def score_all_features(
+    model: Model, contexts: Sequence[AttackContext], seed: int, calibrations: Path
+) -> FeatureScores | None:
+    """Score the features of every removed concept. Return None if the model has no instruments.
+
+    Args:
+        calibrations: a folder with the calibration of each calibrated model, by its digest.
+    """
+    instruments = find_instruments(model, calibrations)
+    if instruments is None:
+        return None
     scores = [
         score_features(context, instruments, generate_paired_images(context, instruments, seed))
         for context in track(contexts)

@@ -22,6 +22,8 @@ JobProgress = Callable[[str, float, str], None]
 
 
 DEFAULT_CACHE = Path("~/.cache/expunge")
+CALIBRATIONS = "calibrations"
+"""The folder of calibrations in the cache."""
 
 
 def ignore_progress(phase: str, fraction: float, message: str) -> None:
@@ -61,6 +63,11 @@ class JobContext:
     def digest_folder(self) -> Path:
         """The folder that stores digests of model files, shared by all jobs."""
         return self.cache_dir / "digests"
+
+    @property
+    def calibrations(self) -> Path:
+        """The folder with the calibration of each calibrated model, by its digest."""
+        return self.cache_dir / CALIBRATIONS
 
     @property
     def out(self) -> Path:

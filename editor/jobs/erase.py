@@ -108,7 +108,10 @@ class EraseJob(Job):
             removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
             images = self._image_generator(edit)
         policy = self.trace().policy
-        return run_validate(request, self.model, self.removals, removed, policy, self.judge, images, progress)
+        calibrations = self.context.calibrations
+        return run_validate(
+            request, self.model, self.removals, removed, policy, self.judge, images, calibrations, progress
+        )
 
     def _run_publish(self) -> AuditReport:
         context = self.context

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 
 from api_schemas.edits import EditRequest
 from api_schemas.gates import Policy
@@ -40,6 +41,7 @@ def run_validate(
     policy: Policy,
     judge: Judge,
     images: ImagePairGenerator,
+    calibrations: Path,
     progress: Callable[[str], ProgressCallback],
 ) -> ValidationResult:
     """Evaluate the edit against the policy's gates, then run the requested attacks, detectors and feature scores.
@@ -48,6 +50,7 @@ def run_validate(
         removed: all concepts that the edited weights no longer generate, the ledger's included.
         images: generates images with the base and the edited model. It caches them, so an interrupted validation continues
             where it stopped.
+        calibrations: a folder with the calibration of each calibrated model, by its digest.
         progress: from a message to the callback that reports finished fractions under it.
     """
     options = request.validation
@@ -72,7 +75,7 @@ def run_validate(
         attacks = run_attacks(contexts, options.attacks, request.seed)
     with report_to(SubProgress(progress("scoring"), DRAWING_SHARE + ATTACKING_SHARE, SCORING_SHARE)):
         detectors = run_detectors(options.detectors, generated, targets)
-        features = score_all_features(model, contexts, request.seed) if options.features else None
+        features = score_all_features(model, contexts, request.seed, calibrations) if options.features else None
     return ValidationResult(
         validation=make_validation(
             evaluations,

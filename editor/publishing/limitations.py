@@ -59,7 +59,7 @@ def list_untested(validation: Validation, *, features_read: bool = False) -> lis
     if not validation.enabled:
         return ["Validation was turned off: no image was generated, no gate was evaluated, and no attack was run."]
     seeds = ["Only one image was generated for each prompt."] if validation.seeds == 1 else []
-    reason = ": no feature scores are available for this model" if validation.features else ""
+    reason = ": the model is not calibrated for this concept" if validation.features else ""
     features = [] if features_read else [f"Features inside the model were not scored{reason}."]
     return [*seeds, *features, *untested_attacks(validation), ENCODER_SWAP_UNTESTED]
 

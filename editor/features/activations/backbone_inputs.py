@@ -20,7 +20,7 @@ def run_backbone(pipeline: Any, noisy: Tensor, timestep: int, prompts: Sequence[
     """Run one forward pass of the backbone and discard its output; use inside ``capture`` to read its modules.
 
     Args:
-        pipeline: Stable Diffusion 1, 2, XL or 3, FLUX, PixArt or DiT.
+        pipeline: Stable Diffusion 1, 2, XL or 3, FLUX, PixArt, Sana or DiT.
         noisy: ``(b, c, h, w)`` latents, already noised to the timestep.
         timestep: 0 to 999.
         prompts: one per latent. For DiT all must be empty: it is then run without a class.
@@ -94,6 +94,13 @@ def pixart_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str
     }
 
 
+def sana_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
+    """Sana: text encoder states with their mask."""
+    states, mask, *_ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False)
+    scale = getattr(pipeline.transformer.config, "timestep_scale", 1.0)
+    return {"timestep": times * scale, "encoder_hidden_states": states, "encoder_attention_mask": mask}
+
+
 def dit_inputs(pipeline: Any, noisy: Tensor, times: Tensor, prompts: list[str]) -> ForwardArguments:
     """DiT is conditioned on classes, not on prompts; the index after the last class is the null class."""
     if any(prompts):
@@ -107,5 +114,6 @@ INPUT_BUILDERS: dict[str, InputBuilder] = {
     "SD3Transformer2DModel": sd3_inputs,
     "FluxTransformer2DModel": flux_inputs,
     "PixArtTransformer2DModel": pixart_inputs,
+    "SanaTransformer2DModel": sana_inputs,
     "DiTTransformer2DModel": dit_inputs,
 }

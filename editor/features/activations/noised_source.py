@@ -35,7 +35,10 @@ def encode_pixels(pipeline: Any, pixels: Tensor, batch_size: int = 64) -> Tensor
 def posterior_mode(vae: Any, pixels: Tensor) -> Tensor:
     """Return the VAE's latents of ``(b, 3, height, width)`` pixels, unscaled and without sampling."""
     output = vae.encode(pixels)
-    latents: Tensor = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
+    if hasattr(output, "latent_dist"):
+        mode: Tensor = output.latent_dist.mode()
+        return mode
+    latents: Tensor = output.latent if hasattr(output, "latent") else output.latents
     return latents
 
 

@@ -4,7 +4,6 @@ A concept's latents are chosen on artwork encoded by the base model, and so inde
 on.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,18 +18,15 @@ from editor.features.activations.noised_source import activations_at_timestep, e
 from editor.features.diffc import embedded as embedded_diffc
 from editor.features.linear_probe import fit_probe
 from editor.features.sae import embedded as embedded_sae
-from editor.features.sae.feature_selection import d_prime
 from editor.features.sae.model import WEIGHTS_FILE, read_card
 from editor.generation.config import native_precision
 from editor.generation.pipelines import load_pipeline
 from editor.io.digests import file_digest
 from editor.io.progress import checked
+from editor.judging.feature_scores.concept_latents import select_latents
 from editor.judging.feature_scores.evaluate import AutoencoderInstrument, DiffCInstrument, FeatureInstruments
 from editor.prompts.concepts import ConceptKind
-from editor.stats.auc import auc
 
-MIN_LATENT_AUC, MAX_LATENTS = 0.7, 5
-"""Smallest AUC of a concept's latents, and their largest number."""
 ARTWORK_VARIANTS, BATCH_SIZE = 2, 64
 MODULES_BY_KIND: dict[ConceptKind, tuple[str, ...]] = {"object": ("mid_block",), "style": ("up_blocks.0", "mid_block")}
 """Modules whose autoencoder detects concepts of a kind, best first."""
@@ -87,14 +83,6 @@ def pooled_activations(module: str, timestep: int) -> Tensor:
         activations = activations_at_timestep(pipeline, part, noise, timestep, [module], precision=native_precision())
         parts.append(activations[module].mean((2, 3)))
     return torch.cat(parts)
-
-
-def select_latents(scores: Tensor, labels: Sequence[str], name: str) -> list[int]:
-    """Return the latents that detect a concept, best first; empty if none does."""
-    has = torch.tensor([label == name for label in labels])
-    detects = auc(scores, has) >= MIN_LATENT_AUC
-    order = d_prime(scores, has).argsort(descending=True, stable=True).tolist()
-    return [latent for latent in order if detects[latent]][:MAX_LATENTS]
 
 
 def load_head(kind: ConceptKind) -> DiffCInstrument:

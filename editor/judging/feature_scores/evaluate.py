@@ -12,6 +12,7 @@ from editor.features.activations.noised_source import activations_at_timestep, s
 from editor.features.diffc import DiffusionClassifier
 from editor.features.sae import SparseAutoencoder
 from editor.generation.config import Image, ImageSpec
+from editor.generation.sampling import generate_images
 from editor.io.progress import checked
 from editor.judging.attacks import AttackContext, ModelVariant
 from editor.judging.feature_scores.diffc import score_generated_images, score_noised_images
@@ -68,7 +69,7 @@ def generate_paired_images(context: AttackContext, instruments: FeatureInstrumen
     """Generate images of the concept's and the controls' prompts with both models."""
     targets, controls = context.concept_prompts[:MAX_TARGET_PROMPTS], control_phrases(context, instruments.controls)
     specs = [ImageSpec(phrase.text(), seed) for phrase in (*targets, *controls)]
-    after = context.after.generate(context.after.encode_prompts([spec.prompt for spec in specs]), [seed] * len(specs))
+    after = generate_images(context.after.pipeline, context.after.sampler, specs)
     return PairedImages(targets, controls, context.base_images(specs), after)
 
 
@@ -89,8 +90,9 @@ def score_features(context: AttackContext, instruments: FeatureInstruments, pair
     kind = context.removal.concept.kind
     sae, head = instruments.autoencoders.get(kind), instruments.heads.get(kind)
     has_class = head is not None and context.name in head.classifier.config.classes
+    has_direction = sae is not None and context.name in sae.directions
     return FeatureScores(
-        sae=(score_with_autoencoder(context, sae, pairs),) if sae else (),
+        sae=(score_with_autoencoder(context, sae, pairs),) if sae and has_direction else (),
         diffc=score_with_diffc(context, head, pairs) if head and has_class else (),
     )
 
