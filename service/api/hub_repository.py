@@ -48,12 +48,6 @@ class Repository:
         """The digest over all files."""
         return commit_hash({name: file.sha256 for name, file in self.files.items()})
 
-    def require_commit(self, revision: str) -> "Repository":
-        """Return itself if `revision` is its commit id. Raises `NotFound`."""
-        if revision != self.commit:
-            raise revision_not_found(self.id, revision)
-        return self
-
     def file(self, name: str) -> HubFile:
         """Return a file. Raises `NotFound` with the error code that Hub clients expect."""
         try:

@@ -97,7 +97,7 @@ def _add_examples(path: str, operation: Operation) -> None:
         name = content.get("schema", {}).get("$ref", "").rpartition("/")[2].removesuffix(RESPONSE_SUFFIX)
         example = EXAMPLES_BY_PATH.get(path) if media_type == JSON and not name else _find_example(name)
         if example is not None:
-            content["example"] = example
+            content.setdefault("example", example)
 
 
 def _find_example(name: str) -> Any:

@@ -111,6 +111,7 @@ def _create_sample_data(sample: SampleService) -> None:
         "namespace": "expunge",
         "repo": job.id,
         "revision": "main",
+        "folder": "text_encoder",
     }
     sample.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, files[0].sha256, "d" * 64]
 

@@ -1,5 +1,6 @@
 """The Hugging Face clients download the edited model with HF_ENDPOINT as their only setting."""
 
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from huggingface_hub import HfApi
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from api_schemas.edits import EditRequest, Removal
 from service.api.app import create_app
@@ -121,6 +125,69 @@ def test_hub_clients_download_the_edited_model(endpoint: str, edit: str, tmp_pat
         assert (folder / TEXT_ENCODER).read_bytes() == edited_text_encoder()
         unchanged = "unet/diffusion_pytorch_model.safetensors"
         assert (folder / unchanged).read_bytes() == (WEIGHTS / unchanged).read_bytes()
+
+
+def api_of(endpoint: str) -> HfApi:
+    url = httpx.URL(endpoint)
+    return HfApi(endpoint=str(url.copy_with(username="", password="")), token=url.password)
+
+
+def test_hub_client_lists_trees_and_paths(endpoint: str, edit: str) -> None:
+    api, repo = api_of(endpoint), f"expunge/{edit}"
+    top = {entry.path: entry for entry in api.list_repo_tree(repo)}
+    assert isinstance(top["text_encoder"], RepoFolder)
+    assert isinstance(top["model_index.json"], RepoFile)
+    assert not any("/" in path for path in top)
+    below = {entry.path for entry in api.list_repo_tree(repo, "text_encoder", expand=True)}
+    assert {TEXT_ENCODER, "text_encoder/config.json"} <= below
+    everything = [entry.path for entry in api.list_repo_tree(repo, recursive=True)]
+    assert {"text_encoder", TEXT_ENCODER} <= set(everything)
+    assert sorted(api.list_repo_files(repo)) == sorted(path for path in everything if path not in top or "." in path)
+    found = api.get_paths_info(repo, ["text_encoder", TEXT_ENCODER, "nothing"], expand=True)
+    assert [entry.path for entry in found] == ["text_encoder", TEXT_ENCODER]
+    assert found[1].lfs.sha256 == hashlib.sha256(edited_text_encoder()).hexdigest()
+    assert found[1].last_commit.oid == api.model_info(repo).sha
+    with pytest.raises(EntryNotFoundError):
+        list(api.list_repo_tree(repo, "nowhere"))
+
+
+def test_hub_client_reads_sizes(endpoint: str, edit: str) -> None:
+    info = api_of(endpoint).model_info(f"expunge/{edit}", files_metadata=True)
+    assert info.siblings
+    sizes = {sibling.rfilename: (sibling.size, sibling.lfs and sibling.lfs.sha256) for sibling in info.siblings}
+    content = edited_text_encoder()
+    assert sizes[TEXT_ENCODER] == (len(content), hashlib.sha256(content).hexdigest())
+    assert all(size for size, _ in sizes.values())
+
+
+def test_hub_client_lists_refs_and_commits(endpoint: str, edit: str) -> None:
+    api = api_of(endpoint)
+    refs, commits = (
+        api.list_repo_refs("expunge/emoji", include_pull_requests=True),
+        api.list_repo_commits("expunge/emoji"),
+    )
+    assert [(ref.name, ref.target_commit) for ref in refs.tags] == [("1", commits[0].commit_id)]
+    assert refs.branches[0].target_commit == commits[0].commit_id == api.model_info("expunge/emoji").sha
+    assert [commit.title for commit in commits] == [f"Revision 1: {edit}", "Base model"]
+    base = api.model_info("expunge/emoji", revision=commits[1].commit_id)
+    assert base.sha == commits[1].commit_id
+    assert [commit.commit_id for commit in api.list_repo_commits("expunge/emoji", revision=base.sha)] == [base.sha]
+    (only,) = api.list_repo_commits(f"expunge/{edit}")
+    assert only.commit_id == api.model_info(f"expunge/{edit}").sha
+
+
+def test_hub_client_logs_in(endpoint: str, tmp_path: Path) -> None:
+    url = httpx.URL(endpoint)
+    assert api_of(endpoint).whoami()["name"] == "default"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    alone = kept | {"HF_ENDPOINT": str(url.copy_with(username="", password="")), "HOME": str(tmp_path)}
+    hf = str(Path(sys.executable).with_name("hf"))
+    for arguments in (["login", "--token", url.password], ["whoami"]):
+        done = subprocess.run([hf, "auth", *arguments], env=alone, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert "default" in done.stdout
+    wrong = subprocess.run([hf, "auth", "login", "--token", "wrong"], env=alone, capture_output=True, timeout=60)
+    assert wrong.returncode != 0
 
 
 def test_hub_routes_require_a_key(endpoint: str, edit: str) -> None:
