@@ -1,8 +1,6 @@
 """Batches: each removal is validated on its own and against the others, and the valid ones become one edit."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api_schemas.batches import CSV_COLUMNS, BatchRequest
-from api_schemas.edits import MAX_REMOVALS, EditRequest, Removal
+from api_schemas.batches import BatchRequest
+from api_schemas.edits import EditRequest, Removal
 from api_schemas.problems import InvalidField, invalid_field, invalid_fields
 from service.core import edits, ledger_conflicts, serializers
 from service.core.app_state import AppState
@@ -21,15 +19,13 @@ from service.core.caller import Caller
 from service.core.edits import Acceptance, PendingJob, Submission
 from service.core.ledger_conflicts import REQUEST_LABEL
 from service.core.quotas import JobQuota
-from service.errors import InvalidRequest, MalformedCsv
+from service.errors import InvalidRequest
 from service.store import batches, ledgers
 from service.store.audit import AuditEntry
 from service.store.idempotency import Scope
 from service.store.jobs import NewJob
 from service.store.orm import Job, LedgerEntry
 
-MULTI_VALUE_COLUMNS = {"aliases", "titles", "preserve", "exclude"}
-VALUE_SEPARATOR = "|"
 MAX_CONCEPT_CHARACTERS = 200
 """Characters of a concept that are stored with the item of a batch."""
 
@@ -175,52 +171,3 @@ def _build_edit_request(request: BatchRequest, items: Sequence[BatchCandidate]) 
         return EditRequest.model_validate(shared | {"removals": [one.model_dump() for one in accepted], "ledger": True})
     except ValidationError as error:
         raise InvalidRequest("The batch is invalid.", errors=invalid_fields(error.errors())) from error
-
-
-def parse_csv(content: bytes) -> list[dict[str, Any]]:
-    """Return the removals of a CSV upload: UTF-8, with a header of `CSV_COLUMNS` names and one removal a row.
-
-    Cells are read as plain text: a spreadsheet formula is just a name.
-
-    Raises:
-        MalformedCsv: The upload is not valid CSV, has unknown columns or has too many rows.
-    """
-    try:
-        rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = [name.strip() for name in next(rows, [])]
-        _check_header(header)
-        removals = []
-        for number, row in enumerate((row for row in rows if any(cell.strip() for cell in row)), start=1):
-            _check_row(header, row, number)
-            removals.append(_parse_cells(dict(zip(header, row, strict=True))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise MalformedCsv(f"The upload cannot be parsed: {reason}.", remedy="Send RFC 4180 CSV in UTF-8.") from error
-    return removals
-
-
-def _check_header(header: Sequence[str]) -> None:
-    unknown = [name for name in header if name not in CSV_COLUMNS]
-    if "concept" not in header or unknown or len(set(header)) < len(header):
-        raise MalformedCsv(
-            "The first line must name the columns, each once, and include `concept`.",
-            remedy=f"Known columns: {', '.join(CSV_COLUMNS)}.",
-        )
-
-
-def _check_row(header: Sequence[str], row: Sequence[str], number: int) -> None:
-    if number > MAX_REMOVALS:
-        raise MalformedCsv(f"The upload has more than {MAX_REMOVALS} rows.", remedy="Split it into several batches.")
-    if len(row) != len(header):
-        raise MalformedCsv(
-            f"Row {number} has {len(row)} cells, but the header has {len(header)}.",
-            remedy="Quote cells that contain commas.",
-        )
-
-
-def _parse_cells(cells: Mapping[str, str]) -> dict[str, Any]:
-    filled = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
-    return {
-        name: [part.strip() for part in cell.split(VALUE_SEPARATOR)] if name in MULTI_VALUE_COLUMNS else cell
-        for name, cell in filled.items()
-    }

@@ -1,6 +1,7 @@
 """Create and read batches of removals."""
 
 import json
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -14,7 +15,7 @@ from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
-from service.core import batches, serializers
+from service.core import batches, csv_removals, serializers
 from service.core.caller import Caller
 from service.core.edits import ACCEPTED
 from service.errors import MalformedJson, NotFound, UnsupportedMediaType
@@ -26,14 +27,22 @@ from service.store.orm import MAX_INTEGER, Job
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 BatchId = Annotated[str, Path(description="The id that `POST /v1/batches` returned.")]
-CSV = "text/csv"
+CSV_TYPES = {"text/csv", "application/csv", "text/tab-separated-values", "application/vnd.ms-excel"}
+FORM = "multipart/form-data"
+CSV_EXAMPLE = "concept,replacement\nfox,dog face\npizza,hot dog\n"
+FORM_SCHEMA = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary"}, "model": {"type": "string"}},
+}
 REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "description": f"JSON, or CSV with a header. CSV columns: {', '.join(CSV_COLUMNS)}.",
+        "description": f"JSON, or CSV with a header, also as a form's file. CSV columns: {', '.join(CSV_COLUMNS)}.",
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
-            CSV: {"schema": {"type": "string"}, "example": "concept,replacement\nfox,dog face\npizza,hot dog\n"},
+            "text/csv": {"schema": {"type": "string"}, "example": CSV_EXAMPLE},
+            FORM: {"schema": FORM_SCHEMA, "example": {"file": CSV_EXAMPLE, "model": "emoji"}},
         },
     }
 }
@@ -110,21 +119,35 @@ async def _parse_body(request: Request, model: str | None) -> BatchRequest:
 
     Raises `UnsupportedMediaType`, `MalformedJson`, `MalformedCsv`, `RequestValidationError`.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    content = await request.body()
-    sent: Any
-    if media_type == CSV:
-        sent = {"removals": await run_in_threadpool(batches.parse_csv, content)} | ({"model": model} if model else {})
-    elif media_type == "application/json":
-        sent = _parse_json(content)
+    content_type = request.headers.get("content-type", "")
+    media_type, content = content_type.partition(";")[0].strip().lower(), await request.body()
+    if media_type == "application/json":
+        sent: Any = _parse_json(content)
+    elif media_type == FORM or media_type in CSV_TYPES:
+        sent = await run_in_threadpool(_parse_upload, content_type, content, model)
     else:
         raise UnsupportedMediaType(
-            f"The media type {media_type or '(none)'} is not supported.", remedy=f"Send application/json or {CSV}."
+            f"The media type {media_type or '(none)'} is not supported.",
+            remedy=f"Send application/json, text/csv or {FORM}.",
         )
     try:
         return BatchRequest.model_validate(sent)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
+
+
+def _parse_upload(content_type: str, content: bytes, model: str | None) -> dict[str, Any]:
+    """Return the request of a CSV file or of a form with one; the form's model counts unless the URL names another."""
+    if content_type.lower().startswith(FORM):
+        upload = csv_removals.parse_form(content_type, content)
+    else:
+        charset = _CHARSET.search(content_type)
+        upload = csv_removals.CsvUpload(content, charset[1] if charset else "")
+    named = model or upload.model
+    return {"removals": csv_removals.parse_csv(upload.content, upload.charset)} | ({"model": named} if named else {})
+
+
+_CHARSET = re.compile(r'\bcharset="?([\w.:-]+)"?', re.IGNORECASE)
 
 
 def _parse_json(content: bytes) -> Any:

@@ -1,5 +1,6 @@
 """Batches: valid removals become one edit, invalid ones are reported; CSV and JSON bodies."""
 
+import codecs
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_schemas.edits import MAX_REMOVALS
-from service.core.batches import parse_csv
+from service.core.csv_removals import parse_csv
 from service.errors import MalformedCsv
 from service.store.database import Database
 from service.store.orm import Job
@@ -101,7 +102,7 @@ def test_csv_batch_equals_json_batch(client: TestClient) -> None:
         b"concept,colour\nfox,red\n",
         b"concept\nfox,red\n",
         b'concept\n"fox\n',
-        b"concept\nfo\xff\n",
+        b"concept\nfo\x81\n",
         b"concept\n" + b"x\n" * (MAX_REMOVALS + 1),
         b"concept\n" + b'"' + b"x" * 200_000 + b'"\n',
     ],
@@ -109,6 +110,61 @@ def test_csv_batch_equals_json_batch(client: TestClient) -> None:
 def test_malformed_csv_is_rejected(client: TestClient, content: bytes) -> None:
     response = client.post("/v1/batches?model=tiny", content=content, headers=CSV)
     assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
+
+
+SPREADSHEETS = {
+    "semicolons": b"concept;replacement\nfox;dog, face\n",
+    "tabs": b"concept\treplacement\nfox\tdog, face\n",
+    "separator line": b'sep=;\r\nconcept;replacement\r\nfox;"dog, face"\r\n',
+    "other separator": b"sep=^\nconcept^replacement\nfox^dog, face\n",
+    "capitals": b'Concept,REPLACEMENT \nfox,"dog, face"\n',
+    "quoted header": b'"concept";"replacement"\n"fox";"dog, face"\n',
+    "UTF-16": "concept\treplacement\r\nfox\tdog, face\r\n".encode("utf-16"),
+    "UTF-16 big endian": codecs.BOM_UTF16_BE + "concept;replacement\nfox;dog, face\n".encode("utf-16-be"),
+}
+
+
+@pytest.mark.parametrize("content", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_csv_of_spreadsheets_is_read(content: bytes) -> None:
+    assert parse_csv(content) == [{"concept": "fox", "replacement": "dog, face"}]
+
+
+@pytest.mark.parametrize("charset", ["", "iso-8859-1", "windows-1252"])
+def test_csv_in_latin_1_is_read(client: TestClient, charset: str) -> None:
+    headers = {"Content-Type": f"text/csv; charset={charset}" if charset else "text/csv"}
+    content = "concept;replacement\nrenard argenté;bête\n".encode("latin-1")
+    response = client.post("/v1/batches?model=tiny", content=content, headers=headers)
+    (removal,) = response.json()["edit"]["request"]["removals"]
+    assert (removal["concept"], removal["replacement"]) == ("renard argenté", "bête")
+
+
+@pytest.mark.parametrize("name", SPREADSHEETS)
+def test_csv_is_read_from_a_form(client: TestClient, name: str) -> None:
+    file = ("removals.csv", SPREADSHEETS[name], "application/vnd.ms-excel")
+    response = client.post("/v1/batches", files={"file": file}, data={"model": "tiny"})
+    assert response.status_code == 202, response.text
+    (removal,) = response.json()["edit"]["request"]["removals"]
+    assert (removal["concept"], removal["replacement"]) == ("fox", "dog, face")
+
+
+def test_form_without_a_file_is_rejected(client: TestClient) -> None:
+    response = client.post("/v1/batches", files={"model": (None, "tiny")})
+    assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"concept;colour\nfox;red\n", ["semicolons", '"concept", "colour"']),
+        (b"concept|replacement\n", ["commas", '"concept|replacement"']),
+        (b"concept;replacement\nfox;a;b\n", ["Row 1", "semicolons", "3 cells", "has 2"]),
+        (b"\xff\xfeabc", ["utf-16-le"]),
+    ],
+)
+def test_csv_error_names_separator_and_columns(client: TestClient, content: bytes, parts: list[str]) -> None:
+    response = client.post("/v1/batches?model=tiny", content=content, headers=CSV)
+    assert (response.status_code, response.json()["code"]) == (422, "malformed_csv")
+    assert all(part in response.json()["detail"] for part in parts), response.json()["detail"]
 
 
 def test_csv_with_invalid_model_is_rejected(client: TestClient) -> None:
