@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, dropwhile
 
+from service.api.artifact_files import artifact_reader
 from service.api.hub_repository import (
     MAIN,
     NAMESPACE,
@@ -16,7 +17,6 @@ from service.api.hub_repository import (
     repository_not_found,
     revision_not_found,
 )
-from service.api.routes.artifacts import artifact_reader
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.store import base_model_registration, jobs, ledgers, orm

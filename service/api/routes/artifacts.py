@@ -2,28 +2,25 @@
 
 import json
 import re
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.jobs import Artifact, Page
-from api_schemas.overlays import Overlay
 from api_schemas.report import AuditReport
+from service.api.artifact_files import artifact_reader, presigned_redirect
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep, BatchedCallsDep
-from service.api.file_response import ANY_CONTENT, RangeReader, download_responses, file_response
+from service.api.file_response import ANY_CONTENT, download_responses, file_response
 from service.api.openapi_examples import EXAMPLES
 from service.api.request_batching import EditKey
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.errors import BaseModelChanged, NotFound
+from service.errors import NotFound
 from service.store import jobs, orm
-from service.store.errors import UnknownModel
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
@@ -130,31 +127,11 @@ def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Req
     return presigned_redirect(app_state, stored_whole, request) or _direct_response(app_state, job, name, request)
 
 
-def presigned_redirect(app_state: AppState, sha256: str | None, request: Request) -> Response | None:
-    """Redirect to a presigned URL if redirects are enabled and the file is stored whole in a bucket, under `sha256`."""
-    seconds = app_state.settings.redirect_seconds
-    if not seconds or sha256 is None or request.method == "HEAD":
-        return None
-    url = app_state.blobs.url(sha256, seconds)
-    return RedirectResponse(url, 307, {"Cache-Control": "no-store"}) if url else None
-
-
 def _direct_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
     """Return the response for a file of a job. Reports are never redirected: a bucket has neither their media types nor their
     security headers."""
     artifact = _find_artifact(job, name)
     return file_response(artifact_reader(app_state, job, artifact), artifact, request)
-
-
-def artifact_reader(app_state: AppState, job: orm.Job, artifact: orm.Artifact) -> RangeReader:
-    """Return a reader of the stored file, or of one that is assembled from the base model."""
-    if artifact.overlay is None:
-        return partial(app_state.blobs.open, artifact.sha256)
-    try:
-        folder = app_state.registry.get(job.model).folder
-    except UnknownModel as error:
-        raise BaseModelChanged(error.message, remedy="Ask the operator to register the base model again.") from error
-    return partial(app_state.overlays.open, Overlay.model_validate(artifact.overlay), folder)
 
 
 def _find_artifact(job: orm.Job, name: str) -> orm.Artifact:

@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service.api import hub_resources
+from service.api.artifact_files import presigned_redirect
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
 from service.api.file_response import ANY_CONTENT, download_responses, file_response
 from service.api.hub_history import list_commits, open_commit
 from service.api.hub_repository import MAIN, NAMESPACE
-from service.api.routes.artifacts import FileName, presigned_redirect
+from service.api.routes.artifacts import FileName
 from service.errors import MalformedJson
 
 router = APIRouter(prefix="/hf", tags=["hub"])
