@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,8 +21,13 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from api_schemas.edits import EditRequest, Removal
+from editor import emoji
+from editor.checkpoints import open_checkpoint
+from editor.publishing.provenance import model_digests
 from service.api.app import create_app
+from service.api.hub_repository import list_base_files
 from service.core.app_state import AppState
+from service.core.digest_cache import DigestCache
 from service.settings import ServiceSettings
 from service.store import api_keys, claims, jobs, ledgers
 from service.store.claims import StoredArtifact
@@ -194,3 +200,16 @@ def test_hub_routes_require_a_key(endpoint: str, edit: str) -> None:
     url = httpx.URL(endpoint).copy_with(username="", password="")
     for path in (f"/api/models/expunge/{edit}", f"/expunge/{edit}/resolve/main/{TEXT_ENCODER}"):
         assert httpx.get(str(url) + path).status_code == 401
+
+
+def test_attestation_covers_every_file_that_is_served(tmp_path: Path) -> None:
+    """A file that is served without a signed digest could be altered unnoticed."""
+    folder = shutil.copytree(emoji.WEIGHTS, tmp_path / "model")
+    others = ["tokenizer/merges.txt", "tokenizer/spiece.model", "LICENSE.md", "vae/x.json"]
+    for name in (*others, "run.py", ".hidden/x.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    served = {file.name: file.sha256 for file in list_base_files(folder, DigestCache())}
+    assert {"model_index.json", *others} < served.keys()
+    assert not {"run.py", ".hidden/x.json"} & served.keys()
+    assert served.items() <= model_digests(open_checkpoint(folder)).items()
