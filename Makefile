@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # The benchmarks of editor.bench.command.
-BENCHMARKS := edit generate ledger overlay sae trace validate
+BENCHMARKS := edit generate ledger overlay sae trace validate job
 DOCS := build/docs/bin
 DOCS_READY := build/docs/.ready
 GENERATORS_READY := build/generators/.ready

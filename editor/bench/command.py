@@ -12,6 +12,7 @@ MISSED_EXIT_CODE = 1
 BENCHMARKS: dict[str, str] = {
     "edit": "editor.bench.edit",
     "generate": "editor.bench.generate",
+    "job": "editor.bench.job",
     "ledger": "editor.bench.ledger",
     "overlay": "editor.bench.overlay",
     "sae": "editor.bench.sae",

@@ -10,17 +10,17 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import CLIPTextModel
 from transformers.utils.logging import disable_progress_bar
 
+from editor.bench.job_peer import PREFIXES, edit_as_published
 from editor.bench.outcome import BenchmarkResult, Measurement, at_least, at_most, time_alternately, time_seconds
 from editor.bench.synthetic_checkpoints import SD1, SDXL, write_folder, write_single_file
 from editor.checkpoints import open_checkpoint
@@ -28,12 +28,10 @@ from editor.checkpoints.tokenizers import open_tokenizer
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.profile import GENERAL_PROFILE, Profile
-from editor.prompts.prompt_builder import DIFF_QUICKFIX_PREFIXES
 from editor.publishing.delta import write_delta
 
 MIN_CACHED_SPEEDUP, MIN_UNCACHED_SPEEDUP, MAX_MEMORY_MB, MAX_FILE_GROWTH, MAX_HUNDRED_SECONDS = 40, 20, 64, 1.5, 2.0
 LARGE_FILE_BYTES = 7_000_000_000
-RIDGE = 0.01
 PROMPTS = 8
 PROFILE = Profile(
     objects={"animals": GENERAL_PROFILE.objects["animals"]},
@@ -125,43 +123,12 @@ def run_edit(model: Path, removals: Sequence[ResolvedRemoval], out: Path) -> Non
     write_delta([done.update for done in edits], model, out / "delta.safetensors")
 
 
-@torch.no_grad()
 def run_usual_way(model: Path, tokenizer: Any, out: Path) -> None:
     """Load the encoder with transformers, edit it as Diff-QuickFix's released code does, and save it."""
     encoder = CLIPTextModel.from_pretrained(model / "text_encoder", use_safetensors=True, dtype=torch.float32)
-    projection = encoder.get_submodule("encoder.layers.0.self_attn.out_proj")
-    prompts = [
-        prefix + words for prefix in DIFF_QUICKFIX_PREFIXES for words in (FOX.concept.name, FOX.destination.words)
-    ]
-    assert len(prompts) == PROMPTS
-    encoded = tokenizer(prompts, padding="max_length", return_tensors="pt")["input_ids"]
-    keys, values = capture_io(projection, lambda: encoder(encoded))
-    ends = (encoded == tokenizer.eos_token_id).int().argmax(1)
-    rows = [
-        (
-            keys[i, ends[i] - 1 :],
-            values[i + 1, align_positions(ends[i + 1] - 1, len(keys[i]) - int(ends[i]) + 1, len(keys[i]))],
-        )
-        for i in range(0, len(prompts), 2)
-    ]
-    k, v = torch.cat([key for key, _ in rows]), torch.cat([value for _, value in rows])
-    identity = torch.eye(k.shape[1])
-    projection.weight.copy_((v.T @ k + RIDGE * projection.weight) @ torch.inverse(k.T @ k + RIDGE * identity))
+    assert 2 * len(PREFIXES) == PROMPTS
+    edit_as_published(encoder, tokenizer, FOX.concept.name, FOX.destination.words)
     encoder.save_pretrained(out / "text_encoder")
-
-
-def capture_io(module: torch.nn.Module, forward: Callable[[], object]) -> tuple[Tensor, Tensor]:
-    """Return a module's input and output during a forward pass."""
-    captured: list[tuple[Tensor, Tensor]] = []
-    handle = module.register_forward_hook(lambda _, inputs, output: captured.append((inputs[0], output)))
-    forward()
-    handle.remove()
-    return captured[0]
-
-
-def align_positions(first: Tensor, count: int, length: int) -> Tensor:
-    """Return ``count`` positions from the destination's last subject token on, clamped to the last position."""
-    return (first + torch.arange(count)).clamp(max=length - 1)
 
 
 def reset_output_and_page_cache(out: Path, *files: Path) -> None:

@@ -4,9 +4,10 @@ import json
 import math
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any, Literal
 from zlib import crc32
 
 import torch
@@ -22,10 +23,37 @@ from editor.checkpoints.key_mapping import (
     TOKEN_EMBEDDING,
     NamingScheme,
 )
+from editor.checkpoints.prompt_tokenizer import BOS, EOS
 from editor.checkpoints.safetensors_header import LENGTH_BYTES
 from editor.checkpoints.tensor_reader import DTYPES
+from editor.checkpoints.tokenizers import build_vocabulary, read_merges
 from editor.io.digests import tensor_bytes
 
+PIPELINES = {"sd1": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
+IMAGE_MODULES: tuple[Literal["unet", "vae"], ...] = ("unet", "vae")
+UNETS: dict[str, dict[str, Any]] = {
+    "sd1": {"sample_size": 64, "cross_attention_dim": 768},
+    "sdxl": {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+"""Configurations of the denoisers, where they differ from diffusers' defaults, which are those of Stable Diffusion 1."""
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+}
 TRANSFORMERS = SCHEMES[0]
 VOCABULARY, CONTEXT = 49408, 77
 BACKBONE_TENSORS = 2000
@@ -104,6 +132,73 @@ def write_folder(root: Path, layers: int = SD1.layers) -> Path:
     file = folder / "model.safetensors"
     write_file(file, {name: (shape.dtype, size) for name, size in shape.tensors().items()}, shape.tensors().keys())
     return file
+
+
+def write_pipeline(root: Path, family: Literal["sd1", "sdxl"]) -> Path:
+    """Write a diffusers folder of real geometry. The text encoders have random weights; the other modules are holes."""
+    from diffusers import EulerDiscreteScheduler
+
+    layouts = (SD1,) if family == "sd1" else SDXL
+    classes = ("CLIPTextModel", "CLIPTextModelWithProjection")
+    index: dict[str, object] = {"_class_name": PIPELINES[family]}
+    for suffix, layout, name in zip(("", "_2"), layouts, classes, strict=False):
+        write_encoder(root / f"text_encoder{suffix}", replace(layout, prefix="", scheme=TRANSFORMERS), name)
+        write_clip_tokenizer(root / f"tokenizer{suffix}", "!" if suffix else EOS)
+        index |= {
+            f"text_encoder{suffix}": ["transformers", name],
+            f"tokenizer{suffix}": ["transformers", "CLIPTokenizer"],
+        }
+    for kind in IMAGE_MODULES:
+        index[kind] = ["diffusers", write_image_module(root / kind, kind, family)]
+    EulerDiscreteScheduler().save_pretrained(root / "scheduler")
+    index["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
+    absent = {name: [None, None] for name in ("safety_checker", "feature_extractor")}
+    (root / "model_index.json").write_text(json.dumps(index | absent))
+    return root
+
+
+def write_encoder(folder: Path, layout: EncoderLayout, architecture: str) -> None:
+    """Write a text encoder of transformers with random weights."""
+    projected = architecture.endswith("WithProjection")
+    folder.mkdir(parents=True)
+    size = {
+        "architectures": [architecture],
+        "hidden_size": layout.width,
+        "intermediate_size": 4 * layout.width,
+        "num_hidden_layers": layout.layers,
+        "num_attention_heads": layout.width // 64,
+        "projection_dim": layout.width,
+        "hidden_act": "gelu" if projected else "quick_gelu",
+    }
+    (folder / "config.json").write_text(json.dumps(CONFIG | size))
+    tensors = layout.tensors() | ({TEXT_PROJECTION: (layout.width, layout.width)} if projected else {})
+    write_file(
+        folder / "model.safetensors", {name: (layout.dtype, dims) for name, dims in tensors.items()}, tensors.keys()
+    )
+
+
+def write_clip_tokenizer(folder: Path, pad: str) -> None:
+    """Write CLIP's tokenizer as the folders of Stable Diffusion have it."""
+    merges = read_merges()
+    special = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": pad}
+    settings = special | {"do_lower_case": True, "model_max_length": CONTEXT, "tokenizer_class": "CLIPTokenizer"}
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps(build_vocabulary(merges)))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_image_module(folder: Path, kind: Literal["unet", "vae"], family: Literal["sd1", "sdxl"]) -> str:
+    """Write a denoiser or an autoencoder of real geometry in float16, all holes, and return its class."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    with torch.device("meta"):
+        module = UNet2DConditionModel(**UNETS[family]) if kind == "unet" else AutoencoderKL(**VAE)
+    module.save_config(folder)
+    tensors = {name: ("F16", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
+    write_file(folder / "diffusion_pytorch_model.safetensors", tensors, ())
+    return type(module).__name__
 
 
 def write_single_file(path: Path, shapes: tuple[EncoderLayout, ...], size: int = 0) -> Path:
