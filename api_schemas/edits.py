@@ -190,6 +190,10 @@ class Thresholds(Request):
     )
 
 
+ImageSide = Annotated[int, Field(ge=64, le=4096, multiple_of=32)]
+"""Pixels. Every family accepts multiples of 32."""
+
+
 class Validation(Request):
     """How the edit is evaluated: images before and after, scored by a judge that was not edited."""
 
@@ -201,8 +205,27 @@ class Validation(Request):
         le=2000,
         description="Maximum number of prompts per removed concept in each of the groups target, generality and neighbours.",
     )
-    steps: int = Field(default=20, ge=1, le=150, description="Sampler steps per image.")
-    guidance: float = Field(default=3.0, ge=1, le=20, description="Classifier-free guidance scale.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=150,
+        description="Sampler steps per image. Default: those of the model's profile, else of its family.",
+    )
+    guidance: float | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="Guidance scale; 0 or 1 for none. Default: that of the model's profile, else of its family.",
+    )
+    height: ImageSide | None = Field(
+        default=None,
+        description="Height of an image in pixels, with `width`. Default: the size the model was trained on.",
+    )
+    width: ImageSide | None = Field(
+        default=None,
+        validate_default=True,
+        description="Width of an image in pixels, with `height`. Default: the size the model was trained on.",
+    )
     retain_prompts: int = Field(
         default=400,
         ge=0,
@@ -245,6 +268,13 @@ class Validation(Request):
         if gates and info.data.get("policy"):
             raise field_error("two_policies", "cannot be combined with a policy", "Send gates or a policy, not both.")
         return gates
+
+    @field_validator("width")
+    @classmethod
+    def _needs_both_sides(cls, width: int | None, info: ValidationInfo) -> int | None:
+        if (width is None) != (info.data.get("height") is None):
+            raise field_error("incomplete_size", "must be given together with height", "Send both, or neither.")
+        return width
 
     @field_validator("publish_policy")
     @classmethod

@@ -70,8 +70,22 @@ Preservation = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, max=16, help="Validation images per prompt.")]
-Steps = Annotated[int, typer.Option(min=1, max=150, help="Sampler steps per validation image.")]
-Guidance = Annotated[float, typer.Option(min=1, max=20, help="Classifier-free guidance of the validation images.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=150, help="Sampler steps per validation image; default: as usual for the model."),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(min=0, max=20, help="Guidance of the validation images; default: as usual for the model."),
+]
+Height = Annotated[
+    int | None,
+    typer.Option(min=64, max=4096, help="Height of the validation images, with --width; default: the model's."),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(min=64, max=4096, help="Width of the validation images, with --height; default: the model's."),
+]
 Prompts = Annotated[int, typer.Option(min=1, max=2000, help="Maximum number of prompts in each group of a concept.")]
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="Maximum number of unrelated prompts.")]
 AttackNames = Annotated[
@@ -141,8 +155,10 @@ def read_request(
     model: ModelId = "emoji",
     seed: Seed = 0,
     seeds: Seeds = DEFAULTS.seeds,
-    steps: Steps = DEFAULTS.steps,
-    guidance: Guidance = DEFAULTS.guidance,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    height: Height = None,
+    width: Width = None,
     prompts: Prompts = DEFAULTS.prompts,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     policy: PolicyChoice = None,
@@ -165,6 +181,8 @@ def read_request(
             "seeds": seeds,
             "steps": steps,
             "guidance": guidance,
+            "height": height,
+            "width": width,
             "prompts": prompts,
             "retain_prompts": retain_prompts,
             "policy": policy,

@@ -20,11 +20,13 @@ from api_schemas.edits import Validation
 from editor import emoji
 from editor.bench.outcome import BenchmarkResult, Bound, at_least, at_most, time_alternately
 from editor.checkpoints import open_checkpoint
-from editor.emoji.profile import styled_object_phrases
+from editor.emoji.profile import PROFILE, styled_object_phrases
 from editor.generation.config import Image, ImageSpec, Sampler, native_precision
+from editor.generation.device import DeviceSettings
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import ImageCache, generate_images
 from editor.io.progress import ProgressCallback, no_progress
+from editor.jobs.sampler_settings import choose_sampler
 from editor.judging.evaluation import (
     GeneratedImages,
     ImagePairGenerator,
@@ -111,7 +113,7 @@ class PerfectEdit(ImagePairGenerator):
 def early_stopping_bounds(pipeline: Any) -> list[Bound]:
     """Measure the share of images that early stopping saves under the default request. The cases share their images."""
     (done,) = edit_encoder(open_checkpoint(emoji.WEIGHTS).encoders[0], open_prompt_builder(emoji.WEIGHTS), [FOX])
-    sampler = Sampler(Validation().steps, Validation().guidance, native_precision())
+    sampler = choose_sampler(Validation(), PROFILE, pipeline, DeviceSettings(device="cpu").resolve())
     with tempfile.TemporaryDirectory() as folder:
         base, edited = ImageCache(Path(folder), "base"), ImageCache(Path(folder), "edited")
         cases = {

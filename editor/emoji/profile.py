@@ -14,7 +14,7 @@ from editor.emoji.vocabulary import (
     STYLES,
 )
 from editor.prompts.concepts import Phrase
-from editor.prompts.profile import Profile
+from editor.prompts.profile import Profile, SamplerDefaults
 
 PROFILE = Profile(
     objects=OBJECTS,
@@ -26,6 +26,7 @@ PROFILE = Profile(
     suffixes=("", *(f" on a {name} background" for name in BACKGROUNDS if name != "white")),
     prefixes=("", *PREFIXES),
     style_contexts=3 * len(OBJECT_NAMES),
+    sampler=SamplerDefaults(steps=20, guidance=3.0),
 )
 
 

@@ -150,15 +150,16 @@ class EraseJob(Job):
         return self.context.device.resolve()
 
     def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
-        from editor.generation.config import make_sampler
         from editor.generation.sampling import ImageCache
+        from editor.jobs.sampler_settings import choose_sampler
         from editor.judging.evaluation import ImagePairGenerator
 
         context, options = self.context, self.context.request.validation
+        pipeline = self._load_pipeline()
         return ImagePairGenerator(
-            pipeline=self._load_pipeline(),
+            pipeline=pipeline,
             updates=edit.updates(self.model.checkpoint),
-            sampler=make_sampler(self.device, options.steps, options.guidance),
+            sampler=choose_sampler(options, self.model.prompts.profile, pipeline, self.device),
             before=ImageCache(
                 context.cache_dir / "images", images_digest(self.model, context.components), context.shared_images
             ),

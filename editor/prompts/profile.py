@@ -57,6 +57,15 @@ class Judging(BaseModel):
         return templates
 
 
+class SamplerDefaults(BaseModel):
+    """How to generate images of this model, where that differs from its family."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int | None = Field(None, ge=1, le=150, description="Sampler steps per image.")
+    guidance: float | None = Field(None, ge=0, le=20, description="Guidance scale.")
+
+
 class Profile(BaseModel):
     """Objects, styles and wordings. Wordings have the fields ``{a}`` (with article), ``{bare}`` and ``{style}``."""
 
@@ -85,6 +94,9 @@ class Profile(BaseModel):
         description="Prompt templates of people, characters, brands and unsafe content, in place of the general ones.",
     )
     judging: Judging = Field(Judging(), description="How a judge recognises these names in images.")
+    sampler: SamplerDefaults = Field(
+        SamplerDefaults(), description="How images of the model are generated for a judge."
+    )
 
     @field_validator("styled_wordings", "plain_wordings", "held_out_wordings")
     @classmethod

@@ -28,6 +28,9 @@ ABANDONED_AFTER = timedelta(seconds=10)
 PROMPTS_PER_REMOVAL = 40
 """Prompts about each removal that validation generates images for, approximately."""
 
+TYPICAL_STEPS = 20
+"""Sampler steps per image of a request that leaves them to the model."""
+
 
 async def run_dry_run(
     app_state: AppState, request: EditRequest, caller: Caller, is_disconnected: Callable[[], Awaitable[bool]]
@@ -99,7 +102,7 @@ def count_sampler_steps(request: EditRequest) -> float:
     """Return the work of a request in sampler steps. An edit without validation counts as one image."""
     validation = request.validation
     prompts = validation.retain_prompts + PROMPTS_PER_REMOVAL * len(request.removals) if validation.enabled else 0
-    return float(validation.steps * (1 + prompts * validation.seeds))
+    return float((validation.steps or TYPICAL_STEPS) * (1 + prompts * validation.seeds))
 
 
 def _plan_refused(error: JobError | None) -> PlanRefused:

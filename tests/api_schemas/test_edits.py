@@ -23,7 +23,7 @@ def test_defaults_match_the_documentation() -> None:
     defaults = request()
     assert defaults.model == "emoji"
     assert (defaults.options.preset, defaults.options.preservation) == ("default", "auto")
-    assert (defaults.validation.seeds, defaults.validation.steps, defaults.validation.guidance) == (1, 20, 3.0)
+    assert (defaults.validation.seeds, defaults.validation.steps, defaults.validation.guidance) == (1, None, None)
     thresholds = defaults.validation.thresholds
     assert (thresholds.target_accuracy, thresholds.retain_drop, thresholds.confidence) == (0.05, 0.03, 0.95)
 
@@ -221,3 +221,17 @@ def test_name_option_for_unknown_removal_is_rejected(text: str) -> None:
     assert caught.value.field == "aliases"
     with pytest.raises(UsageError, match="translations"):
         build_request(["fox"], RemovalOptions(translations=["fox=renard"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "field", "code"),
+    [
+        ({"height": 512}, "validation.width", "incomplete_size"),
+        ({"width": 512}, "validation.width", "incomplete_size"),
+        ({"height": 500, "width": 512}, "validation.height", "multiple_of"),
+        ({"height": 32, "width": 512}, "validation.height", "greater_than_equal"),
+    ],
+)
+def test_size_of_the_images_is_checked(size: dict[str, int], field: str, code: str) -> None:
+    assert (field, code) in validation_errors(validation=size)
+    assert request(validation={"height": 768, "width": 1344}).validation.height == 768

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from editor.generation.pipelines.defaults import FamilyDefaults, family_defaults
 from editor.generation.pipelines.plan import plan_pipeline
 
-__all__ = ["check_supported_pipeline", "load_pipeline"]
+__all__ = ["FamilyDefaults", "check_supported_pipeline", "family_defaults", "load_pipeline"]
 
 
 def check_supported_pipeline(path: Path, components: Path | None = None) -> None:
