@@ -1,5 +1,6 @@
 """API keys and scopes. Each route names the scope that it requires; a contract test checks that none is missing."""
 
+import hashlib
 import logging
 from datetime import datetime, timedelta
 from typing import Annotated, cast
@@ -29,23 +30,24 @@ class Authenticator:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._cache: dict[str, tuple[Caller, datetime]] = {}
+        self._cache: dict[bytes, tuple[Caller, datetime]] = {}
+        """By the digest of the key: keys do not stay in memory."""
 
     async def authenticate(self, key: str) -> Caller | None:
         """Return the caller of a valid key, or None."""
-        now = self._clock()
-        caller, cached_at = self._cache.get(key, (None, now))
+        now, digest = self._clock(), hashlib.sha256(key.encode()).digest()
+        caller, cached_at = self._cache.get(digest, (None, now))
         if caller is None or not now - CACHE_LIFETIME <= cached_at <= now:
             caller = await run_in_threadpool(self._authenticate, key, now)
-            self._store(key, caller, now)
+            self._store(digest, caller, now)
         return caller
 
-    def _store(self, key: str, caller: Caller | None, now: datetime) -> None:
+    def _store(self, digest: bytes, caller: Caller | None, now: datetime) -> None:
         """Cache valid keys only, so that invalid ones cannot fill the memory."""
         if caller is None:
-            self._cache.pop(key, None)
+            self._cache.pop(digest, None)
         else:
-            self._cache[key] = caller, now
+            self._cache[digest] = caller, now
 
     def _authenticate(self, key: str, now: datetime) -> Caller | None:
         with self._database.read() as session:

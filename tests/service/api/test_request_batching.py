@@ -178,6 +178,7 @@ def test_batched_streams_get_only_their_own_new_events(app_state: AppState) -> N
 def test_revoked_key_is_rejected_after_a_second(database: Database, api_key: str, clock: FakeClock) -> None:
     ring = Authenticator(database, clock)
     assert asyncio.run(ring.authenticate(api_key))
+    assert api_key not in repr(vars(ring))
     with database.write() as session:
         api_keys.revoke(session, api_key.split("_")[1], now=clock())
     clock.advance(1.1)
