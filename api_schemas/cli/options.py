@@ -1,5 +1,6 @@
 """The options of a removal request, and the request that they build."""
 
+import re
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,6 +14,7 @@ from api_schemas.gates import PublishPolicy
 
 DEFAULTS = Validation()
 """The defaults of the command line are those of the API."""
+WHOLE_NUMBER = re.compile("[0-9]{1,9}")
 
 Remove = Annotated[
     list[str],
@@ -198,7 +200,7 @@ def parse_attacks(texts: list[str]) -> dict[str, Any]:
     attacks: dict[str, Any] = {"plugins": {}}
     for text in texts:
         name, _, budget = text.partition("=")
-        if budget and not budget.isdigit():
+        if budget and not WHOLE_NUMBER.fullmatch(budget):
             raise UsageError(f'--attack "{text}": the budget is not a whole number.', remedy="Write NAME=BUDGET.")
         settings = {"enabled": True} | ({"budget": int(budget)} if budget else {})
         for one in ATTACK_TITLES if name == "all" else (name,):

@@ -4,6 +4,7 @@ There are no HTTP routes for these. They require access to the machine, and no A
 """
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 OPERATOR_ACTOR = "operator"
 """The actor of these commands in the audit log."""
+CHECKPOINT = re.compile("([0-9]{1,18}):([0-9a-f]{64})")
 
 api_keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 models = typer.Typer(help="Register, list and remove base models.", no_args_is_help=True, add_completion=False)
@@ -203,16 +205,16 @@ def verify_audit(
 
 
 def _parse_checkpoint(text: str) -> tuple[int, str] | None:
-    number, _, digest = text.partition(":")
     if not text:
         return None
-    if not (number.isdecimal() and len(digest) == 64):
+    match = CHECKPOINT.fullmatch(text)
+    if match is None:
         raise UsageError(
             f"'{text}' is not an audit checkpoint.",
             field="expect",
             remedy="Pass the checkpoint that `expunge audit verify` printed, SEQ:HASH.",
         )
-    return int(number), digest
+    return int(match[1]), match[2]
 
 
 def _validate_scopes(scopes: list[str]) -> list[str]:

@@ -75,9 +75,10 @@ def test_attack_option_accepts_names_budgets_plugins_and_all() -> None:
     assert (everything.disabled_titles, everything.plugins) == ([], {})
 
 
-def test_attack_budget_must_be_a_number() -> None:
-    with pytest.raises(UsageError, match="names=lots"):
-        run("--remove", "fox", "--attack", "names=lots")
+@pytest.mark.parametrize("budget", ["lots", "²", "9" * 5000])
+def test_attack_budget_must_be_a_number(budget: str) -> None:
+    with pytest.raises(UsageError, match=f"names={budget}"):
+        run("--remove", "fox", "--attack", f"names={budget}")
 
 
 def test_command_keeps_its_name_and_docstring() -> None:

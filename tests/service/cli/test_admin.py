@@ -166,8 +166,9 @@ def test_audit_log_is_verified_by_command(run: Run, tmp_path: Path) -> None:
     found = json.loads(run(admin.audit, "verify", "--json")[2:])
     assert run(admin.audit, "verify", "--expect", f"1:{found['head']}").startswith("0")
     assert run(admin.audit, "verify", "--expect", f"1:{'0' * 64}").startswith("1")
-    with pytest.raises(UsageError):
-        run(admin.audit, "verify", "--expect", "x")
+    for malformed in ("x", f"²:{'0' * 64}", f"{'9' * 5000}:{'0' * 64}"):
+        with pytest.raises(UsageError):
+            run(admin.audit, "verify", "--expect", malformed)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "desk.example"])
