@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import JSON, String, cast, select
 
 from service.core.app_state import AppState
-from service.store import claims
+from service.store import claims, webhooks
 from service.store.claims import StoredArtifact
 from service.store.orm import Artifact
 from tests.fakes.clock import FakeClock
@@ -76,6 +77,44 @@ def test_every_metric_is_documented(client: TestClient) -> None:
     families = text_string_to_metric_families(client.get("/metrics").text)
     named = {family.name for family in families if not family.name.endswith("_created")}
     assert named == set(re.findall(r"^\| `(expunge_\w+?)(?:_total)?` \|", PAGE.read_text(), re.MULTILINE))
+
+
+def test_every_metric_moves(client: TestClient, app_state: AppState, clock: FakeClock) -> None:
+    """Each value is that of the store after every step, and no metric stands still."""
+    seen = [samples(client)]
+
+    def measure() -> dict[tuple[str, ...], float]:
+        seen.append(samples(client))
+        return seen[-1]
+
+    endpoint = client.post("/v1/webhook_endpoints", json={"url": "https://desk.example/"}).json()["id"]
+    edit_id = client.post("/v1/edits", json=BODY).json()["id"]
+    clock.advance(5)
+    found = measure()
+    assert found["expunge_jobs", "queued"] == 1
+    assert found["expunge_queue_oldest_seconds",] == found["expunge_outbox_lag_seconds",] == 5
+    with app_state.database.write() as session:
+        claim = claims.claim(session, edit_id, owner="w", lease=timedelta(seconds=30), now=clock())
+    found = measure()
+    assert ("expunge_jobs", "queued") not in found
+    assert (found["expunge_jobs", "running"], found["expunge_attempts_total",]) == (1, 1)
+    assert found["expunge_queue_oldest_seconds",] == found["expunge_outbox_lag_seconds",] == 0
+    assert claim
+    file = StoredArtifact("report.json", "report", "application/json", 20, "0" * 64)
+    with app_state.database.write() as session:
+        claims.succeed(session, claim, [file], "0" * 64, "passed", now=clock())
+    found = measure()
+    assert (found["expunge_jobs", "succeeded"], found["expunge_artifact_bytes",]) == (1, 20)
+    assert found["expunge_webhook_deliveries", "pending"] == 1
+    with app_state.database.write() as session:
+        (delivery,) = webhooks.list_deliveries(session, endpoint, after=None, limit=2)
+        webhooks.record_attempt(session, delivery.id, {}, delivered=True, gone=False, retry_after=0, now=clock())
+    assert measure()["expunge_webhook_deliveries", "delivered"] == 1
+    moved = {
+        key[0] for one, other in pairwise(seen) for key in one.keys() | other.keys() if one.get(key) != other.get(key)
+    }
+    names = {re.sub("_(total|count|sum|bucket|created)$", "", name) for name in moved}
+    assert names == set(re.findall(r"^\| `(expunge_\w+?)(?:_total)?` \|", PAGE.read_text(), re.MULTILINE))
 
 
 def test_query_is_not_logged(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
