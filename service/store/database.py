@@ -5,6 +5,7 @@ fails at once if another process wrote in between, whatever the timeout. Postgre
 transaction, and writes at READ COMMITTED: every write first locks the job's row and then reads the latest data.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import UsageError
-from service.store.disk_space import check_disk_space
+from service.store.clock import utc_now
+from service.store.disk_space import CHECKED_BYTES, check_disk_space
 from service.store.errors import DatabaseCorrupted, IncompatibleStore, StoreUnavailable
+from service.store.orm import IdempotencyKey, add_row
 
 if TYPE_CHECKING:  # It imports Alembic, which a worker process does not need and which slows its start.
     from service.store.migrations.runner import SecretBoxFactory
@@ -31,6 +34,7 @@ IDLE_TIMEOUT_MS = 30_000
 
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _POSTGRES_DISK_FULL = "53100"
+_POSTGRES_READ_ONLY = "25006"
 _WRITES = "expunge_writes"
 _POSTGRES = {
     "connect_timeout": 10,
@@ -93,14 +97,16 @@ class Database:
             return runner.current(connection)
 
     def check(self) -> None:
-        """Raise unless the database is reachable, has this version's schema and, if it is a file, has space on its disk."""
+        """Raise unless the database is reachable, has this version's schema and accepts writes."""
         from service.store.migrations import runner
 
         if self.revision() != runner.head():
             raise IncompatibleStore(
                 "The database does not have the schema of this version of Expunge.", remedy="Run: expunge db upgrade"
             )
-        if self.engine.dialect.name == "sqlite" and (path := self.engine.url.database):
+        if self.engine.dialect.name == "postgresql":
+            self._check_writes()
+        elif path := self.engine.url.database:
             check_disk_space(Path(path).parent)
 
     def backup(self, out: Path) -> None:
@@ -117,6 +123,13 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+    def _check_writes(self) -> None:
+        """Insert a row and roll back. Raises `StoreUnavailable` if the server is read-only or its disk is full."""
+        row = dict.fromkeys(("api_key_id", "route", "key", "fingerprint"), "check")
+        with _translate_errors(), Session(self._writer) as session:
+            body, now = secrets.token_hex(CHECKED_BYTES // 2), utc_now()
+            add_row(session, IdempotencyKey, **row, status_code=0, body=body, created_at=now)
 
     @contextmanager
     def _schema_change(self) -> Iterator[Connection]:
@@ -140,7 +153,7 @@ def _translate_errors() -> Iterator[None]:
     """Translate driver errors. Their text may contain a password, so only their type is reported."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         raise _translate(getattr(error, "orig", None) or error) from error
     except DatabaseError as error:
         if _sqlite_code(error.orig) not in _CORRUPT:
@@ -156,6 +169,8 @@ def _translate(cause: object) -> StoreUnavailable:
             "The disk of the database is full.",
             remedy="Nothing was written. The operator must free space on the disk.",
         )
+    if getattr(cause, "sqlstate", None) == _POSTGRES_READ_ONLY:
+        return StoreUnavailable("The database is read-only.", remedy="Try again when the operator has restored it.")
     if code in _CORRUPT:
         return DatabaseCorrupted(
             "The database file is damaged, or is not a database.",

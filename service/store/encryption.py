@@ -95,10 +95,20 @@ def reseal_all(session: Session, secret_box: SecretBox) -> int:
 
 
 def _write_staged(file: Path, keys: Sequence[str]) -> Path:
-    """Write the keys to a temporary file in the same folder, readable by the owner only, and fsync it."""
+    """Write the keys to a temporary file in the same folder, readable by the owner only, and fsync it.
+
+    Raises `SecretsKeyError`.
+    """
     staged = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write("".join(f"{key}\n" for key in keys))
-        out.flush()
-        os.fsync(out.fileno())
+    try:
+        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write("".join(f"{key}\n" for key in keys))
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise SecretsKeyError(
+            f"The file of the encryption keys cannot be written: {error.strerror}.",
+            remedy="The operator must free space on the disk of the data folder, or correct the folder's permissions.",
+        ) from error
     return staged

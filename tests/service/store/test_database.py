@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import StatementError
 
 from service.store import api_keys
 from service.store.database import Database, sqlite_url
+from service.store.errors import StoreUnavailable
 from service.store.ids import prefixed_id
-from service.store.orm import ApiKey
+from service.store.orm import ApiKey, IdempotencyKey
 from tests.fakes.clock import FakeClock
+from tests.fakes.postgres import Postgres
 
 
 def test_failed_transaction_is_rolled_back(database: Database, clock: FakeClock) -> None:
@@ -73,3 +75,27 @@ def test_ids_sort_by_time() -> None:
     ids = [prefixed_id("edit", time) for time in times]
     assert ids == sorted(ids)
     assert len({len(one) for one in ids}) == 1
+
+
+def test_check_leaves_no_row(database: Database) -> None:
+    for _ in range(2):
+        database.check()
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
+
+
+@pytest.mark.parametrize(("state", "reason"), [("53100", "disk"), ("25006", "read-only")])
+def test_server_that_refuses_writes_is_not_ready(postgres: Postgres, state: str, reason: str) -> None:
+    """Its disk is full, or it is a standby server. A trigger raises the same error."""
+    database = Database(postgres.create())
+    database.prepare()
+    with database.write() as session:
+        body = f"BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END"
+        session.execute(text(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$"))
+        session.execute(text("CREATE TRIGGER t BEFORE INSERT ON idempotency_keys EXECUTE FUNCTION refuse()"))
+    try:
+        with pytest.raises(StoreUnavailable, match=reason):
+            database.check()
+        assert database.revision()
+    finally:
+        database.close()

@@ -1,5 +1,7 @@
 """Encryption of secrets in the database, and key rotation."""
 
+import errno
+import os
 import stat
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -140,3 +142,13 @@ def test_rotate_command_while_the_service_runs(
     assert CliRunner().invoke(secrets, ["rotate"]).exit_code == 0
     assert SecretBox((brought,)).open(endpoint_row(database)["secret"]) == PLAIN["secret"]
     database.close()
+
+
+def test_full_disk_is_named_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(SecretsKeyError, match="No space left on device"):
+        ensure_key_file(tmp_path / "secrets.key")
+    assert list(tmp_path.iterdir()) == []

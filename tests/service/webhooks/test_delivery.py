@@ -1,5 +1,6 @@
 """Webhook messages and deliveries: retry schedule, misbehaving receivers, crashes."""
 
+import errno
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -264,6 +265,18 @@ def test_endpoint_is_not_created_without_an_encryption_key(
     response = client.post("/v1/webhook_endpoints", json={"url": URL})
     assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
     assert client.get("/v1/webhook_endpoints").json()["data"] == []
+
+
+def test_full_disk_prevents_the_first_endpoint_and_is_named(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("service.store.encryption.os.fsync", no_space)
+    response = client.post("/v1/webhook_endpoints", json={"url": URL})
+    assert (response.status_code, response.json()["code"]) == (503, "secrets_unavailable")
+    assert "No space left on device" in response.json()["detail"]
 
 
 def test_endpoint_can_be_changed(app_state: AppState, client: TestClient) -> None:
