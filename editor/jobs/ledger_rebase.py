@@ -22,10 +22,8 @@ from editor.ledger.store import LedgerFolder, encoder_digests
 from editor.methods.default import TensorEdit
 from editor.publishing.apply import plan_patches, write_patches
 from editor.publishing.delta import read_header
-from editor.publishing.filenames import DELTA
+from editor.publishing.filenames import DELTA, LEDGER_FOLDER
 
-LEDGER_FOLDER = "ledger"
-"""Name of the new ledger's folder in the output folder."""
 ResidualShares = dict[tuple[str, str, str], float]
 """(Component, kind, concept) -> residual: the share of the removal that the update leaves."""
 

@@ -22,7 +22,7 @@ from editor.publishing.attestation.verification_case import (
     VerificationCase,
     ok_or_failed,
 )
-from editor.publishing.filenames import ATTESTATION, DELTA, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
+from editor.publishing.filenames import ATTESTATION, DELTA, LEDGER_FOLDER, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
 from editor.publishing.overlay import segments_digest
 
 
@@ -121,6 +121,10 @@ def check_files(case: VerificationCase) -> Iterator[Finding]:
 def check_unpublished_file(case: VerificationCase, name: str) -> Finding:
     """Check a file that the edit did not publish: of the whole pipeline, the statement has the base model's digests."""
     signed = case.base_digests.get(name)
+    if signed is None and PurePosixPath(name).parent.as_posix() == LEDGER_FOLDER:
+        return Finding(
+            check="file", outcome="skipped", about=name, detail="part of your ledger, which is not published"
+        )
     if signed is None:
         return Finding(check="file", outcome="unknown", about=name, detail="nobody signed it")
     if file_digest(case.folder / name) == signed:
