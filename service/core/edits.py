@@ -20,6 +20,7 @@ from service.core import ledger_conflicts, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.quotas import JobQuota
+from service.core.site_limits import check_sites
 from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, ServiceError
 from service.store import audit, idempotency, jobs, ledgers
 from service.store.audit import AuditEntry
@@ -87,8 +88,9 @@ class PendingEdit(PendingJob):
         return self.request.digest()
 
     def validate(self, app_state: AppState) -> None:
-        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long."""
+        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long and layers that do not exist."""
         app_state.token_limits.check(self.request)
+        check_sites(app_state.registry, self.request)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `LedgerConflict`, `InvalidRequest`, `TooManyJobs`."""
@@ -145,8 +147,9 @@ class PendingDryRun(PendingJob):
         return self.request.digest()
 
     def validate(self, app_state: AppState) -> None:
-        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long."""
+        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long and layers that do not exist."""
         app_state.token_limits.check(self.request)
+        check_sites(app_state.registry, self.request)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `LedgerConflict`, `InvalidRequest`, `TooManyPlans`, `PlanQueueFull`."""

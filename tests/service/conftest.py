@@ -1,5 +1,6 @@
 """Fixtures: the API in this process on an empty store, without broker, worker and sockets."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,3 +54,12 @@ def own_logging() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def deep_model(app_state: AppState) -> str:
+    """The id of a model whose text encoder has six layers."""
+    folder = app_state.registry.get("tiny").folder
+    (folder / "model_index.json").write_text(json.dumps({"text_encoder": ["transformers", "CLIPTextModel"]}))
+    (folder / "text_encoder" / "config.json").write_text(json.dumps({"num_hidden_layers": 6}))
+    return "tiny"

@@ -1,6 +1,5 @@
 """Create and read batches of removals."""
 
-import json
 import re
 from typing import Annotated, Any
 
@@ -15,10 +14,11 @@ from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.strict_json import parse_json
 from service.core import batches, csv_removals, serializers
 from service.core.caller import Caller
 from service.core.edits import ACCEPTED
-from service.errors import MalformedJson, NotFound, UnsupportedMediaType
+from service.errors import NotFound, UnsupportedMediaType
 from service.store import batches as store
 from service.store import orm
 from service.store.ids import BATCH_ID
@@ -122,7 +122,7 @@ async def _parse_body(request: Request, model: str | None) -> BatchRequest:
     content_type = request.headers.get("content-type", "")
     media_type, content = content_type.partition(";")[0].strip().lower(), await request.body()
     if media_type == "application/json":
-        sent: Any = _parse_json(content)
+        sent: Any = parse_json(content)
     elif media_type == FORM or media_type in CSV_TYPES:
         sent = await run_in_threadpool(_parse_upload, content_type, content, model)
     else:
@@ -148,13 +148,6 @@ def _parse_upload(content_type: str, content: bytes, model: str | None) -> dict[
 
 
 _CHARSET = re.compile(r'\bcharset="?([\w.:-]+)"?', re.IGNORECASE)
-
-
-def _parse_json(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise MalformedJson("The body cannot be parsed.", remedy="Send one JSON object.") from error
 
 
 def _get_batch(session: Session, caller: Caller, batch_id: str) -> orm.Batch:

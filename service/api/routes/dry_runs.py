@@ -6,9 +6,10 @@ from api_schemas.edits import EditRequest
 from api_schemas.plans import Plan
 from service.api.auth import WritesEdits
 from service.api.dependencies import AppStateDep
+from service.api.strict_json import StrictJsonRoute
 from service.core import dry_runs
 
-router = APIRouter(prefix="/v1", tags=["edits"])
+router = APIRouter(prefix="/v1", tags=["edits"], route_class=StrictJsonRoute)
 
 
 @router.post("/edits:validate", summary="Dry-run a request")

@@ -19,6 +19,7 @@ from service.api.auth import ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.file_response import NOT_MODIFIED, etag_matches
 from service.api.request_batching import BatchedCalls, EditKey
+from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
@@ -29,7 +30,7 @@ from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.orm import Job
 
-router = APIRouter(prefix="/v1/edits", tags=["edits"])
+router = APIRouter(prefix="/v1/edits", tags=["edits"], route_class=StrictJsonRoute)
 
 RETRY_AFTER = {"Retry-After": "2"}
 FINISHED_RESPONSE: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """Read-only Hugging Face Hub routes: `from_pretrained` and `snapshot_download` work with HF_ENDPOINT=<service>/hf."""
 
-import json
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -17,7 +16,7 @@ from service.api.file_response import ANY_CONTENT, download_responses, file_resp
 from service.api.hub_history import list_commits, open_commit
 from service.api.hub_repository import MAIN, NAMESPACE
 from service.api.routes.artifacts import FileName
-from service.errors import MalformedJson
+from service.api.strict_json import parse_json
 
 router = APIRouter(prefix="/hf", tags=["hub"])
 
@@ -171,13 +170,10 @@ def _parse_paths(content_type: str, content: bytes) -> PathsRequest:
     """Parse a paths-info body. Raises `MalformedJson`, `RequestValidationError`."""
     try:
         if content_type.partition(";")[0].strip().lower() == "application/json":
-            sent = json.loads(content)
+            sent = parse_json(content)
         else:
-            form = parse_qs(content.decode("ascii"), keep_blank_values=True)
+            form = parse_qs(content.decode(errors="replace"), keep_blank_values=True)
             sent = {"paths": form.get("paths"), "expand": form.get("expand", ["false"])[-1]}
-    except (ValueError, RecursionError) as error:
-        raise MalformedJson("The body cannot be parsed.", remedy="Send one JSON object.") from error
-    try:
         return PathsRequest.model_validate(sent)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error

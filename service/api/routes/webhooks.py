@@ -9,6 +9,7 @@ from api_schemas.jobs import Page
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 from service.api.auth import ReadsWebhooks, WritesWebhooks
 from service.api.dependencies import AppStateDep
+from service.api.strict_json import StrictJsonRoute
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
@@ -18,7 +19,7 @@ from service.store.ids import DELIVERY_ID
 from service.webhooks.signing import WebhookSigner
 from service.webhooks.ssrf_guard import validate_url
 
-router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"], route_class=StrictJsonRoute)
 
 EndpointId = Annotated[str, Path(description="The id that `POST /v1/webhook_endpoints` returned.")]
 DeliveryId = Annotated[str, Path(description="The `webhook-id` of the message.")]
