@@ -10,7 +10,8 @@
     │   └── DownloadCorrupted         a downloaded file does not match its digest
     ├── ServiceError                  responses of a route (service.errors): MalformedJson, MalformedCsv,
     │                                 InvalidIdempotencyKey, IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound,
-    │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, BodyTooLarge,
+    │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, PreconditionFailed,
+    │                                 BodyTooLarge,
     │                                 RequestTimeout, HeaderTooLarge,
     │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, WebhookRefused,
     │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,

@@ -116,6 +116,12 @@ class HeaderTooLarge(ServiceError):
     code, status, title = "header_too_large", 431, "The header is too large"
 
 
+class PreconditionFailed(ServiceError):
+    """The file is not the one that If-Match names."""
+
+    code, status, title = "precondition_failed", 412, "The file is another one"
+
+
 class BodyTooLarge(ServiceError):
     """The body exceeds the size limit."""
 

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.errors import RangeNotSatisfiable
+from service.errors import PreconditionFailed, RangeNotSatisfiable
 
 _RANGE_HEADER = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)", re.IGNORECASE)
 MAX_POSITION = 10**18
@@ -82,9 +82,13 @@ class ClosingStreamingResponse(StreamingResponse):
 
 
 def file_response(content: RangeReader, file: FileInfo, request: Request) -> Response:
-    """Return the response to a GET or HEAD of a file: 200, 206 or 304. Raises `RangeNotSatisfiable`."""
+    """Return the response to a GET or HEAD of a file: 200, 206 or 304. Raises `PreconditionFailed`, `RangeNotSatisfiable`."""
     headers = _headers(file)
     etag = headers["ETag"]
+    if not _if_match_holds(request.headers.get("if-match"), etag):
+        raise PreconditionFailed(
+            f"The file's ETag is {etag}.", remedy="Read the list of files again.", headers={"ETag": etag}
+        )
     if etag_matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     span, status = ByteRange(0, file.size), 200
@@ -98,6 +102,11 @@ def file_response(content: RangeReader, file: FileInfo, request: Request) -> Res
     if span.end - span.start <= MAX_BUFFERED_BYTES:
         return Response(b"".join(body), status, headers, file.media_type)
     return ClosingStreamingResponse(body, status, headers, file.media_type)
+
+
+def _if_match_holds(if_match: str | None, etag: str) -> bool:
+    """Return whether If-Match is absent or contains the ETag, by strong comparison (RFC 9110, 13.1.1)."""
+    return if_match is None or if_match.strip() == "*" or etag in [tag.strip() for tag in if_match.split(",")]
 
 
 def etag_matches(if_none_match: str, etag: str) -> bool:

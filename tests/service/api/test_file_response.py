@@ -169,6 +169,17 @@ def test_report_is_served_in_each_format(client: TestClient, edit: str, path: st
     assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize(
+    ("tags", "status"), [("*", 200), ("{etag}", 200), ('"other", {etag}', 200), ('"other"', 412), ("W/{etag}", 412)]
+)
+def test_if_match_guards_a_download(client: TestClient, weights: str, tags: str, status: int) -> None:
+    etag = client.head(weights).headers["ETag"]
+    response = client.get(weights, headers={"If-Match": tags.format(etag=etag)})
+    assert (response.status_code, response.headers["ETag"]) == (status, etag)
+    if status == 412:
+        assert response.json()["code"] == "precondition_failed"
+
+
 def test_missing_file_has_a_remedy(client: TestClient, edit: str) -> None:
     response = client.get(f"{edit}/artifacts/../../api-key")
     assert response.status_code == 404
