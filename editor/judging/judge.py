@@ -72,11 +72,23 @@ class Judge(ABC):
         If the profile asks for averages, there is one: the mean of the unit embeddings of the descriptions (CLIP, Radford et
         al. 2021, section 3.1.4).
         """
-        if (kind, name) not in self._class_embeddings:
-            contexts = self.embed_texts(class_prompts(self.profile, kind, name))
-            averages = self.profile.judging.descriptions == "average"
-            self._class_embeddings[kind, name] = F.normalize(contexts.mean(0, keepdim=True)) if averages else contexts
-        return self._class_embeddings[kind, name]
+        return self.embed_classes(kind, [name])[name]
+
+    def embed_classes(self, kind: ConceptKind, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the embeddings of several classes, see `embed_class`; new ones are embedded together, and all are cached."""
+        new = [name for name in dict.fromkeys(names) if (kind, name) not in self._class_embeddings]
+        descriptions = {name: class_prompts(self.profile, kind, name) for name in new}
+        if new:
+            embedded = self.embed_texts([text for texts in descriptions.values() for text in texts])
+            split = torch.split(embedded, [len(texts) for texts in descriptions.values()])
+            self._class_embeddings |= {(kind, name): self._pool(rows) for name, rows in zip(new, split, strict=True)}
+        return {name: self._class_embeddings[kind, name] for name in names}
+
+    def _pool(self, contexts: Tensor) -> Tensor:
+        """Average the contexts ``(contexts, d)`` of a class if the profile asks for it."""
+        if self.profile.judging.descriptions == "average":
+            return F.normalize(contexts.mean(0, keepdim=True))
+        return contexts
 
     def class_similarity(self, kind: ConceptKind, embeddings: Tensor, name: str) -> Tensor:
         """Return the cosine similarity ``(n,)`` of image embeddings ``(n, d)`` to the class in its best matching context.
@@ -92,6 +104,7 @@ class Judge(ABC):
 
     def classify(self, kind: ConceptKind, embeddings: Tensor, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Return the most similar class of each image embedding ``(n, d)``, and the similarities ``(n, names)``."""
+        self.embed_classes(kind, names)
         scores = torch.stack([self.class_similarity(kind, embeddings, name) for name in names], dim=1)
         return [names[i] for i in scores.argmax(1).tolist()], scores
 

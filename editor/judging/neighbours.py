@@ -44,7 +44,7 @@ def find_neighbours(
 def nearest_names(judge: Judge, removal: ResolvedRemoval, kind: ConceptKind, retained: Sequence[str]) -> list[str]:
     """Return the names to protect: those that the request preserves, then those most similar to the concept by the judge."""
     own = judge.embed_class(removal.concept.kind, removal.concept.subject)
-    similarity = {name: class_affinity(own, judge.embed_class(kind, name)) for name in retained}
+    similarity = {name: class_affinity(own, rows) for name, rows in judge.embed_classes(kind, retained).items()}
     given = [name for name in removal.preserve if name in similarity]
     nearest = sorted((name for name in retained if name not in given), key=lambda name: -similarity[name])
     return given + nearest[: max(MAX_NEIGHBOURS - len(given), 0)]

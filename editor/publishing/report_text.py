@@ -206,9 +206,10 @@ def preprocessing(record: ImagePreprocessing) -> str:
 
 def choices(group: GroupScore) -> str:
     """Say by what a group's images were recognised, and what it chose from."""
+    by = group.judge or "the judge"
     if group.choices is None:
-        return f"{group.judge}: all names of its kind"
+        return f"{by}: all names of its kind"
     rule = CHOICE_LABELS[group.choices.rule].format(
         count=group.choices.count, names=", ".join(map(replace_underscores, group.choices.names))
     )
-    return f"{group.judge}: {rule}"
+    return f"{by}: {rule}"

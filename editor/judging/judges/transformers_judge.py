@@ -1,7 +1,7 @@
 """What the built-in judges share: a transformers model in a folder, its tokenizer, its image processor and its device."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from editor.judging.judge import JUDGE_SETTING, Judge, judge_weights
 from editor.judging.judges.image_processor import read_image_processor
 from editor.prompts import Profile
 
-IMAGE_BATCH, TEXT_BATCH = 64, 256
+IMAGE_BATCH, TEXT_BATCH = 64, 128
 """Images and texts that are embedded in one batch."""
 TOKENIZER_FILE, VOCABULARY_FILES = "tokenizer.json", ("vocab.json", "spiece.model", "tokenizer.model")
 """The whole tokenizer, or its vocabulary. Without either, transformers silently makes an empty tokenizer."""
@@ -117,23 +117,28 @@ def load_model(folder: Path, class_name: str) -> Any:
     """
     import transformers
 
+    kind = getattr(transformers, class_name)
+    options = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        return (
-            getattr(transformers, class_name)
-            .from_pretrained(
-                folder,
-                use_safetensors=True,
-                dtype=torch.float32,
-                variant=weights_variant(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-            .eval()
+        model, report = kind.from_pretrained(
+            folder, variant=weights_variant(folder), output_loading_info=True, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise JudgeError(
             f"The judge in {folder} can't be loaded: {error}.", field=JUDGE_SETTING, remedy="Download the model again."
         ) from error
+    check_complete(folder, class_name, report["missing_keys"])
+    return model.eval()
+
+
+def check_complete(folder: Path, class_name: str, missing: Collection[str]) -> None:
+    """Refuse a model that lacks weights, which transformers would initialise at random. Raises JudgeError."""
+    if missing:
+        raise JudgeError(
+            f"The judge in {folder} lacks {len(missing)} tensors of a {class_name}, such as {min(missing)}.",
+            field=JUDGE_SETTING,
+            remedy="Use the whole model, with its text and image encoders.",
+        )
 
 
 def weights_variant(folder: Path) -> str | None:

@@ -111,3 +111,11 @@ def test_a_tokenizer_with_more_tokens_than_the_judge_is_refused(
     larger.save_pretrained(small)
     with pytest.raises(JudgeError, match="text encoder has"):
         open_judge(small, model_dir, builder.profile)
+
+
+def test_classes_embedded_together_are_those_embedded_alone(open_with: Any) -> None:
+    names = ["fox", "rabbit", "dog face"]
+    together = open_with(AVERAGE).embed_classes("object", names)
+    assert list(together) == names
+    for name in names:
+        assert torch.allclose(together[name], open_with(AVERAGE).embed_class("object", name), atol=1e-6)

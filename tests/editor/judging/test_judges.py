@@ -240,3 +240,15 @@ def test_a_judge_without_tokenizer_is_refused(
     with pytest.raises(JudgeError, match="tokenizer") as caught:
         open_judge(tmp_path, model_dir, builder.profile)
     assert "tokenizer.json" in caught.value.remedy
+
+
+@pytest.mark.parametrize("part", ["vision_model.", "text_projection"])
+def test_a_judge_that_lacks_weights_is_refused(
+    part: str, builder: PromptBuilder, tokenizer: Any, model_dir: Path, tmp_path: Path
+) -> None:
+    """transformers initialises missing weights at random."""
+    path = clip_folder(tmp_path, tokenizer) / "model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if not name.startswith(part)}, path)
+    with pytest.raises(JudgeError, match="lacks") as caught:
+        open_judge(tmp_path, model_dir, builder.profile)
+    assert "whole model" in caught.value.remedy

@@ -54,6 +54,9 @@ class Drawing:
     def embed_class(self, kind: str, name: str) -> Tensor:
         return torch.tensor([[float(letter in name) for letter in LETTERS]])
 
+    def embed_classes(self, kind: str, names: Sequence[str]) -> dict[str, Tensor]:
+        return {name: self.embed_class(kind, name) for name in names}
+
     def class_names(self, kind: str, extra: Sequence[str] = ()) -> list[str]:
         return list(dict.fromkeys([*self.profile.names_of(kind), *extra]))
 

@@ -1,5 +1,6 @@
 """Prompt groups and checks; a planted judge reads the class of an image off its pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,9 @@ class PlantedJudge:
 
     def embed_class(self, kind: str, name: str) -> Tensor:
         return torch.tensor([[float(letter in name) for letter in "abcdefghijklmnopqrstuvwxyz"]])
+
+    def embed_classes(self, kind: str, names: Sequence[str]) -> dict[str, Tensor]:
+        return {name: self.embed_class(kind, name) for name in names}
 
     def class_names(self, kind: str, extra: Any = ()) -> list[str]:
         return list(dict.fromkeys([*CLASS_NAMES, *extra]))

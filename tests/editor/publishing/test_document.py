@@ -14,6 +14,7 @@ import pytest
 from api_schemas.attacks import AttackRecord, Attempt, Budget, Rate
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import DiffCScore, FeatureChange, FeatureScores, Place, Residual, SaeScore
+from api_schemas.judging import ChoiceRecord, ImagePreprocessing, NameRecognition, RecognitionRecord
 from api_schemas.report import AuditReport, Estimate, ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.io.figures import Chart, Figure, Picture
 from editor.publishing.charts import make_charts
@@ -102,6 +103,31 @@ def test_verdict_precedes_the_tables_in_words(report: AuditReport) -> None:
     page = render_html(report.model_copy(update={"traces": []}), [])
     assert page.index("too small") < page.index("<table")
     assert "at most 4%" in page
+
+
+def test_the_report_says_how_images_are_read_and_recognised_and_what_is_not_known(report: AuditReport) -> None:
+    validation = report.validation
+    assert validation
+    pixels = ImagePreprocessing(
+        source="model type", size=[224, 224], interpolation="bicubic", mean=[0.48, 0.46, 0.41], std=[0.27, 0.26, 0.28]
+    )
+    unknown = NameRecognition(kind="object", name="aardvark", recognised=Estimate(value=0.0, low=0.0, high=0.7, n=2))
+    choices = ChoiceRecord(rule="neighbours", count=3, names=["fox", "wolf", "apple"])
+    changes = {
+        "judge": validation.judge.model_copy(update={"preprocessing": pixels}),
+        "groups": [group.model_copy(update={"choices": choices}) for group in validation.groups],
+        "recognition": RecognitionRecord(minimum=0.5, names=40, images=80, left_out=[unknown]),
+    }
+    page = render_html(report.model_copy(update={"validation": validation.model_copy(update=changes)}), [])
+    for words in (
+        "224 x 224 pixels (bicubic), mean 0.48, 0.46, 0.41",
+        "the published values of its model type",
+        "names of other groups: fox, wolf, apple",
+        "80 images of 40 names",
+        "aardvark",
+        "more prompts are needed",
+    ):
+        assert words in page
 
 
 def test_report_without_validation_says_not_tested(report: AuditReport) -> None:

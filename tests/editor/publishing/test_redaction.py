@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from api_schemas.attacks import AttackRecord, Attempt, Budget
+from api_schemas.judging import ChoiceRecord
 from api_schemas.report import (
     AuditReport,
     CanaryRecord,
@@ -59,7 +60,8 @@ def named(report: AuditReport) -> AuditReport:
     )
     validation = report.validation
     assert validation
-    groups = [group.model_copy(update={"prompts": prompts}) for group in validation.groups]
+    choices = ChoiceRecord(rule="neighbours", count=3, names=[person, alias, "wolf"])
+    groups = [group.model_copy(update={"prompts": prompts, "choices": choices}) for group in validation.groups]
     return report.model_copy(
         update={
             "removals": [removal],
