@@ -22,8 +22,8 @@ from editor.checkpoints.tokenizers import clip_tokenizer
 from tests.editor.checkpoints.layouts import VOCABULARY, add_prefix, to_openclip, write_safetensors
 from tests.editor.generation.pipelines.original_names import Tensors, flux_names, sd3_names, unet_names, vae_names
 
-WIDTH = 64
-"""Width of every text encoder: one attention head, as the reader of single files expects."""
+WIDTH = 128
+"""Width of every text encoder, with attention heads of 64 as the reader of single files expects; an edit needs the room."""
 FLUX_WIDTH = 32
 LAYERS = 2
 
@@ -33,7 +33,7 @@ def clip(projected: bool = False, act: str = "quick_gelu", layers: int = LAYERS)
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
         num_hidden_layers=layers,
-        num_attention_heads=1,
+        num_attention_heads=WIDTH // 64,
         projection_dim=WIDTH,
         hidden_act=act,
         vocab_size=VOCABULARY,
