@@ -43,7 +43,7 @@ def removal_choices(
     aliases = {name.casefold() for name in removal.names[1:]}
     if judge.profile.judging.choices == "all" and judge.profile.names_of(kind):
         return Choices("all", without(judge.class_names(kind, expected), aliases))
-    named = [*expected, removal.concept.subject, *neighbours, *destination_names(kind, removal)]
+    named = [*expected, *own_names(kind, removal), *neighbours, *destination_names(kind, removal)]
     named += GENERIC_CLASSES.get(kind, ())
     others = evenly_spaced([*group_representatives(judge.profile, kind)], MAX_OTHER_GROUPS)
     return Choices("neighbours", without([*named, *others], aliases))
@@ -55,9 +55,13 @@ def retain_choices(
     """Return the classes for the images of retained prompts: all names, or those in the prompts and what was removed."""
     if judge.profile.judging.choices == "all":
         return Choices("all", tuple(judge.class_names(kind, expected)))
-    own = [removal for removal in removals if prompt_slot(removal.concept.kind) == kind]
-    removed = [name for removal in own for name in (removal.concept.subject, *destination_names(kind, removal))]
+    removed = [name for removal in removals for name in (*own_names(kind, removal), *destination_names(kind, removal))]
     return Choices("prompts", without([*expected, *removed], set()))
+
+
+def own_names(kind: ConceptKind, removal: ResolvedRemoval) -> list[str]:
+    """Return the name of a removed concept, if it is of the kind that is classified: a person is not described as an object."""
+    return [removal.concept.subject] if removal.concept.kind == kind else []
 
 
 def destination_names(kind: ConceptKind, removal: ResolvedRemoval) -> list[str]:

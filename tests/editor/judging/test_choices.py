@@ -93,6 +93,16 @@ def test_a_person_is_told_from_other_people_even_if_the_profile_lists_none(
     assert len(neighbours.names) == 8
 
 
+def test_a_person_is_no_choice_among_objects(open_with: Any, builder: PromptBuilder) -> None:
+    judge = open_with(Judging(choices="neighbours"))
+    groups = {(group.name, group.kind): group for group in request_groups(builder, judge, [ADA], 20)}
+    for name in ("neighbours", "retain"):
+        choices = groups[name, "object"].choices
+        assert choices is not None
+        assert "Ada Okafor" not in choices.names
+        assert "woman" in choices.names
+
+
 def test_people_of_the_profile_are_the_neighbours_of_a_person(open_with: Any, tokenizer: Any) -> None:
     judge = open_with(Judging(), names={"person": {"singers": ("Ada Okafor", "Bea Lindqvist")}})
     people = PromptBuilder(tokenizer, judge.profile)
