@@ -48,7 +48,15 @@ class PlanEstimate(Resource):
     images: int = Field(
         description="Maximum number of images to generate. Images of the unedited model may be cached already."
     )
-    seconds: float | None = Field(description="Estimated from earlier jobs on this service. null: there are none yet.")
+    seconds: float | None = Field(
+        description="Estimated from earlier jobs on this service; before the first one, the time for these images, from "
+        "a short measurement of the model on the worker's device. null: unknown."
+    )
+    memory: int | None = Field(
+        None,
+        description="Peak memory of generating images in bytes, measured on the worker: its device's, or its process's "
+        "on a CPU. null: nothing is generated.",
+    )
 
 
 class Plan(Resource):

@@ -86,6 +86,13 @@ class DetectorError(EditorError):
     code = "detector_unusable"
 
 
+class CostError(EditorError):
+    """A job would take longer than it may."""
+
+    code = "cost_exceeded"
+    is_wrong_input = True
+
+
 class DeviceError(EditorError):
     """The device can't compute as requested."""
 

@@ -174,6 +174,7 @@ class Runner:
             ledger=ledger,
             label=claim.job_id,
             shared_images=self.shared_images,
+            time_limit=self.settings.hard_limit_seconds,
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:

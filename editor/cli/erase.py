@@ -1,9 +1,9 @@
 """`expunge erase`: the whole removal on this machine, without a service."""
 
 import json
-from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,15 +22,17 @@ from api_schemas.cli.common_options import (
 )
 from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import read_request
-from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
-from api_schemas.report import AuditReport
+from api_schemas.plans import PlanEstimate
 from editor.cli.common import print_concept_hints, print_conflicts
 from editor.cli.device_options import read_device
 from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
+
+if TYPE_CHECKING:
+    from editor.jobs.erase import Erasure
 
 CACHE = Path("~/.cache/expunge")
 
@@ -95,20 +97,32 @@ def erase(
             components=components,
             device=device,
             progress=show_progress,
+            report_estimate=lambda estimate: console.print(describe_cost(estimate), highlight=False),
         )
-    print_result(erasure.report, erasure.files, erasure.warnings, json_output)
+    print_result(erasure, json_output)
     if erasure.report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
 
 
-def print_result(report: AuditReport, paths: list[Path], warnings: Sequence[Conflict], json_output: bool) -> None:
+def describe_cost(estimate: PlanEstimate) -> str:
+    """Describe the cost of a validation: ``"validation  up to 512 images, about 0:01:35, 1.2 GB of memory"``."""
+    duration = timedelta(seconds=round(estimate.seconds or 0))
+    return (
+        f"validation  up to {estimate.images} images, about {duration}, {(estimate.memory or 0) / 1e9:.1f} GB of memory"
+    )
+
+
+def print_result(erasure: "Erasure", json_output: bool) -> None:
     """Print the verdict, the ledger and the files."""
+    report, paths, warnings = erasure.report, erasure.files, erasure.warnings
     if json_output:
         result: dict[str, Any] = {
             "verdict": report.verdict,
             "files": [str(path) for path in paths],
             "lora_note": report.lora_note,
         }
+        if erasure.estimate:
+            result["estimate"] = erasure.estimate.model_dump()
         if report.ledger:
             result |= {"ledger": report.ledger.model_dump(), "warnings": [one.model_dump() for one in warnings]}
         typer.echo(json.dumps(result))

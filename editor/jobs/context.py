@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_schemas.edits import EditRequest
+from api_schemas.plans import PlanEstimate
 from editor import emoji
 from editor.generation.device import DeviceSettings
 from editor.io.progress import SubProgress, report_to
@@ -28,6 +29,10 @@ CALIBRATIONS = "calibrations"
 
 def ignore_progress(phase: str, fraction: float, message: str) -> None:
     """Report no progress."""
+
+
+def ignore_estimate(estimate: PlanEstimate) -> None:
+    """Report no estimate."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class JobContext:
     """The key folder whose newest key signs the bundle; ``EXPUNGE_SIGNING_KEY`` takes precedence."""
     shared_images: "SharedCache | None" = None
     """Images of unedited models that workers on other machines have generated too."""
+    time_limit: float | None = None
+    """Seconds that the job may take. A validation that would take longer is refused before anything is generated."""
+    report_estimate: Callable[[PlanEstimate], object] = ignore_estimate
+    """Called with the estimated cost of the validation before anything is generated."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
     """Where models run: text encoders, denoiser, judges and attacks."""
 
@@ -63,6 +72,11 @@ class JobContext:
     def digest_folder(self) -> Path:
         """The folder that stores digests of model files, shared by all jobs."""
         return self.cache_dir / "digests"
+
+    @property
+    def cost_folder(self) -> Path:
+        """The folder that stores what an image of each model costs on this machine, shared by all jobs."""
+        return self.cache_dir / "costs"
 
     @property
     def calibrations(self) -> Path:

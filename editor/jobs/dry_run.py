@@ -8,8 +8,6 @@ from editor.jobs.context import JobContext
 from editor.jobs.erase import EraseJob
 from editor.jobs.forecast import EncoderForecast, forecast
 from editor.jobs.model import Model
-from editor.judging.judge import Judge
-from editor.judging.prompt_groups import request_groups
 from editor.ledger import LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.prompts import ResolvedRemoval
@@ -47,8 +45,8 @@ def run_plan(job: EraseJob) -> Plan:
     """Open the values that a plan needs, and make it."""
     request, ledger = job.context.request, job.context.ledger
     with job.context.reporting("plan", "planning"):
-        judge = job.judge if request.validation.enabled else None
-        return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, judge)
+        estimate = job.estimate() if request.validation.enabled else PlanEstimate(images=0, seconds=None)
+        return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, estimate)
 
 
 def make_plan(
@@ -56,13 +54,13 @@ def make_plan(
     model: Model,
     removals: list[ResolvedRemoval],
     folder: LedgerFolder | None,
-    judge: Judge | None,
+    estimate: PlanEstimate,
 ) -> Plan:
     """Plan what a request would do.
 
     Args:
         folder: the ledger that the request would join.
-        judge: selects the validation's prompts, which the plan counts; None if the request turns validation off.
+        estimate: the cost of the validation.
 
     Raises:
         EditorError: the request itself would be refused.
@@ -75,7 +73,7 @@ def make_plan(
         removals=[plan_removal(model, removal) for removal in removals],
         edits=[plan_edit(encoder) for encoder in found.encoders],
         conflicts=found.conflicts,
-        estimate=PlanEstimate(images=count_images(request, model, removals, judge) if judge else 0, seconds=None),
+        estimate=estimate,
     )
 
 
@@ -106,10 +104,3 @@ def plan_removal(model: Model, removal: ResolvedRemoval) -> PlannedRemoval:
 def plan_edit(encoder: EncoderForecast) -> PlannedEdit:
     """Return the forecast for one text encoder, with the most degraded prompts only."""
     return PlannedEdit(**{**dict(encoder), "prompts": encoder.prompts[:MAX_LISTED_PROMPTS]})
-
-
-def count_images(request: EditRequest, model: Model, removals: list[ResolvedRemoval], judge: Judge) -> int:
-    """Count the images that the validation would generate: each prompt and seed, before and after the edit."""
-    options = request.validation
-    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, max_removal_prompts=options.prompts)
-    return 2 * options.seeds * len({prompt for group in groups for prompt in group.prompts})

@@ -1,6 +1,7 @@
 """An erasure from end to end: trace, edit, validate, publish."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
+from api_schemas.plans import PlanEstimate
 from api_schemas.report import AuditReport
 from editor.generation.device import ComputeDevice, DeviceSettings
 from editor.io.background import run_in_background
-from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_progress, judge_folder
+from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_estimate, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
 from editor.jobs.model import images_digest
@@ -28,6 +30,7 @@ from editor.publishing.attestation.keys import open_signer
 from editor.publishing.filenames import DELTA
 
 if TYPE_CHECKING:
+    from editor.jobs.cost_estimate import GenerationCost
     from editor.jobs.publish_phase import Destination
     from editor.judging.evaluation import ImagePairGenerator
     from editor.judging.judge import Judge
@@ -81,8 +84,10 @@ class EraseJob(Job):
         progress = partial(context.phase_progress, "trace")
         with context.reporting("trace", "reading the models", share=0.0):
             removals, judge = self.removals, self.judge
+            estimate = self.estimate()
+        context.report_estimate(estimate)
         traces = run_trace(self.model, removals, judge, request.seed, self.device, progress)
-        return TraceResult(policy=policy, traces=traces)
+        return TraceResult(policy=policy, traces=traces, estimate=estimate)
 
     def _run_edit(self) -> EditResult:
         request, traces = self.context.request, self.trace().traces
@@ -166,6 +171,25 @@ class EraseJob(Job):
             after=ImageCache(context.workdir / "images", context.job_id),
         )
 
+    def estimate(self) -> PlanEstimate:
+        """Return the cost of the validation on this device. Raises CostError if it exceeds the job's time limit."""
+        from editor.jobs.cost_estimate import check_time_limit, count_images, make_estimate, remembered_cost
+
+        context, options, device = self.context, self.context.request.validation, self.device
+        images = count_images(context.request, self.model, self.removals, self.judge)
+        place = [images_digest(self.model, context.components), str(device.torch_device), device.precision]
+        settings = [options.height, options.width, options.guidance, self.model.prompts.profile.sampler.model_dump()]
+        cost = remembered_cost(context.cost_folder, [*place, *settings], self._measure_cost)
+        check_time_limit(images, options, cost, context.time_limit)
+        return make_estimate(images, options, cost)
+
+    def _measure_cost(self) -> "GenerationCost":
+        from editor.jobs.cost_estimate import measure_cost
+        from editor.jobs.sampler_settings import choose_sampler
+
+        pipeline, options = self._load_pipeline(), self.context.request.validation.model_copy(update={"steps": None})
+        return measure_cost(pipeline, choose_sampler(options, self.model.prompts.profile, pipeline, self.device))
+
     def _load_pipeline(self) -> Any:
         """Load the pipeline onto the device."""
         from editor.generation.pipelines import load_pipeline
@@ -197,6 +221,8 @@ class Erasure:
     files: list[Path]
     warnings: list[Conflict]
     """Conflicts with the ledger's removals that the edit tolerates."""
+    estimate: PlanEstimate | None = None
+    """What the validation was estimated to cost; None without one."""
 
 
 def erase(
@@ -212,6 +238,7 @@ def erase(
     components: Path | None = None,
     device: DeviceSettings | None = None,
     progress: JobProgress = ignore_progress,
+    report_estimate: Callable[[PlanEstimate], object] = ignore_estimate,
 ) -> Erasure:
     """Run a whole erasure on this machine: trace, edit, validate, publish; then deliver the files.
 
@@ -227,6 +254,7 @@ def erase(
         components: a folder with what the model lacks to generate images, such as its autoencoder.
         device: where models run; None: as the environment sets it.
         progress: called with the phase, its finished fraction and a message; may raise to stop.
+        report_estimate: called with the cost of the validation before anything is generated.
 
     Raises:
         ExpungeError: the request, the model, the judge or the ledger cannot be used. Nothing is delivered.
@@ -246,7 +274,8 @@ def erase(
             signing_dir=signing_keys,
             components=components,
             device=device or DeviceSettings.from_environment(),
+            report_estimate=report_estimate,
         )
         job = EraseJob(context)
         report = job.publish()
-        return Erasure(report, job.deliver(out), job.edit().warnings)
+        return Erasure(report, job.deliver(out), job.edit().warnings, job.trace().estimate)

@@ -8,6 +8,7 @@ from api_schemas.conflicts import Conflict
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.gates import Policy
+from api_schemas.plans import PlanEstimate
 from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validation, Verdict
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
@@ -29,6 +30,8 @@ class TraceResult(PhaseResult):
     """The gates, fixed before anything is measured."""
     traces: list[TraceRecord] = Field(default_factory=list)
     """Empty without validation: there is no judge to read out the effects with."""
+    estimate: PlanEstimate | None = None
+    """The cost of the validation, as it was estimated before anything was generated."""
 
 
 class ValidationResult(PhaseResult):

@@ -124,7 +124,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         ],
         edits=[],
         conflicts=[],
-        estimate=PlanEstimate(images=512, seconds=95.0),
+        estimate=PlanEstimate(images=512, seconds=95.0, memory=2_400_000_000),
     ),
     AuditReport(
         job_id=EDIT_ID,

@@ -80,7 +80,7 @@ def _load_plan(app_state: AppState, job: Job) -> Plan:
     (row,) = (row for row in job.artifacts if row.name == PLAN_FILE)
     stored = Plan.model_validate_json(b"".join(app_state.blobs.open(row.sha256, 0, row.size)))
     with app_state.database.read() as session:
-        seconds = estimate_seconds(session, stored.request)
+        seconds = estimate_seconds(session, stored.request) or stored.estimate.seconds
     return stored.model_copy(update={"estimate": stored.estimate.model_copy(update={"seconds": seconds})})
 
 

@@ -38,6 +38,7 @@ class JobContext:
     ledger: Path | None = None
     label: str = ""
     shared_images: object = None
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)

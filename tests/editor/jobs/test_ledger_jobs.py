@@ -108,3 +108,5 @@ def test_dry_run_forecasts_the_edit_and_counts_images(tmp_path: Path) -> None:
     assert made.removals[0].prompts
     assert made.edits[0].prompts
     assert made.estimate.images > 2 * len(made.removals[0].names)
+    assert made.estimate.seconds
+    assert made.estimate.memory
