@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api_schemas.cli.common_options import JsonOutput, inject_options
+from api_schemas.cli.common_options import Components, JsonOutput, inject_options
+from api_schemas.errors import UsageError
 from editor.cli.device_options import read_device
 from editor.generation.device import DeviceSettings
 
@@ -33,8 +34,13 @@ def record(
     ] = None,
     model_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", exists=True, help="A diffusers folder; default: the embedded model."),
+        typer.Option(
+            metavar="PATH",
+            exists=True,
+            help="A diffusers folder or single-file checkpoint; default: the embedded model.",
+        ),
     ] = None,
+    components: Components = None,
     clip: Annotated[
         Path | None,
         typer.Option(metavar="DIR", exists=True, help="Record image embeddings of this CLIP model instead."),
@@ -51,7 +57,7 @@ def record(
     from editor.features.image_folder import folder_labels, list_images
 
     files = list_images(pictures)
-    pipeline = None if clip else open_generator(model_dir, device)
+    pipeline = None if clip else open_generator(model_dir, components, device)
     source = embedding_source(clip, files) if clip else noised_source(pipeline, files, module, timestep, size, seed)
     stores = record(out, source, folder_labels(pictures, files), "mean" if clip else pooling)
     rows = [
@@ -93,24 +99,25 @@ def noised_source(
     return NoisedImages(pipeline, latents, modules or ["mid_block"], timesteps or [25], seed)
 
 
-def open_generator(model: Path | None, settings: DeviceSettings) -> Any:
+def open_generator(model: Path | None, components: Path | None, settings: DeviceSettings) -> Any:
     """Load the embedded model or a pipeline onto a device, in float32 unless the settings ask for another precision."""
     from editor import emoji
-    from editor.features.clip.workspace import open_pipeline
     from editor.generation.pipelines import load_pipeline
     from editor.generation.placement import place_pipeline
 
     device = (settings.override(precision="float32") if settings.precision == "auto" else settings).resolve()
-    pipeline = load_pipeline(emoji.WEIGHTS) if model is None else open_pipeline(model, None)
-    return place_pipeline(pipeline.to(dtype=device.dtype), device)
+    pipeline = load_pipeline(model or emoji.WEIGHTS, components=components, dtype=device.dtype)
+    return place_pipeline(pipeline, device)
 
 
 def image_size(pipeline: Any) -> int:
-    """Return the side of the images that a model was trained on, in pixels."""
-    from editor.features.activations.hooks import backbone_of
+    """Return the side of the images that a model was trained on, in pixels. Raises UsageError if it is not known."""
+    from editor.generation.pipelines import family_defaults
 
-    backbone: Any = backbone_of(pipeline)
-    return int(backbone.config.sample_size * pipeline.vae_scale_factor)
+    size = family_defaults(pipeline).size
+    if size is None:
+        raise UsageError("The model does not state the size of its images.", field="size", remedy="Pass --size.")
+    return size[0]
 
 
 def register(features: typer.Typer) -> None:

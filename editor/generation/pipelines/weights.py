@@ -61,8 +61,8 @@ def load_model(model_class: Any, part: Part, configs: Path, name: str, dtype: to
             weights, config=str(configs), subfolder=name, local_files_only=True, torch_dtype=dtype
         )
     except Exception as error:  # diffusers and torch raise many kinds of exceptions
-        raise unfit(part, name, str(error)) from error
-    check_complete(part, name, [key for key, value in model.state_dict().items() if value.is_meta])
+        raise unfit(part.path, name, str(error)) from error
+    check_complete(part.path, name, [key for key, value in model.state_dict().items() if value.is_meta])
     return model
 
 
@@ -78,8 +78,8 @@ def load_t5(model_class: Any, part: Part, config: Path, name: str, dtype: torch.
             None, config=settings, state_dict=read_weights(part, dtype), dtype=dtype, output_loading_info=True
         )
     except Exception as error:  # transformers and torch raise many kinds of exceptions
-        raise unfit(part, name, str(error)) from error
-    check_complete(part, name, sorted(info["missing_keys"]))
+        raise unfit(part.path, name, str(error)) from error
+    check_complete(part.path, name, sorted(info["missing_keys"]))
     return model.eval()
 
 
@@ -97,24 +97,28 @@ def load_gguf_t5(model_class: Any, file: Path, config: Path, dtype: torch.dtype)
     """Load a T5 text encoder from a GGUF file through transformers. Raises CheckpointError if the file is unreadable."""
     settings = model_class.config_class.from_pretrained(config, local_files_only=True)
     try:
-        return model_class.from_pretrained(file.parent, gguf_file=file.name, config=settings, dtype=dtype).eval()
+        model, info = model_class.from_pretrained(
+            file.parent, gguf_file=file.name, config=settings, dtype=dtype, output_loading_info=True
+        )
     except Exception as error:  # transformers and gguf raise many kinds of exceptions
         raise CheckpointError(
             f"{file} can't be read: {error}.", field="components", remedy="Use the text encoder in safetensors."
         ) from error
+    check_complete(file, "text encoder", sorted(info["missing_keys"]))
+    return model.eval()
 
 
-def check_complete(part: Part, name: str, missing: list[str]) -> None:
+def check_complete(path: Path, name: str, missing: list[str]) -> None:
     """Raise CheckpointError if a file lacked tensors of its model."""
     if missing:
         some = ", ".join(missing[:MAX_LISTED]) + (", ..." if len(missing) > MAX_LISTED else "")
-        raise unfit(part, name, f"{len(missing)} tensors are missing: {some}")
+        raise unfit(path, name, f"{len(missing)} tensors are missing: {some}")
 
 
-def unfit(part: Part, name: str, why: str) -> CheckpointError:
+def unfit(path: Path, name: str, why: str) -> CheckpointError:
     """Return the error for a file whose tensors do not fit the configuration."""
     return CheckpointError(
-        f"{part.path} does not fit the configuration of the {name}: {why.rstrip('.')}.",
+        f"{path} does not fit the configuration of the {name}: {why.rstrip('.')}.",
         field="components",
         remedy=f"Put the {name}/config.json of this very model into the folder passed as --components.",
     )

@@ -21,6 +21,8 @@ from editor.features.activations.store import pool_maps
 from editor.features.clip.image_encoder import open_image_encoder
 from editor.features.image_folder import crop_square, folder_labels, list_images, read_image
 from editor.generation.pipelines import load_pipeline
+from tests.editor.checkpoints.layouts import write_safetensors
+from tests.editor.generation.pipelines import small_pipelines as small
 
 ASKED = (1, 4)
 """Styles."""
@@ -95,3 +97,17 @@ def test_missing_and_unreadable_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="not a readable image"):
         read_image(list_images(tmp_path)[0])
+
+
+def test_activations_of_a_single_file_are_recorded(pictures: Path, tmp_path: Path) -> None:
+    """The file lacks the autoencoder, which the folder of components contains."""
+    pipeline = small.stable_diffusion_1()
+    tensors = {name: value for name, value in small.single_file(pipeline).items() if "first_stage_model" not in name}
+    model = write_safetensors(
+        tmp_path / "model.safetensors", {name: value.contiguous() for name, value in tensors.items()}
+    )
+    components = small.write_configs(tmp_path / "components", pipeline)
+    pipeline.vae.save_pretrained(components / "vae")
+    files = ("--model-dir", model, "--components", components)
+    said = json.loads(run("record", pictures, tmp_path / "store", *files, "--pooling", "mean", "--json"))
+    assert [recording["width"] for recording in said["recordings"]] == [32]
