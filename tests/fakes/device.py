@@ -43,6 +43,13 @@ class DeviceTensor(Tensor):
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
+    def set_data(self, other: Any) -> None:
+        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        self.values = other.values
+
+    data = property(torch.Tensor.data.__get__, set_data)  # type: ignore[attr-defined,assignment]
+    """Modules assign it when they are converted to another dtype."""
+
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"DeviceTensor({self.values!r})"
 
@@ -88,8 +95,11 @@ def check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
 def register_device() -> torch.device:
     """Register the device, once in a process, and return it."""
     _setup_privateuseone_for_python_backend(DEVICE)
+    backend: Any = torch.get_device_module(DEVICE)
+    backend.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
     everything, aten = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     everything.fallback(lambda func, *args, **kwargs: run_on_device(func, args, kwargs), "PrivateUse1")
+    everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # autocast casts nothing
     for name, func in CALLED_BY_CONSTRUCTORS.items():
         aten.impl(name, partial(lambda func, *args, **kwargs: run_on_device(func, args, kwargs), func), "PrivateUse1")
     REGISTRATIONS.extend([everything, aten])

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from editor import emoji
 from editor.generation.pipelines import load_pipeline
 
@@ -10,9 +12,9 @@ ADAPTER_FOLDER = emoji.FEATURES / "ip_adapter"
 ADAPTER_FILE = "ip_adapter.safetensors"
 
 
-def load_adapted_pipeline(folder: Path = ADAPTER_FOLDER) -> Any:
+def load_adapted_pipeline(folder: Path = ADAPTER_FOLDER, dtype: torch.dtype = torch.float32) -> Any:
     """Load the embedded model's pipeline with the adapter. Its ``ip_adapter_image_embeds`` are the judge's embeddings."""
-    pipeline = load_pipeline(emoji.WEIGHTS)
+    pipeline = load_pipeline(emoji.WEIGHTS, dtype=dtype)
     attach_adapter(pipeline, folder)
     return pipeline
 

@@ -63,7 +63,7 @@ class SessionPaths:
         sampler = make_sampler(device, steps, guidance)
         if self.clip and self.sae and self.model:
             encoder = open_image_encoder(self.clip)
-            pipeline = place_pipeline(open_pipeline(self.model, self.adapter).to(dtype=device.dtype), device)
+            pipeline = place_pipeline(open_pipeline(self.model, self.adapter, device.dtype), device)
             model = image_conditioned_pipeline(pipeline, encoder.zero_embedding())
             words = self.words.read_text().split("\n") if self.words else []
             texts = embed_texts(encoder, self.clip, {word.strip(): [word] for word in words if word.strip()})
@@ -85,7 +85,7 @@ def embedded_session(sampler: Sampler, seed: int, device: ComputeDevice) -> Stee
     from editor.features.clip.ip_adapter import load_adapted_pipeline
     from editor.prompts.templates import class_prompts
 
-    pipeline = place_pipeline(load_adapted_pipeline().to(dtype=device.dtype), device)
+    pipeline = place_pipeline(load_adapted_pipeline(dtype=device.dtype), device)
     encoder, model = open_image_encoder(emoji.JUDGE), image_conditioned_pipeline(pipeline)
     names = {name: class_prompts(PROFILE, "object", name) for name in PROFILE.object_names}
     names |= {name: class_prompts(PROFILE, "style", name) for name in PROFILE.styles}
@@ -110,7 +110,7 @@ def embed_texts(encoder: ImageEncoder, folder: Path, texts: Mapping[str, Sequenc
     return {name: mean_embedding(lines) for name, lines in texts.items()}
 
 
-def open_pipeline(model: Path, adapter: Path | None) -> Any:
+def open_pipeline(model: Path, adapter: Path | None, dtype: torch.dtype = torch.float32) -> Any:
     """Load a diffusers pipeline from safetensors, optionally with an IP-Adapter file.
 
     Raises:
@@ -124,7 +124,7 @@ def open_pipeline(model: Path, adapter: Path | None) -> Any:
             field="model_dir",
             remedy="Name a folder in diffusers' layout, with a model_index.json.",
         )
-    pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True)
+    pipeline = DiffusionPipeline.from_pretrained(model, use_safetensors=True, torch_dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     if adapter is not None:
         pipeline.load_ip_adapter(

@@ -1,6 +1,7 @@
 """A whole erasure with every family that has a CLIP text encoder: true classes, small, with random weights."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from safetensors.torch import load_file
 
 from api_schemas.attacks import ENABLED, Attacks
 from api_schemas.edits import EditRequest
-from editor import jobs
+from editor import emoji, jobs
+from editor.emoji.profile import PROFILE
 from editor.generation import module_device, pipeline_call
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
+from editor.jobs import validate_phase
+from editor.judging import judge
+from editor.publishing import bundle
 from editor.tracing import default_trace, readouts
 from tests.fakes.pipelines import SIZES, save_model
 
@@ -28,9 +33,21 @@ STATE_ATTACKS = {"inversion_text", "inversion_images", "noise_probe", "resurgenc
 SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a fox, ink", 2)]
 
 
+OPEN_JUDGE = judge.open_judge
+
+
+@cache
+def shared_judge() -> judge.Judge:
+    """Return the judge that all tests share, which embeds the classes once."""
+    return OPEN_JUDGE(emoji.JUDGE, emoji.WEIGHTS, PROFILE)
+
+
 @pytest.fixture(autouse=True)
-def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generate images of 16 x 16 (FLUX's own size is 1024 x 1024), and trace few runs."""
+def small_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generate images of 16 x 16 (FLUX's own size is 1024 x 1024), trace few runs, and draw no charts."""
+    monkeypatch.setattr(judge, "open_judge", lambda folder, model, profile, device: shared_judge().to(device))
+    monkeypatch.setattr(validate_phase, "make_sample_sheets", lambda *_: [])
+    monkeypatch.setattr(bundle, "make_charts", lambda *_: [])
     monkeypatch.setattr(default_trace, "MAX_PROMPTS", 2)
     monkeypatch.setattr(default_trace, "CORRUPTION_DRAWS", 1)
     monkeypatch.setattr(readouts, "FIT_PROMPTS", 20)
