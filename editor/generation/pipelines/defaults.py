@@ -23,24 +23,16 @@ class FamilyDefaults:
 def family_defaults(pipeline: Any) -> FamilyDefaults:
     """Return the settings of the pipeline's own call, and the size that the model was trained on."""
     if is_timestep_distilled(pipeline):
-        return FamilyDefaults(TIMESTEP_DISTILLED_STEPS, 0.0, image_size(pipeline))
+        return FamilyDefaults(TIMESTEP_DISTILLED_STEPS, 0.0, module_device.native_size(pipeline))
     parameters = inspect.signature(type(pipeline).__call__).parameters
     guidance = [parameters[name].default for name in ("guidance_scale", "true_cfg_scale") if name in parameters]
     return FamilyDefaults(
         steps=int(parameters["num_inference_steps"].default),
         guidance=next((float(value) for value in guidance if value is not None), 1.0),
-        size=image_size(pipeline),
+        size=module_device.native_size(pipeline),
     )
 
 
 def is_timestep_distilled(pipeline: Any) -> bool:
     """Return whether a pipeline is that of FLUX.1 schnell."""
     return type(pipeline).__name__ == "FluxPipeline" and not pipeline.transformer.config.guidance_embeds
-
-
-def image_size(pipeline: Any) -> tuple[int, int] | None:
-    """Return height and width in pixels: those of the denoiser's configuration, else the pipeline's default."""
-    if size := module_device.native_size(pipeline):
-        return size
-    side = getattr(pipeline, "default_sample_size", None)
-    return (side * pipeline.vae_scale_factor,) * 2 if side else None
