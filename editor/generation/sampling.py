@@ -43,12 +43,11 @@ def generate_images(
     upcast_vae(pipeline)
     images: list[Image] = []
     size = batch_size_of(pipeline)
-    if size.memory and specs:
-        images += size.fit(lambda: generate_batch(pipeline, sampler, specs[:1], no_progress))
     while len(images) < len(specs):
-        batch = specs[len(images) : len(images) + size.images]
+        batch = specs[len(images) : len(images) + (1 if size.memory else size.images)]
         part = SubProgress(progress, len(images) / len(specs), len(batch) / len(specs))
-        generated = attempt(partial(generate_batch, pipeline, sampler, batch, part))
+        run = partial(generate_batch, pipeline, sampler, batch, part)
+        generated = attempt(partial(size.fit, run) if size.memory else run)
         if generated is None:
             size.halve(len(batch))
         images += generated or []

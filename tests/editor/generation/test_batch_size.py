@@ -51,6 +51,14 @@ def test_one_image_that_does_not_fit_is_an_error_with_a_remedy(monkeypatch: pyte
     assert "EXPUNGE_OFFLOAD" in caught.value.remedy
 
 
+def test_one_image_above_the_ceiling_that_does_not_fit_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_memory(monkeypatch, 0)
+    pipeline = make_pipeline("stable-diffusion-1")
+    batch_size_of(pipeline).memory = 10**9
+    with pytest.raises(DeviceError, match="one image"):
+        generate_images(pipeline, SAMPLER, SPECS[:3])
+
+
 def test_other_errors_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> list[Image]:
         raise RuntimeError("shapes do not match")
