@@ -32,6 +32,9 @@ class ChoiceRecord(ReportModel):
     )
     count: int = Field(description="Number of names.")
     names: list[str] = Field([], description="The names, unless they are all of the kind.")
+    threshold: float | None = Field(
+        None, description="Minimum score of a detection, or minimum similarity of two faces of one person."
+    )
 
 
 class NameRecognition(ReportModel):

@@ -40,7 +40,7 @@ class LikenessRecogniser:
     def __init__(self, judge: LikenessJudge, references: Sequence[Image]) -> None:
         self.judge = judge
         self.id = f"{judge.name} {judge.version}@{judge.sha256[:12]}"
-        self.choices = ChoiceRecord(rule="likeness", count=1)
+        self.choices = ChoiceRecord(rule="likeness", count=1, threshold=judge.threshold)
         self.face = mean_face(judge.embed_faces(references))
 
     def recognise(self, images: Sequence[Image]) -> list[bool]:

@@ -37,7 +37,9 @@ class DetectorRecogniser:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self.id = f"{detector.name} {detector.version}@{detector.sha256[:12]}"
-        self.choices = ChoiceRecord(rule="detector", count=len(detector.classes), names=list(detector.classes))
+        self.choices = ChoiceRecord(
+            rule="detector", count=len(detector.classes), names=list(detector.classes), threshold=detector.threshold
+        )
 
     def recognise(self, images: Sequence[Image]) -> list[bool]:
         """Return whether any counted class is detected in each image."""

@@ -52,8 +52,8 @@ CHOICE_LABELS: dict[ChoiceRule, str] = {
     "all": "all {count} names of its kind that the profile lists",
     "neighbours": "the concept, its neighbours, its replacement and names of other groups: {names}",
     "prompts": "the {count} names in the prompts, and what was removed",
-    "detector": "whether it detects any of {names}",
-    "likeness": "whether a face is the person's in images of the base model",
+    "detector": "whether it detects any of {names} with a score of at least {threshold}",
+    "likeness": "whether a face is the person's in images of the base model, with a similarity of at least {threshold}",
 }
 
 
@@ -210,6 +210,8 @@ def choices(group: GroupScore) -> str:
     if group.choices is None:
         return f"{by}: all names of its kind"
     rule = CHOICE_LABELS[group.choices.rule].format(
-        count=group.choices.count, names=", ".join(map(replace_underscores, group.choices.names))
+        count=group.choices.count,
+        names=", ".join(map(replace_underscores, group.choices.names)),
+        threshold=group.choices.threshold,
     )
     return f"{by}: {rule}"

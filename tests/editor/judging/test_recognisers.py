@@ -72,6 +72,7 @@ def test_unsafe_content_is_recognised_by_the_detector_that_knows_one_of_its_name
     assert recogniser.recognise([picture(200), picture(0)]) == [True, False]
     assert recogniser.id == "planted 1@000000000000"
     assert (recogniser.choices.rule, recogniser.choices.names) == ("detector", ["BLOOD"])
+    assert recogniser.choices.threshold == 0.5
 
 
 def test_unsafe_content_without_a_detector_is_refused_before_any_work() -> None:
@@ -154,7 +155,7 @@ def face(first: int, second: int) -> np.ndarray:
 def test_a_person_is_recognised_by_the_face_in_images_of_the_base_model() -> None:
     recogniser = LikenessRecogniser(Faces(), [face(100, 10), face(100, 0), face(90, 0), face(80, 5), picture(0)])
     assert recogniser.recognise([face(50, 1), face(0, 50), picture(0)]) == [True, False, False]
-    assert recogniser.choices.rule == "likeness"
+    assert (recogniser.choices.rule, recogniser.choices.threshold) == ("likeness", 0.9)
 
 
 def test_without_faces_in_the_base_model_the_person_is_never_recognised() -> None:
