@@ -20,6 +20,7 @@ from editor.generation.pipelines.classes import (
     text_to_image_class,
 )
 from editor.generation.pipelines.families import family_folder, scheduler_changes
+from editor.generation.pipelines.progress_bars import without_progress_bars
 from editor.generation.pipelines.sources import Configs, Source, open_source
 
 INDEX = "model_index.json"
@@ -41,10 +42,11 @@ class PipelinePlan:
 
     def load(self, dtype: torch.dtype) -> Any:
         """Load the pipeline. Raises CheckpointError if a file cannot be read."""
-        loaded = {name: self.load_component(name, dtype) for name in self.loaders}
-        if "requires_safety_checker" in inspect.signature(self.pipeline_class.__init__).parameters:
-            loaded["requires_safety_checker"] = False
-        pipeline = self.pipeline_class.from_pretrained(self.folder, local_files_only=True, **loaded)
+        with without_progress_bars():
+            loaded = {name: self.load_component(name, dtype) for name in self.loaders}
+            if "requires_safety_checker" in inspect.signature(self.pipeline_class.__init__).parameters:
+                loaded["requires_safety_checker"] = False
+            pipeline = self.pipeline_class.from_pretrained(self.folder, local_files_only=True, **loaded)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

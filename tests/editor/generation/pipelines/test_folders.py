@@ -34,6 +34,11 @@ def shift_weights(saved: Any, folder: Path, name: str, variant: str | None) -> N
     shifted.save_pretrained(folder / name, variant=variant)
 
 
+def test_loading_prints_no_progress_bar(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_pipeline(folder)
+    assert "Loading" not in capfd.readouterr().err
+
+
 def first_tensor(model: Any) -> torch.Tensor:
     tensors: dict[str, torch.Tensor] = model.state_dict()
     return next(iter(tensors.values()))
