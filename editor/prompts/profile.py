@@ -179,13 +179,13 @@ GENERAL_PROFILE = Profile(
 """The profile of models without one. Objects are described by the seven templates that CLIP's authors selected from eighty."""
 
 
-def load_profile(model_dir: Path) -> Profile:
-    """Return the model's own profile, or the general one.
+def load_profile(model: Path) -> Profile:
+    """Return the profile in a model's folder, or beside a single file; else the general one.
 
     Raises:
         CheckpointError: the model's profile does not match the schema.
     """
-    path = model_dir / PROFILE_FILE
+    path = (model.parent if model.is_file() else model) / PROFILE_FILE
     if not path.exists():
         return GENERAL_PROFILE
     try:

@@ -67,9 +67,8 @@ class TracedModel:
     @cached_property
     def prompt_builders(self) -> tuple[PromptBuilder, ...]:
         """A prompt builder for the tokenizer of each traced encoder."""
-        folder = self.path if self.path.is_dir() else self.path.parent
         return tuple(
-            PromptBuilder(open_prompt_tokenizer(encoder), load_profile(folder)) for encoder in self.text_encoders
+            PromptBuilder(open_prompt_tokenizer(encoder), load_profile(self.path)) for encoder in self.text_encoders
         )
 
     @cached_property

@@ -39,3 +39,9 @@ def test_invalid_profile_is_rejected(tmp_path: Path, change: dict[str, Any], say
     with pytest.raises(CheckpointError, match=says) as caught:
         load_profile(tmp_path)
     assert caught.value.field == "model"
+
+
+def test_profile_of_a_single_file_is_beside_it(tmp_path: Path) -> None:
+    (tmp_path / PROFILE_FILE).write_text(PROFILE.model_dump_json())
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert load_profile(tmp_path / "model.safetensors") == PROFILE
