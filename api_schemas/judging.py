@@ -189,6 +189,9 @@ class SamplerRecord(ReportModel):
     device: str = Field("cpu", description="Type of the device that generated the images.")
     batch_size: int | None = Field(None, description="Images generated at once.")
     out_of_memory: list[int] = Field([], description="Batch sizes that were tried before and did not fit the memory.")
+    components: dict[str, str] = Field(
+        {}, description="sha256 of each file that the model lacked, by its path in the folder of components."
+    )
 
 
 class Validation(ReportModel):

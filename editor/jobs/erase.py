@@ -18,7 +18,7 @@ from editor.io.background import run_in_background
 from editor.jobs.context import DEFAULT_CACHE, JobContext, JobProgress, ignore_estimate, ignore_progress, judge_folder
 from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
-from editor.jobs.model import images_digest
+from editor.jobs.model import component_digests, images_digest
 from editor.jobs.prerequisites import check_prerequisites
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
@@ -114,9 +114,10 @@ class EraseJob(Job):
             images = self._image_generator(edit)
         policy = self.trace().policy
         calibrations = self.context.calibrations
-        return run_validate(
+        result = run_validate(
             request, self.model, self.removals, removed, policy, self.judge, images, calibrations, progress
         )
+        return result.with_components(component_digests(self.context.components))
 
     def _run_publish(self) -> AuditReport:
         context = self.context

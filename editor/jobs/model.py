@@ -62,11 +62,14 @@ def weights_digest(digests: Mapping[str, str]) -> str:
 
 def images_digest(model: Model, components: Path | None) -> str:
     """Return one sha256 over all files that the images of a base model depend on."""
-    if components is None:
-        return model.digest
-    paths = sorted(path for path in components.rglob("*") if path.suffix in COMPONENT_SUFFIXES)
-    digests = {path.relative_to(components).as_posix(): file_digest(path) for path in paths}
-    return sha256_hex(repr((model.digest, sorted(digests.items()))))
+    digests = component_digests(components)
+    return sha256_hex(repr((model.digest, sorted(digests.items())))) if digests else model.digest
+
+
+def component_digests(components: Path | None) -> dict[str, str]:
+    """Return the sha256 of each file in the folder of components, by its path in the folder."""
+    paths = [path for path in components.rglob("*") if path.suffix in COMPONENT_SUFFIXES] if components else []
+    return {path.relative_to(components).as_posix(): file_digest(path) for path in sorted(paths) if components}
 
 
 def open_model(path: Path, digest_folder: Path | None = None) -> Model:

@@ -1,5 +1,7 @@
 """The results of a job's phases, as they are stored between them."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load
 
@@ -48,6 +50,13 @@ class ValidationResult(PhaseResult):
     def verdict(self) -> Verdict | None:
         """The verdict over all gates; None without validation."""
         return combine_verdicts([check.outcome for check in self.validation.checks]) if self.validation else None
+
+    def with_components(self, digests: Mapping[str, str]) -> "ValidationResult":
+        """Return the result with the digests of the files that the model lacked to generate images."""
+        if self.validation is None or not digests:
+            return self
+        sampler = self.validation.sampler.model_copy(update={"components": dict(digests)})
+        return self.model_copy(update={"validation": self.validation.model_copy(update={"sampler": sampler})})
 
     @property
     def refusal(self) -> str | None:

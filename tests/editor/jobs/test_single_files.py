@@ -54,6 +54,7 @@ def test_erasure_from_a_single_file_ends_with_a_verdict(build: Callable[[], Any]
     report = done.report
     assert report.verdict in ("passed", "failed", "inconclusive")
     assert report.validation is not None
+    assert "model_index.json" in report.validation.sampler.components
     assert (report.validation.sampler.height, report.validation.sampler.width) == (SIZE, SIZE)
     assert {"report.json", "delta.safetensors", "lora.safetensors", "model.safetensors"} <= {
         path.name for path in done.files
