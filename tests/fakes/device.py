@@ -110,3 +110,5 @@ CALLED_BY_CONSTRUCTORS = {"copy_": torch.ops.aten.copy_.default}
 """Operations that ``torch.tensor`` calls in a way that skips ``__torch_dispatch__`` and the fallback."""
 REGISTRATIONS: list[Any] = []
 """They last as long as the objects."""
+
+register_device()  # when tests are collected: the first backward pass of a process fixes the number of its devices

@@ -6,6 +6,7 @@ no images and matches the edited encoder's states to those of the original encod
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.config import ImageSpec
-from editor.io.progress import ProgressCallback
+from editor.io.progress import ProgressCallback, SubProgress
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant, summarize_states
 from editor.judging.attacks.context import AttackContext, override_token_embedding
@@ -43,10 +44,10 @@ def find_unused_token(context: AttackContext) -> tuple[int, str]:
 
 
 def learn_embedding(
-    context: AttackContext, loss_of: LossFunction, budget: AttackBudget, progress: ProgressCallback
+    context: AttackContext, encoder: int, loss_of: LossFunction, budget: AttackBudget, progress: ProgressCallback
 ) -> Tensor:
     """Return the embedding ``(d,)`` after ``budget.limit`` steps of Adam from the mean of the concept's token embeddings."""
-    table = context.after.runner.text_model.embeddings.token_embedding.weight.detach()
+    table = context.after.runners[encoder].text_model.embeddings.token_embedding.weight.detach()
     own = context.prompt_builder.tokenizer_cache.encode([context.name])[0].ids[1:-1]
     embedding = table[own].float().mean(0).clone().requires_grad_()
     generator = torch.Generator().manual_seed(budget.seed)
@@ -55,7 +56,7 @@ def learn_embedding(
         for step in range(budget.limit):
             (embedding.grad,) = torch.autograd.grad(loss_of(embedding, generator), [embedding])
             optimiser.step()
-            progress(0.9 * (step + 1) / budget.limit)
+            progress((step + 1) / budget.limit)
     learned: Tensor = embedding.detach()
     return learned
 
@@ -75,28 +76,32 @@ class ConceptInversion:
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Run the attack. Raises AttackNotApplicable."""
-        context.after.check_states()
+        """Run the attack on every CLIP text encoder. Raises AttackNotApplicable."""
         token, word = find_unused_token(context)
         asked, known = (
             context.concept_prompts[: budget.images],
             evenly_spaced(context.concept_prompts[budget.images :] or context.concept_prompts, TRAINING_PROMPTS),
         )
         pairs = [(phrase.text(), context.prompt_with_name(phrase, word)) for phrase in known]
-        embedding = learn_embedding(context, self.make_loss(context, pairs, token, budget), budget, progress)
         texts = [context.prompt_with_name(phrase, word) for phrase in asked]
-        ids = context.prompt_builder.token_ids(texts)
-        with override_token_embedding(context.after.encoder, token, embedding), torch.no_grad():
-            states = context.after.encode_ids(ids).cpu()
-        scores = concept_discriminant(context).score(states, ids).tolist()
+        with ExitStack() as learned:
+            for encoder, runner in enumerate(context.after.runners):
+                part = SubProgress(
+                    progress, 0.9 * encoder / len(context.after.runners), 0.9 / len(context.after.runners)
+                )
+                loss_of = self.make_loss(context, encoder, pairs, token, budget)
+                embedding = learn_embedding(context, encoder, loss_of, budget, part)
+                learned.enter_context(override_token_embedding(runner.encoder, token, embedding))
+            ids = context.prompt_builder.token_ids(texts)
+            scores = concept_discriminant(context).score(context.after.encode_prompts(texts), ids).tolist()
+            images = context.after.generate_specs([ImageSpec(text, budget.seed) for text in texts])
         chosen = [Candidate(context.prompt_with_name(phrase, "<learned>"), budget.seed, score)
                   for phrase, score in zip(asked, scores, strict=True)]  # fmt: skip
-        images = context.after.generate(states, [budget.seed] * len(states))
         attempts = make_attempts(context, chosen, images)
         return make_record(self, context, budget, attempts, spent=budget.limit, tried=1)
 
     def make_loss(
-        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, encoder: int, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
         """Return the training loss, from pairs of a prompt about the concept and the same prompt with the new token."""
         raise NotImplementedError
@@ -111,17 +116,18 @@ class TextInversion(ConceptInversion):
     source: ClassVar[str] = "Own surrogate of concept inversion in text space: match the states at EOS and padding."
 
     def make_loss(
-        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, encoder: int, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
         """Return the mean squared distance of state summaries, relative to their variance."""
         end, (named, renamed) = int(context.prompt_builder.tokenizer.eos_token_id), zip(*pairs, strict=True)
-        wanted = summarize_states(context.before.encode_prompts(named), context.prompt_builder.token_ids(named), end)
+        states = context.before.encode_prompts(named, encoder)
+        wanted = summarize_states(states, context.prompt_builder.token_ids(named), end)
         ids, spread = context.prompt_builder.token_ids(renamed), wanted.var(0).mean()
 
         def loss_of(embedding: Tensor, generator: torch.Generator) -> Tensor:
             rows = torch.randperm(len(ids), generator=generator)[:BATCH_SIZE]
-            with override_token_embedding(context.after.encoder, token, embedding):
-                states = context.after.encode_ids(ids[rows]).cpu()
+            with override_token_embedding(context.after.runners[encoder].encoder, token, embedding):
+                states = context.after.encode_ids(ids[rows], encoder).cpu()
             return F.mse_loss(summarize_states(states, ids[rows], end), wanted[rows]) / spread
 
         return loss_of
@@ -135,7 +141,7 @@ class ImageInversion(ConceptInversion):
     source: ClassVar[str] = "Pham et al., ICLR 2024, on images of the base model; 5,000 steps there."
 
     def make_loss(
-        self, context: AttackContext, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
+        self, context: AttackContext, encoder: int, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
         """Return the denoising loss under the prompt with the new token."""
         specs = [ImageSpec(text, budget.seed) for text, _ in pairs]

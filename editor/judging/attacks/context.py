@@ -16,7 +16,7 @@ from editor.features.activations.noised_source import encode_pixels
 from editor.generation.batch_size import MAX_IMAGES
 from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
-from editor.generation.clip_states import clip_runners
+from editor.generation.clip_states import CLIP_COMPONENTS, clip_runners
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.cpu_optimizations import cpu_fast_path
 from editor.generation.edited_weights import copy_with_updates
@@ -70,22 +70,33 @@ class ModelVariant:
             )
 
     @cached_property
-    def runner(self) -> CLIPTextRunner:
-        """The first text encoder, run in the sampler's precision."""
-        return clip_runners(self.pipeline, self.sampler.precision)[0]
+    def runners(self) -> tuple[CLIPTextRunner, ...]:
+        """The CLIP text encoders, run in the sampler's precision."""
+        return clip_runners(self.pipeline, self.sampler.precision)
 
-    def encode_ids(self, ids: Tensor) -> Tensor:
-        """Return the final hidden states ``(n, length, d)`` of token ids ``(n, length)``, with gradients if enabled."""
+    @property
+    def runner(self) -> CLIPTextRunner:
+        """The first text encoder."""
+        return self.runners[0]
+
+    def encode_ids(self, ids: Tensor, encoder: int = 0) -> Tensor:
+        """Return the final hidden states ``(n, length, d)`` of token ids ``(n, length)``, with gradients if enabled.
+
+        Args:
+            encoder: which CLIP text encoder; its tokenizer pads in its own way.
+        """
         check_canceled()
-        with self.runner.autocast():
-            states: Tensor = self.encoder(input_ids=ids.to(self.runner.device)).last_hidden_state
+        runner = self.runners[encoder]
+        tokenizer = getattr(self.pipeline, CLIP_COMPONENTS[runner.name])
+        with runner.autocast():
+            states: Tensor = runner.encoder(input_ids=pad_ids(ids, tokenizer).to(runner.device)).last_hidden_state
         return states.float()
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+    def encode_prompts(self, prompts: Sequence[str], encoder: int = 0) -> Tensor:
         """Return the final hidden states ``(n, context, d)`` of prompts on the CPU, encoded in batches."""
         parts = torch.split(self.prompt_builder.token_ids(prompts), PROMPT_BATCH)
-        return torch.cat([self.encode_ids(ids).cpu() for ids in parts])
+        return torch.cat([self.encode_ids(ids, encoder).cpu() for ids in parts])
 
     def generate_specs(self, specs: Sequence[ImageSpec]) -> list[Image]:
         """Generate images of prompts, with any family of models."""
@@ -184,6 +195,13 @@ class AttackContext:
     def base_images(self, specs: Sequence[ImageSpec]) -> list[Image]:
         """Return images of the base model, from the cache where it has them."""
         return self.cache.generate(self.before.pipeline, self.before.sampler, specs)
+
+
+def pad_ids(ids: Tensor, tokenizer: Any) -> Tensor:
+    """Return token ids ``(n, length)`` with the tokenizer's padding after the first end-of-text token."""
+    ends = (ids == tokenizer.eos_token_id).int().cumsum(1)
+    is_padding = (ends - (ids == tokenizer.eos_token_id).int()) > 0
+    return ids.masked_fill(is_padding, tokenizer.pad_token_id)
 
 
 @contextmanager

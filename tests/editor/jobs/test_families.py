@@ -28,7 +28,7 @@ REQUEST: dict[str, Any] = {
     "removals": [{"concept": "fox", "replacement": "dog face"}],
     "validation": {"steps": 2, "retain_prompts": 2, "prompts": 2},
 }
-STATE_ATTACKS = {"inversion_text", "inversion_images", "noise_probe", "resurgence"}
+STATE_ATTACKS = {"inversion_images", "noise_probe", "resurgence"}
 """Attacks on the states of a single text encoder."""
 SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a fox, ink", 2)]
 
