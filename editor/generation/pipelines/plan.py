@@ -20,7 +20,7 @@ from editor.generation.pipelines.classes import (
     text_to_image_class,
 )
 from editor.generation.pipelines.families import family_folder, scheduler_changes
-from editor.generation.pipelines.progress_bars import without_progress_bars
+from editor.generation.pipelines.quiet_libraries import quiet_libraries
 from editor.generation.pipelines.sources import Configs, Source, open_source
 
 INDEX = "model_index.json"
@@ -42,7 +42,7 @@ class PipelinePlan:
 
     def load(self, dtype: torch.dtype) -> Any:
         """Load the pipeline. Raises CheckpointError if a file cannot be read."""
-        with without_progress_bars():
+        with quiet_libraries():
             loaded = {name: self.load_component(name, dtype) for name in self.loaders}
             if "requires_safety_checker" in inspect.signature(self.pipeline_class.__init__).parameters:
                 loaded["requires_safety_checker"] = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from editor.checkpoints.key_mapping import Component, find_encoders
+from editor.checkpoints.key_mapping import TOKEN_EMBEDDING, Component, find_encoders
 from editor.checkpoints.load_transformers import load_module
 from editor.checkpoints.safe_paths import check_inside, chosen_variant, find_weights, read_json
 from editor.checkpoints.single_file import read_encoder
@@ -17,7 +17,7 @@ from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
 from editor.generation.pipelines.classes import Loader, is_of_transformers, weights_stem
 from editor.generation.pipelines.parts import Kind, Part, find_parts
-from editor.generation.pipelines.weights import check_gguf_is_installed, load_gguf_t5, load_model, load_t5
+from editor.generation.pipelines.weights import check_gguf_is_installed, load_gguf_t5, load_model, load_t5, unfit
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 """One of them must exist in the folder of a tokenizer."""
@@ -55,7 +55,9 @@ class Source:
             encoder = self.find_encoder(name)
             if encoder is None:
                 return None
-            return partial(load_clip, encoder, CLIP_CLASSES[model_class.__name__], configs.clip_settings(name))
+            settings = configs.clip_settings(name)
+            check_layers(encoder, name, settings)
+            return partial(load_clip, encoder, CLIP_CLASSES[model_class.__name__], settings)
         kind = kind_of(model_class)
         part = self.find_part(kind)
         if kind == "t5":
@@ -141,6 +143,14 @@ def find_clip(file: TensorFile) -> Iterator[TextEncoder]:
         if not where.prefix and "clip_g" in file.path.name.lower():
             component = "text_encoder_2"
         yield read_encoder(file, where, scheme, component)
+
+
+def check_layers(encoder: TextEncoder, name: str, settings: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if the configuration of a CLIP text encoder states more layers than its file has."""
+    layers = settings.get("num_hidden_layers", encoder.layers)
+    if layers > encoder.layers:
+        file = encoder.file_of(TOKEN_EMBEDDING)
+        raise unfit(file, name, f"it has {encoder.layers} layers, and the configuration states {layers}")
 
 
 def load_clip(encoder: TextEncoder, projected: bool, settings: Mapping[str, Any], dtype: torch.dtype) -> Any:
