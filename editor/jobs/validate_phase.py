@@ -108,7 +108,8 @@ def sampler_record(images: ImagePairGenerator, seeds: Sequence[int]) -> SamplerR
 
 def base_images(images: ImagePairGenerator, specs: Sequence[ImageSpec]) -> list[Image]:
     """Return images of the base model, from the cache where it has them."""
-    return list(images.cached_images(images.before, specs, no_progress).values())
+    found = images.cached_images(images.before, list(dict.fromkeys(specs)), no_progress)
+    return [found[spec] for spec in specs]
 
 
 def find_recognisers(
