@@ -8,7 +8,7 @@ DOCS := build/docs/bin
 DOCS_READY := build/docs/.ready
 GENERATORS_READY := build/generators/.ready
 
-.PHONY: demo test check format docs reference kill fuzz schemathesis generators load scaleout bench peers clean
+.PHONY: demo test check format docs reference kill fuzz schemathesis generators load scaleout bench gpu peers clean
 
 demo: $(READY)  ## start the stack, remove an object and a style over HTTP, print the verdicts, stop
 	@$(BIN)/python deploy/demo.py
@@ -56,6 +56,9 @@ scaleout: $(READY)  ## one and four workers, two APIs, PostgreSQL, a bucket; the
 
 bench: $(READY)  ## run every benchmark and print one JSON object each
 	@for name in $(BENCHMARKS); do $(BIN)/expunge bench $$name --json || exit 1; done
+
+gpu: $(READY)  ## on a machine with a GPU: generation and whole jobs at the geometry of SD 1.5, SDXL and FLUX.1, with figures
+	$(BIN)/python -m pytest -m gpu -s tests/gpu
 
 # Overcomplete depends on vision packages that its SAEs do not need; constraints-peers.txt omits them.
 peers:  ## build an environment with other SAE libraries, for `expunge bench sae` and the interoperability tests
