@@ -142,7 +142,13 @@ def open_signer(folder: Path | None, now: datetime) -> Signer | None:
 
 
 def read_keys(path: Path) -> PublicKeys:
-    """Read a public key list. Raises SigningError: it is invalid, or a key has the wrong id."""
+    """Read a public key list. Raises SigningError: it does not exist, it is invalid, or a key has the wrong id."""
+    if not path.exists():
+        raise SigningError(
+            f"There is no list of trusted public keys at {path}.",
+            field="keys",
+            remedy="Pass the publisher's list as --keys, or make a key of your own with `expunge keys new`.",
+        )
     try:
         keys = PublicKeys.model_validate_json(path.read_bytes())
         if any(key_id(load_public_key(key)) != key.keyid for key in keys.keys):

@@ -150,3 +150,9 @@ def test_keys_command_does_not_import_torch() -> None:
     imports = "; ".join(f"import editor.{name}" for name in modules)
     check = f"{imports}; import sys; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_missing_list_of_trusted_keys_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SigningError, match="no list of trusted public keys at .*nowhere.json") as caught:
+        read_keys(tmp_path / "nowhere.json")
+    assert "--keys" in caught.value.remedy
