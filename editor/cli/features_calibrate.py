@@ -25,8 +25,12 @@ def calibrate(
     ] = None,
     objects: Annotated[int, typer.Option(min=12, help="Objects of the profile to generate.")] = 100,
     images: Annotated[int, typer.Option(min=4, help="Images of each object, each in another style.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Sampler steps per image.")] = 20,
-    guidance: Annotated[float, typer.Option(min=1, help="Classifier-free guidance scale.")] = 3.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampler steps per image; default: those of the model's family.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Classifier-free guidance scale; default: that of the model's family.")
+    ] = None,
     training_steps: Annotated[int, typer.Option(min=1, help="Training steps of each autoencoder.")] = 4000,
     latents: Annotated[
         int | None, typer.Option(min=16, help="Size of each dictionary; default: four times the width.")

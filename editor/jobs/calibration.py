@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from api_schemas.edits import Validation
 from editor.errors import FeatureError
 from editor.features.activations.noised_source import NoisedImages, encode_images
 from editor.features.activations.recorder import record, store_folder
@@ -29,7 +30,8 @@ from editor.generation.placement import place_pipeline
 from editor.generation.sampling import ImageCache
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.jobs.context import CALIBRATIONS, judge_folder
-from editor.jobs.model import open_model
+from editor.jobs.model import images_digest, open_model
+from editor.jobs.sampler_settings import choose_sampler
 from editor.judging.feature_scores.calibration import (
     CALIBRATION_FILE,
     AutoencoderRecord,
@@ -285,8 +287,8 @@ def calibrate_model(
     path: Path,
     options: CalibrationOptions,
     *,
-    steps: int,
-    guidance: float,
+    steps: int | None = None,
+    guidance: float | None = None,
     cache: Path,
     out: Path | None = None,
     components: Path | None = None,
@@ -297,8 +299,8 @@ def calibrate_model(
 
     Args:
         path: a diffusers folder or a single-file checkpoint.
-        steps: sampler steps per image.
-        guidance: classifier-free guidance scale.
+        steps: sampler steps per image; None: those of the profile or the family.
+        guidance: classifier-free guidance scale; None: likewise.
         cache: images of unedited models, and the default place of calibrations.
         out: the folder of the calibration; None: where edits of the model look for it.
         components: a folder with what the model lacks.
@@ -311,13 +313,15 @@ def calibrate_model(
     """
     model, compute = open_model(path), (device or DeviceSettings.from_environment()).resolve()
     folder = out or cache / CALIBRATIONS / model.digest
+    pipeline = place_pipeline(load_pipeline(path, components=components, dtype=compute.dtype), compute)
+    stated = Validation(steps=steps, guidance=guidance)
     run = CalibrationRun(
         folder=folder,
-        pipeline=place_pipeline(load_pipeline(path, components=components, dtype=compute.dtype), compute),
+        pipeline=pipeline,
         builder=model.prompts,
         judge=open_judge(judge_folder(), path, model.prompts.profile, compute.torch_device),
-        sampler=Sampler(steps, guidance, compute.precision, device=compute.torch_device.type),
-        images=ImageCache(cache / "images", model.digest),
+        sampler=choose_sampler(stated, model.prompts.profile, pipeline, compute),
+        images=ImageCache(cache / "images", images_digest(model, components)),
         options=options,
         progress=progress,
     )
