@@ -153,6 +153,6 @@ def test_keys_command_does_not_import_torch() -> None:
 
 
 def test_missing_list_of_trusted_keys_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SigningError, match="no list of trusted public keys at .*nowhere.json") as caught:
+    with pytest.raises(SigningError, match="no list of trusted public keys") as caught:
         read_keys(tmp_path / "nowhere.json")
     assert "--keys" in caught.value.remedy
