@@ -27,21 +27,25 @@ from editor.checkpoints import open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
-from editor.prompts.profile import GENERAL_PROFILE, Profile
+from editor.prompts.profile import Profile
 from editor.publishing.delta import write_delta
 
 MIN_CACHED_SPEEDUP, MIN_UNCACHED_SPEEDUP, MAX_MEMORY_MB, MAX_FILE_GROWTH, MAX_HUNDRED_SECONDS = 40, 20, 64, 1.5, 2.0
 LARGE_FILE_BYTES = 7_000_000_000
 PROMPTS = 8
 PROFILE = Profile(
-    objects={"animals": GENERAL_PROFILE.objects["animals"]},
+    objects={
+        "animals": (
+            "cat", "dog", "horse", "cow", "sheep", "bird", "fish", "bear", "elephant", "lion", "rabbit", "mouse",
+        ),
+    },
     styles=("watercolor",),
     styled_wordings=("{a} in the style of {style}", "{a}, {style}", "{style} style {bare}"),
     plain_wordings=("{a}", "a photo of {a}", "a picture of {a}"),
     held_out_wordings=("a {style} picture of {a}",),
     prefixes=("", "in the morning, "),
     suffixes=("", ", highly detailed"),
-)
+)  # fmt: skip
 FOX = ResolvedRemoval(Concept("fox"), Destination("dog", "replacement"))
 
 

@@ -1,6 +1,6 @@
 """Groups of prompts on which an edit is validated: target, generality, neighbours and retain."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
@@ -17,6 +17,9 @@ from editor.prompts.templates import evenly_spaced, held_out_wordings
 GroupName = Literal["target", "generality", "neighbours", "retain"]
 MAX_GROUP_PROMPTS = 192
 """Default limit of a group of a removal. With fewer than 73 prompts, 0 hits do not show a rate below 5 %."""
+
+MAX_RETAINED_NAMES: Mapping[ConceptKind, int] = {"object": 96, "style": 16}
+"""Names in the retained prompts, each of which may have to be recognised in images of the base model first."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ def retain_groups(
 
     Empty if ``max_prompts`` is 0.
     """
-    styled = [phrase for phrase in builder.retain_phrases(active_removals) if phrase.style]
+    retained = builder.retain_phrases(active_removals, MAX_RETAINED_NAMES)
+    styled = [phrase for phrase in retained if phrase.style]
     sampled = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
     phrases = tuple(
         phrase for phrase in sampled if unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from api_schemas.conflicts import normalize_words
+from api_schemas.conflicts import Words, normalize_words
 from api_schemas.report import NameSource
 from editor.prompts.concepts import Concept, ResolvedRemoval
 from editor.prompts.profile import Profile
@@ -66,20 +67,19 @@ def requested_names(removal: ResolvedRemoval) -> Iterator[ConceptName]:
         yield from (ConceptName(Concept(spelling, kind).subject, "spelling") for spelling in removal.spellings)
 
 
+@lru_cache(maxsize=8)
+def profile_words(names: tuple[str, ...]) -> frozenset[Words]:
+    """Return the words of the names of a profile."""
+    return frozenset(map(normalize_words, names))
+
+
 def generated_spellings(removal: ResolvedRemoval, profile: Profile, tokenizer: TokenizerCache) -> Iterator[ConceptName]:
     """Yield generated plurals and spellings of the concept's name and of its aliases."""
     if removal.spellings != "auto":
         return
-    known = (
-        *profile.object_names,
-        *profile.styles,
-        removal.destination.words,
-        *removal.preserve,
-        *removal.reserved_names,
-    )
-    reserved = {normalize_words(name) for name in known if name} - {
-        normalize_words(name) for name in removal.given_names
-    }
+    others = (removal.destination.words, *removal.preserve, *removal.reserved_names)
+    known = profile_words((*profile.object_names, *profile.styles)) | {normalize_words(name) for name in others if name}
+    reserved = known - {normalize_words(name) for name in removal.given_names}
     limits = [(removal.concept.subject, MAX_SPELLINGS), *((alias, MAX_ALIAS_SPELLINGS) for alias in removal.aliases)]
     for name, limit in limits:
         subject = Concept(name, removal.concept.kind).subject

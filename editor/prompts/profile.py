@@ -3,7 +3,8 @@
 A model folder may contain its own profile, ``expunge.json``; other models use a general one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from editor.prompts.kind_wordings import DEFAULT_WORDINGS, KindWordings
 from editor.prompts.placeholders import check_placeholders
 
 PROFILE_FILE = "expunge.json"
+GENERAL_FILE = Path(__file__).with_name("profiles") / "general.json"
 
 
 class Judging(BaseModel):
@@ -72,6 +74,9 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     objects: dict[str, tuple[str, ...]] = Field(description="Group -> objects of similar appearance or meaning.")
+    parents: Mapping[str, str] = Field(
+        {}, description="Group of objects -> class that all of them belong to, such as songbirds -> bird."
+    )
     styles: tuple[str, ...]
     default_style: str | None = Field(None, description="What a prompt without a style draws, if that is one of them.")
     styled_wordings: tuple[str, ...] = Field(description="Name an object and a style.")
@@ -80,6 +85,10 @@ class Profile(BaseModel):
     suffixes: tuple[str, ...] = Field(("",), description="What may follow a wording; the empty one first.")
     prefixes: tuple[str, ...] = Field(
         ("",), description="What may precede a wording, of several lengths: they move the subject to later positions."
+    )
+    negative_prompts: tuple[str, ...] = Field(
+        (),
+        description="Negative prompts that users of the model give: an edit preserves them, because its encoder reads them.",
     )
     style_contexts: int = Field(
         96,
@@ -113,6 +122,12 @@ class Profile(BaseModel):
             raise ValueError(f"held-out wordings must not be among the other wordings: {sorted(shared)}")
         return self
 
+    @model_validator(mode="after")
+    def _check_parents(self) -> "Profile":
+        if unknown := self.parents.keys() - self.objects.keys():
+            raise ValueError(f"parents names groups that objects does not have: {sorted(unknown)}")
+        return self
+
     @property
     def object_names(self) -> tuple[str, ...]:
         """All objects, group by group."""
@@ -130,53 +145,35 @@ class Profile(BaseModel):
         """Return all names of a kind, group by group."""
         return tuple(name for names in self.groups_of(kind).values() for name in names)
 
+    def group_of(self, kind: ConceptKind, name: str) -> str | None:
+        """Return the group that lists a name, in upper or lower case; None if none does."""
+        wanted = name.casefold()
+        groups = self.groups_of(kind).items()
+        return next((group for group, names in groups if wanted in map(str.casefold, names)), None)
+
+    def parent_of(self, name: str) -> str | None:
+        """Return the class that an object belongs to; None if the profile does not know it."""
+        group = self.group_of("object", name)
+        return self.parents.get(group) if group else None
+
+    def members_of(self, classes: Collection[str]) -> Iterator[str]:
+        """Yield the objects of the groups whose parent is one of ``classes``, which are in lower case."""
+        for group, parent in self.parents.items():
+            if parent.casefold() in classes:
+                yield from self.objects[group]
+
     def wordings_of(self, kind: NamedKind) -> KindWordings:
         """Return the prompt templates of a kind: the profile's, or the general ones."""
         return self.wordings.get(kind, DEFAULT_WORDINGS[kind])
 
 
-GENERAL_PROFILE = Profile(
-    objects={
-        "animals": ("cat", "dog", "horse", "cow", "sheep", "bird", "fish", "bear", "elephant", "lion", "rabbit", "mouse"),
-        "people": ("man", "woman", "child", "doctor", "teacher", "farmer", "soldier", "king", "singer", "dancer"),
-        "vehicles": ("car", "truck", "bus", "bicycle", "motorcycle", "train", "airplane", "boat", "helicopter", "rocket"),
-        "food": ("apple", "banana", "pizza", "cake", "bread", "sandwich", "carrot", "cheese", "ice cream", "coffee"),
-        "things": ("chair", "table", "bed", "lamp", "book", "clock", "bottle", "cup", "guitar", "camera", "umbrella"),
-        "places": ("house", "castle", "church", "bridge", "street", "beach", "mountain", "forest", "garden", "city"),
-        "plants": ("tree", "flower", "rose", "sunflower", "cactus", "grass", "mushroom", "palm tree"),
-    },
-    styles=(
-        "Vincent van Gogh", "Claude Monet", "Pablo Picasso", "Salvador Dali", "Rembrandt", "Andy Warhol", "Leonardo da Vinci",
-        "Katsushika Hokusai", "Edvard Munch", "watercolor", "pencil sketch", "pixel art", "anime", "photograph",
-    ),
-    styled_wordings=("{a} in the style of {style}", "{a}, {style}", "{style} style {bare}", "a painting of {a} by {style}"),
-    plain_wordings=("{bare}", "{a}", "a photo of {a}", "an image of {a}", "a picture of {a}"),
-    held_out_wordings=("a drawing of {a} in the style of {style}", "{bare} by {style}", "{a}, art in the {style} style"),
-    suffixes=("", " on a table", " in a forest", " at night"),
-    prefixes=(
-        "",
-        "masterpiece, best quality, highly detailed, ",
-        "award winning photography, soft lighting, sharp focus, 8k, high resolution, centered, ",
-        "a wide shot of a quiet place early in the morning, cinematic light, shallow depth of field, film grain, "
-        "trending on artstation, intricate, elegant, realistic, ultra hd, ",
-    ),
-    judging=Judging(
-        descriptions="average",
-        templates={
-            "object": (
-                "itap of {a}.", "a bad photo of {a}.", "an origami {bare}.", "a photo of the large {bare}.",
-                "{a} in a video game.", "art of {a}.", "a photo of the small {bare}.",
-            ),
-            "style": (
-                "a picture in the style of {style}", "art by {style}", "a {style} picture", "an image, {style} style",
-                "a painting by {style}",
-            ),
-        },
-        choices="neighbours",
-        minimum_recognition=0.5,
-    ),
-)  # fmt: skip
-"""The profile of models without one. Objects are described by the seven templates that CLIP's authors selected from eighty."""
+@lru_cache
+def general_profile() -> Profile:
+    """Return the profile of models without one: everyday objects by group, art styles and artists long dead.
+
+    Objects are described to a judge by the seven templates that CLIP's authors selected from eighty.
+    """
+    return Profile.model_validate_json(GENERAL_FILE.read_bytes())
 
 
 def load_profile(model: Path) -> Profile:
@@ -186,13 +183,24 @@ def load_profile(model: Path) -> Profile:
         CheckpointError: the model's profile does not match the schema.
     """
     path = (model.parent if model.is_file() else model) / PROFILE_FILE
-    if not path.exists():
-        return GENERAL_PROFILE
+    return read_profile(path, "model") if path.exists() else general_profile()
+
+
+def read_profile(path: Path, field: str = "profile") -> Profile:
+    """Read a profile from a file.
+
+    Args:
+        path: a JSON file.
+        field: the option or field that an error names.
+
+    Raises:
+        CheckpointError: the file can't be read or does not match the schema.
+    """
     try:
         return Profile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+    except (ValidationError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a valid profile: {error}.",
-            field="model",
-            remedy="See docs/reference/profiles.md, or delete the file.",
+            field=field,
+            remedy="See docs/reference/profiles.md, or leave it out to use the general profile.",
         ) from error

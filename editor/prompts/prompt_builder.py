@@ -1,7 +1,7 @@
 """The prompts of a request, tokenized for one text encoder: pairs to edit with, prompts to retain, held-out prompts."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import compress, cycle
@@ -35,6 +35,8 @@ SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
 RETAINED_KINDS: tuple[ConceptKind, ...] = ("object", "style", "person", "character", "brand")
 """Kinds of which other concepts are preserved. Other unsafe content is not."""
+
+NO_LIMITS: Mapping[ConceptKind, int] = {}
 
 
 @dataclass(frozen=True)
@@ -192,20 +194,46 @@ class PromptBuilder:
     # Prompts to retain.
 
     def retained_names(self, kind: ConceptKind, removals: Sequence[ResolvedRemoval]) -> list[str]:
-        """Return the names of a kind that no removal names, first those that the request asks to preserve."""
-        removed = {name.lower() for removal in removals for name in removal.given_names}
-        names = dict.fromkeys([*preserve_names(removals, kind), *self.profile.names_of(kind)])
-        return [name for name in names if name.lower() not in removed]
+        """Return the names of a kind that no removal covers, first those that the request asks to preserve.
 
-    def retain_phrases(self, removals: Sequence[ResolvedRemoval]) -> tuple[Phrase, ...]:
+        A removal of "bear" covers polar bears and all that the profile says are bears, but not bear traps.
+        """
+        removed = {name.lower() for removal in removals for name in removal.given_names}
+        covered = {*self.profile.members_of(removed)} if kind == "object" else set()
+        preserved = [name for name in preserve_names(removals, kind) if name.lower() not in removed]
+        listed = (name for name in self.profile.names_of(kind) if name not in covered)
+        return list(
+            dict.fromkeys([*preserved, *(name for name in listed if removed.isdisjoint(trailing_words(name.lower())))])
+        )
+
+    def sample_retained_names(
+        self, kind: ConceptKind, removals: Sequence[ResolvedRemoval], limit: int | None
+    ) -> list[str]:
+        """Return the retained names of a kind, or at most ``limit``, those that the request asks to preserve among them."""
+        names, wanted = self.retained_names(kind, removals), {*preserve_names(removals, kind)}
+        if limit is None or len(names) <= limit:
+            return names
+        preserved = [name for name in names if name in wanted]
+        others = [name for name in names if name not in wanted]
+        return preserved + evenly_spaced(others, max(limit - len(preserved), 0))
+
+    def retain_phrases(
+        self, removals: Sequence[ResolvedRemoval], limits: Mapping[ConceptKind, int] = NO_LIMITS
+    ) -> tuple[Phrase, ...]:
         """Return every retained object, plain and in every retained style, in surroundings that name nothing removed.
 
-        Retained people, characters and brands follow.
+        Retained people, characters and brands follow, then negative prompts.
+
+        Args:
+            removals: what is not retained.
+            limits: most names of a kind, evenly spaced after those that the request asks to preserve.
         """
-        names = {kind: self.retained_names(kind, removals) for kind in RETAINED_KINDS}
-        phrases = list(object_style_phrases(self.profile, names["object"], names["style"]))
+        names = {kind: self.sample_retained_names(kind, removals, limits.get(kind)) for kind in RETAINED_KINDS}
+        preserved = {name for kind in ("object", "style") for name in preserve_names(removals, kind)}
+        phrases = list(object_style_phrases(self.profile, names["object"], names["style"], preserved))
         for kind in ("person", "character", "brand"):
             phrases += named_phrases(self.profile, kind, names[kind])
+        phrases += (Phrase(text, "") for text in self.profile.negative_prompts)
         removed = {normalize_words(name) for removal in removals for name in removal.given_names}
         longest = max(map(len, removed), default=0)
         surroundings = {phrase.surroundings for phrase in phrases}
@@ -213,13 +241,22 @@ class PromptBuilder:
         return tuple(phrase for phrase in phrases if phrase.surroundings in neutral)
 
     def retain_texts(self, phrases: Sequence[Phrase], limit: int) -> list[str]:
-        """Return at most ``limit`` prompts of :meth:`retain_phrases`."""
-        return self.select_fitting([phrase.text() for phrase in evenly_spaced(phrases, limit)])
+        """Return at most ``limit`` prompts of :meth:`retain_phrases`, all negative prompts among them."""
+        negative = [phrase for phrase in phrases if not phrase.object]
+        named = [phrase for phrase in phrases if phrase.object]
+        sampled = evenly_spaced(named, max(limit - len(negative), 0)) + negative
+        return self.select_fitting([phrase.text() for phrase in sampled])
 
     def held_out_retain_texts(self, phrases: Sequence[Phrase], limit: int = 96) -> list[str]:
         """Return at most ``limit`` prompts of :meth:`retain_phrases` that name a style, in held-out wordings."""
         styled = evenly_spaced([phrase for phrase in phrases if phrase.style], limit)
         return self.select_fitting([phrase.text() for phrase in self.in_held_out_wordings(styled)])
+
+
+def trailing_words(name: str) -> Iterator[str]:
+    """Yield a name and what it is a kind of by its last words: "polar bear" -> "polar bear", "bear"."""
+    words = name.split()
+    return (" ".join(words[start:]) for start in range(len(words)))
 
 
 def preserve_names(removals: Sequence[ResolvedRemoval], kind: str) -> list[str]:

@@ -4,7 +4,7 @@ A key of the first layer depends on a token's absolute position and on all token
 precedes the name, near and far, before they differ in anything else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice, product
 from math import lcm
@@ -15,6 +15,11 @@ from editor.prompts.profile import Profile
 
 MAX_OBJECT_CONTEXTS = 40
 """Edit prompts for each name of an object."""
+
+MAX_OBJECT_STYLE_PAIRS = 2048
+"""Combinations that are all retained. A thousand objects in two hundred styles would take longer to list than to edit."""
+PRESERVED_INTERVAL = 16
+"""Of more combinations, other names between two prompts about a name that the request asks to preserve."""
 
 
 def evenly_spaced(items: Sequence[Any], limit: int) -> list[Any]:
@@ -76,23 +81,51 @@ def object_contexts(profile: Profile, plain: Sequence[str], name: str) -> Iterat
 
 
 def style_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
-    """Yield the style with every object, in another wording in every round."""
-    combined = islice(diagonal_pairs(profile.object_names, profile.styled_wordings), profile.style_contexts)
+    """Yield the style with every object, or with evenly spaced ones of many, in another wording in every round."""
+    objects = evenly_spaced(profile.object_names, profile.style_contexts)
+    combined = islice(diagonal_pairs(objects, profile.styled_wordings), profile.style_contexts)
     for (thing, wording), (_, around) in zip(
         combined, with_surroundings(profile, profile.styled_wordings), strict=False
     ):
         yield Phrase(wording, thing, name, **around)
 
 
-def object_style_phrases(profile: Profile, objects: Sequence[str], styles: Sequence[str]) -> Iterator[Phrase]:
-    """Yield every object, plain and in every style, as varied as the edit prompts."""
+def object_style_phrases(
+    profile: Profile, objects: Sequence[str], styles: Sequence[str], preserved: Collection[str] = ()
+) -> Iterator[Phrase]:
+    """Yield every object, plain and in styles, as varied as the edit prompts."""
     plain, styled = (
         with_surroundings(profile, profile.plain_wordings),
         with_surroundings(profile, profile.styled_wordings),
     )
-    for thing, style in product(objects, ("", *styles)):
+    for thing, style in object_style_pairs(objects, styles, preserved):
         wording, around = next(styled if style else plain)
         yield Phrase(wording, thing, style, **around)
+
+
+def object_style_pairs(
+    objects: Sequence[str], styles: Sequence[str], preserved: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield every object without a style and in every style.
+
+    Of many combinations, yield evenly spaced objects, each without a style and in the next one. Those that a request asks to
+    preserve recur.
+    """
+    if len(objects) * (len(styles) + 1) <= MAX_OBJECT_STYLE_PAIRS:
+        yield from product(objects, ("", *styles))
+        return
+    next_styles = cycle(recurring(preserved, styles, len(styles)))
+    for index, thing in enumerate(recurring(preserved, objects, MAX_OBJECT_STYLE_PAIRS // 4)):
+        pair = (thing, ""), (thing, next(next_styles))
+        yield from pair if index % 2 else pair[::-1]
+
+
+def recurring(preserved: Collection[str], names: Sequence[str], limit: int) -> Iterator[str]:
+    """Yield at most ``limit`` evenly spaced names, and before every 16th all of ``names`` that are preserved."""
+    own = [name for name in names if name in preserved]
+    for index, name in enumerate(evenly_spaced([name for name in names if name not in preserved], limit)):
+        yield from own if index % PRESERVED_INTERVAL == 0 else ()
+        yield name
 
 
 def named_phrases(profile: Profile, kind: ConceptKind, names: Sequence[str]) -> Iterator[Phrase]:

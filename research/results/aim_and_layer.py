@@ -17,7 +17,7 @@ from editor.checkpoints.tokenizers import open_tokenizer
 from editor.methods.config import MethodConfig
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
-from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.profile import general_profile
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from research.harness import EmbeddedModel
 
@@ -127,7 +127,7 @@ def measure(model: EmbeddedModel) -> Iterator[MethodRow]:
     with tempfile.TemporaryDirectory() as folder:
         random = make_random_encoder(Path(folder))
         encoders = {EMBEDDED: (model.encoder, model.prompt_builder)}
-        encoders[RANDOM] = (random, PromptBuilder(open_tokenizer(random), GENERAL_PROFILE))
+        encoders[RANDOM] = (random, PromptBuilder(open_tokenizer(random), general_profile()))
         for name, (encoder, prompt_builder) in encoders.items():
             for label, method in METHODS.items():
                 if method.aim != "last_layer" or name == EMBEDDED:

@@ -7,7 +7,7 @@ from editor.emoji.profile import PROFILE
 from editor.generation.config import Sampler
 from editor.generation.device import DeviceSettings
 from editor.jobs.sampler_settings import choose_sampler
-from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.profile import general_profile
 from tests.fakes.pipelines import shared_pipeline
 
 CPU = DeviceSettings(device="cpu").resolve()
@@ -18,7 +18,7 @@ def choose(**options: Any) -> Sampler:
 
 
 def test_profile_decides_before_the_family() -> None:
-    family = choose_sampler(Validation(), GENERAL_PROFILE, shared_pipeline("stable-diffusion-1"), CPU)
+    family = choose_sampler(Validation(), general_profile(), shared_pipeline("stable-diffusion-1"), CPU)
     assert (choose().steps, choose().guidance) == (20, 3.0)
     assert (family.steps, family.guidance) == (50, 7.5)
     assert family.size == choose().size == (16, 16)

@@ -9,10 +9,10 @@ import torch
 from editor.errors import JudgeError
 from editor.judging.choices import removal_choices, retain_choices
 from editor.judging.judge import Judge, open_judge
-from editor.judging.neighbours import find_neighbours
-from editor.judging.prompt_groups import request_groups
+from editor.judging.neighbours import MAX_NEIGHBOURS, find_neighbours
+from editor.judging.prompt_groups import request_groups, retain_groups
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
-from editor.prompts.profile import Judging, Profile
+from editor.prompts.profile import Judging, Profile, general_profile
 from editor.prompts.templates import class_prompts
 from tests.editor.judging.judge_folders import clip_folder
 
@@ -129,3 +129,25 @@ def test_classes_embedded_together_are_those_embedded_alone(open_with: Any) -> N
     assert list(together) == names
     for name in names:
         assert torch.allclose(together[name], open_with(AVERAGE).embed_class("object", name), atol=1e-6)
+
+
+def test_a_long_list_is_compared_group_by_group(open_with: Any, builder: PromptBuilder) -> None:
+    """A judge that embeds every name of the general profile would take longer than the edit."""
+    general, clip = general_profile(), builder.tokenizer
+    judge, own = open_with(**dict(general)), PromptBuilder(clip, general)
+    neighbours = find_neighbours(judge, own, FOX, [FOX]).names
+    assert len(neighbours) == MAX_NEIGHBOURS
+    assert {"wolf", "coyote", "jackal"} <= {*neighbours}, "its group comes before others"
+    unknown = ResolvedRemoval(Concept("flux capacitor"), Destination("", "null"))
+    assert len(find_neighbours(judge, own, unknown, [unknown]).names) == MAX_NEIGHBOURS
+    assert len(judge._class_embeddings) < 300
+
+
+def test_retained_prompts_name_as_many_concepts_as_can_be_measured(open_with: Any, builder: PromptBuilder) -> None:
+    own = PromptBuilder(builder.tokenizer, general_profile())
+    fox = ResolvedRemoval(Concept("fox"), Destination("", "null"), preserve=("maned wolf",))
+    groups = retain_groups(own, open_with(general_profile().judging), [fox], 200)
+    names = {group.kind: {*group.expected_names} for group in groups}
+    assert 48 < len(names["object"]) <= 96
+    assert len(names["style"]) == 16
+    assert "maned wolf" in names["object"]

@@ -6,7 +6,7 @@ import pytest
 
 from editor.checkpoints.tokenizers import build_vocabulary, read_merges
 from editor.prompts import PromptBuilder
-from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.profile import general_profile
 
 
 @pytest.fixture(scope="session")
@@ -20,4 +20,4 @@ def clip() -> Any:
 @pytest.fixture(scope="session")
 def clip_builder(clip: Any) -> PromptBuilder:
     """The prompt builder of a Stable Diffusion without a profile."""
-    return PromptBuilder(clip, GENERAL_PROFILE)
+    return PromptBuilder(clip, general_profile())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api_schemas.kinds import ConceptKind, NamedKind
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.kind_wordings import DEFAULT_WORDINGS, KindWordings
-from editor.prompts.profile import GENERAL_PROFILE, Judging, Profile
+from editor.prompts.profile import Judging, Profile, general_profile
 from editor.prompts.templates import MAX_OBJECT_CONTEXTS, class_prompts, concept_contexts
 
 NAMED: tuple[NamedKind, ...] = ("person", "character", "brand", "unsafe")
@@ -21,7 +21,7 @@ def removal(name: str, kind: ConceptKind, words: str = "") -> ResolvedRemoval:
 
 @pytest.mark.parametrize("kind", NAMED)
 def test_contexts_use_the_name_without_article_in_wordings_of_the_kind(kind: NamedKind) -> None:
-    phrases = concept_contexts(GENERAL_PROFILE, kind, "The Example")
+    phrases = concept_contexts(general_profile(), kind, "The Example")
     texts = [phrase.text() for phrase in phrases]
     assert len(set(texts)) == len(texts) == MAX_OBJECT_CONTEXTS
     assert all("The Example" in text for text in texts)
@@ -52,7 +52,7 @@ def test_a_replacement_gets_an_article_unless_it_is_a_name(
 
 
 def test_other_people_are_retained_but_other_unsafe_content_is_not(clip: Any) -> None:
-    builder = PromptBuilder(clip, GENERAL_PROFILE.model_copy(update={"names": PEOPLE}))
+    builder = PromptBuilder(clip, general_profile().model_copy(update={"names": PEOPLE}))
     removed = [removal("Ada Okafor", "person")]
     assert builder.retained_names("person", removed) == ["Bea Lindqvist"]
     texts = [phrase.text() for phrase in builder.retain_phrases(removed)]
@@ -63,19 +63,19 @@ def test_other_people_are_retained_but_other_unsafe_content_is_not(clip: Any) ->
 
 def test_a_profile_may_bring_its_own_wordings() -> None:
     own = KindWordings(plain=("{a} on stage",), held_out=("{a} backstage",))
-    profile = GENERAL_PROFILE.model_copy(update={"wordings": {"person": own}})
+    profile = general_profile().model_copy(update={"wordings": {"person": own}})
     assert concept_contexts(profile, "person", "Ada Okafor")[0].text() == "Ada Okafor on stage"
     assert class_prompts(profile, "person", "Ada Okafor") == ["Ada Okafor on stage"]
 
 
 def test_classes_are_described_by_the_templates_of_the_profile() -> None:
-    assert class_prompts(GENERAL_PROFILE, "object", "owl")[:3] == [
+    assert class_prompts(general_profile(), "object", "owl")[:3] == [
         "itap of an owl.",
         "a bad photo of an owl.",
         "an origami owl.",
     ]
-    assert "a painting by Claude Monet" in class_prompts(GENERAL_PROFILE, "style", "Claude Monet")
-    assert "a portrait of a woman" in class_prompts(GENERAL_PROFILE, "person", "woman")
+    assert "a painting by Claude Monet" in class_prompts(general_profile(), "style", "Claude Monet")
+    assert "a portrait of a woman" in class_prompts(general_profile(), "person", "woman")
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_templates_without_their_placeholder_are_refused(templates: dict[str, An
 
 
 def test_a_profile_with_names_and_templates_survives_json() -> None:
-    profile = GENERAL_PROFILE.model_copy(update={"names": PEOPLE, "wordings": dict(DEFAULT_WORDINGS)})
+    profile = general_profile().model_copy(update={"names": PEOPLE, "wordings": dict(DEFAULT_WORDINGS)})
     assert Profile.model_validate_json(profile.model_dump_json()) == profile

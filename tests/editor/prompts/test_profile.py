@@ -8,7 +8,7 @@ import pytest
 from editor.emoji import WEIGHTS
 from editor.emoji.profile import PROFILE
 from editor.errors import CheckpointError
-from editor.prompts.profile import GENERAL_PROFILE, PROFILE_FILE, Profile, load_profile
+from editor.prompts.profile import PROFILE_FILE, Profile, general_profile, load_profile
 
 
 def test_embedded_model_contains_its_profile() -> None:
@@ -16,9 +16,9 @@ def test_embedded_model_contains_its_profile() -> None:
 
 
 def test_model_without_profile_uses_the_general_one(tmp_path: Path) -> None:
-    assert load_profile(tmp_path) == GENERAL_PROFILE
+    assert load_profile(tmp_path) == general_profile()
     (tmp_path / "model.safetensors").touch()
-    assert load_profile(tmp_path / "model.safetensors") == GENERAL_PROFILE
+    assert load_profile(tmp_path / "model.safetensors") == general_profile()
 
 
 @pytest.mark.parametrize(

@@ -13,33 +13,44 @@ from editor.emoji.profile import PROFILE
 from editor.errors import ConceptError
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase
-from editor.prompts.profile import GENERAL_PROFILE, Profile
-from editor.prompts.templates import MAX_OBJECT_CONTEXTS, concept_contexts, diagonal_pairs, object_style_phrases
+from editor.prompts.profile import Profile, general_profile
+from editor.prompts.templates import (
+    MAX_OBJECT_CONTEXTS,
+    MAX_OBJECT_STYLE_PAIRS,
+    concept_contexts,
+    diagonal_pairs,
+    evenly_spaced,
+    object_style_pairs,
+    object_style_phrases,
+)
 from editor.prompts.tokenizer_cache import TokenizerCache
 
 
-@pytest.mark.parametrize("profile", [PROFILE, GENERAL_PROFILE])
+@pytest.mark.parametrize("profile", [PROFILE, general_profile()])
 def test_object_contexts_cover_the_profile(profile: Profile) -> None:
     phrases = concept_contexts(profile, "object", "fox")
     assert len(set(phrases)) == len(phrases) == MAX_OBJECT_CONTEXTS
     assert {p.wording for p in phrases} == {*profile.plain_wordings, *profile.styled_wordings}
-    assert {p.style for p in phrases} == {"", *profile.styles}
+    assert {p.style for p in phrases} == {"", *profile.styles[: len({p.style for p in phrases}) - 1]}
+    assert len({p.style for p in phrases}) > min(len(profile.styles), 15)
     assert {p.prefix for p in phrases} == set(profile.prefixes)
     assert {p.suffix for p in phrases} == set(profile.suffixes)
 
 
-@pytest.mark.parametrize("profile", [PROFILE, GENERAL_PROFILE])
+@pytest.mark.parametrize("profile", [PROFILE, general_profile()])
 def test_style_contexts_cover_all_objects(profile: Profile) -> None:
     phrases = concept_contexts(profile, "style", "ink")
     assert len(set(phrases)) == len(phrases) == profile.style_contexts
-    assert {p.object for p in phrases} == set(profile.object_names)
+    assert {p.object for p in phrases} == {*evenly_spaced(profile.object_names, profile.style_contexts)}
+    groups = {profile.group_of("object", p.object) for p in phrases}
+    assert len(groups) > 0.8 * len(profile.objects)
     assert len({(p.object, p.wording) for p in phrases}) == len(phrases)
     surroundings = Counter((p.wording, bool(p.prefix), bool(p.suffix)) for p in phrases)
     assert len(surroundings) == 4 * len(profile.styled_wordings), "no wording always brings the same surroundings"
 
 
 def test_contexts_contain_late_positions() -> None:
-    starts = [len(p.text().partition("fox")[0].split()) for p in concept_contexts(GENERAL_PROFILE, "object", "fox")]
+    starts = [len(p.text().partition("fox")[0].split()) for p in concept_contexts(general_profile(), "object", "fox")]
     assert min(starts) == 0
     assert any(6 <= start < 12 for start in starts)
     assert any(12 <= start < 20 for start in starts)
@@ -47,12 +58,23 @@ def test_contexts_contain_late_positions() -> None:
 
 
 def test_retain_phrases_are_as_varied(builder: PromptBuilder) -> None:
-    phrases = list(object_style_phrases(GENERAL_PROFILE, ["cat", "dog"], GENERAL_PROFILE.styles))
-    assert {(p.object, p.style) for p in phrases} == {
-        (o, s) for o in ("cat", "dog") for s in ("", *GENERAL_PROFILE.styles)
-    }
-    assert {p.prefix for p in phrases} == set(GENERAL_PROFILE.prefixes)
-    assert {p.suffix for p in phrases} == set(GENERAL_PROFILE.suffixes)
+    profile = general_profile()
+    phrases = list(object_style_phrases(profile, ["cat", "dog"], profile.styles))
+    assert {(p.object, p.style) for p in phrases} == {(o, s) for o in ("cat", "dog") for s in ("", *profile.styles)}
+    assert {p.prefix for p in phrases} == set(profile.prefixes)
+    assert {p.suffix for p in phrases} == set(profile.suffixes)
+
+
+@pytest.mark.parametrize("limit", [24, 96, 192, 600])
+def test_samples_of_many_objects_are_plain_and_in_all_styles(limit: int) -> None:
+    profile = general_profile()
+    pairs = list(object_style_pairs(profile.object_names, profile.styles))
+    assert len(pairs) <= MAX_OBJECT_STYLE_PAIRS
+    assert {style for _, style in pairs} == {"", *profile.styles}
+    sample = evenly_spaced(pairs, limit)
+    assert 0.3 < sum(not style for _, style in sample) / limit < 0.7
+    groups = {profile.group_of("object", thing) for thing, _ in sample}
+    assert len(groups) > min(limit, len(profile.objects)) * 0.8
 
 
 @pytest.mark.parametrize(("left", "right"), [("abcd", "wxyz"), ("abcdef", "vwxyz"), ("abc", "uvwxyz"), ("ab", "")])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from editor.emoji.profile import PROFILE
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, align_tokens
 from editor.prompts.concepts import choose_destination, strip_style, with_article
-from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.profile import general_profile
 from editor.prompts.token_alignment import Role, RoleWeights
 
 
@@ -127,7 +127,7 @@ def test_destinations(builder: PromptBuilder) -> None:
     assert choose_destination(fox, None, "animal", PROFILE) == Destination("animal", "generic")
     assert choose_destination(fox, None, None, PROFILE) == Destination("", "null")
     assert choose_destination(ink, None, None, PROFILE) == Destination("twemoji", "generic")
-    assert choose_destination(ink, None, None, GENERAL_PROFILE) == Destination("", "null")
+    assert choose_destination(ink, None, None, general_profile()) == Destination("", "null")
     assert choose_destination(usual, None, None, PROFILE) == Destination("openmoji", "generic"), (
         "its own default can't replace it"
     )
