@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from hypothesis import given
 from hypothesis import strategies as st
 
 from editor.checkpoints.tokenizers import build_vocabulary, read_merges
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
-from editor.prompts.profile import GENERAL_PROFILE
+from editor.prompts.profile import general_profile
 from editor.prompts.tokenizer_cache import TokenizerCache
 
 ADDED = ("bad_quality", "bad_quality_1", "bad_quality_2", "my fox", "<cat>")
@@ -29,8 +30,6 @@ def inverted(request: Any) -> Any:
 
 
 def pipeline_ids(tokenizer: Any, text: str) -> list[int]:
-    from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
-
     converted = TextualInversionLoaderMixin().maybe_convert_prompt(text, tokenizer)
     return list(tokenizer(converted)["input_ids"])
 
@@ -49,7 +48,7 @@ def test_texts_without_added_tokens_are_assembled_from_words(clip: Any, words: l
 
 @pytest.mark.parametrize("name", ["bad_quality", "my fox", "<cat>"])
 def test_subject_covers_every_vector(inverted: Any, name: str) -> None:
-    builder = PromptBuilder(inverted, GENERAL_PROFILE)
+    builder = PromptBuilder(inverted, general_profile())
     own = pipeline_ids(inverted, name)[1:-1]
     for pair in builder.edit_pairs(ResolvedRemoval(Concept(name), Destination("dog", "replacement"))):
         assert pair.concept.ids[pair.first_subject : pair.last_subject + 1].tolist() == own
