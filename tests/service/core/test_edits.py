@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "number as concept": (removal(concept=7), "removals[0].concept", "string_type"),
     "text as number": (BODY | {"seed": "1"}, "seed", "int_type"),
     "true as number": (BODY | {"validation": {"seeds": True}}, "validation.seeds", "int_type"),
-    "unknown kind": (removal(kind="person"), "removals[0].kind", "literal_error"),
+    "unknown kind": (removal(kind="place"), "removals[0].kind", "literal_error"),
     "out of bounds": (BODY | {"validation": {"seeds": 17}}, "validation.seeds", "less_than_equal"),
     "no preservation": (BODY | {"options": {"preservation": 0}}, "options.preservation", "preservation"),
     "control character": (removal(concept="fo\x00x"), "removals[0].concept", "control_character"),
