@@ -120,11 +120,12 @@ def print_result(erasure: "Erasure", json_output: bool) -> None:
             "verdict": report.verdict,
             "files": [str(path) for path in paths],
             "lora_note": report.lora_note,
+            "warnings": [one.model_dump() for one in warnings],
         }
         if erasure.estimate:
             result["estimate"] = erasure.estimate.model_dump()
         if report.ledger:
-            result |= {"ledger": report.ledger.model_dump(), "warnings": [one.model_dump() for one in warnings]}
+            result |= {"ledger": report.ledger.model_dump()}
         typer.echo(json.dumps(result))
         return
     if report.verdict:

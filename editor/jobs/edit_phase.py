@@ -12,7 +12,14 @@ from api_schemas.edits import EditRequest
 from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.io.progress import step, track
-from editor.jobs.forecast import MAX_FORECAST_PROMPTS, edits_of, forecast_changes, solve_encoders, update_by_layer
+from editor.jobs.forecast import (
+    MAX_FORECAST_PROMPTS,
+    edits_of,
+    find_request_conflicts,
+    forecast_changes,
+    solve_encoders,
+    update_by_layer,
+)
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
@@ -68,7 +75,7 @@ def run_edit(
             edits = joined.folder.solve(ledger, model.checkpoint, joined.entries)
             removed = all_active_removals(removals, joined.entries, ledger, model.prompts)
         else:
-            ledger, warnings, removed = None, [], list(removals)
+            ledger, warnings, removed = None, find_request_conflicts(request, model.prompts), list(removals)
             choose_method = partial(select_method, request, traces)
             edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method)
     with step(0.8, 0.1):

@@ -221,7 +221,7 @@ class Erasure:
     report: AuditReport
     files: list[Path]
     warnings: list[Conflict]
-    """Conflicts with the ledger's removals that the edit tolerates."""
+    """Conflicts among the removals, and with the ledger's, that the edit tolerates."""
     estimate: PlanEstimate | None = None
     """What the validation was estimated to cost; None without one."""
 

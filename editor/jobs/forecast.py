@@ -118,10 +118,15 @@ def solve_request(
             field="sites",
             remedy="Name the layers, for example --sites 0.",
         )
-    labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     method = method_from_options(request.options, tuple(request.options.sites), "as requested")
     edits = solve_encoders(checkpoint, builders, removals, lambda _: method)
-    return None, find_conflicts(labelled, builders[0].tokenizer), edits
+    return None, find_request_conflicts(request, builders[0]), edits
+
+
+def find_request_conflicts(request: EditRequest, builder: PromptBuilder) -> list[Conflict]:
+    """Return the conflicts among the removals of a request that joins no ledger."""
+    labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
+    return find_conflicts(labelled, builder.tokenizer)
 
 
 def solve_encoders(

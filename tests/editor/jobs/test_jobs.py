@@ -219,6 +219,12 @@ def test_full_weights_are_not_published_or_hashed_with_delta_only(make: Make, tm
     assert (tmp_path / "delta.safetensors").exists()
 
 
+def test_name_of_mixed_scripts_is_warned_about_without_a_ledger(make: Make) -> None:
+    mixed = {"removals": [{"concept": "f\N{CYRILLIC SMALL LETTER O}x"}], "validation": {"enabled": False}}
+    job = jobs.EraseJob(make(FOX | mixed))
+    assert [warning.kind for warning in job.edit().warnings] == ["mixed_scripts"]
+
+
 def test_concept_that_is_too_long_is_refused_with_its_field(make: Make) -> None:
     context = make({"removals": [{"concept": "fox"}, {"concept": "x" * 60, "kind": "style"}]})
     with pytest.raises(ConceptError) as caught:
