@@ -5,14 +5,13 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from editor.publishing.filenames import MANIFEST
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim, StoredArtifact
 from service.store.failpoints import failpoint
 
 if TYPE_CHECKING:
     from editor.publishing.export import ArtifactFile
-
-MANIFEST_NAME = "manifest.json"
 
 
 def store_artifacts(
@@ -41,7 +40,7 @@ def store_artifacts(
     )
     blob = blobs.put(io.BytesIO(manifest.encode()))
     failpoint("manifest.stored")
-    return [*published, StoredArtifact(MANIFEST_NAME, "manifest", "application/json", blob.size, blob.sha256)]
+    return [*published, StoredArtifact(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
 
 
 def _store_file(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:

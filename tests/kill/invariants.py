@@ -10,9 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import TERMINAL_STATUSES
+from editor.publishing.filenames import MANIFEST
 from service.store.database import Database
 from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, WebhookDelivery
-from worker.upload import MANIFEST_NAME
 
 EndedJobs = Mapping[str, tuple[object, ...]]
 """State of each ended job when its end was first seen, by id."""
@@ -109,7 +109,7 @@ def _check_files(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iter
     for row in files.values():
         if row.overlay is None and row.sha256 not in blobs:
             yield f"{row.name} is not there"
-    if (manifest := files.pop(MANIFEST_NAME, None)) is None or manifest.sha256 != job.manifest_sha256:
+    if (manifest := files.pop(MANIFEST, None)) is None or manifest.sha256 != job.manifest_sha256:
         yield "no manifest"
         return
     listed = json.loads(blobs.get(manifest.sha256, b'{"files": []}'))["files"]

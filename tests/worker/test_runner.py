@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from api_schemas.edits import EditRequest, Removal
+from editor.publishing.filenames import MANIFEST
 from service.store import base_model_registration, claims, jobs
 from service.store import events as history
 from service.store.blobs import ArtifactStore
@@ -44,7 +45,7 @@ def test_run_publishes_the_job(runner: Runner, submit: Submit, read: Read, setti
     assert (job.status, job.verdict, job.progress, job.phase) == ("succeeded", "passed", 1.0, "publish")
     names = [row.name for row in job.artifacts]
     assert names[0] == "delta.safetensors"
-    assert names[-1] == upload.MANIFEST_NAME
+    assert names[-1] == MANIFEST
     assert not settings.workdir(job_id).exists()
 
 
@@ -52,9 +53,9 @@ def test_manifest_lists_every_file(runner: Runner, submit: Submit, read: Read) -
     job_id = submit()
     runner.run(job_id)
     job = read(job_id)
-    manifest = json.loads(blob_content(runner.blobs, job, upload.MANIFEST_NAME))
+    manifest = json.loads(blob_content(runner.blobs, job, MANIFEST))
     listed = {file["name"]: file["sha256"] for file in manifest["files"]}
-    assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != upload.MANIFEST_NAME}
+    assert listed == {row.name: row.sha256 for row in job.artifacts if row.name != MANIFEST}
     assert job.manifest_sha256 == job.artifacts[-1].sha256
 
 

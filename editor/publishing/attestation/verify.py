@@ -15,6 +15,7 @@ from editor.publishing.apply import plan_patches
 from editor.publishing.attestation import dsse
 from editor.publishing.attestation.content_checks import check_contents
 from editor.publishing.attestation.keys import read_keys
+from editor.publishing.attestation.manifest_check import UNSIGNED_FILES, check_manifest
 from editor.publishing.attestation.statements import as_json, removal_predicate
 from editor.publishing.attestation.verification_case import (
     PREDICATE_NAMES,
@@ -22,7 +23,7 @@ from editor.publishing.attestation.verification_case import (
     VerificationCase,
     ok_or_failed,
 )
-from editor.publishing.filenames import ATTESTATION, DELTA, LEDGER_FOLDER, PRIVATE_REPORT, PRIVATE_REPORT_HTML, REPORT
+from editor.publishing.filenames import ATTESTATION, DELTA, LEDGER_FOLDER, REPORT
 from editor.publishing.overlay import segments_digest
 
 
@@ -47,6 +48,7 @@ def verify(case: VerificationCase) -> Verification:
         *check_statements(case),
         *check_signatures(case),
         *check_files(case),
+        *check_manifest(case),
         *check_report(case),
         *check_contents(case),
     ]
@@ -114,7 +116,7 @@ def check_files(case: VerificationCase) -> Iterator[Finding]:
         yield check_file(case, name, digest)
     paths = [path.relative_to(case.folder) for path in case.folder.rglob("*") if path.is_file()]
     there = {path.as_posix() for path in paths if not is_hidden(path)}
-    for name in sorted(there - case.digests.keys() - {ATTESTATION, REPORT, PRIVATE_REPORT, PRIVATE_REPORT_HTML}):
+    for name in sorted(there - case.digests.keys() - UNSIGNED_FILES):
         yield check_unpublished_file(case, name)
 
 

@@ -14,6 +14,7 @@ from api_schemas.cli.main import NOT_PASSED, run
 from api_schemas.report import AuditReport
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.cli.verify import verify as command
+from editor.io.digests import file_digest
 from editor.publishing.apply import apply_delta
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import KeyFolder
@@ -21,7 +22,7 @@ from editor.publishing.attestation.statements import make_statements
 from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
 from editor.publishing.bundle import Signing, publish
-from editor.publishing.filenames import ATTESTATION, REPORT
+from editor.publishing.filenames import ATTESTATION, MANIFEST, REPORT
 from tests.editor.publishing.attestation.conftest import EARLIER
 
 WEIGHTS = "text_encoder/model.safetensors"
@@ -187,6 +188,19 @@ def test_unsigned_extra_files_are_reported(published: Path, keys: PublicKeys) ->
     (published / ".cache").mkdir()
     (published / ".cache" / "metadata").write_bytes(b"?")
     assert verify(VerificationCase(published, keys)).ok, "no loader reads hidden files"
+
+
+def test_manifest_of_a_service_is_compared_with_the_files(published: Path, keys: PublicKeys) -> None:
+    paths = [path for path in published.rglob("*") if path.is_file()]
+    listed = {path.relative_to(published).as_posix(): file_digest(path) for path in paths}
+    outcomes = []
+    for altered in ({}, {REPORT: "0" * 64}, {ATTESTATION: "0" * 64}, {"README.md": "0" * 64}, {"extra.bin": "0" * 64}):
+        files = [{"name": name, "sha256": sha256} for name, sha256 in (listed | altered).items()]
+        (published / MANIFEST).write_text(json.dumps({"edit": "edit_1", "files": files}))
+        outcomes.append(find_finding(verify(VerificationCase(published, keys)), "file", MANIFEST).outcome)
+    assert outcomes == ["ok", "failed", "failed", "failed", "failed"]
+    (published / MANIFEST).write_text("{}")
+    assert failed_checks(verify(VerificationCase(published, keys))) == {("file", MANIFEST)}
 
 
 def served_pipeline(published: Path, model_dir: Path) -> Path:
