@@ -35,6 +35,7 @@ SUMMARIES = {
         LOOK, "Describe a model's files and what an edit would read and change, from their headers alone."
     ),
     "prompts": Summary(LOOK, "List every name and every prompt that a removal would cover, with tokens."),
+    "profiles": Summary(LOOK, "List, show and check profiles: what a model can generate, and in which words."),
     "foresee": Summary(LOOK, "Forecast how completely concepts will be erased and which prompts will degrade most."),
     "trace": Summary(
         LOOK, "Trace where a model keeps a concept: causal mediation analysis of its text encoders or its UNet."
