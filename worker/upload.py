@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from editor.publishing.filenames import MANIFEST
 from service.store.blobs import ArtifactStore
@@ -29,18 +29,17 @@ def store_artifacts(
         check()
         published.append(_store_file(blobs, file))
     failpoint("manifest.begun")
-    manifest = json.dumps(
-        {
-            "edit": claim.job_id,
-            "request_digest": claim.request.digest(),
-            "files": [vars(file) for file in published],
-        },
-        indent=2,
-        sort_keys=True,
-    )
-    blob = blobs.put(io.BytesIO(manifest.encode()))
+    blob = blobs.put(io.BytesIO(_manifest(claim, published).encode()))
     failpoint("manifest.stored")
     return [*published, StoredArtifact(MANIFEST, "manifest", "application/json", blob.size, blob.sha256)]
+
+
+def _manifest(claim: Claim, published: Sequence[StoredArtifact]) -> str:
+    """Return the manifest as JSON, without the digest of withheld names, which could be guessed from it."""
+    manifest: dict[str, Any] = {"edit": claim.job_id, "files": [vars(file) for file in published]}
+    if not claim.request.withhold_names:
+        manifest["request_digest"] = claim.request.digest()
+    return json.dumps(manifest, indent=2, sort_keys=True)
 
 
 def _store_file(blobs: ArtifactStore, file: "ArtifactFile") -> StoredArtifact:

@@ -172,8 +172,10 @@ def check_admission(session: Session, quota: JobQuota, request: EditRequest, cal
 
 
 def creation_entry(job: Job) -> AuditEntry:
-    """Return the audit entry of a new edit."""
-    details = {"model": job.model, "request": job.request_digest, "ledger": job.request["ledger"]}
+    """Return the audit entry of a new edit, without the digest of withheld names, which could be guessed from it."""
+    details = {"model": job.model, "ledger": job.request["ledger"]}
+    if not job.request["withhold_names"]:
+        details["request"] = job.request_digest
     return AuditEntry(job.tenant, job.api_key_id, "edit.create", job.id, details)
 
 

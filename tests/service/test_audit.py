@@ -37,6 +37,14 @@ def test_actions_are_logged_without_concepts(client: TestClient, database: Datab
     assert verify(database).fault is None
 
 
+def test_digest_of_withheld_names_is_not_logged(client: TestClient) -> None:
+    """Anyone who guesses the names could compute it."""
+    for withhold in (False, True):
+        assert client.post("/v1/edits", json=BODY | {"withhold_names": withhold}).status_code == 202
+    logged = [line["details"] for line in client.get("/v1/audit_log").json()["data"]]
+    assert sorted("request" in details for details in logged) == [False, True]
+
+
 def test_rejected_request_is_not_logged(client: TestClient) -> None:
     client.post("/v1/edits", json={"model": "tiny", "removals": []})
     assert client.get("/v1/audit_log").json()["data"] == []
