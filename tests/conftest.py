@@ -17,6 +17,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
 
 
+@pytest.fixture(autouse=True)
+def _own_umask() -> Iterator[None]:
+    """Undo the umask of commands that a test runs in this process: they create private files only."""
+    umask = os.umask(0)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
