@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import JobError, Status
 from api_schemas.report import Verdict
 from editor.errors import EditorError
+from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
 from service.store import base_model_registration, claims, fair_queue, ledgers, logs
 from service.store.base_models import ModelRegistry
 from service.store.blobs import ArtifactStore
@@ -155,10 +157,16 @@ class Runner:
         stored = upload.store_artifacts(self.blobs, claim, files, progress.check)
         return RunResult(stored, editor.verdict(context), next_revision)
 
+    def _digest_function(self, claim: Claim) -> Callable[[Path], str] | None:
+        """Return how to digest the base model's files. None for a dry run: it publishes nothing, and a client waits for it."""
+        if claim.kind == "plan":
+            return None
+        return partial(remembered_digest, folder=self.settings.cache_dir / DIGEST_FOLDER)
+
     def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
         """Build the context of the phases. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
         model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
-        base_model_registration.check_unchanged(self.database, model)
+        base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
         ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
         for folder in (workdir, self.settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)

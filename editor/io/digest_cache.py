@@ -14,6 +14,8 @@ SETTLED_SECONDS = 2.0
 """A file that changed more recently may change again without another time, so its digest is not remembered."""
 MIN_STORED_BYTES = 16_000_000
 """Hashing a smaller file is as fast as reading its stored digest."""
+DIGEST_FOLDER = "digests"
+"""The folder inside a cache folder that stores digests."""
 HEXADECIMAL_DIGEST = re.compile("[0-9a-f]{64}")
 
 _known: dict[FileVersion, str] = {}

@@ -13,6 +13,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.plans import PlanEstimate
 from editor import emoji
 from editor.generation.device import DeviceSettings
+from editor.io.digest_cache import DIGEST_FOLDER
 from editor.io.progress import SubProgress, report_to
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class JobContext:
     @property
     def digest_folder(self) -> Path:
         """The folder that stores digests of model files, shared by all jobs."""
-        return self.cache_dir / "digests"
+        return self.cache_dir / DIGEST_FOLDER
 
     @property
     def cost_folder(self) -> Path:

@@ -101,10 +101,12 @@ def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile
     return session.scalars(query.order_by(RegisteredFile.name)).all()
 
 
-def check_unchanged(database: Database, model: RegisteredModel) -> None:
+def check_unchanged(database: Database, model: RegisteredModel, digest: Callable[[Path], str] | None = None) -> None:
     """Check that a model's files are those that were registered. Models of the settings have no digests to compare with.
 
-    A file is hashed only if its time differs from that of its digest, and then its new time is recorded.
+    Args:
+        digest: returns the sha256 of a file, compared for each. None: files of the registered size and time are trusted,
+            although the time may have been restored; others are hashed, and their new time is recorded.
 
     Raises:
         RefusedModel: a link, or a file that may execute code, was added.
@@ -117,7 +119,9 @@ def check_unchanged(database: Database, model: RegisteredModel) -> None:
         return
     paths = {path.relative_to(model.folder).as_posix(): path for path in model_files(model.folder)}
     differing = sorted(known.keys() ^ paths.keys()) + [
-        name for name in sorted(known.keys() & paths.keys()) if not _is_unchanged(database, known[name], paths[name])
+        name
+        for name in sorted(known.keys() & paths.keys())
+        if not _is_unchanged(database, known[name], paths[name], digest)
     ]
     if differing:
         raise RegisteredModelChanged(
@@ -127,14 +131,16 @@ def check_unchanged(database: Database, model: RegisteredModel) -> None:
         )
 
 
-def _is_unchanged(database: Database, known: RegisteredFile, path: Path) -> bool:
+def _is_unchanged(database: Database, known: RegisteredFile, path: Path, digest: Callable[[Path], str] | None) -> bool:
     stat = path.stat()
-    if (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+    has_known_time = known.mtime_ns == stat.st_mtime_ns
+    if known.size == stat.st_size and has_known_time and digest is None:
         return True
-    if known.size != stat.st_size or known.sha256 != _sha256(path):
+    if known.size != stat.st_size or known.sha256 != (digest or _sha256)(path):
         return False
-    with database.write() as session:
-        session.get_one(RegisteredFile, (known.model_id, known.name)).mtime_ns = stat.st_mtime_ns
+    if not has_known_time:
+        with database.write() as session:
+            session.get_one(RegisteredFile, (known.model_id, known.name)).mtime_ns = stat.st_mtime_ns
     return True
 
 

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from api_schemas.edits import EditRequest, Removal
+from editor.io import digest_cache
 from editor.publishing.filenames import MANIFEST
 from service.store import base_model_registration, claims, jobs
 from service.store import events as history
@@ -93,6 +94,12 @@ def change_bytes(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(content)
 
 
+def change_bytes_and_restore_the_time(folder: Path) -> None:
+    times = (folder / WEIGHTS).stat()
+    change_bytes(folder)
+    os.utime(folder / WEIGHTS, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def add_file(folder: Path) -> None:
     (folder / "text_encoder" / "model.fp16.safetensors").write_bytes(b"others")
 
@@ -101,7 +108,7 @@ def remove_file(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
 
-@pytest.mark.parametrize("change", [change_bytes, add_file, remove_file])
+@pytest.mark.parametrize("change", [change_bytes, change_bytes_and_restore_the_time, add_file, remove_file])
 def test_changed_base_model_is_refused(
     runner: Runner, submit: Submit, read: Read, clock: FakeClock, change: Callable[[Path], None]
 ) -> None:
@@ -126,18 +133,39 @@ def test_changed_base_model_can_be_registered_again(
     assert read(job_id).status == "succeeded"
 
 
+def test_manifest_has_no_digest_of_withheld_names(
+    runner: Runner, database: Database, read: Read, clock: FakeClock
+) -> None:
+    digests = []
+    for withhold in (False, True):
+        request = EditRequest(model="tiny", removals=[Removal(concept="fox")], withhold_names=withhold)
+        with database.write() as session:
+            job_id = jobs.create(session, NewJob(request, "key"), now=clock()).id
+        runner.run(job_id)
+        manifest = blob_content(runner.blobs, read(job_id), MANIFEST)
+        digests.append(json.loads(manifest).get("request_digest"))
+        assert withhold != (request.digest().encode() in manifest)
+    assert digests[0]
+    assert digests[1] is None
+
+
 def test_registered_model_with_new_times_is_hashed_once(
     runner: Runner, submit: Submit, read: Read, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, hashed = register_model(runner, clock), list[Path]()
-    real = base_model_registration._sha256
-    monkeypatch.setattr(base_model_registration, "_sha256", lambda path: hashed.append(path) or real(path))
+    real = digest_cache.file_digest
+    monkeypatch.setattr(digest_cache, "file_digest", lambda path: hashed.append(path) or real(path))
+    monkeypatch.setattr(digest_cache, "SETTLED_SECONDS", 0.0)
+    for _ in range(2):
+        job_id = submit()
+        runner.run(job_id)
+        assert read(job_id).status == "succeeded"
     os.utime(folder / WEIGHTS, ns=(1, 1))
     for _ in range(2):
         job_id = submit()
         runner.run(job_id)
         assert read(job_id).status == "succeeded"
-    assert hashed == [folder / WEIGHTS]
+    assert hashed.count(folder / WEIGHTS) == 2
 
 
 def test_message_for_an_unknown_job_is_ignored(runner: Runner) -> None:
