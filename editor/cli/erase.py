@@ -27,6 +27,7 @@ from api_schemas.errors import UsageError
 from api_schemas.plans import PlanEstimate
 from editor.cli.common import print_concept_hints, print_conflicts
 from editor.cli.device_options import read_device
+from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
@@ -47,6 +48,7 @@ def erase(
     model_dir: ModelDir = None,
     components: Components = None,
     variant: Variant = None,
+    profile: ProfileFile = None,
     ledger: JoinLedger = None,
     label: Annotated[
         str, typer.Option(metavar="TEXT", help="The request's name in the ledger, such as a ticket number.")
@@ -75,7 +77,8 @@ def erase(
     from editor.publishing.limitations import variant_limits
 
     console = Console(stderr=True, quiet=json_output)
-    print_concept_hints(request.removals, load_profile(model_path), console)
+    own_profile = read_profile_option(profile, ledger)
+    print_concept_hints(request.removals, own_profile or load_profile(model_path), console)
     for sentence in variant_limits(open_checkpoint(model_path)):
         console.print(f"[yellow]warning[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -95,6 +98,7 @@ def erase(
             signing_keys=sign_with,
             delta_only=delta_only,
             components=components,
+            profile=own_profile,
             device=device,
             progress=show_progress,
             report_estimate=lambda estimate: console.print(describe_cost(estimate), highlight=False),

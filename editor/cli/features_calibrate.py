@@ -10,6 +10,7 @@ from rich.table import Table
 from api_schemas.cli.common_options import JsonOutput
 from editor.cli.common import progress_bar
 from editor.cli.device_options import DeviceName, PrecisionName, read_device
+from editor.cli.profile_option import ProfileFile, read_profile_option
 
 if TYPE_CHECKING:
     from editor.judging.feature_scores.calibration import Calibration
@@ -39,6 +40,7 @@ def calibrate(
     components: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="A folder with what the model lacks.")
     ] = None,
+    profile: ProfileFile = None,
     device: DeviceName = None,
     precision: PrecisionName = None,
     json_output: JsonOutput = False,
@@ -64,6 +66,7 @@ def calibrate(
             cache=DEFAULT_CACHE.expanduser(),
             out=out,
             components=components,
+            profile=read_profile_option(profile),
             device=where,
             progress=progress,
         )

@@ -14,6 +14,7 @@ from api_schemas.cli.options import read_removal_options, read_solve_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.errors import UsageError
 from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
 
@@ -34,6 +35,7 @@ def foresee(
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
     variant: Variant = None,
+    profile: ProfileFile = None,
     corpus: Annotated[
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Prompts to forecast, one per line."),
@@ -53,10 +55,12 @@ def foresee(
     from editor.ledger import LedgerFolder
     from editor.prompts import load_profile
 
-    print_concept_hints(request.removals, load_profile(model_path), Console(stderr=True, quiet=json_output))
+    own_profile = read_profile_option(profile, ledger)
+    hints = Console(stderr=True, quiet=json_output)
+    print_concept_hints(request.removals, own_profile or load_profile(model_path), hints)
     with Console(stderr=True, quiet=json_output).status("solving"):
         folder = LedgerFolder(ledger) if ledger else None
-        found = forecast(open_checkpoint(model_path), request, texts, folder)
+        found = forecast(open_checkpoint(model_path), request, texts, folder, own_profile)
     if json_output:
         typer.echo(found.model_dump_json())
     else:

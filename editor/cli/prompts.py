@@ -13,6 +13,7 @@ from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_requ
 from api_schemas.conflicts import Conflict, LabelledRemoval
 from api_schemas.report import NameRecord
 from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.emoji.locate import embedded_model_folder
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def prompts(
     removal_options: RemovalOptions,
     model: ModelId = "emoji",
     model_dir: ModelDir = None,
+    profile: ProfileFile = None,
     json_output: JsonOutput = False,
 ) -> None:
     """List every name and every prompt that a removal would cover, with tokens.
@@ -66,7 +68,7 @@ def prompts(
     from editor.prompts import find_conflicts, open_prompt_builder
     from editor.prompts.resolve_request import resolve_request
 
-    builder = open_prompt_builder(model_path)
+    builder = open_prompt_builder(model_path, read_profile_option(profile))
     print_concept_hints(request.removals, builder.profile, Console(stderr=True, quiet=json_output))
     labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
     found = Review(

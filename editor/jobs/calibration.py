@@ -45,7 +45,7 @@ from editor.judging.feature_scores.calibration import (
 from editor.judging.feature_scores.concept_latents import select_latents
 from editor.judging.feature_scores.did import MIN_CONTROLS
 from editor.judging.judge import Judge, open_judge
-from editor.prompts import PromptBuilder
+from editor.prompts import Profile, PromptBuilder
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 
@@ -292,6 +292,7 @@ def calibrate_model(
     cache: Path,
     out: Path | None = None,
     components: Path | None = None,
+    profile: Profile | None = None,
     device: DeviceSettings | None = None,
     progress: ProgressCallback = no_progress,
 ) -> tuple[Calibration, Path]:
@@ -304,6 +305,7 @@ def calibrate_model(
         cache: images of unedited models, and the default place of calibrations.
         out: the folder of the calibration; None: where edits of the model look for it.
         components: a folder with what the model lacks.
+        profile: used instead of the model's own.
 
     Returns:
         The calibration and its folder.
@@ -311,7 +313,7 @@ def calibrate_model(
     Raises:
         ExpungeError: the model, the judge or the device cannot be used.
     """
-    model, compute = open_model(path), (device or DeviceSettings.from_environment()).resolve()
+    model, compute = open_model(path, profile=profile), (device or DeviceSettings.from_environment()).resolve()
     folder = out or cache / CALIBRATIONS / model.digest
     pipeline = place_pipeline(load_pipeline(path, components=components, dtype=compute.dtype), compute)
     stated = Validation(steps=steps, guidance=guidance)

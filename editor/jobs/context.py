@@ -18,6 +18,7 @@ from editor.io.progress import SubProgress, report_to
 
 if TYPE_CHECKING:
     from editor.generation.sampling import SharedCache
+    from editor.prompts import Profile
 
 JobProgress = Callable[[str, float, str], None]
 """Called with the phase, its finished fraction and a message. May raise to stop the job."""
@@ -60,6 +61,8 @@ class JobContext:
     """The caller's reference for this request in the ledger."""
     signing_dir: Path | None = None
     """The key folder whose newest key signs the bundle; ``EXPUNGE_SIGNING_KEY`` takes precedence."""
+    profile: "Profile | None" = None
+    """Used instead of the model's own profile."""
     shared_images: "SharedCache | None" = None
     """Images of unedited models that workers on other machines have generated too."""
     time_limit: float | None = None

@@ -23,7 +23,7 @@ from editor.jobs.prerequisites import check_prerequisites
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
-from editor.prompts import ResolvedRemoval
+from editor.prompts import Profile, ResolvedRemoval
 from editor.prompts.resolve_request import resolve_request
 from editor.publishing import export
 from editor.publishing.attestation.keys import open_signer
@@ -237,6 +237,7 @@ def erase(
     signing_keys: Path | None = None,
     delta_only: bool = False,
     components: Path | None = None,
+    profile: Profile | None = None,
     device: DeviceSettings | None = None,
     progress: JobProgress = ignore_progress,
     report_estimate: Callable[[PlanEstimate], object] = ignore_estimate,
@@ -253,6 +254,7 @@ def erase(
         signing_keys: the key folder whose newest key signs the files.
         delta_only: publish no full weights.
         components: a folder with what the model lacks to generate images, such as its autoencoder.
+        profile: used instead of the model's own; not with a ledger.
         device: where models run; None: as the environment sets it.
         progress: called with the phase, its finished fraction and a message; may raise to stop.
         report_estimate: called with the cost of the validation before anything is generated.
@@ -274,6 +276,7 @@ def erase(
             label=label,
             signing_dir=signing_keys,
             components=components,
+            profile=profile,
             device=device or DeviceSettings.from_environment(),
             report_estimate=report_estimate,
         )

@@ -19,7 +19,7 @@ from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_fro
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import TensorEdit, edit_encoder
-from editor.prompts import PromptBuilder, ResolvedRemoval, find_conflicts, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
 
 MAX_FORECAST_PROMPTS = 96
@@ -56,17 +56,19 @@ def forecast(
     request: EditRequest,
     corpus: Sequence[str] | None = None,
     folder: LedgerFolder | None = None,
+    profile: Profile | None = None,
 ) -> Forecast:
     """Solve for the edit and forecast its effects.
 
     Args:
         corpus: prompts whose degradation is forecast; None for held-out retain prompts.
         folder: the ledger that the removals would join.
+        profile: used instead of the model's own; not with a ledger.
 
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
-    builders = open_prompt_builders(checkpoint)
+    builders = open_prompt_builders(checkpoint, profile)
     removals = resolve_request(request, builders[0], each_alone=folder is not None)
     with step(0.0, 0.8):
         ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder)

@@ -30,7 +30,7 @@ class Job:
     @cached_property
     def model(self) -> Model:
         """The base model."""
-        return open_model(self.context.model_dir, self.context.digest_folder)
+        return open_model(self.context.model_dir, self.context.digest_folder, self.context.profile)
 
     @property
     def salt(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.io.background import BackgroundValue, run_in_background
 from editor.io.digests import file_digest, sha256_hex
-from editor.prompts import PromptBuilder, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, open_prompt_builders
 from editor.publishing.provenance import model_digests
 
 COMPONENT_SUFFIXES = (".safetensors", ".gguf", ".json")
@@ -72,15 +72,16 @@ def component_digests(components: Path | None) -> dict[str, str]:
     return {path.relative_to(components).as_posix(): file_digest(path) for path in sorted(paths) if components}
 
 
-def open_model(path: Path, digest_folder: Path | None = None) -> Model:
+def open_model(path: Path, digest_folder: Path | None = None, profile: Profile | None = None) -> Model:
     """Open a diffusers folder or a single-file checkpoint lazily.
 
     Args:
         path: the model.
         digest_folder: stores the digests of the model's files for the next process.
+        profile: used instead of the model's own.
 
     Raises:
         CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
     """
     checkpoint = open_checkpoint(path)
-    return Model(checkpoint, open_prompt_builders(checkpoint), digest_folder)
+    return Model(checkpoint, open_prompt_builders(checkpoint, profile), digest_folder)

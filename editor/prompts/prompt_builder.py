@@ -299,12 +299,17 @@ def destination_text(phrase: Phrase, removal: ResolvedRemoval, source: NameSourc
     return replace(phrase, object=words, verbatim=not takes_article(kind, words)).text() if words else ""
 
 
-def open_prompt_builder(model: Path) -> PromptBuilder:
-    """Return the prompt builder of a model's first text encoder."""
-    return open_prompt_builders(open_checkpoint(model))[0]
+def open_prompt_builder(model: Path, profile: Profile | None = None) -> PromptBuilder:
+    """Return the prompt builder of a model's first text encoder; see :func:`open_prompt_builders`."""
+    return open_prompt_builders(open_checkpoint(model), profile)[0]
 
 
-def open_prompt_builders(checkpoint: Checkpoint) -> list[PromptBuilder]:
-    """Return a prompt builder for each text encoder: the same prompts, tokenized and padded as its pipeline does."""
-    profile = load_profile(checkpoint.path)
-    return [PromptBuilder(open_prompt_tokenizer(encoder), profile) for encoder in checkpoint.encoders]
+def open_prompt_builders(checkpoint: Checkpoint, profile: Profile | None = None) -> list[PromptBuilder]:
+    """Return a prompt builder for each text encoder: the same prompts, tokenized and padded as its pipeline does.
+
+    Args:
+        checkpoint: the model.
+        profile: used instead of the model's own.
+    """
+    used = profile or load_profile(checkpoint.path)
+    return [PromptBuilder(open_prompt_tokenizer(encoder), used) for encoder in checkpoint.encoders]
