@@ -41,6 +41,8 @@ from editor.publishing.document.blocks import (
 
 TYPST_TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+OGHAM_SPACE_MARK = "\u1680"
+"""The one white space that the proportional font has and the monospaced one lacks."""
 COVERAGE_FONT = FONT_DIR / "DejaVuSans.ttf"
 """The font with the largest coverage: Latin, Greek, Cyrillic, Hebrew, Arabic and more."""
 SPELLED_NOTE = "Characters that this PDF cannot show are printed as Unicode code points. The HTML page shows them."
@@ -113,8 +115,8 @@ def spell_strings(value: Any) -> Any:
 
 @cache
 def font_code_points() -> frozenset[int]:
-    """Return the code points that the fonts can show."""
-    return frozenset(FT2Font(str(COVERAGE_FONT)).get_charmap())
+    """Return the code points that the fonts can show. Typst takes no white space from a fallback font."""
+    return frozenset(FT2Font(str(COVERAGE_FONT)).get_charmap()) - {ord(OGHAM_SPACE_MARK)}
 
 
 def document_json(content: Document) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_pdf_prints_every_character_of_its_fonts() -> None:
     assert compile_words("fox", *lines).startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("letter", ["\ufeff", "\x00", "\x07", "\x7f", "\u202e", "\ue000", "\ufffe", "\ud800"])
+@pytest.mark.parametrize("letter", ["\ufeff", "\x00", "\x07", "\x7f", "\u202e", "\ue000", "\ufffe", "\ud800", "\u1680"])
 def test_characters_that_pdf_refuses_are_printed_as_code_points(letter: str) -> None:
     assert f"a[U+{ord(letter):04X}]b" in printed_text(compile_words(f"a{letter}b"))
 
