@@ -76,8 +76,9 @@ class Removal(Request):
     generic: Phrase | None = Field(
         default=None,
         description="Parent class that prompts for the concept map to if there is no replacement. Without either, they map to "
-        "the empty prompt (the null concept).",
-        examples=["animal"],
+        "the empty prompt (the null concept). `auto` is the parent class that the model's profile has for "
+        "the concept, if any.",
+        examples=["animal", "auto"],
     )
     aliases: list[Phrase] = Field(
         default=[],

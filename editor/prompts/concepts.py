@@ -69,12 +69,17 @@ def choose_destination(concept: Concept, replacement: str | None, generic: str |
     """
     if replacement:
         return Destination(replacement, "replacement")
-    if generic:
-        return Destination(generic, "generic")
+    if parent := profile_class(concept, profile) if generic == "auto" else generic:
+        return Destination(parent, "generic")
     if concept.kind == "style" and profile.default_style:
         candidates = (profile.default_style, *profile.styles)
         return Destination(next(style for style in candidates if style != concept.subject), "generic")
     return Destination("", "null")
+
+
+def profile_class(concept: Concept, profile: Profile) -> str | None:
+    """Return the class that a profile has for an object: the generic class ``auto``. None if it has none."""
+    return profile.parent_of(concept.subject) if concept.kind == "object" else None
 
 
 @dataclass(frozen=True)

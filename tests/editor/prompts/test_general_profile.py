@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from editor.emoji.profile import PROFILE
-from editor.prompts.concepts import Concept, Destination, ResolvedRemoval
+from editor.prompts.concepts import Concept, Destination, ResolvedRemoval, choose_destination
 from editor.prompts.profile import Profile, general_profile
 from editor.prompts.profile_checks import MAX_NAME_TOKENS, find_profile_problems
 from editor.prompts.prompt_builder import PromptBuilder
@@ -69,6 +69,15 @@ def test_what_a_removed_class_contains_is_not_retained(clip_builder: PromptBuild
 def test_what_a_removed_class_contains_is_retained_on_request(clip_builder: PromptBuilder) -> None:
     removal = ResolvedRemoval(Concept("bear"), Destination("", "null"), preserve=("teddy bear",))
     assert clip_builder.retained_names("object", [removal])[0] == "teddy bear"
+
+
+def test_generic_class_comes_from_the_profile_on_request() -> None:
+    profile = general_profile()
+    assert choose_destination(Concept("an Owl"), None, "auto", profile) == Destination("bird", "generic")
+    assert choose_destination(Concept("owl"), "fox", "auto", profile) == Destination("fox", "replacement")
+    assert choose_destination(Concept("owl"), None, None, profile) == Destination("", "null")
+    assert choose_destination(Concept("flux capacitor"), None, "auto", profile) == Destination("", "null")
+    assert choose_destination(Concept("ink", "style"), None, "auto", PROFILE) == Destination("twemoji", "generic")
 
 
 def test_preserved_names_are_among_the_sampled_prompts(clip_builder: PromptBuilder) -> None:
