@@ -15,7 +15,7 @@ from torch import Tensor
 from api_schemas.report import ForeseenChange, ForeseenRemoval
 from editor.checkpoints import TextEncoder
 from editor.checkpoints.key_mapping import FIRST_LAYER
-from editor.io.progress import checked, track
+from editor.io.progress import step, track
 from editor.methods.layer_edit import LayerEdit, RemovalWeights
 from editor.prompts import PromptBuilder, TokenizedPrompt
 from editor.sites.final_states import SampledPrompts, final_states_before_and_after
@@ -156,24 +156,29 @@ def forecast_feasibility(
     whose keys are similar to the retained ones cannot be removed without changing those. ``leak`` is that bound; ``left`` is
     the share that remains with the update ``(up, down)`` of all removals together.
     """
-    owners, rows = edit.feasibility_rows()
+    reported = edit.reported_removals
+    number_of = {removal: number for number, removal in enumerate(reported)}
     factor = cholesky(equations.system(preservation) - equations.removal.moment)
-    whitened = torch.linalg.solve_triangular(factor, equations.subspace.project(rows.keys).T, upper=False)
-    novelty = whitened.square().sum(0)[rows.key_index]
     up, down = update
-    initial = rows.residuals.square().sum(1) * rows.weights
-    remaining = rows.squared_residuals(lambda keys: keys @ down.T @ up.T) * rows.weights
-    forecast = []
-    for removal in checked(edit.reported_removals):
-        own = torch.tensor([owner == removal for owner in owners])[rows.pair_index]
-        share = initial[own] / initial[own].sum()
-        forecast.append(
-            ForeseenRemoval(
-                concept=removal.concept.name,
-                kind=removal.concept.kind,
-                weight=weights.get(removal, 1.0),
-                leak=float((share / (1 + novelty[own])).sum()),
-                left=float(remaining[own].sum() / initial[own].sum()),
-            )
+    sums = torch.zeros(len(reported) + 1, 3, dtype=torch.float64)
+    with step(0.9, 0.1):
+        for owners, rows in edit.feasibility_rows():
+            whitened = torch.linalg.solve_triangular(factor, equations.subspace.project(rows.keys).T, upper=False)
+            novelty = whitened.square().sum(0)[rows.key_index]
+            initial = rows.residuals.square().sum(1) * rows.weights
+            remaining = rows.squared_residuals(lambda keys: keys @ down.T @ up.T) * rows.weights
+            numbers = torch.tensor([number_of.get(owner, len(reported)) for owner in owners])
+            figures = torch.stack([initial, initial / (1 + novelty), remaining], 1)
+            sums.index_add_(0, numbers[rows.pair_index], figures)
+    shares = (sums[:, 1:] / sums[:, :1]).tolist()
+    forecast = [
+        ForeseenRemoval(
+            concept=removal.concept.name,
+            kind=removal.concept.kind,
+            weight=weights.get(removal, 1.0),
+            leak=shares[number_of[removal]][0],
+            left=shares[number_of[removal]][1],
         )
+        for removal in reported
+    ]
     return sorted(forecast, key=lambda one: -one.left)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from api_schemas.kinds import PromptSlot, prompt_slot
-from editor.io.progress import step
+from editor.io.progress import step, track
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
@@ -280,17 +280,18 @@ class LayerEdit:
         """The removals whose feasibility is reported."""
         return self.report_on or evenly_spaced(self.removals, SAMPLED_REMOVALS)
 
-    def feasibility_rows(self) -> tuple[list[ResolvedRemoval], RegressionRows]:
-        """Return rows to estimate feasibility from, and the removal of each of their pairs."""
+    def feasibility_rows(self) -> Iterator[tuple[list[ResolvedRemoval], RegressionRows]]:
+        """Yield rows to estimate feasibility from, and the removal of each of their pairs, some removals at a time."""
         if self.small_problem_pairs is not None:
-            return [removal for removal, _ in self.small_problem_pairs], self.rows
-        builder = self.builder
-        pairs = list(
-            pairs_by_removal(
-                self.reported_removals, lambda one: evenly_spaced(builder.edit_pairs(one), FEASIBILITY_PROMPTS)
+            yield [removal for removal, _ in self.small_problem_pairs], self.rows
+            return
+        builder, reported = self.builder, self.reported_removals
+        batches = [reported[start : start + SAMPLED_REMOVALS] for start in range(0, len(reported), SAMPLED_REMOVALS)]
+        for batch in track(batches):
+            pairs = list(
+                pairs_by_removal(batch, lambda one: evenly_spaced(builder.edit_pairs(one), FEASIBILITY_PROMPTS))
             )
-        )
-        return [removal for removal, _ in pairs], self._rows_of(pairs)
+            yield [removal for removal, _ in pairs], self._rows_of(pairs)
 
     def _rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
         return regression_rows(self.site, [pair for _, pair in pairs], self.method.aim)

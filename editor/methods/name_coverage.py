@@ -1,17 +1,22 @@
 """Which names of a concept an edit covers: those that are about as far gone as the concept itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
+import torch
 from torch import Tensor
 
 from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
+from editor.prompts.templates import evenly_spaced
 from editor.sites.key_value_pairs import Aim, Site, regression_rows
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
 COVERAGE_TOLERANCE = 0.1
 """A covered name keeps at most this much more of its distance to the destination than the concept's own name keeps."""
+COVERAGE_PROMPTS = 8
+"""Prompts of each name that are measured."""
 
 
 def covered_names(
@@ -30,17 +35,27 @@ def covered_names(
     earlier = {index: delta for index, delta in deltas.items() if index < layer}
     site = Site(model, model.with_updates(earlier), layer)
     names = builder.expand(removal).names
-    remaining = {name: remaining_share(site, builder, deltas[layer], removal, name, aim) for name in names}
-    return [name for name in names if remaining[name] <= remaining[names[0]] + COVERAGE_TOLERANCE]
+    remaining = remaining_shares(site, builder, deltas[layer], removal, names, aim)
+    return [name for name, share in zip(names, remaining, strict=True) if share <= remaining[0] + COVERAGE_TOLERANCE]
 
 
-def remaining_share(
-    site: Site, builder: PromptBuilder, delta: Tensor, removal: ResolvedRemoval, name: ConceptName, aim: Aim
-) -> float:
-    """Return the share of a name's squared distance to its destination that remains after an update; 1 without prompts."""
-    pairs = builder.name_pairs(removal, name)
-    if not pairs:
-        return 1.0
-    rows = regression_rows(site, pairs, aim)
-    initial = (rows.residuals.square().sum(1) * rows.weights).sum()
-    return float((rows.squared_residuals(lambda keys: keys @ delta.T) * rows.weights).sum() / initial)
+def remaining_shares(
+    site: Site,
+    builder: PromptBuilder,
+    delta: Tensor,
+    removal: ResolvedRemoval,
+    names: Sequence[ConceptName],
+    aim: Aim,
+) -> list[float]:
+    """Return the share of each name's squared distance to its destination that remains after an update; 1 without prompts.
+
+    All names are measured at once, on `COVERAGE_PROMPTS` prompts each.
+    """
+    pairs = [evenly_spaced(builder.name_pairs(removal, name), COVERAGE_PROMPTS) for name in names]
+    if not any(pairs):
+        return [1.0] * len(names)
+    rows = regression_rows(site, list(chain.from_iterable(pairs)), aim)
+    owners = torch.arange(len(names)).repeat_interleave(torch.tensor([len(own) for own in pairs]))[rows.pair_index]
+    squares = torch.stack([rows.residuals.square().sum(1), rows.squared_residuals(lambda keys: keys @ delta.T)])
+    sums = torch.zeros(2, len(names), dtype=squares.dtype).index_add_(1, owners, squares * rows.weights)
+    return [float(remaining / initial) if own else 1.0 for own, initial, remaining in zip(pairs, *sums, strict=True)]

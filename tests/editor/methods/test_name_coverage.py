@@ -6,8 +6,9 @@ import torch
 from editor import emoji
 from editor.checkpoints import TextEncoder
 from editor.jobs.model import open_model
+from editor.methods import name_coverage
 from editor.methods.default import edit_encoder
-from editor.methods.name_coverage import COVERAGE_TOLERANCE, covered_names, remaining_share
+from editor.methods.name_coverage import COVERAGE_PROMPTS, COVERAGE_TOLERANCE, covered_names, remaining_shares
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
 from editor.sites.key_value_pairs import Site
@@ -24,7 +25,7 @@ def delta(source: TextEncoder, builder: PromptBuilder) -> torch.Tensor:
 
 def share(source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor, name: ConceptName) -> float:
     model = LazyCLIPTextModel(source)
-    return remaining_share(Site(model, model, 0), builder, delta, FOX, name, "attention")
+    return remaining_shares(Site(model, model, 0), builder, delta, FOX, [name], "attention")[0]
 
 
 def test_name_that_the_edit_did_not_see_is_uncovered(
@@ -43,6 +44,22 @@ def test_covered_names_are_those_within_the_tolerance(
     limit = share(source, builder, delta, names[0]) + COVERAGE_TOLERANCE
     within = [name for name in names if share(source, builder, delta, name) <= limit]
     assert covered_names(source, builder, {0: delta}, FOX, "attention") == within
+
+
+def test_names_are_measured_together_as_each_alone(
+    source: TextEncoder, builder: PromptBuilder, delta: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of a thousand removals has ten thousand names."""
+    names, model = builder.expand(FOX).names, LazyCLIPTextModel(source)
+    alone = [share(source, builder, delta, name) for name in names]
+    measured, real = list[int](), name_coverage.regression_rows
+    monkeypatch.setattr(
+        name_coverage, "regression_rows", lambda site, pairs, aim: measured.append(len(pairs)) or real(site, pairs, aim)
+    )
+    together = remaining_shares(Site(model, model, 0), builder, delta, FOX, names, "attention")
+    assert together == pytest.approx(alone)
+    assert len(measured) == 1
+    assert measured[0] <= COVERAGE_PROMPTS * len(names)
 
 
 @pytest.mark.parametrize("concept", ["fox", "violin", "key"])
