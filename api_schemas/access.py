@@ -14,19 +14,24 @@ Scope: TypeAlias = Literal[
     "artifacts:read",
     "ledger:read",
     "models:read",
+    "models:write",
     "webhooks:read",
     "webhooks:write",
     "audit:read",
     "metrics:read",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+OPERATOR_SCOPES: frozenset[Scope] = frozenset({"models:write"})
+"""Scopes that affect all tenants: a key has them only if its creator names them."""
+TENANT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope not in OPERATOR_SCOPES)
 
 SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "edits:read": "read edits, their events and batches",
     "edits:write": "create and revoke edits, cancel them, run dry runs",
     "artifacts:read": "download published files and reports, also through the Hugging Face Hub routes",
     "ledger:read": "read the ledger of a model, including the names of removed concepts",
-    "models:read": "list base models",
+    "models:read": "list base models and calibrations",
+    "models:write": "calibrate base models, which all tenants share",
     "webhooks:read": "read webhook endpoints and their deliveries",
     "webhooks:write": "add, change, test and delete webhook endpoints, redeliver messages",
     "audit:read": "read the tenant's audit log",

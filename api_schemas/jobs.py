@@ -15,8 +15,11 @@ Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "fail
 TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """Statuses that never change again."""
 
-JobKind: TypeAlias = Literal["removal", "revocation", "plan"]
-"""A revocation removes an edit from the ledger. A plan is a dry run and is not listed as an edit."""
+JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration"]
+"""A revocation removes an edit from the ledger. Plans, which are dry runs, and calibrations are not listed as edits."""
+
+EDIT_KINDS: tuple[JobKind, ...] = ("removal", "revocation")
+"""The kinds of jobs that are edits."""
 
 Item = TypeVar("Item")
 
@@ -111,6 +114,27 @@ class EditableEncoder(Resource):
     width: int
 
 
+class InstrumentFigures(Resource):
+    """What was measured of the instruments for one kind of concept."""
+
+    kind: Literal["object", "style"]
+    known: int = Field(description="Concepts that the model draws and the judge recognises.")
+    unknown: int = Field(description="Concepts that the judge recognises in fewer than half of their images.")
+    module: str = Field(description="The module whose activations the instruments read.", examples=["mid_block"])
+    unexplained_variance: float = Field(description="Fraction of variance unexplained by the autoencoder.")
+    probe_accuracy: float = Field(description="Accuracy of a linear probe on held-out images.")
+    diffc_accuracy: float = Field(description="Accuracy of the Diff-C classifier on held-out images.")
+
+
+class ModelCalibration(Resource):
+    """The calibration of a base model that edits with `features` use."""
+
+    digest: str = Field(description="Digest of the base model's weights.")
+    judge: str
+    created_at: datetime
+    figures: list[InstrumentFigures]
+
+
 class Model(Resource):
     """A base model that can be edited."""
 
@@ -123,6 +147,9 @@ class Model(Resource):
     editable: list[EditableEncoder]
     max_phrase_tokens: int | None = Field(
         description="Maximum length of a concept in tokens; null if the model has no tokenizer.json."
+    )
+    calibration: ModelCalibration | None = Field(
+        default=None, description="What edits with `features` read; null if the model was not calibrated."
     )
     files: list[ModelFile]
     url: str

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
+from api_schemas.calibrations import CalibrationTask
+from api_schemas.edits import EditRequest
 from api_schemas.jobs import JobError, Status
 from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store import base_model_registration, claims, fair_queue, ledgers, logs
-from service.store.base_models import ModelRegistry
+from service.store import base_model_registration, calibrations, claims, fair_queue, ledgers, logs
+from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
+from service.store.calibrations import NewCalibration
 from service.store.claims import Claim, StoredArtifact
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
@@ -28,7 +31,8 @@ from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
 from service.store.ledgers import NextRevision
 from service.store.orm import Job
-from worker import db_retry, job_protocol, ledger_snapshot, upload
+from worker import calibration, db_retry, job_protocol, ledger_snapshot, upload
+from worker.calibration import PublishedCalibrations
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
 from worker.progress import ProgressReporter
@@ -48,8 +52,9 @@ class RunResult:
     """The result of a run: its files are in the blob store but not yet published."""
 
     files: list[StoredArtifact]
-    verdict: Verdict | None
-    next_revision: NextRevision | None
+    verdict: Verdict | None = None
+    next_revision: NextRevision | None = None
+    calibration: NewCalibration | None = None
 
 
 @dataclass
@@ -122,7 +127,7 @@ class Runner:
     def _attempt(self, claim: Claim, progress: ProgressReporter) -> None:
         """Run the job and record the outcome."""
         try:
-            self._succeed(claim, self._run_phases(claim, progress))
+            self._succeed(claim, self._run_job(claim, progress))
         except LeaseLost:
             log.warning("%s: the lease was lost to another worker", claim.job_id)
         except JobCanceled:
@@ -141,10 +146,38 @@ class Runner:
             _log_crash(claim, error)
             self._retry(claim, error, progress.phase)
 
-    def _run_phases(self, claim: Claim, progress: ProgressReporter) -> RunResult:
+    def _run_job(self, claim: Claim, progress: ProgressReporter) -> RunResult:
+        """Run a job. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
+        model = self.registry.get(claim.request.model)
+        base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
+        if isinstance(claim.request, CalibrationTask):
+            return self._run_calibration(claim, claim.request, model, progress)
+        return self._run_phases(claim, claim.request, model, progress)
+
+    def _run_calibration(
+        self, claim: Claim, task: CalibrationTask, model: RegisteredModel, progress: ProgressReporter
+    ) -> RunResult:
+        """Calibrate a base model. An attempt resumes where the last one stopped."""
+        module, workdir = calibration.load(self.settings.calibrator), self.settings.workdir(claim.job_id)
+        self._make_folders(workdir)
+        context = module.CalibrationContext(
+            task, model.folder, workdir, self.settings.cache_dir, progress, self.shared_images
+        )
+        progress.phases = calibration.PHASES
+        progress.start_phase("calibrate")
+        failpoint("phase.entered.calibrate")
+        found = module.calibrate(context)
+        failpoint("phase.done.calibrate")
+        progress.start_phase("publish")
+        stored = upload.store_artifacts(self.blobs, claim, found.files, progress.check)
+        return RunResult(stored, calibration=NewCalibration(found.digest, found.judge, found.figures))
+
+    def _run_phases(
+        self, claim: Claim, request: EditRequest, model: RegisteredModel, progress: ProgressReporter
+    ) -> RunResult:
         """Run all phases that an earlier attempt has not finished."""
         editor = job_protocol.load(self.settings.module(claim.kind))
-        context = self._context(editor, claim, progress)
+        context = self._context(editor, claim, request, model, progress)
         progress.phases = editor.PHASES
         for phase in editor.PHASES:
             if not editor.finished(phase, context):
@@ -163,15 +196,24 @@ class Runner:
             return None
         return partial(remembered_digest, folder=self.settings.cache_dir / DIGEST_FOLDER)
 
-    def _context(self, editor: job_protocol.JobModule, claim: Claim, progress: ProgressReporter) -> "jobs.JobContext":
-        """Build the context of the phases. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
-        model, workdir = self.registry.get(claim.request.model), self.settings.workdir(claim.job_id)
-        base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
-        ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
+    def _make_folders(self, workdir: Path) -> None:
         for folder in (workdir, self.settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def _context(
+        self,
+        editor: job_protocol.JobModule,
+        claim: Claim,
+        request: EditRequest,
+        model: RegisteredModel,
+        progress: ProgressReporter,
+    ) -> "jobs.JobContext":
+        """Build the context of the phases."""
+        workdir = self.settings.workdir(claim.job_id)
+        ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
+        self._make_folders(workdir)
         return editor.JobContext(
-            request=claim.request,
+            request=request,
             model_dir=model.folder,
             workdir=workdir,
             cache_dir=self.settings.cache_dir,
@@ -183,6 +225,7 @@ class Runner:
             label=claim.job_id,
             shared_images=self.shared_images,
             time_limit=self.settings.hard_limit_seconds,
+            published_calibrations=PublishedCalibrations(self.database, self.blobs),
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:
@@ -192,11 +235,17 @@ class Runner:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
             if published and result.next_revision:
                 ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
+            if published and result.calibration:
+                self._record_calibration(session, claim, result.calibration)
             return published
 
         published = self._write(publish)
         failpoint("publish.committed")
         self._clean_up(claim, published)
+
+    def _record_calibration(self, session: Session, claim: Claim, new: NewCalibration) -> None:
+        revision = calibrations.current_revision(session, self.registry.get(claim.request.model))
+        calibrations.record(session, session.get_one(Job, claim.job_id), new, revision, now=self.clock())
 
     def _requeue(self, claim: Claim, reason: str) -> None:
         """Requeue a job at once, because the ledger has moved or the worker was stopped. Does not count as an attempt."""
@@ -230,7 +279,7 @@ class Runner:
 
 def _log_crash(claim: Claim, error: Exception) -> None:
     """Log the traceback. Without the error's message if names are withheld: it may quote a prompt."""
-    if claim.request.withhold_names:
+    if claim.withholds_names:
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s: attempt %d crashed with %s\n%s", claim.job_id, claim.attempt, type(error).__name__, frames)
     else:

@@ -50,6 +50,9 @@ class WorkerSettings(StoreSettings):
     editor: ModuleName = Field(default="editor.jobs", description="Module that performs removals.")
     revoker: ModuleName = Field(default="editor.jobs.revocation", description="Module that performs revocations.")
     planner: ModuleName = Field(default="editor.jobs.dry_run", description="Module that performs dry runs.")
+    calibrator: ModuleName = Field(
+        default="editor.jobs.calibration_job", description="Module that performs calibrations of base models."
+    )
     queues: Queues = Field(
         default="plans,edits",
         description="Queues that the worker consumes, separated by commas: edits, plans (dry runs).",
@@ -87,7 +90,7 @@ class WorkerSettings(StoreSettings):
         return seconds
 
     def module(self, kind: JobKind) -> str:
-        """Return the job module of a kind of job."""
+        """Return the job module of a kind of job on a request for an edit."""
         return {"removal": self.editor, "revocation": self.revoker, "plan": self.planner}[kind]
 
     @property

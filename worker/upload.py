@@ -36,8 +36,9 @@ def store_artifacts(
 
 def _manifest(claim: Claim, published: Sequence[StoredArtifact]) -> str:
     """Return the manifest as JSON, without the digest of withheld names, which could be guessed from it."""
-    manifest: dict[str, Any] = {"edit": claim.job_id, "files": [vars(file) for file in published]}
-    if not claim.request.withhold_names:
+    resource = "calibration" if claim.kind == "calibration" else "edit"
+    manifest: dict[str, Any] = {resource: claim.job_id, "files": [vars(file) for file in published]}
+    if not claim.withholds_names:
         manifest["request_digest"] = claim.request.digest()
     return json.dumps(manifest, indent=2, sort_keys=True)
 

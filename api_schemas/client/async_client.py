@@ -11,17 +11,18 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.async_connection import AsyncConnection
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    MAX_RECONNECTS,
     MAX_TRIES,
     PartialDownload,
     query_params,
     raise_for_problem,
+    raise_unless_succeeded,
 )
 from api_schemas.edits import EditRequest
-from api_schemas.errors import JobFailed, ServiceUnreachable
+from api_schemas.errors import ServiceUnreachable
 from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
@@ -93,20 +94,8 @@ class AsyncEdits:
 
     async def follow(self, edit_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Follow the events from `after` to the last one, each once and in order. Reconnects if the connection is lost."""
-        attempts = 0
-        while attempts < MAX_RECONNECTS:
-            try:
-                async for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
-                    if event is None:
-                        return
-                    after, attempts = event.seq, 0
-                    yield event
-            except ServiceUnreachable:
-                attempts += 1
-            await asyncio.sleep(min(0.1 * 2**attempts, 2.0))
-        raise ServiceUnreachable(
-            f"Lost the connection to {self._client.url}.", remedy="Check that the service is running."
-        )
+        async for event in self._client.follow(f"/v1/edits/{edit_id}/stream", after):
+            yield event
 
     async def download(self, artifact: Artifact, folder: Path) -> Path:
         """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
@@ -148,9 +137,7 @@ class AsyncEditJob(Edit):
         async for event in self.events():
             on_event(event)
         edit = await self.refresh()
-        if edit.status != "succeeded":
-            reason = edit.error.message if edit.error else "no worker finished it."
-            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=edit.error.param if edit.error else None)
+        raise_unless_succeeded(edit)
         return edit
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
@@ -233,6 +220,58 @@ class AsyncModels:
         """Iterate over the ledger's revisions, newest first."""
         async for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
+
+    async def calibrate(
+        self, model_id: str, request: CalibrationRequest | None = None, *, idempotency_key: str | None = None
+    ) -> "AsyncCalibrationJob":
+        """Queue a calibration, after which edits with `features` score features inside the model."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        body = (request or CalibrationRequest()).model_dump(mode="json")
+        return await self._ask("POST", f"/v1/models/{model_id}/calibrate", json=body, headers=headers)
+
+    async def calibration(self, calibration_id: str) -> "AsyncCalibrationJob":
+        """Return the current state of a calibration job."""
+        return await self._ask("GET", f"/v1/calibrations/{calibration_id}")
+
+    async def calibrations(self, model_id: str | None = None) -> AsyncIterator["AsyncCalibrationJob"]:
+        """Iterate over the calibration jobs of a model, or of all, newest first."""
+        page, filters = Page[AsyncCalibrationJob], {"model": model_id}
+        async for job in self._client.paginate(page, "/v1/calibrations", filters):
+            yield self._bound(job)
+
+    async def cancel_calibration(self, calibration_id: str) -> "AsyncCalibrationJob":
+        """Request cancellation. Has no effect if the job has ended."""
+        return await self._ask("POST", f"/v1/calibrations/{calibration_id}/cancel")
+
+    async def follow_calibration(self, calibration_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """Follow the events of a calibration, each once and in order."""
+        async for event in self._client.follow(f"/v1/calibrations/{calibration_id}/stream", after):
+            yield event
+
+    async def _ask(self, method: str, path: str, **options: Any) -> "AsyncCalibrationJob":
+        return self._bound(await self._client.request(AsyncCalibrationJob, method, path, **options))
+
+    def _bound(self, job: "AsyncCalibrationJob") -> "AsyncCalibrationJob":
+        job._models = self
+        return job
+
+
+class AsyncCalibrationJob(Calibration):
+    """A calibration job at the time of the request, with methods to act on it."""
+
+    _models: AsyncModels = PrivateAttr()
+
+    async def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "AsyncCalibrationJob":
+        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
+        async for event in self._models.follow_calibration(self.id):
+            on_event(event)
+        job = await self._models.calibration(self.id)
+        raise_unless_succeeded(job)
+        return job
+
+    async def cancel(self) -> "AsyncCalibrationJob":
+        """Request cancellation."""
+        return await self._models.cancel_calibration(self.id)
 
 
 class AsyncWebhooks:

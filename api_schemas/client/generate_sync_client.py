@@ -16,7 +16,7 @@ REPLACEMENTS = (
     (r"\bawait ", ""),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncBaseTransport\b", "BaseTransport"),
-    (r"\bAsync(Connection|Client|Edits|EditJob|Batches|Models|Webhooks)\b", r"\1"),
+    (r"\bAsync(Connection|Client|Edits|EditJob|CalibrationJob|Batches|Models|Webhooks)\b", r"\1"),
     (r"\basync_connection\b", "sync_connection"),
     (r"__a(enter|exit)__", r"__\1__"),
     (r"\ba(close|read|iter_lines|iter_bytes)\b", r"\1"),

@@ -11,17 +11,18 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.sync_connection import Connection
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    MAX_RECONNECTS,
     MAX_TRIES,
     PartialDownload,
     query_params,
     raise_for_problem,
+    raise_unless_succeeded,
 )
 from api_schemas.edits import EditRequest
-from api_schemas.errors import JobFailed, ServiceUnreachable
+from api_schemas.errors import ServiceUnreachable
 from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import ModelLedger, Revision
@@ -93,20 +94,8 @@ class Edits:
 
     def follow(self, edit_id: str, after: int = 0) -> Iterator[Event]:
         """Follow the events from `after` to the last one, each once and in order. Reconnects if the connection is lost."""
-        attempts = 0
-        while attempts < MAX_RECONNECTS:
-            try:
-                for event in self._client.stream(f"/v1/edits/{edit_id}/stream", after):
-                    if event is None:
-                        return
-                    after, attempts = event.seq, 0
-                    yield event
-            except ServiceUnreachable:
-                attempts += 1
-            time.sleep(min(0.1 * 2**attempts, 2.0))
-        raise ServiceUnreachable(
-            f"Lost the connection to {self._client.url}.", remedy="Check that the service is running."
-        )
+        for event in self._client.follow(f"/v1/edits/{edit_id}/stream", after):
+            yield event
 
     def download(self, artifact: Artifact, folder: Path) -> Path:
         """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
@@ -148,9 +137,7 @@ class EditJob(Edit):
         for event in self.events():
             on_event(event)
         edit = self.refresh()
-        if edit.status != "succeeded":
-            reason = edit.error.message if edit.error else "no worker finished it."
-            raise JobFailed(f"{edit.id} {edit.status}: {reason}", field=edit.error.param if edit.error else None)
+        raise_unless_succeeded(edit)
         return edit
 
     def events(self, after: int = 0) -> Iterator[Event]:
@@ -233,6 +220,58 @@ class Models:
         """Iterate over the ledger's revisions, newest first."""
         for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
             yield revision
+
+    def calibrate(
+        self, model_id: str, request: CalibrationRequest | None = None, *, idempotency_key: str | None = None
+    ) -> "CalibrationJob":
+        """Queue a calibration, after which edits with `features` score features inside the model."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        body = (request or CalibrationRequest()).model_dump(mode="json")
+        return self._ask("POST", f"/v1/models/{model_id}/calibrate", json=body, headers=headers)
+
+    def calibration(self, calibration_id: str) -> "CalibrationJob":
+        """Return the current state of a calibration job."""
+        return self._ask("GET", f"/v1/calibrations/{calibration_id}")
+
+    def calibrations(self, model_id: str | None = None) -> Iterator["CalibrationJob"]:
+        """Iterate over the calibration jobs of a model, or of all, newest first."""
+        page, filters = Page[CalibrationJob], {"model": model_id}
+        for job in self._client.paginate(page, "/v1/calibrations", filters):
+            yield self._bound(job)
+
+    def cancel_calibration(self, calibration_id: str) -> "CalibrationJob":
+        """Request cancellation. Has no effect if the job has ended."""
+        return self._ask("POST", f"/v1/calibrations/{calibration_id}/cancel")
+
+    def follow_calibration(self, calibration_id: str, after: int = 0) -> Iterator[Event]:
+        """Follow the events of a calibration, each once and in order."""
+        for event in self._client.follow(f"/v1/calibrations/{calibration_id}/stream", after):
+            yield event
+
+    def _ask(self, method: str, path: str, **options: Any) -> "CalibrationJob":
+        return self._bound(self._client.request(CalibrationJob, method, path, **options))
+
+    def _bound(self, job: "CalibrationJob") -> "CalibrationJob":
+        job._models = self
+        return job
+
+
+class CalibrationJob(Calibration):
+    """A calibration job at the time of the request, with methods to act on it."""
+
+    _models: Models = PrivateAttr()
+
+    def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "CalibrationJob":
+        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
+        for event in self._models.follow_calibration(self.id):
+            on_event(event)
+        job = self._models.calibration(self.id)
+        raise_unless_succeeded(job)
+        return job
+
+    def cancel(self) -> "CalibrationJob":
+        """Request cancellation."""
+        return self._models.cancel_calibration(self.id)
 
 
 class Webhooks:

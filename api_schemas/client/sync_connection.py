@@ -9,6 +9,7 @@ import httpx
 
 from api_schemas.client.transport import (
     DEFAULT_URL,
+    MAX_RECONNECTS,
     Parsed,
     PartialDownload,
     auth_headers,
@@ -99,6 +100,21 @@ class Connection:
                 for line in response.iter_lines():
                     if message := parser.feed(line):
                         yield None if message.event == STREAM_END else Event.model_validate_json(message.data)
+
+    def follow(self, path: str, after: int) -> Iterator[Event]:
+        """Follow the events of a stream from `after` to the last one, each once and in order. Reconnects if it breaks."""
+        attempts = 0
+        while attempts < MAX_RECONNECTS:
+            try:
+                for event in self.stream(path, after):
+                    if event is None:
+                        return
+                    after, attempts = event.seq, 0
+                    yield event
+            except ServiceUnreachable:
+                attempts += 1
+            time.sleep(min(0.1 * 2**attempts, 2.0))
+        raise ServiceUnreachable(f"Lost the connection to {self.url}.", remedy="Check that the service is running.")
 
     def download_part(self, path: str, part: PartialDownload) -> None:
         """Download the missing bytes of a file over one connection."""

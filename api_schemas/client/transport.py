@@ -9,8 +9,9 @@ from typing import IO, Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from api_schemas.errors import ClientError, DownloadCorrupted, ServiceUnreachable
-from api_schemas.jobs import Artifact
+from api_schemas.calibrations import Calibration
+from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
+from api_schemas.jobs import Artifact, Edit
 from api_schemas.problems import Problem, ServiceProblem
 
 DEFAULT_URL = "http://127.0.0.1:8484"
@@ -49,6 +50,13 @@ def raise_for_problem(response: httpx.Response) -> None:
     except ValidationError as error:
         raise ClientError(f"{response.url} answered {response.status_code} without a problem document.") from error
     raise ServiceProblem(problem)
+
+
+def raise_unless_succeeded(job: Edit | Calibration) -> None:
+    """Raise `JobFailed` for a job that has ended without success."""
+    if job.status != "succeeded":
+        reason = job.error.message if job.error else "no worker finished it."
+        raise JobFailed(f"{job.id} {job.status}: {reason}", field=job.error.param if job.error else None)
 
 
 def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:

@@ -27,7 +27,7 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.device import DeviceSettings
 from editor.generation.pipelines import load_pipeline
 from editor.generation.placement import place_pipeline
-from editor.generation.sampling import ImageCache
+from editor.generation.sampling import ImageCache, SharedCache
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.jobs.context import CALIBRATIONS, judge_folder
 from editor.jobs.model import images_digest, open_model
@@ -294,6 +294,7 @@ def calibrate_model(
     components: Path | None = None,
     profile: Profile | None = None,
     device: DeviceSettings | None = None,
+    shared_images: SharedCache | None = None,
     progress: ProgressCallback = no_progress,
 ) -> tuple[Calibration, Path]:
     """Calibrate a base model on this machine.
@@ -306,6 +307,7 @@ def calibrate_model(
         out: the folder of the calibration; None: where edits of the model look for it.
         components: a folder with what the model lacks.
         profile: used instead of the model's own.
+        shared_images: images of the model that other machines have generated too.
 
     Returns:
         The calibration and its folder.
@@ -323,7 +325,7 @@ def calibrate_model(
         builder=model.prompts,
         judge=open_judge(judge_folder(), path, model.prompts.profile, compute.torch_device),
         sampler=choose_sampler(stated, model.prompts.profile, pipeline, compute),
-        images=ImageCache(cache / "images", images_digest(model, components)),
+        images=ImageCache(cache / "images", images_digest(model, components), shared_images),
         options=options,
         progress=progress,
     )

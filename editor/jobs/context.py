@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from api_schemas.edits import EditRequest
 from api_schemas.plans import PlanEstimate
@@ -35,6 +35,13 @@ def ignore_progress(phase: str, fraction: float, message: str) -> None:
 
 def ignore_estimate(estimate: PlanEstimate) -> None:
     """Report no estimate."""
+
+
+class CalibrationSource(Protocol):
+    """Where calibrations of base models come from."""
+
+    def fetch(self, digest: str, folder: Path) -> None:
+        """Make ``folder`` the calibration of the base model with these weights, if there is one. Never raises."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class JobContext:
     """Seconds that the job may take. A validation that would take longer is refused before anything is generated."""
     report_estimate: Callable[[PlanEstimate], object] = ignore_estimate
     """Called with the estimated cost of the validation before anything is generated."""
+    published_calibrations: CalibrationSource | None = None
+    """Calibrations that other machines have published."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
     """Where models run: text encoders, denoiser, judges and attacks."""
 

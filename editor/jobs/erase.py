@@ -114,6 +114,8 @@ class EraseJob(Job):
             images = self._image_generator(edit)
         policy = self.trace().policy
         calibrations = self.context.calibrations
+        if request.validation.features and (source := self.context.published_calibrations):
+            source.fetch(self.model.digest, calibrations / self.model.digest)
         result = run_validate(
             request, self.model, self.removals, removed, policy, self.judge, images, calibrations, progress
         )

@@ -14,6 +14,7 @@ from service.api.routes import (
     artifacts,
     audit,
     batches,
+    calibrations,
     contract,
     dry_runs,
     edits,
@@ -50,7 +51,20 @@ def create_app(app_state: AppState) -> FastAPI:
     app.include_router(health.router)
     app.include_router(contract.router)
     app.webhooks.include_router(webhook_messages.router)
-    for module in (dry_runs, edits, events, artifacts, batches, models, ledger, webhooks, audit, hub, metrics):
+    for module in (
+        dry_runs,
+        edits,
+        events,
+        artifacts,
+        batches,
+        models,
+        calibrations,
+        ledger,
+        webhooks,
+        audit,
+        hub,
+        metrics,
+    ):
         app.include_router(module.router)
     openapi.install(app)
     settings = app_state.settings

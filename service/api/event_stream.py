@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy.orm import Session
+from starlette.responses import Response, StreamingResponse
 
 from api_schemas.events import STREAM_END, Event, EventType
 from api_schemas.jobs import TERMINAL_STATUSES
@@ -64,6 +65,18 @@ def _read_batch(session: Session, cursor: StreamCursor, standing: EventHead | No
     return EventBatch(
         [serializers.event(row) for row in rows], standing.status in TERMINAL_STATUSES and len(rows) < EVENTS_PER_POLL
     )
+
+
+async def stream_response(
+    app_state: AppState, follow: Batcher[StreamCursor, EventBatch], cursor: StreamCursor
+) -> Response:
+    """Return the stream of a job's events after the cursor, or 204 if the client has all of them. Raises `NotFound`."""
+    first = await follow(cursor)
+    if first.complete and not first.events and cursor.after:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    messages = stream_events(app_state, follow, cursor, first)
+    return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
 
 
 async def stream_events(
@@ -128,3 +141,8 @@ STREAM_CONTENT: dict[str, Any] = {
     }
 }
 """The messages of a stream, for the OpenAPI document."""
+STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": STREAM_CONTENT},
+    204: {"description": "The stream is complete and all its events were received."},
+}
+"""The responses of a stream, for the OpenAPI document."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from api_schemas.model_files import is_model_file
 from service.api.file_response import RangeReader
 from service.core.digest_cache import DigestCache, file_state
-from service.core.serializers import commit_hash
 from service.errors import BaseModelChanged, NotFound
+from service.store.base_model_registration import commit_hash
 from service.store.blobs import CHUNK_BYTES
 from service.store.orm import RegisteredFile
 

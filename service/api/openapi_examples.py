@@ -9,10 +9,21 @@ from api_schemas.attestation import PAYLOAD_TYPE, Envelope, PublicKey, PublicKey
 from api_schemas.audit import AuditLine
 from api_schemas.base import Request
 from api_schemas.batches import Batch, BatchCounts, BatchItem, BatchRequest
+from api_schemas.calibrations import Calibration, CalibrationRequest, CalibrationTask, CalibrationUrls
 from api_schemas.conflicts import Conflict, Party
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, EditableEncoder, EditUrls, Health, Model, ModelFile
+from api_schemas.jobs import (
+    Artifact,
+    Edit,
+    EditableEncoder,
+    EditUrls,
+    Health,
+    InstrumentFigures,
+    Model,
+    ModelCalibration,
+    ModelFile,
+)
 from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
 from api_schemas.problems import Problem
@@ -31,7 +42,9 @@ from api_schemas.webhooks import (
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ULID = "01JTB3B6E8QF7YV5M2N4K6P8RS"
-EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID = (f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg"))
+EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID, CALIBRATION_ID = (
+    f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg", "cal")
+)
 SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 COMMIT = SHA256[:40]
 
@@ -70,6 +83,43 @@ EDIT = Edit(
         **{part: f"/v1/edits/{EDIT_ID}/{part}" for part in ("cancel", "events", "stream", "artifacts", "report")},
     ),
 )
+CALIBRATION_TASK = CalibrationTask(model="sdxl", objects=200, steps=30)
+CALIBRATION = Calibration(
+    id=CALIBRATION_ID,
+    model="sdxl",
+    status="running",
+    phase="calibrate",
+    progress=0.4,
+    request=CALIBRATION_TASK,
+    request_digest=CALIBRATION_TASK.digest(),
+    attempt=1,
+    max_attempts=3,
+    created_at=NOW,
+    started_at=NOW + timedelta(seconds=1),
+    expires_at=NOW + timedelta(days=7),
+    metrics={"queue_seconds": 1.0},
+    urls=CalibrationUrls(
+        self=f"/v1/calibrations/{CALIBRATION_ID}",
+        model="/v1/models/sdxl",
+        **{part: f"/v1/calibrations/{CALIBRATION_ID}/{part}" for part in ("cancel", "events", "stream")},
+    ),
+)
+MODEL_CALIBRATION = ModelCalibration(
+    digest=SHA256,
+    judge="clip@3f6cd0d8",
+    created_at=NOW,
+    figures=[
+        InstrumentFigures(
+            kind="object",
+            known=187,
+            unknown=13,
+            module="mid_block",
+            unexplained_variance=0.11,
+            probe_accuracy=0.94,
+            diffc_accuracy=0.92,
+        )
+    ],
+)
 CONFLICT = Conflict(
     kind="replacement_removed",
     severity="error",
@@ -94,9 +144,13 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         licence="openrail++",
         editable=[EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384)],
         max_phrase_tokens=14,
+        calibration=MODEL_CALIBRATION,
         files=[ModelFile(name="text_encoder/model.safetensors", size=7_340_032, sha256=SHA256)],
         url="/v1/models/emoji",
     ),
+    MODEL_CALIBRATION,
+    CalibrationRequest(objects=200, steps=30),
+    CALIBRATION,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, ApiKeyRecord
+from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, TENANT_SCOPES, ApiKeyRecord
 from api_schemas.audit import AuditLine
 from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir, JsonOutput
 from api_schemas.errors import UsageError
@@ -37,7 +37,9 @@ def create_key(
     tenant: Annotated[
         str, typer.Option(help="The tenant whose edits, files and ledgers the key gives access to.")
     ] = DEFAULT_TENANT,
-    scope: Annotated[list[str], typer.Option(help="A scope of the key; may be repeated. Default: all scopes.")] = [],  # noqa: B006
+    scope: Annotated[
+        list[str], typer.Option(help="A scope of the key; may be repeated. Default: all except models:write.")
+    ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="A note for your own use.")] = "",
     days: Annotated[float, typer.Option(min=0, help="Days until the key expires. 0: never.")] = 0,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -221,7 +223,7 @@ def _validate_scopes(scopes: list[str]) -> list[str]:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:
         raise UsageError(f"Unknown scope '{unknown[0]}'.", field="scope", remedy=f"Known scopes: {', '.join(SCOPES)}.")
-    return sorted(set(scopes), key=lambda scope: SCOPES.index(scope)) if scopes else list(SCOPES)
+    return sorted(set(scopes), key=lambda scope: SCOPES.index(scope)) if scopes else list(TENANT_SCOPES)
 
 
 def _check_tenant(tenant: str) -> None:

@@ -1,6 +1,5 @@
 """Convert database rows to API resources."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,13 +8,25 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.orm import Session
 
 from api_schemas.batches import Batch, BatchCounts, BatchItem, ItemStatus
+from api_schemas.calibrations import Calibration, CalibrationTask, CalibrationUrls
 from api_schemas.edits import EditRequest
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, EditableEncoder, EditUrls, JobError, Model, ModelFile, Page
+from api_schemas.jobs import (
+    Artifact,
+    Edit,
+    EditableEncoder,
+    EditUrls,
+    JobError,
+    Model,
+    ModelCalibration,
+    ModelFile,
+    Page,
+)
 from api_schemas.ledgers import Revision
 from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, orm
+from service.store.base_model_registration import commit_of, current_digests
 from service.store.base_models import RegisteredModel
 
 Item = TypeVar("Item")
@@ -71,6 +82,33 @@ def durations(**spans: tuple[datetime | None, datetime | None]) -> dict[str, flo
     return {f"{name}_seconds": (end - start).total_seconds() for name, (start, end) in spans.items() if start and end}
 
 
+def calibration(job: orm.Job) -> Calibration:
+    """Return a calibration job as its owner sees it."""
+    base = f"/v1/calibrations/{job.id}"
+    return Calibration(
+        id=job.id,
+        model=job.model,
+        status=job.status,
+        phase=job.phase,
+        progress=job.progress,
+        request=CalibrationTask.model_validate(job.request),
+        request_digest=job.request_digest,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        error=JobError.model_validate(job.error) if job.error else None,
+        metrics=durations(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
+        urls=CalibrationUrls(
+            self=base,
+            model=f"/v1/models/{job.model}",
+            **{part: f"{base}/{part}" for part in ("cancel", "events", "stream")},
+        ),
+    )
+
+
 def artifact(row: orm.Artifact) -> Artifact:
     """Return a published file."""
     return Artifact(
@@ -88,17 +126,21 @@ def event(row: orm.Event) -> Event:
     return Event.model_validate(row, from_attributes=True)
 
 
-def model(registered: RegisteredModel, max_phrase_tokens: int | None, known: Sequence[orm.RegisteredFile]) -> Model:
+def model(
+    registered: RegisteredModel,
+    max_phrase_tokens: int | None,
+    known: Sequence[orm.RegisteredFile],
+    calibrated: orm.ModelCalibration | None,
+) -> Model:
     """Return a registered base model. Files that changed since the registration have no digest."""
-    files, sha256_of = registered.files(), {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
-    digests = {name: sha256_of.get((name, stat.st_size, stat.st_mtime_ns)) for name, stat in files.items()}
-    hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
+    files, digests = registered.files(), current_digests(registered, known)
     return Model(
         id=registered.id,
-        revision=commit_hash(hashed) if len(hashed) == len(digests) else None,
+        revision=commit_of(digests),
         licence=registered.licence,
         editable=[encoder(component, config) for component, config in registered.encoders.items()],
         max_phrase_tokens=max_phrase_tokens,
+        calibration=ModelCalibration.model_validate(calibrated, from_attributes=True) if calibrated else None,
         files=[ModelFile(name=name, size=stat.st_size, sha256=digests[name]) for name, stat in files.items()],
         url=f"/v1/models/{registered.id}",
     )
@@ -208,9 +250,3 @@ def _urls(edit_id: str) -> EditUrls:
     base = f"/v1/edits/{edit_id}"
     parts = ("cancel", "events", "stream", "artifacts", "report")
     return EditUrls(self=base, **{part: f"{base}/{part}" for part in parts})
-
-
-def commit_hash(digests: Mapping[str, str]) -> str:
-    """Return a commit id for a set of files: 40 hexadecimal digits over their names and digests."""
-    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(digests.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]

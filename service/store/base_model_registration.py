@@ -14,7 +14,7 @@ from service.store.base_models import MODEL_ID, RegisteredModel
 from service.store.blobs import CHUNK_BYTES
 from service.store.database import Database
 from service.store.errors import RefusedModel, RegisteredModelChanged
-from service.store.orm import ModelRegistration, RegisteredFile
+from service.store.orm import ModelCalibration, ModelRegistration, RegisteredFile
 
 CODE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc", ".so", ".zip"}
 """Suffixes of files that may execute code when they are loaded."""
@@ -82,7 +82,8 @@ def model_files(folder: Path) -> Iterator[Path]:
 
 
 def unregister(session: Session, model_id: str) -> bool:
-    """Unregister a model. Its files are kept. Returns whether it was registered."""
+    """Unregister a model and forget its calibration. Its files are kept. Returns whether it was registered."""
+    session.execute(delete(ModelCalibration).where(ModelCalibration.model == model_id))
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
     registration = session.get(ModelRegistration, model_id)
     if registration is not None:
@@ -99,6 +100,25 @@ def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile
     """Return the recorded files of a model, by name."""
     query = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
     return session.scalars(query.order_by(RegisteredFile.name)).all()
+
+
+def current_digests(model: RegisteredModel, known: Sequence[RegisteredFile]) -> dict[str, str | None]:
+    """Return the digest of each file of a model, by name; None for files that have changed since the registration."""
+    sha256_of = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
+    files = model.files().items()
+    return {name: sha256_of.get((name, stat.st_size, stat.st_mtime_ns)) for name, stat in files}
+
+
+def commit_of(digests: Mapping[str, str | None]) -> str | None:
+    """Return the commit id of a model's files, or None if some have no digest."""
+    hashed = {name: sha256 for name, sha256 in digests.items() if sha256}
+    return commit_hash(hashed) if len(hashed) == len(digests) else None
+
+
+def commit_hash(digests: Mapping[str, str]) -> str:
+    """Return a commit id for a set of files: 40 hexadecimal digits over their names and digests."""
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]
 
 
 def check_unchanged(database: Database, model: RegisteredModel, digest: Callable[[Path], str] | None = None) -> None:

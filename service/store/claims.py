@@ -13,6 +13,7 @@ from sqlalchemy import and_, func, or_, update
 from sqlalchemy.orm import Session
 
 from api_schemas.access import DEFAULT_TENANT
+from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import JobError, JobKind, Status
@@ -33,7 +34,7 @@ class Claim:
     fence: int
     attempt: int
     max_attempts: int
-    request: EditRequest
+    request: EditRequest | CalibrationTask
     created_at: datetime
     tenant: str = DEFAULT_TENANT
     kind: JobKind = "removal"
@@ -42,12 +43,17 @@ class Claim:
     @property
     def uses_ledger(self) -> bool:
         """Whether the job starts from the active removals of the ledger."""
-        return self.request.ledger or self.kind == "revocation"
+        return self.kind == "revocation" or (isinstance(self.request, EditRequest) and self.request.ledger)
 
     @property
     def creates_revision(self) -> bool:
         """Whether publishing the job creates a ledger revision."""
         return self.uses_ledger and self.kind != "plan"
+
+    @property
+    def withholds_names(self) -> bool:
+        """Whether the names of the removed concepts are personal data."""
+        return isinstance(self.request, EditRequest) and self.request.withhold_names
 
     @property
     def is_last_attempt(self) -> bool:
@@ -98,12 +104,16 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
         job.fence,
         job.attempt,
         job.max_attempts,
-        EditRequest.model_validate(job.request),
+        _parse_request(job),
         job.created_at,
         job.tenant,
         job.kind,
         job.revokes,
     )
+
+
+def _parse_request(job: Job) -> EditRequest | CalibrationTask:
+    return (CalibrationTask if job.kind == "calibration" else EditRequest).model_validate(job.request)
 
 
 def extend_lease(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:
@@ -133,7 +143,7 @@ def succeed(
     session: Session,
     claim: Claim,
     files: Sequence[StoredArtifact],
-    manifest_sha256: str,
+    manifest_sha256: str | None,
     verdict: Verdict | None,
     *,
     now: datetime,

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, lazyload
 
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import TERMINAL_STATUSES, Status
+from api_schemas.jobs import EDIT_KINDS, TERMINAL_STATUSES, Status
 from service.store import audit, webhooks
 from service.store.audit import AuditEntry
 from service.store.orm import Event, Job, add_row, add_rows
@@ -45,15 +45,15 @@ def append(
 
 def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
     """Queue webhook deliveries and, if the jobs have ended, write the audit log."""
-    edits = [job for job in jobs if job.kind != "plan"]
-    webhooks.enqueue_deliveries(session, edits, status, now=now)
+    webhooks.enqueue_deliveries(session, [job for job in jobs if job.kind in EDIT_KINDS], status, now=now)
     if status in TERMINAL_STATUSES:
-        audit.record_all(session, [_audit_entry(job, status) for job in edits], now=now)
+        audit.record_all(session, [_audit_entry(job, status) for job in jobs if job.kind != "plan"], now=now)
 
 
 def _audit_entry(job: Job, status: Status) -> AuditEntry:
+    resource = "calibration" if job.kind == "calibration" else "edit"
     noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
-    return AuditEntry(job.tenant, "service", f"edit.{status}", job.id, noted)
+    return AuditEntry(job.tenant, "service", f"{resource}.{status}", job.id, noted)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class EventHead:
 
 
 def event_heads(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], EventHead]:
-    """Return the status and last event number of each edit, by (tenant, id). Dry runs are left out."""
+    """Return the status and last event number of each job, by (tenant, id). Dry runs are left out."""
     last = select(func.max(Event.seq)).where(Event.job_id == Job.id).scalar_subquery()
     rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(Job.id.in_(job_ids), Job.kind != "plan"))
     return {(tenant, job_id): EventHead(status, last or 0) for tenant, job_id, status, last in rows}

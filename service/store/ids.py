@@ -3,10 +3,13 @@
 import secrets
 from datetime import datetime
 
+from api_schemas.jobs import JobKind
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-EDIT_ID, BATCH_ID, DELIVERY_ID = rf"^edit_{ULID}$", rf"^batch_{ULID}$", rf"^msg_{ULID}$"
+EDIT_ID, BATCH_ID, DELIVERY_ID, CALIBRATION_ID = (rf"^{prefix}_{ULID}$" for prefix in ("edit", "batch", "msg", "cal"))
+JOB_PREFIXES: dict[JobKind, str] = {"removal": "edit", "revocation": "edit", "plan": "plan", "calibration": "cal"}
 
 
 def prefixed_id(prefix: str, now: datetime) -> str:
@@ -17,6 +20,11 @@ def prefixed_id(prefix: str, now: datetime) -> str:
 def is_dry_run(job_id: str) -> bool:
     """Return whether the id is that of a dry run."""
     return job_id.startswith("plan_")
+
+
+def is_edit(job_id: str) -> bool:
+    """Return whether the id is that of an edit."""
+    return job_id.startswith("edit_")
 
 
 def _ulid(milliseconds: int, randomness: int) -> str:

@@ -16,16 +16,18 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from api_schemas.access import DEFAULT_TENANT
+from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import TERMINAL_STATUSES, JobKind
+from api_schemas.jobs import EDIT_KINDS, TERMINAL_STATUSES, JobKind
 from service.store import events, outbox
 from service.store.failpoints import failpoint
-from service.store.ids import prefixed_id
+from service.store.ids import JOB_PREFIXES, prefixed_id
 from service.store.orm import Job, add_rows
 
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started within this time expires."""
+_IS_EDIT = Job.kind.in_(EDIT_KINDS)
 _IS_UNFINISHED = Job.status.not_in(TERMINAL_STATUSES)
 
 
@@ -33,7 +35,7 @@ _IS_UNFINISHED = Job.status.not_in(TERMINAL_STATUSES)
 class NewJob:
     """A job to create."""
 
-    request: EditRequest
+    request: EditRequest | CalibrationTask
     api_key_id: str
     tenant: str = DEFAULT_TENANT
     kind: JobKind = "removal"
@@ -43,7 +45,7 @@ class NewJob:
     def row(self, now: datetime) -> dict[str, Any]:
         """Return the column values of the queued job."""
         return {
-            "id": prefixed_id("plan" if self.kind == "plan" else "edit", now),
+            "id": prefixed_id(JOB_PREFIXES[self.kind], now),
             "tenant": self.tenant,
             "kind": self.kind,
             "revokes": self.revokes,
@@ -83,14 +85,20 @@ def get(session: Session, job_id: str) -> Job | None:
 
 
 def get_edit(session: Session, tenant: str, job_id: str) -> Job | None:
-    """Return the tenant's edit, or None. Dry runs are not edits."""
+    """Return the tenant's edit, or None. Dry runs and calibrations are not edits."""
     job = get(session, job_id)
-    return job if job and job.tenant == tenant and job.kind != "plan" else None
+    return job if job and job.tenant == tenant and job.kind in EDIT_KINDS else None
+
+
+def get_calibration(session: Session, tenant: str, job_id: str) -> Job | None:
+    """Return the tenant's calibration, or None."""
+    job = get(session, job_id)
+    return job if job and job.tenant == tenant and job.kind == "calibration" else None
 
 
 def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
-    """Return the edits with these ids, of any tenant, with their files. Dry runs are left out."""
-    return session.scalars(select(Job).where(Job.id.in_(job_ids), Job.kind != "plan")).all()
+    """Return the edits with these ids, of any tenant, with their files. Other jobs are left out."""
+    return session.scalars(select(Job).where(Job.id.in_(job_ids), _IS_EDIT)).all()
 
 
 def list_edits(
@@ -111,7 +119,7 @@ def list_edits(
         since: only edits created at this time or later.
         until: only edits created before this time.
     """
-    query = select(Job).where(Job.kind != "plan")
+    query = select(Job).where(_IS_EDIT)
     query = query if tenant is None else query.where(Job.tenant == tenant)
     for name, value in filters.items():
         query = query if value is None else query.where(getattr(Job, name) == value)
@@ -124,6 +132,16 @@ def list_edits(
     return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
 
 
+def list_calibrations(
+    session: Session, tenant: str, *, model: str | None, limit: int, after: str | None
+) -> Sequence[Job]:
+    """Return a tenant's calibrations, newest first, from the one after id `after`."""
+    query = select(Job).where(Job.kind == "calibration", Job.tenant == tenant)
+    query = query if model is None else query.where(Job.model == model)
+    query = query if after is None else query.where(Job.id < after)
+    return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
+
+
 def revocation_of(session: Session, job_id: str) -> Job | None:
     """Return the pending or successful job that revokes an edit, or None."""
     pending = select(Job).where(Job.revokes == job_id, Job.status.in_(("queued", "running", "canceling", "succeeded")))
@@ -131,7 +149,7 @@ def revocation_of(session: Session, job_id: str) -> Job | None:
 
 
 def count_unfinished(session: Session, tenant: str) -> int:
-    """Count the tenant's edits that are queued or running. Dry runs are not edits."""
+    """Count the tenant's edits and calibrations that are queued or running."""
     query = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.kind != "plan", _IS_UNFINISHED)
     return session.scalar(query) or 0
 

@@ -86,7 +86,7 @@ class ApiKey(Base):
 
 
 class Job(Base):
-    """An edit, a revocation or a dry run. `fence` counts claims; a worker with an older fence cannot write."""
+    """An edit, a revocation, a dry run or a calibration. `fence` counts claims; a worker with an older fence cannot write."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_tenant_started_at", "tenant", "started_at"),)
@@ -297,6 +297,23 @@ class RegisteredFile(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
+
+
+class ModelCalibration(Base):
+    """The calibration of a base model, by the digest of its weights. The artifacts of `job_id` are its files.
+
+    `model` and `revision` are the id and the content of the model when it was calibrated.
+    """
+
+    __tablename__ = "calibrations"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    model: Mapped[str] = mapped_column(index=True)
+    revision: Mapped[str | None] = mapped_column(index=True)
+    judge: Mapped[str]
+    figures: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
 
 
 class AuditLine(Base):

@@ -8,7 +8,18 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from api_schemas.jobs import TERMINAL_STATUSES
 from service.store import gc
 from service.store.gc import CollectedGarbage
-from service.store.orm import Artifact, Attempt, Batch, BatchItem, Event, Job, LedgerEntry, Revision, WebhookDelivery
+from service.store.orm import (
+    Artifact,
+    Attempt,
+    Batch,
+    BatchItem,
+    Event,
+    Job,
+    LedgerEntry,
+    ModelCalibration,
+    Revision,
+    WebhookDelivery,
+)
 from service.store.settings import StoreSettings
 
 MAINTENANCE_INTERVAL = timedelta(hours=1)
@@ -18,14 +29,15 @@ def delete_old_jobs(session: Session, *, before: datetime) -> int:
     """Delete the jobs that ended before `before`. Returns their number.
 
     A job that created a ledger revision is kept, because the ledger refers to it; its files are deleted unless the revision is
-    the latest. Other jobs are deleted with everything that belongs to them.
+    the latest. A job that made the current calibration of a base model is kept with its files. Other jobs are deleted with
+    everything that belongs to them.
     """
     ended = and_(Job.status.in_(TERMINAL_STATUSES), Job.finished_at < before)
-    in_ledger = select(Revision.job_id).union(select(LedgerEntry.job_id))
-    session.execute(
-        delete(Artifact).where(_job_in(Artifact.job_id, and_(ended, Job.id.not_in(_jobs_of_current_revisions()))))
-    )
-    deletable = and_(ended, Job.id.not_in(in_ledger))
+    calibrations = select(ModelCalibration.job_id)
+    referenced = select(Revision.job_id).union(select(LedgerEntry.job_id), calibrations)
+    in_use = _jobs_of_current_revisions().union(calibrations)
+    session.execute(delete(Artifact).where(_job_in(Artifact.job_id, and_(ended, Job.id.not_in(in_use)))))
+    deletable = and_(ended, Job.id.not_in(referenced))
     batches = select(Batch.id).where(_job_in(Batch.job_id, deletable))
     session.execute(delete(BatchItem).where(BatchItem.batch_id.in_(batches)))
     for table in (Batch, WebhookDelivery, Event, Attempt):

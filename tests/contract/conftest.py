@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api_schemas.access import SCOPES
+from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest, Removal
 from service.api.app import create_app
 from service.core.app_state import AppState
@@ -99,7 +100,12 @@ def _create_sample_data(sample: SampleService) -> None:
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
         ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
         (delivery,) = webhooks.list_deliveries(session, endpoint.id, after=None, limit=1)
+        calibration = jobs.create(
+            session, NewJob(CalibrationTask(model="tiny"), "key", tenant="one", kind="calibration"), now=now
+        )
+        jobs.cancel(session, calibration.id, now=now)
     sample.owned = {
+        "calibration_id": calibration.id,
         "edit_id": job.id,
         "batch_id": batch.id,
         "endpoint_id": endpoint.id,
@@ -113,7 +119,7 @@ def _create_sample_data(sample: SampleService) -> None:
         "revision": "main",
         "folder": "text_encoder",
     }
-    sample.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, files[0].sha256, "d" * 64]
+    sample.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, calibration.id, files[0].sha256, "d" * 64]
 
 
 FILES = {

@@ -21,13 +21,14 @@ BODIES: dict[str, Any] = {
     "/v1/edits": REMOVAL,
     "/v1/edits:validate": REMOVAL,
     "/v1/batches": REMOVAL,
+    "/v1/models/{model_id}/calibrate": {},
     "/v1/webhook_endpoints": {"url": "https://desk.example/"},
     "/v1/webhook_endpoints/{endpoint_id}": {"description": "changed"},
     "/hf/api/models/{namespace}/{repo}/paths-info/{revision}": {"paths": ["report.json"]},
 }
 """Bodies of POST and PATCH requests. A route that needs one and is missing here fails below."""
 READ_BY_POST = {"/hf/api/models/{namespace}/{repo}/paths-info/{revision}"}
-OWNED = re.compile(r"\{(edit_id|batch_id|endpoint_id|number|repo)")
+OWNED = re.compile(r"\{(edit_id|batch_id|calibration_id|endpoint_id|number|repo)")
 """Path parameters that name a tenant's resources; other paths answer every tenant with its own data."""
 OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/hf/api/whoami-v2", "/v1/signing_keys", "/metrics"}
 """What tenants share: base models, public keys, the contract itself."""

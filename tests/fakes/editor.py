@@ -39,6 +39,7 @@ class JobContext:
     label: str = ""
     shared_images: object = None
     time_limit: float | None = None
+    published_calibrations: object = None
 
 
 @dataclass(frozen=True)

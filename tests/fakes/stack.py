@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "EXPUNGE_EDITOR": "tests.fakes.editor",
     "EXPUNGE_REVOKER": "tests.fakes.revoker",
+    "EXPUNGE_CALIBRATOR": "tests.fakes.calibrator",
     "EXPUNGE_PLANNER": "tests.fakes.planner",
     "EXPUNGE_LEASE_SECONDS": "6",
     "EXPUNGE_HEARTBEAT_SECONDS": "0.5",

@@ -23,6 +23,7 @@ from editor.features.activations.store import (
     write_shard,
 )
 from editor.io.atomic import write_bytes
+from editor.io.progress import checked
 
 StoreKey = tuple[str, int]
 """Module and timestep."""
@@ -97,7 +98,7 @@ def collect_rows(
 ) -> dict[StoreKey, ModuleRows]:
     """Compute and pool the maps of the items, batch by batch."""
     rows: dict[StoreKey, ModuleRows] = {}
-    for start in range(items.start, items.stop, batch):
+    for start in checked(range(items.start, items.stop, batch)):
         part = range(start, min(start + batch, items.stop))
         for key, maps in source.maps(part).items():
             rows.setdefault(key, ModuleRows(list(maps.shape[1:]), [])).parts.append(pool_maps(maps, pooling).cpu())

@@ -16,6 +16,7 @@ from tqdm import trange
 
 from editor.features.activations.noised_source import activations_at_timestep
 from editor.features.diffc.model import DiffcConfig, DiffusionClassifier, Preset
+from editor.io.progress import checked
 
 MapLoader = Callable[[Tensor, torch.Generator], Tensor]
 """(item indices, generator for random augmentation) -> maps of the items."""
@@ -131,7 +132,7 @@ class DiffcTrainer:
     def train_epoch(self, load_maps: MapLoader, targets: Tensor) -> None:
         """Train on every item once, in random order. A last batch of one item is skipped: batch norm needs two."""
         self.model.train()
-        for items in torch.split(torch.randperm(len(targets), generator=self.generator), self.config.batch):
+        for items in checked(torch.split(torch.randperm(len(targets), generator=self.generator), self.config.batch)):
             if len(items) > 1:
                 with torch.enable_grad():
                     loss = F.cross_entropy(self.model(load_maps(items, self.generator)), targets[items])

@@ -27,6 +27,7 @@ from editor.features.sae.model import SparseAutoencoder
 from editor.features.sae.sparse_autograd import LatentSelector, reconstruct
 from editor.features.sae.sparse_codes import SparseCode, batch_top_k, top_k
 from editor.io.atomic import write_bytes
+from editor.io.progress import check_canceled
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
@@ -75,6 +76,7 @@ def train_sae(
     saved = time.monotonic()
     with tqdm(total=config.steps, initial=run.step, desc="sae", mininterval=2, disable=quiet) as bar:
         while run.step < config.steps:
+            check_canceled()
             loss = run.train_step()
             bar.update()
             if run.step % 50 == 0:

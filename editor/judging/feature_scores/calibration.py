@@ -17,8 +17,10 @@ from torch import Tensor
 from api_schemas.feature_scores import Place
 from editor.errors import FeatureError
 from editor.features.diffc import load_diffc
+from editor.features.diffc.model import CONFIG_FILE as DIFFC_CONFIG
 from editor.features.diffc.model import WEIGHTS_FILE as DIFFC_WEIGHTS
 from editor.features.linear_probe import LinearProbe
+from editor.features.sae.model import CONFIG_FILE as SAE_CONFIG
 from editor.features.sae.model import WEIGHTS_FILE as SAE_WEIGHTS
 from editor.features.sae.model import load_sae
 from editor.io.atomic import write_bytes
@@ -28,6 +30,8 @@ from editor.judging.feature_scores.sae import Direction
 from editor.prompts.concepts import ConceptKind
 
 CALIBRATION_FILE, PROBES_FILE = "calibration.json", "probes.safetensors"
+SAE_FILES, DIFFC_FILES = (SAE_CONFIG, SAE_WEIGHTS, PROBES_FILE), (DIFFC_CONFIG, DIFFC_WEIGHTS)
+"""The files of an autoencoder and of a classifier, in their folders."""
 PROTOCOL = "images noised to the timestep, under the empty prompt"
 
 

@@ -9,15 +9,18 @@ from api_schemas.events import Event
 from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
-from service.api.event_stream import STREAM_CONTENT, StreamCursor, stream_events
+from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
+from service.errors import edit_not_found
 from service.store import events, jobs
+from service.store.ids import is_edit
 from service.store.orm import MAX_INTEGER
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
 After = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return events after this `seq`.")]
+PageOfEvents = Annotated[int, Query(ge=1, le=1000, description="Items per page.")]
 LastEventId = Annotated[int | None, Header(ge=0, le=MAX_INTEGER, description="The `seq` of the last message received.")]
 
 
@@ -27,7 +30,7 @@ def list_events(
     app_state: AppStateDep,
     caller: ReadsEdits,
     after: After = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
+    limit: PageOfEvents = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     with app_state.database.read() as session:
@@ -40,10 +43,7 @@ def list_events(
     "/stream",
     summary="Stream the events of an edit",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": STREAM_CONTENT},
-        204: {"description": "The stream is complete and all its events were received."},
-    },
+    responses=STREAM_RESPONSES,
 )
 async def stream(
     edit_id: EditId,
@@ -57,14 +57,7 @@ async def stream(
 
     The last message is `done`. A reconnect after it gets 204, at which browsers stop.
     """
+    if not is_edit(edit_id):
+        raise edit_not_found(edit_id)
     start = after if last_event_id is None else last_event_id
-    cursor = StreamCursor(caller.tenant, edit_id, start)
-    first = await batched_calls.poll_events(cursor)
-    if first.complete and not first.events and start:
-        return Response(status_code=204)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        stream_events(app_state, batched_calls.poll_events, cursor, first),
-        media_type="text/event-stream",
-        headers=headers,
-    )
+    return await stream_response(app_state, batched_calls.poll_events, StreamCursor(caller.tenant, edit_id, start))

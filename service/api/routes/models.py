@@ -10,6 +10,7 @@ from service.api.dependencies import AppStateDep
 from service.core import serializers
 from service.core.app_state import AppState
 from service.errors import NotFound
+from service.store import calibrations
 from service.store.base_model_registration import registered_files
 from service.store.base_models import RegisteredModel
 from service.store.errors import UnknownModel
@@ -42,4 +43,5 @@ def get_model(app_state: AppState, model_id: str) -> RegisteredModel:
 def _model_resource(app_state: AppState, model: RegisteredModel) -> Model:
     with app_state.database.read() as session:
         known = registered_files(session, model.id)
-    return serializers.model(model, app_state.token_limits.max_phrase_tokens(model), known)
+        calibrated = calibrations.of_model(session, model.id, calibrations.current_revision(session, model))
+    return serializers.model(model, app_state.token_limits.max_phrase_tokens(model), known, calibrated)

@@ -1,0 +1,106 @@
+"""A calibration as a job: calibrate a base model in the job's work folder, and list the files to publish."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api_schemas.calibrations import CalibrationTask
+from api_schemas.jobs import InstrumentFigures
+from editor.io.progress import report_fraction, report_to
+from editor.jobs.calibration import GENERATING, RECORDING, CalibrationOptions, calibrate_model
+from editor.jobs.context import JobProgress
+from editor.judging.feature_scores.calibration import (
+    CALIBRATION_FILE,
+    DIFFC_FILES,
+    SAE_FILES,
+    Calibration,
+)
+from editor.publishing.export import MEDIA_TYPES, ArtifactFile
+
+if TYPE_CHECKING:
+    from editor.generation.sampling import SharedCache
+
+PHASE = "calibrate"
+KIND = "calibration"
+"""The kind of the published files."""
+
+
+@dataclass(frozen=True)
+class CalibrationContext:
+    """The inputs of a calibration job, as the worker provides them."""
+
+    task: CalibrationTask
+    model_dir: Path
+    workdir: Path
+    """A job that is started again with the same folder resumes where it stopped."""
+    cache_dir: Path
+    """Images of unedited models, shared by all jobs."""
+    progress: JobProgress
+    shared_images: "SharedCache | None" = None
+    """Images of unedited models that workers on other machines have generated too."""
+
+    def report(self, fraction: float) -> None:
+        """Report the finished fraction of the calibration, and what is being done."""
+        done = {"generating reference images": GENERATING, "recording activations": GENERATING + RECORDING}
+        message = next((name for name, end in done.items() if fraction < end), "training the instruments")
+        self.progress(PHASE, fraction, message)
+
+
+@dataclass(frozen=True)
+class CalibratedModel:
+    """The result of a calibration job."""
+
+    digest: str
+    """Digest of the base model's weights."""
+    judge: str
+    figures: list[InstrumentFigures]
+    files: tuple[ArtifactFile, ...]
+
+
+def calibrate(context: CalibrationContext) -> CalibratedModel:
+    """Calibrate the base model. Raises ExpungeError: the model, the judge or the device cannot be used."""
+    task = context.task
+    options = CalibrationOptions(
+        objects=task.objects,
+        images=task.images,
+        seed=task.seed,
+        latents=task.latents,
+        training_steps=task.training_steps,
+    )
+    with report_to(context.report):
+        calibration, folder = calibrate_model(
+            context.model_dir,
+            options,
+            steps=task.steps,
+            guidance=task.guidance,
+            cache=context.cache_dir,
+            out=context.workdir / "calibration",
+            shared_images=context.shared_images,
+            progress=report_fraction,
+        )
+    return CalibratedModel(calibration.model, calibration.judge, figures(calibration), list_files(calibration, folder))
+
+
+def figures(calibration: Calibration) -> list[InstrumentFigures]:
+    """Return what was measured of the instruments of each kind of concept."""
+    return [
+        InstrumentFigures(
+            kind=sae.kind,
+            known=len(calibration.known(sae.kind)),
+            unknown=sum(not concept.known for concept in calibration.concepts if concept.kind == sae.kind),
+            module=sae.module,
+            unexplained_variance=sae.unexplained_variance,
+            probe_accuracy=sae.probe_accuracy,
+            diffc_accuracy=classifier.accuracy,
+        )
+        for sae, classifier in zip(calibration.autoencoders, calibration.classifiers, strict=True)
+    ]
+
+
+def list_files(calibration: Calibration, folder: Path) -> tuple[ArtifactFile, ...]:
+    """Return the files that feature scores read, the record last. Recordings and checkpoints of the training are left out."""
+    names = [f"{sae.folder}/{name}" for sae in calibration.autoencoders for name in SAE_FILES]
+    names += [f"{classifier.folder}/{name}" for classifier in calibration.classifiers for name in DIFFC_FILES]
+    return tuple(
+        ArtifactFile(name, folder / name, MEDIA_TYPES[Path(name).suffix], KIND) for name in [*names, CALIBRATION_FILE]
+    )

@@ -1,0 +1,148 @@
+"""Calibrate a base model, and follow and cancel the job."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from starlette.responses import StreamingResponse
+
+from api_schemas.calibrations import Calibration, CalibrationRequest, CalibrationTask
+from api_schemas.events import Event
+from api_schemas.jobs import Page
+from service.api.auth import ReadsModels, WritesModels
+from service.api.dependencies import AppStateDep, BatchedCallsDep
+from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
+from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.routes.events import After, LastEventId, PageOfEvents
+from service.api.routes.models import ModelId, get_model
+from service.api.strict_json import StrictJsonRoute
+from service.core import edits, serializers
+from service.core.app_state import AppState
+from service.core.calibrations import PendingCalibration
+from service.core.caller import Caller
+from service.errors import NotFound
+from service.store import audit, events, jobs
+from service.store.ids import CALIBRATION_ID
+from service.store.orm import Job
+
+router = APIRouter(prefix="/v1", tags=["calibrations"], route_class=StrictJsonRoute)
+
+CalibrationId = Annotated[str, Path(description="The id that `POST /v1/models/{model_id}/calibrate` returned.")]
+
+
+@router.post(
+    "/models/{model_id}/calibrate",
+    status_code=edits.ACCEPTED,
+    response_model=Calibration,
+    summary="Calibrate a base model",
+)
+def create(
+    model_id: ModelId,
+    body: CalibrationRequest,
+    app_state: AppStateDep,
+    caller: WritesModels,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Queue a job that trains autoencoders, probes and Diff-C classifiers on images of the base model.
+
+    Edits with `features` then score features inside the model. A later calibration of the same weights replaces this one.
+    """
+    get_model(app_state, model_id)
+    scope = idempotency_scope(app_state, caller, f"POST /v1/models/{model_id}/calibrate", idempotency_key)
+    task = CalibrationTask(model=model_id, **body.model_dump())
+    submission = edits.submit(app_state, PendingCalibration(caller, scope, task))
+    job_id = Calibration.model_validate_json(submission.reply.body).id
+    headers = {"Location": f"/v1/calibrations/{job_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
+    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+
+
+@router.get("/calibrations", summary="List calibrations, newest first")
+def list_calibrations(
+    app_state: AppStateDep,
+    caller: ReadsModels,
+    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    after: Annotated[
+        str | None, Query(pattern=CALIBRATION_ID, description="`next_cursor` of the previous page.")
+    ] = None,
+    model: Annotated[str | None, Query(max_length=100, description="Only calibrations of this base model.")] = None,
+) -> Page[Calibration]:
+    """Return a page of calibrations."""
+    with app_state.database.read() as session:
+        rows = jobs.list_calibrations(session, caller.tenant, model=model, limit=limit + 1, after=after)
+    return serializers.page([serializers.calibration(job) for job in rows], limit, lambda one: one.id)
+
+
+@router.get("/calibrations/{calibration_id}", summary="Read a calibration")
+def read(calibration_id: CalibrationId, app_state: AppStateDep, caller: ReadsModels) -> Calibration:
+    """Return the current state of the job. `calibration` of the model has the result."""
+    return serializers.calibration(load_calibration(app_state, caller, calibration_id))
+
+
+@router.post(
+    "/calibrations/{calibration_id}/cancel",
+    response_model=Calibration,
+    summary="Cancel a calibration",
+    responses={202: {"model": Calibration}},
+)
+def cancel(calibration_id: CalibrationId, app_state: AppStateDep, caller: WritesModels) -> Response:
+    """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
+    load_calibration(app_state, caller, calibration_id)
+    now = app_state.clock()
+    with app_state.database.write() as session:
+        if jobs.cancel(session, calibration_id, now=now):
+            audit.record(session, caller.tenant, caller.key_id, "calibration.cancel", calibration_id, now=now)
+    found = serializers.calibration(load_calibration(app_state, caller, calibration_id))
+    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+
+
+@router.get("/calibrations/{calibration_id}/events", summary="List the events of a calibration")
+def list_events(
+    calibration_id: CalibrationId,
+    app_state: AppStateDep,
+    caller: ReadsModels,
+    after: After = 0,
+    limit: PageOfEvents = 100,
+) -> Page[Event]:
+    """Return a page of events, oldest first."""
+    load_calibration(app_state, caller, calibration_id)
+    with app_state.database.read() as session:
+        rows = events.after(session, calibration_id, after, limit + 1)
+    return serializers.page([serializers.event(row) for row in rows], limit, lambda event: event.seq)
+
+
+@router.get(
+    "/calibrations/{calibration_id}/stream",
+    summary="Stream the events of a calibration",
+    response_class=StreamingResponse,
+    responses=STREAM_RESPONSES,
+)
+async def stream(
+    calibration_id: CalibrationId,
+    app_state: AppStateDep,
+    batched_calls: BatchedCallsDep,
+    caller: ReadsModels,
+    after: After = 0,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Send server-sent events, as `GET /v1/edits/{edit_id}/stream` does."""
+    if not calibration_id.startswith("cal_"):
+        raise calibration_not_found(calibration_id)
+    start = after if last_event_id is None else last_event_id
+    return await stream_response(
+        app_state, batched_calls.poll_events, StreamCursor(caller.tenant, calibration_id, start)
+    )
+
+
+def load_calibration(app_state: AppState, caller: Caller, calibration_id: str) -> Job:
+    """Return the caller's calibration. Raises `NotFound`."""
+    with app_state.database.read() as session:
+        job = jobs.get_calibration(session, caller.tenant, calibration_id)
+    if job is None:
+        raise calibration_not_found(calibration_id)
+    return job
+
+
+def calibration_not_found(calibration_id: str) -> NotFound:
+    """Return the error for a calibration that does not exist or belongs to another tenant."""
+    return NotFound(
+        f'There is no calibration "{calibration_id}".', remedy="GET /v1/calibrations lists your calibrations."
+    )
