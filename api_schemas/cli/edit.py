@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,10 +17,11 @@ from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from api_schemas.client import Client, EditJob
+    from api_schemas.client import CalibrationJob, Client, EditJob
     from api_schemas.events import Event
     from api_schemas.jobs import Edit
 
+WatchedJob = TypeVar("WatchedJob", "EditJob", "CalibrationJob")
 COLOURS = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
 FULL_WEIGHTS = ("weights", "config")
 
@@ -87,7 +88,7 @@ def read_key(path: Path) -> str:
         ) from error
 
 
-def watch(submitted: "EditJob", console: Console) -> "EditJob":
+def watch(submitted: WatchedJob, console: Console) -> WatchedJob:
     """Wait for a job, with a progress bar that follows its events."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:

@@ -1,6 +1,6 @@
 """Commands that administer the database directly: `expunge api-keys`, `expunge models`, `expunge audit`.
 
-There are no HTTP routes for these. They require access to the machine, and no API key.
+They require access to the machine, and no API key. `expunge models calibrate` alone goes through the API.
 """
 
 import json
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, TENANT_SCOPES, ApiKeyRecord
 from api_schemas.audit import AuditLine
+from api_schemas.cli.calibrate import calibrate
 from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir, JsonOutput
 from api_schemas.errors import UsageError
 
@@ -28,7 +29,10 @@ OPERATOR_ACTOR = "operator"
 CHECKPOINT = re.compile("([0-9]{1,18}):([0-9a-f]{64})")
 
 api_keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
-models = typer.Typer(help="Register, list and remove base models.", no_args_is_help=True, add_completion=False)
+models = typer.Typer(
+    help="Register, list, calibrate and remove base models.", no_args_is_help=True, add_completion=False
+)
+models.command("calibrate")(calibrate)
 audit = typer.Typer(help="List and verify the audit log.", no_args_is_help=True, add_completion=False)
 
 

@@ -19,6 +19,7 @@ from api_schemas.errors import JobFailed
 from api_schemas.events import Event
 from service.cli.up import print_announcement
 from service.launcher import broker
+from tests.fakes.calibrator import FIGURES
 from tests.fakes.stack import Stack, assert_all_ended, child_processes, command, environment, running_stack, wait_until
 
 
@@ -78,6 +79,19 @@ def test_printed_example_command_works(stack: Stack, tmp_path: Path, capsys: pyt
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "fox-free" / "report.json").exists()
+
+
+def test_calibrate_command(stack: Stack) -> None:
+    options = ("tiny", "--objects", "20", "--data-dir", stack.data_dir, "--json")
+    done = subprocess.run(command("calibrate", *options), env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["figures"] == [FIGURES.model_dump()]
+    calibration = stack.client.models.get("tiny").calibration
+    assert calibration
+    assert calibration.model_dump(mode="json") == found
+    (job,) = stack.client.models.calibrations("tiny")
+    assert (job.status, job.request.objects) == ("succeeded", 20)
 
 
 def test_edit_command_with_json_output(stack: Stack, tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ from tests.fakes.model import write_model
 
 ROOT = Path(__file__).parents[2]
 RUN = "import typer; from api_schemas.cli.main import run; from {} import {} as f; a = typer.Typer(); a.command()(f); run(a)"
-COMMANDS = {"up": ("service.cli.up", "up"), "edit": ("api_schemas.cli.edit", "edit")}
+COMMANDS = {
+    "up": ("service.cli.up", "up"),
+    "edit": ("api_schemas.cli.edit", "edit"),
+    "calibrate": ("api_schemas.cli.calibrate", "calibrate"),
+}
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
