@@ -145,6 +145,14 @@ def test_workers_share_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert generated == SPECS[:1]
 
 
+def test_images_of_other_devices_and_precisions_are_not_shared(tmp_path: Path) -> None:
+    cache, spec = ImageCache(tmp_path, "digest"), ImageSpec("a fox", 0)
+    samplers = [
+        Sampler(4, 3.0, precision, device=device) for precision in ("float32", "bfloat16") for device in ("cpu", "cuda")
+    ]
+    assert len({cache.key(sampler, spec) for sampler in samplers}) == len(samplers)
+
+
 def test_cache_generates_only_missing_images_per_model_and_sampler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
