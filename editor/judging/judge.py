@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ from editor.prompts import Profile
 from editor.prompts.concepts import ConceptKind
 from editor.prompts.templates import class_prompts
 
+JUDGES_IN_MEMORY = 2
+"""Judges that a process keeps: opening one and embedding its classes takes seconds."""
 JUDGE_SETTING = "EXPUNGE_JUDGE"
 """The setting that names the judge's folder. Errors about the judge are about this field."""
 OPEN_CLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -135,7 +138,22 @@ def open_judge(
     """
     weights, model_type = judge_weights(folder), judge_model_type(folder)
     check_independence(weights, model_dir)
-    return judge_class(model_type)(folder, profile).to(device, dtype)
+    stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.iterdir()))
+    described = profile.model_dump_json()
+    return _load_judge(judge_class(model_type), folder.resolve(), stamps, described, torch.device(device), dtype)
+
+
+@lru_cache(JUDGES_IN_MEMORY)
+def _load_judge(
+    judge: Callable[[Path, Profile], Judge],
+    folder: Path,
+    stamps: tuple[tuple[str, int, int], ...],
+    profile: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> Judge:
+    """Load a judge, or return the one in memory with the classes that it has embedded. A changed file loads it again."""
+    return judge(folder, Profile.model_validate_json(profile)).to(device, dtype)
 
 
 def judge_weights(folder: Path) -> list[Path]:

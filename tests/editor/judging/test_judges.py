@@ -127,6 +127,19 @@ def test_a_judge_of_another_distribution_opens_folders_of_its_model_type(
     assert judge.embed_texts(["a fox"]).shape == (1, 1)
 
 
+def test_judge_stays_in_memory_until_a_file_of_it_changes(
+    builder: PromptBuilder, model_dir: Path, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "planted"}))
+    save_file({"x": torch.randn(2, 2)}, tmp_path / "model.safetensors")
+    install_plugin("expunge.judges", "planted", PLANTED_JUDGE)
+    judge = open_judge(tmp_path, model_dir, builder.profile)
+    assert open_judge(tmp_path, model_dir, builder.profile) is judge
+    assert open_judge(tmp_path, model_dir, builder.profile.model_copy(update={"styles": ("ink",)})) is not judge
+    save_file({"x": torch.randn(3, 2)}, tmp_path / "model.safetensors")
+    assert open_judge(tmp_path, model_dir, builder.profile) is not judge
+
+
 def test_an_encoder_saved_again_by_transformers_is_refused(model_dir: Path, tmp_path: Path) -> None:
     """Saved again by transformers, beside a vision tower, the text tower is still the model's."""
     CLIPTextModel.from_pretrained(model_dir / "text_encoder").half().save_pretrained(tmp_path)
