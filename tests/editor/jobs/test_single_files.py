@@ -17,9 +17,9 @@ from editor.generation.sampling import generate_images
 from editor.jobs.erase import erase
 from tests.editor.generation.pipelines import small_pipelines as small
 from tests.editor.generation.pipelines.conftest import small_flux
-from tests.editor.jobs.test_families import small_images
+from tests.editor.jobs.test_families import small_job
 
-__all__ = ["small_flux", "small_images"]
+__all__ = ["small_flux", "small_job"]
 EDITED = {
     "StableDiffusionPipeline": ["cond_stage_model.transformer.text_model."],
     "StableDiffusionXLPipeline": ["conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."],
@@ -34,7 +34,7 @@ def draw(pipeline: Any) -> np.ndarray:
     return np.stack(generate_images(pipeline, sampler, specs)).astype(int)
 
 
-@pytest.mark.usefixtures("small_flux", "small_images")
+@pytest.mark.usefixtures("small_flux", "small_job")
 @pytest.mark.parametrize("build", [small.stable_diffusion_1, small.sdxl, small.flux])
 def test_erasure_from_a_single_file_ends_with_a_verdict(build: Callable[[], Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
