@@ -103,7 +103,7 @@ def train_diffc(
         progress: show a progress bar.
     """
     training = training or TRAINING_CONFIGS[config.preset]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # trains on the CPU
         torch.manual_seed(training.seed)
         trainer = DiffcTrainer(DiffusionClassifier(config), training)
         for epoch in (bar := trange(training.epochs, desc="Diff-C", disable=not progress)):
