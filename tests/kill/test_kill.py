@@ -31,7 +31,7 @@ def assert_finished_once(stack: Stack, submitted: Edit, folder: Path) -> Edit:
     assert ends[0] is history[-1]
     names = Counter(file.name for file in edit.artifacts)
     assert set(names.values()) == {1}
-    assert len(names) == 6
+    assert len(names) == 7, "six files of the editor, and the manifest"
     for path, file in zip(edit.download(folder), edit.artifacts, strict=True):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
     assert_store_is_sound(stack.data_dir)
