@@ -14,6 +14,7 @@ from api_schemas.judging import ImagePreprocessing
 from editor.checkpoints.safe_paths import find_weights, read_json
 from editor.errors import CheckpointError, JudgeError
 from editor.generation.config import Image
+from editor.io.digest_cache import FileVersion, file_version
 from editor.io.digests import file_digest, sha256_hex
 from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, list_names, load
@@ -138,16 +139,16 @@ def open_judge(
     """
     weights, model_type = judge_weights(folder), judge_model_type(folder)
     check_independence(weights, model_dir)
-    stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.iterdir()))
+    versions = tuple(file_version(path) for path in sorted(folder.iterdir()))
     described = profile.model_dump_json()
-    return _load_judge(judge_class(model_type), folder.resolve(), stamps, described, torch.device(device), dtype)
+    return _load_judge(judge_class(model_type), folder.resolve(), versions, described, torch.device(device), dtype)
 
 
 @lru_cache(JUDGES_IN_MEMORY)
 def _load_judge(
     judge: Callable[[Path, Profile], Judge],
     folder: Path,
-    stamps: tuple[tuple[str, int, int], ...],
+    versions: tuple[FileVersion, ...],
     profile: str,
     device: torch.device,
     dtype: torch.dtype | None,
