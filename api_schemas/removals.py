@@ -1,0 +1,98 @@
+"""`Removal`: a concept to remove, its names and its replacement."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationInfo, field_validator
+
+from api_schemas.base import Phrase, Request, field_error
+from api_schemas.kinds import KIND_DESCRIPTION, ConceptKind
+
+LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+"""A BCP 47 tag, such as `fr` or `zh-Hant`."""
+
+Spellings = Annotated[
+    Annotated[Literal["auto"], Tag("[auto]")] | Annotated[Annotated[list[Phrase], Field(max_length=50)], Tag("[list]")],
+    Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
+]
+
+
+class Removal(Request):
+    """A concept to remove, and its replacement."""
+
+    concept: Phrase = Field(
+        description="The concept as a prompt would name it, without an article.", examples=["fox", "ink"]
+    )
+    kind: ConceptKind = Field(default="object", description=KIND_DESCRIPTION)
+    replacement: Phrase | None = Field(
+        default=None,
+        description="The concept that prompts for the removed concept map to.",
+        examples=["dog face", "noto"],
+    )
+    generic: Phrase | None = Field(
+        default=None,
+        description="Parent class that prompts for the concept map to if there is no replacement. Without either, they map to "
+        "the empty prompt (the null concept). `auto` is the parent class that the model's profile has for "
+        "the concept, if any.",
+        examples=["animal", "auto"],
+    )
+    aliases: list[Phrase] = Field(
+        default=[],
+        max_length=50,
+        description="Other names of the concept, which are also removed.",
+        examples=[["vixen"]],
+    )
+    titles: list[Phrase] = Field(
+        default=[],
+        max_length=50,
+        description="Titles of works, such as an artist's paintings, which are also removed.",
+        examples=[["The Starry Night", "Cafe Terrace at Night"]],
+    )
+    translations: dict[LanguageTag, Annotated[list[Phrase], Field(min_length=1, max_length=10)]] = Field(
+        default={},
+        max_length=20,
+        description="Names of the concept in other languages, by language tag, which are also removed.",
+        examples=[{"fr": ["renard"], "de": ["Fuchs"]}],
+    )
+    spellings: Spellings = Field(
+        default="auto",
+        description="Spelling variants of the names. `auto` generates those that the model's tokenizer distinguishes: other "
+        "spacing, hyphens, plurals, frequent misspellings. A list is used as it is; an empty list disables variants.",
+        examples=["auto", ["foxx"]],
+    )
+    exclude: list[Phrase] = Field(
+        default=[],
+        max_length=200,
+        description="Names to exclude from the expansion. `expunge prompts` lists the expansion.",
+        examples=[["foxes"]],
+    )
+    preserve: list[Phrase] = Field(
+        default=[],
+        max_length=50,
+        description="Concepts to preserve in addition to the neighbours that are found automatically.",
+    )
+
+    @field_validator("replacement", "generic")
+    @classmethod
+    def _differs_from_concept(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value.casefold() == str(info.data.get("concept", "")).casefold():
+            raise field_error("same_as_concept", "is the concept itself", "Name something else, or leave it out.")
+        return value
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key by which removals are compared."""
+        return self.kind, self.concept.casefold()
+
+    def phrases(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Return every phrase that prompts are built around, with its location in the removal."""
+        single = {"concept": self.concept, "replacement": self.replacement, "generic": self.generic}
+        several: dict[tuple[str, ...], list[str]] = {
+            ("aliases",): self.aliases,
+            ("titles",): self.titles,
+            **{("translations", tag): names for tag, names in self.translations.items()},
+            ("spellings",): [] if self.spellings == "auto" else self.spellings,
+            ("preserve",): self.preserve,
+        }
+        return [((field,), text) for field, text in single.items() if text is not None] + [
+            ((*field, index), text) for field, texts in several.items() for index, text in enumerate(texts)
+        ]
