@@ -14,13 +14,13 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.app import create_app
 from service.api.http_protocol import RequestLimits, limited_protocol
 from service.core.app_state import AppState
 from service.launcher.tls import ListenPolicy
 from service.settings import ServiceSettings
 from service.store import logs
 from service.store.process import run_process
+from service.web.app import create_site
 
 DRAIN_SECONDS = 5
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -50,7 +50,7 @@ def main() -> None:
     logs.configure_process(settings)
     app_state = AppState.from_settings(settings)
     config = uvicorn.Config(
-        create_app(app_state),
+        create_site(app_state),
         ws="none",
         http=limited_protocol(RequestLimits.from_settings(settings)),
         host=options.host,

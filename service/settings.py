@@ -91,6 +91,12 @@ class ServiceSettings(StoreSettings):
     plan_seconds: float = Field(
         default=60.0, gt=0, description="Time limit of a dry run in seconds, including the time in the queue."
     )
+    session_idle_seconds: float = Field(
+        default=3600.0, gt=0, description="Seconds without a request after which a session of the web pages ends."
+    )
+    session_seconds: float = Field(
+        default=43_200.0, gt=0, description="Seconds after sign-in at which a session of the web pages ends."
+    )
     webhook_allowed_hosts: HostList = Field(
         default=[],
         description="JSON list of host:port of webhook receivers that may be private or use plain HTTP.",

@@ -47,7 +47,8 @@ def _scopes() -> Iterator[str]:
 def _problems() -> Iterator[str]:
     yield "## Problems\n\nEvery error response has one of these codes; its `type` is `urn:expunge:problem:<code>`.\n\n"
     yield "| code | status | meaning |\n|---|---|---|\n"
-    kinds: list[type[ServiceError]] = [ServiceError, *ServiceError.__subclasses__()]
+    subclasses = [kind for kind in ServiceError.__subclasses__() if kind.__module__ == ServiceError.__module__]
+    kinds: list[type[ServiceError]] = [ServiceError, *subclasses]  # without the errors of the web pages
     for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
         yield f"| `{kind.code}` | {kind.status} | {kind.title} |\n"
 

@@ -1,12 +1,19 @@
 """Build the FastAPI application: routes, error handlers and middleware."""
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api_schemas.problems import Problem
 from service.api import openapi, problem_details, webhook_messages
 from service.api.auth import Authenticator
 from service.api.metrics import Metrics, MetricsMiddleware
-from service.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RateLimitMiddleware, RequestIdMiddleware
+from service.api.middleware import (
+    ApiKeyMiddleware,
+    BodyLimitMiddleware,
+    PagesMiddleware,
+    RateLimitMiddleware,
+    RequestIdMiddleware,
+)
 from service.api.rate_limit import RateLimiter
 from service.api.readiness import Readiness
 from service.api.request_batching import BatchedCalls
@@ -32,8 +39,13 @@ from service.settings import VERSION
 PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
 
 
-def create_app(app_state: AppState) -> FastAPI:
-    """Create the application. FastAPI's interactive pages are off, because they load scripts from other hosts."""
+def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
+    """Create the application. FastAPI's interactive pages are off, because they load scripts from other hosts.
+
+    Args:
+        app_state: The state that all requests share.
+        pages: Serves every path that is not the API's.
+    """
     app = FastAPI(
         title="Expunge",
         version=VERSION,
@@ -74,7 +86,14 @@ def create_app(app_state: AppState) -> FastAPI:
     )
     app.add_middleware(RateLimitMiddleware, limiter=RateLimiter(settings.rate_limit))
     app.add_middleware(ApiKeyMiddleware, authenticator=Authenticator(app_state.database, app_state.clock))
+    if pages is not None:
+        app.add_middleware(PagesMiddleware, api_roots=_path_roots(app), pages=pages)
     app.state.metrics = Metrics(app_state.database, app_state.clock)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+def _path_roots(app: FastAPI) -> set[str]:
+    """Return the first segment of each route's path, such as `v1`."""
+    return {route.path.split("/")[1] for route in openapi.iter_routes(app)}

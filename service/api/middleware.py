@@ -8,14 +8,14 @@ a request without a key is never parsed.
 import base64
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth import Authenticator
-from service.api.problem_details import REQUEST_ID, problem_response
+from service.api.problem_details import REQUEST_ID, ErrorResponse, problem_response
 from service.api.rate_limit import RateLimiter
 from service.api.routes.contract import CONTRACT_PATH, FULL_CONTRACT_PATH, PAGE_PATH
 from service.errors import BodyTooLarge, ServiceError, TooManyRequests, Unauthorized
@@ -46,6 +46,25 @@ class RequestIdMiddleware:
 
         with logs.bound_contextvars(request_id=request_id):
             return await self._app(scope, receive, send_with_id)
+
+
+class PagesMiddleware:
+    """Answers requests for the web pages: everything whose first path segment belongs to no route of the API.
+
+    Args:
+        api_roots: The first segments of the API's routes.
+        pages: The application that serves the pages and checks who asks.
+    """
+
+    def __init__(self, app: ASGIApp, api_roots: Collection[str], pages: ASGIApp) -> None:
+        self._app = app
+        self._api_roots = frozenset(api_roots)
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request to the API or to the pages."""
+        is_page = scope["type"] == "http" and scope["path"].split("/")[1] not in self._api_roots
+        await (self._pages if is_page else self._app)(scope, receive, send)
 
 
 class ApiKeyMiddleware:
@@ -97,9 +116,10 @@ def _basic_password(credentials: str) -> str:
 class RateLimitMiddleware:
     """Limits the request rate of each key and adds `RateLimit-*` headers. Must run after `ApiKeyMiddleware`."""
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, limiter: RateLimiter, respond: ErrorResponse = problem_response) -> None:
         self._app = app
         self._limiter = limiter
+        self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the request, or reply 429."""
@@ -109,7 +129,7 @@ class RateLimitMiddleware:
         try:
             headers = self._limiter.hit(caller.key_id)
         except TooManyRequests as error:
-            return await problem_response(Request(scope), error)(scope, receive, send)
+            return await self._respond(Request(scope), error)(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -126,8 +146,15 @@ class BodyLimitMiddleware:
         limit_by_path: Limits of paths that have another one.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, limit_by_path: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        limit_by_path: Mapping[str, int] | None = None,
+        respond: ErrorResponse = problem_response,
+    ) -> None:
         self._app = app
+        self._respond = respond
         self._default_limit = limit
         self._limit_by_path = limit_by_path or {}
 
@@ -137,7 +164,7 @@ class BodyLimitMiddleware:
             return await self._app(scope, receive, send)
         limit = self._limit_by_path.get(scope["path"], self._default_limit)
         if _declares_more_than(limit, Headers(scope=scope).get("content-length", "0")):
-            return await problem_response(Request(scope), self._body_too_large(limit))(scope, receive, send)
+            return await self._respond(Request(scope), self._body_too_large(limit))(scope, receive, send)
         received = 0
 
         async def receive_limited() -> Message:

@@ -2,7 +2,7 @@
 
 import http
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from fastapi import FastAPI, Request
@@ -29,6 +29,8 @@ MAX_REPORTED_ERRORS = 100
 """Maximum of errors in one problem: a small body can have very many."""
 REQUEST_PARTS = {"body", "query", "path", "header"}
 
+ErrorResponse = Callable[[Request, ServiceError], Response]
+
 log = logging.getLogger(__name__)
 
 
@@ -50,97 +52,94 @@ def make_problem(error: ServiceError, instance: str, request_id: str) -> Problem
 
 def problem_response(request: Request, error: ServiceError) -> Response:
     """Return the problem response for an error."""
-    problem = make_problem(error, request.url.path, _request_id(request))
+    problem = make_problem(error, request.url.path, request_id_of(request))
     return Response(problem.model_dump_json(), error.status, error.headers, PROBLEM_JSON)
 
 
-def install(app: FastAPI) -> None:
-    """Install the exception handlers."""
-    app.add_exception_handler(ServiceError, _handle_service_error)
-    app.add_exception_handler(UnknownModel, _handle_unknown_model)
-    app.add_exception_handler(StoreUnavailable, _handle_store_unavailable)
-    app.add_exception_handler(SecretsKeyError, _handle_secrets_error)
-    app.add_exception_handler(RequestValidationError, _handle_validation_error)
-    app.add_exception_handler(HTTPException, _handle_http_error)
-    app.add_exception_handler(Exception, _handle_unexpected)
+def install(app: FastAPI, respond: ErrorResponse = problem_response) -> None:
+    """Install the exception handlers. `respond` makes the response from the error that the client gets."""
+
+    def handler(convert: Callable[[Request, Exception], ServiceError]) -> Callable[[Request, Exception], Response]:
+        return lambda request, error: respond(request, convert(request, error))
+
+    app.add_exception_handler(ServiceError, handler(_service_error))
+    app.add_exception_handler(UnknownModel, handler(_unknown_model))
+    app.add_exception_handler(StoreUnavailable, handler(_store_unavailable))
+    app.add_exception_handler(SecretsKeyError, handler(_secrets_error))
+    app.add_exception_handler(RequestValidationError, handler(_validation_error))
+    app.add_exception_handler(HTTPException, handler(_http_error))
+    app.add_exception_handler(Exception, handler(_unexpected))
 
 
-def _handle_service_error(request: Request, error: Exception) -> Response:
-    return problem_response(request, cast(ServiceError, error))
+def _service_error(request: Request, error: Exception) -> ServiceError:
+    return cast(ServiceError, error)
 
 
-def _handle_unknown_model(request: Request, error: Exception) -> Response:
+def _unknown_model(request: Request, error: Exception) -> ServiceError:
     unknown = cast(UnknownModel, error)
     field = invalid_field(["model"], code=unknown.code, message=unknown.message, remedy=unknown.remedy)
-    return problem_response(request, InvalidRequest(unknown.message, remedy=unknown.remedy, errors=[field]))
+    return InvalidRequest(unknown.message, remedy=unknown.remedy, errors=[field])
 
 
-def _handle_validation_error(request: Request, error: Exception) -> Response:
+def _validation_error(request: Request, error: Exception) -> ServiceError:
     errors = cast(RequestValidationError, error).errors()
     if errors[0]["type"] == "json_invalid":
         reason = f"{errors[0]['ctx']['error']}, at character {errors[0]['loc'][1]}."
-        return problem_response(request, MalformedJson(reason, remedy="Send one JSON object."))
+        return MalformedJson(reason, remedy="Send one JSON object.")
     if errors[0]["loc"][:1] == ("body",) and _has_other_media_type(request):
-        return problem_response(
-            request,
-            UnsupportedMediaType(
-                "The body is not declared as JSON.", remedy="Send it with Content-Type: application/json."
-            ),
+        return UnsupportedMediaType(
+            "The body is not declared as JSON.", remedy="Send it with Content-Type: application/json."
         )
     fields = invalid_fields(dict(item, loc=_strip_request_part(item["loc"])) for item in errors[:MAX_REPORTED_ERRORS])
     summary = _summarize(fields, len(errors) - len(fields))
-    return problem_response(request, InvalidRequest(summary, remedy="Correct the named fields.", errors=fields))
+    return InvalidRequest(summary, remedy="Correct the named fields.", errors=fields)
 
 
-def _handle_http_error(request: Request, error: Exception) -> Response:
-    """Handle errors that the framework raises itself, such as 404 and 405."""
+def _http_error(request: Request, error: Exception) -> ServiceError:
+    """Convert errors that the framework raises itself, such as 404 and 405."""
     raised = cast(HTTPException, error)
     if isinstance(raised.__cause__, ServiceError):  # FastAPI wraps errors raised while the body is read
-        return problem_response(request, raised.__cause__)
+        return raised.__cause__
     if raised.status_code == http.HTTPStatus.BAD_REQUEST:  # only raised for bodies, without details
-        return problem_response(request, MalformedJson("The body cannot be parsed.", remedy="Send one JSON object."))
+        return MalformedJson("The body cannot be parsed.", remedy="Send one JSON object.")
     if raised.status_code == http.HTTPStatus.NOT_FOUND:
-        return problem_response(
-            request, NotFound(f"There is no resource at {request.url.path}.", remedy="See /openapi.json.")
-        )
+        return NotFound(f"There is no resource at {request.url.path}.", remedy="See /openapi.json.")
     if raised.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = ", ".join(allowed_methods(request.app, request.url.path))
-        refusal = MethodNotAllowed(
+        return MethodNotAllowed(
             f"{request.method} is not allowed for this path.",
             remedy=f"Allowed methods: {allowed}.",
             headers={"Allow": allowed},
         )
-        return problem_response(request, refusal)
-    return _handle_unexpected(request, error)
+    return _unexpected(request, error)
 
 
-def _handle_store_unavailable(request: Request, error: Exception) -> Response:
+def _store_unavailable(request: Request, error: Exception) -> ServiceError:
     unavailable = cast(StoreUnavailable, error)
-    log.warning("request %s: %s", _request_id(request), unavailable.message)
-    failure = ServiceUnavailable(unavailable.message, remedy=unavailable.remedy, headers={"Retry-After": "2"})
-    return problem_response(request, failure)
+    log.warning("request %s: %s", request_id_of(request), unavailable.message)
+    return ServiceUnavailable(unavailable.message, remedy=unavailable.remedy, headers={"Retry-After": "2"})
 
 
-def _handle_secrets_error(request: Request, error: Exception) -> Response:
+def _secrets_error(request: Request, error: Exception) -> ServiceError:
     secrets_error = cast(SecretsKeyError, error)
-    log.error("request %s: %s %s", _request_id(request), secrets_error.message, secrets_error.remedy)
-    return problem_response(request, SecretsUnavailable(secrets_error.message, remedy=secrets_error.remedy))
+    log.error("request %s: %s %s", request_id_of(request), secrets_error.message, secrets_error.remedy)
+    return SecretsUnavailable(secrets_error.message, remedy=secrets_error.remedy)
 
 
-def _handle_unexpected(request: Request, error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> ServiceError:
     """Log the traceback; the client gets nothing but the request's id."""
     if isinstance(error, StoreUnavailable):  # raised by middleware
-        return _handle_store_unavailable(request, error)
-    log.error("request %s failed", _request_id(request), exc_info=error)
-    failure = ServiceError(
-        "An internal error occurred.", remedy="Try again. If the error persists, report the request_id."
+        return _store_unavailable(request, error)
+    log.error("request %s failed", request_id_of(request), exc_info=error)
+    return ServiceError(
+        "An internal error occurred.",
+        remedy="Try again. If the error persists, report the request_id.",
+        headers={REQUEST_ID: request_id_of(request)},
     )
-    response = problem_response(request, failure)
-    response.headers[REQUEST_ID] = _request_id(request)
-    return response
 
 
-def _request_id(request: Request) -> str:
+def request_id_of(request: Request) -> str:
+    """Return the id that `RequestIdMiddleware` assigned."""
     return str(getattr(request.state, "request_id", "none"))
 
 

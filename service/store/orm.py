@@ -31,6 +31,22 @@ class ApiKey(Base):
     last_used_at: Mapped[datetime | None]
 
 
+class WebSession(Base):
+    """A session of the web pages. Only the hash of its id is stored. A user of an identity provider has no `api_key_id`."""
+
+    __tablename__ = "web_sessions"
+
+    id_sha256: Mapped[str] = mapped_column(primary_key=True)
+    api_key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    user_id: Mapped[str]
+    tenant: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Job(Base):
     """An edit, a revocation, a dry run or a calibration. `fence` counts claims; a worker with an older fence cannot write."""
 

@@ -44,9 +44,14 @@ class SampleService:
 
 @pytest.fixture
 def sample(tmp_path: Path, database: Database, clock: FakeClock) -> SampleService:
-    models = {"tiny": write_model(tmp_path / "models" / "tiny")}
+    return make_sample(tmp_path, clock)
+
+
+def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:
+    """Return a service with sample data in a folder that has an empty database."""
+    models = {"tiny": write_model(data_dir / "models" / "tiny")}
     settings = ServiceSettings(
-        data_dir=tmp_path,
+        data_dir=data_dir,
         broker_url="memory://",
         models=models,
         stream_poll_seconds=0.01,

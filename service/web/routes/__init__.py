@@ -1,0 +1,1 @@
+"""The routers of the pages, a module for each entry of the navigation."""
