@@ -11,6 +11,7 @@ from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
 from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.io.progress import track
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
@@ -62,6 +63,7 @@ def edit_encoder(
     method: MethodConfig = DEFAULT_METHOD,
     cache: TensorCache = NULL_CACHE,
     report_on: Sequence[ResolvedRemoval] = (),
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
 ) -> list[TensorEdit]:
     """Remove all ``removals`` from one text encoder together; their order does not matter.
 
@@ -72,23 +74,25 @@ def edit_encoder(
         method: the settings.
         cache: stores statistics between the solves of a ledger.
         report_on: removals whose feasibility is reported; if empty, a sample.
+        adjustments: what a closed loop strengthens or weakens.
 
     Returns:
-        An exact low-rank update for each of ``method.layers``.
+        An exact low-rank update for each edited layer.
 
     Raises:
         ConceptError: a prompt does not fit the context.
         SolveError: the pinned prompts leave no direction to edit.
     """
     source.prefetch_tensors()
-    model, ordered = LazyCLIPTextModel(source), canonical_order(removals)
+    model, ordered = LazyCLIPTextModel(source), canonical_order(adjustments.apply_to(removals))
+    reported, layers = canonical_order(adjustments.apply_to(report_on)), adjustments.layers or method.layers
     updates: dict[int, Tensor] = {}
     edits = []
-    for layer in track(method.layers):
+    for layer in track(layers):
         site = Site(model, model.with_updates(updates), layer)
-        edit = LayerEdit(site, builder, ordered, method, cache, canonical_order(report_on))
+        edit = LayerEdit(site, builder, ordered, method, cache, reported, adjustments)
         solution = solve_diff_quickfix(edit) if method.preset == "paper" else solve(edit)
-        if len(method.layers) > 1:
+        if len(layers) > 1:
             updates[layer] = solution.up @ solution.down
         edits.append(make_tensor_edit(edit, solution))
     return edits
@@ -98,7 +102,8 @@ def solve(edit: LayerEdit) -> Solution:
     """Compute the update of one site."""
     edit.prefetch()
     equations, result, weights = search_preservation(edit)
-    preservation = result.best.preservation if edit.method.preservation == "auto" else edit.method.preservation
+    wanted = result.best.preservation if edit.method.preservation == "auto" else edit.method.preservation
+    preservation = wanted * edit.adjustments.preservation_scale
     start = time.perf_counter()
     reduced = equations.solve(preservation)
     seconds = time.perf_counter() - start

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from api_schemas.kinds import PromptSlot, prompt_slot
 from editor.io.progress import step, track
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
@@ -37,6 +38,8 @@ RETAIN_PROMPTS = 600
 HELD_OUT_RETAIN_PROMPTS = 96
 HELD_OUT_PAIRS = 24
 MIN_HELD_OUT_PAIRS_PER_REMOVAL = 4
+RETAINED_NAME_PROMPTS = 8
+"""Prompts with each name that the adjustments preserve."""
 FEASIBILITY_PROMPTS = 4
 """Prompts of each removal that its feasibility is estimated from when there are many removals."""
 PLACEHOLDER, PLACEHOLDER_LENGTHS = "x", (1, 2, 3)
@@ -76,6 +79,7 @@ class LayerEdit:
     cache: TensorCache = NULL_CACHE
     report_on: tuple[ResolvedRemoval, ...] = ()
     """Removals whose feasibility is reported; if empty, a sample."""
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS
 
     def prefetch(self) -> None:
         """Embed and project all first-layer inputs in one batch, which is much faster than one by one."""
@@ -83,7 +87,8 @@ class LayerEdit:
         pairs = [pair for _, pair in (self.small_problem_pairs or []) + self.held_out_pairs]
         sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
         protected = [self.builder.tokenize(""), *self.pinned_prompts]
-        prompts = [*protected, *sides, *self.retain_prompts, *self.held_out_retain_prompts]
+        retained = [*self.retain_prompts, *self.held_out_retain_prompts]
+        prompts = [*protected, *sides, *retained, *(prompt for prompt, _ in self.adjusted_prompts)]
         self.site.base.embed(torch.stack([prompt.ids for prompt in prompts]))
 
     # Protected keys: no update may change their values.
@@ -218,15 +223,31 @@ class LayerEdit:
         return self.builder.tokenize_all(self.builder.retain_texts(self.retain_phrases, RETAIN_PROMPTS))
 
     @cached_property
+    def adjusted_prompts(self) -> list[tuple[TokenizedPrompt, float]]:
+        """The retain prompts that the adjustments add, and their weights."""
+        added = {one.prompt: one.weight for one in self.adjustments.retain_prompts}
+        for one in self.adjustments.retain_names:
+            contexts = evenly_spaced(self.builder.contexts(one.kind, one.name), RETAINED_NAME_PROMPTS)
+            added |= {phrase.text(): one.weight for phrase in contexts}
+        texts = self.builder.select_fitting(list(added))
+        return [(prompt, added[prompt.text]) for prompt in self.builder.tokenize_all(texts)]
+
+    @cached_property
     def retained_keys(self) -> RetainedKeys:
         """The keys of the retain prompts."""
-        return retained_keys(self.site, self.retain_prompts)
+        added = self.adjusted_prompts
+        weights = torch.tensor([1.0] * len(self.retain_prompts) + [weight for _, weight in added], dtype=torch.float64)
+        keys = retained_keys(self.site, [*self.retain_prompts, *(prompt for prompt, _ in added)])
+        return replace(keys, weights=keys.weights * weights[keys.prompt_index])
 
     @property
     def retain_moment(self) -> Tensor:
         """The second moment of the retain prompts' keys, (d, d), cached between solves."""
-        ids = torch.stack([prompt.ids for prompt in self.retain_prompts])
-        key = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
+        ids = torch.stack(
+            [prompt.ids for prompt in [*self.retain_prompts, *(prompt for prompt, _ in self.adjusted_prompts)]]
+        )
+        weights = repr([weight for _, weight in self.adjusted_prompts])
+        key = hashlib.sha256(ids.numpy().tobytes() + weights.encode()).hexdigest()
         return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
 
     # Held-out prompts: the preservation weight is chosen on them.

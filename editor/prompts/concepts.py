@@ -82,35 +82,6 @@ def profile_class(concept: Concept, profile: Profile) -> str | None:
     return profile.parent_of(concept.subject) if concept.kind == "object" else None
 
 
-@dataclass(frozen=True)
-class ResolvedRemoval:
-    """A concept to remove, its destination, its other names, and names to preserve in addition to the profile's."""
-
-    concept: Concept
-    destination: Destination
-    aliases: tuple[str, ...] = ()
-    preserve: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-    """Titles of works."""
-    translations: tuple[str, ...] = ()
-    spellings: Literal["auto"] | tuple[str, ...] = ()
-    """``auto`` generates spelling variants; otherwise exactly these are used."""
-    exclude: tuple[str, ...] = ()
-    """Names that :func:`~editor.prompts.expand_names` leaves out."""
-    reserved_names: tuple[str, ...] = ()
-    """Other names in the request, which a generated spelling must not equal."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The concept's subject and its aliases, which a judge may recognise."""
-        return (self.concept.subject, *self.aliases)
-
-    @property
-    def given_names(self) -> tuple[str, ...]:
-        """Every name in the request; generated spellings are not included."""
-        return (*self.names, *self.titles, *self.translations, *(() if self.spellings == "auto" else self.spellings))
-
-
 class Surroundings(TypedDict):
     """What precedes and follows a wording."""
 
@@ -145,6 +116,48 @@ class Phrase:
         subject = self.object
         a, bare = (subject, subject) if self.verbatim else (with_article(subject), without_article(subject))
         return self.prefix + wording.format(a=a, bare=bare, style=self.style) + self.suffix
+
+
+@dataclass(frozen=True)
+class WeightedPhrase:
+    """A phrase to edit."""
+
+    phrase: Phrase
+    weight: float = 1.0
+    """Weight relative to all prompts of the concept's own name together."""
+
+
+@dataclass(frozen=True)
+class ResolvedRemoval:
+    """A concept to remove, its destination, its other names, and names to preserve in addition to the profile's."""
+
+    concept: Concept
+    destination: Destination
+    aliases: tuple[str, ...] = ()
+    preserve: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    """Titles of works."""
+    translations: tuple[str, ...] = ()
+    spellings: Literal["auto"] | tuple[str, ...] = ()
+    """``auto`` generates spelling variants; otherwise exactly these are used."""
+    exclude: tuple[str, ...] = ()
+    """Names that :func:`~editor.prompts.expand_names` leaves out."""
+    reserved_names: tuple[str, ...] = ()
+    """Other names in the request, which a generated spelling must not equal."""
+    weight: float = 1.0
+    """Weight of all its prompts, relative to other removals."""
+    phrases: tuple[WeightedPhrase, ...] = ()
+    """Phrases with one of its names that are edited in addition to the profile's contexts."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The concept's subject and its aliases, which a judge may recognise."""
+        return (self.concept.subject, *self.aliases)
+
+    @property
+    def given_names(self) -> tuple[str, ...]:
+        """Every name in the request; generated spellings are not included."""
+        return (*self.names, *self.titles, *self.translations, *(() if self.spellings == "auto" else self.spellings))
 
 
 STYLE_PARTS = (" in the style of {style}", " in the {style} style", " by {style}", ", art in the {style} style",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.conflicts import normalize_words, subsequences
+from api_schemas.kinds import prompt_slot
 from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
@@ -103,7 +104,8 @@ class PromptBuilder:
 
     def edit_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
         """Return prompts with every name of the concept, each paired with its destination."""
-        return [pair for name in self.expand(removal).names for pair in self.name_pairs(removal, name)]
+        named = (pair for name in self.expand(removal).names for pair in self.name_pairs(removal, name))
+        return [*named, *self.phrase_pairs(removal)]
 
     def expand(self, removal: ResolvedRemoval) -> NameExpansion:
         """Return every name that a removal covers."""
@@ -119,6 +121,17 @@ class PromptBuilder:
         if name.source in GENERATED_WEIGHTS:
             return self._fitting_pairs(removal, name, evenly_spaced(phrases, SPELLING_CONTEXTS))
         return self._require(name, self._fitting_pairs(removal, name, phrases))
+
+    def phrase_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
+        """Return the pairs of the phrases that a removal adds to the contexts."""
+        slot = prompt_slot(removal.concept.kind)
+        return [
+            pair
+            for added in removal.phrases
+            for pair in self._fitting_pairs(
+                removal, ConceptName(getattr(added.phrase, slot), "concept"), [added.phrase], added.weight
+            )
+        ]
 
     def held_out_pairs(self, removal: ResolvedRemoval, limit: int = 24) -> list[PromptPair]:
         """Return pairs in held-out wordings, for choosing the preservation weight.
@@ -155,15 +168,20 @@ class PromptBuilder:
         return self.tokenizer_cache.encode([text])[0].tokens_covering(*name_spans(subject, text)[-1])
 
     def _fitting_pairs(
-        self, removal: ResolvedRemoval, name: ConceptName, phrases: Iterable[Phrase]
+        self, removal: ResolvedRemoval, name: ConceptName, phrases: Iterable[Phrase], weight: float | None = None
     ) -> list[PromptPair]:
-        """Make a pair of each phrase that fits the context on both sides and contains the name exactly once."""
+        """Make a pair of each phrase that fits the context on both sides and contains the name exactly once.
+
+        Args:
+            weight: weight of all pairs together; None for that of the name.
+        """
         texts = [(phrase.text(), destination_text(phrase, removal, name.source)) for phrase in phrases]
         once = [(text, destination) for text, destination in texts if len(name_spans(name.text, text)) == 1]
         sides = ([text for text, _ in once], [destination for _, destination in once])
         fit = zip(*map(self._fit_flags, sides), strict=True)
         fitting = list(compress(once, map(all, fit)))
-        return self.make_pairs(name.text, fitting, name.weight / max(len(fitting), 1))
+        total = removal.weight * (name.weight if weight is None else weight)
+        return self.make_pairs(name.text, fitting, total / max(len(fitting), 1))
 
     def _require(self, name: ConceptName, pairs: list[PromptPair]) -> list[PromptPair]:
         """Return the pairs; raise ConceptError if there are none."""
