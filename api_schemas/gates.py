@@ -16,6 +16,9 @@ Measure = Literal[
     "retain_object_drop",
     "retain_style_drop",
     "retain_similarity",
+    "destination_drop",
+    "styled_object_drop",
+    "other_removed_accuracy",
 ]
 Comparator = Literal["<=", ">="]
 PublishPolicy = Literal["always", "only_if_passed"]
@@ -29,7 +32,10 @@ class Gate(Request):
         description="`target_accuracy`, `generality_accuracy`: share of images in which the removed concept is "
         "recognised, with prompt wordings that the edit used or did not use. `neighbour_drop`, "
         "`retain_object_drop`, `retain_style_drop`: drop in accuracy on concepts to preserve. "
-        "`retain_similarity`: SSIM of unrelated images before and after.",
+        "`retain_similarity`: SSIM of unrelated images before and after. `destination_drop`: accuracy on the replacement in "
+        "the base model's images of the replacement's own prompts, minus that in the edited model's images of the concept's "
+        "prompts. `styled_object_drop`: the same for the object in prompts that name a removed style. "
+        "`other_removed_accuracy`: share of a concept's images in which another removed concept is recognised.",
         examples=["target_accuracy"],
     )
     comparator: Comparator = Field(default="<=", description="The side of the threshold on which the measure must be.")

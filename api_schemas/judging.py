@@ -13,6 +13,9 @@ ChoiceRule = Literal["all", "neighbours", "prompts", "detector", "likeness"]
 PreprocessingSource = Literal["preprocessor_config.json", "processor_config.json", "model type"]
 
 
+GroupName = Literal["target", "generality", "neighbours", "retain", "destination", "styled_objects", "other_removed"]
+
+
 class Estimate(ReportModel):
     """An estimate with its confidence interval."""
 
@@ -59,13 +62,22 @@ class RecognitionRecord(ReportModel):
 class GroupScore(ReportModel):
     """Scores of a prompt group before and after the edit, with the same seeds."""
 
-    group: Literal["target", "generality", "neighbours", "retain"]
+    group: GroupName = Field(
+        description="`target`: prompts that name the concept, in wordings that the edit used. `generality`: in held-out "
+        "wordings. `neighbours`, `retain`: about concepts to preserve. `destination`: held-out prompts of the concept, which "
+        "must show its replacement. `styled_objects`: held-out prompts in a removed style, which must show their object. "
+        "`other_removed`: all prompts of the concept, which must not show another removed concept."
+    )
     removal: int | None = Field(description="Index of the removal; None if the group belongs to all.")
     asks: ConceptKind | Literal["both"] = Field(description="What the judge had to recognise.")
     judge: str = Field("", description="Id of the judge, or detector, and the first 12 digits of its digest.")
     choices: ChoiceRecord | None = Field(None, description="What it chose from.")
     prompts: list[str] = Field(description="In the order in which images were generated.")
-    accuracy_before: Estimate
+    seen_prompts: int = Field(0, description="Number of these prompts that the edit was computed from.")
+    accuracy_before: Estimate = Field(
+        description="On the base model's images; of `destination` and `styled_objects`, on its images of the prompts that "
+        "the concept's prompts should now read as."
+    )
     accuracy_after: Estimate
     accuracy_drop: Estimate = Field(description="Paired by prompt: before minus after.")
     score_before: Estimate = Field(description="Cosine similarity of image and class description, by the judge.")
@@ -103,7 +115,13 @@ class Check(ReportModel):
     control: list[float] = Field(
         [],
         description="The same values on the unedited model, if the gate tests absence: the concept must have been present"
-        " there.",
+        " there. Of a gate on the replacement, or on the objects of a removed style: whether the base model shows it for its "
+        "own prompts.",
+    )
+    rounds: int = Field(
+        1,
+        description="Number of times that each prompt was used, with further seeds each time. Above 1, `observations` are "
+        "means over the rounds, and only the final interval decides.",
     )
 
 

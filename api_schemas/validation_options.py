@@ -22,6 +22,26 @@ class Thresholds(Request):
     neighbour_drop: float = Field(
         default=0.10, ge=0, le=1, description="Maximum drop in accuracy on the concept's nearest neighbours."
     )
+    destination_drop: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="Maximum drop in accuracy on the replacement: the base model's images of the replacement's own prompts, "
+        "against the edited model's images of the concept's prompts.",
+    )
+    styled_object_drop: float = Field(
+        default=0.10,
+        ge=0,
+        le=1,
+        description="Maximum drop in accuracy on the objects in prompts that name a removed style, against the base model's "
+        "images of the same objects in the replacement's style.",
+    )
+    other_removed_accuracy: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Maximum share of a concept's images in which another removed concept is recognised.",
+    )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="Confidence level of the intervals that decide the verdict."
     )
@@ -68,6 +88,14 @@ class Validation(Request):
         ge=0,
         le=2000,
         description="Maximum number of unrelated prompts that are checked for collateral damage.",
+    )
+    top_up: int = Field(
+        default=2,
+        ge=1,
+        le=8,
+        description="How many times `prompts` and `retain_prompts` may be used for gates that are undecided: further prompts, "
+        "and where the wordings of the profile run out, further seeds. 1: no more than these. Without early stopping, "
+        "no more are used.",
     )
     attacks: Attacks = Attacks()
     detectors: Detectors = Detectors()

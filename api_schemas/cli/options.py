@@ -89,6 +89,12 @@ Width = Annotated[
     typer.Option(min=64, max=4096, help="Width of the validation images, with --height; default: the model's."),
 ]
 Prompts = Annotated[int, typer.Option(min=1, max=2000, help="Maximum number of prompts in each group of a concept.")]
+TopUp = Annotated[
+    int,
+    typer.Option(
+        min=1, max=8, help="How many times the numbers of prompts may be used while a threshold is undecided."
+    ),
+]
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="Maximum number of unrelated prompts.")]
 AttackNames = Annotated[
     list[str],
@@ -163,6 +169,7 @@ def read_request(
     width: Width = None,
     prompts: Prompts = DEFAULTS.prompts,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
+    top_up: TopUp = DEFAULTS.top_up,
     policy: PolicyChoice = None,
     publish_policy: PublishChoice = None,
     no_validate: NoValidate = False,
@@ -187,6 +194,7 @@ def read_request(
             "width": width,
             "prompts": prompts,
             "retain_prompts": retain_prompts,
+            "top_up": top_up,
             "policy": policy,
             "publish_policy": publish_policy,
             "attacks": parse_attacks(attack),

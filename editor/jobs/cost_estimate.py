@@ -23,6 +23,7 @@ from editor.generation.sampling import generate_images
 from editor.io.atomic import write_bytes
 from editor.io.digests import sha256_hex
 from editor.jobs.model import Model
+from editor.judging.evaluation import count_planned_images
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import request_groups
 from editor.prompts import ResolvedRemoval
@@ -56,10 +57,17 @@ class GenerationCost(BaseModel):
 
 
 def count_images(request: EditRequest, model: Model, removals: Sequence[ResolvedRemoval], judge: Judge) -> int:
-    """Count the images that the validation would generate: each prompt and seed, before and after the edit."""
+    """Count the images that the validation would generate: each prompt and seed, before and after the edit, and references."""
     options = request.validation
-    groups = request_groups(model.prompts, judge, removals, options.retain_prompts, max_removal_prompts=options.prompts)
-    return 2 * options.seeds * len({prompt for group in groups for prompt in group.prompts})
+    groups = request_groups(
+        model.prompts,
+        judge,
+        removals,
+        options.retain_prompts,
+        max_removal_prompts=options.prompts,
+        top_up=options.top_up if options.sequential else 1,
+    )
+    return count_planned_images(groups, range(options.seeds))
 
 
 def remembered_cost(folder: Path, place: Sequence[Any], measure: Callable[[], GenerationCost]) -> GenerationCost:
@@ -142,4 +150,5 @@ def options_that_fit(images: int, options: Validation, cost: GenerationCost, lim
     seeds, prompts, retain = (int(share * value) for value in (options.seeds, options.prompts, options.retain_prompts))
     fitting = [f"validation.prompts to {max(prompts, 1)} and validation.retain_prompts to {max(retain, 1)}"]
     fitting += [f"validation.seeds to {seeds}"] if seeds else []
+    fitting += ["validation.top_up to 1"] if options.sequential and options.top_up * share >= 1 else []
     return fitting + ([f"validation.steps to {steps}"] if steps >= MIN_STEPS else [])

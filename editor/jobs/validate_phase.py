@@ -54,7 +54,11 @@ def run_validate(
         progress: from a message to the callback that reports finished fractions under it.
     """
     options = request.validation
-    plan = partial(request_groups, model.prompts, judge, removals, options.retain_prompts, removed, options.prompts)
+    plan = partial(
+        request_groups,
+        *(model.prompts, judge, removals, options.retain_prompts, removed, options.prompts),
+        top_up=options.top_up if options.sequential else 1,
+    )
     with report_to(SubProgress(progress("measuring the judge"), 0.0, 0.0)):
         groups, recognition = plan_recognised_groups(plan, judge, model.prompts, removed, partial(base_images, images))
         recognisers = find_recognisers(request, model, removals, images)

@@ -49,6 +49,41 @@ def removal_choices(
     return Choices("neighbours", without([*named, *others], aliases))
 
 
+def accepted_destinations(
+    profile: Profile, removal: ResolvedRemoval, others: Sequence[ResolvedRemoval]
+) -> tuple[str, ...]:
+    """Return the names that show a removal's replacement: its own, and of a parent class those of its members.
+
+    Empty for the null concept, and for a replacement of another kind than the concept. Removed names are left out.
+    """
+    named = destination_names(removal.concept.kind, removal)
+    removed = {name.casefold() for one in (removal, *others) for name in one.names}
+    members = profile.members_of({name.casefold() for name in named}) if removal.concept.kind != "style" else ()
+    return without([*named, *members], removed)
+
+
+def destination_choices(
+    judge: Judge, removal: ResolvedRemoval, neighbours: Sequence[str], accepted: Sequence[str]
+) -> Choices:
+    """Return the classes for images that should show a removal's replacement: those of the concept, and the replacement."""
+    kind = removal.concept.kind
+    own = removal_choices(judge, kind, removal, neighbours, [removal.concept.subject])
+    return Choices(own.rule, without([*own.names, *accepted], set()))
+
+
+def other_removed_choices(
+    judge: Judge, removal: ResolvedRemoval, neighbours: Sequence[str], others: Sequence[str]
+) -> Choices:
+    """Return the classes for images that should show no other removed concept: those of the replacement, and the others."""
+    accepted = [*destination_names(removal.concept.kind, removal), *others]
+    return destination_choices(judge, removal, neighbours, accepted)
+
+
+def object_choices(judge: Judge, expected: Sequence[str]) -> Choices:
+    """Return the classes for the objects in prompts that name a removed style."""
+    return retain_choices(judge, "object", expected, ())
+
+
 def retain_choices(
     judge: Judge, kind: ConceptKind, expected: Sequence[str], removals: Sequence[ResolvedRemoval]
 ) -> Choices:

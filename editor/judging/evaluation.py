@@ -1,39 +1,28 @@
 """Sequential evaluation: generate and score batches of prompts before and after the edit until every gate is decided."""
 
-import random
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import eq
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from api_schemas.gates import Gate, Measure
 from editor.checkpoints.tensor_update import TensorUpdate
-from editor.generation.config import Image, ImageSpec, Sampler
+from editor.generation.config import ImageSpec, Sampler
 from editor.generation.edited_weights import edited_weights
 from editor.generation.sampling import ImageCache
-from editor.io.progress import ProgressCallback, SubProgress
-from editor.judging.gates import ABSENCE_MEASURES, GateEvidence
+from editor.io.progress import ProgressCallback, SubProgress, no_progress
+from editor.judging.gates import ABSENCE_MEASURES, RATE_MEASURES, REFERENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
+from editor.judging.prompt_scores import GeneratedImages, Images, PromptScores, Side, mean_scores, score_prompts
 from editor.judging.recognisers import Recogniser
-from editor.prompts.concepts import ConceptKind
+from editor.prompts.concepts import ConceptKind, Phrase
 from editor.stats.intervals import estimate_rate
 
-Images = dict[ImageSpec, Image]
 INTERIM_BATCH = 16
 """Prompts of each undecided group that are scored between two interim analyses of the gates."""
-
-
-@dataclass(frozen=True)
-class GeneratedImages:
-    """The images of a validation by prompt and seed, of the base model and of the edited one."""
-
-    before: Images = field(default_factory=dict)
-    after: Images = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,31 +37,17 @@ class ImagePairGenerator:
 
     def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
         """Add the images of ``specs``, before and after the edit, to ``generated``; the pipeline ends with the base tensors."""
-        generated.before.update(self.cached_images(self.before, specs, SubProgress(progress, 0.0, 0.5)))
+        self.generate_base(specs, generated, SubProgress(progress, 0.0, 0.5))
         with edited_weights(self.pipeline, self.updates):
             generated.after.update(self.cached_images(self.after, specs, SubProgress(progress, 0.5, 0.5)))
+
+    def generate_base(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
+        """Add the base model's images of ``specs`` to ``generated``."""
+        generated.before.update(self.cached_images(self.before, specs, progress))
 
     def cached_images(self, cache: ImageCache, specs: Sequence[ImageSpec], progress: ProgressCallback) -> Images:
         """Return the images by spec, from the cache where it has them."""
         return dict(zip(specs, cache.generate(self.pipeline, self.sampler, specs, progress), strict=True))
-
-
-@dataclass
-class PromptScores:
-    """Scores of a group of prompts, each averaged over the seeds."""
-
-    hits: list[float] = field(default_factory=list)
-    """Share of a prompt's images that are recognised as the expected class."""
-    similarities: list[float] = field(default_factory=list)
-    """Cosine similarity to the expected class."""
-    clip_scores: list[float] = field(default_factory=list)
-    """CLIPScore of the image and its prompt."""
-
-    def extend(self, more: "PromptScores") -> None:
-        """Append the scores of further prompts."""
-        self.hits += more.hits
-        self.similarities += more.similarities
-        self.clip_scores += more.clip_scores
 
 
 def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
@@ -81,25 +56,36 @@ def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[Ima
     return [ImageSpec(prompt, seed) for prompt in prompts for seed in seeds]
 
 
-def score_group(
-    judge: Judge,
-    group: PromptGroup,
-    images: Images,
-    seeds: Sequence[int],
-    names: Sequence[str],
-    recogniser: Recogniser | None = None,
-) -> PromptScores:
-    """Score a group's images; ``names`` are the classes that the judge chooses from unless a recogniser decides."""
-    specs = [ImageSpec(prompt, seed) for prompt in group.prompts for seed in seeds]
-    expected = [name for name in group.expected_names for _ in seeds]
-    embedded = judge.embed_images([images[spec] for spec in specs])
-    recognised, similarities = judge.classify(group.kind, embedded, names)
-    shown = recogniser.recognise([images[spec] for spec in specs]) if recogniser else map(eq, recognised, expected)
-    hits = torch.tensor([float(hit) for hit in shown])
-    own = similarities[range(len(specs)), [names.index(name) for name in expected]]
-    clip_scores = judge.clip_scores(embedded, [spec.prompt for spec in specs])
-    shape = (len(group.phrases), len(seeds))
-    return PromptScores(*(values.reshape(shape).mean(1).tolist() for values in (hits, own, clip_scores)))
+def round_seeds(seeds: Sequence[int], number: int) -> list[int]:
+    """Return the seeds of a round of prompts; those of the first round are ``seeds``."""
+    return [seed + number * len(seeds) for seed in seeds]
+
+
+def planned_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
+    """Return every image that the groups may need before and after the edit, in all rounds."""
+    rounds = (image_specs([group], round_seeds(seeds, number)) for group in groups for number in range(group.rounds))
+    return list(dict.fromkeys(spec for specs in rounds for spec in specs))
+
+
+def count_planned_images(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> int:
+    """Return the largest number of images of an evaluation: before and after the edit, and of references."""
+    planned = planned_specs(groups, seeds)
+    compared = [group for group in groups if group.needs_references]
+    references = {
+        spec for group in compared for number in range(group.rounds)
+        for spec in group.reference_specs(group.phrases, round_seeds(seeds, number))
+    }  # fmt: skip
+    return 2 * len(planned) + len(references.difference(planned))
+
+
+@dataclass
+class Round:
+    """The scores of a group's prompts at one set of seeds."""
+
+    before: PromptScores = field(default_factory=PromptScores)
+    after: PromptScores = field(default_factory=PromptScores)
+    ssim: list[float] = field(default_factory=list)
+    """SSIM of each prompt's images before and after the edit, if a gate asks for it."""
 
 
 @dataclass
@@ -112,20 +98,39 @@ class GroupEvaluation:
     """What recognises the group's concept; None for the zero-shot judge."""
     minimum_recognition: float = 0.0
     """Share of the base model's images in which the concept must be recognised; below it the group is given up."""
-    before: PromptScores = field(default_factory=PromptScores)
-    after: PromptScores = field(default_factory=PromptScores)
-    ssim: list[float] = field(default_factory=list)
-    """SSIM of each prompt's images before and after the edit, if a gate asks for it."""
+    rounds: list[Round] = field(default_factory=lambda: [Round()])
+    decided_gates: list[Gate] = field(default_factory=list)
+    """Gates that the first round decided."""
+
+    @property
+    def scored_rounds(self) -> list[Round]:
+        """The rounds in which every prompt was scored; the first as far as it was."""
+        return [self.rounds[0], *(one for one in self.rounds[1:] if len(one.after.hits) == len(self.group.phrases))]
+
+    @property
+    def before(self) -> PromptScores:
+        """The base model's scores, averaged over the scored rounds."""
+        return mean_scores([one.before for one in self.scored_rounds])
+
+    @property
+    def after(self) -> PromptScores:
+        """The edited model's scores, averaged over the scored rounds."""
+        return mean_scores([one.after for one in self.scored_rounds])
 
     @property
     def scored_count(self) -> int:
         """Number of prompts scored so far."""
-        return len(self.after.hits)
+        return len(self.rounds[0].after.hits)
+
+    @property
+    def is_round_complete(self) -> bool:
+        """Whether every prompt has been scored in the current round."""
+        return len(self.rounds[-1].after.hits) == len(self.group.phrases)
 
     @property
     def complete(self) -> bool:
-        """Whether every prompt has been scored."""
-        return self.scored_count == len(self.group.phrases)
+        """Whether every prompt has been scored in every round."""
+        return self.is_round_complete and len(self.rounds) == self.group.rounds
 
     def is_unrecognised(self, level: float) -> bool:
         """Whether the removed concept is shown to be recognised too rarely before the edit for its absence to mean anything."""
@@ -138,36 +143,92 @@ class GroupEvaluation:
         """The group reduced to the prompts scored so far."""
         return replace(self.group, phrases=self.group.phrases[: self.scored_count])
 
+    def start_round(self, level: float, gates: int) -> None:
+        """Start another round once every prompt was scored; gates that the first round decided stay as they are."""
+        if len(self.rounds) == 1:
+            first = zip(self.gates, self.evidence, strict=True)
+            self.decided_gates = [gate for gate, evidence in first if evidence.is_decided(level, gates)]
+        self.rounds.append(Round())
+
     def next_batch(self, count: int) -> PromptGroup:
-        """Return the next ``count`` prompts as a group."""
-        return replace(self.group, phrases=self.group.phrases[self.scored_count : self.scored_count + count])
+        """Return the next ``count`` prompts of the current round as a group."""
+        start = len(self.rounds[-1].after.hits)
+        return replace(self.group, phrases=self.group.phrases[start : start + count])
+
+    def seeds(self, seeds: Sequence[int]) -> list[int]:
+        """Return the seeds of the current round; those of the first are ``seeds``."""
+        return round_seeds(seeds, len(self.rounds) - 1)
 
     def score_batch(self, judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]) -> None:
-        """Score the images of a batch of prompts."""
-        choices, group = self.group.choices, self.group
-        names = choices.names if choices else judge.class_names(group.kind, group.expected_names)
-        self.before.extend(score_group(judge, batch, generated.before, seeds, names, self.recogniser))
-        self.after.extend(score_group(judge, batch, generated.after, seeds, names, self.recogniser))
+        """Score the images of a batch of prompts at the seeds of the current round."""
+        current = self.rounds[-1]
+        after = score_prompts(judge, batch, generated, "after", seeds, self.recogniser)
+        if batch.excuses_references:
+            after.hits = excuse_hits(judge, batch, generated, seeds, after.hits)
+        current.after.extend(after)
+        side: Side = "reference" if batch.needs_references else "before"
+        current.before.extend(score_prompts(judge, batch, generated, side, seeds, self.recogniser))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
-            self.ssim += ssim_by_prompt(batch, generated, seeds)
+            current.ssim += ssim_by_prompt(batch, generated, seeds)
+
+    def missing_references(
+        self, judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]
+    ) -> list[ImageSpec]:
+        """Return the base model's images of what the prompts should read as, as far as a batch needs them.
+
+        A group that asks for other removed concepts needs those of prompts that show one.
+        """
+        phrases: Iterable[Phrase] = batch.phrases if batch.needs_references else ()
+        if batch.excuses_references:
+            hits = score_prompts(judge, batch, generated, "after", seeds).hits
+            phrases = (phrase for phrase, hit in zip(batch.phrases, hits, strict=True) if hit)
+        return [spec for spec in batch.reference_specs(phrases, seeds) if spec not in generated.before]
 
     @property
     def accuracy_drops(self) -> list[float]:
         """Accuracy before the edit minus accuracy after it, of each prompt."""
-        return [b - a for b, a in zip(self.before.hits, self.after.hits, strict=True)]
+        return drops(self.before, self.after)
 
     @property
     def evidence(self) -> list[GateEvidence]:
         """The evidence of each gate."""
-        return [GateEvidence(gate, *self.gate_values(gate.measure)) for gate in self.gates]
+        return [self.gate_evidence(gate) for gate in self.gates]
 
-    def gate_values(self, measure: Measure) -> tuple[list[float], bool, list[float]]:
-        """Return a measure's value for each prompt, whether all prompts are scored, and the base model's values."""
-        if measure == "retain_similarity":
-            return self.ssim, self.complete, []
-        if measure in ABSENCE_MEASURES:
-            return self.after.hits, self.complete, self.before.hits
-        return self.accuracy_drops, self.complete, []
+    def gate_evidence(self, gate: Gate) -> GateEvidence:
+        """Return the evidence of a gate: of the first round if that decided it, else of all scored rounds."""
+        used = self.rounds[:1] if gate in self.decided_gates else self.scored_rounds
+        values, control = gate_values(gate.measure, used)
+        return GateEvidence(gate, values, self.complete and len(used) == self.group.rounds, control, len(used))
+
+
+def excuse_hits(
+    judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int], hits: Sequence[float]
+) -> list[float]:
+    """Return the hits of a batch less those that the judge finds in the base model's images of the references too.
+
+    There the concept was neither removed nor asked for, so the judge mistakes something else for it.
+    """
+    suspects = [phrase for phrase, hit in zip(batch.phrases, hits, strict=True) if hit]
+    if not suspects:
+        return list(hits)
+    found = score_prompts(judge, replace(batch, phrases=tuple(suspects)), generated, "reference", seeds).hits
+    excused = dict(zip(suspects, found, strict=True))
+    return [max(0.0, hit - excused.get(phrase, 0.0)) for phrase, hit in zip(batch.phrases, hits, strict=True)]
+
+
+def drops(before: PromptScores, after: PromptScores) -> list[float]:
+    """Return the share of hits before minus that after, of each prompt."""
+    return [b - a for b, a in zip(before.hits, after.hits, strict=True)]
+
+
+def gate_values(measure: Measure, rounds: Sequence[Round]) -> tuple[list[float], list[float]]:
+    """Return a measure's value for each prompt, and the base model's values that it is controlled by, averaged over rounds."""
+    if measure == "retain_similarity":
+        return [sum(values) / len(rounds) for values in zip(*(one.ssim for one in rounds), strict=True)], []
+    before, after = (mean_scores([getattr(one, side) for one in rounds]) for side in ("before", "after"))
+    controlled = (*ABSENCE_MEASURES, *REFERENCE_MEASURES)
+    values = after.hits if measure in RATE_MEASURES else drops(before, after)
+    return values, before.hits if measure in controlled else []
 
 
 def ssim_by_prompt(group: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]) -> list[float]:
@@ -184,6 +245,9 @@ def gates_for(group: PromptGroup, gates: Sequence[Gate]) -> list[Gate]:
         "generality": ("generality_accuracy",),
         "neighbours": ("neighbour_drop",),
         "retain": ("retain_object_drop", "retain_similarity") if group.kind == "object" else ("retain_style_drop",),
+        "destination": ("destination_drop",),
+        "styled_objects": ("styled_object_drop",),
+        "other_removed": ("other_removed_accuracy",),
     }
     return [
         gate for gate in gates_of_kind(gates, group.removal_kind or group.kind) if gate.measure in measures[group.name]
@@ -205,7 +269,7 @@ def plan_evaluations(
 ) -> list[GroupEvaluation]:
     """Return an evaluation for each group, with its prompts in random order, as the sequential bounds assume.
 
-    Groups with the same prompts get the same order.
+    Prompts that several groups share come in the same order, so that the groups share images.
 
     Args:
         recognisers: by index of the removal, what recognises its concept in place of the zero-shot judge.
@@ -223,10 +287,12 @@ def plan_evaluations(
 
 
 def shuffle_group(group: PromptGroup, seed: int) -> PromptGroup:
-    """Return the group with its prompts in random order."""
-    phrases = list(group.phrases)
-    random.Random(seed).shuffle(phrases)
-    return replace(group, phrases=tuple(phrases))
+    """Return the group with its prompts in random order, that of a digest of each."""
+
+    def priority(phrase: Phrase) -> bytes:
+        return hashlib.sha256(f"{seed} {phrase.text()}".encode()).digest()
+
+    return replace(group, phrases=tuple(sorted(group.phrases, key=priority)))
 
 
 def undecided_evaluations(
@@ -260,12 +326,31 @@ def run_evaluations(
         level: permitted error of the verdict, 1 - confidence.
         sequential: whether to stop early.
     """
-    generated, planned = GeneratedImages(), len(image_specs([evaluation.group for evaluation in evaluations], seeds))
+    gates = sum(len(evaluation.gates) for evaluation in evaluations)
+    generated, planned = GeneratedImages(), len(planned_specs([evaluation.group for evaluation in evaluations], seeds))
     while undecided := undecided_evaluations(evaluations, level, sequential):
-        batches = [evaluation.next_batch(INTERIM_BATCH) for evaluation in undecided]
-        new = [spec for spec in image_specs(batches, seeds) if spec not in generated.after]
-        generator.generate(new, generated, SubProgress(progress, len(generated.after) / planned, len(new) / planned))
-        for evaluation, batch in zip(undecided, batches, strict=True):
-            evaluation.score_batch(judge, batch, generated, seeds)
+        for evaluation in undecided:
+            if evaluation.is_round_complete:
+                evaluation.start_round(level, gates)
+        batches = [(one, one.next_batch(INTERIM_BATCH), one.seeds(seeds)) for one in undecided]
+        specs = dict.fromkeys(spec for _, batch, own in batches for spec in batch.specs(own))
+        new = [spec for spec in specs if spec not in generated.after]
+        part = SubProgress(progress, len(generated.after) / planned, len(new) / planned)
+        generator.generate(new, generated, part)
+        score_batches(batches, judge, generator, generated)
     progress(1.0)
     return generated
+
+
+def score_batches(
+    batches: Sequence[tuple[GroupEvaluation, PromptGroup, Sequence[int]]],
+    judge: Judge,
+    generator: ImagePairGenerator,
+    generated: GeneratedImages,
+) -> None:
+    """Generate the references that batches need, then score each batch at its seeds."""
+    missing = [one.missing_references(judge, batch, generated, seeds) for one, batch, seeds in batches]
+    if references := list(dict.fromkeys(spec for specs in missing for spec in specs)):
+        generator.generate_base(references, generated, no_progress)
+    for evaluation, batch, seeds in batches:
+        evaluation.score_batch(judge, batch, generated, seeds)

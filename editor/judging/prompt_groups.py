@@ -1,20 +1,28 @@
-"""Groups of prompts on which an edit is validated: target, generality, neighbours and retain."""
+"""Groups of prompts on which an edit is validated: target, generality, neighbours and retain, and what else they must show."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Literal
 
+from api_schemas.judging import GroupName
 from api_schemas.kinds import prompt_slot
-from editor.judging.choices import Choices, removal_choices, retain_choices
+from editor.generation.config import ImageSpec
+from editor.judging.choices import (
+    Choices,
+    accepted_destinations,
+    destination_choices,
+    object_choices,
+    other_removed_choices,
+    removal_choices,
+    retain_choices,
+)
 from editor.judging.judge import Judge
 from editor.judging.neighbours import Neighbours, Unrecognised, find_neighbours
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
-from editor.prompts.prompt_builder import in_wording
+from editor.prompts.prompt_builder import destination_text, in_wording
 from editor.prompts.templates import evenly_spaced, held_out_wordings
 
-GroupName = Literal["target", "generality", "neighbours", "retain"]
 MAX_GROUP_PROMPTS = 192
 """Default limit of a group of a removal. With fewer than 73 prompts, 0 hits do not show a rate below 5 %."""
 
@@ -36,6 +44,14 @@ class PromptGroup:
     """The classes that the judge chooses from; None for all names of the kind."""
     removal_kind: ConceptKind | None = None
     """Kind of the removal, whose gates the group decides; None if it is the group's."""
+    accepts: tuple[str, ...] = ()
+    """Names that any image may be recognised as; if empty, each must be recognised as its expected name."""
+    references: Mapping[Phrase, str] = field(default_factory=dict)
+    """What each prompt should read as after the edit: the base model's images of these show what it should look like."""
+    seen: frozenset[Phrase] = frozenset()
+    """Phrases that the edit was computed from."""
+    rounds: int = 1
+    """Number of times that each prompt may be used, with further seeds each time."""
 
     @property
     def prompts(self) -> list[str]:
@@ -46,6 +62,34 @@ class PromptGroup:
     def expected_names(self) -> list[str]:
         """The class that a faithful image of each prompt is recognised as."""
         return [self.concept or getattr(phrase, prompt_slot(self.kind)) for phrase in self.phrases]
+
+    @property
+    def accepted_names(self) -> list[tuple[str, ...]]:
+        """The classes that each prompt's images may be recognised as."""
+        return [self.accepts] * len(self.phrases) if self.accepts else [(name,) for name in self.expected_names]
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether the edited model's images are compared with references, and not with the base model's of the same prompts."""
+        return self.name in ("destination", "styled_objects")
+
+    @property
+    def excuses_references(self) -> bool:
+        """Whether what the judge also recognises in a prompt's reference does not count."""
+        return self.name == "other_removed"
+
+    def class_names(self, judge: Judge) -> Sequence[str]:
+        """Return the classes that the judge chooses from."""
+        return self.choices.names if self.choices else judge.class_names(self.kind, self.expected_names)
+
+    def specs(self, seeds: Sequence[int]) -> list[ImageSpec]:
+        """Return each prompt at each seed."""
+        return [ImageSpec(prompt, seed) for prompt in self.prompts for seed in seeds]
+
+    def reference_specs(self, phrases: Iterable[Phrase], seeds: Sequence[int]) -> list[ImageSpec]:
+        """Return the reference of each phrase at each seed; of phrases without one, the phrase itself."""
+        texts = (self.references.get(phrase) or phrase.text() for phrase in phrases)
+        return [ImageSpec(text, seed) for text in texts for seed in seeds]
 
 
 def edited_phrases(builder: PromptBuilder, kind: ConceptKind, name: str) -> list[Phrase]:
@@ -97,29 +141,93 @@ def removal_groups(
     max_prompts: int = MAX_GROUP_PROMPTS,
     unrecognised: Unrecognised = frozenset(),
 ) -> list[PromptGroup]:
-    """Return the target, generality and neighbours groups of one removal."""
+    """Return the groups of one removal: target, generality, neighbours, and what its images must show and must not."""
     kind, neighbours = removal.concept.kind, find_neighbours(judge, builder, removal, active_removals, unrecognised)
-    target = [phrase for name in removal.names for phrase in edited_phrases(builder, kind, name)]
+    subject, same_kind = removal.concept.subject, neighbours.names if neighbours.kind == kind else []
+    named, reworded, seen = removal_phrases(builder, removal, max_prompts)
+    own = removal_choices(judge, kind, removal, same_kind, [subject])
+    near = removal_choices(judge, neighbours.kind, removal, neighbours.names, neighbours.names)
+    shown = neighbour_phrases(builder, neighbours, max_prompts)
+    return [
+        PromptGroup("target", index, kind, named, subject, own, seen=seen),
+        PromptGroup("generality", index, kind, reworded, subject, own),
+        PromptGroup("neighbours", index, neighbours.kind, shown, choices=near, removal_kind=kind),
+        *outcome_groups(judge, removal, index, active_removals, named, reworded, same_kind),
+    ]
+
+
+def removal_phrases(
+    builder: PromptBuilder, removal: ResolvedRemoval, limit: int
+) -> tuple[tuple[Phrase, ...], tuple[Phrase, ...], frozenset[Phrase]]:
+    """Return the prompts that name a removed concept, in wordings that the edit used and in held-out ones.
+
+    At most half of the first are prompts that the edit was computed from, which are returned too, if there are others.
+    """
+    kind = removal.concept.kind
+    seen = [phrase for name in removal.names for phrase in edited_phrases(builder, kind, name)]
     # Generated spellings are not tested, because the base model may not understand them.
     spellings = () if removal.spellings == "auto" else removal.spellings
     spelt = [phrase for name in spellings for phrase in edited_phrases(builder, kind, name)]
-    subject, same_kind = removal.concept.subject, neighbours.names if neighbours.kind == kind else []
-    named = top_up(target, with_suffixes(builder, natural_phrases(target, kind)), max_prompts)
-    reworded = sample_evenly(held_out_phrases(builder, target + spelt, kind), max_prompts)
-    own = removal_choices(judge, kind, removal, same_kind, [subject])
-    near = removal_choices(judge, neighbours.kind, removal, neighbours.names, neighbours.names)
-    return [
-        PromptGroup("target", index, kind, named, subject, own),
-        PromptGroup("generality", index, kind, reworded, subject, own),
-        PromptGroup(
-            "neighbours",
-            index,
-            neighbours.kind,
-            neighbour_phrases(builder, neighbours, max_prompts),
-            choices=near,
-            removal_kind=kind,
-        ),
-    ]
+    natural = with_suffixes(builder, [*natural_phrases(seen, kind), *in_styled_wordings(builder, seen)])
+    unseen = [phrase for phrase in natural if phrase not in frozenset(seen)]
+    named = top_up(sample_evenly(seen, max(limit // 2, limit - len(unseen))), unseen, limit)
+    reworded = sample_evenly(held_out_phrases(builder, seen + spelt, kind), limit)
+    return named, reworded, frozenset(seen)
+
+
+def in_styled_wordings(builder: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phrase]:
+    """Return the subjects of phrases that name a style, in every wording that edits use."""
+    styled, wordings = [phrase for phrase in phrases if phrase.style], builder.profile.styled_wordings
+    return [in_wording(phrase, wording) for phrase in styled for wording in wordings]
+
+
+def outcome_groups(
+    judge: Judge,
+    removal: ResolvedRemoval,
+    index: int,
+    active_removals: Sequence[ResolvedRemoval],
+    named: Sequence[Phrase],
+    reworded: Sequence[Phrase],
+    neighbours: Sequence[str],
+) -> list[PromptGroup]:
+    """Return the groups that ask what the concept's prompts show after the edit, on the same images.
+
+    The replacement; under a removed style the object; and no other removed concept. The base model's images of what the prompts
+    should read as are their references. Absent are groups that have nothing to ask.
+    """
+    kind, others = removal.concept.kind, [one for one in active_removals if one.concept != removal.concept]
+    references = {phrase: reference_text(phrase, removal, others) for phrase in dict.fromkeys((*named, *reworded))}
+    known = {phrase: text for phrase, text in references.items() if text}
+    compared = tuple(phrase for phrase in reworded if phrase in known)
+    groups = []
+    if compared and (accepts := accepted_destinations(judge.profile, removal, others)):
+        choices = destination_choices(judge, removal, neighbours, accepts)
+        groups.append(PromptGroup("destination", index, kind, compared, None, choices, None, accepts, known))
+    if kind == "style" and (intact := objects_intact(compared, others)):
+        choices = object_choices(judge, [phrase.object for phrase in intact])
+        groups.append(PromptGroup("styled_objects", index, "object", intact, None, choices, "style", (), known))
+    if same := [one.concept.subject for one in others if one.concept.kind == kind != "unsafe"]:
+        choices, both = other_removed_choices(judge, removal, neighbours, same), tuple(references)
+        groups.append(PromptGroup("other_removed", index, kind, both, None, choices, None, tuple(same), known))
+    return groups
+
+
+def reference_text(phrase: Phrase, removal: ResolvedRemoval, others: Sequence[ResolvedRemoval]) -> str:
+    """Return the prompt that a phrase should read as after all removals; empty for the empty prompt."""
+    for other in others:
+        slot = prompt_slot(other.concept.kind)
+        if slot == prompt_slot(removal.concept.kind) or getattr(phrase, slot) not in other.names:
+            continue
+        if slot == "object" and not other.destination.words:
+            return ""
+        phrase = phrase.about(other.concept.kind, other.destination.words)
+    return destination_text(phrase, removal)
+
+
+def objects_intact(phrases: Sequence[Phrase], others: Sequence[ResolvedRemoval]) -> tuple[Phrase, ...]:
+    """Keep phrases whose object is not removed itself."""
+    removed = {name for one in others for name in one.names}
+    return tuple(phrase for phrase in phrases if phrase.object not in removed)
 
 
 def neighbour_phrases(builder: PromptBuilder, neighbours: Neighbours, limit: int) -> tuple[Phrase, ...]:
@@ -166,6 +274,7 @@ def request_groups(
     active_removals: Sequence[ResolvedRemoval] = (),
     max_removal_prompts: int = MAX_GROUP_PROMPTS,
     unrecognised: Unrecognised = frozenset(),
+    top_up: int = 1,
 ) -> list[PromptGroup]:
     """Return every group of a request.
 
@@ -175,11 +284,19 @@ def request_groups(
             tested nor expected to be retained.
         max_removal_prompts: limit of each group of a removal.
         unrecognised: concepts that the judge does not recognise in images of the base model, which are left out.
+        top_up: how many times the limits may be used: for further prompts, then for the same ones with further seeds.
     """
-    active = active_removals or removals
+    active, limit = active_removals or removals, top_up * max_removal_prompts
     own = [
         group
         for index, removal in enumerate(removals)
-        for group in removal_groups(builder, judge, removal, index, active, max_removal_prompts, unrecognised)
+        for group in removal_groups(builder, judge, removal, index, active, limit, unrecognised)
     ]
-    return own + retain_groups(builder, judge, active, max_retain_prompts, unrecognised)
+    retained = retain_groups(builder, judge, active, top_up * max_retain_prompts, unrecognised)
+    limits = {"retain": top_up * max_retain_prompts, "other_removed": 2 * limit}
+    return [with_rounds(group, limits.get(group.name, limit), top_up) for group in own + retained]
+
+
+def with_rounds(group: PromptGroup, limit: int, most: int) -> PromptGroup:
+    """Return the group with as many rounds as a limit of prompts allows, at most ``most``."""
+    return replace(group, rounds=max(1, min(most, limit // max(len(group.phrases), 1))))

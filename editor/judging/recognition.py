@@ -78,7 +78,7 @@ def plan_recognised_groups(
 
 def retained_names(groups: Sequence[PromptGroup]) -> list[Name]:
     """Return the distinct names that the prompts of neighbours and retained concepts expect."""
-    kept = (group for group in groups if group.concept is None)
+    kept = (group for group in groups if group.name in ("neighbours", "retain"))
     return list(dict.fromkeys((group.kind, name) for group in kept for name in group.expected_names))
 
 

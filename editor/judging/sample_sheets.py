@@ -7,8 +7,8 @@ from PIL import Image as Pillow
 from editor.generation.config import ImageSpec
 from editor.io.figures import Picture
 from editor.io.plotting import ImagePair, sample_sheet
-from editor.judging.evaluation import GeneratedImages
 from editor.judging.prompt_groups import PromptGroup
+from editor.judging.prompt_scores import GeneratedImages
 from editor.prompts.templates import evenly_spaced
 
 PAIRS_PER_SHEET = 8
@@ -21,8 +21,8 @@ CAPTIONS = {
 
 
 def make_sample_sheets(groups: Sequence[PromptGroup], generated: GeneratedImages, seed: int) -> list[Picture]:
-    """Return a sheet for each group; groups with the same prompts share one."""
-    distinct = {(group.name, group.removal): group for group in groups}
+    """Return a sheet for each group of prompts; groups that ask more about the same prompts have none."""
+    distinct = {(group.name, group.removal): group for group in groups if group.name in CAPTIONS}
     return [make_sample_sheet(group, generated, seed) for group in distinct.values()]
 
 

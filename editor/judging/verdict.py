@@ -14,10 +14,11 @@ from api_schemas.judging import (
     SamplerRecord,
     Validation,
 )
-from editor.judging.evaluation import GeneratedImages, GroupEvaluation, image_specs
-from editor.judging.gates import ABSENCE_MEASURES, METHOD, GateEvidence, decide_gates, make_check
+from editor.judging.evaluation import GroupEvaluation, image_specs, planned_specs
+from editor.judging.gates import METHOD, RATE_MEASURES, GateEvidence, decide_gates, make_check
 from editor.judging.image_similarity import measure_preservation
 from editor.judging.judge import Judge
+from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.summary_score import harmonic_scores
 from editor.stats.intervals import estimate_mean, estimate_rate
 
@@ -36,6 +37,7 @@ def group_score(evaluation: GroupEvaluation, judge: Judge, confidence: float) ->
         judge=evaluation.recogniser.id if evaluation.recogniser else judge.short_id,
         choices=choice_record(evaluation),
         prompts=evaluation.scored_group.prompts,
+        seen_prompts=sum(phrase in evaluation.group.seen for phrase in evaluation.scored_group.phrases),
         accuracy_before=estimate_rate(before.hits, confidence),
         accuracy_after=estimate_rate(after.hits, confidence),
         accuracy_drop=mean(evaluation.accuracy_drops),
@@ -64,7 +66,7 @@ def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: i
             check_name(evaluation, evidence),
             evaluation.group.removal,
             seeds,
-            len(evaluation.group.phrases),
+            len(evaluation.group.phrases) * evaluation.group.rounds,
             policy.confidence,
         )
         for (evaluation, evidence), outcome in zip(pairs, outcomes, strict=True)
@@ -75,8 +77,9 @@ def check_name(evaluation: GroupEvaluation, evidence: GateEvidence) -> str:
     """Return the name of a check in the report, such as `target object accuracy`."""
     if evidence.gate.measure == "retain_similarity":
         return "retain similarity"
-    measure = "accuracy" if evidence.gate.measure in ABSENCE_MEASURES else "accuracy drop"
-    return f"{evaluation.group.name} {evaluation.group.kind} {measure}"
+    measure = "accuracy" if evidence.gate.measure in RATE_MEASURES else "accuracy drop"
+    kind = "" if evaluation.group.name == "styled_objects" else f"{evaluation.group.kind} "
+    return f"{evaluation.group.name} {kind}{measure}".replace("_", " ")
 
 
 def make_validation(
@@ -106,7 +109,7 @@ def make_validation(
         publish_policy=policy.publish_policy,
         method=METHOD,
         images=len(generated.after),
-        planned=len(image_specs([evaluation.group for evaluation in evaluations], seeds)),
+        planned=len(planned_specs([evaluation.group for evaluation in evaluations], seeds)),
         harmonics=harmonic_scores(evaluations, confidence),
         preservation=measure_preservation(judge, generated.before, generated.after, specs, confidence, drift)
         if specs

@@ -32,12 +32,18 @@ GROUP_NAMES = {
     "generality": "The same in wordings that the edit did not use",
     "neighbours": "Its nearest neighbours",
     "retain": "Unrelated prompts",
+    "destination": "Prompts that name the concept, which must show its replacement",
+    "styled_objects": "Prompts in the removed style, which must show their object",
+    "other_removed": "All prompts of the concept, which must not show another removed one",
 }
 GROUP_LABELS = {
     "target": "named",
     "generality": "other wordings",
     "neighbours": "neighbours",
     "retain": "unrelated prompts",
+    "destination": "replacement",
+    "styled_objects": "objects in the style",
+    "other_removed": "other removed concepts",
 }
 QUESTION_LABELS = {
     "object": "the object",

@@ -83,7 +83,7 @@ def conservative_bootstrap(
     return low, high
 
 
-def wilson_interval(hits: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a rate (Wilson 1927), which has width even if the rate is 0 or 1."""
     z = critical_value(confidence)
     centre, margin = hits + z * z / 2, z * (hits * (n - hits) / n + z * z / 4) ** 0.5
@@ -95,6 +95,18 @@ def estimate_rate(per_prompt: Sequence[float], confidence: float = 0.95) -> Esti
     hits, n = sum(per_prompt), len(per_prompt)
     low, high = wilson_interval(hits, n, confidence)
     return Estimate(value=hits / n, low=low, high=high, n=n)
+
+
+def effective_sample_size(per_prompt: Sequence[float], rounds: int) -> float:
+    """Return the number of independent images that means over ``rounds`` images of each prompt are worth.
+
+    Images of a prompt are alike, so that it lies between the number of prompts and that of images: with the variance ``v`` of
+    the means and the rate ``p``, ``n`` images would give ``p (1 - p) / n = v / prompts`` (Kish's design effect). Without a
+    difference between prompts nothing is known about it, and a prompt counts as one.
+    """
+    values = np.asarray(per_prompt, dtype=np.float64)
+    n, rate, variance = len(values), values.mean(), values.var(ddof=1) if len(values) > 1 else 0.0
+    return float(np.clip(n * rate * (1 - rate) / variance, n, n * rounds)) if variance else float(n)
 
 
 def hit_rate(hits: Sequence[bool]) -> Rate:

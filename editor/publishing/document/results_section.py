@@ -95,11 +95,12 @@ def score_blocks(report: AuditReport, validation: Validation, figures: FigureInd
     yield from figures.chart("scores")
     yield Table(
         "Share of images in which the judge recognised what the prompt asks for",
-        ("Prompts", "Number", "Before", "After", "Drop"),
+        ("Prompts", "Number", "Seen by the edit", "Before", "After", "Drop"),
         [
             (
                 report_text.group_name(report, group),
                 str(group.accuracy_after.n),
+                str(group.seen_prompts),
                 *(
                     report_text.format_share(one)
                     for one in (group.accuracy_before, group.accuracy_after, group.accuracy_drop)

@@ -12,7 +12,6 @@ from api_schemas.judging import Check, Verdict
 from editor.generation.config import ImageSpec
 from editor.judging.evaluation import (
     INTERIM_BATCH,
-    GeneratedImages,
     GroupEvaluation,
     image_specs,
     plan_evaluations,
@@ -20,6 +19,7 @@ from editor.judging.evaluation import (
 )
 from editor.judging.gates import combine_verdicts, policy_from_request, recompute_outcomes
 from editor.judging.prompt_groups import PromptGroup
+from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.summary_score import harmonic_mean, harmonic_scores
 from editor.judging.verdict import make_checks
 from editor.prompts.concepts import Phrase
@@ -58,6 +58,10 @@ class PlantedGenerator:
         for shows, images in ((self.before, generated.before), (self.after, generated.after)):
             images |= {spec: picture(shows(spec.prompt.split(",")[0])) for spec in specs}
         progress(1.0)
+
+    def generate_base(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: Any) -> None:
+        self.references = getattr(self, "references", 0) + len(specs)
+        generated.before.update({spec: picture(self.before(spec.prompt.split(",")[0])) for spec in specs})
 
 
 def picture(name: str) -> np.ndarray:

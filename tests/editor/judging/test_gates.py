@@ -13,6 +13,7 @@ from editor.judging.gates import (
     combine_verdicts,
     decide_gates,
     gates_from_thresholds,
+    inconclusive_reason,
     policy_from_request,
 )
 from editor.judging.policies import load_policy, policy_files, resolve_policy
@@ -29,7 +30,7 @@ def run(gates: list[Gate], values: list[np.ndarray], control: list[float]) -> tu
     taken = [LOOK] * len(gates)
     while True:
         every = [
-            GateEvidence(one, all_[:n].tolist(), n >= PLANNED, control[:n] if "accuracy" in one.measure else ())
+            GateEvidence(one, all_[:n].tolist(), n >= PLANNED, control[:n])
             for one, all_, n in zip(gates, values, taken, strict=True)
         ]
         open_ = [
@@ -63,7 +64,16 @@ def test_false_failures_among_many_gates_are_within_the_permitted_error() -> Non
 
 
 def test_clear_cases_stop_before_half_of_the_prompts() -> None:
-    every = gates_from_thresholds(Thresholds(target_accuracy=0.2, neighbour_drop=0.2, retain_drop=0.2))
+    every = gates_from_thresholds(
+        Thresholds(
+            target_accuracy=0.2,
+            neighbour_drop=0.2,
+            retain_drop=0.2,
+            destination_drop=0.2,
+            styled_object_drop=0.2,
+            other_removed_accuracy=0.2,
+        )
+    )
     _, gone = run(every, [np.zeros(PLANNED)] * len(every), [1.0] * PLANNED)
     _, still = run(every, [np.ones(PLANNED)] * len(every), [1.0] * PLANNED)
     assert sum(gone) <= len(every) * PLANNED / 2
@@ -77,6 +87,59 @@ def test_holm_fails_more_gates_than_bonferroni_and_fewer_than_no_correction() ->
     level = next(x for x in np.geomspace(1e-4, 0.5, 400) if every[1].violates_threshold(x))
     assert decide_gates(every, 1 - 2.5 * level) == ["failed", "failed", "passed"]
     assert decide_gates(every, 1 - 1.5 * level)[1] != "failed"
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_false_passes_stay_within_the_permitted_error_when_prompts_are_used_again(alike: float) -> None:
+    """The true rate is just beyond the threshold; ``alike`` is the share of prompts whose images are all the same."""
+    rng, wrong = np.random.default_rng(3), 0
+    for _ in range(RUNS):
+        same = rng.random(PLANNED) < alike
+        first, again = ((rng.random(PLANNED) < 0.105).astype(float) for _ in range(2))
+        rounds = [first, np.where(same, first, again)]
+        wrong += decide_in_rounds(gate("target_accuracy", 0.1), rounds) == "passed"
+    assert wrong / RUNS <= 1 - CONFIDENCE + 0.03
+
+
+def decide_in_rounds(one: Gate, rounds: list[np.ndarray]) -> str:
+    """Return the outcome after interim analyses of the first round, and a final analysis of the means over all rounds."""
+    for taken in range(LOOK, PLANNED + 1, LOOK):
+        evidence = GateEvidence(one, rounds[0][:taken].tolist(), False, [1.0] * taken)
+        if evidence.is_decided(1 - CONFIDENCE, 1):
+            return decide_gates([evidence], CONFIDENCE)[0]
+    mean = np.mean(rounds, axis=0).tolist()
+    return decide_gates([GateEvidence(one, mean, True, [1.0] * PLANNED, len(rounds))], CONFIDENCE)[0]
+
+
+def test_a_second_round_decides_what_the_first_leaves_open() -> None:
+    """Three hits of 96 leave a rate of at most 0.05 open; the same rate over twice the images is below it."""
+    few = np.zeros(PLANNED)
+    few[[5, 40, 70]] = 1
+    other = np.zeros(PLANNED)
+    limit = gate("target_accuracy", 0.06)
+    assert decide_gates([GateEvidence(limit, few.tolist(), True, [1.0] * PLANNED)], CONFIDENCE) == ["inconclusive"]
+    assert decide_in_rounds(limit, [few, other]) == "passed"
+    assert decide_in_rounds(limit, [few, few]) == "inconclusive"
+
+
+def test_no_hit_in_192_prompts_shows_a_share_below_two_per_cent() -> None:
+    """Wilson's upper bound of 0 of n is z²/(n + z²), at most 0.02 from n = 189 on; the confidence sequence needs 225."""
+    other = gate("other_removed_accuracy", 0.02)
+    assert decide_gates([GateEvidence(other, [0.0] * 192, True)], 0.95) == ["passed"]
+    assert decide_gates([GateEvidence(other, [0.0] * 188, True)], 0.95) == ["inconclusive"]
+    assert GateEvidence(other, [0.0] * 240, False).is_decided(0.05, 10)
+    assert not GateEvidence(other, [0.0] * 208, False).is_decided(0.05, 10)
+
+
+def test_a_replacement_that_the_base_model_cannot_draw_leaves_the_gate_open() -> None:
+    destination = gate("destination_drop", 0.15)
+    missing = GateEvidence(destination, [0.1] * 96, True, [0.1] * 96)
+    assert decide_gates([missing], 0.95) == ["inconclusive"]
+    assert missing.is_decided(0.05, 5), "no number of prompts would decide it"
+    assert "base model itself" in inconclusive_reason(missing, 0.95)
+    lost = GateEvidence(destination, [0.9] * 48, False, [1.0] * 48)
+    assert decide_gates([lost], 0.95) == ["failed"]
+    assert decide_gates([GateEvidence(destination, [0.0] * 96, True, [1.0] * 96)], 0.95) == ["passed"]
 
 
 def test_minimum_n_is_enforced() -> None:
@@ -103,6 +166,9 @@ def test_thresholds_become_gates() -> None:
         "neighbour_drop": 0.1,
         "retain_object_drop": 0.03,
         "retain_style_drop": 0.03,
+        "destination_drop": 0.15,
+        "styled_object_drop": 0.1,
+        "other_removed_accuracy": 0.02,
     }
 
 

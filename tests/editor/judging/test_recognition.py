@@ -12,10 +12,11 @@ from torch import Tensor
 
 from api_schemas.edits import Validation
 from editor.generation.config import ImageSpec
-from editor.judging.evaluation import GeneratedImages, image_specs, plan_evaluations, run_evaluations
+from editor.judging.evaluation import image_specs, plan_evaluations, run_evaluations
 from editor.judging.gates import policy_from_request, recompute_outcomes
 from editor.judging.neighbours import find_neighbours
 from editor.judging.prompt_groups import PromptGroup, request_groups
+from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.recognition import Recognition, plan_recognised_groups
 from editor.judging.verdict import make_checks
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
