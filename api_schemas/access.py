@@ -26,8 +26,8 @@ OPERATOR_SCOPES: frozenset[Scope] = frozenset({"models:write"})
 TENANT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope not in OPERATOR_SCOPES)
 
 SCOPE_DESCRIPTIONS: dict[Scope, str] = {
-    "edits:read": "read edits, their events and batches",
-    "edits:write": "create and revoke edits, cancel them, run dry runs",
+    "edits:read": "read edits, their events, batches and previews",
+    "edits:write": "create and revoke edits, cancel them, run dry runs, generate previews",
     "artifacts:read": "download published files and reports, also through the Hugging Face Hub routes",
     "ledger:read": "read the ledger of a model, including the names of removed concepts",
     "models:read": "list base models and calibrations",

@@ -15,11 +15,14 @@ Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "fail
 TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """Statuses that never change again."""
 
-JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration"]
-"""A revocation removes an edit from the ledger. Plans, which are dry runs, and calibrations are not listed as edits."""
+JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration", "preview"]
+"""A revocation removes an edit from the ledger. Plans (dry runs), calibrations and previews are not listed as edits."""
 
 EDIT_KINDS: tuple[JobKind, ...] = ("removal", "revocation")
 """The kinds of jobs that are edits."""
+
+QUICK_KINDS: tuple[JobKind, ...] = ("plan", "preview")
+"""The kinds of small jobs that somebody waits for. They have a queue of their own."""
 
 Item = TypeVar("Item")
 

@@ -98,6 +98,12 @@ class NotRevocable(ServiceError):
     code, status, title = "not_revocable", 409, "There is nothing to revoke"
 
 
+class NotPreviewable(ServiceError):
+    """The edit has no published weights to generate images with."""
+
+    code, status, title = "not_previewable", 409, "There are no edited weights"
+
+
 class IdempotencyConflict(ServiceError):
     """Another request with the same key is being processed."""
 
@@ -178,6 +184,12 @@ class TooManyPlans(ServiceError):
     """The tenant has reached its quota of unfinished dry runs."""
 
     code, status, title = "too_many_plans", 429, "Too many unfinished dry runs"
+
+
+class TooManyPreviews(ServiceError):
+    """The tenant has reached its quota of unfinished previews."""
+
+    code, status, title = "too_many_previews", 429, "Too many unfinished previews"
 
 
 class PlanQueueFull(ServiceError):

@@ -82,6 +82,9 @@ class ServiceSettings(StoreSettings):
     max_dry_runs_per_tenant: int = Field(
         default=5, ge=0, description="Maximum number of unfinished dry runs of a tenant. 0: no limit."
     )
+    max_previews_per_tenant: int = Field(
+        default=5, ge=0, description="Maximum number of unfinished previews of a tenant. 0: no limit."
+    )
     max_webhook_endpoints: int = Field(
         default=20, ge=0, description="Maximum number of webhook endpoints of a tenant. 0: no limit."
     )

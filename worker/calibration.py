@@ -1,6 +1,5 @@
 """Runs calibration jobs, and fetches published calibrations for edits."""
 
-import hashlib
 import importlib
 import logging
 import tempfile
@@ -14,8 +13,9 @@ from editor.publishing.filenames import MANIFEST
 from service.store import calibrations
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
-from service.store.errors import BlobCorrupted, StoreError
+from service.store.errors import StoreError
 from service.store.orm import Artifact
+from worker.download import fetch_blob
 
 if TYPE_CHECKING:
     from editor.jobs import calibration_job
@@ -71,21 +71,11 @@ class PublishedCalibrations:
         with tempfile.TemporaryDirectory(prefix=".calibration-", dir=folder.parent) as temporary:
             staged, replaced = Path(temporary) / "new", Path(temporary) / "old"
             for file in files:
-                self._fetch_file(file, staged / file.name)
+                fetch_blob(self.blobs, file.sha256, file.size, staged / file.name)
             (staged / MARKER).write_text(manifest_digest(files))
             with suppress(FileNotFoundError):
                 folder.rename(replaced)
             staged.rename(folder)
-
-    def _fetch_file(self, file: Artifact, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with path.open("wb") as target:
-            for chunk in self.blobs.open(file.sha256, 0, file.size):
-                digest.update(chunk)
-                target.write(chunk)
-        if digest.hexdigest() != file.sha256:
-            raise BlobCorrupted(f"The bytes of blob {file.sha256} have a different digest.", remedy="Run: expunge fsck")
 
 
 def manifest_digest(files: Sequence[Artifact]) -> str:

@@ -10,7 +10,7 @@ from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from worker.lease import Lease
 
-PHASE_SHARES = {"calibrate": 0.95, "trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
+PHASE_SHARES = {"calibrate": 0.95, "generate": 0.95, "trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
 """Approximate share of each phase in a job's run time. Phases that are not listed count like `edit`."""
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import JobError, Status
+from api_schemas.jobs import QUICK_KINDS, JobError, Status
+from api_schemas.previews import PreviewTask
 from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
@@ -31,8 +32,9 @@ from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
 from service.store.ledgers import NextRevision
 from service.store.orm import Job
-from worker import calibration, db_retry, job_protocol, ledger_snapshot, upload
+from worker import calibration, db_retry, job_protocol, ledger_snapshot, preview, upload
 from worker.calibration import PublishedCalibrations
+from worker.download import fetch_blob
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
 from worker.progress import ProgressReporter
@@ -152,6 +154,8 @@ class Runner:
         base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
         if isinstance(claim.request, CalibrationTask):
             return self._run_calibration(claim, claim.request, model, progress)
+        if isinstance(claim.request, PreviewTask):
+            return self._run_preview(claim, claim.request, model, progress)
         return self._run_phases(claim, claim.request, model, progress)
 
     def _run_calibration(
@@ -172,6 +176,21 @@ class Runner:
         stored = upload.store_artifacts(self.blobs, claim, found.files, progress.check)
         return RunResult(stored, calibration=NewCalibration(found.digest, found.judge, found.figures))
 
+    def _run_preview(
+        self, claim: Claim, task: PreviewTask, model: RegisteredModel, progress: ProgressReporter
+    ) -> RunResult:
+        """Generate the images of a preview with the edit's published delta."""
+        module, workdir = preview.load(self.settings.previewer), self.settings.workdir(claim.job_id)
+        self._make_folders(workdir)
+        progress.phases = preview.PHASES
+        progress.start_phase("generate")
+        failpoint("phase.entered.generate")
+        delta = fetch_blob(self.blobs, task.delta_sha256, task.delta_size, workdir / preview.DELTA)
+        files = module.generate(module.PreviewContext(task, model.folder, delta, workdir, progress))
+        failpoint("phase.done.generate")
+        progress.start_phase("publish")
+        return RunResult(upload.store_artifacts(self.blobs, claim, files, progress.check))
+
     def _run_phases(
         self, claim: Claim, request: EditRequest, model: RegisteredModel, progress: ProgressReporter
     ) -> RunResult:
@@ -191,8 +210,8 @@ class Runner:
         return RunResult(stored, editor.verdict(context), next_revision)
 
     def _digest_function(self, claim: Claim) -> Callable[[Path], str] | None:
-        """Return how to digest the base model's files. None for a dry run: it publishes nothing, and a client waits for it."""
-        if claim.kind == "plan":
+        """Return how to digest the base model's files. None for a small job: it publishes no weights, and a client waits."""
+        if claim.kind in QUICK_KINDS:
             return None
         return partial(remembered_digest, folder=self.settings.cache_dir / DIGEST_FOLDER)
 

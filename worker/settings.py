@@ -53,9 +53,10 @@ class WorkerSettings(StoreSettings):
     calibrator: ModuleName = Field(
         default="editor.jobs.calibration_job", description="Module that performs calibrations of base models."
     )
+    previewer: ModuleName = Field(default="editor.jobs.preview", description="Module that generates previews of edits.")
     queues: Queues = Field(
         default="plans,edits",
-        description="Queues that the worker consumes, separated by commas: edits, plans (dry runs).",
+        description="Queues that the worker consumes, separated by commas: edits, plans (dry runs and previews).",
     )
     worker_name: WorkerName = Field(
         default="", description="Name of the worker, unique among running workers. Empty: host name and process id."

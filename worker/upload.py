@@ -36,7 +36,7 @@ def store_artifacts(
 
 def _manifest(claim: Claim, published: Sequence[StoredArtifact]) -> str:
     """Return the manifest as JSON, without the digest of withheld names, which could be guessed from it."""
-    resource = "calibration" if claim.kind == "calibration" else "edit"
+    resource = claim.kind if claim.kind in ("calibration", "preview") else "edit"
     manifest: dict[str, Any] = {resource: claim.job_id, "files": [vars(file) for file in published]}
     if not claim.withholds_names:
         manifest["request_digest"] = claim.request.digest()

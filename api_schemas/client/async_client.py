@@ -13,6 +13,7 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.async_connection import AsyncConnection
+from api_schemas.client.async_previews import AsyncPreviews
 from api_schemas.client.transport import (
     DEFAULT_URL,
     MAX_TRIES,
@@ -44,6 +45,7 @@ class AsyncClient(AsyncConnection):
     ) -> None:
         super().__init__(url, api_key, timeout=timeout, transport=transport)
         self.edits = AsyncEdits(self)
+        self.previews = AsyncPreviews(self)
         self.batches = AsyncBatches(self)
         self.models = AsyncModels(self)
         self.webhooks = AsyncWebhooks(self)

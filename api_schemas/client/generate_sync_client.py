@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-TARGETS = {FOLDER / f"async_{part}.py": FOLDER / f"sync_{part}.py" for part in ("connection", "client")}
+TARGETS = {FOLDER / f"async_{part}.py": FOLDER / f"sync_{part}.py" for part in ("connection", "previews", "client")}
 """The generated file of each source."""
 HEADER = '"""The synchronous {part}, generated from `{source}` by `generate_sync_client.py`. Edit those instead."""\n'
 REPLACEMENTS = (
@@ -16,8 +16,8 @@ REPLACEMENTS = (
     (r"\bawait ", ""),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncBaseTransport\b", "BaseTransport"),
-    (r"\bAsync(Connection|Client|Edits|EditJob|CalibrationJob|Batches|Models|Webhooks)\b", r"\1"),
-    (r"\basync_connection\b", "sync_connection"),
+    (r"\bAsync(Connection|Client|Edits|EditJob|CalibrationJob|Batches|Models|Previews|Webhooks)\b", r"\1"),
+    (r"\basync_(connection|previews)\b", r"sync_\1"),
     (r"__a(enter|exit)__", r"__\1__"),
     (r"\ba(close|read|iter_lines|iter_bytes)\b", r"\1"),
     (r"\basyncio\.sleep\b", "time.sleep"),

@@ -13,6 +13,7 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.sync_connection import Connection
+from api_schemas.client.sync_previews import Previews
 from api_schemas.client.transport import (
     DEFAULT_URL,
     MAX_TRIES,
@@ -44,6 +45,7 @@ class Client(Connection):
     ) -> None:
         super().__init__(url, api_key, timeout=timeout, transport=transport)
         self.edits = Edits(self)
+        self.previews = Previews(self)
         self.batches = Batches(self)
         self.models = Models(self)
         self.webhooks = Webhooks(self)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from api_schemas.calibrations import Calibration
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
 from api_schemas.jobs import Artifact, Edit
+from api_schemas.previews import Preview
 from api_schemas.problems import Problem, ServiceProblem
 
 DEFAULT_URL = "http://127.0.0.1:8484"
@@ -52,7 +53,7 @@ def raise_for_problem(response: httpx.Response) -> None:
     raise ServiceProblem(problem)
 
 
-def raise_unless_succeeded(job: Edit | Calibration) -> None:
+def raise_unless_succeeded(job: Edit | Calibration | Preview) -> None:
     """Raise `JobFailed` for a job that has ended without success."""
     if job.status != "succeeded":
         reason = job.error.message if job.error else "no worker finished it."

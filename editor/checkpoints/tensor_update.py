@@ -2,10 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from editor.checkpoints import TextEncoder
+
+
+class EditedTensor(Protocol):
+    """An edited tensor of a pipeline component."""
+
+    @property
+    def component(self) -> str:
+        """The pipeline component that the tensor belongs to, such as ``text_encoder``."""
+
+    @property
+    def name(self) -> str:
+        """Canonical name, which starts with ``text_model.``."""
+
+    @property
+    def edited(self) -> Tensor:
+        """The edited tensor."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from editor.checkpoints.key_mapping import CANONICAL_PREFIX
-from editor.checkpoints.tensor_update import TensorUpdate
+from editor.checkpoints.tensor_update import EditedTensor
 
 
-def apply_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
+def apply_updates(pipeline: Any, updates: Sequence[EditedTensor]) -> None:
     """Overwrite the pipeline's tensors with the edited ones, in its precision."""
     for update in updates:
         with torch.no_grad():
@@ -22,7 +22,7 @@ def apply_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> None:
 
 
 @contextmanager
-def edited_weights(pipeline: Any, updates: Sequence[TensorUpdate]) -> Iterator[None]:
+def edited_weights(pipeline: Any, updates: Sequence[EditedTensor]) -> Iterator[None]:
     """Generate with the edited tensors inside of the context. The original ones are restored bit by bit."""
     originals = [find_tensor(pipeline, update).clone() for update in updates]
     apply_updates(pipeline, updates)
@@ -34,7 +34,7 @@ def edited_weights(pipeline: Any, updates: Sequence[TensorUpdate]) -> Iterator[N
                 find_tensor(pipeline, update).copy_(original)
 
 
-def find_tensor(pipeline: Any, update: TensorUpdate) -> Tensor:
+def find_tensor(pipeline: Any, update: EditedTensor) -> Tensor:
     """Return the pipeline's tensor that an update belongs to, on whichever device it is now."""
     module, name = find_parameter(getattr(pipeline, update.component), update.name)
     parameter: Tensor = getattr(module, name)
@@ -56,7 +56,7 @@ def find_parameter(component: nn.Module, name: str) -> tuple[nn.Module, str]:
     return component.get_submodule(path), leaf
 
 
-def copy_with_updates(pipeline: Any, updates: Sequence[TensorUpdate]) -> Any:
+def copy_with_updates(pipeline: Any, updates: Sequence[EditedTensor]) -> Any:
     """Return a pipeline with the edited tensors, which shares everything else with the original one."""
     edited = copy(pipeline)
     for name in dict.fromkeys(update.component for update in updates):

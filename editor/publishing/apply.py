@@ -10,6 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from api_schemas.overlays import Segment
 from editor.checkpoints import open_checkpoint
 from editor.checkpoints.safe_paths import check_inside
@@ -198,3 +201,25 @@ def output_path(model: Path, patch: Patch, out: Path) -> Path:
             remedy="Write to another path; the base file is needed to undo the edit.",
         )
     return target
+
+
+@dataclass(frozen=True)
+class PublishedTensor:
+    """An edited tensor as a delta publishes it, for a pipeline; see `editor.checkpoints.tensor_update.EditedTensor`."""
+
+    component: str
+    name: str
+    edited: Tensor
+
+
+def read_edited_tensors(model: Path, delta: Path) -> list[PublishedTensor]:
+    """Check that a delta belongs to a model, and return its edited tensors. Raises PublishingError, as `plan_patches`."""
+    header, _ = open_delta(delta)
+    for match in match_files(model, header):
+        check_originals(match.base, match.originals)
+    edited = load_file(delta)
+    return [
+        PublishedTensor(original.component, original.name, edited[delta_key(name, stored)])
+        for name, file in header.files.items()
+        for stored, original in file.tensors.items()
+    ]

@@ -31,6 +31,7 @@ from service.api.routes import (
     ledger,
     metrics,
     models,
+    previews,
     webhooks,
 )
 from service.core.app_state import AppState
@@ -67,6 +68,7 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         dry_runs,
         edits,
         events,
+        previews,
         artifacts,
         batches,
         models,

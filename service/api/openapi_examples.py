@@ -26,6 +26,7 @@ from api_schemas.jobs import (
 )
 from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
+from api_schemas.previews import Preview, PreviewImages, PreviewRequest, PreviewUrls
 from api_schemas.problems import Problem
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
 from api_schemas.webhooks import (
@@ -42,8 +43,8 @@ from api_schemas.webhooks import (
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ULID = "01JTB3B6E8QF7YV5M2N4K6P8RS"
-EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID, CALIBRATION_ID = (
-    f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg", "cal")
+EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID, CALIBRATION_ID, PREVIEW_ID = (
+    f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg", "cal", "prev")
 )
 SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 COMMIT = SHA256[:40]
@@ -104,6 +105,25 @@ CALIBRATION = Calibration(
         **{part: f"/v1/calibrations/{CALIBRATION_ID}/{part}" for part in ("cancel", "events", "stream")},
     ),
 )
+PREVIEW_REQUEST = PreviewRequest(prompt="a red fox in the snow", seeds=[0])
+PREVIEW_URL = f"/v1/edits/{EDIT_ID}/previews/{PREVIEW_ID}"
+PREVIEW = Preview(
+    id=PREVIEW_ID,
+    edit=EDIT_ID,
+    model="emoji",
+    status="succeeded",
+    progress=1.0,
+    request=PREVIEW_REQUEST,
+    images=[
+        PreviewImages(seed=0, before=f"{PREVIEW_URL}/images/0-before.png", after=f"{PREVIEW_URL}/images/0-after.png")
+    ],
+    created_at=NOW,
+    started_at=NOW + timedelta(seconds=1),
+    finished_at=NOW + timedelta(seconds=4),
+    deleted_at=NOW + timedelta(hours=24, seconds=4),
+    metrics={"queue_seconds": 1.0, "run_seconds": 3.0},
+    urls=PreviewUrls(self=PREVIEW_URL, edit=f"/v1/edits/{EDIT_ID}", cancel=f"{PREVIEW_URL}/cancel"),
+)
 MODEL_CALIBRATION = ModelCalibration(
     digest=SHA256,
     judge="clip@3f6cd0d8",
@@ -151,6 +171,8 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     MODEL_CALIBRATION,
     CalibrationRequest(objects=200, steps=30),
     CALIBRATION,
+    PREVIEW_REQUEST,
+    PREVIEW,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",

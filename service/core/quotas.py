@@ -1,4 +1,4 @@
-"""Quotas: how many unfinished jobs and dry runs a tenant may have."""
+"""Quotas: how many unfinished jobs, dry runs and previews a tenant may have."""
 
 import math
 import statistics
@@ -7,7 +7,7 @@ from functools import cached_property
 
 from sqlalchemy.orm import Session
 
-from service.errors import PlanQueueFull, TooManyJobs, TooManyPlans
+from service.errors import PlanQueueFull, TooManyJobs, TooManyPlans, TooManyPreviews
 from service.settings import ServiceSettings
 from service.store import jobs
 
@@ -54,6 +54,16 @@ class JobQuota:
                 headers=self._retry_after(),
             )
         self._dry_runs[tenant] += 1
+
+    def reserve_preview(self, tenant: str) -> None:
+        """Reserve a place for one more preview. Raises `TooManyPreviews`."""
+        limit, own = self._settings.max_previews_per_tenant, jobs.count_unfinished_previews(self._session, tenant)
+        if 0 < limit <= own:
+            raise TooManyPreviews(
+                f"You have {own} unfinished previews; the limit is {limit}.",
+                remedy="Wait for a preview to finish, or cancel one.",
+                headers={"Retry-After": "10"},
+            )
 
     @cached_property
     def _dry_runs(self) -> Counter[str]:

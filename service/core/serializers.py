@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from sqlalchemy.orm import Session
@@ -23,6 +23,15 @@ from api_schemas.jobs import (
     Page,
 )
 from api_schemas.ledgers import Revision
+from api_schemas.previews import (
+    PREVIEW_SIDES,
+    Preview,
+    PreviewImages,
+    PreviewRequest,
+    PreviewTask,
+    PreviewUrls,
+    preview_image_name,
+)
 from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, orm
@@ -106,6 +115,36 @@ def calibration(job: orm.Job) -> Calibration:
             model=f"/v1/models/{job.model}",
             **{part: f"{base}/{part}" for part in ("cancel", "events", "stream")},
         ),
+    )
+
+
+def preview(job: orm.Job, kept: timedelta | None = None) -> Preview:
+    """Return a preview as its owner sees it.
+
+    Args:
+        kept: how long an ended preview is stored; None if the job has not ended.
+    """
+    task = PreviewTask.model_validate(job.request)
+    base = f"/v1/edits/{task.edit}/previews/{job.id}"
+    images = [
+        PreviewImages(seed=seed, **{side: f"{base}/images/{preview_image_name(seed, side)}" for side in PREVIEW_SIDES})
+        for seed in task.seeds
+    ]
+    return Preview(
+        id=job.id,
+        edit=task.edit,
+        model=job.model,
+        status=job.status,
+        progress=job.progress,
+        request=PreviewRequest.model_validate(task.model_dump(include=set(PreviewRequest.model_fields))),
+        images=images if job.status == "succeeded" else [],
+        error=JobError.model_validate(job.error) if job.error else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        deleted_at=job.finished_at + kept if job.finished_at and kept else None,
+        metrics=durations(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
+        urls=PreviewUrls(self=base, edit=f"/v1/edits/{task.edit}", cancel=f"{base}/cancel"),
     )
 
 

@@ -6,7 +6,7 @@ A message contains the job's id and nothing else. It may be lost or delivered tw
 from celery import Celery
 
 from api_schemas.edits import Priority
-from service.store.ids import is_dry_run
+from service.store.ids import is_quick
 from service.store.settings import StoreSettings
 
 TASK_NAME = "expunge.run_edit"
@@ -18,8 +18,8 @@ VISIBILITY_MARGIN_SECONDS = 900
 
 
 def queue_for(job_id: str) -> str:
-    """Return the job's queue. Dry runs have their own, so that they do not wait for edits."""
-    return PLAN_QUEUE if is_dry_run(job_id) else EDIT_QUEUE
+    """Return the job's queue. Dry runs and previews have their own, so that they do not wait for edits."""
+    return PLAN_QUEUE if is_quick(job_id) else EDIT_QUEUE
 
 
 def celery_app(settings: StoreSettings) -> Celery:

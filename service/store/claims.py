@@ -16,10 +16,12 @@ from api_schemas.access import DEFAULT_TENANT
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import JobError, JobKind, Status
+from api_schemas.jobs import QUICK_KINDS, JobError, JobKind, Status
+from api_schemas.previews import PreviewTask
 from api_schemas.report import Verdict
 from service.store import events, outbox
 from service.store.failpoints import failpoint
+from service.store.jobs import JobRequest
 from service.store.orm import Artifact, Attempt, Job
 
 ACTIVE_STATUSES: tuple[Status, ...] = ("running", "canceling")
@@ -34,7 +36,7 @@ class Claim:
     fence: int
     attempt: int
     max_attempts: int
-    request: EditRequest | CalibrationTask
+    request: JobRequest
     created_at: datetime
     tenant: str = DEFAULT_TENANT
     kind: JobKind = "removal"
@@ -48,12 +50,12 @@ class Claim:
     @property
     def creates_revision(self) -> bool:
         """Whether publishing the job creates a ledger revision."""
-        return self.uses_ledger and self.kind != "plan"
+        return self.uses_ledger and self.kind not in QUICK_KINDS
 
     @property
     def withholds_names(self) -> bool:
-        """Whether the names of the removed concepts are personal data."""
-        return isinstance(self.request, EditRequest) and self.request.withhold_names
+        """Whether the request's texts are personal data: names of removed concepts that are withheld, and every prompt."""
+        return getattr(self.request, "withhold_names", self.kind == "preview")
 
     @property
     def is_last_attempt(self) -> bool:
@@ -112,8 +114,12 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     )
 
 
-def _parse_request(job: Job) -> EditRequest | CalibrationTask:
-    return (CalibrationTask if job.kind == "calibration" else EditRequest).model_validate(job.request)
+REQUEST_TYPES: Mapping[JobKind, type[JobRequest]] = {"calibration": CalibrationTask, "preview": PreviewTask}
+"""The request of each kind of job that is not on an `EditRequest`."""
+
+
+def _parse_request(job: Job) -> JobRequest:
+    return REQUEST_TYPES.get(job.kind, EditRequest).model_validate(job.request)
 
 
 def extend_lease(session: Session, claim: Claim, *, lease: timedelta, now: datetime) -> Status | None:

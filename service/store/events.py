@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, lazyload
 
 from api_schemas.events import EventType, Level
-from api_schemas.jobs import EDIT_KINDS, TERMINAL_STATUSES, Status
+from api_schemas.jobs import EDIT_KINDS, QUICK_KINDS, TERMINAL_STATUSES, Status
 from service.store import audit, webhooks
 from service.store.audit import AuditEntry
 from service.store.orm import Event, Job, add_row, add_rows
@@ -47,7 +47,7 @@ def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, n
     """Queue webhook deliveries and, if the jobs have ended, write the audit log."""
     webhooks.enqueue_deliveries(session, [job for job in jobs if job.kind in EDIT_KINDS], status, now=now)
     if status in TERMINAL_STATUSES:
-        audit.record_all(session, [_audit_entry(job, status) for job in jobs if job.kind != "plan"], now=now)
+        audit.record_all(session, [_audit_entry(job, status) for job in jobs if job.kind not in QUICK_KINDS], now=now)
 
 
 def _audit_entry(job: Job, status: Status) -> AuditEntry:
@@ -66,9 +66,10 @@ class EventHead:
 
 
 def event_heads(session: Session, job_ids: Collection[str]) -> dict[tuple[str, str], EventHead]:
-    """Return the status and last event number of each job, by (tenant, id). Dry runs are left out."""
+    """Return the status and last event number of each job, by (tenant, id). Dry runs and previews are left out."""
     last = select(func.max(Event.seq)).where(Event.job_id == Job.id).scalar_subquery()
-    rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(Job.id.in_(job_ids), Job.kind != "plan"))
+    streamed = (Job.id.in_(job_ids), Job.kind.not_in(QUICK_KINDS))
+    rows = session.execute(select(Job.tenant, Job.id, Job.status, last).where(*streamed))
     return {(tenant, job_id): EventHead(status, last or 0) for tenant, job_id, status, last in rows}
 
 

@@ -14,9 +14,10 @@ from functools import partial
 from sqlalchemy import ColumnElement, ScalarSelect, Select, case, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from api_schemas.jobs import QUICK_KINDS
 from service.store import claims
 from service.store.claims import Claim
-from service.store.ids import is_dry_run
+from service.store.ids import is_quick
 from service.store.orm import Job, OutboxMessage
 
 PRIORITY_RANKS = {"high": 0, "low": 2}
@@ -82,4 +83,4 @@ def _last_start(tenant: ColumnElement[str], job_id: str) -> ScalarSelect[datetim
 
 
 def _shares_queue(job: type[Job], job_id: str) -> ColumnElement[bool]:
-    return job.kind == "plan" if is_dry_run(job_id) else job.kind != "plan"
+    return job.kind.in_(QUICK_KINDS) if is_quick(job_id) else job.kind.not_in(QUICK_KINDS)

@@ -3,13 +3,21 @@
 import secrets
 from datetime import datetime
 
-from api_schemas.jobs import JobKind
+from api_schemas.jobs import QUICK_KINDS, JobKind
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-EDIT_ID, BATCH_ID, DELIVERY_ID, CALIBRATION_ID = (rf"^{prefix}_{ULID}$" for prefix in ("edit", "batch", "msg", "cal"))
-JOB_PREFIXES: dict[JobKind, str] = {"removal": "edit", "revocation": "edit", "plan": "plan", "calibration": "cal"}
+EDIT_ID, BATCH_ID, DELIVERY_ID, CALIBRATION_ID, PREVIEW_ID = (
+    rf"^{prefix}_{ULID}$" for prefix in ("edit", "batch", "msg", "cal", "prev")
+)
+JOB_PREFIXES: dict[JobKind, str] = {
+    "removal": "edit",
+    "revocation": "edit",
+    "plan": "plan",
+    "calibration": "cal",
+    "preview": "prev",
+}
 
 
 def prefixed_id(prefix: str, now: datetime) -> str:
@@ -17,9 +25,9 @@ def prefixed_id(prefix: str, now: datetime) -> str:
     return f"{prefix}_{_ulid(int(now.timestamp() * 1000), secrets.randbits(80))}"
 
 
-def is_dry_run(job_id: str) -> bool:
-    """Return whether the id is that of a dry run."""
-    return job_id.startswith("plan_")
+def is_quick(job_id: str) -> bool:
+    """Return whether the id is that of a small job that somebody waits for."""
+    return job_id.startswith(tuple(f"{JOB_PREFIXES[kind]}_" for kind in QUICK_KINDS))
 
 
 def is_edit(job_id: str) -> bool:

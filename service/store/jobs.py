@@ -10,20 +10,22 @@ queued -> running -> succeeded | failed
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from api_schemas.access import DEFAULT_TENANT
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
-from api_schemas.jobs import EDIT_KINDS, TERMINAL_STATUSES, JobKind
+from api_schemas.jobs import EDIT_KINDS, QUICK_KINDS, TERMINAL_STATUSES, JobKind
+from api_schemas.previews import PreviewTask
 from service.store import events, outbox
 from service.store.failpoints import failpoint
 from service.store.ids import JOB_PREFIXES, prefixed_id
 from service.store.orm import Job, add_rows
 
+JobRequest: TypeAlias = EditRequest | CalibrationTask | PreviewTask
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started within this time expires."""
@@ -35,7 +37,7 @@ _IS_UNFINISHED = Job.status.not_in(TERMINAL_STATUSES)
 class NewJob:
     """A job to create."""
 
-    request: EditRequest | CalibrationTask
+    request: JobRequest
     api_key_id: str
     tenant: str = DEFAULT_TENANT
     kind: JobKind = "removal"
@@ -85,7 +87,7 @@ def get(session: Session, job_id: str) -> Job | None:
 
 
 def get_edit(session: Session, tenant: str, job_id: str) -> Job | None:
-    """Return the tenant's edit, or None. Dry runs and calibrations are not edits."""
+    """Return the tenant's edit, or None. Dry runs, calibrations and previews are not edits."""
     job = get(session, job_id)
     return job if job and job.tenant == tenant and job.kind in EDIT_KINDS else None
 
@@ -94,6 +96,12 @@ def get_calibration(session: Session, tenant: str, job_id: str) -> Job | None:
     """Return the tenant's calibration, or None."""
     job = get(session, job_id)
     return job if job and job.tenant == tenant and job.kind == "calibration" else None
+
+
+def get_preview(session: Session, tenant: str, edit_id: str, job_id: str) -> Job | None:
+    """Return a preview of the tenant's edit, or None."""
+    job = get(session, job_id)
+    return job if job and job.tenant == tenant and job.kind == "preview" and job.request["edit"] == edit_id else None
 
 
 def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
@@ -142,6 +150,13 @@ def list_calibrations(
     return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
 
 
+def list_previews(session: Session, tenant: str, edit_id: str, *, limit: int, after: str | None) -> Sequence[Job]:
+    """Return the previews of a tenant's edit, newest first, from the one after id `after`."""
+    query = select(Job).where(Job.kind == "preview", Job.tenant == tenant, Job.request["edit"].as_string() == edit_id)
+    query = query if after is None else query.where(Job.id < after)
+    return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
+
+
 def revocation_of(session: Session, job_id: str) -> Job | None:
     """Return the pending or successful job that revokes an edit, or None."""
     pending = select(Job).where(Job.revokes == job_id, Job.status.in_(("queued", "running", "canceling", "succeeded")))
@@ -150,8 +165,16 @@ def revocation_of(session: Session, job_id: str) -> Job | None:
 
 def count_unfinished(session: Session, tenant: str) -> int:
     """Count the tenant's edits and calibrations that are queued or running."""
-    query = select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.kind != "plan", _IS_UNFINISHED)
-    return session.scalar(query) or 0
+    return _count(session, Job.tenant == tenant, Job.kind.not_in(QUICK_KINDS), _IS_UNFINISHED)
+
+
+def count_unfinished_previews(session: Session, tenant: str) -> int:
+    """Count the tenant's previews that are queued or running."""
+    return _count(session, Job.tenant == tenant, Job.kind == "preview", _IS_UNFINISHED)
+
+
+def _count(session: Session, *conditions: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(Job).where(*conditions)) or 0
 
 
 def count_unfinished_dry_runs(session: Session) -> dict[str, int]:

@@ -89,6 +89,12 @@ class StoreSettings(BaseSettings):
     retention_days: int = Field(
         default=0, ge=0, le=36_500, description="Delete ended jobs and their files after this many days. 0: never."
     )
+    preview_hours: int = Field(
+        default=24,
+        ge=1,
+        le=8760,
+        description="Delete ended previews, with their prompts and images, after this many hours.",
+    )
     hard_limit_seconds: int = Field(
         default=7200,
         ge=120,

@@ -4,16 +4,18 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from api_schemas.access import SCOPES
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest, Removal
+from api_schemas.previews import PreviewTask
 from service.api.app import create_app
 from service.core.app_state import AppState
 from service.settings import ServiceSettings
@@ -109,8 +111,10 @@ def _create_sample_data(sample: SampleService) -> None:
             session, NewJob(CalibrationTask(model="tiny"), "key", tenant="one", kind="calibration"), now=now
         )
         jobs.cancel(session, calibration.id, now=now)
+        preview_id = _create_preview(session, job.id, files[0], now)
     sample.owned = {
         "calibration_id": calibration.id,
+        "preview_id": preview_id,
         "edit_id": job.id,
         "batch_id": batch.id,
         "endpoint_id": endpoint.id,
@@ -124,7 +128,27 @@ def _create_sample_data(sample: SampleService) -> None:
         "revision": "main",
         "folder": "text_encoder",
     }
-    sample.secrets = [SECRET, job.id, batch.id, endpoint.id, delivery.id, calibration.id, files[0].sha256, "d" * 64]
+    sample.secrets = [
+        SECRET,
+        job.id,
+        batch.id,
+        endpoint.id,
+        delivery.id,
+        calibration.id,
+        preview_id,
+        files[0].sha256,
+        "d" * 64,
+    ]
+
+
+def _create_preview(session: Session, edit_id: str, image: StoredArtifact, now: datetime) -> str:
+    """Create a preview whose only image has the name of a file of the edit."""
+    task = PreviewTask(model="tiny", edit=edit_id, delta_sha256=image.sha256, delta_size=image.size, prompt=SECRET)
+    job = jobs.create(session, NewJob(task, "key", tenant="one", kind="preview"), now=now)
+    claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+    assert claim
+    assert claims.succeed(session, claim, [image], "0" * 64, None, now=now)
+    return job.id
 
 
 FILES = {

@@ -22,6 +22,7 @@ BODIES: dict[str, Any] = {
     "/v1/edits:validate": REMOVAL,
     "/v1/batches": REMOVAL,
     "/v1/models/{model_id}/calibrate": {},
+    "/v1/edits/{edit_id}/previews": {"prompt": "an owl"},
     "/v1/webhook_endpoints": {"url": "https://desk.example/"},
     "/v1/webhook_endpoints/{endpoint_id}": {"description": "changed"},
     "/hf/api/models/{namespace}/{repo}/paths-info/{revision}": {"paths": ["report.json"]},

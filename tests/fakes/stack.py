@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "EXPUNGE_REVOKER": "tests.fakes.revoker",
     "EXPUNGE_CALIBRATOR": "tests.fakes.calibrator",
     "EXPUNGE_PLANNER": "tests.fakes.planner",
+    "EXPUNGE_PREVIEWER": "tests.fakes.previewer",
     "EXPUNGE_LEASE_SECONDS": "6",
     "EXPUNGE_HEARTBEAT_SECONDS": "0.5",
     "EXPUNGE_PROGRESS_SECONDS": "0.1",

@@ -22,6 +22,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
         data_dir=tmp_path,
         editor="tests.fakes.editor",
         calibrator="tests.fakes.calibrator",
+        previewer="tests.fakes.previewer",
         models={"tiny": write_model(tmp_path / "models" / "tiny")},
         heartbeat_seconds=0.02,
         cancel_grace_seconds=0.05,
