@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -23,7 +23,7 @@ from service.store.events import EventHead
 EVENTS_PER_POLL = 200
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
-_DONE_MESSAGE = format_sse_event(event=STREAM_END, data_str="{}")
+DONE_MESSAGE = format_sse_event(event=STREAM_END, data_str="{}")
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,34 @@ def _read_batch(session: Session, cursor: StreamCursor, standing: EventHead | No
     )
 
 
+def encode_events(batch: EventBatch) -> Iterator[bytes]:
+    """Yield a message for each event, and the last message if the batch completes the stream."""
+    yield from (_message(event) for event in batch.events)
+    if batch.complete:
+        yield DONE_MESSAGE
+
+
 async def stream_response(
-    app_state: AppState, follow: Batcher[StreamCursor, EventBatch], cursor: StreamCursor
+    app_state: AppState,
+    follow: Batcher[StreamCursor, EventBatch],
+    cursor: StreamCursor,
+    encode: Callable[[EventBatch], Iterable[bytes]] = encode_events,
 ) -> Response:
     """Return the stream of a job's events after the cursor, or 204 if the client has all of them. Raises `NotFound`."""
     first = await follow(cursor)
     if first.complete and not first.events and cursor.after:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    messages = stream_events(app_state, follow, cursor, first)
+    messages = stream_events(app_state, follow, cursor, first, encode)
     return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
 
 
 async def stream_events(
-    app_state: AppState, follow: Batcher[StreamCursor, EventBatch], cursor: StreamCursor, batch: EventBatch
+    app_state: AppState,
+    follow: Batcher[StreamCursor, EventBatch],
+    cursor: StreamCursor,
+    batch: EventBatch,
+    encode: Callable[[EventBatch], Iterable[bytes]] = encode_events,
 ) -> AsyncIterator[bytes]:
     """Yield messages, beginning with `batch`, until the job ends, the stream reaches its time limit or the service stops."""
     settings = app_state.settings
@@ -88,10 +102,9 @@ async def stream_events(
     quiet_since = time.monotonic()
     yield format_sse_event(retry=RETRY_MILLISECONDS)
     while True:
-        for event in batch.events:
-            yield _message(event)
+        for message in encode(batch):
+            yield message
         if batch.complete:
-            yield _DONE_MESSAGE
             return
         if time.monotonic() > end or app_state.shutting_down.is_set():
             return
@@ -137,7 +150,7 @@ STREAM_CONTENT: dict[str, Any] = {
                 },
             ]
         },
-        "example": (_message(EVENT) + _DONE_MESSAGE).decode(),
+        "example": (_message(EVENT) + DONE_MESSAGE).decode(),
     }
 }
 """The messages of a stream, for the OpenAPI document."""

@@ -51,10 +51,14 @@ class Job(Base):
     """An edit, a revocation, a dry run or a calibration. `fence` counts claims; a worker with an older fence cannot write."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_tenant_started_at", "tenant", "started_at"),)
+    __table_args__ = (
+        Index("ix_jobs_tenant_started_at", "tenant", "started_at"),
+        Index("ix_jobs_tenant_id", "tenant", "id"),
+        Index("ix_jobs_tenant_status_id", "tenant", "status", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    tenant: Mapped[str] = mapped_column(index=True)
+    tenant: Mapped[str]
     kind: Mapped[JobKind]
     revokes: Mapped[str | None]
     status: Mapped[Status] = mapped_column(index=True)

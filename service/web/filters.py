@@ -36,8 +36,15 @@ def format_duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def as_sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop."""
+    text = text.strip()
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "time": format_time,
     "bytes": format_bytes,
     "duration": format_duration,
+    "sentence": as_sentence,
 }

@@ -1,0 +1,90 @@
+"""What people do: sign in, follow a job to its end, cancel, and what other sites can't make them do."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.stack import Stack
+from tests.ui.conftest import NewPage, sign_in, take_screenshot
+
+
+def test_sign_in_and_out(new_page: NewPage, stack: Stack) -> None:
+    page = new_page(signed_in=False).page
+    page.goto("/")
+    assert page.url.endswith("/sign-in")
+    sign_in(page, stack)
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("/jobs")
+    assert "/sign-in" in page.url
+
+
+def test_running_job_is_followed_to_its_end(new_page: NewPage, stack: Stack) -> None:
+    job = stack.submit(slow="0.8")
+    page = new_page().page
+    page.goto(f"/jobs/{job.id}")
+    spoken = page.get_by_role("status")
+    page.locator(".rail .current", has_text="Solve the edit").wait_for()
+    assert page.locator(".badge.running").count() == 1
+    assert 0 < float(page.get_by_role("progressbar").get_attribute("value") or 0) < 1
+    assert "Solve the edit" in (spoken.text_content() or "")
+    take_screenshot(page, "job-running")
+    page.locator(".badge.passed").wait_for()
+    assert page.locator(".rail .done").count() == 4
+    assert spoken.text_content() == "Finished."
+    assert page.get_by_role("progressbar").count() == 0
+
+
+def test_job_is_canceled(new_page: NewPage, stack: Stack) -> None:
+    job = stack.submit(slow="20")
+    page = new_page().page
+    page.goto(f"/jobs/{job.id}")
+    page.get_by_role("button", name="Cancel this job").click()
+    page.locator(".badge.canceled").wait_for()
+
+
+@pytest.fixture
+def other_site(tmp_path: Path) -> Iterator[str]:
+    """A site of somebody else, on another host name."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}"
+    server.shutdown()
+
+
+def test_other_site_can_neither_post_nor_frame(
+    new_page: NewPage, stack: Stack, other_site: str, tmp_path: Path
+) -> None:
+    job = stack.submit(slow="20")
+    (tmp_path / "post.html").write_text(
+        f'<form method="post" action="{stack.url}/jobs/{job.id}/cancel"><button>Win</button></form>'
+    )
+    (tmp_path / "frame.html").write_text(f'<iframe src="{stack.url}/jobs"></iframe>')
+    page = new_page(allow_errors=True).page
+    page.goto(f"{other_site}/post.html")
+    page.get_by_role("button").click()
+    page.get_by_role("heading", name="The request came from another site").wait_for()
+    assert stack.client.edits.get(job.id).status in ("queued", "running")
+    page.goto(f"{other_site}/frame.html")
+    assert page.frames[1].url.startswith("chrome-error:")
+    stack.client.edits.cancel(job.id)
+
+
+def test_link_from_another_site_opens_the_page_signed_in(
+    new_page: NewPage, stack: Stack, other_site: str, tmp_path: Path
+) -> None:
+    (tmp_path / "link.html").write_text(f'<a href="{stack.url}/jobs?status=failed">a job</a>')
+    page = new_page(allow_errors=True).page  # the other site has no icon
+    page.goto(f"{other_site}/link.html")
+    page.get_by_role("link").click()
+    page.get_by_role("heading", name="Jobs").wait_for()
