@@ -13,6 +13,7 @@ from editor.checkpoints.clip_tokenizer_files import ClipSettings, read_clip_sett
 from editor.checkpoints.prompt_tokenizer import BOS, EOS, Merges, PromptTokenizer, special_token
 from editor.checkpoints.text_encoder import TextEncoder
 from editor.errors import CheckpointError
+from editor.io.file_version import FileVersion, existing_version
 
 MERGES_FILE = Path(__file__).with_name("merges.txt.gz")
 VOCABULARY_SIZE = 49408
@@ -32,9 +33,9 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
             or has more tokens than the encoder.
     """
     folder = encoder.tokenizer_folder
-    stamps = tuple(file_stamp(folder / name) for name in TOKENIZER_FILES) if folder else ()
-    if folder and any(stamps[:2]):
-        tokenizer = load_tokenizer(folder, stamps, encoder.context_length)
+    versions = tuple(existing_version(folder / name) for name in TOKENIZER_FILES) if folder else ()
+    if folder and any(versions[:2]):
+        tokenizer = load_tokenizer(folder, versions, encoder.context_length)
     elif encoder.vocabulary_size == VOCABULARY_SIZE:
         tokenizer = clip_tokenizer(default_pad(encoder), encoder.context_length)
     else:
@@ -53,17 +54,9 @@ def open_tokenizer(encoder: TextEncoder) -> Any:
     return tokenizer
 
 
-def file_stamp(path: Path) -> tuple[int, int] | None:
-    """Return modification time and size of a file, which change with its contents; None if it does not exist."""
-    if not path.is_file():
-        return None
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
-
-
 @lru_cache(CACHED_TOKENIZERS)
-def load_tokenizer(folder: Path, stamps: tuple[tuple[int, int] | None, ...], context: int) -> Any:
-    """Load the tokenizer of a folder, with its own padding token. ``stamps`` invalidate the cache when a file changes."""
+def load_tokenizer(folder: Path, versions: tuple[FileVersion | None, ...], context: int) -> Any:
+    """Load the tokenizer of a folder, with its own padding token. ``versions`` invalidate the cache when a file changes."""
     from transformers import CLIPTokenizer
 
     try:
@@ -97,10 +90,10 @@ def open_prompt_tokenizer(encoder: TextEncoder) -> Any:
     folder, context = encoder.tokenizer_folder, encoder.context_length
     if encoder.vocabulary_size != VOCABULARY_SIZE:
         return open_tokenizer(encoder)
-    stamps = tuple(file_stamp(folder / name) for name in TOKENIZER_FILES) if folder else ()
-    if folder is None or not any(stamps[:2]):
+    versions = tuple(existing_version(folder / name) for name in TOKENIZER_FILES) if folder else ()
+    if folder is None or not any(versions[:2]):
         return prompt_tokenizer(ClipSettings(default_pad(encoder), context), context)
-    settings = clip_settings(folder, stamps)
+    settings = clip_settings(folder, versions)
     return prompt_tokenizer(settings, context) if settings else open_tokenizer(encoder)
 
 
@@ -110,8 +103,8 @@ def default_pad(encoder: TextEncoder) -> str:
 
 
 @lru_cache(CACHED_TOKENIZERS)
-def clip_settings(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> ClipSettings | None:
-    """Return the settings of a folder with CLIP's tokenizer. ``stamps`` invalidate the cache when a file changes."""
+def clip_settings(folder: Path, versions: tuple[FileVersion | None, ...]) -> ClipSettings | None:
+    """Return the settings of a folder with CLIP's tokenizer. ``versions`` invalidate the cache when a file changes."""
     merges = read_merges()
     return read_clip_settings(folder, build_vocabulary(merges), merges)
 

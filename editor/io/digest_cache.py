@@ -3,13 +3,11 @@
 import re
 import time
 from pathlib import Path
-from typing import TypeAlias
 
 from editor.io.atomic import write_bytes
 from editor.io.digests import file_digest, sha256_hex
+from editor.io.file_version import FileVersion, file_version
 
-FileVersion: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size, and the times (ns) of the last change of content and of metadata."""
 SETTLED_SECONDS = 2.0
 """A file that changed more recently may change again without another time, so its digest is not remembered."""
 MIN_STORED_BYTES = 16_000_000
@@ -19,12 +17,6 @@ DIGEST_FOLDER = "digests"
 HEXADECIMAL_DIGEST = re.compile("[0-9a-f]{64}")
 
 _known: dict[FileVersion, str] = {}
-
-
-def file_version(path: Path) -> FileVersion:
-    """Return the version of a file. Other contents have another version, unless the clock or the disk is tampered with."""
-    status = path.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def remembered_digest(path: Path, folder: Path | None = None) -> str:

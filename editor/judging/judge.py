@@ -14,8 +14,8 @@ from api_schemas.judging import ImagePreprocessing
 from editor.checkpoints.safe_paths import find_weights, read_json
 from editor.errors import CheckpointError, JudgeError
 from editor.generation.config import Image
-from editor.io.digest_cache import FileVersion, file_version
 from editor.io.digests import file_digest, sha256_hex
+from editor.io.file_version import FileVersion, file_version
 from editor.judging.judge_independence import check_independence
 from editor.judging.plugins import JUDGES, list_names, load
 from editor.prompts import Profile
