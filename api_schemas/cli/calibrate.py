@@ -1,6 +1,5 @@
 """`expunge models calibrate`: calibrate a registered model through the service."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api_schemas.calibrations import CalibrationRequest
-from api_schemas.cli.common_options import DEFAULT_DATA_DIR, JsonOutput
+from api_schemas.cli.common_options import DEFAULT_DATA_DIR, ApiKeyFile, JsonOutput, ServiceFolder, ServiceUrl
 from api_schemas.cli.edit import connect, watch
 
 if TYPE_CHECKING:
@@ -34,14 +33,9 @@ def calibrate(
         typer.Option(min=16, max=1_000_000, help="Size of each dictionary; default: four times the width."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
-    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="URL of the service.")] = None,
-    api_key_file: Annotated[
-        Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE", help="File with the API key.")
-    ] = None,
-    data_dir: Annotated[
-        Path,
-        typer.Option(envvar="EXPUNGE_DATA_DIR", help="Data folder of a local `expunge up`, to find its URL and key."),
-    ] = DEFAULT_DATA_DIR,
+    url: ServiceUrl = None,
+    api_key_file: ApiKeyFile = None,
+    data_dir: ServiceFolder = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
     """Calibrate a registered model through the service, so that edits with `--features` score features inside it.

@@ -39,6 +39,22 @@ Components = Annotated[
 ]
 
 
+ServiceUrl = Annotated[str | None, typer.Option("--url", envvar="EXPUNGE_URL", help="URL of the service.")]
+
+
+ApiKeyFile = Annotated[
+    Path | None, typer.Option("--api-key-file", envvar="EXPUNGE_API_KEY_FILE", help="File with the API key.")
+]
+
+
+ServiceFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", envvar="EXPUNGE_DATA_DIR", help="Data folder of a local `expunge up`, to find its URL and key."
+    ),
+]
+
+
 LedgerDir = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The folder of the ledger.")]
 
 

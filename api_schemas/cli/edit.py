@@ -4,13 +4,22 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DeltaOnly, JsonOutput, Out, inject_options
+from api_schemas.cli.common_options import (
+    DEFAULT_DATA_DIR,
+    ApiKeyFile,
+    DeltaOnly,
+    JsonOutput,
+    Out,
+    ServiceFolder,
+    ServiceUrl,
+    inject_options,
+)
 from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import read_request
 from api_schemas.edits import EditRequest
@@ -31,14 +40,9 @@ def edit(
     request: EditRequest,
     out: Out,
     delta_only: DeltaOnly = False,
-    url: Annotated[str | None, typer.Option(envvar="EXPUNGE_URL", help="URL of the service.")] = None,
-    api_key_file: Annotated[
-        Path | None, typer.Option(envvar="EXPUNGE_API_KEY_FILE", help="File with the API key.")
-    ] = None,
-    data_dir: Annotated[
-        Path,
-        typer.Option(envvar="EXPUNGE_DATA_DIR", help="Data folder of a local `expunge up`, to find its URL and key."),
-    ] = DEFAULT_DATA_DIR,
+    url: ServiceUrl = None,
+    api_key_file: ApiKeyFile = None,
+    data_dir: ServiceFolder = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
 ) -> None:
     """Remove concepts through the service, and download the edited weights and the report.
