@@ -18,6 +18,8 @@ Resolver = Callable[[str, int], Sequence[str]]
 """Maps host and port to IP addresses."""
 
 HTTPS_PORT = 443
+INTERNAL_DOMAINS = (".localhost", ".local", ".internal", ".home.arpa")
+"""Domains that are never on the public internet: RFC 6761 (6.3), RFC 6762 (3), ICANN's reservation of 2024, and RFC 8375."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -51,7 +53,7 @@ def validate_url(url: str, allowed: Collection[str] = ()) -> SplitResult:
     if not (_HOST_NAME.fullmatch(name) or ":" in name):
         raise WebhookRefused(f"{host} is not a valid host name.", remedy="Check the spelling of the URL.")
     name = name.rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):  # always loopback (RFC 6761, 6.3)
+    if f".{name}".endswith(INTERNAL_DOMAINS):
         raise WebhookRefused(f"{host} is not a public host.", remedy=PUBLIC_RECEIVER_REMEDY)
     if (literal := _literal_address(name)) and not is_public(literal):
         raise WebhookRefused(f"{host} is not a public address.", remedy=PUBLIC_RECEIVER_REMEDY)

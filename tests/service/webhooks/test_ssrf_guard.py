@@ -70,6 +70,10 @@ def post(
         "https://localhost/",
         "https://LOCALHOST./",
         "https://api.localhost/",
+        "https://a.local/",
+        "https://metadata.google.internal./",
+        "https://INTERNAL/",
+        "https://desk.home.arpa/",
         "https://ex ample.org/",
         "https://exa_mple.org\x00/",
         "https://-desk.example/",
@@ -95,6 +99,8 @@ def test_unacceptable_urls_are_rejected(url: str) -> None:
         "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/",
         "https://my_desk.example/",
         "https://localhost.example/",
+        "https://my-local/",
+        "https://internal.example/",
     ],
 )
 def test_public_urls_are_accepted(url: str) -> None:
