@@ -85,6 +85,37 @@ def test_all_bad_values_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(caught.value.problems) == set(bad)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("EXPUNGE_RATE_LIMITS", "EXPUNGE_RATE_LIMIT"),
+        ("EXPUNGE_DATABASE_URI", "EXPUNGE_DATABASE_URL"),
+        ("EXPUNGE_LEASE_SECOND", "EXPUNGE_LEASE_SECONDS"),
+        ("EXPUNGE_PRECISON", "EXPUNGE_PRECISION"),
+        ("EXPUNGE_MODEL_DIR", "EXPUNGE_MODELS_DIR"),
+    ],
+)
+def test_misspelled_name_is_refused_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(InvalidSettings) as caught:
+        check_settings(Path("/data"))
+    assert str(caught.value).splitlines() == [f"{name} is not a setting; did you mean {meant}?"]
+
+
+def test_names_of_others_and_of_kubernetes_are_not_misspellings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from deploy.reference.settings import OTHERS as DOCUMENTED
+
+    kubernetes = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_PROTO"]
+    names = [*(f"EXPUNGE_{name}" for name in kubernetes), "EXPUNGE_CI_TOKEN", *DOCUMENTED]
+    for name in {*names} - {*SETTINGS, *OTHERS}:
+        monkeypatch.setenv(name, "1")
+    check_settings(tmp_path)
+
+
 def test_good_values_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     good = {
         "EXPUNGE_DATABASE_URL": "postgresql://user:password@host/name",
