@@ -20,6 +20,7 @@ from api_schemas.jobs import QUICK_KINDS, JobError, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.report import Verdict
 from editor.errors import EditorError
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
 from service.store import base_model_registration, calibrations, claims, fair_queue, ledgers, logs
 from service.store.base_models import ModelRegistry, RegisteredModel
@@ -78,6 +79,8 @@ class Runner:
     stop: threading.Event = field(default_factory=threading.Event)
     """Interrupts the running job when it is set."""
     warm_base: WarmBase = field(default_factory=WarmBase)
+    warm_pipelines: WarmPipelines = field(default_factory=WarmPipelines)
+    """The pipeline of the last job, which stays in memory for the next one on the same base model."""
     shared_images: "SharedCache | None" = None
     """Images of base models that other workers have generated."""
 
@@ -165,7 +168,7 @@ class Runner:
         module, workdir = calibration.load(self.settings.calibrator), self.settings.workdir(claim.job_id)
         self._make_folders(workdir)
         context = module.CalibrationContext(
-            task, model.folder, workdir, self.settings.cache_dir, progress, self.shared_images
+            task, model.folder, workdir, self.settings.cache_dir, progress, self.shared_images, self.warm_pipelines
         )
         progress.phases = calibration.PHASES
         progress.start_phase("calibrate")
@@ -245,6 +248,7 @@ class Runner:
             shared_images=self.shared_images,
             time_limit=self.settings.hard_limit_seconds,
             published_calibrations=PublishedCalibrations(self.database, self.blobs),
+            warm=self.warm_pipelines,
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:

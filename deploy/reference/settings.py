@@ -46,6 +46,8 @@ OTHERS = {
     "EXPUNGE_VAE_TILING": "Whether large images are decoded tile by tile, which takes less memory.",
     "EXPUNGE_VARIANT": "The variant of a model's weights to read and edit, such as `fp16`, if a folder has several. "
     "Default: the plain files, else the first variant.",
+    "EXPUNGE_WARM_MEMORY": "The weights that a worker may keep in memory between jobs on one base model, such as `8GB`; `0`: "
+    "none. Default: half of the GPU's memory, or of the machine's on a CPU or with `EXPUNGE_OFFLOAD`.",
     "REDIS_URL": "`expunge up`: a running Redis-protocol server. Empty: one that `expunge up` starts.",
 }
 """Variables that are not in a settings class."""

@@ -60,6 +60,11 @@ def batch_size_of(pipeline: Any) -> BatchSize:
     return SIZES.setdefault(pipeline, BatchSize())
 
 
+def forget_batch_size(pipeline: Any) -> None:
+    """Let a pipeline start with the largest batch again."""
+    SIZES.pop(pipeline, None)
+
+
 def attempt(run: Callable[[], Result]) -> Result | None:
     """Return the result, or None if the memory did not suffice; then what was allocated is freed."""
     try:

@@ -33,6 +33,8 @@ class DeviceSettings:
     """Decode large images tile by tile."""
     memory: int | None = None
     """Ceiling for the memory of activations in bytes; None: what the device has."""
+    warm_memory: int | None = None
+    """Weights that may stay in memory between jobs on one base model, in bytes; None: half of the memory they are in."""
     compile: bool = False
     """Compile the denoiser with ``torch.compile``: slow to start, faster over hundreds of images."""
 
@@ -168,7 +170,12 @@ def parse_switch(name: str, text: str) -> bool:
 
 def parse_memory_ceiling(name: str, text: str) -> int:
     """Return an amount of memory, such as ``8GB``, in bytes. Raises UsageError."""
-    return parse_memory(text)
+    return parse_memory(text, name)
+
+
+def parse_warm_memory(name: str, text: str) -> int:
+    """Return an amount of memory in bytes, which may be 0. Raises UsageError."""
+    return 0 if text.strip() == "0" else parse_memory(text, name)
 
 
 def wrong_setting(name: str, text: str, choices: str) -> DeviceError:
@@ -182,5 +189,6 @@ PARSERS: dict[str, Callable[[str, str], Any]] = {
     "offload": parse_choice(Offload),
     "vae_tiling": parse_switch,
     "memory": parse_memory_ceiling,
+    "warm_memory": parse_warm_memory,
     "compile": parse_switch,
 }

@@ -4,9 +4,12 @@ from typing import Any
 
 import torch
 
-from editor.generation.batch_size import batch_size_of
+from editor.generation.batch_size import batch_size_of, forget_batch_size
 from editor.generation.device import ComputeDevice
 from editor.generation.module_device import denoiser_of, upcast_vae
+
+CHANNELS_LAST_DEVICES = ("cpu", "cuda")
+"""Devices whose convolutions are faster in channels-last memory layout."""
 
 
 def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
@@ -17,6 +20,8 @@ def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
     settings = device.settings
     upcast_vae(pipeline)
     batch_size_of(pipeline).memory = settings.memory
+    if device.torch_device.type in CHANNELS_LAST_DEVICES and getattr(pipeline, "unet", None) is not None:
+        pipeline.unet.to(memory_format=torch.channels_last)
     if settings.vae_tiling and hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
         pipeline.vae.enable_tiling()
     if settings.compile:
@@ -24,6 +29,17 @@ def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
     if device.torch_device.type == "cuda" and device.precision != "float32":
         torch.backends.cuda.matmul.allow_tf32 = True  # for the modules that stay in float32
     move_pipeline(pipeline, device)
+    return pipeline
+
+
+def reset_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
+    """Forget what earlier jobs left in a pipeline besides its weights: batch sizes and the scheduler's steps.
+
+    Returns the pipeline.
+    """
+    forget_batch_size(pipeline)
+    batch_size_of(pipeline).memory = device.settings.memory
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
     return pipeline
 
 

@@ -25,9 +25,8 @@ from editor.features.sae.metrics import reconstruction_metrics
 from editor.features.sae.training import train_sae
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.device import DeviceSettings
-from editor.generation.pipelines import load_pipeline
-from editor.generation.placement import place_pipeline
 from editor.generation.sampling import ImageCache, SharedCache
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.jobs.context import CALIBRATIONS, judge_folder
 from editor.jobs.model import images_digest, open_model
@@ -295,6 +294,7 @@ def calibrate_model(
     profile: Profile | None = None,
     device: DeviceSettings | None = None,
     shared_images: SharedCache | None = None,
+    warm: WarmPipelines | None = None,
     progress: ProgressCallback = no_progress,
 ) -> tuple[Calibration, Path]:
     """Calibrate a base model on this machine.
@@ -308,6 +308,7 @@ def calibrate_model(
         components: a folder with what the model lacks.
         profile: used instead of the model's own.
         shared_images: images of the model that other machines have generated too.
+        warm: loads the pipeline, or has it in memory; None: it is loaded for this calibration alone.
 
     Returns:
         The calibration and its folder.
@@ -317,7 +318,7 @@ def calibrate_model(
     """
     model, compute = open_model(path, profile=profile), (device or DeviceSettings.from_environment()).resolve()
     folder = out or cache / CALIBRATIONS / model.digest
-    pipeline = place_pipeline(load_pipeline(path, components=components, dtype=compute.dtype), compute)
+    pipeline = (warm or WarmPipelines()).load(path, components, compute)
     stated = Validation(steps=steps, guidance=guidance)
     run = CalibrationRun(
         folder=folder,

@@ -1,11 +1,12 @@
 """A calibration as a job: calibrate a base model in the job's work folder, and list the files to publish."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.jobs import InstrumentFigures
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.progress import report_fraction, report_to
 from editor.jobs.calibration import GENERATING, RECORDING, CalibrationOptions, calibrate_model
 from editor.jobs.context import JobProgress
@@ -38,6 +39,8 @@ class CalibrationContext:
     progress: JobProgress
     shared_images: "SharedCache | None" = None
     """Images of unedited models that workers on other machines have generated too."""
+    warm: WarmPipelines = field(default_factory=WarmPipelines)
+    """Loads the pipeline; a worker's keeps it for the next job."""
 
     def report(self, fraction: float) -> None:
         """Report the finished fraction of the calibration, and what is being done."""
@@ -76,6 +79,7 @@ def calibrate(context: CalibrationContext) -> CalibratedModel:
             cache=context.cache_dir,
             out=context.workdir / "calibration",
             shared_images=context.shared_images,
+            warm=context.warm,
             progress=report_fraction,
         )
     return CalibratedModel(calibration.model, calibration.judge, figures(calibration), list_files(calibration, folder))

@@ -13,6 +13,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.plans import PlanEstimate
 from editor import emoji
 from editor.generation.device import DeviceSettings
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER
 from editor.io.progress import SubProgress, report_to
 
@@ -80,6 +81,8 @@ class JobContext:
     """Calibrations that other machines have published."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
     """Where models run: text encoders, denoiser, judges and attacks."""
+    warm: WarmPipelines = field(default_factory=WarmPipelines)
+    """Loads the pipeline, and keeps it for the next phase; a worker's for the next job too."""
 
     @property
     def digest_folder(self) -> Path:

@@ -194,13 +194,8 @@ class EraseJob(Job):
         return measure_cost(pipeline, choose_sampler(options, self.model.prompts.profile, pipeline, self.device))
 
     def _load_pipeline(self) -> Any:
-        """Load the pipeline onto the device."""
-        from editor.generation.pipelines import load_pipeline
-        from editor.generation.placement import place_pipeline
-
-        context = self.context
-        pipeline = load_pipeline(context.model_dir, components=context.components, dtype=self.device.dtype)
-        return place_pipeline(pipeline, self.device)
+        """Return the pipeline on the device."""
+        return self.context.warm.load(self.context.model_dir, self.context.components, self.device)
 
     def _destination(self) -> "Destination":
         from editor.jobs.publish_phase import Destination

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
 from editor.io.background import BackgroundValue, run_in_background
 from editor.io.digests import file_digest, sha256_hex
+from editor.io.file_version import ModelVersion, model_version
 from editor.prompts import Profile, PromptBuilder, open_prompt_builders
 from editor.publishing.provenance import model_digests
 
+MODELS_IN_MEMORY = 2
+"""Opened models that a process keeps: their headers and tokenizers, not their weights."""
 COMPONENT_SUFFIXES = (".safetensors", ".gguf", ".json")
 """Files in a folder of components that images depend on."""
 
@@ -83,5 +86,13 @@ def open_model(path: Path, digest_folder: Path | None = None, profile: Profile |
     Raises:
         CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
     """
+    described = profile.model_dump_json() if profile else None
+    checkpoint, builders = _open_model(path, model_version(path), described)
+    return Model(checkpoint, builders, digest_folder)
+
+
+@lru_cache(MODELS_IN_MEMORY)
+def _open_model(path: Path, version: ModelVersion, profile: str | None) -> tuple[Checkpoint, list[PromptBuilder]]:
+    """Open a model, or return the one in memory with the words that it has tokenized. A changed file opens it again."""
     checkpoint = open_checkpoint(path)
-    return Model(checkpoint, open_prompt_builders(checkpoint, profile), digest_folder)
+    return checkpoint, open_prompt_builders(checkpoint, Profile.model_validate_json(profile) if profile else None)

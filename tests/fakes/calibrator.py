@@ -24,6 +24,7 @@ class CalibrationContext:
     cache_dir: Path
     progress: Callable[[str, float, str], None]
     shared_images: object = None
+    warm: object = None
 
 
 @dataclass(frozen=True)

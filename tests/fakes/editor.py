@@ -40,6 +40,7 @@ class JobContext:
     shared_images: object = None
     time_limit: float | None = None
     published_calibrations: object = None
+    warm: object = None
 
 
 @dataclass(frozen=True)
