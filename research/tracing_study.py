@@ -241,7 +241,8 @@ def render_page(concepts: Sequence[ConceptTrace], unet: dict[Attribute, list[Tra
         *render_causal_site_shares(concepts),
         "\nRestored share at the last subject token, by images, mean and interval over concepts:\n",
         *render_layers(concepts),
-        "\nThe first self-attention at all token groups, by text distance. The UNet attends to padding, too:\n",
+        "\nThe first self-attention at all token groups, by text distance. The UNet attends to padding, too. Not every "
+        "prompt has a word after the concept, so “next” and “further” rest on fewer prompts than the other groups:\n",
         *render_token_groups(concepts),
         "\nEach concept, by images (intervals over prompts), and the rank correlation of text distance and images:\n",
         *render_concepts(concepts),

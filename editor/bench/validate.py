@@ -36,7 +36,15 @@ from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.prompts.templates import evenly_spaced
 
-MIN_NATIVE_SPEEDUP, MIN_FLOAT32_SPEEDUP, MAX_DIFFERENCE, MIN_SAVED_SHARE = 6.0, 2.0, 1e-3, 0.5
+MIN_NATIVE_SPEEDUP, MIN_FLOAT32_SPEEDUP, MAX_DIFFERENCE = 6.0, 2.0, 1e-3
+NO_EFFECT, PERFECT, DEFAULT = (
+    "the edit has no effect",
+    "the concept is gone and nothing else changed",
+    "the default edit",
+)
+MIN_SAVED_SHARE = {NO_EFFECT: 0.5, PERFECT: 0.5, DEFAULT: 0.2}
+"""Share of the planned images that early stopping must save. The default edit changes about one in a hundred retained images,
+and each costs a hundred more prompts before a drop of at most 0.03 is shown."""
 IMAGES, STEPS, GUIDANCE, REPEATS = 32, 20, 3.0, 3
 FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
 
@@ -112,12 +120,12 @@ def early_stopping_bounds(pipeline: Any) -> list[Bound]:
     with tempfile.TemporaryDirectory() as folder:
         base, edited = ImageCache(Path(folder), "base"), ImageCache(Path(folder), "edited")
         cases = {
-            "the edit has no effect": ImagePairGenerator(pipeline, [], sampler, base, base),
-            "the concept is gone and nothing else changed": PerfectEdit(pipeline, [done.update], sampler, base, edited),
-            "the default edit": ImagePairGenerator(pipeline, [done.update], sampler, base, edited),
+            NO_EFFECT: ImagePairGenerator(pipeline, [], sampler, base, base),
+            PERFECT: PerfectEdit(pipeline, [done.update], sampler, base, edited),
+            DEFAULT: ImagePairGenerator(pipeline, [done.update], sampler, base, edited),
         }
         return [
-            at_least(f"share of images saved, {name}", saved_share(generator), MIN_SAVED_SHARE)
+            at_least(f"share of images saved, {name}", saved_share(generator), MIN_SAVED_SHARE[name])
             for name, generator in cases.items()
         ]
 

@@ -88,9 +88,16 @@ def plot_heat_maps(trace: Trace) -> Figure:
     top = max(1.0, *(effect.value for effect in trace.effects.values()))
     for axes, panel in zip(grid, panels, strict=True):
         plot_heat_map(axes, trace, panel, groups, top)
-    grid[0].set_yticks(range(len(groups)), [trace.spec.places[group] for group in groups], parse_math=False)
+    grid[0].set_yticks(range(len(groups)), [group_label(trace, group) for group in groups], parse_math=False)
     figure.suptitle(figure_title(trace), fontsize=9, parse_math=False)
     return figure
+
+
+def group_label(trace: Trace, group: int) -> str:
+    """Return the label of a token group, with the number of prompts that have such tokens if not all have."""
+    every = len(trace.restored_shares)
+    count = max(trace.effects[site].n for site in traced_text_sites(trace) if site.place == group)
+    return trace.spec.places[group] + (f" ({count} of {every})" if count < every else "")
 
 
 def plot_heat_map(axes: Axes, trace: Trace, panel: Panel, groups: Sequence[int], top: float) -> None:

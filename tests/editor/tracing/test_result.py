@@ -136,6 +136,16 @@ def test_figure_shows_every_effect(tmp_path: Path) -> None:
     assert render_svg(plot_trace(trace)) == paths[0].read_bytes(), "the same trace, the same bytes"
 
 
+def test_figure_says_which_token_groups_rest_on_fewer_prompts(tmp_path: Path) -> None:
+    sites: list[Site] = list(text_sites(2, [0, 1]))
+    shares = torch.full((PROMPTS * DRAWS, len(sites)), 0.5)
+    further = [i for i, site in enumerate(sites) if site.place == 1]  # type: ignore[union-attr]
+    shares[: 2 * DRAWS, further] = float("nan")
+    figure, _ = write_figures(trace_of(shares, sites, ("last subject", "further")), tmp_path)
+    texts = {element.text for element in ET.fromstring(figure.read_bytes()).iter() if element.tag.endswith("text")}
+    assert {"last subject", f"further ({PROMPTS - 2} of {PROMPTS})"} <= texts
+
+
 def test_block_sites_are_plotted_as_bars(tmp_path: Path) -> None:
     names = ("down_blocks.0.resnets.0", "mid_block.resnets.0", "up_blocks.0.attentions.0.transformer_blocks.0.attn2")
     sites: list[Site] = [
