@@ -31,7 +31,7 @@ SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "artifacts:read": "download published files and reports, also through the Hugging Face Hub routes",
     "ledger:read": "read the ledger of a model, including the names of removed concepts",
     "models:read": "list base models and calibrations",
-    "models:write": "calibrate base models, which all tenants share",
+    "models:write": "register, change, delete and calibrate base models, which all tenants share",
     "webhooks:read": "read webhook endpoints and their deliveries",
     "webhooks:write": "add, change, test and delete webhook endpoints, redeliver messages",
     "audit:read": "read the tenant's audit log",

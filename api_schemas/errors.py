@@ -10,8 +10,8 @@
     │   └── DownloadCorrupted         a downloaded file does not match its digest
     ├── ServiceError                  responses of a route (service.errors): MalformedJson, MalformedCsv,
     │                                 InvalidIdempotencyKey, IdempotencyKeyRequired, Unauthorized, Forbidden, NotFound,
-    │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, PreconditionFailed,
-    │                                 BodyTooLarge,
+    │                                 MethodNotAllowed, LedgerConflict, NotRevocable, IdempotencyConflict, ModelConflict,
+    │                                 ModelInUse, ModelUnavailable, PreconditionFailed, BodyTooLarge,
     │                                 RequestTimeout, HeaderTooLarge,
     │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, WebhookRefused,
     │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,
@@ -19,7 +19,10 @@
     │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered
-    │   ├── RefusedModel              the folder cannot be registered as a base model
+    │   ├── ModelNotAdmitted          the base model is not ready, or was refused
+    │   ├── RefusedModel              the folder or file cannot be registered as a base model
+    │   ├── PathNotAllowed            the path of a model is outside of the allowed folders
+    │   ├── HubError                  the model cannot be downloaded from the Hub
     │   ├── RegisteredModelChanged    the base model's files are not those that were registered
     │   ├── IncompatibleStore         the database was written by another version
     │   ├── StoreUnavailable          the database is unavailable

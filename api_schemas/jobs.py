@@ -1,7 +1,7 @@
 """Resources about jobs: edits, artifacts, models, and pages of them."""
 
 from datetime import datetime
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
@@ -15,8 +15,8 @@ Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "fail
 TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """Statuses that never change again."""
 
-JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration", "preview"]
-"""A revocation removes an edit from the ledger. Plans (dry runs), calibrations and previews are not listed as edits."""
+JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration", "preview", "registration"]
+"""A revocation removes an edit from the ledger. Only removals and revocations are listed as edits."""
 
 EDIT_KINDS: tuple[JobKind, ...] = ("removal", "revocation")
 """The kinds of jobs that are edits."""
@@ -104,7 +104,7 @@ class ModelFile(Resource):
     size: int = Field(description="Bytes.")
     sha256: str | None = Field(
         default=None,
-        description="Digest at the time of registration; null if the model was not registered with digests.",
+        description="Digest when the file was read last; null if it was not read yet, or has changed since.",
     )
 
 
@@ -115,6 +115,11 @@ class EditableEncoder(Resource):
     kind: str = Field(examples=["CLIPTextModel"])
     layers: int
     width: int
+    digest: str | None = Field(
+        default=None,
+        description="Digest of its tensors, the same in every file layout; null until the model has been read. Models with "
+        "equal encoders get the same edit.",
+    )
 
 
 class InstrumentFigures(Resource):
@@ -138,15 +143,42 @@ class ModelCalibration(Resource):
     figures: list[InstrumentFigures]
 
 
+ModelStatus: TypeAlias = Literal["registering", "quarantined", "admitted", "refused"]
+"""`registering -> admitted | refused`; a model that a fleet follows is `quarantined` until it is edited."""
+ModelSource: TypeAlias = Literal["path", "hub", "operator", "settings"]
+"""Registered over the API from a path or a Hub, registered by `expunge models add`, or defined by the settings."""
+
+
+class HubCommit(Resource):
+    """The repository of a Hugging Face Hub that a model was downloaded from."""
+
+    repo_id: str
+    revision: str = Field(description="The commit.")
+    filename: str | None = None
+
+
 class Model(Resource):
-    """A base model that can be edited."""
+    """A base model. Edits use models with the status `admitted`."""
 
     object: Literal["model"] = "model"
     id: str
+    status: ModelStatus = "admitted"
+    error: JobError | None = Field(default=None, description="Why the model was refused.")
+    source: ModelSource = Field(default="operator", description="How the model was registered.")
+    hub: HubCommit | None = None
+    labels: list[str] = Field(default_factory=list)
+    family: str | None = Field(
+        default=None, description="Family of the architecture; null until the model has been read.", examples=["sdxl"]
+    )
+    digest: str | None = Field(
+        default=None, description="Digest of the weights, as in `calibration`; null until the model has been read."
+    )
     revision: str | None = Field(
         description="40 hexadecimal digits that identify the content of all files; null if some files were not hashed."
     )
-    licence: str | None = Field(description="Licence from the front matter of README.md; null if it names none.")
+    licence: str | None = Field(
+        description="Licence that was registered, else that of the front matter of README.md; null if neither names one."
+    )
     editable: list[EditableEncoder]
     max_phrase_tokens: int | None = Field(
         description="Maximum length of a concept in tokens; null if the model has no tokenizer.json."
@@ -154,7 +186,13 @@ class Model(Resource):
     calibration: ModelCalibration | None = Field(
         default=None, description="What edits with `features` read; null if the model was not calibrated."
     )
+    profile: dict[str, Any] | None = Field(
+        default=None, description="The profile that was registered; null: the model's own, or the general one."
+    )
     files: list[ModelFile]
+    components: list[ModelFile] | None = Field(
+        default=None, description="Files that complete the model to generate images; null if none were registered."
+    )
     url: str
 
 

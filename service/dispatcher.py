@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kombu.exceptions import OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from api_schemas.edits import Priority
 from service.settings import ServiceSettings
-from service.store import lease_reaper, logs, outbox, retention
+from service.store import lease_reaper, logs, outbox, retention, unread_models
 from service.store.celery_config import BROKER_PRIORITIES, TASK_NAME, celery_app, queue_for
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
@@ -26,6 +27,7 @@ from service.webhooks.delivery_loop import Deliverer
 POLL_SECONDS = 0.05
 """Seconds between two polls, which delay the start of a job. A poll costs half a millisecond."""
 REAP_INTERVAL = timedelta(seconds=2)
+READING_INTERVAL = timedelta(minutes=1)
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,19 @@ def run_maintenance_loop(settings: ServiceSettings, stop: threading.Event) -> No
             log.warning("Maintenance failed: %s", error)
 
 
+def run_reading_loop(settings: ServiceSettings, stop: threading.Event) -> None:
+    """Queue jobs for base models that nobody has read, once a minute until `stop` is set."""
+    database, registry = settings.database(), settings.registry()
+    while True:
+        try:
+            with database.write() as session:
+                unread_models.queue_unread(session, registry, now=utc_now())
+        except (OSError, StoreError, IntegrityError) as error:  # another dispatcher may queue the same
+            log.warning("Base models were not looked through: %s", error)
+        if stop.wait(READING_INTERVAL.total_seconds()):
+            return
+
+
 def main() -> None:
     """Run the dispatcher until SIGTERM or SIGINT."""
     settings = ServiceSettings()
@@ -108,6 +123,8 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     app = celery_app(settings)
     threading.Thread(target=run_maintenance_loop, args=[settings, stop], daemon=True).start()
+    if settings.hash_models:
+        threading.Thread(target=run_reading_loop, args=[settings, stop], daemon=True).start()
     database = settings.database()
 
     def send(job_id: str, priority: Priority) -> None:

@@ -92,6 +92,24 @@ class LedgerConflict(ServiceError):
     code, status, title = "ledger_conflict", 409, "The request conflicts with the ledger"
 
 
+class ModelConflict(ServiceError):
+    """Another model has this id, or the settings define the model."""
+
+    code, status, title = "model_conflict", 409, "The model cannot be changed here"
+
+
+class ModelInUse(ServiceError):
+    """Jobs or active removals depend on the model."""
+
+    code, status, title = "model_in_use", 409, "The model is in use"
+
+
+class ModelUnavailable(ServiceError):
+    """The model is being registered, is in quarantine, or was refused."""
+
+    code, status, title = "model_not_admitted", 409, "The model is not admitted"
+
+
 class NotRevocable(ServiceError):
     """The edit has no active removals that could be revoked."""
 

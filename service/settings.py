@@ -91,6 +91,11 @@ class ServiceSettings(StoreSettings):
     max_batch_bytes: int = Field(
         default=4_194_304, ge=1024, description="Maximum size of a batch request's body in bytes."
     )
+    hash_models: bool = Field(
+        default=True,
+        description="Queue a job that reads and hashes each base model that was not registered over the API, once and when its "
+        "files have changed.",
+    )
     plan_seconds: float = Field(
         default=60.0, gt=0, description="Time limit of a dry run in seconds, including the time in the queue."
     )

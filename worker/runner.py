@@ -3,7 +3,6 @@
 import logging
 import shutil
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,11 +17,12 @@ from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import QUICK_KINDS, JobError, Status
 from api_schemas.previews import PreviewTask
+from api_schemas.registrations import RegistrationTask
 from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store import base_model_registration, calibrations, claims, fair_queue, ledgers, logs
+from service.store import base_model_registration, calibrations, claims, fair_queue, ledgers, logs, model_registrations
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
 from service.store.calibrations import NewCalibration
@@ -32,13 +32,15 @@ from service.store.database import Database
 from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
 from service.store.ledgers import NextRevision
+from service.store.model_registrations import NewDescription
 from service.store.orm import Job
-from worker import calibration, db_retry, job_protocol, ledger_snapshot, preview, upload
+from worker import calibration, db_retry, job_errors, job_protocol, ledger_snapshot, preview, registration, upload
 from worker.calibration import PublishedCalibrations
 from worker.download import fetch_blob
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
 from worker.progress import ProgressReporter
+from worker.registration import Registration
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class RunResult:
     verdict: Verdict | None = None
     next_revision: NextRevision | None = None
     calibration: NewCalibration | None = None
+    description: NewDescription | None = None
 
 
 @dataclass
@@ -144,22 +147,32 @@ class Runner:
         except LedgerMoved as error:
             self._requeue(claim, error.message)
         except (EditorError, StoreError) as error:
-            self._fail(claim, _refused_error(error, progress.phase))
+            self._fail(claim, job_errors.refused_error(error, progress.phase))
         except SoftTimeLimitExceeded:
-            self._fail(claim, _time_limit_error(self.settings.hard_limit_seconds, progress.phase))
+            self._fail(claim, job_errors.time_limit_error(self.settings.hard_limit_seconds, progress.phase))
         except Exception as error:
-            _log_crash(claim, error)
+            job_errors.log_crash(claim, error)
             self._retry(claim, error, progress.phase)
 
     def _run_job(self, claim: Claim, progress: ProgressReporter) -> RunResult:
         """Run a job. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
         model = self.registry.get(claim.request.model)
+        if isinstance(claim.request, RegistrationTask):
+            return self._run_registration(model, progress)
         base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
         if isinstance(claim.request, CalibrationTask):
             return self._run_calibration(claim, claim.request, model, progress)
         if isinstance(claim.request, PreviewTask):
             return self._run_preview(claim, claim.request, model, progress)
         return self._run_phases(claim, claim.request, model, progress)
+
+    def _run_registration(self, model: RegisteredModel, progress: ProgressReporter) -> RunResult:
+        """Read a base model, whatever its status is. The digests that the operator has registered must be valid."""
+        if model.source == "operator":
+            base_model_registration.check_unchanged(self.database, model)
+        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        hub = registration.find(self.database, model)
+        return RunResult([], description=Registration(self.settings, model, hub, progress).run())
 
     def _run_calibration(
         self, claim: Claim, task: CalibrationTask, model: RegisteredModel, progress: ProgressReporter
@@ -168,7 +181,15 @@ class Runner:
         module, workdir = calibration.load(self.settings.calibrator), self.settings.workdir(claim.job_id)
         self._make_folders(workdir)
         context = module.CalibrationContext(
-            task, model.folder, workdir, self.settings.cache_dir, progress, self.shared_images, self.warm_pipelines
+            task,
+            model.path,
+            workdir,
+            self.settings.cache_dir,
+            progress,
+            self.shared_images,
+            self.warm_pipelines,
+            components=model.components,
+            profile=registration.parse_profile(model),
         )
         progress.phases = calibration.PHASES
         progress.start_phase("calibrate")
@@ -189,7 +210,7 @@ class Runner:
         progress.start_phase("generate")
         failpoint("phase.entered.generate")
         delta = fetch_blob(self.blobs, task.delta_sha256, task.delta_size, workdir / preview.DELTA)
-        files = module.generate(module.PreviewContext(task, model.folder, delta, workdir, progress))
+        files = module.generate(module.PreviewContext(task, model.path, delta, workdir, progress, model.components))
         failpoint("phase.done.generate")
         progress.start_phase("publish")
         return RunResult(upload.store_artifacts(self.blobs, claim, files, progress.check))
@@ -232,11 +253,13 @@ class Runner:
     ) -> "jobs.JobContext":
         """Build the context of the phases."""
         workdir = self.settings.workdir(claim.job_id)
-        ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.folder, workdir)
+        ledger = ledger_snapshot.prepare_ledger(self.database, claim, editor, model.path, workdir)
         self._make_folders(workdir)
         return editor.JobContext(
             request=request,
-            model_dir=model.folder,
+            model_dir=model.path,
+            components=model.components,
+            profile=registration.parse_profile(model),
             workdir=workdir,
             cache_dir=self.settings.cache_dir,
             progress=progress,
@@ -252,7 +275,7 @@ class Runner:
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:
-        manifest = result.files[-1].sha256
+        manifest = result.files[-1].sha256 if result.files else None
 
         def publish(session: Session) -> bool:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
@@ -260,6 +283,8 @@ class Runner:
                 ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
             if published and result.calibration:
                 self._record_calibration(session, claim, result.calibration)
+            if published and result.description:
+                model_registrations.record(session, session.get_one(Job, claim.job_id), result.description)
             return published
 
         published = self._write(publish)
@@ -285,7 +310,7 @@ class Runner:
     def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
         """Requeue a job after an unexpected error, which may be specific to this machine."""
         if claim.is_last_attempt:
-            self._fail(claim, _crash_error(error, phase))
+            self._fail(claim, job_errors.crash_error(error, phase))
             return
         delay = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
         reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
@@ -296,30 +321,7 @@ class Runner:
 
     def _clean_up(self, claim: Claim, ours: bool) -> None:
         """Delete the work folder if this worker ended the job."""
+        if claim.kind == "registration":
+            self.registry.forget(claim.request.model)
         if ours:
             shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)
-
-
-def _log_crash(claim: Claim, error: Exception) -> None:
-    """Log the traceback. Without the error's message if names are withheld: it may quote a prompt."""
-    if claim.withholds_names:
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s: attempt %d crashed with %s\n%s", claim.job_id, claim.attempt, type(error).__name__, frames)
-    else:
-        log.exception("%s: attempt %d crashed", claim.job_id, claim.attempt)
-
-
-def _refused_error(error: EditorError | StoreError, phase: str | None) -> JobError:
-    """Return the error of a request that the editor or the store rejected. Retrying would not help."""
-    return JobError(code=error.code, message=f"{error.message} {error.remedy}".strip(), param=error.field, phase=phase)
-
-
-def _time_limit_error(limit: int, phase: str | None) -> JobError:
-    message = f"the job ran longer than {limit} s; request fewer seeds, steps or prompts"
-    return JobError(code="time_limit_exceeded", message=message, phase=phase)
-
-
-def _crash_error(error: Exception, phase: str | None) -> JobError:
-    """Return the error of an internal failure: its type only, the details are in the worker's log."""
-    message = f"every attempt crashed, the last with {type(error).__name__}; see the worker's log for the traceback"
-    return JobError(code="internal_error", message=message, phase=phase, retryable=True)

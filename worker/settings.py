@@ -54,6 +54,9 @@ class WorkerSettings(StoreSettings):
         default="editor.jobs.calibration_job", description="Module that performs calibrations of base models."
     )
     previewer: ModuleName = Field(default="editor.jobs.preview", description="Module that generates previews of edits.")
+    registrar: ModuleName = Field(
+        default="editor.jobs.registration", description="Module that reads base models for their registration."
+    )
     queues: Queues = Field(
         default="plans,edits",
         description="Queues that the worker consumes, separated by commas: edits, plans (dry runs and previews).",

@@ -49,7 +49,7 @@ SUMMARIES = {
     "apply": Summary(CHECK, "Write the edited files from a base model and a delta."),
     "up": Summary(SERVE, "Run the whole service on one data folder: broker, workers, dispatcher and API."),
     "api-keys": Summary(SERVE, "Create, list and revoke API keys."),
-    "models": Summary(SERVE, "Register, list, calibrate and remove base models."),
+    "models": Summary(SERVE, "Register, list, calibrate and delete base models."),
     "keys": Summary(SERVE, "Create, list and export the keys that sign published files."),
     "audit": Summary(OPERATE, "List and verify the audit log."),
     "db": Summary(OPERATE, "Upgrade, inspect and back up the database."),

@@ -8,8 +8,10 @@
 `AsyncClient` has the same methods as coroutines. Depends on pydantic and httpx only.
 """
 
-from api_schemas.client.async_client import AsyncCalibrationJob, AsyncClient, AsyncEditJob
-from api_schemas.client.sync_client import CalibrationJob, Client, EditJob
+from api_schemas.client.async_client import AsyncClient, AsyncEditJob
+from api_schemas.client.async_models import AsyncCalibrationJob
+from api_schemas.client.sync_client import Client, EditJob
+from api_schemas.client.sync_models import CalibrationJob
 from api_schemas.client.transport import DEFAULT_URL
 
 __all__ = ["DEFAULT_URL", "AsyncCalibrationJob", "AsyncClient", "AsyncEditJob", "CalibrationJob", "Client", "EditJob"]

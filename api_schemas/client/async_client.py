@@ -1,6 +1,5 @@
 """The asynchronous client. `sync_client.py` is generated from it by `generate_sync_client.py`."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
@@ -11,22 +10,17 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
-from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.async_connection import AsyncConnection
+from api_schemas.client.async_models import AsyncModels
 from api_schemas.client.async_previews import AsyncPreviews
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    MAX_TRIES,
-    PartialDownload,
-    query_params,
     raise_for_problem,
     raise_unless_succeeded,
 )
 from api_schemas.edits import EditRequest
-from api_schemas.errors import ServiceUnreachable
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, Model, Page
-from api_schemas.ledgers import ModelLedger, Revision
+from api_schemas.jobs import Artifact, Edit, Page
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
@@ -101,17 +95,7 @@ class AsyncEdits:
 
     async def download(self, artifact: Artifact, folder: Path) -> Path:
         """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
-        part = PartialDownload(artifact, folder)
-        for attempt in range(1, MAX_TRIES + 1):
-            try:
-                if not part.complete:
-                    await self._client.download_part(artifact.url, part)
-                break
-            except ServiceUnreachable:
-                if attempt == MAX_TRIES:
-                    raise
-                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
-        return part.finish()
+        return await self._client.download(artifact, folder)
 
     async def report(self, edit_id: str) -> AuditReport:
         """Return the audit report."""
@@ -196,84 +180,6 @@ class AsyncBatches:
         """Iterate over the items of a batch, in the order in which they were sent."""
         async for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
-
-
-class AsyncModels:
-    """`client.models`."""
-
-    def __init__(self, client: AsyncConnection) -> None:
-        self._client = client
-
-    async def list(self) -> AsyncIterator[Model]:
-        """Iterate over the base models that can be edited."""
-        async for model in self._client.paginate(Page[Model], "/v1/models", {}):
-            yield model
-
-    async def get(self, model_id: str) -> Model:
-        """Return a base model."""
-        return await self._client.request(Model, "GET", f"/v1/models/{model_id}")
-
-    async def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
-        """Return the ledger of a model, as it is or as it was in `revision`."""
-        params = query_params({"revision": revision})
-        return await self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
-
-    async def revisions(self, model_id: str) -> AsyncIterator[Revision]:
-        """Iterate over the ledger's revisions, newest first."""
-        async for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
-            yield revision
-
-    async def calibrate(
-        self, model_id: str, request: CalibrationRequest | None = None, *, idempotency_key: str | None = None
-    ) -> "AsyncCalibrationJob":
-        """Queue a calibration, after which edits with `features` score features inside the model."""
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        body = (request or CalibrationRequest()).model_dump(mode="json")
-        return await self._ask("POST", f"/v1/models/{model_id}/calibrate", json=body, headers=headers)
-
-    async def calibration(self, calibration_id: str) -> "AsyncCalibrationJob":
-        """Return the current state of a calibration job."""
-        return await self._ask("GET", f"/v1/calibrations/{calibration_id}")
-
-    async def calibrations(self, model_id: str | None = None) -> AsyncIterator["AsyncCalibrationJob"]:
-        """Iterate over the calibration jobs of a model, or of all, newest first."""
-        page, filters = Page[AsyncCalibrationJob], {"model": model_id}
-        async for job in self._client.paginate(page, "/v1/calibrations", filters):
-            yield self._bound(job)
-
-    async def cancel_calibration(self, calibration_id: str) -> "AsyncCalibrationJob":
-        """Request cancellation. Has no effect if the job has ended."""
-        return await self._ask("POST", f"/v1/calibrations/{calibration_id}/cancel")
-
-    async def follow_calibration(self, calibration_id: str, after: int = 0) -> AsyncIterator[Event]:
-        """Follow the events of a calibration, each once and in order."""
-        async for event in self._client.follow(f"/v1/calibrations/{calibration_id}/stream", after):
-            yield event
-
-    async def _ask(self, method: str, path: str, **options: Any) -> "AsyncCalibrationJob":
-        return self._bound(await self._client.request(AsyncCalibrationJob, method, path, **options))
-
-    def _bound(self, job: "AsyncCalibrationJob") -> "AsyncCalibrationJob":
-        job._models = self
-        return job
-
-
-class AsyncCalibrationJob(Calibration):
-    """A calibration job at the time of the request, with methods to act on it."""
-
-    _models: AsyncModels = PrivateAttr()
-
-    async def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "AsyncCalibrationJob":
-        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
-        async for event in self._models.follow_calibration(self.id):
-            on_event(event)
-        job = await self._models.calibration(self.id)
-        raise_unless_succeeded(job)
-        return job
-
-    async def cancel(self) -> "AsyncCalibrationJob":
-        """Request cancellation."""
-        return await self._models.cancel_calibration(self.id)
 
 
 class AsyncWebhooks:

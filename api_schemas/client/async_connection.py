@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import httpx
 from api_schemas.client.transport import (
     DEFAULT_URL,
     MAX_RECONNECTS,
+    MAX_TRIES,
     Parsed,
     PartialDownload,
     auth_headers,
@@ -21,7 +23,7 @@ from api_schemas.client.transport import (
 )
 from api_schemas.errors import ServiceUnreachable
 from api_schemas.events import STREAM_END, Event
-from api_schemas.jobs import Page
+from api_schemas.jobs import Artifact, Page
 from api_schemas.sse import EventStreamParser
 
 
@@ -117,6 +119,20 @@ class AsyncConnection:
                 attempts += 1
             await asyncio.sleep(min(0.1 * 2**attempts, 2.0))
         raise ServiceUnreachable(f"Lost the connection to {self.url}.", remedy="Check that the service is running.")
+
+    async def download(self, artifact: Artifact, folder: Path) -> Path:
+        """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
+        part = PartialDownload(artifact, folder)
+        for attempt in range(1, MAX_TRIES + 1):
+            try:
+                if not part.complete:
+                    await self.download_part(artifact.url, part)
+                break
+            except ServiceUnreachable:
+                if attempt == MAX_TRIES:
+                    raise
+                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
+        return part.finish()
 
     async def download_part(self, path: str, part: PartialDownload) -> None:
         """Download the missing bytes of a file over one connection."""

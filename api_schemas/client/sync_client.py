@@ -1,6 +1,5 @@
 """The synchronous client, generated from `async_client.py` by `generate_sync_client.py`. Edit those instead."""
 
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -11,22 +10,17 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
-from api_schemas.calibrations import Calibration, CalibrationRequest
 from api_schemas.client.sync_connection import Connection
+from api_schemas.client.sync_models import Models
 from api_schemas.client.sync_previews import Previews
 from api_schemas.client.transport import (
     DEFAULT_URL,
-    MAX_TRIES,
-    PartialDownload,
-    query_params,
     raise_for_problem,
     raise_unless_succeeded,
 )
 from api_schemas.edits import EditRequest
-from api_schemas.errors import ServiceUnreachable
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Edit, Model, Page
-from api_schemas.ledgers import ModelLedger, Revision
+from api_schemas.jobs import Artifact, Edit, Page
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
@@ -101,17 +95,7 @@ class Edits:
 
     def download(self, artifact: Artifact, folder: Path) -> Path:
         """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
-        part = PartialDownload(artifact, folder)
-        for attempt in range(1, MAX_TRIES + 1):
-            try:
-                if not part.complete:
-                    self._client.download_part(artifact.url, part)
-                break
-            except ServiceUnreachable:
-                if attempt == MAX_TRIES:
-                    raise
-                time.sleep(min(0.1 * 2**attempt, 2.0))
-        return part.finish()
+        return self._client.download(artifact, folder)
 
     def report(self, edit_id: str) -> AuditReport:
         """Return the audit report."""
@@ -196,84 +180,6 @@ class Batches:
         """Iterate over the items of a batch, in the order in which they were sent."""
         for item in self._client.paginate(Page[BatchItem], f"/v1/batches/{batch_id}/items", {"limit": 1000}):
             yield item
-
-
-class Models:
-    """`client.models`."""
-
-    def __init__(self, client: Connection) -> None:
-        self._client = client
-
-    def list(self) -> Iterator[Model]:
-        """Iterate over the base models that can be edited."""
-        for model in self._client.paginate(Page[Model], "/v1/models", {}):
-            yield model
-
-    def get(self, model_id: str) -> Model:
-        """Return a base model."""
-        return self._client.request(Model, "GET", f"/v1/models/{model_id}")
-
-    def ledger(self, model_id: str, revision: int | None = None) -> ModelLedger:
-        """Return the ledger of a model, as it is or as it was in `revision`."""
-        params = query_params({"revision": revision})
-        return self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
-
-    def revisions(self, model_id: str) -> Iterator[Revision]:
-        """Iterate over the ledger's revisions, newest first."""
-        for revision in self._client.paginate(Page[Revision], f"/v1/models/{model_id}/revisions", {}):
-            yield revision
-
-    def calibrate(
-        self, model_id: str, request: CalibrationRequest | None = None, *, idempotency_key: str | None = None
-    ) -> "CalibrationJob":
-        """Queue a calibration, after which edits with `features` score features inside the model."""
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        body = (request or CalibrationRequest()).model_dump(mode="json")
-        return self._ask("POST", f"/v1/models/{model_id}/calibrate", json=body, headers=headers)
-
-    def calibration(self, calibration_id: str) -> "CalibrationJob":
-        """Return the current state of a calibration job."""
-        return self._ask("GET", f"/v1/calibrations/{calibration_id}")
-
-    def calibrations(self, model_id: str | None = None) -> Iterator["CalibrationJob"]:
-        """Iterate over the calibration jobs of a model, or of all, newest first."""
-        page, filters = Page[CalibrationJob], {"model": model_id}
-        for job in self._client.paginate(page, "/v1/calibrations", filters):
-            yield self._bound(job)
-
-    def cancel_calibration(self, calibration_id: str) -> "CalibrationJob":
-        """Request cancellation. Has no effect if the job has ended."""
-        return self._ask("POST", f"/v1/calibrations/{calibration_id}/cancel")
-
-    def follow_calibration(self, calibration_id: str, after: int = 0) -> Iterator[Event]:
-        """Follow the events of a calibration, each once and in order."""
-        for event in self._client.follow(f"/v1/calibrations/{calibration_id}/stream", after):
-            yield event
-
-    def _ask(self, method: str, path: str, **options: Any) -> "CalibrationJob":
-        return self._bound(self._client.request(CalibrationJob, method, path, **options))
-
-    def _bound(self, job: "CalibrationJob") -> "CalibrationJob":
-        job._models = self
-        return job
-
-
-class CalibrationJob(Calibration):
-    """A calibration job at the time of the request, with methods to act on it."""
-
-    _models: Models = PrivateAttr()
-
-    def wait(self, on_event: Callable[[Event], None] = lambda event: None) -> "CalibrationJob":
-        """Follow the job to its end and return its final state. Raises `JobFailed` unless it succeeded."""
-        for event in self._models.follow_calibration(self.id):
-            on_event(event)
-        job = self._models.calibration(self.id)
-        raise_unless_succeeded(job)
-        return job
-
-    def cancel(self) -> "CalibrationJob":
-        """Request cancellation."""
-        return self._models.cancel_calibration(self.id)
 
 
 class Webhooks:

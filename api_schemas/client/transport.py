@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from api_schemas.calibrations import Calibration
 from api_schemas.errors import ClientError, DownloadCorrupted, JobFailed, ServiceUnreachable
-from api_schemas.jobs import Artifact, Edit
+from api_schemas.jobs import Artifact, Edit, Model
 from api_schemas.previews import Preview
 from api_schemas.problems import Problem, ServiceProblem
 
@@ -21,6 +21,8 @@ MAX_RECONNECTS = 20
 MAX_TRIES = 5
 """Maximum number of attempts of a request that the service could not take or whose response was lost."""
 MAX_RETRY_DELAY_SECONDS = 60.0
+POLL_SECONDS = 0.5
+"""Seconds between two requests for something that has no event stream."""
 RETRYABLE_STATUS_CODES = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -58,6 +60,13 @@ def raise_unless_succeeded(job: Edit | Calibration | Preview) -> None:
     if job.status != "succeeded":
         reason = job.error.message if job.error else "no worker finished it."
         raise JobFailed(f"{job.id} {job.status}: {reason}", field=job.error.param if job.error else None)
+
+
+def raise_unless_read(model: Model) -> None:
+    """Raise `JobFailed` for a model that is refused, or that no worker has read yet."""
+    if model.status in ("refused", "registering"):
+        reason = model.error.message if model.error else "no worker has read it."
+        raise JobFailed(f"{model.id} is {model.status}: {reason}", field=model.error.param if model.error else None)
 
 
 def parse(kind: type[Parsed], response: httpx.Response, url: str) -> Parsed:

@@ -20,6 +20,7 @@ from editor.publishing.export import MEDIA_TYPES, ArtifactFile
 
 if TYPE_CHECKING:
     from editor.generation.sampling import SharedCache
+    from editor.prompts import Profile
 
 PHASE = "calibrate"
 KIND = "calibration"
@@ -41,6 +42,10 @@ class CalibrationContext:
     """Images of unedited models that workers on other machines have generated too."""
     warm: WarmPipelines = field(default_factory=WarmPipelines)
     """Loads the pipeline; a worker's keeps it for the next job."""
+    components: Path | None = None
+    """A folder with what the model lacks to generate images."""
+    profile: "Profile | None" = None
+    """Used instead of the model's own."""
 
     def report(self, fraction: float) -> None:
         """Report the finished fraction of the calibration, and what is being done."""
@@ -78,6 +83,8 @@ def calibrate(context: CalibrationContext) -> CalibratedModel:
             guidance=task.guidance,
             cache=context.cache_dir,
             out=context.workdir / "calibration",
+            components=context.components,
+            profile=context.profile,
             shared_images=context.shared_images,
             warm=context.warm,
             progress=report_fraction,

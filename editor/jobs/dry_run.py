@@ -46,7 +46,8 @@ def run_plan(job: EraseJob) -> Plan:
     request, ledger = job.context.request, job.context.ledger
     with job.context.reporting("plan", "planning"):
         estimate = job.estimate() if request.validation.enabled else PlanEstimate(images=0, seconds=None)
-        return make_plan(request, job.model, job.removals, LedgerFolder(ledger) if ledger else None, estimate)
+        folder = LedgerFolder(ledger, job.context.profile) if ledger else None
+        return make_plan(request, job.model, job.removals, folder, estimate)
 
 
 def make_plan(
@@ -66,7 +67,7 @@ def make_plan(
         EditorError: the request itself would be refused.
     """
     with step(0.0, 0.9):
-        found = forecast(model.checkpoint, without_trace(request), folder=folder)
+        found = forecast(model.checkpoint, without_trace(request), folder=folder, profile=model.prompts.profile)
     return Plan(
         request=request,
         request_digest=request.digest(),

@@ -141,7 +141,8 @@ class EraseJob(Job):
         if context.ledger is None:
             return None
         return LedgerJoin(
-            LedgerFolder(context.ledger), entries_from_request(context.request, context.label, context.now)
+            LedgerFolder(context.ledger, context.profile),
+            entries_from_request(context.request, context.label, context.now),
         )
 
     @cached_property

@@ -63,7 +63,7 @@ def forecast(
     Args:
         corpus: prompts whose degradation is forecast; None for held-out retain prompts.
         folder: the ledger that the removals would join.
-        profile: used instead of the model's own; not with a ledger.
+        profile: used instead of the model's own; with a ledger, the ledger's.
 
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.

@@ -35,6 +35,8 @@ class PreviewContext:
     workdir: Path
     """Images are cached here and nowhere else: the prompt may name people. A job that is started again resumes."""
     progress: JobProgress
+    components: Path | None = None
+    """A folder with what the model lacks to generate images."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
 
     def report(self, fraction: float) -> None:
@@ -52,7 +54,7 @@ def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:
     task, folder = context.task, context.model_dir
     context.progress(PHASE, 0.0, "reading the model")
     updates, device = read_edited_tensors(folder, context.delta), context.device.resolve()
-    pipeline = place_pipeline(load_pipeline(folder, dtype=device.dtype), device)
+    pipeline = place_pipeline(load_pipeline(folder, components=context.components, dtype=device.dtype), device)
     options = Validation(steps=task.steps, guidance=task.guidance, height=task.height, width=task.width)
     sampler = choose_sampler(options, open_model(folder).prompts.profile, pipeline, device)
     before = generate_side(context, pipeline, sampler, "before", 0.0)

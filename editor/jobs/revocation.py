@@ -33,7 +33,7 @@ class RevocationJob(Job):
     def folder(self) -> LedgerFolder:
         """The ledger that was handed over."""
         assert self.context.ledger, "a revocation has a ledger"
-        return LedgerFolder(self.context.ledger)
+        return LedgerFolder(self.context.ledger, self.context.profile)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -19,7 +19,7 @@ from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.methods.default import TensorEdit, edit_encoder
-from editor.prompts import PromptBuilder, ResolvedRemoval, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, open_prompt_builders
 from editor.prompts.resolve_request import resolve_removal
 from editor.solver.tensor_cache import FolderCache
 
@@ -42,6 +42,8 @@ class LedgerFolder:
     """The ledger of one base model."""
 
     path: Path
+    profile: Profile | None = None
+    """Used instead of the model's own, for every removal of the ledger."""
 
     @property
     def file(self) -> Path:
@@ -154,9 +156,9 @@ class LedgerFolder:
         """
         if not ledger.active:
             return []
-        cache = FolderCache(self.path)
+        cache, builders = FolderCache(self.path), open_prompt_builders(checkpoint, self.profile)
         edits = []
-        for encoder, builder in track(list(zip(checkpoint.encoders, open_prompt_builders(checkpoint), strict=True))):
+        for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True))):
             removals = resolve_each(ledger.by_digest.values(), builder)
             reported = resolve_each(report_on, builder)
             edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported)

@@ -6,7 +6,7 @@ A model folder may contain its own profile, ``expunge.json``; other models use a
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from editor.prompts.kind_wordings import DEFAULT_WORDINGS, KindWordings
 from editor.prompts.placeholders import check_placeholders
 
 PROFILE_FILE = "expunge.json"
+PROFILE_REMEDY = "See docs/reference/profiles.md, or leave it out to use the general profile."
 GENERAL_FILE = Path(__file__).with_name("profiles") / "general.json"
 
 
@@ -199,8 +200,16 @@ def read_profile(path: Path, field: str = "profile") -> Profile:
     try:
         return Profile.model_validate_json(path.read_bytes())
     except (ValidationError, OSError) as error:
+        raise CheckpointError(f"{path} is not a valid profile: {error}.", field=field, remedy=PROFILE_REMEDY) from error
+
+
+def parse_profile(profile: Mapping[str, Any]) -> Profile:
+    """Parse the JSON object of a profile. Raises CheckpointError: it does not match the schema."""
+    try:
+        return Profile.model_validate(profile)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
         raise CheckpointError(
-            f"{path} is not a valid profile: {error}.",
-            field=field,
-            remedy="See docs/reference/profiles.md, or leave it out to use the general profile.",
+            f"The profile is not valid: {place}: {first['msg']}.", field="profile", remedy=PROFILE_REMEDY
         ) from error

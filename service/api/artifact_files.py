@@ -17,11 +17,12 @@ def artifact_reader(app_state: AppState, job: orm.Job, artifact: orm.Artifact) -
     """Return a reader of the stored file, or of one that is assembled from the base model."""
     if artifact.overlay is None:
         return partial(app_state.blobs.open, artifact.sha256)
+    overlay = Overlay.model_validate(artifact.overlay)
     try:
-        folder = app_state.registry.get(job.model).folder
+        base = app_state.registry.get(job.model).base_file(overlay.base)
     except UnknownModel as error:
         raise BaseModelChanged(error.message, remedy="Ask the operator to register the base model again.") from error
-    return partial(app_state.overlays.open, Overlay.model_validate(artifact.overlay), folder)
+    return partial(app_state.overlays.open, overlay, base)
 
 
 def presigned_redirect(app_state: AppState, sha256: str | None, request: Request) -> Response | None:

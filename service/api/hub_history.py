@@ -20,7 +20,7 @@ from service.api.hub_repository import (
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.store import base_model_registration, jobs, ledgers, orm
-from service.store.errors import UnknownModel
+from service.store.errors import ModelNotAdmitted, UnknownModel
 from service.store.ids import EDIT_ID
 
 MAX_LISTED_REVISIONS = 50
@@ -96,18 +96,19 @@ def _model_commits(
     for row, job in made:
         files = base | _published_files(app_state, job)
         yield Commit(Repository(name, files), f"Revision {row.number}: {job.id}", row.created_at, row.number)
-    index = app_state.registry.get(model_id).folder / "model_index.json"
+    index = app_state.registry.get(model_id).base_file("model_index.json")
     yield Commit(Repository(name, base), "Base model", datetime.fromtimestamp(index.stat().st_mtime, UTC))
 
 
 def _base_model_files(app_state: AppState, name: str, model_id: str) -> dict[str, HubFile]:
+    """Return the files of an admitted model. Raises `NotFound`."""
     try:
-        folder = app_state.registry.get(model_id).folder
-    except UnknownModel as error:
+        paths = app_state.registry.get_admitted(model_id).paths()
+    except (UnknownModel, ModelNotAdmitted) as error:
         raise repository_not_found(name) from error
     with app_state.database.read() as session:
         known = base_model_registration.registered_files(session, model_id)
-    return {file.name: file for file in list_base_files(folder, app_state.digests, known)}
+    return {file.name: file for file in list_base_files(paths, app_state.digests, known)}
 
 
 def _published_files(app_state: AppState, job: orm.Job) -> dict[str, HubFile]:

@@ -5,11 +5,11 @@ numbers, and `main` is the latest one. A commit id is a digest over all files, s
 """
 
 import mimetypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from api_schemas.model_files import is_model_file
 from service.api.file_response import RangeReader
@@ -60,20 +60,22 @@ class Repository:
             ) from None
 
 
-def list_base_files(folder: Path, digests: DigestCache, known: Sequence[RegisteredFile] = ()) -> Iterator[HubFile]:
+def list_base_files(
+    paths: Mapping[str, Path], digests: DigestCache, known: Sequence[RegisteredFile] = ()
+) -> Iterator[HubFile]:
     """Yield the files of a base model that a pipeline can load. Links, hidden files, code and pickles are left out.
 
     Args:
+        paths: The files of the model by name.
         known: Digests from the model's registration. Files that are not among them are hashed.
     """
     registered = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if is_model_file(name) and not path.is_symlink():
+    for name, path in paths.items():
+        if is_model_file(PurePath(name)) and not path.is_symlink():
             stat = path.stat()
-            sha256 = registered.get((name.as_posix(), stat.st_size, stat.st_mtime_ns))
+            sha256 = registered.get((name, stat.st_size, stat.st_mtime_ns))
             with path.open("rb") as file:
-                yield _base_file(path, name.as_posix(), sha256 or digests.sha256(file))
+                yield _base_file(path, name, sha256 or digests.sha256(file))
 
 
 def _base_file(path: Path, name: str, sha256: str) -> HubFile:

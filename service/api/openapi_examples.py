@@ -28,6 +28,7 @@ from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
 from api_schemas.previews import Preview, PreviewImages, PreviewRequest, PreviewUrls
 from api_schemas.problems import Problem
+from api_schemas.registrations import ModelRegistration, ModelUpdate
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
 from api_schemas.webhooks import (
     EditNews,
@@ -158,11 +159,16 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     EDIT,
     ARTIFACT,
     EVENT,
+    ModelRegistration(id="sdxl-anime", path="sdxl-anime", labels=["production", "anime"], licence="openrail++"),
+    ModelUpdate(labels=["retired"]),
     Model(
         id="emoji",
+        labels=["production"],
+        family="sd1",
+        digest=SHA256,
         revision=COMMIT,
         licence="openrail++",
-        editable=[EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384)],
+        editable=[EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest=SHA256)],
         max_phrase_tokens=14,
         calibration=MODEL_CALIBRATION,
         files=[ModelFile(name="text_encoder/model.safetensors", size=7_340_032, sha256=SHA256)],

@@ -16,13 +16,14 @@ from service.errors import (
     InvalidRequest,
     MalformedJson,
     MethodNotAllowed,
+    ModelUnavailable,
     NotFound,
     SecretsUnavailable,
     ServiceError,
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from service.store.errors import SecretsKeyError, StoreUnavailable, UnknownModel
+from service.store.errors import ModelNotAdmitted, SecretsKeyError, StoreUnavailable, UnknownModel
 
 REQUEST_ID = "Request-Id"
 MAX_REPORTED_ERRORS = 100
@@ -64,6 +65,7 @@ def install(app: FastAPI, respond: ErrorResponse = problem_response) -> None:
 
     app.add_exception_handler(ServiceError, handler(_service_error))
     app.add_exception_handler(UnknownModel, handler(_unknown_model))
+    app.add_exception_handler(ModelNotAdmitted, handler(_model_not_admitted))
     app.add_exception_handler(StoreUnavailable, handler(_store_unavailable))
     app.add_exception_handler(SecretsKeyError, handler(_secrets_error))
     app.add_exception_handler(RequestValidationError, handler(_validation_error))
@@ -79,6 +81,11 @@ def _unknown_model(request: Request, error: Exception) -> ServiceError:
     unknown = cast(UnknownModel, error)
     field = invalid_field(["model"], code=unknown.code, message=unknown.message, remedy=unknown.remedy)
     return InvalidRequest(unknown.message, remedy=unknown.remedy, errors=[field])
+
+
+def _model_not_admitted(request: Request, error: Exception) -> ServiceError:
+    refused = cast(ModelNotAdmitted, error)
+    return ModelUnavailable(refused.message, remedy=refused.remedy)
 
 
 def _validation_error(request: Request, error: Exception) -> ServiceError:

@@ -1,6 +1,6 @@
 """Commands that administer the database directly: `expunge api-keys`, `expunge models`, `expunge audit`.
 
-They require access to the machine, and no API key. `expunge models calibrate` alone goes through the API.
+They require access to the machine, and no API key. `expunge models register`, `show`, `delete` and `calibrate` use the API.
 """
 
 import json
@@ -19,6 +19,7 @@ from api_schemas.access import DEFAULT_TENANT, SCOPES, TENANT_PATTERN, TENANT_SC
 from api_schemas.audit import AuditLine
 from api_schemas.cli.calibrate import calibrate
 from api_schemas.cli.common_options import DEFAULT_DATA_DIR, DataDir, JsonOutput
+from api_schemas.cli.models import delete, register, show
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ CHECKPOINT = re.compile("([0-9]{1,18}):([0-9a-f]{64})")
 
 api_keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 models = typer.Typer(
-    help="Register, list, calibrate and remove base models.", no_args_is_help=True, add_completion=False
+    help="Register, list, calibrate and delete base models.", no_args_is_help=True, add_completion=False
 )
+models.command("register")(register)
+models.command("show")(show)
+models.command("delete")(delete)
 models.command("calibrate")(calibrate)
 audit = typer.Typer(help="List and verify the audit log.", no_args_is_help=True, add_completion=False)
 
@@ -106,9 +110,12 @@ def revoke_key(
 
 @models.command("add")
 def add_model(
-    path: Annotated[Path, typer.Argument(help="A diffusers folder with safetensors weights and no code.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A diffusers folder without code, or a safetensors file."),
+    ],
     name: Annotated[
-        str, typer.Option("--id", help="The id of the model in requests. Default: the folder's name.")
+        str, typer.Option("--id", help="The id of the model in requests. Default: the name of the folder or file.")
     ] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json_output: JsonOutput = False,
@@ -118,22 +125,25 @@ def add_model(
     from service.store import base_model_registration
     from service.store.clock import utc_now
 
-    folder = path.expanduser().absolute()
-    database, total = (
-        _database(data_dir),
-        sum(file.stat().st_size for file in base_model_registration.model_files(folder)),
-    )
+    model = path.expanduser().absolute()
+    database = _database(data_dir)
+    total = sum(file.stat().st_size for file in base_model_registration.model_files(model).values())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json_output, transient=True) as bar:
         task = bar.add_task("Hashing", total=total)
         result = base_model_registration.register(
-            database, name or folder.name, folder, utc_now(), lambda size: bar.advance(task, size)
+            database, name or _default_id(model), model, utc_now(), lambda size: bar.advance(task, size)
         )
     with database.write() as session:
         counts = {"files": result.files, "hashed": result.hashed}
         audit_log.record(session, DEFAULT_TENANT, OPERATOR_ACTOR, "model.add", result.model, now=utc_now(), **counts)
     message = f"Registered {result.model}: {result.files} files, of which {result.hashed} hashed."
     typer.echo(json.dumps(vars(result)) if json_output else message)
+
+
+def _default_id(model: Path) -> str:
+    """Return the name of a folder, or of a file without its suffix."""
+    return model.stem if model.is_file() else model.name
 
 
 @models.command("list")
@@ -145,10 +155,10 @@ def list_models(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = 
     settings.existing_database()
     registered = settings.registry().all()
     if json_output:
-        typer.echo(json.dumps([{"id": model.id, "folder": str(model.folder)} for model in registered]))
+        typer.echo(json.dumps([{"id": model.id, "path": str(model.path)} for model in registered]))
     else:
         for model in registered:
-            typer.echo(f"{model.id:<24} {model.folder}")
+            typer.echo(f"{model.id:<24} {model.path}")
 
 
 @models.command("remove")

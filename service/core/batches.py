@@ -95,9 +95,9 @@ def submit(app_state: AppState, request: BatchRequest, caller: Caller, scope: Sc
 
     Raises:
         InvalidRequest: No removal is valid, or one is invalid and `all_or_nothing` is set.
-        UnknownModel, TooManyJobs, IdempotencyKeyReused, IdempotencyConflict: As for a single edit.
+        UnknownModel, ModelNotAdmitted, TooManyJobs, IdempotencyKeyReused, IdempotencyConflict: As for a single edit.
     """
-    app_state.registry.get(request.model)
+    app_state.registry.get_admitted(request.model)
     return edits.submit(app_state, PendingBatch(caller, scope, request, validate_removals(app_state, request)))
 
 

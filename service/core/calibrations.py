@@ -27,8 +27,8 @@ class PendingCalibration(PendingJob):
         return self.task.digest()
 
     def validate(self, app_state: AppState) -> None:
-        """Raise `UnknownModel`."""
-        app_state.registry.get(self.task.model)
+        """Raise `UnknownModel`, `ModelNotAdmitted`."""
+        app_state.registry.get_admitted(self.task.model)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `TooManyJobs`."""

@@ -88,7 +88,7 @@ class PendingEdit(PendingJob):
         return self.request.digest()
 
     def validate(self, app_state: AppState) -> None:
-        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long and layers that do not exist."""
+        """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest`: a phrase is too long, or a layer does not exist."""
         app_state.token_limits.check(self.request)
         check_sites(app_state.registry, self.request)
 
@@ -147,7 +147,7 @@ class PendingDryRun(PendingJob):
         return self.request.digest()
 
     def validate(self, app_state: AppState) -> None:
-        """Raise `UnknownModel`, or `InvalidRequest` for phrases that are too long and layers that do not exist."""
+        """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest`: a phrase is too long, or a layer does not exist."""
         app_state.token_limits.check(self.request)
         check_sites(app_state.registry, self.request)
 
@@ -190,9 +190,9 @@ def submit(app_state: AppState, pending: PendingJob) -> Submission:
 def submit_all(app_state: AppState, pending: Sequence[PendingJob]) -> list[Submission | Exception]:
     """Accept requests in one transaction. A request that is refused does not affect the others.
 
-    Returns, for each request, its `Submission` or the reason for its refusal: `UnknownModel`, `InvalidRequest`,
-    `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `TooManyPlans`, `PlanQueueFull`, `IdempotencyKeyReused`,
-    `IdempotencyConflict`.
+    Returns, for each request, its `Submission` or the reason for its refusal: `UnknownModel`, `ModelNotAdmitted`,
+    `InvalidRequest`, `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `TooManyPlans`, `PlanQueueFull`,
+    `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
     outcomes: dict[PendingJob, Submission | Exception] = {}
     for one in pending:

@@ -18,15 +18,15 @@ class OverlayReader:
         self._blobs = blobs
         self._digests = digests or DigestCache()
 
-    def open(self, overlay: Overlay, folder: Path, start: int, end: int) -> Iterator[bytes]:
-        """Return bytes `start` to `end` (exclusive) in chunks; `folder` is the base model's folder.
+    def open(self, overlay: Overlay, base_file: Path, start: int, end: int) -> Iterator[bytes]:
+        """Return bytes `start` to `end` (exclusive) in chunks.
 
         Raises:
             BaseModelChanged: The base file is not the one that was edited. The iterator raises it when the file changes while
                 it is read: an aborted response is better than one with wrong bytes.
         """
         try:
-            base = (folder / overlay.base).open("rb")
+            base = base_file.open("rb")
         except OSError as error:
             raise _base_changed(overlay, "cannot be read") from error
         try:

@@ -17,9 +17,6 @@ from api_schemas.jobs import (
     EditableEncoder,
     EditUrls,
     JobError,
-    Model,
-    ModelCalibration,
-    ModelFile,
     Page,
 )
 from api_schemas.ledgers import Revision
@@ -35,8 +32,6 @@ from api_schemas.previews import (
 from api_schemas.problems import InvalidField
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, orm
-from service.store.base_model_registration import commit_of, current_digests
-from service.store.base_models import RegisteredModel
 
 Item = TypeVar("Item")
 MAX_CACHED_REQUESTS = 1000
@@ -163,26 +158,6 @@ def artifact(row: orm.Artifact) -> Artifact:
 def event(row: orm.Event) -> Event:
     """Return an event of a job."""
     return Event.model_validate(row, from_attributes=True)
-
-
-def model(
-    registered: RegisteredModel,
-    max_phrase_tokens: int | None,
-    known: Sequence[orm.RegisteredFile],
-    calibrated: orm.ModelCalibration | None,
-) -> Model:
-    """Return a registered base model. Files that changed since the registration have no digest."""
-    files, digests = registered.files(), current_digests(registered, known)
-    return Model(
-        id=registered.id,
-        revision=commit_of(digests),
-        licence=registered.licence,
-        editable=[encoder(component, config) for component, config in registered.encoders.items()],
-        max_phrase_tokens=max_phrase_tokens,
-        calibration=ModelCalibration.model_validate(calibrated, from_attributes=True) if calibrated else None,
-        files=[ModelFile(name=name, size=stat.st_size, sha256=digests[name]) for name, stat in files.items()],
-        url=f"/v1/models/{registered.id}",
-    )
 
 
 def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:

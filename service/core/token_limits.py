@@ -28,8 +28,8 @@ class TokenLimitValidator:
         return model.context_length - SPECIAL_TOKENS - TEMPLATE_TOKENS if model.tokenizer_file else None
 
     def check(self, request: EditRequest) -> None:
-        """Raise `UnknownModel`, or `InvalidRequest` that names each phrase that is too long."""
-        model = self._registry.get(request.model)
+        """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest` that names each phrase that is too long."""
+        model = self._registry.get_admitted(request.model)
         max_tokens = self.max_phrase_tokens(model)
         if max_tokens is None or model.tokenizer_file is None:
             return

@@ -19,7 +19,7 @@ from service.store.settings import StoreSettings
 WORKER_SETTINGS = "worker.settings:WorkerSettings"
 DEVICE_PARSERS = "editor.generation.device:PARSERS"
 """Loaded by name: the service does not depend on worker and editor, it only starts them."""
-MODULE_SETTINGS = ("editor", "revoker", "planner", "calibrator", "previewer")
+MODULE_SETTINGS = ("editor", "revoker", "planner", "calibrator", "previewer", "registrar")
 DRIVERS = {"database_url": ("postgres", "psycopg"), "blobs_url": ("s3://", "obstore")}
 """Settings whose values with a prefix need a package of the extra `scaleout`."""
 
@@ -77,12 +77,16 @@ def _missing_folders(settings: StoreSettings) -> Problems:
         folder = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             yield name, folder, Form("the path of an existing folder", "/srv/expunge")
+    for folder in settings.model_roots:
+        if not folder.is_dir():
+            yield "model_roots", folder, Form("paths of existing folders", '["/srv/models"]')
 
 
 def _missing_models(settings: StoreSettings) -> Problems:
-    for folder in settings.models.values():
-        if not (folder / "model_index.json").is_file():
-            yield "models", folder, Form("diffusers folders, which have a model_index.json", '{"sd15": "/srv/sd15"}')
+    for path in settings.models.values():
+        if not (path / "model_index.json").is_file() and not path.is_file():
+            form = "diffusers folders, which have a model_index.json, or safetensors files"
+            yield "models", path, Form(form, '{"sd15": "/srv/sd15"}')
 
 
 def _missing_modules(settings: StoreSettings) -> Problems:

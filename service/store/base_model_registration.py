@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from service.store.base_models import MODEL_ID, RegisteredModel
+from api_schemas.model_files import is_hidden
+from service.store.base_models import MODEL_ID, SINGLE_FILE_SUFFIX, RegisteredModel
 from service.store.blobs import CHUNK_BYTES
 from service.store.database import Database
 from service.store.errors import RefusedModel, RegisteredModelChanged
@@ -20,6 +21,8 @@ CODE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc
 """Suffixes of files that may execute code when they are loaded."""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
 
+MODEL, COMPONENTS = "model", "components"
+"""Parts of a registered model."""
 MAX_LISTED_FILES = 3
 """File names in an error message."""
 
@@ -38,47 +41,64 @@ class RegistrationResult:
 
 
 def register(
-    database: Database, model_id: str, folder: Path, now: datetime, progress: ByteProgress = lambda size: None
+    database: Database, model_id: str, model: Path, now: datetime, progress: ByteProgress = lambda size: None
 ) -> RegistrationResult:
-    """Register a diffusers folder as a base model.
+    """Register a diffusers folder or a single safetensors file as a base model.
 
     Each digest is stored as soon as it is computed, so an interrupted registration resumes.
 
     Raises:
-        RefusedModel: the id or a file of the folder is not acceptable.
+        RefusedModel: the id or a file is not acceptable.
     """
     if not MODEL_ID.fullmatch(model_id):
         raise RefusedModel(
             f'"{model_id}" is not a valid model id.', remedy="Use letters, digits, dots and dashes: --id NAME."
         )
-    paths = sorted(model_files(folder))
+    paths = model_files(model)
     with database.write() as session:
-        session.merge(ModelRegistration(id=model_id, folder=str(folder), registered_at=now))
-    hashed = sum(_hash_if_changed(database, model_id, folder, path, progress) for path in paths)
-    names = {path.relative_to(folder).as_posix() for path in paths}
+        session.merge(ModelRegistration(id=model_id, path=str(model), registered_at=now))
+    hashed = sum(_hash_if_changed(database, model_id, name, path, progress) for name, path in paths.items())
     with database.write() as session:
-        removed = delete(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.name.not_in(names))
+        removed = delete(RegisteredFile).where(
+            RegisteredFile.model_id == model_id, RegisteredFile.part == MODEL, RegisteredFile.name.not_in(paths)
+        )
         session.execute(removed)
     return RegistrationResult(model_id, len(paths), hashed)
 
 
-def model_files(folder: Path) -> Iterator[Path]:
-    """Iterate over the files of a model folder, except hidden ones.
+def model_files(model: Path) -> dict[str, Path]:
+    """Return the files of a model by name: those of its folder except hidden ones, or its single file.
 
     Raises:
-        RefusedModel: the folder is not in diffusers format, or contains links, code or invalid file names.
+        RefusedModel: the model is neither a diffusers folder nor a safetensors file, or contains links, code or invalid file
+            names.
     """
-    if not (folder / "model_index.json").is_file():
+    if model.suffix == SINGLE_FILE_SUFFIX and model.is_file():
+        _check_file(model, Path(model.name))
+        return {model.name: model}
+    if not (model / "model_index.json").is_file():
         raise RefusedModel(
-            f"{folder} is not a diffusers folder.", remedy="Give the folder that contains model_index.json."
+            f"{model.name} is neither a diffusers folder nor a safetensors file.",
+            remedy="Give the folder that contains model_index.json, or a single-file checkpoint.",
         )
-    for path in folder.rglob("*"):
+    return checked_files(model)
+
+
+def checked_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by relative path, except hidden ones.
+
+    Raises:
+        RefusedModel: the folder contains links, code or invalid file names.
+    """
+    paths = {}
+    for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts):
+        if is_hidden(name):
             continue
         _check_file(path, name)
         if path.is_file():
-            yield path
+            paths[name.as_posix()] = path
+    return paths
 
 
 def unregister(session: Session, model_id: str) -> bool:
@@ -91,22 +111,22 @@ def unregister(session: Session, model_id: str) -> bool:
     return registration is not None
 
 
-def registered_folders(session: Session) -> Mapping[str, Path]:
-    """Return the folder of each registered model, by model id."""
-    return {model.id: Path(model.folder) for model in session.scalars(select(ModelRegistration))}
-
-
-def registered_files(session: Session, model_id: str) -> Sequence[RegisteredFile]:
-    """Return the recorded files of a model, by name."""
-    query = select(RegisteredFile).where(RegisteredFile.model_id == model_id)
+def registered_files(session: Session, model_id: str, part: str = MODEL) -> Sequence[RegisteredFile]:
+    """Return the recorded files of a model or of its components, by name."""
+    query = select(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.part == part)
     return session.scalars(query.order_by(RegisteredFile.name)).all()
 
 
 def current_digests(model: RegisteredModel, known: Sequence[RegisteredFile]) -> dict[str, str | None]:
     """Return the digest of each file of a model, by name; None for files that have changed since the registration."""
+    return digests_of(model.paths(), known)
+
+
+def digests_of(paths: Mapping[str, Path], known: Sequence[RegisteredFile]) -> dict[str, str | None]:
+    """Return the recorded digest of each file, by name; None for files that have changed since they were recorded."""
     sha256_of = {(file.name, file.size, file.mtime_ns): file.sha256 for file in known}
-    files = model.files().items()
-    return {name: sha256_of.get((name, stat.st_size, stat.st_mtime_ns)) for name, stat in files}
+    files = {name: path.stat() for name, path in paths.items()}
+    return {name: sha256_of.get((name, stat.st_size, stat.st_mtime_ns)) for name, stat in files.items()}
 
 
 def commit_of(digests: Mapping[str, str | None]) -> str | None:
@@ -122,7 +142,7 @@ def commit_hash(digests: Mapping[str, str]) -> str:
 
 
 def check_unchanged(database: Database, model: RegisteredModel, digest: Callable[[Path], str] | None = None) -> None:
-    """Check that a model's files are those that were registered. Models of the settings have no digests to compare with.
+    """Check that a model's files are those that were registered. A model of the settings may change: it is read again.
 
     Args:
         digest: returns the sha256 of a file, compared for each. None: files of the registered size and time are trusted,
@@ -135,9 +155,9 @@ def check_unchanged(database: Database, model: RegisteredModel, digest: Callable
     with database.read() as session:
         registration = session.get(ModelRegistration, model.id)
         known = {file.name: file for file in registered_files(session, model.id)}
-    if registration is None or Path(registration.folder) != model.folder:
+    if registration is None or Path(registration.path) != model.path or registration.source == "settings":
         return
-    paths = {path.relative_to(model.folder).as_posix(): path for path in model_files(model.folder)}
+    paths = model_files(model.path)
     differing = sorted(known.keys() ^ paths.keys()) + [
         name
         for name in sorted(known.keys() & paths.keys())
@@ -147,7 +167,7 @@ def check_unchanged(database: Database, model: RegisteredModel, digest: Callable
         raise RegisteredModelChanged(
             f"The base model {model.id} has changed since it was registered: {_summarize(differing)}.",
             field="model",
-            remedy=f"Ask the operator to restore it, or to register it again: expunge models add FOLDER --id {model.id}",
+            remedy=f"Ask the operator to restore it, or to register it again: expunge models add PATH --id {model.id}",
         )
 
 
@@ -160,7 +180,7 @@ def _is_unchanged(database: Database, known: RegisteredFile, path: Path, digest:
         return False
     if not has_known_time:
         with database.write() as session:
-            session.get_one(RegisteredFile, (known.model_id, known.name)).mtime_ns = stat.st_mtime_ns
+            session.get_one(RegisteredFile, (known.model_id, known.part, known.name)).mtime_ns = stat.st_mtime_ns
     return True
 
 
@@ -187,16 +207,18 @@ def _check_file(path: Path, name: Path) -> None:
         )
 
 
-def _hash_if_changed(database: Database, model_id: str, folder: Path, path: Path, progress: ByteProgress) -> bool:
+def _hash_if_changed(database: Database, model_id: str, name: str, path: Path, progress: ByteProgress) -> bool:
     """Record the file's digest. Returns whether the file had to be read."""
-    name, stat = path.relative_to(folder).as_posix(), path.stat()
+    stat = path.stat()
     with database.read() as session:
-        recorded = session.get(RegisteredFile, (model_id, name))
+        recorded = session.get(RegisteredFile, (model_id, MODEL, name))
     if recorded and (recorded.size, recorded.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
         progress(stat.st_size)
         return False
     sha256 = _sha256(path, progress)
-    row = RegisteredFile(model_id=model_id, name=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
+    row = RegisteredFile(
+        model_id=model_id, part=MODEL, name=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256
+    )
     with database.write() as session:
         session.merge(row)
     return True

@@ -18,6 +18,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import QUICK_KINDS, JobError, JobKind, Status
 from api_schemas.previews import PreviewTask
+from api_schemas.registrations import RegistrationTask
 from api_schemas.report import Verdict
 from service.store import events, outbox
 from service.store.failpoints import failpoint
@@ -114,7 +115,11 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
     )
 
 
-REQUEST_TYPES: Mapping[JobKind, type[JobRequest]] = {"calibration": CalibrationTask, "preview": PreviewTask}
+REQUEST_TYPES: Mapping[JobKind, type[JobRequest]] = {
+    "calibration": CalibrationTask,
+    "preview": PreviewTask,
+    "registration": RegistrationTask,
+}
 """The request of each kind of job that is not on an `EditRequest`."""
 
 

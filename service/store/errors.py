@@ -35,6 +35,12 @@ class UnknownModel(StoreError):
     code = "unknown_model"
 
 
+class ModelNotAdmitted(StoreError):
+    """The base model is not ready: its files are still being read, it is in quarantine, or it was refused."""
+
+    code = "model_not_admitted"
+
+
 class BlobMissing(StoreError):
     """A referenced blob does not exist."""
 
@@ -55,9 +61,21 @@ class LedgerMoved(StoreError):
 
 
 class RefusedModel(StoreError):
-    """The folder cannot be registered as a base model."""
+    """The folder or file cannot be registered as a base model."""
 
     code = "refused_model"
+
+
+class PathNotAllowed(StoreError):
+    """The path of a model is not inside a folder that the operator allows."""
+
+    code = "path_not_allowed"
+
+
+class HubError(StoreError):
+    """The model cannot be downloaded from the Hub."""
+
+    code = "hub_error"
 
 
 class RegisteredModelChanged(StoreError):

@@ -17,6 +17,7 @@ JOB_PREFIXES: dict[JobKind, str] = {
     "plan": "plan",
     "calibration": "cal",
     "preview": "prev",
+    "registration": "reg",
 }
 
 

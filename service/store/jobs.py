@@ -20,12 +20,13 @@ from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import EDIT_KINDS, QUICK_KINDS, TERMINAL_STATUSES, JobKind, Status
 from api_schemas.previews import PreviewTask
+from api_schemas.registrations import RegistrationTask
 from service.store import events, outbox
 from service.store.failpoints import failpoint
 from service.store.ids import JOB_PREFIXES, prefixed_id
 from service.store.orm import Job, add_rows
 
-JobRequest: TypeAlias = EditRequest | CalibrationTask | PreviewTask
+JobRequest: TypeAlias = EditRequest | CalibrationTask | PreviewTask | RegistrationTask
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started within this time expires."""

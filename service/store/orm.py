@@ -48,7 +48,7 @@ class WebSession(Base):
 
 
 class Job(Base):
-    """An edit, a revocation, a dry run or a calibration. `fence` counts claims; a worker with an older fence cannot write."""
+    """An edit or another job of `JobKind`. `fence` counts claims; a worker with an older fence cannot write."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -244,21 +244,40 @@ class WebhookDelivery(Base):
 
 
 class ModelRegistration(Base):
-    """A base model that an operator registered."""
+    """A base model: where its files are, how they are used, and what was read from them.
+
+    `job_id` is the job that reads the files; None once it has succeeded, or if there is none. `digest`, `family` and
+    `encoders` are None until a job has read the files.
+    """
 
     __tablename__ = "registered_models"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    folder: Mapped[str]
+    path: Mapped[str] = mapped_column("folder", key="path")
     registered_at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(default="operator")
+    hub: Mapped[dict[str, Any] | None]
+    components: Mapped[str | None]
+    profile: Mapped[dict[str, Any] | None]
+    labels: Mapped[list[str]] = mapped_column(JSON, default=list)
+    licence: Mapped[str | None]
+    status: Mapped[str] = mapped_column(default="admitted")
+    job_id: Mapped[str | None] = mapped_column(index=True)
+    family: Mapped[str | None]
+    digest: Mapped[str | None]
+    encoders: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class RegisteredFile(Base):
-    """A file of a registered model: its size, modification time and digest when it was hashed."""
+    """A file of a registered model: its size, modification time and digest when it was hashed.
+
+    `part` is `model`, or `components` for the files that complete it.
+    """
 
     __tablename__ = "registered_files"
 
     model_id: Mapped[str] = mapped_column(ForeignKey("registered_models.id"), primary_key=True)
+    part: Mapped[str] = mapped_column(primary_key=True, default="model")
     name: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)

@@ -92,6 +92,11 @@ def _validate_model_ids(models: Mapping[str, Path]) -> Mapping[str, Path]:
 FolderPath = Annotated[
     Path, BeforeValidator(_refuse_empty), AfterValidator(_absolute), Form("the path of a folder", "/var/lib/expunge")
 ]
+FolderList = Annotated[
+    list[FolderPath],
+    BeforeValidator(lambda value: parse_json(value, [])),
+    Form("a JSON list of folders", '["/srv/models"]'),
+]
 OptionalFolder = Annotated[
     Path | None,
     BeforeValidator(lambda value: None if value == "" else value),
@@ -118,5 +123,5 @@ ModelFolders = Annotated[
     dict[str, FolderPath],
     BeforeValidator(lambda value: parse_json(value, {})),
     AfterValidator(_validate_model_ids),
-    Form("a JSON object of model ids and folders", '{"sd15": "/srv/models/sd15"}'),
+    Form("a JSON object of model ids and paths", '{"sd15": "/srv/models/sd15"}'),
 ]

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_schemas.errors import UsageError
-from service.store import base_model_registration, setting_errors
-from service.store.base_models import ModelRegistry
+from service.store import model_registrations, setting_errors
+from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
 from service.store.setting_types import (
@@ -17,6 +17,7 @@ from service.store.setting_types import (
     BrokerUrl,
     DatabaseUrl,
     EncryptionKeys,
+    FolderList,
     FolderPath,
     ModelFolders,
     OptionalFolder,
@@ -101,8 +102,26 @@ class StoreSettings(BaseSettings):
         le=2_592_000,
         description="Kill a job that runs longer; it is tried again until its attempts are used up.",
     )
-    models: ModelFolders = Field(default={}, description="Base models, as JSON: id to diffusers folder.")
-    models_dir: OptionalFolder = Field(default=None, description="A folder whose subfolders are base models.")
+    models: ModelFolders = Field(
+        default={}, description="Base models, as JSON: id to diffusers folder or single safetensors file."
+    )
+    models_dir: OptionalFolder = Field(
+        default=None, description="A folder whose subfolders and safetensors files are base models."
+    )
+    model_roots: FolderList = Field(
+        default=[],
+        description="JSON list of folders from which models may be registered over the API, in addition to "
+        "`EXPUNGE_MODELS_DIR`. Links are not followed.",
+    )
+    hub_downloads: bool = Field(
+        default=False,
+        description="Allow registrations from a Hugging Face Hub. Workers download safetensors, configurations and tokenizers "
+        "from `HF_ENDPOINT`, with `HF_TOKEN` if it is set.",
+    )
+    hub_dir: OptionalFolder = Field(
+        default=None,
+        description="Folder of downloaded models, which API and workers must share. Empty: `hub` in the data folder.",
+    )
 
     def database(self) -> Database:
         """Return the configured database."""
@@ -151,12 +170,21 @@ class StoreSettings(BaseSettings):
 
         return BucketCache(self.blobs_url)
 
+    @property
+    def allowed_model_roots(self) -> list[Path]:
+        """The folders from which models may be registered over the API."""
+        return [*self.model_roots, *([self.models_dir] if self.models_dir else [])]
+
+    def download_folder(self, model_id: str) -> Path:
+        """Return the folder of a model that is downloaded from a Hub."""
+        return (self.hub_dir or self.data_dir / "hub") / model_id
+
     def registry(self) -> ModelRegistry:
         """Return the configured base models."""
         database = self.database()
 
-        def load_registered() -> Mapping[str, Path]:
+        def load_registered(model_id: str | None = None) -> Mapping[str, RegisteredModel]:
             with database.read() as session:
-                return base_model_registration.registered_folders(session)
+                return model_registrations.load(session, model_id)
 
         return ModelRegistry(self.models, self.models_dir, load_registered)

@@ -20,6 +20,7 @@ from service.api.app import create_app
 from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
+from service.store.base_model_registration import register
 from service.store.claims import StoredArtifact
 from service.store.database import Database
 from service.store.jobs import NewJob
@@ -51,17 +52,19 @@ def sample(tmp_path: Path, database: Database, clock: FakeClock) -> SampleServic
 
 def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:
     """Return a service with sample data in a folder that has an empty database."""
-    models = {"tiny": write_model(data_dir / "models" / "tiny")}
+    folder = write_model(data_dir / "models" / "tiny")
+    write_model(data_dir / "models" / "new")
     settings = ServiceSettings(
         data_dir=data_dir,
         broker_url="memory://",
-        models=models,
+        model_roots=[data_dir / "models"],
         stream_poll_seconds=0.01,
         plan_seconds=0.01,
         rate_limit="",
         webhook_allowed_hosts=["receiver.test:80"],
     )
     app_state = AppState.from_settings(settings, clock=clock)
+    register(app_state.database, "tiny", folder, clock())
     found = SampleService(app_state, create_app(app_state))
     _create_sample_data(found)
     return found

@@ -19,7 +19,7 @@ from tests.fakes.stack import wait_until
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
-FAKE_MODULES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner")}
+FAKE_MODULES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner", "calibrator", "registrar")}
 
 
 @dataclass(frozen=True)

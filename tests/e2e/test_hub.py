@@ -30,6 +30,7 @@ from service.core.app_state import AppState
 from service.core.digest_cache import DigestCache
 from service.settings import ServiceSettings
 from service.store import api_keys, claims, jobs, ledgers
+from service.store.base_models import files_below
 from service.store.claims import StoredArtifact
 from service.store.clock import utc_now
 from service.store.jobs import NewJob
@@ -209,7 +210,7 @@ def test_attestation_covers_every_file_that_is_served(tmp_path: Path) -> None:
     for name in (*others, "run.py", ".hidden/x.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
-    served = {file.name: file.sha256 for file in list_base_files(folder, DigestCache())}
+    served = {file.name: file.sha256 for file in list_base_files(files_below(folder), DigestCache())}
     assert {"model_index.json", *others} < served.keys()
     assert not {"run.py", ".hidden/x.json"} & served.keys()
     assert served.items() <= model_digests(open_checkpoint(folder)).items()

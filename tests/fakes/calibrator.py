@@ -25,6 +25,8 @@ class CalibrationContext:
     progress: Callable[[str, float, str], None]
     shared_images: object = None
     warm: object = None
+    components: Path | None = None
+    profile: object = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class JobContext:
     ledger: Path | None = None
     label: str = ""
     shared_images: object = None
+    components: Path | None = None
+    profile: object = None
     time_limit: float | None = None
     published_calibrations: object = None
     warm: object = None

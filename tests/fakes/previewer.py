@@ -20,6 +20,7 @@ class PreviewContext:
     delta: Path
     workdir: Path
     progress: Callable[[str, float, str], None]
+    components: Path | None = None
 
 
 def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:

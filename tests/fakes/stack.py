@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "EXPUNGE_EDITOR": "tests.fakes.editor",
     "EXPUNGE_REVOKER": "tests.fakes.revoker",
     "EXPUNGE_CALIBRATOR": "tests.fakes.calibrator",
+    "EXPUNGE_REGISTRAR": "tests.fakes.registrar",
     "EXPUNGE_PLANNER": "tests.fakes.planner",
     "EXPUNGE_PREVIEWER": "tests.fakes.previewer",
     "EXPUNGE_LEASE_SECONDS": "6",
@@ -38,6 +39,7 @@ ENVIRONMENT = {
     "EXPUNGE_STREAM_POLL_SECONDS": "0.1",
     "EXPUNGE_RATE_LIMIT": "",
     "EXPUNGE_QUICK_WORKER": "false",
+    "EXPUNGE_HASH_MODELS": "false",
     "OMP_NUM_THREADS": "1",
 }
 COMMAND_LINES = {

@@ -24,6 +24,7 @@ def app_state(tmp_path: Path, database: Database, clock: FakeClock) -> AppState:
         data_dir=tmp_path,
         broker_url="memory://",
         models=models,
+        model_roots=[tmp_path / "models"],
         max_body_bytes=4096,
         max_batch_bytes=300_000,
         rate_limit="",
@@ -59,7 +60,7 @@ def own_logging() -> Iterator[None]:
 @pytest.fixture
 def deep_model(app_state: AppState) -> str:
     """The id of a model whose text encoder has six layers."""
-    folder = app_state.registry.get("tiny").folder
+    folder = app_state.registry.get("tiny").path
     (folder / "model_index.json").write_text(json.dumps({"text_encoder": ["transformers", "CLIPTextModel"]}))
     (folder / "text_encoder" / "config.json").write_text(json.dumps({"num_hidden_layers": 6}))
     return "tiny"

@@ -23,6 +23,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
         editor="tests.fakes.editor",
         calibrator="tests.fakes.calibrator",
         previewer="tests.fakes.previewer",
+        registrar="tests.fakes.registrar",
         models={"tiny": write_model(tmp_path / "models" / "tiny")},
         heartbeat_seconds=0.02,
         cancel_grace_seconds=0.05,

@@ -35,7 +35,7 @@ def calibrate(database: Database, clock: FakeClock) -> Calibrate:
 
 @pytest.fixture
 def digest(runner: Runner) -> str:
-    return base_digest(runner.registry.get("tiny").folder)
+    return base_digest(runner.registry.get("tiny").path)
 
 
 def content(folder: Path) -> str:
@@ -129,14 +129,14 @@ def test_calibration_belongs_to_the_content_of_the_model(
     runner: Runner, calibrate: Calibrate, database: Database, clock: FakeClock
 ) -> None:
     model = runner.registry.get("tiny")
-    base_model_registration.register(database, "tiny", model.folder, clock())
+    base_model_registration.register(database, "tiny", model.path, clock())
     runner.run(calibrate())
     with database.read() as session:
         revision = calibrations.current_revision(session, model)
         assert revision
         assert calibrations.of_model(session, "other-name", revision)
         assert calibrations.of_model(session, "tiny", "0" * 40) is None
-    (model.folder / WEIGHTS).write_bytes(b"other weights")
+    (model.path / WEIGHTS).write_bytes(b"other weights")
     with database.read() as session:
         assert calibrations.of_model(session, "tiny", calibrations.current_revision(session, model)) is None
 

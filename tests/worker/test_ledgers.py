@@ -98,7 +98,7 @@ def test_snapshot_of_the_ledger_says_which_names_are_withheld(
     with database.write() as session:
         claim = claims.claim(session, job_id, owner="me", lease=settings.lease, now=runner.clock())
     assert claim is not None
-    model = settings.registry().get("tiny").folder
+    model = settings.registry().get("tiny").path
     folder = ledger_snapshot.prepare_ledger(database, claim, cast(JobModule, fake_editor), model, tmp_path / "work")
     assert folder is not None
     handed = LedgerSnapshot.model_validate_json((folder / "ledger.json").read_bytes())

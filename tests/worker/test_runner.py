@@ -82,7 +82,7 @@ def test_duplicate_message_is_ignored(runner: Runner, submit: Submit, read: Read
 
 def register_model(runner: Runner, clock: FakeClock) -> Path:
     """Register the model's folder and return it."""
-    folder = runner.registry.get("tiny").folder
+    folder = runner.registry.get("tiny").path
     base_model_registration.register(runner.database, "tiny", folder, clock())
     return folder
 

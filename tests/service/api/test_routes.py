@@ -183,7 +183,7 @@ def test_models_are_listed_with_their_token_limit(client: TestClient) -> None:
 def test_model_lists_licence_and_editable_encoders(
     client: TestClient, app_state: AppState, database: Database, clock: FakeClock
 ) -> None:
-    folder = app_state.registry.get("tiny").folder
+    folder = app_state.registry.get("tiny").path
     encoders = {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}
     index: dict[str, Any] = {name: ["transformers", kind] for name, kind in encoders.items()}
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
@@ -193,7 +193,8 @@ def test_model_lists_licence_and_editable_encoders(
     base_model_registration.register(database, "tiny", folder, clock())
     model = client.get("/v1/models/tiny").json()
     assert model["licence"] == "openrail++"
-    assert model["editable"] == [{"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768}]
+    encoder = {"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768, "digest": None}
+    assert model["editable"] == [encoder]
     assert re.fullmatch("[0-9a-f]{40}", model["revision"])
     assert all(file["sha256"] for file in model["files"])
     weights = folder / "text_encoder" / "model.safetensors"

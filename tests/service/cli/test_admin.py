@@ -124,7 +124,7 @@ def test_only_changed_files_are_hashed_again(run: Run, tmp_path: Path) -> None:
     os.utime(folder / WEIGHTS, ns=(1, 1))
     assert "1 hashed" in run(admin.models, "add", str(folder))
     assert str(folder) in run(admin.models, "list")
-    assert StoreSettings(data_dir=tmp_path / "data").registry().get("tiny").folder == folder
+    assert StoreSettings(data_dir=tmp_path / "data").registry().get("tiny").path == folder
     run(admin.models, "remove", "tiny")
     assert str(folder) not in run(admin.models, "list")
 

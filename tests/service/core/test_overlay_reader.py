@@ -56,7 +56,7 @@ def overlay_of(base: Path) -> Overlay:
 
 @pytest.fixture
 def base(app_state: AppState) -> Path:
-    path = app_state.registry.get("tiny").folder / WEIGHTS
+    path = app_state.registry.get("tiny").path / WEIGHTS
     path.write_bytes(BASE_BYTES)
     os.utime(path, ns=(10**18, 10**18))  # long ago: a change shows in the time, however soon it comes
     return path
@@ -166,7 +166,7 @@ def test_base_with_another_mtime_is_hashed_once(
 def test_base_that_changes_while_read_aborts_the_response(base: Path, tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
-    parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
+    parts = OverlayReader(blobs).open(overlay_of(base), base, 0, len(FULL))
     assert next(parts) == FULL[:1000]
     flip_a_bit(base)
     with pytest.raises(BaseModelChanged):
@@ -177,7 +177,7 @@ def test_base_that_is_replaced_while_read_does_not_matter(base: Path, tmp_path: 
     """A rename does not change the open file."""
     blobs = LocalBlobs(tmp_path / "other-blobs")
     blobs.put(io.BytesIO(DELTA))
-    parts = OverlayReader(blobs).open(overlay_of(base), base.parents[1], 0, len(FULL))
+    parts = OverlayReader(blobs).open(overlay_of(base), base, 0, len(FULL))
     other = tmp_path / "other"
     other.write_bytes(b"y" * len(BASE_BYTES))
     other.replace(base)
