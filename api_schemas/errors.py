@@ -16,7 +16,8 @@
     │                                 UnsupportedMediaType, RangeNotSatisfiable, InvalidRequest, WebhookRefused,
     │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,
     │                                 TooManyWebhookEndpoints, PlanRefused, PlanTimeout, PlanQueueFull,
-    │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged
+    │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged,
+    │                                 CaseChanged, CaseClaimed, WrongCaseState, RestoredTooEarly, CaseErased, ModelWithheld
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered
     │   ├── ModelNotAdmitted          the base model is not ready, or was refused

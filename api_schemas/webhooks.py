@@ -8,7 +8,27 @@ from pydantic import AfterValidator, Field, StringConstraints
 from api_schemas.base import Request, Resource, normalize_text
 
 WebhookEvent: TypeAlias = Literal[
-    "edit.queued", "edit.running", "edit.canceling", "edit.succeeded", "edit.failed", "edit.canceled", "edit.expired"
+    "edit.queued",
+    "edit.running",
+    "edit.canceling",
+    "edit.succeeded",
+    "edit.failed",
+    "edit.canceled",
+    "edit.expired",
+    "case.incomplete",
+    "case.open",
+    "case.decided",
+    "case.applying",
+    "case.at_risk",
+    "case.in_force",
+    "case.contested",
+    "case.restored",
+    "case.refused",
+    "case.closed",
+    "case.withdrawn",
+    "case.void",
+    "case.merged",
+    "case.deadline_missed",
 ]
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 TERMINAL_EVENTS: tuple[WebhookEvent, ...] = ("edit.succeeded", "edit.failed", "edit.canceled", "edit.expired")
@@ -91,7 +111,8 @@ class WebhookDelivery(Resource):
     id: str = Field(description="The `webhook-id` of every attempt, for detecting duplicates.")
     endpoint: str
     type: WebhookEvent | TestEvent
-    edit: str | None = Field(description="The edit that the message is about; null for a test message.")
+    edit: str | None = Field(description="The edit that the message is about.")
+    case: str | None = Field(description="The case that the message is about; a test message has neither.")
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None = Field(description="Null once the message is delivered or abandoned.")
@@ -113,6 +134,23 @@ class WebhookMessage(Resource):
     type: WebhookEvent
     timestamp: datetime = Field(description="Time of the event.")
     data: EditNews
+
+
+class CaseNews(Resource):
+    """The state of a case, without personal data. `url` has the details, for callers with access."""
+
+    id: str
+    reference: str
+    state: str
+    url: str
+
+
+class CaseWebhookMessage(Resource):
+    """The body of a message about a case: its new state, or a missed deadline."""
+
+    type: WebhookEvent
+    timestamp: datetime = Field(description="Time of the event.")
+    data: CaseNews
 
 
 class EndpointNews(Resource):

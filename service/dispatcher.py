@@ -1,4 +1,6 @@
-"""Send outbox messages that are due to the broker, deliver webhooks and reap expired leases. Any number may run; one is enough.
+"""Send outbox messages that are due to the broker, deliver webhooks, reap expired leases and make due changes of cases.
+
+Any number may run; one is enough.
 
 python -m service.dispatcher
 """
@@ -8,11 +10,14 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import IntegrityError
 
 from api_schemas.edits import Priority
+from service.core.app_state import AppState
+from service.core.cases.sweep import sweep
 from service.settings import ServiceSettings
 from service.store import lease_reaper, logs, outbox, retention, unread_models
 from service.store.celery_config import BROKER_PRIORITIES, TASK_NAME, celery_app, queue_for
@@ -28,6 +33,7 @@ POLL_SECONDS = 0.05
 """Seconds between two polls, which delay the start of a job. A poll costs half a millisecond."""
 REAP_INTERVAL = timedelta(seconds=2)
 READING_INTERVAL = timedelta(minutes=1)
+SWEEP_INTERVAL = timedelta(seconds=1)
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +44,7 @@ class Dispatcher:
     Args:
         send: Sends the id and priority of a job to the broker. Raises `OperationalError` if the broker is unavailable.
         deliver: Starts the delivery of webhooks that are due.
+        sweep: Makes the changes of cases that are due.
     """
 
     def __init__(
@@ -46,12 +53,15 @@ class Dispatcher:
         send: Callable[[str, Priority], object],
         clock: Clock = utc_now,
         deliver: Callable[[], object] = lambda: None,
+        sweep: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._send = send
         self._deliver = deliver
+        self._sweep = sweep
         self._clock = clock
         self._reaped_at: datetime | None = None
+        self._swept_at: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Dispatch until `stop` is set. While the broker or the database is unavailable, messages stay in the outbox."""
@@ -64,16 +74,20 @@ class Dispatcher:
 
     def run_once(self) -> None:
         """Reap expired leases, send due messages and start due deliveries."""
-        if (
-            self._reaped_at is None or abs(self._clock() - self._reaped_at) >= REAP_INTERVAL
-        ):  # abs: the clock may be set back
+        if self._is_due(self._reaped_at, REAP_INTERVAL):
             self._reap_leases()
+        if self._is_due(self._swept_at, SWEEP_INTERVAL):
+            self._sweep()
+            self._swept_at = self._clock()
         with self._database.read() as session:
             due = outbox.due(session, now=self._clock())
             priorities = outbox.priorities(session, due) if due else {}
         if due:
             self._send_due(due, priorities)
         self._deliver()
+
+    def _is_due(self, last: datetime | None, interval: timedelta) -> bool:
+        return last is None or abs(self._clock() - last) >= interval  # abs: the clock may be set back
 
     def _send_due(self, messages: Sequence[OutboxMessage], priorities: Mapping[str, Priority]) -> None:
         """Send first, then record it: after a crash in between a message is sent twice, which is harmless."""
@@ -125,7 +139,7 @@ def main() -> None:
     threading.Thread(target=run_maintenance_loop, args=[settings, stop], daemon=True).start()
     if settings.hash_models:
         threading.Thread(target=run_reading_loop, args=[settings, stop], daemon=True).start()
-    database = settings.database()
+    app_state = AppState.from_settings(settings)
 
     def send(job_id: str, priority: Priority) -> None:
         app.send_task(
@@ -133,7 +147,8 @@ def main() -> None:
         )
 
     deliverer = Deliverer.from_settings(settings)
-    Dispatcher(database, send, deliver=deliverer.step).run(stop)
+    sweep_cases = partial(sweep, app_state)
+    Dispatcher(app_state.database, send, deliver=deliverer.step, sweep=sweep_cases).run(stop)
     deliverer.stop()
 
 

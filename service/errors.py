@@ -122,6 +122,42 @@ class NotPreviewable(ServiceError):
     code, status, title = "not_previewable", 409, "There are no edited weights"
 
 
+class CaseChanged(ServiceError):
+    """The case has changed since the version that the request is based on."""
+
+    code, status, title = "case_changed", 409, "The case has changed"
+
+
+class CaseClaimed(ServiceError):
+    """Somebody else is working on the case."""
+
+    code, status, title = "case_claimed", 409, "The case is claimed"
+
+
+class WrongCaseState(ServiceError):
+    """The state of the case does not allow this."""
+
+    code, status, title = "wrong_case_state", 409, "The state of the case does not allow this"
+
+
+class RestoredTooEarly(ServiceError):
+    """Targets may not be restored before the time that a counter-notice sets."""
+
+    code, status, title = "restored_too_early", 409, "It is too early to restore"
+
+
+class CaseErased(ServiceError):
+    """The personal data of the case was erased."""
+
+    code, status, title = "case_erased", 410, "The personal data was erased"
+
+
+class ModelWithheld(ServiceError):
+    """A case withholds the model."""
+
+    code, status, title = "model_withheld", 451, "The model is withheld"
+
+
 class IdempotencyConflict(ServiceError):
     """Another request with the same key is being processed."""
 

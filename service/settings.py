@@ -8,7 +8,7 @@ from typing import Annotated
 from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from service.store.setting_types import Form, parse_json
+from service.store.setting_types import Form, OptionalFile, parse_json
 from service.store.settings import StoreSettings
 
 try:
@@ -104,6 +104,20 @@ class ServiceSettings(StoreSettings):
     )
     session_seconds: float = Field(
         default=43_200.0, gt=0, description="Seconds after sign-in at which a session of the web pages ends."
+    )
+    case_bases: OptionalFile = Field(
+        default=None,
+        description="TOML file of the bases of cases, their clocks and reason templates. Empty: examples, which counsel must "
+        "sign off.",
+    )
+    case_undo_seconds: float = Field(
+        default=30.0, ge=0, le=3600, description="Seconds in which the decision of a case can be undone."
+    )
+    case_claim_seconds: float = Field(
+        default=900.0,
+        gt=0,
+        le=86_400,
+        description="Seconds in which nobody else can claim a case, from the last activity.",
     )
     webhook_allowed_hosts: HostList = Field(
         default=[],

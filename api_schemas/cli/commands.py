@@ -48,6 +48,7 @@ SUMMARIES = {
     "diff": Summary(CHECK, "Compare two models tensor by tensor."),
     "apply": Summary(CHECK, "Write the edited files from a base model and a delta."),
     "up": Summary(SERVE, "Run the whole service on one data folder: broker, workers, dispatcher and API."),
+    "cases": Summary(SERVE, "List, show, open and decide takedown cases through the service."),
     "api-keys": Summary(SERVE, "Create, list and revoke API keys."),
     "models": Summary(SERVE, "Register, list, calibrate and delete base models."),
     "keys": Summary(SERVE, "Create, list and export the keys that sign published files."),

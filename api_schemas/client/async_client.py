@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.async_cases import AsyncCases
 from api_schemas.client.async_connection import AsyncConnection
 from api_schemas.client.async_models import AsyncModels
 from api_schemas.client.async_previews import AsyncPreviews
@@ -41,6 +42,7 @@ class AsyncClient(AsyncConnection):
         self.edits = AsyncEdits(self)
         self.previews = AsyncPreviews(self)
         self.batches = AsyncBatches(self)
+        self.cases = AsyncCases(self)
         self.models = AsyncModels(self)
         self.webhooks = AsyncWebhooks(self)
 

@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 
 from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
+from api_schemas.client.sync_cases import Cases
 from api_schemas.client.sync_connection import Connection
 from api_schemas.client.sync_models import Models
 from api_schemas.client.sync_previews import Previews
@@ -41,6 +42,7 @@ class Client(Connection):
         self.edits = Edits(self)
         self.previews = Previews(self)
         self.batches = Batches(self)
+        self.cases = Cases(self)
         self.models = Models(self)
         self.webhooks = Webhooks(self)
 

@@ -22,6 +22,9 @@ from service.api.routes import (
     audit,
     batches,
     calibrations,
+    case_decisions,
+    case_statements,
+    cases,
     contract,
     dry_runs,
     edits,
@@ -35,6 +38,7 @@ from service.api.routes import (
     webhooks,
 )
 from service.core.app_state import AppState
+from service.core.cases.bases import load_rules
 from service.settings import VERSION
 
 PROBLEM = {"model": Problem, "description": "An RFC 9457 problem."}
@@ -57,6 +61,7 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
         responses={"4XX": PROBLEM, "5XX": PROBLEM},
     )
+    load_rules(app_state.settings.case_bases)  # a wrong file is reported at start
     app.state.app_state = app_state
     app.state.batched_calls = BatchedCalls.from_app_state(app_state)
     app.state.readiness = Readiness.from_app_state(app_state)
@@ -76,16 +81,18 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         ledger,
         webhooks,
         audit,
+        cases,
+        case_decisions,
+        case_statements,
         hub,
         metrics,
     ):
         app.include_router(module.router)
     openapi.install(app)
     settings = app_state.settings
+    large_bodies = dict.fromkeys(("/v1/batches", "/v1/cases:decide"), settings.max_batch_bytes)
     # Middleware that is added last runs first.
-    app.add_middleware(
-        BodyLimitMiddleware, limit=settings.max_body_bytes, limit_by_path={"/v1/batches": settings.max_batch_bytes}
-    )
+    app.add_middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, limit_by_path=large_bodies)
     app.add_middleware(RateLimitMiddleware, limiter=RateLimiter(settings.rate_limit))
     app.add_middleware(ApiKeyMiddleware, authenticator=Authenticator(app_state.database, app_state.clock))
     if pages is not None:

@@ -19,6 +19,7 @@ from service.api.hub_repository import (
 )
 from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.cases.withholding import check_not_withheld
 from service.store import base_model_registration, jobs, ledgers, orm
 from service.store.errors import ModelNotAdmitted, UnknownModel
 from service.store.ids import EDIT_ID
@@ -78,6 +79,7 @@ def _edit_commit(app_state: AppState, caller: Caller, edit_id: str, name: str) -
         job = jobs.get_edit(session, caller.tenant, edit_id)
     if job is None or job.status != "succeeded":
         raise repository_not_found(name)
+    check_not_withheld(app_state, caller, job.model)
     base = _base_model_files(app_state, name, job.model)
     return Commit(
         Repository(name, base | _published_files(app_state, job)), f"Edit {job.id}", job.finished_at or job.created_at
@@ -88,6 +90,7 @@ def _model_commits(
     app_state: AppState, caller: Caller, model_id: str, name: str, number: int | None
 ) -> Iterator[Commit]:
     """Yield the ledger's revisions, from `number` if it is given, and the unedited base model."""
+    check_not_withheld(app_state, caller, model_id)
     base = _base_model_files(app_state, name, model_id)
     before = None if number is None else number + 1
     with app_state.database.read() as session:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.case_metrics import collect_cases
 from service.store.clock import Clock
 from service.store.database import Database
 from service.store.orm import Artifact, Attempt, Job, OutboxMessage, WebhookDelivery
@@ -65,6 +66,7 @@ class StoreCollector(Collector):
             yield CounterMetricFamily("expunge_attempts", "Jobs claimed by workers.", attempts)
             size = session.scalar(select(func.sum(Artifact.size)).where(_is_stored())) or 0
             yield GaugeMetricFamily("expunge_artifact_bytes", "Bytes of published artifacts in the store.", float(size))
+            yield from collect_cases(session, self._clock())
 
     def _oldest_queued_seconds(self, session: Session) -> float:
         return self._seconds_since(session.scalar(select(func.min(Job.queued_at)).where(Job.status == "queued")))

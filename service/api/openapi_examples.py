@@ -1,6 +1,6 @@
 """One example of each resource, for the OpenAPI document, the API reference and the contract tests."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,12 +41,18 @@ from api_schemas.webhooks import (
     WebhookMessage,
     WebhookTestMessage,
 )
-
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ULID = "01JTB3B6E8QF7YV5M2N4K6P8RS"
-EDIT_ID, BATCH_ID, ENDPOINT_ID, DELIVERY_ID, CALIBRATION_ID, PREVIEW_ID = (
-    f"{prefix}_{ULID}" for prefix in ("edit", "batch", "whe", "msg", "cal", "prev")
+from service.api.case_examples import CASE_EXAMPLES
+from service.api.example_values import (
+    BATCH_ID,
+    CALIBRATION_ID,
+    DELIVERY_ID,
+    EDIT_ID,
+    ENDPOINT_ID,
+    KEY_ID,
+    NOW,
+    PREVIEW_ID,
 )
+
 SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 COMMIT = SHA256[:40]
 
@@ -155,6 +161,7 @@ EVENT = Event(
 ATTEMPT = WebhookAttempt(at=NOW, status_code=204, error=None, seconds=0.083, reply="")
 
 EXAMPLE_MODELS: tuple[BaseModel, ...] = (
+    *CASE_EXAMPLES,
     REQUEST,
     EDIT,
     ARTIFACT,
@@ -267,6 +274,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         endpoint=ENDPOINT_ID,
         type="edit.succeeded",
         edit=EDIT_ID,
+        case=None,
         status="delivered",
         created_at=NOW,
         next_attempt_at=None,
@@ -291,7 +299,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     AuditLine(
         seq=17,
         at=NOW,
-        actor="da19aa4f48ec",
+        actor=KEY_ID,
         action="edit.create",
         target=EDIT_ID,
         details={"model": "emoji", "request": REQUEST.digest(), "ledger": True},
@@ -347,7 +355,7 @@ COMMITS = [
 ]
 IDENTITY = {
     "type": "user",
-    "id": "da19aa4f48ec",
+    "id": KEY_ID,
     "name": "desk",
     "fullname": "desk",
     "isPro": False,

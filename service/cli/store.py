@@ -77,7 +77,7 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
     The service may keep running. Earlier keys can still decrypt the secrets in copies of the database.
     """
-    from service.store import encryption
+    from service.store import cases_keys, encryption
 
     settings = _settings(data_dir)
     database = settings.existing_database()
@@ -86,8 +86,9 @@ def rotate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
         encryption.rotate_key_file(settings.secrets_file)
         secret_box = settings.secret_box()
     with database.write() as session:
-        sealed = encryption.reseal_all(session, secret_box)
-    typer.echo(f"Re-encrypted the secrets of {sealed} webhook endpoints.")
+        endpoints = encryption.reseal_all(session, secret_box)
+        cases = cases_keys.reseal_keys(session, secret_box)
+    typer.echo(f"Re-encrypted the secrets of {endpoints} webhook endpoints and {cases} keys of cases.")
 
 
 def fsck(data_dir: DataDir = DEFAULT_DATA_DIR, json_output: JsonOutput = False) -> None:

@@ -247,7 +247,7 @@ def _accept_group(
     for one in pending:
         try:
             if one.scope in remembered:
-                outcomes[one] = _replay(remembered[one.scope], one.fingerprint)
+                outcomes[one] = replay(remembered[one.scope], one.fingerprint)
             elif one.scope in scopes:
                 repeated.append(one)
             else:
@@ -259,7 +259,8 @@ def _accept_group(
     return outcomes | (_accept_group(app_state, session, repeated) if repeated else {})
 
 
-def _replay(earlier: Reply, fingerprint: str) -> Submission:
+def replay(earlier: Reply, fingerprint: str) -> Submission:
+    """Return the reply to an earlier request with the same key. Raises `IdempotencyKeyReused` for another request."""
     if earlier.fingerprint != fingerprint:
         raise IdempotencyKeyReused(
             "This Idempotency-Key was already used with a different request body.",

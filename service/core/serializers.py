@@ -241,6 +241,7 @@ def webhook_delivery(row: orm.WebhookDelivery) -> WebhookDelivery:
         endpoint=row.endpoint_id,
         type=row.type,
         edit=row.job_id,
+        case=row.case_id,
         status=row.status,
         created_at=row.created_at,
         next_attempt_at=row.next_attempt_at,

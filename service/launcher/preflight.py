@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from api_schemas.errors import ExpungeError
+from api_schemas.errors import ExpungeError, UsageError
+from service.core.cases.bases import load_rules
 from service.launcher.settings import LauncherSettings
 from service.settings import ServiceSettings
 from service.store.errors import InvalidSettings
@@ -64,7 +65,7 @@ def _misspelled_variables(environment: Mapping[str, str], settings: Sequence[str
 
 def _check_machine(settings: StoreSettings) -> dict[str, str]:
     """Return what this machine lacks: folders, modules and packages that the settings name."""
-    checks = (_missing_folders, _missing_models, _missing_modules, _missing_drivers)
+    checks = (_missing_folders, _missing_models, _missing_modules, _missing_drivers, _wrong_bases)
     found = (problem for check in checks for problem in check(settings))
     return {variable_name(name): describe_problem(variable_name(name), shown, form) for name, shown, form in found}
 
@@ -93,6 +94,18 @@ def _missing_modules(settings: StoreSettings) -> Problems:
     for name in MODULE_SETTINGS:
         if (module := getattr(settings, name, None)) and not _is_importable(module):
             yield name, module, Form("the name of an installed module", type(settings).model_fields[name].default)
+
+
+def _wrong_bases(settings: StoreSettings) -> Problems:
+    if isinstance(settings, ServiceSettings) and settings.case_bases:
+        try:
+            load_rules(settings.case_bases)
+        except UsageError as error:
+            yield (
+                "case_bases",
+                settings.case_bases,
+                Form(f"a valid file of bases ({error.message})", "/etc/expunge/bases.toml"),
+            )
 
 
 def _missing_drivers(settings: StoreSettings) -> Problems:

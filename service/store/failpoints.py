@@ -39,6 +39,9 @@ FAILPOINTS = (
 Phase failpoints are followed by the phase, as `phase.done.trace`.
 """
 
+CASE_FAILPOINTS = ("case.written", "case.committed", "sweep.written", "sweep.committed")
+"""Failpoints of the transactions that change a case: on request, and by the sweep of the dispatcher."""
+
 
 def failpoint(name: str) -> None:
     """Report the failpoint to the listener, if there is one, and wait for its reply."""

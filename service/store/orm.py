@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from api_schemas.jobs import JobKind, Status
 from api_schemas.report import Verdict
+from service.store import cases_orm as cases_orm  # importing it registers the tables of cases
 from service.store.orm_base import MAX_INTEGER as MAX_INTEGER
 from service.store.orm_base import Base as Base
 from service.store.orm_base import UtcDateTime as UtcDateTime
@@ -227,13 +228,17 @@ class WebhookEndpoint(Base):
 
 
 class WebhookDelivery(Base):
-    """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned. A test message has no job."""
+    """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned.
+
+    It is about a job or a case; a test message has neither.
+    """
 
     __tablename__ = "webhook_deliveries"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), index=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"))
     type: Mapped[str]
     body: Mapped[str]
     status: Mapped[str]

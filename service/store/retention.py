@@ -38,8 +38,8 @@ def delete_old_jobs(session: Session, *, before: datetime) -> int:
     referenced = select(Revision.job_id).union(select(LedgerEntry.job_id), calibrations)
     in_use = _jobs_of_current_revisions().union(calibrations)
     session.execute(delete(Artifact).where(_job_in(Artifact.job_id, and_(ended, Job.id.not_in(in_use)))))
-    test_messages = and_(WebhookDelivery.job_id.is_(None), WebhookDelivery.created_at < before)
-    session.execute(delete(WebhookDelivery).where(test_messages))
+    without_job = and_(WebhookDelivery.job_id.is_(None), WebhookDelivery.created_at < before)
+    session.execute(delete(WebhookDelivery).where(without_job))
     return _delete_jobs(session, and_(ended, Job.id.not_in(referenced)))
 
 

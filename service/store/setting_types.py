@@ -103,6 +103,12 @@ OptionalFolder = Annotated[
     AfterValidator(lambda path: path and _absolute(path)),
     Form("the path of a folder", "/srv/expunge"),
 ]
+OptionalFile = Annotated[
+    Path | None,
+    BeforeValidator(lambda value: None if value == "" else value),
+    AfterValidator(lambda path: path and _absolute(path)),
+    Form("the path of a file, or nothing", "/etc/expunge/bases.toml"),
+]
 DatabaseUrl = Annotated[
     str,
     AfterValidator(_validate_database_url),

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from service.store.cases_orm import Case
 from service.store.ids import prefixed_id
 from service.store.orm import Job, WebhookDelivery, WebhookEndpoint
 
@@ -89,11 +90,26 @@ def enqueue_deliveries(session: Session, jobs: Sequence[Job], status: str, *, no
         )
 
 
-def _new_delivery(endpoint_id: str, job_id: str | None, event_type: str, body: str, now: datetime) -> WebhookDelivery:
+def enqueue_case_deliveries(session: Session, case: Case, news: str, *, now: datetime) -> None:
+    """Add a message about a case for each endpoint of its tenant that subscribed to the news, such as `in_force`."""
+    event_type = f"case.{news}"
+    data = {"id": case.id, "reference": case.reference, "state": case.state, "url": f"/v1/cases/{case.id}"}
+    active = session.execute(_ACTIVE_ENDPOINTS, {"tenant": case.tenant})
+    session.add_all(
+        _new_delivery(endpoint_id, None, event_type, _body(event_type, data, now), now, case.id)
+        for endpoint_id, events in active
+        if event_type in events
+    )
+
+
+def _new_delivery(
+    endpoint_id: str, job_id: str | None, event_type: str, body: str, now: datetime, case_id: str | None = None
+) -> WebhookDelivery:
     return WebhookDelivery(
         id=prefixed_id("msg", now),
         endpoint_id=endpoint_id,
         job_id=job_id,
+        case_id=case_id,
         type=event_type,
         body=body,
         status="pending",
@@ -142,7 +158,7 @@ def record_attempt(
     delivery = session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     delivery.tries += 1
     delivery.attempts = [*delivery.attempts, dict(attempt)][-MAX_LOGGED_ATTEMPTS:]
-    delay = retry_delay(delivery.tries, delivery.id) if delivery.job_id else None
+    delay = None if delivery.type == TEST_EVENT else retry_delay(delivery.tries, delivery.id)
     if delivered or gone or delay is None:
         delivery.status = "delivered" if delivered else "failed"
         delivery.next_attempt_at = None

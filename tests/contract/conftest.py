@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from api_schemas.access import SCOPES
 from api_schemas.calibrations import CalibrationTask
+from api_schemas.cases import Case
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.previews import PreviewTask
 from service.api.app import create_app
 from service.core.app_state import AppState
+from service.core.caller import Caller
 from service.settings import ServiceSettings
 from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
 from service.store.base_model_registration import register
@@ -27,6 +29,7 @@ from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
+from tests.fakes.desk import CANARIES, ERASE, Desk
 from tests.fakes.model import write_model
 
 SECRET = "quokka"
@@ -41,6 +44,8 @@ class SampleService:
     app: FastAPI
     owned: dict[str, str] = field(default_factory=dict)
     """Path parameters that name resources of tenant `one`."""
+    owned_by_route: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Path parameters of routes that need a case in a state of its own."""
     secrets: list[str] = field(default_factory=list)
     """Strings that only tenant `one` may read."""
 
@@ -152,6 +157,36 @@ def _create_preview(session: Session, edit_id: str, image: StoredArtifact, now: 
     assert claim
     assert claims.succeed(session, claim, [image], "0" * 64, None, now=now)
     return job.id
+
+
+def create_cases(sample: SampleService, clock: FakeClock, *, for_every_route: bool) -> None:
+    """Create a case with a statement and an open one, or a case for each route, in a state in which the route can change it."""
+    agent, reviewer = (Caller(name, "one", frozenset(SCOPES)) for name in ("agent", "reviewer"))
+    desk, opened = Desk(sample.app_state, clock, agent, reviewer), ["notice", "claim", "release", "decisions"]
+
+    def erase(concept: str) -> dict[str, object]:
+        return ERASE | {"removal": {"concept": concept}}
+
+    def in_force(concept: str) -> Case:
+        case = desk.apply(desk.open(), erase(concept))
+        desk.end_edit(case.targets[0].edit)
+        desk.sweep()
+        return desk.read(case.id)
+
+    first, done = desk.open(), in_force("narwhal")
+    cases = {"statement": done, "statement.{format}": done}
+    if for_every_route:
+        cases |= {name: desk.open() for name in ("close", "deadlines/{deadline_id}/extend", *opened)}
+        cases |= {name: in_force(name) for name in ("complaints", "counter_notices", "restore")}
+        cases |= {name: desk.counter(in_force(name)) for name in ("hold", "resolve")}
+        cases["approve"] = desk.decide(desk.open("eu-dsa"), erase("okapi"))
+        cases["undo"] = desk.decide(desk.open(), erase("kakapo"))
+        cases["erase"] = desk.close(desk.open(), "withdrawn")
+    sample.owned |= {"case_id": first.id, "deadline_id": first.deadlines[0].id}
+    for name, case in cases.items():
+        owned = {"case_id": case.id, "deadline_id": case.deadlines[0].id}
+        sample.owned_by_route[f"/v1/cases/{{case_id}}/{name}"] = owned
+    sample.secrets += [CANARIES[0], CANARIES[2], first.id]
 
 
 FILES = {

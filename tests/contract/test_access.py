@@ -11,10 +11,14 @@ from sqlalchemy import select
 
 from api_schemas.access import SCOPES
 from api_schemas.problems import Problem
+from service.api.example_values import CASE_ID
 from service.api.middleware import PUBLIC_PATHS
 from service.api.openapi import iter_routes
+from service.store.cases_orm import Case
 from service.store.orm import ApiKey, Base
-from tests.contract.conftest import ClientFactory, SampleService
+from tests.contract.conftest import ClientFactory, SampleService, create_cases
+from tests.fakes.clock import FakeClock
+from tests.fakes.desk import NOTICE, REFUSE
 
 REMOVAL = {"model": "tiny", "removals": [{"concept": "owl"}]}
 BODIES: dict[str, Any] = {
@@ -25,6 +29,27 @@ BODIES: dict[str, Any] = {
     "/v1/models/{model_id}": {"labels": ["changed"]},
     "/v1/models/{model_id}/calibrate": {},
     "/v1/edits/{edit_id}/previews": {"prompt": "an owl"},
+    "/v1/cases": {"bases": ["policy"], "notice": {"concept": "owl"}},
+    "/v1/cases:search": {"name": "zyxommaland"},
+    "/v1/cases:decide": {"cases": [{"case": CASE_ID, "version": 1}], "decision": REFUSE},
+    "/v1/cases/{case_id}": {"version": 1, "priority": "high"},
+    "/v1/cases/{case_id}/notice": {"version": 1, "notice": NOTICE},
+    "/v1/cases/{case_id}/claim": {},
+    "/v1/cases/{case_id}/decisions": {"version": 1, **REFUSE},
+    "/v1/cases/{case_id}/approve": {"version": 1},
+    "/v1/cases/{case_id}/undo": {"version": 1},
+    "/v1/cases/{case_id}/erase": {"version": 1},
+    "/v1/cases/{case_id}/close": {"version": 1, "outcome": "withdrawn"},
+    "/v1/cases/{case_id}/complaints": {"version": 1, "explanation": "it is permitted"},
+    "/v1/cases/{case_id}/counter_notices": {"version": 1, "explanation": "it is a parody"},
+    "/v1/cases/{case_id}/hold": {"version": 1, "reason": "a suit was filed"},
+    "/v1/cases/{case_id}/resolve": {"version": 1, "outcome": "rejected", "reason": "it is no parody"},
+    "/v1/cases/{case_id}/restore": {"version": 1, "reason": "it was retracted"},
+    "/v1/cases/{case_id}/deadlines/{deadline_id}/extend": {
+        "version": 1,
+        "due_at": "2027-01-01T00:00:00Z",
+        "reason": "the notifier agreed",
+    },
     "/v1/webhook_endpoints": {"url": "https://desk.example/"},
     "/v1/webhook_endpoints/{endpoint_id}": {"description": "changed"},
     "/hf/api/models/{namespace}/{repo}/paths-info/{revision}": {"paths": ["report.json"]},
@@ -32,13 +57,26 @@ BODIES: dict[str, Any] = {
 """Bodies of POST and PATCH requests. A route that needs one and is missing here fails below."""
 QUERIES = {"/v1/models/{model_id}": {"force": "true"}}
 """Parameters of DELETE requests: the model of the sample is in use."""
-ORDER = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE")
 """What is deleted is needed before."""
-READ_BY_POST = {"/hf/api/models/{namespace}/{repo}/paths-info/{revision}"}
-OWNED = re.compile(r"\{(edit_id|batch_id|calibration_id|endpoint_id|number|repo)")
+READ_BY_POST = {"/hf/api/models/{namespace}/{repo}/paths-info/{revision}", "/v1/cases:search"}
+OWNED = re.compile(r"\{(edit_id|case_id|batch_id|calibration_id|endpoint_id|number|repo)")
 """Path parameters that name a tenant's resources; other paths answer every tenant with its own data."""
-OPEN_TO_ALL = {"/v1/models", "/v1/models/{model_id}", "/hf/api/whoami-v2", "/v1/signing_keys", "/metrics"}
+OPEN_TO_ALL = {
+    "/v1/bases",
+    "/v1/reason_templates",
+    "/v1/models",
+    "/v1/models/{model_id}",
+    "/hf/api/whoami-v2",
+    "/v1/signing_keys",
+    "/metrics",
+}
 """What tenants share: base models, public keys, the contract itself."""
+
+
+@pytest.fixture(autouse=True)
+def _cases(request: pytest.FixtureRequest, sample: SampleService, clock: FakeClock) -> None:
+    create_cases(sample, clock, for_every_route=request.function is test_owner_can_access_every_route)
 
 
 def operations(sample: SampleService) -> Iterator[tuple[str, str]]:
@@ -50,10 +88,19 @@ def operations(sample: SampleService) -> Iterator[tuple[str, str]]:
 
 
 def call(client: TestClient, sample: SampleService, method: str, template: str) -> Any:
-    path = re.sub(r"\{(\w+)(:path)?\}", lambda part: sample.owned[part[1]], template)
-    body = {"json": BODIES[template]} if template in BODIES and method in ("POST", "PATCH") else {}
+    owned = sample.owned | sample.owned_by_route.get(template, {})
+    path = re.sub(r"\{(\w+)(:path)?\}", lambda part: owned[part[1]], template)
+    body: Any = BODIES.get(template) if method in ("POST", "PATCH", "PUT") else None
+    if body and "version" in body:
+        body = body | {"version": version_of(sample, owned["case_id"])}
     params = QUERIES.get(template) if method == "DELETE" else None
-    return client.request(method, path, params=params, **body)
+    return client.request(method, path, params=params, **({} if body is None else {"json": body}))
+
+
+def version_of(sample: SampleService, case_id: str) -> int:
+    """Return the current version of a case."""
+    with sample.app_state.database.read() as session:
+        return session.get_one(Case, case_id).version
 
 
 def rows_of(sample: SampleService, tenant: str) -> dict[str, list[Any]]:
@@ -93,7 +140,7 @@ def test_read_scopes_do_not_allow_writes(sample: SampleService, client_for: Clie
     before = rows_of(sample, "one")
     for method, path in operations(sample):
         response = call(reader, sample, method, path)
-        writes = method in ("POST", "PATCH", "DELETE") and path not in READ_BY_POST
+        writes = method in ("POST", "PATCH", "PUT", "DELETE") and path not in READ_BY_POST
         assert response.status_code == (403 if writes else 200), (method, path)
     assert rows_of(sample, "one") == before
 

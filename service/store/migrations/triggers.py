@@ -31,8 +31,29 @@ def forbid(name: str, operation: str, table: str, message: str, *, when: str = "
     )
 
 
+def forbid_if(name: str, table: str, query: str, message: str, *, when: str) -> None:
+    """Reject updates of rows of `table` for which `when` is true if `query`, which may refer to ``NEW``, returns a row."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            text(
+                f"CREATE TRIGGER {name} BEFORE UPDATE ON {table} WHEN {when} "
+                f"BEGIN SELECT RAISE(ABORT, '{message}') WHERE EXISTS ({query}); END"
+            )
+        )
+        return
+    op.execute(
+        text(
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS ({query}) THEN RAISE EXCEPTION "
+            f"'{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$"
+        )
+    )
+    op.execute(
+        text(f"CREATE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()")
+    )
+
+
 def allow(name: str, table: str) -> None:
-    """Remove a trigger of `forbid`."""
+    """Remove a trigger of `forbid` or `forbid_if`."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute(text(f"DROP TRIGGER {name}"))
     else:

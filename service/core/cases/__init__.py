@@ -1,0 +1,1 @@
+"""Takedown cases: notices, decisions, deadlines and statements."""
