@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from research.results import (
     diffusion_features,
     false_passes,
     multi_concept,
+    pass_rate,
     service_load,
     service_reliability,
     service_scaleout,
@@ -32,6 +34,8 @@ from research.results import (
 class Section:
     """One section of the results page: how its rows are measured and rendered."""
 
+    source: str
+    """What the figures are, as the page says below the heading."""
     row: type[BaseModel]
     measure: Callable[[EmbeddedModel], Iterator[Any]]
     render: Callable[[list[Any]], str]
@@ -43,36 +47,59 @@ class Section:
         return TypeAdapter(list[self.row]).validate_json(file.read_bytes()) if file.exists() else []  # type: ignore[name-defined]
 
 
+ORDINARY = "Read from the reports of ordinary requests: held-out prompts, the gates of the default policy."
+EDITS = (
+    "A study of edits, not of requests: prompts are a fixed sample, at least half of them in wordings that the edit saw, about "
+    "the concept as about everything else. No gate decides, and held-out wordings lose more; what the product claims is in the "
+    "reports of requests."
+)
+TEXT_SPACE = "A study in text space, without images or gates."
+SERVICE = "A measurement of the service; no model is judged."
 SECTIONS = {
-    "single": Section(single_concept.SingleConceptRow, single_concept.measure, single_concept.render),
-    "crowd": Section(multi_concept.MultiConceptRow, multi_concept.measure, multi_concept.render),
-    "foreseen": Section(collateral_forecast.ForecastRow, collateral_forecast.measure, collateral_forecast.render),
-    "methods": Section(aim_and_layer.MethodRow, aim_and_layer.measure, aim_and_layer.render),
+    "pass_rate": Section(ORDINARY, pass_rate.PassRateRow, pass_rate.measure, pass_rate.render),
+    "single": Section(EDITS, single_concept.SingleConceptRow, single_concept.measure, single_concept.render),
+    "crowd": Section(EDITS, multi_concept.MultiConceptRow, multi_concept.measure, multi_concept.render),
+    "foreseen": Section(
+        EDITS, collateral_forecast.ForecastRow, collateral_forecast.measure, collateral_forecast.render
+    ),
+    "methods": Section(TEXT_SPACE, aim_and_layer.MethodRow, aim_and_layer.measure, aim_and_layer.render),
     "diffusion_features": Section(
+        "A study of the unedited model.",
         diffusion_features.Study,
         diffusion_features.measure,
         diffusion_features.render,
         diffusion_features.render_images,
     ),
-    "judged": Section(attacks_and_scores.RemovalRow, attacks_and_scores.measure, attacks_and_scores_page.render),
-    "steering": Section(steering.SteeringRow, steering.measure, steering.render),
-    "false_passes": Section(false_passes.FalsePassRow, false_passes.measure, false_passes.render),
-    "load": Section(service_load.LoadRow, service_load.measure, service_load.render),
-    "scaleout": Section(service_scaleout.ScaleoutRow, service_scaleout.measure, service_scaleout.render),
-    "reliability": Section(service_reliability.ReliabilityRow, service_reliability.measure, service_reliability.render),
+    "judged": Section(EDITS, attacks_and_scores.RemovalRow, attacks_and_scores.measure, attacks_and_scores_page.render),
+    "steering": Section("A study of the unedited model.", steering.SteeringRow, steering.measure, steering.render),
+    "false_passes": Section(
+        "A simulation: no model, no images.", false_passes.FalsePassRow, false_passes.measure, false_passes.render
+    ),
+    "load": Section(SERVICE, service_load.LoadRow, service_load.measure, service_load.render),
+    "scaleout": Section(SERVICE, service_scaleout.ScaleoutRow, service_scaleout.measure, service_scaleout.render),
+    "reliability": Section(
+        SERVICE, service_reliability.ReliabilityRow, service_reliability.measure, service_reliability.render
+    ),
 }
 TEXT = f"""# Results
 
-Written by `python -m research.results` from the figures in `docs/results/`. All sections but the last three are about the
+Written by `python -m research.results` from the figures in `docs/results/`. All sections but the last four are about the
 embedded model; its images have {SAMPLER.steps} steps and guidance {SAMPLER.guidance:g}, and are judged by the separate judge.
-[Tracing results](tracing-results.md) show where the model stores its concepts.
+[Tracing results](tracing-results.md) show where the model stores its concepts. Below each heading it says whether the figures
+come from the reports of ordinary requests, which is what the product claims, or from a study.
 """
 
 
 def render_page(folder: Path) -> str:
     """Render the page from the figures in a folder."""
     sections = [(section, section.load(folder / f"{name}.json")) for name, section in SECTIONS.items()]
-    return "\n".join([TEXT, *(f"{section.render(rows)}\n" for section, rows in sections if rows)])
+    return "\n".join([TEXT, *(f"{render_section(section, rows)}\n" for section, rows in sections if rows)])
+
+
+def render_section(section: Section, rows: list[Any]) -> str:
+    """Render a section, with its source below the heading."""
+    heading, _, text = section.render(rows).partition("\n")
+    return f"{heading}\n\n*{section.source}*\n{text}"
 
 
 def main() -> None:
@@ -81,11 +108,21 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the documentation")
     parser.add_argument("--cache", type=Path, default=Path("build/images"), help="cache of the base model's images")
+    part = parser.add_argument_group("pass_rate")
+    part.add_argument("--only", nargs="+", default=[], metavar="CONCEPT", help="measure these concepts only")
+    part.add_argument("--objects", type=int, metavar="N", help="measure N evenly spaced objects")
+    part.add_argument(
+        "--shard", type=pass_rate.parse_shard, default=(1, 1), metavar="I/N", help="measure one part of N"
+    )
+    part.add_argument("--reports", type=Path, default=pass_rate.REPORTS, help="folder of finished reports")
     arguments = parser.parse_args()
     model, folder = EmbeddedModel(arguments.cache), arguments.docs / "results"
     for name in arguments.sections:
-        section = SECTIONS[name]
-        rows = list(tqdm(section.measure(model), desc=name))
+        section, measure = SECTIONS[name], SECTIONS[name].measure
+        if name == "pass_rate":
+            selection = pass_rate.Selection(arguments.only, arguments.objects, arguments.shard)
+            measure = partial(pass_rate.measure, selection=selection, reports=arguments.reports)
+        rows = list(tqdm(measure(model), desc=name))
         write_bytes(folder / f"{name}.json", TypeAdapter(list[Any]).dump_json(rows, indent=1) + b"\n")
         write_bytes(arguments.docs / "reference" / "results.md", render_page(folder).encode())
         for file, content in section.render_images(rows).items():

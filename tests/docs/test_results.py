@@ -18,6 +18,13 @@ def test_every_section_has_figures() -> None:
     assert {path.stem for path in (DOCS / "results").glob("*.json")} == set(SECTIONS)
 
 
+def test_every_section_says_where_its_figures_come_from() -> None:
+    page = render_page(DOCS / "results")
+    assert page.count("\n## ") == sum(
+        page.count(f"\n\n*{source}*\n") for source in {one.source for one in SECTIONS.values()}
+    )
+
+
 def test_fit_finds_the_curve_behind_the_losses() -> None:
     moved = [i / 200 for i in range(200)]
     lost = [1.0 if value > 0.4 else 0.0 for value in moved]
