@@ -1,5 +1,6 @@
 """Template filters: how dates, numbers and states are written on every page."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -42,9 +43,15 @@ def as_sentence(text: str) -> str:
     return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
+def name_rows(text: str) -> str:
+    """Replace the API's names of removals, such as `removals[0]`, by row numbers."""
+    return re.sub(r"removals\[(\d+)\]", lambda found: f"row {int(found[1]) + 1}", text)
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "time": format_time,
     "bytes": format_bytes,
     "duration": format_duration,
     "sentence": as_sentence,
+    "rows": name_rows,
 }

@@ -18,8 +18,9 @@ LAYOUT_SHIFTS = """() => new Promise(resolve => {
     .observe({type: 'layout-shift', buffered: true})
   setTimeout(() => resolve(total), 300)
 })"""
-TAB_STOPS = """() => new Set([...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea')]
-  .filter(one => !one.disabled && one.offsetParent !== null).map(one => one.outerHTML)).size"""
+TAB_STOPS = """() => new Set([...document.querySelectorAll('a[href], button, input, select, textarea')]
+  .filter(one => one.type !== 'hidden' && (one.type !== 'radio' || one.checked) && !one.disabled && one.offsetParent)
+  .map(one => one.outerHTML)).size"""
 FOCUS = """() => {
   const one = document.activeElement, style = getComputedStyle(one)
   return [one.outerHTML, one === document.body || style.outlineStyle !== 'none']
@@ -38,11 +39,13 @@ def paths(stack: Stack) -> dict[str, str]:
         "jobs-empty": "/jobs?status=expired",
         "job": f"/jobs/{succeeded.id}",
         "job-failed": f"/jobs/{failed.id}",
-        "not-found": "/jobs/edit_none",
+        "remove": "/remove",
+        "remove-again": f"/remove?edit={succeeded.id}",
+        "remove-many": "/remove/many",
     }
 
 
-NAMES = ["sign-in", "jobs", "jobs-empty", "job", "job-failed"]
+NAMES = ["sign-in", "jobs", "jobs-empty", "job", "job-failed", "remove", "remove-again", "remove-many"]
 
 
 def serious_findings(page: Page) -> list[str]:

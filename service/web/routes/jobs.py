@@ -93,7 +93,7 @@ def show_job(request: Request, edit_id: EditId, app_state: AppStateDep, caller: 
         last_seq=found[-1].seq if found else 0,
         advice=ADVICE.get(edit.error.code, DEFAULT_ADVICE) if edit.error else "",
         related=_related_pages(request.app, caller, edit),
-        again_url=None,
+        again_url=f"/remove?edit={edit.id}",
         can_write="edits:write" in caller.scopes,
         can_download="artifacts:read" in caller.scopes,
     )
