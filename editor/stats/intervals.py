@@ -104,8 +104,10 @@ def effective_sample_size(per_prompt: Sequence[float], rounds: int) -> float:
     the means and the rate ``p``, ``n`` images would give ``p (1 - p) / n = v / prompts`` (Kish's design effect). Without a
     difference between prompts nothing is known about it, and a prompt counts as one.
     """
-    values = np.asarray(per_prompt, dtype=np.float64)
-    n, rate, variance = len(values), values.mean(), values.var(ddof=1) if len(values) > 1 else 0.0
+    values, n = np.asarray(per_prompt, dtype=np.float64), len(per_prompt)
+    if n < 2 or rounds == 1:
+        return n
+    rate, variance = values.mean(), values.var(ddof=1)
     return float(np.clip(n * rate * (1 - rate) / variance, n, n * rounds)) if variance else float(n)
 
 

@@ -20,6 +20,7 @@ from research.results import (
     collateral_forecast,
     diffusion_features,
     false_passes,
+    joint_requests,
     multi_concept,
     pass_rate,
     service_load,
@@ -57,6 +58,7 @@ TEXT_SPACE = "A study in text space, without images or gates."
 SERVICE = "A measurement of the service; no model is judged."
 SECTIONS = {
     "pass_rate": Section(ORDINARY, pass_rate.PassRateRow, pass_rate.measure, pass_rate.render),
+    "joint": Section(ORDINARY, joint_requests.JointRow, joint_requests.measure, joint_requests.render),
     "single": Section(EDITS, single_concept.SingleConceptRow, single_concept.measure, single_concept.render),
     "crowd": Section(EDITS, multi_concept.MultiConceptRow, multi_concept.measure, multi_concept.render),
     "foreseen": Section(

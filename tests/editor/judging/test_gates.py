@@ -7,6 +7,7 @@ import pytest
 
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.gates import Gate, Measure
+from api_schemas.judging import Check
 from editor.errors import PolicyError
 from editor.judging.gates import (
     GateEvidence,
@@ -14,7 +15,10 @@ from editor.judging.gates import (
     decide_gates,
     gates_from_thresholds,
     inconclusive_reason,
+    make_check,
     policy_from_request,
+    recompute_measure,
+    recompute_outcomes,
 )
 from editor.judging.policies import load_policy, policy_files, resolve_policy
 
@@ -140,6 +144,23 @@ def test_a_replacement_that_the_base_model_cannot_draw_leaves_the_gate_open() ->
     lost = GateEvidence(destination, [0.9] * 48, False, [1.0] * 48)
     assert decide_gates([lost], 0.95) == ["failed"]
     assert decide_gates([GateEvidence(destination, [0.0] * 96, True, [1.0] * 96)], 0.95) == ["passed"]
+
+
+def test_checks_of_older_reports_are_decided_as_they_were() -> None:
+    """They have no rounds, and no gates on what the prompts show."""
+    strict = load_policy("strict")
+    few = [1.0] + [0.0] * 119
+    evidence = [
+        GateEvidence(one, few, True, [1.0] * 120) for one in strict.gates if one.measure != "retain_similarity"
+    ][:5]
+    outcomes = decide_gates(evidence, strict.confidence)
+    checks = [
+        make_check(one, outcome, one.gate.measure, 0, 1, 120, strict.confidence)
+        for one, outcome in zip(evidence, outcomes, strict=True)
+    ]
+    stored = [Check.model_validate_json(check.model_dump_json(exclude={"rounds"})) for check in checks]
+    assert recompute_outcomes(stored, strict.confidence) == outcomes
+    assert [recompute_measure(check, strict.confidence) for check in stored] == [check.measured for check in checks]
 
 
 def test_minimum_n_is_enforced() -> None:
