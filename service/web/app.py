@@ -8,13 +8,16 @@ from service.api.middleware import BodyLimitMiddleware, RateLimitMiddleware
 from service.api.rate_limit import RateLimiter
 from service.core.app_state import AppState
 from service.web.errors import error_page
-from service.web.routes import jobs, remove, sign_in, static
+from service.web.routes import jobs, ledger, remove, report, sign_in, static, try_page
 from service.web.security import CrossSiteMiddleware, SecurityHeadersMiddleware
 from service.web.sessions import SessionMiddleware
 
 PAGES = (
     jobs,
     remove,
+    report,
+    try_page,
+    ledger,
     sign_in,
     static,
 )

@@ -80,7 +80,7 @@ def read_report(
 ) -> Response:
     """Return the report as JSON, HTML or PDF, chosen by `?format=` or else by the Accept header."""
     chosen = format or _negotiate_format(request.headers.get("accept", ""))
-    response = _direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[chosen], request)
+    response = direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[chosen], request)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -100,7 +100,7 @@ def read_report_as(
     caller: ReadsArtifacts,
 ) -> Response:
     """Return the report in the format of the path."""
-    return _direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[format], request)
+    return direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[format], request)
 
 
 @router.head("/attestations", include_in_schema=False)
@@ -112,7 +112,7 @@ def read_report_as(
 )
 def read_attestations(edit_id: EditId, request: Request, app_state: AppStateDep, caller: ReadsArtifacts) -> Response:
     """Return DSSE envelopes of in-toto statements, one a line. `expunge verify` checks them."""
-    return _direct_response(app_state, _get_job(app_state, caller, edit_id), ATTESTATION_FILE, request)
+    return direct_response(app_state, _get_job(app_state, caller, edit_id), ATTESTATION_FILE, request)
 
 
 def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
@@ -124,10 +124,10 @@ def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Req
     """Return the response for a file of a job, or a redirect to its presigned URL. Raises `NotFound`."""
     artifact = _find_artifact(job, name)
     stored_whole = None if artifact.overlay else artifact.sha256
-    return presigned_redirect(app_state, stored_whole, request) or _direct_response(app_state, job, name, request)
+    return presigned_redirect(app_state, stored_whole, request) or direct_response(app_state, job, name, request)
 
 
-def _direct_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
+def direct_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
     """Return the response for a file of a job. Reports are never redirected: a bucket has neither their media types nor their
     security headers."""
     artifact = _find_artifact(job, name)

@@ -62,13 +62,13 @@ def list_previews(
     with app_state.database.read() as session:
         job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
         rows = jobs.list_previews(session, caller.tenant, edit_id, limit=limit + 1, after=after)
-    return serializers.page([_serialize(app_state, job) for job in rows], limit, lambda preview: preview.id)
+    return serializers.page([serialize_preview(app_state, job) for job in rows], limit, lambda preview: preview.id)
 
 
 @router.get("/{preview_id}", response_model=Preview, summary="Read a preview")
 def read(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller: ReadsEdits) -> Response:
     """Return the current state of the job, with the paths of its images once it has succeeded."""
-    found = _serialize(app_state, load_preview(app_state, caller, edit_id, preview_id))
+    found = serialize_preview(app_state, load_preview(app_state, caller, edit_id, preview_id))
     headers = {"Cache-Control": "private, no-store"} | ({} if found.finished_at else RETRY_AFTER)
     return json_response(found.model_dump_json(), 200, headers)
 
@@ -83,7 +83,7 @@ def cancel(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, calle
     with app_state.database.write() as session:
         if jobs.cancel(session, preview_id, now=now):
             audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
-    found = _serialize(app_state, load_preview(app_state, caller, edit_id, preview_id))
+    found = serialize_preview(app_state, load_preview(app_state, caller, edit_id, preview_id))
     return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
 
 
@@ -118,5 +118,6 @@ def load_preview(app_state: AppState, caller: Caller, edit_id: str, preview_id: 
     return job
 
 
-def _serialize(app_state: AppState, job: Job) -> Preview:
+def serialize_preview(app_state: AppState, job: Job) -> Preview:
+    """Return a preview as its owner sees it."""
     return serializers.preview(job, timedelta(hours=app_state.settings.preview_hours))

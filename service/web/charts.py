@@ -1,0 +1,160 @@
+"""Geometry of the charts that templates draw as SVG: the macros in `charts.html` only place what is computed here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api_schemas.attacks import Rate
+from api_schemas.report import AuditReport, Check, Estimate, GroupScore, TraceRecord
+from service.web import report_words
+
+PLOT_WIDTH = 400.0
+"""Width of the plotted range in SVG units."""
+ROW_HEIGHT = 34.0
+CELL = 30.0
+"""Side of a cell of a heat-map."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval, in SVG units from the left of the plot."""
+
+    value: float
+    low: float
+    high: float
+    text: str
+    """The same in words."""
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A row of a forest plot."""
+
+    label: str
+    after: Interval
+    before: Interval | None = None
+    limit: float | None = None
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class ForestPlot:
+    """A forest plot: intervals before and after an edit on one axis."""
+
+    title: str
+    rows: Sequence[ForestRow]
+    ticks: Sequence[tuple[float, str]]
+    """Position and label of each mark of the axis."""
+
+    @property
+    def height(self) -> float:
+        """Height of the rows."""
+        return ROW_HEIGHT * len(self.rows)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Return the position of a value; values outside of the axis are at its ends."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return round(PLOT_WIDTH * share, 1)
+
+    def interval(self, estimate: Estimate | Rate) -> Interval:
+        """Place an estimate."""
+        value, low, high = map(self.place, (estimate.value, estimate.low, estimate.high))
+        return Interval(value, low, high, report_words.share(estimate))
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return five marks of the axis."""
+        values = [self.low + (self.high - self.low) * index / 4 for index in range(5)]
+        return [(self.place(value), report_words.percent(value)) for value in values]
+
+
+SHARES = Axis(0.0, 1.0)
+
+
+def gates_plot(report: AuditReport, checks: Sequence[Check]) -> ForestPlot:
+    """Return the gates: each measured value with its interval and its threshold."""
+    lowest = min([0.0, *(check.measured.low for check in checks)])
+    axis = Axis(-0.25 if lowest >= -0.25 else -1.0, 1.0) if lowest < 0 else SHARES
+    rows = [
+        ForestRow(
+            report_words.check_label(report, check),
+            axis.interval(check.measured),
+            limit=axis.place(check.threshold),
+            outcome=check.outcome,
+        )
+        for check in checks
+    ]
+    return ForestPlot("Measured values with confidence intervals, and thresholds", rows, axis.ticks)
+
+
+def recognition_plot(report: AuditReport, groups: Sequence[GroupScore]) -> ForestPlot:
+    """Return how often the judge recognises what each group of prompts asks for, before and after the edit."""
+    rows = [
+        ForestRow(
+            report_words.group_label(report, group),
+            SHARES.interval(group.accuracy_after),
+            SHARES.interval(group.accuracy_before),
+        )
+        for group in groups
+    ]
+    return ForestPlot("How often the judge recognises what the prompt asks for, before and after", rows, SHARES.ticks)
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A cell of a heat-map."""
+
+    x: float
+    y: float
+    strength: float
+    """0 to 1."""
+    text: str
+    edited: bool
+
+
+@dataclass(frozen=True)
+class TraceMap:
+    """The effects of a trace by layer and kind of site."""
+
+    words: Sequence[tuple[str, bool]]
+    """The words of an example prompt, and whether each belongs to the concept."""
+    layers: Sequence[tuple[float, int]]
+    rows: Sequence[tuple[float, str]]
+    cells: Sequence[HeatCell]
+    causal: str
+    width: float
+
+
+SITE_ROWS = {"self_attention": "attention", "mlp": "MLP"}
+
+
+def trace_map(report: AuditReport, trace: TraceRecord) -> TraceMap:
+    """Return a trace as a heat-map. Negative effects count as none."""
+    layers = sorted({site.layer for site in trace.sites})
+    strongest = max([site.effect.value for site in trace.sites] + [1e-9])
+    edited = {solve.layer for solve in report.solves if solve.component == trace.component}
+    cells = [
+        HeatCell(
+            x=CELL * layers.index(site.layer),
+            y=CELL * list(SITE_ROWS).index(site.kind),
+            strength=round(max(0.0, site.effect.value) / strongest, 3),
+            text=f"layer {site.layer}, {SITE_ROWS[site.kind]}: {report_words.share(site.effect)} of the score restored",
+            edited=site.kind == "self_attention" and site.layer in edited,
+        )
+        for site in trace.sites
+    ]
+    return TraceMap(
+        words=report_words.example_prompt(report, trace),
+        layers=[(CELL * index + CELL / 2, layer) for index, layer in enumerate(layers)],
+        rows=[(CELL * index + CELL / 2, label) for index, label in enumerate(SITE_ROWS.values())],
+        cells=cells,
+        causal=trace.causal_site.replace("_", "-"),
+        width=CELL * len(layers),
+    )

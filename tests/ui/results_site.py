@@ -1,0 +1,128 @@
+"""The site in this process, with an edit that has every result: report, images, previews and a ledger of three revisions."""
+
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvicorn
+from PIL import Image, ImageDraw
+from sqlalchemy.orm import Session
+
+from api_schemas.edits import EditRequest, Removal
+from api_schemas.previews import PREVIEW_SIDES, PreviewTask, preview_image_name
+from service.core.app_state import AppState
+from service.settings import ServiceSettings
+from service.store import api_keys, claims, jobs, ledgers
+from service.store.claims import StoredArtifact
+from service.store.jobs import NewJob
+from service.store.ledgers import NextRevision
+from service.web.app import create_site
+from tests.fakes.model import write_model
+from tests.fakes.report import make_report
+
+HOSTILE = '"><script>alert(1)</script> fox'
+PROMPT = "a fox <img src=x onerror=alert(1)> in the snow"
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ResultsSite:
+    """A running site and its data."""
+
+    url: str
+    key: str
+    edit_id: str
+    preview_id: str
+    other_edit_id: str
+
+
+@contextmanager
+def results_site(folder: Path) -> Iterator[ResultsSite]:
+    """Serve the site on a free port."""
+    models = {"tiny": write_model(folder / "models" / "tiny")}
+    settings = ServiceSettings(data_dir=folder, broker_url="memory://", models=models, rate_limit="")
+    app_state = AppState.from_settings(settings)
+    app_state.database.prepare()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_site(app_state), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield _create_data(app_state, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        server.should_exit = True
+        thread.join(10)
+
+
+def _create_data(app_state: AppState, url: str) -> ResultsSite:
+    key = api_keys.generate_api_key()
+    now = app_state.clock()
+    with app_state.database.write() as session:
+        api_keys.register(session, key, now=now, name="desk")
+    edit = _publish(app_state, Removal(concept=HOSTILE, replacement="dog face"), 0, now - timedelta(days=3))
+    other = _publish(app_state, Removal(concept="ink", kind="style"), 1, now - timedelta(days=1))
+    delta = next(file for file in edit.files if file.kind == "delta")
+    task = PreviewTask(
+        model="tiny", edit=edit.job_id, delta_sha256=delta.sha256, delta_size=delta.size, prompt=PROMPT, seeds=[0, 1]
+    )
+    names = [preview_image_name(seed, side) for seed in task.seeds for side in PREVIEW_SIDES]
+    images = [_store(app_state, name, "preview", "image/png", picture(index)) for index, name in enumerate(names)]
+    with app_state.database.write() as session:
+        preview_id = jobs.create(session, NewJob(task, "key", kind="preview"), now=now).id
+        _finish(session, preview_id, images, now)
+    return ResultsSite(url, str(key), edit.job_id, preview_id, other.job_id)
+
+
+@dataclass(frozen=True)
+class Published:
+    job_id: str
+    files: list[StoredArtifact]
+
+
+def _publish(app_state: AppState, removal: Removal, revision: int, at: datetime) -> Published:
+    """Publish an edit that joins the ledger."""
+    request = EditRequest(model="tiny", removals=[removal], ledger=True)
+    with app_state.database.write() as session:
+        job = jobs.create(session, NewJob(request, "key"), now=at)
+    report = make_report(job.id, removal.concept).model_dump_json().encode()
+    files = [
+        _store(app_state, "delta.safetensors", "delta", "application/octet-stream", bytes(4096)),
+        _store(app_state, "lora.safetensors", "lora", "application/octet-stream", bytes(2048)),
+        _store(app_state, "figures/samples-target-0.png", "figure", "image/png", picture(revision, (720, 300))),
+        _store(app_state, "report.html", "report", "text/html; charset=utf-8", b"<!doctype html><title>r</title>"),
+        _store(app_state, "report.json", "report", "application/json", report),
+    ]
+    with app_state.database.write() as session:
+        _finish(session, job.id, files, at)
+        digest = f"{revision + 1}" * 64
+        ledgers.advance(session, job, NextRevision(revision, digest, revision + 1), now=at)
+    return Published(job.id, files)
+
+
+def _finish(session: Session, job_id: str, files: list[StoredArtifact], now: datetime) -> None:
+    claim = claims.claim(session, job_id, owner="w", lease=timedelta(seconds=30), now=now)
+    assert claim
+    verdict = "passed" if claim.kind == "removal" else None
+    assert claims.succeed(session, claim, files, "0" * 64, verdict, now=now + timedelta(seconds=75))
+
+
+def _store(app_state: AppState, name: str, kind: str, media_type: str, content: bytes) -> StoredArtifact:
+    blob = app_state.blobs.put(io.BytesIO(content))
+    return StoredArtifact(name, kind, media_type, blob.size, blob.sha256)
+
+
+def picture(number: int, size: tuple[int, int] = (256, 256)) -> bytes:
+    """Return a PNG that differs by number."""
+    colours = ("#d9733f", "#4f6bd8", "#c98a2b", "#2f9e77", "#8b5cc7")
+    image = Image.new("RGB", size, "#f3efe6")
+    draw = ImageDraw.Draw(image)
+    width, height = size
+    draw.ellipse((width * 0.2, height * 0.2, width * 0.8, height * 0.8), fill=colours[number % len(colours)])
+    draw.rectangle((width * 0.4, height * (0.3 + 0.05 * (number % 5)), width * 0.6, height * 0.7), fill="#1d2433")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

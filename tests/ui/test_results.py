@@ -1,0 +1,114 @@
+"""The pages about results in a browser: report, previews and ledger, with hostile names and prompts."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.ui.conftest import DESKTOP, PHONE, WatchedPage, take_screenshot
+from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
+from tests.ui.test_pages import overflow, serious_findings
+
+OpenPage = Callable[..., Page]
+NAMES = ["report", "report-list", "try", "try-preview", "ledgers", "ledger", "ledger-revoke", "ledger-change"]
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResultsSite]:
+    with results_site(tmp_path_factory.mktemp("results")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def state(browser: Browser, site: ResultsSite) -> dict[str, object]:
+    """The cookies of a session."""
+    context = browser.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/sign-in")
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/jobs")
+    found = dict(context.storage_state())
+    context.close()
+    return found
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> Iterator[OpenPage]:
+    opened: list[WatchedPage] = []
+
+    def open_page(name: str, **options: object) -> Page:
+        defaults: dict[str, object] = {"viewport": DESKTOP, "reduced_motion": "reduce", "base_url": site.url}
+        context = browser.new_context(**(defaults | {"storage_state": state} | options))  # type: ignore[arg-type]
+        context.set_default_timeout(15_000)
+        watched = WatchedPage(context)
+        opened.append(watched)
+        watched.page.goto(paths(site)[name])
+        return watched.page
+
+    yield open_page
+    for watched in opened:
+        watched.page.context.close()
+        assert watched.errors == []
+
+
+def paths(site: ResultsSite) -> dict[str, str]:
+    return {
+        "report": f"/report/{site.edit_id}",
+        "report-list": "/report",
+        "try": f"/try/{site.other_edit_id}",
+        "try-preview": f"/try/{site.edit_id}/{site.preview_id}",
+        "ledgers": "/ledger",
+        "ledger": "/ledger/tiny",
+        "ledger-revoke": f"/ledger/tiny?revoke={site.edit_id}",
+        "ledger-change": "/ledger/tiny?older=1&newer=2",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_accessible_in_every_size_and_scheme(open_page: OpenPage, name: str) -> None:
+    for viewport, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+        page = open_page(name, viewport=viewport, color_scheme=scheme)
+        take_screenshot(page, f"{name}-{viewport['width']}-{scheme}")
+        assert overflow(page) <= 0, viewport
+        assert serious_findings(page) == [], (viewport, scheme)
+
+
+def test_names_and_prompts_are_text(open_page: OpenPage) -> None:
+    """A hostile name would run a script, which the console or a dialog would show."""
+    assert HOSTILE in open_page("report").locator("h1").inner_text()
+    assert PROMPT in open_page("try-preview").locator("#preview-title").inner_text()
+    assert HOSTILE in open_page("ledger").locator(".timeline").inner_text()
+
+
+def test_images_are_shown_without_javascript(open_page: OpenPage) -> None:
+    page = open_page("try-preview", java_script_enabled=False)
+    sizes = [image.bounding_box() for image in page.locator(".pair img").all()]
+    assert len(sizes) == 4
+    assert all(box and box["width"] > 50 for box in sizes)
+    assert page.request.get(page.locator(".pair img").first.get_attribute("src") or "").ok
+
+
+def test_form_queues_a_preview_and_waits_for_it(open_page: OpenPage) -> None:
+    page = open_page("try")
+    page.get_by_label("Prompt").fill("an owl in ink")
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_url("**/try/*/prev_*")
+    assert page.get_by_role("status").inner_text() == "Waiting for a worker …"
+    assert "owl" not in page.url
+
+
+def test_revocation_is_previewed_and_queued(open_page: OpenPage) -> None:
+    page = open_page("ledger-revoke")
+    card = page.locator(".preview-card")
+    assert HOSTILE in card.inner_text()
+    assert "1 removal of other edits stays active" in card.inner_text()
+    card.get_by_role("button", name="Revoke").click()
+    page.wait_for_url("**/jobs/edit_*")
+    assert "Revoke" in page.locator("h1").inner_text()
+
+
+def test_report_is_saved_and_never_opened_as_our_page(open_page: OpenPage, site: ResultsSite) -> None:
+    page = open_page("report")
+    reply = page.request.get(f"{site.url}/report/{site.edit_id}/files/report.html")
+    assert reply.headers["content-disposition"].startswith("attachment")
