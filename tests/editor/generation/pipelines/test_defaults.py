@@ -1,4 +1,4 @@
-"""Steps, guidance and size of a family are those of its pipeline in diffusers."""
+"""Guidance and size of a family are those of its pipeline in diffusers, and steps too, but at most 30 for a UNet."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +11,9 @@ from editor.generation.pipelines.families import FAMILIES, read_config
 from tests.fakes.pipelines import shared_pipeline
 
 SETTINGS = {
-    "stable-diffusion-1": (50, 7.5),
-    "stable-diffusion-2": (50, 7.5),
-    "sdxl": (50, 5.0),
+    "stable-diffusion-1": (30, 7.5),
+    "stable-diffusion-2": (30, 7.5),
+    "sdxl": (30, 5.0),
     "sd3": (28, 7.0),
     "flux": (28, 3.5),
     "flux-schnell": (4, 0.0),
