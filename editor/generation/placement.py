@@ -26,10 +26,16 @@ def place_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
         pipeline.vae.enable_tiling()
     if settings.compile:
         denoiser_of(pipeline).compile()
-    if device.torch_device.type == "cuda" and device.precision != "float32":
-        torch.backends.cuda.matmul.allow_tf32 = True  # for the modules that stay in float32
+    allow_tf32(device)
     move_pipeline(pipeline, device)
     return pipeline
+
+
+def allow_tf32(device: ComputeDevice) -> None:
+    """Let a GPU multiply float32 weights in TF32, unless the precision is float32. Otherwise an earlier job would decide."""
+    if device.torch_device.type == "cuda":
+        allowed = device.precision != "float32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def reset_pipeline(pipeline: Any, device: ComputeDevice) -> Any:
