@@ -87,11 +87,18 @@ class LabelledRemoval:
     label: str
     removal: NamedRemoval
     pins: tuple[str, ...] = ()
+    known_class: str | None = None
+    """What the parent class ``auto`` stands for; None if there is none, or it is not known here."""
+
+    @property
+    def generic(self) -> str | None:
+        """The parent class, or None."""
+        return self.known_class if self.removal.generic == "auto" else self.removal.generic
 
     @property
     def destination(self) -> Words:
         """The words of the replacement or parent class; empty for the null concept."""
-        return normalize_words(self.removal.replacement or self.removal.generic or "")
+        return normalize_words(self.removal.replacement or self.generic or "")
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def preserved_names(removal: LabelledRemoval) -> Iterator[NameReference]:
 
 def replacement_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """Yield the replacement, or the parent class if there is no replacement."""
-    fields = ((field, getattr(removal.removal, field)) for field in ("replacement", "generic"))
+    fields = (("replacement", removal.removal.replacement), ("generic", removal.generic))
     names = [NameReference(removal, field, text) for field, text in fields if text]
     yield from names[:1]
 

@@ -61,16 +61,17 @@ def ledger(
     json_output: JsonOutput = False,
 ) -> None:
     """List the active and revoked removals of a ledger, and the conflicts between them."""
-    from editor.checkpoints import open_checkpoint
-    from editor.checkpoints.tokenizers import open_prompt_tokenizer
     from editor.ledger.conflict_checks import find_ledger_conflicts, labelled_removals
     from editor.ledger.store import LedgerFolder
+    from editor.prompts import open_prompt_builder
 
-    held = LedgerFolder(folder).read()
-    tokenizer = open_prompt_tokenizer(open_checkpoint(model_dir).encoders[0]) if model_dir else None
-    found = ledger_listing(
-        held, find_ledger_conflicts(held, tokenizer) if tokenizer else find_name_conflicts(labelled_removals(held))
+    held, builder = LedgerFolder(folder).read(), open_prompt_builder(model_dir) if model_dir else None
+    conflicts = (
+        find_ledger_conflicts(held, builder.tokenizer, builder.profile)
+        if builder
+        else find_name_conflicts(labelled_removals(held))
     )
+    found = ledger_listing(held, conflicts)
     if json_output:
         typer.echo(found.model_dump_json())
     else:

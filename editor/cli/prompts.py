@@ -10,7 +10,7 @@ from rich.markup import escape
 from api_schemas.cli.common_options import JsonOutput, ModelDir, ModelId, inject_options
 from api_schemas.cli.options import read_removal_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
-from api_schemas.conflicts import Conflict, LabelledRemoval
+from api_schemas.conflicts import Conflict
 from api_schemas.report import NameRecord
 from editor.cli.common import print_concept_hints, print_conflicts
 from editor.cli.profile_option import ProfileFile, read_profile_option
@@ -65,12 +65,12 @@ def prompts(
     """
     model_path = model_dir or embedded_model_folder(model)
     request = build_request(remove, removal_options, model=model)
-    from editor.prompts import find_conflicts, open_prompt_builder
+    from editor.prompts import find_conflicts, label_removal, open_prompt_builder
     from editor.prompts.resolve_request import resolve_request
 
     builder = open_prompt_builder(model_path, read_profile_option(profile))
     print_concept_hints(request.removals, builder.profile, Console(stderr=True, quiet=json_output))
-    labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
+    labelled = [label_removal(removal.concept, removal, builder.profile) for removal in request.removals]
     found = Review(
         removals=[review_removal(removal, builder) for removal in resolve_request(request, builder)],
         conflicts=find_conflicts(labelled, builder.tokenizer),

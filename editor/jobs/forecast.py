@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from api_schemas.conflicts import Conflict, LabelledRemoval
+from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
@@ -19,7 +19,7 @@ from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_fro
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import TensorEdit, edit_encoder
-from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, label_removal, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
 
 MAX_FORECAST_PROMPTS = 96
@@ -127,7 +127,7 @@ def solve_request(
 
 def find_request_conflicts(request: EditRequest, builder: PromptBuilder) -> list[Conflict]:
     """Return the conflicts among the removals of a request that joins no ledger."""
-    labelled = [LabelledRemoval(removal.concept, removal) for removal in request.removals]
+    labelled = [label_removal(removal.concept, removal, builder.profile) for removal in request.removals]
     return find_conflicts(labelled, builder.tokenizer)
 
 

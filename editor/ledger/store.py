@@ -19,7 +19,7 @@ from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.methods.default import TensorEdit, edit_encoder
-from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders
 from editor.prompts.resolve_request import resolve_removal
 from editor.solver.tensor_cache import FolderCache
 
@@ -100,7 +100,8 @@ class LedgerFolder:
             LedgerConflict: an entry contradicts another removal.
         """
         ledger = self.read_for(checkpoint).add(entries)
-        warnings = check_conflicts(ledger, open_prompt_tokenizer(checkpoint.encoders[0]))
+        tokenizer, profile = open_prompt_tokenizer(checkpoint.encoders[0]), self.profile or load_profile(checkpoint.path)
+        warnings = check_conflicts(ledger, tokenizer, profile)
         return ledger, conflicts_involving(warnings, entries)
 
     @contextmanager

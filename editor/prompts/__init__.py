@@ -5,7 +5,7 @@ from editor.prompts.name_expansion import ConceptName, NameExpansion, expand_nam
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.prompt_builder import PromptBuilder, open_prompt_builder, open_prompt_builders
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt, align_tokens
-from editor.prompts.token_conflicts import find_conflicts
+from editor.prompts.token_conflicts import find_conflicts, label_removal
 
 __all__ = [
     "Concept",
@@ -21,6 +21,7 @@ __all__ = [
     "choose_destination",
     "expand_names",
     "find_conflicts",
+    "label_removal",
     "load_profile",
     "open_prompt_builder",
     "open_prompt_builders",

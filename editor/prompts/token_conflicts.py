@@ -22,7 +22,9 @@ from api_schemas.conflicts import (
     replacement_names,
     sort_conflicts,
 )
-from editor.prompts.concepts import Concept
+from api_schemas.edits import Removal
+from editor.prompts.concepts import Concept, profile_class
+from editor.prompts.profile import Profile
 
 MIN_TOKEN_LETTERS = 3
 """Letters of a token that causes a warning; shorter tokens end unrelated words."""
@@ -34,6 +36,12 @@ class NamesSharingToken:
 
     removed: list[NameReference]
     preserved: list[NameReference]
+
+
+def label_removal(label: str, removal: Removal, profile: Profile | None, pins: tuple[str, ...] = ()) -> LabelledRemoval:
+    """Return a removal with a label for messages, and with the class that a profile has for its concept."""
+    known = profile_class(Concept(removal.concept, removal.kind), profile) if profile else None
+    return LabelledRemoval(label, removal, pins, known)
 
 
 def find_conflicts(removals: Sequence[LabelledRemoval], tokenizer: Any) -> list[Conflict]:

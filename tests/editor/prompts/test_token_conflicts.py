@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from api_schemas.conflicts import LabelledRemoval
 from api_schemas.edits import Removal
-from editor.prompts.token_conflicts import find_conflicts
+from editor.prompts.profile import general_profile
+from editor.prompts.token_conflicts import find_conflicts, label_removal
 
 
 def label_removals(*removals: dict[str, Any]) -> list[LabelledRemoval]:
@@ -28,6 +29,16 @@ def test_preserved_name_with_the_same_last_token_is_a_conflict(clip: Any) -> Non
 def test_replacement_with_the_same_last_token_is_a_conflict(clip: Any) -> None:
     assert shared_token_conflicts(clip, {"concept": "fox", "replacement": "arctic fox"}) == [("fox", "arctic fox")]
     assert shared_token_conflicts(clip, {"concept": "grumpy cat", "generic": "cat"}) == [("grumpy cat", "cat")]
+
+
+def test_class_that_auto_stands_for_is_compared(clip: Any) -> None:
+    removal = Removal(concept="golden retriever", generic="auto")
+    groups = {"objects": {"dogs": ("golden retriever",)}, "parents": {"dogs": "dog"}}
+    profile = general_profile().model_copy(update=groups)
+    others = [LabelledRemoval("dogs", Removal(concept="dog")), LabelledRemoval("cars", Removal(concept="auto"))]
+    for known, expected in ((profile, [("dog", "dog")]), (None, [])):
+        found = find_conflicts([label_removal("one", removal, known), *others], clip)
+        assert [(c.left.name, c.right.name) for c in found if c.kind == "replacement_removed"] == expected
 
 
 def test_removals_with_the_same_last_token_conflict_unless_destinations_are_equal(clip: Any) -> None:
