@@ -104,6 +104,8 @@ class CalibrationRun:
     images: ImageCache
     options: CalibrationOptions = CalibrationOptions()
     progress: ProgressCallback = no_progress
+    model: str | None = None
+    """Digest of the base model's weights; None: that of the images, which depend on nothing else."""
 
     def run(self) -> Calibration:
         """Return the calibration, computed if the folder has none of this model yet.
@@ -125,7 +127,8 @@ class CalibrationRun:
         self.record_activations()
         comparable = {kind: names for kind, names in known.items() if len(names) > 1}
         calibration = Calibration(
-            model=self.images.model_digest,
+            model=self.model or self.images.model_digest,
+            images_digest=self.images.model_digest,
             judge=self.judge.short_id,
             steps=self.sampler.steps,
             guidance=self.sampler.guidance,
@@ -146,7 +149,7 @@ class CalibrationRun:
             FeatureError: it is of another model.
         """
         found = read_calibration(self.folder)
-        if found.model != self.images.model_digest:
+        if (found.images_digest or found.model) != self.images.model_digest:
             raise FeatureError(
                 f"{self.folder} contains the calibration of another model.",
                 field="folder",
@@ -329,6 +332,7 @@ def calibrate_model(
         images=ImageCache(cache / "images", images_digest(model, components), shared_images),
         options=options,
         progress=progress,
+        model=model.digest,
     )
     return run.run(), folder
 

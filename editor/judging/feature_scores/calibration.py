@@ -93,6 +93,8 @@ class Calibration(CalibrationRecord):
     format: Literal["expunge-calibration/1"] = "expunge-calibration/1"
     model: str
     """Digest of the base model's weights."""
+    images_digest: str | None = None
+    """Digest of all files that the images depend on: those weights, and components from another folder."""
     judge: str
     steps: int
     guidance: float

@@ -46,7 +46,7 @@ def make_run(folder: Path, family: str = "sdxl", blind_to: Sequence[str] = ()) -
     builder = PromptBuilder(clip_tokenizer(), PROFILE)
     images = ImageCache(folder / "images", "digest")
     run = CalibrationRun(folder / "calibration", pipeline, builder, None, Sampler(1, 1.5), images, OPTIONS)  # type: ignore[arg-type]
-    return replace(run, judge=PlantedJudge(run.phrases, blind_to))  # type: ignore[arg-type]
+    return replace(run, judge=PlantedJudge(run.phrases, blind_to), model="weights")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibrated")
     make_run(folder, blind_to=["noto"]).run()
     return folder
+
+
+def test_calibration_names_the_weights_and_what_the_images_depend_on(folder: Path) -> None:
+    calibration = read_calibration(folder / "calibration")
+    assert (calibration.model, calibration.images_digest) == ("weights", "digest")
+    with pytest.raises(FeatureError, match="another model"):
+        replace(make_run(folder), images=ImageCache(folder / "images", "other components")).run()
 
 
 def test_concepts_that_the_judge_does_not_see_are_listed_as_unknown(folder: Path) -> None:
