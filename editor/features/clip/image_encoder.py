@@ -13,6 +13,7 @@ from torch import Tensor
 
 from editor.errors import FeatureError
 from editor.generation.config import Image
+from editor.generation.pipelines.quiet_libraries import quiet_libraries
 
 BATCH_SIZE = 64
 OPENAI_NORMALIZATION = {
@@ -92,7 +93,8 @@ def open_image_encoder(folder: Path) -> ImageEncoder:
             field="clip",
             remedy="Name a folder with config.json (model_type clip or clip_vision_model) and model.safetensors.",
         )
-    clip = classes[kind].from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+    with quiet_libraries():
+        clip = classes[kind].from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
     settings = OPENAI_NORMALIZATION | read_json(folder / PREPROCESSOR_FILE)
     return ImageEncoder(clip, tuple(settings["image_mean"]), tuple(settings["image_std"]))
 

@@ -13,6 +13,7 @@ from api_schemas.judging import ImagePreprocessing
 from editor.checkpoints.safe_paths import read_json
 from editor.errors import JudgeError
 from editor.generation.config import Image
+from editor.generation.pipelines.quiet_libraries import quiet_libraries
 from editor.io.progress import checked
 from editor.judging.judge import JUDGE_SETTING, Judge, judge_weights
 from editor.judging.judges.image_processor import read_image_processor
@@ -120,9 +121,10 @@ def load_model(folder: Path, class_name: str) -> Any:
     kind = getattr(transformers, class_name)
     options = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        model, report = kind.from_pretrained(
-            folder, variant=weights_variant(folder), output_loading_info=True, **options
-        )
+        with quiet_libraries():
+            model, report = kind.from_pretrained(
+                folder, variant=weights_variant(folder), output_loading_info=True, **options
+            )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise JudgeError(
             f"The judge in {folder} can't be loaded: {error}.", field=JUDGE_SETTING, remedy="Download the model again."
