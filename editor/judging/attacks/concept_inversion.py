@@ -143,7 +143,8 @@ class ImageInversion(ConceptInversion):
     def make_loss(
         self, context: AttackContext, encoder: int, pairs: list[tuple[str, str]], token: int, budget: AttackBudget
     ) -> LossFunction:
-        """Return the denoising loss under the prompt with the new token."""
+        """Return the denoising loss under the prompt with the new token. Raises AttackNotApplicable."""
+        context.after.check_states()
         specs = [ImageSpec(text, budget.seed) for text, _ in pairs]
         training_images = TrainingImages(
             context.before.encode_images(context.base_images(specs)),

@@ -1,6 +1,6 @@
 """What an attack works with: the model before and after the edit, the removed concept, and the judge."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from editor.checkpoints.tensor_update import TensorUpdate
 from editor.errors import AttackNotApplicable
 from editor.features.activations.noised_source import encode_pixels
 from editor.generation.batch_size import MAX_IMAGES
-from editor.generation.batched_pipeline import BatchedPipeline
+from editor.generation.batched_pipeline import BATCHED_PIPELINES, BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.clip_states import CLIP_COMPONENTS, clip_runners
 from editor.generation.config import Image, ImageSpec, Sampler
@@ -54,6 +54,12 @@ class ModelVariant:
     def batched_pipeline(self) -> BatchedPipeline:
         """The pipeline that generates images from hidden states, in batches. Raises AttackNotApplicable."""
         self.check_states()
+        return self.sampling_pipeline
+
+    @cached_property
+    def sampling_pipeline(self) -> BatchedPipeline:
+        """The pipeline whose denoising loop is ours, for attacks on latents. Raises AttackNotApplicable."""
+        self.check_latents()
         return BatchedPipeline(self.pipeline, self.sampler)
 
     def check_states(self) -> None:
@@ -62,11 +68,17 @@ class ModelVariant:
         Raises:
             AttackNotApplicable: the denoiser is conditioned on more than these.
         """
-        if type(self.pipeline).__name__ not in STATE_PIPELINES:
+        self.check_pipeline(STATE_PIPELINES, "their denoisers read more than the states of one text encoder")
+
+    def check_latents(self) -> None:
+        """Check that our denoising loop can start from latents. Raises AttackNotApplicable."""
+        self.check_pipeline(BATCHED_PIPELINES, "it starts from latents of a UNet of Stable Diffusion or SDXL")
+
+    def check_pipeline(self, known: Collection[str], reason: str) -> None:
+        """Check that an attack works with this class of pipelines. Raises AttackNotApplicable."""
+        if (name := type(self.pipeline).__name__) not in known:
             raise AttackNotApplicable(
-                f"The attack does not work with models of {type(self.pipeline).__name__}: their denoisers read more than the "
-                "states of one text encoder.",
-                field="validation.attacks",
+                f"The attack does not work with models of {name}: {reason}.", field="validation.attacks"
             )
 
     @cached_property
@@ -116,7 +128,7 @@ class ModelVariant:
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         """Return the scaled latents ``(n, channels, height, width)`` of images. Raises AttackNotApplicable."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return encode_pixels(self.batched_pipeline.pipeline, pixels)
+        return encode_pixels(self.sampling_pipeline.pipeline, pixels)
 
 
 def make_edited_variant(before: ModelVariant, updates: Sequence[TensorUpdate]) -> ModelVariant:

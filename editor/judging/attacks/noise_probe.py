@@ -13,6 +13,7 @@ from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
 from editor.generation.config import Image, ImageSpec
+from editor.generation.denoiser import Conditioning, select_rows
 from editor.io.progress import ProgressCallback
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.context import AttackContext, ModelVariant
@@ -25,19 +26,27 @@ NOISE_STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 @torch.no_grad()
 def restore_from_noise(variant: ModelVariant, latents: Tensor, prompt: str, strength: float, seed: int) -> list[Image]:
     """Add noise of a given strength to latents ``(n, ...)``, and denoise them under one prompt, without guidance."""
-    scheduler = variant.batched_pipeline.make_scheduler()
+    batched = variant.sampling_pipeline
+    scheduler = batched.make_scheduler()
     start = min(variant.sampler.steps - 1, round(variant.sampler.steps * (1 - strength)))
     times = scheduler.timesteps[start:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
     latents = scheduler.add_noise(latents, noise, times[:1].expand(len(latents)))
-    states = variant.encode_prompts([prompt]).expand(len(latents), -1, -1)
-    condition = variant.batched_pipeline.conditioning_from_states((states,), torch.empty(0))
+    condition = select_rows(prompt_conditioning(variant, prompt), [0] * len(latents))
     for time in times:
         given = scheduler.scale_model_input(latents, time).contiguous(memory_format=torch.channels_last)
-        latents = scheduler.step(variant.batched_pipeline.denoiser.predict(given, time, condition), time, latents)[0]
-    return variant.batched_pipeline.decode_latents(latents)
+        latents = scheduler.step(batched.denoiser.predict(given, time, condition), time, latents)[0]
+    return batched.decode_latents(latents)
+
+
+def prompt_conditioning(variant: ModelVariant, prompt: str) -> Conditioning:
+    """Return the conditioning of one prompt: by the encoder's states, or for two encoders as the pipeline builds it."""
+    batched = variant.sampling_pipeline
+    if batched.is_xl:
+        return batched.encode_prompts([prompt])
+    return batched.conditioning_from_states((variant.encode_prompts([prompt]),), torch.empty(0))
 
 
 class NoiseProbe:
@@ -55,7 +64,8 @@ class NoiseProbe:
     )
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
-        """Run the attack."""
+        """Run the attack. Raises AttackNotApplicable."""
+        context.before.check_latents()
         count = max(1, min(budget.limit // len(NOISE_STRENGTHS), budget.images))
         specs = [ImageSpec(phrase.text(), budget.seed) for phrase in context.concept_prompts[:count]]
         latents = context.before.encode_images(context.base_images(specs))

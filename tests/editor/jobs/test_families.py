@@ -28,7 +28,7 @@ REQUEST: dict[str, Any] = {
     "removals": [{"concept": "fox", "replacement": "dog face"}],
     "validation": {"steps": 2, "retain_prompts": 2, "prompts": 2},
 }
-STATE_ATTACKS = {"inversion_images", "noise_probe", "resurgence"}
+STATE_ATTACKS = {"inversion_images", "resurgence"}
 """Attacks on the states of a single text encoder."""
 SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a fox, ink", 2)]
 
@@ -110,3 +110,6 @@ def test_attacks_run_on_two_encoders_or_say_that_they_do_not(tmp_path: Path) -> 
     assert {attack.name for attack in result.attacks} == names
     assert skipped.keys() == STATE_ATTACKS
     assert all("StableDiffusionXLPipeline" in str(reason) for reason in skipped.values())
+    (probe,) = (attack for attack in result.attacks if attack.name == "noise_probe")
+    assert len(probe.attempts) == 8, "two images at four strengths"
+    assert len(probe.measures) == 8
