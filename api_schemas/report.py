@@ -32,6 +32,15 @@ class ModelRecord(ReportModel):
     files: dict[str, str] = Field(description="SHA-256 of each file, by path inside the model.")
 
 
+class ProfileRecord(ReportModel):
+    """The profile that the prompts were built from and the judge chose from."""
+
+    name: Literal["general", "model", "given"] = Field(
+        description="`general`: the shipped one; `model`: the model's own; `given`: one that was used in its place."
+    )
+    sha256: str = Field(description="SHA-256 of the profile, as `expunge profiles show PROFILE --json` prints it.")
+
+
 NameSource = Literal["concept", "alias", "title", "translation", "plural", "spelling"]
 
 
@@ -234,6 +243,7 @@ class AuditReport(ReportModel):
     job_id: str
     created_at: datetime
     model: ModelRecord
+    profile: ProfileRecord | None = Field(None, description="The profile; None in reports of earlier versions.")
     removals: list[RemovalRecord]
     solves: list[SolveRecord] = Field(description="One record per changed tensor.")
     tensors: list[TensorRecord] = Field([], description="One record per changed tensor.")

@@ -13,6 +13,7 @@ from api_schemas.cli.common_options import Components, JsonOutput, ModelId, Seed
 from api_schemas.errors import UsageError
 from editor.cli.common import progress_bar
 from editor.cli.device_options import read_device
+from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
 
@@ -39,6 +40,7 @@ def trace(
         typer.Option(metavar="PATH", help="A diffusers folder or single-file checkpoint; overrides --model."),
     ] = None,
     components: Components = None,
+    profile: ProfileFile = None,
     sites: Annotated[
         Literal["text", "unet", "cross-attention"],
         typer.Option(help="cross-attention: direct effect of layers that read another prompt."),
@@ -103,7 +105,8 @@ def trace(
         budget=MemoryBudget(parse_memory(memory)),
         seed=seed,
     )
-    tracer = Tracer(model_path, judge_folder(), options, model_dir.name if model_dir else model, components)
+    name, own_profile = model_dir.name if model_dir else model, read_profile_option(profile)
+    tracer = Tracer(model_path, judge_folder(), options, name, components, own_profile)
     run_and_print(tracer, confirm, out, json_output)
 
 
@@ -127,7 +130,6 @@ def run_and_print(tracer: "Tracer", confirm: int, out: Path | None, json_output:
 def confirm_top_sites(tracer: "Tracer", cheap: "Trace", count: int, out: Path | None, quiet: bool) -> "TwoStageResult":
     """Trace the ``count`` strongest sites, and as many random others, again by images."""
     from editor.tracing.screening import screen_then_confirm
-    from editor.tracing.tracer import Tracer
 
     if tracer.options.sites != "text" or tracer.options.read_out == "images":
         raise UsageError(
@@ -137,13 +139,7 @@ def confirm_top_sites(tracer: "Tracer", cheap: "Trace", count: int, out: Path | 
         )
     if out:
         cheap.save(out / "screening")
-    confirming_tracer = Tracer(
-        tracer.model_path,
-        tracer.judge_folder,
-        replace(tracer.options, read_out="images"),
-        tracer.name,
-        tracer.components,
-    )
+    confirming_tracer = replace(tracer, options=replace(tracer.options, read_out="images"))
     with progress_bar("confirming", quiet=quiet) as progress:
         return screen_then_confirm(
             cheap, lambda sites: confirming_tracer.trace(progress, out, sites), count, count, tracer.options.seed

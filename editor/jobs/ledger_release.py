@@ -17,13 +17,14 @@ from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder
 from editor.methods.default import TensorEdit
+from editor.prompts import Profile, load_profile
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.attestation.statements import OFFLINE_JOB_ID
 from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.export import deliver
 from editor.publishing.filenames import DELTA
 from editor.publishing.limitations import known_limits, list_untested
-from editor.publishing.provenance import model_digests, model_record, software_versions
+from editor.publishing.provenance import model_digests, model_record, profile_record, software_versions
 
 
 class Released(BaseModel):
@@ -93,6 +94,7 @@ class Release:
             ledger,
             [anonymize(edit.record) for edit in edits],
             taken_back,
+            profile=load_profile(self.checkpoint.path),
             salt=salt,
             job_id=OFFLINE_JOB_ID,
             created_at=self.now,
@@ -126,6 +128,7 @@ def ledger_report(
     solves: Sequence[SolveRecord],
     taken_back: Sequence[LedgerEntry],
     *,
+    profile: Profile,
     salt: str,
     job_id: str,
     created_at: datetime,
@@ -138,6 +141,7 @@ def ledger_report(
         job_id=job_id,
         created_at=created_at,
         model=model_record(model_id, checkpoint, digests),
+        profile=profile_record(profile, checkpoint.path),
         removals=[],
         solves=list(solves),
         traces=[],

@@ -19,7 +19,7 @@ from editor.publishing.bundle import Signing, publish, publish_redacted
 from editor.publishing.deployment.canaries import make_canaries
 from editor.publishing.forecast_calibration import calibrate, forecast_drops
 from editor.publishing.limitations import known_limits, list_untested
-from editor.publishing.provenance import model_record, software_versions
+from editor.publishing.provenance import model_record, profile_record, software_versions
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def draft_report(
         job_id=to.job_id,
         created_at=to.created_at,
         model=model_record(request.model, model.checkpoint, model.digests),
+        profile=profile_record(model.prompts.profile, model.path),
         removals=edit.removals,
         solves=edit.solves,
         canaries=make_canaries(model.checkpoint, edit.removals, updates, edit.layers),

@@ -70,6 +70,7 @@ class RevocationJob(Job):
             self.ledger,
             edit.solves,
             self.ledger.revoked,
+            profile=self.model.prompts.profile,
             salt=self.salt,
             job_id=self.context.job_id,
             created_at=self.context.now,

@@ -100,7 +100,10 @@ class LedgerFolder:
             LedgerConflict: an entry contradicts another removal.
         """
         ledger = self.read_for(checkpoint).add(entries)
-        tokenizer, profile = open_prompt_tokenizer(checkpoint.encoders[0]), self.profile or load_profile(checkpoint.path)
+        tokenizer, profile = (
+            open_prompt_tokenizer(checkpoint.encoders[0]),
+            self.profile or load_profile(checkpoint.path),
+        )
         warnings = check_conflicts(ledger, tokenizer, profile)
         return ledger, conflicts_involving(warnings, entries)
 

@@ -19,11 +19,20 @@ from api_schemas.base import ReportModel
 from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import Place
 from api_schemas.judging import JudgeRecord, SamplerRecord
-from api_schemas.report import ArtifactRecord, AuditReport, LedgerRecord, ModelRecord, RemovalRecord, TensorRecord
+from api_schemas.report import (
+    ArtifactRecord,
+    AuditReport,
+    LedgerRecord,
+    ModelRecord,
+    ProfileRecord,
+    RemovalRecord,
+    TensorRecord,
+)
 from editor.io.digests import salted_digest
 
 UNREDACTED_TYPES: tuple[type[BaseModel], ...] = (
     ModelRecord,
+    ProfileRecord,
     ArtifactRecord,
     TensorRecord,
     JudgeRecord,

@@ -18,7 +18,7 @@ from editor.generation.pipelines import load_pipeline
 from editor.generation.placement import place_pipeline
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
-from editor.prompts import PromptBuilder, load_profile
+from editor.prompts import Profile, PromptBuilder, load_profile
 
 PENULTIMATE_FAMILIES = ("sdxl", "sd3")
 """Families whose denoiser is conditioned on the states before the encoders' last layer."""
@@ -40,6 +40,13 @@ class TracedModel:
     components: Path | None = None
     """A folder with what the model lacks to generate images."""
     settings: DeviceSettings = field(default_factory=DeviceSettings)
+    profile: Profile | None = None
+    """Used instead of the model's own."""
+
+    @cached_property
+    def used_profile(self) -> Profile:
+        """The profile: objects and styles to trace, and the classes that the judge knows."""
+        return self.profile or load_profile(self.path)
 
     @cached_property
     def device(self) -> ComputeDevice:
@@ -67,9 +74,7 @@ class TracedModel:
     @cached_property
     def prompt_builders(self) -> tuple[PromptBuilder, ...]:
         """A prompt builder for the tokenizer of each traced encoder."""
-        return tuple(
-            PromptBuilder(open_prompt_tokenizer(encoder), load_profile(self.path)) for encoder in self.text_encoders
-        )
+        return tuple(PromptBuilder(open_prompt_tokenizer(encoder), self.used_profile) for encoder in self.text_encoders)
 
     @cached_property
     def encoders(self) -> tuple[CLIPTextRunner, ...]:
@@ -105,7 +110,7 @@ class TracedModel:
     @cached_property
     def judge(self) -> Judge:
         """The judge of images."""
-        return open_cached_judge(self.judge_folder, self.path, self.device)
+        return open_judge(self.judge_folder, self.path, self.used_profile, self.device.torch_device)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -113,12 +118,6 @@ class TracedModel:
         files = weight_files(self.path) if self.path.is_dir() else {"": self.path}
         digests = sorted((name, file_digest(path)) for name, path in files.items())
         return hashlib.sha256(repr(digests).encode()).hexdigest()
-
-
-@lru_cache(1)
-def open_cached_judge(folder: Path, model_path: Path, device: ComputeDevice) -> Judge:
-    """Open the judge; the last one stays open for the next trace."""
-    return open_judge(folder, model_path, load_profile(model_path), device.torch_device)
 
 
 @lru_cache(1)

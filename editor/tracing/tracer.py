@@ -16,6 +16,7 @@ from editor.generation.denoiser import Conditioning
 from editor.generation.device import DeviceSettings
 from editor.generation.memory_budget import MemoryBudget
 from editor.io.progress import ProgressCallback
+from editor.prompts import Profile
 from editor.tracing.backbone_trace import ImageReadOut, trace_blocks
 from editor.tracing.corruption import (
     NOISE_SCALE,
@@ -90,6 +91,8 @@ class Tracer:
     name: str = ""
     components: Path | None = None
     """A folder with what the model lacks to generate images."""
+    profile: Profile | None = None
+    """Used instead of the model's own."""
 
     @cached_property
     def model(self) -> TracedModel:
@@ -103,6 +106,7 @@ class Tracer:
             options.needs_images,
             self.components,
             options.device,
+            self.profile,
         )
 
     @cached_property

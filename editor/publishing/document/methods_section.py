@@ -123,4 +123,6 @@ def environment_table(report: AuditReport) -> Block:
     """Show the job and the software versions."""
     job = {"Job": report.job_id, "Created": report.created_at.isoformat(timespec="seconds")}
     schema = {"Schema of report.json": report.schema_version}
+    if report.profile:
+        job |= {"Profile": f"{report.profile.name}, SHA-256 {report.profile.sha256}"}
     return Table("Job and software", (), [*(job | report.software | schema).items()])

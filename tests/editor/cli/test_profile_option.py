@@ -20,6 +20,9 @@ from editor.emoji.profile import PROFILE
 from editor.errors import CheckpointError
 from editor.jobs.context import JobContext
 from editor.jobs.job import Job
+from editor.prompts.profile import general_profile, load_profile
+from editor.publishing.provenance import profile_record
+from editor.tracing.tracer import TraceOptions, Tracer
 
 OWN = PROFILE.model_copy(
     update={"plain_wordings": ("a mural of {a}",), "held_out_wordings": ("{bare}, mural, {style}",)}
@@ -51,6 +54,25 @@ def test_prompts_are_made_from_the_profile(file: Path) -> None:
 def test_the_forecast_reads_prompts_of_the_profile(file: Path) -> None:
     found = json.loads(run(foresee, "fox=owl", "--profile", str(file), "--json"))
     assert "mural" in json.dumps(found["encoders"][0])
+
+
+def test_a_trace_uses_the_profile() -> None:
+    options = TraceOptions("fox", prompts=4)
+    for profile, expected in ((None, False), (OWN, True)):
+        tracer = Tracer(emoji.WEIGHTS, emoji.JUDGE, options, profile=profile)
+        assert (tracer.model.used_profile.plain_wordings == OWN.plain_wordings) == expected
+        assert all((builder.profile == OWN) == expected for builder in tracer.model.prompt_builders)
+
+
+def test_the_report_says_which_profile_was_used() -> None:
+    used = {
+        "model": (load_profile(emoji.WEIGHTS), emoji.WEIGHTS),
+        "general": (general_profile(), Path("model.safetensors")),
+        "given": (OWN, emoji.WEIGHTS),
+    }
+    records = {name: profile_record(*of) for name, of in used.items()}
+    assert {name: record.name for name, record in records.items()} == {name: name for name in used}
+    assert len({record.sha256 for record in records.values()}) == 3
 
 
 def test_a_job_uses_the_profile(tmp_path: Path) -> None:
