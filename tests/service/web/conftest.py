@@ -13,7 +13,7 @@ from service.store import api_keys
 from service.store.database import Database, sqlite_url
 from service.store.orm import WebSession
 from service.web.app import create_pages, create_site
-from tests.contract.conftest import SampleService, make_sample
+from tests.contract.conftest import SampleService, create_cases, make_sample
 from tests.fakes.clock import FakeClock
 
 SignedIn = Callable[..., TestClient]
@@ -27,7 +27,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleService]:
     database = Database(sqlite_url(folder / "expunge.db"))
     database.prepare()
     database.close()
-    service = make_sample(folder, FakeClock())
+    clock = FakeClock()
+    service = make_sample(folder, clock)
+    create_cases(service, clock, for_every_route=False)
     yield service
     service.app_state.database.close()
 

@@ -15,7 +15,7 @@ from service.web.sessions import PUBLIC_PAGES
 from tests.contract.conftest import SampleService
 from tests.service.web.conftest import SignedIn
 
-OWNED = re.compile(r"\{(edit_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
+OWNED = re.compile(r"\{(edit_id|case_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
 """Path parameters that name a tenant's resources."""
 
 
@@ -26,7 +26,8 @@ def page_routes(pages: FastAPI) -> list[tuple[str, str]]:
 
 
 def open_page(client: TestClient, sample: SampleService, method: str, template: str) -> Any:
-    path = re.sub(r"\{(\w+)(:path)?\}", lambda part: sample.owned[part[1]], template)
+    owned = sample.owned | sample.owned_by_route.get(f"/v1{template}", {})
+    path = re.sub(r"\{(\w+)(:path)?\}", lambda part: owned[part[1]], template)
     return client.request(method, path)
 
 

@@ -1,0 +1,105 @@
+"""How pages show cases: the time that is left in words and shape, states, and what can be done next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from api_schemas.cases import Case, CaseDeadline
+from service.core.caller import Caller
+from service.web.filters import format_duration
+
+SOON = timedelta(hours=24)
+DAY = timedelta(days=1)
+STATE_SHAPES = {
+    "decided": "running",
+    "applying": "running",
+    "at_risk": "warning",
+    "contested": "warning",
+    "incomplete": "warning",
+    "in_force": "passed",
+    "restored": "canceled",
+    "refused": "canceled",
+    "closed": "canceled",
+    "withdrawn": "canceled",
+    "void": "canceled",
+    "merged": "canceled",
+    "queued": "running",
+    "revoking": "running",
+    "withheld": "warning",
+    "ineffective": "failed",
+    "conflict": "failed",
+    "revoked": "canceled",
+    "missed": "failed",
+    "met": "passed",
+}
+"""The class of a state's badge, which gives it a shape and a colour; the word is always there too."""
+
+SOURCES: dict[str, str] = {
+    "art16": "a notice",
+    "trusted_flagger": "a trusted flagger",
+    "order": "an order",
+    "subject": "the person concerned",
+    "own": "our own initiative",
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A word, and the class that gives it its shape."""
+
+    word: str
+    shape: str
+
+
+def state_badge(state: str) -> Badge:
+    """Return the badge of a state of a case, target or deadline."""
+    return Badge(state.replace("_", " "), STATE_SHAPES.get(state, ""))
+
+
+def due_badge(due_at: datetime | None, now: datetime) -> Badge:
+    """Return how much time is left, by the server's clock."""
+    if due_at is None:
+        return Badge("nothing due", "canceled")
+    left = due_at - now
+    if left <= timedelta(0):
+        return Badge(f"overdue by {in_words(-left)}", "failed")
+    return Badge(f"due in {in_words(left)}", "warning" if left < SOON else "")
+
+
+def in_words(span: timedelta) -> str:
+    """Return a duration such as `3 days`, `2 h 5 min` or `40 s`."""
+    if span >= 2 * DAY:
+        return f"{span.days} days"
+    return format_duration(span.total_seconds())
+
+
+def deadline_badge(deadline: CaseDeadline, now: datetime) -> Badge:
+    """Return the badge of a deadline: its status, or the time that is left."""
+    if deadline.status != "running":
+        return state_badge(deadline.status)
+    if deadline.kind in ("action", "restore_not_after"):
+        return due_badge(deadline.due_at, now)
+    return Badge(f"ends in {in_words(max(deadline.due_at - now, timedelta(0)))}", "")
+
+
+DECIDABLE = ("open", "applying", "at_risk", "in_force", "restored")
+
+
+def possible_actions(case: Case, caller: Caller) -> Sequence[str]:
+    """Return what the caller can do with a case in its present state."""
+    pending, writes, reviews = case.pending_decision, "cases:write" in caller.scopes, "cases:review" in caller.scopes
+    conditions = {
+        "decide": writes and pending is None and case.state in DECIDABLE,
+        "undo": writes and pending is not None,
+        "approve": reviews and pending is not None and pending.awaits_approval and pending.by != caller.key_id,
+        "counter_notice": writes and case.state in ("at_risk", "in_force", "contested"),
+        "complaint": writes and case.state in ("in_force", "refused", "restored", "contested"),
+        "hold": writes and case.state == "contested" and not case.held,
+        "end_hold": writes and case.state == "contested" and case.held,
+        "resolve": reviews and case.state == "contested",
+        "restore": reviews and case.state in ("applying", "at_risk", "in_force", "contested"),
+        "notice": writes and case.state in ("received", "incomplete", "open"),
+        "withdraw": writes and case.state in ("received", "incomplete", "open", "decided"),
+        "erase": "cases:operate" in caller.scopes and case.state in ("closed", "withdrawn", "void", "merged"),
+    }
+    return [name for name, possible in conditions.items() if possible]
