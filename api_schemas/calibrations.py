@@ -48,6 +48,7 @@ class CalibrationUrls(Resource):
     cancel: str
     events: str
     stream: str
+    artifacts: str
 
 
 class Calibration(Resource):

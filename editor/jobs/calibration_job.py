@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.jobs import InstrumentFigures
 from editor.generation.warm_pipelines import WarmPipelines
+from editor.io.atomic import write_bytes
 from editor.io.progress import report_fraction, report_to
 from editor.jobs.calibration import GENERATING, RECORDING, CalibrationOptions, calibrate_model
+from editor.jobs.calibration_card import CARD_FILE, render_card
 from editor.jobs.context import JobProgress
 from editor.judging.feature_scores.calibration import (
     CALIBRATION_FILE,
@@ -89,7 +91,9 @@ def calibrate(context: CalibrationContext) -> CalibratedModel:
             warm=context.warm,
             progress=report_fraction,
         )
-    return CalibratedModel(calibration.model, calibration.judge, figures(calibration), list_files(calibration, folder))
+    measured = figures(calibration)
+    write_bytes(folder / CARD_FILE, render_card(task.model, calibration, measured).encode())
+    return CalibratedModel(calibration.model, calibration.judge, measured, list_files(calibration, folder))
 
 
 def figures(calibration: Calibration) -> list[InstrumentFigures]:
@@ -109,9 +113,10 @@ def figures(calibration: Calibration) -> list[InstrumentFigures]:
 
 
 def list_files(calibration: Calibration, folder: Path) -> tuple[ArtifactFile, ...]:
-    """Return the files that feature scores read, the record last. Recordings and checkpoints of the training are left out."""
+    """Return the files that feature scores read and the card, the record last. Recordings and checkpoints are left out."""
     names = [f"{sae.folder}/{name}" for sae in calibration.autoencoders for name in SAE_FILES]
     names += [f"{classifier.folder}/{name}" for classifier in calibration.classifiers for name in DIFFC_FILES]
     return tuple(
-        ArtifactFile(name, folder / name, MEDIA_TYPES[Path(name).suffix], KIND) for name in [*names, CALIBRATION_FILE]
+        ArtifactFile(name, folder / name, MEDIA_TYPES[Path(name).suffix], KIND)
+        for name in [*names, CARD_FILE, CALIBRATION_FILE]
     )

@@ -109,7 +109,7 @@ CALIBRATION = Calibration(
     urls=CalibrationUrls(
         self=f"/v1/calibrations/{CALIBRATION_ID}",
         model="/v1/models/sdxl",
-        **{part: f"/v1/calibrations/{CALIBRATION_ID}/{part}" for part in ("cancel", "events", "stream")},
+        **{part: f"/v1/calibrations/{CALIBRATION_ID}/{part}" for part in ("cancel", "events", "stream", "artifacts")},
     ),
 )
 PREVIEW_REQUEST = PreviewRequest(prompt="a red fox in the snow", seeds=[0])
@@ -369,6 +369,7 @@ MANIFEST = {
 }
 EXAMPLES_BY_PATH: dict[str, Any] = {
     "/v1/edits/{edit_id}/artifacts/{name}": MANIFEST,
+    "/v1/calibrations/{calibration_id}/artifacts/{name}": MANIFEST,
     "/v1/models/{model_id}/revisions/{number}/artifacts/{name}": MANIFEST,
     "/hf/{namespace}/{repo}/resolve/{revision}/{name}": {"architectures": ["CLIPTextModel"], "hidden_size": 768},
     "/hf/api/models/{namespace}/{repo}": REPOSITORY,

@@ -108,7 +108,7 @@ def calibration(job: orm.Job) -> Calibration:
         urls=CalibrationUrls(
             self=base,
             model=f"/v1/models/{job.model}",
-            **{part: f"{base}/{part}" for part in ("cancel", "events", "stream")},
+            **{part: f"{base}/{part}" for part in ("cancel", "events", "stream", "artifacts")},
         ),
     )
 
@@ -143,6 +143,11 @@ def preview(job: orm.Job, kept: timedelta | None = None) -> Preview:
     )
 
 
+def job_url(job_id: str) -> str:
+    """Return the path of an edit or a calibration."""
+    return f"/v1/{'calibrations' if job_id.startswith('cal_') else 'edits'}/{job_id}"
+
+
 def artifact(row: orm.Artifact) -> Artifact:
     """Return a published file."""
     return Artifact(
@@ -151,7 +156,7 @@ def artifact(row: orm.Artifact) -> Artifact:
         media_type=row.media_type,
         size=row.size,
         sha256=row.sha256,
-        url=f"/v1/edits/{row.job_id}/artifacts/{row.name}",
+        url=f"{job_url(row.job_id)}/artifacts/{row.name}",
     )
 
 

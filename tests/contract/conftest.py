@@ -118,7 +118,9 @@ def _create_sample_data(sample: SampleService) -> None:
         calibration = jobs.create(
             session, NewJob(CalibrationTask(model="tiny"), "key", tenant="one", kind="calibration"), now=now
         )
-        jobs.cancel(session, calibration.id, now=now)
+        claim = claims.claim(session, calibration.id, owner="w", lease=timedelta(seconds=30), now=now)
+        assert claim
+        assert claims.succeed(session, claim, files[:1], "0" * 64, None, now=now)
         preview_id = _create_preview(session, job.id, files[0], now)
     sample.owned = {
         "calibration_id": calibration.id,

@@ -139,8 +139,8 @@ def _find_artifact(job: orm.Job, name: str) -> orm.Artifact:
         if row.name == name:
             return row
     raise NotFound(
-        f'Edit "{job.id}" has no file "{name}"; its status is {job.status}.',
-        remedy=f"GET /v1/edits/{job.id}/artifacts lists its files, once it has succeeded.",
+        f'"{job.id}" has no file "{name}"; its status is {job.status}.',
+        remedy=f"GET {serializers.job_url(job.id)}/artifacts lists its files, once it has succeeded.",
     )
 
 

@@ -2,17 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from api_schemas.calibrations import Calibration, CalibrationRequest, CalibrationTask
 from api_schemas.events import Event
-from api_schemas.jobs import Page
+from api_schemas.jobs import Artifact, Page
 from service.api.auth import ReadsModels, WritesModels
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
+from service.api.file_response import ANY_CONTENT, download_responses
+from service.api.routes.artifacts import FileName, artifact_response
 from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
-from service.api.routes.events import After, LastEventId, PageOfEvents
+from service.api.routes.events import After, LastEventId, PageOfEvents, events_page
 from service.api.routes.models import ModelId, get_model
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
@@ -20,7 +22,7 @@ from service.core.app_state import AppState
 from service.core.calibrations import PendingCalibration
 from service.core.caller import Caller
 from service.errors import NotFound
-from service.store import audit, events, jobs
+from service.store import audit, jobs
 from service.store.ids import CALIBRATION_ID
 from service.store.orm import Job
 
@@ -103,10 +105,7 @@ def list_events(
     limit: PageOfEvents = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
-    load_calibration(app_state, caller, calibration_id)
-    with app_state.database.read() as session:
-        rows = events.after(session, calibration_id, after, limit + 1)
-    return serializers.page([serializers.event(row) for row in rows], limit, lambda event: event.seq)
+    return events_page(app_state, load_calibration(app_state, caller, calibration_id), after, limit)
 
 
 @router.get(
@@ -130,6 +129,27 @@ async def stream(
     return await stream_response(
         app_state, batched_calls.poll_events, StreamCursor(caller.tenant, calibration_id, start)
     )
+
+
+@router.get("/calibrations/{calibration_id}/artifacts", summary="List the files of a calibration")
+def list_artifacts(calibration_id: CalibrationId, app_state: AppStateDep, caller: ReadsModels) -> Page[Artifact]:
+    """Return the published autoencoders, probes, classifiers and the card; the list is empty until the job has succeeded."""
+    job = load_calibration(app_state, caller, calibration_id)
+    return Page[Artifact](data=[serializers.artifact(row) for row in job.artifacts])
+
+
+@router.head("/calibrations/{calibration_id}/artifacts/{name:path}", include_in_schema=False)
+@router.get(
+    "/calibrations/{calibration_id}/artifacts/{name:path}",
+    summary="Download a file of a calibration",
+    response_class=Response,
+    responses=download_responses(ANY_CONTENT, redirected=True),
+)
+def read_artifact(
+    calibration_id: CalibrationId, name: FileName, request: Request, app_state: AppStateDep, caller: ReadsModels
+) -> Response:
+    """Return the bytes, or 307 to a presigned bucket URL. Supports `Range`; the ETag is the SHA-256 digest."""
+    return artifact_response(app_state, load_calibration(app_state, caller, calibration_id), name, request)
 
 
 def load_calibration(app_state: AppState, caller: Caller, calibration_id: str) -> Job:

@@ -12,10 +12,11 @@ from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
+from service.core.app_state import AppState
 from service.errors import edit_not_found
 from service.store import events, jobs
 from service.store.ids import is_edit
-from service.store.orm import MAX_INTEGER
+from service.store.orm import MAX_INTEGER, Job
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
@@ -34,8 +35,14 @@ def list_events(
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     with app_state.database.read() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-        rows = events.after(session, edit_id, after, limit + 1)
+        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    return events_page(app_state, job, after, limit)
+
+
+def events_page(app_state: AppState, job: Job, after: int, limit: int) -> Page[Event]:
+    """Return a page of the events of a job of any kind, oldest first."""
+    with app_state.database.read() as session:
+        rows = events.after(session, job.id, after, limit + 1)
     return serializers.page([serializers.event(row) for row in rows], limit, lambda event: event.seq)
 
 

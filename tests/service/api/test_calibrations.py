@@ -1,10 +1,15 @@
 """Calibrations of base models over the API."""
 
+import io
+from datetime import timedelta
+
 import pytest
 from fastapi.testclient import TestClient
 
 from service.core.app_state import AppState
-from service.store import events, jobs
+from service.store import claims, events, jobs
+from service.store.claims import StoredArtifact
+from tests.fakes.clock import FakeClock
 
 PATH = "/v1/models/tiny/calibrate"
 
@@ -88,3 +93,23 @@ def test_unfinished_calibrations_count_towards_the_quota(client: TestClient, app
 
 def test_model_without_calibration_says_null(client: TestClient) -> None:
     assert client.get("/v1/models/tiny").json()["calibration"] is None
+
+
+def test_files_of_a_finished_calibration_are_downloaded_by_readers_of_models(
+    client: TestClient, app_state: AppState, clock: FakeClock
+) -> None:
+    job_id = client.post(PATH, json={}).json()["id"]
+    path = f"/v1/calibrations/{job_id}/artifacts"
+    assert client.get(path).json()["data"] == []
+    blob = app_state.blobs.put(io.BytesIO(b"# Calibration of tiny"))
+    file = StoredArtifact("README.md", "calibration", "text/markdown; charset=utf-8", blob.size, blob.sha256)
+    with app_state.database.write() as session:
+        claim = claims.claim(session, job_id, owner="w", lease=timedelta(seconds=30), now=clock())
+        assert claim
+        assert claims.succeed(session, claim, [file], blob.sha256, None, now=clock())
+    (listed,) = client.get(path).json()["data"]
+    assert listed["url"] == f"{path}/README.md"
+    assert client.get(listed["url"]).text == "# Calibration of tiny"
+    missing = client.get(f"{path}/nothing")
+    assert (missing.status_code, path in missing.json()["remedy"]) == (404, True)
+    assert client.get(f"/v1/edits/{job_id}/artifacts/README.md").status_code == 404
