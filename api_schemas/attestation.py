@@ -16,6 +16,7 @@ from api_schemas.kinds import ConceptKind
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 REMOVAL = "urn:expunge:predicate:concept-removal:v1"
+FLEET = "urn:expunge:predicate:fleet:v1"
 BUILD_TYPE = "urn:expunge:build:edit:v1"
 
 
@@ -122,6 +123,29 @@ class ConceptRemoval(SignedModel):
     verdict: str | None
     assurance_level: Literal["self_attested"] = "self_attested"
     non_claims: list[str] = Field(description="What the attestation does not cover, and what was not tested.")
+
+
+class SignedTarget(SignedModel):
+    """A model of a fleet, and what became of it."""
+
+    model: str
+    state: str
+    edit: str | None
+    revision: int | None
+    carried_from: str | None
+    verdict: str | None
+    encoders: dict[str, str] = Field(description="Digest of each text encoder of the base model.")
+
+
+class FleetRemoval(SignedModel):
+    """Version 1 of the predicate of a fleet: which models one decision reached, and how."""
+
+    fleet: str
+    created_at: datetime
+    signed_at: datetime
+    selector: dict[str, Any]
+    removals: list[SignedRemoval]
+    targets: list[SignedTarget]
 
 
 class PublicKey(SignedModel):

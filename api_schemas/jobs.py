@@ -15,7 +15,7 @@ Status: TypeAlias = Literal["queued", "running", "canceling", "succeeded", "fail
 TERMINAL_STATUSES: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 """Statuses that never change again."""
 
-JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration", "preview", "registration"]
+JobKind: TypeAlias = Literal["removal", "revocation", "plan", "calibration", "preview", "registration", "statement"]
 """A revocation removes an edit from the ledger. Only removals and revocations are listed as edits."""
 
 EDIT_KINDS: tuple[JobKind, ...] = ("removal", "revocation")

@@ -19,7 +19,7 @@ from api_schemas.edits import Priority
 from service.core.app_state import AppState
 from service.core.cases.sweep import sweep
 from service.settings import ServiceSettings
-from service.store import lease_reaper, logs, outbox, retention, unread_models
+from service.store import fleets, lease_reaper, logs, outbox, retention, unread_models
 from service.store.celery_config import BROKER_PRIORITIES, TASK_NAME, celery_app, queue_for
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
@@ -73,7 +73,7 @@ class Dispatcher:
                 stop.wait(1.0)
 
     def run_once(self) -> None:
-        """Reap expired leases, send due messages and start due deliveries."""
+        """Reap expired leases, advance fleets, send due messages and start due deliveries."""
         if self._is_due(self._reaped_at, REAP_INTERVAL):
             self._reap_leases()
         if self._is_due(self._swept_at, SWEEP_INTERVAL):
@@ -103,6 +103,9 @@ class Dispatcher:
     def _reap_leases(self) -> None:
         with self._database.write() as session:
             lease_reaper.reap(session, now=self._clock())
+        with self._database.write() as session:
+            fleets.advance_all(session, now=self._clock())
+        failpoint("fleet.committed")
         self._reaped_at = self._clock()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
+from api_schemas.fleets import FleetTask
 from api_schemas.jobs import QUICK_KINDS, JobError, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.registrations import RegistrationTask
@@ -29,12 +30,23 @@ from service.store.calibrations import NewCalibration
 from service.store.claims import Claim, StoredArtifact
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
-from service.store.errors import LedgerMoved, StoreError, StoreUnavailable
+from service.store.errors import BlobCorrupted, BlobMissing, LedgerMoved, StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
 from service.store.ledgers import NextRevision
 from service.store.model_registrations import NewDescription
 from service.store.orm import Job
-from worker import calibration, db_retry, job_errors, job_protocol, ledger_snapshot, preview, registration, upload
+from worker import (
+    calibration,
+    carry,
+    db_retry,
+    job_errors,
+    job_protocol,
+    ledger_snapshot,
+    preview,
+    registration,
+    statement,
+    upload,
+)
 from worker.calibration import PublishedCalibrations
 from worker.download import fetch_blob
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
@@ -156,6 +168,8 @@ class Runner:
 
     def _run_job(self, claim: Claim, progress: ProgressReporter) -> RunResult:
         """Run a job. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
+        if isinstance(claim.request, FleetTask):
+            return self._run_statement(claim, claim.request, progress)
         model = self.registry.get(claim.request.model)
         if isinstance(claim.request, RegistrationTask):
             return self._run_registration(model, progress)
@@ -165,6 +179,15 @@ class Runner:
         if isinstance(claim.request, PreviewTask):
             return self._run_preview(claim, claim.request, model, progress)
         return self._run_phases(claim, claim.request, model, progress)
+
+    def _run_statement(self, claim: Claim, task: FleetTask, progress: ProgressReporter) -> RunResult:
+        """Sign the statement of a fleet."""
+        workdir = self.settings.workdir(claim.job_id)
+        self._make_folders(workdir)
+        progress.phases = statement.PHASES
+        progress.start_phase("publish")
+        files = statement.write_statement(self.database, task.fleet, workdir, self.settings.signing_dir, self.clock())
+        return RunResult(upload.store_artifacts(self.blobs, claim, files, progress.check))
 
     def _run_registration(self, model: RegisteredModel, progress: ProgressReporter) -> RunResult:
         """Read a base model, whatever its status is. The digests that the operator has registered must be valid."""
@@ -222,7 +245,7 @@ class Runner:
         editor = job_protocol.load(self.settings.module(claim.kind))
         context = self._context(editor, claim, request, model, progress)
         progress.phases = editor.PHASES
-        for phase in editor.PHASES:
+        for phase in () if self._carry(claim, context, progress) else editor.PHASES:
             if not editor.finished(phase, context):
                 progress.start_phase(phase)
                 failpoint(f"phase.entered.{phase}")
@@ -232,6 +255,21 @@ class Runner:
         next_revision = ledger_snapshot.next_revision(claim, context.workdir, files)
         stored = upload.store_artifacts(self.blobs, claim, files, progress.check)
         return RunResult(stored, editor.verdict(context), next_revision)
+
+    def _carry(self, claim: Claim, context: "jobs.JobContext", progress: ProgressReporter) -> bool:
+        """Carry over the delta that another edit of the fleet has solved. Returns False if the job must solve its own."""
+        source = carry.find_source(self.database, claim) if claim.kind == "removal" else None
+        if source is None:
+            return False
+        progress.start_phase("publish")
+        failpoint("phase.entered.publish")
+        try:
+            carry.load(self.settings.carrier).carry(context, source.fetch(self.blobs, self.settings.cache_dir))
+        except (EditorError, BlobMissing, BlobCorrupted) as error:
+            log.warning("%s: the delta of %s is not carried over: %s", claim.job_id, source.edit_id, error.code)
+            return False
+        failpoint("phase.done.publish")
+        return True
 
     def _digest_function(self, claim: Claim) -> Callable[[Path], str] | None:
         """Return how to digest the base model's files. None for a small job: it publishes no weights, and a client waits."""

@@ -54,6 +54,10 @@ class WorkerSettings(StoreSettings):
         default="editor.jobs.calibration_job", description="Module that performs calibrations of base models."
     )
     previewer: ModuleName = Field(default="editor.jobs.preview", description="Module that generates previews of edits.")
+    carrier: ModuleName = Field(
+        default="editor.jobs.carry",
+        description="Module that carries the edits of a fleet over to models with equal encoders.",
+    )
     registrar: ModuleName = Field(
         default="editor.jobs.registration", description="Module that reads base models for their registration."
     )

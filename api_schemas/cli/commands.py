@@ -26,6 +26,7 @@ SUMMARIES = {
         REMOVE, "Remove concepts on this machine, and write the edited weights and the report to a folder."
     ),
     "edit": Summary(REMOVE, "Remove concepts through the service, and download the edited weights and the report."),
+    "fleet": Summary(REMOVE, "Remove concepts from many registered models."),
     "ledger": Summary(REMOVE, "List the active and revoked removals of a ledger, and the conflicts between them."),
     "revoke": Summary(
         REMOVE, "Undo removals: write weights solved without them, byte for byte, and update the ledger."

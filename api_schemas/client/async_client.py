@@ -12,6 +12,7 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.client.async_cases import AsyncCases
 from api_schemas.client.async_connection import AsyncConnection
+from api_schemas.client.async_fleets import AsyncFleets
 from api_schemas.client.async_models import AsyncModels
 from api_schemas.client.async_previews import AsyncPreviews
 from api_schemas.client.transport import (
@@ -44,6 +45,7 @@ class AsyncClient(AsyncConnection):
         self.batches = AsyncBatches(self)
         self.cases = AsyncCases(self)
         self.models = AsyncModels(self)
+        self.fleets = AsyncFleets(self)
         self.webhooks = AsyncWebhooks(self)
 
     async def signing_keys(self) -> PublicKeys:

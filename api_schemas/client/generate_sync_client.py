@@ -9,18 +9,19 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 TARGETS = {
     FOLDER / f"async_{part}.py": FOLDER / f"sync_{part}.py"
-    for part in ("connection", "cases", "models", "previews", "client")
+    for part in ("connection", "cases", "models", "fleets", "previews", "client")
 }
 """The generated file of each source."""
 HEADER = '"""The synchronous {part}, generated from `{source}` by `generate_sync_client.py`. Edit those instead."""\n'
 REPLACEMENTS = (
     (r"import AsyncIterator, (Callable(?:, Collection)?), (Sequence)$", r"import \1, Iterator, \2"),
+    (r"import AsyncIterator, Callable$", "import Callable, Iterator"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncBaseTransport\b", "BaseTransport"),
-    (r"\bAsync(Connection|Client|Edits|EditJob|CalibrationJob|Batches|Cases|Models|Previews|Webhooks)\b", r"\1"),
-    (r"\basync_(cases|connection|models|previews)\b", r"sync_\1"),
+    (r"\bAsync(Connection|Client|Edits|EditJob|CalibrationJob|Batches|Cases|Fleets|Models|Previews|Webhooks)\b", r"\1"),
+    (r"\basync_(cases|connection|fleets|models|previews)\b", r"sync_\1"),
     (r"__a(enter|exit)__", r"__\1__"),
     (r"\ba(close|read|iter_lines|iter_bytes)\b", r"\1"),
     (r"\basyncio\.sleep\b", "time.sleep"),

@@ -12,6 +12,7 @@ from api_schemas.attestation import PublicKeys
 from api_schemas.batches import Batch, BatchItem, BatchRequest
 from api_schemas.client.sync_cases import Cases
 from api_schemas.client.sync_connection import Connection
+from api_schemas.client.sync_fleets import Fleets
 from api_schemas.client.sync_models import Models
 from api_schemas.client.sync_previews import Previews
 from api_schemas.client.transport import (
@@ -44,6 +45,7 @@ class Client(Connection):
         self.batches = Batches(self)
         self.cases = Cases(self)
         self.models = Models(self)
+        self.fleets = Fleets(self)
         self.webhooks = Webhooks(self)
 
     def signing_keys(self) -> PublicKeys:

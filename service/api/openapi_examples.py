@@ -52,6 +52,7 @@ from service.api.example_values import (
     NOW,
     PREVIEW_ID,
 )
+from service.api.fleet_examples import FLEET_EXAMPLES
 
 SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 COMMIT = SHA256[:40]
@@ -186,6 +187,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     CALIBRATION,
     PREVIEW_REQUEST,
     PREVIEW,
+    *FLEET_EXAMPLES,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",

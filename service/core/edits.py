@@ -223,7 +223,7 @@ def _accept_all(
 
 
 @contextmanager
-def _map_key_collisions() -> Iterator[None]:
+def map_key_collisions() -> Iterator[None]:
     """Raise `IdempotencyConflict` when another process has stored a reply under the same key in the meantime."""
     try:
         yield
@@ -279,7 +279,7 @@ def _create(
     existing = {one: job for one, job in admitted.items() if isinstance(job, Job)}
     acceptances = {one: one.complete(session, job, now) for one, job in (created | existing).items()}
     replies = {one: Reply(one.fingerprint, ACCEPTED, done.body) for one, done in acceptances.items()}
-    with _map_key_collisions():
+    with map_key_collisions():
         idempotency.store_replies(session, {one.scope: reply for one, reply in replies.items() if one.scope}, now=now)
     audit.record_all(session, [entry for one in created for entry in acceptances[one].audit_entries], now=now)
     return {one: Submission(reply, replayed=False) for one, reply in replies.items()}

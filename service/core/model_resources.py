@@ -27,12 +27,15 @@ class ModelFilter:
 
     def matches(self, model: RegisteredModel, row: orm.ModelRegistration | None) -> bool:
         """Return whether a model has all of these properties."""
+        return self.matches_row(row) and self.status in (None, model.status)
+
+    def matches_row(self, row: orm.ModelRegistration | None) -> bool:
+        """Return whether a registration has the labels, the family and the encoder."""
         digests = {encoder["digest"] for encoder in (row.encoders if row else None) or ()}
         return (
             self.labels <= set(row.labels if row else ())
             and self.family in (None, row.family if row else None)
             and (self.encoder is None or self.encoder in digests)
-            and self.status in (None, model.status)
         )
 
 

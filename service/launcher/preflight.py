@@ -20,7 +20,7 @@ from service.store.settings import StoreSettings
 WORKER_SETTINGS = "worker.settings:WorkerSettings"
 DEVICE_PARSERS = "editor.generation.device:PARSERS"
 """Loaded by name: the service does not depend on worker and editor, it only starts them."""
-MODULE_SETTINGS = ("editor", "revoker", "planner", "calibrator", "previewer", "registrar")
+MODULE_SETTINGS = ("editor", "revoker", "planner", "calibrator", "previewer", "registrar", "carrier")
 DRIVERS = {"database_url": ("postgres", "psycopg"), "blobs_url": ("s3://", "obstore")}
 """Settings whose values with a prefix need a package of the extra `scaleout`."""
 

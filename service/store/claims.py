@@ -16,6 +16,7 @@ from api_schemas.access import DEFAULT_TENANT
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.events import EventType, Level
+from api_schemas.fleets import FleetTask
 from api_schemas.jobs import QUICK_KINDS, JobError, JobKind, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.registrations import RegistrationTask
@@ -119,6 +120,7 @@ REQUEST_TYPES: Mapping[JobKind, type[JobRequest]] = {
     "calibration": CalibrationTask,
     "preview": PreviewTask,
     "registration": RegistrationTask,
+    "statement": FleetTask,
 }
 """The request of each kind of job that is not on an `EditRequest`."""
 

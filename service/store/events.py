@@ -51,7 +51,7 @@ def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, n
 
 
 def _audit_entry(job: Job, status: Status) -> AuditEntry:
-    resource = job.kind if job.kind in ("calibration", "registration") else "edit"
+    resource = job.kind if job.kind in ("calibration", "registration", "statement") else "edit"
     noted = {"verdict": job.verdict, "manifest": job.manifest_sha256}
     return AuditEntry(job.tenant, "service", f"{resource}.{status}", job.id, noted)
 

@@ -8,8 +8,8 @@ from api_schemas.jobs import QUICK_KINDS, JobKind
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-EDIT_ID, BATCH_ID, DELIVERY_ID, CALIBRATION_ID, PREVIEW_ID, CASE_ID = (
-    rf"^{prefix}_{ULID}$" for prefix in ("edit", "batch", "msg", "cal", "prev", "case")
+EDIT_ID, BATCH_ID, DELIVERY_ID, CALIBRATION_ID, PREVIEW_ID, CASE_ID, FLEET_ID = (
+    rf"^{prefix}_{ULID}$" for prefix in ("edit", "batch", "msg", "cal", "prev", "case", "fleet")
 )
 JOB_PREFIXES: dict[JobKind, str] = {
     "removal": "edit",
@@ -18,6 +18,7 @@ JOB_PREFIXES: dict[JobKind, str] = {
     "calibration": "cal",
     "preview": "prev",
     "registration": "reg",
+    "statement": "fst",
 }
 
 

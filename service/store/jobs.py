@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from api_schemas.access import DEFAULT_TENANT
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
+from api_schemas.fleets import FleetTask
 from api_schemas.jobs import EDIT_KINDS, QUICK_KINDS, TERMINAL_STATUSES, JobKind, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.registrations import RegistrationTask
@@ -26,7 +27,7 @@ from service.store.failpoints import failpoint
 from service.store.ids import JOB_PREFIXES, prefixed_id
 from service.store.orm import Job, add_rows
 
-JobRequest: TypeAlias = EditRequest | CalibrationTask | PreviewTask | RegistrationTask
+JobRequest: TypeAlias = EditRequest | CalibrationTask | PreviewTask | RegistrationTask | FleetTask
 MAX_ATTEMPTS = 3
 MAX_QUEUE_TIME = timedelta(days=7)
 """A job that no worker has started within this time expires."""

@@ -16,17 +16,21 @@ from api_schemas.access import SCOPES
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.cases import Case
 from api_schemas.edits import EditRequest, Removal
+from api_schemas.fleets import FleetRequest, FleetSelector, FleetTask
+from api_schemas.jobs import EditableEncoder
 from api_schemas.previews import PreviewTask
 from service.api.app import create_app
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.settings import ServiceSettings
-from service.store import api_keys, batches, claims, jobs, ledgers, webhooks
+from service.store import api_keys, batches, claims, fleets, jobs, ledgers, webhooks
 from service.store.base_model_registration import register
 from service.store.claims import StoredArtifact
 from service.store.database import Database
+from service.store.fleets import NewTarget
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
+from service.store.orm import Fleet, ModelRegistration
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.desk import CANARIES, ERASE, Desk
@@ -122,7 +126,12 @@ def _create_sample_data(sample: SampleService) -> None:
         assert claim
         assert claims.succeed(session, claim, files[:1], "0" * 64, None, now=now)
         preview_id = _create_preview(session, job.id, files[0], now)
+        row = session.get_one(ModelRegistration, "tiny")
+        encoder = EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest="e" * 64)
+        row.family, row.encoders = "fake", [encoder.model_dump()]
+        fleet = _create_fleet(session, files[:1], now)
     sample.owned = {
+        "fleet_id": fleet.id,
         "calibration_id": calibration.id,
         "preview_id": preview_id,
         "edit_id": job.id,
@@ -146,6 +155,7 @@ def _create_sample_data(sample: SampleService) -> None:
         delivery.id,
         calibration.id,
         preview_id,
+        fleet.id,
         files[0].sha256,
         "d" * 64,
     ]
@@ -189,6 +199,19 @@ def create_cases(sample: SampleService, clock: FakeClock, *, for_every_route: bo
         owned = {"case_id": case.id, "deadline_id": case.deadlines[0].id}
         sample.owned_by_route[f"/v1/cases/{{case_id}}/{name}"] = owned
     sample.secrets += [CANARIES[0], CANARIES[2], first.id]
+
+
+def _create_fleet(session: Session, files: list[StoredArtifact], now: datetime) -> Fleet:
+    """Create a fleet whose statement is signed."""
+    request = FleetRequest(selector=FleetSelector(models=["tiny"]), removals=[Removal(concept=SECRET)])
+    target = [NewTarget("tiny", "g" * 64)]
+    fleet = fleets.create(session, request, target, tenant="one", api_key_id="key", now=now)
+    job = jobs.create(session, NewJob(FleetTask(fleet=fleet.id), "key", "one", "statement"), now=now)
+    claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+    assert claim
+    assert claims.succeed(session, claim, files, "0" * 64, None, now=now)
+    fleet.statement_job_id = job.id
+    return fleet
 
 
 FILES = {

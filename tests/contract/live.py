@@ -19,7 +19,9 @@ from tests.fakes.stack import wait_until
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
-FAKE_MODULES = {kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner", "calibrator", "registrar")}
+FAKE_MODULES = {
+    kind: f"tests.fakes.{kind}" for kind in ("editor", "revoker", "planner", "calibrator", "registrar", "carrier")
+}
 
 
 @dataclass(frozen=True)

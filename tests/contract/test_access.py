@@ -25,6 +25,8 @@ BODIES: dict[str, Any] = {
     "/v1/edits": REMOVAL,
     "/v1/edits:validate": REMOVAL,
     "/v1/batches": REMOVAL,
+    "/v1/fleets": {"selector": {"models": ["tiny"]}, "removals": [{"concept": "owl"}]},
+    "/v1/fleets:plan": {"selector": {"models": ["tiny"]}, "removals": [{"concept": "owl"}]},
     "/v1/models": {"id": "new", "path": "new"},
     "/v1/models/{model_id}": {"labels": ["changed"]},
     "/v1/models/{model_id}/calibrate": {},
@@ -60,7 +62,7 @@ QUERIES = {"/v1/models/{model_id}": {"force": "true"}}
 ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE")
 """What is deleted is needed before."""
 READ_BY_POST = {"/hf/api/models/{namespace}/{repo}/paths-info/{revision}", "/v1/cases:search"}
-OWNED = re.compile(r"\{(edit_id|case_id|batch_id|calibration_id|endpoint_id|number|repo)")
+OWNED = re.compile(r"\{(edit_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|number|repo)")
 """Path parameters that name a tenant's resources; other paths answer every tenant with its own data."""
 OPEN_TO_ALL = {
     "/v1/bases",

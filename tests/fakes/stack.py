@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "EXPUNGE_REVOKER": "tests.fakes.revoker",
     "EXPUNGE_CALIBRATOR": "tests.fakes.calibrator",
     "EXPUNGE_REGISTRAR": "tests.fakes.registrar",
+    "EXPUNGE_CARRIER": "tests.fakes.carrier",
     "EXPUNGE_PLANNER": "tests.fakes.planner",
     "EXPUNGE_PREVIEWER": "tests.fakes.previewer",
     "EXPUNGE_LEASE_SECONDS": "6",

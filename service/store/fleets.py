@@ -1,0 +1,227 @@
+"""Fleets in the database: frozen targets, and the step that leads a fleet to its end.
+
+Each step is one transaction that derives everything from the targets and their jobs, so it may be interrupted anywhere and run
+by any number of processes: a step that finds nothing new changes nothing.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.fleets import TERMINAL_STATES, FleetRequest, FleetTask, TargetState
+from api_schemas.jobs import TERMINAL_STATUSES
+from service.store import audit, jobs
+from service.store.audit import AuditEntry
+from service.store.failpoints import failpoint
+from service.store.ids import prefixed_id
+from service.store.jobs import NewJob
+from service.store.orm import Fleet, FleetTarget, Job, LedgerEntry, ModelRegistration, Revision, add_rows
+
+ACTOR = "service"
+
+
+@dataclass(frozen=True)
+class NewTarget:
+    """A model of a new fleet."""
+
+    model: str
+    group_key: str
+
+
+def create(
+    session: Session,
+    request: FleetRequest,
+    targets: Sequence[NewTarget],
+    *,
+    tenant: str,
+    api_key_id: str,
+    now: datetime,
+) -> Fleet:
+    """Create a fleet with its frozen targets. The dispatcher queues the edits."""
+    fleet = Fleet(
+        id=prefixed_id("fleet", now),
+        tenant=tenant,
+        api_key_id=api_key_id,
+        request=request.model_dump(mode="json"),
+        request_digest=request.digest(),
+        created_at=now,
+    )
+    session.add(fleet)
+    session.flush()
+    add_rows(session, FleetTarget, [{"fleet_id": fleet.id, "state": "planned", **vars(one)} for one in targets])
+    return fleet
+
+
+def get(session: Session, tenant: str, fleet_id: str) -> Fleet | None:
+    """Return the fleet if it belongs to the tenant, else None."""
+    fleet = session.get(Fleet, fleet_id)
+    return fleet if fleet and fleet.tenant == tenant else None
+
+
+def list_recent(session: Session, tenant: str, *, after: str | None, limit: int) -> Sequence[Fleet]:
+    """Return the tenant's fleets, newest first, from the one after id `after`."""
+    query = select(Fleet).where(Fleet.tenant == tenant)
+    query = query if after is None else query.where(Fleet.id < after)
+    return session.scalars(query.order_by(Fleet.id.desc()).limit(limit)).all()
+
+
+def targets(session: Session, fleet_id: str) -> Sequence[FleetTarget]:
+    """Return the targets of a fleet, by model."""
+    return session.scalars(
+        select(FleetTarget).where(FleetTarget.fleet_id == fleet_id).order_by(FleetTarget.model)
+    ).all()
+
+
+def carried_from(session: Session, job_id: str) -> str | None:
+    """Return the edit whose delta a job carries over to its model, or None if the job solves its own."""
+    return session.scalar(select(FleetTarget.carried_from).where(FleetTarget.edit_id == job_id))
+
+
+def revisions_of(session: Session, rows: Iterable[FleetTarget]) -> dict[str, int]:
+    """Return the ledger revision that each edit of some targets added, by edit."""
+    edits = [row.edit_id for row in rows if row.edit_id]
+    found = session.execute(select(Revision.job_id, Revision.number).where(Revision.job_id.in_(edits)))
+    return {job_id: number for job_id, number in found}  # noqa: C416
+
+
+def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration]) -> dict[str, str]:
+    """Return the group of each model: a digest over its family, its text encoders, its profile and its active removals.
+
+    Models of one group get byte-identical tensors for the same removals.
+    """
+    active: dict[str, list[Any]] = defaultdict(list)
+    entries = select(LedgerEntry).where(
+        LedgerEntry.tenant == tenant, LedgerEntry.until.is_(None), LedgerEntry.model.in_([row.id for row in rows])
+    )
+    for entry in session.scalars(entries):
+        active[entry.model].append(canonical_removal(entry))
+    return {row.id: _digest([row.family, _encoder_digests(row), row.profile, sorted(active[row.id])]) for row in rows}
+
+
+def canonical_removal(entry: LedgerEntry) -> str:
+    """Return what determines the weights of a removal, as canonical JSON."""
+    return json.dumps([entry.removal, entry.options], sort_keys=True)
+
+
+def _encoder_digests(row: ModelRegistration) -> list[Any]:
+    return sorted((encoder["component"], encoder["digest"]) for encoder in row.encoders or ())
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def advance_all(session: Session, *, now: datetime) -> None:
+    """Take one step with each fleet that has not ended."""
+    unfinished = select(Fleet).where(Fleet.finished_at.is_(None)).with_for_update(skip_locked=True)
+    for fleet in session.scalars(unfinished).all():
+        advance(session, fleet, now=now)
+
+
+def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
+    """Record the edits that have ended, queue those that are next, and in the end the statement."""
+    rows = targets(session, fleet.id)
+    _record_ended(session, rows)
+    _queue_next(session, fleet, rows, now)
+    failpoint("fleet.written")
+    if all(row.state in TERMINAL_STATES for row in rows):
+        _finish(session, fleet, now)
+
+
+def _record_ended(session: Session, rows: Sequence[FleetTarget]) -> None:
+    queued = {row.edit_id: row for row in rows if row.state == "queued"}
+    ended = session.scalars(select(Job).where(Job.id.in_(queued), Job.status.in_(TERMINAL_STATUSES))).all()
+    states = {row.edit_id: row.state for row in rows}
+    added = revisions_of(session, queued.values())
+    for job in ended:
+        row = queued[job.id]
+        leader = states[row.carried_from] if row.carried_from else None
+        row.state = _outcome(job, job.id in added, leader)
+        row.error = job.error
+
+
+def _outcome(job: Job, has_revision: bool, leader: str | None) -> TargetState:
+    """Return the state of a target from its ended edit. A carried delta is as effective as where it was measured."""
+    if job.status == "canceled":
+        return "canceled"
+    if job.status != "succeeded":
+        return "conflict" if job.error and job.error.get("code") == "ledger_conflict" else "failed"
+    passed = job.verdict in (None, "passed") and leader in (None, "in_force")
+    return "in_force" if has_revision and passed else "ineffective"
+
+
+def _queue_next(session: Session, fleet: Fleet, rows: Sequence[FleetTarget], now: datetime) -> None:
+    """Queue the first edit of each group, and after it those that carry its delta over."""
+    groups: dict[str, list[FleetTarget]] = defaultdict(list)
+    for row in rows:
+        groups[row.group_key].append(row)
+    to_queue: list[FleetTarget] = []
+    for members in groups.values():
+        to_queue += _next_of(session, members)
+    request = FleetRequest.model_validate(fleet.request)
+    new = [NewJob(request.edit_request(row.model), fleet.api_key_id, fleet.tenant) for row in to_queue]
+    created = jobs.create_all(session, new, now=now)
+    for row, job in zip(to_queue, created, strict=True):
+        row.state, row.edit_id = "queued", job.id
+    session.flush()
+    audit.record_all(session, [_audit_entry(fleet, job) for job in created], now=now)
+
+
+def _next_of(session: Session, members: Sequence[FleetTarget]) -> list[FleetTarget]:
+    planned = [row for row in members if row.state == "planned"]
+    if not planned:
+        return []
+    solved = next(
+        (row for row in members if row.carried_from is None and row.state in ("in_force", "ineffective")), None
+    )
+    if solved is None:
+        is_solving = any(row.state == "queued" for row in members)
+        return [] if is_solving else planned[:1]
+    if not revisions_of(session, [solved]):
+        for row in planned:  # the weights failed their gates and were not published
+            row.state, row.carried_from = "ineffective", solved.edit_id
+        return []
+    for row in planned:
+        row.carried_from = solved.edit_id
+    return planned
+
+
+def _audit_entry(fleet: Fleet, job: Job) -> AuditEntry:
+    return AuditEntry(fleet.tenant, ACTOR, "edit.create", job.id, {"model": job.model, "fleet": fleet.id})
+
+
+def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
+    """Queue the job that signs the statement; when it has ended, the fleet has."""
+    job = session.get(Job, fleet.statement_job_id) if fleet.statement_job_id else None
+    if job is None:
+        task = FleetTask(fleet=fleet.id)
+        created = jobs.create(session, NewJob(task, fleet.api_key_id, fleet.tenant, "statement"), now=now)
+        fleet.statement_job_id = created.id
+    elif job.status in TERMINAL_STATUSES:
+        fleet.finished_at = now
+        state = summarize(targets(session, fleet.id))
+        audit.record(session, fleet.tenant, ACTOR, "fleet.end", fleet.id, now=now, **state)
+
+
+def summarize(rows: Sequence[FleetTarget]) -> Mapping[str, int]:
+    """Count the targets by state."""
+    counts: dict[str, int] = defaultdict(int)
+    for row in rows:
+        counts[row.state] += 1
+    return dict(counts)
+
+
+def cancel(session: Session, fleet: Fleet, *, now: datetime) -> None:
+    """Cancel what is planned, queued or running. Edits that have ended stay."""
+    for row in targets(session, fleet.id):
+        if row.state == "planned":
+            row.state = "canceled"
+        elif row.state == "queued" and row.edit_id:
+            jobs.cancel(session, row.edit_id, now=now)

@@ -1,0 +1,222 @@
+"""Fleets: models with equal text encoders are solved once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from editor.publishing.attestation.dsse import find_signers, parse_json_lines
+from editor.publishing.attestation.keys import KeyFolder
+from service.core.app_state import AppState
+from service.store import fleets, model_registrations
+from service.store.database import Database
+from service.store.orm import Artifact, Job, ModelRegistration, Revision
+from tests.fakes.clock import FakeClock
+from tests.fakes.model import WEIGHTS, write_model
+from worker.runner import Runner
+from worker.settings import WorkerSettings
+
+ENCODERS = {"a1": b"A" * 7000, "a2": b"A" * 7000, "a3": b"A" * 7000, "b1": b"B" * 7000, "c1": b"C" * 7000}
+
+
+@pytest.fixture
+def runner(app_state: AppState, tmp_path: Path) -> Runner:
+    settings = WorkerSettings(
+        data_dir=tmp_path,
+        editor="tests.fakes.editor",
+        registrar="tests.fakes.registrar",
+        carrier="tests.fakes.carrier",
+        models=app_state.settings.models,
+        model_roots=app_state.settings.model_roots,
+        progress_seconds=0.0,
+    )
+    return Runner(settings, app_state.database, app_state.blobs, app_state.registry, app_state.clock)
+
+
+@pytest.fixture
+def models(client: TestClient, app_state: AppState, tmp_path: Path) -> None:
+    """Five registered models of three text encoders; `c1` has no label."""
+    for name, weights in ENCODERS.items():
+        (write_model(tmp_path / "models" / name) / WEIGHTS).write_bytes(weights)
+        with app_state.database.write() as session:
+            row = ModelRegistration(
+                id=name,
+                path=str(tmp_path / "models" / name),
+                registered_at=app_state.clock(),
+                source="path",
+                labels=[] if name == "c1" else ["production"],
+            )
+            session.add(row)
+            session.flush()
+            model_registrations.start_reading(session, row, tenant="default", api_key_id="k", now=app_state.clock())
+
+
+@pytest.fixture
+def settle(runner: Runner, database: Database, clock: FakeClock) -> Callable[[], None]:
+    """Run jobs and advance the fleets until nothing is left to do."""
+
+    def run() -> None:
+        while True:
+            with database.write() as session:
+                fleets.advance_all(session, now=clock())
+            with database.read() as session:
+                queued = session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id)).all()
+            if not queued:
+                return
+            for job_id in queued:
+                runner.run_job(job_id)
+
+    return run
+
+
+def request(**more: Any) -> dict[str, Any]:
+    return {"selector": {"labels": ["production"]}, "removals": [{"concept": "fox"}]} | more
+
+
+def targets_of(client: TestClient, fleet: Any) -> dict[str, Any]:
+    return {one["model"]: one for one in client.get(fleet["urls"]["targets"]).json()["data"]}
+
+
+@pytest.mark.usefixtures("models")
+def test_equal_encoders_are_solved_once_and_carried_over(
+    client: TestClient, settle: Callable[[], None], database: Database
+) -> None:
+    settle()
+    plan = client.post("/v1/fleets:plan", json=request()).json()
+    assert (plan["counts"]["total"], plan["counts"]["groups"]) == (4, 2)
+    with database.read() as session:
+        assert not session.scalars(select(Job).where(Job.kind == "removal")).all(), "a plan queues nothing"
+    response = client.post("/v1/fleets", json=request())
+    assert response.status_code == 202, response.text
+    fleet = response.json()
+    assert fleet["status"] == "running"
+    settle()
+    done = client.get(fleet["urls"]["self"]).json()
+    assert (done["status"], done["counts"]["in_force"], done["counts"]["pending"]) == ("in_force", 4, 0)
+    targets = targets_of(client, fleet)
+    assert sorted(one["application"] for one in targets.values()) == ["carried", "carried", "solved", "solved"]
+    assert {name: one["revision"] for name, one in targets.items()} == {"a1": 1, "a2": 1, "a3": 1, "b1": 1}
+    assert targets["a2"]["carried_from"] == targets["a1"]["edit"]
+    with database.read() as session:
+        assert len(session.scalars(select(Revision)).all()) == 4
+        deltas = session.scalars(select(Artifact.sha256).where(Artifact.name == "delta.safetensors")).all()
+    assert len(deltas) == 4
+    for name, target in targets.items():
+        edited = client.get(f"/v1/edits/{target['edit']}/artifacts/{WEIGHTS}").content
+        assert edited[:1000] == ENCODERS[name][:1000]
+        assert edited != ENCODERS[name]
+        assert client.get(f"/v1/models/{name}/ledger").json()["removals"][0]["removal"]["concept"] == "fox"
+    statement = client.get(fleet["urls"]["statement"])
+    assert json.loads(statement.content)["predicateType"] == "urn:expunge:predicate:fleet:v1"
+    actions = [line["action"] for line in client.get("/v1/audit_log?limit=100").json()["data"]]
+    assert {"fleet.create", "fleet.end", "statement.succeeded"} <= set(actions)
+
+
+@pytest.mark.usefixtures("models")
+def test_statement_is_signed_over_every_manifest(
+    client: TestClient, settle: Callable[[], None], runner: Runner, tmp_path: Path, database: Database
+) -> None:
+    settle()
+    KeyFolder(tmp_path / "keys").create(runner.clock())
+    object.__setattr__(runner.settings, "signing_dir", tmp_path / "keys")
+    fleet = client.post("/v1/fleets", json=request(withhold_names=True)).json()
+    settle()
+    (envelope,) = parse_json_lines(client.get(fleet["urls"]["statement"]).content)
+    assert find_signers(envelope, KeyFolder(tmp_path / "keys").public())
+    statement = json.loads(envelope.payload)
+    with database.read() as session:
+        manifests = {job.manifest_sha256 for job in session.scalars(select(Job).where(Job.kind == "removal"))}
+    signed = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    assert set(signed) == {"targets", "a1@1", "a2@1", "a3@1", "b1@1"}
+    assert manifests == set(signed.values()) - {signed["targets"]}
+    assert "fox" not in json.dumps(statement)
+
+
+@pytest.mark.usefixtures("models")
+def test_targets_of_a_group_that_fails_are_tried_on_their_own(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request(metadata={"refuse": "edit"})).json()
+    settle()
+    done = client.get(fleet["urls"]["self"]).json()
+    assert (done["status"], done["counts"]["failed"]) == ("failed", 4)
+    assert all(one["error"]["code"] for one in targets_of(client, fleet).values())
+    assert done["statement"], "a failure is stated too"
+
+
+@pytest.mark.usefixtures("models")
+def test_failed_gates_never_read_as_in_force(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request(metadata={"fail": "1"})).json()
+    settle()
+    done = client.get(fleet["urls"]["self"]).json()
+    assert (done["status"], done["counts"]["ineffective"], done["counts"]["in_force"]) == ("ineffective", 4, 0)
+
+
+@pytest.mark.usefixtures("models")
+def test_delta_that_does_not_fit_is_solved_again(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request(metadata={"carry": "refuse"})).json()
+    settle()
+    targets = targets_of(client, fleet)
+    assert {one["state"] for one in targets.values()} == {"in_force"}
+    runs = client.get(f"/v1/edits/{targets['a2']['edit']}/artifacts/runs.txt").text
+    assert runs == "trace\nedit\nvalidate\npublish\n"
+
+
+@pytest.mark.usefixtures("models")
+def test_models_with_other_active_removals_are_another_group(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    body = {"model": "a1", "removals": [{"concept": "owl"}], "ledger": True}
+    client.post("/v1/edits", json=body)
+    settle()
+    plan = client.post("/v1/fleets:plan", json=request()).json()
+    groups = {one["model"]: one["group"] for one in plan["targets"]}
+    assert plan["counts"]["groups"] == 3
+    assert groups["a2"] == groups["a3"] != groups["a1"]
+
+
+@pytest.mark.usefixtures("models")
+def test_canceled_fleet_queues_nothing_more(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request()).json()
+    canceled = client.post(f"{fleet['urls']['self']}/cancel").json()
+    assert canceled["counts"]["failed"] == 4
+    settle()
+    done = client.get(fleet["urls"]["self"]).json()
+    assert (done["status"], bool(done["finished_at"])) == ("canceled", True)
+
+
+@pytest.mark.usefixtures("models")
+def test_repeated_request_creates_one_fleet(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    headers = {"Idempotency-Key": "once"}
+    first, again = (client.post("/v1/fleets", json=request(), headers=headers) for _ in range(2))
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(client.get("/v1/fleets").json()["data"]) == 1
+    other = client.post("/v1/fleets", json=request(priority="high"), headers=headers)
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"selector": {}}, "selector", "empty_selector"),
+        ({"selector": {"labels": ["none"]}}, "selector", "no_targets"),
+        ({"selector": {"models": ["absent"]}}, "selector.models[0]", "model_not_admitted"),
+        ({"selector": {"models": ["a1"]}}, "selector.models[0]", "model_not_admitted"),
+        ({"selector": {"encoder": "x"}}, "selector.encoder", "string_pattern_mismatch"),
+        ({"removals": [{"concept": "fox"}, {"concept": "fox"}]}, "removals", "duplicate"),
+        ({"options": {"preset": "paper"}}, "options", "ledger_options"),
+    ],
+)
+@pytest.mark.usefixtures("models")
+def test_unacceptable_fleet_names_the_field(client: TestClient, change: dict[str, Any], field: str, code: str) -> None:
+    response = client.post("/v1/fleets", json=request(**change))
+    assert response.status_code == 422
+    error = response.json()["errors"][0]
+    assert (error["field"], error["code"]) == (field, code)
