@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from api_schemas.judging import GroupName
-from api_schemas.kinds import prompt_slot
+from api_schemas.kinds import PromptSlot, prompt_slot
 from editor.generation.config import ImageSpec
 from editor.judging.choices import (
     Choices,
@@ -196,7 +196,12 @@ def outcome_groups(
     should read as are their references. Absent are groups that have nothing to ask.
     """
     kind, others = removal.concept.kind, [one for one in active_removals if one.concept != removal.concept]
-    references = {phrase: reference_text(phrase, removal, others) for phrase in dict.fromkeys((*named, *reworded))}
+    slot: PromptSlot = "object" if kind == "style" else "style"
+    by_name = removals_by_name(others, slot)
+    references = {
+        phrase: reference_text(phrase, removal, by_name.get(getattr(phrase, slot)))
+        for phrase in dict.fromkeys((*named, *reworded))
+    }
     known = {phrase: text for phrase, text in references.items() if text}
     compared = tuple(phrase for phrase in reworded if phrase in known)
     groups = []
@@ -212,16 +217,20 @@ def outcome_groups(
     return groups
 
 
-def reference_text(phrase: Phrase, removal: ResolvedRemoval, others: Sequence[ResolvedRemoval]) -> str:
-    """Return the prompt that a phrase should read as after all removals; empty for the empty prompt."""
-    for other in others:
-        slot = prompt_slot(other.concept.kind)
-        if slot == prompt_slot(removal.concept.kind) or getattr(phrase, slot) not in other.names:
-            continue
-        if slot == "object" and not other.destination.words:
-            return ""
-        phrase = phrase.about(other.concept.kind, other.destination.words)
-    return destination_text(phrase, removal)
+def removals_by_name(removals: Sequence[ResolvedRemoval], slot: PromptSlot) -> dict[str, ResolvedRemoval]:
+    """Return the removal of each name that takes a slot of a prompt."""
+    return {name: one for one in removals if prompt_slot(one.concept.kind) == slot for name in one.names}
+
+
+def reference_text(phrase: Phrase, removal: ResolvedRemoval, other: ResolvedRemoval | None) -> str:
+    """Return the prompt that a phrase should read as after a removal, and after that of what takes its other slot.
+
+    Empty for the empty prompt.
+    """
+    if other and other.concept.kind != "style" and not other.destination.words:
+        return ""
+    remaining = phrase.about(other.concept.kind, other.destination.words) if other else phrase
+    return destination_text(remaining, removal)
 
 
 def objects_intact(phrases: Sequence[Phrase], others: Sequence[ResolvedRemoval]) -> tuple[Phrase, ...]:

@@ -85,7 +85,8 @@ SECTIONS = {
 }
 TEXT = f"""# Results
 
-Written by `python -m research.results` from the figures in `docs/results/`. All sections but the last four are about the
+Written by `python -m research.results` from the figures in `docs/results/`; with the name of a section, such as `pass_rate` or
+`single`, it measures that one alone. All sections but the last four are about the
 embedded model; its images have {SAMPLER.steps} steps and guidance {SAMPLER.guidance:g}, and are judged by the separate judge.
 [Tracing results](tracing-results.md) show where the model stores its concepts. Below each heading it says whether the figures
 come from the reports of ordinary requests, which is what the product claims, or from a study.
