@@ -27,6 +27,7 @@ from service.store import base_model_registration, calibrations, claims, fair_qu
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
 from service.store.calibrations import NewCalibration
+from service.store.celery_config import EDIT_QUEUE
 from service.store.claims import Claim, StoredArtifact
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
@@ -109,6 +110,11 @@ class Runner:
             settings.registry(),
             shared_images=settings.bucket_cache(),
         )
+
+    @property
+    def pipelines(self) -> WarmPipelines:
+        """Where a job's pipeline is kept. A process that only makes dry runs measures each model once, and then frees it."""
+        return self.warm_pipelines if EDIT_QUEUE in self.settings.queues.split(",") else WarmPipelines()
 
     def run(self, job_id: str) -> None:
         """Handle the message of a job: run the job that is next in its queue. Returns when that job has ended."""
@@ -309,7 +315,7 @@ class Runner:
             shared_images=self.shared_images,
             time_limit=self.settings.hard_limit_seconds,
             published_calibrations=PublishedCalibrations(self.database, self.blobs),
-            warm=self.warm_pipelines,
+            warm=self.pipelines,
         )
 
     def _succeed(self, claim: Claim, result: RunResult) -> None:

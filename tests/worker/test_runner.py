@@ -50,6 +50,25 @@ def test_run_publishes_the_job(runner: Runner, submit: Submit, read: Read, setti
     assert not settings.workdir(job_id).exists()
 
 
+def test_jobs_share_the_pipeline_unless_the_process_only_makes_dry_runs(
+    runner: Runner, submit: Submit, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    real = editor.run_phase
+
+    def run_phase(phase: str, context: editor.JobContext) -> None:
+        real(phase, context)
+        if phase == "edit":
+            given.append(context.warm)
+
+    monkeypatch.setattr(editor, "run_phase", run_phase)
+    planner = replace(runner, settings=settings.model_copy(update={"queues": "plans"}))
+    for one in (runner, runner, planner, planner):
+        one.run(submit())
+    assert given[0] is given[1] is runner.warm_pipelines
+    assert len({id(store) for store in given[1:]}) == 3
+
+
 def test_manifest_lists_every_file(runner: Runner, submit: Submit, read: Read) -> None:
     job_id = submit()
     runner.run(job_id)
