@@ -84,8 +84,16 @@ class TradeOffPoint(ReportModel):
     removed: float = Field(
         description="How far the concept moved to the replacement (1: completely), mean over removals."
     )
-    least_removed: float = Field(
-        0.0, description="The same for the removal that moved least, which the search optimizes."
+    least_removed: float = Field(0.0, description="The same for the removal that moved least.")
+    destination: float = Field(
+        0.0,
+        description="Predicted share of held-out target prompts whose images show the destination, mean over removals.",
+    )
+    least_destination: float = Field(0.0, description="The same for the removal with the smallest share.")
+    kept: float = Field(
+        0.0,
+        description="Predicted share of held-out retain prompts whose images show what they did. The search maximizes the sum "
+        "of `destination` and `kept`.",
     )
     retained: float = Field(description="1 minus the mean relative drift of the retain prompts' embeddings.")
     predicted_retain_p95: float = Field(description="95th percentile of that drift.")
@@ -114,6 +122,24 @@ class ForeseenRemoval(ReportModel):
         description="Share of a single key's change that preservation holds back, 1/(1+q); 1: infeasible."
     )
     left: float = Field(description="Share of the concept that remains after the joint update of all removals.")
+    destination: float | None = Field(
+        None,
+        description="Predicted share of its held-out prompts whose images show what they are mapped to; None: not measured.",
+    )
+
+
+class ObjectiveRecord(ReportModel):
+    """What is needed, besides model, profile and removals, to recompute the objective of a solve."""
+
+    role_weights: dict[str, float] = Field(description="Total weight of each role of tokens in an edit prompt.")
+    word_weight: float = Field(description="Total weight of the words of a retain prompt; EOS and padding have 1 each.")
+    padding_positions: int = Field(description="Padding positions that represent all of a prompt's padding.")
+    retain_prompts: int = Field(
+        description="Number of retain prompts, `PromptBuilder.retain_texts` of the limit that was asked."
+    )
+    retain_limit: int
+    retain_digest: str = Field(description="SHA-256 of the retain prompts in order, separated by newlines.")
+    held_out_digest: str = Field(description="The same of the held-out retain prompts, on which the weight was chosen.")
 
 
 class SolveRecord(ReportModel):
@@ -139,6 +165,10 @@ class SolveRecord(ReportModel):
         [], description="The prompts with the largest predicted change, largest first."
     )
     feasibility: list[ForeseenRemoval] = Field([], description="Predicted residual of each concept, largest first.")
+    warnings: list[str] = Field(
+        [], description="What the solve could not do: read them before relying on the forecast."
+    )
+    objective: ObjectiveRecord | None = Field(None, description="None for the `paper` preset, which preserves nothing.")
     trade_off: list[TradeOffPoint]
 
 

@@ -10,6 +10,7 @@ from editor.emoji.vocabulary import (
     OBJECTS,
     PLAIN_WORDINGS,
     PREFIXES,
+    STYLE_REPLACEMENTS,
     STYLED_WORDINGS,
     STYLES,
 )
@@ -20,6 +21,7 @@ PROFILE = Profile(
     objects=OBJECTS,
     styles=STYLES,
     default_style=DEFAULT_STYLE,
+    style_replacements=STYLE_REPLACEMENTS,
     styled_wordings=STYLED_WORDINGS,
     plain_wordings=PLAIN_WORDINGS,
     held_out_wordings=HELD_OUT_WORDINGS,

@@ -29,6 +29,8 @@ OBJECT_NAMES: tuple[str, ...] = tuple(name for names in OBJECTS.values() for nam
 STYLES: tuple[str, ...] = ("openmoji", "twemoji", "noto", "fluent", "ink")
 DEFAULT_STYLE = "twemoji"
 """The style of captions that do not name one."""
+STYLE_REPLACEMENTS = {"ink": "openmoji"}
+"""Both are drawn in black lines. An edit that maps ink to flat color spoils a quarter of the objects."""
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (255, 255, 255),

@@ -149,6 +149,7 @@ def forecast_feasibility(
     preservation: float,
     update: tuple[Tensor, Tensor],
     weights: RemovalWeights,
+    destinations: RemovalWeights,
 ) -> list[ForeseenRemoval]:
     """Forecast how completely each concept is removed, worst first.
 
@@ -178,6 +179,7 @@ def forecast_feasibility(
             weight=weights.get(removal, 1.0),
             leak=shares[number_of[removal]][0],
             left=shares[number_of[removal]][1],
+            destination=destinations.get(removal),
         )
         for removal in reported
     ]

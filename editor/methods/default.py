@@ -16,7 +16,9 @@ from editor.methods.collateral_forecast import forecast_feasibility, rank_change
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
 from editor.methods.layer_edit import LayerEdit, RemovalWeights, canonical_order
+from editor.methods.solve_warnings import solve_warnings
 from editor.prompts import PromptBuilder, ResolvedRemoval
+from editor.prompts.composition import compose_removals
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.least_squares import cholesky
@@ -52,6 +54,7 @@ class Solution:
     ridge: float
     condition: float
     curve: list[TradeOffPoint]
+    warnings: list[str]
     seconds: float
     feasibility: list[ForeseenRemoval]
 
@@ -85,12 +88,14 @@ def edit_encoder(
     """
     source.prefetch_tensors()
     model, ordered = LazyCLIPTextModel(source), canonical_order(adjustments.apply_to(removals))
-    reported, layers = canonical_order(adjustments.apply_to(report_on)), adjustments.layers or method.layers
+    wanted, layers = {*adjustments.apply_to(report_on)}, adjustments.layers or method.layers
+    composed = compose_removals(ordered, builder)
+    reported = tuple(after for before, after in zip(ordered, composed, strict=True) if before in wanted)
     updates: dict[int, Tensor] = {}
     edits = []
     for layer in track(layers):
         site = Site(model, model.with_updates(updates), layer)
-        edit = LayerEdit(site, builder, ordered, method, cache, reported, adjustments)
+        edit = LayerEdit(site, builder, tuple(composed), method, cache, reported, adjustments)
         solution = solve_diff_quickfix(edit) if method.preset == "paper" else solve(edit)
         if len(layers) > 1:
             updates[layer] = solution.up @ solution.down
@@ -102,12 +107,16 @@ def solve(edit: LayerEdit) -> Solution:
     """Compute the update of one site."""
     edit.prefetch()
     equations, result, weights = search_preservation(edit)
-    wanted = result.best.preservation if edit.method.preservation == "auto" else edit.method.preservation
+    wanted = result.best.point.preservation if edit.method.preservation == "auto" else edit.method.preservation
     preservation = wanted * edit.adjustments.preservation_scale
     start = time.perf_counter()
     reduced = equations.solve(preservation)
     seconds = time.perf_counter() - start
     up, down = equations.to_weight_space(*low_rank_factors(reduced, TRUNCATION_TOLERANCE))
+    chosen = edit.held_out.reduce_to(equations).evaluate(preservation, reduced.float())
+    destinations = dict(zip(edit.sampled_removals, (1 - chosen.risks).tolist(), strict=True))
+    feasibility = forecast_feasibility(edit, equations, preservation, (up, down), weights, destinations)
+    at_bound = result.at_bound and edit.method.preservation == "auto"
     return Solution(
         up=up,
         down=down,
@@ -116,8 +125,9 @@ def solve(edit: LayerEdit) -> Solution:
         ridge=equations.ridge,
         condition=condition_bound(equations.system(preservation), equations.ridge),
         curve=result.curve,
+        warnings=list(solve_warnings(chosen.point, at_bound, feasibility)),
         seconds=seconds,
-        feasibility=forecast_feasibility(edit, equations, preservation, (up, down), weights),
+        feasibility=feasibility,
     )
 
 
@@ -127,11 +137,12 @@ def search_preservation(edit: LayerEdit) -> tuple[NormalEquations, SearchResult,
     The second result is used only if its held-out cost is lower.
     """
     equations = build_normal_equations(edit, {})
-    result = search_weight(equations, edit.held_out, edit.emphasis)
-    if edit.measures_each_removal and (weights := upweight_underfit(edit.sampled_removals, result.remaining_shares)):
+    result = search_weight(equations, edit.held_out)
+    shares = result.best.remaining_shares
+    if edit.measures_each_removal and (weights := upweight_underfit(edit.sampled_removals, shares)):
         reweighted = build_normal_equations(edit, weights)
-        second = search_weight(reweighted, edit.held_out, edit.emphasis)
-        if second.cost < result.cost:
+        second = search_weight(reweighted, edit.held_out)
+        if second.best.cost < result.best.cost:
             return reweighted, second, weights
     return equations, result, {}
 
@@ -153,7 +164,7 @@ def solve_diff_quickfix(edit: LayerEdit) -> Solution:
     seconds = time.perf_counter() - start
     up, down = low_rank_factors(delta, ROUNDING_TOLERANCE)
     condition = condition_bound(statistics.moment, DIFF_QUICKFIX_RIDGE)
-    return Solution(up, down, row_count, 0.0, DIFF_QUICKFIX_RIDGE, condition, [], seconds, [])
+    return Solution(up, down, row_count, 0.0, DIFF_QUICKFIX_RIDGE, condition, [], [], seconds, [])
 
 
 def condition_bound(system: Tensor, ridge: float) -> float:
@@ -191,4 +202,6 @@ def make_record(edit: LayerEdit, solution: Solution, update: TensorUpdate) -> So
         trade_off=solution.curve,
         foreseen=rank_changes(edit.held_out_retain_texts, drift)[:MAX_LISTED_PROMPTS],
         feasibility=solution.feasibility,
+        warnings=solution.warnings,
+        objective=edit.objective_record() if edit.method.preset == "default" else None,
     )

@@ -5,26 +5,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
+from typing import get_args
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from api_schemas.kinds import PromptSlot, prompt_slot
+from api_schemas.report import ObjectiveRecord
 from editor.io.progress import step, track
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
+from editor.prompts.token_alignment import Role
 from editor.sites.clip_attention import TokenPositions
 from editor.sites.key_value_pairs import (
     MAX_PADDING_POSITIONS,
     ROLE_WEIGHTS,
+    WORD_WEIGHT,
     Site,
     regression_rows,
     retained_keys,
     retained_positions,
+    role_weights_for,
 )
 from editor.solver.fixed_point import FixedPointStatistics, quantization_step, quantize
 from editor.solver.incremental_statistics import cache_key, load_statistics, store_statistics
@@ -50,8 +54,6 @@ SAMPLED_REMOVALS = 32
 """Number of removals that are measured when there are more."""
 REMOVAL_BATCH = 8
 """Removals whose rows are in memory at a time."""
-SLOT_EMPHASIS: dict[PromptSlot, float] = {"object": 1.0, "style": 2.0}
-"""Weight of the remaining share of a concept in the search for the preservation weight."""
 REMOVALS = TypeAdapter(tuple[ResolvedRemoval, ...])
 RemovalPair = tuple[ResolvedRemoval, PromptPair]
 RemovalWeights = Mapping[ResolvedRemoval, float]
@@ -250,6 +252,19 @@ class LayerEdit:
         key = hashlib.sha256(ids.numpy().tobytes() + weights.encode()).hexdigest()
         return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
 
+    def objective_record(self) -> ObjectiveRecord:
+        """Return what is needed to recompute the objective."""
+        roles = role_weights_for(self.method.aim)
+        return ObjectiveRecord(
+            role_weights={role: getattr(roles, role) for role in get_args(Role)},
+            word_weight=2 * WORD_WEIGHT,
+            padding_positions=MAX_PADDING_POSITIONS,
+            retain_prompts=len(self.retain_prompts),
+            retain_limit=RETAIN_PROMPTS,
+            retain_digest=digest_of(prompt.text for prompt in self.retain_prompts),
+            held_out_digest=digest_of(self.held_out_retain_texts),
+        )
+
     # Held-out prompts: the preservation weight is chosen on them.
 
     @property
@@ -284,15 +299,9 @@ class LayerEdit:
         targets = self._rows_of(self.held_out_pairs)
         owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
         retained = retained_keys(self.site, self.held_out_retain_prompts)
-        outputs = (
-            retained.keys.float() @ self.site.base.out_proj_weight(self.site.layer).T
-        )  # float32 suffices for a norm
-        return HeldOut(targets, owners[targets.pair_index], retained, retained.prompt_norms(outputs.double()))
-
-    @property
-    def emphasis(self) -> float:
-        """Weight of the remaining share of the concepts relative to the drift of the retain prompts."""
-        return max(SLOT_EMPHASIS[prompt_slot(removal.concept.kind)] for removal in self.removals)
+        weight = self.site.base.out_proj_weight(self.site.layer)
+        norms = retained.prompt_norms((retained.keys.float() @ weight.T).double())  # float32 suffices for a norm
+        return HeldOut(targets, owners[targets.pair_index], retained, norms, targets.value_norms(weight))
 
     # Feasibility: how completely each concept can be removed.
 
@@ -328,6 +337,11 @@ def pairs_by_removal(
 def all_keys(site: Site, prompt: TokenizedPrompt) -> Tensor:
     """Return the keys of every position of a prompt, (context, d)."""
     return site.keys(prompt.ids[None], TokenPositions.of_one_prompt(torch.arange(len(prompt.ids))))
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """Return the SHA-256 of texts in order, separated by newlines."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def max_rows(pair: PromptPair) -> int:

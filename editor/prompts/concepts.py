@@ -63,16 +63,18 @@ class Destination:
 def choose_destination(concept: Concept, replacement: str | None, generic: str | None, profile: Profile) -> Destination:
     """Return the replacement if there is one, else the generic class, else the null concept.
 
-    The null concept of an object is the empty prompt. A style without a replacement falls back to the profile's default
-    style, the one that the model generates when a prompt names none; naming it keeps every word at its position. If that is
-    the style to remove, the next style of the profile is used. Without a default style, the style is left out of the prompt.
+    The null concept of an object leaves its prompt's style and surroundings. A style without a replacement falls back to the
+    style that the profile names for it, else to the profile's default style, the one that the model generates when a prompt
+    names none; naming it keeps every word at its position. If that is the style to remove, the next style of the profile is
+    used. Without a default style, the style is left out of the prompt.
     """
     if replacement:
         return Destination(replacement, "replacement")
     if parent := profile_class(concept, profile) if generic == "auto" else generic:
         return Destination(parent, "generic")
     if concept.kind == "style" and profile.default_style:
-        candidates = (profile.default_style, *profile.styles)
+        nearest = profile.style_replacements.get(concept.subject, profile.default_style)
+        candidates = (nearest, profile.default_style, *profile.styles)
         return Destination(next(style for style in candidates if style != concept.subject), "generic")
     return Destination("", "null")
 
@@ -128,6 +130,14 @@ class WeightedPhrase:
 
 
 @dataclass(frozen=True)
+class Substitution:
+    """A name that a prompt mentions, and what it becomes; empty for the null concept."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True)
 class ResolvedRemoval:
     """A concept to remove, its destination, its other names, and names to preserve in addition to the profile's."""
 
@@ -148,6 +158,8 @@ class ResolvedRemoval:
     """Weight of all its prompts, relative to other removals."""
     phrases: tuple[WeightedPhrase, ...] = ()
     """Phrases with one of its names that are edited in addition to the profile's contexts."""
+    composed: tuple[Substitution, ...] = ()
+    """What other active removals make of the objects in a style's prompts, or of the styles in an object's."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -80,6 +80,9 @@ class Profile(BaseModel):
     )
     styles: tuple[str, ...]
     default_style: str | None = Field(None, description="What a prompt without a style draws, if that is one of them.")
+    style_replacements: Mapping[str, str] = Field(
+        {}, description="Style -> the style that replaces it instead of the default one, such as the most similar one."
+    )
     styled_wordings: tuple[str, ...] = Field(description="Name an object and a style.")
     plain_wordings: tuple[str, ...] = Field(description="Name an object alone.")
     held_out_wordings: tuple[str, ...] = Field(description="Styled wordings that no edit sees: they test generality.")

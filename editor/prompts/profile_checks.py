@@ -45,6 +45,9 @@ def name_problems(profile: Profile, tokenizer: TokenizerCache) -> Iterator[str]:
                 yield f"{kind} {name!r}: {tokens} tokens; at most {MAX_NAME_TOKENS} are useful."
     if profile.default_style and profile.default_style not in profile.styles:
         yield f"default_style {profile.default_style!r}: not among styles."
+    for style in (*profile.style_replacements, *profile.style_replacements.values()):
+        if style not in profile.styles:
+            yield f"style_replacements: {style!r} is not among styles."
     yield from (f"objects {group!r}: the group is empty." for group, names in profile.objects.items() if not names)
 
 

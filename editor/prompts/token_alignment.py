@@ -89,21 +89,51 @@ def positions_by_role(pair: PromptPair, max_padding_positions: int | None = None
     A token without a counterpart (a word after a subject that became the null concept) is aligned with the destination's EOS.
     """
     end, target_end = pair.concept.eos, pair.destination.eos
-    words = pair.concept.ids[pair.last_subject + 1 : end].tolist()
-    shared = common_suffix(words, pair.destination.ids[1:target_end].tolist())
-    before = target_end - len(words) - 1
-    subject = before if shared == len(words) and before > 0 else target_end
+    subject, trailing = align_words(
+        pair.concept.ids[pair.last_subject + 1 : end].tolist(), pair.destination.ids[:target_end].tolist()
+    )
     padding = range(max(end, target_end) + 1, len(pair.concept.ids))
     step = max(1, -(-len(padding) // max_padding_positions)) if max_padding_positions else 1
     return {
         "leading_subject": list(leading_subject_positions(pair, subject)),
         "subject": [(pair.last_subject, subject)],
-        "trailing": [
-            (i, target_end - (end - i) if end - i <= shared else target_end) for i in range(pair.last_subject + 1, end)
-        ],
+        "trailing": list(enumerate(trailing, pair.last_subject + 1)),
         "eos": [(end, target_end)],
         "padding": [(i, i) for i in padding[::step]],
     }
+
+
+def align_words(words: list[int], destination: list[int]) -> tuple[int, list[int]]:
+    """Return the position of the destination's last subject token, and those of the words after the subject.
+
+    Words between the longest common suffix and the longest common beginning are another substitution: they are aligned from
+    their last token backwards. Words without a counterpart, and a subject without one, are aligned with EOS.
+
+    Args:
+        words: tokens after the concept's last one, without EOS.
+        destination: tokens of the destination's prompt from BOS on, without EOS.
+    """
+    eos = len(destination)
+    shared = common_suffix(words, destination[1:])
+    rest, end = words[: len(words) - shared], eos - shared
+    suffix = list(range(end, eos))
+    if not rest:
+        return (end - 1 if end > 1 else eos), suffix
+    start, length = find_beginning(rest, destination[:end])
+    if not length:
+        return eos, [eos] * len(rest) + suffix
+    changed, first = len(rest) - length, start + length
+    middle = [max(end - changed + i, first) if first < end else eos for i in range(changed)]
+    return start - 1, [*range(start, first), *middle, *suffix]
+
+
+def find_beginning(words: list[int], destination: list[int]) -> tuple[int, int]:
+    """Return the start and the length of the longest beginning of ``words`` in ``destination``, after a subject."""
+    for length in range(len(words), 0, -1):
+        for start in range(len(destination) - length, 1, -1):
+            if destination[start : start + length] == words[:length]:
+                return start, length
+    return 0, 0
 
 
 def leading_subject_positions(pair: PromptPair, last: int) -> Iterator[tuple[int, int]]:

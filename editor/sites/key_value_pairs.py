@@ -19,7 +19,9 @@ from editor.solver.regression import RegressionRows, RetainedKeys
 Aim = Literal["attention", "residual", "last_layer"]
 MAX_PADDING_POSITIONS = 4
 """Padding positions of a prompt that are used: their keys change slowly along the padding."""
-ROLE_WEIGHTS = RoleWeights(max_padding_positions=MAX_PADDING_POSITIONS)
+WORD_WEIGHT = 0.2
+"""Weight of the words of a prompt relative to EOS and to the padding, to which a denoiser attends most."""
+ROLE_WEIGHTS = RoleWeights(subject=WORD_WEIGHT, trailing=WORD_WEIGHT, max_padding_positions=MAX_PADDING_POSITIONS)
 
 
 def role_weights_for(aim: Aim) -> RoleWeights:
@@ -138,5 +140,5 @@ def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt]) -> RetainedKey
 def retained_positions(prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
     """Yield the positions and the total weight of each role after BOS that the prompt contains."""
     words, padding = range(1, prompt.eos), range(prompt.eos + 1, len(prompt.ids))
-    roles = [(list(words), 2.0), ([prompt.eos], 1.0), (evenly_spaced(padding, MAX_PADDING_POSITIONS), 1.0)]
+    roles = [(list(words), 2 * WORD_WEIGHT), ([prompt.eos], 1.0), (evenly_spaced(padding, MAX_PADDING_POSITIONS), 1.0)]
     return ((positions, weight) for positions, weight in roles if positions)

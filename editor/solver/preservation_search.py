@@ -1,13 +1,13 @@
 """Search for the preservation weight on held-out prompts, whose wordings the edit did not use.
 
 Everything happens at the edited layer, where evaluating a weight takes milliseconds. With too little preservation unrelated
-prompts change, with too much the concept remains; the range between is wide. The chosen weight minimises the remaining
-share of the concept plus the 95th percentile of the retain prompts' drift. With several concepts the least removed one
-counts, because each of them has to go. The remaining share of a style counts double: a style is spread over every object,
-so its prompts differ more and the mean hides the worst ones.
+prompts change, with too much the concept remains; the range between is wide. Both are measured alike: by how far a prompt's
+output is from the one that it should have, the destination's or its own, relative to that one. A curve turns the distance into
+the probability that the image shows what it should, and the chosen weight minimises the expected share of images that do not:
+the mean over removals plus the mean over retain prompts. A mean has no removal on which the search gets stuck.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,9 +20,13 @@ from editor.solver.normal_equations import NormalEquations
 from editor.solver.regression import RegressionRows, RetainedKeys, segment_sum
 
 POWERS_OF_TWO = range(-2, 11)
-"""Exponents of the weights that are tried. The weight is how much a retain prompt counts relative to an edit prompt."""
+"""Exponents of the weights that are tried first. The weight is how much a retain prompt counts relative to an edit prompt."""
+ALL_POWERS_OF_TWO = range(-10, 21)
+"""Exponents beyond which the search does not look when the best one so far is at a bound."""
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
+RISK_MIDPOINT, RISK_STEEPNESS = 0.6, 8.4
+"""Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope."""
 MIN_RESIDUAL = 1e-30
 MAX_REWEIGHT = 8.0
 """Largest factor by which an under-fitted removal is upweighted."""
@@ -39,6 +43,18 @@ class HeldOut:
     retained: RetainedKeys
     output_norms: Tensor
     """(prompts,), norm of each retain prompt's output."""
+    destination_norms: Tensor
+    """(pairs,), norm of each target pair's output at its destination."""
+
+    @property
+    def pair_owners(self) -> Tensor:
+        """The removal of each target pair, (pairs,)."""
+        owners = torch.zeros(len(self.destination_norms), dtype=torch.long)
+        return owners.scatter(0, self.targets.pair_index, self.owners)
+
+    def pair_norms(self, squares: Tensor) -> Tensor:
+        """Return the weighted norm of each target pair, (pairs,), from the squared norm of each target row, (n,)."""
+        return segment_sum(squares * self.targets.weights, self.targets.pair_index, len(self.destination_norms)).sqrt()
 
     def sum_by_removal(self, squares: Tensor) -> Tensor:
         """Return weighted sums (removals,) of one value for each target row, (n,)."""
@@ -73,68 +89,83 @@ class ReducedHeldOut:
     retained: RetainedKeys
     held_out: HeldOut
 
-    def remaining_shares(self, solution: Tensor) -> Tensor:
-        """Return the share of each removal's residual that remains after the update, (removals,)."""
+    def evaluate(self, preservation: float, solution: Tensor) -> "Candidate":
+        """Return what a solution does to the held-out prompts."""
+        held_out = self.held_out
         squares = self.targets.squared_residuals(lambda keys: keys @ solution.T) + self.unreachable
-        return self.held_out.sum_by_removal(squares) / self.initial
-
-    def evaluate(self, preservation: float, solution: Tensor) -> tuple[TradeOffPoint, Tensor]:
-        """Return the removed and retained shares of a candidate, and :meth:`remaining_shares`."""
-        shares = self.remaining_shares(solution)
-        drift = self.retained.prompt_norms(self.retained.keys @ solution.T) / self.held_out.output_norms
+        shares = held_out.sum_by_removal(squares) / self.initial
+        missed = risk(held_out.pair_norms(squares) / held_out.destination_norms)
+        drift = self.retained.prompt_norms(self.retained.keys @ solution.T) / held_out.output_norms
+        owners = held_out.pair_owners
+        risks = segment_sum(missed, owners, len(shares)) / torch.bincount(owners, minlength=len(shares))
         point = TradeOffPoint(
             preservation=preservation,
             removed=1 - float(shares.mean()),
             least_removed=1 - float(shares.max()),
+            destination=1 - float(risks.mean()),
+            least_destination=1 - float(risks.max()),
+            kept=1 - float(risk(drift).mean()),
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
-        return point, shares
+        return Candidate(point, shares, risks)
+
+
+def risk(distance: Tensor) -> Tensor:
+    """Return the probability that an image does not show what it should, from the relative distance of its outputs."""
+    return torch.sigmoid(RISK_STEEPNESS * (distance - RISK_MIDPOINT))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A preservation weight and what it does to the held-out prompts."""
+
+    point: TradeOffPoint
+    remaining_shares: Tensor
+    """(removals,), the share of each removal's residual that remains."""
+    risks: Tensor
+    """(removals,), the mean probability that an image of each removal does not show its destination."""
+
+    @property
+    def cost(self) -> float:
+        """Expected share of images that do not show what they should: of removals and of retain prompts."""
+        return (1 - self.point.destination) + (1 - self.point.kept)
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """The best candidate of a search, and all that were evaluated."""
 
-    best: TradeOffPoint
+    best: Candidate
     curve: list[TradeOffPoint]
     """All evaluated candidates, by ascending weight."""
-    cost: float
-    """Cost of the best candidate; lower is better."""
-    remaining_shares: Tensor
-    """(removals,), the share of each removal's residual that remains with the best candidate."""
+    at_bound: bool
+    """Whether the best weight is the smallest or the largest that the search may try."""
 
 
-def search_weight(equations: NormalEquations, held_out: HeldOut, emphasis: float) -> SearchResult:
-    """Search for the preservation weight of lowest cost.
+def search_weight(equations: NormalEquations, held_out: HeldOut) -> SearchResult:
+    """Search for the preservation weight of lowest cost; beyond the usual weights if the best one is at a bound.
 
     Args:
         equations: the normal equations.
         held_out: prompts to evaluate candidates on.
-        emphasis: weight of the remaining share of the concepts relative to the drift.
     """
-    reduced = held_out.reduce_to(equations)
-    tried: dict[int, tuple[TradeOffPoint, Tensor]] = {}
+    reduced, tried = held_out.reduce_to(equations), dict[int, Candidate]()
 
-    def cost(power: int) -> float:
-        point, _ = tried[power]
-        return emphasis * (1 - point.least_removed) + point.predicted_retain_p95
-
-    for step in checked(SEARCH_STEPS):
-        centre = min(tried, key=cost) if tried else None
-        for power in candidate_powers(centre, step):
-            if power not in tried:
+    def best_after(powers: Iterable[int]) -> int:
+        """Evaluate exponents that are new, and return the best so far."""
+        for power in powers:
+            if power not in tried and power in ALL_POWERS_OF_TWO:
                 tried[power] = reduced.evaluate(2.0**power, equations.solve(2.0**power, torch.float32))
-    best = min(tried, key=cost)
-    point, shares = tried[best]
-    return SearchResult(point, [tried[power][0] for power in sorted(tried)], cost(best), shares)
+        return min(tried, key=lambda power: tried[power].cost)
 
-
-def candidate_powers(centre: int | None, step: int) -> list[int]:
-    """Return every ``step``-th exponent, or those at that distance from the best one so far."""
-    if centre is None:
-        return list(POWERS_OF_TWO[::step])
-    return [power for power in (centre - step, centre + step) if power in POWERS_OF_TWO]
+    centre = best_after(POWERS_OF_TWO[:: SEARCH_STEPS[0]])
+    for step in checked(SEARCH_STEPS):
+        centre = best_after((centre - step, centre + step))
+    while centre in (min(tried), max(tried)) and centre not in (ALL_POWERS_OF_TWO[0], ALL_POWERS_OF_TWO[-1]):
+        centre = best_after((centre - 1, centre + 1))
+    at_bound = centre in (ALL_POWERS_OF_TWO[0], ALL_POWERS_OF_TWO[-1])
+    return SearchResult(tried[centre], [tried[power].point for power in sorted(tried)], at_bound)
 
 
 def upweight_underfit(removals: Sequence[Item], remaining_shares: Tensor) -> dict[Item, float]:

@@ -43,6 +43,12 @@ class RegressionRows:
         """
         return (self.residuals - update(self.keys)[self.key_index]).square().sum(1)
 
+    def value_norms(self, weight: Tensor) -> Tensor:
+        """Return the weighted norm of the values that each prompt pair should have, (pairs,), given the map (o, d)."""
+        values = (self.keys.to(weight) @ weight.T).double()[self.key_index] + self.residuals
+        squares = values.square().sum(1) * self.weights
+        return segment_sum(squares, self.pair_index, int(self.pair_index[-1]) + 1).sqrt()
+
 
 def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
     """Return the sums (count,) of the values (n,) in each segment, where ``segments`` (n,) has each value's segment."""
@@ -70,7 +76,7 @@ class RetainedKeys:
     key_index: Tensor
     """(n,), the key at each position."""
     weights: Tensor
-    """(n,), which in each prompt add up to 2 for the words, 1 for EOS and 1 for the padding."""
+    """(n,), which in each prompt add up to 0.4 for the words, 1 for EOS and 1 for the padding."""
     prompt_index: Tensor
     """(n,), the prompt of each position; ascending."""
 

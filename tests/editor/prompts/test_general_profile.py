@@ -77,7 +77,7 @@ def test_generic_class_comes_from_the_profile_on_request() -> None:
     assert choose_destination(Concept("owl"), "fox", "auto", profile) == Destination("fox", "replacement")
     assert choose_destination(Concept("owl"), None, None, profile) == Destination("", "null")
     assert choose_destination(Concept("flux capacitor"), None, "auto", profile) == Destination("", "null")
-    assert choose_destination(Concept("ink", "style"), None, "auto", PROFILE) == Destination("twemoji", "generic")
+    assert choose_destination(Concept("ink", "style"), None, "auto", PROFILE) == Destination("openmoji", "generic")
 
 
 def test_preserved_names_are_among_the_sampled_prompts(clip_builder: PromptBuilder) -> None:

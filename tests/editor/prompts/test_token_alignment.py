@@ -126,7 +126,7 @@ def test_destinations(builder: PromptBuilder) -> None:
     assert choose_destination(fox, "dog face", "animal", PROFILE) == Destination("dog face", "replacement")
     assert choose_destination(fox, None, "animal", PROFILE) == Destination("animal", "generic")
     assert choose_destination(fox, None, None, PROFILE) == Destination("", "null")
-    assert choose_destination(ink, None, None, PROFILE) == Destination("twemoji", "generic")
+    assert choose_destination(ink, None, None, PROFILE) == Destination("openmoji", "generic")
     assert choose_destination(ink, None, None, general_profile()) == Destination("", "null")
     assert choose_destination(usual, None, None, PROFILE) == Destination("openmoji", "generic"), (
         "its own default can't replace it"

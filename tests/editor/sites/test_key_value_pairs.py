@@ -8,6 +8,7 @@ from editor.checkpoints import TextEncoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, align_tokens
 from editor.prompts.token_alignment import PromptPair
 from editor.sites.key_value_pairs import (
+    WORD_WEIGHT,
     Aim,
     Site,
     regression_rows,
@@ -89,7 +90,10 @@ def test_role_weights_do_not_depend_on_the_number_of_positions(site: Site, pairs
     rows = regression_rows(site, pairs, "attention")
     by_pair = torch.zeros(len(pairs), dtype=torch.float64).index_add(0, rows.pair_index, rows.weights)
     trailing = torch.tensor([pair.concept.eos > pair.last_subject + 1 for pair in pairs])
-    expected = torch.tensor([pair.weight for pair in pairs]) * (3 + trailing)
+    # The subject and the words after it weigh WORD_WEIGHT each, EOS and the padding 1 each.
+    expected = torch.tensor([pair.weight for pair in pairs], dtype=torch.float64) * (
+        2 + WORD_WEIGHT * (1 + trailing.double())
+    )
     torch.testing.assert_close(by_pair, expected.double(), atol=1e-12, rtol=0)
 
 
@@ -98,6 +102,6 @@ def test_retained_keys_cover_words_eos_and_padding(site: Site, builder: PromptBu
     retained = retained_keys(site, prompts)
     for index, prompt in enumerate(prompts):
         own = retained.weights[retained.prompt_index == index]
-        assert float(own.sum()) == pytest.approx(4.0)
+        assert float(own.sum()) == pytest.approx(2 + 2 * WORD_WEIGHT)
         assert len(own) == sum(len(positions) for positions, _ in retained_positions(prompt))
         assert next(positions for positions, _ in retained_positions(prompt)) == list(range(1, prompt.eos))

@@ -1,0 +1,22 @@
+"""The explanation states the weights that the code uses."""
+
+from pathlib import Path
+
+from editor.methods.solve_warnings import MIN_DESTINATION
+from editor.prompts.name_expansion import PLURAL_WEIGHT, SPELLING_WEIGHT
+from editor.prompts.prompt_builder import RECOMBINED_SHARE
+from editor.sites.key_value_pairs import WORD_WEIGHT
+
+TEXT = " ".join((Path(__file__).parents[3] / "docs/explanation/removal.md").read_text().split())
+FRACTIONS = {0.05: "a twentieth", 0.02: "a fiftieth", 0.25: "a quarter"}
+
+
+def test_weights_of_spellings_and_plurals() -> None:
+    assert f"A plural has {FRACTIONS[PLURAL_WEIGHT]} of the weight of a name" in TEXT
+    assert f"any other spelling {FRACTIONS[SPELLING_WEIGHT]}" in TEXT
+
+
+def test_weights_of_words_and_recombined_prompts() -> None:
+    assert f"the subject and the later words {WORD_WEIGHT} each" in TEXT
+    assert {4: "Four in ten"}[round(10 * RECOMBINED_SHARE)] in TEXT
+    assert f"in more than {1 - MIN_DESTINATION:.0%} of its images".replace("%", " %") in TEXT
