@@ -25,10 +25,18 @@ STOP_SECONDS = 30.0
 def main() -> None:
     """Run the demo. A failure ends it with a traceback and a non-zero exit code."""
     started = time.monotonic()
-    with run_service(FOLDER / "data") as client:
+    with run_service(FOLDER / "data") as (client, announcement):
+        print_address(announcement)
         for name, removal in REMOVALS.items():
             remove(client, removal, FOLDER / name, started)
     log(started, "The service is stopped.")
+    print(f"\nSee the jobs in a browser: {Path(sys.executable).with_name('expunge')} up --data-dir {FOLDER / 'data'}")
+
+
+def print_address(announcement: dict[str, str]) -> None:
+    """Print how to open the web pages while the demo runs."""
+    url, key_file = announcement["url"], announcement["api_key_file"]
+    print(f"  Open {url} in a browser, and sign in with the API key in {key_file}\n", flush=True)
 
 
 def remove(client: Client, removal: str, out: Path, started: float) -> None:
@@ -59,15 +67,15 @@ def log(started: float, text: str) -> None:
 
 
 @contextmanager
-def run_service(data_dir: Path) -> Iterator[Client]:
-    """Context manager: run `expunge up` on a free port and yield a client for it."""
+def run_service(data_dir: Path) -> Iterator[tuple[Client, dict[str, str]]]:
+    """Context manager: run `expunge up` on a free port and yield a client for it, and where it runs."""
     expunge = Path(sys.executable).with_name("expunge")
     command = [str(expunge), "up", "--data-dir", str(data_dir), "--port", "0", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         announcement = json.loads(read_announcement(process))
         with Client(announcement["url"], Path(announcement["api_key_file"]).read_text().strip()) as client:
-            yield client
+            yield client, announcement
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

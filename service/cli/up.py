@@ -60,7 +60,10 @@ def print_announcement(announcement: dict[str, str | int], json_output: bool) ->
         return
     console = Console(highlight=False)
     console.print(f"[bold green]Expunge is running[/] at [bold]{announcement['url']}[/]", soft_wrap=True)
-    console.print(f"The API key is in {announcement['api_key_file']}", soft_wrap=True)
+    console.print(
+        f"Open {announcement['url']} in a browser, and sign in with the API key in {announcement['api_key_file']}",
+        soft_wrap=True,
+    )
     console.print(f"The data folder is {announcement['data_dir']}", soft_wrap=True)
     console.print(f"Try: {_example_command(announcement)}", markup=False, soft_wrap=True)
     console.print("Press Ctrl-C to stop.")

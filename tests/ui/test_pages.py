@@ -42,10 +42,23 @@ def paths(stack: Stack) -> dict[str, str]:
         "remove": "/remove",
         "remove-again": f"/remove?edit={succeeded.id}",
         "remove-many": "/remove/many",
+        "models": "/admin/models",
+        "webhooks": "/admin/webhooks",
     }
 
 
-NAMES = ["sign-in", "jobs", "jobs-empty", "job", "job-failed", "remove", "remove-again", "remove-many"]
+NAMES = [
+    "sign-in",
+    "jobs",
+    "jobs-empty",
+    "job",
+    "job-failed",
+    "remove",
+    "remove-again",
+    "remove-many",
+    "models",
+    "webhooks",
+]
 
 
 def serious_findings(page: Page) -> list[str]:
