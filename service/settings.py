@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from api_schemas.access import DEFAULT_TENANT, TENANT_PATTERN, TENANT_SCOPES, Scope
 from service.store.setting_types import Form, OptionalFile, parse_json
 from service.store.settings import StoreSettings
 
@@ -47,6 +49,36 @@ HostList = Annotated[
     BeforeValidator(lambda value: parse_json(value, [])),
     AfterValidator(_validate_hosts),
     Form("a JSON list of host:port", '["127.0.0.1:8000"]'),
+]
+
+
+class OidcGroup(BaseModel):
+    """What the members of a group of the identity provider may do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: str = Field(default=DEFAULT_TENANT, pattern=TENANT_PATTERN.pattern)
+    scopes: list[Scope] = Field(default=list(TENANT_SCOPES), min_length=1)
+
+
+def _validate_issuer(url: str) -> str:
+    """Return the URL if it is https, or on this machine. Raises `ValueError`."""
+    parts = urlsplit(url)
+    if url and not (parts.hostname and (parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost"))):
+        raise ValueError("not an https URL")
+    return url
+
+
+IssuerUrl = Annotated[
+    str, AfterValidator(_validate_issuer), Form("the https URL of an issuer, or nothing", "https://login.example")
+]
+GroupMap = Annotated[
+    dict[str, OidcGroup],
+    BeforeValidator(lambda value: parse_json(value, {})),
+    Form(
+        "a JSON object of groups, each with tenant and scopes",
+        '{"desk": {"tenant": "default", "scopes": ["edits:read"]}}',
+    ),
 ]
 
 
@@ -118,6 +150,22 @@ class ServiceSettings(StoreSettings):
         gt=0,
         le=86_400,
         description="Seconds in which nobody else can claim a case, from the last activity.",
+    )
+    oidc_issuer: IssuerUrl = Field(
+        default="",
+        description="Issuer of the OpenID Connect provider where people sign in to the web pages. Empty: none.",
+    )
+    oidc_client_id: str = Field(default="", description="Id of this service at the provider.")
+    oidc_client_secret: str = Field(default="", repr=False, description="Secret of this service at the provider.")
+    oidc_redirect_url: str = Field(
+        default="",
+        description="Address of /sign-in/oidc/callback, as registered at the provider. Empty: that of the request, which is "
+        "right unless a proxy changes host or scheme.",
+    )
+    oidc_groups_claim: str = Field(default="groups", description="Claim of the ID token that lists a user's groups.")
+    oidc_groups: GroupMap = Field(
+        default={},
+        description="JSON object that maps groups of the provider to a tenant and scopes. Others may not sign in.",
     )
     webhook_allowed_hosts: HostList = Field(
         default=[],

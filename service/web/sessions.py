@@ -23,7 +23,8 @@ from service.web.rendering import render
 
 COOKIE = "__Host-expunge"
 SIGN_IN_PATH, SIGN_OUT_PATH, HOME_PATH = "/sign-in", "/sign-out", "/"
-PUBLIC_PAGES = frozenset({SIGN_IN_PATH, SIGN_OUT_PATH, "/favicon.ico"})
+OIDC_PATH, OIDC_CALLBACK_PATH = "/sign-in/oidc", "/sign-in/oidc/callback"
+PUBLIC_PAGES = frozenset({SIGN_IN_PATH, SIGN_OUT_PATH, OIDC_PATH, OIDC_CALLBACK_PATH, "/favicon.ico"})
 
 
 class SessionMiddleware:
