@@ -149,7 +149,7 @@ class RestoredTooEarly(ServiceError):
 class CaseErased(ServiceError):
     """The personal data of the case was erased."""
 
-    code, status, title = "case_erased", 410, "The personal data was erased"
+    code, status, title = "case_erased", 409, "The personal data was erased"
 
 
 class ModelWithheld(ServiceError):
