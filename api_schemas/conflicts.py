@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from pydantic import Field
 
 from api_schemas.base import Resource
-from api_schemas.kinds import ConceptKind, PromptSlot, prompt_slot
+from api_schemas.kinds import AUTO, ConceptKind, PromptSlot, prompt_slot
 
 Words: TypeAlias = tuple[str, ...]
 Severity = Literal["error", "warning"]
@@ -97,8 +97,9 @@ class LabelledRemoval:
 
     @property
     def destination(self) -> Words:
-        """The words of the replacement or parent class; empty for the null concept."""
-        return normalize_words(self.removal.replacement or self.generic or "")
+        """The words of the replacement or parent class; empty for the null concept, ``auto`` for a choice."""
+        named = next((reference.text for reference in replacement_names(self)), self.removal.replacement)
+        return normalize_words(named or "")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def preserved_names(removal: LabelledRemoval) -> Iterator[NameReference]:
 def replacement_names(removal: LabelledRemoval) -> Iterator[NameReference]:
     """Yield the replacement, or the parent class if there is no replacement."""
     fields = (("replacement", removal.removal.replacement), ("generic", removal.generic))
-    names = [NameReference(removal, field, text) for field, text in fields if text]
+    names = [NameReference(removal, field, text) for field, text in fields if text and text != AUTO]
     yield from names[:1]
 
 

@@ -16,3 +16,7 @@ KIND_DESCRIPTION = (
 def prompt_slot(kind: ConceptKind) -> PromptSlot:
     """Return the place in a prompt that a concept of this kind takes."""
     return "style" if kind == "style" else "object"
+
+
+AUTO = "auto"
+"""A replacement or class that is chosen, not named."""

@@ -1,7 +1,7 @@
 """Ledgers: the active removals of a base model, and their revisions."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -51,6 +51,9 @@ class SnapshotRemoval(Resource):
 
     removal: Removal
     options: EditOptions
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="What the editor found for it when it was added."
+    )
     label: str
     since: datetime
     withhold_name: bool = Field(True, description="Whether published files leave the name out.")

@@ -8,7 +8,7 @@ from api_schemas.base import Resource
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
 from api_schemas.kinds import ConceptKind
-from api_schemas.report import ForeseenChange, ForeseenRemoval, NameRecord
+from api_schemas.report import ForeseenChange, ForeseenRemoval, NameRecord, ReplacementCandidate
 
 
 class PlannedPrompt(Resource):
@@ -26,6 +26,9 @@ class PlannedRemoval(Resource):
     kind: ConceptKind
     destination: str = Field(description="The replacement or parent class; empty for the null concept.")
     destination_source: str
+    candidates: list[ReplacementCandidate] = Field(
+        [], description="Names that were compared as the automatic replacement, best first."
+    )
     names: list[NameRecord] = Field(description="Every name that would be erased, with its source.")
     prompts: list[PlannedPrompt]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationInfo, field_validator
 
 from api_schemas.base import Phrase, Request, field_error
-from api_schemas.kinds import KIND_DESCRIPTION, ConceptKind
+from api_schemas.kinds import AUTO, KIND_DESCRIPTION, ConceptKind
 
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 """A BCP 47 tag, such as `fr` or `zh-Hant`."""
@@ -24,9 +24,12 @@ class Removal(Request):
     )
     kind: ConceptKind = Field(default="object", description=KIND_DESCRIPTION)
     replacement: Phrase | None = Field(
-        default=None,
-        description="The concept that prompts for the removed concept map to.",
-        examples=["dog face", "noto"],
+        default=AUTO,
+        description="The concept that prompts for the removed concept map to. `auto` is `generic` if that is given. For an "
+        "object without it, `auto` is the name in the model's profile that is forecast to change other prompts least, that the "
+        "judge tells apart from the concept and that nobody removed. null maps to `generic` or to the null concept, as `auto` "
+        "does for concepts of other kinds.",
+        examples=["dog face", "noto", "auto"],
     )
     generic: Phrase | None = Field(
         default=None,
@@ -74,9 +77,19 @@ class Removal(Request):
     @field_validator("replacement", "generic")
     @classmethod
     def _differs_from_concept(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and value.casefold() == str(info.data.get("concept", "")).casefold():
+        if value not in (None, AUTO) and value.casefold() == str(info.data.get("concept", "")).casefold():
             raise field_error("same_as_concept", "is the concept itself", "Name something else, or leave it out.")
         return value
+
+    @property
+    def named_replacement(self) -> str | None:
+        """The replacement that the request names; None for `auto` and null."""
+        return None if self.replacement == AUTO else self.replacement
+
+    @property
+    def chooses_replacement(self) -> bool:
+        """Whether a replacement is to be chosen: for an object without a replacement or parent class."""
+        return self.kind == "object" and self.replacement == AUTO and self.generic is None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,7 +98,7 @@ class Removal(Request):
 
     def phrases(self) -> list[tuple[tuple[str | int, ...], str]]:
         """Return every phrase that prompts are built around, with its location in the removal."""
-        single = {"concept": self.concept, "replacement": self.replacement, "generic": self.generic}
+        single = {"concept": self.concept, "replacement": self.named_replacement, "generic": self.generic}
         several: dict[tuple[str, ...], list[str]] = {
             ("aliases",): self.aliases,
             ("titles",): self.titles,
@@ -93,6 +106,7 @@ class Removal(Request):
             ("spellings",): [] if self.spellings == "auto" else self.spellings,
             ("preserve",): self.preserve,
         }
-        return [((field,), text) for field, text in single.items() if text is not None] + [
+        named = [(field, text) for field, text in single.items() if text and (field == "concept" or text != AUTO)]
+        return [((field,), text) for field, text in named] + [
             ((*field, index), text) for field, texts in several.items() for index, text in enumerate(texts)
         ]

@@ -51,13 +51,32 @@ class NameRecord(ReportModel):
     source: NameSource
 
 
+class ReplacementCandidate(ReportModel):
+    """A name that was compared as the automatic replacement of a concept."""
+
+    name: str
+    change: float = Field(description="Forecast relative change of the prompts to retain, with this replacement.")
+    similarity: float | None = Field(None, description="Similarity to the concept by the judge; None without a judge.")
+    told_apart: bool = Field(
+        True, description="Whether the judge tells it apart from the concept. Else it is not used."
+    )
+
+
 class RemovalRecord(ReportModel):
     """A removed concept, as the edit resolved it."""
 
     concept: str
     kind: ConceptKind
     destination: str = Field(description="Concept that the prompts now map to; empty for the null concept.")
-    destination_source: Literal["replacement", "generic", "null"]
+    destination_source: Literal["replacement", "auto", "generic", "null"] = Field(
+        description="`replacement`: named by the request. `auto`: chosen among the candidates. `generic`: the concept's class. "
+        "`null`: the null concept, or a style's absence."
+    )
+    candidates: list[ReplacementCandidate] = Field(
+        [],
+        description="Names that were compared as the automatic replacement, best first. The first that is told apart and that "
+        "nobody removes is used.",
+    )
     aliases: list[str]
     withheld: str | None = Field(
         None,

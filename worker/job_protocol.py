@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from api_schemas.ledgers import LedgerSnapshot
 from api_schemas.report import Verdict
@@ -30,6 +30,9 @@ class JobModule(Protocol):
 
     def write_snapshot(self, folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
         """Write the ledger that a job starts from into `folder`."""
+
+    def solved_parameters(self, context: "jobs.JobContext") -> list[dict[str, Any]]:
+        """Return what was found for each removal that the job adds to its ledger."""
 
     def verdict(self, context: "jobs.JobContext") -> Verdict | None:
         """Return the verdict of the validation, or None."""

@@ -5,8 +5,9 @@ earlier results are valid, and the final transaction whether they may be publish
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -52,8 +53,14 @@ def prepare_ledger(database: Database, claim: Claim, editor: JobModule, model: P
     return workdir / LEDGER_FOLDER
 
 
-def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]") -> NextRevision | None:
-    """Return the revision that a finished job adds, read from its report. None if it adds none or publishes no weights."""
+def next_revision(
+    claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]", parameters: Sequence[dict[str, Any]]
+) -> NextRevision | None:
+    """Return the revision that a finished job adds, read from its report. None if it adds none or publishes no weights.
+
+    Args:
+        parameters: what the editor found for each removal of the job.
+    """
     if not claim.creates_revision:
         return None
     stored = _stored_snapshot(workdir)
@@ -63,7 +70,7 @@ def next_revision(claim: Claim, workdir: Path, files: "tuple[ArtifactFile, ...]"
         return None
     if stored is None or audit_report.ledger is None:
         raise LedgerMoved(f"The ledger snapshot of {claim.job_id} is missing.")
-    return NextRevision(stored.revision, audit_report.ledger.digest, audit_report.ledger.active)
+    return NextRevision(stored.revision, audit_report.ledger.digest, audit_report.ledger.active, parameters)
 
 
 def _current_snapshot(database: Database, claim: Claim) -> RevisionSnapshot:
@@ -82,6 +89,7 @@ def _snapshot_removal(entry: LedgerEntry, claim: Claim, withhold_name: bool) -> 
     return SnapshotRemoval(
         removal=Removal.model_validate(entry.removal),
         options=EditOptions.model_validate(entry.options),
+        parameters=entry.parameters or {},
         label=entry.job_id,
         since=claim.created_at,
         withhold_name=withhold_name,

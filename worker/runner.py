@@ -258,7 +258,8 @@ class Runner:
                 editor.run_phase(phase, context)
                 failpoint(f"phase.done.{phase}")
         files = editor.artifacts(context)
-        next_revision = ledger_snapshot.next_revision(claim, context.workdir, files)
+        found = editor.solved_parameters(context) if claim.creates_revision else []
+        next_revision = ledger_snapshot.next_revision(claim, context.workdir, files, found)
         stored = upload.store_artifacts(self.blobs, claim, files, progress.check)
         return RunResult(stored, editor.verdict(context), next_revision)
 

@@ -13,7 +13,10 @@ from api_schemas.problems import invalid_fields
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SYNTAX = 'Write CONCEPT[=REPLACEMENT], as in "fox=dog face"; "style:ink=noto" removes a style, "person:NAME" a person.'
+SYNTAX = (
+    'Write CONCEPT[=REPLACEMENT], as in "fox=dog face"; "fox" alone lets the editor choose a replacement, "fox=" maps it to '
+    'the null concept. "style:ink=noto" removes a style, "person:NAME" a person.'
+)
 STYLE_PHRASE = re.compile(r"(?:in )?(?:the )?style of (?P<after>.+)|(?P<before>.+) style", re.IGNORECASE)
 """How people name a style without its prefix."""
 PLURALS = {"alias": "aliases", "title": "titles", "translation": "translations", "spelling": "spellings"}
@@ -27,7 +30,7 @@ KINDS: tuple[str, ...] = get_args(Removal.model_fields["kind"].annotation)
 
 
 def parse_removal(text: str) -> Removal:
-    """Parse `fox`, `fox=dog face` or `style:ink=noto`; the kind may be in any case. Raises `UsageError`."""
+    """Parse `fox`, `fox=dog face`, `fox=` or `style:ink=noto`; the kind may be in any case. Raises `UsageError`."""
     name, equals, replacement = text.partition("=")
     prefix, colon, rest = name.partition(":")
     kind = prefix.strip().casefold()
@@ -40,7 +43,8 @@ def parse_removal(text: str) -> Removal:
     if equals:
         refuse_malformed_replacement(text, replacement)
     fields = {"kind": kind if has_kind else "object", "concept": concept}
-    return validate(Removal, fields | ({"replacement": replacement} if equals else {}), f'--remove "{text}"', SYNTAX)
+    named = {"replacement": replacement.strip() or None} if equals else {}
+    return validate(Removal, fields | named, f'--remove "{text}"', SYNTAX)
 
 
 def refuse_list(text: str, kind: str, concept: str, replacement: str) -> None:
@@ -73,13 +77,7 @@ def refuse_unknown_kind(text: str, prefix: str, rest: str) -> None:
 
 
 def refuse_malformed_replacement(text: str, replacement: str) -> None:
-    """Raise `UsageError` for a replacement that is empty or contains "=", as in "fox=" and "fox==dog face"."""
-    if not replacement.strip():
-        raise UsageError(
-            f'--remove "{text}" has an empty replacement.',
-            field="replacement",
-            remedy=f'Leave out the "=" to remove the concept without a replacement. {SYNTAX}',
-        )
+    """Raise `UsageError` for a replacement that contains "=", as in "fox==dog face"."""
     if "=" in replacement:
         raise UsageError(
             f'--remove "{text}" has more than one "=".',

@@ -35,7 +35,8 @@ class ListedRemoval(BaseModel):
     kind: str
     concept: str
     destination: str | None = Field(
-        description="Replacement or generic class; null: the parent class in the model's profile."
+        description="Replacement or generic class; else the first automatic replacement, of which the first that no removal "
+        "covers is used; null: the parent class in the model's profile, or the null concept."
     )
     label: str
     since: datetime | None
@@ -96,7 +97,7 @@ def list_removal(entry: "LedgerEntry") -> ListedRemoval:
         digest=entry.digest,
         kind=removal.kind,
         concept=removal.concept,
-        destination=removal.replacement or removal.generic,
+        destination=removal.named_replacement or removal.generic or next(iter(entry.parameters.candidates), None),
         label=entry.label,
         since=entry.since,
         until=entry.until,

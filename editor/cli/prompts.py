@@ -65,14 +65,20 @@ def prompts(
     """
     model_path = model_dir or embedded_model_folder(model)
     request = build_request(remove, removal_options, model=model)
-    from editor.prompts import find_conflicts, label_removal, open_prompt_builder
+    from editor.checkpoints import open_checkpoint
+    from editor.jobs.replacements import rank_replacements
+    from editor.prompts import find_conflicts, label_removal, open_prompt_builders
     from editor.prompts.resolve_request import resolve_request
 
-    builder = open_prompt_builder(model_path, read_profile_option(profile))
+    checkpoint = open_checkpoint(model_path)
+    builder = open_prompt_builders(checkpoint, read_profile_option(profile))[0]
+    ranked = rank_replacements(request, checkpoint.encoders[0], builder, None)
     print_concept_hints(request.removals, builder.profile, Console(stderr=True, quiet=json_output))
     labelled = [label_removal(removal.concept, removal, builder.profile) for removal in request.removals]
     found = Review(
-        removals=[review_removal(removal, builder) for removal in resolve_request(request, builder)],
+        removals=[
+            review_removal(removal, builder) for removal in resolve_request(request, builder, candidates=ranked.names)
+        ],
         conflicts=find_conflicts(labelled, builder.tokenizer),
     )
     if json_output:

@@ -4,6 +4,8 @@ The worker runs a job phase by phase through the functions of this module, `revo
 `worker.job_protocol`. ``expunge erase`` uses `EraseJob` directly.
 """
 
+from typing import Any
+
 from api_schemas.report import Verdict
 from editor.jobs.context import JobContext, JobProgress, judge_folder
 from editor.jobs.erase import EraseJob
@@ -20,6 +22,7 @@ __all__ = [
     "finished",
     "judge_folder",
     "run_phase",
+    "solved_parameters",
     "verdict",
     "write_snapshot",
 ]
@@ -41,6 +44,12 @@ def finished(phase: str, context: JobContext) -> bool:
 def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     """Return every file of the bundle, the report last."""
     return export.list_artifacts(context.out)
+
+
+def solved_parameters(context: JobContext) -> list[dict[str, Any]]:
+    """Return what was found for each removal that the job adds to its ledger."""
+    joined = EraseJob(context).ledger
+    return [entry.parameters.model_dump(mode="json") for entry in joined.entries] if joined else []
 
 
 def verdict(context: JobContext) -> Verdict | None:

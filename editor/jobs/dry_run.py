@@ -1,5 +1,7 @@
 """A dry run, as a job of one phase: what a request would cover and damage. Generates no images."""
 
+from typing import Any
+
 from api_schemas.edits import EditOptions, EditRequest
 from api_schemas.plans import Plan, PlanEstimate, PlannedEdit, PlannedPrompt, PlannedRemoval
 from api_schemas.report import NameRecord, Verdict
@@ -8,6 +10,7 @@ from editor.jobs.context import JobContext
 from editor.jobs.erase import EraseJob
 from editor.jobs.forecast import EncoderForecast, forecast
 from editor.jobs.model import Model
+from editor.jobs.replacements import Replacements
 from editor.ledger import LedgerFolder
 from editor.ledger.snapshot import write_snapshot
 from editor.prompts import ResolvedRemoval
@@ -17,7 +20,16 @@ PHASES: tuple[str, ...] = ("plan",)
 MAX_LISTED_PROMPTS = 24
 """Prompts that a plan lists, the most degraded ones."""
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
+__all__ = [
+    "PHASES",
+    "JobContext",
+    "artifacts",
+    "finished",
+    "run_phase",
+    "solved_parameters",
+    "verdict",
+    "write_snapshot",
+]
 
 
 def finished(phase: str, context: JobContext) -> bool:
@@ -36,6 +48,11 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     return (ArtifactFile("plan.json", EraseJob(context).phases.path("plan"), "application/json", "plan"),)
 
 
+def solved_parameters(context: JobContext) -> list[dict[str, Any]]:
+    """Return nothing: this job adds no removals."""
+    return []
+
+
 def verdict(context: JobContext) -> Verdict | None:
     """Return None: a dry run measures nothing."""
     return None
@@ -47,19 +64,21 @@ def run_plan(job: EraseJob) -> Plan:
     with job.context.reporting("plan", "planning"):
         estimate = job.estimate() if request.validation.enabled else PlanEstimate(images=0, seconds=None)
         folder = LedgerFolder(ledger, job.context.profile) if ledger else None
-        return make_plan(request, job.model, job.removals, folder, estimate)
+        return make_plan(request, job.model, job.removals, job.replacements, folder, estimate)
 
 
 def make_plan(
     request: EditRequest,
     model: Model,
     removals: list[ResolvedRemoval],
+    replacements: Replacements,
     folder: LedgerFolder | None,
     estimate: PlanEstimate,
 ) -> Plan:
     """Plan what a request would do.
 
     Args:
+        replacements: the automatic replacements of its removals.
         folder: the ledger that the request would join.
         estimate: the cost of the validation.
 
@@ -67,11 +86,18 @@ def make_plan(
         EditorError: the request itself would be refused.
     """
     with step(0.0, 0.9):
-        found = forecast(model.checkpoint, without_trace(request), folder=folder, profile=model.prompts.profile)
+        profile = model.prompts.profile
+        found = forecast(
+            model.checkpoint, without_trace(request), folder=folder, profile=profile, replacements=replacements
+        )
+    compared = replacements.candidates or [[] for _ in removals]
     return Plan(
         request=request,
         request_digest=request.digest(),
-        removals=[plan_removal(model, removal) for removal in removals],
+        removals=[
+            plan_removal(model, removal).model_copy(update={"candidates": own})
+            for removal, own in zip(removals, compared, strict=True)
+        ],
         edits=[plan_edit(encoder) for encoder in found.encoders],
         conflicts=found.conflicts,
         estimate=estimate,

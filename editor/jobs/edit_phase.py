@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditRequest
-from api_schemas.report import NameRecord, RemovalRecord, SolveRecord, TraceRecord
+from api_schemas.report import NameRecord, RemovalRecord, ReplacementCandidate, SolveRecord, TraceRecord
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.io.progress import step, track
 from editor.jobs.forecast import (
@@ -61,6 +61,7 @@ def run_edit(
     traces: Sequence[TraceRecord],
     joined: LedgerJoin | None,
     judge: "Judge | None",
+    candidates: Sequence[list[ReplacementCandidate]] = (),
 ) -> EditResult:
     """Solve for the updates of every text encoder.
 
@@ -68,6 +69,7 @@ def run_edit(
         traces: select the layers if the request leaves them to the trace.
         joined: the ledger whose active removals are solved together with the request's.
         judge: finds the nearest neighbours of each concept; without one the records list none.
+        candidates: the automatic replacements that were compared for each removal, for its record.
     """
     with step(0.0, 0.8):
         if joined:
@@ -79,7 +81,11 @@ def run_edit(
             choose_method = partial(select_method, request, traces)
             edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method)
     with step(0.8, 0.1):
-        records = [removal_record(request, model, removal, removed, edits, judge) for removal in track(removals)]
+        compared = candidates or [[] for _ in removals]
+        records = [
+            removal_record(request, model, removal, removed, edits, judge).model_copy(update={"candidates": own})
+            for removal, own in track(list(zip(removals, compared, strict=True)))
+        ]
     with step(0.9, 0.1):
         solves = add_forecasts(model, edits, removed)
     return EditResult(removals=records, solves=solves, factors=pack_factors(edits), ledger=ledger, warnings=warnings)

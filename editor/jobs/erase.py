@@ -20,9 +20,10 @@ from editor.jobs.edit_phase import LedgerJoin, run_edit
 from editor.jobs.job import Job
 from editor.jobs.model import component_digests, images_digest
 from editor.jobs.prerequisites import check_prerequisites
+from editor.jobs.replacements import Replacements, rank_replacements
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
-from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
+from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request, other_removals
 from editor.prompts import Profile, ResolvedRemoval
 from editor.prompts.resolve_request import resolve_request
 from editor.publishing import export
@@ -94,7 +95,9 @@ class EraseJob(Job):
         with self.context.reporting("edit", "solving"):
             self._prepare_publishing()
             judge = self.judge if request.validation.enabled else None
-            return run_edit(request, self.model, self.removals, traces, self.ledger, judge)
+            return run_edit(
+                request, self.model, self.removals, traces, self.ledger, judge, self.replacements.candidates
+            )
 
     def _prepare_publishing(self) -> None:
         """Hash the model and import the plotting library in the background, while this thread solves."""
@@ -132,7 +135,29 @@ class EraseJob(Job):
     @cached_property
     def removals(self) -> list[ResolvedRemoval]:
         """The request's removals, with their destinations."""
-        return resolve_request(self.context.request, self.model.prompts, each_alone=self.ledger is not None)
+        builder, ledger = self.model.prompts, self.ledger
+        others = (
+            other_removals(ledger.entries, ledger.folder.read_for(self.model.checkpoint), builder) if ledger else []
+        )
+        return resolve_request(
+            self.context.request,
+            builder,
+            each_alone=ledger is not None,
+            candidates=self.replacements.names,
+            others=others,
+        )
+
+    @property
+    def replacements(self) -> Replacements:
+        """The automatic replacements of the request's removals, ranked."""
+        return self.phases.run("replacements", Replacements, self._rank_replacements)
+
+    def _rank_replacements(self) -> Replacements:
+        request, model = self.context.request, self.model
+        if not any(requested.chooses_replacement for requested in request.removals):
+            return Replacements()
+        judge = self.judge if request.validation.enabled else None
+        return rank_replacements(request, model.first_encoder, model.prompts, judge)
 
     @cached_property
     def ledger(self) -> LedgerJoin | None:
@@ -140,10 +165,8 @@ class EraseJob(Job):
         context = self.context
         if context.ledger is None:
             return None
-        return LedgerJoin(
-            LedgerFolder(context.ledger, context.profile),
-            entries_from_request(context.request, context.label, context.now),
-        )
+        entries = entries_from_request(context.request, context.label, context.now, self.replacements.names)
+        return LedgerJoin(LedgerFolder(context.ledger, context.profile), entries)
 
     @cached_property
     def judge(self) -> "Judge":

@@ -15,7 +15,15 @@ from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.checkpoints import Checkpoint, TextEncoder
 from editor.io.progress import step, track
 from editor.jobs.model import Model
-from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request
+from editor.jobs.replacements import Replacements, rank_replacements
+from editor.ledger import (
+    Ledger,
+    LedgerEntry,
+    LedgerFolder,
+    all_active_removals,
+    entries_from_request,
+    other_removals,
+)
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import TensorEdit, edit_encoder
@@ -57,6 +65,7 @@ def forecast(
     corpus: Sequence[str] | None = None,
     folder: LedgerFolder | None = None,
     profile: Profile | None = None,
+    replacements: Replacements | None = None,
 ) -> Forecast:
     """Solve for the edit and forecast its effects.
 
@@ -64,15 +73,21 @@ def forecast(
         corpus: prompts whose degradation is forecast; None for held-out retain prompts.
         folder: the ledger that the removals would join.
         profile: used instead of the model's own; with a ledger, the ledger's.
+        replacements: the ranked automatic replacements; None to rank them here, without a judge.
 
     Raises:
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
     builders = open_prompt_builders(checkpoint, profile)
-    removals = resolve_request(request, builders[0], each_alone=folder is not None)
+    ranked = replacements or rank_replacements(request, checkpoint.encoders[0], builders[0], None)
+    entries = entries_from_request(request, candidates=ranked.names) if folder else []
+    others = other_removals(entries, folder.read_for(checkpoint), builders[0]) if folder else []
+    removals = resolve_request(
+        request, builders[0], each_alone=folder is not None, candidates=ranked.names, others=others
+    )
     with step(0.0, 0.8):
-        ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder)
-        removed = all_active_removals(removals, entries_from_request(request), ledger, builders[0])
+        ledger, conflicts, edits = solve_request(checkpoint, builders, request, removals, folder, entries)
+        removed = all_active_removals(removals, entries, ledger, builders[0])
     with step(0.8, 0.2):
         encoders = [
             forecast_encoder(
@@ -97,7 +112,8 @@ def solve(model: Model, request: EditRequest) -> list[TensorEdit]:
         SolveError: the pinned prompts leave no direction to edit.
         UsageError: ``options.sites`` is "auto", which needs a trace.
     """
-    removals = resolve_request(request, model.prompts)
+    ranked = rank_replacements(request, model.first_encoder, model.prompts, None)
+    removals = resolve_request(request, model.prompts, candidates=ranked.names)
     return solve_request(model.checkpoint, model.prompt_builders, request, removals, None)[2]
 
 
@@ -107,11 +123,11 @@ def solve_request(
     request: EditRequest,
     removals: Sequence[ResolvedRemoval],
     folder: LedgerFolder | None,
+    entries: Sequence[LedgerEntry] = (),
 ) -> tuple[Ledger | None, list[Conflict], list[TensorEdit]]:
     """Return the ledger that a request would give, conflict warnings, and the edits, solved together with the ledger."""
     if folder:
         folder.read()
-        entries = entries_from_request(request)
         ledger, warnings = folder.preview_add(checkpoint, entries)
         return ledger, warnings, folder.solve(ledger, checkpoint, entries)
     if request.options.sites == "auto":

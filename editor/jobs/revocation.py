@@ -6,6 +6,7 @@ If no removal is active any more, the base model is the result, and only the sig
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from api_schemas.report import AuditReport, Verdict
 from editor.jobs import artifacts
@@ -22,7 +23,16 @@ from editor.publishing.bundle import Signing
 
 PHASES: tuple[str, ...] = ("edit", "publish")
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
+__all__ = [
+    "PHASES",
+    "JobContext",
+    "artifacts",
+    "finished",
+    "run_phase",
+    "solved_parameters",
+    "verdict",
+    "write_snapshot",
+]
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,11 @@ def run_phase(phase: str, context: JobContext) -> None:
 def finished(phase: str, context: JobContext) -> bool:
     """Whether the result of a phase is stored."""
     return RevocationJob(context).is_finished(phase)
+
+
+def solved_parameters(context: JobContext) -> list[dict[str, Any]]:
+    """Return nothing: this job adds no removals."""
+    return []
 
 
 def verdict(context: JobContext) -> Verdict | None:

@@ -6,6 +6,6 @@ nothing.
 
 from editor.ledger.entry import LedgerEntry, entries_from_request
 from editor.ledger.ledger import Ledger
-from editor.ledger.store import LedgerFolder, all_active_removals
+from editor.ledger.store import LedgerFolder, all_active_removals, other_removals
 
-__all__ = ["Ledger", "LedgerEntry", "LedgerFolder", "all_active_removals", "entries_from_request"]
+__all__ = ["Ledger", "LedgerEntry", "LedgerFolder", "all_active_removals", "entries_from_request", "other_removals"]

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,13 +15,24 @@ from api_schemas.edits import Removal as RequestedRemoval
 MIN_DIGEST_PREFIX, DISPLAY_DIGEST_LENGTH = 8, 12
 
 
+class SolveParameters(BaseModel):
+    """What was found for a removal when it was added. Later solves use it as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: tuple[str, ...] = Field(
+        (), description="Automatic replacements, best first. The first that no active removal covers is used."
+    )
+
+
 class LedgerEntry(BaseModel):
-    """A removal as requested, with the options of its request."""
+    """A removal as requested, with the options of its request and the parameters that were found for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     removal: RequestedRemoval
     options: EditOptions = EditOptions()
+    parameters: SolveParameters = SolveParameters()
     label: str = Field(
         "", description="The caller's own reference, such as a ticket number. Does not affect the weights."
     )
@@ -34,9 +46,19 @@ class LedgerEntry(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the removal and its options in canonical JSON, without label and times."""
-        requested = [self.removal.model_dump(mode="json"), self.options.model_dump(mode="json")]
-        return hashlib.sha256(json.dumps(requested, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        """sha256 of the removal, its options and the parameters that were found, in canonical JSON, without label and times."""
+        found = [] if self.parameters == SolveParameters() else [self.parameters]
+        return canonical_digest([self.removal, self.options, *found])
+
+    @cached_property
+    def requested_digest(self) -> str:
+        """sha256 of the removal and its options. Entries of one digest are the same removal."""
+        return canonical_digest([self.removal, self.options])
+
+    def with_changes(self, **changes: Any) -> "LedgerEntry":
+        """Return the entry with other values of some fields; the entry itself if nothing changes."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return self if values | changes == values else LedgerEntry(**values | changes)
 
     @property
     def name(self) -> str:
@@ -50,18 +72,33 @@ class LedgerEntry(BaseModel):
         return is_prefix or reference == self.label or reference.casefold() == self.removal.concept.casefold()
 
 
+def canonical_digest(parts: Iterable[BaseModel]) -> str:
+    """Return the sha256 of values in canonical JSON."""
+    plain = [part.model_dump(mode="json") for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def merge_entries(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
-    """Return the first entry of each digest, with its name withheld if any entry of that digest withholds it."""
+    """Return the first entry of each removal, by digest, with the parameters that were found last.
+
+    Its name is withheld if any of them withholds it.
+    """
     merged: dict[str, LedgerEntry] = {}
     for entry in entries:
-        first = merged.setdefault(entry.digest, entry)
-        if entry.withhold_name and not first.withhold_name:
-            merged[entry.digest] = first.model_copy(update={"withhold_name": True})
-    return merged
+        first = merged.get(entry.requested_digest, entry)
+        merged[entry.requested_digest] = first.with_changes(
+            parameters=entry.parameters, withhold_name=first.withhold_name or entry.withhold_name
+        )
+    return {entry.digest: entry for entry in merged.values()}
 
 
-def entries_from_request(request: EditRequest, label: str = "", since: datetime | None = None) -> list[LedgerEntry]:
-    """Return an entry for each removal of a request."""
+def entries_from_request(
+    request: EditRequest,
+    label: str = "",
+    since: datetime | None = None,
+    candidates: Sequence[tuple[str, ...]] = (),
+) -> list[LedgerEntry]:
+    """Return an entry for each removal of a request; ``candidates`` are the automatic replacements of each."""
     return [
         LedgerEntry(
             removal=removal,
@@ -69,6 +106,7 @@ def entries_from_request(request: EditRequest, label: str = "", since: datetime 
             label=label,
             since=since,
             withhold_name=request.withhold_names,
+            parameters=SolveParameters(candidates=names),
         )
-        for removal in request.removals
+        for removal, names in zip(request.removals, candidates or [() for _ in request.removals], strict=True)
     ]

@@ -81,7 +81,8 @@ class Ledger(BaseModel):
                 field="options.aim",
                 remedy="Use the aim of the active removals.",
             )
-        revoked = tuple(entry for entry in self.revoked if entry.digest not in new)
+        added = {entry.requested_digest for entry in new.values()}
+        revoked = tuple(entry for entry in self.revoked if entry.requested_digest not in added)
         active = merge_entries([*self.active, *new.values()])
         return Ledger(base=self.base, active=tuple(active.values()), revoked=revoked)
 

@@ -17,7 +17,8 @@ def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     active = merge_entries(ledger_entries(held.active))
-    revoked = merge_entries(entry for entry in ledger_entries(held.revoked) if entry.digest not in active)
+    remaining = {entry.requested_digest for entry in active.values()}
+    revoked = merge_entries(entry for entry in ledger_entries(held.revoked) if entry.requested_digest not in remaining)
     base = encoder_digests(open_checkpoint(model_dir))
     ledger = Ledger(base=base, active=tuple(active.values()), revoked=tuple(revoked.values()))
     LedgerFolder(folder).write(ledger)

@@ -20,6 +20,7 @@ from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.methods.default import TensorEdit, edit_encoder
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders
+from editor.prompts.automatic_replacement import choose_destinations
 from editor.prompts.resolve_request import resolve_removal
 from editor.solver.tensor_cache import FolderCache
 
@@ -163,15 +164,23 @@ class LedgerFolder:
         cache, builders = FolderCache(self.path), open_prompt_builders(checkpoint, self.profile)
         edits = []
         for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True))):
-            removals = resolve_each(ledger.by_digest.values(), builder)
-            reported = resolve_each(report_on, builder)
+            entries = list(ledger.by_digest.values())
+            removals = resolve_each(entries, builder)
+            digests = {entry.digest for entry in report_on}
+            reported = [one for one, entry in zip(removals, entries, strict=True) if entry.digest in digests]
             edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported)
         return edits
 
 
 def resolve_each(entries: Iterable[LedgerEntry], builder: PromptBuilder) -> list[ResolvedRemoval]:
-    """Resolve each entry independently: the names that a removal covers must not depend on the rest of the ledger."""
-    return [resolve_removal(entry.removal, builder, [entry.removal]) for entry in entries]
+    """Resolve each entry independently: the names that a removal covers must not depend on the rest of the ledger.
+
+    Only the choice among its automatic replacements does.
+    """
+    resolved = [
+        resolve_removal(entry.removal, builder, [entry.removal], entry.parameters.candidates) for entry in entries
+    ]
+    return choose_destinations(resolved, builder.profile)
 
 
 def all_active_removals(
@@ -187,6 +196,16 @@ def all_active_removals(
         ledger: the ledger that they belong to, if any.
         builder: the prompt builder.
     """
-    own = {entry.digest for entry in entries}
-    others = [entry for digest, entry in ledger.by_digest.items() if digest not in own] if ledger else []
-    return [*removals, *(replace(other, preserve=()) for other in resolve_each(others, builder))]
+    return [*removals, *(replace(other, preserve=()) for other in other_removals(entries, ledger, builder))]
+
+
+def other_removals(
+    entries: Sequence[LedgerEntry], ledger: Ledger | None, builder: PromptBuilder
+) -> list[ResolvedRemoval]:
+    """Return the active removals of a ledger that are not among ``entries``."""
+    if ledger is None:
+        return []
+    own = {entry.requested_digest for entry in entries}
+    active = list(ledger.by_digest.values())
+    resolved = zip(active, resolve_each(active, builder), strict=True)
+    return [removal for entry, removal in resolved if entry.requested_digest not in own]

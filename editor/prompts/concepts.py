@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 from api_schemas.kinds import ConceptKind as ConceptKind
 from editor.prompts.profile import Profile
 
-DestinationSource = Literal["replacement", "generic", "null"]
+DestinationSource = Literal["replacement", "auto", "generic", "null"]
 ARTICLES = ("a ", "an ", "the ")
 
 
@@ -154,6 +154,8 @@ class ResolvedRemoval:
     """Names that :func:`~editor.prompts.expand_names` leaves out."""
     reserved_names: tuple[str, ...] = ()
     """Other names in the request, which a generated spelling must not equal."""
+    candidates: tuple[str, ...] = ()
+    """Names of which the first that nobody removes becomes the destination, best first; empty once it is chosen."""
     weight: float = 1.0
     """Weight of all its prompts, relative to other removals."""
     phrases: tuple[WeightedPhrase, ...] = ()

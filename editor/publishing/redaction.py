@@ -130,7 +130,7 @@ def redact_report(report: AuditReport, salt: str) -> AuditReport:
     """Return the report to publish."""
     redacted: AuditReport = redact_model(make_redactor(report), report)
     removals = [
-        public.model_copy(update={"withheld": salted_digest(salt, removal.concept)})
+        public.model_copy(update={"withheld": salted_digest(salt, removal.concept), "candidates": []})
         for public, removal in zip(redacted.removals, report.removals, strict=True)
     ]
     ledger = redact_ledger(report.ledger, salt) if report.ledger else None
@@ -156,13 +156,13 @@ def redact_ledger(record: LedgerRecord, salt: str) -> LedgerRecord:
 
 
 def make_redactor(report: AuditReport) -> Redactor:
-    """Return a redactor for every name of every removal, and for the replacements that the request names."""
+    """Return a redactor for every name of every removal, and for the replacements that are named or chosen."""
     placeholders: dict[str, str] = {}
     for number, removal in enumerate(report.removals, 1):
         for index, name in enumerate(removal_names(removal), 1):
             placeholder = f"[concept {number}]" if index == 1 else f"[concept {number}, name {index}]"
             placeholders.setdefault(name, placeholder)
-        if removal.destination_source == "replacement":
+        if removal.destination_source in ("replacement", "auto"):
             placeholders.setdefault(removal.destination, f"[replacement {number}]")
     for number, name in enumerate(report.ledger.taken_back if report.ledger else [], 1):
         placeholders.setdefault(name, f"[taken back {number}]")

@@ -145,9 +145,22 @@ def destination_clause(removal: RemovalRecord) -> str:
     """Say what the concept's prompts mean after the edit."""
     return {
         "replacement": f"its prompts now mean “{removal.destination}”, as requested",
+        "auto": f"its prompts now mean “{removal.destination}”, which was chosen{choice_reason(removal)}",
         "generic": f"its prompts now mean “{removal.destination}”, its generic class",
         "null": "its prompts now read as if they did not name it",
     }[removal.destination_source]
+
+
+def choice_reason(removal: RemovalRecord) -> str:
+    """Say why the automatic replacement was chosen; empty if the record does not list what it was compared with."""
+    chosen = next((one for one in removal.candidates if one.name == removal.destination), None)
+    if chosen is None:
+        return ""
+    judged = "that the judge tells apart from it and " if chosen.similarity is not None else ""
+    return (
+        f" among {len(removal.candidates)} names: of those {judged}that nobody removed, it is forecast to change other prompts "
+        f"least ({percent(chosen.change)})"
+    )
 
 
 def summary_sentences(report: AuditReport) -> Iterator[str]:

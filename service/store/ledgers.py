@@ -7,6 +7,8 @@ from the newer one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
+from typing import Any
 
 from sqlalchemy import Select, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +28,8 @@ class NextRevision:
     digest: str
     active: int
     """Number of active removals after it."""
+    parameters: Sequence[dict[str, Any]] = ()
+    """What the editor found for each removal that the job adds."""
 
 
 def head(session: Session, tenant: str, model: str) -> Revision | None:
@@ -106,10 +110,10 @@ def advance(session: Session, job: Job, next_revision: NextRevision, *, now: dat
         revoked = update(LedgerEntry).where(LedgerEntry.job_id == job.revokes, LedgerEntry.until.is_(None))
         session.execute(revoked.values(until=number))
     else:
-        session.add_all(_entries(job, number))
+        session.add_all(_entries(job, number, next_revision.parameters))
 
 
-def _entries(job: Job, number: int) -> list[LedgerEntry]:
+def _entries(job: Job, number: int, parameters: Sequence[dict[str, Any]]) -> list[LedgerEntry]:
     request = EditRequest.model_validate(job.request)
     options = request.options.model_dump(mode="json")
     return [
@@ -120,10 +124,11 @@ def _entries(job: Job, number: int) -> list[LedgerEntry]:
             model=job.model,
             removal=removal.model_dump(mode="json"),
             options=options,
+            parameters=found,
             since=number,
             until=None,
         )
-        for position, removal in enumerate(request.removals)
+        for position, (removal, found) in enumerate(zip_longest(request.removals, parameters))
     ]
 
 

@@ -168,7 +168,10 @@ class Revision(Base):
 
 
 class LedgerEntry(Base):
-    """A removal that an edit added to a ledger. `until` is the first revision without it."""
+    """A removal that an edit added to a ledger. `until` is the first revision without it.
+
+    `parameters` is what the editor found for it, with which later revisions are solved too.
+    """
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
@@ -183,6 +186,7 @@ class LedgerEntry(Base):
     model: Mapped[str]
     removal: Mapped[dict[str, Any]]
     options: Mapped[dict[str, Any]]
+    parameters: Mapped[dict[str, Any] | None]
     since: Mapped[int]
     until: Mapped[int | None]
 

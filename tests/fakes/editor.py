@@ -107,6 +107,10 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
     return tuple(ArtifactFile(name, out / name, media, kind, overlays.get(name)) for name, media, kind in files)
 
 
+def solved_parameters(context: JobContext) -> list[dict[str, object]]:
+    return [{"candidates": [f"not {one.concept}"]} for one in context.request.removals] if context.ledger else []
+
+
 def verdict(context: JobContext) -> Verdict | None:
     found: Verdict = "failed" if context.request.metadata.get("fail") else "passed"
     return found if context.request.validation.enabled else None

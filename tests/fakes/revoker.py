@@ -5,7 +5,16 @@ from tests.fakes.editor import JobContext, artifacts, finished, write_snapshot
 
 PHASES = ("edit", "publish")
 
-__all__ = ["PHASES", "JobContext", "artifacts", "finished", "run_phase", "verdict", "write_snapshot"]
+__all__ = [
+    "PHASES",
+    "JobContext",
+    "artifacts",
+    "finished",
+    "run_phase",
+    "solved_parameters",
+    "verdict",
+    "write_snapshot",
+]
 
 
 def run_phase(phase: str, context: JobContext) -> None:
@@ -14,6 +23,10 @@ def run_phase(phase: str, context: JobContext) -> None:
         path = context.workdir / "out" / "report.json"
         report = editor.AuditReport.model_validate_json(path.read_bytes())
         path.write_text(report.model_copy(update={"ledger": editor.ledger_record(context, [])}).model_dump_json())
+
+
+def solved_parameters(context: JobContext) -> list[dict[str, object]]:
+    return []
 
 
 def verdict(context: JobContext) -> None:

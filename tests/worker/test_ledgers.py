@@ -75,6 +75,21 @@ def test_removals_accumulate_and_can_be_revoked(runner: Runner, database: Databa
     assert (after[0], after[1:]) == (3, alone[1:])
 
 
+def test_what_the_editor_found_is_stored_and_handed_to_later_jobs(
+    runner: Runner, database: Database, submit_ledger_job: Ask, settings: WorkerSettings
+) -> None:
+    runner.run(submit_ledger_job("fox"))
+    with database.read() as session:
+        (entry,) = ledgers.active_entries(session, "one", "tiny")
+    assert entry.parameters == {"candidates": ["not fox"]}
+    later = submit_ledger_job("owl")
+    with database.write() as session:
+        claim = claims.claim(session, later, owner="me", lease=settings.lease, now=runner.clock())
+    assert claim is not None
+    (handed,) = ledger_snapshot._current_snapshot(database, claim).ledger.active
+    assert handed.parameters == entry.parameters
+
+
 def test_shared_removal_stays_until_both_edits_are_revoked(
     runner: Runner, database: Database, submit_ledger_job: Ask
 ) -> None:
