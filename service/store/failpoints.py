@@ -42,6 +42,9 @@ Phase failpoints are followed by the phase, as `phase.done.trace`.
 CASE_FAILPOINTS = ("case.written", "case.committed", "sweep.written", "sweep.committed")
 """Failpoints of the transactions that change a case: on request, and by the sweep of the dispatcher."""
 
+FLEET_FAILPOINTS = ("fleet.written", "fleet.committed")
+"""Failpoints of the transactions that create and advance a fleet."""
+
 
 def failpoint(name: str) -> None:
     """Report the failpoint to the listener, if there is one, and wait for its reply."""

@@ -180,6 +180,46 @@ def test_models_with_other_active_removals_are_another_group(client: TestClient,
 
 
 @pytest.mark.usefixtures("models")
+def test_interrupted_steps_change_nothing_and_are_repeated(
+    client: TestClient,
+    settle: Callable[[], None],
+    database: Database,
+    clock: FakeClock,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The dispatcher dies before each of its commits: no edit is lost, and none is queued twice."""
+    settle()
+    fleet = client.post("/v1/fleets", json=request()).json()
+
+    def die(point: str) -> None:
+        raise RuntimeError(point)
+
+    def step() -> None:
+        with database.write() as session:
+            fleets.advance_all(session, now=clock())
+
+    def unfinished_jobs() -> list[str]:
+        with database.read() as session:
+            return list(session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id)))
+
+    while client.get(fleet["urls"]["self"]).json()["finished_at"] is None:
+        before = unfinished_jobs()
+        with monkeypatch.context() as patched:
+            patched.setattr(fleets, "failpoint", die)
+            with pytest.raises(RuntimeError, match=r"fleet\.written"):
+                step()
+        assert unfinished_jobs() == before
+        step()
+        for job_id in unfinished_jobs():
+            runner.run_job(job_id)
+    with database.read() as session:
+        kinds = session.scalars(select(Job.kind).where(Job.kind != "registration")).all()
+    assert sorted(kinds) == ["removal"] * 4 + ["statement"]
+    assert client.get(fleet["urls"]["self"]).json()["status"] == "in_force"
+
+
+@pytest.mark.usefixtures("models")
 def test_canceled_fleet_queues_nothing_more(client: TestClient, settle: Callable[[], None]) -> None:
     settle()
     fleet = client.post("/v1/fleets", json=request()).json()
