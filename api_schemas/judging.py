@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from api_schemas.base import ReportModel
 from api_schemas.gates import Comparator, Measure, PublishPolicy
 from api_schemas.kinds import ConceptKind
+from api_schemas.refinement import RefinementRecord
 
 Verdict = Literal["passed", "failed", "inconclusive"]
 ChoiceRule = Literal["all", "neighbours", "prompts", "detector", "likeness"]
@@ -232,6 +233,10 @@ class Validation(ReportModel):
     planned: int = Field(0, description="The same without early stopping.")
     harmonics: list[HarmonicScore] = Field([])
     preservation: Preservation | None = None
+    refinement: RefinementRecord | None = Field(
+        None,
+        description="The rounds in which the edit was strengthened; None: the first edit is the published one's only one.",
+    )
     recognition: RecognitionRecord | None = Field(
         None, description="Names that judge and base model do not know; None if the profile does not ask for it."
     )

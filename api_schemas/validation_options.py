@@ -8,6 +8,7 @@ from api_schemas.attacks import Attacks
 from api_schemas.base import Request, field_error
 from api_schemas.detectors import Detectors
 from api_schemas.gates import Gate, PolicyName, PublishPolicy
+from api_schemas.refinement import RefinementBudget
 
 LikenessName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -96,6 +97,10 @@ class Validation(Request):
         description="How many times `prompts` and `retain_prompts` may be used for gates that are undecided: further prompts, "
         "and where the wordings of the profile run out, further seeds. 1: no more than these. Without early stopping, "
         "no more are used.",
+    )
+    budget: RefinementBudget = Field(
+        default=RefinementBudget(),
+        description="What the job may spend on strengthening an edit whose verdict is not `passed`.",
     )
     attacks: Attacks = Attacks()
     detectors: Detectors = Detectors()

@@ -95,6 +95,10 @@ TopUp = Annotated[
         min=1, max=8, help="How many times the numbers of prompts may be used while a threshold is undecided."
     ),
 ]
+Rounds = Annotated[
+    int,
+    typer.Option(min=0, max=20, help="Rounds in which an edit that did not pass is strengthened and measured again."),
+]
 RetainPrompts = Annotated[int, typer.Option(min=0, max=2000, help="Maximum number of unrelated prompts.")]
 AttackNames = Annotated[
     list[str],
@@ -170,6 +174,7 @@ def read_request(
     prompts: Prompts = DEFAULTS.prompts,
     retain_prompts: RetainPrompts = DEFAULTS.retain_prompts,
     top_up: TopUp = DEFAULTS.top_up,
+    rounds: Rounds = DEFAULTS.budget.rounds,
     policy: PolicyChoice = None,
     publish_policy: PublishChoice = None,
     no_validate: NoValidate = False,
@@ -195,6 +200,7 @@ def read_request(
             "prompts": prompts,
             "retain_prompts": retain_prompts,
             "top_up": top_up,
+            "budget": {"rounds": rounds},
             "policy": policy,
             "publish_policy": publish_policy,
             "attacks": parse_attacks(attack),

@@ -48,7 +48,7 @@ def artifacts(context: JobContext) -> tuple[ArtifactFile, ...]:
 
 def solved_parameters(context: JobContext) -> list[dict[str, Any]]:
     """Return what was found for each removal that the job adds to its ledger."""
-    joined = EraseJob(context).ledger
+    joined = EraseJob(context).final_ledger()
     return [entry.parameters.model_dump(mode="json") for entry in joined.entries] if joined else []
 
 

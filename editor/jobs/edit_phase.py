@@ -23,6 +23,7 @@ from editor.jobs.forecast import (
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
 from editor.methods.name_coverage import covered_names
@@ -40,6 +41,16 @@ class LedgerJoin:
     folder: LedgerFolder
     entries: list[LedgerEntry]
 
+    def with_adjustments(self, adjustments: SolveAdjustments) -> "LedgerJoin":
+        """Return the same with what a closed loop changed, for each removal what concerns it."""
+        entries = [
+            entry.with_changes(
+                parameters=entry.parameters.model_copy(update={"adjustments": adjustments_of(adjustments, entry)})
+            )
+            for entry in self.entries
+        ]
+        return LedgerJoin(self.folder, entries)
+
     def updated_ledger(self, checkpoint: Checkpoint) -> tuple[Ledger, list[Conflict]]:
         """Return the ledger with the request's removals, and warnings about them. Nothing is written.
 
@@ -47,6 +58,13 @@ class LedgerJoin:
             LedgerConflict: the removals contradict active ones.
         """
         return self.folder.preview_add(checkpoint, self.entries)
+
+
+def adjustments_of(adjustments: SolveAdjustments, entry: LedgerEntry) -> SolveAdjustments:
+    """Return adjustments without those of other removals, and without layers, which a ledger does not choose."""
+    key = (entry.removal.kind, entry.removal.concept)
+    own = tuple(one for one in adjustments.removals if (one.kind, one.concept) == key)
+    return adjustments.model_copy(update={"removals": own, "layers": None})
 
 
 def pack_factors(edits: Sequence[TensorEdit]) -> bytes:
@@ -62,6 +80,7 @@ def run_edit(
     joined: LedgerJoin | None,
     judge: "Judge | None",
     candidates: Sequence[list[ReplacementCandidate]] = (),
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
 ) -> EditResult:
     """Solve for the updates of every text encoder.
 
@@ -69,6 +88,7 @@ def run_edit(
         traces: select the layers if the request leaves them to the trace.
         joined: the ledger whose active removals are solved together with the request's.
         judge: finds the nearest neighbours of each concept; without one the records list none.
+        adjustments: what the closed loop changed; those of a ledger's removals are in its entries.
         candidates: the automatic replacements that were compared for each removal, for its record.
     """
     with step(0.0, 0.8):
@@ -79,7 +99,7 @@ def run_edit(
         else:
             ledger, warnings, removed = None, find_request_conflicts(request, model.prompts), list(removals)
             choose_method = partial(select_method, request, traces)
-            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method)
+            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method, adjustments)
     with step(0.8, 0.1):
         compared = candidates or [[] for _ in removals]
         records = [

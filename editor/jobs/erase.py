@@ -24,15 +24,21 @@ from editor.jobs.replacements import Replacements, rank_replacements
 from editor.jobs.results import EditResult, TraceResult, ValidationResult
 from editor.judging.policies import resolve_policy
 from editor.ledger import Ledger, LedgerFolder, all_active_removals, entries_from_request, other_removals
+from editor.methods.adjustments import SolveAdjustments
 from editor.prompts import Profile, ResolvedRemoval
 from editor.prompts.resolve_request import resolve_request
 from editor.publishing import export
 from editor.publishing.attestation.keys import open_signer
 from editor.publishing.filenames import DELTA
 
+REFINING_FRACTION = 0.6
+"""Finished fraction of the validate phase that rounds report: how many follow is not known."""
+
 if TYPE_CHECKING:
     from editor.jobs.cost_estimate import GenerationCost
     from editor.jobs.publish_phase import Destination
+    from editor.jobs.refinement import RefinedResult
+    from editor.judging.deciding import Deciding
     from editor.judging.evaluation import ImagePairGenerator
     from editor.judging.judge import Judge
 
@@ -50,8 +56,26 @@ class EraseJob(Job):
         return self.phases.run("edit", EditResult, self._run_edit)
 
     def validate(self) -> ValidationResult:
-        """Evaluate the edit on images of the base and the edited model."""
+        """Evaluate the edit on images of the base and the edited model, and strengthen it if it does not pass."""
         return self.phases.run("validate", ValidationResult, self._run_validate)
+
+    def final_edit(self) -> EditResult:
+        """The edit to publish: that of the edit phase, or the one that the closed loop found."""
+        refined = self.refined()
+        return refined.edit if refined and refined.edit else self.edit()
+
+    def final_ledger(self) -> LedgerJoin | None:
+        """The ledger that the request joins, with the parameters that the closed loop found."""
+        refined = self.refined()
+        return self.ledger.with_adjustments(refined.adjustments) if self.ledger and refined else self.ledger
+
+    def refined(self) -> "RefinedResult | None":
+        """The result of the closed loop; None if it did not run."""
+        if not self.is_finished("refined"):
+            return None
+        from editor.jobs.refinement import RefinedResult
+
+        return self.phases.run("refined", RefinedResult, missing_result)
 
     def publish(self) -> AuditReport:
         """Write the bundle and return its report."""
@@ -63,7 +87,8 @@ class EraseJob(Job):
         Raises:
             LedgerError: the ledger was changed since the edit phase. Nothing is delivered.
         """
-        context, ledger, solved = self.context, self.ledger, self.edit().ledger
+        self.validate()
+        context, ledger, solved = self.context, self.final_ledger(), self.final_edit().ledger
         if ledger is None or solved is None or self.validate().refusal:
             return export.deliver(context.out, context.model_dir, out)
 
@@ -105,28 +130,72 @@ class EraseJob(Job):
         run_in_background(partial(import_module, "editor.jobs.publish_phase"))
 
     def _run_validate(self) -> ValidationResult:
-        request, edit = self.context.request, self.edit()
+        request = self.context.request
         if not request.validation.enabled:
             return ValidationResult()
+        from editor.judging.deciding import ALL_PROMPTS, FIRST_OF_TWO
+
+        if not request.validation.budget.rounds:
+            return self._validate_round(None, 0, ALL_PROMPTS)
+        compute = partial(self._validate_round, None, 0, FIRST_OF_TWO)
+        first = self.phases.run("first-validation", ValidationResult, compute)
+        return first if first.verdict == "passed" else self._refine(first)
+
+    def _refine(self, first: ValidationResult) -> ValidationResult:
+        from editor.jobs.refinement import ClosedLoop, RefinedResult
+
+        loop = ClosedLoop(
+            request=self.context.request,
+            model=self.model,
+            removals=self.removals,
+            removed=self._removed,
+            policy=self.trace().policy,
+            judge=self.judge,
+            phases=self.phases,
+            solve=self._solve,
+            images=self._image_generator,
+            validate=self._validate_round,
+            report=partial(self.context.progress, "validate", REFINING_FRACTION),
+            estimate=self.trace().estimate,
+        )
+        return self.phases.run("refined", RefinedResult, partial(loop.run, first)).validation
+
+    def _solve(self, adjustments: SolveAdjustments) -> EditResult:
+        """Solve again with what the closed loop changed."""
+        joined = self.ledger.with_adjustments(adjustments) if self.ledger else None
+        candidates = self.replacements.candidates
+        return run_edit(
+            *(self.context.request, self.model, self.removals, self.trace().traces, joined, self.judge, candidates),
+            adjustments,
+        )
+
+    @cached_property
+    def _removed(self) -> list[ResolvedRemoval]:
+        """Everything that the edited model should not generate."""
+        entries = self.ledger.entries if self.ledger else []
+        return all_active_removals(self.removals, entries, self.edit().ledger, self.model.prompts)
+
+    def _validate_round(self, edit: EditResult | None, number: int, deciding: "Deciding") -> ValidationResult:
+        """Validate the edit of a round; None is the first one."""
         from editor.jobs.validate_phase import run_validate  # imports diffusers and the judges
 
-        progress = partial(self.context.phase_progress, "validate")
-        with self.context.reporting("validate", "reading the models", share=0.0):
-            entries = self.ledger.entries if self.ledger else []
-            removed = all_active_removals(self.removals, entries, edit.ledger, self.model.prompts)
-            images = self._image_generator(edit)
-        policy = self.trace().policy
-        calibrations = self.context.calibrations
-        if request.validation.features and (source := self.context.published_calibrations):
-            source.fetch(self.model.digest, calibrations / self.model.digest)
+        context, request = self.context, self.context.request
+        with context.reporting("validate", "reading the models", share=0.0):
+            images = self._image_generator(edit, number)
+        if request.validation.features and (source := context.published_calibrations):
+            source.fetch(self.model.digest, context.calibrations / self.model.digest)
         result = run_validate(
-            request, self.model, self.removals, removed, policy, self.judge, images, calibrations, progress
+            *(request, self.model, self.removals, self._removed, self.trace().policy, self.judge, images),
+            context.calibrations,
+            partial(context.phase_progress, "validate"),
+            deciding,
         )
-        return result.with_components(component_digests(self.context.components))
+        return result.with_components(component_digests(context.components))
 
     def _run_publish(self) -> AuditReport:
         context = self.context
-        edit, traces, validation = self.edit(), self.trace().traces, self.validate()
+        traces, validation = self.trace().traces, self.validate()
+        edit = self.final_edit()
         from editor.jobs.publish_phase import run_publish
 
         with context.reporting("publish", "writing the files"):
@@ -181,21 +250,24 @@ class EraseJob(Job):
         """The device of text encoders, denoiser and judge. Raises DeviceError."""
         return self.context.device.resolve()
 
-    def _image_generator(self, edit: EditResult) -> "ImagePairGenerator":
+    def _image_generator(self, edit: EditResult | None = None, number: int = 0) -> "ImagePairGenerator":
+        """Return what generates images before and after the edit of a round; None is the first one."""
         from editor.generation.sampling import ImageCache
         from editor.jobs.sampler_settings import choose_sampler
         from editor.judging.evaluation import ImagePairGenerator
 
         context, options = self.context, self.context.request.validation
-        pipeline = self._load_pipeline()
+        pipeline = self._pipeline
         return ImagePairGenerator(
             pipeline=pipeline,
-            updates=edit.updates(self.model.checkpoint),
+            updates=(edit or self.edit()).updates(self.model.checkpoint),
             sampler=choose_sampler(options, self.model.prompts.profile, pipeline, self.device),
             before=ImageCache(
                 context.cache_dir / "images", images_digest(self.model, context.components), context.shared_images
             ),
-            after=ImageCache(context.workdir / "images", context.job_id),
+            after=ImageCache(
+                context.workdir / "images", f"{context.job_id}, round {number}" if number else context.job_id
+            ),
         )
 
     def estimate(self) -> PlanEstimate:
@@ -217,6 +289,11 @@ class EraseJob(Job):
         pipeline, options = self._load_pipeline(), self.context.request.validation.model_copy(update={"steps": None})
         return measure_cost(pipeline, choose_sampler(options, self.model.prompts.profile, pipeline, self.device))
 
+    @cached_property
+    def _pipeline(self) -> Any:
+        """The pipeline that generates the images of every round."""
+        return self._load_pipeline()
+
     def _load_pipeline(self) -> Any:
         """Return the pipeline on the device."""
         return self.context.warm.load(self.context.model_dir, self.context.components, self.device)
@@ -233,6 +310,11 @@ class EraseJob(Job):
             salt=self.salt,
             full_weights=not context.delta_only,
         )
+
+
+def missing_result() -> "RefinedResult":
+    """Raise: the result is read only where it is stored."""
+    raise AssertionError("the result of the closed loop is stored")
 
 
 @dataclass(frozen=True)
@@ -303,4 +385,4 @@ def erase(
         )
         job = EraseJob(context)
         report = job.publish()
-        return Erasure(report, job.deliver(out), job.edit().warnings, job.trace().estimate)
+        return Erasure(report, job.deliver(out), job.final_edit().warnings, job.trace().estimate)

@@ -24,6 +24,7 @@ from editor.ledger import (
     entries_from_request,
     other_removals,
 )
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.default import TensorEdit, edit_encoder
@@ -152,13 +153,16 @@ def solve_encoders(
     builders: Sequence[PromptBuilder],
     removals: Sequence[ResolvedRemoval],
     choose_method: Callable[[TextEncoder], MethodConfig],
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
 ) -> list[TensorEdit]:
     """Return the edits of every text encoder, each by the method chosen for it, without a ledger."""
     pairs = list(zip(checkpoint.encoders, builders, strict=True))
     return [
         result
         for encoder, builder in track(pairs)
-        for result in edit_encoder(encoder, builder, removals, choose_method(encoder), report_on=removals)
+        for result in edit_encoder(
+            encoder, builder, removals, choose_method(encoder), report_on=removals, adjustments=adjustments
+        )
     ]
 
 

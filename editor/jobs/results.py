@@ -11,6 +11,7 @@ from api_schemas.detectors import DetectorRecord
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.gates import Policy
 from api_schemas.plans import PlanEstimate
+from api_schemas.refinement import RefinementRecord
 from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validation, Verdict
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
@@ -57,6 +58,11 @@ class ValidationResult(PhaseResult):
             return self
         sampler = self.validation.sampler.model_copy(update={"components": dict(digests)})
         return self.model_copy(update={"validation": self.validation.model_copy(update={"sampler": sampler})})
+
+    def with_refinement(self, record: RefinementRecord) -> "ValidationResult":
+        """Return the result with the record of the rounds."""
+        assert self.validation, "a refined edit was validated"
+        return self.model_copy(update={"validation": self.validation.model_copy(update={"refinement": record})})
 
     @property
     def refusal(self) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.edits import EditOptions, EditRequest
 from api_schemas.edits import Removal as RequestedRemoval
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 
 MIN_DIGEST_PREFIX, DISPLAY_DIGEST_LENGTH = 8, 12
 
@@ -22,6 +23,9 @@ class SolveParameters(BaseModel):
 
     candidates: tuple[str, ...] = Field(
         (), description="Automatic replacements, best first. The first that no active removal covers is used."
+    )
+    adjustments: SolveAdjustments = Field(
+        NO_ADJUSTMENTS, description="What the closed loop strengthened and preserved."
     )
 
 

@@ -13,6 +13,7 @@ from api_schemas.report import LedgerRecord
 from editor.errors import LedgerError
 from editor.io.digests import salted_digest
 from editor.ledger.entry import LedgerEntry, merge_entries
+from editor.methods.adjustments import SolveAdjustments, merge_adjustments
 from editor.methods.config import MethodConfig
 
 
@@ -65,6 +66,11 @@ class Ledger(BaseModel):
         pins = sorted({pin for one in options for pin in one.pins})
         aim = options[0].aim if options else "attention"
         return MethodConfig(preservation=max(weights) if weights else "auto", aim=aim, pins=tuple(pins))
+
+    @property
+    def adjustments(self) -> SolveAdjustments:
+        """The adjustments of all active removals together."""
+        return merge_adjustments([entry.parameters.adjustments for entry in self.by_digest.values()])
 
     def add(self, entries: Iterable[LedgerEntry]) -> "Ledger":
         """Return the ledger with more removals; active ones are not added again.

@@ -168,7 +168,7 @@ class LedgerFolder:
             removals = resolve_each(entries, builder)
             digests = {entry.digest for entry in report_on}
             reported = [one for one, entry in zip(removals, entries, strict=True) if entry.digest in digests]
-            edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported)
+            edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported, ledger.adjustments)
         return edits
 
 

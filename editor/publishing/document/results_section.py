@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from api_schemas.judging import Drift, HarmonicScore, Preservation, RecognitionRecord
+from api_schemas.refinement import RefinementRecord
 from api_schemas.report import AuditReport, Check, Validation
 from editor.publishing import report_text
 from editor.publishing.document.blocks import (
@@ -50,7 +51,32 @@ def gate_blocks(report: AuditReport, validation: Validation, figures: FigureInde
             about = f" ({report_text.concept_name(report, check.removal)})" if check.removal is not None else ""
             yield paragraph(f"Inconclusive, {report_text.replace_underscores(check.name)}{about}: {check.reason}")
     yield from recognition_blocks(validation.recognition)
+    yield from refinement_blocks(report, validation.refinement)
     yield from effort_text(validation)
+
+
+def refinement_blocks(report: AuditReport, record: RefinementRecord | None) -> Iterator[Block]:
+    """Show what each round of the closed loop changed, and the trade-off between the rounds."""
+    if record is None:
+        return
+    yield paragraph(
+        f"The verdict on the first edit was “{record.first_verdict}”, so the edit was changed and measured again on "
+        f"{record.steering_prompts} prompts, none of which decides the verdict. The edit of round {record.published} is "
+        "published."
+    )
+    for one in record.rounds:
+        rows = [
+            (
+                report_text.replace_underscores(measured.measure),
+                report_text.concept_name(report, measured.removal),
+                f"{measured.value:.3f}",
+                f"{COMPARATOR_LABELS[measured.comparator]} {measured.threshold:g}",
+                str(measured.prompts),
+            )
+            for measured in one.measures
+        ]
+        changes = "; ".join(one.changes) or "the first edit"
+        yield Table(f"Round {one.number}: {changes}", ("Figure", "Concept", "Measured", "Must be", "Prompts"), rows)
 
 
 def recognition_blocks(recognition: RecognitionRecord | None) -> Iterator[Block]:

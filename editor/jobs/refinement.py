@@ -1,0 +1,193 @@
+"""The closed loop: measure an edit that did not pass, strengthen it, and measure again.
+
+Each round is stored as a phase result, so a job that is interrupted resumes at its round. The prompts that steer decide
+nothing: the candidate with the least excess is validated once more on the others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pydantic import Field
+
+from api_schemas.edits import EditRequest
+from api_schemas.gates import Policy
+from api_schemas.plans import PlanEstimate
+from api_schemas.refinement import MeasureRecord, RefinementRecord, RoundRecord, StopReason
+from editor.io.progress import report_fraction
+from editor.jobs.model import Model
+from editor.jobs.phase_store import PhaseStore
+from editor.jobs.results import EditResult, PhaseResult, ValidationResult
+from editor.jobs.strengthening import Measured, describe_adjustments, next_adjustments, read_measures
+from editor.jobs.validate_phase import open_evaluations
+from editor.judging.deciding import FIRST_KEPT, Deciding, can_pass, final_validation, only_prompts, steering_prompts
+from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, run_evaluations
+from editor.judging.judge import Judge
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
+from editor.prompts import ResolvedRemoval
+from editor.prompts.concepts import ConceptKind, Phrase
+
+SMALL_SIDE = 256
+"""Pixels below which images are cheap."""
+DEFAULT_IMAGES, DEFAULT_SMALL_IMAGES = 400, 2000
+"""Images that the rounds may generate unless the request says otherwise."""
+
+
+class Round(PhaseResult):
+    """A candidate edit, and what it was measured to do."""
+
+    edit: EditResult | None = None
+    """None in round 0, whose edit is that of the edit phase."""
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS
+    measures: list[MeasureRecord] = Field(default_factory=list)
+    leaked: list[tuple[int, Phrase]] = Field(default_factory=list)
+    fallen: list[tuple[ConceptKind, str]] = Field(default_factory=list)
+    images: int = 0
+
+    @property
+    def measured(self) -> Measured:
+        """What was measured."""
+        return Measured(tuple(self.measures), tuple(self.leaked), tuple(self.fallen))
+
+
+class RefinedResult(PhaseResult):
+    """The result of the loop."""
+
+    edit: EditResult | None = None
+    """The edit to publish; None for that of the edit phase."""
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS
+    validation: ValidationResult
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """What the rounds of one job need."""
+
+    request: EditRequest
+    model: Model
+    removals: Sequence[ResolvedRemoval]
+    removed: Sequence[ResolvedRemoval]
+    policy: Policy
+    judge: Judge
+    phases: PhaseStore
+    solve: Callable[[SolveAdjustments], EditResult]
+    """Solves again, with the ledger if there is one."""
+    images: Callable[[EditResult | None, int], ImagePairGenerator]
+    """Opens the images of a round's edit."""
+    validate: Callable[[EditResult | None, int, Deciding], ValidationResult]
+    """Validates a round's edit."""
+    report: Callable[[str], None]
+    """Reports what a round changed and brought."""
+    estimate: PlanEstimate | None = None
+
+    def run(self, first: ValidationResult) -> RefinedResult:
+        """Strengthen the first edit, whose validation did not pass, within the request's budget."""
+        planned = self._open_evaluations()
+        if not can_pass(planned, self.policy.confidence):
+            return RefinedResult(validation=self.validate(None, 0, FIRST_KEPT))
+        steering = steering_prompts(planned)
+        rounds, stopped = self._run_rounds(planned, steering)
+        best = min(range(len(rounds)), key=lambda number: (rounds[number].measured.excess, number))
+        chosen, deciding = rounds[best], final_validation(steering) if best else FIRST_KEPT
+        self.report(f"validating the edit of round {best}")
+        validated = self.validate(chosen.edit, best, deciding)
+        record = RefinementRecord(
+            rounds=[round_record(number, one) for number, one in enumerate(rounds)],
+            published=best,
+            stopped=stopped,
+            first_verdict=first.verdict or "inconclusive",
+            confidence=self.policy.confidence,
+            steering_prompts=len(steering),
+        )
+        return RefinedResult(
+            edit=chosen.edit, adjustments=chosen.adjustments, validation=validated.with_refinement(record)
+        )
+
+    def _open_evaluations(self) -> list[GroupEvaluation]:
+        images = self.images(None, 0)
+        return open_evaluations(self.request, self.model, self.removals, self.removed, self.policy, self.judge, images)[
+            0
+        ]
+
+    def _run_rounds(
+        self, planned: Sequence[GroupEvaluation], steering: frozenset[str]
+    ) -> tuple[list[Round], StopReason]:
+        """Run rounds until the margins are met or the budget is used up."""
+        budget, limit = self.request.validation.budget, self._image_limit()
+        rounds = [self.phases.run("round-0", Round, partial(self._measure, 0, None, NO_ADJUSTMENTS, planned, steering))]
+        while min(one.measured.excess for one in rounds) > 0:
+            number, used = len(rounds), sum(one.images for one in rounds[1:])
+            if number > budget.rounds:
+                return rounds, "rounds"
+            if used + rounds[0].images > limit:
+                return rounds, "images"
+            compute = partial(self._run_round, number, rounds, planned, steering)
+            rounds.append(self.phases.run(f"round-{number}", Round, compute))
+        return rounds, "margin"
+
+    def _run_round(
+        self, number: int, earlier: Sequence[Round], planned: Sequence[GroupEvaluation], steering: frozenset[str]
+    ) -> Round:
+        """Change the best candidate so far, and measure it."""
+        best = min(earlier, key=lambda one: one.measured.excess)
+        adjustments = next_adjustments(best.adjustments, best.measured, self.removals, number, self._next_layers())
+        self.report(f"round {number}: {'; '.join(describe_adjustments(adjustments))}")
+        return self._measure(number, self.solve(adjustments), adjustments, planned, steering)
+
+    def _measure(
+        self,
+        number: int,
+        edit: EditResult | None,
+        adjustments: SolveAdjustments,
+        planned: Sequence[GroupEvaluation],
+        steering: frozenset[str],
+    ) -> Round:
+        """Generate and score the images of the steering prompts."""
+        options, evaluations = self.request.validation, only_prompts(planned, steering)
+        seeds = [self.request.seed + i for i in range(options.seeds)]
+        level = 1 - self.policy.confidence
+        generated = run_evaluations(
+            evaluations, self.judge, self.images(edit, number), seeds, level, False, report_fraction
+        )
+        found = read_measures(evaluations)
+        self.report(f"round {number}: {found.excess:.3f} above the margins")
+        return Round(
+            edit=edit,
+            adjustments=adjustments,
+            measures=list(found.measures),
+            leaked=list(found.leaked),
+            fallen=list(found.fallen),
+            images=len(generated.after),
+        )
+
+    def _next_layers(self) -> tuple[int, ...] | None:
+        """Return the layers that are edited when less preservation was not enough; None if they are given."""
+        options, layers = self.request.options, self.model.first_encoder.layers
+        return (0, 1) if options.sites == [0] and not self.request.ledger and layers > 1 else None
+
+    def _image_limit(self) -> int:
+        """Return how many images the rounds may generate."""
+        budget, images = self.request.validation.budget, self.images(None, 0)
+        side = min(images.sampler.size or (native_side(images.pipeline),))
+        limit = budget.images or (DEFAULT_SMALL_IMAGES if side < SMALL_SIDE else DEFAULT_IMAGES)
+        if budget.seconds is None or self.estimate is None or not self.estimate.seconds:
+            return limit
+        return min(limit, int(budget.seconds * self.estimate.images / self.estimate.seconds))
+
+
+def native_side(pipeline: object) -> int:
+    """Return the smaller side in pixels of the images that a pipeline generates by default; a large one if it is unknown."""
+    from editor.generation.module_device import native_size
+
+    return min(native_size(pipeline) or (SMALL_SIDE,))
+
+
+def round_record(number: int, one: Round) -> RoundRecord:
+    """Return the report's record of a round."""
+    return RoundRecord(
+        number=number,
+        changes=describe_adjustments(one.adjustments),
+        measures=one.measures,
+        excess=one.measured.excess,
+        images=one.images,
+    )

@@ -1,0 +1,174 @@
+"""How a measured edit is changed for the next round: what is strengthened, in which order, and what is weakened.
+
+Prompts that leaked become prompts of the edit, and names that fell become names to preserve, in every round. Beyond that,
+the steps are taken in order, one a round: the removal's weight, then less preservation, then one layer more. Where unrelated
+prompts fell and the concept is gone, preservation is raised again instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from api_schemas.gates import Gate
+from api_schemas.refinement import MeasureRecord
+from editor.judging.evaluation import GroupEvaluation
+from editor.methods.adjustments import RemovalAdjustment, RetainedName, SolveAdjustments
+from editor.prompts import ResolvedRemoval
+from editor.prompts.concepts import ConceptKind, Phrase, WeightedPhrase
+
+MAX_LEAKED_PHRASES = 16
+"""Leaked prompts of a removal that a round adds to the edit."""
+LEAKED_WEIGHT = 0.25
+FALLEN_WEIGHT = 4.0
+"""Weight of a prompt about a name that fell, relative to an ordinary retain prompt."""
+STEP = 2.0
+"""Factor by which a weight is raised in one round."""
+LEAKING = ("target_accuracy", "generality_accuracy", "destination_drop", "other_removed_accuracy")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the steering prompts showed of a candidate."""
+
+    measures: tuple[MeasureRecord, ...]
+    leaked: tuple[tuple[int, Phrase], ...]
+    """Prompts that the edit may use and that still showed the concept, with the index of the removal."""
+    fallen: tuple[tuple[ConceptKind, str], ...]
+    """Names that are recognised less often than before."""
+
+    @property
+    def excess(self) -> float:
+        """Sum of what the measures exceed their margins by."""
+        return sum(excess(one) for one in self.measures)
+
+    def exceeds(self, *, leaks: bool) -> bool:
+        """Whether a measure of the removal itself, or of everything else, exceeds its margin."""
+        return any(excess(one) > 0 for one in self.measures if (one.measure in LEAKING) == leaks)
+
+
+def excess(one: MeasureRecord) -> float:
+    """Return by how much a measure exceeds its margin, half-way between the threshold and the ideal."""
+    if one.comparator == ">=":
+        return max(0.0, (1 + one.threshold) / 2 - one.value)
+    return max(0.0, one.value - max(one.threshold, 0.0) / 2)
+
+
+def read_measures(evaluations: Sequence[GroupEvaluation]) -> Measured:
+    """Return what evaluated steering groups show."""
+    return Measured(
+        tuple(measure_record(one, gate) for one in evaluations for gate in one.gates if one.scored_count),
+        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one))),
+        tuple(dict.fromkeys(name for one in evaluations for name in fallen_names(one))),
+    )
+
+
+def measure_record(evaluation: GroupEvaluation, gate: Gate) -> MeasureRecord:
+    """Return the mean of a gate's measure."""
+    values = evaluation.gate_evidence(gate).values
+    return MeasureRecord(
+        measure=gate.measure,
+        removal=evaluation.group.removal,
+        value=fmean(values),
+        threshold=gate.threshold,
+        comparator=gate.comparator,
+        prompts=len(values),
+    )
+
+
+def leaked_phrases(evaluation: GroupEvaluation) -> list[tuple[int, Phrase]]:
+    """Return the target prompts that still show the concept; those of generality stay held out, whatever they show."""
+    group = evaluation.group
+    if group.name != "target" or group.removal is None:
+        return []
+    scored = zip(group.phrases, evaluation.after.hits, strict=False)
+    return [(group.removal, phrase) for phrase, hit in scored if hit][:MAX_LEAKED_PHRASES]
+
+
+def fallen_names(evaluation: GroupEvaluation) -> list[tuple[ConceptKind, str]]:
+    """Return the names of retained concepts and neighbours that are recognised less often than before."""
+    group = evaluation.group
+    if group.name not in ("neighbours", "retain"):
+        return []
+    scored = zip(group.expected_names, evaluation.accuracy_drops, strict=False)
+    return [(group.kind, name) for name, drop in scored if drop > 0]
+
+
+def next_adjustments(
+    current: SolveAdjustments,
+    found: Measured,
+    removals: Sequence[ResolvedRemoval],
+    number: int,
+    next_layers: tuple[int, ...] | None,
+) -> SolveAdjustments:
+    """Return the adjustments of round ``number``, which starts from the best candidate so far.
+
+    Args:
+        current: that candidate's adjustments.
+        found: what was measured of it.
+        removals: the request's removals, which ``found`` numbers.
+        next_layers: the layers to edit when it comes to that; None if the layers are given.
+    """
+    leaks, collateral = found.exceeds(leaks=True), found.exceeds(leaks=False)
+    added = add_found(current, found, removals)
+    if collateral and not leaks:
+        return added.model_copy(update={"preservation_scale": current.preservation_scale * STEP})
+    if number == 1 or collateral:
+        return raise_weights(added)
+    if number == 2 or next_layers is None:
+        return added.model_copy(update={"preservation_scale": current.preservation_scale / STEP})
+    return added.model_copy(update={"layers": next_layers})
+
+
+def add_found(current: SolveAdjustments, found: Measured, removals: Sequence[ResolvedRemoval]) -> SolveAdjustments:
+    """Add leaked prompts and fallen names; those that are there already count more."""
+    phrases: dict[int, dict[Phrase, float]] = {index: {} for index in range(len(removals))}
+    before = [adjustment_of(current, removal) for removal in removals]
+    for index, own in enumerate(before):
+        phrases[index] = {one.phrase: one.weight for one in own.phrases}
+    for index, phrase in found.leaked:
+        phrases[index][phrase] = STEP * phrases[index].get(phrase, LEAKED_WEIGHT / STEP)
+    names = {(one.kind, one.name): one.weight for one in current.retain_names}
+    for name in found.fallen:
+        names[name] = STEP * names.get(name, FALLEN_WEIGHT / STEP)
+    return current.model_copy(
+        update={
+            "removals": tuple(
+                own.model_copy(
+                    update={
+                        "phrases": tuple(WeightedPhrase(phrase, weight) for phrase, weight in phrases[index].items())
+                    }
+                )
+                for index, own in enumerate(before)
+            ),
+            "retain_names": tuple(
+                RetainedName(name=name, kind=kind, weight=weight) for (kind, name), weight in names.items()
+            ),
+        }
+    )
+
+
+def adjustment_of(adjustments: SolveAdjustments, removal: ResolvedRemoval) -> RemovalAdjustment:
+    """Return the adjustment of a removal; one that changes nothing if there is none."""
+    key = (removal.concept.kind, removal.concept.name)
+    found = next((one for one in adjustments.removals if (one.kind, one.concept) == key), None)
+    return found or RemovalAdjustment(concept=removal.concept.name, kind=removal.concept.kind)
+
+
+def raise_weights(adjustments: SolveAdjustments) -> SolveAdjustments:
+    """Raise the weight of every removal."""
+    raised = tuple(one.model_copy(update={"weight": one.weight * STEP}) for one in adjustments.removals)
+    return adjustments.model_copy(update={"removals": raised})
+
+
+def describe_adjustments(adjustments: SolveAdjustments) -> list[str]:
+    """Say what adjustments change, without names."""
+    weight = max((one.weight for one in adjustments.removals), default=1.0)
+    phrases, names = sum(len(one.phrases) for one in adjustments.removals), len(adjustments.retain_names)
+    scale, layers = adjustments.preservation_scale, adjustments.layers
+    return [
+        *([f"{phrases} leaked prompts added"] if phrases else []),
+        *([f"{names} fallen names preserved"] if names else []),
+        *([f"removal weight {weight:g}"] if weight != 1 else []),
+        *([f"preservation times {scale:g}"] if scale != 1 else []),
+        *([f"layers {', '.join(map(str, layers))}"] if layers else []),
+    ]

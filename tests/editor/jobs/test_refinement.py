@@ -1,0 +1,93 @@
+"""The closed loop on the embedded model, with few prompts and a preservation weight under which the concept remains."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_schemas.edits import EditRequest
+from editor import jobs
+from editor.emoji import WEIGHTS
+from editor.jobs.results import ValidationResult
+
+LOOSE = {"target_accuracy": 0.5, "retain_drop": 0.9, "neighbour_drop": 0.9, "confidence": 0.5}
+LOOSE |= {"destination_drop": 0.99, "other_removed_accuracy": 0.9, "styled_object_drop": 0.99}
+LEAKING: dict[str, Any] = {
+    "removals": [{"concept": "fox", "replacement": "bear"}],
+    "options": {"preservation": 100_000},
+    "validation": {
+        "steps": 4,
+        "prompts": 15,
+        "retain_prompts": 12,
+        "top_up": 1,
+        "thresholds": LOOSE,
+        "budget": {"rounds": 2},
+    },
+}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def open_job(workdir: Path, cache: Path, progress: Callable[[str, float, str], None]) -> jobs.EraseJob:
+    return jobs.EraseJob(
+        jobs.JobContext(
+            request=EditRequest.model_validate(LEAKING),
+            model_dir=WEIGHTS,
+            workdir=workdir,
+            cache_dir=cache,
+            progress=progress,
+            job_id="edit_1",
+            now=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+    )
+
+
+def run(workdir: Path, cache: Path, stop_at: str = "") -> tuple[ValidationResult, bytes, list[str]]:
+    messages: list[str] = []
+
+    def progress(phase: str, fraction: float, message: str) -> None:
+        messages.append(message)
+        if stop_at and message.startswith(stop_at):
+            raise Killed
+
+    job = open_job(workdir, cache, progress)
+    return job.validate(), job.final_edit().factors, messages
+
+
+def test_job_that_is_killed_in_a_round_resumes_there_with_the_same_bytes(tmp_path: Path, cache: Path) -> None:
+    whole, factors, messages = run(tmp_path / "whole", cache)
+    assert whole.validation is not None
+    assert whole.validation.refinement is not None
+    rounds = whole.validation.refinement.rounds
+    assert [one.number for one in rounds] == [*range(len(rounds))]
+    assert len(rounds) > 1, "the edit leaks, so the loop changes it"
+    assert rounds[0].changes == []
+    assert all(one.changes for one in rounds[1:])
+    published = whole.validation.refinement.published
+    assert rounds[published].excess == min(one.excess for one in rounds)
+    assert {message.split(":")[0] for message in messages if message.startswith("round")} >= {"round 0", "round 1"}
+
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", cache, stop_at=f"round {len(rounds) - 1}:")
+    finished = {path.stem for path in (tmp_path / "killed" / "phases").glob("round-*.json")}
+    assert finished == {f"round-{number}" for number in range(len(rounds) - 1)}
+    resumed, same_factors, _ = run(tmp_path / "killed", cache)
+    assert same_factors == factors
+    assert resumed.validation == whole.validation
+
+
+def test_prompts_that_steer_are_not_in_the_final_validation(tmp_path: Path, cache: Path) -> None:
+    whole, _, _ = run(tmp_path, cache)
+    assert whole.validation is not None
+    assert whole.validation.refinement is not None
+    if whole.validation.refinement.published:
+        assert min(whole.validation.sampler.seeds) >= 3_000_000

@@ -1,0 +1,65 @@
+"""Prompts that steer decide nothing, and two validations share the error of one."""
+
+import random
+
+import pytest
+
+from api_schemas.gates import Gate
+from editor.judging.deciding import (
+    FIRST_ERROR_SHARE,
+    can_pass,
+    final_validation,
+    only_prompts,
+    steering_prompts,
+    without_prompts,
+)
+from editor.judging.evaluation import GroupEvaluation
+from editor.judging.gates import GateEvidence
+from editor.judging.prompt_groups import PromptGroup
+from editor.prompts.concepts import Phrase
+
+GATE = Gate(measure="target_accuracy", threshold=0.05)
+LEVEL = 0.05
+
+
+def evaluation(count: int, name: str = "target") -> GroupEvaluation:
+    phrases = tuple(Phrase(f"picture {number} of {{a}}", "fox") for number in range(count))
+    return GroupEvaluation(PromptGroup(name, 0, "object", phrases, "fox"), [GATE])  # type: ignore[arg-type]
+
+
+def test_no_prompt_both_steers_and_decides() -> None:
+    groups = [evaluation(192), evaluation(60, "generality")]
+    steering = steering_prompts(groups)
+    deciding = without_prompts(groups, steering)
+    assert {text for one in deciding for text in one.group.prompts}.isdisjoint(steering)
+    assert {text for one in only_prompts(groups, steering) for text in one.group.prompts} == steering
+    assert len(steering) == 48
+    assert final_validation(steering).left_out == steering
+    assert final_validation(steering).seed_offset > 0
+
+
+def test_loop_is_not_started_if_a_flawless_edit_could_not_pass_afterwards() -> None:
+    assert can_pass([evaluation(192)], 1 - LEVEL)
+    assert not can_pass([evaluation(73)], 1 - LEVEL)
+
+
+def passes(rate: float, count: int, level: float, generator: random.Random) -> bool:
+    values = [float(generator.random() < rate) for _ in range(count)]
+    return GateEvidence(GATE, values, complete=True, control=[1.0] * count).passes(level)
+
+
+@pytest.mark.parametrize("rate", [0.051, 0.06])
+def test_loop_does_not_raise_false_passes(rate: float) -> None:
+    """Every candidate of the loop misses the threshold by the least, and the loop always runs."""
+    generator, trials = random.Random(0), 1500
+    alone = sum(passes(rate, 192, LEVEL, generator) for _ in range(trials)) / trials
+    looped = (
+        sum(
+            passes(rate, 192, FIRST_ERROR_SHARE * LEVEL, generator)
+            or passes(rate, 144, (1 - FIRST_ERROR_SHARE) * LEVEL, generator)
+            for _ in range(trials)
+        )
+        / trials
+    )
+    assert looped <= LEVEL
+    assert looped <= alone + 0.01
