@@ -239,7 +239,11 @@ class Runner:
         progress.start_phase("generate")
         failpoint("phase.entered.generate")
         delta = fetch_blob(self.blobs, task.delta_sha256, task.delta_size, workdir / preview.DELTA)
-        files = module.generate(module.PreviewContext(task, model.path, delta, workdir, progress, model.components))
+        files = module.generate(
+            module.PreviewContext(
+                task, model.path, delta, workdir, progress, model.components, warm=self.warm_pipelines
+            )
+        )
         failpoint("phase.done.generate")
         progress.start_phase("publish")
         return RunResult(upload.store_artifacts(self.blobs, claim, files, progress.check))

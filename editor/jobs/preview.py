@@ -9,9 +9,8 @@ from api_schemas.validation_options import Validation
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.device import DeviceSettings
 from editor.generation.edited_weights import edited_weights
-from editor.generation.pipelines import load_pipeline
-from editor.generation.placement import place_pipeline
 from editor.generation.sampling import ImageCache
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.progress import SubProgress
 from editor.jobs.context import JobProgress
 from editor.jobs.model import open_model
@@ -38,6 +37,8 @@ class PreviewContext:
     components: Path | None = None
     """A folder with what the model lacks to generate images."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)
+    warm: WarmPipelines = field(default_factory=WarmPipelines)
+    """Loads the pipeline, or has it in memory since the last job."""
 
     def report(self, fraction: float) -> None:
         """Report the finished fraction of the job."""
@@ -54,7 +55,7 @@ def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:
     task, folder = context.task, context.model_dir
     context.progress(PHASE, 0.0, "reading the model")
     updates, device = read_edited_tensors(folder, context.delta), context.device.resolve()
-    pipeline = place_pipeline(load_pipeline(folder, components=context.components, dtype=device.dtype), device)
+    pipeline = context.warm.load(folder, context.components, device)
     options = Validation(steps=task.steps, guidance=task.guidance, height=task.height, width=task.width)
     sampler = choose_sampler(options, open_model(folder).prompts.profile, pipeline, device)
     before = generate_side(context, pipeline, sampler, "before", 0.0)

@@ -48,7 +48,8 @@ def run_publish(
     updates = edit.updates(model.checkpoint)
     with step(0.0, 0.3):
         draft = draft_report(request, model, edit, updates, traces, validation, to)
-    write = partial(publish_redacted, salt=to.salt) if request.withhold_names else publish
+    public = partial(publish, comparison=validation.comparison)
+    write = partial(publish_redacted, salt=to.salt) if request.withhold_names else public
     signing = Signing(to.signer, signed_parameters(request, to.salt))
     with step(0.3, 0.7):
         return write(draft, updates, model.path, validation.sheets, to.out, full=to.full_weights, signing=signing)

@@ -16,6 +16,7 @@ from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validati
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.io.figures import Picture
+from editor.judging.comparison import ComparisonPack
 from editor.judging.gates import combine_verdicts
 from editor.ledger import Ledger
 
@@ -46,6 +47,8 @@ class ValidationResult(PhaseResult):
     features: FeatureScores | None = None
     sheets: list[Picture] = Field(default_factory=list)
     """Sample sheets: images of the same prompts before and after the edit."""
+    comparison: ComparisonPack | None = None
+    """Images before and after the edit with scores; None if names are withheld, because its prompts contain them."""
 
     @property
     def verdict(self) -> Verdict | None:

@@ -16,6 +16,7 @@ from editor.jobs.attack_phase import attack_contexts, run_detectors, score_all_f
 from editor.jobs.model import Model
 from editor.jobs.results import ValidationResult
 from editor.judging.attacks import load_attacks, run_attacks
+from editor.judging.comparison import pack_images
 from editor.judging.deciding import ALL_PROMPTS, Deciding, without_prompts
 from editor.judging.encoder_drift import measure_drift
 from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, plan_evaluations, run_evaluations
@@ -110,6 +111,7 @@ def run_validate(
         detectors=detectors,
         features=features,
         sheets=make_sample_sheets(evaluated, generated, seeds[0]),
+        comparison=None if request.withhold_names else pack_images(judge, evaluated, generated, seeds),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from api_schemas.comparisons import COMPARISON_FILE, COMPARISON_IMAGES
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import ArtifactRecord, AuditReport
 from editor.checkpoints.tensor_update import TensorUpdate
@@ -15,6 +16,7 @@ from editor.io.digest_cache import remembered_digest
 from editor.io.digests import file_digest, sha256_hex
 from editor.io.figures import Figure, Picture, figure_file
 from editor.io.progress import step, track
+from editor.judging.comparison import ComparisonPack
 from editor.publishing.apply import plan_patches, wrong_base
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer
@@ -63,6 +65,7 @@ def publish(
     *,
     full: bool = True,
     signing: Signing = UNSIGNED,
+    comparison: ComparisonPack | None = None,
 ) -> AuditReport:
     """Write a bundle into ``out_dir`` and return its report, with the artifacts filled in.
 
@@ -78,16 +81,17 @@ def publish(
         out_dir: created if it does not exist; other files in it are left alone.
         full: whether to publish full weights too.
         signing: the signing key, and the parameters to attest.
+        comparison: images before and after the edit, if they are published.
 
     Raises:
         PublishingError: a base file differs from the one in ``report.model.files`` or from the one that was edited.
     """
     if report.refused or not updates:
-        return publish_report(report, figures, out_dir, signing)
+        return publish_report(report, figures, out_dir, signing, comparison)
     write_delta(updates, model, out_dir / DELTA, request=edit_digest(report), digests=report.model.files)
     planned = run_in_background(lambda: plan_overlays(report, model, out_dir / DELTA) if full else {})
     pictures: list[Figure] = [*figures, *make_charts(report)]
-    files: dict[str, str] = {DELTA: "delta"} | write_figures(pictures, out_dir)
+    files: dict[str, str] = {DELTA: "delta"} | write_figures(pictures, out_dir) | write_comparison(comparison, out_dir)
     note = reason_against_lora(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
@@ -132,12 +136,16 @@ def publish_redacted(
 
 
 def publish_report(
-    report: AuditReport, figures: Sequence[Figure], out_dir: Path, signing: Signing = UNSIGNED
+    report: AuditReport,
+    figures: Sequence[Figure],
+    out_dir: Path,
+    signing: Signing = UNSIGNED,
+    comparison: ComparisonPack | None = None,
 ) -> AuditReport:
     """Write the report only, if no weights are published; see :func:`publish`."""
     write_bytes(out_dir / OVERLAYS, Overlays({}).model_dump_json().encode())
     pictures: list[Figure] = [*figures, *make_charts(report)]
-    files = write_figures(pictures, out_dir)
+    files = write_figures(pictures, out_dir) | write_comparison(comparison, out_dir)
     facts = {
         "signed_by": signing.signer.keyid if signing.signer else None,
         "artifacts": artifact_records(out_dir, files, {}),
@@ -229,6 +237,15 @@ def write_figures(pictures: Sequence[Figure], out_dir: Path) -> dict[str, str]:
     for name, content in files.items():
         write_bytes(out_dir / name, content)
     return dict.fromkeys(files, "figure")
+
+
+def write_comparison(comparison: ComparisonPack | None, out_dir: Path) -> dict[str, str]:
+    """Write the images for comparison with their index, and return name -> kind."""
+    if comparison is None:
+        return {}
+    write_bytes(out_dir / COMPARISON_IMAGES, comparison.images)
+    write_bytes(out_dir / COMPARISON_FILE, comparison.index.model_dump_json().encode())
+    return dict.fromkeys((COMPARISON_IMAGES, COMPARISON_FILE), "images")
 
 
 def edit_digest(report: AuditReport) -> str:

@@ -10,6 +10,7 @@ from api_schemas.audit import AuditLine
 from api_schemas.base import Request
 from api_schemas.batches import Batch, BatchCounts, BatchItem, BatchRequest
 from api_schemas.calibrations import Calibration, CalibrationRequest, CalibrationTask, CalibrationUrls
+from api_schemas.comparisons import ComparedImage, Comparison, ImageComparison
 from api_schemas.conflicts import Conflict, Party
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.events import Event
@@ -132,6 +133,25 @@ PREVIEW = Preview(
     metrics={"queue_seconds": 1.0, "run_seconds": 3.0},
     urls=PreviewUrls(self=PREVIEW_URL, edit=f"/v1/edits/{EDIT_ID}", cancel=f"{PREVIEW_URL}/cancel"),
 )
+COMPARISON = Comparison(
+    pairs=[
+        ImageComparison(
+            group="target",
+            removal=0,
+            prompt="a picture of a fox",
+            seed=0,
+            expected="fox",
+            before=ComparedImage(
+                name="0000-before.webp", offset=46, size=31_200, sha256=SHA256, recognised="fox", score=0.31
+            ),
+            after=ComparedImage(
+                name="0000-after.webp", offset=31_291, size=29_800, sha256=SHA256, recognised="dog face", score=0.12
+            ),
+            change=0.21,
+        )
+    ],
+    omitted=0,
+)
 MODEL_CALIBRATION = ModelCalibration(
     digest=SHA256,
     judge="clip@3f6cd0d8",
@@ -188,6 +208,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     PREVIEW_REQUEST,
     PREVIEW,
     *FLEET_EXAMPLES,
+    COMPARISON,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",

@@ -8,7 +8,7 @@ from service.api.middleware import BodyLimitMiddleware, RateLimitMiddleware
 from service.api.rate_limit import RateLimiter
 from service.core.app_state import AppState
 from service.web.errors import error_page
-from service.web.routes import admin, case, cases, jobs, ledger, remove, report, sign_in, static, try_page
+from service.web.routes import admin, case, cases, compare, jobs, ledger, remove, report, sign_in, static, try_page
 from service.web.security import CrossSiteMiddleware, SecurityHeadersMiddleware
 from service.web.sessions import SessionMiddleware
 
@@ -19,6 +19,7 @@ PAGES = (
     jobs,
     remove,
     report,
+    compare,
     try_page,
     ledger,
     sign_in,

@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 from api_schemas.access import SCOPES
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.cases import Case
+from api_schemas.comparisons import COMPARISON_FILE, COMPARISON_IMAGES, Comparison
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.fleets import FleetRequest, FleetSelector, FleetTask
 from api_schemas.jobs import EditableEncoder
 from api_schemas.previews import PreviewTask
 from service.api.app import create_app
+from service.api.openapi_examples import EXAMPLE_MODELS
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.settings import ServiceSettings
@@ -107,6 +109,7 @@ def _create_sample_data(sample: SampleService) -> None:
     app_state, now = sample.app_state, sample.app_state.clock()
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_store_artifact(app_state, name, f"{name} of {SECRET}") for name in FILES]
+    files.append(_store_artifact(app_state, COMPARISON_FILE, _comparison().model_dump_json()))
     sealed = WebhookSigner.new().sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
@@ -220,9 +223,17 @@ FILES = {
     "report.html": "text/html; charset=utf-8",
     "report.pdf": "application/pdf",
     "attestation.intoto.jsonl": "application/jsonl",
+    COMPARISON_IMAGES: "application/zip",
 }
+
+
+def _comparison() -> Comparison:
+    """Return an index whose images have the name of a file of the edit."""
+    pair = next(one for one in EXAMPLE_MODELS if isinstance(one, Comparison)).pairs[0]
+    image = pair.before.model_copy(update={"name": "delta.safetensors", "offset": 0, "size": 10})
+    return Comparison(pairs=[pair.model_copy(update={"before": image, "after": image, "prompt": SECRET})], omitted=0)
 
 
 def _store_artifact(app_state: AppState, name: str, content: str) -> StoredArtifact:
     blob = app_state.blobs.put(io.BytesIO(content.encode()))
-    return StoredArtifact(name, "delta", FILES[name], blob.size, blob.sha256)
+    return StoredArtifact(name, "delta", FILES.get(name, "application/json"), blob.size, blob.sha256)

@@ -21,6 +21,7 @@ class PreviewContext:
     workdir: Path
     progress: Callable[[str, float, str], None]
     components: Path | None = None
+    warm: object = None
 
 
 def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:

@@ -1,5 +1,6 @@
 """The site in this process, with an edit that has every result: report, images, previews and a ledger of three revisions."""
 
+import hashlib
 import io
 import socket
 import threading
@@ -13,6 +14,13 @@ import uvicorn
 from PIL import Image, ImageDraw
 from sqlalchemy.orm import Session
 
+from api_schemas.comparisons import (
+    COMPARISON_FILE,
+    COMPARISON_IMAGES,
+    ComparedImage,
+    Comparison,
+    ImageComparison,
+)
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.previews import PREVIEW_SIDES, PreviewTask, preview_image_name
 from service.core.app_state import AppState
@@ -93,6 +101,7 @@ def _publish(app_state: AppState, removal: Removal, revision: int, at: datetime)
         _store(app_state, "delta.safetensors", "delta", "application/octet-stream", bytes(4096)),
         _store(app_state, "lora.safetensors", "lora", "application/octet-stream", bytes(2048)),
         _store(app_state, "figures/samples-target-0.png", "figure", "image/png", picture(revision, (720, 300))),
+        *_store_comparison(app_state, removal.concept),
         _store(app_state, "report.html", "report", "text/html; charset=utf-8", b"<!doctype html><title>r</title>"),
         _store(app_state, "report.json", "report", "application/json", report),
     ]
@@ -101,6 +110,28 @@ def _publish(app_state: AppState, removal: Removal, revision: int, at: datetime)
         digest = f"{revision + 1}" * 64
         ledgers.advance(session, job, NextRevision(revision, digest, revision + 1), now=at)
     return Published(job.id, files)
+
+
+def _store_comparison(app_state: AppState, concept: str) -> list[StoredArtifact]:
+    """Store images of two prompts at two seeds."""
+    buffer, pairs = io.BytesIO(), []
+    for number in range(4):
+        sides = []
+        for side in ("before", "after"):
+            content = picture(number + (2 if side == "after" else 0))
+            found = {"recognised": concept if side == "before" else "dog face", "score": 0.31 - number / 100}
+            place = {"offset": buffer.tell(), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            sides.append(ComparedImage(name=f"{number:04d}-{side}.webp", **place, **found))
+            buffer.write(content)
+        prompt, group = (f"a picture of a {concept}", "target") if number < 2 else ("a picture of an owl", "retain")
+        about = {"group": group, "removal": 0 if group == "target" else None, "expected": concept}
+        one = {"prompt": prompt, "seed": number % 2, "change": number / 10, "before": sides[0], "after": sides[1]}
+        pairs.append(ImageComparison.model_validate(about | one))
+    index = Comparison(pairs=pairs, omitted=3).model_dump_json().encode()
+    return [
+        _store(app_state, COMPARISON_IMAGES, "images", "application/zip", buffer.getvalue()),
+        _store(app_state, COMPARISON_FILE, "images", "application/json", index),
+    ]
 
 
 def _finish(session: Session, job_id: str, files: list[StoredArtifact], now: datetime) -> None:

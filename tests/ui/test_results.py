@@ -10,7 +10,18 @@ from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
 from tests.ui.test_pages import overflow, serious_findings
 
 OpenPage = Callable[..., Page]
-NAMES = ["report", "report-list", "try", "try-preview", "ledgers", "ledger", "ledger-revoke", "ledger-change"]
+NAMES = [
+    "compare",
+    "compare-changed",
+    "report",
+    "report-list",
+    "try",
+    "try-preview",
+    "ledgers",
+    "ledger",
+    "ledger-revoke",
+    "ledger-change",
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +65,8 @@ def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> 
 
 def paths(site: ResultsSite) -> dict[str, str]:
     return {
+        "compare": f"/compare/{site.edit_id}",
+        "compare-changed": f"/compare/{site.edit_id}?order=changed&group=retain",
         "report": f"/report/{site.edit_id}",
         "report-list": "/report",
         "try": f"/try/{site.other_edit_id}",
@@ -83,10 +96,44 @@ def test_names_and_prompts_are_text(open_page: OpenPage) -> None:
 
 def test_images_are_shown_without_javascript(open_page: OpenPage) -> None:
     page = open_page("try-preview", java_script_enabled=False)
-    sizes = [image.bounding_box() for image in page.locator(".pair img").all()]
+    sizes = [image.bounding_box() for image in page.locator(".image-pair img").all()]
     assert len(sizes) == 4
     assert all(box and box["width"] > 50 for box in sizes)
-    assert page.request.get(page.locator(".pair img").first.get_attribute("src") or "").ok
+    assert page.request.get(page.locator(".image-pair img").first.get_attribute("src") or "").ok
+
+
+def test_pairs_are_compared_by_keyboard(open_page: OpenPage) -> None:
+    page = open_page("compare")
+    pair = page.locator(".compared").first
+    assert page.locator(".compare-range:visible").count() == 0
+    page.get_by_label("Slider").check()
+    take_screenshot(page, "compare-slider-1280-light")
+    slider = pair.get_by_role("slider")
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "70 % after"
+    assert "30%" in pair.locator(".after").evaluate("one => getComputedStyle(one).clipPath")
+    page.get_by_label("Difference").check()
+    assert pair.locator(".after").evaluate("one => getComputedStyle(one).mixBlendMode") == "difference"
+    page.get_by_label("Fade").check()
+    assert pair.locator(".after").evaluate("one => getComputedStyle(one).opacity") == "0.7"
+    page.get_by_role("button", name="Zoom in").click()
+    scales = page.locator(".compared img").evaluate_all("all => all.map(one => getComputedStyle(one).transform)")
+    assert set(scales) == {"matrix(2, 0, 0, 2, 0, 0)"}
+
+
+def test_pairs_are_side_by_side_without_javascript(open_page: OpenPage, site: ResultsSite) -> None:
+    page = open_page("compare", java_script_enabled=False)
+    before, after = (page.locator(f".compared .{side}").first.bounding_box() for side in ("before", "after"))
+    assert before
+    assert after
+    assert before["x"] + before["width"] <= after["x"]
+    assert not page.locator("#modes").is_visible()
+    link = page.locator(".compared a").first
+    image = page.request.get(f"{site.url}{link.get_attribute('href')}")
+    assert (image.status, image.headers["content-type"]) == (200, "image/webp")
+    assert link.get_attribute("download") == "0000-before.webp"
 
 
 def test_form_queues_a_preview_and_waits_for_it(open_page: OpenPage) -> None:

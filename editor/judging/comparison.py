@@ -1,0 +1,141 @@
+"""Pack images of a validation for comparison: before and after the edit, with the judge's scores.
+
+Images are WebP with sides of at most `MAX_SIDE`, in a ZIP file without compression: a service can send each by its range.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+
+import numpy as np
+from PIL import Image as Pillow
+from pydantic import BaseModel, ConfigDict
+
+from api_schemas.comparisons import ComparedImage, Comparison, ImageComparison
+from editor.generation.config import Image, ImageSpec
+from editor.judging.judge import Judge
+from editor.judging.prompt_groups import PromptGroup
+from editor.judging.prompt_scores import GeneratedImages
+
+MAX_SIDE = 512
+"""Pixels of the longer side; larger images are scaled down."""
+MAX_LOSSLESS_SIDE = 128
+"""Images up to this side are stored without loss."""
+QUALITY = 88
+MAX_PACK_BYTES = 16_000_000
+"""Limit of the packed images: about 200 pairs of 512 x 512 pixels."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of every entry, so that the same images give the same bytes."""
+
+
+class ComparisonPack(BaseModel):
+    """The index and the ZIP file with the images."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", frozen=True)
+
+    index: Comparison
+    images: bytes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair of images that may be packed, with the judge's scores."""
+
+    group: PromptGroup
+    spec: ImageSpec
+    expected: str
+    recognised: tuple[str, str]
+    scores: tuple[float, float]
+
+
+@dataclass
+class PackWriter:
+    """Writes images into a ZIP file until it is full."""
+
+    buffer: io.BytesIO = field(default_factory=io.BytesIO)
+    pairs: list[ImageComparison] = field(default_factory=list)
+    omitted: int = 0
+
+    def add(self, pair: Candidate, before: Image, after: Image) -> None:
+        """Add a pair of images if there is room for it."""
+        contents = encode_webp(before), encode_webp(after)
+        if self.buffer.tell() + sum(map(len, contents)) > MAX_PACK_BYTES:
+            self.omitted += 1
+            return
+        self.pairs.append(
+            ImageComparison(
+                group=pair.group.name,
+                removal=pair.group.removal,
+                prompt=pair.spec.prompt,
+                seed=pair.spec.seed,
+                expected=pair.expected,
+                change=round(float(np.abs(before.astype(float) - after).mean() / 255), 4),
+                before=self._store("before", contents[0], pair.recognised[0], pair.scores[0]),
+                after=self._store("after", contents[1], pair.recognised[1], pair.scores[1]),
+            )
+        )
+
+    def _store(self, side: str, content: bytes, recognised: str, score: float) -> ComparedImage:
+        name = f"{len(self.pairs):04d}-{side}.webp"
+        with zipfile.ZipFile(self.buffer, "a", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
+            start = archive.getinfo(name).header_offset
+        offset = start + len(name) + 30  # the length of a local header without extra fields
+        digest = hashlib.sha256(content).hexdigest()
+        return ComparedImage(
+            name=name,
+            offset=offset,
+            size=len(content),
+            sha256=digest,
+            recognised=recognised,
+            score=round(score, 4),
+        )
+
+
+def pack_images(
+    judge: Judge, groups: Sequence[PromptGroup], generated: GeneratedImages, seeds: Sequence[int]
+) -> ComparisonPack:
+    """Pack the images of every group, in turns, until the pack is full; the index lists them by group."""
+    writer = PackWriter()
+    by_group = [list(find_candidates(judge, group, generated, seeds)) for group in groups if not group.needs_references]
+    for pair in chain.from_iterable(zip_longest(*by_group)):
+        if pair is not None:
+            writer.add(pair, generated.before[pair.spec], generated.after[pair.spec])
+    order = {(group.name, group.removal): number for number, group in reversed(list(enumerate(groups)))}
+    pairs = sorted(writer.pairs, key=lambda pair: order[pair.group, pair.removal])
+    return ComparisonPack(index=Comparison(pairs=pairs, omitted=writer.omitted), images=writer.buffer.getvalue())
+
+
+def find_candidates(
+    judge: Judge, group: PromptGroup, generated: GeneratedImages, seeds: Sequence[int]
+) -> Iterator[Candidate]:
+    """Yield the pairs of a group that were generated, with what the judge recognises in each image."""
+    accepted = dict(zip(group.prompts, group.accepted_names, strict=True))
+    specs = [spec for spec in group.specs(seeds) if spec in generated.before and spec in generated.after]
+    if not specs:
+        return
+    names = list(group.class_names(judge))
+    found = [judge.classify(group.kind, generated.embed(judge, side, specs), names) for side in ("before", "after")]
+    for row, spec in enumerate(specs):
+        right = accepted[spec.prompt]
+        own = [names.index(name) for name in right]
+        (first, before), (second, after) = found
+        yield Candidate(
+            group,
+            spec,
+            " or ".join(right),
+            (first[row], second[row]),
+            (float(before[row, own].max()), float(after[row, own].max())),
+        )
+
+
+def encode_webp(image: Image) -> bytes:
+    """Return an image as WebP, scaled down to `MAX_SIDE`; small ones without loss."""
+    picture = Pillow.fromarray(image)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY, lossless=max(picture.size) <= MAX_LOSSLESS_SIDE)
+    return buffer.getvalue()

@@ -1,0 +1,69 @@
+"""Images of an edit's validation, before and after."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api_schemas.comparisons import Comparison
+from api_schemas.judging import GroupName
+from service.api.auth import ReadsArtifacts
+from service.api.dependencies import AppStateDep
+from service.api.file_response import download_responses, file_response
+from service.api.routes.edits import EditId, job_or_404
+from service.core.app_state import AppState
+from service.core.comparisons import Order, find_image, read_comparison
+from service.store import jobs, orm
+
+router = APIRouter(prefix="/v1/edits/{edit_id}/comparison", tags=["comparisons"])
+
+Group = Annotated[GroupName | None, Query(description="Only pairs of this group of prompts.")]
+PairOrder = Annotated[Order, Query(description="`changed`: the pairs that changed most first.")]
+ComparedName = Annotated[str, Path(description="Name of an image in the index.", examples=["0003-before.webp"])]
+IMAGE_CONTENT = {"image/webp": {"schema": {"type": "string", "format": "binary"}, "example": "RIFF…WEBP"}}
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """An image as a file."""
+
+    size: int
+    sha256: str
+    media_type: str = "image/webp"
+
+
+@router.get("", summary="List images before and after an edit")
+def read(
+    edit_id: EditId, app_state: AppStateDep, caller: ReadsArtifacts, group: Group = None, order: PairOrder = "group"
+) -> Comparison:
+    """Return prompt, seed, scores and image names of each pair. `comparison.zip` among the edit's files has all images."""
+    with app_state.database.read() as session:
+        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    return read_comparison(app_state, job, group, order)
+
+
+@router.head("/images/{name}", include_in_schema=False)
+@router.get(
+    "/images/{name}",
+    summary="Download an image before or after an edit",
+    response_class=Response,
+    responses=download_responses(IMAGE_CONTENT),
+)
+def read_image(
+    edit_id: EditId, name: ComparedName, request: Request, app_state: AppStateDep, caller: ReadsArtifacts
+) -> Response:
+    """Return a WebP image."""
+    with app_state.database.read() as session:
+        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    return compared_image(app_state, job, name, request)
+
+
+def compared_image(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
+    """Return the response for an image of the comparison. Raises `NotFound`."""
+    archive, image = find_image(app_state, job, name)
+
+    def content(start: int, end: int) -> Iterator[bytes]:
+        return app_state.blobs.open(archive.sha256, image.offset + start, image.offset + end)
+
+    return file_response(content, PackedFile(image.size, image.sha256), request)
