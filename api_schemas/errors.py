@@ -17,7 +17,8 @@
     │                                 IdempotencyKeyReused, TooManyRequests, TooManyJobs, TooManyPlans,
     │                                 TooManyWebhookEndpoints, PlanRefused, PlanTimeout, PlanQueueFull,
     │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged,
-    │                                 CaseChanged, CaseClaimed, WrongCaseState, RestoredTooEarly, CaseErased, ModelWithheld
+    │                                 CaseChanged, CaseClaimed, WrongCaseState, RestoredTooEarly, CaseErased, ModelWithheld,
+    │                                 NotPreviewable, TooManyPreviews
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered
     │   ├── ModelNotAdmitted          the base model is not ready, or was refused

@@ -38,7 +38,7 @@ class UnknownModel(StoreError):
 class ModelNotAdmitted(StoreError):
     """The base model is not ready: its files are still being read, it is in quarantine, or it was refused."""
 
-    code = "model_not_admitted"
+    code = "base_model_not_admitted"
 
 
 class BlobMissing(StoreError):

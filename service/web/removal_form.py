@@ -18,7 +18,11 @@ from service.errors import InvalidRequest, ServiceError
 from service.web.filters import as_sentence
 
 AUTOMATIC, NAMED, NOTHING = "automatic", "named", "nothing"
-"""What prompts for the concept map to: its parent class, the replacement, or the empty prompt."""
+"""What prompts for the concept map to: a replacement that is chosen, the one that is named, or nothing."""
+AUTO = "auto"
+"""The replacement of a request that is chosen automatically."""
+DEFAULTS = {"kind": "object"}
+"""Values that a list shows although they are the defaults."""
 _SEPARATORS = re.compile(r"[\n,;]")
 _FIELD_OF_REMOVAL = re.compile(r"removals\[\d+\]\.(\w+)")
 
@@ -59,8 +63,8 @@ class RemovalForm(BaseModel):
             model=request.model,
             concept=removal.concept,
             kind=removal.kind,
-            becomes=NAMED if removal.replacement else AUTOMATIC if removal.generic else NOTHING,
-            replacement=removal.replacement or "",
+            becomes=_becomes(removal),
+            replacement=removal.replacement if removal.replacement and _becomes(removal) == NAMED else "",
             aliases="\n".join(removal.aliases),
             preserve="\n".join(removal.preserve),
             policy=request.validation.policy or "",
@@ -87,11 +91,11 @@ class RemovalForm(BaseModel):
         )
 
     def _removal(self, earlier_class: str | None) -> dict[str, Any]:
-        generic = {AUTOMATIC: earlier_class or "auto", NAMED: earlier_class}
+        generic = {AUTOMATIC: earlier_class, NAMED: earlier_class}
         return {
             "concept": self.concept,
             "kind": self.kind,
-            "replacement": self.replacement.strip() or None if self.becomes == NAMED else None,
+            "replacement": {NAMED: self.replacement.strip() or None, AUTOMATIC: AUTO}.get(self.becomes),
             "generic": generic.get(self.becomes),
             "aliases": _entries(self.aliases),
             "preserve": _entries(self.preserve),
@@ -104,6 +108,13 @@ class RemovalForm(BaseModel):
         found = [(name.text, str(name.source), True) for removal in removals for name in removal.names]
         known = {name for name, _, _ in found}
         return found + [(name, "excluded", False) for name in self.excluded if name not in known]
+
+
+def _becomes(removal: Removal) -> str:
+    """Return what prompts for the concept of a removal map to."""
+    if removal.replacement == AUTO:
+        return AUTOMATIC
+    return NAMED if removal.replacement else AUTOMATIC if removal.generic else NOTHING
 
 
 def parse_request(values: Mapping[str, Any]) -> EditRequest:
@@ -140,14 +151,14 @@ def _number(text: str) -> int | str:
 
 def to_csv(removals: Iterable[Removal]) -> str:
     """Return removals as the CSV that a batch accepts."""
-    rows = [removal.model_dump(mode="json", include=set(CSV_COLUMNS)) for removal in removals]
-    columns = [name for name in CSV_COLUMNS if name == "concept" or any(row[name] for row in rows)]
+    rows = [removal.model_dump(mode="json", include=set(CSV_COLUMNS), exclude_defaults=True) for removal in removals]
+    columns = [name for name in CSV_COLUMNS if name in ("concept", "kind") or any(row.get(name) for row in rows)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(name, row[name]) for name in columns] for row in rows)
+    writer.writerows([_cell(name, row.get(name, DEFAULTS.get(name))) for name in columns] for row in rows)
     return out.getvalue()
 
 
 def _cell(name: str, value: Any) -> str:
-    return VALUE_SEPARATOR.join(value) if name in MULTI_VALUE_COLUMNS else str(value or "")
+    return VALUE_SEPARATOR.join(value or ()) if name in MULTI_VALUE_COLUMNS else str(value or "")

@@ -23,8 +23,9 @@ def find_chromium() -> str | None:
     return shutil.which("chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for one file: Playwright runs an event loop while it is open, and tests of other files run their own."""
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium: install it with `apt-get install chromium` to test the pages in a browser")
@@ -34,14 +35,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The service; not started without a browser."""
     with running_stack(tmp_path_factory.mktemp("ui") / "data") as stack:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in_state(browser: Browser, stack: Stack) -> dict[str, object]:
     """The cookies of a session, so that each test need not sign in."""
     context = browser.new_context(base_url=stack.url)

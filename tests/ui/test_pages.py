@@ -27,7 +27,7 @@ FOCUS = """() => {
 }"""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def paths(stack: Stack) -> dict[str, str]:
     """The pages by name, with data for each of them."""
     succeeded = stack.submit().wait()

@@ -16,11 +16,12 @@ def test_settings_are_read_from_the_environment_and_overridden_by_options() -> N
         "EXPUNGE_VAE_TILING": "true",
         "EXPUNGE_MEMORY": "8GB",
         "EXPUNGE_COMPILE": "0",
+        "EXPUNGE_WARM_MEMORY": "4GB",
     }
     settings = DeviceSettings.from_environment(environment)
-    assert settings == DeviceSettings("cuda:1", "bfloat16", "model", True, 8 * 10**9, False)
+    assert settings == DeviceSettings("cuda:1", "bfloat16", "model", True, 8 * 10**9, 4 * 10**9, False)
     assert settings.override(device="cpu", precision=None) == DeviceSettings(
-        "cpu", "bfloat16", "model", True, 8 * 10**9, False
+        "cpu", "bfloat16", "model", True, 8 * 10**9, 4 * 10**9, False
     )
     assert DeviceSettings.from_environment({}) == DeviceSettings()
 

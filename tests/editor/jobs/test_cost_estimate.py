@@ -32,7 +32,8 @@ def test_validation_that_exceeds_the_limit_is_refused_with_options_that_fit() ->
         check_time_limit(100, OPTIONS, COST, 600.0)
     assert caught.value.field == "validation.prompts"
     assert caught.value.remedy == (
-        "Set validation.prompts to 10 and validation.retain_prompts to 20 or validation.seeds to 2 or validation.steps to 8."
+        "Set validation.prompts to 10 and validation.retain_prompts to 20 or validation.seeds to 2 or "
+        "validation.top_up to 1 or validation.steps to 8."
     )
     for fitting, images in (({"steps": 8}, 100), ({"seeds": 2}, 50), ({"prompts": 10, "retain_prompts": 20}, 50)):
         check_time_limit(images, OPTIONS.model_copy(update=fitting), COST, 600.0)

@@ -108,6 +108,7 @@ def test_report_contains_the_request_and_the_results(report: AuditReport) -> Non
         ("target", "object"),
         ("generality", "object"),
         ("neighbours", "object"),
+        ("destination", "object"),
         ("retain", "object"),
         ("retain", "style"),
     ]

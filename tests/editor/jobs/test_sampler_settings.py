@@ -20,7 +20,7 @@ def choose(**options: Any) -> Sampler:
 def test_profile_decides_before_the_family() -> None:
     family = choose_sampler(Validation(), general_profile(), shared_pipeline("stable-diffusion-1"), CPU)
     assert (choose().steps, choose().guidance) == (20, 3.0)
-    assert (family.steps, family.guidance) == (50, 7.5)
+    assert (family.steps, family.guidance) == (30, 7.5)
     assert family.size == choose().size == (16, 16)
 
 

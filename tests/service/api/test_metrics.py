@@ -11,10 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import JSON, String, cast, select
 
 from service.core.app_state import AppState
+from service.core.cases.sweep import sweep
 from service.store import claims, webhooks
 from service.store.claims import StoredArtifact
 from service.store.orm import Artifact
 from tests.fakes.clock import FakeClock
+from tests.fakes.desk import NOTICE
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "operations.md"
 BODY = {"model": "tiny", "removals": [{"concept": "fox"}]}
@@ -110,6 +112,12 @@ def test_every_metric_moves(client: TestClient, app_state: AppState, clock: Fake
         (delivery,) = webhooks.list_deliveries(session, endpoint, after=None, limit=2)
         webhooks.record_attempt(session, delivery.id, {}, delivered=True, gone=False, retry_after=0, now=clock())
     assert measure()["expunge_webhook_deliveries", "delivered"] == 1
+    case = client.post("/v1/cases", json={"bases": ["us-tida"], "notice": NOTICE, "models": ["tiny"]})
+    assert case.status_code == 201
+    measure()
+    clock.advance(49 * 3600)
+    sweep(app_state)
+    measure()
     moved = {
         key[0] for one, other in pairwise(seen) for key in one.keys() | other.keys() if one.get(key) != other.get(key)
     }

@@ -88,8 +88,8 @@ def test_csv_batch_equals_json_batch(client: TestClient) -> None:
     parsed = [(one["concept"], one["kind"], one["aliases"], one["replacement"]) for one in removals]
     assert parsed == [
         ("fox", "object", ["vixen", "reynard"], "dog, face"),
-        ("ink", "style", [], None),
-        ("=1+2", "object", [], None),
+        ("ink", "style", [], "auto"),
+        ("=1+2", "object", [], "auto"),
     ]
 
 

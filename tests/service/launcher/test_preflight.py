@@ -18,7 +18,9 @@ from tests.fakes.stack import command, environment
 from worker.settings import WorkerSettings
 
 FIELDS = ServiceSettings.model_fields | WorkerSettings.model_fields | LauncherSettings.model_fields
-SETTINGS = [variable_name(name) for name in FIELDS if name != "data_dir"]
+FREE_TEXT = ("data_dir", "hub_dir", "oidc_client_id", "oidc_client_secret", "oidc_redirect_url", "oidc_groups_claim")
+"""Fields that any text is valid for."""
+SETTINGS = [variable_name(name) for name in FIELDS if name not in FREE_TEXT]
 DEVICE = [variable_name(name) for name in DEVICE_PARSERS]
 OTHERS = ["REDIS_URL", "EXPUNGE_SIGNING_KEY", "EXPUNGE_JUDGE", "EXPUNGE_POLICIES", *DEVICE]
 BAD = {

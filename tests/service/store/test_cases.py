@@ -28,7 +28,9 @@ from tests.fakes.model import write_model
 @pytest.fixture
 def desk(tmp_path: Path, database: Database, clock: FakeClock) -> Desk:
     models = {"tiny": write_model(tmp_path / "models" / "tiny")}
-    settings = ServiceSettings(data_dir=tmp_path, broker_url="memory://", models=models)
+    url = database.engine.url.render_as_string(hide_password=False)
+    secrets = {"database_url": url, "secrets_key": Fernet.generate_key().decode()}
+    settings = ServiceSettings(data_dir=tmp_path, broker_url="memory://", models=models, **secrets)
     agent, reviewer = (Caller(name, "one", frozenset(SCOPES)) for name in ("agent", "reviewer"))
     return Desk(replace(AppState.from_settings(settings, clock=clock), database=database), clock, agent, reviewer)
 

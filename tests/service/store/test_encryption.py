@@ -133,7 +133,10 @@ def test_rotate_command_while_the_service_runs(
         add_endpoint(
             session, "one", now=clock(), **wishes, **{name: first.seal(secret) for name, secret in PLAIN.items()}
         )
-    assert CliRunner().invoke(secrets, ["rotate"]).output == "Re-encrypted the secrets of 1 webhook endpoints.\n"
+    assert (
+        CliRunner().invoke(secrets, ["rotate"]).output
+        == "Re-encrypted the secrets of 1 webhook endpoints and 0 keys of cases.\n"
+    )
     assert settings.secret_box().keys[1:] == first.keys
     with pytest.raises(SecretsKeyError):
         first.open(endpoint_row(database)["secret"])
