@@ -21,8 +21,6 @@ AUTOMATIC, NAMED, NOTHING = "automatic", "named", "nothing"
 """What prompts for the concept map to: a replacement that is chosen, the one that is named, or nothing."""
 AUTO = "auto"
 """The replacement of a request that is chosen automatically."""
-DEFAULTS = {"kind": "object"}
-"""Values that a list shows although they are the defaults."""
 _SEPARATORS = re.compile(r"[\n,;]")
 _FIELD_OF_REMOVAL = re.compile(r"removals\[\d+\]\.(\w+)")
 
@@ -151,14 +149,17 @@ def _number(text: str) -> int | str:
 
 def to_csv(removals: Iterable[Removal]) -> str:
     """Return removals as the CSV that a batch accepts."""
-    rows = [removal.model_dump(mode="json", include=set(CSV_COLUMNS), exclude_defaults=True) for removal in removals]
-    columns = [name for name in CSV_COLUMNS if name in ("concept", "kind") or any(row.get(name) for row in rows)]
+    dumped = [removal.model_dump(mode="json", include=set(CSV_COLUMNS)) for removal in removals]
+    rows = [{name: _cell(name, value) for name, value in row.items()} for row in dumped]
+    columns = [name for name in CSV_COLUMNS if name == "concept" or any(row[name] for row in rows)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(name, row.get(name, DEFAULTS.get(name))) for name in columns] for row in rows)
+    writer.writerows([row[name] for name in columns] for row in rows)
     return out.getvalue()
 
 
 def _cell(name: str, value: Any) -> str:
-    return VALUE_SEPARATOR.join(value or ()) if name in MULTI_VALUE_COLUMNS else str(value or "")
+    if name == "replacement" and value == AUTO:
+        return ""  # the default of a batch
+    return VALUE_SEPARATOR.join(value) if name in MULTI_VALUE_COLUMNS else str(value or "")
