@@ -16,7 +16,7 @@ from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validati
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.io.figures import Picture
-from editor.judging.comparison import ComparisonPack
+from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.gates import combine_verdicts
 from editor.ledger import Ledger
 

@@ -12,10 +12,10 @@ from itertools import chain, zip_longest
 
 import numpy as np
 from PIL import Image as Pillow
-from pydantic import BaseModel, ConfigDict
 
 from api_schemas.comparisons import ComparedImage, Comparison, ImageComparison
 from editor.generation.config import Image, ImageSpec
+from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.prompt_scores import GeneratedImages
@@ -29,15 +29,6 @@ MAX_PACK_BYTES = 16_000_000
 """Limit of the packed images: about 200 pairs of 512 x 512 pixels."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every entry, so that the same images give the same bytes."""
-
-
-class ComparisonPack(BaseModel):
-    """The index and the ZIP file with the images."""
-
-    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", frozen=True)
-
-    index: Comparison
-    images: bytes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from editor.io.digest_cache import remembered_digest
 from editor.io.digests import file_digest, sha256_hex
 from editor.io.figures import Figure, Picture, figure_file
 from editor.io.progress import step, track
-from editor.judging.comparison import ComparisonPack
+from editor.judging.comparison_pack import ComparisonPack
 from editor.publishing.apply import plan_patches, wrong_base
 from editor.publishing.attestation.dsse import sign_statement, to_json_lines
 from editor.publishing.attestation.keys import Signer

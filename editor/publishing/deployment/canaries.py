@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from math import gcd
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def make_canaries(
         [
             (i, prompt)
             for i, one in enumerate(removals)
-            for prompt in evenly_spaced(one.edit_prompts, CANARIES_PER_REMOVAL)
+            for prompt in diverse_prompts(one.edit_prompts, CANARIES_PER_REMOVAL)
         ],
         MAX_CANARIES,
     )
@@ -46,6 +47,18 @@ def make_canaries(
         if asked and encoder.component in edited
         for record in encoder_canaries(encoder, asked, rounded_updates(encoder, updates, layers))
     ]
+
+
+def diverse_prompts(prompts: Sequence[str], limit: int) -> list[str]:
+    """Return at most ``limit`` prompts at a distance that is coprime to their number.
+
+    Prompts cycle through styles and wordings: at a multiple of the cycle all canaries would have one style, which other
+    removals in the same weights may move much further than the rest.
+    """
+    step = max(1, len(prompts) // limit)
+    while gcd(step, len(prompts)) > 1:
+        step += 1
+    return [prompts[i * step % len(prompts)] for i in range(min(limit, len(prompts)))]
 
 
 def rounded_updates(

@@ -27,7 +27,7 @@ from editor.publishing.deployment.update_scale import ExpectedUpdates, ScaleFit,
 CANARY_TOLERANCE = 0.1
 """Relative to how far the edit moves a state. Casting to bfloat16 moves it by about 0.02, another edit by 0.5 or more."""
 MAX_ORTHOGONAL_DRIFT = 0.5
-"""How far other removals in the same weights may move a fully edited state off the line; twenty move it by 0.44."""
+"""How far other removals in the same weights may move a fully edited state off the line; twenty move it by 0.2 to 0.4."""
 SCALE_TOLERANCE = 0.05
 """How far the scale of a LoRA may be from 1. Rounding to bfloat16 changes it by less than 0.01."""
 CARRIED_DETAILS: dict[EditPresence, str] = {
@@ -197,7 +197,7 @@ def decide_carried(
 
 
 def decide_by_states(identities: set[Identity], way: Displacements | None) -> EditPresence:
-    """Decide from digests and canaries."""
+    """Decide from digests and canaries. Tensors that are exactly the edited ones were not scaled: something else changed."""
     if way is None:
         return "carries" if identities == {"edited"} else "base" if identities == {"base"} else "other"
     progress, to_edited, to_base, beside = way
@@ -209,7 +209,8 @@ def decide_by_states(identities: set[Identity], way: Displacements | None) -> Ed
     if to_base.max() <= CANARY_TOLERANCE:
         return "other" if "other" in identities else "base"
     between = bool(((progress > CANARY_TOLERANCE) & (progress < 1 + CANARY_TOLERANCE)).all())
-    return "partly" if between and beside.max() <= 2 * CANARY_TOLERANCE else "other"
+    is_partial = between and beside.max() <= 2 * CANARY_TOLERANCE and identities != {"edited"}
+    return "partly" if is_partial else "other"
 
 
 def combine_carried(found: Sequence[EditPresence]) -> EditPresence:

@@ -14,7 +14,8 @@ from editor import emoji
 from editor.emoji.profile import PROFILE
 from editor.generation.config import ImageSpec
 from editor.judging import comparison
-from editor.judging.comparison import ComparisonPack, pack_images
+from editor.judging.comparison import pack_images
+from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.judge import Judge, open_judge
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.prompt_scores import GeneratedImages
