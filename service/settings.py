@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from limits import parse_many
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from api_schemas.access import DEFAULT_TENANT, TENANT_PATTERN, TENANT_SCOPES, Scope
 from service.store.setting_types import Form, OptionalFile, parse_json
@@ -19,6 +19,7 @@ except PackageNotFoundError:  # a checkout that is not installed
     VERSION = "0+unknown"
 
 
+OIDC_CALLBACK_PATH = "/sign-in/oidc/callback"
 HOST_AND_PORT = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([1-9][0-9]{0,4})")
 
 
@@ -69,8 +70,42 @@ def _validate_issuer(url: str) -> str:
     return url
 
 
+def _validate_callback(url: str) -> str:
+    """Return the URL if an identity provider can send browsers back to it. Raises `ValueError`."""
+    parts = urlsplit(_validate_issuer(url))
+    if url and (not parts.path.endswith(OIDC_CALLBACK_PATH) or parts.query or parts.fragment):
+        raise ValueError("not the address of the callback")
+    return url
+
+
+def _validate_credential(text: str) -> str:
+    """Return the text if it can be a client id, secret or claim: printable ASCII without spaces. Raises `ValueError`."""
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("not printable ASCII")
+    return text
+
+
 IssuerUrl = Annotated[
     str, AfterValidator(_validate_issuer), Form("the https URL of an issuer, or nothing", "https://login.example")
+]
+CallbackUrl = Annotated[
+    str,
+    AfterValidator(_validate_callback),
+    Form(f"an https URL that ends in {OIDC_CALLBACK_PATH}, or nothing", f"https://expunge.example{OIDC_CALLBACK_PATH}"),
+]
+ClientId = Annotated[
+    str,
+    AfterValidator(_validate_credential),
+    Form("printable ASCII without spaces, and not empty where an issuer is set", "expunge"),
+]
+ClientSecret = Annotated[
+    str, AfterValidator(_validate_credential), Form("printable ASCII without spaces, or nothing", "3q2-7w")
+]
+ClaimName = Annotated[
+    str,
+    Field(min_length=1),
+    AfterValidator(_validate_credential),
+    Form("the name of a claim, in printable ASCII without spaces", "groups"),
 ]
 GroupMap = Annotated[
     dict[str, OidcGroup],
@@ -155,14 +190,14 @@ class ServiceSettings(StoreSettings):
         default="",
         description="Issuer of the OpenID Connect provider where people sign in to the web pages. Empty: none.",
     )
-    oidc_client_id: str = Field(default="", description="Id of this service at the provider.")
-    oidc_client_secret: str = Field(default="", repr=False, description="Secret of this service at the provider.")
-    oidc_redirect_url: str = Field(
+    oidc_client_id: ClientId = Field(default="", description="Id of this service at the provider.")
+    oidc_client_secret: ClientSecret = Field(default="", repr=False, description="Secret of this service at the provider.")
+    oidc_redirect_url: CallbackUrl = Field(
         default="",
         description="Address of /sign-in/oidc/callback, as registered at the provider. Empty: that of the request, which is "
         "right unless a proxy changes host or scheme.",
     )
-    oidc_groups_claim: str = Field(default="groups", description="Claim of the ID token that lists a user's groups.")
+    oidc_groups_claim: ClaimName = Field(default="groups", description="Claim of the ID token that lists a user's groups.")
     oidc_groups: GroupMap = Field(
         default={},
         description="JSON object that maps groups of the provider to a tenant and scopes. Others may not sign in.",
@@ -171,3 +206,11 @@ class ServiceSettings(StoreSettings):
         default=[],
         description="JSON list of host:port of webhook receivers that may be private or use plain HTTP.",
     )
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _names_the_client(cls, client_id: str, info: ValidationInfo) -> str:
+        """A provider answers no client without an id."""
+        if info.data.get("oidc_issuer") and not client_id:
+            raise ValueError("missing")
+        return client_id

@@ -2,9 +2,7 @@
 
 import os
 import pkgutil
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from service.core.cases.bases import load_rules
 from service.launcher.settings import LauncherSettings
 from service.settings import ServiceSettings
 from service.store.errors import InvalidSettings
-from service.store.setting_errors import HIDDEN, PREFIX, describe_problem, variable_name
+from service.store.setting_errors import HIDDEN, describe_problem, variable_name
 from service.store.setting_types import Form, validate_broker_url
 from service.store.settings import StoreSettings
 
@@ -24,22 +22,12 @@ MODULE_SETTINGS = ("editor", "revoker", "planner", "calibrator", "previewer", "r
 DRIVERS = {"database_url": ("postgres", "psycopg"), "blobs_url": ("s3://", "obstore")}
 """Settings whose values with a prefix need a package of the extra `scaleout`."""
 
-COMMAND_VARIABLES = (
-    "API_KEY", "API_KEY_FILE", "CACHE", "COMPILE", "DEVICE", "FAULTS", "JUDGE", "MEMORY", "OFFLOAD", "PEERS_PYTHON", "POLICIES",
-    "PRECISION", "SIGNING_KEY", "TLS_CERTIFICATE", "TLS_KEY", "TRUSTED_KEYS", "URL", "VAE_TILING", "VARIANT", "WARM_MEMORY",
-)  # fmt: skip
-"""Variables of commands and of the editor, which no settings class has, without their prefix."""
-KUBERNETES_VARIABLE = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
-"""What Kubernetes sets in every container for a service that is named ``expunge``, without the prefix."""
-SIMILARITY = 0.75
-"""Two names that are at least as similar are a name and its misspelling."""
-
 
 def check_settings(data_dir: Path, environment: Mapping[str, str] = os.environ) -> None:
     """Check the settings of all processes. Raises `InvalidSettings` with every problem."""
     worker: type[StoreSettings] = pkgutil.resolve_name(WORKER_SETTINGS)
     classes = (ServiceSettings, worker, LauncherSettings)
-    problems = _misspelled_variables(environment, [name.upper() for one in classes for name in one.model_fields])
+    problems: dict[str, str] = {}
     for settings in classes:
         try:
             problems |= _check_machine(settings(data_dir=data_dir))
@@ -48,19 +36,6 @@ def check_settings(data_dir: Path, environment: Mapping[str, str] = os.environ) 
     problems |= _check_other_variables(environment)
     if problems:
         raise InvalidSettings(problems)
-
-
-def _misspelled_variables(environment: Mapping[str, str], settings: Sequence[str]) -> dict[str, str]:
-    """Return the variables whose names are nearly those of a setting."""
-    known = {*settings, *COMMAND_VARIABLES}
-    given = (name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX))
-    unknown = (name for name in given if name not in known and not KUBERNETES_VARIABLE.fullmatch(name))
-    similar = ((name, get_close_matches(name, known, n=1, cutoff=SIMILARITY)) for name in unknown)
-    return {
-        PREFIX + name: f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{near[0]}?"
-        for name, near in similar
-        if near
-    }
 
 
 def _check_machine(settings: StoreSettings) -> dict[str, str]:
@@ -78,6 +53,8 @@ def _missing_folders(settings: StoreSettings) -> Problems:
         folder = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             yield name, folder, Form("the path of an existing folder", "/srv/expunge")
+    if (hub := settings.hub_dir) is not None and not (hub.is_dir() or (hub.parent.is_dir() and not hub.exists())):
+        yield "hub_dir", hub, Form("the path of a folder, or of a new one in an existing folder", "/srv/expunge/hub")
     for folder in settings.model_roots:
         if not folder.is_dir():
             yield "model_roots", folder, Form("paths of existing folders", '["/srv/models"]')

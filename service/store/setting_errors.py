@@ -7,10 +7,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from service.store.errors import InvalidSettings
+from service.store.setting_names import PREFIX
 from service.store.setting_types import Form
 
-PREFIX = "EXPUNGE_"
 HIDDEN = "(hidden)"
 """Shown in place of values that may contain a password."""
 _BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
@@ -48,7 +47,7 @@ def describe_problem(name: str, shown: object, form: Form) -> str:
     return f"{name} is {value}; expected {form.text}, for example {name}={form.example}"
 
 
-def explain(settings: type[BaseModel], error: ValidationError) -> InvalidSettings:
+def explain(settings: type[BaseModel], error: ValidationError) -> dict[str, str]:
     """Translate the error of a settings class into one sentence for each variable."""
     problems = {}
     for item in error.errors(include_url=False):
@@ -56,7 +55,7 @@ def explain(settings: type[BaseModel], error: ValidationError) -> InvalidSetting
         field, name = settings.model_fields[field_name], variable_name(field_name)
         shown = item["input"] if field.repr else HIDDEN
         problems[name] = describe_problem(name, shown, describe_form(field))
-    return InvalidSettings(problems)
+    return problems
 
 
 def _bounds(field: FieldInfo) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Settings that service and worker share, read from `EXPUNGE_*` variables."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,8 @@ from service.store import model_registrations, setting_errors
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore, LocalBlobs
 from service.store.database import Database, sqlite_url
+from service.store.errors import InvalidSettings
+from service.store.setting_names import PREFIX, misspelled_variables
 from service.store.setting_types import (
     BlobsUrl,
     BrokerUrl,
@@ -34,11 +37,12 @@ class StoreSettings(BaseSettings):
     """Where data is stored: by default everything is in one data folder.
 
     Raises:
-        InvalidSettings: values that cannot be used, each with its variable and the form that it expects.
+        InvalidSettings: values that cannot be used, each with its variable and the form that it expects, and variables whose
+            names are misspelled.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=setting_errors.PREFIX,
+        env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
         validate_default=True,
@@ -47,10 +51,13 @@ class StoreSettings(BaseSettings):
     )
 
     def __init__(self, **values: Any) -> None:
+        problems = misspelled_variables(os.environ, [*type(self).model_fields])
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise setting_errors.explain(type(self), error) from error
+            raise InvalidSettings(problems | setting_errors.explain(type(self), error)) from error
+        if problems:
+            raise InvalidSettings(problems)
 
     data_dir: FolderPath = Field(default=DEFAULT_DATA_DIR, description="The data folder.")
     database_url: DatabaseUrl = Field(

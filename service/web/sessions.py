@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.settings import ServiceSettings
+from service.settings import OIDC_CALLBACK_PATH, ServiceSettings
 from service.store import sessions
 from service.store.orm import WebSession
 from service.store.sessions import SEEN_RESOLUTION, SessionLimits, SessionUser
@@ -23,7 +23,7 @@ from service.web.rendering import render
 
 COOKIE = "__Host-expunge"
 SIGN_IN_PATH, SIGN_OUT_PATH, HOME_PATH = "/sign-in", "/sign-out", "/"
-OIDC_PATH, OIDC_CALLBACK_PATH = "/sign-in/oidc", "/sign-in/oidc/callback"
+OIDC_PATH = "/sign-in/oidc"
 PUBLIC_PAGES = frozenset({SIGN_IN_PATH, SIGN_OUT_PATH, OIDC_PATH, OIDC_CALLBACK_PATH, "/favicon.ico"})
 
 

@@ -12,12 +12,12 @@ from starlette.responses import RedirectResponse
 from service.api.dependencies import AppStateDep
 from service.core.app_state import AppState
 from service.errors import NotFound
+from service.settings import OIDC_CALLBACK_PATH
 from service.store import api_keys
 from service.store.sessions import SessionUser
 from service.web.errors import SignInFailed
 from service.web.rendering import render
 from service.web.sessions import (
-    OIDC_CALLBACK_PATH,
     OIDC_PATH,
     SIGN_IN_PATH,
     SIGN_OUT_PATH,

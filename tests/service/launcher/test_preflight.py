@@ -18,7 +18,7 @@ from tests.fakes.stack import command, environment
 from worker.settings import WorkerSettings
 
 FIELDS = ServiceSettings.model_fields | WorkerSettings.model_fields | LauncherSettings.model_fields
-FREE_TEXT = ("data_dir", "hub_dir", "oidc_client_id", "oidc_client_secret", "oidc_redirect_url", "oidc_groups_claim")
+FREE_TEXT = ("data_dir",)
 """Fields that any text is valid for."""
 SETTINGS = [variable_name(name) for name in FIELDS if name not in FREE_TEXT]
 DEVICE = [variable_name(name) for name in DEVICE_PARSERS]
@@ -27,6 +27,16 @@ BAD = {
     "EXPUNGE_DATABASE_URL": ["mysql://user:hunter2@host/name", "banana", "postgresql://user:hunter2@host:port/name"],
     "EXPUNGE_SECRETS_KEY": ["hunter2"],
     "EXPUNGE_BROKER_URL": ["http://user:hunter2@host", "redis://host:port", "redis+socket://"],
+    "EXPUNGE_HUB_DIR": ["/nowhere/hub", "/dev/null"],
+    "EXPUNGE_OIDC_CLIENT_ID": ["a b", "\u00e9"],
+    "EXPUNGE_OIDC_CLIENT_SECRET": ["hunter2 hunter2"],
+    "EXPUNGE_OIDC_GROUPS_CLAIM": ["", "my groups"],
+    "EXPUNGE_OIDC_REDIRECT_URL": [
+        "banana",
+        "https://expunge.example",
+        "http://expunge.example/sign-in/oidc/callback",
+        "https://expunge.example/sign-in/oidc/callback?next=1",
+    ],
     "EXPUNGE_SIGNING_DIR": ["/nowhere", "/dev/null"],
     "EXPUNGE_BLOBS_URL": ["ftp://x", "s3://", "s3:/bucket", "/a/folder"],
     "EXPUNGE_RETENTION_DAYS": ["-1", "1000000", "1.5"],
@@ -129,12 +139,22 @@ def test_good_values_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         "EXPUNGE_RATE_LIMIT": "",
         "EXPUNGE_WEBHOOK_ALLOWED_HOSTS": '["Receiver.example:8443", "[::1]:8000"]',
         "EXPUNGE_QUEUES": "edits",
+        "EXPUNGE_HUB_DIR": str(tmp_path / "hub"),
+        "EXPUNGE_OIDC_REDIRECT_URL": "https://expunge.example/desk/sign-in/oidc/callback",
     }
     for name, value in good.items():
         monkeypatch.setenv(name, value)
     check_settings(tmp_path)
     assert ServiceSettings().webhook_allowed_hosts == ["receiver.example:8443", "::1:8000"]
     assert ServiceSettings().signing_dir is None
+
+
+def test_a_provider_needs_a_client_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPUNGE_OIDC_ISSUER", "https://login.example")
+    with pytest.raises(InvalidSettings, match=r"EXPUNGE_OIDC_CLIENT_ID is '';.*not empty where an issuer is set"):
+        ServiceSettings()
+    monkeypatch.setenv("EXPUNGE_OIDC_CLIENT_ID", "expunge")
+    assert ServiceSettings().oidc_client_id == "expunge"
 
 
 def test_up_refuses_a_bad_value_before_it_starts_anything(tmp_path: Path) -> None:
@@ -154,12 +174,28 @@ def test_up_refuses_a_bad_value_before_it_starts_anything(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("module", ["service.server", "service.dispatcher", "worker"])
-def test_each_process_refuses_a_bad_value_in_one_line(module: str) -> None:
+def test_each_process_refuses_bad_values_and_misspelled_names(module: str) -> None:
     name = "EXPUNGE_LEASE_SECONDS" if module == "worker" else "EXPUNGE_RATE_LIMIT"
     python = command("up")[0]
+    misspelled = {"EXPUNGE_LEASE_SECOND": "30", "EXPUNGE_RATE_LIMITS": "5/second"}
     done = subprocess.run(
-        [python, "-m", module], env=environment(**{name: "banana"}), capture_output=True, text=True, timeout=30
+        [python, "-m", module],
+        env=environment(**{name: "banana"}, **misspelled),
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{name} is 'banana'; expected ")
-    assert done.stderr.count("\n") == 1
+    *names, value = sorted(done.stderr.splitlines(), key=lambda line: " is not a setting" not in line)
+    assert sorted(names) == [
+        "EXPUNGE_LEASE_SECOND is not a setting; did you mean EXPUNGE_LEASE_SECONDS?",
+        "EXPUNGE_RATE_LIMITS is not a setting; did you mean EXPUNGE_RATE_LIMIT?",
+    ]
+    assert value.startswith(f"{name} is 'banana'; expected ")
+
+
+def test_a_process_accepts_the_settings_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPUNGE_PROGRESS_SECONDS", "1")  # the worker's, whose name is similar to settings of the API
+    monkeypatch.setenv("EXPUNGE_BODY_SECONDS", "60")  # the API's
+    assert ServiceSettings().body_seconds == 60
+    assert WorkerSettings().progress_seconds == 1
