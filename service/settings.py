@@ -191,13 +191,17 @@ class ServiceSettings(StoreSettings):
         description="Issuer of the OpenID Connect provider where people sign in to the web pages. Empty: none.",
     )
     oidc_client_id: ClientId = Field(default="", description="Id of this service at the provider.")
-    oidc_client_secret: ClientSecret = Field(default="", repr=False, description="Secret of this service at the provider.")
+    oidc_client_secret: ClientSecret = Field(
+        default="", repr=False, description="Secret of this service at the provider."
+    )
     oidc_redirect_url: CallbackUrl = Field(
         default="",
         description="Address of /sign-in/oidc/callback, as registered at the provider. Empty: that of the request, which is "
         "right unless a proxy changes host or scheme.",
     )
-    oidc_groups_claim: ClaimName = Field(default="groups", description="Claim of the ID token that lists a user's groups.")
+    oidc_groups_claim: ClaimName = Field(
+        default="groups", description="Claim of the ID token that lists a user's groups."
+    )
     oidc_groups: GroupMap = Field(
         default={},
         description="JSON object that maps groups of the provider to a tenant and scopes. Others may not sign in.",

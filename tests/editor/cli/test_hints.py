@@ -33,6 +33,13 @@ def test_names_that_contain_a_style_word_are_accepted(text: str) -> None:
     assert parse_removal(text)
 
 
+@pytest.mark.parametrize("text", ["fox=", "fox= ", "fox=\t"])
+def test_blank_replacement_maps_the_concept_to_the_null_concept(text: str) -> None:
+    removal = parse_removal(text)
+    assert removal.replacement is None
+    assert removal != parse_removal("fox")  # which lets the editor choose
+
+
 def test_kind_of_a_removal_can_be_explicit() -> None:
     removal = parse_removal("object:van gogh style=a house")
     assert (removal.kind, removal.concept, removal.replacement) == ("object", "van gogh style", "a house")

@@ -6,12 +6,12 @@ import torch
 from editor.checkpoints import TextEncoder
 from editor.methods import layer_edit
 from editor.methods.config import DEFAULT_METHOD
-from editor.methods.default import edit_encoder, search_preservation
+from editor.methods.default import build_normal_equations, edit_encoder, search_preservation
 from editor.methods.layer_edit import LayerEdit, canonical_order
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
-from editor.solver.preservation_search import MAX_REWEIGHT, upweight_underfit
+from editor.solver.preservation_search import MAX_REWEIGHT, search_weight, upweight_underfit
 
 CONCEPTS = ("fox", "pizza", "owl", "rocket", "violin")
 MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in CONCEPTS)
@@ -31,12 +31,28 @@ def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
     assert 1 < nearly < twice < 2.25
 
 
-def test_reweighting_never_raises_the_held_out_cost(edit: LayerEdit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(
+    source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style = ResolvedRemoval(Concept("ink", "style"), Destination("noto", "replacement"))
+    model, removals = LazyCLIPTextModel(source), canonical_order([*MANY[:2], style])
+    edit = LayerEdit(Site(model, model, 0), builder, removals, DEFAULT_METHOD)
     _, reweighted, weights = search_preservation(edit)
     monkeypatch.setattr(layer_edit, "MAX_MEASURED_REMOVALS", 0)
-    _, plain, none = search_preservation(LayerEdit(edit.site, edit.builder, MANY, DEFAULT_METHOD))
+    _, plain, none = search_preservation(LayerEdit(edit.site, edit.builder, removals, DEFAULT_METHOD))
+    assert [*weights] == [style]
     assert not none
-    assert reweighted.best.cost < plain.best.cost or (not weights and reweighted.best.cost == plain.best.cost)
+    assert reweighted.best.cost < plain.best.cost
+
+
+def test_weights_that_would_raise_the_held_out_cost_are_not_used(edit: LayerEdit) -> None:
+    plain = search_weight(build_normal_equations(edit, {}), edit.held_out)
+    weights = upweight_underfit(edit.sampled_removals, plain.best.remaining_shares)
+    reweighted = search_weight(build_normal_equations(edit, weights), edit.held_out)
+    assert reweighted.best.cost > plain.best.cost
+    _, chosen, used = search_preservation(edit)
+    assert not used
+    assert chosen.best.cost == plain.best.cost
 
 
 def test_reweighted_statistics_equal_weighted_sums(edit: LayerEdit) -> None:
