@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from editor.checkpoints.tensor_update import TensorUpdate
     from editor.emoji import JUDGE as EMOJI_JUDGE
     from editor.emoji import WEIGHTS as EMOJI
-    from editor.jobs.erase import Erasure, erase
     from editor.jobs.forecast import Forecast, forecast, solve
+    from editor.jobs.local_erasure import Erasure, erase
     from editor.jobs.model import Model, open_model
     from editor.ledger import LedgerFolder
     from editor.methods.default import TensorEdit
@@ -54,7 +54,7 @@ _HOMES = {
     "EMOJI": "editor.emoji:WEIGHTS",
     "EMOJI_JUDGE": "editor.emoji:JUDGE",
     "EditRequest": "api_schemas.edits",
-    "Erasure": "editor.jobs.erase",
+    "Erasure": "editor.jobs.local_erasure",
     "Forecast": "editor.jobs.forecast",
     "LedgerFolder": "editor.ledger",
     "Model": "editor.jobs.model",
@@ -62,7 +62,7 @@ _HOMES = {
     "TensorUpdate": "editor.checkpoints.tensor_update",
     "Verification": "api_schemas.attestation",
     "apply_delta": "editor.publishing.apply",
-    "erase": "editor.jobs.erase",
+    "erase": "editor.jobs.local_erasure",
     "forecast": "editor.jobs.forecast",
     "open_model": "editor.jobs.model",
     "resolve_request": "editor.prompts.resolve_request",

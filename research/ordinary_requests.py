@@ -11,7 +11,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor import emoji
 from editor.io.atomic import write_bytes
-from editor.jobs.erase import erase
+from editor.jobs.local_erasure import erase
 
 
 class MeasuredReport(BaseModel):

@@ -26,7 +26,7 @@ from editor.bench import job_peer
 from editor.bench.outcome import BenchmarkResult, Bound, Measurement, at_least, at_most, time_alternately
 from editor.bench.synthetic_checkpoints import write_pipeline
 from editor.io.digest_cache import SETTLED_SECONDS
-from editor.jobs.erase import erase
+from editor.jobs.local_erasure import erase
 
 CONCEPT, REPLACEMENT = "fox", "dog"
 FAMILIES: dict[str, Literal["sd1", "sdxl"]] = {"SD 1.5": "sd1", "SDXL": "sdxl"}

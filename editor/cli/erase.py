@@ -33,7 +33,7 @@ from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
 
 if TYPE_CHECKING:
-    from editor.jobs.erase import Erasure
+    from editor.jobs.local_erasure import Erasure
 
 CACHE = Path("~/.cache/expunge")
 
@@ -72,7 +72,7 @@ def erase(
         raise UsageError("--label needs a ledger.", field="label", remedy="Name its folder with --ledger.")
     from editor.checkpoints import open_checkpoint
     from editor.jobs import PHASES  # imports torch, which usage errors must not wait for
-    from editor.jobs.erase import erase as run_erasure
+    from editor.jobs.local_erasure import erase as run_erasure
     from editor.prompts import load_profile
     from editor.publishing.limitations import variant_limits
 

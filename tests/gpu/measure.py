@@ -15,7 +15,7 @@ from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.device import ComputeDevice
 from editor.generation.pipeline_call import call_pipeline
 from editor.generation.sampling import generate_images
-from editor.jobs.erase import erase
+from editor.jobs.local_erasure import erase
 from editor.judging.judge import open_judge
 from editor.prompts import open_prompt_builder
 

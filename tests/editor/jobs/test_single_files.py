@@ -14,7 +14,7 @@ from api_schemas.edits import EditRequest
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
-from editor.jobs.erase import erase
+from editor.jobs.local_erasure import erase
 from tests.editor.generation.pipelines import small_pipelines as small
 from tests.editor.generation.pipelines.conftest import small_flux
 from tests.editor.jobs.test_families import small_job
