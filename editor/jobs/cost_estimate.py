@@ -23,8 +23,8 @@ from editor.generation.sampling import generate_images
 from editor.io.atomic import write_bytes
 from editor.io.digests import sha256_hex
 from editor.jobs.model import Model
-from editor.judging.evaluation import count_planned_images
 from editor.judging.judge import Judge
+from editor.judging.planned_images import count_planned_images
 from editor.judging.prompt_groups import request_groups
 from editor.prompts import ResolvedRemoval
 

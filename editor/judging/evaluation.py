@@ -15,6 +15,7 @@ from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.judging.gates import ABSENCE_MEASURES, RATE_MEASURES, REFERENCE_MEASURES, GateEvidence
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
+from editor.judging.planned_images import planned_specs, round_seeds
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.prompt_scores import GeneratedImages, Images, PromptScores, Side, mean_scores, score_prompts
 from editor.judging.recognisers import Recogniser
@@ -48,34 +49,6 @@ class ImagePairGenerator:
     def cached_images(self, cache: ImageCache, specs: Sequence[ImageSpec], progress: ProgressCallback) -> Images:
         """Return the images by spec, from the cache where it has them."""
         return dict(zip(specs, cache.generate(self.pipeline, self.sampler, specs, progress), strict=True))
-
-
-def image_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
-    """Return each distinct prompt of the groups at each seed."""
-    prompts = dict.fromkeys(prompt for group in groups for prompt in group.prompts)
-    return [ImageSpec(prompt, seed) for prompt in prompts for seed in seeds]
-
-
-def round_seeds(seeds: Sequence[int], number: int) -> list[int]:
-    """Return the seeds of a round of prompts; those of the first round are ``seeds``."""
-    return [seed + number * len(seeds) for seed in seeds]
-
-
-def planned_specs(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> list[ImageSpec]:
-    """Return every image that the groups may need before and after the edit, in all rounds."""
-    rounds = (image_specs([group], round_seeds(seeds, number)) for group in groups for number in range(group.rounds))
-    return list(dict.fromkeys(spec for specs in rounds for spec in specs))
-
-
-def count_planned_images(groups: Sequence[PromptGroup], seeds: Sequence[int]) -> int:
-    """Return the largest number of images of an evaluation: before and after the edit, and of references."""
-    planned = planned_specs(groups, seeds)
-    compared = [group for group in groups if group.needs_references]
-    references = {
-        spec for group in compared for number in range(group.rounds)
-        for spec in group.reference_specs(group.phrases, round_seeds(seeds, number))
-    }  # fmt: skip
-    return 2 * len(planned) + len(references.difference(planned))
 
 
 @dataclass

@@ -14,10 +14,11 @@ from api_schemas.judging import (
     SamplerRecord,
     Validation,
 )
-from editor.judging.evaluation import GroupEvaluation, image_specs, planned_specs
+from editor.judging.evaluation import GroupEvaluation
 from editor.judging.gates import METHOD, RATE_MEASURES, GateEvidence, decide_gates, make_check
 from editor.judging.image_similarity import measure_preservation
 from editor.judging.judge import Judge
+from editor.judging.planned_images import image_specs, planned_specs
 from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.summary_score import harmonic_scores
 from editor.stats.intervals import estimate_mean, estimate_rate

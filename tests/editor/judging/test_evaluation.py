@@ -10,14 +10,9 @@ from torch import Tensor
 from api_schemas.edits import Thresholds, Validation
 from api_schemas.judging import Check, Verdict
 from editor.generation.config import ImageSpec
-from editor.judging.evaluation import (
-    INTERIM_BATCH,
-    GroupEvaluation,
-    image_specs,
-    plan_evaluations,
-    run_evaluations,
-)
+from editor.judging.evaluation import INTERIM_BATCH, GroupEvaluation, plan_evaluations, run_evaluations
 from editor.judging.gates import combine_verdicts, policy_from_request, recompute_outcomes
+from editor.judging.planned_images import image_specs
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.summary_score import harmonic_mean, harmonic_scores

@@ -12,8 +12,9 @@ from torch import Tensor
 from api_schemas.edits import Validation
 from api_schemas.judging import Check
 from editor.generation.config import ImageSpec
-from editor.judging.evaluation import count_planned_images, plan_evaluations, run_evaluations
+from editor.judging.evaluation import plan_evaluations, run_evaluations
 from editor.judging.gates import policy_from_request, recompute_outcomes
+from editor.judging.planned_images import count_planned_images
 from editor.judging.prompt_groups import PromptGroup, request_groups
 from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.verdict import make_checks

@@ -14,8 +14,9 @@ from api_schemas.edits import EditRequest
 from api_schemas.edits import Validation as ValidationOptions
 from api_schemas.gates import Gate
 from editor.errors import DetectorError, JudgeError
-from editor.judging.evaluation import gates_for, image_specs, plan_evaluations
+from editor.judging.evaluation import gates_for, plan_evaluations
 from editor.judging.likeness import LikenessRecogniser
+from editor.judging.planned_images import image_specs
 from editor.judging.policies import load_policy
 from editor.judging.prompt_groups import PromptGroup
 from editor.judging.prompt_scores import GeneratedImages

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from api_schemas.edits import Validation
 from editor.generation.config import ImageSpec
-from editor.judging.evaluation import image_specs, plan_evaluations, run_evaluations
+from editor.judging.evaluation import plan_evaluations, run_evaluations
 from editor.judging.gates import policy_from_request, recompute_outcomes
 from editor.judging.neighbours import find_neighbours
+from editor.judging.planned_images import image_specs
 from editor.judging.prompt_groups import PromptGroup, request_groups
 from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.recognition import Recognition, plan_recognised_groups

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from api_schemas.edits import Thresholds, Validation
 from editor.generation.config import ImageSpec
-from editor.judging.evaluation import GroupEvaluation, gates_for, image_specs
+from editor.judging.evaluation import GroupEvaluation, gates_for
 from editor.judging.gates import gates_from_thresholds, policy_from_request
+from editor.judging.planned_images import image_specs
 from editor.judging.prompt_groups import MAX_GROUP_PROMPTS, PromptGroup, edited_phrases, request_groups, retain_groups
 from editor.judging.prompt_scores import GeneratedImages
 from editor.judging.verdict import group_score, make_checks
