@@ -1,6 +1,7 @@
 """What many tests share: a clock, an empty store, and servers that are started once, at the first test that wants one."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -31,10 +32,19 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(sqlite_url(tmp_path / "expunge.db"))
+@pytest.fixture(scope="session")
+def empty_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with this version's tables. To copy it takes a hundredth of the time of the migrations."""
+    path = tmp_path_factory.mktemp("tables") / "expunge.db"
+    database = Database(sqlite_url(path))
     database.prepare()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def database(empty_tables: Path, tmp_path: Path) -> Iterator[Database]:
+    database = Database(sqlite_url(shutil.copy(empty_tables, tmp_path)))
     yield database
     database.close()
 

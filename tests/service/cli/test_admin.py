@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(empty_tables: Path, tmp_path: Path) -> Run:
     """Run a command of a group on a data folder of its own, which has a database, and raise its errors."""
     (tmp_path / "data").mkdir()
-    database_of(tmp_path).prepare()
+    shutil.copy(empty_tables, tmp_path / "data")
 
     def run(group: typer.Typer, *arguments: str) -> str:
         done = CliRunner().invoke(group, [*arguments, "--data-dir", str(tmp_path / "data")])

@@ -1,5 +1,6 @@
 """The store on each supported database."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,13 +39,12 @@ def prepared_database(postgres: Postgres) -> Iterator[Database]:
 
 
 @pytest.fixture(params=ENGINES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, empty_tables: Path, tmp_path: Path) -> Iterator[Database]:
     """A database with empty tables."""
     if request.param == "postgres":
         yield delete_all_rows(request.getfixturevalue("prepared_database"))
         return
-    database = Database(sqlite_url(tmp_path / "expunge.db"))
-    database.prepare()
+    database = Database(sqlite_url(shutil.copy(empty_tables, tmp_path)))
     yield database
     database.close()
 

@@ -1,7 +1,9 @@
 """The pages in this process, with the sample data of the contract tests."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -10,7 +12,6 @@ from sqlalchemy import delete
 
 from api_schemas.access import SCOPES
 from service.store import api_keys
-from service.store.database import Database, sqlite_url
 from service.store.orm import WebSession
 from service.web.app import create_pages, create_site
 from tests.contract.conftest import SampleService, create_cases, make_sample
@@ -21,12 +22,10 @@ BASE_URL = "https://testserver"
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleService]:
+def sample(empty_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleService]:
     """One service for all tests of this folder: to create one takes longer than most tests."""
     folder = tmp_path_factory.mktemp("service")
-    database = Database(sqlite_url(folder / "expunge.db"))
-    database.prepare()
-    database.close()
+    shutil.copy(empty_tables, folder)
     clock = FakeClock()
     service = make_sample(folder, clock)
     create_cases(service, clock, for_every_route=False)
