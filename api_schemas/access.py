@@ -24,9 +24,11 @@ Scope: TypeAlias = Literal[
     "webhooks:write",
     "audit:read",
     "metrics:read",
+    "service:read",
+    "service:write",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-OPERATOR_SCOPES: frozenset[Scope] = frozenset({"models:write"})
+OPERATOR_SCOPES: frozenset[Scope] = frozenset({"models:write", "service:read", "service:write"})
 """Scopes that affect all tenants: a key has them only if its creator names them."""
 TENANT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope not in OPERATOR_SCOPES)
 
@@ -46,6 +48,8 @@ SCOPE_DESCRIPTIONS: dict[Scope, str] = {
     "webhooks:write": "add, change, test and delete webhook endpoints, redeliver messages",
     "audit:read": "read the tenant's audit log",
     "metrics:read": "read the service's metrics, which cover all tenants",
+    "service:read": "list API keys, queues, workers and jobs of all tenants",
+    "service:write": "create API keys with any scope, revoke them, pause queues, retry failed jobs of all tenants",
 }
 
 DEFAULT_TENANT = "default"

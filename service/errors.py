@@ -116,6 +116,12 @@ class NotRevocable(ServiceError):
     code, status, title = "not_revocable", 409, "There is nothing to revoke"
 
 
+class NotRetryable(ServiceError):
+    """The job has a result, has not ended, or another job has taken its place."""
+
+    code, status, title = "not_retryable", 409, "The job cannot be retried"
+
+
 class NotPreviewable(ServiceError):
     """The edit has no published weights to generate images with."""
 

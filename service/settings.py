@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,12 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from api_schemas.access import DEFAULT_TENANT, TENANT_PATTERN, TENANT_SCOPES, Scope
 from service.store.setting_types import Form, OptionalFile, parse_json
 from service.store.settings import StoreSettings
-
-try:
-    VERSION = version("expunge")
-except PackageNotFoundError:  # a checkout that is not installed
-    VERSION = "0+unknown"
-
+from service.store.version import VERSION as VERSION
 
 OIDC_CALLBACK_PATH = "/sign-in/oidc/callback"
 HOST_AND_PORT = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([1-9][0-9]{0,4})")

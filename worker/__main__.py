@@ -7,6 +7,7 @@ from service.store import logs
 from service.store.process import run_process
 from worker.app import create_app, node_name
 from worker.once import DONE, REFUSED, RETRY, run_once
+from worker.presence import report_presence
 from worker.settings import WorkerSettings
 
 
@@ -18,7 +19,8 @@ def main() -> None:
     if arguments.once:
         raise SystemExit(run_once(settings, arguments.once))
     options = ["--hostname", node_name(settings), "--queues", settings.queues]
-    create_app(settings).worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle"])
+    with report_presence(settings, settings.database()):
+        create_app(settings).worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle"])
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -109,7 +109,15 @@ class WorkerSettings(StoreSettings):
     @property
     def owner(self) -> str:
         """The name that leases are held under. The pool has one process, so the parent's process id identifies it."""
-        return self.worker_name or f"{socket.gethostname()}:{os.getppid()}"
+        return self._owner(os.getppid())
+
+    @property
+    def main_owner(self) -> str:
+        """The same name, in the parent itself."""
+        return self._owner(os.getpid())
+
+    def _owner(self, main_process: int) -> str:
+        return self.worker_name or f"{socket.gethostname()}:{main_process}"
 
     @property
     def cache_dir(self) -> Path:

@@ -18,6 +18,7 @@ from service.api.rate_limit import RateLimiter
 from service.api.readiness import Readiness
 from service.api.request_batching import BatchedCalls
 from service.api.routes import (
+    api_keys,
     artifacts,
     audit,
     batches,
@@ -36,6 +37,7 @@ from service.api.routes import (
     ledger,
     metrics,
     models,
+    operations,
     previews,
     webhooks,
 )
@@ -89,6 +91,8 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         case_decisions,
         case_statements,
         hub,
+        api_keys,
+        operations,
         metrics,
     ):
         app.include_router(module.router)

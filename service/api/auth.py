@@ -93,4 +93,6 @@ ReadsPersonalData = Annotated[Caller, Security(caller, scopes=["personal_data:re
 WritesCases = Annotated[Caller, Security(caller, scopes=["cases:write"])]
 ReviewsCases = Annotated[Caller, Security(caller, scopes=["cases:review"])]
 OperatesCases = Annotated[Caller, Security(caller, scopes=["cases:operate"])]
+ReadsService = Annotated[Caller, Security(caller, scopes=["service:read"])]
+WritesService = Annotated[Caller, Security(caller, scopes=["service:write"])]
 ReadsAudit = Annotated[Caller, Security(caller, scopes=["audit:read"])]

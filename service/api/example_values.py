@@ -11,3 +11,5 @@ CASE_ID, TARGET_ID, DECISION_ID, DEADLINE_ID, STATEMENT_ID = (
     f"{prefix}_{ULID}" for prefix in ("case", "tgt", "dec", "dl", "stm")
 )
 KEY_ID = "da19aa4f48ec"
+SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+COMMIT = SHA256[:40]

@@ -12,9 +12,8 @@ from api_schemas.fleets import (
     FleetUrls,
 )
 from api_schemas.removals import Removal
-from service.api.example_values import EDIT_ID, NOW, ULID
+from service.api.example_values import EDIT_ID, NOW, SHA256, ULID
 
-SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 FLEET_ID = f"fleet_{ULID}"
 
 FLEET_REQUEST = FleetRequest(

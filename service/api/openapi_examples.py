@@ -31,32 +31,21 @@ from api_schemas.previews import Preview, PreviewImages, PreviewRequest, Preview
 from api_schemas.problems import Problem
 from api_schemas.registrations import ModelRegistration, ModelUpdate
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
-from api_schemas.webhooks import (
-    EditNews,
-    EndpointNews,
-    WebhookAttempt,
-    WebhookDelivery,
-    WebhookEndpoint,
-    WebhookEndpointRequest,
-    WebhookEndpointUpdate,
-    WebhookMessage,
-    WebhookTestMessage,
-)
 from service.api.case_examples import CASE_EXAMPLES
 from service.api.example_values import (
     BATCH_ID,
     CALIBRATION_ID,
-    DELIVERY_ID,
+    COMMIT,
     EDIT_ID,
-    ENDPOINT_ID,
     KEY_ID,
     NOW,
     PREVIEW_ID,
+    SHA256,
 )
 from service.api.fleet_examples import FLEET_EXAMPLES
-
-SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-COMMIT = SHA256[:40]
+from service.api.hub_examples import HUB_EXAMPLES
+from service.api.operations_examples import OPERATIONS_EXAMPLES
+from service.api.webhook_examples import WEBHOOK_EXAMPLES
 
 REQUEST = EditRequest(
     removals=[Removal(concept="fox", replacement="dog face"), Removal(concept="ink", kind="style")],
@@ -179,7 +168,6 @@ CONFLICT = Conflict(
 EVENT = Event(
     seq=3, created_at=NOW, type="progress", message="generating images", data={"phase": "validate", "progress": 0.4}
 )
-ATTEMPT = WebhookAttempt(at=NOW, status_code=204, error=None, seconds=0.083, reply="")
 
 EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     *CASE_EXAMPLES,
@@ -208,6 +196,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     PREVIEW_REQUEST,
     PREVIEW,
     *FLEET_EXAMPLES,
+    *OPERATIONS_EXAMPLES,
     COMPARISON,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
@@ -281,38 +270,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         items_url=f"/v1/batches/{BATCH_ID}/items",
     ),
     BatchItem(position=0, concept="fox", status="removed", place=0),
-    WebhookEndpointRequest(url="https://desk.example/expunge"),
-    WebhookEndpointUpdate(url="https://desk.example/hooks/expunge", enabled=True),
-    WebhookEndpoint(
-        id=ENDPOINT_ID,
-        url="https://desk.example/expunge",
-        events=["edit.succeeded", "edit.failed"],
-        description="takedown desk",
-        created_at=NOW,
-        disabled_at=None,
-        public_key="whpk_vTHbWWVZ4bKTkrrr8CZ3Nv5bJzkxkS5h3Iu0g9p0xDM=",
-    ),
-    WebhookDelivery(
-        id=DELIVERY_ID,
-        endpoint=ENDPOINT_ID,
-        type="edit.succeeded",
-        edit=EDIT_ID,
-        case=None,
-        status="delivered",
-        created_at=NOW,
-        next_attempt_at=None,
-        attempts=[ATTEMPT],
-    ),
-    WebhookMessage(
-        type="edit.succeeded",
-        timestamp=NOW,
-        data=EditNews(id=EDIT_ID, status="succeeded", verdict="passed", url=f"/v1/edits/{EDIT_ID}"),
-    ),
-    WebhookTestMessage(
-        type="endpoint.test",
-        timestamp=NOW,
-        data=EndpointNews(id=ENDPOINT_ID, url=f"/v1/webhook_endpoints/{ENDPOINT_ID}"),
-    ),
+    *WEBHOOK_EXAMPLES,
     PublicKeys(keys=[PublicKey(keyid=SHA256, pem="-----BEGIN PUBLIC KEY-----\n…", not_before=NOW)]),
     Envelope(
         payload=b'{"_type":"https://in-toto.io/Statement/v1"}',
@@ -336,55 +294,6 @@ EXAMPLES: dict[str, Any] = {
 }
 """Examples by schema name. Requests omit fields that have their default."""
 
-REPOSITORY = {
-    "id": f"expunge/{EDIT_ID}",
-    "modelId": f"expunge/{EDIT_ID}",
-    "author": "expunge",
-    "sha": COMMIT,
-    "lastModified": "2026-05-01T12:00:00.000000Z",
-    "private": True,
-    "gated": False,
-    "disabled": False,
-    "tags": ["diffusers", "expunge"],
-    "library_name": "diffusers",
-    "pipeline_tag": "text-to-image",
-    "siblings": [{"rfilename": "model_index.json"}, {"rfilename": "text_encoder/model.safetensors"}],
-}
-TREE = [
-    {
-        "type": "file",
-        "path": "text_encoder/model.safetensors",
-        "size": 7_340_032,
-        "oid": COMMIT,
-        "lfs": {"oid": SHA256, "size": 7_340_032, "pointerSize": 130},
-    }
-]
-FOLDER = {"type": "directory", "path": "text_encoder", "size": 0, "oid": COMMIT}
-REFERENCES = {
-    "branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": COMMIT}],
-    "tags": [{"name": "3", "ref": "refs/tags/3", "targetCommit": COMMIT}],
-    "converts": [],
-    "pullRequests": [],
-}
-COMMITS = [
-    {
-        "id": COMMIT,
-        "title": f"Edit {EDIT_ID}",
-        "message": "",
-        "authors": [{"user": "expunge"}],
-        "date": "2026-05-01T12:00:00.000000Z",
-        "formatted": {"title": f"Edit {EDIT_ID}", "message": ""},
-    }
-]
-IDENTITY = {
-    "type": "user",
-    "id": KEY_ID,
-    "name": "desk",
-    "fullname": "desk",
-    "isPro": False,
-    "orgs": [],
-    "auth": {"type": "access_token", "accessToken": {"displayName": "expunge-da19aa4f48ec", "role": "read"}},
-}
 MANIFEST = {
     "edit": EDIT_ID,
     "request_digest": REQUEST.digest(),
@@ -394,15 +303,7 @@ EXAMPLES_BY_PATH: dict[str, Any] = {
     "/v1/edits/{edit_id}/artifacts/{name}": MANIFEST,
     "/v1/calibrations/{calibration_id}/artifacts/{name}": MANIFEST,
     "/v1/models/{model_id}/revisions/{number}/artifacts/{name}": MANIFEST,
-    "/hf/{namespace}/{repo}/resolve/{revision}/{name}": {"architectures": ["CLIPTextModel"], "hidden_size": 768},
-    "/hf/api/models/{namespace}/{repo}": REPOSITORY,
-    "/hf/api/models/{namespace}/{repo}/revision/{revision}": REPOSITORY,
-    "/hf/api/models/{namespace}/{repo}/tree/{revision}": [FOLDER],
-    "/hf/api/models/{namespace}/{repo}/tree/{revision}/{folder}": TREE,
-    "/hf/api/models/{namespace}/{repo}/paths-info/{revision}": [FOLDER, *TREE],
-    "/hf/api/models/{namespace}/{repo}/refs": REFERENCES,
-    "/hf/api/models/{namespace}/{repo}/commits/{revision}": COMMITS,
-    "/hf/api/whoami-v2": IDENTITY,
+    **HUB_EXAMPLES,
 }
 """Examples of responses without a schema of ours: files, and the Hub's resources."""
 

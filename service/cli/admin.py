@@ -46,7 +46,7 @@ def create_key(
         str, typer.Option(help="The tenant whose edits, files and ledgers the key gives access to.")
     ] = DEFAULT_TENANT,
     scope: Annotated[
-        list[str], typer.Option(help="A scope of the key; may be repeated. Default: all except models:write.")
+        list[str], typer.Option(help="A scope of the key; may be repeated. Default: all that concern one tenant.")
     ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="A note for your own use.")] = "",
     days: Annotated[float, typer.Option(min=0, help="Days until the key expires. 0: never.")] = 0,
@@ -237,7 +237,7 @@ def _validate_scopes(scopes: list[str]) -> list[str]:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:
         raise UsageError(f"Unknown scope '{unknown[0]}'.", field="scope", remedy=f"Known scopes: {', '.join(SCOPES)}.")
-    return sorted(set(scopes), key=lambda scope: SCOPES.index(scope)) if scopes else list(TENANT_SCOPES)
+    return [scope for scope in SCOPES if scope in scopes] if scopes else list(TENANT_SCOPES)
 
 
 def _check_tenant(tenant: str) -> None:

@@ -82,6 +82,16 @@ def revoke(session: Session, key_id: str, *, now: datetime) -> ApiKey | None:
     return key
 
 
+def get(session: Session, key_id: str) -> ApiKey | None:
+    """Return the key with this id, or None."""
+    return session.get(ApiKey, key_id)
+
+
+def in_order(scopes: Sequence[str]) -> list[str]:
+    """Return scopes without repetition, in the order of `SCOPES`."""
+    return [scope for scope in SCOPES if scope in scopes]
+
+
 def all_keys(session: Session) -> Sequence[ApiKey]:
     """Return all keys, ordered by tenant and creation time."""
     return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()

@@ -108,7 +108,7 @@ def claim(session: Session, job_id: str, *, owner: str, lease: timedelta, now: d
         job.fence,
         job.attempt,
         job.max_attempts,
-        _parse_request(job),
+        parse_request(job),
         job.created_at,
         job.tenant,
         job.kind,
@@ -125,7 +125,8 @@ REQUEST_TYPES: Mapping[JobKind, type[JobRequest]] = {
 """The request of each kind of job that is not on an `EditRequest`."""
 
 
-def _parse_request(job: Job) -> JobRequest:
+def parse_request(job: Job) -> JobRequest:
+    """Return the request of a job, as its kind has it."""
     return REQUEST_TYPES.get(job.kind, EditRequest).model_validate(job.request)
 
 

@@ -14,10 +14,9 @@ from functools import partial
 from sqlalchemy import ColumnElement, ScalarSelect, Select, case, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from api_schemas.jobs import QUICK_KINDS
-from service.store import claims
+from service.store import claims, queues
+from service.store.celery_config import queue_for
 from service.store.claims import Claim
-from service.store.ids import is_quick
 from service.store.orm import Job, OutboxMessage
 
 PRIORITY_RANKS = {"high": 0, "low": 2}
@@ -29,7 +28,8 @@ MAX_WARM_WAIT = timedelta(seconds=60)
 def claim_next(
     session: Session, job_id: str, *, owner: str, lease: timedelta, now: datetime, warm_model: str | None = None
 ) -> Claim | None:
-    """Claim the job that runs next, given the message of a job in the same queue. Returns None if there is nothing to do.
+    """Claim the job that runs next, given the message of a job in the same queue. Returns None if there is nothing to do,
+    or the queue is paused.
 
     Each queued job has its own message, so a job that has to wait for another one is claimed with one of the following
     messages. A job that `owner` was running when it died comes first.
@@ -41,6 +41,8 @@ def claim_next(
     interrupted = session.scalar(select(Job.id).where(Job.status == "running", Job.lease_owner == owner))
     if interrupted and (resumed := claim(interrupted)):
         return resumed
+    if queues.is_paused(session, queue_for(job_id)):
+        return None
     while following := session.scalar(_next_in_turn(job_id, warm_model, now)):
         if claimed := claim(following):  # otherwise another worker was faster
             return claimed
@@ -83,4 +85,4 @@ def _last_start(tenant: ColumnElement[str], job_id: str) -> ScalarSelect[datetim
 
 
 def _shares_queue(job: type[Job], job_id: str) -> ColumnElement[bool]:
-    return job.kind.in_(QUICK_KINDS) if is_quick(job_id) else job.kind.not_in(QUICK_KINDS)
+    return queues.is_in(queue_for(job_id), job)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, get_args
 
-from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session, lazyload
 
 from api_schemas.access import DEFAULT_TENANT
 from api_schemas.calibrations import CalibrationTask
@@ -87,6 +87,23 @@ def create_all(session: Session, new: Sequence[NewJob], *, now: datetime) -> lis
 def get(session: Session, job_id: str) -> Job | None:
     """Return the current state of any tenant's job, or None."""
     return session.get(Job, job_id, populate_existing=True)
+
+
+def list_all(
+    session: Session, filters: Mapping[str, Collection[str] | None], *, limit: int, after: str | None
+) -> Sequence[Job]:
+    """Return jobs of all tenants and kinds, newest first, from the one after id `after`.
+
+    Args:
+        filters: values of columns to filter by; None matches any value.
+    """
+    query = select(Job).options(lazyload(Job.artifacts))
+    for name, values in filters.items():
+        query = query if values is None else query.where(getattr(Job, name).in_(values))
+    if after is not None:
+        last = select(Job.created_at).where(Job.id == after).scalar_subquery()
+        query = query.where(or_(Job.created_at < last, and_(Job.created_at == last, Job.id < after)))
+    return session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
 
 
 def get_edit(session: Session, tenant: str, job_id: str) -> Job | None:

@@ -11,6 +11,8 @@ from api_schemas.report import Verdict
 from service.store import cases_orm as cases_orm  # importing it registers the tables of cases
 from service.store.fleets_orm import Fleet as Fleet
 from service.store.fleets_orm import FleetTarget as FleetTarget
+from service.store.operations_orm import PausedQueue as PausedQueue
+from service.store.operations_orm import WorkerPresence as WorkerPresence
 from service.store.orm_base import MAX_INTEGER as MAX_INTEGER
 from service.store.orm_base import Base as Base
 from service.store.orm_base import UtcDateTime as UtcDateTime

@@ -8,12 +8,26 @@ from service.api.middleware import BodyLimitMiddleware, RateLimitMiddleware
 from service.api.rate_limit import RateLimiter
 from service.core.app_state import AppState
 from service.web.errors import error_page
-from service.web.routes import admin, case, cases, compare, jobs, ledger, remove, report, sign_in, static, try_page
+from service.web.routes import (
+    admin,
+    admin_service,
+    case,
+    cases,
+    compare,
+    jobs,
+    ledger,
+    remove,
+    report,
+    sign_in,
+    static,
+    try_page,
+)
 from service.web.security import CrossSiteMiddleware, SecurityHeadersMiddleware
 from service.web.sessions import SessionMiddleware
 
 PAGES = (
     admin,
+    admin_service,
     cases,  # before case: `/cases/new` is not an id
     case,
     jobs,

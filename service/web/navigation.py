@@ -28,7 +28,7 @@ ENTRIES = (
     NavigationEntry("Features", "/features", frozenset({"models:read"})),
     NavigationEntry("Cases", "/cases", frozenset({"cases:read"})),
     NavigationEntry("Fleets", "/fleets", frozenset({"fleets:read", "cases:read"})),
-    NavigationEntry("Admin", "/admin", frozenset({"webhooks:read", "models:read"})),
+    NavigationEntry("Admin", "/admin", frozenset({"webhooks:read", "models:read", "service:read"})),
 )
 
 

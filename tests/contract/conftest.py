@@ -18,7 +18,7 @@ from api_schemas.cases import Case
 from api_schemas.comparisons import COMPARISON_FILE, COMPARISON_IMAGES, Comparison
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.fleets import FleetRequest, FleetSelector, FleetTask
-from api_schemas.jobs import EditableEncoder
+from api_schemas.jobs import EditableEncoder, JobError
 from api_schemas.previews import PreviewTask
 from service.api.app import create_app
 from service.api.openapi_examples import EXAMPLE_MODELS
@@ -32,7 +32,7 @@ from service.store.database import Database
 from service.store.fleets import NewTarget
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
-from service.store.orm import Fleet, ModelRegistration
+from service.store.orm import Fleet, Job, ModelRegistration
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.desk import CANARIES, ERASE, Desk
@@ -133,7 +133,12 @@ def _create_sample_data(sample: SampleService) -> None:
         encoder = EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest="e" * 64)
         row.family, row.encoders = "fake", [encoder.model_dump()]
         fleet = _create_fleet(session, files[:1], now)
+        failed = _create_failed_job(session, now)
+        key_id = api_keys.register(session, api_keys.generate_api_key(), now=now, tenant="one")
     sample.owned = {
+        "key_id": key_id,
+        "queue_name": "edits",
+        "job_id": failed.id,
         "fleet_id": fleet.id,
         "calibration_id": calibration.id,
         "preview_id": preview_id,
@@ -159,6 +164,7 @@ def _create_sample_data(sample: SampleService) -> None:
         calibration.id,
         preview_id,
         fleet.id,
+        failed.id,
         files[0].sha256,
         "d" * 64,
     ]
@@ -215,6 +221,16 @@ def _create_fleet(session: Session, files: list[StoredArtifact], now: datetime) 
     assert claims.succeed(session, claim, files, "0" * 64, None, now=now)
     fleet.statement_job_id = job.id
     return fleet
+
+
+def _create_failed_job(session: Session, now: datetime) -> Job:
+    """Create an edit that has failed."""
+    request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)])
+    job = jobs.create(session, NewJob(request, "key", tenant="one"), now=now)
+    claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+    assert claim
+    assert claims.fail(session, claim, JobError(code="crashed", message=f"{SECRET} crashed"), now=now)
+    return job
 
 
 FILES = {

@@ -19,22 +19,21 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import Forbidden, InvalidRequest, ServiceError
 from service.store.ids import DELIVERY_ID
-from service.web.rendering import render
+from service.web.admin_sections import render_section, visible_sections
 
 router = APIRouter(prefix="/admin")
 
-SECTIONS = (("Models", "/admin/models", "models:read"), ("Webhooks", "/admin/webhooks", "webhooks:read"))
 PAGE_SIZE = 25
 
 
 @router.get("")
 def show_admin(request: Request) -> Response:
     """Go to the first section that the caller may see."""
-    sections = _visible_sections(request)
+    sections = visible_sections(request)
     if not sections:
         raise Forbidden(
             "This API key opens no page of the administration.",
-            remedy="Ask the operator for a key with the scope models:read or webhooks:read.",
+            remedy="Ask the operator for a key with the scope models:read, webhooks:read or service:read.",
         )
     return RedirectResponse(sections[0][1], 303)
 
@@ -42,7 +41,7 @@ def show_admin(request: Request) -> Response:
 @router.get("/models")
 def list_models(request: Request, app_state: AppStateDep, caller: ReadsModels) -> Response:
     """Show the base models and the calibrations of the tenant."""
-    return _page(
+    return render_section(
         request,
         "admin_models.html",
         models=models.list_models(app_state, caller).data,
@@ -98,7 +97,7 @@ def show_webhook(
     after: Annotated[str | None, Query(pattern=DELIVERY_ID)] = None,
 ) -> Response:
     """Show an endpoint and the log of its deliveries."""
-    return _page(
+    return render_section(
         request,
         "admin_webhook.html",
         endpoint=webhooks.read(endpoint_id, app_state, caller),
@@ -139,15 +138,6 @@ def redeliver(
     return _to_webhook(endpoint_id)
 
 
-def _page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-    return render(request, template, status=status, sections=_visible_sections(request), **context)
-
-
-def _visible_sections(request: Request) -> list[tuple[str, str]]:
-    scopes = request.state.caller.scopes
-    return [(label, path) for label, path, scope in SECTIONS if scope in scopes]
-
-
 def _webhooks_page(
     request: Request,
     app_state: AppState,
@@ -157,7 +147,7 @@ def _webhooks_page(
     sent: dict[str, Any] | None = None,
     error: ServiceError | None = None,
 ) -> Response:
-    return _page(
+    return render_section(
         request,
         "admin_webhooks.html",
         status=error.status if error else 200,

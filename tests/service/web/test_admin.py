@@ -1,5 +1,7 @@
 """The administration: calibrations and webhooks, through the functions of the API."""
 
+import re
+
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
@@ -87,8 +89,14 @@ def test_model_is_calibrated_and_the_calibration_canceled(sample: SampleService,
 
 
 def test_buttons_are_left_out_without_their_scope(sample: SampleService, signed_in: SignedIn) -> None:
-    reader = signed_in("one", ("models:read", "webhooks:read"))
-    for path in ("/admin/models", "/admin/webhooks", f"/admin/webhooks/{sample.owned['endpoint_id']}"):
+    reader = signed_in("one", ("models:read", "webhooks:read", "service:read"))
+    for path in (
+        "/admin/models",
+        "/admin/keys",
+        "/admin/operations",
+        "/admin/webhooks",
+        f"/admin/webhooks/{sample.owned['endpoint_id']}",
+    ):
         main = reader.get(path).text.partition("<main")[2]
         assert "<form" not in main, path
 
@@ -97,3 +105,41 @@ def test_sections_follow_the_scopes(signed_in: SignedIn) -> None:
     client = signed_in("one", ("webhooks:read",))
     assert client.get("/admin").headers["location"] == "/admin/webhooks"
     assert "/admin/models" not in client.get("/admin/webhooks").text
+
+
+def test_key_is_created_shown_once_and_revoked(sample: SampleService, client: TestClient) -> None:
+    sent = {"tenant": "desk", "name": "<i>desk</i>", "days": "7", "scopes": ["edits:read"]}
+    created = client.post("/admin/keys", data=sent).text
+    key = re.findall(r"expunge_([0-9a-f]{12})_[\w-]{43}", created)
+    assert len(key) == 1
+    again = client.get("/admin/keys").text
+    assert "&lt;i&gt;desk&lt;/i&gt;" in again
+    assert not re.search(r"expunge_[0-9a-f]{12}_", again)
+    assert client.post(f"/admin/keys/{key[0]}/revoke").status_code == 303
+    assert audit_actions(sample)[-2:] == ["api_key.create", "api_key.revoke"]
+
+
+def test_wrong_key_is_refused_and_the_form_kept(client: TestClient) -> None:
+    reply = client.post("/admin/keys", data={"tenant": "Desk", "name": "mine", "scopes": ["edits:read"]})
+    assert reply.status_code == 422
+    assert "<p>Tenant:" in reply.text
+    assert 'value="mine"' in reply.text
+    assert reply.text.count(" checked") == 1
+
+
+def test_queue_is_paused_and_resumed(client: TestClient) -> None:
+    client.post("/admin/queues/edits/pause")
+    page = client.get("/admin/operations").text
+    assert ">paused<" in page
+    assert "/admin/queues/edits/resume" in page
+    client.post("/admin/queues/edits/resume")
+    assert ">paused<" not in client.get("/admin/operations").text
+
+
+def test_failed_job_is_listed_without_its_names_and_retried(sample: SampleService, client: TestClient) -> None:
+    page = client.get("/admin/operations").text
+    job_id = sample.owned["job_id"]
+    assert job_id in page
+    assert sample.secrets[0] not in page
+    assert client.post(f"/admin/jobs/{job_id}/retry").status_code == 303
+    assert audit_actions(sample)[-1] == "job.retry"
