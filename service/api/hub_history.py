@@ -79,7 +79,7 @@ def _edit_commit(app_state: AppState, caller: Caller, edit_id: str, name: str) -
         job = jobs.get_edit(session, caller.tenant, edit_id)
     if job is None or job.status != "succeeded":
         raise repository_not_found(name)
-    check_not_withheld(app_state, caller, job.model)
+    check_not_withheld(app_state, caller.tenant, job.model)
     base = _base_model_files(app_state, name, job.model)
     return Commit(
         Repository(name, base | _published_files(app_state, job)), f"Edit {job.id}", job.finished_at or job.created_at
@@ -90,7 +90,7 @@ def _model_commits(
     app_state: AppState, caller: Caller, model_id: str, name: str, number: int | None
 ) -> Iterator[Commit]:
     """Yield the ledger's revisions, from `number` if it is given, and the unedited base model."""
-    check_not_withheld(app_state, caller, model_id)
+    check_not_withheld(app_state, caller.tenant, model_id)
     base = _base_model_files(app_state, name, model_id)
     before = None if number is None else number + 1
     with app_state.database.read() as session:

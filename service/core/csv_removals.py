@@ -17,6 +17,8 @@ from service.errors import MalformedCsv
 
 MULTI_VALUE_COLUMNS = {"aliases", "titles", "preserve", "exclude"}
 VALUE_SEPARATOR = "|"
+NO_REPLACEMENT = "null"
+"""The cell of a removal whose `replacement` is null. An empty cell leaves the default."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 MAX_SHOWN_COLUMNS, MAX_SHOWN_CHARACTERS = 20, 40
 """Columns, and characters of each, in an error message."""
@@ -153,8 +155,10 @@ def _check_row(header: Sequence[str], row: Sequence[str], number: int, separator
 
 
 def _parse_cells(cells: Mapping[str, str]) -> dict[str, Any]:
-    filled = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
-    return {
-        name: [part.strip() for part in cell.split(VALUE_SEPARATOR)] if name in MULTI_VALUE_COLUMNS else cell
-        for name, cell in filled.items()
-    }
+    return {name: _parse_cell(name, cell.strip()) for name, cell in cells.items() if cell.strip()}
+
+
+def _parse_cell(name: str, cell: str) -> str | list[str] | None:
+    if name in MULTI_VALUE_COLUMNS:
+        return [part.strip() for part in cell.split(VALUE_SEPARATOR)]
+    return None if name == "replacement" and cell.lower() == NO_REPLACEMENT else cell

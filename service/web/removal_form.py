@@ -13,7 +13,7 @@ from api_schemas.batches import CSV_COLUMNS
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.plans import Plan, PlannedRemoval
 from api_schemas.problems import InvalidField, invalid_fields
-from service.core.csv_removals import MULTI_VALUE_COLUMNS, VALUE_SEPARATOR
+from service.core.csv_removals import MULTI_VALUE_COLUMNS, NO_REPLACEMENT, VALUE_SEPARATOR
 from service.errors import InvalidRequest, ServiceError
 from service.web.filters import as_sentence
 
@@ -81,19 +81,21 @@ class RemovalForm(BaseModel):
             base
             | {
                 "model": self.model,
-                "removals": [removal | self._removal(removal.get("generic"))],
+                "removals": [removal | self._removal(removal)],
                 "ledger": self.ledger,
                 "withhold_names": self.withhold_names,
                 "validation": validation,
             }
         )
 
-    def _removal(self, earlier_class: str | None) -> dict[str, Any]:
+    def _removal(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        earlier_class = earlier.get("generic")
         generic = {AUTOMATIC: earlier_class, NAMED: earlier_class}
+        automatic = None if earlier_class and earlier["replacement"] is None else AUTO  # both are the class
         return {
             "concept": self.concept,
             "kind": self.kind,
-            "replacement": {NAMED: self.replacement.strip() or None, AUTOMATIC: AUTO}.get(self.becomes),
+            "replacement": {NAMED: self.replacement.strip() or None, AUTOMATIC: automatic}.get(self.becomes),
             "generic": generic.get(self.becomes),
             "aliases": _entries(self.aliases),
             "preserve": _entries(self.preserve),
@@ -160,6 +162,6 @@ def to_csv(removals: Iterable[Removal]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    if name == "replacement" and value == AUTO:
-        return ""  # the default of a batch
+    if name == "replacement" and value in (AUTO, None):
+        return NO_REPLACEMENT if value is None else ""  # the default of a batch
     return VALUE_SEPARATOR.join(value) if name in MULTI_VALUE_COLUMNS else str(value or "")

@@ -19,6 +19,7 @@ from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.cases.withholding import WEIGHT_KINDS, check_not_withheld
 from service.errors import NotFound
 from service.store import jobs, orm
 
@@ -121,22 +122,25 @@ def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
 
 
 def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
-    """Return the response for a file of a job, or a redirect to its presigned URL. Raises `NotFound`."""
-    artifact = _find_artifact(job, name)
+    """Return the response for a file of a job, or a redirect to its presigned URL. Raises `NotFound`, `ModelWithheld`."""
+    artifact = _find_artifact(app_state, job, name)
     stored_whole = None if artifact.overlay else artifact.sha256
     return presigned_redirect(app_state, stored_whole, request) or direct_response(app_state, job, name, request)
 
 
 def direct_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
     """Return the response for a file of a job. Reports are never redirected: a bucket has neither their media types nor their
-    security headers."""
-    artifact = _find_artifact(job, name)
+    security headers. Raises `NotFound`, `ModelWithheld`."""
+    artifact = _find_artifact(app_state, job, name)
     return file_response(artifact_reader(app_state, job, artifact), artifact, request)
 
 
-def _find_artifact(job: orm.Job, name: str) -> orm.Artifact:
+def _find_artifact(app_state: AppState, job: orm.Job, name: str) -> orm.Artifact:
+    """Return a file of a job. Raises `NotFound`, and `ModelWithheld` for weights of a model that a case withholds."""
     for row in job.artifacts:
         if row.name == name:
+            if row.kind in WEIGHT_KINDS:
+                check_not_withheld(app_state, job.tenant, job.model)
             return row
     raise NotFound(
         f'"{job.id}" has no file "{name}"; its status is {job.status}.',

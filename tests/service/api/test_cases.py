@@ -108,6 +108,22 @@ def test_hub_does_not_serve_a_withheld_model(client: TestClient, desk: Desk) -> 
     assert client.get(urls[0]).status_code == 200
 
 
+def test_weights_of_a_withheld_model_are_not_downloaded(client: TestClient, desk: Desk) -> None:
+    edit_id = desk.in_force().targets[0].edit
+    base, revision = f"/v1/edits/{edit_id}/artifacts", "/v1/models/tiny/revisions/1/artifacts"
+    weights = [
+        f"{folder}/{name}" for folder in (base, revision) for name in ("delta.safetensors", "text_encoder.safetensors")
+    ]
+    others = [base, f"{base}/report.json", f"{revision}/report.json"]
+    assert [client.get(url).status_code for url in (*weights, *others)] == [200] * 7
+    case = desk.apply(desk.open(), WITHHOLD)
+    assert [client.get(url).status_code for url in weights] == [451] * 4
+    assert [client.get(url).status_code for url in others] == [200] * 3
+    assert client.get(weights[0]).json()["code"] == "model_withheld"
+    desk.restore(case)
+    assert [client.get(url).status_code for url in weights] == [200] * 4
+
+
 def test_list_is_due_first_and_pages_without_gaps(client: TestClient, desk: Desk) -> None:
     opened = [desk.open(basis) for basis in ("eu-gdpr", "us-tida", "us-dmca", "us-tida")]
     found, after = [], None

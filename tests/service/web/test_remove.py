@@ -5,6 +5,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from api_schemas.edits import EditRequest, Removal, Validation
+from service.core.csv_removals import parse_csv
 from service.store import jobs
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -107,6 +108,8 @@ def test_values_are_kept_and_escaped(client: TestClient) -> None:
         Removal(concept="fox", replacement="dog face", aliases=["vixen"], exclude=["foxes"], spellings=["f0x"]),
         Removal(concept="ink", kind="style", generic="auto", titles=["Blots"]),
         Removal(concept="owl", generic="animal"),
+        Removal(concept="owl", generic="animal", replacement=None),
+        Removal(concept="owl", replacement=None),
         Removal(concept="Ann Example", kind="person", preserve=["man", "woman"]),
     ],
 )
@@ -158,6 +161,17 @@ def test_edit_with_many_removals_is_repeated_as_a_list(sample: SampleService, cl
         edit_id = jobs.create(session, NewJob(request, "k", tenant="one"), now=sample.app_state.clock()).id
     assert "fox,object,vixen|red fox" in client.get(f"/remove?edit={edit_id}").text
     assert to_csv(removals) == "concept,kind,aliases\nfox,object,vixen|red fox\nink,style,\n"
+
+
+def test_list_of_an_edit_makes_the_same_removals() -> None:
+    removals = [
+        Removal(concept="fox", replacement="dog face", exclude=["foxes", "foxy"]),
+        Removal(concept="owl", replacement=None),
+        Removal(concept="owl face", replacement=None, generic="animal"),
+        Removal(concept="bear"),
+        Removal(concept="ink", kind="style", generic="auto", titles=["Blots"]),
+    ]
+    assert [Removal.model_validate(one) for one in parse_csv(to_csv(removals).encode())] == removals
 
 
 def test_retry_submits_the_same_request(sample: SampleService, client: TestClient) -> None:
