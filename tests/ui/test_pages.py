@@ -44,6 +44,8 @@ def paths(stack: Stack) -> dict[str, str]:
         "remove-many": "/remove/many",
         "models": "/admin/models",
         "webhooks": "/admin/webhooks",
+        "keys": "/admin/keys",
+        "operations": "/admin/operations",
     }
 
 
@@ -58,6 +60,8 @@ NAMES = [
     "remove-many",
     "models",
     "webhooks",
+    "keys",
+    "operations",
 ]
 
 
