@@ -1,5 +1,6 @@
 """What many tests share: a clock, an empty store, and servers that are started once, at the first test that wants one."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,19 @@ from tests.fakes.s3 import running_server as s3_serving
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the other halves of the tests
+
+LONG = ("tests/e2e/", "tests/kill/", "tests/ui/", "tests/editor/jobs/", "tests/deploy/", "tests/faults/", "tests/load/")
+"""Where the files are that take longest. They run first, so that no worker waits at the end for another's long file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of all tests out of garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A service with data of tenant `one` and none of tenant `two`."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -59,6 +60,14 @@ class SampleService:
 @pytest.fixture
 def sample(tmp_path: Path, database: Database, clock: FakeClock) -> SampleService:
     return make_sample(tmp_path, clock)
+
+
+@pytest.fixture(scope="session")
+def app(empty_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """One application, for tests that only read its contract."""
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copy(empty_tables, folder)
+    return make_sample(folder, FakeClock()).app
 
 
 def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:

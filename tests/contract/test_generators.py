@@ -6,20 +6,21 @@ from typing import Any
 
 import jsonschema
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.jobs import Edit
 from service.api.openapi_examples import EDIT
-from tests.contract.conftest import SampleService
 from tests.contract.test_openapi import contents, one, operations
 
 REFERENCE = "#/components/schemas/"
 
 
-@pytest.fixture
-def contract(sample: SampleService) -> dict[str, Any]:
-    return TestClient(sample.app).get("/openapi.json").json()
+@pytest.fixture(scope="module")
+def contract(app: FastAPI) -> dict[str, Any]:
+    document: dict[str, Any] = TestClient(app).get("/openapi.json").json()
+    return document
 
 
 def nodes(node: Any) -> Iterator[dict[str, Any]]:
@@ -30,8 +31,8 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
-def test_versions(sample: SampleService) -> None:
-    client = TestClient(sample.app)
+def test_versions(app: FastAPI) -> None:
+    client = TestClient(app)
     versions = [client.get(path).json()["openapi"] for path in ("/openapi.json", "/openapi-3.2.json")]
     assert versions == ["3.1.0", "3.2.0"]
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import jsonschema
 import pytest
+from fastapi import FastAPI
 
 from api_schemas.events import STREAM_END, Event
 from api_schemas.sse import EventStreamParser
 from service.api.openapi_examples import EXAMPLE_MODELS
 from service.store.orm import MAX_INTEGER
 from tests.contract import wire
-from tests.contract.conftest import SampleService
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 
 
-@pytest.fixture
-def contract(sample: SampleService) -> dict[str, Any]:
-    return sample.app.openapi()
+@pytest.fixture(scope="module")
+def contract(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
 
 
 def operations(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

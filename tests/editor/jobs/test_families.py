@@ -20,7 +20,6 @@ from editor.generation.sampling import generate_images
 from editor.jobs import validate_phase
 from editor.judging import judge
 from editor.publishing import bundle
-from editor.tracing import default_trace, readouts
 from tests.fakes.pipelines import SIZES, save_model
 
 CLIP_ENCODERS = {"stable-diffusion-2": 1, "sdxl": 2, "sd3": 2, "flux": 1}
@@ -44,13 +43,10 @@ def shared_judge() -> judge.Judge:
 
 @pytest.fixture(autouse=True)
 def small_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generate images of 16 x 16 (FLUX's own size is 1024 x 1024), trace few runs, and draw no charts."""
+    """Generate images of 16 x 16 (FLUX's own size is 1024 x 1024), and draw no charts."""
     monkeypatch.setattr(judge, "open_judge", lambda folder, model, profile, device: shared_judge().to(device))
     monkeypatch.setattr(validate_phase, "make_sample_sheets", lambda *_: [])
     monkeypatch.setattr(bundle, "make_charts", lambda *_: [])
-    monkeypatch.setattr(default_trace, "MAX_PROMPTS", 2)
-    monkeypatch.setattr(default_trace, "CORRUPTION_DRAWS", 1)
-    monkeypatch.setattr(readouts, "FIT_PROMPTS", 20)
     monkeypatch.setattr(module_device, "native_size", lambda pipeline: (16, 16))
     monkeypatch.setattr(pipeline_call, "native_size", lambda pipeline: (16, 16))
 

@@ -23,13 +23,15 @@ from editor.generation.config import ImageSpec, Sampler
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
 from editor.io.digests import file_digest
+from editor.jobs import validate_phase
 from editor.jobs.results import TraceResult
 from editor.judging.policies import load_policy, resolve_policy
 from editor.ledger import LedgerFolder
+from editor.publishing import bundle
 from editor.publishing.export import read_report
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SMALL_VALIDATION = {"steps": 3, "retain_prompts": 6, "prompts": 12}
+SMALL_VALIDATION = {"steps": 2, "retain_prompts": 4, "prompts": 6}
 FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL_VALIDATION}
 
 Make = Callable[..., jobs.JobContext]
@@ -89,6 +91,13 @@ def delivered(done: jobs.JobContext, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("delivered")
     assert deliver(done, out)[-1] == out / "report.json"
     return out
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no sample sheets and charts: `done` has them."""
+    monkeypatch.setattr(validate_phase, "make_sample_sheets", lambda *_: [])
+    monkeypatch.setattr(bundle, "make_charts", lambda *_: [])
 
 
 def test_every_artifact_is_listed_with_its_digest(done: jobs.JobContext, report: AuditReport, delivered: Path) -> None:
@@ -161,6 +170,7 @@ def test_delta_lora_and_full_weights_generate_the_same_images(delivered: Path) -
     assert np.abs(base[0].astype(int) - images["full"][0].astype(int)).mean() > 5, "the fox changed"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_second_job_reuses_the_images_of_the_base_model(
     make: Make, done: jobs.JobContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +188,7 @@ def test_second_job_reuses_the_images_of_the_base_model(
     assert len(drawn) == len(set(drawn)), "only the images of the edited model, each once"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_killed_job_resumes_at_its_phase_with_the_same_bytes(make: Make, done: jobs.JobContext) -> None:
     class Killed(Exception):
         pass
@@ -304,8 +315,9 @@ def test_earlier_removals_of_the_ledger_are_not_evaluated_or_named(
     assert "zeppelin" not in done.model_dump_json()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_weights_are_published_only_if_passed_under_that_policy(make: Make, tmp_path: Path) -> None:
-    """Twelve prompts are too few to pass. The edit is not added to the ledger either."""
+    """Six prompts are too few to pass. The edit is not added to the ledger either."""
     few = FOX | {"validation": SMALL_VALIDATION | {"publish_policy": "only_if_passed"}}
     context = make(few, ledger=tmp_path / "ledger")
     run_phases(context)
@@ -320,6 +332,7 @@ def test_weights_are_published_only_if_passed_under_that_policy(make: Make, tmp_
     assert not LedgerFolder(tmp_path / "ledger").file.exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_policy_changes_during_a_job_have_no_effect(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
