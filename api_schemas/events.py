@@ -23,4 +23,9 @@ class Event(Resource):
     level: Level = "info"
     type: EventType
     message: str = ""
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Of status events `status`; of others `phase` and `progress`, the completed fraction of the job. One, "
+        "before a calibration or a validation generates images, has their `estimate`: `images`, `seconds`, `memory`. More "
+        "fields may be added.",
+    )

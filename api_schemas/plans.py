@@ -1,5 +1,6 @@
 """Dry runs: coverage, conflicts, cost and predicted damage of a request, before anything is queued or edited."""
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -60,6 +61,12 @@ class PlanEstimate(Resource):
         description="Peak memory of generating images in bytes, measured on the worker: its device's, or its process's "
         "on a CPU. null: nothing is generated.",
     )
+
+
+def describe_estimate(estimate: PlanEstimate) -> str:
+    """Describe a cost: ``"up to 512 images, about 0:01:35, 1.2 GB of memory"``."""
+    duration = timedelta(seconds=round(estimate.seconds or 0))
+    return f"up to {estimate.images} images, about {duration}, {(estimate.memory or 0) / 1e9:.1f} GB of memory"
 
 
 class Plan(Resource):

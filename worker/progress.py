@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from api_schemas.events import EventType
+from api_schemas.plans import PlanEstimate, describe_estimate
 from service.store import claims
 from service.store.claims import Claim
 from service.store.clock import Clock, utc_now
@@ -48,16 +50,21 @@ class ProgressReporter:
             self._last_news = news
             self._write("progress", phase, fraction, message)
 
+    def report_estimate(self, estimate: PlanEstimate) -> None:
+        """Record what the job is estimated to cost. Always written, with the figures as `data.estimate`."""
+        message = f"estimate: {describe_estimate(estimate)}"
+        self._write("progress", self.phase or self.phases[0], 0.0, message, estimate=estimate.model_dump())
+
     def check(self) -> None:
         """Raise `LeaseLost` or `JobCanceled` if the job must stop."""
         self._lease.check()
 
-    def _write(self, kind: EventType, phase: str, fraction: float, message: str) -> None:
+    def _write(self, kind: EventType, phase: str, fraction: float, message: str, **data: Any) -> None:
         self._written = time.monotonic()
         done = overall_progress(self.phases, phase, fraction)
         with self._database.write() as session:
             status = claims.report_progress(
-                session, self._claim, kind, message, phase=phase, progress=done, now=self._clock()
+                session, self._claim, kind, message, phase=phase, progress=done, now=self._clock(), **data
             )
         self._lease.update_status(status)
 

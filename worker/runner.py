@@ -219,6 +219,8 @@ class Runner:
             self.warm_pipelines,
             components=model.components,
             profile=registration.parse_profile(model),
+            time_limit=self.settings.hard_limit_seconds,
+            report_estimate=progress.report_estimate,
         )
         progress.phases = calibration.PHASES
         progress.start_phase("calibrate")
@@ -319,6 +321,7 @@ class Runner:
             label=claim.job_id,
             shared_images=self.shared_images,
             time_limit=self.settings.hard_limit_seconds,
+            report_estimate=progress.report_estimate,
             published_calibrations=PublishedCalibrations(self.database, self.blobs),
             warm=self.pipelines,
         )

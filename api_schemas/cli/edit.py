@@ -100,6 +100,8 @@ def watch(submitted: WatchedJob, console: Console) -> WatchedJob:
 
         def show_progress(event: "Event") -> None:
             bar.update(task, description=event.message, completed=event.data.get("progress"))
+            if "estimate" in event.data:
+                bar.console.print(event.message, highlight=False)
 
         return submitted.wait(show_progress)
 

@@ -1,7 +1,6 @@
 """`expunge erase`: the whole removal on this machine, without a service."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +23,7 @@ from api_schemas.cli.main import NOT_PASSED
 from api_schemas.cli.options import read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
-from api_schemas.plans import PlanEstimate
+from api_schemas.plans import describe_estimate
 from editor.cli.common import print_concept_hints, print_conflicts
 from editor.cli.device_options import read_device
 from editor.cli.profile_option import ProfileFile, read_profile_option
@@ -101,19 +100,13 @@ def erase(
             profile=own_profile,
             device=device,
             progress=show_progress,
-            report_estimate=lambda estimate: console.print(describe_cost(estimate), highlight=False),
+            report_estimate=lambda estimate: console.print(
+                f"validation  {describe_estimate(estimate)}", highlight=False
+            ),
         )
     print_result(erasure, json_output)
     if erasure.report.verdict not in (None, "passed"):
         raise typer.Exit(NOT_PASSED)
-
-
-def describe_cost(estimate: PlanEstimate) -> str:
-    """Describe the cost of a validation: ``"validation  up to 512 images, about 0:01:35, 1.2 GB of memory"``."""
-    duration = timedelta(seconds=round(estimate.seconds or 0))
-    return (
-        f"validation  up to {estimate.images} images, about {duration}, {(estimate.memory or 0) / 1e9:.1f} GB of memory"
-    )
 
 
 def print_result(erasure: "Erasure", json_output: bool) -> None:

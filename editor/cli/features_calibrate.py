@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api_schemas.cli.common_options import JsonOutput
+from api_schemas.plans import describe_estimate
 from editor.cli.common import progress_bar
 from editor.cli.device_options import DeviceName, PrecisionName, read_device
 from editor.cli.profile_option import ProfileFile, read_profile_option
@@ -50,13 +51,14 @@ def calibrate(
     Generates images of the profile's concepts, measures which of them the model draws and the judge recognises, records
     activations, and trains a sparse autoencoder, linear probes and a Diff-C classifier for objects and for styles.
     """
-    from editor.jobs.calibration import CalibrationOptions, calibrate_model
+    from editor.jobs.calibration import CalibrationOptions
     from editor.jobs.context import DEFAULT_CACHE
+    from editor.jobs.local_calibration import calibrate_model
 
     options = CalibrationOptions(
         objects=objects, images=images, seed=seed, latents=latents, training_steps=training_steps
     )
-    where = read_device(device, precision)
+    where, console = read_device(device, precision), Console(stderr=True, quiet=json_output, highlight=False)
     with progress_bar("calibrating", quiet=json_output) as progress:
         calibration, folder = calibrate_model(
             model,
@@ -69,6 +71,7 @@ def calibrate(
             profile=read_profile_option(profile),
             device=where,
             progress=progress,
+            report_estimate=lambda estimate: console.print(f"calibration  {describe_estimate(estimate)}"),
         )
     print_calibration(calibration, folder, json_output)
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from api_schemas.edits import Validation
 from editor.errors import FeatureError
 from editor.features.activations.noised_source import NoisedImages, encode_images
 from editor.features.activations.recorder import record, store_folder
@@ -24,13 +23,8 @@ from editor.features.sae import SaeConfig
 from editor.features.sae.metrics import reconstruction_metrics
 from editor.features.sae.training import train_sae
 from editor.generation.config import Image, ImageSpec, Sampler
-from editor.generation.device import DeviceSettings
-from editor.generation.sampling import ImageCache, SharedCache
-from editor.generation.warm_pipelines import WarmPipelines
+from editor.generation.sampling import ImageCache
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
-from editor.jobs.context import CALIBRATIONS, judge_folder
-from editor.jobs.model import images_digest, open_model
-from editor.jobs.sampler_settings import choose_sampler
 from editor.judging.feature_scores.calibration import (
     CALIBRATION_FILE,
     AutoencoderRecord,
@@ -43,8 +37,8 @@ from editor.judging.feature_scores.calibration import (
 )
 from editor.judging.feature_scores.concept_latents import select_latents
 from editor.judging.feature_scores.did import MIN_CONTROLS
-from editor.judging.judge import Judge, open_judge
-from editor.prompts import Profile, PromptBuilder
+from editor.judging.judge import Judge
+from editor.prompts import PromptBuilder
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 
@@ -113,7 +107,7 @@ class CalibrationRun:
         Raises:
             FeatureError: the judge recognises fewer than two of the model's objects, or features cannot be read from it.
         """
-        if (self.folder / CALIBRATION_FILE).is_file():
+        if self.is_finished:
             return self.finished()
         concepts = [concept for kind in KINDS for concept in self.measure_concepts(kind)]
         known = {kind: [c.name for c in concepts if c.known and c.kind == kind] for kind in KINDS}
@@ -141,6 +135,11 @@ class CalibrationRun:
         write_calibration(self.folder, calibration)
         self.progress(1.0)
         return calibration
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder contains a calibration."""
+        return (self.folder / CALIBRATION_FILE).is_file()
 
     def finished(self) -> Calibration:
         """Return the calibration that the folder contains.
@@ -234,19 +233,29 @@ class CalibrationRun:
         """Return the concepts of a kind that the prompts of some images name."""
         return [self.references[i].label(kind) for i in items.tolist()]
 
-    def train_autoencoder(self, kind: ConceptKind, known: Mapping[ConceptKind, Sequence[str]]) -> AutoencoderRecord:
-        """Train an autoencoder on all positions of all images, and choose the latents of each known concept."""
-        options, store = self.options, self.store(kind)
-        folder = self.folder / "sae" / kind
-        width = store.manifest.channels
-        config = SaeConfig(
+    def autoencoder_config(self, width: int) -> SaeConfig:
+        """Return the configuration of an autoencoder of activations of a width."""
+        options = self.options
+        return SaeConfig(
             latents=options.latents or 4 * width,
             k=min(options.active_latents, width // 2),
             steps=options.training_steps,
             seed=options.seed,
         )
-        device = self.pipeline.device if self.pipeline.device.type != "meta" else "cpu"
-        sae = train_sae(store.rows(), config, folder=folder / "training", device=device, quiet=True).sae
+
+    @property
+    def training_device(self) -> str:
+        """The device that autoencoders are trained on."""
+        device = self.pipeline.device
+        return str(device) if device.type != "meta" else "cpu"
+
+    def train_autoencoder(self, kind: ConceptKind, known: Mapping[ConceptKind, Sequence[str]]) -> AutoencoderRecord:
+        """Train an autoencoder on all positions of all images, and choose the latents of each known concept."""
+        store, timestep = self.store(kind), self.options.timestep
+        folder = self.folder / "sae" / kind
+        width = store.manifest.channels
+        config = self.autoencoder_config(width)
+        sae = train_sae(store.rows(), config, folder=folder / "training", device=self.training_device, quiet=True).sae
         pooled = store.maps().float().mean((2, 3))
         probes, latents = dict[ConceptKind, LinearProbe](), dict[str, list[int]]()
         for each, names in known.items():
@@ -257,12 +266,12 @@ class CalibrationRun:
                 scores = sae.pre_activations(pooled[train])
             latents |= {name: select_latents(scores, labels, name) for name in probes[each].classes}
         _, held_out = self.split(kind, known[kind])
-        sae.save(folder, {"module": self.modules[kind], "timestep": options.timestep, "config": config.model_dump()})
+        sae.save(folder, {"module": self.modules[kind], "timestep": timestep, "config": config.model_dump()})
         write_directions(folder, list(probes.values()))
         return AutoencoderRecord(
             kind=kind,
             module=self.modules[kind],
-            timestep=options.timestep,
+            timestep=timestep,
             latents=latents,
             unexplained_variance=reconstruction_metrics(sae, positions(store, held_out)).fvu,
             probe_accuracy=probes[kind].accuracy(pooled[held_out], self.labels(kind, held_out)),
@@ -283,58 +292,6 @@ class CalibrationRun:
         trained = train_diffc(parts[0].load, parts[0].targets, parts[1], config, progress=False)
         trained.model.save(self.folder / "diffc" / kind)
         return ClassifierRecord(kind=kind, module=module, timestep=self.options.timestep, accuracy=trained.accuracy)
-
-
-def calibrate_model(
-    path: Path,
-    options: CalibrationOptions,
-    *,
-    steps: int | None = None,
-    guidance: float | None = None,
-    cache: Path,
-    out: Path | None = None,
-    components: Path | None = None,
-    profile: Profile | None = None,
-    device: DeviceSettings | None = None,
-    shared_images: SharedCache | None = None,
-    warm: WarmPipelines | None = None,
-    progress: ProgressCallback = no_progress,
-) -> tuple[Calibration, Path]:
-    """Calibrate a base model on this machine.
-
-    Args:
-        path: a diffusers folder or a single-file checkpoint.
-        steps: sampler steps per image; None: those of the profile or the family.
-        guidance: classifier-free guidance scale; None: likewise.
-        cache: images of unedited models, and the default place of calibrations.
-        out: the folder of the calibration; None: where edits of the model look for it.
-        components: a folder with what the model lacks.
-        profile: used instead of the model's own.
-        shared_images: images of the model that other machines have generated too.
-        warm: loads the pipeline, or has it in memory; None: it is loaded for this calibration alone.
-
-    Returns:
-        The calibration and its folder.
-
-    Raises:
-        ExpungeError: the model, the judge or the device cannot be used.
-    """
-    model, compute = open_model(path, profile=profile), (device or DeviceSettings.from_environment()).resolve()
-    folder = out or cache / CALIBRATIONS / model.digest
-    pipeline = (warm or WarmPipelines()).load(path, components, compute)
-    stated = Validation(steps=steps, guidance=guidance)
-    run = CalibrationRun(
-        folder=folder,
-        pipeline=pipeline,
-        builder=model.prompts,
-        judge=open_judge(judge_folder(), path, model.prompts.profile, compute.torch_device),
-        sampler=choose_sampler(stated, model.prompts.profile, pipeline, compute),
-        images=ImageCache(cache / "images", images_digest(model, components), shared_images),
-        options=options,
-        progress=progress,
-        model=model.digest,
-    )
-    return run.run(), folder
 
 
 def concept_record(kind: ConceptKind, name: str, hits: Sequence[bool]) -> ConceptRecord:

@@ -1,17 +1,20 @@
 """A calibration as a job: calibrate a base model in the job's work folder, and list the files to publish."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.jobs import InstrumentFigures
+from api_schemas.plans import PlanEstimate
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.atomic import write_bytes
 from editor.io.progress import report_fraction, report_to
-from editor.jobs.calibration import GENERATING, RECORDING, CalibrationOptions, calibrate_model
+from editor.jobs.calibration import GENERATING, RECORDING, CalibrationOptions
 from editor.jobs.calibration_card import CARD_FILE, render_card
-from editor.jobs.context import JobProgress
+from editor.jobs.context import JobProgress, ignore_estimate
+from editor.jobs.local_calibration import calibrate_model
 from editor.judging.feature_scores.calibration import (
     CALIBRATION_FILE,
     DIFFC_FILES,
@@ -48,6 +51,10 @@ class CalibrationContext:
     """A folder with what the model lacks to generate images."""
     profile: "Profile | None" = None
     """Used instead of the model's own."""
+    time_limit: float | None = None
+    """Seconds that the job may take. A calibration that would take longer is refused before anything is generated."""
+    report_estimate: Callable[[PlanEstimate], object] = ignore_estimate
+    """Called with images, time and memory before anything is generated."""
 
     def report(self, fraction: float) -> None:
         """Report the finished fraction of the calibration, and what is being done."""
@@ -89,7 +96,9 @@ def calibrate(context: CalibrationContext) -> CalibratedModel:
             profile=context.profile,
             shared_images=context.shared_images,
             warm=context.warm,
+            time_limit=context.time_limit,
             progress=report_fraction,
+            report_estimate=context.report_estimate,
         )
     measured = figures(calibration)
     write_bytes(folder / CARD_FILE, render_card(task.model, calibration, measured).encode())

@@ -28,6 +28,8 @@ JobProgress = Callable[[str, float, str], None]
 DEFAULT_CACHE = Path("~/.cache/expunge")
 CALIBRATIONS = "calibrations"
 """The folder of calibrations in the cache."""
+COSTS = "costs"
+"""The folder in the cache of what an image of each model costs."""
 
 
 def ignore_progress(phase: str, fraction: float, message: str) -> None:
@@ -92,7 +94,7 @@ class JobContext:
     @property
     def cost_folder(self) -> Path:
         """The folder that stores what an image of each model costs on this machine, shared by all jobs."""
-        return self.cache_dir / "costs"
+        return self.cache_dir / COSTS
 
     @property
     def calibrations(self) -> Path:

@@ -1,15 +1,13 @@
 """The cost of a validation before anything is generated: images, time and memory of this model on this device.
 
-Time and memory come from a short measurement with the pipeline, which is remembered by model, device and precision.
+Time and memory come from a short measurement with the pipeline; see `remembered_cost`.
 """
 
-import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +18,6 @@ from api_schemas.plans import PlanEstimate
 from editor.errors import CostError
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.sampling import generate_images
-from editor.io.atomic import write_bytes
-from editor.io.digests import sha256_hex
 from editor.jobs.model import Model
 from editor.judging.judge import Judge
 from editor.judging.planned_images import count_planned_images
@@ -34,8 +30,6 @@ FAST_SECONDS = 0.5
 BATCH = 8
 MIN_STEPS = 4
 """Fewest steps that a refusal proposes."""
-
-_measured: dict[str, "GenerationCost"] = {}
 
 
 class GenerationCost(BaseModel):
@@ -68,24 +62,6 @@ def count_images(request: EditRequest, model: Model, removals: Sequence[Resolved
         top_up=options.top_up if options.sequential else 1,
     )
     return count_planned_images(groups, range(options.seeds))
-
-
-def remembered_cost(folder: Path, place: Sequence[Any], measure: Callable[[], GenerationCost]) -> GenerationCost:
-    """Return the cost of an image, measured once for each place.
-
-    Args:
-        folder: stores the measurements for the next process.
-        place: what the cost depends on: the model's digest, the device, its precision, the settings except the steps.
-        measure: loads the pipeline and measures it.
-    """
-    key = sha256_hex(json.dumps([*place, torch.get_num_threads()], sort_keys=True))
-    path = folder / f"{key}.json"
-    if key not in _measured and path.is_file():
-        _measured[key] = GenerationCost.model_validate_json(path.read_bytes())
-    if key not in _measured:
-        _measured[key] = measure()
-        write_bytes(path, _measured[key].model_dump_json().encode())
-    return _measured[key]
 
 
 def measure_cost(pipeline: Any, sampler: Sampler) -> GenerationCost:
@@ -126,15 +102,20 @@ def make_estimate(images: int, options: Validation, cost: GenerationCost) -> Pla
     return PlanEstimate(images=images, seconds=round(cost.seconds(images, options.steps), 1), memory=cost.memory)
 
 
+def exceeds(images: int, options: Validation, cost: GenerationCost, limit: float | None) -> bool:
+    """Return whether a validation would take longer than a job may."""
+    return limit is not None and cost.seconds(images, options.steps) > limit
+
+
 def check_time_limit(images: int, options: Validation, cost: GenerationCost, limit: float | None) -> None:
     """Check that a validation fits the time limit of a job.
 
     Raises:
         CostError: it does not; the remedy has the numbers that would fit.
     """
-    seconds = cost.seconds(images, options.steps)
-    if limit is None or seconds <= limit:
+    if limit is None or not exceeds(images, options, cost, limit):
         return
+    seconds = cost.seconds(images, options.steps)
     raise CostError(
         f"The validation would generate up to {images} images in about {seconds:.0f} s on this device, and the time limit of a "
         f"job is {limit:.0f} s.",

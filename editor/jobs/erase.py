@@ -267,13 +267,16 @@ class EraseJob(Job):
 
     def estimate(self) -> PlanEstimate:
         """Return the cost of the validation on this device. Raises CostError if it exceeds the job's time limit."""
-        from editor.jobs.cost_estimate import check_time_limit, count_images, make_estimate, remembered_cost
+        from editor.jobs.cost_estimate import check_time_limit, count_images, exceeds, make_estimate
+        from editor.jobs.remembered_cost import generation_place, remembered_cost
 
-        context, options, device = self.context, self.context.request.validation, self.device
+        context, options = self.context, self.context.request.validation
         images = count_images(context.request, self.model, self.removals, self.judge)
-        place = [images_digest(self.model, context.components), str(device.torch_device), device.precision]
-        settings = [options.height, options.width, options.guidance, self.model.prompts.profile.sampler.model_dump()]
-        cost = remembered_cost(context.cost_folder, [*place, *settings], self._measure_cost)
+        digest = images_digest(self.model, context.components)
+        place = generation_place(digest, self.device, options, self.model.prompts.profile)
+        cost = remembered_cost(context.cost_folder, place, self._measure_cost)
+        if exceeds(images, options, cost, context.time_limit):  # the machine may have been busy when it was measured
+            cost = remembered_cost(context.cost_folder, place, self._measure_cost, again=True)
         check_time_limit(images, options, cost, context.time_limit)
         return make_estimate(images, options, cost)
 

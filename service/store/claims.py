@@ -144,12 +144,13 @@ def report_progress(
     phase: str,
     progress: float,
     now: datetime,
+    **data: Any,
 ) -> Status | None:
-    """Record phase and progress (fraction of the whole job) and append an event. Returns as `extend_lease` does."""
+    """Record phase and progress (fraction of the whole job) and append an event with `data`. Returns as `extend_lease` does."""
     status = _update_if_claimed(session, claim, {"phase": phase, "progress": progress})
     if status:
         share = round(progress, 4)
-        events.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share)
+        events.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share, **data)
     return status
 
 

@@ -1,6 +1,6 @@
-"""End-to-end test: a model is registered, calibrated over the API, and edited with feature scores, by the real editor."""
+"""End-to-end test of the real service and editor with an SDXL model: register, calibrate, edit with features, download."""
 
-import shutil
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,61 +10,65 @@ import pytest
 
 from api_schemas.calibrations import CalibrationRequest
 from api_schemas.edits import EditRequest, Removal, Validation
+from api_schemas.registrations import ModelRegistration
 from tests.fakes.stack import ROOT, environment, running_stack
 
-WEIGHTS = ROOT / "editor" / "emoji" / "weights"
-TINY = CalibrationRequest(objects=16, images=4, steps=4, training_steps=20, latents=64)
-
 pytestmark = pytest.mark.skipif(
-    not (WEIGHTS / "model_index.json").is_file() or find_spec("torch") is None,
+    not (ROOT / "editor" / "emoji" / "weights" / "model_index.json").is_file() or find_spec("torch") is None,
     reason="needs torch and the embedded model's weights",
 )
 
+CALIBRATION = CalibrationRequest(objects=16, images=4, steps=4, training_steps=20, latents=64)
+EDIT = EditRequest(
+    model="emoji-xl",
+    removals=[Removal(concept="fox", replacement="dog face")],
+    validation=Validation(steps=2, seeds=1, prompts=2, retain_prompts=4, features=True),
+)
+REAL = {
+    "EXPUNGE_EDITOR": "editor.jobs",
+    "EXPUNGE_CALIBRATOR": "editor.jobs.calibration_job",
+    "EXPUNGE_REGISTRAR": "editor.jobs.registration",
+}
 HUB_CLIENT = """
-import sys
-from diffusers import StableDiffusionPipeline
-pipeline = StableDiffusionPipeline.from_pretrained(f"expunge/{sys.argv[1]}")
-print(pipeline("fox", num_inference_steps=1, output_type="np").images.shape)
+import json, sys
+from diffusers import DiffusionPipeline
+pipeline = DiffusionPipeline.from_pretrained(f"expunge/{sys.argv[1]}")
+images = pipeline("fox", num_inference_steps=1, output_type="np").images
+print(json.dumps([type(pipeline).__name__, images.shape]))
 """
 
 
-def other_base(folder: Path) -> Path:
-    """Write a base model that draws emoji but is not the embedded one, for which instruments are shipped."""
-    import torch
-    from safetensors.torch import load_file, save_file
+def test_sdxl_model_is_registered_calibrated_edited_and_downloaded(tmp_path: Path) -> None:
+    from tests.fakes.emoji_sdxl import save_emoji_sdxl
 
-    shutil.copytree(WEIGHTS, folder)
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(path)
-    name = next(name for name in tensors if name.endswith("conv_out.bias"))
-    tensors[name] += torch.full_like(tensors[name], 1e-4)
-    save_file(tensors, path, metadata={"format": "pt"})
-    return folder
+    save_emoji_sdxl(tmp_path / "checkpoints" / "xl")
+    roots = json.dumps([str(tmp_path / "checkpoints")])
+    with running_stack(tmp_path / "data", EXPUNGE_MODEL_ROOTS=roots, **REAL) as stack:
+        models = stack.client.models
+        models.register(ModelRegistration(id="emoji-xl", path="xl"))
+        model = models.wait("emoji-xl")
+        assert model.family == "sdxl"
+        assert [encoder.component for encoder in model.editable] == ["text_encoder", "text_encoder_2"]
 
-
-def test_calibrated_model_gets_feature_scores(tmp_path: Path) -> None:
-    other_base(tmp_path / "models" / "other")
-    request = EditRequest(
-        model="other",
-        removals=[Removal(concept="fox", replacement="dog face")],
-        validation=Validation(steps=2, seeds=1, prompts=2, retain_prompts=4, features=True),
-    )
-    real = {"EXPUNGE_EDITOR": "editor.jobs", "EXPUNGE_CALIBRATOR": "editor.jobs.calibration_job"}
-    with running_stack(tmp_path / "data", **real) as stack:
         messages: list[str] = []
-        job = stack.client.models.calibrate("other", TINY)
-        job = job.wait(lambda event: messages.append(event.message))
+        models.calibrate("emoji-xl", CALIBRATION).wait(lambda event: messages.append(event.message))
+        assert any(message.startswith("estimate: up to 64 images, about ") for message in messages)
         assert "generating reference images" in messages
-        calibration = stack.client.models.get("other").calibration
+        calibration = models.get("emoji-xl").calibration
         assert calibration
         assert {figures.kind for figures in calibration.figures} == {"object", "style"}
-        edit = stack.client.edits.create(request).wait()
+
+        edit = stack.client.edits.create(EDIT).wait()
         report = edit.report()
+        assert report.validation
+        target = next(group for group in report.validation.groups if group.group == "target")
+        assert (target.accuracy_before.value, target.accuracy_after.value) == (1, 0), "the judge's CLIP scores"
         assert report.features
         assert report.features.sae
         assert report.features.diffc
-        assert report.validation, "the judge's CLIP scores"
+        assert {solve.component for solve in report.solves} == {"text_encoder", "text_encoder_2"}
         assert (stack.data_dir / "cache" / "calibrations" / calibration.digest / "published").is_file()
+
         key = (stack.data_dir / "api-key").read_text().strip()
         endpoint = stack.url.replace("http://", f"http://:{key}@") + "/hf"
         done = subprocess.run(
@@ -75,3 +79,4 @@ def test_calibrated_model_gets_feature_scores(tmp_path: Path) -> None:
             timeout=240,
         )
         assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads(done.stdout.splitlines()[-1]) == ["StableDiffusionXLPipeline", [1, 64, 64, 3]]

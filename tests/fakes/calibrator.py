@@ -7,6 +7,7 @@ from pathlib import Path
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.jobs import InstrumentFigures
+from api_schemas.plans import PlanEstimate
 from tests.fakes.editor import ArtifactFile
 from tests.fakes.model import WEIGHTS
 
@@ -27,6 +28,8 @@ class CalibrationContext:
     warm: object = None
     components: Path | None = None
     profile: object = None
+    time_limit: float | None = None
+    report_estimate: Callable[[PlanEstimate], object] = lambda estimate: None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def calibrate(context: CalibrationContext) -> CalibratedModel:
     if len(crashes) < context.task.seed:
         (context.workdir / f"crash{len(crashes)}").touch()
         raise RuntimeError("a bug")
+    context.report_estimate(PlanEstimate(images=800, seconds=90.0, memory=2_000_000_000))
     for step in range(20):
         context.progress("calibrate", step / 20, f"step {step}")
     for name in FILES:

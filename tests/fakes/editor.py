@@ -42,6 +42,7 @@ class JobContext:
     profile: object = None
     time_limit: float | None = None
     published_calibrations: object = None
+    report_estimate: object = None
     warm: object = None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.calibrations import CalibrationTask
-from service.store import base_model_registration, calibrations, claims, gc, jobs, retention
+from service.store import base_model_registration, calibrations, claims, events, gc, jobs, retention
 from service.store.database import Database
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -56,6 +56,19 @@ def test_calibration_is_published_and_recorded(
         assert found
         assert (found.digest, found.judge, found.job_id) == (digest, "fake@0", job_id)
         assert found.figures == [FIGURES.model_dump()]
+
+
+def test_estimate_is_an_event_before_anything_is_generated(
+    runner: Runner, calibrate: Calibrate, database: Database
+) -> None:
+    job_id = calibrate()
+    runner.run(job_id)
+    with database.read() as session:
+        found = [event for event in events.after(session, job_id, 0, 100) if event.type != "status"]
+    assert [event.type for event in found[:3]] == ["phase", "progress", "progress"]
+    assert found[1].message == "estimate: up to 800 images, about 0:01:30, 2.0 GB of memory"
+    assert found[1].data["estimate"] == {"images": 800, "seconds": 90.0, "memory": 2_000_000_000}
+    assert not any("estimate" in event.data for event in found[2:])
 
 
 def test_crashed_calibration_is_tried_again(runner: Runner, calibrate: Calibrate, read: Read, clock: FakeClock) -> None:

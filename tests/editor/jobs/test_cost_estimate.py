@@ -1,7 +1,5 @@
-"""The cost of a validation is measured once, and a validation that would take too long is refused with numbers that fit."""
+"""The cost of a validation is measured, and a validation that would take too long is refused with numbers that fit."""
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +8,7 @@ from api_schemas.edits import Validation
 from editor.errors import CostError
 from editor.generation.config import Sampler
 from editor.jobs import cost_estimate
-from editor.jobs.cost_estimate import GenerationCost, check_time_limit, make_estimate, measure_cost, remembered_cost
+from editor.jobs.cost_estimate import GenerationCost, check_time_limit, make_estimate, measure_cost
 
 COST = GenerationCost(seconds_per_step=0.5, seconds_per_image=2.0, default_steps=30, memory=3_000_000_000)
 OPTIONS = Validation(seeds=4, prompts=20, retain_prompts=40, steps=20)
@@ -52,20 +50,3 @@ def test_cost_is_measured_from_the_time_of_one_and_two_steps(monkeypatch: pytest
     assert cost.seconds_per_image == pytest.approx(COST.seconds_per_image)
     assert cost.default_steps == 20
     assert cost.memory > 0
-
-
-def test_measurement_is_remembered_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
-
-    def measure(device: str) -> GenerationCost:
-        measured.append(device)
-        return COST
-
-    def remembered(device: str) -> GenerationCost:
-        monkeypatch.setattr(cost_estimate, "_measured", {})  # as in another process
-        return remembered_cost(tmp_path, ["digest", device], partial(measure, device))
-
-    assert remembered("cpu") == remembered("cpu") == COST
-    assert measured == ["cpu"]
-    remembered("cuda:0")
-    assert measured == ["cpu", "cuda:0"]
