@@ -53,8 +53,23 @@ class FleetRequest(Request):
     options: EditOptions = EditOptions()
     validation: Validation = Validation()
     withhold_names: bool = Field(default=False, description="Leave the names out of published files.")
+    follow: bool = Field(
+        default=False,
+        description="Also edit models that are registered or labelled later and that the selector selects. Until the edit is "
+        "in force they are in quarantine: the Hub routes do not serve them.",
+    )
     priority: Priority = "normal"
     metadata: Metadata = Field(default={})
+
+    @model_validator(mode="after")
+    def _check_follows(self) -> "FleetRequest":
+        if self.follow and self.selector.models:
+            raise field_error(
+                "follows_named_models",
+                "follows models by their properties, but selects them by id",
+                "Select by labels, family or encoder.",
+            )
+        return self
 
     def edit_request(self, model: str) -> EditRequest:
         """Return the edit of one model."""
@@ -96,6 +111,7 @@ class FleetTarget(Resource):
         description="Targets of the same group have the same text encoders, profile and active removals. One is solved."
     )
     application: Application | None = Field(default=None, description="null until an edit of the target is queued.")
+    followed: bool = Field(default=False, description="Whether the model was added after the fleet was created.")
     edit: str | None = Field(default=None, description="The edit that removes the concepts from this model.")
     carried_from: str | None = Field(default=None, description="The edit whose delta was carried over.")
     revision: int | None = Field(default=None, description="The revision of the model's ledger that the edit added.")
@@ -123,7 +139,7 @@ class FleetUrls(Resource):
 
 
 class Fleet(Resource):
-    """One decision for many models. Targets are frozen when it is created."""
+    """One decision for many models. Targets are frozen when it is created, and added later if it follows."""
 
     object: Literal["fleet"] = "fleet"
     id: str
@@ -132,7 +148,8 @@ class Fleet(Resource):
     request_digest: str
     counts: FleetCounts
     created_at: datetime
-    finished_at: datetime | None = None
+    finished_at: datetime | None = Field(default=None, description="null again while a followed model is edited.")
+    following: bool = Field(default=False, description="Whether models that are registered later are added.")
     statement: str | None = Field(default=None, description="sha256 of the signed statement, once it exists.")
     urls: FleetUrls
 

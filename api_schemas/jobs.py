@@ -144,7 +144,8 @@ class ModelCalibration(Resource):
 
 
 ModelStatus: TypeAlias = Literal["registering", "quarantined", "admitted", "refused"]
-"""`registering -> admitted | refused`; a model that a fleet follows is `quarantined` until it is edited."""
+"""`registering -> admitted | refused`. A model that a fleet of the tenant follows is `quarantined` until its edit is in force,
+and `refused` if it does not come into force."""
 ModelSource: TypeAlias = Literal["path", "hub", "operator", "settings"]
 """Registered over the API from a path or a Hub, registered by `expunge models add`, or defined by the settings."""
 
@@ -158,7 +159,7 @@ class HubCommit(Resource):
 
 
 class Model(Resource):
-    """A base model. Edits use models with the status `admitted`."""
+    """A base model. The Hub routes serve models with the status `admitted`; one in quarantine can be edited too."""
 
     object: Literal["model"] = "model"
     id: str

@@ -336,7 +336,8 @@ class Runner:
             if published and result.calibration:
                 self._record_calibration(session, claim, result.calibration)
             if published and result.description:
-                model_registrations.record(session, session.get_one(Job, claim.job_id), result.description)
+                job = session.get_one(Job, claim.job_id)
+                model_registrations.record(session, job, result.description, now=self.clock())
             return published
 
         published = self._write(publish)

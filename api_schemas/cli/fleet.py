@@ -64,6 +64,9 @@ def apply(
     family: Family = None,
     encoder: Encoder = None,
     target: Targets = [],  # noqa: B006
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Also edit models that are registered later, before they are served.")
+    ] = False,
     statement: Statement = None,
     wait: Annotated[bool, typer.Option(help="Wait until every model is edited.")] = True,
     url: ServiceUrl = None,
@@ -76,7 +79,7 @@ def apply(
     Exit code: 0 the removals are in force for every model; 1 for some they are not.
     """
     with connect(url, api_key_file, data_dir) as client:
-        done = client.fleets.create(build_request(request, label, family, encoder, target))
+        done = client.fleets.create(build_request(request, label, family, encoder, target, follow))
         if wait:
             with Console(stderr=True, quiet=json_output).status(done.id) as status:
                 done = client.fleets.wait(done.id, lambda now: status.update(describe(now)))
@@ -107,30 +110,36 @@ def status(
 
 
 def build_request(
-    request: EditRequest, labels: list[str], family: str | None, encoder: str | None, models: list[str]
+    request: EditRequest,
+    labels: list[str],
+    family: str | None,
+    encoder: str | None,
+    models: list[str],
+    follow: bool = False,
 ) -> "FleetRequest":
-    """Return the request of a fleet. Raises `UsageError` if nothing is selected."""
+    """Return the request of a fleet. Raises `UsageError` if nothing is selected, or named models are to be followed."""
     from pydantic import ValidationError
 
     from api_schemas.fleets import FleetRequest, FleetSelector
 
     try:
         selector = FleetSelector(labels=labels, family=family, encoder=encoder, models=models)
+        return FleetRequest(
+            selector=selector,
+            removals=request.removals,
+            options=request.options,
+            validation=request.validation,
+            withhold_names=request.withhold_names,
+            follow=follow,
+            priority=request.priority,
+            metadata=request.metadata,
+        )
     except ValidationError as error:
         raise UsageError(
             f"The selection is not valid: {error.errors()[0]['msg']}.",
             field="label",
             remedy="Pass --label, --family, --encoder or --target.",
         ) from error
-    return FleetRequest(
-        selector=selector,
-        removals=request.removals,
-        options=request.options,
-        validation=request.validation,
-        withhold_names=request.withhold_names,
-        priority=request.priority,
-        metadata=request.metadata,
-    )
 
 
 def describe(now: "Fleet") -> str:

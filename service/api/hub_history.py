@@ -20,7 +20,7 @@ from service.api.hub_repository import (
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.cases.withholding import check_not_withheld
-from service.store import base_model_registration, jobs, ledgers, orm
+from service.store import admission, base_model_registration, jobs, ledgers, orm
 from service.store.errors import ModelNotAdmitted, UnknownModel
 from service.store.ids import EDIT_ID
 
@@ -80,7 +80,7 @@ def _edit_commit(app_state: AppState, caller: Caller, edit_id: str, name: str) -
     if job is None or job.status != "succeeded":
         raise repository_not_found(name)
     check_not_withheld(app_state, caller.tenant, job.model)
-    base = _base_model_files(app_state, name, job.model)
+    base = _base_model_files(app_state, caller, name, job.model)
     return Commit(
         Repository(name, base | _published_files(app_state, job)), f"Edit {job.id}", job.finished_at or job.created_at
     )
@@ -91,7 +91,7 @@ def _model_commits(
 ) -> Iterator[Commit]:
     """Yield the ledger's revisions, from `number` if it is given, and the unedited base model."""
     check_not_withheld(app_state, caller.tenant, model_id)
-    base = _base_model_files(app_state, name, model_id)
+    base = _base_model_files(app_state, caller, name, model_id)
     before = None if number is None else number + 1
     with app_state.database.read() as session:
         rows = ledgers.revisions(session, caller.tenant, model_id, before=before, limit=MAX_LISTED_REVISIONS)
@@ -103,13 +103,15 @@ def _model_commits(
     yield Commit(Repository(name, base), "Base model", datetime.fromtimestamp(index.stat().st_mtime, UTC))
 
 
-def _base_model_files(app_state: AppState, name: str, model_id: str) -> dict[str, HubFile]:
-    """Return the files of an admitted model. Raises `NotFound`."""
+def _base_model_files(app_state: AppState, caller: Caller, name: str, model_id: str) -> dict[str, HubFile]:
+    """Return the files of a model that is admitted for the caller. Raises `NotFound`."""
     try:
         paths = app_state.registry.get_admitted(model_id).paths()
     except (UnknownModel, ModelNotAdmitted) as error:
         raise repository_not_found(name) from error
     with app_state.database.read() as session:
+        if admission.exclusions(session, caller.tenant, [model_id]):
+            raise repository_not_found(name)
         known = base_model_registration.registered_files(session, model_id)
     return {file.name: file for file in list_base_files(paths, app_state.digests, known)}
 

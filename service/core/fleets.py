@@ -134,6 +134,7 @@ def resource(session: Session, fleet: orm.Fleet) -> Fleet:
         counts=_counts(rows),
         created_at=fleet.created_at,
         finished_at=fleet.finished_at,
+        following=fleet.follows,
         statement=signed,
         urls=FleetUrls(self=url, targets=f"{url}/targets", statement=f"{url}/statement"),
     )
@@ -151,6 +152,7 @@ def targets(session: Session, rows: Sequence[orm.FleetTarget]) -> list[FleetTarg
             group=row.group_key,
             application=None if row.edit_id is None else "carried" if row.carried_from else "solved",
             edit=row.edit_id,
+            followed=row.followed,
             carried_from=row.carried_from,
             revision=revisions.get(row.edit_id or ""),
             verdict=verdicts.get(row.carried_from or row.edit_id or ""),

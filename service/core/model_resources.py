@@ -1,7 +1,7 @@
 """Base models as API resources."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import EditableEncoder, HubCommit, Model, ModelCalibration, ModelFile, ModelStatus
 from service.core import serializers
 from service.core.app_state import AppState
-from service.store import calibrations, orm
+from service.store import admission, calibrations, fleets, orm
+from service.store.admission import Exclusion
 from service.store.base_model_registration import COMPONENTS, MODEL, commit_of, digests_of
 from service.store.base_models import RegisteredModel
 from service.store.model_registrations import states
@@ -25,18 +26,13 @@ class ModelFilter:
     """Digest of a text encoder."""
     status: ModelStatus | None = None
 
-    def matches(self, model: RegisteredModel, row: orm.ModelRegistration | None) -> bool:
+    def matches(self, status: ModelStatus, row: orm.ModelRegistration | None) -> bool:
         """Return whether a model has all of these properties."""
-        return self.matches_row(row) and self.status in (None, model.status)
+        return self.matches_row(row) and self.status in (None, status)
 
     def matches_row(self, row: orm.ModelRegistration | None) -> bool:
         """Return whether a registration has the labels, the family and the encoder."""
-        digests = {encoder["digest"] for encoder in (row.encoders if row else None) or ()}
-        return (
-            self.labels <= set(row.labels if row else ())
-            and self.family in (None, row.family if row else None)
-            and (self.encoder is None or self.encoder in digests)
-        )
+        return fleets.has_properties(row, self.labels, self.family, self.encoder)
 
 
 @dataclass(frozen=True)
@@ -45,44 +41,55 @@ class Registration:
 
     row: orm.ModelRegistration | None = None
     files: Sequence[orm.RegisteredFile] = ()
+    exclusion: Exclusion | None = None
+    """Why the tenant is not served the model, if it is admitted otherwise."""
+
+    def admission(self, model: RegisteredModel) -> Exclusion:
+        """Return the status of the model for the tenant, and the error if it is refused."""
+        own = Exclusion(model.status, model.error)
+        return self.exclusion or own if model.status == "admitted" else own
 
     def part(self, part: str) -> list[orm.RegisteredFile]:
         """Return the recorded files of a part of the model."""
         return [file for file in self.files if file.part == part]
 
 
-def select(app_state: AppState, wanted: ModelFilter, *, after: str | None, limit: int) -> list[Model]:
-    """Return up to `limit` models that match a filter, by id, from the one after `after`."""
+def select(app_state: AppState, tenant: str, wanted: ModelFilter, *, after: str | None, limit: int) -> list[Model]:
+    """Return up to `limit` models that match a filter, as a tenant sees them, by id, from the one after `after`."""
     models = [model for model in app_state.registry.all() if after is None or model.id > after]
     with app_state.database.read() as session:
-        found = _registrations(session, models)
-        matching = [model for model in models if wanted.matches(model, found[model.id].row)][:limit]
+        found = _registrations(session, tenant, models)
+        matching = [one for one in models if wanted.matches(found[one.id].admission(one).status, found[one.id].row)][
+            :limit
+        ]
         return [_resource(app_state, session, model, found[model.id]) for model in matching]
 
 
-def read(app_state: AppState, model: RegisteredModel) -> Model:
-    """Return a base model."""
+def read(app_state: AppState, tenant: str, model: RegisteredModel) -> Model:
+    """Return a base model as a tenant sees it."""
     with app_state.database.read() as session:
-        return _resource(app_state, session, model, _registrations(session, [model])[model.id])
+        return _resource(app_state, session, model, _registrations(session, tenant, [model])[model.id])
 
 
-def _registrations(session: Session, models: Sequence[RegisteredModel]) -> dict[str, Registration]:
+def _registrations(session: Session, tenant: str, models: Sequence[RegisteredModel]) -> dict[str, Registration]:
     """Return what is registered for the paths of some models, by id."""
     paths = {model.id: str(model.path) for model in models}
-    found = {
-        row.id: Registration(row, files) for row, files in states(session, list(paths)) if row.path == paths[row.id]
-    }
-    return {model.id: found.get(model.id, Registration()) for model in models}
+    excluded = admission.exclusions(session, tenant, paths)
+    found = {name: Registration(exclusion=excluded.get(name)) for name in paths}
+    for row, files in states(session, list(paths)):
+        if row.path == paths[row.id]:
+            found[row.id] = replace(found[row.id], row=row, files=files)
+    return found
 
 
 def _resource(app_state: AppState, session: Session, model: RegisteredModel, found: Registration) -> Model:
     digests = digests_of(model.paths(), found.part(MODEL))
-    revision, row = commit_of(digests), found.row
+    revision, row, admitted = commit_of(digests), found.row, found.admission(model)
     calibrated = calibrations.of_model(session, model.id, revision)
     return Model(
         id=model.id,
-        status=model.status,
-        error=model.error,
+        status=admitted.status,
+        error=admitted.error,
         source=model.source,
         hub=HubCommit.model_validate(row.hub) if row and row.hub else None,
         labels=row.labels if row else [],

@@ -17,7 +17,7 @@ from service.core.edits import Acceptance, PendingJob
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest, ModelConflict, ModelInUse, NotFound
 from service.settings import ServiceSettings
-from service.store import audit, base_model_registration, jobs, model_registrations, orm
+from service.store import admission, audit, base_model_registration, jobs, model_registrations, orm
 from service.store.audit import AuditEntry
 from service.store.base_models import RegisteredModel
 from service.store.errors import PathNotAllowed, RefusedModel
@@ -89,6 +89,8 @@ def update(app_state: AppState, caller: Caller, model: RegisteredModel, change: 
             _refuse_if_in_use(session, model.id, "Revoke them first: their weights were computed with the profile.")
         for name in changed:
             setattr(row, name, columns[name])
+        if "labels" in changed and row.encoders is not None:
+            admission.apply_rules(session, row, is_new_content=False, now=now)
         if changed & READ_AGAIN:
             model_registrations.start_reading(session, row, tenant=caller.tenant, api_key_id=caller.key_id, now=now)
         audit.record(session, caller.tenant, caller.key_id, "model.update", model.id, now=now, fields=sorted(changed))

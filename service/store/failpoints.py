@@ -45,6 +45,9 @@ CASE_FAILPOINTS = ("case.written", "case.committed", "sweep.written", "sweep.com
 FLEET_FAILPOINTS = ("fleet.written", "fleet.committed")
 """Failpoints of the transactions that create and advance a fleet."""
 
+MODEL_FAILPOINTS = ("model.written",)
+"""Failpoints of the transaction that stores what was read of a model, and adds it to the fleets that follow."""
+
 
 def failpoint(name: str) -> None:
     """Report the failpoint to the listener, if there is one, and wait for its reply."""

@@ -52,10 +52,12 @@ def create(
         request=request.model_dump(mode="json"),
         request_digest=request.digest(),
         created_at=now,
+        follows=request.follow,
     )
     session.add(fleet)
     session.flush()
-    add_rows(session, FleetTarget, [{"fleet_id": fleet.id, "state": "planned", **vars(one)} for one in targets])
+    new = {"fleet_id": fleet.id, "state": "planned", "followed": False}
+    add_rows(session, FleetTarget, [new | vars(one) for one in targets])
     return fleet
 
 
@@ -89,6 +91,18 @@ def revisions_of(session: Session, rows: Iterable[FleetTarget]) -> dict[str, int
     edits = [row.edit_id for row in rows if row.edit_id]
     found = session.execute(select(Revision.job_id, Revision.number).where(Revision.job_id.in_(edits)))
     return {job_id: number for job_id, number in found}  # noqa: C416
+
+
+def has_properties(
+    row: ModelRegistration | None, labels: frozenset[str], family: str | None, encoder: str | None
+) -> bool:
+    """Return whether a registration has the labels, the family and a text encoder of this digest. None matches any."""
+    digests = {one["digest"] for one in (row.encoders if row else None) or ()}
+    return (
+        labels <= set(row.labels if row else ())
+        and family in (None, row.family if row else None)
+        and (encoder is None or encoder in digests)
+    )
 
 
 def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration]) -> dict[str, str]:
@@ -128,8 +142,10 @@ def advance_all(session: Session, *, now: datetime) -> None:
 def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
     """Record the edits that have ended, queue those that are next, and in the end the statement."""
     rows = targets(session, fleet.id)
+    open_rows = [row for row in rows if row.state not in TERMINAL_STATES]
     _record_ended(session, rows)
     _queue_next(session, fleet, rows, now)
+    audit.record_all(session, [_admission_entry(fleet, row) for row in open_rows if _has_decided(row)], now=now)
     failpoint("fleet.written")
     if all(row.state in TERMINAL_STATES for row in rows):
         _finish(session, fleet, now)
@@ -197,6 +213,16 @@ def _audit_entry(fleet: Fleet, job: Job) -> AuditEntry:
     return AuditEntry(fleet.tenant, ACTOR, "edit.create", job.id, {"model": job.model, "fleet": fleet.id})
 
 
+def _has_decided(row: FleetTarget) -> bool:
+    """Return whether the model of a target that was open is now admitted or refused."""
+    return row.followed and row.state in TERMINAL_STATES
+
+
+def _admission_entry(fleet: Fleet, row: FleetTarget) -> AuditEntry:
+    action = "model.admit" if row.state == "in_force" else "model.refuse"
+    return AuditEntry(fleet.tenant, ACTOR, action, row.model, {"fleet": fleet.id, "edit": row.edit_id})
+
+
 def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
     """Queue the job that signs the statement; when it has ended, the fleet has."""
     job = session.get(Job, fleet.statement_job_id) if fleet.statement_job_id else None
@@ -219,7 +245,8 @@ def summarize(rows: Sequence[FleetTarget]) -> Mapping[str, int]:
 
 
 def cancel(session: Session, fleet: Fleet, *, now: datetime) -> None:
-    """Cancel what is planned, queued or running. Edits that have ended stay."""
+    """Cancel what is planned, queued or running, and follow no more models. Edits that have ended stay."""
+    fleet.follows = False
     for row in targets(session, fleet.id):
         if row.state == "planned":
             row.state = "canceled"

@@ -10,7 +10,10 @@ from service.store.orm_base import Base
 
 
 class Fleet(Base):
-    """One decision for many models. `statement_job_id` is the job that signs its statement."""
+    """One decision for many models. `statement_job_id` is the job that signs its statement.
+
+    A fleet that `follows` adds models that are registered later.
+    """
 
     __tablename__ = "fleets"
 
@@ -22,10 +25,14 @@ class Fleet(Base):
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None] = mapped_column(index=True)
     statement_job_id: Mapped[str | None]
+    follows: Mapped[bool] = mapped_column(default=False)
 
 
 class FleetTarget(Base):
-    """A model of a fleet. `group_key` is equal for targets that get the same delta."""
+    """A model of a fleet. `group_key` is equal for targets that get the same delta.
+
+    A target was `followed` if it was added after the fleet was created: it is served only when its edit is in force.
+    """
 
     __tablename__ = "fleet_targets"
 
@@ -36,3 +43,4 @@ class FleetTarget(Base):
     edit_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     carried_from: Mapped[str | None]
     error: Mapped[dict[str, Any] | None]
+    followed: Mapped[bool] = mapped_column(default=False)

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session, lazyload
 from api_schemas.edits import Priority
 from api_schemas.jobs import TERMINAL_STATUSES, JobError
 from api_schemas.registrations import ModelDescription, RegistrationTask
-from service.store import jobs
+from service.store import admission, jobs
 from service.store.base_models import RegisteredModel
+from service.store.failpoints import failpoint
 from service.store.jobs import NewJob
 from service.store.orm import Job, LedgerEntry, ModelRegistration, RegisteredFile, add_rows
 
@@ -102,16 +103,20 @@ def wait_for(session: Session, row: ModelRegistration, job: Job, *, now: datetim
     row.job_id = job.id
 
 
-def record(session: Session, job: Job, new: NewDescription) -> None:
+def record(session: Session, job: Job, new: NewDescription, *, now: datetime) -> None:
     """Store what a job has read, in the transaction that ends the job. Nothing, if the model was changed in the meantime."""
     row = session.get(ModelRegistration, job.model)
     if row is None or row.job_id != job.id:
         return
+    is_new_content = row.digest != new.description.digest
     row.job_id, row.path = None, str(new.path)
     row.family, row.digest = new.description.family, new.description.digest
     row.encoders = [encoder.model_dump(mode="json") for encoder in new.description.encoders]
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == row.id))
     add_rows(session, RegisteredFile, [{"model_id": row.id, **vars(file)} for file in new.files])
+    session.flush()
+    admission.apply_rules(session, row, is_new_content=is_new_content, now=now)
+    failpoint("model.written")
 
 
 def use_count(session: Session, model_id: str) -> tuple[int, int]:

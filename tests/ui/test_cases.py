@@ -5,8 +5,7 @@ from playwright.sync_api import Page
 
 from tests.fakes.desk import NOTICE
 from tests.fakes.stack import Stack, wait_until
-from tests.ui.conftest import DESKTOP, PHONE, NewPage, take_screenshot
-from tests.ui.test_pages import overflow, serious_findings
+from tests.ui.conftest import NewPage
 
 
 def enter_notice(page: Page, concept: str) -> None:
@@ -35,16 +34,6 @@ def decide(page: Page, action: str) -> None:
     page.get_by_role("button", name="Decide", exact=True).click()
 
 
-def screenshot_everywhere(new_page: NewPage, path: str, name: str) -> None:
-    """Check a page on a desktop in light and on a phone in dark colours."""
-    for viewport, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
-        page = new_page(viewport=viewport, color_scheme=scheme).page
-        page.goto(path)
-        take_screenshot(page, f"{name}-{viewport['width']}-{scheme}")
-        assert overflow(page) <= 0, viewport
-        assert serious_findings(page) == [], (viewport, scheme)
-
-
 @pytest.mark.parametrize("script", [True, False])
 def test_from_notice_to_statement_and_restoration(new_page: NewPage, stack: Stack, script: bool) -> None:
     page = new_page(java_script_enabled=script).page
@@ -67,20 +56,6 @@ def test_from_notice_to_statement_and_restoration(new_page: NewPage, stack: Stac
     page.get_by_label("before the time that a counter-notice sets").check()
     page.get_by_role("button", name="Restore the models").click()
     wait_until(lambda: stack.client.cases.get(case_id).state == "restored", 90)
-
-
-def test_pages_of_cases_everywhere(new_page: NewPage) -> None:
-    page = new_page().page
-    enter_notice(page, "okapi")
-    path = page.url.partition("//")[2].partition("/")[2]
-    page.goto(f"/{path}?template=protected-work")
-    for name, url in (
-        ("cases", "/cases"),
-        ("case-new", "/cases/new"),
-        ("case", f"/{path}?template=protected-work"),
-        ("case-notice", f"/{path}/notice"),
-    ):
-        screenshot_everywhere(new_page, url, name)
 
 
 def test_keyboard_keys_can_be_switched_off(new_page: NewPage) -> None:

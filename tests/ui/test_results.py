@@ -1,27 +1,28 @@
 """The pages about results in a browser: report, previews and ledger, with hostile names and prompts."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.ui.conftest import DESKTOP, PHONE, WatchedPage, take_screenshot
+from tests.ui.conftest import DESKTOP, WatchedPage, take_screenshot
+from tests.ui.page_checks import check_everywhere
 from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
-from tests.ui.test_pages import overflow, serious_findings
 
 OpenPage = Callable[..., Page]
-NAMES = [
-    "compare",
-    "compare-changed",
-    "report",
-    "report-list",
-    "try",
-    "try-preview",
-    "ledgers",
-    "ledger",
-    "ledger-revoke",
-    "ledger-change",
-]
+PATHS = {
+    "compare": "/compare/{edit_id}",
+    "compare-changed": "/compare/{edit_id}?order=changed&group=retain",
+    "report": "/report/{edit_id}",
+    "report-list": "/report",
+    "try": "/try/{other_edit_id}",
+    "try-preview": "/try/{edit_id}/{preview_id}",
+    "ledgers": "/ledger",
+    "ledger": "/ledger/tiny",
+    "ledger-revoke": "/ledger/tiny?revoke={edit_id}",
+    "ledger-change": "/ledger/tiny?older=1&newer=2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> 
         context.set_default_timeout(15_000)
         watched = WatchedPage(context)
         opened.append(watched)
-        watched.page.goto(paths(site)[name])
+        watched.page.goto(PATHS[name].format(**vars(site)))
         return watched.page
 
     yield open_page
@@ -63,28 +64,9 @@ def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> 
         assert watched.errors == []
 
 
-def paths(site: ResultsSite) -> dict[str, str]:
-    return {
-        "compare": f"/compare/{site.edit_id}",
-        "compare-changed": f"/compare/{site.edit_id}?order=changed&group=retain",
-        "report": f"/report/{site.edit_id}",
-        "report-list": "/report",
-        "try": f"/try/{site.other_edit_id}",
-        "try-preview": f"/try/{site.edit_id}/{site.preview_id}",
-        "ledgers": "/ledger",
-        "ledger": "/ledger/tiny",
-        "ledger-revoke": f"/ledger/tiny?revoke={site.edit_id}",
-        "ledger-change": "/ledger/tiny?older=1&newer=2",
-    }
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_page_is_accessible_in_every_size_and_scheme(open_page: OpenPage, name: str) -> None:
-    for viewport, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
-        page = open_page(name, viewport=viewport, color_scheme=scheme)
-        take_screenshot(page, f"{name}-{viewport['width']}-{scheme}")
-        assert overflow(page) <= 0, viewport
-        assert serious_findings(page) == [], (viewport, scheme)
+@pytest.mark.parametrize("name", PATHS)
+def test_page_is_right_everywhere(open_page: OpenPage, name: str) -> None:
+    check_everywhere(partial(open_page, name), name)
 
 
 def test_names_and_prompts_are_text(open_page: OpenPage) -> None:

@@ -91,11 +91,11 @@ def list_targets(
 
 @router.post("/fleets/{fleet_id}/cancel", summary="Cancel a fleet")
 def cancel(fleet_id: FleetId, app_state: AppStateDep, caller: WritesEdits) -> Fleet:
-    """Cancel the edits that have not ended. Removals that are in force stay until they are revoked."""
+    """Cancel the edits that have not ended, and follow no more models. Removals that are in force stay until revoked."""
     now = app_state.clock()
     with app_state.database.write() as session:
         fleet = _load(session, caller, fleet_id)
-        if fleet.finished_at is None:
+        if fleet.finished_at is None or fleet.follows:
             fleets.cancel(session, fleet, now=now)
             audit.record(session, caller.tenant, caller.key_id, "fleet.cancel", fleet_id, now=now)
         session.flush()

@@ -39,7 +39,7 @@ def list_models(
 ) -> Page[Model]:
     """Return a page of base models, by id: those that were registered, and those of the settings."""
     wanted = ModelFilter(frozenset(label), family, encoder, status)
-    models = model_resources.select(app_state, wanted, after=after, limit=limit + 1)
+    models = model_resources.select(app_state, caller.tenant, wanted, after=after, limit=limit + 1)
     return serializers.page(models, limit, lambda model: model.id)
 
 
@@ -58,7 +58,7 @@ def register(
     pending = registrations.pending_registration(app_state, caller, scope, body)
     submission = edits.submit(app_state, pending)
     app_state.registry.forget(body.id)
-    model = model_resources.read(app_state, get_model(app_state, body.id))
+    model = model_resources.read(app_state, caller.tenant, get_model(app_state, body.id))
     headers = {"Location": model.url, "Idempotent-Replayed": str(submission.replayed).lower()}
     return json_response(model.model_dump_json(), edits.ACCEPTED, headers | RETRY_AFTER)
 
@@ -66,14 +66,14 @@ def register(
 @router.get("/{model_id}", summary="Read a base model")
 def read_model(model_id: ModelId, app_state: AppStateDep, caller: ReadsModels) -> Model:
     """Return the status, the editable text encoders and the files of a base model."""
-    return model_resources.read(app_state, get_model(app_state, model_id))
+    return model_resources.read(app_state, caller.tenant, get_model(app_state, model_id))
 
 
 @router.patch("/{model_id}", summary="Change a base model")
 def update_model(model_id: ModelId, body: ModelUpdate, app_state: AppStateDep, caller: WritesModels) -> Model:
     """Change the fields that are sent. The model is read again if its components or its profile change."""
     registrations.update(app_state, caller, get_model(app_state, model_id), body)
-    return model_resources.read(app_state, get_model(app_state, model_id))
+    return model_resources.read(app_state, caller.tenant, get_model(app_state, model_id))
 
 
 @router.delete("/{model_id}", status_code=204, summary="Delete the registration of a base model")

@@ -11,66 +11,13 @@ from sqlalchemy import select
 
 from editor.publishing.attestation.dsse import find_signers, parse_json_lines
 from editor.publishing.attestation.keys import KeyFolder
-from service.core.app_state import AppState
-from service.store import fleets, model_registrations
+from service.store import fleets
 from service.store.database import Database
-from service.store.orm import Artifact, Job, ModelRegistration, Revision
+from service.store.orm import Artifact, Job, Revision
 from tests.fakes.clock import FakeClock
-from tests.fakes.model import WEIGHTS, write_model
+from tests.fakes.model import WEIGHTS
+from tests.service.api.conftest import ENCODERS
 from worker.runner import Runner
-from worker.settings import WorkerSettings
-
-ENCODERS = {"a1": b"A" * 7000, "a2": b"A" * 7000, "a3": b"A" * 7000, "b1": b"B" * 7000, "c1": b"C" * 7000}
-
-
-@pytest.fixture
-def runner(app_state: AppState, tmp_path: Path) -> Runner:
-    settings = WorkerSettings(
-        data_dir=tmp_path,
-        editor="tests.fakes.editor",
-        registrar="tests.fakes.registrar",
-        carrier="tests.fakes.carrier",
-        models=app_state.settings.models,
-        model_roots=app_state.settings.model_roots,
-        progress_seconds=0.0,
-    )
-    return Runner(settings, app_state.database, app_state.blobs, app_state.registry, app_state.clock)
-
-
-@pytest.fixture
-def models(client: TestClient, app_state: AppState, tmp_path: Path) -> None:
-    """Five registered models of three text encoders; `c1` has no label."""
-    for name, weights in ENCODERS.items():
-        (write_model(tmp_path / "models" / name) / WEIGHTS).write_bytes(weights)
-        with app_state.database.write() as session:
-            row = ModelRegistration(
-                id=name,
-                path=str(tmp_path / "models" / name),
-                registered_at=app_state.clock(),
-                source="path",
-                labels=[] if name == "c1" else ["production"],
-            )
-            session.add(row)
-            session.flush()
-            model_registrations.start_reading(session, row, tenant="default", api_key_id="k", now=app_state.clock())
-
-
-@pytest.fixture
-def settle(runner: Runner, database: Database, clock: FakeClock) -> Callable[[], None]:
-    """Run jobs and advance the fleets until nothing is left to do."""
-
-    def run() -> None:
-        while True:
-            with database.write() as session:
-                fleets.advance_all(session, now=clock())
-            with database.read() as session:
-                queued = session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id)).all()
-            if not queued:
-                return
-            for job_id in queued:
-                runner.run_job(job_id)
-
-    return run
 
 
 def request(**more: Any) -> dict[str, Any]:
