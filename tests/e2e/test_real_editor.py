@@ -1,4 +1,4 @@
-"""End-to-end test with the real editor and the embedded model; few prompts and steps, so that it takes a minute."""
+"""End-to-end test with the real editor and the embedded model; few prompts and steps."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_remove_a_concept_from_the_embedded_model(tmp_path: Path) -> None:
     request = EditRequest(
         model="emoji",
         removals=[Removal(concept="fox", replacement="dog face")],
-        validation=Validation(steps=4, retain_prompts=4),
+        validation=Validation(steps=2, prompts=4, retain_prompts=4),
     )
     with running_stack(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
         (model,) = [model for model in stack.client.models.list() if model.id == "emoji"]

@@ -1,6 +1,6 @@
 """The closed loop on the embedded model, with few prompts and a preservation weight under which the concept remains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from api_schemas.edits import EditRequest
 from editor import jobs
 from editor.emoji import WEIGHTS
+from editor.jobs import validate_phase
 from editor.jobs.results import ValidationResult
 
 LOOSE = {"target_accuracy": 0.5, "retain_drop": 0.9, "neighbour_drop": 0.9, "confidence": 0.5}
@@ -18,9 +19,9 @@ LEAKING: dict[str, Any] = {
     "removals": [{"concept": "fox", "replacement": "bear"}],
     "options": {"preservation": 100_000},
     "validation": {
-        "steps": 4,
-        "prompts": 15,
-        "retain_prompts": 12,
+        "steps": 3,
+        "prompts": 10,
+        "retain_prompts": 6,
         "top_up": 1,
         "thresholds": LOOSE,
         "budget": {"rounds": 2},
@@ -28,8 +29,19 @@ LEAKING: dict[str, Any] = {
 }
 
 
+FinishedRun = tuple[ValidationResult, bytes, list[str]]
+"""The result, the factors of the updates, and the messages of the progress."""
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate_phase, "make_sample_sheets", lambda *_: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,7 @@ def open_job(workdir: Path, cache: Path, progress: Callable[[str, float, str], N
     )
 
 
-def run(workdir: Path, cache: Path, stop_at: str = "") -> tuple[ValidationResult, bytes, list[str]]:
+def run(workdir: Path, cache: Path, stop_at: str = "") -> FinishedRun:
     messages: list[str] = []
 
     def progress(phase: str, fraction: float, message: str) -> None:
@@ -63,8 +75,16 @@ def run(workdir: Path, cache: Path, stop_at: str = "") -> tuple[ValidationResult
     return job.validate(), job.final_edit().factors, messages
 
 
-def test_job_that_is_killed_in_a_round_resumes_there_with_the_same_bytes(tmp_path: Path, cache: Path) -> None:
-    whole, factors, messages = run(tmp_path / "whole", cache)
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> FinishedRun:
+    """A job that nothing stops."""
+    return run(tmp_path_factory.mktemp("whole"), cache)
+
+
+def test_job_that_is_killed_in_a_round_resumes_there_with_the_same_bytes(
+    tmp_path: Path, cache: Path, finished_run: FinishedRun
+) -> None:
+    whole, factors, messages = finished_run
     assert whole.validation is not None
     assert whole.validation.refinement is not None
     rounds = whole.validation.refinement.rounds
@@ -85,8 +105,8 @@ def test_job_that_is_killed_in_a_round_resumes_there_with_the_same_bytes(tmp_pat
     assert resumed.validation == whole.validation
 
 
-def test_prompts_that_steer_are_not_in_the_final_validation(tmp_path: Path, cache: Path) -> None:
-    whole, _, _ = run(tmp_path, cache)
+def test_prompts_that_steer_are_not_in_the_final_validation(finished_run: FinishedRun) -> None:
+    whole, _, _ = finished_run
     assert whole.validation is not None
     assert whole.validation.refinement is not None
     if whole.validation.refinement.published:
