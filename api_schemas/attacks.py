@@ -53,6 +53,9 @@ class Attacks(Request):
         default=DISABLED,
         description="Denoises noised images of the concept under the empty prompt, to tell hidden from erased concepts.",
     )
+    encoder_swap: Attack = Field(
+        default=DISABLED, description="Puts the original text encoders back before the edited denoiser."
+    )
     resurgence: Attack = Field(
         default=DISABLED, description="Fine-tunes on unrelated images and tests the concept again."
     )
@@ -79,6 +82,7 @@ ATTACK_TITLES = {
     "inversion_text": "concept inversion from text",
     "inversion_images": "concept inversion from images",
     "noise_probe": "noised images of the concept",
+    "encoder_swap": "original text encoders put back",
     "resurgence": "resurgence under fine-tuning",
 }
 """Titles of the built-in attacks."""

@@ -23,13 +23,33 @@ def _check_layer_order(layers: list[int]) -> list[int]:
     return layers
 
 
+def _check_names(names: list[Any]) -> list[Any]:
+    """Check that each site is named once."""
+    if len(set(names)) != len(names):
+        raise field_error("sites", "must name each site once", "Send each name once.")
+    return names
+
+
+def _kind_of_sites(value: Any) -> str:
+    """Return the member of the union that a value belongs to."""
+    if isinstance(value, str):
+        return "[word]"
+    return "[names]" if isinstance(value, list) and any(isinstance(one, str) for one in value) else "[layers]"
+
+
+SiteName = Literal["text_encoder", "cross_attention", "text_gate", "pooled_projection"]
+DENOISER_SITES: tuple[SiteName, ...] = ("cross_attention", "text_gate", "pooled_projection")
+"""Sites in the denoiser, through which text enters whatever text encoder is used."""
 Layer = Annotated[int, Field(ge=0, lt=64)]
 Sites = Annotated[
-    Annotated[Literal["auto"], Tag("[auto]")]
+    Annotated[Literal["auto", "all"], Tag("[word]")]
     | Annotated[
-        Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_check_layer_order), Tag("[list]")
+        Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_check_layer_order), Tag("[layers]")
+    ]
+    | Annotated[
+        Annotated[list[SiteName], Field(min_length=1, max_length=4)], AfterValidator(_check_names), Tag("[names]")
     ],
-    Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[list]"),
+    Discriminator(_kind_of_sites),
 ]
 
 
@@ -53,10 +73,13 @@ class EditOptions(Request):
     )
     sites: Sites = Field(
         default=[0],
-        description="Text encoder layers whose attention output is edited, in ascending order. `auto` uses the layer that the "
-        "trace of the concept identifies as causal, or the first layer if it is not separated from the others; the report "
-        "gives the reason.",
-        examples=[[0], "auto"],
+        description="The linear maps that are edited. A list of numbers: the text encoder layers whose attention output is "
+        "edited, in ascending order. `auto` uses the layer that the trace of the concept identifies as causal, or the first "
+        "layer if it is not separated from the others; the report gives the reason. `all` edits every site through which text "
+        "enters the image, so that putting the original text encoder back does not undo the removal. A list of names chooses "
+        "among these sites: `text_encoder` (the first layer), and in the denoiser `cross_attention`, `text_gate` and "
+        "`pooled_projection`.",
+        examples=[[0], "auto", "all", ["text_encoder", "cross_attention"]],
     )
     pins: list[Prompt] = Field(
         default=[],
@@ -64,3 +87,19 @@ class EditOptions(Request):
         description="Prompts whose text embeddings must not change at all.",
         examples=[["a photograph of the town hall"]],
     )
+
+    @property
+    def layers(self) -> list[int] | Literal["auto"]:
+        """The text encoder layers to edit."""
+        if self.sites == "auto":
+            return "auto"
+        if self.sites == "all" or "text_encoder" in self.sites:
+            return [0]
+        return [one for one in self.sites if isinstance(one, int)]
+
+    @property
+    def denoiser_sites(self) -> tuple[SiteName, ...]:
+        """The sites of the denoiser to edit. `all` names those that a model may not have."""
+        if self.sites == "all":
+            return DENOISER_SITES
+        return tuple(name for name in DENOISER_SITES if self.sites != "auto" and name in self.sites)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api_schemas.base import Resource
 from api_schemas.conflicts import Conflict
-from api_schemas.edits import EditRequest
+from api_schemas.edits import EditRequest, SiteName
 from api_schemas.kinds import ConceptKind
 from api_schemas.report import ForeseenChange, ForeseenRemoval, NameRecord, ReplacementCandidate
 
@@ -35,10 +35,11 @@ class PlannedRemoval(Resource):
 
 
 class PlannedEdit(Resource):
-    """The predicted edit of one text encoder."""
+    """The predicted edit of one text encoder, or of one kind of site of the denoiser."""
 
     component: str
-    layers: list[int] = Field(description="Layers that would be edited.")
+    site: SiteName = Field("text_encoder", description="Kind of site.")
+    layers: list[int] = Field(description="Layers of a text encoder that would be edited.")
     preservation: float
     removals: list[ForeseenRemoval] = Field(description="Predicted residual of each concept, largest first.")
     prompts: list[ForeseenChange] = Field(

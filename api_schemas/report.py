@@ -8,6 +8,7 @@ from pydantic import Field
 from api_schemas.attacks import AttackRecord
 from api_schemas.base import ReportModel
 from api_schemas.detectors import DetectorRecord
+from api_schemas.edit_options import SiteName
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
 from api_schemas.judging import Estimate as Estimate
@@ -162,12 +163,14 @@ class ObjectiveRecord(ReportModel):
 
 
 class SolveRecord(ReportModel):
-    """The closed-form update of one tensor."""
+    """A closed-form solve: the update of one tensor of a text encoder, or of all tensors of a denoiser that read one stream."""
 
     preset: Literal["default", "paper"]
-    component: str = Field(description="Component of the pipeline: `text_encoder` or `text_encoder_2`.")
-    tensor: str = Field(description="Name of the changed tensor in transformers.")
-    layer: int
+    component: str = Field(description="Component of the pipeline, such as `text_encoder` or `unet`.")
+    site: SiteName = Field("text_encoder", description="Kind of site.")
+    tensor: str = Field(description="Name of the changed tensor in transformers or diffusers; of several, the first.")
+    shared_by: list[str] = Field([], description="All tensors that the solve changes. Empty: the one above.")
+    layer: int | None = Field(None, description="Layer of the text encoder; None in the denoiser.")
     layer_choice: str = Field("", description="Why this layer was chosen.")
     columns: int = Field(description="Number of key columns of the removed concepts.")
     rank: int = Field(description="Exact rank of the update.")

@@ -26,6 +26,13 @@ class ConceptError(EditorError):
     is_wrong_input = True
 
 
+class SiteError(EditorError):
+    """The model does not have a site that the request names."""
+
+    code = "site_unknown"
+    is_wrong_input = True
+
+
 class JudgeError(EditorError):
     """No independent judge is available."""
 

@@ -1,14 +1,14 @@
 """The options of a removal request, and the request that they build."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from api_schemas.attacks import ATTACK_TITLES
 from api_schemas.cli.common_options import ModelId, Seed, inject_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
-from api_schemas.edits import EditRequest, Validation
+from api_schemas.edits import EditRequest, SiteName, Validation
 from api_schemas.errors import UsageError
 from api_schemas.gates import PublishPolicy
 
@@ -62,7 +62,10 @@ AimChoice = Annotated[
 SitesChoice = Annotated[
     str,
     typer.Option(
-        "--sites", metavar="auto|LAYERS", help="Layers to edit, such as 0 or 0,1; auto: the layer that the trace finds."
+        "--sites",
+        metavar="auto|all|LAYERS|NAMES",
+        help="What to edit: layers of the text encoder, such as 0 or 0,1; auto: the layer that the trace finds; all: every "
+        "way that text takes into the image; or names such as text_encoder,cross_attention.",
     ),
 ]
 Preservation = Annotated[
@@ -154,7 +157,7 @@ def read_solve_options(
     sites: SitesChoice = "0",
 ) -> dict[str, Any]:
     """Return the `options` of the request: how the edit is computed."""
-    weight, layers = parse_weight(preservation), parse_layers(sites)
+    weight, layers = parse_weight(preservation), parse_sites(sites)
     return {"preset": preset, "preservation": weight, "aim": aim, "sites": layers, "pins": list(pin)}
 
 
@@ -222,15 +225,19 @@ def parse_attacks(texts: list[str]) -> dict[str, Any]:
     return attacks
 
 
-def parse_layers(text: str) -> list[int] | str:
-    """Parse `auto`, `0` or `0,1`."""
-    if text == "auto":
+def parse_sites(text: str) -> list[int] | list[str] | str:
+    """Parse `auto`, `all`, `0,1` or `text_encoder,cross_attention`."""
+    if text in ("auto", "all"):
         return text
+    parts = text.split(",")
+    if all(part in get_args(SiteName) for part in parts):
+        return parts
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in parts]
     except ValueError as error:
+        names = ", ".join(get_args(SiteName))
         raise UsageError(
-            f'--sites "{text}" is not a list of layers.', remedy="Write auto, or numbers such as 0,1."
+            f'--sites "{text}" names no sites.', remedy=f"Write auto, all, numbers such as 0,1, or names among {names}."
         ) from error
 
 

@@ -54,7 +54,9 @@ class BenchmarkedLedger:
         """Apply one change from file to file, and report the feasibility of the removals in ``report_on``."""
         ledger = change(self.folder.read_for(checkpoint))
         edits = self.folder.solve(ledger, checkpoint, report_on or ledger.active[:1])
-        write_delta([done.update for done in edits], self.model, self.delta, request=ledger.digest)
+        write_delta(
+            [update for done in edits for update in done.updates], self.model, self.delta, request=ledger.digest
+        )
         with self.folder.transaction(checkpoint, change, ledger, self.delta):
             pass
 

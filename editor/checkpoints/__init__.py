@@ -1,6 +1,7 @@
 """Open a base model lazily: find its tensors from the file headers, and read only those that are requested."""
 
 from editor.checkpoints.base_model import Checkpoint
+from editor.checkpoints.denoiser import Denoiser
 from editor.checkpoints.key_mapping import OUT_PROJ, Family
 from editor.checkpoints.open import open_checkpoint
 from editor.checkpoints.safe_paths import model_files, weight_files
@@ -10,6 +11,7 @@ from editor.checkpoints.unedited_encoders import UneditedEncoder
 __all__ = [
     "OUT_PROJ",
     "Checkpoint",
+    "Denoiser",
     "Family",
     "TextEncoder",
     "UneditedEncoder",

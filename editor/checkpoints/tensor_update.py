@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import Denoiser, TextEncoder
 
 
 class EditedTensor(Protocol):
@@ -18,7 +18,7 @@ class EditedTensor(Protocol):
 
     @property
     def name(self) -> str:
-        """Canonical name, which starts with ``text_model.``."""
+        """Canonical name: transformers' with the prefix ``text_model.``, or diffusers'."""
 
     @property
     def edited(self) -> Tensor:
@@ -30,9 +30,9 @@ class TensorUpdate:
     """``edited = base + up @ down`` for one tensor of one file."""
 
     component: str
-    """The pipeline component that the tensor belongs to, ``text_encoder`` or ``text_encoder_2``."""
+    """The pipeline component that the tensor belongs to, such as ``text_encoder`` or ``unet``."""
     name: str
-    """Canonical name, which starts with ``text_model.``."""
+    """Canonical name: transformers' with the prefix ``text_model.``, or diffusers'."""
     stored_name: str
     """Name in the file."""
     file: Path
@@ -50,12 +50,12 @@ class TensorUpdate:
 
 
 def make_tensor_update(
-    source: TextEncoder, name: str, up: Tensor, down: Tensor, base: Tensor | None = None
+    source: TextEncoder | Denoiser, name: str, up: Tensor, down: Tensor, base: Tensor | None = None
 ) -> TensorUpdate:
-    """Return the update ``up @ down`` of a tensor of a text encoder.
+    """Return the update ``up @ down`` of a tensor of a text encoder or a denoiser.
 
     Args:
-        source: the text encoder.
+        source: the text encoder, or the denoiser.
         name: the tensor's canonical name.
         up: (out, rank) float64.
         down: (rank, in) float64.

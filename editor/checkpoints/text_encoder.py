@@ -76,6 +76,17 @@ class TensorLocation:
             yield from self.file.read_chunks(self.stored.name, *self.row_range)
 
 
+def digest_tensors(locations: Mapping[str, TensorLocation]) -> str:
+    """Return the SHA-256 of canonical names, dtypes, shapes and bytes, which is the same in every file layout."""
+    return stream_digest(chunk for name in sorted(locations) for chunk in digested_chunks(name, locations[name]))
+
+
+def digested_chunks(name: str, location: TensorLocation) -> Iterator[bytes | bytearray]:
+    """Yield what identifies a tensor."""
+    yield repr((name, location.dtype, location.shape)).encode()
+    yield from location.read_chunks()
+
+
 @dataclass(frozen=True)
 class TextEncoder:
     """A CLIP text encoder on disk. None of its tensors are in memory."""
@@ -150,17 +161,17 @@ class TextEncoder:
 
     def digest(self, names: Iterable[str]) -> str:
         """Return the SHA-256 of canonical names, dtypes, shapes and bytes, which is the same in every file layout."""
-        return stream_digest(chunk for name in sorted(names) for chunk in self._digested_chunks(name))
-
-    def _digested_chunks(self, name: str) -> Iterator[bytes | bytearray]:
-        location = self.locate(name)
-        yield repr((name, location.dtype, location.shape)).encode()
-        yield from location.read_chunks()
+        return digest_tensors({name: self.locate(name) for name in names})
 
     @cached_property
     def edit_inputs_digest(self) -> str:
         """Digest of all tensors that a first-layer edit reads. Encoders with equal digests get the same update."""
         return self.digest(EDIT_INPUTS)
+
+    @cached_property
+    def whole_digest(self) -> str:
+        """Digest of all tensors. Encoders with equal digests give a denoiser the same states."""
+        return self.digest(self.locations)
 
     @property
     def context_length(self) -> int:

@@ -79,10 +79,11 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def print_forecast(found: "Forecast", console: Console) -> None:
-    """Print the forecast of every text encoder, and the conflicts."""
+    """Print the forecast of every text encoder and site, and the conflicts."""
     for encoder in found.encoders:
         layers = ", ".join(map(str, encoder.layers))
-        console.print(f"[bold]{encoder.component}[/], layer {layers}, preservation {encoder.preservation:g}")
+        place = f"layer {layers}" if layers else encoder.site.replace("_", " ")
+        console.print(f"[bold]{encoder.component}[/], {place}, preservation {encoder.preservation:g}")
         print_encoder(encoder, console)
     if found.ledger:
         console.print(f"including the ledger: {found.ledger.active} active removals")

@@ -129,5 +129,5 @@ def plan_removal(model: Model, removal: ResolvedRemoval) -> PlannedRemoval:
 
 
 def plan_edit(encoder: EncoderForecast) -> PlannedEdit:
-    """Return the forecast for one text encoder, with the most degraded prompts only."""
+    """Return the forecast for one text encoder or site, with the most degraded prompts only."""
     return PlannedEdit(**{**dict(encoder), "prompts": encoder.prompts[:MAX_LISTED_PROMPTS]})

@@ -17,6 +17,8 @@ from editor.jobs.forecast import (
     edits_of,
     find_request_conflicts,
     forecast_changes,
+    shared_edits,
+    solve_denoiser,
     solve_encoders,
     update_by_layer,
 )
@@ -25,7 +27,7 @@ from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig, method_from_options
-from editor.methods.default import MAX_LISTED_PROMPTS, TensorEdit
+from editor.methods.default import MAX_LISTED_PROMPTS, Edit
 from editor.methods.name_coverage import covered_names
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
@@ -67,9 +69,14 @@ def adjustments_of(adjustments: SolveAdjustments, entry: LedgerEntry) -> SolveAd
     return adjustments.model_copy(update={"removals": own, "layers": None})
 
 
-def pack_factors(edits: Sequence[TensorEdit]) -> bytes:
+def pack_factors(edits: Sequence[Edit]) -> bytes:
     """Serialize the low-rank factors of updates, in order."""
-    return save({f"{i}.{side}": getattr(e.update, side) for i, e in enumerate(edits) for side in ("up", "down")})
+    sides = [
+        (f"{i}.{side}", factor)
+        for i, e in enumerate(edits)
+        for side, factor in zip(("up", "down"), e.factors, strict=True)
+    ]
+    return save({name: factor.contiguous() for name, factor in sides})
 
 
 def run_edit(
@@ -92,6 +99,7 @@ def run_edit(
         candidates: the automatic replacements that were compared for each removal, for its record.
     """
     with step(0.0, 0.8):
+        edits: list[Edit]
         if joined:
             ledger, warnings = joined.updated_ledger(model.checkpoint)
             edits = joined.folder.solve(ledger, model.checkpoint, joined.entries)
@@ -99,7 +107,11 @@ def run_edit(
         else:
             ledger, warnings, removed = None, find_request_conflicts(request, model.prompts), list(removals)
             choose_method = partial(select_method, request, traces)
-            edits = solve_encoders(model.checkpoint, model.prompt_builders, removals, choose_method, adjustments)
+            place = model.checkpoint, model.prompt_builders, removals
+            edits = [
+                *solve_encoders(*place, choose_method, adjustments),
+                *solve_denoiser(*place, request.options, adjustments),
+            ]
     with step(0.8, 0.1):
         compared = candidates or [[] for _ in removals]
         records = [
@@ -113,25 +125,27 @@ def run_edit(
 
 def select_method(request: EditRequest, traces: Sequence[TraceRecord], encoder: TextEncoder) -> MethodConfig:
     """Return the method that the request asks for, with the layers of a text encoder to edit."""
-    sites = request.options.sites
-    if sites == "auto":
+    requested = request.options.layers
+    if requested == "auto":
         from editor.tracing.layer_selection import select_layers
 
         layers, reason = select_layers([trace for trace in traces if trace.component == encoder.component])
     else:
-        layers, reason = tuple(sites), "as requested"
+        layers, reason = tuple(requested), "as requested"
     return method_from_options(request.options, layers, reason)
 
 
-def add_forecasts(model: Model, edits: Sequence[TensorEdit], removed: Sequence[ResolvedRemoval]) -> list[SolveRecord]:
+def add_forecasts(model: Model, edits: Sequence[Edit], removed: Sequence[ResolvedRemoval]) -> list[SolveRecord]:
     """Return the solve records, with the forecast changes of held-out retain prompts."""
     records = []
     for encoder, builder in track(list(zip(model.checkpoint.encoders, model.prompt_builders, strict=True))):
         own = edits_of(encoder, edits)
+        if not own:
+            continue
         prompts = builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS)
         foreseen = forecast_changes(encoder, builder, own, prompts, quick=True)[:MAX_LISTED_PROMPTS]
         records += [edit.record.model_copy(update={"foreseen": foreseen}) for edit in own]
-    return records
+    return records + [edit.record for edit in shared_edits(edits)]
 
 
 def removal_record(
@@ -139,7 +153,7 @@ def removal_record(
     model: Model,
     removal: ResolvedRemoval,
     removed: Sequence[ResolvedRemoval],
-    edits: Sequence[TensorEdit],
+    edits: Sequence[Edit],
     judge: "Judge | None",
 ) -> RemovalRecord:
     """Describe a removal for the report."""
@@ -162,14 +176,15 @@ def removal_record(
 
 
 def covered_by_all_encoders(
-    request: EditRequest, model: Model, removal: ResolvedRemoval, edits: Sequence[TensorEdit]
+    request: EditRequest, model: Model, removal: ResolvedRemoval, edits: Sequence[Edit]
 ) -> set[ConceptName]:
     """Return the names that the edits of every text encoder cover."""
     by_encoder = [
         covered_names(encoder, builder, update_by_layer(edits_of(encoder, edits)), removal, request.options.aim)
         for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True)
+        if edits_of(encoder, edits)
     ]
-    return set.intersection(*map(set, by_encoder))
+    return set.intersection(*map(set, by_encoder)) if by_encoder else set(model.prompts.expand(removal).names)
 
 
 def name_record(name: ConceptName) -> NameRecord:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from api_schemas.conflicts import Conflict
-from api_schemas.edits import EditRequest
+from api_schemas.edits import EditOptions, EditRequest, SiteName
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
 from editor.checkpoints import Checkpoint, TextEncoder
@@ -27,9 +27,11 @@ from editor.ledger import (
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
-from editor.methods.default import TensorEdit, edit_encoder
+from editor.methods.default import Edit, SharedEdit, TensorEdit, edit_encoder
+from editor.methods.denoiser_edit import edit_denoiser
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, label_removal, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
+from editor.sites.registry import denoiser_sites
 
 MAX_FORECAST_PROMPTS = 96
 """Held-out retain prompts in a forecast for which the caller provides no prompts."""
@@ -42,10 +44,11 @@ class ForecastPart(BaseModel):
 
 
 class EncoderForecast(ForecastPart):
-    """The forecast for one text encoder."""
+    """The forecast for one text encoder, or for one kind of site of the denoiser."""
 
     component: str
-    layers: list[int] = Field(description="The edited layers.")
+    site: SiteName = Field("text_encoder", description="Kind of site.")
+    layers: list[int] = Field(description="The edited layers of a text encoder.")
     preservation: float
     removals: list[ForeseenRemoval] = Field(description="The requested removals, the least complete first.")
     prompts: list[ForeseenChange] = Field(description="The worst first.")
@@ -98,15 +101,18 @@ def forecast(
                 corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS),
             )
             for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True)))
+            if edits_of(encoder, edits)
         ]
+    encoders += [forecast_site(edit) for edit in shared_edits(edits)]
     return Forecast(encoders=encoders, conflicts=conflicts, ledger=ledger.to_record() if ledger else None)
 
 
-def solve(model: Model, request: EditRequest) -> list[TensorEdit]:
+def solve(model: Model, request: EditRequest) -> list[Edit]:
     """Resolve the removals of a request and solve for the update of every text encoder.
 
     Returns:
-        For each text encoder and each edited layer an exact low-rank update, with the record of its solve.
+        For each text encoder and each edited layer an exact low-rank update, and for each site of the denoiser one solution
+        for all its tensors; each with the record of its solve.
 
     Raises:
         ConceptError: a name leaves no room for any prompt, or a pinned prompt does not fit.
@@ -125,20 +131,24 @@ def solve_request(
     removals: Sequence[ResolvedRemoval],
     folder: LedgerFolder | None,
     entries: Sequence[LedgerEntry] = (),
-) -> tuple[Ledger | None, list[Conflict], list[TensorEdit]]:
+) -> tuple[Ledger | None, list[Conflict], list[Edit]]:
     """Return the ledger that a request would give, conflict warnings, and the edits, solved together with the ledger."""
     if folder:
         folder.read()
         ledger, warnings = folder.preview_add(checkpoint, entries)
         return ledger, warnings, folder.solve(ledger, checkpoint, entries)
-    if request.options.sites == "auto":
+    options = request.options
+    if options.layers == "auto":
         raise UsageError(
             'The sites "auto" need a trace, and a forecast runs none.',
             field="sites",
             remedy="Name the layers, for example --sites 0.",
         )
-    method = method_from_options(request.options, tuple(request.options.sites), "as requested")
-    edits = solve_encoders(checkpoint, builders, removals, lambda _: method)
+    method = method_from_options(options, tuple(options.layers), "as requested")
+    edits: list[Edit] = [
+        *solve_encoders(checkpoint, builders, removals, lambda _: method),
+        *solve_denoiser(checkpoint, builders, removals, options),
+    ]
     return None, find_request_conflicts(request, builders[0]), edits
 
 
@@ -156,19 +166,54 @@ def solve_encoders(
     adjustments: SolveAdjustments = NO_ADJUSTMENTS,
 ) -> list[TensorEdit]:
     """Return the edits of every text encoder, each by the method chosen for it, without a ledger."""
-    pairs = list(zip(checkpoint.encoders, builders, strict=True))
+    pairs = zip(checkpoint.encoders, builders, strict=True)
+    chosen = [(encoder, builder, method) for encoder, builder in pairs if (method := choose_method(encoder)).layers]
     return [
         result
-        for encoder, builder in track(pairs)
-        for result in edit_encoder(
-            encoder, builder, removals, choose_method(encoder), report_on=removals, adjustments=adjustments
-        )
+        for encoder, builder, method in track(chosen)
+        for result in edit_encoder(encoder, builder, removals, method, report_on=removals, adjustments=adjustments)
     ]
 
 
-def edits_of(encoder: TextEncoder, edits: Sequence[TensorEdit]) -> list[TensorEdit]:
+def solve_denoiser(
+    checkpoint: Checkpoint,
+    builders: Sequence[PromptBuilder],
+    removals: Sequence[ResolvedRemoval],
+    options: EditOptions,
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
+) -> list[SharedEdit]:
+    """Return the edits of the denoiser's sites that a request names, without a ledger; none for the text encoder alone.
+
+    Raises:
+        SiteError: the model lacks a named site.
+    """
+    sites = denoiser_sites(checkpoint, builders, options)
+    method = method_from_options(options, (), "")
+    return edit_denoiser(sites, builders[0], removals, method, report_on=removals, adjustments=adjustments)
+
+
+def edits_of(encoder: TextEncoder, edits: Sequence[Edit]) -> list[TensorEdit]:
     """Return the edits of one text encoder."""
-    return [one for one in edits if one.record.component == encoder.component]
+    return [one for one in edits if isinstance(one, TensorEdit) and one.record.component == encoder.component]
+
+
+def shared_edits(edits: Sequence[Edit]) -> list[SharedEdit]:
+    """Return the edits of the denoiser."""
+    return [one for one in edits if isinstance(one, SharedEdit)]
+
+
+def forecast_site(edit: SharedEdit) -> EncoderForecast:
+    """Forecast the effects at one kind of site of the denoiser, where the change of a prompt is exact."""
+    record = edit.record
+    return EncoderForecast(
+        component=record.component,
+        site=record.site,
+        layers=[],
+        preservation=record.preservation,
+        removals=record.feasibility,
+        prompts=record.foreseen,
+        too_long=0,
+    )
 
 
 def forecast_encoder(
@@ -178,7 +223,7 @@ def forecast_encoder(
     last, readable = edits[-1].record, builder.select_fitting(list(dict.fromkeys(texts)))
     return EncoderForecast(
         component=encoder.component,
-        layers=[one.record.layer for one in edits],
+        layers=sorted(update_by_layer(edits)),
         preservation=last.preservation,
         removals=last.feasibility,
         prompts=forecast_changes(encoder, builder, edits, readable) if readable else [],
@@ -200,4 +245,4 @@ def forecast_changes(
 
 def update_by_layer(edits: Sequence[TensorEdit]) -> dict[int, Tensor]:
     """Return the dense update of each edited layer of one text encoder."""
-    return {one.record.layer: one.update.up @ one.update.down for one in edits}
+    return {one.record.layer: one.update.up @ one.update.down for one in edits if one.record.layer is not None}

@@ -18,8 +18,8 @@ from editor.io.atomic import write_bytes
 from editor.jobs.ledger_release import Release, Released
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
-from editor.ledger.store import LedgerFolder, encoder_digests
-from editor.methods.default import TensorEdit
+from editor.ledger.store import LedgerFolder, base_digests
+from editor.methods.default import Edit
 from editor.publishing.apply import plan_patches, write_patches
 from editor.publishing.delta import read_header
 from editor.publishing.filenames import DELTA, LEDGER_FOLDER
@@ -91,9 +91,10 @@ class Rebase:
         ledger, checkpoint = self.folder.read(), self.to.checkpoint
         if self.target.file.exists():
             raise self.target_exists_error()
-        if ledger.base == encoder_digests(checkpoint):
+        denoiser = ledger.knows_denoiser
+        if ledger.base == base_digests(checkpoint, denoiser=denoiser):
             return self.reuse_delta(ledger) if self.has_delta(ledger) else self.solve_again(ledger, checkpoint)
-        if original is None or ledger.base != encoder_digests(original):
+        if original is None or ledger.base != base_digests(original, denoiser=denoiser):
             raise LedgerError(
                 f"{checkpoint.path} has other tensors than the ledger's own base model, "
                 "which is needed to compare them.",
@@ -122,7 +123,8 @@ class Rebase:
     def solve_again(self, ledger: Ledger, original: Checkpoint) -> Rebased:
         """Solve all removals for both checkpoints, and publish the edits of the new one."""
         checkpoint = self.to.checkpoint
-        new_ledger = Ledger(base=encoder_digests(checkpoint), active=ledger.active, revoked=ledger.revoked)
+        base = base_digests(checkpoint, denoiser=ledger.knows_denoiser)
+        new_ledger = Ledger(base=base, active=ledger.active, revoked=ledger.revoked)
         edits = self.target.solve(new_ledger, checkpoint, new_ledger.active)
         same = ledger.base == new_ledger.base
         before = edits if same else self.folder.solve(ledger, original, ledger.active)
@@ -180,7 +182,7 @@ class CreateLedger:
         return self.ledger
 
 
-def residual_shares(edits: Sequence[TensorEdit]) -> ResidualShares:
+def residual_shares(edits: Sequence[Edit]) -> ResidualShares:
     """Return the residual of each removal in each update."""
     records = (done.record for done in edits)
     return {

@@ -16,7 +16,7 @@ from editor.checkpoints import Checkpoint
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder
-from editor.methods.default import TensorEdit
+from editor.methods.default import Edit
 from editor.prompts import Profile, load_profile
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.attestation.statements import OFFLINE_JOB_ID
@@ -61,7 +61,7 @@ class Release:
         folder: LedgerFolder,
         change: Callable[[Ledger], Ledger],
         ledger: Ledger,
-        edits: Sequence[TensorEdit],
+        edits: Sequence[Edit],
         taken_back: Sequence[LedgerEntry] = (),
     ) -> Released:
         """Publish the edits, deliver the files, and commit the ledger.
@@ -83,7 +83,7 @@ class Release:
         return Released(digest=ledger.digest, active=len(ledger.active), files=files, lora_note=note)
 
     def publish(
-        self, ledger: Ledger, edits: Sequence[TensorEdit], taken_back: Sequence[LedgerEntry], staged: Path
+        self, ledger: Ledger, edits: Sequence[Edit], taken_back: Sequence[LedgerEntry], staged: Path
     ) -> AuditReport:
         """Write the bundle of a ledger. The attestation names the ledger, because no single request made the weights."""
         salt = secrets.token_hex(32)
@@ -99,7 +99,7 @@ class Release:
             job_id=OFFLINE_JOB_ID,
             created_at=self.now,
         )
-        updates, write = [edit.update for edit in edits], ledger_publisher(taken_back, salt)
+        updates, write = [update for edit in edits for update in edit.updates], ledger_publisher(taken_back, salt)
         signing = Signing(self.signer, ledger.attestation_parameters(taken_back, salt))
         return write(report, updates, self.checkpoint.path, [], staged, full=not self.delta_only, signing=signing)
 
@@ -148,7 +148,7 @@ def ledger_report(
         ledger=ledger.to_record(taken_back, None if withholds_any(taken_back) else salt),
         validation=None,
         verdict=None,
-        limits=known_limits([], checkpoint),
+        limits=known_limits([], solves, checkpoint),
         untested=list_untested(Validation(enabled=False)),
         artifacts=[],
         software=software_versions(),

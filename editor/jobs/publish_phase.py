@@ -89,7 +89,7 @@ def draft_report(
         attacks=validation.attacks,
         detectors=validation.detectors,
         features=validation.features,
-        limits=known_limits(edit.removals, model.checkpoint),
+        limits=known_limits(edit.removals, edit.solves, model.checkpoint),
         untested=list_untested(request.validation, features_read=validation.features is not None),
         refused=validation.refusal,
         artifacts=[],

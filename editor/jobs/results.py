@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load
+from torch import Tensor
 
 from api_schemas.attacks import AttackRecord
 from api_schemas.conflicts import Conflict
@@ -19,6 +20,7 @@ from editor.io.figures import Picture
 from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.gates import combine_verdicts
 from editor.ledger import Ledger
+from editor.sites.shared_weights import SharedWeights
 
 
 class PhaseResult(BaseModel):
@@ -92,13 +94,19 @@ class EditResult(PhaseResult):
         """Return the tensor updates; the original tensors are read from the checkpoint."""
         factors = load(self.factors)
         return [
-            make_tensor_update(
-                checkpoint.encoder(solve.component), solve.tensor, factors[f"{i}.up"], factors[f"{i}.down"]
-            )
+            update
             for i, solve in enumerate(self.solves)
+            for update in updates_of_solve(checkpoint, solve, factors[f"{i}.up"], factors[f"{i}.down"])
         ]
 
     @property
     def layers(self) -> dict[str, int]:
-        """The layer of each updated tensor, by the tensor's name."""
-        return {solve.tensor: solve.layer for solve in self.solves}
+        """The layer of each updated tensor of a text encoder, by the tensor's name."""
+        return {solve.tensor: solve.layer for solve in self.solves if solve.layer is not None}
+
+
+def updates_of_solve(checkpoint: Checkpoint, solve: SolveRecord, up: Tensor, down: Tensor) -> list[TensorUpdate]:
+    """Return the updates that the factors of a solve give: of one tensor, or of all that read one stream."""
+    if solve.layer is not None:
+        return [make_tensor_update(checkpoint.encoder(solve.component), solve.tensor, up, down)]
+    return SharedWeights(checkpoint.require_denoiser(), tuple(solve.shared_by), len(up)).updates(up, down)

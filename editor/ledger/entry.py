@@ -65,6 +65,11 @@ class LedgerEntry(BaseModel):
         return self if values | changes == values else LedgerEntry(**values | changes)
 
     @property
+    def edits_denoiser(self) -> bool:
+        """Whether the removal is also solved at sites of the denoiser."""
+        return bool(self.options.denoiser_sites)
+
+    @property
     def name(self) -> str:
         """Unique name in conflict messages, with the caller's own reference."""
         short = self.digest[:DISPLAY_DIGEST_LENGTH]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.edits import EditOptions
 from api_schemas.report import LedgerRecord
+from editor.checkpoints.denoiser import COMPONENTS as DENOISERS
 from editor.errors import LedgerError
 from editor.io.digests import salted_digest
 from editor.ledger.entry import LedgerEntry, merge_entries
@@ -23,7 +24,10 @@ class Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["expunge-ledger/1"] = "expunge-ledger/1"
-    base: dict[str, str] = Field(description="Text encoder -> digest of everything that its edit is computed from.")
+    base: dict[str, str] = Field(
+        description="Text encoder -> digest of everything that its edit is computed from; the denoiser too once a removal was "
+        "solved at its sites."
+    )
     active: tuple[LedgerEntry, ...] = Field((), description="In order of addition, which does not affect the weights.")
     revoked: tuple[LedgerEntry, ...] = Field((), description="Revoked removals in the order of their revocation.")
 
@@ -35,7 +39,18 @@ class Ledger(BaseModel):
     @property
     def digest(self) -> str:
         """Digest of the base model and the active set: equal digests mean byte-identical weights."""
-        return hashlib.sha256(repr([sorted(self.base.items()), list(self.by_digest)]).encode()).hexdigest()
+        edited = sorted((name, sha) for name, sha in self.base.items() if name not in DENOISERS or self.edits_denoiser)
+        return hashlib.sha256(repr([edited, list(self.by_digest)]).encode()).hexdigest()
+
+    @property
+    def knows_denoiser(self) -> bool:
+        """Whether the digest of the denoiser is known, since a removal was solved at its sites."""
+        return any(name in DENOISERS for name in self.base)
+
+    @property
+    def edits_denoiser(self) -> bool:
+        """Whether an active removal is solved at sites of the denoiser."""
+        return any(entry.edits_denoiser for entry in self.active)
 
     @property
     def withholds_names(self) -> bool:
@@ -125,9 +140,9 @@ def check_additive(options: EditOptions) -> None:
             field="options.preset",
             remedy="Use the default preset.",
         )
-    if options.sites != [0]:
+    if options.layers not in ([0], []):
         raise LedgerError(
-            f"A ledger edits the first layer only, not the sites {options.sites}: later layers depend on it.",
+            f"A ledger edits the first layer of text encoders only, not the sites {options.sites}: later layers depend on it.",
             field="options.sites",
-            remedy="Use the default sites.",
+            remedy='Use the default sites, "all", or names of sites.',
         )

@@ -7,7 +7,7 @@ from api_schemas.ledgers import LedgerSnapshot, SnapshotRemoval
 from editor.checkpoints import open_checkpoint
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder
 from editor.ledger.entry import merge_entries
-from editor.ledger.store import encoder_digests
+from editor.ledger.store import base_digests, identify_base
 
 
 def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
@@ -19,9 +19,10 @@ def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:
     active = merge_entries(ledger_entries(held.active))
     remaining = {entry.requested_digest for entry in active.values()}
     revoked = merge_entries(entry for entry in ledger_entries(held.revoked) if entry.requested_digest not in remaining)
-    base = encoder_digests(open_checkpoint(model_dir))
+    checkpoint = open_checkpoint(model_dir)
+    base = base_digests(checkpoint, denoiser=False)
     ledger = Ledger(base=base, active=tuple(active.values()), revoked=tuple(revoked.values()))
-    LedgerFolder(folder).write(ledger)
+    LedgerFolder(folder).write(identify_base(ledger, checkpoint))
     return folder
 
 

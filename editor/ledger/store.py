@@ -4,32 +4,61 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fcntl import LOCK_EX, flock
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from api_schemas.conflicts import Conflict
+from api_schemas.edits import SiteName
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import LedgerError
 from editor.io.atomic import write_bytes
+from editor.io.digests import sha256_hex
 from editor.io.progress import track
 from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
-from editor.methods.default import TensorEdit, edit_encoder
+from editor.methods.default import Edit, edit_encoder
+from editor.methods.denoiser_edit import edit_denoiser
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders
 from editor.prompts.automatic_replacement import choose_destinations
 from editor.prompts.resolve_request import resolve_removal
+from editor.sites.registry import denoiser_sites
+from editor.sites.stream_site import StreamSite
 from editor.solver.tensor_cache import FolderCache
 
 LEDGER_FILE, DELTA_FILE = "ledger.json", "delta.safetensors"
 
 
-def encoder_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return, for each text encoder, the digest of everything that its edit is computed from."""
-    return {encoder.component: encoder.edit_inputs_digest for encoder in checkpoint.encoders}
+def base_digests(checkpoint: Checkpoint, *, denoiser: bool) -> dict[str, str]:
+    """Return, for each text encoder, the digest of everything that its edit is computed from.
+
+    Args:
+        checkpoint: the base model.
+        denoiser: the denoiser too. Its edit depends on all of the text encoders' weights.
+
+    Raises:
+        CheckpointError: the model has no denoiser.
+    """
+    digests = {encoder.component: encoder.edit_inputs_digest for encoder in checkpoint.encoders}
+    if not denoiser:
+        return digests
+    model = checkpoint.require_denoiser()
+    parts = [model.digest, *(encoder.whole_digest for encoder in checkpoint.encoders)]
+    return digests | {model.component: sha256_hex("\n".join(parts))}
+
+
+def identify_base(ledger: Ledger, checkpoint: Checkpoint) -> Ledger:
+    """Return the ledger with the digest of the denoiser, if a removal is solved there."""
+    if not ledger.edits_denoiser:
+        return ledger
+    return ledger.model_copy(update={"base": base_digests(checkpoint, denoiser=True)})
+
+
+Solver = Callable[..., Sequence[Edit]]
+"""Solves for the removals of one text encoder or of one site of the denoiser."""
 
 
 @lru_cache(maxsize=4)
@@ -82,11 +111,10 @@ class LedgerFolder:
         Raises:
             LedgerError: the ledger belongs to another base model.
         """
-        base = encoder_digests(checkpoint)
         if not self.file.exists():
-            return Ledger(base=base)
+            return Ledger(base=base_digests(checkpoint, denoiser=False))
         ledger = self.read()
-        if ledger.base != base:
+        if ledger.base != base_digests(checkpoint, denoiser=ledger.knows_denoiser):
             raise LedgerError(
                 f"The ledger in {self.path} belongs to another base model, not to {checkpoint.path}.",
                 field="ledger",
@@ -100,7 +128,7 @@ class LedgerFolder:
         Raises:
             LedgerConflict: an entry contradicts another removal.
         """
-        ledger = self.read_for(checkpoint).add(entries)
+        ledger = identify_base(self.read_for(checkpoint).add(entries), checkpoint)
         tokenizer, profile = (
             open_prompt_tokenizer(checkpoint.encoders[0]),
             self.profile or load_profile(checkpoint.path),
@@ -124,7 +152,7 @@ class LedgerFolder:
             LedgerError: another process changed the ledger since ``solved``. The block does not run.
         """
         with self.lock():
-            ledger = change(self.read_for(checkpoint))
+            ledger = identify_base(change(self.read_for(checkpoint)), checkpoint)
             if ledger.digest != solved.digest:
                 raise LedgerError(
                     f"The ledger in {self.path} was changed by another process.",
@@ -151,25 +179,50 @@ class LedgerFolder:
         """Write the ledger file."""
         write_bytes(self.file, ledger.model_dump_json(indent=1).encode())
 
-    def solve(self, ledger: Ledger, checkpoint: Checkpoint, report_on: Sequence[LedgerEntry] = ()) -> list[TensorEdit]:
-        """Compute the updates of every text encoder for all active removals; none for an empty ledger.
+    def solve(self, ledger: Ledger, checkpoint: Checkpoint, report_on: Sequence[LedgerEntry] = ()) -> list[Edit]:
+        """Compute the updates of every text encoder and of the denoiser; none for an empty ledger.
+
+        A removal is solved at the sites that it was requested for, together with all others there.
 
         Args:
             ledger: the ledger to solve; the one on disk is not read.
             checkpoint: the base model.
             report_on: removals whose feasibility is reported; if empty, a sample.
+
+        Raises:
+            SiteError: the model lacks a site that a removal names.
         """
         if not ledger.active:
             return []
         cache, builders = FolderCache(self.path), open_prompt_builders(checkpoint, self.profile)
-        edits = []
-        for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True))):
-            entries = list(ledger.by_digest.values())
-            removals = resolve_each(entries, builder)
-            digests = {entry.digest for entry in report_on}
-            reported = [one for one, entry in zip(removals, entries, strict=True) if entry.digest in digests]
-            edits += edit_encoder(encoder, builder, removals, ledger.method, cache, reported, ledger.adjustments)
+        entries, reported = list(ledger.by_digest.values()), {entry.digest for entry in report_on}
+        encoders: list[tuple[Solver, PromptBuilder]] = [
+            (partial(edit_encoder, *pair), pair[1]) for pair in zip(checkpoint.encoders, builders, strict=True)
+        ]
+        solvers = [(*one, [entry for entry in entries if entry.options.layers]) for one in encoders]
+        solvers += [
+            (partial(edit_denoiser, [site], builders[0]), builders[0], own)
+            for site, own in entries_by_site(entries, checkpoint, builders)
+        ]
+        edits: list[Edit] = []
+        for solver, builder, own in track([one for one in solvers if one[2]]):
+            removals = resolve_each(own, builder)
+            listed = [one for one, entry in zip(removals, own, strict=True) if entry.digest in reported]
+            edits += solver(removals, ledger.method, cache, listed, ledger.adjustments)
         return edits
+
+
+def entries_by_site(
+    entries: Sequence[LedgerEntry], checkpoint: Checkpoint, builders: Sequence[PromptBuilder]
+) -> list[tuple[StreamSite, list[LedgerEntry]]]:
+    """Return the denoiser's sites that entries name, each with those entries. Raises SiteError: the model lacks one."""
+    sites: dict[SiteName, StreamSite] = {}
+    own: dict[SiteName, list[LedgerEntry]] = {}
+    for entry in entries:
+        for site in denoiser_sites(checkpoint, builders, entry.options):
+            sites.setdefault(site.name, site)
+            own.setdefault(site.name, []).append(entry)
+    return [(sites[name], own[name]) for name in sorted(sites)]
 
 
 def resolve_each(entries: Iterable[LedgerEntry], builder: PromptBuilder) -> list[ResolvedRemoval]:

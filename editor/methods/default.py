@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,29 @@ class TensorEdit:
 
     update: TensorUpdate
     record: SolveRecord
+
+    @property
+    def updates(self) -> list[TensorUpdate]:
+        """The update, as a list."""
+        return [self.update]
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """The factors ``(up, down)`` of the update."""
+        return self.update.up, self.update.down
+
+
+@dataclass(frozen=True)
+class SharedEdit:
+    """The updates of all tensors that read one stream of text, and the record of the solve that they share."""
+
+    factors: tuple[Tensor, Tensor]
+    """``(up, down)`` of D, the solution in the stream's space."""
+    updates: list[TensorUpdate]
+    record: SolveRecord
+
+
+Edit = TensorEdit | SharedEdit
 
 
 @dataclass(frozen=True)
@@ -96,10 +119,10 @@ def edit_encoder(
     for layer in track(layers):
         site = Site(model, model.with_updates(updates), layer)
         edit = LayerEdit(site, builder, tuple(composed), method, cache, reported, adjustments)
-        solution = solve_diff_quickfix(edit) if method.preset == "paper" else solve(edit)
+        solution = solve_diff_quickfix(site, edit) if method.preset == "paper" else solve(edit)
         if len(layers) > 1:
             updates[layer] = solution.up @ solution.down
-        edits.append(make_tensor_edit(edit, solution))
+        edits.append(make_tensor_edit(site, edit, solution))
     return edits
 
 
@@ -112,7 +135,13 @@ def solve(edit: LayerEdit) -> Solution:
     start = time.perf_counter()
     reduced = equations.solve(preservation)
     seconds = time.perf_counter() - start
-    up, down = equations.to_weight_space(*low_rank_factors(reduced, TRUNCATION_TOLERANCE))
+    tolerance = edit.site.effect_tolerance
+    factors = (
+        equations.solve_low_rank(preservation, tolerance)
+        if tolerance
+        else low_rank_factors(reduced, TRUNCATION_TOLERANCE)
+    )
+    up, down = equations.to_weight_space(*factors)
     chosen = edit.held_out.reduce_to(equations).evaluate(preservation, reduced.float())
     destinations = dict(zip(edit.sampled_removals, (1 - chosen.risks).tolist(), strict=True))
     feasibility = forecast_feasibility(edit, equations, preservation, (up, down), weights, destinations)
@@ -150,15 +179,17 @@ def search_preservation(edit: LayerEdit) -> tuple[NormalEquations, SearchResult,
 def build_normal_equations(edit: LayerEdit, weights: RemovalWeights) -> NormalEquations:
     """Build the normal equations from rows if they are few, else from fixed-point statistics."""
     if edit.small_problem_pairs is not None:
-        return NormalEquations.from_rows(edit.reweighted_rows(weights), edit.retained_keys, edit.unprotected_subspace)
-    return NormalEquations.from_statistics(
-        edit.reweighted_statistics(weights), edit.retain_moment, edit.unprotected_subspace
-    )
+        rows = edit.reweighted_rows(weights)
+        equations = NormalEquations.from_rows(rows, edit.retained_keys, edit.unprotected_subspace)
+    else:
+        statistics = edit.reweighted_statistics(weights)
+        equations = NormalEquations.from_statistics(statistics, edit.retain_moment, edit.unprotected_subspace)
+    return replace(equations, relative_ridge=edit.site.relative_ridge)
 
 
-def solve_diff_quickfix(edit: LayerEdit) -> Solution:
+def solve_diff_quickfix(site: Site, edit: LayerEdit) -> Solution:
     """Compute the update of one site by the released Diff-QuickFix procedure."""
-    statistics, row_count = diff_quickfix_statistics(edit.site, edit.builder, edit.removals)
+    statistics, row_count = diff_quickfix_statistics(site, edit.builder, edit.removals)
     start = time.perf_counter()
     delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
     seconds = time.perf_counter() - start
@@ -172,30 +203,29 @@ def condition_bound(system: Tensor, ridge: float) -> float:
     return float(torch.trace(system)) / ridge
 
 
-def make_tensor_edit(edit: LayerEdit, solution: Solution) -> TensorEdit:
+def make_tensor_edit(site: Site, edit: LayerEdit, solution: Solution) -> TensorEdit:
     """Return the update of the site's tensor, and its record."""
-    source, name = edit.site.base.source, OUT_PROJ.format(layer=edit.site.layer)
-    stored = edit.site.base.stored_out_proj_weight(edit.site.layer)
-    update = make_tensor_update(source, name, solution.up, solution.down, stored)
-    return TensorEdit(update, make_record(edit, solution, update))
+    source, name = site.base.source, OUT_PROJ.format(layer=site.layer)
+    update = make_tensor_update(source, name, solution.up, solution.down, site.base.stored_out_proj_weight(site.layer))
+    return TensorEdit(update, make_record(edit, solution, [update]).model_copy(update={"layer": site.layer}))
 
 
-def make_record(edit: LayerEdit, solution: Solution, update: TensorUpdate) -> SolveRecord:
+def make_record(edit: LayerEdit, solution: Solution, updates: Sequence[TensorUpdate]) -> SolveRecord:
     """Return the record of a solve."""
     up, down = solution.up, solution.down
-    drift, weight = edit.held_out.drift(up, down), edit.site.base.out_proj_weight(edit.site.layer)
+    drift = edit.held_out.drift(up, down)
     return SolveRecord(
         preset=edit.method.preset,
-        component=update.component,
-        tensor=update.name,
-        layer=edit.site.layer,
+        component=updates[0].component,
+        tensor=updates[0].name,
+        shared_by=[update.name for update in updates],
         layer_choice=edit.method.layer_choice,
         columns=solution.row_count,
         rank=solution.up.shape[1],
         preservation=solution.preservation,
         ridge=solution.ridge,
         condition=solution.condition,
-        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / weight.norm()),
+        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / edit.site.norm_weight.norm()),
         null_prompt_drift=float((edit.null_keys @ down.T @ up.T).abs().max()),
         predicted_retain_p95=float(drift.quantile(0.95)),
         seconds=solution.seconds,

@@ -19,14 +19,11 @@ from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, Tokenized
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 from editor.prompts.token_alignment import Role
-from editor.sites.clip_attention import TokenPositions
+from editor.sites.edit_site import EditSite
 from editor.sites.key_value_pairs import (
     MAX_PADDING_POSITIONS,
     ROLE_WEIGHTS,
     WORD_WEIGHT,
-    Site,
-    regression_rows,
-    retained_keys,
     retained_positions,
     role_weights_for,
 )
@@ -73,7 +70,7 @@ class LayerEdit:
     statistics are summed, in fixed point (:attr:`statistics`).
     """
 
-    site: Site
+    site: EditSite
     builder: PromptBuilder
     removals: tuple[ResolvedRemoval, ...]
     """In canonical order."""
@@ -84,14 +81,14 @@ class LayerEdit:
     adjustments: SolveAdjustments = NO_ADJUSTMENTS
 
     def prefetch(self) -> None:
-        """Embed and project all first-layer inputs in one batch, which is much faster than one by one."""
+        """Compute what the keys of all prompts have in common in one batch."""
         _ = self.protected_keys  # first: it frees its float64 weights, and later batches reuse its rows
         pairs = [pair for _, pair in (self.small_problem_pairs or []) + self.held_out_pairs]
         sides = [side for pair in pairs for side in (pair.concept, pair.destination)]
         protected = [self.builder.tokenize(""), *self.pinned_prompts]
         retained = [*self.retain_prompts, *self.held_out_retain_prompts]
         prompts = [*protected, *sides, *retained, *(prompt for prompt, _ in self.adjusted_prompts)]
-        self.site.base.embed(torch.stack([prompt.ids for prompt in prompts]))
+        self.site.prefetch(prompts)
 
     # Protected keys: no update may change their values.
 
@@ -101,18 +98,18 @@ class LayerEdit:
         return self.builder.tokenize_all([pin for pin in dict.fromkeys(self.method.pins) if pin])
 
     @cached_property
+    def _protected_keys(self) -> tuple[Tensor, Tensor]:
+        return self.site.protected_keys(self.builder.tokenize(""), self.pinned_prompts)
+
+    @property
     def protected_keys(self) -> Tensor:
         """The keys of the empty prompt, and those after BOS of each pinned prompt, in float64."""
-        site = self.site.in_float64()
-        null = all_keys(site, self.builder.tokenize(""))
-        pinned = [all_keys(site, pin)[1:] for pin in self.pinned_prompts]
-        self.site.base.embeddings.seed_from(site.base.embeddings)
-        return torch.cat([null, *pinned])
+        return torch.cat(self._protected_keys)
 
     @property
     def null_keys(self) -> Tensor:
-        """The keys of the empty prompt, (context, d). The first is BOS's, which is the same in every prompt."""
-        return self.protected_keys[: self.builder.context_length]
+        """The keys of the empty prompt, (n, d). The first is BOS's, which is the same in every prompt."""
+        return self._protected_keys[0]
 
     @cached_property
     def unprotected_subspace(self) -> OrthogonalComplement:
@@ -126,7 +123,7 @@ class LayerEdit:
         """All prompt pairs, if their rows and the retained keys are fewer than the layer's dimensions; else None."""
         retained = sum(len(positions) for prompt in self.retain_prompts for positions, _ in retained_positions(prompt))
         protected = self.builder.context_length * (1 + len(self.pinned_prompts))
-        available = self.site.base.source.width - protected - retained
+        available = self.site.width - protected - retained
         if available <= len(self.removals):
             return None
         pairs = []
@@ -156,7 +153,7 @@ class LayerEdit:
         """The summed statistics of all removals, computed from the cached sum of an earlier set."""
         settings = (self.method.aim, str(ROLE_WEIGHTS), str(self.step), PLACEHOLDER, str(PLACEHOLDER_LENGTHS))
         name, key = f"sums-{self.site}", cache_key(self.builder.profile.model_dump_json(), *settings)
-        cached = load_statistics(self.cache, name, key, REMOVALS, self.site.base.source.width, self.step)
+        cached = load_statistics(self.cache, name, key, REMOVALS, self.site.width, self.step)
         with step(0.0, 0.9):
             current = cached.change_to(self.removals, self.statistics_of)
         if current.items != cached.items:
@@ -174,21 +171,19 @@ class LayerEdit:
         Matrix products round differently for each batch shape, so a removal is computed by itself, from a cache of the same
         content: that of its template.
         """
-        site, pairs = self.template_sites[removal.concept.kind].with_forked_cache(), self.builder.edit_pairs(removal)
-        site.base.embed(torch.stack([side.ids for pair in pairs for side in (pair.concept, pair.destination)]))
-        rows = regression_rows(site, pairs, self.method.aim)
+        pairs = self.builder.edit_pairs(removal)
+        rows = self.template_sites[removal.concept.kind].isolated(pairs).rows(pairs, self.method.aim)
         return quantize(rows.statistics(), self.step, len(rows.key_index))
 
     @cached_property
-    def template_sites(self) -> dict[ConceptKind, Site]:
-        """For each kind of concept the site with a cache of the embeddings of its templates, and nothing else."""
+    def template_sites(self) -> dict[ConceptKind, EditSite]:
+        """For each kind of concept the site with a cache of its templates, and nothing else."""
         return {kind: self._template_site(kind) for kind in {removal.concept.kind for removal in self.removals}}
 
-    def _template_site(self, kind: ConceptKind) -> Site:
-        site, names = self.site.with_empty_cache(), [" ".join([PLACEHOLDER] * n) for n in PLACEHOLDER_LENGTHS]
+    def _template_site(self, kind: ConceptKind) -> EditSite:
+        names = [" ".join([PLACEHOLDER] * n) for n in PLACEHOLDER_LENGTHS]
         prompts = [phrase.text() for name in names for phrase in self.builder.contexts(kind, name)]
-        site.base.embed(self.builder.token_ids(["", *self.builder.select_fitting(prompts)]))
-        return site
+        return self.site.template(self.builder.tokenize_all(["", *self.builder.select_fitting(prompts)]))
 
     def reweighted_statistics(self, weights: RemovalWeights) -> Statistics:
         """Return the statistics of all removals with some weighted more.
@@ -198,12 +193,13 @@ class LayerEdit:
         removals = canonical_order(weights)
         batches = (removals[start : start + REMOVAL_BATCH] for start in range(0, len(removals), REMOVAL_BATCH))
         extra = (self._extra_statistics(weights, batch) for batch in batches)
-        return reduce(add, extra, self.statistics.to_float64())
+        total = reduce(add, extra, self.statistics.to_float64())
+        return total if self.site.value_map is None else replace(total, target=self.site.value_map @ total.target)
 
     def _extra_statistics(self, weights: RemovalWeights, removals: Sequence[ResolvedRemoval]) -> Statistics:
         """Return what removals add beyond weight 1."""
         pairs = list(pairs_by_removal(removals, self.builder.edit_pairs))
-        rows = self._rows_of(pairs)
+        rows = self._key_rows_of(pairs)
         extra = torch.tensor([weights[removal] - 1 for removal, _ in pairs])[rows.pair_index]
         return replace(rows, weights=rows.weights * extra).statistics()
 
@@ -239,7 +235,7 @@ class LayerEdit:
         """The keys of the retain prompts."""
         added = self.adjusted_prompts
         weights = torch.tensor([1.0] * len(self.retain_prompts) + [weight for _, weight in added], dtype=torch.float64)
-        keys = retained_keys(self.site, [*self.retain_prompts, *(prompt for prompt, _ in added)])
+        keys = self.site.retained([*self.retain_prompts, *(prompt for prompt, _ in added)])
         return replace(keys, weights=keys.weights * weights[keys.prompt_index])
 
     @property
@@ -298,8 +294,7 @@ class LayerEdit:
         """The held-out prompts as the solver needs them."""
         targets = self._rows_of(self.held_out_pairs)
         owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
-        retained = retained_keys(self.site, self.held_out_retain_prompts)
-        weight = self.site.base.out_proj_weight(self.site.layer)
+        retained, weight = self.site.retained(self.held_out_retain_prompts), self.site.norm_weight
         norms = retained.prompt_norms((retained.keys.float() @ weight.T).double())  # float32 suffices for a norm
         return HeldOut(targets, owners[targets.pair_index], retained, norms, targets.value_norms(weight))
 
@@ -324,7 +319,13 @@ class LayerEdit:
             yield [removal for removal, _ in pairs], self._rows_of(pairs)
 
     def _rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
-        return regression_rows(self.site, [pair for _, pair in pairs], self.method.aim)
+        """Return rows whose residuals are in the space of the values."""
+        rows = self._key_rows_of(pairs)
+        return rows if self.site.value_map is None else replace(rows, residuals=rows.residuals @ self.site.value_map.T)
+
+    def _key_rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
+        """Return rows as the site gives them, which are what statistics are summed from."""
+        return self.site.rows([pair for _, pair in pairs], self.method.aim)
 
 
 def pairs_by_removal(
@@ -332,11 +333,6 @@ def pairs_by_removal(
 ) -> Iterator[RemovalPair]:
     """Yield the prompt pairs of removals, each with its removal."""
     return ((removal, pair) for removal in removals for pair in pairs_of(removal))
-
-
-def all_keys(site: Site, prompt: TokenizedPrompt) -> Tensor:
-    """Return the keys of every position of a prompt, (context, d)."""
-    return site.keys(prompt.ids[None], TokenPositions.of_one_prompt(torch.arange(len(prompt.ids))))
 
 
 def digest_of(texts: Iterable[str]) -> str:

@@ -142,8 +142,8 @@ def match_by_tensor(model: Path, header: DeltaHeader) -> list[FileMatch]:
     checkpoint, matches = open_checkpoint(model), dict[Path, FileMatch]()
     for name, file in header.files.items():
         for stored, original in file.tensors.items():
-            encoder = checkpoint.encoder(original.component)
-            base, place = encoder.file_of(original.name), encoder.stored_name(original.name)
+            owner = checkpoint.component(original.component)
+            base, place = owner.file_of(original.name), owner.stored_name(original.name)
             match = matches.setdefault(base, FileMatch(path_in_model(model, base), base))
             match.originals[place], match.keys[place] = original, delta_key(name, stored)
     return list(matches.values())

@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 
 from api_schemas.edits import Validation
-from api_schemas.report import RemovalRecord
+from api_schemas.report import RemovalRecord, SolveRecord
 from editor.checkpoints import Checkpoint
 
-METHOD_LIMITS = (
+ENCODER_ONLY = (
     "The edit suppresses a concept in the text encoder; the denoiser can still generate it. Anyone who has the edited files "
-    "can put the original text encoder back.",
+    "can put the original text encoder back."
+)
+DENOISER_TOO = (
+    "The edit suppresses a concept where text enters the denoiser; the denoiser's other weights can still generate it. Anyone "
+    "who has the base model can put all of its tensors back."
+)
+METHOD_LIMITS = (
     "Fine-tuning the edited model, or a LoRA trained on the concept, may bring the concept back. Test the model again after "
     "either.",
     "Prompts that describe the concept without naming it are not covered.",
@@ -18,11 +24,11 @@ GENERATED_SOURCES = {"concept", "plural", "spelling"}
 """Sources of the names that every request has, besides the concept's own."""
 
 ENCODER_SWAP_UNTESTED = (
-    "Putting the original text encoder back was not tested: nothing in published weights can prevent it."
+    "Putting the original text encoder back was not tested. Only an edit of the denoiser's sites can withstand it."
 )
 
 
-def known_limits(removals: Sequence[RemovalRecord], checkpoint: Checkpoint) -> list[str]:
+def known_limits(removals: Sequence[RemovalRecord], solves: Sequence[SolveRecord], checkpoint: Checkpoint) -> list[str]:
     """Return the limits of the method, of this request, and of a model with text encoders that the edit does not change."""
     without_aliases = [
         removal.concept for removal in removals if {name.source for name in removal.names} <= GENERATED_SOURCES
@@ -34,6 +40,7 @@ def known_limits(removals: Sequence[RemovalRecord], checkpoint: Checkpoint) -> l
     uncovered = ", ".join(f"“{name.text}”" for removal in removals for name in removal.uncovered_names)
     partly = [f"These names were edited, but are less far gone than the concept: {uncovered}."] if uncovered else []
     return [
+        ENCODER_ONLY if all(solve.site == "text_encoder" for solve in solves) else DENOISER_TOO,
         *METHOD_LIMITS,
         *aliases,
         *partly,
@@ -61,7 +68,8 @@ def list_untested(validation: Validation, *, features_read: bool = False) -> lis
     seeds = ["Only one image was generated for each prompt."] if validation.seeds == 1 else []
     reason = ": the model is not calibrated for this concept" if validation.features else ""
     features = [] if features_read else [f"Features inside the model were not scored{reason}."]
-    return [*seeds, *features, *untested_attacks(validation), ENCODER_SWAP_UNTESTED]
+    swap = [] if validation.attacks.encoder_swap.enabled else [ENCODER_SWAP_UNTESTED]
+    return [*seeds, *features, *untested_attacks(validation), *swap]
 
 
 def untested_attacks(validation: Validation) -> list[str]:

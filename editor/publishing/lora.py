@@ -3,9 +3,9 @@
 There are two files, because loaders use two naming schemes for the same factors:
 
 - ``lora.safetensors``, for ``load_lora_weights`` and the common user interfaces: kohya's names
-  (``lora_te1_<module path>.lora_up.weight``). For Stable Diffusion 3 it has diffusers' names, because diffusers' loader
-  ignores kohya's there.
-- ``lora_peft.safetensors``, diffusers' and PEFT's names (``text_encoder.<module>.lora_B.weight``).
+  (``lora_te1_<module path>.lora_up.weight``). For Stable Diffusion 3, and for FLUX's transformer, it has diffusers' names,
+  because diffusers' loader ignores kohya's there.
+- ``lora_peft.safetensors``, diffusers' and PEFT's names (``text_encoder.<module>.lora_B.weight``, ``unet.<module>...``).
 
 The names follow diffusers 0.42 (``loaders/lora_conversion_utils.py``) and ComfyUI (``comfy/lora.py``).
 """
@@ -23,13 +23,15 @@ from editor.io.atomic import write_bytes
 
 LORA, LORA_PEFT = "lora.safetensors", "lora_peft.safetensors"
 KOHYA_PREFIXES = {
-    "stable-diffusion-1": {"text_encoder": "lora_te"},
-    "stable-diffusion-2": {"text_encoder": "lora_te"},
-    "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+    "stable-diffusion-1": {"text_encoder": "lora_te", "unet": "lora_unet"},
+    "stable-diffusion-2": {"text_encoder": "lora_te", "unet": "lora_unet"},
+    "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "unet": "lora_unet"},
     "flux": {"text_encoder": "lora_te1"},
     "clip": {"text_encoder": "lora_te"},
 }
-"""Kohya's prefixes of the text encoders, by family. Families that diffusers reads with PEFT's names only are absent."""
+"""Kohya's prefixes of components, by family. Families that diffusers reads with PEFT's names only are absent."""
+KOHYA_MODULES = {"add_embedding.linear_1": "label_emb_0_0"}
+"""Modules that kohya names as the original files do, by their names in diffusers."""
 
 
 def reason_against_lora(updates: Sequence[TensorUpdate]) -> str | None:
@@ -63,7 +65,8 @@ def kohya_tensors(updates: Sequence[TensorUpdate], prefixes: dict[str, str]) -> 
     """Return kohya's layout. Loaders scale by ``alpha / rank``; alpha is explicit, so that no default applies."""
     tensors: dict[str, Tensor] = {}
     for update in updates:
-        module = f"{prefixes[update.component]}_{module_name(update).replace('.', '_')}"
+        name = module_name(update)
+        module = f"{prefixes[update.component]}_{KOHYA_MODULES.get(name, name.replace('.', '_'))}"
         up, down = padded_factors(update, updates)
         tensors |= {f"{module}.lora_up.weight": up, f"{module}.lora_down.weight": down}
         tensors[f"{module}.alpha"] = torch.tensor(float(len(down)))

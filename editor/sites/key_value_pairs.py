@@ -14,6 +14,7 @@ from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositi
 from editor.sites.embedding_cache import EmbeddingCache
 from editor.sites.final_state_matching import match_final_states
 from editor.sites.lazy_clip import LazyCLIPTextModel
+from editor.solver.normal_equations import RELATIVE_RIDGE
 from editor.solver.regression import RegressionRows, RetainedKeys
 
 Aim = Literal["attention", "residual", "last_layer"]
@@ -74,6 +75,63 @@ class Site:
         base = self.base.in_float64()
         return replace(self, base=base, edited=base.with_updates(self.edited.updates))
 
+    # What an edit of any kind of site needs; see `editor.sites.edit_site.EditSite`.
+
+    @property
+    def width(self) -> int:
+        """See `EditSite`."""
+        return self.base.source.width
+
+    @property
+    def norm_weight(self) -> Tensor:
+        """See `EditSite`."""
+        return self.base.out_proj_weight(self.layer)
+
+    @property
+    def value_map(self) -> None:
+        """See `EditSite`. The residuals of these rows are in the space of the values already."""
+
+    @property
+    def relative_ridge(self) -> float:
+        """See `EditSite`."""
+        return RELATIVE_RIDGE
+
+    @property
+    def effect_tolerance(self) -> None:
+        """See `EditSite`."""
+
+    def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        """See `EditSite`. Embeds and projects all first-layer inputs in one batch, much faster than one by one."""
+        self.base.embed(torch.stack([prompt.ids for prompt in prompts]))
+
+    def protected_keys(self, null: TokenizedPrompt, pins: Sequence[TokenizedPrompt]) -> tuple[Tensor, Tensor]:
+        """See `EditSite`."""
+        exact = self.in_float64()
+        null_keys = keys_of_prompt(exact, null)
+        pinned = [keys_of_prompt(exact, pin)[1:] for pin in pins]
+        self.base.embeddings.seed_from(exact.base.embeddings)
+        return null_keys, torch.cat([null_keys[:0], *pinned])
+
+    def rows(self, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:
+        """See `EditSite`."""
+        return regression_rows(self, pairs, aim)
+
+    def retained(self, prompts: Sequence[TokenizedPrompt]) -> RetainedKeys:
+        """See `EditSite`."""
+        return retained_keys(self, prompts)
+
+    def template(self, prompts: Sequence[TokenizedPrompt]) -> "Site":
+        """See `EditSite`."""
+        site = self.with_empty_cache()
+        site.prefetch(prompts)
+        return site
+
+    def isolated(self, pairs: Sequence[PromptPair]) -> "Site":
+        """See `EditSite`."""
+        site = self.with_forked_cache()
+        site.prefetch([side for pair in pairs for side in (pair.concept, pair.destination)])
+        return site
+
     def hidden_states(self, ids: Tensor) -> HiddenStates:
         """Return the layer's input for token ids (prompts, length)."""
         return self.edited.hidden_states_before(ids, self.layer)
@@ -115,6 +173,11 @@ def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> Regres
         residuals = match_final_states(site.base, site.layer, states, at, residuals, wanted)
     weights = torch.tensor([token.weight * pairs[index].weight for index, token in aligned], dtype=torch.float64)
     return RegressionRows(keys, key_index, residuals, weights, pair_index)
+
+
+def keys_of_prompt(site: Site, prompt: TokenizedPrompt) -> Tensor:
+    """Return the keys of every position of a prompt, (context, d)."""
+    return site.keys(prompt.ids[None], TokenPositions.of_one_prompt(torch.arange(len(prompt.ids))))
 
 
 def unique_keys(site: Site, ids: Tensor, states: HiddenStates, at: TokenPositions) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from editor.solver.least_squares import Statistics, cholesky
+from editor.solver.low_rank_update import low_rank_factors
 from editor.solver.regression import RegressionRows, RetainedKeys
 from editor.solver.subspaces import OrthogonalComplement, Subspace, basis_of_keys
 
@@ -37,6 +38,8 @@ class NormalEquations:
     """Mean second moment of the retain prompts, (q, q)."""
     width: int
     """Input dimensions of the layer, d."""
+    relative_ridge: float = RELATIVE_RIDGE
+    """Lambda relative to the mean eigenvalue of the keys' second moment."""
 
     @classmethod
     def from_rows(
@@ -60,7 +63,7 @@ class NormalEquations:
     @cached_property
     def ridge(self) -> float:
         """Lambda in absolute units."""
-        return RELATIVE_RIDGE * float(self.removal.moment.trace()) / self.width
+        return self.relative_ridge * float(self.removal.moment.trace()) / self.width
 
     def system(self, preservation: float) -> Tensor:
         """Return ``K A K^T + preservation C + ridge``, (q, q)."""
@@ -75,6 +78,21 @@ class NormalEquations:
         half = torch.linalg.solve_triangular(factor.T, self.removal.target.to(dtype), upper=True, left=False)
         solution: Tensor = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
         return solution
+
+    def solve_low_rank(self, preservation: float, tolerance: float) -> tuple[Tensor, Tensor]:
+        """Return factors of X that change the objective least for their rank (reduced-rank regression).
+
+        With the system ``L L^T`` and its solution ``X = T L^-T L^-1``, what is cut from ``T L^-T`` is measured on the
+        keys, where what is cut from X would count directions that no key has.
+
+        Args:
+            preservation: the preservation weight.
+            tolerance: relative Frobenius norm that may be left out.
+        """
+        factor = cholesky(self.system(preservation))
+        half = torch.linalg.solve_triangular(factor.T, self.removal.target, upper=True, left=False)
+        up, down = low_rank_factors(half, tolerance)
+        return up, torch.linalg.solve_triangular(factor, down, upper=False, left=False)
 
     def to_weight_space(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
         """Map factors of X to factors of dW."""

@@ -9,8 +9,8 @@ from service.store.base_models import ModelRegistry
 
 def check_sites(registry: ModelRegistry, request: EditRequest) -> None:
     """Raise `UnknownModel`, or `InvalidRequest` that names each layer that no text encoder of the model has."""
-    sites = request.options.sites
-    if sites == "auto" or sites[-1] == 0:  # sites are ascending, and every encoder has a first layer
+    sites = request.options.layers
+    if sites == "auto" or not sites or sites[-1] == 0:  # sites are ascending, and every encoder has a first layer
         return
     encoders = [encoder(name, config) for name, config in registry.get(request.model).encoders.items()]
     layers = max((one.layers for one in encoders), default=None)

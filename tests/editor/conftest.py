@@ -1,9 +1,11 @@
 """A tiny text encoder on disk, with the embedded model's tokenizer and profile."""
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from editor.checkpoints import TextEncoder, open_checkpoint
@@ -57,3 +59,22 @@ def source(model_dir: Path) -> TextEncoder:
 @pytest.fixture(scope="session")
 def builder(tokenizer: CLIPTokenizer) -> PromptBuilder:
     return PromptBuilder(tokenizer, PROFILE)
+
+
+@pytest.fixture(scope="session")
+def pipeline_dir(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
+    """The tiny text encoder with a tiny UNet that has seven pairs of cross-attention keys and values."""
+    folder = tmp_path_factory.mktemp("pipeline") / "model"
+    copytree(model_dir, folder)
+    torch.manual_seed(1)
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=64,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    ).save_pretrained(folder / "unet")
+    return folder

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from api_schemas.attacks import Access, AttackRecord
+from editor.checkpoints.tensor_update import TensorUpdate
+from editor.errors import AttackNotApplicable
 from editor.io.progress import ProgressCallback, checked
 from editor.judging.attacks.attack import AttackBudget
 from editor.judging.attacks.concept_discriminant import concept_discriminant
@@ -82,7 +84,7 @@ class AdversarialKey:
 
     def run(self, context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> AttackRecord:
         """Run the attack."""
-        update, discriminant = context.updates[0], concept_discriminant(context)
+        update, discriminant = first_projection(context), concept_discriminant(context)
         base, edited = update.base.double(), update.edited.double()
         own = subject_keys(context.before, get_projection(context.before, update.name), concept_prompt_pairs(context))
         wanted = own @ base.T
@@ -110,6 +112,14 @@ class AdversarialKey:
             tried=len(tried),
             measures=measures,
         )
+
+
+def first_projection(context: AttackContext) -> TensorUpdate:
+    """Return the first edited projection of the text encoder. Raises AttackNotApplicable: only the denoiser is edited."""
+    own = [update for update in context.updates if update.component == "text_encoder"]
+    if not own:
+        raise AttackNotApplicable("The attack needs an edited text encoder.", field="validation.attacks")
+    return own[0]
 
 
 def concept_prompt_pairs(context: AttackContext) -> list[tuple[str, str]]:

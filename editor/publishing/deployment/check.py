@@ -15,12 +15,12 @@ from torch import Tensor
 
 from api_schemas.deployment import ComponentFound, Deployment, EditPresence, Identity, TensorFound
 from api_schemas.report import AuditReport, CanaryRecord, TensorRecord
-from editor.checkpoints import open_checkpoint
+from editor.checkpoints import Denoiser, open_checkpoint
 from editor.checkpoints.tensor_reader import DTYPES
 from editor.errors import CheckpointError, PublishingError
 from editor.io.digests import tensor_digest
 from editor.publishing.deployment.canaries import unpack_state
-from editor.publishing.deployment.encoder_readers import EncoderReader, LoadedEncoder, StoredEncoder
+from editor.publishing.deployment.encoder_readers import EncoderReader, LoadedEncoder, StoredDenoiser, StoredEncoder
 from editor.publishing.deployment.served_files import check_served_files
 from editor.publishing.deployment.update_scale import ExpectedUpdates, ScaleFit, fit_scale
 
@@ -35,7 +35,7 @@ CARRIED_DETAILS: dict[EditPresence, str] = {
     "altered": "its canary prompts have the edited states",
     "partly": "its canary prompts moved part of the way: a LoRA at another scale, or a merge with the base model",
     "base": "it is the base model's: the removal is absent",
-    "other": "it is neither the edited text encoder nor the base model's: another edit, or another model",
+    "other": "it is neither the edited component nor the base model's: another edit, or another model",
 }
 
 
@@ -79,7 +79,8 @@ def is_comparable(pipeline: Any, found: Sequence[ComponentFound], report: AuditR
 def open_reader(pipeline: Any, component: str) -> EncoderReader:
     """Open a pipeline's text encoder. Raises PublishingError: the pipeline has none of that name."""
     if isinstance(pipeline, Path):
-        return StoredEncoder(open_checkpoint(pipeline).encoder(component))
+        found = open_checkpoint(pipeline).component(component)
+        return StoredDenoiser(found) if isinstance(found, Denoiser) else StoredEncoder(found)
     module = getattr(pipeline, component, None)
     if module is None:
         raise PublishingError(
@@ -192,6 +193,8 @@ def decide_carried(
     Matching digests do not suffice: another part of the encoder may have changed.
     """
     found = decide_by_states({tensor.identity for tensor in tensors}, way)
+    if way is None and fit is not None and fit.explains:  # a denoiser has no canaries
+        return "carries" if abs(fit.scale - 1) <= SCALE_TOLERANCE else "partly"
     is_scaled = fit is not None and fit.explains and abs(fit.scale - 1) > SCALE_TOLERANCE
     return "partly" if found != "base" and is_scaled else found
 

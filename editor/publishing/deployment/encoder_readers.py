@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import Denoiser, TextEncoder
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import CheckpointError
 from editor.prompts.textual_inversion import expand_all
@@ -50,6 +50,25 @@ class StoredEncoder:
 
     def effective_weight(self, name: str) -> Tensor | None:
         """See :class:`EncoderReader`. A stored encoder has no adapters."""
+        return self.tensor(name)
+
+
+@dataclass(frozen=True)
+class StoredDenoiser:
+    """A denoiser on disk: only its tensors can be compared."""
+
+    denoiser: Denoiser
+
+    def states(self, prompts: Sequence[str]) -> Tensor:
+        """See :class:`EncoderReader`. A denoiser has no canaries."""
+        raise NotImplementedError
+
+    def tensor(self, name: str) -> Tensor | None:
+        """See :class:`EncoderReader`."""
+        return self.denoiser.tensor(name) if name in self.denoiser.locations else None
+
+    def effective_weight(self, name: str) -> Tensor | None:
+        """See :class:`EncoderReader`. A stored denoiser has no adapters."""
         return self.tensor(name)
 
 

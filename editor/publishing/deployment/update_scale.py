@@ -75,7 +75,7 @@ def updates_from_base(
     edited: Mapping[tuple[str, str], Tensor], base: Checkpoint
 ) -> dict[tuple[str, str], ExpectedUpdate]:
     """Subtract the base model's tensors from the edited ones."""
-    originals = {key: base.encoder(key[0]).tensor(key[1]).double() for key in edited}
+    originals = {key: base.component(key[0]).tensor(key[1]).double() for key in edited}
     return {key: ExpectedUpdate(originals[key], edited[key] - originals[key]) for key in edited}
 
 

@@ -24,7 +24,11 @@ def edit_sections(report: AuditReport, figures: FigureIndex) -> Iterator[Section
 
 def edit_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block]:
     """Show the removals and the solves."""
-    tensors = [piece for solve in report.solves for piece in (Code(solve.tensor), " of ", Code(solve.component), ", ")]
+    tensors = [
+        piece
+        for solve in report.solves
+        for piece in (Code(solve.tensor), f"{more_tensors(solve)} of ", Code(solve.component), ", ")
+    ]
     yield paragraph("Changed: ", *tensors[:-1], ". All other bytes are unchanged.")
     if report.removals:
         yield Table(
@@ -50,7 +54,7 @@ def solve_table(solve: SolveRecord) -> Block:
     """Show how the update of one tensor was computed."""
     rows: dict[str, str] = {
         "Method": solve.preset,
-        "Layer": f"{solve.layer}{f' ({solve.layer_choice})' if solve.layer_choice else ''}",
+        "Site": f"{site_label(solve)}{f' ({solve.layer_choice})' if solve.layer_choice else ''}",
         "Change relative to the tensor (Frobenius norm)": report_text.percent(solve.relative_change),
         "Rank": f"{solve.rank} (from {solve.columns} key columns)",
         "Preservation weight": f"{solve.preservation:.4g}",
@@ -60,7 +64,20 @@ def solve_table(solve: SolveRecord) -> Block:
         "Predicted drift of retained prompts, 95th percentile": report_text.percent(solve.predicted_retain_p95),
         "Solve time": f"{solve.seconds:.3f} s",
     }
-    return Table(f"Update of {solve.tensor} of {solve.component}", (), [*rows.items()])
+    return Table(f"Update of {solve.tensor}{more_tensors(solve)} of {solve.component}", (), [*rows.items()])
+
+
+def site_label(solve: SolveRecord) -> str:
+    """Return a site in words: ``layer 0``, or ``cross attention, 32 tensors``."""
+    if solve.layer is not None:
+        return f"layer {solve.layer}"
+    return f"{solve.site.replace('_', ' ')}, {len(solve.shared_by)} tensors"
+
+
+def more_tensors(solve: SolveRecord) -> str:
+    """Return how many other tensors a solve changes, in words; empty for none."""
+    more = len(solve.shared_by) - 1
+    return f" and {more} more" if more > 0 else ""
 
 
 def trade_off_blocks(solve: SolveRecord, index: int, figures: FigureIndex) -> Iterator[Block]:
@@ -117,7 +134,7 @@ def forecast_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block
     for solve in report.solves:
         if solve.feasibility:
             yield Table(
-                f"Completeness of each removal in {solve.component}, layer {solve.layer}",
+                f"Completeness of each removal in {solve.component}, {site_label(solve)}",
                 ("Concept", "Overlap with protected prompts", "Remaining after the update"),
                 [
                     (one.concept, report_text.percent(one.leak), report_text.percent(one.left))

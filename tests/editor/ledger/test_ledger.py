@@ -195,3 +195,58 @@ def test_missing_and_damaged_ledgers_have_different_errors(folder: LedgerFolder)
     folder.file.write_text("{}")
     with pytest.raises(LedgerError, match="not a ledger"):
         folder.read()
+
+
+# Removals that are also solved in the denoiser.
+
+
+def everywhere(concept: str) -> LedgerEntry:
+    return entry(concept).model_copy(update={"options": EditOptions(sites="all")})
+
+
+def denoiser_weights(folder: LedgerFolder, ledger: Ledger, pipeline: Checkpoint) -> dict[str, torch.Tensor]:
+    return {update.name: update.edited for done in folder.solve(ledger, pipeline) for update in done.updates}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def pipeline(pipeline_dir: Path) -> Checkpoint:
+    return open_checkpoint(pipeline_dir)
+
+
+def test_every_site_is_summed_and_revoked_exactly(folder: LedgerFolder, pipeline: Checkpoint, tmp_path: Path) -> None:
+    other = LedgerFolder(tmp_path / "other")
+    alone, _ = other.preview_add(pipeline, [everywhere("fox")])
+    both, _ = folder.preview_add(pipeline, [everywhere("owl"), everywhere("fox")])
+    swapped, _ = other.preview_add(pipeline, [everywhere("fox"), everywhere("owl")])
+    joint = denoiser_weights(folder, both, pipeline)
+    assert equal(joint, denoiser_weights(other, swapped, pipeline))
+    assert both.digest == swapped.digest
+    revoked = both.revoke(["owl"])
+    assert revoked.digest == alone.digest
+    assert equal(denoiser_weights(folder, revoked, pipeline), denoiser_weights(other, alone, pipeline))
+    assert not equal(joint, denoiser_weights(folder, revoked, pipeline))
+
+
+def test_a_removal_is_solved_where_it_was_requested(folder: LedgerFolder, pipeline: Checkpoint) -> None:
+    mixed, _ = folder.preview_add(pipeline, [entry("owl"), everywhere("fox")])
+    alone, _ = folder.preview_add(pipeline, [everywhere("fox")])
+    encoder, denoiser = folder.solve(mixed, pipeline)
+    assert (len(encoder.updates), len(denoiser.updates)) == (1, 14)
+    _, expected = folder.solve(alone, pipeline)
+    for one, other in zip(denoiser.updates, expected.updates, strict=True):
+        assert torch.equal(one.edited, other.edited)
+
+
+def test_ledger_of_the_denoiser_knows_its_model(folder: LedgerFolder, pipeline: Checkpoint) -> None:
+    added, _ = folder.preview_add(pipeline, [everywhere("fox")])
+    assert added.knows_denoiser
+    folder.path.mkdir()
+    folder.write(added)
+    assert folder.read_for(pipeline).base == added.base
+    folder.write(added.model_copy(update={"base": added.base | {"unet": "0" * 64}}))
+    with pytest.raises(LedgerError, match="another base model"):
+        folder.read_for(pipeline)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from editor.checkpoints.denoiser import text_tensors
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.publishing.lora import LORA, LORA_PEFT, write_loras
 from tests.editor.publishing.conftest import tiny_tokenizer
@@ -75,6 +76,33 @@ def test_every_pipeline_loads_both_lora_files_as_the_edit(family: str, tmp_path:
             for found, wanted, was in zip(outputs(module), expected[name], before[name], strict=True):
                 torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=0)
                 assert (was - wanted).abs().max() > 100 * TOLERANCE
+        pipeline.unload_lora_weights()
+
+
+def denoiser_updates(family: str, pipeline: Any) -> list[TensorUpdate]:
+    """Return random updates of the maps that read text, which share the second factor of those with equal inputs."""
+    component = "unet" if hasattr(pipeline, "unet") else "transformer"
+    module, found = getattr(pipeline, component), []
+    generator = torch.Generator().manual_seed(7)
+    for name in text_tensors(dict(module.named_parameters())):
+        base = module.get_parameter(name)
+        up, down = (0.2 * torch.randn(size, 3, generator=generator, dtype=torch.float64) for size in base.shape)
+        found.append(TensorUpdate(component, name, name, Path("x"), base.detach().clone(), up, down.T))
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_pipeline_loads_the_denoiser_from_both_lora_files(family: str, tmp_path: Path) -> None:
+    pipeline = make_pipeline(family)
+    updates = denoiser_updates(family, pipeline)
+    write_loras(updates, family, tmp_path)
+    for file in (LORA, LORA_PEFT):
+        pipeline.load_lora_weights(tmp_path, weight_name=file)
+        for update in updates:
+            layer = getattr(pipeline, update.component).get_submodule(update.name.removesuffix(".weight"))
+            (adapter,) = layer.active_adapters
+            found = layer.get_base_layer().weight + layer.get_delta_weight(adapter)
+            torch.testing.assert_close(found, update.edited, atol=TOLERANCE, rtol=0)
         pipeline.unload_lora_weights()
 
 

@@ -1,0 +1,29 @@
+"""Cross-attention keys and values of a UNet: every ``attn2.to_k`` and ``attn2.to_v`` reads the same rows of text.
+
+Stable Diffusion 1 and 2 read one encoder's final states; SDXL reads the states of both encoders before their last layers,
+side by side. No family masks the padding, so it is a role of its own.
+"""
+
+from collections.abc import Sequence
+
+from editor.checkpoints import Checkpoint
+from editor.prompts import PromptBuilder
+from editor.sites.shared_weights import SharedWeights
+from editor.sites.stream_site import StreamSite
+from editor.sites.streams import ClipStates
+
+SUFFIXES = (".attn2.to_k.weight", ".attn2.to_v.weight")
+SD2_LAYERS = 23
+"""Layers of Stable Diffusion 2's encoder that are used. Original files have one more."""
+
+
+def find_cross_attention(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> StreamSite | None:
+    """Return the site of a model; None if its denoiser has no cross-attention."""
+    denoiser = checkpoint.denoiser
+    names = tuple(name for name in denoiser.locations if name.endswith(SUFFIXES)) if denoiser else ()
+    if denoiser is None or not names or checkpoint.family not in ("stable-diffusion-1", "stable-diffusion-2"):
+        return None
+    source = checkpoint.encoders[0]
+    layers = min(source.layers, SD2_LAYERS) if checkpoint.family == "stable-diffusion-2" else source.layers
+    stream = ClipStates(source, builders[0], layers, normed=True)
+    return StreamSite("cross_attention", stream, SharedWeights(denoiser, names, stream.width))

@@ -1,0 +1,34 @@
+"""The sites of a model: which kinds it has, and where each is found."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from api_schemas.edits import EditOptions, SiteName
+from editor.checkpoints import Checkpoint
+from editor.errors import SiteError
+from editor.prompts import PromptBuilder
+from editor.sites.cross_attention import find_cross_attention
+from editor.sites.stream_site import StreamSite
+
+FIND_SITE: Mapping[SiteName, Callable[[Checkpoint, Sequence[PromptBuilder]], StreamSite | None]] = {
+    "cross_attention": find_cross_attention,
+}
+
+
+def denoiser_sites(checkpoint: Checkpoint, builders: Sequence[PromptBuilder], options: EditOptions) -> list[StreamSite]:
+    """Return the sites of a model's denoiser that the options name; ``all`` names those that the model has.
+
+    Raises:
+        SiteError: the model lacks a named site, or for ``all`` any site of a denoiser.
+    """
+    wanted = options.denoiser_sites
+    found = {name: FIND_SITE[name](checkpoint, builders) for name in wanted if name in FIND_SITE}
+    sites = {name: site for name, site in found.items() if site is not None}
+    missing = [name for name in wanted if name not in sites]
+    if missing and (options.sites != "all" or not sites):
+        present = ", ".join(sites) or "no site of a denoiser that can be edited"
+        raise SiteError(
+            f"{checkpoint.path} has no site {missing[0]!r}; it has {present}.",
+            field="options.sites",
+            remedy='Send "all" for every site that the model has, or leave sites out to edit the text encoder.',
+        )
+    return [sites[name] for name in wanted if name in sites]

@@ -1,0 +1,122 @@
+"""Streams: what text encoders give to a denoiser, from which the keys of its sites are taken.
+
+Every linear map that reads a stream has the same keys, so one solution D serves all of them: ``dW = W D``. A stream is computed
+by the unedited encoder, whatever else is edited, so removals are sums and their order does not matter.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from editor.checkpoints import TextEncoder
+from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt, align_tokens
+from editor.prompts.token_alignment import AlignedToken
+from editor.sites.clip_attention import TokenPositions
+from editor.sites.clip_outputs import final_norm, states_after
+from editor.sites.key_value_pairs import ROLE_WEIGHTS, retained_positions
+
+TOKEN_ROLES = ROLE_WEIGHTS
+"""Roles weigh as at an encoder's attention: equal weights were measured to leave more of a concept for the same retention."""
+
+
+class Stream(Protocol):
+    """Rows of numbers that a denoiser reads for each prompt."""
+
+    @property
+    def width(self) -> int:
+        """Width of a row, d."""
+
+    def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
+        """Return the distinct rows (m, d) float32 at n positions of prompts, and the row of each position, (n,)."""
+
+    def align(self, pair: PromptPair) -> Sequence[AlignedToken]:
+        """Return the positions of the concept's prompt, each with the position of the destination's that it should become."""
+
+    def retained_positions(self, prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
+        """Yield positions of a prompt to retain, and the weight that each group of them shares."""
+
+    def null_positions(self, prompt: TokenizedPrompt) -> list[int]:
+        """Return the positions of the empty prompt that must not change."""
+
+    def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        """Compute the rows of many prompts in one pass."""
+
+    def without_cache(self) -> Self:
+        """Return the stream with an empty cache."""
+
+
+@dataclass
+class StateCache:
+    """Hidden states of prompts. Rows are only ever appended."""
+
+    rows_of_prompt: dict[str, Tensor] = field(default_factory=dict)
+    """By text: (length,), the row of each position."""
+    blocks: list[Tensor] = field(default_factory=list)
+    """(rows, d) each."""
+    size: int = 0
+
+    def append(self, texts: Sequence[str], values: Tensor, index: Tensor) -> None:
+        """Add prompts, with distinct rows (rows, d) and the row of each of their positions, (prompts, length)."""
+        self.rows_of_prompt |= dict(zip(texts, index + self.size, strict=True))
+        self.blocks.append(values)
+        self.size += len(values)
+
+    @property
+    def values(self) -> Tensor:
+        """All rows, (rows, d)."""
+        if len(self.blocks) > 1:
+            self.blocks[:] = [torch.cat(self.blocks)]
+        return self.blocks[0]
+
+
+@dataclass(frozen=True)
+class ClipStates:
+    """The hidden states of one CLIP text encoder: a row for every position of the context, padding included."""
+
+    source: TextEncoder
+    builder: PromptBuilder
+    """Pads prompts as this encoder's tokenizer does."""
+    layers: int
+    """Layers that are passed: SDXL and SD3 read the states before the last one."""
+    normed: bool
+    """Whether the final norm follows."""
+    cache: StateCache = field(default_factory=StateCache, repr=False)
+
+    @property
+    def width(self) -> int:
+        """See `Stream`."""
+        return self.source.width
+
+    def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
+        """See `Stream`."""
+        self.prefetch(prompts)
+        index = torch.stack([self.cache.rows_of_prompt[prompt.text] for prompt in prompts])
+        rows, key_index = torch.unique(index[at.prompt_index, at.positions], return_inverse=True)
+        return self.cache.values[rows], key_index
+
+    def align(self, pair: PromptPair) -> Sequence[AlignedToken]:
+        """See `Stream`."""
+        return align_tokens(pair, TOKEN_ROLES)
+
+    def retained_positions(self, prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
+        """See `Stream`."""
+        return retained_positions(prompt)
+
+    def null_positions(self, prompt: TokenizedPrompt) -> list[int]:
+        """See `Stream`."""
+        return list(range(len(prompt.ids)))
+
+    def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        """See `Stream`."""
+        missing = list(dict.fromkeys(p.text for p in prompts if p.text not in self.cache.rows_of_prompt))
+        if missing:
+            states = states_after(self.source, self.builder.token_ids(missing), self.layers)
+            values = final_norm(self.source, states.values) if self.normed else states.values
+            self.cache.append(missing, values, states.index)
+
+    def without_cache(self) -> "ClipStates":
+        """See `Stream`."""
+        return replace(self, cache=StateCache())
