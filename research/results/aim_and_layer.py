@@ -14,6 +14,7 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
+from editor.jobs.forecast import update_by_layer
 from editor.methods.config import MethodConfig
 from editor.methods.default import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
@@ -88,7 +89,7 @@ def measure_removal(
     """Return the figures ``left`` and ``moved``."""
     done = edit_encoder(encoder, prompt_builder, [removal], method)
     base = LazyCLIPTextModel(encoder)
-    edited = base.with_updates({one.record.layer: one.update.up @ one.update.down for one in done})
+    edited = base.with_updates(update_by_layer(done))
     pairs = prompt_builder.held_out_pairs(removal, PROMPTS)
     retain = prompt_builder.token_ids(
         prompt_builder.held_out_retain_texts(prompt_builder.retain_phrases([removal]), RETAIN_PROMPTS)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
 from editor.checkpoints import open_checkpoint
-from editor.jobs.erase import erase
 from editor.jobs.forecast import forecast
+from editor.jobs.local_erasure import erase
 from editor.publishing.apply import apply_delta
 from editor.publishing.deployment.check import check_deployment
 from editor.publishing.deployment.update_scale import read_updates
