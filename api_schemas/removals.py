@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationInfo, field_validator
 
-from api_schemas.base import Phrase, Request, field_error
+from api_schemas.base import Phrase, Prompt, Request, field_error
 from api_schemas.kinds import AUTO, KIND_DESCRIPTION, ConceptKind
 
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
@@ -67,6 +67,12 @@ class Removal(Request):
         max_length=200,
         description="Names to exclude from the expansion. `expunge prompts` lists the expansion.",
         examples=[["foxes"]],
+    )
+    exclude_prompts: list[Prompt] = Field(
+        default=[],
+        max_length=500,
+        description="Prompts to leave out of those that the edit is computed from. A dry run lists them.",
+        examples=[["a fox in the style of noto"]],
     )
     preserve: list[Phrase] = Field(
         default=[],

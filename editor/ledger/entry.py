@@ -14,6 +14,8 @@ from api_schemas.edits import Removal as RequestedRemoval
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 
 MIN_DIGEST_PREFIX, DISPLAY_DIGEST_LENGTH = 8, 12
+LATER_FIELDS = frozenset({"exclude_prompts"})
+"""Fields that earlier versions did not have. Without them the digests of earlier entries stay as they are."""
 
 
 class SolveParameters(BaseModel):
@@ -82,9 +84,13 @@ class LedgerEntry(BaseModel):
 
 
 def canonical_digest(parts: Iterable[BaseModel]) -> str:
-    """Return the sha256 of values in canonical JSON."""
-    plain = [part.model_dump(mode="json") for part in parts]
+    """Return the sha256 of values in canonical JSON. Fields that were added later are left out if they have their default."""
+    plain = [part.model_dump(mode="json", exclude=_unused_later_fields(part)) for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _unused_later_fields(part: BaseModel) -> set[str]:
+    return {name for name in LATER_FIELDS if not getattr(part, name, None)}
 
 
 def merge_entries(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:

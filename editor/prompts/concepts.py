@@ -152,6 +152,8 @@ class ResolvedRemoval:
     """``auto`` generates spelling variants; otherwise exactly these are used."""
     exclude: tuple[str, ...] = ()
     """Names that :func:`~editor.prompts.expand_names` leaves out."""
+    exclude_prompts: frozenset[str] = frozenset()
+    """Prompts that are not edited."""
     reserved_names: tuple[str, ...] = ()
     """Other names in the request, which a generated spelling must not equal."""
     candidates: tuple[str, ...] = ()

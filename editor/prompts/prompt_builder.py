@@ -106,9 +106,20 @@ class PromptBuilder:
     # Pairs of a prompt about a concept and the prompt that it is mapped to.
 
     def edit_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
-        """Return prompts with every name of the concept, each paired with its destination."""
+        """Return prompts with every name of the concept, each paired with its destination, without excluded ones.
+
+        Raises:
+            ConceptError: no prompt with a name fits the context, or all are excluded.
+        """
         named = (pair for name in self.expand(removal).names for pair in self.name_pairs(removal, name))
-        return [*named, *self.phrase_pairs(removal)]
+        pairs = [pair for pair in named if pair.concept.text not in removal.exclude_prompts]
+        if not pairs:
+            raise ConceptError(
+                f"Every prompt about {removal.concept.name!r} is excluded.",
+                field="exclude_prompts",
+                remedy="Keep at least one of the prompts that the dry run lists.",
+            )
+        return [*pairs, *self.phrase_pairs(removal)]
 
     def expand(self, removal: ResolvedRemoval) -> NameExpansion:
         """Return every name that a removal covers."""

@@ -118,6 +118,7 @@ def resolve_removal(
         translations=tuple(name for names in requested.translations.values() for name in names),
         spellings="auto" if requested.spellings == "auto" else tuple(requested.spellings),
         exclude=tuple(requested.exclude),
+        exclude_prompts=frozenset(requested.exclude_prompts),
         reserved_names=tuple(dict.fromkeys(others)),
         candidates=candidates,
     )

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.fleets import TERMINAL_STATES, FleetRequest, FleetTask, TargetState
 from api_schemas.jobs import TERMINAL_STATUSES
+from api_schemas.removals import Removal
 from service.store import audit, jobs
 from service.store.audit import AuditEntry
 from service.store.failpoints import failpoint
@@ -121,7 +122,8 @@ def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration])
 
 def canonical_removal(entry: LedgerEntry) -> str:
     """Return what determines the weights of a removal, as canonical JSON."""
-    return json.dumps([entry.removal, entry.options], sort_keys=True)
+    removal = Removal.model_validate(entry.removal)  # with the defaults of fields that were added since
+    return json.dumps([removal.model_dump(mode="json"), entry.options], sort_keys=True)
 
 
 def _encoder_digests(row: ModelRegistration) -> list[Any]:

@@ -43,15 +43,19 @@ class RemovalForm(BaseModel):
     withhold_names: bool = False
     excluded: list[str] = []
     """Names that the dry run found and that were unticked."""
+    excluded_prompts: list[str] = []
+    """Prompts that the dry run listed and that were unticked."""
 
     @classmethod
     def from_form(cls, form: FormData) -> "RemovalForm":
         """Read a form that was sent."""
         values = {name: value for name, value in form.items() if isinstance(value, str)}
-        kept = set(form.getlist("name"))
-        excluded = [name for name in form.getlist("offered") if name not in kept and isinstance(name, str)]
+        unticked = {
+            "excluded": _unticked(form, "name", "offered"),
+            "excluded_prompts": _unticked(form, "prompt", "offered_prompt"),
+        }
         ticked = {name: name in form for name in ("ledger", "withhold_names")}
-        return cls.model_validate(values | ticked | {"excluded": list(dict.fromkeys(excluded))})
+        return cls.model_validate(values | ticked | unticked)
 
     @classmethod
     def from_request(cls, request: EditRequest) -> "RemovalForm":
@@ -70,6 +74,7 @@ class RemovalForm(BaseModel):
             ledger=request.ledger,
             withhold_names=request.withhold_names,
             excluded=removal.exclude,
+            excluded_prompts=removal.exclude_prompts,
         )
 
     def request(self, earlier: EditRequest | None = None) -> EditRequest:
@@ -100,6 +105,7 @@ class RemovalForm(BaseModel):
             "aliases": _entries(self.aliases),
             "preserve": _entries(self.preserve),
             "exclude": self.excluded,
+            "exclude_prompts": self.excluded_prompts,
         }
 
     def offered_names(self, plan: Plan | None) -> list[tuple[str, str, bool]]:
@@ -108,6 +114,12 @@ class RemovalForm(BaseModel):
         found = [(name.text, str(name.source), True) for removal in removals for name in removal.names]
         known = {name for name, _, _ in found}
         return found + [(name, "excluded", False) for name in self.excluded if name not in known]
+
+
+def _unticked(form: FormData, ticked: str, offered: str) -> list[str]:
+    """Return what a form offered in hidden fields and sent back without its tick."""
+    kept = set(form.getlist(ticked))
+    return list(dict.fromkeys(one for one in form.getlist(offered) if one not in kept and isinstance(one, str)))
 
 
 def _becomes(removal: Removal) -> str:

@@ -41,7 +41,9 @@ def _plan_removal(removal: Removal) -> PlannedRemoval:
         destination_source="request",
         names=kept,
         prompts=[
-            PlannedPrompt(text=f"a photo of {one.text}", means=f"a photo of {target}", weight=1.0) for one in kept
+            PlannedPrompt(text=text, means=f"a photo of {target}", weight=1.0)
+            for text in (f"a photo of {one.text}" for one in kept)
+            if text not in removal.exclude_prompts
         ],
     )
 

@@ -52,9 +52,12 @@ def test_removal_is_previewed_submitted_and_followed(new_page: NewPage) -> None:
     page.get_by_label("Other names").fill("vixen")
     page.get_by_label("Preserve").focus()
     preview = page.get_by_label("Preview", exact=True)
-    preview.get_by_label("vixen").wait_for()
+    preview.get_by_label("vixen alias").wait_for()
     preview.get_by_label("foxs plural").uncheck()
     page.locator("#preview:not(.htmx-request)").get_by_label("foxs excluded").wait_for()
+    preview.locator("summary").click()
+    preview.get_by_label("a photo of vixen").uncheck()
+    page.locator("#preview:not(.htmx-request)").get_by_role("group", name="Prompts that stay as they are").wait_for()
     assert preview.locator("meter").first.get_attribute("value") == "0.62"
     take_screenshot(page, "remove-previewed")
     page.get_by_role("button", name="Remove", exact=True).click()
@@ -62,6 +65,7 @@ def test_removal_is_previewed_submitted_and_followed(new_page: NewPage) -> None:
     page.get_by_role("link", name="Again with changes").click()
     assert page.get_by_label("Other names").input_value() == "vixen"
     assert page.get_by_label("foxs excluded").is_checked() is False
+    assert page.get_by_label("a photo of vixen").is_checked() is False
 
 
 def test_list_is_checked_row_by_row_before_it_is_queued(new_page: NewPage) -> None:

@@ -46,6 +46,9 @@ KIND_LABELS = {
 }
 MAX_RISKS = 8
 """Neighbours that the dry run shows."""
+MAX_PROMPTS = 200
+"""Prompts of the dry run that are shown, and can be unticked."""
+MAX_FORM_FIELDS = 5000
 EXAMPLE_CSV = "concept,kind,replacement,aliases\nfox,object,dog face,vixen|red fox\nink,style,,\n"
 
 
@@ -68,7 +71,7 @@ def show_form(
 @router.post("/preview")
 async def preview(request: Request, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Dry-run the form and show what the removal would do."""
-    sent = await request.form()
+    sent = await request.form(max_fields=MAX_FORM_FIELDS)
     form, plan, error = RemovalForm.from_form(sent), None, None
     try:
         earlier = await run_in_threadpool(_earlier_request, app_state, caller, sent)
@@ -83,7 +86,7 @@ async def submit(
     request: Request, app_state: AppStateDep, batched_calls: BatchedCallsDep, caller: WritesEdits
 ) -> Response:
     """Queue the removal and show its job. The same form sent twice makes one job."""
-    sent = await request.form()
+    sent = await request.form(max_fields=MAX_FORM_FIELDS)
     form = RemovalForm.from_form(sent)
     try:
         wanted = form.request(await run_in_threadpool(_earlier_request, app_state, caller, sent))
@@ -151,6 +154,7 @@ def _form_page(
         errors=field_errors(error),
         names=form.offered_names(plan),
         risks=risks[:MAX_RISKS],
+        max_prompts=MAX_PROMPTS,
         earlier_edit=earlier_edit,
         key=key or uuid4().hex,
         models=_model_ids(app_state),

@@ -1,5 +1,7 @@
 """Properties of ledgers, tested on random ledgers with real solves of a small encoder."""
 
+import hashlib
+import json
 import random
 from pathlib import Path
 
@@ -164,6 +166,14 @@ def test_options_of_all_removals_are_combined(folder: LedgerFolder, checkpoint: 
 def test_revoking_an_unknown_removal_is_rejected(name: str, folder: LedgerFolder, checkpoint: Checkpoint) -> None:
     with pytest.raises(LedgerError, match="No active removal"):
         folder.read_for(checkpoint).add([entry("fox")]).revoke([name])
+
+
+def test_digest_of_an_entry_ignores_fields_that_came_later_unless_they_are_used() -> None:
+    """The digests of ledgers that exist must not change with a new version."""
+    plain, excluding = (LedgerEntry(removal=Removal(concept="fox", exclude_prompts=texts)) for texts in ([], ["a fox"]))
+    old = {name: value for name, value in plain.removal.model_dump(mode="json").items() if name != "exclude_prompts"}
+    content = json.dumps([old, plain.options.model_dump(mode="json")], sort_keys=True, separators=(",", ":"))
+    assert plain.digest == hashlib.sha256(content.encode()).hexdigest() != excluding.digest
 
 
 def test_ambiguous_name_is_rejected_but_a_digest_is_accepted(folder: LedgerFolder, checkpoint: Checkpoint) -> None:

@@ -38,6 +38,19 @@ def test_names_are_ordered_and_have_sources(clip_builder: PromptBuilder) -> None
     assert expansion == clip_builder.expand(removal)
 
 
+def test_excluded_prompts_are_not_edited(clip_builder: PromptBuilder) -> None:
+    (removal,) = resolve(clip_builder, {"concept": "fox"})
+    texts = [pair.concept.text for pair in clip_builder.edit_pairs(removal)]
+    (without,) = resolve(clip_builder, {"concept": "fox", "exclude_prompts": texts[:2]})
+    assert [pair.concept.text for pair in clip_builder.edit_pairs(without)] == [
+        one for one in texts if one not in texts[:2]
+    ]
+    (nothing,) = resolve(clip_builder, {"concept": "fox", "exclude_prompts": texts})
+    with pytest.raises(ConceptError, match="is excluded") as raised:
+        clip_builder.edit_pairs(nothing)
+    assert raised.value.field == "exclude_prompts"
+
+
 def test_spellings_are_generated_given_or_absent(clip_builder: PromptBuilder) -> None:
     def spellings_of(spellings: Any) -> tuple[str, ...]:
         (removal,) = resolve(clip_builder, {"concept": "hot dog", "spellings": spellings})

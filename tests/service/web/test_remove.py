@@ -41,6 +41,7 @@ def client(signed_in: SignedIn) -> TestClient:
 
 def test_form_makes_the_request(sample: SampleService, client: TestClient) -> None:
     lists = {"aliases": "vixen\nred fox, Reynard", "preserve": "wolf", "offered": ["fox", "foxes"], "name": ["fox"]}
+    lists |= {"offered_prompt": ["a fox", "a red fox"], "prompt": ["a red fox"]}
     reply = client.post("/remove", data=FORM | lists | {"policy": "strict", "ledger": "true", "key": "1"})
     assert reply.status_code == 303
     wanted = request_of(sample, reply.headers["location"].removeprefix("/jobs/"))
@@ -53,6 +54,7 @@ def test_form_makes_the_request(sample: SampleService, client: TestClient) -> No
                 aliases=["vixen", "red fox", "Reynard"],
                 preserve=["wolf"],
                 exclude=["foxes"],
+                exclude_prompts=["a fox"],
             )
         ],
         ledger=True,
@@ -106,6 +108,7 @@ def test_values_are_kept_and_escaped(client: TestClient) -> None:
     "removal",
     [
         Removal(concept="fox", replacement="dog face", aliases=["vixen"], exclude=["foxes"], spellings=["f0x"]),
+        Removal(concept="fox", exclude_prompts=["a fox in the snow"]),
         Removal(concept="ink", kind="style", generic="auto", titles=["Blots"]),
         Removal(concept="owl", generic="animal"),
         Removal(concept="owl", generic="animal", replacement=None),
