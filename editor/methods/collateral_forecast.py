@@ -27,8 +27,10 @@ from editor.solver.normal_equations import NormalEquations
 
 PROMPT_BATCH = 128
 """Prompts that the encoder processes at a time."""
-MAX_OPERATIONS = 6.4e10
+EXACT_OPERATIONS = 6.4e10
 """Floating-point operations, half a second of two cores, up to which the movement of all prompts is computed exactly."""
+QUICK_OPERATIONS = 2.4e10
+"""Floating-point operations that a quick forecast may take in a larger encoder."""
 PADDING_SAMPLES = 8
 """Padding positions that represent all of a prompt's padding in a large encoder."""
 MIN_MOVED_PROMPTS = 4
@@ -56,12 +58,12 @@ def forecast_collateral(
         builder: builds its prompts.
         deltas: layer -> dW.
         texts: the prompts.
-        quick: compute the movement of only as many prompts as ``MAX_OPERATIONS`` allows, those that change most.
+        quick: compute the movement of only as many prompts as ``QUICK_OPERATIONS`` allows, those that change most.
     """
     prompts = builder.tokenize_all(texts)
     changes = torch.stack([output_change(source, layer, deltas, prompts) for layer in deltas]).amax(0)
     worst = changes.argsort(descending=True, stable=True).tolist()
-    exact = count_operations(source, SampledPrompts.of(prompts)) <= MAX_OPERATIONS
+    exact = count_operations(source, SampledPrompts.of(prompts)) <= EXACT_OPERATIONS
     if quick and not exact:
         worst = worst[: affordable_prompts(source, SampledPrompts.of([prompts[i] for i in worst], PADDING_SAMPLES))]
     moved = final_state_movement(source, deltas, [prompts[i] for i in worst], None if exact else PADDING_SAMPLES)
@@ -90,10 +92,10 @@ def operations_per_row(source: TextEncoder) -> int:
 
 
 def affordable_prompts(source: TextEncoder, prompts: SampledPrompts) -> int:
-    """Return how many of the first prompts take at most ``MAX_OPERATIONS`` together, but a few in any case."""
+    """Return how many of the first prompts take at most ``QUICK_OPERATIONS`` together, but a few in any case."""
     slots = prompts.positions.shape[1]
     rows = torch.bincount(prompts.distinct[0] // slots, minlength=len(prompts.ids)).cumsum(0)
-    return max(MIN_MOVED_PROMPTS, int((rows * operations_per_row(source) <= MAX_OPERATIONS).sum()))
+    return max(MIN_MOVED_PROMPTS, int((rows * operations_per_row(source) <= QUICK_OPERATIONS).sum()))
 
 
 def output_change(

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 from api_schemas.attacks import AttackRecord, Rate
 from api_schemas.report import (
@@ -250,7 +250,7 @@ def trade_off_chart(solve: SolveRecord, index: int) -> Chart:
         axes.axvline(solve.preservation, color=GRID_COLOUR, linestyle=":", label=f"selected: {solve.preservation:.3g}")
         axes.set(xscale="log", xlabel="preservation weight", ylabel="share, on held-out prompts")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())  # the default formatter typesets formulas, which is slow
+        axes.xaxis.set_minor_locator(NullLocator())  # minor ticks take half of the time, and typeset formulas
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(color=GRID_COLOUR, alpha=0.35, linewidth=0.6)
         axes.legend(frameon=False)

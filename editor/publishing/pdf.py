@@ -6,6 +6,7 @@ code points, with a note: fonts for every script would be larger than everything
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from matplotlib.ft2font import FT2Font
 from api_schemas.report import AuditReport
 from editor.io.background import run_in_background
 from editor.io.figures import Chart, Figure, figure_file
-from editor.io.printable import spell_code_point, spell_unprintable
+from editor.io.printable import UNCOMMON, spell_code_point, spell_unprintable
 from editor.publishing import report_text
 from editor.publishing.document.assemble import build_document
 from editor.publishing.document.blocks import (
@@ -95,10 +96,12 @@ def typst_project(content: Document, figures: Sequence[Figure]) -> Iterator[typs
 
 def spell_missing_letters(text: str) -> str:
     """Replace characters that the fonts lack or PDF/UA refuses by their code points: ``"狐"`` -> ``"[U+72D0]"``."""
-    return "".join(
-        letter if letter.isascii() or ord(letter) in font_code_points() else spell_code_point(letter)
-        for letter in spell_unprintable(text)
-    )
+
+    def spell(found: re.Match[str]) -> str:
+        letter = found[0]
+        return letter if letter.isascii() or ord(letter) in font_code_points() else spell_code_point(letter)
+
+    return UNCOMMON.sub(spell, spell_unprintable(text))
 
 
 def spell_strings(value: Any) -> Any:

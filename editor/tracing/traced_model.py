@@ -2,9 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from api_schemas.errors import UsageError
 from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint, weight_files
@@ -14,8 +14,7 @@ from editor.generation.batched_pipeline import BatchedPipeline
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.config import Sampler
 from editor.generation.device import ComputeDevice, DeviceSettings
-from editor.generation.pipelines import load_pipeline
-from editor.generation.placement import place_pipeline
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import Profile, PromptBuilder, load_profile
@@ -24,6 +23,9 @@ PENULTIMATE_FAMILIES = ("sdxl", "sd3")
 """Families whose denoiser is conditioned on the states before the encoders' last layer."""
 IMAGE_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl")
 """Families whose image backbone can be traced."""
+
+_pipelines = WarmPipelines()
+"""Keeps the last pipeline for the next trace of the same files."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class TracedModel:
             raise UsageError(
                 "A trace that generates images uses all text encoders.", field="encoder", remedy="Omit --encoder."
             )
-        return BatchedPipeline(load_cached_pipeline(self.path, self.components, self.device), self.sampler)
+        return BatchedPipeline(_pipelines.load(self.path, self.components, self.device), self.sampler)
 
     @cached_property
     def judge(self) -> Judge:
@@ -118,9 +120,3 @@ class TracedModel:
         files = weight_files(self.path) if self.path.is_dir() else {"": self.path}
         digests = sorted((name, file_digest(path)) for name, path in files.items())
         return hashlib.sha256(repr(digests).encode()).hexdigest()
-
-
-@lru_cache(1)
-def load_cached_pipeline(model: Path, components: Path | None, device: ComputeDevice) -> Any:
-    """Load a pipeline onto a device; the last one stays loaded for the next trace."""
-    return place_pipeline(load_pipeline(model, components=components, dtype=device.dtype), device)

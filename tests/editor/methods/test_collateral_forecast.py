@@ -88,7 +88,7 @@ def test_estimated_movement_is_within_the_stated_tolerance(
 ) -> None:
     deltas, texts = {0: done.update.up @ done.update.down}, ["a pizza", "a fox", "a rocket in the style of ink"]
     exact = {one.prompt: one for one in forecast_collateral(source, builder, deltas, texts)}
-    monkeypatch.setattr(collateral_forecast, "MAX_OPERATIONS", 0)
+    monkeypatch.setattr(collateral_forecast, "EXACT_OPERATIONS", 0)
     for one in forecast_collateral(source, builder, deltas, texts):
         assert one.change == exact[one.prompt].change
         assert one.moved == pytest.approx(exact[one.prompt].moved, abs=0.035)
@@ -99,7 +99,8 @@ def test_quick_forecast_computes_the_movement_of_the_prompts_that_change_most(
     done: TensorEdit, source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deltas, texts = {0: done.update.up @ done.update.down}, [f"a {name}" for name in PROFILE.object_names[:12]]
-    monkeypatch.setattr(collateral_forecast, "MAX_OPERATIONS", 0)
+    for limit in ("EXACT_OPERATIONS", "QUICK_OPERATIONS"):
+        monkeypatch.setattr(collateral_forecast, limit, 0)
     foreseen = forecast_collateral(source, builder, deltas, texts, quick=True)
     moved, others = foreseen[: collateral_forecast.MIN_MOVED_PROMPTS], foreseen[collateral_forecast.MIN_MOVED_PROMPTS :]
     assert all(one.moved is not None and one.drop is not None for one in moved)
