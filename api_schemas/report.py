@@ -182,6 +182,11 @@ class SolveRecord(ReportModel):
         description="Largest change of any output of the empty prompt at the edited layer."
     )
     predicted_retain_p95: float
+    residual: float | None = Field(
+        None,
+        description="What this route still carries of the concepts: how far held-out prompts' values are from those of their "
+        "destinations, relative to before the edit. 0: closed; 1: unchanged; None: in reports of earlier versions.",
+    )
     seconds: float = Field(description="Wall time of the solve.")
     foreseen: list[ForeseenChange] = Field(
         [], description="The prompts with the largest predicted change, largest first."

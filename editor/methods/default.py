@@ -228,6 +228,7 @@ def make_record(edit: LayerEdit, solution: Solution, updates: Sequence[TensorUpd
         relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / edit.site.norm_weight.norm()),
         null_prompt_drift=float((edit.null_keys @ down.T @ up.T).abs().max()),
         predicted_retain_p95=float(drift.quantile(0.95)),
+        residual=edit.held_out.residual(up, down),
         seconds=solution.seconds,
         trade_off=solution.curve,
         foreseen=rank_changes(edit.held_out_retain_texts, drift)[:MAX_LISTED_PROMPTS],

@@ -10,9 +10,11 @@ from editor.checkpoints import Checkpoint
 from editor.prompts import PromptBuilder
 from editor.sites.shared_weights import SharedWeights
 from editor.sites.stream_site import StreamSite
-from editor.sites.streams import ClipStates
+from editor.sites.streams import ClipStates, SideBySide, Stream
 
 SUFFIXES = (".attn2.to_k.weight", ".attn2.to_v.weight")
+BEFORE_LAST_LAYER = ("sdxl", "sd3")
+"""Families that read the states of both encoders before their last layers, without the final norm."""
 SD2_LAYERS = 23
 """Layers of Stable Diffusion 2's encoder that are used. Original files have one more."""
 
@@ -21,9 +23,21 @@ def find_cross_attention(checkpoint: Checkpoint, builders: Sequence[PromptBuilde
     """Return the site of a model; None if its denoiser has no cross-attention."""
     denoiser = checkpoint.denoiser
     names = tuple(name for name in denoiser.locations if name.endswith(SUFFIXES)) if denoiser else ()
-    if denoiser is None or not names or checkpoint.family not in ("stable-diffusion-1", "stable-diffusion-2"):
+    if denoiser is None or not names:
         return None
-    source = checkpoint.encoders[0]
-    layers = min(source.layers, SD2_LAYERS) if checkpoint.family == "stable-diffusion-2" else source.layers
-    stream = ClipStates(source, builders[0], layers, normed=True)
+    stream = states_stream(checkpoint, builders)
+    if any(denoiser.shape(name)[1] != stream.width for name in names):
+        return None  # another encoder feeds it, which the checkpoint does not contain
     return StreamSite("cross_attention", stream, SharedWeights(denoiser, names, stream.width))
+
+
+def states_stream(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> Stream:
+    """Return the rows that the denoiser of a model reads from its CLIP text encoders."""
+    encoders = list(zip(checkpoint.encoders, builders, strict=True))
+    if checkpoint.family in BEFORE_LAST_LAYER:
+        return SideBySide(
+            tuple(ClipStates(source, builder, source.layers - 1, normed=False) for source, builder in encoders)
+        )
+    source, builder = encoders[0]
+    layers = min(source.layers, SD2_LAYERS) if checkpoint.family == "stable-diffusion-2" else source.layers
+    return ClipStates(source, builder, layers, normed=True)

@@ -7,10 +7,12 @@ from editor.checkpoints import Checkpoint
 from editor.errors import SiteError
 from editor.prompts import PromptBuilder
 from editor.sites.cross_attention import find_cross_attention
+from editor.sites.pooled_projection import find_pooled_projection
 from editor.sites.stream_site import StreamSite
 
 FIND_SITE: Mapping[SiteName, Callable[[Checkpoint, Sequence[PromptBuilder]], StreamSite | None]] = {
     "cross_attention": find_cross_attention,
+    "pooled_projection": find_pooled_projection,
 }
 
 

@@ -69,14 +69,9 @@ class StreamSite:
     def protected_keys(self, null: TokenizedPrompt, pins: Sequence[TokenizedPrompt]) -> tuple[Tensor, Tensor]:
         """See `EditSite`."""
         alone = self.stream.without_cache()
-        null_keys, pinned = (
-            [self._keys_at(alone, prompt, alone.null_positions(prompt)) for prompt in part] for part in ([null], pins)
-        )
-        return null_keys[0], torch.cat([null_keys[0][:0], *(keys[1:] for keys in pinned)])
-
-    def _keys_at(self, stream: Stream, prompt: TokenizedPrompt, positions: Sequence[int]) -> Tensor:
-        rows, index = stream.rows([prompt], TokenPositions.of_one_prompt(torch.tensor(positions)))
-        return rows[index].double()
+        null_keys, *pinned = (protected_rows(alone, prompt) for prompt in (null, *pins))
+        repeated = int(len(null_keys) > 1)  # the first row of every prompt is the same, if there are several
+        return null_keys, torch.cat([null_keys[:0], *(keys[repeated:] for keys in pinned)])
 
     def rows(self, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:
         """See `EditSite`. There is one aim: that the values of the concept's rows become those of the destination's."""
@@ -112,3 +107,10 @@ class StreamSite:
     def isolated(self, pairs: Sequence[PromptPair]) -> "StreamSite":
         """See `EditSite`."""
         return replace(self, stream=self.stream.without_cache())
+
+
+def protected_rows(stream: Stream, prompt: TokenizedPrompt) -> Tensor:
+    """Return the rows of a prompt that can be kept unchanged, (n, d) float64."""
+    positions = torch.tensor(stream.protected_positions(prompt))
+    rows, index = stream.rows([prompt], TokenPositions.of_one_prompt(positions))
+    return rows[index].double()

@@ -38,8 +38,8 @@ class Stream(Protocol):
     def retained_positions(self, prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
         """Yield positions of a prompt to retain, and the weight that each group of them shares."""
 
-    def null_positions(self, prompt: TokenizedPrompt) -> list[int]:
-        """Return the positions of the empty prompt that must not change."""
+    def protected_positions(self, prompt: TokenizedPrompt) -> list[int]:
+        """Return the positions of a prompt that can be kept unchanged, the one that is the same in every prompt first."""
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """Compute the rows of many prompts in one pass."""
@@ -105,7 +105,7 @@ class ClipStates:
         """See `Stream`."""
         return retained_positions(prompt)
 
-    def null_positions(self, prompt: TokenizedPrompt) -> list[int]:
+    def protected_positions(self, prompt: TokenizedPrompt) -> list[int]:
         """See `Stream`."""
         return list(range(len(prompt.ids)))
 
@@ -120,3 +120,43 @@ class ClipStates:
     def without_cache(self) -> "ClipStates":
         """See `Stream`."""
         return replace(self, cache=StateCache())
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The states of two CLIP text encoders at the same positions, one beside the other."""
+
+    parts: tuple[ClipStates, ...]
+
+    @property
+    def width(self) -> int:
+        """See `Stream`."""
+        return sum(part.width for part in self.parts)
+
+    def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
+        """See `Stream`."""
+        found = [part.rows(prompts, at) for part in self.parts]
+        distinct, key_index = torch.unique(torch.stack([index for _, index in found], 1), dim=0, return_inverse=True)
+        columns = [rows[chosen] for (rows, _), chosen in zip(found, distinct.T, strict=True)]
+        return torch.cat(columns, dim=1), key_index
+
+    def align(self, pair: PromptPair) -> Sequence[AlignedToken]:
+        """See `Stream`. Both tokenizers split words alike; only their padding differs."""
+        return self.parts[0].align(pair)
+
+    def retained_positions(self, prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:
+        """See `Stream`."""
+        return self.parts[0].retained_positions(prompt)
+
+    def protected_positions(self, prompt: TokenizedPrompt) -> list[int]:
+        """See `Stream`."""
+        return self.parts[0].protected_positions(prompt)
+
+    def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        """See `Stream`."""
+        for part in self.parts:
+            part.prefetch(prompts)
+
+    def without_cache(self) -> "SideBySide":
+        """See `Stream`."""
+        return SideBySide(tuple(part.without_cache() for part in self.parts))

@@ -64,6 +64,15 @@ class HeldOut:
         """Return the relative change of each retain prompt's output under the update ``up @ down``, (prompts,)."""
         return self.retained.prompt_norms(self.retained.keys @ down.T @ up.T) / self.output_norms
 
+    def residual(self, up: Tensor, down: Tensor) -> float:
+        """Return how far target prompts remain from their destinations under ``up @ down``: 0 closed, 1 unchanged.
+
+        It is ``|W'k - Wk*| / |W(k - k*)|`` over all target rows, each with its weight.
+        """
+        before = self.targets.residuals.square().sum(1) @ self.targets.weights
+        after = self.targets.squared_residuals(lambda keys: keys @ down.T @ up.T) @ self.targets.weights
+        return float((after / before.clamp(min=MIN_RESIDUAL)).sqrt())
+
     def reduce_to(self, equations: NormalEquations) -> "ReducedHeldOut":
         """Express the prompts in the coordinates of the normal equations."""
         output_basis, residuals, project = equations.output_basis, self.targets.residuals, equations.subspace.project

@@ -62,6 +62,7 @@ def solve_table(solve: SolveRecord) -> Block:
         "Condition number (upper bound)": f"{solve.condition:.3g}",
         "Maximum change of the empty prompt": f"{solve.null_prompt_drift:.2g}",
         "Predicted drift of retained prompts, 95th percentile": report_text.percent(solve.predicted_retain_p95),
+        "Residual on held-out prompts (0: closed, 1: unchanged)": report_text.percent_or_dash(solve.residual),
         "Solve time": f"{solve.seconds:.3f} s",
     }
     return Table(f"Update of {solve.tensor}{more_tensors(solve)} of {solve.component}", (), [*rows.items()])
