@@ -45,6 +45,7 @@ class PlannedEdit(Resource):
     prompts: list[ForeseenChange] = Field(
         description="Retain prompts with the largest predicted change, largest first."
     )
+    warnings: list[str] = Field(default_factory=list, description="What the forecast says cannot be done.")
 
 
 class PlanEstimate(Resource):

@@ -26,6 +26,12 @@ def print_conflicts(conflicts: Sequence[Conflict], console: Console) -> None:
         console.print(f"[{colour}]{conflict.severity}[/] {escape(conflict.message)}. {escape(conflict.remedy)}")
 
 
+def print_warnings(warnings: Sequence[str], console: Console) -> None:
+    """Print one line for each warning about a solve."""
+    for warning in warnings:
+        console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(description: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     """Show a progress bar on standard error; call what it yields with the finished fraction."""

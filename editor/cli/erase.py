@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api_schemas.cli.common_options import (
@@ -24,7 +23,7 @@ from api_schemas.cli.options import read_request
 from api_schemas.edits import EditRequest
 from api_schemas.errors import UsageError
 from api_schemas.plans import describe_estimate
-from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.common import print_concept_hints, print_conflicts, print_warnings
 from editor.cli.device_options import read_device
 from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.cli.variant_option import Variant
@@ -78,8 +77,7 @@ def erase(
     console = Console(stderr=True, quiet=json_output)
     own_profile = read_profile_option(profile, ledger)
     print_concept_hints(request.removals, own_profile or load_profile(model_path), console)
-    for sentence in variant_limits(open_checkpoint(model_path)):
-        console.print(f"[yellow]warning[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    print_warnings(variant_limits(open_checkpoint(model_path)), console)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=len(PHASES))
@@ -112,12 +110,14 @@ def erase(
 def print_result(erasure: "Erasure", json_output: bool) -> None:
     """Print the verdict, the ledger and the files."""
     report, paths, warnings = erasure.report, erasure.files, erasure.warnings
+    solve_warnings = list(dict.fromkeys(warning for solve in report.solves for warning in solve.warnings))
     if json_output:
         result: dict[str, Any] = {
             "verdict": report.verdict,
             "files": [str(path) for path in paths],
             "lora_note": report.lora_note,
             "warnings": [one.model_dump() for one in warnings],
+            "solve_warnings": solve_warnings,
         }
         if erasure.estimate:
             result["estimate"] = erasure.estimate.model_dump()
@@ -129,7 +129,9 @@ def print_result(erasure: "Erasure", json_output: bool) -> None:
         typer.echo(f"verdict  {report.verdict}")
     if report.ledger:
         typer.echo(f"ledger   {report.ledger.active} active, {report.ledger.digest}")
-    print_conflicts(warnings, Console(stderr=True, highlight=False, soft_wrap=True))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    print_conflicts(warnings, console)
+    print_warnings(solve_warnings, console)
     if report.lora_note:
         typer.echo(report.lora_note)
     for path in paths:

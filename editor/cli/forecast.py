@@ -13,7 +13,7 @@ from api_schemas.cli.common_options import JoinLedger, JsonOutput, ModelDir, Mod
 from api_schemas.cli.options import read_removal_options, read_solve_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
 from api_schemas.errors import UsageError
-from editor.cli.common import print_concept_hints, print_conflicts
+from editor.cli.common import print_concept_hints, print_conflicts, print_warnings
 from editor.cli.profile_option import ProfileFile, read_profile_option
 from editor.cli.variant_option import Variant
 from editor.emoji.locate import embedded_model_folder
@@ -101,6 +101,7 @@ def print_encoder(encoder: "EncoderForecast", console: Console) -> None:
         console.print(bar_table(("drop", "moved", "prompt"), changes))
     if encoder.too_long:
         console.print(f"skipped, too long for this encoder: {encoder.too_long}")
+    print_warnings(encoder.warnings, console)
     console.print()
 
 

@@ -53,6 +53,7 @@ class EncoderForecast(ForecastPart):
     removals: list[ForeseenRemoval] = Field(description="The requested removals, the least complete first.")
     prompts: list[ForeseenChange] = Field(description="The worst first.")
     too_long: int = Field(description="Prompts that exceed the encoder's context; they were left out.")
+    warnings: list[str] = Field(description="What the forecast says cannot be done.")
 
 
 class Forecast(ForecastPart):
@@ -228,6 +229,7 @@ def forecast_encoder(
         removals=last.feasibility,
         prompts=forecast_changes(encoder, builder, edits, readable) if readable else [],
         too_long=len(set(texts)) - len(readable),
+        warnings=list(dict.fromkeys(warning for one in edits for warning in one.record.warnings)),
     )
 
 

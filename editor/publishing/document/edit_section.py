@@ -47,6 +47,7 @@ def edit_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block]:
         )
     for index, solve in enumerate(report.solves):
         yield solve_table(solve)
+        yield from (paragraph("Warning: ", warning) for warning in solve.warnings)
         yield from trade_off_blocks(solve, index, figures)
 
 

@@ -63,6 +63,16 @@ def test_forecast_matches_the_published_weights(
     assert told == sorted(told, reverse=True)
 
 
+def test_forecast_and_report_warn_of_a_removal_that_preservation_holds_back(tmp_path: Path) -> None:
+    strong = ("--preservation", "1e6")
+    (one,) = run("foresee", "fox=dog face", *strong)["encoders"]
+    erased = run("erase", "--remove", "fox=dog face", *strong, "--no-validate", "--out", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert [warning.partition(" are predicted")[0] for warning in one["warnings"]] == ["1 of 1 removals"]
+    assert erased["solve_warnings"] == one["warnings"]
+    assert f"Warning: {one['warnings'][0]}" in page
+
+
 def test_forecast_includes_the_ledger_without_changing_it(model_dir: Path, tmp_path: Path) -> None:
     checkpoint, folder = open_checkpoint(model_dir), LedgerFolder(tmp_path)
     entry = LedgerEntry.model_validate({"removal": {"concept": "owl", "replacement": "bear", "preserve": ["zeppelin"]}})
